@@ -1,0 +1,32 @@
+# `make demo` and `make test` do all the set-up that a bare machine needs, in .venv, and skip it the second time.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+BUILD_INPUTS := setup.py pyproject.toml constraints.txt $(shell find csrc -name '*.h' -o -name '*.cpp')
+
+.PHONY: demo test lint bench wheel clean
+demo: $(VENV)/.installed
+	$(BIN)/dissect demo --out out
+
+test: $(VENV)/.installed
+	$(BIN)/pytest
+
+lint: $(VENV)/.installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+bench: $(VENV)/.installed
+	$(BIN)/pytest benchmarks --benchmark-enable -q
+
+wheel: $(VENV)/.installed
+	$(BIN)/pip wheel --no-deps --wheel-dir dist .
+
+# Editable, so that only a change of the C++ or of the dependencies needs the set-up again.
+$(VENV)/.installed: $(BUILD_INPUTS)
+	$(PYTHON) -c 'import sys; sys.version_info >= (3, 10) or sys.exit("dissect needs Python 3.10 or later")'
+	test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[report,test,lint]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) build dist out *.egg-info dissect/_C*.so

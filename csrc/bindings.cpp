@@ -1,0 +1,88 @@
+// The only file that knows Python. Tensors arrive as addresses, shapes and strides (in elements); the caller
+// (dissect/ops) has checked them and keeps them alive.
+#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+
+#include <array>
+
+#include "cpu/engine.h"
+
+namespace py = pybind11;
+using namespace dissect;
+
+namespace {
+
+using Four = std::array<int64_t, 4>;
+
+template <typename T>
+T* at(uintptr_t address) {
+  return reinterpret_cast<T*>(address);
+}
+
+FeatureMaps feature_maps(uintptr_t data, int dtype, const Four& shape, const Four& strides) {
+  return {at<const void>(data), static_cast<DType>(dtype), shape[0],   shape[1],   shape[2],
+          shape[3],             strides[0],                strides[1], strides[2], strides[3]};
+}
+
+// A GridView and the spans that it points to.
+struct OwnedGrid {
+  std::vector<Span> row_spans, column_spans;
+  GridView view;
+
+  OwnedGrid(uintptr_t rows, int64_t num_rows, uintptr_t columns, int64_t num_columns)
+      : row_spans(make_spans(at<const GridEntry>(rows), num_rows)),
+        column_spans(make_spans(at<const GridEntry>(columns), num_columns)),
+        view{at<const GridEntry>(rows), at<const GridEntry>(columns), num_rows, num_columns, row_spans.data(),
+             column_spans.data(), static_cast<int64_t>(row_spans.size()), static_cast<int64_t>(column_spans.size())} {}
+};
+
+}  // namespace
+
+PYBIND11_MODULE(_C, module) {
+  module.doc() = "The CPU engine of dissect. Private: use dissect.ops.";
+
+  module.def("simd_level", &simd_level);
+  module.def("simd_levels", &simd_levels);
+
+  module.def(
+      "find_bad_map",
+      [](uintptr_t data, int dtype, Four shape, Four strides, int num_threads) {
+        return find_bad_map(feature_maps(data, dtype, shape, strides), num_threads);
+      },
+      py::call_guard<py::gil_scoped_release>());
+
+  module.def(
+      "encode_labels",
+      [](Four shape, int64_t num_labels, uintptr_t planes, uintptr_t run_ends, uintptr_t label_area, int num_threads) {
+        encode_labels({shape[0], shape[1], shape[2], shape[3], num_labels, at<int32_t>(planes), at<int32_t>(run_ends),
+                       at<int64_t>(label_area)},
+                      num_threads);
+      },
+      py::call_guard<py::gil_scoped_release>());
+
+  module.def(
+      "iou_counts",
+      [](uintptr_t data, int dtype, Four shape, Four strides, uintptr_t rows, int64_t num_rows, uintptr_t columns,
+         int64_t num_columns, uintptr_t thresholds, uintptr_t planes, uintptr_t run_ends, int64_t num_planes,
+         int64_t num_labels, uintptr_t intersection, uintptr_t unit_area, int num_threads) {
+        const OwnedGrid grid(rows, num_rows, columns, num_columns);
+        iou_counts({feature_maps(data, dtype, shape, strides), grid.view, at<const float>(thresholds),
+                    at<const int32_t>(planes), at<const int32_t>(run_ends), num_planes, num_labels,
+                    at<int64_t>(intersection), at<int64_t>(unit_area)},
+                   num_threads);
+      },
+      py::call_guard<py::gil_scoped_release>());
+
+  module.def(
+      "tail_histogram",
+      [](uintptr_t data, int dtype, Four shape, Four strides, uintptr_t rows, int64_t num_rows, uintptr_t columns,
+         int64_t num_columns, int sample, uintptr_t low, uintptr_t high, uintptr_t shift, int64_t num_bins,
+         uintptr_t bins, uintptr_t above, int num_threads) {
+        const OwnedGrid grid(rows, num_rows, columns, num_columns);
+        tail_histogram({feature_maps(data, dtype, shape, strides), grid.view, static_cast<Sample>(sample),
+                        at<const int64_t>(low), at<const int64_t>(high), at<const int64_t>(shift), num_bins,
+                        at<int64_t>(bins), at<int64_t>(above)},
+                       num_threads);
+      },
+      py::call_guard<py::gil_scoped_release>());
+}

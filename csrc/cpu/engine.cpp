@@ -1,0 +1,158 @@
+#include "engine.h"
+
+#include <algorithm>
+#include <atomic>
+#include <cstdlib>
+#include <stdexcept>
+#include <thread>
+
+#include "encode_labels.h"
+#include "load_maps.h"
+
+namespace dissect {
+
+#define DISSECT_DECLARE_LEVEL(level)                                                  \
+  namespace level {                                                                   \
+  void iou_counts_block(const IouCountsParams&, int64_t, int64_t, float*);            \
+  void tail_histogram_block(const TailHistogramParams&, int64_t, int64_t, float*);    \
+  }
+DISSECT_DECLARE_LEVEL(baseline)
+#ifdef DISSECT_X86_LEVELS
+DISSECT_DECLARE_LEVEL(avx2)
+DISSECT_DECLARE_LEVEL(avx512)
+#endif
+
+namespace {
+
+struct Level {
+  const char* name;
+  IouCountsBlock iou_counts;
+  TailHistogramBlock tail_histogram;
+};
+
+std::vector<Level> available_levels() {
+  std::vector<Level> levels{{"baseline", baseline::iou_counts_block, baseline::tail_histogram_block}};
+#ifdef DISSECT_X86_LEVELS
+  // __builtin_cpu_supports also asks whether the operating system saves the wide registers.
+  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("f16c"))
+    levels.push_back({"avx2", avx2::iou_counts_block, avx2::tail_histogram_block});
+  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
+      __builtin_cpu_supports("avx512dq"))
+    levels.push_back({"avx512", avx512::iou_counts_block, avx512::tail_histogram_block});
+#endif
+  return levels;
+}
+
+Level chosen_level() {
+  const std::vector<Level> levels = available_levels();
+  const char* wanted = std::getenv("DISSECT_SIMD");
+  if (wanted == nullptr || *wanted == '\0') return levels.back();
+  std::string names;
+  for (const Level& level : levels) {
+    if (wanted == std::string(level.name)) return level;
+    names += std::string(names.empty() ? "" : ", ") + level.name;
+  }
+  throw std::invalid_argument("DISSECT_SIMD must be one of the levels of this machine (" + names + "), but is " +
+                              std::string(wanted) + ".");
+}
+
+// Runs work(item, worker) for every item; workers take the next item as they become free.
+template <typename Work>
+void share(int64_t num_items, int num_threads, const Work& work) {
+  std::atomic<int64_t> next{0};
+  auto run = [&](int worker) {
+    for (int64_t item = next++; item < num_items; item = next++) work(item, worker);
+  };
+  const int num_workers = static_cast<int>(std::min<int64_t>(std::max(1, num_threads), num_items));
+  std::vector<std::thread> threads;
+  for (int worker = 1; worker < num_workers; ++worker) threads.emplace_back(run, worker);
+  if (num_items > 0) run(0);
+  for (std::thread& thread : threads) thread.join();
+}
+
+template <typename Params>
+void share_unit_blocks(const Params& params, void (*block)(const Params&, int64_t, int64_t, float*), int num_threads) {
+  const int64_t num_units = params.maps.num_units;
+  std::vector<std::vector<float>> workspaces(std::max(1, num_threads));
+  for (auto& workspace : workspaces) workspace.assign(workspace_floats(params.maps), 0.0f);
+  share((num_units + kUnitBlock - 1) / kUnitBlock, num_threads, [&](int64_t item, int worker) {
+    const int64_t begin = item * kUnitBlock;
+    block(params, begin, std::min(begin + kUnitBlock, num_units), workspaces[worker].data());
+  });
+}
+
+// Whether any of the units [begin, end) of an image holds a bad value; walks memory along its contiguous axis.
+template <typename T>
+bool has_bad_value(const FeatureMaps& maps, int64_t image, int64_t begin, int64_t end) {
+  using Stored = typename Widen<T>::Stored;
+  const Stored* base = static_cast<const Stored*>(maps.data) + image * maps.stride_image;
+  const bool units_inside = maps.stride_unit == 1;
+  const int64_t outer = units_inside ? 1 : end - begin, inner = units_inside ? end - begin : 1;
+  bool bad = false;
+  for (int64_t u = 0; u < outer; ++u)
+    for (int64_t y = 0; y < maps.height; ++y)
+      for (int64_t x = 0; x < maps.width; ++x) {
+        const Stored* here = base + (begin + u) * maps.stride_unit + y * maps.stride_row + x * maps.stride_column;
+        for (int64_t v = 0; v < inner; ++v) bad |= is_bad(Widen<T>::one(here[v]));
+      }
+  return bad;
+}
+
+bool units_are_bad(const FeatureMaps& maps, int64_t image, int64_t begin, int64_t end) {
+  switch (maps.dtype) {
+    case DType::kFloat32: return has_bad_value<float>(maps, image, begin, end);
+    case DType::kFloat16: return has_bad_value<Float16>(maps, image, begin, end);
+    case DType::kBFloat16: return has_bad_value<BFloat16>(maps, image, begin, end);
+  }
+  return true;
+}
+
+}  // namespace
+
+std::string simd_level() { return chosen_level().name; }
+
+std::vector<std::string> simd_levels() {
+  std::vector<std::string> names;
+  for (const Level& level : available_levels()) names.push_back(level.name);
+  return names;
+}
+
+int64_t find_bad_map(const FeatureMaps& maps, int num_threads) {
+  std::atomic<int64_t> first{INT64_MAX};
+  share(maps.num_images, num_threads, [&](int64_t image, int) {
+    if (!units_are_bad(maps, image, 0, maps.num_units)) return;
+    int64_t unit = 0;
+    while (!units_are_bad(maps, image, unit, unit + 1)) ++unit;
+    const int64_t here = image * maps.num_units + unit;
+    int64_t seen = first.load();
+    while (here < seen && !first.compare_exchange_weak(seen, here)) {
+    }
+  });
+  return first == INT64_MAX ? -1 : first.load();
+}
+
+void encode_labels(const EncodeLabelsParams& params, int num_threads) {
+  share(params.num_images, num_threads, [&](int64_t image, int) { encode_labels_image(params, image); });
+}
+
+void iou_counts(const IouCountsParams& params, int num_threads) {
+  share_unit_blocks(params, chosen_level().iou_counts, num_threads);
+}
+
+void tail_histogram(const TailHistogramParams& params, int num_threads) {
+  share_unit_blocks(params, chosen_level().tail_histogram, num_threads);
+}
+
+std::vector<Span> make_spans(const GridEntry* entries, int64_t count) {
+  std::vector<Span> spans;
+  for (int64_t t = 0; t < count; ++t) {
+    const GridEntry& entry = entries[t];
+    const bool goes_on = t > 0 && entry.index0 == entries[t - 1].index0 && entry.index1 == entries[t - 1].index1 &&
+                         entry.weight >= entries[t - 1].weight;
+    if (goes_on) spans.back().end = static_cast<int32_t>(t + 1);
+    else spans.push_back({entry.index0 + 1, entry.index1 + 1, static_cast<int32_t>(t), static_cast<int32_t>(t + 1)});
+  }
+  return spans;
+}
+
+}  // namespace dissect

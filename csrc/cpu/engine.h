@@ -1,0 +1,30 @@
+// The CPU engine: chooses the SIMD level, checks values, and shares the units among threads.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "../encode_labels.h"
+#include "../iou_counts.h"
+#include "../tail_histogram.h"
+
+namespace dissect {
+
+// "baseline", "avx2" or "avx512": the widest that was compiled in and that this processor has, capped by the
+// environment variable DISSECT_SIMD. Throws std::invalid_argument where that names no level or one that is missing.
+std::string simd_level();
+
+// The levels that can be forced on this machine, narrowest first.
+std::vector<std::string> simd_levels();
+
+// Position n * U + u of the first map with NaN, infinity or a magnitude from 2^126, or -1.
+int64_t find_bad_map(const FeatureMaps& maps, int num_threads);
+
+void encode_labels(const EncodeLabelsParams& params, int num_threads);
+void iou_counts(const IouCountsParams& params, int num_threads);
+void tail_histogram(const TailHistogramParams& params, int num_threads);
+
+// The spans of one axis of a Grid.
+std::vector<Span> make_spans(const GridEntry* entries, int64_t count);
+
+}  // namespace dissect

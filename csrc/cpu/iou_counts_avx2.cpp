@@ -1,0 +1,2 @@
+#define DISSECT_LEVEL avx2
+#include "iou_counts_impl.h"

@@ -1,0 +1,2 @@
+#define DISSECT_LEVEL avx512
+#include "iou_counts_impl.h"

@@ -1,0 +1,2 @@
+#define DISSECT_LEVEL baseline
+#include "iou_counts_impl.h"

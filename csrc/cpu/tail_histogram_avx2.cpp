@@ -1,0 +1,2 @@
+#define DISSECT_LEVEL avx2
+#include "tail_histogram_impl.h"

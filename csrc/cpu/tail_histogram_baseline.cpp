@@ -1,0 +1,2 @@
+#define DISSECT_LEVEL baseline
+#include "tail_histogram_impl.h"

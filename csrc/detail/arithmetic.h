@@ -1,0 +1,73 @@
+// The arithmetic that decides a bit, shared by every backend written in C++ or CUDA. Compiled without fused
+// multiply-add (-ffp-contract=off, --fmad=false). Everything is static: no copy built for a wider instruction set can
+// replace another's at link time.
+#pragma once
+
+#include <cstdint>
+
+#ifdef __CUDACC__
+#define DISSECT_HD __host__ __device__ __forceinline__
+#else
+#define DISSECT_HD inline
+#endif
+
+namespace dissect {
+namespace {
+
+// a0 at weight 0, towards a1 as the weight grows; stays between the two (Grid's laws).
+DISSECT_HD float interpolate(float a0, float a1, float weight) {
+  const float difference = a1 - a0;
+  const float step = difference * weight;
+  return a0 + step;
+}
+
+DISSECT_HD uint32_t bits_of(float value) {
+#ifdef __CUDA_ARCH__
+  return __float_as_uint(value);
+#else
+  uint32_t bits;
+  __builtin_memcpy(&bits, &value, sizeof bits);
+  return bits;
+#endif
+}
+
+DISSECT_HD float float_of(uint32_t bits) {
+#ifdef __CUDA_ARCH__
+  return __uint_as_float(bits);
+#else
+  float value;
+  __builtin_memcpy(&value, &bits, sizeof value);
+  return value;
+#endif
+}
+
+// Unsigned keys in the order of the floats; both zeros share one.
+DISSECT_HD uint32_t key_of(float value) {
+  const uint32_t bits = bits_of(value + 0.0f);
+  return bits ^ ((bits >> 31) ? 0xffffffffu : 0x80000000u);
+}
+
+// The same for the 16 bits of a float16 or a bfloat16.
+DISSECT_HD uint32_t key_of_half(uint16_t bits) {
+  if (bits == 0x8000u) bits = 0;
+  return static_cast<uint16_t>(bits ^ ((bits >> 15) ? 0xffffu : 0x8000u));
+}
+
+DISSECT_HD float widen_bfloat16(uint16_t bits) { return float_of(static_cast<uint32_t>(bits) << 16); }
+
+// Exact, subnormals included: an integer mantissa times a power of two.
+DISSECT_HD float widen_float16(uint16_t bits) {
+  const uint32_t sign = static_cast<uint32_t>(bits & 0x8000u) << 16;
+  const uint32_t magnitude = bits & 0x7fffu;
+  if (magnitude < 0x0400u) {
+    return float_of(bits_of(static_cast<float>(magnitude) * 5.9604644775390625e-8f) | sign);
+  }
+  const uint32_t rebias = magnitude >= 0x7c00u ? 0x70000000u : 0x38000000u;  // infinity and NaN keep the top exponent
+  return float_of(((magnitude << 13) + rebias) | sign);
+}
+
+// NaN, infinity and magnitudes from 2^126 are no activations: their differences could overflow.
+DISSECT_HD bool is_bad(float value) { return (bits_of(value) & 0x7fffffffu) >= 0x7e800000u; }
+
+}  // namespace
+}  // namespace dissect

@@ -1,0 +1,25 @@
+// tail_histogram: samples by order-preserving key. See dissect/reference/tail_histogram.py.
+#pragma once
+
+#include "feature_maps.h"
+
+namespace dissect {
+
+enum class Sample : int32_t { kValue = 0, kMin = 1, kMax = 2 };
+
+struct TailHistogramParams {
+  FeatureMaps maps;
+  GridView grid;           // num_rows 0: the samples are the feature map's own cells
+  Sample sample;
+  const int64_t* low;      // [U] keys
+  const int64_t* high;     // [U] keys
+  const int64_t* shift;    // [U]
+  int64_t num_bins;
+  int64_t* bins;           // [U, B], added to
+  int64_t* above;          // [U], added to
+};
+
+using TailHistogramBlock = void (*)(const TailHistogramParams&, int64_t unit_begin, int64_t unit_end,
+                                    float* workspace);
+
+}  // namespace dissect

@@ -1,0 +1,32 @@
+"""Finds out what the single units of a vision network mean and do, at the speed of the network itself.
+
+::
+
+    d = dissect.dissect(model, "features.28", images)
+    d.best()
+    d.save("result")
+    dissect.write_report(d, "out/")
+"""
+
+from dissect import ops, reference, stats
+from dissect.concepts import Concepts
+from dissect.dissection import Dissection, load
+from dissect.grid import Grid
+from dissect.pipeline import dissect
+from dissect.report import write_report
+from dissect.trace import Trace
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Concepts",
+    "Dissection",
+    "Grid",
+    "Trace",
+    "dissect",
+    "load",
+    "ops",
+    "reference",
+    "stats",
+    "write_report",
+]

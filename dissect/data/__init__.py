@@ -1,0 +1,5 @@
+"""Data sets as batches: whatever a user has becomes an iterable of (numbers, images, planes)."""
+
+from dissect.data.batches import Batch, Batches
+
+__all__ = ["Batch", "Batches"]

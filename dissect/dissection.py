@@ -1,0 +1,272 @@
+"""What a dissection found: per layer and unit the threshold, the counts, the best concept, the top images."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from dissect.cache import load_tensors, save_tensors
+from dissect.concepts import CATEGORIES, Concepts
+from dissect.grid import Grid
+from dissect.reference import upsample
+from dissect.stats import best_labels, iou
+from dissect.table import Table
+
+FORMAT = ("dissection", 1)
+SUFFIX = ".dissection"
+
+
+class UnitRow(NamedTuple):
+    """One unit in a table.
+
+    Attributes:
+        layer: the layer's name.
+        unit: number within the layer.
+        concept: the best concept, "-" where no concept has an IoU above 0.
+        category: the concept's category.
+        iou: intersection over union with it.
+        attainable: the bound ``min(q, f) / max(q, f)`` on the IoU, for firing fraction q and concept fraction f.
+        concept_fraction: f, the share of all pixels that carry the concept.
+        threshold: the level above which the unit fires.
+        firing: q, the share of all pixels where it does.
+        state: "ok"; "sparse": its ReLU is 0 at the threshold, so it fires on less than asked; "dead": never fires.
+    """
+
+    layer: str
+    unit: int
+    concept: str
+    category: str
+    iou: float
+    attainable: float
+    concept_fraction: float
+    threshold: float
+    firing: float
+    state: str
+
+
+class CategoryRow(NamedTuple):
+    """A category in a table of detectors.
+
+    Attributes:
+        category: its name.
+        concepts: how many of its concepts have at least one detector.
+        units: how many units are detectors of them.
+    """
+
+    category: str
+    concepts: int
+    units: int
+
+
+@dataclass
+class LayerDissection:
+    """The counts of one layer, and what follows from them.
+
+    Attributes:
+        name: the layer's name.
+        thresholds: [U] float32.
+        intersection: [U, C] int64 pixels.
+        unit_area: [U] int64 pixels where each unit fires, over all images.
+        union_area: [U] or, for scope "category", [U, C] int64: the unit's area that enters the union.
+        label_area: [C] int64 pixels.
+        num_pixels: pixels of all images' planes.
+        peaks: [U, k] float32, the highest activations, falling.
+        peak_images: [U, k] int64, the numbers of their images.
+        peak_maps: [U, k, h, w] float32, the unit's feature map in each of them.
+        grid: how maps are sampled at the planes' pixels.
+    """
+
+    name: str
+    thresholds: Tensor
+    intersection: Tensor
+    unit_area: Tensor
+    union_area: Tensor
+    label_area: Tensor
+    num_pixels: int
+    peaks: Tensor
+    peak_images: Tensor
+    peak_maps: Tensor
+    grid: Grid
+
+    @property
+    def num_units(self) -> int:
+        """U."""
+        return len(self.thresholds)
+
+    @cached_property
+    def iou(self) -> Tensor:
+        """[U, C] float64; column 0 ("no label") is 0."""
+        return iou(self.intersection, self.union_area, self.label_area)
+
+    @cached_property
+    def best_label(self) -> Tensor:
+        """[U] int64: each unit's label with the highest IoU, ties to the smaller; 0 where every IoU is 0."""
+        if self.iou.shape[1] < 2:
+            return torch.zeros(self.num_units, dtype=torch.int64)
+        best = best_labels(self.iou)
+        return torch.where(self.iou.gather(1, best[:, None])[:, 0] > 0, best, 0)
+
+    def states(self) -> list[str]:
+        """Per unit "ok", "sparse" or "dead"; see `UnitRow`."""
+        fires = self.unit_area > 0
+        return [
+            "dead" if not fires[u] else "sparse" if self.thresholds[u] == 0 else "ok" for u in range(self.num_units)
+        ]
+
+    def masks(self, unit: int) -> Tensor:
+        """[k, H, W] bool: where the unit fires in its top images, at the planes' size."""
+        return upsample(self.peak_maps[unit], self.grid.rows, self.grid.columns) > self.thresholds[unit]
+
+
+@dataclass
+class Dissection:
+    """The result of `dissect.dissect`.
+
+    Attributes:
+        layers: by name, in the order asked for.
+        concepts: the names and categories of the labels.
+        settings: fraction, positions, scope, border, detector_iou, num_images.
+        images: [T, 3, H, W] uint8, every image that is in some unit's top k.
+        image_numbers: [T] int64, their numbers in the data set, rising.
+
+    Example:
+        >>> net = torch.nn.Sequential(torch.nn.Conv2d(3, 2, 3, padding=1)).eval()
+        >>> images, planes = torch.rand(4, 3, 8, 8), torch.randint(0, 3, (4, 1, 8, 8))
+        >>> d = dissect.dissect(net, "0", [(images, planes)], concepts=["sky", "tree"], fraction=0.1, progress=False)
+        >>> len(d.best()), d["0"].iou.shape
+        (2, torch.Size([2, 3]))
+    """
+
+    layers: dict[str, LayerDissection]
+    concepts: Concepts
+    settings: dict[str, Any]
+    images: Tensor
+    image_numbers: Tensor
+    _position: dict[int, int] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        self._position = {int(number): at for at, number in enumerate(self.image_numbers)}
+
+    def __getitem__(self, layer: str) -> LayerDissection:
+        """A layer by name.
+
+        Raises:
+            KeyError: it was not dissected.
+        """
+        if layer not in self.layers:
+            raise KeyError(f"layer {layer!r} was not dissected; these were: {list(self.layers)}.")
+        return self.layers[layer]
+
+    def best(self, layer: str | None = None) -> Table:
+        """Per unit its best concept, as a `Table` of `UnitRow`; of one layer or of all."""
+        return Table(row for name in self._names(layer) for row in self._rows(self[name]))
+
+    def detectors(self, layer: str | None = None) -> Table:
+        """The rows of `best` whose IoU exceeds the detector cut-off (0.04 unless asked otherwise)."""
+        return Table(row for row in self.best(layer) if row.iou > self.settings["detector_iou"])
+
+    def unique_detectors(self, layer: str | None = None) -> Table:
+        """Per category, how many concepts have a detector and how many units these are (`CategoryRow`)."""
+        rows = self.detectors(layer)
+        units = Counter(row.category for row in rows)
+        concepts = Counter(category for category, _ in {(row.category, row.concept) for row in rows})
+        known = [name for name in CATEGORIES if name in self.concepts.categories]
+        names = known + sorted(set(self.concepts.categories) - set(known) - {""})
+        return Table(CategoryRow(name, concepts[name], units[name]) for name in names)
+
+    def image(self, number: int) -> Tensor:
+        """[3, H, W] uint8: a top image by its number in the data set.
+
+        Raises:
+            KeyError: it is in no unit's top k.
+        """
+        if number not in self._position:
+            raise KeyError(f"image {number} is no unit's top image, so it was not kept.")
+        return self.images[self._position[number]]
+
+    def save(self, path: str | Path) -> Path:
+        """Writes the whole result to one file, whole or not at all; ".dissection" is added where there is no suffix.
+
+        Returns:
+            The file's path.
+        """
+        tensors = {"images": self.images, "image_numbers": self.image_numbers}
+        layers = []
+        for index, layer in enumerate(self.layers.values()):
+            layers.append({"name": layer.name, "num_pixels": layer.num_pixels, "source": layer.grid.source_shape})
+            tensors |= {f"{index}.{name}": getattr(layer, name) for name in _LAYER_TENSORS}
+            tensors |= {f"{index}.rows": layer.grid.rows, f"{index}.columns": layer.grid.columns}
+        meta = {
+            "layers": layers,
+            "names": self.concepts.names,
+            "categories": self.concepts.categories,
+            "settings": self.settings,
+        }
+        return save_tensors(_with_suffix(path), *FORMAT, tensors, meta)
+
+    def _names(self, layer: str | None) -> list[str]:
+        return list(self.layers) if layer is None else [layer]
+
+    def _rows(self, layer: LayerDissection) -> list[UnitRow]:
+        best = layer.best_label
+        scores = layer.iou.gather(1, best[:, None])[:, 0]
+        firing = layer.unit_area.double() / layer.num_pixels
+        fraction = (layer.label_area.double() / layer.num_pixels)[best]
+        attainable = torch.minimum(firing, fraction) / torch.maximum(firing, fraction).clamp(min=1e-300)
+        states = layer.states()
+        return [
+            UnitRow(
+                layer.name,
+                unit,
+                self.concepts.names[best[unit]],
+                self.concepts.categories[best[unit]],
+                float(scores[unit]),
+                float(attainable[unit]),
+                float(fraction[unit]),
+                float(layer.thresholds[unit]),
+                float(firing[unit]),
+                states[unit],
+            )
+            for unit in range(layer.num_units)
+        ]
+
+
+_LAYER_TENSORS = (
+    "thresholds",
+    "intersection",
+    "unit_area",
+    "union_area",
+    "label_area",
+    "peaks",
+    "peak_images",
+    "peak_maps",
+)
+
+
+def load(path: str | Path) -> Dissection:
+    """Reads a result that `Dissection.save` wrote.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: a damaged file, another kind of file, or a newer version.
+    """
+    path = Path(path)
+    tensors, meta = load_tensors(path if path.is_file() else _with_suffix(path), *FORMAT)
+    layers = {}
+    for index, layer in enumerate(meta["layers"]):
+        grid = Grid(tensors[f"{index}.rows"], tensors[f"{index}.columns"], tuple(layer["source"]))
+        fields = {name: tensors[f"{index}.{name}"] for name in _LAYER_TENSORS}
+        layers[layer["name"]] = LayerDissection(layer["name"], num_pixels=layer["num_pixels"], grid=grid, **fields)
+    concepts = Concepts(tuple(meta["names"]), tuple(meta["categories"]))
+    return Dissection(layers, concepts, meta["settings"], tensors["images"], tensors["image_numbers"])
+
+
+def _with_suffix(path: str | Path) -> Path:
+    path = Path(path)
+    return path if path.suffix == SUFFIX else path.with_name(path.name + SUFFIX)

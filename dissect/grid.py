@@ -1,0 +1,188 @@
+"""Where each target pixel samples a feature map: the one definition that all backends share.
+
+A grid holds, per axis, a packed table with two source indices and a weight for every target row or column. It is
+computed once, on the host, in float64; kernels only ever read it, so no backend can disagree about geometry.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+
+import numpy as np
+import torch
+from torch import Tensor
+
+BORDERS = ("edge", "zeros")
+
+#: The largest weight below 1. Up to it, rounded interpolation provably stays between its two ends.
+MAX_WEIGHT = 1 - 2.0**-22
+
+
+@dataclass(frozen=True, eq=False)
+class Grid:
+    """Bilinear sampling of an h x w feature map at the H x W pixels of a segmentation.
+
+    The value at target pixel (y, x), with ``(y0, y1, wy)`` from row y of `rows` and ``(x0, x1, wx)`` from row x of
+    `columns`, every operation rounded to float32 and none fused::
+
+        left  = a[y0, x0] + (a[y1, x0] - a[y0, x0]) * wy
+        right = a[y0, x1] + (a[y1, x1] - a[y0, x1]) * wy
+        v     = left + (right - left) * wx
+
+    Laws: index0 never decreases along an axis, index1 is index0 or index0 + 1, and 0 <= weight <= 1 - 2^-22. Hence v
+    lies between its row's ends `left` and `right`, and these between the four corners. Index -1 and index h (or w)
+    stand for virtual corners of value 0; only the border "zeros" uses them.
+
+    Use a constructor: `half_pixel` (the default geometry of the library), `align_corners` or `receptive_field`.
+
+    Attributes:
+        rows: [H, 3] int32, one (index0, index1, bits of the float32 weight) per target row.
+        columns: [W, 3] int32, the same for the target columns.
+        source_shape: (h, w).
+
+    Example:
+        >>> grid = Grid.half_pixel((2, 2), (4, 4))
+        >>> grid.target_shape, grid.indices("rows").tolist()
+        ((4, 4), [[0, 0], [0, 1], [0, 1], [1, 1]])
+        >>> grid.weights("rows").tolist()
+        [0.0, 0.25, 0.75, 0.0]
+    """
+
+    rows: Tensor
+    columns: Tensor
+    source_shape: tuple[int, int]
+
+    @property
+    def target_shape(self) -> tuple[int, int]:
+        """(H, W)."""
+        return self.rows.shape[0], self.columns.shape[0]
+
+    @classmethod
+    def half_pixel(cls, source: tuple[int, int], target: tuple[int, int], *, border: str = "edge") -> Grid:
+        """Pixel centres at half-integers: ``src = (y + 0.5) * h / H - 0.5``.
+
+        As ``torch.nn.functional.interpolate(mode="bilinear", align_corners=False)`` with border "edge"; the published
+        PNAS 2020 code is this geometry with border "zeros". Grids are cached; do not write into their tables.
+
+        Raises:
+            ValueError: a size below 1, or an unknown border.
+        """
+        return _half_pixel(tuple(source), tuple(target), border)
+
+    @classmethod
+    def align_corners(cls, source: tuple[int, int], target: tuple[int, int], *, border: str = "edge") -> Grid:
+        """Corner pixels on corner pixels: ``src = y * (h - 1) / (H - 1)``, and 0 where H is 1.
+
+        Raises:
+            ValueError: a size below 1, or an unknown border.
+        """
+        _check_sizes(source, target, border)
+        centres = [np.arange(t, dtype=np.float64) * (s - 1) / max(1, t - 1) for s, t in zip(source, target)]
+        return cls._from_centres(centres, source, border)
+
+    @classmethod
+    def receptive_field(
+        cls,
+        layers: Iterable[tuple[int, int, int] | tuple[int, int, int, int]],
+        source: tuple[int, int],
+        target: tuple[int, int],
+        *,
+        image: tuple[int, int] | None = None,
+        border: str = "edge",
+    ) -> Grid:
+        """Feature-map cells placed at the centres of their receptive fields in the image.
+
+        A chain of layers maps cell i to image coordinate ``i * scale + offset``, composed from the probed layer
+        backwards: ``scale *= stride; offset = offset * stride + (kernel - 1) * dilation / 2 - padding``. For a
+        segmentation smaller than the image both shrink by ``(H - 1) / (image_h - 1)``, and
+        ``src = (y - offset) / scale`` (Bau et al. 2017; the published `sequence_scale_offset`).
+
+        Args:
+            layers: (kernel, stride, padding[, dilation]) of each convolution and pooling from the image up to and
+                including the probed layer, none after it.
+            source: (h, w) of the probed layer.
+            target: (H, W) of the segmentation.
+            image: size of the image that the layers see; the target's by default.
+            border: "edge" or "zeros".
+
+        Raises:
+            ValueError: a size below 1, an unknown border, or a layer that is no such tuple.
+        """
+        _check_sizes(source, target, border)
+        scale, offset = 1.0, 0.0
+        for layer in reversed(list(layers)):
+            if len(layer) not in (3, 4) or layer[0] < 1 or layer[1] < 1:
+                raise ValueError(
+                    f"Grid: a layer must be (kernel, stride, padding) or (kernel, stride, padding, dilation), "
+                    f"but got {layer!r}."
+                )
+            kernel, stride, padding, dilation = (*layer, 1)[:4]
+            scale, offset = scale * stride, offset * stride + (kernel - 1) * dilation / 2 - padding
+        centres = []
+        for size, full in zip(target, image or target):
+            shrink = (size - 1) / (full - 1) if full > 1 else 1.0
+            centres.append((np.arange(size, dtype=np.float64) - offset * shrink) / (scale * (shrink or 1.0)))
+        return cls._from_centres(centres, source, border)
+
+    @classmethod
+    def _from_centres(cls, centres: list[np.ndarray], source: tuple[int, int], border: str) -> Grid:
+        rows, columns = (_axis_table(axis, size, border) for axis, size in zip(centres, source))
+        return cls(rows, columns, (int(source[0]), int(source[1])))
+
+    def indices(self, axis: str) -> Tensor:
+        """[T, 2] int64: index0 and index1 of each target row (axis "rows") or column ("columns")."""
+        return getattr(self, axis)[:, :2].long()
+
+    def weights(self, axis: str) -> Tensor:
+        """[T] float32: the weight of index1 of each target row or column."""
+        return getattr(self, axis)[:, 2].contiguous().view(torch.float32)
+
+    def check(self, op: str, source: tuple[int, ...], target: tuple[int, ...] | None = None) -> None:
+        """Refuse a feature map or a segmentation that this grid was not made for.
+
+        Raises:
+            ValueError: names the op and both sizes.
+        """
+        if tuple(source) != self.source_shape:
+            raise ValueError(f"{op}: grid must be for feature maps of {tuple(source)}, but got {self.source_shape}.")
+        if target is not None and tuple(target) != self.target_shape:
+            raise ValueError(f"{op}: grid must be for segmentations of {tuple(target)}, but got {self.target_shape}.")
+
+    @cached_property
+    def key(self) -> str:
+        """A digest of the tables, equal for equal grids: what states compare before they merge."""
+        digest = hashlib.sha256(repr(self.source_shape).encode())
+        for table in (self.rows, self.columns):
+            digest.update(table.numpy().tobytes())
+        return digest.hexdigest()
+
+
+@lru_cache(maxsize=64)
+def _half_pixel(source: tuple[int, int], target: tuple[int, int], border: str) -> Grid:
+    _check_sizes(source, target, border)
+    centres = [(np.arange(t, dtype=np.float64) + 0.5) * s / t - 0.5 for s, t in zip(source, target)]
+    return Grid._from_centres(centres, source, border)
+
+
+def _check_sizes(source: tuple[int, int], target: tuple[int, int], border: str) -> None:
+    for name, shape in (("source", source), ("target", target)):
+        if len(shape) != 2 or min(shape) < 1:
+            raise ValueError(f"Grid: {name} must be two sizes of at least 1, but got {tuple(shape)}.")
+    if border not in BORDERS:
+        raise ValueError(f"Grid: border must be one of {BORDERS}, but got {border!r}.")
+
+
+def _axis_table(centres: np.ndarray, size: int, border: str) -> Tensor:
+    """[T, 3] int32 table of one axis from its source coordinates (float64, non-decreasing)."""
+    low, high = (0, size - 1) if border == "edge" else (-1, size)
+    centres = np.clip(centres, low, high)
+    index0 = np.floor(centres)
+    weight = (centres - index0).astype(np.float32)
+    snap = weight > MAX_WEIGHT
+    index0, weight = index0 + snap, np.where(snap, np.float32(0), weight)
+    index1 = index0 + (weight > 0)
+    table = np.stack([index0.astype(np.int32), index1.astype(np.int32), weight.astype(np.float32).view(np.int32)], 1)
+    return torch.from_numpy(np.ascontiguousarray(table))

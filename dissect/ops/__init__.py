@@ -1,0 +1,21 @@
+"""The public primitives: each checks its arguments, chooses a backend, and is registered with torch.library."""
+
+from dissect.ops import checks
+from dissect.ops.dispatch import BackendUnavailableError, BackendWarning, backends
+from dissect.ops.encode_labels import EncodedLabels, encode_labels
+from dissect.ops.image_peaks import image_peaks
+from dissect.ops.iou_counts import IouCounts, iou_counts
+from dissect.ops.tail_histogram import tail_histogram
+
+__all__ = [
+    "BackendUnavailableError",
+    "BackendWarning",
+    "EncodedLabels",
+    "IouCounts",
+    "backends",
+    "checks",
+    "encode_labels",
+    "image_peaks",
+    "iou_counts",
+    "tail_histogram",
+]

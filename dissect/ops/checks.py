@@ -1,0 +1,89 @@
+"""Checks that the ops share. Messages name the op, the argument, the rule, the value."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from dissect.grid import Grid
+from dissect.ops import native
+
+ACTIVATION_DTYPES = (torch.float32, torch.float16, torch.bfloat16)
+LABEL_DTYPES = (torch.uint8, torch.int16, torch.int32)
+LIMIT = 2.0**126
+
+
+def activations(op: str, value: Tensor) -> None:
+    """Refuses anything but [N, U, h, w] floating maps of at least 1x1.
+
+    Raises:
+        TypeError: no tensor, or another dtype.
+        ValueError: another shape.
+    """
+    if not isinstance(value, Tensor):
+        raise TypeError(f"{op}: activations must be a torch.Tensor, but got {type(value).__name__}.")
+    if value.dtype not in ACTIVATION_DTYPES:
+        raise TypeError(f"{op}: activations must be float32, float16 or bfloat16, but got {value.dtype}.")
+    if value.ndim != 4 or min(value.shape[2:]) < 1:
+        raise ValueError(f"{op}: activations must have shape [N, U, h, w] with h, w >= 1, but got {list(value.shape)}.")
+
+
+def vector(op: str, name: str, value: Tensor, dtype: torch.dtype, like: Tensor) -> None:
+    """Refuses anything but a [U] tensor of one dtype on the activations' device.
+
+    Raises:
+        TypeError: another dtype.
+        ValueError: another shape or device.
+    """
+    units = like.shape[1]
+    if not isinstance(value, Tensor) or value.dtype != dtype:
+        raise TypeError(f"{op}: {name} must be a {dtype} tensor, but got {getattr(value, 'dtype', type(value))}.")
+    if value.shape != (units,):
+        raise ValueError(
+            f"{op}: {name} must have shape [U] with U={units} (from activations), but got {list(value.shape)}."
+        )
+    same_device(op, name, value, like)
+
+
+def same_device(op: str, name: str, value: Tensor, like: Tensor) -> None:
+    """Refuses a tensor on another device than the activations.
+
+    Raises:
+        ValueError: names both devices.
+    """
+    if value.device != like.device:
+        raise ValueError(f"{op}: {name} must be on the activations' device {like.device}, but got {value.device}.")
+
+
+def finite(op: str, value: Tensor) -> None:
+    """Refuses NaN, infinity and magnitudes from 2^126, which could overflow between two corners.
+
+    Raises:
+        ValueError: names the first image of the batch and its unit.
+    """
+    if native.unavailable() is None and value.device.type == "cpu":
+        found = native.find_bad_map(value)
+    else:
+        good = (value.abs() < LIMIT).flatten(2).all(2)
+        found = None if bool(good.all()) else divmod(int((~good).flatten().nonzero()[0]), value.shape[1])
+    if found is not None:
+        raise ValueError(
+            f"{op}: activations must be finite and below 2^126 in magnitude, "
+            f"but image {found[0]} of the batch, unit {found[1]}, is not."
+        )
+
+
+def grid_for(op: str, grid: Grid | None, source: Tensor, target: tuple[int, int]) -> Grid:
+    """The grid from the activations to a target, half-pixel with edge border by default.
+
+    Raises:
+        TypeError: no Grid.
+        ValueError: the grid is for other sizes.
+    """
+    shape = (int(source.shape[2]), int(source.shape[3]))
+    if grid is None:
+        return Grid.half_pixel(shape, target)
+    if not isinstance(grid, Grid):
+        raise TypeError(f"{op}: grid must be a dissect.Grid or None, but got {type(grid).__name__}.")
+    grid.check(op, shape, target)
+    return grid

@@ -1,0 +1,116 @@
+"""encode_labels: what depends on the label planes alone, computed once per data set."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+import torch
+from torch import Tensor
+
+from dissect import reference
+from dissect.ops import checks, native
+from dissect.ops.dispatch import LIBRARY, select
+
+
+@dataclass(frozen=True)
+class EncodedLabels:
+    """Label planes in the form that every op takes. Made by `encode_labels`; its fields may change between versions.
+
+    Attributes:
+        planes: [N, K, H, W] int32, no label twice at a pixel.
+        run_ends: [N, K, H, W] int32, the first column after x whose label differs from column x's, or W.
+        area: [N, C] int64, pixels that carry each label, 0 for label 0.
+    """
+
+    planes: Tensor
+    run_ends: Tensor
+    area: Tensor
+
+    @property
+    def num_labels(self) -> int:
+        """C: labels lie in [0, C)."""
+        return self.area.shape[1]
+
+    def __len__(self) -> int:
+        return self.planes.shape[0]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes held."""
+        return sum(getattr(self, field.name).nbytes for field in fields(self))
+
+
+def encode_labels(planes: Tensor, num_labels: int, *, backend: str = "auto") -> EncodedLabels:
+    """Checks label planes and prepares them for counting, once, however often they are counted.
+
+    A pixel carries label c if any plane says c, and counts once for it. Label 0 is "no label", never a concept.
+
+    Args:
+        planes: [N, K, H, W] uint8, int16, int32 or int64 with values in [0, num_labels).
+        num_labels: C, label 0 included.
+        backend: "auto", "cpp" or "reference"; all give the same bits.
+
+    Raises:
+        TypeError: planes of another dtype.
+        ValueError: another shape, num_labels below 1, or a label outside [0, num_labels); names the image.
+        BackendUnavailableError: an explicit backend is not here.
+
+    Example:
+        >>> labels = dissect.ops.encode_labels(torch.tensor([[[[1, 1, 2]], [[2, 1, 0]]]]), num_labels=3)
+        >>> labels.area  # column 0: planes 1 and 2; column 1: only 1; column 2: only 2
+        tensor([[0, 2, 2]])
+    """
+    _check(planes, num_labels)
+    chosen = select("encode_labels", backend, planes.device)
+    return EncodedLabels(*torch.ops.dissect.encode_labels(planes.to(torch.int32), num_labels, chosen))
+
+
+def _check(planes: Tensor, num_labels: int) -> None:
+    if not isinstance(planes, Tensor) or planes.dtype not in (*checks.LABEL_DTYPES, torch.int64):
+        got = getattr(planes, "dtype", type(planes))
+        raise TypeError(f"encode_labels: planes must be uint8, int16, int32 or int64, but got {got}.")
+    if planes.ndim != 4 or min(planes.shape[1:]) < 1:
+        raise ValueError(
+            f"encode_labels: planes must have shape [N, K, H, W] with K, H, W >= 1, but got {list(planes.shape)}."
+        )
+    if num_labels < 1:
+        raise ValueError(f"encode_labels: num_labels must be at least 1 (label 0), but got {num_labels}.")
+    if not len(planes):
+        return
+    lowest, highest = planes.flatten(1).aminmax(dim=1)
+    bad = ((lowest < 0) | (highest >= num_labels)).nonzero().flatten()
+    if len(bad):
+        image = int(bad[0])
+        value = int(lowest[image] if lowest[image] < 0 else highest[image])
+        raise ValueError(
+            f"encode_labels: labels must lie in [0, {num_labels}), but image {image} of the batch holds {value}."
+        )
+
+
+LIBRARY.define("encode_labels(Tensor planes, int num_labels, str backend) -> (Tensor, Tensor, Tensor)")
+
+
+def _encode_labels_cpu(planes: Tensor, num_labels: int, backend: str) -> tuple[Tensor, Tensor, Tensor]:
+    if backend == "reference":
+        return reference.encode_labels(planes, num_labels)
+    planes = planes.clone(memory_format=torch.contiguous_format)
+    run_ends = torch.empty_like(planes)
+    label_area = torch.zeros(planes.shape[0], num_labels, dtype=torch.int64)
+    native.engine().encode_labels(
+        list(planes.shape),
+        num_labels,
+        planes.data_ptr(),
+        run_ends.data_ptr(),
+        label_area.data_ptr(),
+        torch.get_num_threads(),
+    )
+    return planes, run_ends, label_area
+
+
+def _encode_labels_fake(planes: Tensor, num_labels: int, backend: str) -> tuple[Tensor, Tensor, Tensor]:
+    like = planes.new_empty(planes.shape)
+    return like, like.clone(), planes.new_empty((planes.shape[0], num_labels), dtype=torch.int64)
+
+
+LIBRARY.impl("encode_labels", _encode_labels_cpu, "CPU")
+torch.library.register_fake("dissect::encode_labels", _encode_labels_fake, lib=LIBRARY)

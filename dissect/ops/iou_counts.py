@@ -1,0 +1,162 @@
+"""iou_counts: pixels where units fire, and where units and labels meet."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from dissect import reference
+from dissect.grid import Grid
+from dissect.ops import checks, native
+from dissect.ops.dispatch import LIBRARY, select
+from dissect.ops.encode_labels import EncodedLabels, encode_labels
+
+
+class IouCounts(NamedTuple):
+    """Counts of one batch.
+
+    Attributes:
+        intersection: [U, C] int64, over the batch; column 0 ("no label") is 0.
+        unit_area: [N, U] int64, pixels where each unit fires, per image.
+        label_area: [N, C] int64, pixels that carry each label, per image; column 0 is 0.
+        status: [] int32, 0, or 1 + the number of the batch that held bad data (devices that check late).
+    """
+
+    intersection: Tensor
+    unit_area: Tensor
+    label_area: Tensor
+    status: Tensor
+
+    def check(self) -> IouCounts:
+        """Returns itself, or raises ValueError where `status` tells of bad data. Waits for the device."""
+        if int(self.status):
+            raise ValueError(f"iou_counts: batch {int(self.status) - 1} held values that are not finite.")
+        return self
+
+
+def iou_counts(
+    activations: Tensor,
+    thresholds: Tensor,
+    labels: EncodedLabels | Tensor,
+    num_labels: int | None = None,
+    *,
+    grid: Grid | None = None,
+    backend: str = "auto",
+) -> IouCounts:
+    """The areas and intersections of units and labels, without materialising upsampled activations.
+
+    Equivalent to::
+
+        fires = upsample(activations, grid) > thresholds[:, None, None]
+        carries[n, c] = (labels[n] == c).any(0)
+        intersection[u, c] = sum over n, y, x of fires[n, u, y, x] and carries[n, c, y, x]
+
+    Source: Bau et al. 2020, equation 1, in integers. Every backend gives the same bits (see `Grid` for the rule).
+    Cost: reads each activation once; cells whose corners do not exceed the threshold cost one comparison. Workspace:
+    17 padded float32 maps per thread.
+
+    Args:
+        activations: [N, U, h, w] float32, float16 or bfloat16, any strides (channels-last included, without a copy).
+        thresholds: [U] float32; a unit fires strictly above its threshold.
+        labels: what `encode_labels` gave, or planes [N, K, H, W] uint8, int16 or int32 with 0 for "no label".
+        num_labels: C, label 0 included; needed for planes, read from encoded labels.
+        grid: how the maps are sampled at [H, W]; half-pixel centres and edge border by default.
+        backend: "auto", "cpp" or "reference".
+
+    Raises:
+        TypeError: wrong dtypes.
+        ValueError: shapes, devices or the grid disagree; thresholds are NaN; a label is outside [0, C); activations
+            are NaN, infinite or of magnitude 2^126 or more (on a CPU before anything is counted).
+        BackendUnavailableError: an explicit backend is not here.
+
+    Example:
+        >>> maps = torch.tensor([[[[0.0, 1.0], [0.0, 1.0]]]])
+        >>> planes = torch.tensor([[[[1, 1, 2, 2]]]], dtype=torch.int16)
+        >>> counts = dissect.ops.iou_counts(maps, torch.tensor([0.5]), planes, num_labels=3)
+        >>> counts.intersection, counts.unit_area
+        (tensor([[0, 0, 2]]), tensor([[2]]))
+    """
+    checks.activations("iou_counts", activations)
+    checks.vector("iou_counts", "thresholds", thresholds, torch.float32, activations)
+    labels = _encoded(labels, num_labels, backend)
+    if len(labels) != activations.shape[0]:
+        raise ValueError(f"iou_counts: labels must be of N={activations.shape[0]} images, but got {len(labels)}.")
+    checks.same_device("iou_counts", "labels", labels.planes, activations)
+    grid = checks.grid_for("iou_counts", grid, activations, tuple(labels.planes.shape[2:]))
+    chosen = select("iou_counts", backend, activations.device)
+    if bool(thresholds.isnan().any()):
+        unit = int(thresholds.isnan().nonzero()[0])
+        raise ValueError(f"iou_counts: thresholds must not be NaN, but unit {unit}'s is.")
+    checks.finite("iou_counts", activations)
+    intersection, unit_area = torch.ops.dissect.iou_counts(
+        activations, thresholds, labels.planes, labels.run_ends, labels.num_labels, grid.rows, grid.columns, chosen
+    )
+    return IouCounts(intersection, unit_area, labels.area, torch.zeros((), dtype=torch.int32))
+
+
+def _encoded(labels: EncodedLabels | Tensor, num_labels: int | None, backend: str) -> EncodedLabels:
+    if isinstance(labels, EncodedLabels):
+        if num_labels not in (None, labels.num_labels):
+            raise ValueError(f"iou_counts: num_labels must be the labels' {labels.num_labels}, but got {num_labels}.")
+        return labels
+    if num_labels is None:
+        raise ValueError("iou_counts: num_labels must be given with label planes, but got None.")
+    return encode_labels(labels, num_labels, backend=backend)
+
+
+LIBRARY.define(
+    "iou_counts(Tensor activations, Tensor thresholds, Tensor planes, Tensor run_ends, int num_labels, "
+    "Tensor rows, Tensor columns, str backend) -> (Tensor, Tensor)"
+)
+
+
+def _iou_counts_cpu(
+    activations: Tensor,
+    thresholds: Tensor,
+    planes: Tensor,
+    run_ends: Tensor,
+    num_labels: int,
+    rows: Tensor,
+    columns: Tensor,
+    backend: str,
+) -> tuple[Tensor, Tensor]:
+    if backend == "reference":
+        return reference.iou_counts(activations, thresholds, planes, num_labels, rows, columns)
+    num_images, num_units = activations.shape[:2]
+    thresholds = thresholds.contiguous()
+    intersection = torch.zeros(num_units, num_labels, dtype=torch.int64)
+    unit_area = torch.zeros(num_images, num_units, dtype=torch.int64)
+    native.engine().iou_counts(
+        *native.maps_arguments(activations),
+        *native.grid_arguments(rows, columns),
+        thresholds.data_ptr(),
+        planes.data_ptr(),
+        run_ends.data_ptr(),
+        planes.shape[1],
+        num_labels,
+        intersection.data_ptr(),
+        unit_area.data_ptr(),
+        torch.get_num_threads(),
+    )
+    return intersection, unit_area
+
+
+def _iou_counts_fake(
+    activations: Tensor,
+    thresholds: Tensor,
+    planes: Tensor,
+    run_ends: Tensor,
+    num_labels: int,
+    rows: Tensor,
+    columns: Tensor,
+    backend: str,
+) -> tuple[Tensor, Tensor]:
+    num_images, num_units = activations.shape[:2]
+    new = activations.new_empty
+    return new((num_units, num_labels), dtype=torch.int64), new((num_images, num_units), dtype=torch.int64)
+
+
+LIBRARY.impl("iou_counts", _iou_counts_cpu, "CPU")
+torch.library.register_fake("dissect::iou_counts", _iou_counts_fake, lib=LIBRARY)

@@ -1,0 +1,56 @@
+"""The compiled engine `dissect._C`, seen from Python: tensors become addresses, shapes and strides."""
+
+from __future__ import annotations
+
+from types import ModuleType
+
+import torch
+from torch import Tensor
+
+try:
+    from dissect import _C as _engine
+except ImportError as error:
+    _engine, _missing = None, str(error)
+
+DTYPES = {torch.float32: 0, torch.float16: 1, torch.bfloat16: 2}
+
+
+def unavailable() -> str | None:
+    """None, or why the compiled engine is not here."""
+    if _engine is not None:
+        return None
+    return f"the compiled engine is missing ({_missing}); install a C++ compiler and reinstall the package."
+
+
+def engine() -> ModuleType:
+    """The compiled engine.
+
+    Raises:
+        ImportError: it is missing.
+    """
+    if _engine is None:
+        raise ImportError(unavailable())
+    return _engine
+
+
+def simd_level() -> str | None:
+    """The SIMD level that the engine uses here ("baseline", "avx2", "avx512"), or None without an engine."""
+    return None if _engine is None else _engine.simd_level()
+
+
+def maps_arguments(activations: Tensor) -> tuple[int, int, list[int], list[int]]:
+    """Address, dtype code, shape and strides of [N, U, h, w] activations."""
+    return activations.data_ptr(), DTYPES[activations.dtype], list(activations.shape), list(activations.stride())
+
+
+def grid_arguments(rows: Tensor | None, columns: Tensor | None) -> tuple[int, int, int, int]:
+    """Addresses and lengths of a Grid's tables; zeros for none."""
+    if rows is None or columns is None:
+        return 0, 0, 0, 0
+    return rows.data_ptr(), rows.shape[0], columns.data_ptr(), columns.shape[0]
+
+
+def find_bad_map(activations: Tensor) -> tuple[int, int] | None:
+    """(image, unit) of a map that holds NaN, infinity or a magnitude from 2^126, or None."""
+    found = engine().find_bad_map(*maps_arguments(activations), torch.get_num_threads())
+    return None if found < 0 else divmod(found, activations.shape[1])

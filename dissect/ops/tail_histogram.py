@@ -1,0 +1,114 @@
+"""tail_histogram: samples by order-preserving key, the op behind `dissect.stats.TailThreshold`."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from dissect import reference
+from dissect.grid import Grid
+from dissect.ops import checks, native
+from dissect.ops.dispatch import LIBRARY, select
+
+SAMPLES = ("value", "min", "max")
+
+
+def tail_histogram(
+    activations: Tensor,
+    low: Tensor,
+    high: Tensor,
+    shift: Tensor,
+    bins: Tensor,
+    above: Tensor,
+    *,
+    grid: Grid | None = None,
+    sample: str = "value",
+    backend: str = "auto",
+) -> None:
+    """Adds each sample whose key lies within [low, high] to its unit's bins, and counts those above.
+
+    Keys are integers in the order of the floats (`dissect.reference.keys_of`): 32 bits for float32 and for every
+    sampled value, 16 bits for the own cells of 16-bit maps. A key falls in bin ``(key - low) >> shift``.
+
+    Args:
+        activations: [N, U, h, w] float32, float16 or bfloat16, any strides.
+        low: [U] int64 keys.
+        high: [U] int64 keys; ``(high - low) >> shift`` must be below B.
+        shift: [U] int64.
+        bins: [U, B] int64, contiguous; added to.
+        above: [U] int64; added to.
+        grid: samples are the pixels of its target; None: the feature map's own cells.
+        sample: what a target pixel contributes: its "value", or the smallest ("min") or largest ("max") of its four
+            corners, which bound the value.
+        backend: "auto", "cpp" or "reference".
+
+    Raises:
+        TypeError, ValueError: wrong dtypes, shapes or sizes, a bin range that does not fit, or activations that are
+            NaN, infinite or of magnitude 2^126 or more (before anything is counted).
+        BackendUnavailableError: an explicit backend is not here.
+
+    Example:
+        >>> keys = dissect.reference.keys_of(torch.tensor([1.0]))
+        >>> bins, above = torch.zeros(1, 1, dtype=torch.int64), torch.zeros(1, dtype=torch.int64)
+        >>> maps = torch.tensor([[[[0.5, 1.0, 2.0, 3.0]]]])
+        >>> dissect.ops.tail_histogram(maps, keys, keys, torch.zeros_like(keys), bins, above)
+        >>> bins.item(), above.item()
+        (1, 2)
+    """
+    checks.activations("tail_histogram", activations)
+    for name, value in (("low", low), ("high", high), ("shift", shift), ("above", above)):
+        checks.vector("tail_histogram", name, value, torch.int64, activations)
+    if bins.dtype != torch.int64 or bins.ndim != 2 or bins.shape[0] != len(low) or not bins.is_contiguous():
+        raise ValueError(f"tail_histogram: bins must be contiguous int64 [U, B], but got {list(bins.shape)}.")
+    if bool((((high - low) >> shift) >= bins.shape[1]).any()):
+        raise ValueError(f"tail_histogram: [low, high] must fit in B={bins.shape[1]} bins of 2^shift keys.")
+    if sample not in SAMPLES:
+        raise ValueError(f"tail_histogram: sample must be one of {SAMPLES}, but got {sample!r}.")
+    if grid is not None:
+        grid.check("tail_histogram", tuple(activations.shape[2:]))
+    chosen = select("tail_histogram", backend, activations.device)
+    checks.finite("tail_histogram", activations)
+    rows, columns = (None, None) if grid is None else (grid.rows, grid.columns)
+    torch.ops.dissect.tail_histogram(activations, low, high, shift, bins, above, rows, columns, sample, chosen)
+
+
+LIBRARY.define(
+    "tail_histogram(Tensor activations, Tensor low, Tensor high, Tensor shift, Tensor(a!) bins, Tensor(b!) above, "
+    "Tensor? rows, Tensor? columns, str sample, str backend) -> ()"
+)
+
+
+def _tail_histogram_cpu(
+    activations: Tensor,
+    low: Tensor,
+    high: Tensor,
+    shift: Tensor,
+    bins: Tensor,
+    above: Tensor,
+    rows: Tensor | None,
+    columns: Tensor | None,
+    sample: str,
+    backend: str,
+) -> None:
+    if backend == "reference":
+        counted = reference.tail_histogram(activations, low, high, shift, bins.shape[1], rows, columns, sample)
+        bins += counted[0]
+        above += counted[1]
+        return
+    low, high, shift = low.contiguous(), high.contiguous(), shift.contiguous()
+    native.engine().tail_histogram(
+        *native.maps_arguments(activations),
+        *native.grid_arguments(rows, columns),
+        SAMPLES.index(sample),
+        low.data_ptr(),
+        high.data_ptr(),
+        shift.data_ptr(),
+        bins.shape[1],
+        bins.data_ptr(),
+        above.data_ptr(),
+        torch.get_num_threads(),
+    )
+
+
+LIBRARY.impl("tail_histogram", _tail_histogram_cpu, "CPU")
+torch.library.register_fake("dissect::tail_histogram", lambda *arguments: None, lib=LIBRARY)

@@ -1,0 +1,22 @@
+"""The primitives in plain PyTorch: slow, short, and the specification that every other backend equals to the bit.
+
+Nothing here uses lerp, addcmul or a compiler: those may fuse a multiplication with an addition, and then round once
+where the sampling rule rounds twice.
+"""
+
+from dissect.reference.encode_labels import encode_labels
+from dissect.reference.image_peaks import image_peaks
+from dissect.reference.iou_counts import iou_counts
+from dissect.reference.sampling import corners, upsample
+from dissect.reference.tail_histogram import keys_of, tail_histogram, values_of
+
+__all__ = [
+    "corners",
+    "encode_labels",
+    "image_peaks",
+    "iou_counts",
+    "keys_of",
+    "tail_histogram",
+    "upsample",
+    "values_of",
+]

@@ -1,0 +1,10 @@
+"""Streaming statistics: states with `add`, `merge`, `state_dict`, `load_state_dict`, and readers.
+
+All counts are integers, so any split, order or sharding of the same activations gives the same result.
+"""
+
+from dissect.stats.iou import IouTally, best_labels, iou
+from dissect.stats.peaks import Peaks
+from dissect.stats.threshold import TailThreshold
+
+__all__ = ["IouTally", "Peaks", "TailThreshold", "best_labels", "iou"]

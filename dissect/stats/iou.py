@@ -1,0 +1,148 @@
+"""Intersection over union of units and labels, from integer counts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dissect import ops
+from dissect.grid import Grid
+
+SCOPES = ("all", "category")
+
+
+def iou(intersection: Tensor, unit_area: Tensor, label_area: Tensor) -> Tensor:
+    """``I / (A + L - I)`` in float64 (Bau et al. 2020, equation 1), 0 where the denominator is 0.
+
+    Args:
+        intersection: [U, C] counts.
+        unit_area: [U], or [U, C] where the area depends on the label's category.
+        label_area: [C].
+
+    Example:
+        >>> dissect.stats.iou(torch.tensor([[0, 2]]), torch.tensor([3]), torch.tensor([0, 5]))
+        tensor([[0.0000, 0.3333]], dtype=torch.float64)
+    """
+    unit_area = unit_area[:, None] if unit_area.ndim == 1 else unit_area
+    union = unit_area + label_area - intersection
+    return torch.where(union > 0, intersection.double() / union.clamp(min=1).double(), 0.0)
+
+
+def best_labels(scores: Tensor) -> Tensor:
+    """[U] int64: per row of [U, C] the label from 1 on with the highest score, ties to the smaller number."""
+    # numpy's argmax documents that it returns the first maximum; torch's does not.
+    return torch.from_numpy(scores[:, 1:].numpy().argmax(1)) + 1
+
+
+class IouTally:
+    """Counts over a data set, from which every IoU follows.
+
+    Args:
+        thresholds: [U] float32.
+        num_labels: C, label 0 included.
+        grid: how the maps are sampled; half-pixel with edge border by default.
+        backend: of `dissect.ops.iou_counts`.
+
+    Example:
+        >>> tally = dissect.stats.IouTally(torch.tensor([0.5]), num_labels=2)
+        >>> maps, planes = torch.tensor([[[[0.0, 1.0]]]]), torch.tensor([[[[0, 1]]]])
+        >>> tally.add(maps, dissect.ops.encode_labels(planes, 2), torch.tensor([0]))
+        >>> tally.iou()
+        tensor([[0., 1.]], dtype=torch.float64)
+    """
+
+    def __init__(self, thresholds: Tensor, num_labels: int, *, grid: Grid | None = None, backend: str = "auto") -> None:
+        self.thresholds, self.grid, self.backend = thresholds, grid, backend
+        self._intersection = torch.zeros(len(thresholds), num_labels, dtype=torch.int64)
+        # One entry per batch: image numbers [N], unit areas [N, U], label areas [N, C].
+        self._batches = [torch.empty(0, size, dtype=torch.int64) for size in (len(thresholds), num_labels)]
+        self._batches = [(torch.empty(0, dtype=torch.int64), *self._batches)]
+
+    def add(self, activations: Tensor, labels: ops.EncodedLabels, images: Tensor) -> None:
+        """Adds a batch; `images` [N] are the global image numbers. Raises as `dissect.ops.iou_counts`."""
+        counts = ops.iou_counts(activations, self.thresholds, labels, grid=self.grid, backend=self.backend).check()
+        self._intersection += counts.intersection
+        self._batches.append((images.long(), counts.unit_area, counts.label_area))
+
+    def merge(self, other: IouTally) -> None:
+        """Adds the counts of other images.
+
+        Raises:
+            ValueError: the thresholds differ.
+        """
+        if not torch.equal(self.thresholds, other.thresholds):
+            raise ValueError("IouTally: states to merge must have the same thresholds, but theirs differ.")
+        self._intersection += other._intersection
+        self._batches += other._batches
+
+    def intersection(self) -> Tensor:
+        """[U, C] int64."""
+        return self._intersection
+
+    def unit_area(self) -> Tensor:
+        """[N, U] int64, in the order of the image numbers."""
+        return self._by_image()[1]
+
+    def label_area(self) -> Tensor:
+        """[N, C] int64, in the order of the image numbers."""
+        return self._by_image()[2]
+
+    def iou(self, scope: str = "all", categories: tuple[str, ...] | None = None) -> Tensor:
+        """[U, C] float64.
+
+        Args:
+            scope: "all": areas over all images; "category" (Broden): a unit's area only over images that carry at
+                least one label of the label's category.
+            categories: [C] the category of each label, needed for scope "category".
+
+        Raises:
+            ValueError: an unknown scope, or "category" without categories.
+        """
+        return iou(self._intersection, self.scoped_unit_area(scope, categories), self.label_area().sum(0))
+
+    def scoped_unit_area(self, scope: str = "all", categories: tuple[str, ...] | None = None) -> Tensor:
+        """[U], or for scope "category" [U, C]: the area of each unit that enters the union. See `iou`."""
+        if scope not in SCOPES:
+            raise ValueError(f"IouTally: scope must be one of {SCOPES}, but got {scope!r}.")
+        _, unit_area, label_area = self._by_image()
+        if scope == "all":
+            return unit_area.sum(0)
+        if categories is None or len(categories) != label_area.shape[1]:
+            raise ValueError('IouTally: scope "category" must come with the category of each label.')
+        area = torch.zeros_like(self._intersection)
+        for category in set(categories[1:]):
+            members = torch.tensor([name == category for name in categories])
+            carries = (label_area[:, members] > 0).any(1)
+            area[:, members] = unit_area[carries].sum(0)[:, None]
+        return area
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything needed to go on, as tensors."""
+        images, unit_area, label_area = self._by_image()
+        return {
+            "thresholds": self.thresholds.clone(),
+            "intersection": self._intersection.clone(),
+            "images": images,
+            "unit_area": unit_area,
+            "label_area": label_area,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Goes on from a `state_dict`.
+
+        Raises:
+            ValueError: its thresholds are not this state's.
+        """
+        if not torch.equal(self.thresholds, state["thresholds"]):
+            raise ValueError("IouTally: the state's thresholds must be this tally's, but they differ.")
+        self._intersection = state["intersection"].clone()
+        self._batches = [(state["images"], state["unit_area"], state["label_area"])]
+
+    def _by_image(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Image numbers, unit areas and label areas, in the order of the numbers."""
+        images, unit_area, label_area = (torch.cat(parts) for parts in zip(*self._batches))
+        order = images.argsort(stable=True)
+        self._batches = [(images[order], unit_area[order], label_area[order])]
+        return self._batches[0]

@@ -1,0 +1,83 @@
+"""Per unit, the images that it responds to most."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dissect import ops
+
+
+class Peaks:
+    """Per unit the k images with the highest activation, ties to the lower image number.
+
+    Args:
+        k: how many images to keep per unit.
+
+    Raises:
+        ValueError: k below 1.
+
+    Example:
+        >>> peaks = dissect.stats.Peaks(2)
+        >>> peaks.add(torch.tensor([1.0, 5.0, 5.0]).view(3, 1, 1, 1), torch.tensor([10, 12, 11]))
+        >>> peaks.images()
+        tensor([[11, 12]])
+    """
+
+    def __init__(self, k: int) -> None:
+        if k < 1:
+            raise ValueError(f"Peaks: k must be at least 1, but got {k}.")
+        self.k = k
+        self._values = torch.empty(0, 0)
+        self._images = torch.empty(0, 0, dtype=torch.int64)
+
+    def add(self, activations: Tensor, images: Tensor) -> None:
+        """Adds a batch.
+
+        Args:
+            activations: [N, U, h, w] float32, float16 or bfloat16.
+            images: [N] int64, the global number of each image; each image is added once.
+
+        Raises:
+            TypeError, ValueError: bad activations, or numbers of another shape.
+        """
+        if images.shape != activations.shape[:1]:
+            raise ValueError(f"Peaks: images must have shape [N={len(activations)}], but got {list(images.shape)}.")
+        values = ops.image_peaks(activations).T
+        self._keep_best(values, images.long().expand_as(values))
+
+    def merge(self, other: Peaks) -> None:
+        """Adds the peaks that another state found in other images.
+
+        Raises:
+            ValueError: another k.
+        """
+        if other.k != self.k:
+            raise ValueError(f"Peaks: states to merge must have the same k, but got {self.k} and {other.k}.")
+        self._keep_best(other._values, other._images)
+
+    def values(self) -> Tensor:
+        """[U, min(k, N)] float32, falling."""
+        return self._values
+
+    def images(self) -> Tensor:
+        """[U, min(k, N)] int64 image numbers, in the order of `values`."""
+        return self._images
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything needed to go on, as tensors and JSON values."""
+        return {"k": self.k, "values": self._values.clone(), "images": self._images.clone()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Goes on from a `state_dict`."""
+        self.k, self._values, self._images = state["k"], state["values"].clone(), state["images"].clone()
+
+    def _keep_best(self, values: Tensor, images: Tensor) -> None:
+        if self._values.numel():
+            values, images = torch.cat([self._values, values], 1), torch.cat([self._images, images], 1)
+        # Two stable sorts: by number, then by value, so that equal values stay in the order of their numbers.
+        images, order = images.sort(dim=1, stable=True)
+        values, order = values.gather(1, order).sort(dim=1, descending=True, stable=True)
+        self._values, self._images = values[:, : self.k].clone(), images.gather(1, order)[:, : self.k].clone()

@@ -1,0 +1,59 @@
+"""A table of results: a list of rows that prints well and goes into pandas as it is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from html import escape
+from typing import Any, NamedTuple
+
+
+class Table(list):
+    """A list of NamedTuples of one type.
+
+    ``pandas.DataFrame(table)`` keeps the column names.
+
+    Example:
+        >>> class Row(NamedTuple):
+        ...     unit: int
+        ...     iou: float
+        >>> Table([Row(3, 0.25), Row(7, 0.5)]).top(1, by="iou")
+        unit    iou
+           7  0.500
+    """
+
+    def __init__(self, rows: Iterable[NamedTuple] = ()) -> None:
+        super().__init__(rows)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The names of the columns; none where there are no rows."""
+        return self[0]._fields if self else ()
+
+    def top(self, count: int, by: str) -> Table:
+        """The rows with the largest values in a column; ties stay in their order.
+
+        Raises:
+            ValueError: no such column.
+        """
+        if self and by not in self.columns:
+            raise ValueError(f"Table: by must be one of {self.columns}, but got {by!r}.")
+        return Table(sorted(self, key=lambda row: -getattr(row, by))[:count])
+
+    def __repr__(self) -> str:
+        cells = [list(self.columns)] + [[_text(value) for value in row] for row in self]
+        widths = [max(map(len, column)) for column in zip(*cells)]
+        numeric = [isinstance(value, (int, float)) for value in self[0]] if self else []
+        lines = []
+        for line in cells:
+            padded = (c.rjust(w) if n else c.ljust(w) for c, w, n in zip(line, widths, numeric))
+            lines.append("  ".join(padded).rstrip())
+        return "\n".join(lines) if self else "(no rows)"
+
+    def _repr_html_(self) -> str:
+        head = "".join(f"<th>{escape(name)}</th>" for name in self.columns)
+        body = "".join("<tr>" + "".join(f"<td>{escape(_text(v))}</td>" for v in row) + "</tr>" for row in self)
+        return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def _text(value: Any) -> str:
+    return f"{value:.3f}" if isinstance(value, float) else str(value)

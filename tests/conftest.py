@@ -1,0 +1,44 @@
+"""What all tests share: seeds, and the axis of backends."""
+
+import os
+
+import pytest
+import torch
+
+from dissect.ops import native
+
+REQUIRED = set(filter(None, os.environ.get("DISSECT_TEST_REQUIRE", "").split(",")))
+LEVELS = ("baseline", "avx2", "avx512")
+
+
+@pytest.fixture(autouse=True)
+def _seeded():
+    torch.manual_seed(0)
+
+
+def _skip(name: str, reason: str) -> None:
+    """Skips with the reason; fails instead where the backend must be here."""
+    if name in REQUIRED:
+        pytest.fail(f"{name} is required, but {reason}")
+    pytest.skip(reason)
+
+
+@pytest.fixture(params=LEVELS)
+def simd(request, monkeypatch):
+    """Each SIMD level of the compiled engine, forced."""
+    reason = native.unavailable()
+    if reason:
+        _skip("cpp", reason)
+    if request.param not in native.engine().simd_levels():
+        pytest.skip(f"this processor has no {request.param}")
+    monkeypatch.setenv("DISSECT_SIMD", request.param)
+    assert native.simd_level() == request.param
+    return request.param
+
+
+@pytest.fixture(params=["reference", "cpp"])
+def backend(request):
+    """Each backend by name."""
+    if request.param == "cpp" and native.unavailable():
+        _skip("cpp", native.unavailable())
+    return request.param

@@ -1,0 +1,103 @@
+"""tail_histogram and image_peaks: keys, literal tables, bits, errors."""
+
+import random
+
+import pytest
+import torch
+from generate import random_case
+
+from dissect import Grid, ops
+from dissect.reference import keys_of, values_of
+
+
+def run(maps, low, high, shift, num_bins, **options):
+    bins = torch.zeros(maps.shape[1], num_bins, dtype=torch.int64)
+    above = torch.zeros(maps.shape[1], dtype=torch.int64)
+    ops.tail_histogram(maps, low, high, shift, bins, above, **options)
+    return bins, above
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+def test_keys_are_in_the_order_of_the_floats(dtype):
+    values = torch.randn(2000).to(dtype)
+    values = torch.cat([values, torch.tensor([0.0, -0.0, 1e-7, -1e-7, 3e4, -3e4]).to(dtype)]).sort().values
+    keys = keys_of(values)
+    assert (keys[1:] >= keys[:-1]).all()
+    assert torch.equal(keys[1:] == keys[:-1], values[1:] == values[:-1])
+    assert torch.equal(values_of(keys, dtype), values + 0.0)
+    assert keys_of(torch.tensor([0.0, -0.0], dtype=dtype)).tolist() == [1 << (8 * dtype.itemsize - 1)] * 2
+
+
+def test_by_hand(backend):
+    maps = torch.tensor([[[[-1.0, 1.0, 2.0, 4.0]]]])
+    low, high = keys_of(torch.tensor([1.0])), keys_of(torch.tensor([2.0]))
+    bins, above = run(maps, low, high, torch.tensor([23]), 4, backend=backend)  # 23: one bin per octave
+    assert bins.tolist() == [[1, 1, 0, 0]]
+    assert above.tolist() == [1]
+
+
+def test_bounds_of_cells_by_hand(backend):
+    maps = torch.tensor([[[[0.0, 2.0]]]])  # 4 columns: 0, .5, 1.5, 2: cells of 1, 2 and 1 pixels
+    grid = Grid.half_pixel((1, 2), (1, 4))
+    zero, two = keys_of(torch.tensor([0.0])), keys_of(torch.tensor([2.0]))
+    shift = torch.zeros(1, dtype=torch.int64)
+    for sample, at_zero, at_two in (("min", 3, 1), ("max", 1, 3), ("value", 1, 1)):
+        assert run(maps, zero, zero, shift, 1, grid=grid, sample=sample, backend=backend)[0].item() == at_zero
+        assert run(maps, two, two, shift, 1, grid=grid, sample=sample, backend=backend)[0].item() == at_two
+
+
+@pytest.mark.parametrize("seed", range(80))
+def test_every_level_equals_the_reference(seed, simd):
+    case, choose = random_case(seed), random.Random(seed)
+    maps, grid = case.activations, choose.choice((case.grid, case.grid, None))
+    bits = 16 if grid is None and maps.dtype.itemsize == 2 else 32
+    values = (maps if grid is None else maps.float()).transpose(0, 1).flatten(1)
+    middle = keys_of(values)[:, :1] if values.shape[1] else torch.zeros(maps.shape[1], 1, dtype=torch.int64)
+    width = choose.choice((0, 5, 1000, 1 << (bits - 4)))
+    low = (middle[:, 0] - width).clamp(min=0)
+    high = (middle[:, 0] + width).clamp(max=(1 << bits) - 1)
+    shift = torch.full_like(low, max(0, (2 * width).bit_length() - 8))
+    options = {"grid": grid, "sample": choose.choice(("value", "min", "max"))}
+    ours, expected = (run(maps, low, high, shift, 256, backend=b, **options) for b in ("cpp", "reference"))
+    assert torch.equal(ours[0], expected[0])
+    assert torch.equal(ours[1], expected[1])
+
+
+def test_adds_to_what_is_there(backend):
+    maps, zeros = torch.ones(1, 2, 1, 1), torch.zeros(2, dtype=torch.int64)
+    bins, above = torch.full((2, 1), 5), torch.full((2,), 7)
+    ops.tail_histogram(maps, zeros, zeros, zeros, bins, above, backend=backend)
+    assert bins.tolist() == [[5], [5]]
+    assert above.tolist() == [8, 8]
+
+
+def test_bad_values_change_nothing(backend):
+    maps = torch.ones(2, 1, 1, 2)
+    maps[1, 0, 0, 1] = float("nan")
+    bins, above, zeros = torch.zeros(1, 1, dtype=torch.int64), torch.zeros(1, dtype=torch.int64), torch.tensor([0])
+    with pytest.raises(ValueError, match="image 1 of the batch, unit 0"):
+        ops.tail_histogram(maps, zeros, zeros, zeros, bins, above, backend=backend)
+    assert above.item() == 0
+
+
+def test_errors():
+    maps, zeros = torch.ones(1, 2, 1, 1), torch.zeros(2, dtype=torch.int64)
+    with pytest.raises(ValueError, match="must fit in B=3 bins"):
+        run(maps, zeros, zeros + 3, zeros, 3)
+    with pytest.raises(ValueError, match="sample must be one of .* but got 'mean'"):
+        run(maps, zeros, zeros, zeros, 3, sample="mean")
+    with pytest.raises(TypeError, match=r"low must be a torch.int64 tensor, but got torch.float32"):
+        run(maps, zeros.float(), zeros, zeros, 3)
+    with pytest.raises(ValueError, match=r"high must have shape \[U\] with U=2"):
+        run(maps, zeros, zeros[:1], zeros, 3)
+    with pytest.raises(ValueError, match="feature maps of"):
+        run(maps, zeros, zeros, zeros, 3, grid=Grid.half_pixel((2, 2), (4, 4)))
+
+
+def test_image_peaks():
+    maps = torch.tensor([[[[1.0, 3.0]], [[-2.0, -5.0]]], [[[-0.0, -0.0]], [[4.0, 4.0]]]])
+    assert ops.image_peaks(maps).tolist() == [[3.0, -2.0], [0.0, 4.0]]
+    assert ops.image_peaks(maps.bfloat16()).dtype == torch.float32
+    assert not ops.image_peaks(maps).signbit()[1, 0]
+    with pytest.raises(ValueError, match="image 0 of the batch, unit 1"):
+        ops.image_peaks(torch.tensor([[[[0.0]], [[float("inf")]]]]))

@@ -1,0 +1,208 @@
+"""TailThreshold: exact order statistics, whatever the split, backend or order."""
+
+from decimal import Decimal
+from fractions import Fraction
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dissect import Grid
+from dissect.reference import upsample
+from dissect.stats import TailThreshold
+
+KINDS = ("normal", "relu", "ties", "constant", "tiny", "huge", "subnormal")
+
+
+def maps_of(kind, shape, dtype=torch.float32):
+    maps = torch.randn(shape)
+    maps = {
+        "normal": maps,
+        "relu": (maps - 1).relu(),
+        "ties": maps.round(),
+        "constant": torch.full(shape, -0.0),
+        "tiny": maps * 1e-30,
+        "huge": maps * 1e37,
+        "subnormal": maps * 1e-42,
+    }[kind]
+    return maps.clamp(-60000, 60000).to(dtype) if dtype == torch.float16 else maps.to(dtype)
+
+
+def settle(state, batches):
+    """Visits until done; returns the number of visits."""
+    for visit in range(1, 12):
+        for batch in batches:
+            state.add(batch)
+        if state.advance():
+            return visit
+    raise AssertionError("did not settle")
+
+
+def order_statistic(values, fraction):
+    """[U] from [U, M]: the (floor(q * M) + 1)-th largest, by sorting."""
+    rank = int(Fraction(str(fraction)) * values.shape[1]) + 1
+    return values.sort(1, descending=True).values[:, rank - 1]
+
+
+def test_by_hand(backend):
+    maps = torch.arange(1.0, 11.0).view(1, 1, 2, 5)
+    for fraction, expected in ((0.1, 9.0), (0.25, 8.0), (0.05, 10.0), (0.99, 1.0), ("0.3", 7.0)):
+        state = TailThreshold(fraction, positions="feature", backend=backend)
+        settle(state, [maps])
+        assert state.threshold().tolist() == [expected]
+
+
+def test_the_fraction_is_the_decimal_as_written():
+    # In binary, 0.29 * 100 is below 29.
+    maps = torch.arange(100.0).view(1, 1, 10, 10)
+    for fraction in (0.29, "0.29", Decimal("0.29"), Fraction(29, 100)):
+        state = TailThreshold(fraction, positions="feature")
+        settle(state, [maps])
+        assert state.threshold().item() == 70  # 71 ... 99, 29 samples, are above
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("border", ["edge", "zeros"])
+def test_pixel_positions_equal_a_sort(kind, border, backend):
+    maps = maps_of(kind, (6, 5, 4, 7))
+    grid = Grid.half_pixel((4, 7), (15, 22), border=border)
+    state = TailThreshold(0.03, grid=grid, backend=backend)
+    visits = settle(state, maps.split(2))
+    values = (upsample(maps, grid.rows, grid.columns) + 0.0).transpose(0, 1).flatten(1)
+    assert torch.equal(state.threshold(), order_statistic(values, 0.03))
+    assert ((values > state.threshold()[:, None]).sum(1) <= int(Fraction("0.03") * values.shape[1])).all()
+    assert visits <= 5
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("kind", KINDS)
+def test_feature_positions_equal_a_sort(kind, dtype, backend):
+    maps = maps_of(kind, (6, 5, 4, 7), dtype)
+    state = TailThreshold(0.2, positions="feature", backend=backend)
+    visits = settle(state, maps.split(4))
+    assert torch.equal(state.threshold(), order_statistic((maps.float() + 0.0).transpose(0, 1).flatten(1), 0.2))
+    assert visits == 1 if dtype != torch.float32 else visits <= 3
+
+
+def test_every_level_takes_the_same_steps(simd):
+    maps = maps_of("normal", (3, 35, 6, 6))
+    states = [TailThreshold(0.01, size=(40, 40), backend=backend) for backend in ("cpp", "reference")]
+    while True:
+        for state in states:
+            state.add(maps)
+        done = [state.advance() for state in states]
+        assert all(map(torch.equal, states[0].bracket(), states[1].bracket()))
+        if all(done):
+            break
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_fuzzed(data):
+    values = data.draw(st.lists(st.floats(-(2.0**126), 2.0**126, exclude_min=True, exclude_max=True, width=32), min_size=1, max_size=40))
+    fraction = data.draw(st.fractions(Fraction(1, 1000), Fraction(999, 1000)))
+    maps = torch.tensor(values).view(1, 1, 1, -1)
+    state = TailThreshold(fraction, positions="feature")
+    settle(state, [maps])
+    rank = int(fraction * len(values)) + 1
+    assert state.threshold().item() == sorted(values, reverse=True)[rank - 1]
+
+
+def test_splits_orders_and_merges_do_not_matter():
+    maps = maps_of("relu", (8, 4, 5, 5))
+    whole = TailThreshold(0.02, size=(20, 20))
+    settle(whole, [maps])
+    left, right = TailThreshold(0.02, size=(20, 20)), TailThreshold(0.02, size=(20, 20))
+    while True:
+        left.add(maps[5:])
+        right.add(maps[2:5])
+        right.add(maps[:2])
+        left.merge(right)
+        if left.advance():
+            break
+        right = TailThreshold(0.02, size=(20, 20))
+        right.load_state_dict(left.state_dict())
+    assert torch.equal(left.threshold(), whole.threshold())
+
+
+def test_the_bracket_holds_the_threshold_after_every_visit():
+    maps = maps_of("normal", (4, 6, 5, 5))
+    state = TailThreshold(0.02, size=(30, 30))
+    brackets = []
+    while True:
+        state.add(maps)
+        done = state.advance()
+        brackets.append(state.bracket())
+        if done:
+            break
+    for low, high in brackets:
+        assert (low <= state.threshold()).all()
+        assert (state.threshold() <= high).all()
+    assert all((later[0] >= earlier[0]).all() for earlier, later in zip(brackets, brackets[1:]))
+
+
+def test_resumes_from_a_state_dict_in_the_middle_of_a_visit():
+    maps = maps_of("normal", (4, 3, 5, 5))
+    straight, resumed = TailThreshold(0.1, size=(9, 9)), TailThreshold(0.1, size=(9, 9))
+    settle(straight, maps.split(1))
+    resumed.add(maps[:3])
+    again = TailThreshold(0.1, size=(9, 9))
+    again.load_state_dict(resumed.state_dict())
+    again.add(maps[3:])
+    again.advance()
+    settle(again, maps.split(1))
+    assert torch.equal(again.threshold(), straight.threshold())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"fraction": 0}, "fraction must lie strictly between 0 and 1, but got 0"),
+        ({"fraction": 1.0}, "but got 1.0"),
+        ({"positions": "cell"}, "positions must be one of .* but got 'cell'"),
+        ({}, "must come with a size or a grid"),
+    ],
+)
+def test_constructor_errors(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        TailThreshold(**arguments)
+
+
+def test_errors_of_use():
+    state = TailThreshold(0.1, size=(4, 4))
+    with pytest.raises(RuntimeError, match="a visit must end"):
+        state.bracket()
+    with pytest.raises(ValueError, match="must add at least one sample"):
+        state.advance()
+    state.add(torch.randn(2, 3, 2, 2))
+    with pytest.raises(ValueError, match="batch 1 of visit 0: activations must have U=3 units .* but got U=4"):
+        state.add(torch.zeros(1, 4, 2, 2))
+    with pytest.raises(ValueError, match=r"feature maps of \(3, 3\), but got \(2, 2\)"):
+        state.add(torch.zeros(1, 3, 3, 3))
+    with pytest.raises(ValueError, match="batch 1 of visit 0: .* image 0 of the batch, unit 2, is not"):
+        state.add(torch.tensor([0, 0, float("nan")]).view(1, 3, 1, 1).expand(1, 3, 2, 2))
+    assert not state.advance()
+    with pytest.raises(RuntimeError, match=r"advance\(\) must have returned True"):
+        state.threshold()
+    state.add(torch.zeros(1, 3, 2, 2))
+    with pytest.raises(ValueError, match="must see the samples of the first, 32 per unit, but saw 16"):
+        state.advance()
+
+
+def test_states_that_do_not_fit_do_not_merge():
+    def fresh(fraction=0.1, size=(4, 4)):
+        state = TailThreshold(fraction, size=size)
+        state.add(torch.randn(2, 3, 2, 2))
+        return state
+
+    with pytest.raises(ValueError, match="their fraction differs"):
+        fresh().merge(fresh(0.2))
+    with pytest.raises(ValueError, match="their grid differs"):
+        fresh().merge(fresh(size=(5, 5)))
+    ahead = fresh()
+    ahead.advance()
+    with pytest.raises(ValueError, match="their visit differs"):
+        fresh().merge(ahead)
+    with pytest.raises(ValueError, match="state's fraction must be 1/10, but is 1/5"):
+        fresh().load_state_dict(fresh(0.2).state_dict())

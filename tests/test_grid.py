@@ -1,0 +1,140 @@
+"""Grid: literal tables, laws, third parties, errors."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dissect import Grid
+from dissect.grid import MAX_WEIGHT
+from dissect.reference import corners, upsample
+
+SIZES = st.tuples(st.integers(1, 40), st.integers(1, 40))
+BORDERS = st.sampled_from(["edge", "zeros"])
+
+
+def table(grid, axis="rows"):
+    return [(*pair, weight) for pair, weight in zip(grid.indices(axis).tolist(), grid.weights(axis).tolist())]
+
+
+def test_half_pixel_by_hand():
+    # src = (y + .5) * 2 / 4 - .5 = -.25, .25, .75, 1.25
+    assert table(Grid.half_pixel((2, 2), (4, 4))) == [(0, 0, 0.0), (0, 1, 0.25), (0, 1, 0.75), (1, 1, 0.0)]
+    zeros = [(-1, 0, 0.75), (0, 1, 0.25), (0, 1, 0.75), (1, 2, 0.25)]
+    assert table(Grid.half_pixel((2, 2), (4, 4), border="zeros")) == zeros
+
+
+def test_published_pnas_geometry_at_the_corner():
+    # FACTS 1.2: 14 -> 56 starts at -0.375, so the corner pixel of a map of ones is .625 * .625.
+    grid = Grid.half_pixel((14, 14), (56, 56), border="zeros")
+    assert table(grid)[0] == (-1, 0, 0.625)
+    assert upsample(torch.ones(1, 1, 14, 14), grid.rows, grid.columns)[0, 0, 0, 0] == 0.625**2
+
+
+def test_align_corners_by_hand():
+    assert table(Grid.align_corners((3, 3), (5, 5))) == [(0, 0, 0), (0, 1, 0.5), (1, 1, 0), (1, 2, 0.5), (2, 2, 0)]
+    assert table(Grid.align_corners((3, 3), (1, 1))) == [(0, 0, 0)]
+
+
+def test_receptive_field_by_hand():
+    # conv 3x3 pad 1, pool 2x2 stride 2: cell i sits at 2 * i + 0.5; the segmentation has the image's own size.
+    grid = Grid.receptive_field([(3, 1, 1), (2, 2, 0)], (3, 3), (6, 6))
+    assert table(grid) == [(0, 0, 0), (0, 1, 0.25), (0, 1, 0.75), (1, 2, 0.25), (1, 2, 0.75), (2, 2, 0)]
+
+
+def test_receptive_field_of_alexnet_conv5_spans_what_was_measured():
+    # FACTS 1.2: conv5 (13x13) of AlexNet at 227 samples source coordinates -1.06 ... 13.06 of a 56x56 segmentation.
+    layers = [(11, 4, 0), (3, 2, 0), (5, 1, 2), (3, 2, 0), (3, 1, 1), (3, 1, 1), (3, 1, 1)]
+    scale, offset, shrink = 16.0, 17.0, 55 / 226
+    grid = Grid.receptive_field(layers, (13, 13), (56, 56), image=(227, 227), border="zeros")
+    expected = [(i - offset * shrink) / (scale * shrink) for i in range(56)]
+    assert (expected[0], expected[-1]) == pytest.approx((-1.0625, 13.0625))
+    for (low, _, weight), centre in zip(table(grid), expected):
+        assert low + weight == pytest.approx(min(max(centre, -1), 13), abs=1e-6)
+
+
+@given(SIZES, SIZES, BORDERS, st.sampled_from(["half_pixel", "align_corners"]))
+def test_laws_of_tables(source, target, border, kind):
+    grid = getattr(Grid, kind)(source, target, border=border)
+    for axis, size in zip(("rows", "columns"), source):
+        low, high = (0, size - 1) if border == "edge" else (-1, size)
+        index, weight = grid.indices(axis), grid.weights(axis)
+        assert (index[1:, 0] >= index[:-1, 0]).all()
+        assert ((index[:, 1] - index[:, 0]) == (weight > 0).long()).all()
+        assert index.min() >= low
+        assert index.max() <= high
+        assert weight.min() >= 0
+        assert weight.max() <= MAX_WEIGHT
+
+
+def test_a_weight_near_one_snaps_to_the_next_index():
+    from dissect.grid import _axis_table
+
+    snapped = _axis_table(torch.tensor([0.0, 1 - 2.0**-23, 1.5], dtype=torch.float64).numpy(), 4, "edge")
+    assert snapped[:, :2].tolist() == [[0, 0], [1, 1], [1, 2]]
+    kept = _axis_table(torch.tensor([1 - 2.0**-22], dtype=torch.float64).numpy(), 4, "edge")
+    assert kept[0, :2].tolist() == [0, 1]
+
+
+ADVERSARIAL = st.floats(-(2.0**126), 2.0**126, exclude_min=True, exclude_max=True, width=32) | st.sampled_from(
+    [0.0, -0.0, 2.0**-149, -(2.0**-149), 2.0**-126, 1.0, 1 + 2.0**-23, 1 - 2.0**-24]
+)
+
+
+@given(st.lists(ADVERSARIAL, min_size=6, max_size=6), SIZES, BORDERS)
+def test_a_value_lies_between_its_rows_ends_and_its_corners(values, target, border):
+    grid = Grid.half_pixel((2, 3), target, border=border)
+    maps = torch.tensor(values).view(1, 1, 2, 3)
+    a00, a01, a10, a11 = corners(maps, grid.rows, grid.columns)
+    wy = grid.weights("rows")[:, None]
+    left, right = a00 + (a10 - a00) * wy, a01 + (a11 - a01) * wy
+    v = upsample(maps, grid.rows, grid.columns)
+    assert (torch.minimum(left, right) <= v).all()
+    assert (v <= torch.maximum(left, right)).all()
+    assert (torch.minimum(a00, a10) <= left).all()
+    assert (left <= torch.maximum(a00, a10)).all()
+    assert v.isfinite().all()
+
+
+@pytest.mark.parametrize("target", [(5, 9), (28, 28), (3, 2), (37, 41)])
+def test_within_rounding_of_torch_interpolate(target):
+    maps = torch.randn(2, 3, 7, 6)
+    grid = Grid.half_pixel((7, 6), target)
+    expected = F.interpolate(maps.double(), target, mode="bilinear", align_corners=False)
+    bound = 6 * 2.0**-24 * maps.abs().max() * 2 + 2.0**-23 * maps.abs().max() * 2
+    assert (upsample(maps, grid.rows, grid.columns) - expected).abs().max() <= bound
+    grid = Grid.align_corners((7, 6), target)
+    expected = F.interpolate(maps.double(), target, mode="bilinear", align_corners=True)
+    assert (upsample(maps, grid.rows, grid.columns) - expected).abs().max() <= bound
+
+
+def test_zeros_border_is_grid_samples_zero_padding():
+    maps = torch.randn(1, 2, 7, 7, dtype=torch.float64).float()
+    centres = (torch.arange(28, dtype=torch.float64) + 0.5) * 7 / 28 - 0.5
+    x = centres * 2 / 6 - 1
+    flow = torch.stack(torch.meshgrid(x, x, indexing="xy"), -1)[None]
+    expected = F.grid_sample(maps.double(), flow, align_corners=True, padding_mode="zeros")
+    grid = Grid.half_pixel((7, 7), (28, 28), border="zeros")
+    assert (upsample(maps, grid.rows, grid.columns) - expected).abs().max() < 1e-5
+
+
+def test_key_tells_grids_apart():
+    assert Grid.half_pixel((2, 2), (4, 4)).key == Grid.half_pixel((2, 2), (4, 4)).key
+    assert Grid.half_pixel((2, 2), (4, 4)).key != Grid.half_pixel((2, 2), (4, 4), border="zeros").key
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: Grid.half_pixel((0, 2), (4, 4)), r"source must be two sizes of at least 1, but got \(0, 2\)"),
+        (lambda: Grid.align_corners((2, 2), (4,)), r"target must be two sizes of at least 1, but got \(4,\)"),
+        (lambda: Grid.half_pixel((2, 2), (4, 4), border="wrap"), r"border must be one of .* but got 'wrap'"),
+        (lambda: Grid.receptive_field([(3, 0, 1)], (2, 2), (4, 4)), r"a layer must be .* but got \(3, 0, 1\)"),
+        (lambda: Grid.half_pixel((2, 2), (4, 4)).check("op", (2, 3)), r"op: grid must be for feature maps of \(2, 3\)"),
+        (lambda: Grid.half_pixel((2, 2), (4, 4)).check("op", (2, 2), (5, 5)), r"segmentations of \(5, 5\), but got"),
+    ],
+)
+def test_errors(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
