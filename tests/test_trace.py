@@ -101,7 +101,7 @@ def test_errors():
         Trace(model, [])
     with pytest.raises(ValueError, match="retain must be 'before' or 'after', but got 'both'"):
         Trace(model, "0", retain="both")
-    with pytest.raises(TypeError, match="nn.Module whose hooks fire, but got str"):
+    with pytest.raises(TypeError, match=r"nn.Module whose hooks fire, but got str"):
         Trace("model", "0")
     with Trace(model, "0") as trace:
         with pytest.raises(KeyError, match="has not run"):

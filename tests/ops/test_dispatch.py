@@ -33,7 +33,7 @@ def test_a_missing_backend_that_was_asked_for_raises(without_engine):
 def test_unknown_names():
     with pytest.raises(ValueError, match=r"backend must be 'auto' or one of \['cpp', 'reference'\], but got 'cuda'"):
         ops.iou_counts(*ARGUMENTS, backend="cuda")
-    with pytest.raises(ValueError, match="op must be one of .* but got 'count'"):
+    with pytest.raises(ValueError, match=r"op must be one of .* but got 'count'"):
         ops.backends("count")
 
 
@@ -51,5 +51,5 @@ def test_other_devices_are_refused():
 
 def test_an_unknown_simd_level_raises(monkeypatch):
     monkeypatch.setenv("DISSECT_SIMD", "sse9")
-    with pytest.raises(ValueError, match="DISSECT_SIMD must be one of the levels of this machine .*but is sse9"):
+    with pytest.raises(ValueError, match=r"DISSECT_SIMD must be one of the levels of this machine .*but is sse9"):
         ops.iou_counts(*ARGUMENTS)

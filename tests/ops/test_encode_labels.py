@@ -1,6 +1,5 @@
 """encode_labels: literal tables, bits, errors."""
 
-
 import pytest
 import torch
 from generate import random_case
@@ -50,7 +49,12 @@ def test_strided_planes_are_served(backend):
     ("planes", "num_labels", "error", "message"),
     [
         (torch.zeros(1, 1, 2, 2), 3, TypeError, "planes must be uint8, int16, int32 or int64, but got torch.float32"),
-        (torch.zeros(1, 2, 2, dtype=torch.int32), 3, ValueError, r"must have shape \[N, K, H, W\].*but got \[1, 2, 2\]"),
+        (
+            torch.zeros(1, 2, 2, dtype=torch.int32),
+            3,
+            ValueError,
+            r"must have shape \[N, K, H, W\].*but got \[1, 2, 2\]",
+        ),
         (torch.zeros(1, 0, 2, 2, dtype=torch.int32), 3, ValueError, r"but got \[1, 0, 2, 2\]"),
         (torch.zeros(1, 1, 2, 2, dtype=torch.int32), 0, ValueError, "num_labels must be at least 1"),
         (torch.tensor([0, 3]).view(2, 1, 1, 1), 3, ValueError, r"lie in \[0, 3\), but image 1 of the batch holds 3"),

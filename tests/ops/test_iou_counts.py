@@ -185,7 +185,7 @@ def test_the_largest_magnitudes_are_served(backend):
 def test_wrong_grid_and_wrong_num_labels():
     with pytest.raises(ValueError, match=r"grid must be for segmentations of \(4, 4\), but got \(8, 8\)"):
         ops.iou_counts(*GOOD, grid=Grid.half_pixel((2, 2), (8, 8)))
-    with pytest.raises(TypeError, match="grid must be a dissect.Grid or None, but got tuple"):
+    with pytest.raises(TypeError, match=r"grid must be a dissect.Grid or None, but got tuple"):
         ops.iou_counts(*GOOD, grid=(4, 4))
     with pytest.raises(ValueError, match="num_labels must be the labels' 3, but got 4"):
         ops.iou_counts(*GOOD[:2], ops.encode_labels(GOOD[2], 3), 4)

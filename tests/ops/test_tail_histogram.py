@@ -84,7 +84,7 @@ def test_errors():
     maps, zeros = torch.ones(1, 2, 1, 1), torch.zeros(2, dtype=torch.int64)
     with pytest.raises(ValueError, match="must fit in B=3 bins"):
         run(maps, zeros, zeros + 3, zeros, 3)
-    with pytest.raises(ValueError, match="sample must be one of .* but got 'mean'"):
+    with pytest.raises(ValueError, match=r"sample must be one of .* but got 'mean'"):
         run(maps, zeros, zeros, zeros, 3, sample="mean")
     with pytest.raises(TypeError, match=r"low must be a torch.int64 tensor, but got torch.float32"):
         run(maps, zeros.float(), zeros, zeros, 3)

@@ -68,7 +68,7 @@ def test_states_merge_and_load():
 
 def test_errors():
     tally = IouTally(torch.zeros(1), 2)
-    with pytest.raises(ValueError, match="scope must be one of .* but got 'some'"):
+    with pytest.raises(ValueError, match=r"scope must be one of .* but got 'some'"):
         tally.iou("some")
     with pytest.raises(ValueError, match="must come with the category of each label"):
         tally.iou("category")

@@ -1,5 +1,6 @@
 """TailThreshold: exact order statistics, whatever the split, backend or order."""
 
+import itertools
 from decimal import Decimal
 from fractions import Fraction
 
@@ -100,7 +101,11 @@ def test_every_level_takes_the_same_steps(simd):
 @settings(max_examples=60, deadline=None)
 @given(st.data())
 def test_fuzzed(data):
-    values = data.draw(st.lists(st.floats(-(2.0**126), 2.0**126, exclude_min=True, exclude_max=True, width=32), min_size=1, max_size=40))
+    values = data.draw(
+        st.lists(
+            st.floats(-(2.0**126), 2.0**126, exclude_min=True, exclude_max=True, width=32), min_size=1, max_size=40
+        )
+    )
     fraction = data.draw(st.fractions(Fraction(1, 1000), Fraction(999, 1000)))
     maps = torch.tensor(values).view(1, 1, 1, -1)
     state = TailThreshold(fraction, positions="feature")
@@ -139,7 +144,7 @@ def test_the_bracket_holds_the_threshold_after_every_visit():
     for low, high in brackets:
         assert (low <= state.threshold()).all()
         assert (state.threshold() <= high).all()
-    assert all((later[0] >= earlier[0]).all() for earlier, later in zip(brackets, brackets[1:]))
+    assert all((later[0] >= earlier[0]).all() for earlier, later in itertools.pairwise(brackets))
 
 
 def test_resumes_from_a_state_dict_in_the_middle_of_a_visit():
@@ -176,11 +181,11 @@ def test_errors_of_use():
     with pytest.raises(ValueError, match="must add at least one sample"):
         state.advance()
     state.add(torch.randn(2, 3, 2, 2))
-    with pytest.raises(ValueError, match="batch 1 of visit 0: activations must have U=3 units .* but got U=4"):
+    with pytest.raises(ValueError, match=r"batch 1 of visit 0: activations must have U=3 units .* but got U=4"):
         state.add(torch.zeros(1, 4, 2, 2))
     with pytest.raises(ValueError, match=r"feature maps of \(3, 3\), but got \(2, 2\)"):
         state.add(torch.zeros(1, 3, 3, 3))
-    with pytest.raises(ValueError, match="batch 1 of visit 0: .* image 0 of the batch, unit 2, is not"):
+    with pytest.raises(ValueError, match=r"batch 1 of visit 0: .* image 0 of the batch, unit 2, is not"):
         state.add(torch.tensor([0, 0, float("nan")]).view(1, 3, 1, 1).expand(1, 3, 2, 2))
     assert not state.advance()
     with pytest.raises(RuntimeError, match=r"advance\(\) must have returned True"):

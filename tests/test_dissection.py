@@ -1,0 +1,251 @@
+"""dissect(): the whole way on a small network, against a plain loop; its result; its errors."""
+
+import json
+
+import pytest
+import torch
+from torch import nn
+from torch.utils.data import DataLoader, Dataset
+
+import dissect
+from dissect.pipeline import to_picture
+from dissect.reference import upsample
+
+CONCEPTS = [("sky", "object"), ("tree", "object"), ("green", "color"), ("street", "scene")]
+
+
+class Scenes(Dataset):
+    """Random images whose planes follow from their colours."""
+
+    concepts = CONCEPTS
+
+    def __init__(self, count=21):
+        generator = torch.Generator().manual_seed(1)
+        self.images = torch.rand(count, 3, 16, 16, generator=generator)
+        objects = (self.images[:, 0] > 0.5).long() + (self.images[:, 1] > 0.7).long()
+        self.planes = torch.stack([objects, 3 * (self.images[:, 1] > 0.6), torch.full_like(objects, 4)], 1)
+
+    def __len__(self):
+        return len(self.images)
+
+    def __getitem__(self, index):
+        return self.images[index], self.planes[index]
+
+
+def network():
+    torch.manual_seed(3)
+    layers = [nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(inplace=True), nn.MaxPool2d(2), nn.Conv2d(8, 6, 3, padding=1)]
+    return nn.Sequential(*layers).eval()
+
+
+def run(**options):
+    options = {"batch_size": 5, "fraction": 0.05, "progress": False, **options}
+    return dissect.dissect(network(), options.pop("layers", ["1", "3"]), options.pop("images", Scenes()), **options)
+
+
+def same(one, other):
+    for name in one.layers:
+        for field in ("thresholds", "intersection", "unit_area", "label_area", "peaks", "peak_images", "peak_maps"):
+            assert torch.equal(getattr(one[name], field), getattr(other[name], field)), (name, field)
+    assert torch.equal(one.images, other.images)
+    assert torch.equal(one.image_numbers, other.image_numbers)
+    assert one.concepts == other.concepts
+    assert one.settings == other.settings
+
+
+@pytest.fixture(scope="module")
+def result():
+    return run()
+
+
+def test_against_a_plain_loop(result):
+    scenes, model = Scenes(), network()
+    maps = torch.cat([model(scenes.images[i : i + 5]) for i in range(0, 21, 5)]).detach()
+    grid = dissect.Grid.half_pixel((8, 8), (16, 16))
+    values = upsample(maps, grid.rows, grid.columns)
+    for unit in range(6):
+        ranked = values[:, unit].flatten().sort(descending=True).values
+        threshold = ranked[int(0.05 * ranked.numel())]
+        assert result["3"].thresholds[unit] == threshold
+        fires = values[:, unit] > threshold
+        for label in range(1, 5):
+            carries = (scenes.planes == label).any(1)
+            expected = (fires & carries).sum().double() / (fires | carries).sum()
+            assert result["3"].iou[unit, label] == expected
+    peaks = maps.amax((2, 3))
+    assert torch.equal(result["3"].peak_images, peaks.T.sort(1, descending=True).indices[:, :5])
+
+
+def test_a_probed_layer_is_read_before_the_in_place_relu_that_follows():
+    before = run(layers="0")["0"]
+    assert (before.peak_maps < 0).any()
+    assert (run(layers="1")["1"].peak_maps >= 0).all()
+
+
+def test_the_memory_budget_changes_nothing(result):
+    same(result, run(memory_budget=0))
+    same(result, run(memory_budget=40_000))
+
+
+def test_every_kind_of_images(result):
+    scenes = Scenes()
+    batches = [(scenes.images[i : i + 5], scenes.planes[i : i + 5]) for i in range(0, 21, 5)]
+    same(result, run(images=batches, concepts=CONCEPTS))
+    same(result, run(images=DataLoader(scenes, batch_size=5), concepts=CONCEPTS))
+    same(result, run(images=(batch for batch in batches), concepts=CONCEPTS))
+
+    class Segmenter:
+        concepts = CONCEPTS
+
+        def __call__(self, images):
+            return scenes.planes[[int((scenes.images == image).flatten(1).all(1).nonzero()) for image in images]]
+
+    same(result, run(images=scenes.images, segmenter=Segmenter()))
+
+
+def test_names_are_numbers_where_there_are_none():
+    scenes = Scenes()
+    unnamed = run(images=[(scenes.images, scenes.planes)])
+    assert unnamed.concepts.names == ("-", "1", "2", "3", "4")
+    assert set(unnamed.concepts.categories) == {"", "concept"}
+
+
+def test_tables(result):
+    best = result.best("3")
+    assert [row.unit for row in best] == list(range(6))
+    for row in best:
+        label = int(result["3"].best_label[row.unit])
+        assert row.concept == CONCEPTS[label - 1][0]
+        assert row.iou == float(result["3"].iou[row.unit, 1:].max())
+        assert row.iou <= row.attainable <= 1
+        assert row.firing <= 0.05
+        assert row.state in ("ok", "sparse")
+    assert len(result.best()) == 14
+    assert "concept" in str(best).splitlines()[0]
+    unique = result.unique_detectors("3")
+    rows = result.detectors("3")
+    assert [row.category for row in unique] == ["object", "color", "scene"]
+    assert sum(row.units for row in unique) == len(rows)
+    assert sum(row.concepts for row in unique) == len({(row.concept, row.category) for row in rows})
+
+
+def test_dead_and_sparse_units_are_told():
+    model = nn.Sequential(nn.Conv2d(3, 3, 1), nn.ReLU()).eval()
+    with torch.no_grad():
+        model[0].weight.zero_()
+        model[0].weight[1, 0], model[0].weight[2, 0] = 1.0, 1.0
+        model[0].bias.copy_(torch.tensor([-1.0, -0.99, -0.5]))  # never, rarely, half of the time
+    found = dissect.dissect(model, "1", Scenes(), fraction=0.2, progress=False)
+    assert found["1"].states() == ["dead", "sparse", "ok"]
+    row = found.best()[0]
+    assert (row.concept, row.category, row.iou, row.state) == ("-", "", 0.0, "dead")
+
+
+def test_masks_are_where_the_unit_fires(result):
+    layer = result["3"]
+    masks = layer.masks(2)
+    assert masks.shape == (5, 16, 16)
+    maps = network()(Scenes().images)[layer.peak_images[2]][:, 2]
+    values = upsample(maps, layer.grid.rows, layer.grid.columns)
+    assert ((values > layer.thresholds[2]) == masks).float().mean() > 0.999  # another batch size may round otherwise
+
+
+def test_pictures_are_those_of_the_top_images(result):
+    wanted = sorted({n for layer in result.layers.values() for n in layer.peak_images.flatten().tolist()})
+    assert result.image_numbers.tolist() == wanted
+    assert torch.equal(result.image(wanted[0]), to_picture(Scenes().images[wanted[0]]))
+    with pytest.raises(KeyError, match="image 999 is no unit's top image"):
+        result.image(999)
+
+
+def test_scopes_and_positions():
+    scenes = Scenes()
+    scenes.planes[:10, 1] = 0  # no colour in half of the images
+    everywhere, category = run(images=scenes), run(images=scenes, scope="category")
+    assert torch.equal(everywhere["3"].intersection, category["3"].intersection)
+    assert (category["3"].iou[:, 3] > everywhere["3"].iou[:, 3]).all()
+    assert torch.equal(category["3"].iou[:, 1], everywhere["3"].iou[:, 1])
+    assert not torch.equal(run(positions="feature")["3"].thresholds, everywhere["3"].thresholds)
+
+
+def test_save_and_load(result, tmp_path):
+    path = result.save(tmp_path / "vgg16-conv5_3")
+    assert path.name == "vgg16-conv5_3.dissection"
+    for given in (tmp_path / "vgg16-conv5_3", path, str(path)):
+        loaded = dissect.load(given)
+        same(result, loaded)
+        assert loaded.best() == result.best()
+    assert [p.name for p in tmp_path.iterdir()] == [path.name]
+
+
+def test_files_that_are_no_results(result, tmp_path):
+    path = result.save(tmp_path / "result")
+    with pytest.raises(FileNotFoundError, match="there is no file"):
+        dissect.load(tmp_path / "other")
+    whole = path.read_bytes()
+    for cut in (0, 5, 100, len(whole) - 1):
+        path.write_bytes(whole[:cut])
+        with pytest.raises(ValueError, match="is damaged or no safetensors file"):
+            dissect.load(path)
+    dissect.dissection.save_tensors(path, "state", 1, {}, {})
+    with pytest.raises(ValueError, match="must hold a dissection, but holds state"):
+        dissect.load(path)
+    dissect.dissection.save_tensors(path, "dissection", 99, {}, {})
+    with pytest.raises(ValueError, match="of version 99, newer than the 1 known here"):
+        dissect.load(path)
+
+
+def test_a_failed_save_leaves_the_old_file(result, tmp_path, monkeypatch):
+    path = result.save(tmp_path / "result")
+    before = path.read_bytes()
+
+    def full_disk(*_, **__):
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr("dissect.cache.save_file", full_disk)
+    with pytest.raises(OSError, match="no space left"):
+        result.save(tmp_path / "result")
+    assert path.read_bytes() == before
+    assert [p.name for p in tmp_path.iterdir()] == [path.name]
+
+
+def test_errors():
+    scenes = Scenes()
+    with pytest.raises(KeyError, match="no layer '9'"):
+        run(layers="9")
+    with pytest.raises(ValueError, match="label planes must come with the images or from a segmenter"):
+        run(images=scenes.images)
+    with pytest.raises(ValueError, match=r"planes must hold labels below 3 .* but hold 4"):
+        run(images=[(scenes.images, scenes.planes)], concepts=["a", "b"])
+    with pytest.raises(ValueError, match=r"planes of batch 0 must have shape \[N, K, H, W\] with N=21"):
+        run(images=[(scenes.images, scenes.planes[0])])
+    with pytest.raises(ValueError, match="must hold at least one batch"):
+        run(images=[])
+    with pytest.raises(TypeError, match="images must be a Dataset, a tensor or an iterable of batches, but got int"):
+        run(images=3)
+    with pytest.raises(ValueError, match="the DataLoader shuffles"):
+        run(images=DataLoader(scenes, shuffle=True))
+    with pytest.raises(ValueError, match="but got a generator that is used up"):
+        run(images=(b for b in [(scenes.images, scenes.planes)]), memory_budget=0)
+    broken = nn.Sequential(nn.Conv2d(3, 2, 1), nn.Flatten()).eval()
+    with pytest.raises(ValueError, match=r"layer '1' must give maps \[N, U, h, w\], but gave \[5, 512\]"):
+        dissect.dissect(broken, "1", Scenes(), batch_size=5, progress=False)
+    with pytest.raises(ValueError, match=r"batch 0 of visit 0: .* unit 0"):
+        run(images=[(scenes.images * float("nan"), scenes.planes)])
+
+
+def test_training_mode_is_told():
+    model = nn.Sequential(nn.Conv2d(3, 2, 1), nn.BatchNorm2d(2))
+    with pytest.warns(UserWarning, match="the model is in training mode"):
+        dissect.dissect(model, "0", Scenes(), progress=False)
+
+
+def test_settings_are_kept(result):
+    assert json.loads(json.dumps(result.settings)) == {
+        "fraction": 0.05,
+        "positions": "pixel",
+        "border": "edge",
+        "scope": "all",
+        "detector_iou": 0.04,
+        "num_images": 21,
+    }

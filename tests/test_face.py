@@ -1,0 +1,119 @@
+"""The package as a whole: imports, names, docs, command line."""
+
+import doctest
+import importlib
+import json
+import pkgutil
+import subprocess
+import sys
+from typing import NamedTuple
+
+import pytest
+import torch
+
+import dissect
+from dissect import cli
+from dissect.concepts import Concepts
+from dissect.table import Table
+
+MODULES = sorted(
+    module.name
+    for module in pkgutil.walk_packages(dissect.__path__, "dissect.")
+    if not module.name.endswith(("__main__", "._C"))
+)
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_examples_in_docstrings(name):
+    module = importlib.import_module(name)
+    names = {"torch": torch, "dissect": dissect, "NamedTuple": NamedTuple}
+    failed, _ = doctest.testmod(module, extraglobs=names, optionflags=doctest.ELLIPSIS)
+    assert failed == 0
+
+
+def test_public_names():
+    for name in ("dissect", "load", "write_report", "Trace", "Grid", "Dissection", "Concepts", "ops", "stats"):
+        assert name in dissect.__all__
+        assert getattr(dissect, name).__doc__
+    assert dissect.ops.iou_counts.__doc__
+    assert not hasattr(importlib.import_module("dissect.kernels"), "torch")
+
+
+def in_a_fresh_interpreter(code):
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_import_needs_no_engine_no_triton_no_report():
+    code = """
+import sys
+for name in ("triton", "jinja2", "matplotlib", "PIL", "torchvision", "dissect._C"):
+    sys.modules[name] = None
+import warnings; warnings.simplefilter("ignore")
+import torch, dissect
+counts = dissect.ops.iou_counts(torch.ones(1, 1, 1, 1), torch.zeros(1), torch.ones(1, 1, 2, 2, dtype=torch.uint8), 2)
+print(int(counts.unit_area), dict(dissect.ops.backends("iou_counts"))["cpp"])
+"""
+    out = in_a_fresh_interpreter(code)
+    assert out.startswith("4 the compiled engine is missing")
+
+
+def test_import_brings_no_stranger():
+    out = in_a_fresh_interpreter("import sys, dissect; print(sorted({'kernels', 'jinja2', 'PIL'} & set(sys.modules)))")
+    assert out.strip() == "[]"
+
+
+def test_concepts():
+    concepts = Concepts.of([("tree", "object"), ("tree", "part"), "sky"])
+    assert concepts.number("tree") == 1
+    assert concepts.number("tree", "part") == 2
+    assert concepts.categories == ("", "object", "part", "concept")
+    assert Concepts.of(concepts) is concepts
+    with pytest.raises(KeyError, match="no concept is called 'sea'"):
+        concepts.number("sea")
+    with pytest.raises(TypeError, match=r"a name or a \(name, category\) pair, but got \('a', 'b', 'c'\)"):
+        Concepts.of([("a", "b", "c")])
+    with pytest.raises(ValueError, match="the same length, at least 1"):
+        Concepts(("-",), ("", "object"))
+
+
+def test_table():
+    class Row(NamedTuple):
+        name: str
+        value: float
+
+    table = Table([Row("<b>", 0.5), Row("c", 2.0), Row("d", 2.0)])
+    assert str(table).splitlines() == ["name  value", "<b>   0.500", "c     2.000", "d     2.000"]
+    assert [row.name for row in table.top(2, by="value")] == ["c", "d"]
+    assert "&lt;b&gt;" in table._repr_html_()
+    assert str(Table()) == "(no rows)"
+    with pytest.raises(ValueError, match="by must be one of"):
+        table.top(1, by="weight")
+
+
+def test_info(capsys):
+    assert cli.main(["info", "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert facts["torch"] == torch.__version__
+    assert facts["backends"]["iou_counts"]["reference"] is None
+    assert cli.main(["info"]) == 0
+    assert "iou_counts" in capsys.readouterr().out
+
+
+def test_demo_on_a_few_scenes(tmp_path, capsys):
+    assert cli.main(["demo", "--out", str(tmp_path), "--images", "40", "--layers", "features.conv5_3"]) == 0
+    out = capsys.readouterr().out
+    assert out.count("  unit ") == 5
+    assert str(tmp_path / "report.html") in out
+    assert (tmp_path / "report.html").stat().st_size > 10_000
+    assert dissect.load(tmp_path / "tiny-vgg")["features.conv5_3"].num_units >= 128
+
+
+def test_user_errors_are_one_line(tmp_path, capsys):
+    assert cli.main(["demo", "--out", str(tmp_path), "--images", "0"]) == 1
+    message = capsys.readouterr().err
+    assert message.startswith("dissect: ")
+    assert len(message.splitlines()) == 1
+    with pytest.raises(SystemExit, match="2"):
+        cli.main(["nonsense"])
