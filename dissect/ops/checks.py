@@ -9,7 +9,6 @@ from dissect.grid import Grid
 from dissect.ops import native
 
 ACTIVATION_DTYPES = (torch.float32, torch.float16, torch.bfloat16)
-LABEL_DTYPES = (torch.uint8, torch.int16, torch.int32)
 LIMIT = 2.0**126
 
 
@@ -73,17 +72,18 @@ def finite(op: str, value: Tensor) -> None:
         )
 
 
-def grid_for(op: str, grid: Grid | None, source: Tensor, target: tuple[int, int]) -> Grid:
-    """The grid from the activations to a target, half-pixel with edge border by default.
+def tables(
+    op: str, grid: Grid | None, source: Tensor, target: torch.Size | None = None
+) -> tuple[Tensor | None, Tensor | None]:
+    """The tables of a grid that must fit the activations (and the target); None for none.
 
     Raises:
         TypeError: no Grid.
         ValueError: the grid is for other sizes.
     """
-    shape = (int(source.shape[2]), int(source.shape[3]))
     if grid is None:
-        return Grid.half_pixel(shape, target)
+        return None, None
     if not isinstance(grid, Grid):
         raise TypeError(f"{op}: grid must be a dissect.Grid or None, but got {type(grid).__name__}.")
-    grid.check(op, shape, target)
-    return grid
+    grid.check(op, tuple(source.shape[2:]), None if target is None else tuple(target))
+    return grid.rows, grid.columns

@@ -8,8 +8,10 @@ import torch
 from torch import Tensor
 
 from dissect import reference
-from dissect.ops import checks, native
+from dissect.ops import native
 from dissect.ops.dispatch import LIBRARY, select
+
+LABEL_DTYPES = (torch.uint8, torch.int16, torch.int32, torch.int64)
 
 
 @dataclass(frozen=True)
@@ -60,13 +62,7 @@ def encode_labels(planes: Tensor, num_labels: int, *, backend: str = "auto") -> 
         >>> labels.area  # column 0: planes 1 and 2; column 1: only 1; column 2: only 2
         tensor([[0, 2, 2]])
     """
-    _check(planes, num_labels)
-    chosen = select("encode_labels", backend, planes.device)
-    return EncodedLabels(*torch.ops.dissect.encode_labels(planes.to(torch.int32), num_labels, chosen))
-
-
-def _check(planes: Tensor, num_labels: int) -> None:
-    if not isinstance(planes, Tensor) or planes.dtype not in (*checks.LABEL_DTYPES, torch.int64):
+    if not isinstance(planes, Tensor) or planes.dtype not in LABEL_DTYPES:
         got = getattr(planes, "dtype", type(planes))
         raise TypeError(f"encode_labels: planes must be uint8, int16, int32 or int64, but got {got}.")
     if planes.ndim != 4 or min(planes.shape[1:]) < 1:
@@ -75,6 +71,10 @@ def _check(planes: Tensor, num_labels: int) -> None:
         )
     if num_labels < 1:
         raise ValueError(f"encode_labels: num_labels must be at least 1 (label 0), but got {num_labels}.")
+    return EncodedLabels(*torch.ops.dissect.encode_labels(planes, num_labels, backend))
+
+
+def _check_range(planes: Tensor, num_labels: int) -> None:
     if not len(planes):
         return
     lowest, highest = planes.flatten(1).aminmax(dim=1)
@@ -91,9 +91,11 @@ LIBRARY.define("encode_labels(Tensor planes, int num_labels, str backend) -> (Te
 
 
 def _encode_labels_cpu(planes: Tensor, num_labels: int, backend: str) -> tuple[Tensor, Tensor, Tensor]:
-    if backend == "reference":
+    chosen = select("encode_labels", backend, planes.device)
+    _check_range(planes, num_labels)
+    if chosen == "reference":
         return reference.encode_labels(planes, num_labels)
-    planes = planes.clone(memory_format=torch.contiguous_format)
+    planes = planes.to(torch.int32, copy=True, memory_format=torch.contiguous_format)
     run_ends = torch.empty_like(planes)
     label_area = torch.zeros(planes.shape[0], num_labels, dtype=torch.int64)
     native.engine().encode_labels(
@@ -108,8 +110,8 @@ def _encode_labels_cpu(planes: Tensor, num_labels: int, backend: str) -> tuple[T
 
 
 def _encode_labels_fake(planes: Tensor, num_labels: int, backend: str) -> tuple[Tensor, Tensor, Tensor]:
-    like = planes.new_empty(planes.shape)
-    return like, like.clone(), planes.new_empty((planes.shape[0], num_labels), dtype=torch.int64)
+    encoded = planes.new_empty(planes.shape, dtype=torch.int32)
+    return encoded, torch.empty_like(encoded), planes.new_empty((planes.shape[0], num_labels), dtype=torch.int64)
 
 
 LIBRARY.impl("encode_labels", _encode_labels_cpu, "CPU")

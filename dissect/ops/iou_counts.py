@@ -60,7 +60,7 @@ def iou_counts(
     Args:
         activations: [N, U, h, w] float32, float16 or bfloat16, any strides (channels-last included, without a copy).
         thresholds: [U] float32; a unit fires strictly above its threshold.
-        labels: what `encode_labels` gave, or planes [N, K, H, W] uint8, int16 or int32 with 0 for "no label".
+        labels: what `encode_labels` gave, or integer planes [N, K, H, W] with 0 for "no label".
         num_labels: C, label 0 included; needed for planes, read from encoded labels.
         grid: how the maps are sampled at [H, W]; half-pixel centres and edge border by default.
         backend: "auto", "cpp" or "reference".
@@ -84,16 +84,11 @@ def iou_counts(
     if len(labels) != activations.shape[0]:
         raise ValueError(f"iou_counts: labels must be of N={activations.shape[0]} images, but got {len(labels)}.")
     checks.same_device("iou_counts", "labels", labels.planes, activations)
-    grid = checks.grid_for("iou_counts", grid, activations, tuple(labels.planes.shape[2:]))
-    chosen = select("iou_counts", backend, activations.device)
-    if bool(thresholds.isnan().any()):
-        unit = int(thresholds.isnan().nonzero()[0])
-        raise ValueError(f"iou_counts: thresholds must not be NaN, but unit {unit}'s is.")
-    checks.finite("iou_counts", activations)
-    intersection, unit_area = torch.ops.dissect.iou_counts(
-        activations, thresholds, labels.planes, labels.run_ends, labels.num_labels, grid.rows, grid.columns, chosen
+    rows, columns = checks.tables("iou_counts", grid, activations, labels.planes.shape[2:])
+    intersection, unit_area, status = torch.ops.dissect.iou_counts(
+        activations, thresholds, labels.planes, labels.run_ends, labels.num_labels, rows, columns, backend
     )
-    return IouCounts(intersection, unit_area, labels.area, torch.zeros((), dtype=torch.int32))
+    return IouCounts(intersection, unit_area, labels.area, status)
 
 
 def _encoded(labels: EncodedLabels | Tensor, num_labels: int | None, backend: str) -> EncodedLabels:
@@ -108,7 +103,7 @@ def _encoded(labels: EncodedLabels | Tensor, num_labels: int | None, backend: st
 
 LIBRARY.define(
     "iou_counts(Tensor activations, Tensor thresholds, Tensor planes, Tensor run_ends, int num_labels, "
-    "Tensor rows, Tensor columns, str backend) -> (Tensor, Tensor)"
+    "Tensor? rows, Tensor? columns, str backend) -> (Tensor, Tensor, Tensor)"
 )
 
 
@@ -118,12 +113,19 @@ def _iou_counts_cpu(
     planes: Tensor,
     run_ends: Tensor,
     num_labels: int,
-    rows: Tensor,
-    columns: Tensor,
+    rows: Tensor | None,
+    columns: Tensor | None,
     backend: str,
-) -> tuple[Tensor, Tensor]:
-    if backend == "reference":
-        return reference.iou_counts(activations, thresholds, planes, num_labels, rows, columns)
+) -> tuple[Tensor, Tensor, Tensor]:
+    chosen = select("iou_counts", backend, activations.device)
+    _check_thresholds(thresholds)
+    checks.finite("iou_counts", activations)
+    if rows is None or columns is None:
+        grid = Grid.half_pixel(tuple(activations.shape[2:]), tuple(planes.shape[2:]))
+        rows, columns = grid.rows, grid.columns
+    status = torch.zeros((), dtype=torch.int32)
+    if chosen == "reference":
+        return *reference.iou_counts(activations, thresholds, planes, num_labels, rows, columns), status
     num_images, num_units = activations.shape[:2]
     thresholds = thresholds.contiguous()
     intersection = torch.zeros(num_units, num_labels, dtype=torch.int64)
@@ -140,7 +142,13 @@ def _iou_counts_cpu(
         unit_area.data_ptr(),
         torch.get_num_threads(),
     )
-    return intersection, unit_area
+    return intersection, unit_area, status
+
+
+def _check_thresholds(thresholds: Tensor) -> None:
+    if bool(thresholds.isnan().any()):
+        unit = int(thresholds.isnan().nonzero()[0])
+        raise ValueError(f"iou_counts: thresholds must not be NaN, but unit {unit}'s is.")
 
 
 def _iou_counts_fake(
@@ -149,13 +157,16 @@ def _iou_counts_fake(
     planes: Tensor,
     run_ends: Tensor,
     num_labels: int,
-    rows: Tensor,
-    columns: Tensor,
+    rows: Tensor | None,
+    columns: Tensor | None,
     backend: str,
-) -> tuple[Tensor, Tensor]:
+) -> tuple[Tensor, Tensor, Tensor]:
     num_images, num_units = activations.shape[:2]
-    new = activations.new_empty
-    return new((num_units, num_labels), dtype=torch.int64), new((num_images, num_units), dtype=torch.int64)
+    return (
+        activations.new_empty((num_units, num_labels), dtype=torch.int64),
+        activations.new_empty((num_images, num_units), dtype=torch.int64),
+        activations.new_empty((), dtype=torch.int32),
+    )
 
 
 LIBRARY.impl("iou_counts", _iou_counts_cpu, "CPU")

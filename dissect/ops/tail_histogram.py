@@ -60,16 +60,10 @@ def tail_histogram(
         checks.vector("tail_histogram", name, value, torch.int64, activations)
     if bins.dtype != torch.int64 or bins.ndim != 2 or bins.shape[0] != len(low) or not bins.is_contiguous():
         raise ValueError(f"tail_histogram: bins must be contiguous int64 [U, B], but got {list(bins.shape)}.")
-    if bool((((high - low) >> shift) >= bins.shape[1]).any()):
-        raise ValueError(f"tail_histogram: [low, high] must fit in B={bins.shape[1]} bins of 2^shift keys.")
     if sample not in SAMPLES:
         raise ValueError(f"tail_histogram: sample must be one of {SAMPLES}, but got {sample!r}.")
-    if grid is not None:
-        grid.check("tail_histogram", tuple(activations.shape[2:]))
-    chosen = select("tail_histogram", backend, activations.device)
-    checks.finite("tail_histogram", activations)
-    rows, columns = (None, None) if grid is None else (grid.rows, grid.columns)
-    torch.ops.dissect.tail_histogram(activations, low, high, shift, bins, above, rows, columns, sample, chosen)
+    rows, columns = checks.tables("tail_histogram", grid, activations)
+    torch.ops.dissect.tail_histogram(activations, low, high, shift, bins, above, rows, columns, sample, backend)
 
 
 LIBRARY.define(
@@ -90,7 +84,11 @@ def _tail_histogram_cpu(
     sample: str,
     backend: str,
 ) -> None:
-    if backend == "reference":
+    chosen = select("tail_histogram", backend, activations.device)
+    if bool((((high - low) >> shift) >= bins.shape[1]).any()):
+        raise ValueError(f"tail_histogram: [low, high] must fit in B={bins.shape[1]} bins of 2^shift keys.")
+    checks.finite("tail_histogram", activations)
+    if chosen == "reference":
         counted = reference.tail_histogram(activations, low, high, shift, bins.shape[1], rows, columns, sample)
         bins += counted[0]
         above += counted[1]

@@ -135,7 +135,16 @@ def test_nothing_to_count(shape, backend):
     assert counts.unit_area.shape == shape
 
 
-def test_opcheck_and_compile():
+def test_compiles_without_a_graph_break():
+    def count(maps, thresholds, planes):
+        return ops.iou_counts(maps.relu(), thresholds, planes, 5).intersection * 2
+
+    arguments = (torch.randn(2, 7, 3, 3), torch.zeros(7), torch.randint(0, 5, (2, 2, 4, 6)))
+    compiled = torch.compile(count, fullgraph=True, backend="aot_eager")
+    assert torch.equal(compiled(*arguments), count(*arguments))
+
+
+def test_opcheck():
     labels = ops.encode_labels(torch.randint(0, 5, (2, 2, 4, 6)), 5)
     grid = Grid.half_pixel((3, 3), (4, 6))
     arguments = (torch.randn(2, 7, 3, 3), torch.randn(7), labels.planes, labels.run_ends, 5, grid.rows, grid.columns)
