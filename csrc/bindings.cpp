@@ -20,8 +20,12 @@ T* at(uintptr_t address) {
 }
 
 FeatureMaps feature_maps(uintptr_t data, int dtype, const Four& shape, const Four& strides) {
-  return {at<const void>(data), static_cast<DType>(dtype), shape[0],   shape[1],   shape[2],
+  return {at<void>(data), static_cast<DType>(dtype), shape[0],   shape[1],   shape[2],
           shape[3],             strides[0],                strides[1], strides[2], strides[3]};
+}
+
+Operand operand(uintptr_t data, const Four& strides) {
+  return {at<const float>(data), strides[0], strides[1], strides[2], strides[3]};
 }
 
 // A GridView and the spans that it points to.
@@ -48,6 +52,23 @@ PYBIND11_MODULE(_C, module) {
       "find_bad_map",
       [](uintptr_t data, int dtype, Four shape, Four strides, int num_threads) {
         return find_bad_map(feature_maps(data, dtype, shape, strides), num_threads);
+      },
+      py::call_guard<py::gil_scoped_release>());
+
+  module.def(
+      "blend_units",
+      [](uintptr_t data, int dtype, Four shape, Four strides, uintptr_t alpha, Four alpha_strides, uintptr_t value,
+         Four value_strides, uintptr_t mask, Four mask_strides, int num_threads) {
+        blend_units({feature_maps(data, dtype, shape, strides), operand(alpha, alpha_strides),
+                     operand(value, value_strides), operand(mask, mask_strides)},
+                    num_threads);
+      },
+      py::call_guard<py::gil_scoped_release>());
+
+  module.def(
+      "image_peaks",
+      [](uintptr_t data, int dtype, Four shape, Four strides, uintptr_t peaks, int num_threads) {
+        image_peaks({feature_maps(data, dtype, shape, strides), at<float>(peaks)}, num_threads);
       },
       py::call_guard<py::gil_scoped_release>());
 

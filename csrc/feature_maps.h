@@ -9,7 +9,7 @@ enum class DType : int32_t { kFloat32 = 0, kFloat16 = 1, kBFloat16 = 2 };
 
 // [N, U, h, w] activations with any strides.
 struct FeatureMaps {
-  const void* data;
+  void* data;  // const but for ops that say they write
   DType dtype;
   int64_t num_images, num_units, height, width;
   int64_t stride_image, stride_unit, stride_row, stride_column;

@@ -13,6 +13,8 @@ namespace dissect {
 
 #define DISSECT_DECLARE_LEVEL(level)                                                  \
   namespace level {                                                                   \
+  void blend_units_plane(const BlendUnitsParams&, int64_t, int64_t);                  \
+  void image_peaks_block(const ImagePeaksParams&, int64_t, int64_t, int64_t);         \
   void iou_counts_block(const IouCountsParams&, int64_t, int64_t, float*);            \
   void tail_histogram_block(const TailHistogramParams&, int64_t, int64_t, float*);    \
   }
@@ -26,19 +28,27 @@ namespace {
 
 struct Level {
   const char* name;
+  BlendUnitsPlane blend_units;
+  ImagePeaksBlock image_peaks;
   IouCountsBlock iou_counts;
   TailHistogramBlock tail_histogram;
 };
 
+#define DISSECT_LEVEL_ENTRY(level)                                                                        \
+  Level {                                                                                                 \
+    #level, level::blend_units_plane, level::image_peaks_block, level::iou_counts_block,                  \
+        level::tail_histogram_block                                                                       \
+  }
+
 std::vector<Level> available_levels() {
-  std::vector<Level> levels{{"baseline", baseline::iou_counts_block, baseline::tail_histogram_block}};
+  std::vector<Level> levels{DISSECT_LEVEL_ENTRY(baseline)};
 #ifdef DISSECT_X86_LEVELS
   // __builtin_cpu_supports also asks whether the operating system saves the wide registers.
   if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("f16c"))
-    levels.push_back({"avx2", avx2::iou_counts_block, avx2::tail_histogram_block});
+    levels.push_back(DISSECT_LEVEL_ENTRY(avx2));
   if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
       __builtin_cpu_supports("avx512dq"))
-    levels.push_back({"avx512", avx512::iou_counts_block, avx512::tail_histogram_block});
+    levels.push_back(DISSECT_LEVEL_ENTRY(avx512));
 #endif
   return levels;
 }
@@ -133,6 +143,22 @@ int64_t find_bad_map(const FeatureMaps& maps, int num_threads) {
 
 void encode_labels(const EncodeLabelsParams& params, int num_threads) {
   share(params.num_images, num_threads, [&](int64_t image, int) { encode_labels_image(params, image); });
+}
+
+void blend_units(const BlendUnitsParams& params, int num_threads) {
+  const BlendUnitsPlane plane = chosen_level().blend_units;
+  share(params.maps.num_images, num_threads, [&](int64_t image, int) {
+    for (int64_t unit = 0; unit < params.maps.num_units; ++unit) plane(params, image, unit);
+  });
+}
+
+void image_peaks(const ImagePeaksParams& params, int num_threads) {
+  const ImagePeaksBlock block = chosen_level().image_peaks;
+  const int64_t num_units = params.maps.num_units;
+  share(params.maps.num_images, num_threads, [&](int64_t image, int) {
+    for (int64_t begin = 0; begin < num_units; begin += kUnitBlock)
+      block(params, image, begin, std::min(begin + kUnitBlock, num_units));
+  });
 }
 
 void iou_counts(const IouCountsParams& params, int num_threads) {

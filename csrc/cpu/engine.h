@@ -4,7 +4,9 @@
 #include <string>
 #include <vector>
 
+#include "../blend_units.h"
 #include "../encode_labels.h"
+#include "../image_peaks.h"
 #include "../iou_counts.h"
 #include "../tail_histogram.h"
 
@@ -20,7 +22,9 @@ std::vector<std::string> simd_levels();
 // Position n * U + u of the first map with NaN, infinity or a magnitude from 2^126, or -1.
 int64_t find_bad_map(const FeatureMaps& maps, int num_threads);
 
+void blend_units(const BlendUnitsParams& params, int num_threads);
 void encode_labels(const EncodeLabelsParams& params, int num_threads);
+void image_peaks(const ImagePeaksParams& params, int num_threads);
 void iou_counts(const IouCountsParams& params, int num_threads);
 void tail_histogram(const TailHistogramParams& params, int num_threads);
 

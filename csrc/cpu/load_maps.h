@@ -23,18 +23,21 @@ template <>
 struct Widen<float> {
   using Stored = float;
   static inline float one(float value) { return value; }
+  static inline float back(float value) { return value; }
 };
 struct Float16;
 template <>
 struct Widen<Float16> {
   using Stored = uint16_t;
   static inline float one(uint16_t bits) { return widen_float16(bits); }
+  static inline uint16_t back(float value) { return narrow_float16(value); }
 };
 struct BFloat16;
 template <>
 struct Widen<BFloat16> {
   using Stored = uint16_t;
   static inline float one(uint16_t bits) { return widen_bfloat16(bits); }
+  static inline uint16_t back(float value) { return narrow_bfloat16(value); }
 };
 
 template <typename T>

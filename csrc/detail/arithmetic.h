@@ -66,6 +66,35 @@ DISSECT_HD float widen_float16(uint16_t bits) {
   return float_of(((magnitude << 13) + rebias) | sign);
 }
 
+// Rounds to nearest, ties to even, as torch does.
+DISSECT_HD uint16_t narrow_bfloat16(float value) {
+  const uint32_t bits = bits_of(value);
+  if ((bits & 0x7fffffffu) > 0x7f800000u) return static_cast<uint16_t>((bits >> 16) | 0x0040u);  // NaN stays NaN
+  return static_cast<uint16_t>((bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16);
+}
+
+DISSECT_HD uint16_t narrow_float16(float value) {
+  const uint32_t bits = bits_of(value), magnitude = bits & 0x7fffffffu;
+  const uint16_t sign = static_cast<uint16_t>((bits >> 16) & 0x8000u);
+  if (magnitude > 0x7f800000u) return sign | 0x7e00u;
+  if (magnitude >= 0x477ff000u) return sign | 0x7c00u;  // from 65520 on, to infinity
+  if (magnitude < 0x38800000u) {
+    // Subnormal: adding 0.5 puts the rounding where the result's last bit is.
+    const float shifted = float_of(magnitude) + 0.5f;
+    return sign | static_cast<uint16_t>(bits_of(shifted) - 0x3f000000u);
+  }
+  const uint32_t rounded = magnitude + 0x0fffu + ((magnitude >> 13) & 1u);
+  return sign | static_cast<uint16_t>((rounded - 0x38000000u) >> 13);
+}
+
+// a * value + (1 - a) * r, exactly value at a = 1 (a = 0 is the caller's: it leaves r alone).
+DISSECT_HD float blend(float a, float value, float r) {
+  const float taken = a * value;
+  const float rest = 1.0f - a;
+  const float kept = rest * r;
+  return a == 1.0f ? value : taken + kept;
+}
+
 // NaN, infinity and magnitudes from 2^126 are no activations: their differences could overflow.
 DISSECT_HD bool is_bad(float value) { return (bits_of(value) & 0x7fffffffu) >= 0x7e800000u; }
 

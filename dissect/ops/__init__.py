@@ -1,7 +1,8 @@
 """The public primitives: each checks its arguments, chooses a backend, and is registered with torch.library."""
 
 from dissect.ops import checks
-from dissect.ops.dispatch import BackendUnavailableError, BackendWarning, backends
+from dissect.ops.blend_units import blend_units
+from dissect.ops.dispatch import BackendUnavailableError, BackendWarning, backends, record_backends
 from dissect.ops.encode_labels import EncodedLabels, encode_labels
 from dissect.ops.image_peaks import image_peaks
 from dissect.ops.iou_counts import IouCounts, iou_counts
@@ -13,9 +14,11 @@ __all__ = [
     "EncodedLabels",
     "IouCounts",
     "backends",
+    "blend_units",
     "checks",
     "encode_labels",
     "image_peaks",
     "iou_counts",
+    "record_backends",
     "tail_histogram",
 ]

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from dissect import reference
-from dissect.ops import checks
-from dissect.ops.dispatch import select
+from dissect.ops import checks, native
+from dissect.ops.dispatch import LIBRARY, select
 
 
 def image_peaks(activations: Tensor, *, backend: str = "auto") -> Tensor:
@@ -14,19 +15,39 @@ def image_peaks(activations: Tensor, *, backend: str = "auto") -> Tensor:
 
     Args:
         activations: [N, U, h, w] float32, float16 or bfloat16, any strides.
-        backend: "auto" or "reference".
+        backend: "auto", "cpp" or "reference".
 
     Returns:
         [N, U] float32.
 
     Raises:
         TypeError, ValueError: wrong dtype or shape, or values that are not finite and below 2^126.
+        BackendUnavailableError: an explicit backend is not here.
 
     Example:
         >>> dissect.ops.image_peaks(torch.tensor([[[[1.0, 3.0]], [[-2.0, -5.0]]]]))
         tensor([[ 3., -2.]])
     """
     checks.activations("image_peaks", activations)
+    return torch.ops.dissect.image_peaks(activations, backend)
+
+
+LIBRARY.define("image_peaks(Tensor activations, str backend) -> Tensor")
+
+
+def _image_peaks_cpu(activations: Tensor, backend: str) -> Tensor:
+    chosen = select("image_peaks", backend, activations.device)
     checks.finite("image_peaks", activations)
-    select("image_peaks", backend, activations.device)
-    return reference.image_peaks(activations)
+    if chosen == "reference":
+        return reference.image_peaks(activations)
+    peaks = torch.empty(activations.shape[:2])
+    native.engine().image_peaks(*native.maps_arguments(activations), peaks.data_ptr(), torch.get_num_threads())
+    return peaks
+
+
+def _image_peaks_fake(activations: Tensor, backend: str) -> Tensor:
+    return activations.new_empty(activations.shape[:2], dtype=torch.float32)
+
+
+LIBRARY.impl("image_peaks", _image_peaks_cpu, "CPU")
+torch.library.register_fake("dissect::image_peaks", _image_peaks_fake, lib=LIBRARY)

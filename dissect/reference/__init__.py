@@ -4,6 +4,7 @@ Nothing here uses lerp, addcmul or a compiler: those may fuse a multiplication w
 where the sampling rule rounds twice.
 """
 
+from dissect.reference.blend_units import blend_units, blend_units_backward
 from dissect.reference.encode_labels import encode_labels
 from dissect.reference.image_peaks import image_peaks
 from dissect.reference.iou_counts import iou_counts
@@ -11,6 +12,8 @@ from dissect.reference.sampling import corners, upsample
 from dissect.reference.tail_histogram import keys_of, tail_histogram, values_of
 
 __all__ = [
+    "blend_units",
+    "blend_units_backward",
     "corners",
     "encode_labels",
     "image_peaks",

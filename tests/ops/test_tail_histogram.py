@@ -1,4 +1,4 @@
-"""tail_histogram and image_peaks: keys, literal tables, bits, errors."""
+"""tail_histogram: keys, literal tables, bits, errors."""
 
 import random
 
@@ -92,12 +92,3 @@ def test_errors():
         run(maps, zeros, zeros[:1], zeros, 3)
     with pytest.raises(ValueError, match="feature maps of"):
         run(maps, zeros, zeros, zeros, 3, grid=Grid.half_pixel((2, 2), (4, 4)))
-
-
-def test_image_peaks():
-    maps = torch.tensor([[[[1.0, 3.0]], [[-2.0, -5.0]]], [[[-0.0, -0.0]], [[4.0, 4.0]]]])
-    assert ops.image_peaks(maps).tolist() == [[3.0, -2.0], [0.0, 4.0]]
-    assert ops.image_peaks(maps.bfloat16()).dtype == torch.float32
-    assert not ops.image_peaks(maps).signbit()[1, 0]
-    with pytest.raises(ValueError, match="image 0 of the batch, unit 1"):
-        ops.image_peaks(torch.tensor([[[[0.0]], [[float("inf")]]]]))

@@ -1,0 +1,2 @@
+#define DISSECT_LEVEL avx2
+#include "blend_units_impl.h"

@@ -1,0 +1,2 @@
+#define DISSECT_LEVEL avx512
+#include "blend_units_impl.h"

@@ -1,0 +1,2 @@
+#define DISSECT_LEVEL baseline
+#include "blend_units_impl.h"

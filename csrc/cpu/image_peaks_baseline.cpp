@@ -1,0 +1,2 @@
+#define DISSECT_LEVEL baseline
+#include "image_peaks_impl.h"

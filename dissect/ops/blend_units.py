@@ -1,0 +1,157 @@
+"""blend_units: ablation and insertion, the one intervention on features from which the others are made."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dissect import reference
+from dissect.ops import checks, native
+from dissect.ops.dispatch import LIBRARY, select
+
+
+def blend_units(
+    features: Tensor,
+    alpha: Tensor,
+    value: Tensor | float = 0.0,
+    mask: Tensor | None = None,
+    *,
+    inplace: bool = False,
+    backend: str = "auto",
+) -> Tensor:
+    """``a * value + (1 - a) * r`` with ``a = alpha * mask``: r's own bits at a = 0, exactly the value at a = 1.
+
+    Ablation is alpha 1 and value 0; insertion of a constant k is alpha 1 and value k (Bau et al. 2020, "Role of Units
+    in GANs"). Computed in float32 and rounded once. There is no 0 * inf: what a factor 0 removes is gone.
+
+    Args:
+        features: [N, U, h, w] float32, float16 or bfloat16, any strides: r.
+        alpha: [U] or [N, U], usually between 0 and 1.
+        value: a number, [U], or a feature map that broadcasts to [N, U, h, w].
+        mask: where to blend: broadcasts to [N, 1, h, w], e.g. [h, w] or [N, 1, h, w]; everywhere by default.
+        inplace: write into `features`, whose planes with alpha 0 are then neither read nor written.
+        backend: "auto", "cpp" or "reference".
+
+    Returns:
+        The blended features, of the features' dtype; `features` itself where inplace. Differentiable in features,
+        alpha and value unless inplace.
+
+    Raises:
+        TypeError: features of another dtype.
+        ValueError: shapes or devices that do not fit; inplace where autograd would need the old values, or on
+            expanded features.
+        BackendUnavailableError: an explicit backend is not here.
+
+    Example:
+        >>> features = torch.ones(1, 3, 1, 2)
+        >>> dissect.ops.blend_units(features, torch.tensor([0.0, 1.0, 0.5])).flatten(1)
+        tensor([[1.0000, 1.0000, 0.0000, 0.0000, 0.5000, 0.5000]])
+    """
+    checks.activations("blend_units", features)
+    alpha = _alpha(features, alpha)
+    value = _value(features, value)
+    mask = _mask(features, mask)
+    if not inplace:
+        return torch.ops.dissect.blend_units(features, alpha, value, mask, backend)
+    if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in (features, alpha, value)):
+        raise ValueError(
+            "blend_units: inplace must come with torch.no_grad() or tensors that need no gradient, "
+            "since autograd would lose the old values."
+        )
+    if any(size > 1 and stride == 0 for size, stride in zip(features.shape, features.stride())):
+        raise ValueError("blend_units: inplace must come with features that own their memory, but they are expanded.")
+    torch.ops.dissect.blend_units_(features, alpha, value, mask, backend)
+    return features
+
+
+def _alpha(features: Tensor, alpha: Tensor) -> Tensor:
+    """[1 or N, U, 1, 1] float32."""
+    num_images, num_units = features.shape[:2]
+    if not isinstance(alpha, Tensor) or alpha.shape not in ((num_units,), (num_images, num_units)):
+        got = list(alpha.shape) if isinstance(alpha, Tensor) else type(alpha).__name__
+        raise ValueError(
+            f"blend_units: alpha must have shape [U] or [N, U] with N={num_images}, U={num_units}, but got {got}."
+        )
+    checks.same_device("blend_units", "alpha", alpha, features)
+    return alpha.float().reshape(-1, num_units, 1, 1)
+
+
+def _value(features: Tensor, value: Tensor | float) -> Tensor:
+    """float32 that broadcasts to the features; a vector counts as one value per unit."""
+    if not isinstance(value, Tensor):
+        return torch.full((1, 1, 1, 1), float(value), device=features.device)
+    checks.same_device("blend_units", "value", value, features)
+    value = value.float()
+    if value.ndim == 1 and len(value) == features.shape[1]:
+        value = value[:, None, None]
+    return _broadcast("value", value, list(features.shape))
+
+
+def _mask(features: Tensor, mask: Tensor | None) -> Tensor:
+    if mask is None:
+        return torch.ones(1, 1, 1, 1, device=features.device)
+    checks.same_device("blend_units", "mask", mask, features)
+    return _broadcast("mask", mask.float(), [features.shape[0], 1, *features.shape[2:]])
+
+
+def _broadcast(name: str, value: Tensor, shape: list[int]) -> Tensor:
+    """The value with four dimensions, each 1 or the full size."""
+    fits = value.ndim <= 4 and all(a in (1, b) for a, b in zip(reversed(value.shape), reversed(shape)))
+    if not fits:
+        raise ValueError(f"blend_units: {name} must broadcast to {shape}, but got {list(value.shape)}.")
+    return value.reshape([1] * (4 - value.ndim) + list(value.shape))
+
+
+LIBRARY.define("blend_units(Tensor features, Tensor alpha, Tensor value, Tensor mask, str backend) -> Tensor")
+LIBRARY.define("blend_units_(Tensor(a!) features, Tensor alpha, Tensor value, Tensor mask, str backend) -> ()")
+
+
+def _blend_units_cpu(features: Tensor, alpha: Tensor, value: Tensor, mask: Tensor, backend: str) -> Tensor:
+    if select("blend_units", backend, features.device) == "reference":
+        return reference.blend_units(features, alpha, value, mask)
+    # Copying whole planes is what the vendor does best; only the blended ones are then touched.
+    blended = features.clone()
+    _blend_in_place(blended, alpha, value, mask)
+    return blended
+
+
+def _blend_units_inplace_cpu(features: Tensor, alpha: Tensor, value: Tensor, mask: Tensor, backend: str) -> None:
+    if select("blend_units", backend, features.device) == "reference":
+        features.copy_(reference.blend_units(features, alpha, value, mask))
+    else:
+        _blend_in_place(features, alpha, value, mask)
+
+
+def _blend_in_place(features: Tensor, alpha: Tensor, value: Tensor, mask: Tensor) -> None:
+    operands = [operand.expand_as(features) for operand in (alpha, value, mask)]
+    native.engine().blend_units(
+        *native.maps_arguments(features),
+        *(part for operand in operands for part in (operand.data_ptr(), list(operand.stride()))),
+        torch.get_num_threads(),
+    )
+
+
+def _blend_units_fake(features: Tensor, alpha: Tensor, value: Tensor, mask: Tensor, backend: str) -> Tensor:
+    return torch.empty_like(features)
+
+
+LIBRARY.impl("blend_units", _blend_units_cpu, "CPU")
+LIBRARY.impl("blend_units_", _blend_units_inplace_cpu, "CPU")
+torch.library.register_fake("dissect::blend_units", _blend_units_fake, lib=LIBRARY)
+torch.library.register_fake("dissect::blend_units_", lambda *arguments: None, lib=LIBRARY)
+
+
+def _keep_for_backward(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    ctx.save_for_backward(*inputs[:4])
+
+
+def _backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+    features, alpha, value, mask = ctx.saved_tensors
+    by_features, by_alpha, by_value = reference.blend_units_backward(gradient, features, alpha, value, mask)
+    sums = by_alpha.sum_to_size(alpha.shape), by_value.sum_to_size(value.shape)
+    return by_features.to(features.dtype), *sums, None, None
+
+
+torch.library.register_autograd("dissect::blend_units", _backward, setup_context=_keep_for_backward, lib=LIBRARY)
