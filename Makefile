@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-BUILD_INPUTS := setup.py pyproject.toml constraints.txt $(shell find csrc -name '*.h' -o -name '*.cpp')
+BUILD_INPUTS := setup.py build_engine.py pyproject.toml constraints.txt $(shell find csrc -name '*.h' -o -name '*.cpp')
 
 .PHONY: demo test lint bench wheel clean
 demo: $(VENV)/.installed

@@ -12,9 +12,9 @@ namespace {
 inline int64_t padded_width(const FeatureMaps& maps) { return maps.width + 2; }
 inline int64_t padded_size(const FeatureMaps& maps) { return (maps.height + 2) * padded_width(maps); }
 
-// A block of padded maps and two rows for the impl's own use.
+// A block of padded maps and a row for the impl's own use.
 inline int64_t workspace_floats(const FeatureMaps& maps) {
-  return kUnitBlock * padded_size(maps) + 2 * padded_width(maps);
+  return kUnitBlock * padded_size(maps) + padded_width(maps);
 }
 
 template <typename T>

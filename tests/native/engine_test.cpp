@@ -1,0 +1,145 @@
+// Runs every op of the CPU engine on random problems, each buffer exactly as large as it must be, so that the
+// sanitizers see any step beyond it. That the results are right is tested from Python; here only laws are.
+#include <cstdio>
+#include <cstdlib>
+#include <random>
+#include <vector>
+
+#include "cpu/engine.h"
+
+using namespace dissect;
+
+namespace {
+
+std::mt19937 random_bits(1);
+
+int64_t pick(int64_t low, int64_t high) { return low + static_cast<int64_t>(random_bits() % (high - low + 1)); }
+
+void require(bool law, const char* text) {
+  if (law) return;
+  std::fprintf(stderr, "broken law: %s\n", text);
+  std::exit(1);
+}
+
+struct Problem {
+  int64_t num_images, num_units, height, width, target_height, target_width, num_planes, num_labels;
+  std::vector<uint8_t> activations;
+  FeatureMaps maps;
+  std::vector<GridEntry> rows, columns;
+  std::vector<Span> row_spans, column_spans;
+  std::vector<int32_t> planes, run_ends;
+  std::vector<int64_t> label_area;
+
+  GridView grid() const {
+    return {rows.data(), columns.data(), target_height, target_width, row_spans.data(), column_spans.data(),
+            static_cast<int64_t>(row_spans.size()), static_cast<int64_t>(column_spans.size())};
+  }
+};
+
+std::vector<GridEntry> axis(int64_t source, int64_t target, bool zeros) {
+  std::vector<GridEntry> entries;
+  for (int64_t t = 0; t < target; ++t) {
+    double centre = (t + 0.5) * source / target - 0.5;
+    if (!zeros) centre = centre < 0 ? 0 : centre > source - 1 ? source - 1 : centre;
+    const int32_t index = static_cast<int32_t>(centre < 0 ? -1 : centre);
+    const float weight = static_cast<float>(centre - index);
+    entries.push_back({index, index + (weight > 0), weight});
+  }
+  return entries;
+}
+
+Problem random_problem() {
+  Problem p;
+  p.num_images = pick(0, 3);
+  p.num_units = pick(1, 40);
+  p.height = pick(1, 9), p.width = pick(1, 9);
+  p.target_height = pick(1, 30), p.target_width = pick(1, 70);
+  p.num_planes = pick(1, 3), p.num_labels = pick(1, 9);
+  const DType dtype = static_cast<DType>(pick(0, 2));
+  const int64_t size = dtype == DType::kFloat32 ? 4 : 2, count = p.num_images * p.num_units * p.height * p.width;
+  p.activations.resize(count * size);
+  for (int64_t i = 0; i < count; ++i) {
+    const float value = static_cast<float>(pick(-100, 100)) / 16;
+    const uint16_t half = dtype == DType::kFloat16 ? static_cast<uint16_t>(pick(0, 0x5fff)) : 0;
+    uint32_t bits;
+    __builtin_memcpy(&bits, &value, 4);
+    const uint16_t brain = static_cast<uint16_t>(bits >> 16);
+    if (dtype == DType::kFloat32) __builtin_memcpy(&p.activations[i * 4], &value, 4);
+    else __builtin_memcpy(&p.activations[i * 2], dtype == DType::kFloat16 ? &half : &brain, 2);
+  }
+  const bool channels_last = pick(0, 1);
+  const int64_t area = p.height * p.width;
+  p.maps = {p.activations.data(), dtype, p.num_images, p.num_units, p.height, p.width, p.num_units * area,
+            channels_last ? 1 : area, channels_last ? p.width * p.num_units : p.width,
+            channels_last ? p.num_units : 1};
+  const bool zeros = pick(0, 1);
+  p.rows = axis(p.height, p.target_height, zeros);
+  p.columns = axis(p.width, p.target_width, zeros);
+  p.row_spans = make_spans(p.rows.data(), p.target_height);
+  p.column_spans = make_spans(p.columns.data(), p.target_width);
+  const int64_t pixels = p.num_images * p.num_planes * p.target_height * p.target_width;
+  for (int64_t i = 0; i < pixels; ++i) p.planes.push_back(static_cast<int32_t>(pick(0, p.num_labels - 1)));
+  p.run_ends.resize(pixels);
+  p.label_area.resize(p.num_images * p.num_labels);
+  return p;
+}
+
+void test_counts(Problem& p, int num_threads) {
+  encode_labels({p.num_images, p.num_planes, p.target_height, p.target_width, p.num_labels, p.planes.data(),
+                 p.run_ends.data(), p.label_area.data()},
+                num_threads);
+  std::vector<float> thresholds(p.num_units, 0.5f);
+  std::vector<int64_t> intersection(p.num_units * p.num_labels), unit_area(p.num_images * p.num_units);
+  iou_counts({p.maps, p.grid(), thresholds.data(), p.planes.data(), p.run_ends.data(), p.num_planes, p.num_labels,
+              intersection.data(), unit_area.data()},
+             num_threads);
+  for (int64_t u = 0; u < p.num_units; ++u) {
+    int64_t area = 0;
+    for (int64_t n = 0; n < p.num_images; ++n) area += unit_area[n * p.num_units + u];
+    for (int64_t c = 0; c < p.num_labels; ++c) require(intersection[u * p.num_labels + c] <= area, "intersection");
+  }
+}
+
+void test_tails(Problem& p, int num_threads) {
+  const int64_t pixels = p.num_images * p.target_height * p.target_width;
+  for (Sample sample : {Sample::kValue, Sample::kMin, Sample::kMax}) {
+    std::vector<int64_t> low(p.num_units, 0), high(p.num_units, 0xffffffffll), shift(p.num_units, 24);
+    std::vector<int64_t> bins(p.num_units * 256), above(p.num_units);
+    tail_histogram({p.maps, p.grid(), sample, low.data(), high.data(), shift.data(), 256, bins.data(), above.data()},
+                   num_threads);
+    for (int64_t u = 0; u < p.num_units; ++u) {
+      int64_t sum = above[u];
+      for (int64_t b = 0; b < 256; ++b) sum += bins[u * 256 + b];
+      require(sum == pixels, "every sample is counted once");
+    }
+  }
+  std::vector<int64_t> low(p.num_units, 0x8000), high(p.num_units, 0x80ff), shift(p.num_units, 0);
+  std::vector<int64_t> bins(p.num_units * 256), above(p.num_units);
+  tail_histogram({p.maps, GridView{}, Sample::kValue, low.data(), high.data(), shift.data(), 256, bins.data(),
+                  above.data()},
+                 num_threads);
+}
+
+void test_maps(Problem& p, int num_threads) {
+  std::vector<float> peaks(p.num_images * p.num_units);
+  image_peaks({p.maps, peaks.data()}, num_threads);
+  require(find_bad_map(p.maps, num_threads) == -1, "all values are good");
+  std::vector<float> alpha(p.num_units), one(1, 0.5f);
+  for (float& a : alpha) a = static_cast<float>(pick(0, 2)) / 2;
+  const Operand constant{one.data(), 0, 0, 0, 0};
+  blend_units({p.maps, {alpha.data(), 0, 1, 0, 0}, constant, constant}, num_threads);
+}
+
+}  // namespace
+
+int main(int count, char** arguments) {
+  const int rounds = count > 1 ? std::atoi(arguments[1]) : 100;
+  for (int round = 0; round < rounds; ++round) {
+    Problem problem = random_problem();
+    const int num_threads = static_cast<int>(pick(1, 4));
+    test_counts(problem, num_threads);
+    test_tails(problem, num_threads);
+    test_maps(problem, num_threads);
+  }
+  std::printf("%d rounds at level %s\n", rounds, simd_level().c_str());
+}
