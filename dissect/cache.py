@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
-import tempfile
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +15,25 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
+
+
+@contextmanager
+def replacing(path: str | Path) -> Iterator[Path]:
+    """Gives the path of a file to write, which takes its place at `path` when the block ends without an error.
+
+    It is on disk by then; after an error there is no trace of it, and what was at `path` is still there. Missing
+    folders are made.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{secrets.token_hex(6)}.part")
+    try:
+        yield partial
+        with open(partial, "rb") as written:
+            os.fsync(written.fileno())
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def save_tensors(path: str | Path, kind: str, version: int, tensors: dict[str, Tensor], meta: dict[str, Any]) -> Path:
@@ -28,18 +50,10 @@ def save_tensors(path: str | Path, kind: str, version: int, tensors: dict[str, T
         The path.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    header = {"dissect": json.dumps({"kind": kind, "version": version, "meta": meta})}
-    handle, partial = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    os.close(handle)
-    try:
-        save_file(_own_memory(tensors), partial, metadata=header)
-        with open(partial, "rb") as written:
-            os.fsync(written.fileno())
-        os.replace(partial, path)
-    except BaseException:
-        Path(partial).unlink(missing_ok=True)
-        raise
+    tensors = _own_memory(tensors)
+    text = json.dumps({"kind": kind, "version": version, "meta": meta})
+    with replacing(path) as partial:
+        save_file(tensors, partial, metadata={"dissect": text, "sha256": _digest(text, tensors)})
     return path
 
 
@@ -58,8 +72,9 @@ def load_tensors(path: str | Path, kind: str, version: int) -> tuple[dict[str, T
         raise FileNotFoundError(f"there is no file {path}.")
     try:
         with safe_open(path, framework="pt") as file:
-            header = json.loads((file.metadata() or {}).get("dissect", "{}"))
+            metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}
+        header = json.loads(metadata.get("dissect", "{}"))
     except (SafetensorError, json.JSONDecodeError) as error:
         raise ValueError(f"{path} is damaged or no safetensors file: {error}") from error
     if header.get("kind") != kind:
@@ -68,7 +83,19 @@ def load_tensors(path: str | Path, kind: str, version: int) -> tuple[dict[str, T
         raise ValueError(
             f"{path} is of version {header['version']}, newer than the {version} known here; update dissect."
         )
+    if metadata.get("sha256") != _digest(metadata["dissect"], tensors):
+        raise ValueError(f"{path} is damaged: its content does not match its checksum.")
     return tensors, header["meta"]
+
+
+def _digest(text: str, tensors: dict[str, Tensor]) -> str:
+    """Of everything that the file holds, in an order that does not depend on the file."""
+    digest = hashlib.sha256(text.encode())
+    for name in sorted(tensors):
+        tensor = tensors[name]
+        digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())
+        digest.update(tensor.flatten().view(torch.uint8).numpy())
+    return digest.hexdigest()
 
 
 def _own_memory(tensors: dict[str, Tensor]) -> dict[str, Tensor]:

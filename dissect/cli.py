@@ -17,8 +17,10 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         return options.command(options)
-    except (OSError, ValueError, ImportError, RuntimeError) as error:
-        print(f"dissect: {error}", file=sys.stderr)
+    except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
+        # A KeyError's text is its repr, quotes and all.
+        text = error.args[0] if isinstance(error, KeyError) else str(error)
+        print("dissect: " + text.removeprefix("dissect: "), file=sys.stderr)
         return 1
 
 

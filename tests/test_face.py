@@ -112,8 +112,8 @@ def test_demo_on_a_few_scenes(tmp_path, capsys):
 
 def test_user_errors_are_one_line(tmp_path, capsys):
     assert cli.main(["demo", "--out", str(tmp_path), "--images", "0"]) == 1
-    message = capsys.readouterr().err
-    assert message.startswith("dissect: ")
-    assert len(message.splitlines()) == 1
+    assert capsys.readouterr().err.split("\r")[-1] == "dissect: images must hold at least one batch, but held none.\n"
+    assert cli.main(["demo", "--out", str(tmp_path), "--layers", "features.conv9_9"]) == 1
+    assert capsys.readouterr().err.startswith("dissect: Trace: the model has no layer 'features.conv9_9'; the nearest")
     with pytest.raises(SystemExit, match="2"):
         cli.main(["nonsense"])

@@ -5,6 +5,7 @@ All counts are integers, so any split, order or sharding of the same activations
 
 from dissect.stats.iou import IouTally, best_labels, iou
 from dissect.stats.peaks import Peaks
+from dissect.stats.state import State
 from dissect.stats.threshold import TailThreshold
 
-__all__ = ["IouTally", "Peaks", "TailThreshold", "best_labels", "iou"]
+__all__ = ["IouTally", "Peaks", "State", "TailThreshold", "best_labels", "iou"]

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from dissect import ops
 from dissect.grid import Grid
+from dissect.stats.state import State
 
 SCOPES = ("all", "category")
 
@@ -36,7 +37,7 @@ def best_labels(scores: Tensor) -> Tensor:
     return torch.from_numpy(scores[:, 1:].numpy().argmax(1)) + 1
 
 
-class IouTally:
+class IouTally(State):
     """Counts over a data set, from which every IoU follows.
 
     Args:

@@ -8,9 +8,10 @@ import torch
 from torch import Tensor
 
 from dissect import ops
+from dissect.stats.state import State
 
 
-class Peaks:
+class Peaks(State):
     """Per unit the k images with the highest activation, ties to the lower image number.
 
     Args:
@@ -71,8 +72,14 @@ class Peaks:
         return {"k": self.k, "values": self._values.clone(), "images": self._images.clone()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Goes on from a `state_dict`."""
-        self.k, self._values, self._images = state["k"], state["values"].clone(), state["images"].clone()
+        """Goes on from a `state_dict`.
+
+        Raises:
+            ValueError: it is of another k.
+        """
+        if state["k"] != self.k:
+            raise ValueError(f"Peaks: the state's k must be {self.k}, but is {state['k']}.")
+        self._values, self._images = state["values"].clone(), state["images"].clone()
 
     def _keep_best(self, values: Tensor, images: Tensor) -> None:
         if self._values.numel():

@@ -12,12 +12,13 @@ from torch import Tensor
 from dissect import ops
 from dissect.grid import Grid
 from dissect.reference import values_of
+from dissect.stats.state import State
 
 POSITIONS = ("pixel", "feature")
 NUM_BINS = 4096
 
 
-class TailThreshold:
+class TailThreshold(State):
     """The level above which each unit fires on at most a top fraction q of its samples.
 
     Over M samples it is the ``floor(q * M) + 1``-th largest, an exact order statistic, so that at most ``floor(q * M)``

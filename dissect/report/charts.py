@@ -1,0 +1,207 @@
+"""Charts as inline SVG that follows the page's light or dark colors and is the same, byte for byte, each time."""
+
+from __future__ import annotations
+
+import io
+import re
+import warnings
+from typing import TYPE_CHECKING
+
+from dissect.concepts import CATEGORIES
+from dissect.report.content import OTHER_SHADES, Layer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+#: Stand-ins that matplotlib draws with, and that the page's CSS variables replace.
+INK, MUTED, LINE, ACCENT, REST = "#000101", "#000102", "#000103", "#000104", "#000105"
+_SHADES = [f"#0002{number:02x}" for number in range(len(CATEGORIES) + OTHER_SHADES)]
+_VARIABLES = {INK: "--ink", MUTED: "--muted", LINE: "--line", ACCENT: "--accent", REST: "--rest"}
+_VARIABLES |= {color: f"--shade{number}" for number, color in enumerate(_SHADES)}
+_STYLE = {
+    "svg.hashsalt": "dissect",
+    "svg.fonttype": "none",
+    "font.family": "sans-serif",
+    "font.sans-serif": ["DejaVu Sans"],
+    "font.size": 8.5,
+    "text.color": INK,
+    "text.usetex": False,
+    "axes.edgecolor": LINE,
+    "axes.labelcolor": MUTED,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.spines.left": False,
+    "axes.grid.axis": "y",
+    "axes.axisbelow": True,
+    "grid.color": LINE,
+    "grid.linewidth": 0.7,
+    "xtick.color": LINE,
+    "ytick.color": LINE,
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": MUTED,
+    "xtick.major.size": 0,
+    "ytick.major.size": 0,
+}
+#: Inches, unless the names below the bars need more.
+HEIGHT = 2.9
+#: Inches that the page has for a chart beside another, and for one alone.
+COLUMN = (8.6, 12.5)
+#: Longer names are cut in a chart.
+MAX_LABEL = 22
+
+
+def detector_chart(layer: Layer) -> str:
+    """Bars per concept that has detectors, by category: the number of its units (PNAS 2020, Fig. 1D)."""
+    concepts = layer.concepts
+    places = _places(layer)
+    place = places[-1]
+    pitch = min(max((COLUMN[is_wide(layer)] - 0.6) / (place + 1), 0.145), 0.34)
+    width = max(3.2, 0.6 + pitch * (place + 1))
+    names = [_label(concept.name) for concept in concepts]
+    below = 0.2 + 0.07 * max(map(len, names))
+    height = max(HEIGHT, below + 1.6)
+
+    def draw(figure: Figure) -> None:
+        axes = figure.add_axes((0.42 / width, below / height, 1 - 0.52 / width, 1 - (below + 0.2) / height))
+        counts = [len(concept.cards) for concept in concepts]
+        bars = axes.bar(places, counts, width=0.74, color=[_SHADES[concept.shade] for concept in concepts])
+        for bar, concept, count in zip(bars, concepts, counts):
+            bar.set_url(f"#{concept.anchor}")
+            axes.text(bar.get_x() + 0.37, count, str(count), ha="center", va="bottom", fontsize=7, color=MUTED)
+        axes.set_xlim(0.9, place + 1)
+        axes.set_xticks(places, names, rotation=90, rotation_mode="anchor", ha="right", va="center")
+        axes.set_ylabel("units")
+        _count_axis(axes)
+
+    return _svg(draw, (width, height), f"{layer.anchor}d", _detector_text(layer))
+
+
+def is_wide(layer: Layer) -> bool:
+    """Whether a layer's `detector_chart` needs the page's whole width."""
+    return bool(layer.detectors) and 0.145 * (_places(layer)[-1] + 1) > COLUMN[False] - 0.6
+
+
+def _places(layer: Layer) -> list[float]:
+    """Where the bars stand: one apart, with a gap between categories."""
+    places = [0.0]
+    for group in layer.categories:
+        for at in range(len(group.concepts)):
+            places.append(places[-1] + (1.0 if at else 1.9))
+    return places[1:]
+
+
+def iou_chart(layer: Layer, cutoff: float) -> str:
+    """How the units' best IoUs are spread, and where the detectors begin."""
+    import numpy as np
+    from matplotlib.ticker import MaxNLocator
+
+    scores = [card.row.iou for card in layer.cards]
+    highest = max(0.1, *scores, 0)
+    step = 0.01 if highest <= 0.25 else 0.02
+    edges = np.arange(int(np.ceil(highest / step - 1e-9)) + 1) * step
+    top = edges[-1]
+    rest = np.histogram([score for score in scores if score <= cutoff], edges)[0]
+    detectors = np.histogram([score for score in scores if score > cutoff], edges)[0]
+
+    def draw(figure: Figure) -> None:
+        axes = figure.add_axes((0.11, 0.17, 0.84, 0.755))
+        axes.bar(edges[:-1] + step / 2, rest, width=step * 0.88, color=REST)
+        axes.bar(edges[:-1] + step / 2, detectors, width=step * 0.88, bottom=rest, color=ACCENT)
+        axes.axvline(cutoff, color=MUTED, linewidth=0.9, linestyle=(0, (3, 2)))
+        height = axes.get_ylim()[1]
+        axes.text(cutoff + top / 80, height, f"cut-off {cutoff:g}", va="bottom", fontsize=7.5, color=MUTED)
+        axes.set_xlim(0, top)
+        axes.set_ylim(0, height)
+        axes.xaxis.set_major_locator(MaxNLocator(5))
+        axes.xaxis.set_major_formatter("{x:g}")
+        axes.set_xlabel("best IoU of a unit")
+        axes.set_ylabel("units")
+        _count_axis(axes)
+
+    text = f"Histogram of the best IoU of {len(scores)} units; {layer.detectors} exceed the cut-off {cutoff:g}."
+    return _svg(draw, (3.9, HEIGHT), f"{layer.anchor}i", text)
+
+
+def layers_chart(layers: list[Layer]) -> str:
+    """Unique concepts by category in each layer (PNAS 2020, Fig. 1E)."""
+    categories = layers[0].categories
+    span = max(len(categories), 1) + 1.4
+    pitch = min(max(10 / (span * len(layers)), 0.19), 0.32)
+    width = 0.6 + pitch * span * len(layers)
+
+    def draw(figure: Figure) -> None:
+        axes = figure.add_axes((0.42 / width, 0.16, 1 - 0.52 / width, 0.76))
+        for at, category in enumerate(categories):
+            counts = [len(layer.categories[at].concepts) for layer in layers]
+            places = [number * span + at for number in range(len(layers))]
+            axes.bar(places, counts, width=0.8, color=_SHADES[category.shade])
+            for place, count in zip(places, counts):
+                axes.text(place, count, str(count), ha="center", va="bottom", fontsize=7, color=MUTED)
+        middle = (len(categories) - 1) / 2
+        # The ends of layers' names tell them apart.
+        room = max(int(pitch * span / 0.07), 6)
+        names = [layer.name if len(layer.name) <= room else "…" + layer.name[1 - room :] for layer in layers]
+        axes.set_xticks([number * span + middle for number in range(len(layers))], names)
+        axes.set_xlim(-1.2, (len(layers) - 1) * span + len(categories) + 0.2)
+        axes.set_ylabel("concepts")
+        _count_axis(axes)
+
+    parts = [
+        f"{layer.name}: " + ", ".join(f"{group.name} {len(group.concepts)}" for group in layer.categories)
+        for layer in layers
+    ]
+    return _svg(draw, (width, HEIGHT), "layers", "Unique concepts with a detector. " + "; ".join(parts) + ".")
+
+
+def _detector_text(layer: Layer) -> str:
+    parts = [
+        f"{group.name} {len(group.concepts)} concepts, {group.units} units" for group in layer.categories if group.units
+    ]
+    return f"Units per concept in {layer.name}: {'; '.join(parts)}. The table of detectors has the same numbers."
+
+
+def _label(name: str) -> str:
+    name = " ".join("".join(letter if letter.isprintable() else " " for letter in name).split())
+    return name if len(name) <= MAX_LABEL else name[: MAX_LABEL - 1] + "…"
+
+
+def _count_axis(axes: Axes) -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    axes.yaxis.set_major_locator(MaxNLocator(5, integer=True))
+    axes.grid(True, axis="y")
+
+
+def _svg(draw: Callable[[Figure], None], size: tuple[float, float], prefix: str, text: str) -> str:
+    """An <svg> element of a figure, with its own ids, and colors and fonts that the page sets."""
+    from html import escape
+
+    import matplotlib
+    from matplotlib.figure import Figure
+    from matplotlib.text import Text
+
+    written = io.StringIO()
+    with matplotlib.rc_context(), warnings.catch_warnings():
+        # A name may have letters that the font used for measuring lacks; the page's own fonts will have them.
+        warnings.filterwarnings("ignore", message="Glyph .* missing")
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update(_STYLE)
+        figure = Figure(figsize=size)
+        draw(figure)
+        for label in figure.findobj(Text):
+            label.set_parse_math(False)
+        metadata = {"Date": None, "Creator": None, "Format": None, "Type": None}
+        figure.savefig(written, format="svg", transparent=True, metadata=metadata)
+    svg = written.getvalue()
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg[svg.index("<svg") :], flags=re.DOTALL)
+    for name in re.findall(r'\bid="([^"]+)"', svg):
+        svg = re.sub(rf'(\bid="|#){re.escape(name)}(?=["\)])', rf"\g<1>{prefix}-{name}", svg)
+    for color, variable in _VARIABLES.items():
+        svg = svg.replace(f": {color}", f": var({variable})")
+    width, height = (round(inches * 96) for inches in size)
+    head = f'<svg role="img" aria-label="{escape(text)}" width="{width}" height="{height}"'
+    svg = re.sub(r'<svg [^>]*?viewBox="([^"]+)"[^>]*>', lambda found: f'{head} viewBox="{found[1]}">', svg, count=1)
+    return svg.replace("<a xlink:href", '<a tabindex="-1" xlink:href')

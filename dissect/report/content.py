@@ -1,0 +1,213 @@
+"""What a report says, before it looks like anything: plain rows for the template, from a dissection."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+from itertools import count
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+
+from dissect.concepts import CATEGORIES, Concepts
+from dissect.report.pictures import encode_masks, top_masks
+
+if TYPE_CHECKING:
+    from dissect.dissection import CategoryRow, Dissection, LayerDissection, UnitRow
+
+#: Further colors, taken in turn by categories that are not among the papers'.
+OTHER_SHADES = 4
+#: Concepts named on a card after the best one.
+NEXT_BEST = 2
+#: Images shown on a card.
+MAX_PICTURES = 5
+
+
+@dataclass(frozen=True)
+class Score:
+    """A concept and a unit's IoU with it.
+
+    Attributes:
+        concept: its name.
+        category: its category.
+        shade: number of that category's color.
+        iou: intersection over union.
+    """
+
+    concept: str
+    category: str
+    shade: int
+    iou: float
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A unit's top image.
+
+    Attributes:
+        number: in the data set.
+        mask: where the unit fires, see `encode_masks`.
+        text: what the picture shows, for those who cannot see it.
+    """
+
+    number: int
+    mask: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Card:
+    """A unit.
+
+    Attributes:
+        anchor: its id in the page.
+        row: its row in the table of best concepts.
+        shade: number of its category's color.
+        detector: whether its IoU exceeds the cut-off.
+        next_best: the concepts after the best one, falling.
+        pictures: the top images in which it fires.
+    """
+
+    anchor: str
+    row: UnitRow
+    shade: int
+    detector: bool
+    next_best: list[Score]
+    pictures: list[Picture]
+
+
+@dataclass(frozen=True)
+class ConceptRow:
+    """A concept that has detectors.
+
+    Attributes:
+        anchor: its id in the page.
+        name: the concept.
+        shade: number of its category's color.
+        cards: its detectors, the best first.
+    """
+
+    anchor: str
+    name: str
+    shade: int
+    cards: list[Card]
+
+
+@dataclass(frozen=True)
+class CategoryGroup:
+    """A category of the vocabulary.
+
+    Attributes:
+        name: the category.
+        shade: number of its color.
+        concepts: those that have detectors, the ones with most units first.
+        units: how many units are detectors of them.
+    """
+
+    name: str
+    shade: int
+    concepts: list[ConceptRow]
+    units: int
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A layer.
+
+    Attributes:
+        anchor: its id in the page.
+        name: its name in the model.
+        cards: one per unit, the highest IoU first.
+        categories: all of the vocabulary.
+        mask_shape: rows and columns of the cards' masks.
+    """
+
+    anchor: str
+    name: str
+    cards: list[Card]
+    categories: list[CategoryGroup]
+    mask_shape: tuple[int, int]
+
+    @property
+    def detectors(self) -> int:
+        """How many units are detectors."""
+        return sum(card.detector for card in self.cards)
+
+    @property
+    def unique(self) -> int:
+        """How many concepts have a detector."""
+        return len(self.concepts)
+
+    def count(self, state: str) -> int:
+        """How many units are in a state."""
+        return sum(card.row.state == state for card in self.cards)
+
+    @property
+    def concepts(self) -> list[ConceptRow]:
+        """All concepts that have detectors, category by category."""
+        return [concept for group in self.categories for concept in group.concepts]
+
+
+def category_shades(concepts: Concepts) -> dict[str, int]:
+    """Each category's color number: the papers' categories have their own, others take turns."""
+    others = sorted(set(concepts.categories) - set(CATEGORIES) - {""})
+    shades = {name: number for number, name in enumerate(CATEGORIES)}
+    return shades | {name: len(CATEGORIES) + at % OTHER_SHADES for at, name in enumerate(others)}
+
+
+def layer_content(dissection: Dissection, index: int, name: str) -> Layer:
+    """Everything that the report tells about one layer."""
+    layer = dissection[name]
+    shades = category_shades(dissection.concepts)
+    cutoff = dissection.settings["detector_iou"]
+    order = layer.iou.sort(dim=1, descending=True, stable=True).indices[:, : NEXT_BEST + 2]
+    cards, mask_shape = [], (1, 1)
+    for row, masks in zip(dissection.best(name), top_masks(layer, MAX_PICTURES)):
+        mask_shape = (masks.shape[1], masks.shape[2])
+        scores = _scores(dissection.concepts, shades, layer, row.unit, order[row.unit].tolist())
+        shade = shades.get(row.category, len(CATEGORIES))
+        pictures = [] if row.state == "dead" else _pictures(layer, row.unit, masks)
+        cards.append(Card(f"u{index}-{row.unit}", row, shade, row.iou > cutoff, scores[1:], pictures))
+    cards.sort(key=lambda card: (-card.row.iou, card.row.unit))
+    categories = _by_category(dissection.unique_detectors(name), cards, shades, index)
+    return Layer(f"layer{index}", name, cards, categories, mask_shape)
+
+
+def _scores(
+    concepts: Concepts, shades: dict[str, int], layer: LayerDissection, unit: int, order: list[int]
+) -> list[Score]:
+    """The best concepts of a unit, the best first, as far as their IoU is above 0."""
+    found = [(label, float(layer.iou[unit, label])) for label in order if label > 0]
+    scores = []
+    for label, iou in found:
+        category = concepts.categories[label]
+        if iou > 0:
+            scores.append(Score(concepts.names[label], category, shades.get(category, len(CATEGORIES)), iou))
+    return scores[: NEXT_BEST + 1]
+
+
+def _pictures(layer: LayerDissection, unit: int, masks: Tensor) -> list[Picture]:
+    """The top images in which a unit fires."""
+    shares = masks.numpy().mean(axis=(1, 2))
+    numbers, peaks = layer.peak_images[unit].tolist(), layer.peaks[unit].tolist()
+    pictures = []
+    for number, peak, share, mask in zip(numbers, peaks, shares, encode_masks(masks)):
+        if share > 0:
+            text = f"Image {number}: peak activation {peak:.3g}; the unit fires on {share:.1%} of it"
+            pictures.append(Picture(number, mask, text))
+    return pictures
+
+
+def _by_category(rows: list[CategoryRow], cards: list[Card], shades: dict[str, int], index: int) -> list[CategoryGroup]:
+    found: dict[tuple[str, str], list[Card]] = defaultdict(list)
+    for card in cards:
+        if card.detector:
+            found[card.row.category, card.row.concept].append(card)
+    groups, anchors = [], count()
+    for row in rows:
+        named = [(name, detectors) for (category, name), detectors in found.items() if category == row.category]
+        named.sort(key=lambda pair: (-len(pair[1]), -pair[1][0].row.iou, pair[0]))
+        shade = shades[row.category]
+        concepts = [ConceptRow(f"c{index}-{next(anchors)}", name, shade, detectors) for name, detectors in named]
+        groups.append(CategoryGroup(row.category, shade, concepts, row.units))
+    return groups

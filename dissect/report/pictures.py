@@ -1,0 +1,89 @@
+"""Images and masks as text: small, and each of them once in a page."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dissect.reference import upsample
+
+if TYPE_CHECKING:
+    from dissect.dissection import LayerDissection
+
+#: Larger masks are thinned out; a card shows them at about this many pixels.
+MASK_SIDE = 128
+#: Base64 characters that all pictures of a page may take together.
+PICTURE_BUDGET = 16_000_000
+#: (longest side, quality) of pictures, the best first; the first that fits the budget is taken.
+QUALITIES = ((224, 82), (160, 80), (128, 76), (112, 70), (96, 62), (80, 55), (64, 45), (48, 35), (32, 25))
+#: How many pictures are tried to judge a quality.
+PROBES = 24
+#: Units whose masks are computed together.
+CHUNK = 32
+
+
+def encode_pictures(images: Tensor) -> tuple[str, list[str]]:
+    """Compresses pictures as well as the budget of a page allows.
+
+    Args:
+        images: [T, 3, H, W] uint8.
+
+    Returns:
+        Their media type, and the base64 text of each.
+    """
+    from PIL import features
+
+    kind = "WEBP" if features.check("webp") else "JPEG"
+    probes = images[torch.linspace(0, max(len(images) - 1, 0), min(PROBES, len(images))).long()]
+    for side, quality in QUALITIES:
+        tried = [_encode(image, kind, side, quality) for image in probes]
+        if sum(map(len, tried)) / max(len(tried), 1) * len(images) <= PICTURE_BUDGET:
+            break
+    return f"image/{kind.lower()}", [_encode(image, kind, side, quality) for image in images]
+
+
+def _encode(image: Tensor, kind: str, side: int, quality: int) -> str:
+    from PIL import Image
+
+    picture = Image.fromarray(np.ascontiguousarray(image.permute(1, 2, 0).numpy()))
+    picture.thumbnail((side, side), Image.Resampling.LANCZOS)
+    written = io.BytesIO()
+    picture.save(written, kind, quality=quality)
+    return base64.b64encode(written.getvalue()).decode("ascii")
+
+
+def top_masks(layer: LayerDissection, count: int) -> Iterator[Tensor]:
+    """Per unit [count, rows, columns] bool: `layer.masks`, thinned to at most `MASK_SIDE` rows and columns."""
+    rows, columns = (axis[_thinned(len(axis))] for axis in (layer.grid.rows, layer.grid.columns))
+    for start in range(0, layer.num_units, CHUNK):
+        units = slice(start, start + CHUNK)
+        maps = upsample(layer.peak_maps[units, :count], rows, columns)
+        yield from maps > layer.thresholds[units, None, None, None]
+
+
+def _thinned(size: int) -> Tensor:
+    """The lines kept of an axis: all, or `MASK_SIDE` evenly spread ones."""
+    if size <= MASK_SIDE:
+        return torch.arange(size)
+    return (torch.arange(MASK_SIDE) * 2 + 1) * size // (2 * MASK_SIDE)
+
+
+def encode_masks(masks: Tensor) -> Iterable[str]:
+    """Each mask [H, W] of [k, H, W] as base64 of its run lengths.
+
+    The runs go row by row, without a break at a row's end; the first is outside the mask. Each is one byte, after as
+    many bytes of 255, which do not end a run, as its length holds 255.
+    """
+    for mask in masks.numpy().reshape(len(masks), -1):
+        turns = np.flatnonzero(np.diff(mask, prepend=False))
+        runs = np.diff(turns, prepend=0, append=mask.size)
+        lengths = runs // 255 + 1
+        coded = np.full(lengths.sum(), 255, np.uint8)
+        coded[np.cumsum(lengths) - 1] = runs % 255
+        yield base64.b64encode(coded.tobytes()).decode("ascii")
