@@ -8,7 +8,7 @@
     dissect.write_report(d, "out/")
 """
 
-from dissect import ops, reference, stats
+from dissect import ops, reference, stats, tiny
 from dissect.concepts import Concepts
 from dissect.dissection import Dissection, load
 from dissect.grid import Grid
@@ -28,5 +28,6 @@ __all__ = [
     "ops",
     "reference",
     "stats",
+    "tiny",
     "write_report",
 ]

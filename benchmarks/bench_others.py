@@ -1,0 +1,56 @@
+"""TailThreshold, encode_labels and blend_units against their yardsticks; equality asserted first."""
+
+import torch
+from workload import NUM_LABELS, Workload, label_planes
+
+from dissect import ops
+from dissect.stats import TailThreshold
+
+
+def settle(activations, **options):
+    """All visits."""
+    state = TailThreshold(0.01, **options)
+    while True:
+        state.add(activations)
+        if state.advance():
+            return state
+
+
+def test_thresholds_at_pixels(compare):
+    work = Workload(4 if compare.enabled else 1, 512, 14, 224)
+    state = settle(work.activations, size=work.size)
+    work.upsample()
+    values = work.upsampled.transpose(0, 1).flatten(1)
+    rank = values.shape[1] // 100
+    assert torch.equal(state.threshold(), values.topk(rank + 1).values[:, -1])
+    others = {"upsample": work.upsample}
+    compare(lambda: settle(work.activations, size=work.size), others, per=len(work.activations))
+
+
+def test_one_visit_of_features(compare):
+    activations = torch.randn(32 if compare.enabled else 1, 512, 14, 14)
+    state, copy = TailThreshold(0.01, positions="feature"), torch.empty_like(activations)
+    state.add(activations)
+    compare(lambda: state.add(activations), {"copy": lambda: copy.copy_(activations)}, per=len(activations))
+
+
+def test_encode_labels(compare):
+    planes = label_planes(8 if compare.enabled else 1, 224, False, torch.Generator().manual_seed(0))
+    expected = ops.encode_labels(planes[:1], NUM_LABELS, backend="reference")
+    assert torch.equal(ops.encode_labels(planes[:1], NUM_LABELS).planes, expected.planes)
+    copy = torch.empty_like(planes)
+    compare(lambda: ops.encode_labels(planes, NUM_LABELS), {"copy": lambda: copy.copy_(planes)}, per=len(planes))
+
+
+def test_blend_three_of_512_units_in_place(compare):
+    features, alpha = torch.randn(16, 512, 28, 28), torch.zeros(512)
+    alpha[[3, 200, 400]] = 1.0
+    expected = ops.blend_units(features, alpha, backend="reference")
+    few = features[:, :3].clone()
+    copy = torch.empty_like(few)
+    assert torch.equal(ops.blend_units(features, alpha, inplace=True), expected)
+    compare(
+        lambda: ops.blend_units(features, alpha, inplace=True),
+        {"copy of 3 planes": lambda: copy.copy_(few), "eager": lambda: features.mul_(1 - alpha[:, None, None])},
+        per=len(features),
+    )

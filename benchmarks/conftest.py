@@ -1,0 +1,59 @@
+"""Paired timing on top of pytest-benchmark."""
+
+import statistics
+import time
+
+import pytest
+import torch
+
+
+class Comparison:
+    """Times functions in turn, A B C A B C ..., so that a machine's drift hits all alike."""
+
+    def __init__(self, benchmark, enabled: bool) -> None:
+        self.benchmark, self.enabled = benchmark, enabled
+
+    def __call__(self, ours, others, seconds: float = 3.0, per: int = 1) -> None:
+        """Records the median milliseconds of each, and the median of the paired ratios ours / other.
+
+        Args:
+            ours: what the row is about.
+            others: by name, what it is compared with; slow ones are run less often.
+            seconds: about how long to go on.
+            per: the images that one call handles; times are per image.
+        """
+        if not self.enabled:
+            self.benchmark(ours)
+            return
+        functions = {"ours": ours, **others}
+        times = {name: [] for name in functions}
+        for function in functions.values():
+            function()
+        begin = time.perf_counter()
+        while len(times["ours"]) < 5 or time.perf_counter() - begin < seconds:
+            for name, function in functions.items():
+                if times[name] and statistics.median(times[name]) > 1.0 and len(times[name]) >= 3:
+                    continue
+                start = time.perf_counter()
+                function()
+                times[name].append(time.perf_counter() - start)
+        ratios = {
+            name: statistics.median(a / b for a, b in zip(times["ours"], values))
+            for name, values in times.items()
+            if name != "ours"
+        }
+        self.benchmark.extra_info["ms_per_image"] = {
+            name: 1e3 * statistics.median(values) / per for name, values in times.items()
+        }
+        self.benchmark.extra_info["ratio"] = ratios
+        self.benchmark.extra_info["rounds"] = {name: len(values) for name, values in times.items()}
+        self.benchmark.pedantic(ours, rounds=5)
+
+
+@pytest.fixture
+def compare(benchmark, request):
+    """Times ours against others, in pairs; without --benchmark-enable ours runs once."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield Comparison(benchmark, request.config.getoption("benchmark_enable"))
+    torch.set_num_threads(threads)

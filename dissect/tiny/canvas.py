@@ -1,0 +1,191 @@
+"""The painter: an image and its label planes, filled together, so the labels are exact.
+
+All geometry is in integer units, 1024 to the side, whatever the image's size; a pixel belongs to a shape if its
+centre does.
+What is painted later covers what lies below it, in the image and in every plane.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+
+from dissect.tiny.rng import Rng
+from dissect.tiny.textures import TEXTURE_FUNCTIONS
+from dissect.tiny.vocabulary import label
+
+#: Units to a side of the canvas.
+UNITS = 1024
+
+Color = tuple[int, int, int]
+Point = tuple[int, int]
+
+
+class Surface(NamedTuple):
+    """What a shape is made of: its colour, its material ("" for none) and its texture ("" for smooth)."""
+
+    color: Color
+    material: str = ""
+    texture: str = ""
+
+    def shaded(self, shade: int) -> Surface:
+        """The same surface in another light; shade in 256ths, negative for darker."""
+        red, green, blue = (min(255, c * (256 + shade) >> 8) for c in self.color)
+        return self._replace(color=(red, green, blue))
+
+
+@lru_cache(maxsize=8)
+def _centres(size: int) -> tuple[list[int], np.ndarray]:
+    centres = [(2 * i + 1) * UNITS // (2 * size) for i in range(size)]
+    return centres, np.array(centres, dtype=np.int64)
+
+
+@lru_cache(maxsize=4096)
+def _labels(object_name: str, part: str, material: str, texture: str) -> np.ndarray:
+    named = (("object", object_name), ("part", part), ("material", material), ("texture", texture))
+    return np.array([label(category, name) for category, name in named], dtype=np.int16)[:, None, None]
+
+
+class Canvas:
+    """An image `rgb` int16 [3, size, size] and `labels` int16 [4, size, size]: object, part, material, texture."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self._list, self.centres = _centres(size)
+        self.rgb = np.zeros((3, size, size), dtype=np.int16)
+        self.labels = np.zeros((4, size, size), dtype=np.int16)
+
+    def span(self, low: int, high: int) -> slice:
+        """The pixels whose centres lie in [low, high)."""
+        return slice(bisect_left(self._list, low), bisect_left(self._list, high))
+
+    def pen(self, name: str, rng: Rng) -> Pen:
+        """A pen that paints parts of one object."""
+        return Pen(self, name, rng.below(4096))
+
+    def shadow(self, x: int, y: int, radius_x: int, radius_y: int) -> None:
+        """Darken an ellipse of the image, without a label."""
+        rows, columns = self.span(y - radius_y, y + radius_y + 1), self.span(x - radius_x, x + radius_x + 1)
+        mask = _ellipse(self.centres[columns] - x, self.centres[rows] - y, radius_x, radius_y)
+        region = self.rgb[:, rows, columns]
+        np.copyto(region, region * np.int16(5) >> 3, where=mask)
+
+    def sprinkle(self, rng: Rng, count: int, color: Color, length: int) -> None:
+        """Snowflakes or streaks of rain, without a label; length in units."""
+        pixels = np.array(color, dtype=np.int16)[:, None, None]
+        for _ in range(count):
+            x, y = rng.below(UNITS), rng.below(UNITS)
+            rows, columns = self.span(y, y + length), self.span(x, x + 8)
+            region = self.rgb[:, rows, columns]
+            region[...] = (region + pixels) >> 1
+
+    def fog(self, low: int, horizon: int, high: int, strength: int) -> None:
+        """Fade rows [low, high) to a light grey, most at the horizon; strength in 256ths."""
+        rows = self.span(low, high)
+        y = self.centres[rows]
+        above, below = max(1, horizon - low), max(1, high - horizon)
+        weight = np.where(y < horizon, (y - low) * strength // above, (high - y) * strength // below)
+        weight = weight.astype(np.int32)[None, :, None]
+        region = self.rgb[:, rows]
+        region[...] = (region * (256 - weight) + 214 * weight) >> 8
+
+    def finish(self, tint: Color, flip: bool) -> tuple[np.ndarray, np.ndarray]:
+        """The image uint8 [3, size, size] under a light (256ths per channel), and the labels, mirrored if asked."""
+        light = np.array(tint, dtype=np.int32)[:, None, None]
+        image = np.clip((self.rgb * light) >> 8, 0, 255).astype(np.uint8)
+        if flip:
+            return image[:, :, ::-1], self.labels[:, :, ::-1]
+        return image, self.labels
+
+
+def _ellipse(dx: np.ndarray, dy: np.ndarray, radius_x: int, radius_y: int) -> np.ndarray:
+    rx2, ry2 = radius_x * radius_x, radius_y * radius_y
+    return (dx * dx * ry2)[None, :] + (dy * dy * rx2)[:, None] <= rx2 * ry2
+
+
+def _polygon(x: np.ndarray, y: list[int], rows: np.ndarray, points: Sequence[Point]) -> np.ndarray:
+    """Even-odd rule: each edge flips the points to its left, in the rows that it crosses."""
+    mask = np.zeros((len(y), len(x)), dtype=bool)
+    for (x0, y0), (x1, y1) in zip(points, [*points[1:], points[0]]):
+        if y0 == y1:
+            continue
+        if y0 > y1:
+            x0, y0, x1, y1 = x1, y1, x0, y0
+        low, high = bisect_left(y, y0), bisect_left(y, y1)
+        if low < high:
+            crossing = (rows[low:high] - y0) * (x1 - x0) // (y1 - y0) + x0
+            mask[low:high] ^= x[None, :] <= crossing[:, None]
+    return mask
+
+
+class Pen:
+    """Paints shapes that belong to one object; see `Canvas.pen`. Shapes off the canvas are cut off."""
+
+    def __init__(self, canvas: Canvas, name: str, seed: int) -> None:
+        self.canvas = canvas
+        self.name = name
+        self.seed = seed
+
+    def rect(self, x0: int, y0: int, x1: int, y1: int, surface: Surface, part: str = "") -> None:
+        """The rectangle [x0, x1) x [y0, y1)."""
+        self._fill(self.canvas.span(y0, y1), self.canvas.span(x0, x1), None, surface, part, None)
+
+    def gradient(self, x0: int, y0: int, x1: int, y1: int, top: Surface, bottom: Color,
+                 part: str = "") -> None:  # fmt: skip
+        """A rectangle whose colour goes from the top's to the bottom's."""
+        rows, columns = self.canvas.span(y0, y1), self.canvas.span(x0, x1)
+        self._fill(rows, columns, None, top, part, None)
+        below = (self.canvas.centres[rows] - y0).astype(np.int32)
+        change = np.array(bottom, dtype=np.int32) - np.array(top.color, dtype=np.int32)
+        self.canvas.rgb[:, rows, columns] += (change[:, None] * below // max(1, y1 - y0)).astype(np.int16)[:, :, None]
+
+    def polygon(self, points: Sequence[Point], surface: Surface, part: str = "") -> None:
+        """A simple polygon, convex or not."""
+        canvas = self.canvas
+        columns = canvas.span(min(p[0] for p in points), max(p[0] for p in points) + 1)
+        rows = canvas.span(min(p[1] for p in points), max(p[1] for p in points) + 1)
+        if rows.start < rows.stop and columns.start < columns.stop:
+            mask = _polygon(canvas.centres[columns], canvas._list[rows], canvas.centres[rows], points)
+            self._fill(rows, columns, mask, surface, part, None)
+
+    def line(self, x0: int, y0: int, x1: int, y1: int, width: int, surface: Surface, part: str = "") -> None:
+        """A straight stroke; its width is measured along the axis that it crosses more steeply."""
+        half, rest = width // 2, width - width // 2
+        if abs(x1 - x0) > abs(y1 - y0):
+            points = [(x0, y0 - half), (x1, y1 - half), (x1, y1 + rest), (x0, y0 + rest)]
+        else:
+            points = [(x0 - half, y0), (x0 + rest, y0), (x1 + rest, y1), (x1 - half, y1)]
+        self.polygon(points, surface, part)
+
+    def ellipse(self, x: int, y: int, radius_x: int, radius_y: int, surface: Surface, part: str = "",
+                light: int = 40, half: str = "") -> None:  # fmt: skip
+        """An ellipse lit from the upper left by `light` 256ths; half "upper" or "lower" for one half of it."""
+        canvas = self.canvas
+        if radius_x < 1 or radius_y < 1:
+            return
+        rows = canvas.span(y if half == "lower" else y - radius_y, y if half == "upper" else y + radius_y + 1)
+        columns = canvas.span(x - radius_x, x + radius_x + 1)
+        dx, dy = canvas.centres[columns] - x, canvas.centres[rows] - y
+        shade = -(dx * light // radius_x)[None, :] - (dy * light // radius_y)[:, None] if light else None
+        self._fill(rows, columns, _ellipse(dx, dy, radius_x, radius_y), surface, part, shade)
+
+    def _fill(self, rows: slice, columns: slice, mask: np.ndarray | None, surface: Surface, part: str,
+              shade: np.ndarray | None) -> None:  # fmt: skip
+        canvas = self.canvas
+        if rows.start >= rows.stop or columns.start >= columns.stop:
+            return
+        if surface.texture:
+            texture = TEXTURE_FUNCTIONS[surface.texture]
+            grain = texture(canvas.centres[columns], canvas.centres[rows], self.seed)
+            shade = grain if shade is None else grain + shade
+        labels = _labels(self.name, part, surface.material, surface.texture)
+        color = np.array(surface.color, dtype=np.int32)[:, None, None]
+        if shade is not None:
+            color = (color * (256 + shade.astype(np.int32))) >> 8
+        where = True if mask is None else mask
+        np.copyto(canvas.rgb[:, rows, columns], color, where=where, casting="same_kind")
+        np.copyto(canvas.labels[:, rows, columns], labels, where=where)
