@@ -3,7 +3,9 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include <algorithm>
 #include <array>
+#include <utility>
 
 #include "cpu/engine.h"
 
@@ -28,16 +30,24 @@ Operand operand(uintptr_t data, const Four& strides) {
   return {at<const float>(data), strides[0], strides[1], strides[2], strides[3]};
 }
 
-// A GridView and the spans that it points to.
-struct OwnedGrid {
-  std::vector<Span> row_spans, column_spans;
-  GridView view;
+// The combinations of all images, until the caller has memory for them.
+class LabelTables {
+ public:
+  explicit LabelTables(std::vector<std::vector<int32_t>> tables) : tables_(std::move(tables)) {}
 
-  OwnedGrid(uintptr_t rows, int64_t num_rows, uintptr_t columns, int64_t num_columns)
-      : row_spans(make_spans(at<const GridEntry>(rows), num_rows)),
-        column_spans(make_spans(at<const GridEntry>(columns), num_columns)),
-        view{at<const GridEntry>(rows), at<const GridEntry>(columns), num_rows, num_columns, row_spans.data(),
-             column_spans.data(), static_cast<int64_t>(row_spans.size()), static_cast<int64_t>(column_spans.size())} {}
+  std::vector<int64_t> sizes() const {
+    std::vector<int64_t> sizes;
+    for (const auto& table : tables_) sizes.push_back(static_cast<int64_t>(table.size()));
+    return sizes;
+  }
+
+  void write(uintptr_t address) const {
+    int32_t* to = at<int32_t>(address);
+    for (const auto& table : tables_) to = std::copy(table.begin(), table.end(), to);
+  }
+
+ private:
+  std::vector<std::vector<int32_t>> tables_;
 };
 
 }  // namespace
@@ -72,24 +82,28 @@ PYBIND11_MODULE(_C, module) {
       },
       py::call_guard<py::gil_scoped_release>());
 
+  py::class_<LabelTables>(module, "LabelTables").def("sizes", &LabelTables::sizes).def("write", &LabelTables::write);
+
   module.def(
       "encode_labels",
-      [](Four shape, int64_t num_labels, uintptr_t planes, uintptr_t run_ends, uintptr_t label_area, int num_threads) {
-        encode_labels({shape[0], shape[1], shape[2], shape[3], num_labels, at<int32_t>(planes), at<int32_t>(run_ends),
-                       at<int64_t>(label_area)},
-                      num_threads);
+      [](uintptr_t planes, int type, Four shape, Four strides, int64_t num_labels, uintptr_t runs,
+         uintptr_t label_area, int num_threads) {
+        return LabelTables(encode_labels({at<const void>(planes), static_cast<LabelType>(type), shape[0], shape[1],
+                                          shape[2], shape[3], strides[0], strides[1], strides[2], strides[3],
+                                          num_labels, at<int64_t>(runs), at<int64_t>(label_area)},
+                                         num_threads));
       },
       py::call_guard<py::gil_scoped_release>());
 
   module.def(
       "iou_counts",
       [](uintptr_t data, int dtype, Four shape, Four strides, uintptr_t rows, int64_t num_rows, uintptr_t columns,
-         int64_t num_columns, uintptr_t thresholds, uintptr_t planes, uintptr_t run_ends, int64_t num_planes,
-         int64_t num_labels, uintptr_t intersection, uintptr_t unit_area, int num_threads) {
-        const OwnedGrid grid(rows, num_rows, columns, num_columns);
-        iou_counts({feature_maps(data, dtype, shape, strides), grid.view, at<const float>(thresholds),
-                    at<const int32_t>(planes), at<const int32_t>(run_ends), num_planes, num_labels,
-                    at<int64_t>(intersection), at<int64_t>(unit_area)},
+         int64_t num_columns, uintptr_t thresholds, uintptr_t runs, uintptr_t table, uintptr_t offsets,
+         int64_t num_planes, int64_t num_labels, uintptr_t intersection, uintptr_t unit_area, int num_threads) {
+        const OwnedGrid grid(at<const GridEntry>(rows), num_rows, at<const GridEntry>(columns), num_columns);
+        iou_counts({feature_maps(data, dtype, shape, strides), grid.view(), at<const float>(thresholds),
+                    at<const int64_t>(runs), at<const int32_t>(table), at<const int64_t>(offsets), num_planes,
+                    num_labels, at<int64_t>(intersection), at<int64_t>(unit_area)},
                    num_threads);
       },
       py::call_guard<py::gil_scoped_release>());
@@ -99,8 +113,8 @@ PYBIND11_MODULE(_C, module) {
       [](uintptr_t data, int dtype, Four shape, Four strides, uintptr_t rows, int64_t num_rows, uintptr_t columns,
          int64_t num_columns, int sample, uintptr_t low, uintptr_t high, uintptr_t shift, int64_t num_bins,
          uintptr_t bins, uintptr_t above, int num_threads) {
-        const OwnedGrid grid(rows, num_rows, columns, num_columns);
-        tail_histogram({feature_maps(data, dtype, shape, strides), grid.view, static_cast<Sample>(sample),
+        const OwnedGrid grid(at<const GridEntry>(rows), num_rows, at<const GridEntry>(columns), num_columns);
+        tail_histogram({feature_maps(data, dtype, shape, strides), grid.view(), static_cast<Sample>(sample),
                         at<const int64_t>(low), at<const int64_t>(high), at<const int64_t>(shift), num_bins,
                         at<int64_t>(bins), at<int64_t>(above)},
                        num_threads);

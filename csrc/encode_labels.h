@@ -5,11 +5,17 @@
 
 namespace dissect {
 
+// Bytes per label of the planes given.
+enum class LabelType : int32_t { kUint8 = 0, kInt16 = 1, kInt32 = 2, kInt64 = 3 };
+
 struct EncodeLabelsParams {
-  int64_t num_images, num_planes, height, width, num_labels;
-  int32_t* planes;      // [N, K, H, W]; a label that an earlier plane says at the same pixel becomes 0
-  int32_t* run_ends;    // [N, K, H, W]
-  int64_t* label_area;  // [N, C], zeros before
+  const void* planes;  // [N, K, H, W], any strides (in elements)
+  LabelType type;
+  int64_t num_images, num_planes, height, width;
+  int64_t stride_image, stride_plane, stride_row, stride_column;
+  int64_t num_labels;
+  int64_t* runs;        // [N, H, W], written: combination | end of its run << 32
+  int64_t* label_area;  // [N, C], added to
 };
 
 }  // namespace dissect

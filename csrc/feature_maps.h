@@ -28,14 +28,17 @@ struct Span {
   int32_t begin, end;      // target positions
 };
 
-// Both axes of a Grid and the cells they form.
+// Both axes of a Grid and the cells they form. The last four arrays go on for 16 entries beyond their length, so that
+// whole vectors can be loaded.
 struct GridView {
-  const GridEntry* rows;
-  const GridEntry* columns;
-  int64_t num_rows, num_columns;
+  int64_t num_rows, num_columns;  // H, W; 0 rows: no grid
   const Span* row_spans;
   const Span* column_spans;
   int64_t num_row_spans, num_column_spans;
+  const float* row_weights;     // [H]
+  const float* column_weights;  // [W]
+  const int32_t* left_index;    // [column spans], their index0
+  const int32_t* right_index;   // [column spans], their index1
 };
 
 // Units are loaded in blocks, so that a channels-last map is read along its contiguous axis.

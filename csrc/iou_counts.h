@@ -8,16 +8,24 @@ namespace dissect {
 struct IouCountsParams {
   FeatureMaps maps;
   GridView grid;
-  const float* thresholds;   // [U]
-  const int32_t* planes;     // [N, K, H, W], no label twice at a pixel
-  const int32_t* run_ends;   // [N, K, H, W], the column after the run of equal labels
+  const float* thresholds;  // [U]
+  const int64_t* runs;      // [N, H, W], combination | end of its run << 32
+  const int32_t* table;     // [T, K], the labels of every combination of every image
+  const int64_t* offsets;   // [N + 1], where each image's combinations begin in the table
   int64_t num_planes, num_labels;
-  int64_t* intersection;     // [U, C]
-  int64_t* unit_area;        // [N, U]
+  int64_t* intersection;  // [U, C], added to
+  int64_t* unit_area;     // [N, U]
 };
 
-// Counts the units of [unit_begin, unit_end), at most kUnitBlock of them, over all images. Writes only their rows.
-// `workspace` holds workspace_floats(maps) floats.
-using IouCountsBlock = void (*)(const IouCountsParams&, int64_t unit_begin, int64_t unit_end, float* workspace);
+// Counts the units [unit_begin, unit_end), at most kUnitBlock of them, over all images. Writes only their rows.
+// `counts` and `touched` hold an entry per combination of the image that has most; counts is zero before and after.
+struct IouCountsWorkspace {
+  float* maps;
+  float* corners;
+  int64_t* counts;
+  int32_t* touched;
+};
+using IouCountsBlock = void (*)(const IouCountsParams&, int64_t unit_begin, int64_t unit_end,
+                                const IouCountsWorkspace&);
 
 }  // namespace dissect

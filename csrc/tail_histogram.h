@@ -19,7 +19,8 @@ struct TailHistogramParams {
   int64_t* above;          // [U], added to
 };
 
+// `block` holds block_floats(maps), zero at first; `corners` holds corner_floats(column spans).
 using TailHistogramBlock = void (*)(const TailHistogramParams&, int64_t unit_begin, int64_t unit_end,
-                                    float* workspace);
+                                    float* block, float* corners);
 
 }  // namespace dissect

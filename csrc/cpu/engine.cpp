@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <atomic>
 #include <cstdlib>
+#include <exception>
+#include <mutex>
 #include <stdexcept>
 #include <thread>
 
@@ -11,12 +13,12 @@
 
 namespace dissect {
 
-#define DISSECT_DECLARE_LEVEL(level)                                                  \
-  namespace level {                                                                   \
-  void blend_units_plane(const BlendUnitsParams&, int64_t, int64_t);                  \
-  void image_peaks_block(const ImagePeaksParams&, int64_t, int64_t, int64_t);         \
-  void iou_counts_block(const IouCountsParams&, int64_t, int64_t, float*);            \
-  void tail_histogram_block(const TailHistogramParams&, int64_t, int64_t, float*);    \
+#define DISSECT_DECLARE_LEVEL(level)                                                                       \
+  namespace level {                                                                                       \
+  void blend_units_plane(const BlendUnitsParams&, int64_t, int64_t);                                      \
+  void image_peaks_block(const ImagePeaksParams&, int64_t, int64_t, int64_t);                             \
+  void iou_counts_block(const IouCountsParams&, int64_t, int64_t, const IouCountsWorkspace&);             \
+  void tail_histogram_block(const TailHistogramParams&, int64_t, int64_t, float*, float*);                \
   }
 DISSECT_DECLARE_LEVEL(baseline)
 #ifdef DISSECT_X86_LEVELS
@@ -66,28 +68,37 @@ Level chosen_level() {
                               std::string(wanted) + ".");
 }
 
-// Runs work(item, worker) for every item; workers take the next item as they become free.
+// Runs work(item, worker) for every item; workers take the next item as they become free. Of the exceptions thrown, that
+// of the lowest item reaches the caller, when all workers have ended.
 template <typename Work>
 void share(int64_t num_items, int num_threads, const Work& work) {
   std::atomic<int64_t> next{0};
+  std::mutex mutex;
+  std::exception_ptr error;
+  int64_t failed = INT64_MAX;
   auto run = [&](int worker) {
-    for (int64_t item = next++; item < num_items; item = next++) work(item, worker);
+    for (int64_t item = next++; item < num_items; item = next++) {
+      try {
+        work(item, worker);
+      } catch (...) {
+        const std::lock_guard<std::mutex> lock(mutex);
+        if (item < failed) failed = item, error = std::current_exception();
+      }
+    }
   };
   const int num_workers = static_cast<int>(std::min<int64_t>(std::max(1, num_threads), num_items));
   std::vector<std::thread> threads;
   for (int worker = 1; worker < num_workers; ++worker) threads.emplace_back(run, worker);
   if (num_items > 0) run(0);
   for (std::thread& thread : threads) thread.join();
+  if (error) std::rethrow_exception(error);
 }
 
-template <typename Params>
-void share_unit_blocks(const Params& params, void (*block)(const Params&, int64_t, int64_t, float*), int num_threads) {
-  const int64_t num_units = params.maps.num_units;
-  std::vector<std::vector<float>> workspaces(std::max(1, num_threads));
-  for (auto& workspace : workspaces) workspace.assign(workspace_floats(params.maps), 0.0f);
+// Runs work(unit_begin, unit_end, worker) for every block of units.
+template <typename Work>
+void share_unit_blocks(int64_t num_units, int num_threads, const Work& work) {
   share((num_units + kUnitBlock - 1) / kUnitBlock, num_threads, [&](int64_t item, int worker) {
-    const int64_t begin = item * kUnitBlock;
-    block(params, begin, std::min(begin + kUnitBlock, num_units), workspaces[worker].data());
+    work(item * kUnitBlock, std::min((item + 1) * kUnitBlock, num_units), worker);
   });
 }
 
@@ -141,8 +152,17 @@ int64_t find_bad_map(const FeatureMaps& maps, int num_threads) {
   return first == INT64_MAX ? -1 : first.load();
 }
 
-void encode_labels(const EncodeLabelsParams& params, int num_threads) {
-  share(params.num_images, num_threads, [&](int64_t image, int) { encode_labels_image(params, image); });
+std::vector<std::vector<int32_t>> encode_labels(const EncodeLabelsParams& params, int num_threads) {
+  std::vector<std::vector<int32_t>> tables(params.num_images);
+  share(params.num_images, num_threads, [&](int64_t image, int) {
+    switch (params.type) {
+      case LabelType::kUint8: tables[image] = encode_labels_image<uint8_t>(params, image); break;
+      case LabelType::kInt16: tables[image] = encode_labels_image<int16_t>(params, image); break;
+      case LabelType::kInt32: tables[image] = encode_labels_image<int32_t>(params, image); break;
+      case LabelType::kInt64: tables[image] = encode_labels_image<int64_t>(params, image); break;
+    }
+  });
+  return tables;
 }
 
 void blend_units(const BlendUnitsParams& params, int num_threads) {
@@ -162,11 +182,34 @@ void image_peaks(const ImagePeaksParams& params, int num_threads) {
 }
 
 void iou_counts(const IouCountsParams& params, int num_threads) {
-  share_unit_blocks(params, chosen_level().iou_counts, num_threads);
+  const IouCountsBlock block = chosen_level().iou_counts;
+  int64_t most = 0;
+  for (int64_t n = 0; n < params.maps.num_images; ++n)
+    most = std::max(most, params.offsets[n + 1] - params.offsets[n]);
+  struct Memory {
+    std::vector<float> maps, corners;
+    std::vector<int64_t> counts;
+    std::vector<int32_t> touched;
+  };
+  std::vector<Memory> memories(std::max(1, num_threads));
+  share_unit_blocks(params.maps.num_units, num_threads, [&](int64_t begin, int64_t end, int worker) {
+    Memory& memory = memories[worker];
+    memory.maps.resize(block_floats(params.maps));
+    memory.corners.resize(corner_floats(params.grid.num_column_spans));
+    memory.counts.resize(most);
+    memory.touched.resize(most + 1);
+    block(params, begin, end, {memory.maps.data(), memory.corners.data(), memory.counts.data(), memory.touched.data()});
+  });
 }
 
 void tail_histogram(const TailHistogramParams& params, int num_threads) {
-  share_unit_blocks(params, chosen_level().tail_histogram, num_threads);
+  const TailHistogramBlock block = chosen_level().tail_histogram;
+  std::vector<std::vector<float>> maps(std::max(1, num_threads)), corners(std::max(1, num_threads));
+  share_unit_blocks(params.maps.num_units, num_threads, [&](int64_t begin, int64_t end, int worker) {
+    maps[worker].resize(block_floats(params.maps));
+    corners[worker].resize(corner_floats(params.grid.num_column_spans));
+    block(params, begin, end, maps[worker].data(), corners[worker].data());
+  });
 }
 
 std::vector<Span> make_spans(const GridEntry* entries, int64_t count) {
@@ -179,6 +222,31 @@ std::vector<Span> make_spans(const GridEntry* entries, int64_t count) {
     else spans.push_back({entry.index0 + 1, entry.index1 + 1, static_cast<int32_t>(t), static_cast<int32_t>(t + 1)});
   }
   return spans;
+}
+
+OwnedGrid::OwnedGrid(const GridEntry* rows, int64_t num_rows, const GridEntry* columns, int64_t num_columns)
+    : row_spans_(make_spans(rows, num_rows)),
+      column_spans_(make_spans(columns, num_columns)),
+      row_weights_(num_rows + 16),
+      column_weights_(num_columns + 16),
+      left_index_(column_spans_.size() + 16),
+      right_index_(column_spans_.size() + 16) {
+  for (int64_t y = 0; y < num_rows; ++y) row_weights_[y] = rows[y].weight;
+  for (int64_t x = 0; x < num_columns; ++x) column_weights_[x] = columns[x].weight;
+  for (size_t s = 0; s < column_spans_.size(); ++s) {
+    left_index_[s] = column_spans_[s].index0;
+    right_index_[s] = column_spans_[s].index1;
+  }
+  view_ = {num_rows,
+           num_columns,
+           row_spans_.data(),
+           column_spans_.data(),
+           static_cast<int64_t>(row_spans_.size()),
+           static_cast<int64_t>(column_spans_.size()),
+           row_weights_.data(),
+           column_weights_.data(),
+           left_index_.data(),
+           right_index_.data()};
 }
 
 }  // namespace dissect

@@ -23,12 +23,27 @@ std::vector<std::string> simd_levels();
 int64_t find_bad_map(const FeatureMaps& maps, int num_threads);
 
 void blend_units(const BlendUnitsParams& params, int num_threads);
-void encode_labels(const EncodeLabelsParams& params, int num_threads);
+// Returns each image's table of combinations. Throws std::invalid_argument at a label out of range.
+std::vector<std::vector<int32_t>> encode_labels(const EncodeLabelsParams& params, int num_threads);
 void image_peaks(const ImagePeaksParams& params, int num_threads);
 void iou_counts(const IouCountsParams& params, int num_threads);
 void tail_histogram(const TailHistogramParams& params, int num_threads);
 
 // The spans of one axis of a Grid.
 std::vector<Span> make_spans(const GridEntry* entries, int64_t count);
+
+// A GridView and what it points to.
+class OwnedGrid {
+ public:
+  OwnedGrid(const GridEntry* rows, int64_t num_rows, const GridEntry* columns, int64_t num_columns);
+  OwnedGrid(const OwnedGrid&) = delete;
+  const GridView& view() const { return view_; }
+
+ private:
+  std::vector<Span> row_spans_, column_spans_;
+  std::vector<float> row_weights_, column_weights_;
+  std::vector<int32_t> left_index_, right_index_;
+  GridView view_;
+};
 
 }  // namespace dissect

@@ -8,6 +8,8 @@ namespace dissect {
 namespace DISSECT_LEVEL {
 namespace {
 
+inline float larger_of(float a, float b) { return a > b ? a : b; }
+
 // Maps whose units are neighbours in memory: all units of the block advance together.
 template <typename T>
 void peaks_across_units(const FeatureMaps& maps, const typename Widen<T>::Stored* base, int64_t num_units,
@@ -17,7 +19,7 @@ void peaks_across_units(const FeatureMaps& maps, const typename Widen<T>::Stored
   for (int64_t y = 0; y < maps.height; ++y)
     for (int64_t x = 0; x < maps.width; ++x) {
       const auto* here = base + y * maps.stride_row + x * maps.stride_column;
-      for (int64_t u = 0; u < num_units; ++u) best[u] = larger(best[u], Widen<T>::one(here[u]));
+      for (int64_t u = 0; u < num_units; ++u) best[u] = larger_of(best[u], Widen<T>::one(here[u]));
     }
   for (int64_t u = 0; u < num_units; ++u) peaks[u] = best[u] + 0.0f;
 }
@@ -27,7 +29,7 @@ float peak_of_map(const FeatureMaps& maps, const typename Widen<T>::Stored* base
   float best = Widen<T>::one(base[0]);
   for (int64_t y = 0; y < maps.height; ++y)
     for (int64_t x = 0; x < maps.width; ++x)
-      best = larger(best, Widen<T>::one(base[y * maps.stride_row + x * maps.stride_column]));
+      best = larger_of(best, Widen<T>::one(base[y * maps.stride_row + x * maps.stride_column]));
   return best + 0.0f;
 }
 

@@ -1,89 +1,134 @@
 // The CPU's iou_counts, included once per SIMD level with DISSECT_LEVEL set to the level's name.
 //
 // A target row lies between two source rows. Where neither exceeds the threshold nothing in it fires, so most rows
-// cost one comparison per source column. Within a row, a span of columns lies between two ends, and its values rise or
-// fall monotonically between them (rounding is monotone), so what fires in a span is its head, its tail, all or
-// nothing: a range. Ranges are counted a run of equal labels at a time, never a pixel at a time.
+// cost one bit. Within a row, a span of columns lies between two ends, and its values rise or fall monotonically
+// between them (rounding is monotone), so what fires in a span is its head, its tail, all or nothing: a range. Ranges
+// are counted a run of equal labels at a time, for all planes at once: a pixel's labels are one combination, and a
+// combination is taken apart once per map, however often it was met.
 #pragma once
 
 #include "../iou_counts.h"
+#include "corners.h"
 #include "load_maps.h"
 
 namespace dissect {
 namespace DISSECT_LEVEL {
 namespace {
 
-// Adds the pixels [begin, end) of target row y to the unit's counts.
-inline void count_range(const IouCountsParams& p, int64_t image, int64_t y, int64_t begin, int64_t end,
-                        int64_t* intersection) {
-  const int64_t width = p.grid.num_columns, plane_size = p.grid.num_rows * width;
-  const int64_t row = image * p.num_planes * plane_size + y * width;
-  for (int64_t k = 0; k < p.num_planes; ++k) {
-    const int32_t* labels = p.planes + row + k * plane_size;
-    const int32_t* run_ends = p.run_ends + row + k * plane_size;
+// What one map meets: pixels per combination.
+struct Meetings {
+  int64_t* counts;
+  int32_t* touched;
+  int64_t num_touched;
+
+  inline void add(const int64_t* runs_of_row, int64_t begin, int64_t end) {
     for (int64_t x = begin; x < end;) {
-      const int64_t run_end = run_ends[x] < end ? run_ends[x] : end;
-      intersection[labels[x]] += run_end - x;
+      const int64_t run = runs_of_row[x];
+      const int32_t combination = static_cast<int32_t>(run);
+      const int64_t run_end = (run >> 32) < end ? (run >> 32) : end;
+      // Written always, kept only if new: a branch here would be mispredicted.
+      touched[num_touched] = combination;
+      num_touched += counts[combination] == 0;
+      counts[combination] += run_end - x;
       x = run_end;
     }
   }
-}
+
+  inline void take_apart(const int32_t* table, int64_t num_planes, int64_t* intersection) {
+    for (int64_t i = 0; i < num_touched; ++i) {
+      const int32_t* labels = table + touched[i] * num_planes;
+      for (int64_t k = 0; k < num_planes; ++k) intersection[labels[k]] += counts[touched[i]];
+      counts[touched[i]] = 0;
+    }
+    num_touched = 0;
+  }
+};
 
 // How many columns of a span fire, given that exactly one of its ends does.
-inline int64_t count_in_span(const GridEntry* columns, const Span& span, float left, float right, float threshold) {
+inline int64_t count_in_span(const float* weights, const Span& span, float left, float right, Lanes threshold) {
+  const Lanes from = same(left), to = same(right);
   int64_t count = 0;
-  for (int32_t x = span.begin; x < span.end; ++x) count += interpolate(left, right, columns[x].weight) > threshold;
+  for (int64_t x = span.begin; x < span.end; x += kLanes) {
+    const uint32_t fires = greater(interpolate(from, to, load(weights + x)), threshold);
+    count += __builtin_popcount(fires & first_bits(span.end - x));
+  }
   return count;
 }
 
-// One target row whose source columns have the values `line`. Returns the area that fires.
-inline int64_t count_row(const IouCountsParams& p, int64_t image, int64_t y, const float* line, float threshold,
-                         int64_t* intersection) {
-  int64_t area = 0, begin = 0, end = 0;  // the range that is still growing
-  for (int64_t s = 0; s < p.grid.num_column_spans; ++s) {
-    const Span& span = p.grid.column_spans[s];
-    const float left = line[span.index0], right = line[span.index1];
-    const bool left_fires = left > threshold, right_fires = right > threshold;
-    if (!left_fires && !right_fires) continue;
-    int64_t from = span.begin, to = span.end;
-    if (left_fires != right_fires) {
-      const int64_t count = count_in_span(p.grid.columns, span, left, right, threshold);
-      if (left_fires) to = from + count;
-      else from = to - count;
-    }
+// The ranges of one target row, left to right; neighbours are joined.
+struct Ranges {
+  const int64_t* runs_of_row;
+  Meetings& meetings;
+  int64_t begin, end;
+
+  inline void add(int64_t from, int64_t to) {
     if (from != end) {
-      count_range(p, image, y, begin, end, intersection);
+      meetings.add(runs_of_row, begin, end);
       begin = from;
     }
-    area += to - from;
     end = to;
   }
-  count_range(p, image, y, begin, end, intersection);
+};
+
+// One target row, whose spans have these ends, of sixteen spans. Returns the area that fires.
+inline int64_t count_spans(const GridView& grid, int64_t first_span, Lanes left, Lanes right, Lanes threshold,
+                           uint32_t left_fires, uint32_t right_fires, Ranges& ranges) {
+  float lefts[kLanes], rights[kLanes];
+  store(lefts, left), store(rights, right);
+  int64_t area = 0;
+  for (uint32_t active = left_fires | right_fires; active != 0; active &= active - 1) {
+    const int s = __builtin_ctz(active);
+    const Span& span = grid.column_spans[first_span + s];
+    int64_t from = span.begin, to = span.end;
+    if (((left_fires ^ right_fires) >> s) & 1u) {
+      const int64_t count = count_in_span(grid.column_weights, span, lefts[s], rights[s], threshold);
+      const bool head = (left_fires >> s) & 1u;
+      to = head ? from + count : to;
+      from = head ? from : to - count;
+    }
+    ranges.add(from, to);
+    area += to - from;
+  }
   return area;
 }
 
-inline int64_t count_map(const IouCountsParams& p, int64_t image, const float* map, float threshold, float* line,
-                         int64_t* intersection) {
+inline bool any_above(const float* row, int64_t first, int64_t last, Lanes threshold) {
+  uint32_t above = 0;
+  for (int64_t x = first; x <= last; x += kLanes) above |= greater(load(row + x), threshold) & first_bits(last + 1 - x);
+  return above != 0;
+}
+
+inline int64_t count_map(const IouCountsParams& p, int64_t image, const float* map, float threshold, Corners corners,
+                         Meetings& meetings) {
+  const GridView& grid = p.grid;
   const int64_t pitch = padded_width(p.maps);
   // The ring's zeros count only where the grid's border uses them.
-  const int64_t first = p.grid.column_spans[0].index0;
-  const int64_t last = p.grid.column_spans[p.grid.num_column_spans - 1].index1;
+  const int64_t first = grid.column_spans[0].index0, last = grid.column_spans[grid.num_column_spans - 1].index1;
+  const int64_t* runs = p.runs + image * grid.num_rows * grid.num_columns;
+  const Lanes level = same(threshold);
   int64_t area = 0;
-  for (int64_t s = 0; s < p.grid.num_row_spans; ++s) {
-    const Span& span = p.grid.row_spans[s];
+  int32_t known_row = -1;
+  bool known_above = false;  // whether known_row has a value above the threshold: spans share their rows
+  for (int64_t s = 0; s < grid.num_row_spans; ++s) {
+    const Span& span = grid.row_spans[s];
     const float* upper = map + span.index0 * pitch;
     const float* lower = map + span.index1 * pitch;
-    bool active = false;
-    for (int64_t x = first; x <= last; ++x) active |= (upper[x] > threshold) | (lower[x] > threshold);
-    if (!active) continue;
+    const bool upper_above = span.index0 == known_row ? known_above : any_above(upper, first, last, level);
+    known_above = span.index1 == span.index0 ? upper_above : any_above(lower, first, last, level);
+    known_row = span.index1;
+    if (!upper_above && !known_above) continue;
+    corners.gather_all(grid, upper, lower);
     for (int64_t y = span.begin; y < span.end; ++y) {
-      const float weight = p.grid.rows[y].weight;
-      bool fires = false;
-      for (int64_t x = first; x <= last; ++x) {
-        line[x] = interpolate(upper[x], lower[x], weight);
-        fires |= line[x] > threshold;
+      const Lanes weight = same(grid.row_weights[y]);
+      Ranges ranges{runs + y * grid.num_columns, meetings, 0, 0};
+      for (int64_t c = 0; c < grid.num_column_spans; c += kLanes) {
+        const Lanes left = corners.left(c, weight), right = corners.right(c, weight);
+        const uint32_t valid = first_bits(grid.num_column_spans - c);
+        const uint32_t left_fires = greater(left, level) & valid, right_fires = greater(right, level) & valid;
+        if ((left_fires | right_fires) != 0)
+          area += count_spans(grid, c, left, right, level, left_fires, right_fires, ranges);
       }
-      if (fires) area += count_row(p, image, y, line, threshold, intersection);
+      meetings.add(ranges.runs_of_row, ranges.begin, ranges.end);
     }
   }
   return area;
@@ -91,15 +136,18 @@ inline int64_t count_map(const IouCountsParams& p, int64_t image, const float* m
 
 }  // namespace
 
-void iou_counts_block(const IouCountsParams& p, int64_t unit_begin, int64_t unit_end, float* workspace) {
+void iou_counts_block(const IouCountsParams& p, int64_t unit_begin, int64_t unit_end,
+                      const IouCountsWorkspace& workspace) {
   const int64_t size = padded_size(p.maps);
-  float* line = workspace + kUnitBlock * size;
+  Meetings meetings{workspace.counts, workspace.touched, 0};
+  const Corners corners(workspace.corners, p.grid.num_column_spans);
   for (int64_t image = 0; image < p.maps.num_images; ++image) {
-    load_maps(p.maps, image, unit_begin, unit_end - unit_begin, workspace);
+    load_maps(p.maps, image, unit_begin, unit_end - unit_begin, workspace.maps);
+    const int32_t* table = p.table + p.offsets[image] * p.num_planes;
     for (int64_t unit = unit_begin; unit < unit_end; ++unit) {
-      const float* map = workspace + (unit - unit_begin) * size;
-      p.unit_area[image * p.maps.num_units + unit] =
-          count_map(p, image, map, p.thresholds[unit], line, p.intersection + unit * p.num_labels);
+      const float* map = workspace.maps + (unit - unit_begin) * size;
+      p.unit_area[image * p.maps.num_units + unit] = count_map(p, image, map, p.thresholds[unit], corners, meetings);
+      meetings.take_apart(table, p.num_planes, p.intersection + unit * p.num_labels);
     }
   }
   for (int64_t unit = unit_begin; unit < unit_end; ++unit) p.intersection[unit * p.num_labels] = 0;  // "no label"

@@ -12,10 +12,11 @@ namespace {
 inline int64_t padded_width(const FeatureMaps& maps) { return maps.width + 2; }
 inline int64_t padded_size(const FeatureMaps& maps) { return (maps.height + 2) * padded_width(maps); }
 
-// A block of padded maps and a row for the impl's own use.
-inline int64_t workspace_floats(const FeatureMaps& maps) {
-  return kUnitBlock * padded_size(maps) + padded_width(maps);
-}
+// A block of padded maps; sixteen more, since vectors are loaded whole.
+inline int64_t block_floats(const FeatureMaps& maps) { return kUnitBlock * padded_size(maps) + 16; }
+
+// The corners of a row of cells.
+inline int64_t corner_floats(int64_t num_column_spans) { return 4 * ((num_column_spans + 15) / 16 * 16); }
 
 template <typename T>
 struct Widen;
@@ -67,9 +68,6 @@ inline void load_maps(const FeatureMaps& maps, int64_t image, int64_t unit_begin
     case DType::kBFloat16: return load_typed<BFloat16>(maps, image, unit_begin, num_units, out);
   }
 }
-
-inline float larger(float a, float b) { return a > b ? a : b; }
-inline float smaller(float a, float b) { return a < b ? a : b; }
 
 }  // namespace
 }  // namespace dissect

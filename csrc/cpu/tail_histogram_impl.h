@@ -1,112 +1,162 @@
 // The CPU's tail_histogram, included once per SIMD level with DISSECT_LEVEL set to the level's name.
 //
-// A cell is the pixels of one row span and one column span: all lie between its four corners. Cells below `low` are
-// skipped, cells above `high` are counted whole, and only the few in between are evaluated pixel by pixel.
+// A cell is the pixels of one row span and one column span: all lie between its four corners. What lies below `low` is
+// skipped and what lies above `high` is counted whole, sixteen at a time; only the few in between are binned.
 #pragma once
 
 #include "../tail_histogram.h"
+#include "corners.h"
 #include "load_maps.h"
 
 namespace dissect {
 namespace DISSECT_LEVEL {
 namespace {
 
-// One unit's part of the parameters.
+// One unit's bracket and bins.
 struct Tail {
-  uint32_t low, high;
+  uint32_t low;
   int32_t shift;
   int64_t* bins;
+  Lanes low_value, high_value;  // the floats of the bracket's ends
   int64_t above;
 
-  inline void add(uint32_t key, int64_t weight) {
-    if (key > high) above += weight;
-    else if (key >= low) bins[(key - low) >> shift] += weight;
-  }
+  inline void add(float value, int64_t weight) { bins[(key_of(value) - low) >> shift] += weight; }
 };
 
-inline void add_cell_bounds(const GridView& grid, Sample sample, const float* map, int64_t pitch, Tail& tail) {
-  for (int64_t r = 0; r < grid.num_row_spans; ++r) {
-    const Span& rows = grid.row_spans[r];
-    const float* upper = map + rows.index0 * pitch;
-    const float* lower = map + rows.index1 * pitch;
-    for (int64_t c = 0; c < grid.num_column_spans; ++c) {
-      const Span& columns = grid.column_spans[c];
-      const float a = upper[columns.index0], b = upper[columns.index1];
-      const float d = lower[columns.index0], e = lower[columns.index1];
-      const float bound = sample == Sample::kMin ? smaller(smaller(a, b), smaller(d, e)) : larger(larger(a, b), larger(d, e));
-      tail.add(key_of(bound), int64_t{rows.end - rows.begin} * (columns.end - columns.begin));
+inline Tail tail_of(const TailHistogramParams& p, int64_t unit) {
+  const uint32_t low = static_cast<uint32_t>(p.low[unit]), high = static_cast<uint32_t>(p.high[unit]);
+  // No value has the key 0x7fffffff: as a float it would be the negative zero, which is no less than the positive one.
+  return {low,
+          static_cast<int32_t>(p.shift[unit]),
+          p.bins + unit * p.num_bins,
+          same(value_of_key(low)),
+          same(value_of_key(high == 0x7fffffffu ? high - 1 : high)),
+          0};
+}
+
+// Adds sixteen samples of equal weight, of which `valid` count.
+inline void add_lanes(Tail& tail, Lanes values, uint32_t valid, int64_t weight) {
+  const uint32_t above = greater(values, tail.high_value) & valid;
+  tail.above += weight * __builtin_popcount(above);
+  uint32_t within = ~greater(tail.low_value, values) & ~above & valid;
+  if (within == 0) return;
+  float scalars[kLanes];
+  store(scalars, values);
+  for (; within != 0; within &= within - 1) tail.add(scalars[__builtin_ctz(within)], weight);
+}
+
+// Cells by their least or largest corner, with all their pixels as weight.
+inline void add_bounds(const GridView& grid, Sample sample, const Span& rows, const Corners& corners, Tail& tail) {
+  for (int64_t c = 0; c < grid.num_column_spans; c += kLanes) {
+    const Lanes a = corners.at(0, c), b = corners.at(1, c), d = corners.at(2, c), e = corners.at(3, c);
+    const Lanes bound = sample == Sample::kMin ? smaller(smaller(a, b), smaller(d, e)) : larger(larger(a, b), larger(d, e));
+    uint32_t within = ~greater(tail.low_value, bound) & first_bits(grid.num_column_spans - c);
+    if (within == 0) continue;
+    const uint32_t above = greater(bound, tail.high_value);
+    float scalars[kLanes];
+    store(scalars, bound);
+    for (; within != 0; within &= within - 1) {
+      const int s = __builtin_ctz(within);
+      const Span& columns = grid.column_spans[c + s];
+      const int64_t weight = int64_t{rows.end - rows.begin} * (columns.end - columns.begin);
+      if ((above >> s) & 1u) tail.above += weight;
+      else tail.add(scalars[s], weight);
     }
   }
 }
 
-// One target row: spans between its ends, then pixels.
-inline void add_row(const GridView& grid, const float* line, Tail& tail) {
-  for (int64_t c = 0; c < grid.num_column_spans; ++c) {
-    const Span& span = grid.column_spans[c];
-    const float left = line[span.index0], right = line[span.index1];
-    const uint32_t left_key = key_of(left), right_key = key_of(right);
-    const uint32_t least = left_key < right_key ? left_key : right_key;
-    const uint32_t most = left_key < right_key ? right_key : left_key;
-    if (most < tail.low) continue;
-    if (least > tail.high) {
+// One target row of sixteen spans between these ends.
+inline void add_spans(const GridView& grid, int64_t first_span, Lanes left, Lanes right, Tail& tail) {
+  const uint32_t valid = first_bits(grid.num_column_spans - first_span);
+  const uint32_t active = ~greater(tail.low_value, larger(left, right)) & valid;
+  if (active == 0) return;
+  const uint32_t whole = greater(smaller(left, right), tail.high_value);
+  float lefts[kLanes], rights[kLanes];
+  store(lefts, left), store(rights, right);
+  for (uint32_t rest = active; rest != 0; rest &= rest - 1) {
+    const int s = __builtin_ctz(rest);
+    const Span& span = grid.column_spans[first_span + s];
+    if ((whole >> s) & 1u) {
       tail.above += span.end - span.begin;
       continue;
     }
-    for (int32_t x = span.begin; x < span.end; ++x)
-      tail.add(key_of(interpolate(left, right, grid.columns[x].weight)), 1);
+    const Lanes from = same(lefts[s]), to = same(rights[s]);
+    for (int64_t x = span.begin; x < span.end; x += kLanes)
+      add_lanes(tail, interpolate(from, to, load(grid.column_weights + x)), first_bits(span.end - x), 1);
   }
 }
 
-inline void add_values(const GridView& grid, const float* map, int64_t pitch, float* line, Tail& tail) {
+inline bool reaches(const float* row, int64_t first, int64_t last, Lanes low) {
+  uint32_t reached = 0;
+  for (int64_t x = first; x <= last; x += kLanes) reached |= ~greater(low, load(row + x)) & first_bits(last + 1 - x);
+  return reached != 0;
+}
+
+inline void add_map(const TailHistogramParams& p, const float* map, Corners corners, Tail& tail) {
+  const GridView& grid = p.grid;
+  const int64_t pitch = padded_width(p.maps);
   const int64_t first = grid.column_spans[0].index0, last = grid.column_spans[grid.num_column_spans - 1].index1;
-  for (int64_t r = 0; r < grid.num_row_spans; ++r) {
-    const Span& rows = grid.row_spans[r];
-    const float* upper = map + rows.index0 * pitch;
-    const float* lower = map + rows.index1 * pitch;
-    float least = upper[first], most = upper[first];
-    for (int64_t x = first; x <= last; ++x) {
-      least = smaller(least, smaller(upper[x], lower[x]));
-      most = larger(most, larger(upper[x], lower[x]));
-    }
-    if (key_of(most) < tail.low) continue;
-    if (key_of(least) > tail.high) {
-      tail.above += int64_t{rows.end - rows.begin} * grid.num_columns;
+  for (int64_t s = 0; s < grid.num_row_spans; ++s) {
+    const Span& span = grid.row_spans[s];
+    const float* upper = map + span.index0 * pitch;
+    const float* lower = map + span.index1 * pitch;
+    if (!reaches(upper, first, last, tail.low_value) && !reaches(lower, first, last, tail.low_value)) continue;
+    corners.gather_all(grid, upper, lower);
+    if (p.sample != Sample::kValue) {
+      add_bounds(grid, p.sample, span, corners, tail);
       continue;
     }
-    for (int64_t y = rows.begin; y < rows.end; ++y) {
-      for (int64_t x = first; x <= last; ++x) line[x] = interpolate(upper[x], lower[x], grid.rows[y].weight);
-      add_row(grid, line, tail);
+    for (int64_t y = span.begin; y < span.end; ++y) {
+      const Lanes weight = same(grid.row_weights[y]);
+      for (int64_t c = 0; c < grid.num_column_spans; c += kLanes)
+        add_spans(grid, c, corners.left(c, weight), corners.right(c, weight), tail);
     }
   }
 }
 
-// The feature map's own cells, in the key space of the stored type.
-inline void add_cells(const FeatureMaps& maps, int64_t image, int64_t unit, Tail& tail) {
-  const int64_t base = image * maps.stride_image + unit * maps.stride_unit;
-  for (int64_t y = 0; y < maps.height; ++y) {
+// The feature map's own cells, in the key space of 16-bit types.
+inline void add_half_cells(const FeatureMaps& maps, int64_t image, int64_t unit, uint32_t high, Tail& tail) {
+  const uint16_t* base = static_cast<const uint16_t*>(maps.data) + image * maps.stride_image + unit * maps.stride_unit;
+  for (int64_t y = 0; y < maps.height; ++y)
     for (int64_t x = 0; x < maps.width; ++x) {
-      const int64_t at = base + y * maps.stride_row + x * maps.stride_column;
-      tail.add(maps.dtype == DType::kFloat32 ? key_of(static_cast<const float*>(maps.data)[at])
-                                             : key_of_half(static_cast<const uint16_t*>(maps.data)[at]),
-               1);
+      const uint32_t key = key_of_half(base[y * maps.stride_row + x * maps.stride_column]);
+      if (key > high) ++tail.above;
+      else if (key >= tail.low) ++tail.bins[(key - tail.low) >> tail.shift];
+    }
+}
+
+// The feature map's own cells, float32.
+inline void add_cells(const FeatureMaps& maps, int64_t image, int64_t unit, Tail& tail) {
+  const float* base = static_cast<const float*>(maps.data) + image * maps.stride_image + unit * maps.stride_unit;
+  const bool one_row = maps.stride_column == 1 && maps.stride_row == maps.width;
+  const int64_t width = one_row ? maps.width * maps.height : maps.width, height = one_row ? 1 : maps.height;
+  for (int64_t y = 0; y < height; ++y) {
+    const float* row = base + y * maps.stride_row;
+    for (int64_t x = 0; x < width; x += kLanes) {
+      const int64_t count = width - x < kLanes ? width - x : kLanes;
+      Lanes values{};
+      if (maps.stride_column == 1 && count == kLanes) values = load(row + x);
+      else
+        for (int64_t i = 0; i < count; ++i) values[i] = row[(x + i) * maps.stride_column];
+      add_lanes(tail, values, first_bits(count), 1);
     }
   }
 }
 
 }  // namespace
 
-void tail_histogram_block(const TailHistogramParams& p, int64_t unit_begin, int64_t unit_end, float* workspace) {
-  const int64_t size = padded_size(p.maps), pitch = padded_width(p.maps);
-  float* line = workspace + kUnitBlock * size;
+void tail_histogram_block(const TailHistogramParams& p, int64_t unit_begin, int64_t unit_end, float* block,
+                          float* corner_memory) {
+  const int64_t size = padded_size(p.maps);
+  const bool at_pixels = p.grid.num_rows > 0;
+  const Corners corners(corner_memory, p.grid.num_column_spans);
   for (int64_t image = 0; image < p.maps.num_images; ++image) {
-    if (p.grid.num_rows > 0) load_maps(p.maps, image, unit_begin, unit_end - unit_begin, workspace);
+    if (at_pixels) load_maps(p.maps, image, unit_begin, unit_end - unit_begin, block);
     for (int64_t unit = unit_begin; unit < unit_end; ++unit) {
-      const float* map = workspace + (unit - unit_begin) * size;
-      Tail tail{static_cast<uint32_t>(p.low[unit]), static_cast<uint32_t>(p.high[unit]),
-                static_cast<int32_t>(p.shift[unit]), p.bins + unit * p.num_bins, 0};
-      if (p.grid.num_rows == 0) add_cells(p.maps, image, unit, tail);
-      else if (p.sample == Sample::kValue) add_values(p.grid, map, pitch, line, tail);
-      else add_cell_bounds(p.grid, p.sample, map, pitch, tail);
+      Tail tail = tail_of(p, unit);
+      if (at_pixels) add_map(p, block + (unit - unit_begin) * size, corners, tail);
+      else if (p.maps.dtype == DType::kFloat32) add_cells(p.maps, image, unit, tail);
+      else add_half_cells(p.maps, image, unit, static_cast<uint32_t>(p.high[unit]), tail);
       p.above[unit] += tail.above;
     }
   }

@@ -47,6 +47,13 @@ DISSECT_HD uint32_t key_of(float value) {
   return bits ^ ((bits >> 31) ? 0xffffffffu : 0x80000000u);
 }
 
+// The float of a key; keys beyond the finite floats give infinities, so that comparisons still hold.
+DISSECT_HD float value_of_key(uint32_t key) {
+  if (key < 0x00800000u) return float_of(0xff800000u);
+  if (key > 0xff7fffffu) return float_of(0x7f800000u);
+  return float_of(key ^ ((key >> 31) ? 0x80000000u : 0xffffffffu));
+}
+
 // The same for the 16 bits of a float16 or a bfloat16.
 DISSECT_HD uint32_t key_of_half(uint16_t bits) {
   if (bits == 0x8000u) bits = 0;

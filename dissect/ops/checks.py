@@ -73,7 +73,7 @@ def finite(op: str, value: Tensor) -> None:
 
 
 def tables(
-    op: str, grid: Grid | None, source: Tensor, target: torch.Size | None = None
+    op: str, grid: Grid | None, source: Tensor, target: tuple[int, int] | torch.Size | None = None
 ) -> tuple[Tensor | None, Tensor | None]:
     """The tables of a grid that must fit the activations (and the target); None for none.
 

@@ -11,6 +11,7 @@ from dissect import reference
 from dissect.ops import native
 from dissect.ops.dispatch import LIBRARY, select
 
+#: In the order of the engine's enum.
 LABEL_DTYPES = (torch.uint8, torch.int16, torch.int32, torch.int64)
 
 
@@ -18,15 +19,31 @@ LABEL_DTYPES = (torch.uint8, torch.int16, torch.int32, torch.int64)
 class EncodedLabels:
     """Label planes in the form that every op takes. Made by `encode_labels`; its fields may change between versions.
 
+    The labels of a pixel in all planes are one combination of its image. The combinations are numbered as they first
+    occur, row by row; number 0 is that without any label.
+
     Attributes:
-        planes: [N, K, H, W] int32, no label twice at a pixel.
-        run_ends: [N, K, H, W] int32, the first column after x whose label differs from column x's, or W.
+        runs: [N, H, W] int64; the pixel's combination in the low 32 bits, in the high ones the first column after x
+            with another combination, or W.
+        table: [T, K] int32, the labels of every combination, image after image, no label twice in a row.
+        offsets: [N + 1] int64, where each image's combinations begin in the table.
         area: [N, C] int64, pixels that carry each label, 0 for label 0.
     """
 
-    planes: Tensor
-    run_ends: Tensor
+    runs: Tensor
+    table: Tensor
+    offsets: Tensor
     area: Tensor
+
+    @property
+    def planes(self) -> Tensor:
+        """[N, K, H, W] int32: the planes again, but for labels that an earlier plane already says, which are 0."""
+        return reference.decode_labels(self.runs, self.table, self.offsets)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(H, W)."""
+        return self.runs.shape[1], self.runs.shape[2]
 
     @property
     def num_labels(self) -> int:
@@ -34,7 +51,7 @@ class EncodedLabels:
         return self.area.shape[1]
 
     def __len__(self) -> int:
-        return self.planes.shape[0]
+        return self.runs.shape[0]
 
     @property
     def nbytes(self) -> int:
@@ -81,37 +98,49 @@ def _check_range(planes: Tensor, num_labels: int) -> None:
     bad = ((lowest < 0) | (highest >= num_labels)).nonzero().flatten()
     if len(bad):
         image = int(bad[0])
-        value = int(lowest[image] if lowest[image] < 0 else highest[image])
+        labels = planes[image].flatten()
+        value = int(labels[(labels < 0) | (labels >= num_labels)][0])
         raise ValueError(
             f"encode_labels: labels must lie in [0, {num_labels}), but image {image} of the batch holds {value}."
         )
 
 
-LIBRARY.define("encode_labels(Tensor planes, int num_labels, str backend) -> (Tensor, Tensor, Tensor)")
+LIBRARY.define("encode_labels(Tensor planes, int num_labels, str backend) -> (Tensor, Tensor, Tensor, Tensor)")
 
 
-def _encode_labels_cpu(planes: Tensor, num_labels: int, backend: str) -> tuple[Tensor, Tensor, Tensor]:
+def _encode_labels_cpu(planes: Tensor, num_labels: int, backend: str) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     chosen = select("encode_labels", backend, planes.device)
-    _check_range(planes, num_labels)
     if chosen == "reference":
+        _check_range(planes, num_labels)
         return reference.encode_labels(planes, num_labels)
-    planes = planes.to(torch.int32, copy=True, memory_format=torch.contiguous_format)
-    run_ends = torch.empty_like(planes)
-    label_area = torch.zeros(planes.shape[0], num_labels, dtype=torch.int64)
-    native.engine().encode_labels(
-        list(planes.shape),
-        num_labels,
+    num_images, num_planes, height, width = planes.shape
+    runs = torch.empty(num_images, height, width, dtype=torch.int64)
+    label_area = torch.zeros(num_images, num_labels, dtype=torch.int64)
+    tables = native.engine().encode_labels(
         planes.data_ptr(),
-        run_ends.data_ptr(),
+        LABEL_DTYPES.index(planes.dtype),
+        list(planes.shape),
+        list(planes.stride()),
+        num_labels,
+        runs.data_ptr(),
         label_area.data_ptr(),
         torch.get_num_threads(),
     )
-    return planes, run_ends, label_area
+    offsets = torch.tensor([0, *tables.sizes()]).cumsum(0) // num_planes
+    table = torch.empty(int(offsets[-1]), num_planes, dtype=torch.int32)
+    tables.write(table.data_ptr())
+    return runs, table, offsets, label_area
 
 
-def _encode_labels_fake(planes: Tensor, num_labels: int, backend: str) -> tuple[Tensor, Tensor, Tensor]:
-    encoded = planes.new_empty(planes.shape, dtype=torch.int32)
-    return encoded, torch.empty_like(encoded), planes.new_empty((planes.shape[0], num_labels), dtype=torch.int64)
+def _encode_labels_fake(planes: Tensor, num_labels: int, backend: str) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    num_images, num_planes, height, width = planes.shape
+    rows = torch.library.get_ctx().new_dynamic_size()
+    return (
+        planes.new_empty((num_images, height, width), dtype=torch.int64),
+        planes.new_empty((rows, num_planes), dtype=torch.int32),
+        planes.new_empty((num_images + 1,), dtype=torch.int64),
+        planes.new_empty((num_images, num_labels), dtype=torch.int64),
+    )
 
 
 LIBRARY.impl("encode_labels", _encode_labels_cpu, "CPU")

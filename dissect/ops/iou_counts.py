@@ -54,8 +54,8 @@ def iou_counts(
         intersection[u, c] = sum over n, y, x of fires[n, u, y, x] and carries[n, c, y, x]
 
     Source: Bau et al. 2020, equation 1, in integers. Every backend gives the same bits (see `Grid` for the rule).
-    Cost: reads each activation once; cells whose corners do not exceed the threshold cost one comparison. Workspace:
-    17 padded float32 maps per thread.
+    Cost: reads each activation once; cells whose corners do not exceed the threshold cost one comparison. Workspace per
+    thread: 16 padded float32 maps, and 12 bytes per combination of labels in an image.
 
     Args:
         activations: [N, U, h, w] float32, float16 or bfloat16, any strides (channels-last included, without a copy).
@@ -83,10 +83,18 @@ def iou_counts(
     labels = _encoded(labels, num_labels, backend)
     if len(labels) != activations.shape[0]:
         raise ValueError(f"iou_counts: labels must be of N={activations.shape[0]} images, but got {len(labels)}.")
-    checks.same_device("iou_counts", "labels", labels.planes, activations)
-    rows, columns = checks.tables("iou_counts", grid, activations, labels.planes.shape[2:])
+    checks.same_device("iou_counts", "labels", labels.runs, activations)
+    rows, columns = checks.tables("iou_counts", grid, activations, labels.size)
     intersection, unit_area, status = torch.ops.dissect.iou_counts(
-        activations, thresholds, labels.planes, labels.run_ends, labels.num_labels, rows, columns, backend
+        activations,
+        thresholds,
+        labels.runs,
+        labels.table,
+        labels.offsets,
+        labels.num_labels,
+        rows,
+        columns,
+        backend,
     )
     return IouCounts(intersection, unit_area, labels.area, status)
 
@@ -102,7 +110,7 @@ def _encoded(labels: EncodedLabels | Tensor, num_labels: int | None, backend: st
 
 
 LIBRARY.define(
-    "iou_counts(Tensor activations, Tensor thresholds, Tensor planes, Tensor run_ends, int num_labels, "
+    "iou_counts(Tensor activations, Tensor thresholds, Tensor runs, Tensor table, Tensor offsets, int num_labels, "
     "Tensor? rows, Tensor? columns, str backend) -> (Tensor, Tensor, Tensor)"
 )
 
@@ -110,8 +118,9 @@ LIBRARY.define(
 def _iou_counts_cpu(
     activations: Tensor,
     thresholds: Tensor,
-    planes: Tensor,
-    run_ends: Tensor,
+    runs: Tensor,
+    table: Tensor,
+    offsets: Tensor,
     num_labels: int,
     rows: Tensor | None,
     columns: Tensor | None,
@@ -121,10 +130,11 @@ def _iou_counts_cpu(
     _check_thresholds(thresholds)
     checks.finite("iou_counts", activations)
     if rows is None or columns is None:
-        grid = Grid.half_pixel(tuple(activations.shape[2:]), tuple(planes.shape[2:]))
+        grid = Grid.half_pixel(tuple(activations.shape[2:]), tuple(runs.shape[1:]))
         rows, columns = grid.rows, grid.columns
     status = torch.zeros((), dtype=torch.int32)
     if chosen == "reference":
+        planes = reference.decode_labels(runs, table, offsets)
         return *reference.iou_counts(activations, thresholds, planes, num_labels, rows, columns), status
     num_images, num_units = activations.shape[:2]
     thresholds = thresholds.contiguous()
@@ -134,9 +144,10 @@ def _iou_counts_cpu(
         *native.maps_arguments(activations),
         *native.grid_arguments(rows, columns),
         thresholds.data_ptr(),
-        planes.data_ptr(),
-        run_ends.data_ptr(),
-        planes.shape[1],
+        runs.data_ptr(),
+        table.data_ptr(),
+        offsets.data_ptr(),
+        table.shape[1],
         num_labels,
         intersection.data_ptr(),
         unit_area.data_ptr(),
@@ -154,8 +165,9 @@ def _check_thresholds(thresholds: Tensor) -> None:
 def _iou_counts_fake(
     activations: Tensor,
     thresholds: Tensor,
-    planes: Tensor,
-    run_ends: Tensor,
+    runs: Tensor,
+    table: Tensor,
+    offsets: Tensor,
     num_labels: int,
     rows: Tensor | None,
     columns: Tensor | None,

@@ -5,7 +5,7 @@ where the sampling rule rounds twice.
 """
 
 from dissect.reference.blend_units import blend_units, blend_units_backward
-from dissect.reference.encode_labels import encode_labels
+from dissect.reference.encode_labels import decode_labels, encode_labels
 from dissect.reference.image_peaks import image_peaks
 from dissect.reference.iou_counts import iou_counts
 from dissect.reference.sampling import corners, upsample
@@ -15,6 +15,7 @@ __all__ = [
     "blend_units",
     "blend_units_backward",
     "corners",
+    "decode_labels",
     "encode_labels",
     "image_peaks",
     "iou_counts",

@@ -4,31 +4,57 @@ import torch
 from torch import Tensor
 
 
-def encode_labels(planes: Tensor, num_labels: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Label planes without repetitions, their runs, and the area of each label.
+def encode_labels(planes: Tensor, num_labels: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Each pixel's labels as one combination, in runs along the rows, and the area of each label.
+
+    The combinations of an image are numbered as they first occur, row by row; number 0 is that without any label.
 
     Args:
         planes: [N, K, H, W] integers in [0, num_labels); 0 is "no label".
         num_labels: C.
 
     Returns:
-        planes: [N, K, H, W] int32; a label that an earlier plane already says at the same pixel is replaced by 0.
-        run_ends: [N, K, H, W] int32; the first column after x whose label differs from column x's, or W.
+        runs: [N, H, W] int64; the pixel's combination in the low 32 bits, in the high ones the first column after x
+            with another combination, or W.
+        table: [T, K] int32, the labels of every combination, image after image; a label that an earlier plane already
+            says is replaced by 0.
+        offsets: [N + 1] int64, where each image's combinations begin in the table.
         label_area: [N, C] int64; pixels that carry each label, 0 for label 0.
     """
-    planes = planes.to(torch.int32, copy=True)
-    num_images, num_planes, _, width = planes.shape
-    for later in range(1, num_planes):
-        for earlier in range(later):
-            planes[:, later][planes[:, later] == planes[:, earlier]] = 0
-
+    num_images, num_planes, height, width = planes.shape
+    runs = torch.empty(num_images, height, width, dtype=torch.int64)
     label_area = torch.zeros(num_images, num_labels, dtype=torch.int64)
+    tables = [torch.empty(0, num_planes, dtype=torch.int32)]
     for image in range(num_images):
-        label_area[image] = torch.bincount(planes[image].flatten(), minlength=num_labels)
-    label_area[:, 0] = 0
+        pixels = planes[image].to(torch.int32).flatten(1).T
+        # The row of zeros comes first, so that it gets number 0.
+        rows, number = torch.cat([pixels[:1] * 0, pixels]).unique(dim=0, return_inverse=True)
+        first = torch.full((len(rows),), len(number)).scatter_reduce(0, number, torch.arange(len(number)), "amin")
+        order = first.argsort()
+        number = order.argsort()[number[1:]].view(height, width)
+        tables.append(_without_repetitions(rows[order]))
 
-    run_ends = torch.full_like(planes, width)
-    for x in range(width - 2, -1, -1):
-        goes_on = planes[..., x] == planes[..., x + 1]
-        run_ends[..., x] = torch.where(goes_on, run_ends[..., x + 1], x + 1)
-    return planes, run_ends, label_area
+        ends = torch.full_like(number, width)
+        for x in range(width - 2, -1, -1):
+            ends[:, x] = torch.where(number[:, x] == number[:, x + 1], ends[:, x + 1], x + 1)
+        runs[image] = number | ends << 32
+
+        areas = number.flatten().bincount(minlength=len(rows))
+        label_area[image].index_add_(0, tables[-1].flatten().long(), areas.repeat_interleave(num_planes))
+    label_area[:, 0] = 0
+    offsets = torch.tensor([0] + [len(table) for table in tables[1:]]).cumsum(0)
+    return runs, torch.cat(tables), offsets, label_area
+
+
+def decode_labels(runs: Tensor, table: Tensor, offsets: Tensor) -> Tensor:
+    """[N, K, H, W] int32: the planes again, but for labels that an earlier plane already says, which are 0."""
+    rows = (runs & 0xFFFFFFFF) + offsets[:-1, None, None]
+    return table[rows].permute(0, 3, 1, 2).contiguous()
+
+
+def _without_repetitions(rows: Tensor) -> Tensor:
+    rows, given = rows.clone(), rows
+    for later in range(1, rows.shape[1]):
+        repeated = (given[:, :later] == given[:, later : later + 1]).any(1)
+        rows[repeated, later] = 0
+    return rows

@@ -26,14 +26,8 @@ struct Problem {
   std::vector<uint8_t> activations;
   FeatureMaps maps;
   std::vector<GridEntry> rows, columns;
-  std::vector<Span> row_spans, column_spans;
-  std::vector<int32_t> planes, run_ends;
-  std::vector<int64_t> label_area;
-
-  GridView grid() const {
-    return {rows.data(), columns.data(), target_height, target_width, row_spans.data(), column_spans.data(),
-            static_cast<int64_t>(row_spans.size()), static_cast<int64_t>(column_spans.size())};
-  }
+  std::vector<int32_t> planes;
+  std::vector<int64_t> runs, label_area;
 };
 
 std::vector<GridEntry> axis(int64_t source, int64_t target, bool zeros) {
@@ -75,22 +69,28 @@ Problem random_problem() {
   const bool zeros = pick(0, 1);
   p.rows = axis(p.height, p.target_height, zeros);
   p.columns = axis(p.width, p.target_width, zeros);
-  p.row_spans = make_spans(p.rows.data(), p.target_height);
-  p.column_spans = make_spans(p.columns.data(), p.target_width);
   const int64_t pixels = p.num_images * p.num_planes * p.target_height * p.target_width;
   for (int64_t i = 0; i < pixels; ++i) p.planes.push_back(static_cast<int32_t>(pick(0, p.num_labels - 1)));
-  p.run_ends.resize(pixels);
+  p.runs.resize(p.num_images * p.target_height * p.target_width);
   p.label_area.resize(p.num_images * p.num_labels);
   return p;
 }
 
-void test_counts(Problem& p, int num_threads) {
-  encode_labels({p.num_images, p.num_planes, p.target_height, p.target_width, p.num_labels, p.planes.data(),
-                 p.run_ends.data(), p.label_area.data()},
-                num_threads);
+void test_counts(Problem& p, const GridView& grid, int num_threads) {
+  const int64_t area = p.target_height * p.target_width;
+  const auto tables = encode_labels(
+      {p.planes.data(), LabelType::kInt32, p.num_images, p.num_planes, p.target_height, p.target_width,
+       p.num_planes * area, area, p.target_width, 1, p.num_labels, p.runs.data(), p.label_area.data()},
+      num_threads);
+  std::vector<int32_t> table;
+  std::vector<int64_t> offsets{0};
+  for (const auto& rows : tables) {
+    table.insert(table.end(), rows.begin(), rows.end());
+    offsets.push_back(static_cast<int64_t>(table.size()) / p.num_planes);
+  }
   std::vector<float> thresholds(p.num_units, 0.5f);
   std::vector<int64_t> intersection(p.num_units * p.num_labels), unit_area(p.num_images * p.num_units);
-  iou_counts({p.maps, p.grid(), thresholds.data(), p.planes.data(), p.run_ends.data(), p.num_planes, p.num_labels,
+  iou_counts({p.maps, grid, thresholds.data(), p.runs.data(), table.data(), offsets.data(), p.num_planes, p.num_labels,
               intersection.data(), unit_area.data()},
              num_threads);
   for (int64_t u = 0; u < p.num_units; ++u) {
@@ -100,12 +100,12 @@ void test_counts(Problem& p, int num_threads) {
   }
 }
 
-void test_tails(Problem& p, int num_threads) {
+void test_tails(Problem& p, const GridView& grid, int num_threads) {
   const int64_t pixels = p.num_images * p.target_height * p.target_width;
   for (Sample sample : {Sample::kValue, Sample::kMin, Sample::kMax}) {
     std::vector<int64_t> low(p.num_units, 0), high(p.num_units, 0xffffffffll), shift(p.num_units, 24);
     std::vector<int64_t> bins(p.num_units * 256), above(p.num_units);
-    tail_histogram({p.maps, p.grid(), sample, low.data(), high.data(), shift.data(), 256, bins.data(), above.data()},
+    tail_histogram({p.maps, grid, sample, low.data(), high.data(), shift.data(), 256, bins.data(), above.data()},
                    num_threads);
     for (int64_t u = 0; u < p.num_units; ++u) {
       int64_t sum = above[u];
@@ -137,8 +137,9 @@ int main(int count, char** arguments) {
   for (int round = 0; round < rounds; ++round) {
     Problem problem = random_problem();
     const int num_threads = static_cast<int>(pick(1, 4));
-    test_counts(problem, num_threads);
-    test_tails(problem, num_threads);
+    const OwnedGrid grid(problem.rows.data(), problem.target_height, problem.columns.data(), problem.target_width);
+    test_counts(problem, grid.view(), num_threads);
+    test_tails(problem, grid.view(), num_threads);
     test_maps(problem, num_threads);
   }
   std::printf("%d rounds at level %s\n", rounds, simd_level().c_str());

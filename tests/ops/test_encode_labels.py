@@ -11,9 +11,25 @@ def test_by_hand(backend):
     planes = torch.tensor([[[[3, 3, 0, 1, 1]], [[3, 2, 0, 2, 1]]]], dtype=torch.uint8)
     labels = ops.encode_labels(planes, 4, backend=backend)
     assert labels.planes.tolist() == [[[[3, 3, 0, 1, 1]], [[0, 2, 0, 2, 0]]]]
-    assert labels.run_ends.tolist() == [[[[2, 2, 3, 5, 5]], [[1, 2, 3, 4, 5]]]]
+    # Combinations: (), (3, 3), (3, 2), (1, 2), (1, 1).
+    assert (labels.runs & 0xFFFFFFFF).tolist() == [[[1, 2, 0, 3, 4]]]
+    assert (labels.runs >> 32).tolist() == [[[1, 2, 3, 4, 5]]]
+    assert labels.table.tolist() == [[0, 0], [3, 0], [3, 2], [1, 2], [1, 0]]
+    assert labels.offsets.tolist() == [0, 5]
     assert labels.area.tolist() == [[0, 2, 2, 2]]
     assert (labels.num_labels, len(labels)) == (4, 1)
+
+
+def test_runs_go_on_as_long_as_all_planes_do(backend):
+    planes = torch.tensor([[[[1, 1, 1, 1], [1, 1, 1, 1]], [[0, 0, 2, 2], [0, 0, 0, 0]]]])
+    labels = ops.encode_labels(planes, 3, backend=backend)
+    assert (labels.runs >> 32).tolist() == [[[2, 2, 4, 4], [4, 4, 4, 4]]]
+    assert (labels.runs & 0xFFFFFFFF).tolist() == [[[1, 1, 2, 2], [1, 1, 1, 1]]]
+
+
+def test_planes_come_back_but_for_repetitions(backend):
+    planes = torch.randint(0, 9, (3, 1, 11, 13))
+    assert torch.equal(ops.encode_labels(planes, 9, backend=backend).planes, planes.int())
 
 
 def test_a_label_in_three_planes_counts_once(backend):
@@ -32,7 +48,7 @@ def test_does_not_write_into_its_input(backend):
 def test_cpp_equals_reference(seed):
     case = random_case(seed)
     ours, expected = (ops.encode_labels(case.planes, case.num_labels, backend=b) for b in ("cpp", "reference"))
-    for name in ("planes", "run_ends", "area"):
+    for name in ("runs", "table", "offsets", "area"):
         assert torch.equal(getattr(ours, name), getattr(expected, name)), name
 
 

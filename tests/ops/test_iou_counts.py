@@ -147,7 +147,16 @@ def test_compiles_without_a_graph_break():
 def test_opcheck():
     labels = ops.encode_labels(torch.randint(0, 5, (2, 2, 4, 6)), 5)
     grid = Grid.half_pixel((3, 3), (4, 6))
-    arguments = (torch.randn(2, 7, 3, 3), torch.randn(7), labels.planes, labels.run_ends, 5, grid.rows, grid.columns)
+    arguments = (
+        torch.randn(2, 7, 3, 3),
+        torch.randn(7),
+        labels.runs,
+        labels.table,
+        labels.offsets,
+        5,
+        grid.rows,
+        grid.columns,
+    )
     torch.library.opcheck(torch.ops.dissect.iou_counts.default, (*arguments, "cpp"))
 
 

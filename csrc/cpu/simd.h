@@ -1,0 +1,78 @@
+// Sixteen floats at a time, whatever the SIMD level: the compiler's vector types do the arithmetic, and only what they
+// cannot say (a comparison as bits, a gather) is written per level. No standard library in here.
+#pragma once
+
+#include <cstdint>
+
+#if defined(__AVX512F__) || defined(__AVX2__)
+#include <immintrin.h>
+#elif defined(__SSE2__)
+#include <emmintrin.h>
+#endif
+
+namespace dissect {
+namespace {
+
+constexpr int64_t kLanes = 16;
+typedef float Lanes __attribute__((vector_size(64)));
+
+inline Lanes load(const float* from) {
+  Lanes lanes;
+  __builtin_memcpy(&lanes, from, sizeof lanes);
+  return lanes;
+}
+
+inline void store(float* to, Lanes lanes) { __builtin_memcpy(to, &lanes, sizeof lanes); }
+
+inline Lanes same(float value) { return Lanes{} + value; }
+
+// a0 at weight 0, towards a1: each operation rounded, as in detail/arithmetic.h.
+inline Lanes interpolate(Lanes a0, Lanes a1, Lanes weight) {
+  const Lanes difference = a1 - a0;
+  const Lanes step = difference * weight;
+  return a0 + step;
+}
+
+// Bit i is set where a[i] > b[i].
+inline uint32_t greater(Lanes a, Lanes b) {
+#if defined(__AVX512F__)
+  return _mm512_cmp_ps_mask(reinterpret_cast<__m512>(a), reinterpret_cast<__m512>(b), _CMP_GT_OQ);
+#else
+  float left[kLanes], right[kLanes];
+  store(left, a), store(right, b);
+  uint32_t bits = 0;
+#if defined(__AVX2__)
+  for (int i = 0; i < 2; ++i)
+    bits |= static_cast<uint32_t>(_mm256_movemask_ps(
+                _mm256_cmp_ps(_mm256_loadu_ps(left + 8 * i), _mm256_loadu_ps(right + 8 * i), _CMP_GT_OQ)))
+            << (8 * i);
+#elif defined(__SSE2__)
+  for (int i = 0; i < 4; ++i)
+    bits |= static_cast<uint32_t>(_mm_movemask_ps(_mm_cmpgt_ps(_mm_loadu_ps(left + 4 * i), _mm_loadu_ps(right + 4 * i))))
+            << (4 * i);
+#else
+  for (int i = 0; i < kLanes; ++i) bits |= static_cast<uint32_t>(left[i] > right[i]) << i;
+#endif
+  return bits;
+#endif
+}
+
+inline Lanes larger(Lanes a, Lanes b) { return a > b ? a : b; }
+inline Lanes smaller(Lanes a, Lanes b) { return a < b ? a : b; }
+
+// from[index[i]]
+inline Lanes gather(const float* from, const int32_t* index) {
+#if defined(__AVX512F__)
+  return reinterpret_cast<Lanes>(_mm512_i32gather_ps(_mm512_loadu_si512(index), from, 4));
+#else
+  Lanes lanes;
+  for (int i = 0; i < kLanes; ++i) lanes[i] = from[index[i]];
+  return lanes;
+#endif
+}
+
+// The lowest `count` bits, all for 16 and more.
+inline uint32_t first_bits(int64_t count) { return count >= kLanes ? 0xffffu : (1u << count) - 1u; }
+
+}  // namespace
+}  // namespace dissect
