@@ -140,6 +140,8 @@ void iou_counts_block(const IouCountsParams& p, int64_t unit_begin, int64_t unit
                       const IouCountsWorkspace& workspace) {
   const int64_t size = padded_size(p.maps);
   Meetings meetings{workspace.counts, workspace.touched, 0};
+  __builtin_memset(p.intersection + unit_begin * p.num_labels, 0,
+                   (unit_end - unit_begin) * p.num_labels * sizeof(int64_t));
   const Corners corners(workspace.corners, p.grid.num_column_spans);
   for (int64_t image = 0; image < p.maps.num_images; ++image) {
     load_maps(p.maps, image, unit_begin, unit_end - unit_begin, workspace.maps);

@@ -138,8 +138,9 @@ def _iou_counts_cpu(
         return *reference.iou_counts(activations, thresholds, planes, num_labels, rows, columns), status
     num_images, num_units = activations.shape[:2]
     thresholds = thresholds.contiguous()
-    intersection = torch.zeros(num_units, num_labels, dtype=torch.int64)
-    unit_area = torch.zeros(num_images, num_units, dtype=torch.int64)
+    # Left empty: filling large tensors would wake torch's own threads, which then spin beside the engine's.
+    intersection = torch.empty(num_units, num_labels, dtype=torch.int64)
+    unit_area = torch.empty(num_images, num_units, dtype=torch.int64)
     native.engine().iou_counts(
         *native.maps_arguments(activations),
         *native.grid_arguments(rows, columns),
