@@ -87,10 +87,10 @@ PYBIND11_MODULE(_C, module) {
   module.def(
       "encode_labels",
       [](uintptr_t planes, int type, Four shape, Four strides, int64_t num_labels, uintptr_t runs,
-         uintptr_t label_area, int num_threads) {
+         bool wide, uintptr_t label_area, int num_threads) {
         return LabelTables(encode_labels({at<const void>(planes), static_cast<LabelType>(type), shape[0], shape[1],
                                           shape[2], shape[3], strides[0], strides[1], strides[2], strides[3],
-                                          num_labels, at<int64_t>(runs), at<int64_t>(label_area)},
+                                          num_labels, at<void>(runs), wide, at<int64_t>(label_area)},
                                          num_threads));
       },
       py::call_guard<py::gil_scoped_release>());
@@ -98,11 +98,11 @@ PYBIND11_MODULE(_C, module) {
   module.def(
       "iou_counts",
       [](uintptr_t data, int dtype, Four shape, Four strides, uintptr_t rows, int64_t num_rows, uintptr_t columns,
-         int64_t num_columns, uintptr_t thresholds, uintptr_t runs, uintptr_t table, uintptr_t offsets,
+         int64_t num_columns, uintptr_t thresholds, uintptr_t runs, bool wide, uintptr_t table, uintptr_t offsets,
          int64_t num_planes, int64_t num_labels, uintptr_t intersection, uintptr_t unit_area, int num_threads) {
         const OwnedGrid grid(at<const GridEntry>(rows), num_rows, at<const GridEntry>(columns), num_columns);
         iou_counts({feature_maps(data, dtype, shape, strides), grid.view(), at<const float>(thresholds),
-                    at<const int64_t>(runs), at<const int32_t>(table), at<const int64_t>(offsets), num_planes,
+                    at<const void>(runs), wide, at<const int32_t>(table), at<const int64_t>(offsets), num_planes,
                     num_labels, at<int64_t>(intersection), at<int64_t>(unit_area)},
                    num_threads);
       },

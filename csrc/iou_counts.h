@@ -1,6 +1,7 @@
 // iou_counts: pixels where units fire, and where units and labels meet. See dissect/reference/iou_counts.py.
 #pragma once
 
+#include "encode_labels.h"
 #include "feature_maps.h"
 
 namespace dissect {
@@ -9,7 +10,8 @@ struct IouCountsParams {
   FeatureMaps maps;
   GridView grid;
   const float* thresholds;  // [U]
-  const int64_t* runs;      // [N, H, W], combination | end of its run << 32
+  const void* runs;         // [N, H, W] RunWords, see encode_labels.h
+  bool wide;                // of int64_t, else of int32_t
   const int32_t* table;     // [T, K], the labels of every combination of every image
   const int64_t* offsets;   // [N + 1], where each image's combinations begin in the table
   int64_t num_planes, num_labels;
@@ -17,7 +19,7 @@ struct IouCountsParams {
   int64_t* unit_area;     // [N, U]
 };
 
-// Counts the units [unit_begin, unit_end), at most kUnitBlock of them, over all images. Writes only their rows.
+// Counts the units [unit_begin, unit_end) over all images. Writes only their rows.
 // `counts` and `touched` hold an entry per combination of the image that has most; counts is zero before and after.
 struct IouCountsWorkspace {
   float* maps;

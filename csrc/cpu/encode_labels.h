@@ -66,9 +66,9 @@ class Combinations {
 };
 
 // Writes the runs of one row, right to left. `changes[x]` tells whether column x differs from column x - 1.
-template <typename Label>
-void encode_row(const EncodeLabelsParams& p, const Label* row, const uint8_t* changes, int64_t* runs,
-                const int64_t* runs_above, std::vector<int32_t>& labels, Combinations& combinations) {
+template <typename Label, typename Word>
+void encode_row(const EncodeLabelsParams& p, const Label* row, const uint8_t* changes, Word* runs,
+                const Word* runs_above, std::vector<int32_t>& labels, Combinations& combinations) {
   for (int64_t begin = 0; begin < p.width;) {
     int64_t end = begin + 1;
     while (end < p.width && !changes[end]) ++end;
@@ -78,8 +78,9 @@ void encode_row(const EncodeLabelsParams& p, const Label* row, const uint8_t* ch
       labels[k] = static_cast<int32_t>(*here);
       as_above = as_above && *here == *(here - p.stride_row);
     }
-    const int64_t number = as_above ? runs_above[begin] & 0xffffffff : combinations.find(labels.data());
-    for (int64_t x = begin; x < end; ++x) runs[x] = number | end << 32;
+    const int64_t number = as_above ? combination_of(runs_above[begin]) : combinations.find(labels.data());
+    const Word run = run_of<Word>(number, end);
+    for (int64_t x = begin; x < end; ++x) runs[x] = run;
     begin = end;
   }
 }
@@ -103,10 +104,10 @@ void check_range(const EncodeLabelsParams& p, const Label* row, int64_t image) {
 }
 
 // Returns the image's table of combinations. Throws std::invalid_argument at a label out of range.
-template <typename Label>
+template <typename Label, typename Word>
 std::vector<int32_t> encode_labels_image(const EncodeLabelsParams& p, int64_t image) {
   const Label* planes = static_cast<const Label*>(p.planes) + image * p.stride_image;
-  int64_t* runs = p.runs + image * p.height * p.width;
+  Word* runs = static_cast<Word*>(p.runs) + image * p.height * p.width;
   Combinations combinations(p.num_planes);
   std::vector<uint8_t> changes(p.width);
   std::vector<int32_t> labels(p.num_planes);
@@ -119,14 +120,15 @@ std::vector<int32_t> encode_labels_image(const EncodeLabelsParams& p, int64_t im
       for (int64_t x = 1; x < p.width; ++x)
         changes[x] |= plane[x * p.stride_column] != plane[(x - 1) * p.stride_column];
     }
-    int64_t* runs_of_row = runs + y * p.width;
-    encode_row(p, row, changes.data(), runs_of_row, y > 0 ? runs_of_row - p.width : nullptr, labels, combinations);
+    Word* runs_of_row = runs + y * p.width;
+    const Word* runs_above = y > 0 ? runs_of_row - p.width : nullptr;
+    encode_row<Label, Word>(p, row, changes.data(), runs_of_row, runs_above, labels, combinations);
   }
 
   const std::vector<int32_t> rows = combinations.rows();
   std::vector<int64_t> areas(combinations.size());
-  for (int64_t i = 0; i < p.height * p.width; i = (runs[i] >> 32) + i / p.width * p.width)
-    areas[runs[i] & 0xffffffff] += (runs[i] >> 32) - i % p.width;
+  for (int64_t i = 0; i < p.height * p.width; i = end_of(runs[i]) + i / p.width * p.width)
+    areas[combination_of(runs[i])] += end_of(runs[i]) - i % p.width;
   int64_t* label_area = p.label_area + image * p.num_labels;
   for (size_t i = 0; i < rows.size(); ++i) label_area[rows[i]] += areas[i / p.num_planes];
   label_area[0] = 0;

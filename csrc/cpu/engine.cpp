@@ -94,11 +94,16 @@ void share(int64_t num_items, int num_threads, const Work& work) {
   if (error) std::rethrow_exception(error);
 }
 
-// Runs work(unit_begin, unit_end, worker) for every block of units.
+// Runs work(unit_begin, unit_end, worker) for slices of the units, each of whole blocks; a few slices per thread, so
+// that a thread that is held up does not hold up the call.
 template <typename Work>
-void share_unit_blocks(int64_t num_units, int num_threads, const Work& work) {
-  share((num_units + kUnitBlock - 1) / kUnitBlock, num_threads, [&](int64_t item, int worker) {
-    work(item * kUnitBlock, std::min((item + 1) * kUnitBlock, num_units), worker);
+void share_units(int64_t num_units, int num_threads, const Work& work) {
+  const int64_t num_blocks = (num_units + kUnitBlock - 1) / kUnitBlock;
+  const int64_t slices = num_threads > 1 ? std::min<int64_t>(num_blocks, 6 * num_threads) : 1;
+  if (num_units == 0) return;
+  share(slices, num_threads, [&](int64_t slice, int worker) {
+    const int64_t begin = slice * num_blocks / slices * kUnitBlock;
+    work(begin, std::min((slice + 1) * num_blocks / slices * kUnitBlock, num_units), worker);
   });
 }
 
@@ -152,15 +157,25 @@ int64_t find_bad_map(const FeatureMaps& maps, int num_threads) {
   return first == INT64_MAX ? -1 : first.load();
 }
 
+namespace {
+
+template <typename Word>
+std::vector<int32_t> encode_image(const EncodeLabelsParams& params, int64_t image) {
+  switch (params.type) {
+    case LabelType::kUint8: return encode_labels_image<uint8_t, Word>(params, image);
+    case LabelType::kInt16: return encode_labels_image<int16_t, Word>(params, image);
+    case LabelType::kInt32: return encode_labels_image<int32_t, Word>(params, image);
+    case LabelType::kInt64: return encode_labels_image<int64_t, Word>(params, image);
+  }
+  throw std::invalid_argument("encode_labels: unknown type of planes.");
+}
+
+}  // namespace
+
 std::vector<std::vector<int32_t>> encode_labels(const EncodeLabelsParams& params, int num_threads) {
   std::vector<std::vector<int32_t>> tables(params.num_images);
   share(params.num_images, num_threads, [&](int64_t image, int) {
-    switch (params.type) {
-      case LabelType::kUint8: tables[image] = encode_labels_image<uint8_t>(params, image); break;
-      case LabelType::kInt16: tables[image] = encode_labels_image<int16_t>(params, image); break;
-      case LabelType::kInt32: tables[image] = encode_labels_image<int32_t>(params, image); break;
-      case LabelType::kInt64: tables[image] = encode_labels_image<int64_t>(params, image); break;
-    }
+    tables[image] = params.wide ? encode_image<int64_t>(params, image) : encode_image<int32_t>(params, image);
   });
   return tables;
 }
@@ -192,7 +207,7 @@ void iou_counts(const IouCountsParams& params, int num_threads) {
     std::vector<int32_t> touched;
   };
   std::vector<Memory> memories(std::max(1, num_threads));
-  share_unit_blocks(params.maps.num_units, num_threads, [&](int64_t begin, int64_t end, int worker) {
+  share_units(params.maps.num_units, num_threads, [&](int64_t begin, int64_t end, int worker) {
     Memory& memory = memories[worker];
     memory.maps.resize(block_floats(params.maps));
     memory.corners.resize(corner_floats(params.grid.num_column_spans));
@@ -205,7 +220,7 @@ void iou_counts(const IouCountsParams& params, int num_threads) {
 void tail_histogram(const TailHistogramParams& params, int num_threads) {
   const TailHistogramBlock block = chosen_level().tail_histogram;
   std::vector<std::vector<float>> maps(std::max(1, num_threads)), corners(std::max(1, num_threads));
-  share_unit_blocks(params.maps.num_units, num_threads, [&](int64_t begin, int64_t end, int worker) {
+  share_units(params.maps.num_units, num_threads, [&](int64_t begin, int64_t end, int worker) {
     maps[worker].resize(block_floats(params.maps));
     corners[worker].resize(corner_floats(params.grid.num_column_spans));
     block(params, begin, end, maps[worker].data(), corners[worker].data());

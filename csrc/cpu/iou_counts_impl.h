@@ -21,11 +21,12 @@ struct Meetings {
   int32_t* touched;
   int64_t num_touched;
 
-  inline void add(const int64_t* runs_of_row, int64_t begin, int64_t end) {
+  template <typename Word>
+  inline void add(const Word* runs_of_row, int64_t begin, int64_t end) {
     for (int64_t x = begin; x < end;) {
-      const int64_t run = runs_of_row[x];
-      const int32_t combination = static_cast<int32_t>(run);
-      const int64_t run_end = (run >> 32) < end ? (run >> 32) : end;
+      const Word run = runs_of_row[x];
+      const int32_t combination = static_cast<int32_t>(combination_of(run));
+      const int64_t run_end = end_of(run) < end ? end_of(run) : end;
       // Written always, kept only if new: a branch here would be mispredicted.
       touched[num_touched] = combination;
       num_touched += counts[combination] == 0;
@@ -56,8 +57,9 @@ inline int64_t count_in_span(const float* weights, const Span& span, float left,
 }
 
 // The ranges of one target row, left to right; neighbours are joined.
+template <typename Word>
 struct Ranges {
-  const int64_t* runs_of_row;
+  const Word* runs_of_row;
   Meetings& meetings;
   int64_t begin, end;
 
@@ -71,8 +73,9 @@ struct Ranges {
 };
 
 // One target row, whose spans have these ends, of sixteen spans. Returns the area that fires.
+template <typename Word>
 inline int64_t count_spans(const GridView& grid, int64_t first_span, Lanes left, Lanes right, Lanes threshold,
-                           uint32_t left_fires, uint32_t right_fires, Ranges& ranges) {
+                           uint32_t left_fires, uint32_t right_fires, Ranges<Word>& ranges) {
   float lefts[kLanes], rights[kLanes];
   store(lefts, left), store(rights, right);
   int64_t area = 0;
@@ -98,13 +101,14 @@ inline bool any_above(const float* row, int64_t first, int64_t last, Lanes thres
   return above != 0;
 }
 
+template <typename Word>
 inline int64_t count_map(const IouCountsParams& p, int64_t image, const float* map, float threshold, Corners corners,
                          Meetings& meetings) {
   const GridView& grid = p.grid;
   const int64_t pitch = padded_width(p.maps);
   // The ring's zeros count only where the grid's border uses them.
   const int64_t first = grid.column_spans[0].index0, last = grid.column_spans[grid.num_column_spans - 1].index1;
-  const int64_t* runs = p.runs + image * grid.num_rows * grid.num_columns;
+  const Word* runs = static_cast<const Word*>(p.runs) + image * grid.num_rows * grid.num_columns;
   const Lanes level = same(threshold);
   int64_t area = 0;
   int32_t known_row = -1;
@@ -120,7 +124,7 @@ inline int64_t count_map(const IouCountsParams& p, int64_t image, const float* m
     corners.gather_all(grid, upper, lower);
     for (int64_t y = span.begin; y < span.end; ++y) {
       const Lanes weight = same(grid.row_weights[y]);
-      Ranges ranges{runs + y * grid.num_columns, meetings, 0, 0};
+      Ranges<Word> ranges{runs + y * grid.num_columns, meetings, 0, 0};
       for (int64_t c = 0; c < grid.num_column_spans; c += kLanes) {
         const Lanes left = corners.left(c, weight), right = corners.right(c, weight);
         const uint32_t valid = first_bits(grid.num_column_spans - c);
@@ -134,24 +138,36 @@ inline int64_t count_map(const IouCountsParams& p, int64_t image, const float* m
   return area;
 }
 
+template <typename Word>
+void count_units(const IouCountsParams& p, int64_t unit_begin, int64_t unit_end,
+                 const IouCountsWorkspace& workspace) {
+  const int64_t size = padded_size(p.maps);
+  Meetings meetings{workspace.counts, workspace.touched, 0};
+  const Corners corners(workspace.corners, p.grid.num_column_spans);
+  // Images outside, so that an image's runs stay in the cache for all units.
+  for (int64_t image = 0; image < p.maps.num_images; ++image) {
+    const int32_t* table = p.table + p.offsets[image] * p.num_planes;
+    for (int64_t block = unit_begin; block < unit_end; block += kUnitBlock) {
+      const int64_t block_end = block + kUnitBlock < unit_end ? block + kUnitBlock : unit_end;
+      load_maps(p.maps, image, block, block_end - block, workspace.maps);
+      for (int64_t unit = block; unit < block_end; ++unit) {
+        const float* map = workspace.maps + (unit - block) * size;
+        p.unit_area[image * p.maps.num_units + unit] =
+            count_map<Word>(p, image, map, p.thresholds[unit], corners, meetings);
+        meetings.take_apart(table, p.num_planes, p.intersection + unit * p.num_labels);
+      }
+    }
+  }
+}
+
 }  // namespace
 
 void iou_counts_block(const IouCountsParams& p, int64_t unit_begin, int64_t unit_end,
                       const IouCountsWorkspace& workspace) {
-  const int64_t size = padded_size(p.maps);
-  Meetings meetings{workspace.counts, workspace.touched, 0};
   __builtin_memset(p.intersection + unit_begin * p.num_labels, 0,
                    (unit_end - unit_begin) * p.num_labels * sizeof(int64_t));
-  const Corners corners(workspace.corners, p.grid.num_column_spans);
-  for (int64_t image = 0; image < p.maps.num_images; ++image) {
-    load_maps(p.maps, image, unit_begin, unit_end - unit_begin, workspace.maps);
-    const int32_t* table = p.table + p.offsets[image] * p.num_planes;
-    for (int64_t unit = unit_begin; unit < unit_end; ++unit) {
-      const float* map = workspace.maps + (unit - unit_begin) * size;
-      p.unit_area[image * p.maps.num_units + unit] = count_map(p, image, map, p.thresholds[unit], corners, meetings);
-      meetings.take_apart(table, p.num_planes, p.intersection + unit * p.num_labels);
-    }
-  }
+  if (p.wide) count_units<int64_t>(p, unit_begin, unit_end, workspace);
+  else count_units<int32_t>(p, unit_begin, unit_end, workspace);
   for (int64_t unit = unit_begin; unit < unit_end; ++unit) p.intersection[unit * p.num_labels] = 0;  // "no label"
 }
 

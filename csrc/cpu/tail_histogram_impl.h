@@ -145,19 +145,22 @@ inline void add_cells(const FeatureMaps& maps, int64_t image, int64_t unit, Tail
 
 }  // namespace
 
-void tail_histogram_block(const TailHistogramParams& p, int64_t unit_begin, int64_t unit_end, float* block,
+void tail_histogram_block(const TailHistogramParams& p, int64_t unit_begin, int64_t unit_end, float* block_memory,
                           float* corner_memory) {
   const int64_t size = padded_size(p.maps);
   const bool at_pixels = p.grid.num_rows > 0;
   const Corners corners(corner_memory, p.grid.num_column_spans);
-  for (int64_t image = 0; image < p.maps.num_images; ++image) {
-    if (at_pixels) load_maps(p.maps, image, unit_begin, unit_end - unit_begin, block);
-    for (int64_t unit = unit_begin; unit < unit_end; ++unit) {
-      Tail tail = tail_of(p, unit);
-      if (at_pixels) add_map(p, block + (unit - unit_begin) * size, corners, tail);
-      else if (p.maps.dtype == DType::kFloat32) add_cells(p.maps, image, unit, tail);
-      else add_half_cells(p.maps, image, unit, static_cast<uint32_t>(p.high[unit]), tail);
-      p.above[unit] += tail.above;
+  for (int64_t block = unit_begin; block < unit_end; block += kUnitBlock) {
+    const int64_t block_end = block + kUnitBlock < unit_end ? block + kUnitBlock : unit_end;
+    for (int64_t image = 0; image < p.maps.num_images; ++image) {
+      if (at_pixels) load_maps(p.maps, image, block, block_end - block, block_memory);
+      for (int64_t unit = block; unit < block_end; ++unit) {
+        Tail tail = tail_of(p, unit);
+        if (at_pixels) add_map(p, block_memory + (unit - block) * size, corners, tail);
+        else if (p.maps.dtype == DType::kFloat32) add_cells(p.maps, image, unit, tail);
+        else add_half_cells(p.maps, image, unit, static_cast<uint32_t>(p.high[unit]), tail);
+        p.above[unit] += tail.above;
+      }
     }
   }
 }

@@ -23,8 +23,8 @@ class EncodedLabels:
     occur, row by row; number 0 is that without any label.
 
     Attributes:
-        runs: [N, H, W] int64; the pixel's combination in the low 32 bits, in the high ones the first column after x
-            with another combination, or W.
+        runs: [N, H, W]; the pixel's combination in the low bits, in the high ones the first column after x with another
+            combination, or W. int32 with 17 low bits if H * W < 2^17 and W < 2^14, else int64 with 32.
         table: [T, K] int32, the labels of every combination, image after image, no label twice in a row.
         offsets: [N + 1] int64, where each image's combinations begin in the table.
         area: [N, C] int64, pixels that carry each label, 0 for label 0.
@@ -114,7 +114,7 @@ def _encode_labels_cpu(planes: Tensor, num_labels: int, backend: str) -> tuple[T
         _check_range(planes, num_labels)
         return reference.encode_labels(planes, num_labels)
     num_images, num_planes, height, width = planes.shape
-    runs = torch.empty(num_images, height, width, dtype=torch.int64)
+    runs = torch.empty(num_images, height, width, dtype=reference.run_dtype(height, width))
     label_area = torch.zeros(num_images, num_labels, dtype=torch.int64)
     tables = native.engine().encode_labels(
         planes.data_ptr(),
@@ -123,6 +123,7 @@ def _encode_labels_cpu(planes: Tensor, num_labels: int, backend: str) -> tuple[T
         list(planes.stride()),
         num_labels,
         runs.data_ptr(),
+        runs.dtype == torch.int64,
         label_area.data_ptr(),
         torch.get_num_threads(),
     )
@@ -136,7 +137,7 @@ def _encode_labels_fake(planes: Tensor, num_labels: int, backend: str) -> tuple[
     num_images, num_planes, height, width = planes.shape
     rows = torch.library.get_ctx().new_dynamic_size()
     return (
-        planes.new_empty((num_images, height, width), dtype=torch.int64),
+        planes.new_empty((num_images, height, width), dtype=reference.run_dtype(height, width)),
         planes.new_empty((rows, num_planes), dtype=torch.int32),
         planes.new_empty((num_images + 1,), dtype=torch.int64),
         planes.new_empty((num_images, num_labels), dtype=torch.int64),

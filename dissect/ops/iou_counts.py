@@ -146,6 +146,7 @@ def _iou_counts_cpu(
         *native.grid_arguments(rows, columns),
         thresholds.data_ptr(),
         runs.data_ptr(),
+        runs.dtype == torch.int64,
         table.data_ptr(),
         offsets.data_ptr(),
         table.shape[1],

@@ -5,7 +5,7 @@ where the sampling rule rounds twice.
 """
 
 from dissect.reference.blend_units import blend_units, blend_units_backward
-from dissect.reference.encode_labels import decode_labels, encode_labels
+from dissect.reference.encode_labels import decode_labels, encode_labels, run_dtype
 from dissect.reference.image_peaks import image_peaks
 from dissect.reference.iou_counts import iou_counts
 from dissect.reference.sampling import corners, upsample
@@ -20,6 +20,7 @@ __all__ = [
     "image_peaks",
     "iou_counts",
     "keys_of",
+    "run_dtype",
     "tail_histogram",
     "upsample",
     "values_of",

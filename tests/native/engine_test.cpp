@@ -27,7 +27,7 @@ struct Problem {
   FeatureMaps maps;
   std::vector<GridEntry> rows, columns;
   std::vector<int32_t> planes;
-  std::vector<int64_t> runs, label_area;
+  std::vector<int64_t> label_area;
 };
 
 std::vector<GridEntry> axis(int64_t source, int64_t target, bool zeros) {
@@ -71,16 +71,18 @@ Problem random_problem() {
   p.columns = axis(p.width, p.target_width, zeros);
   const int64_t pixels = p.num_images * p.num_planes * p.target_height * p.target_width;
   for (int64_t i = 0; i < pixels; ++i) p.planes.push_back(static_cast<int32_t>(pick(0, p.num_labels - 1)));
-  p.runs.resize(p.num_images * p.target_height * p.target_width);
   p.label_area.resize(p.num_images * p.num_labels);
   return p;
 }
 
+template <typename Word>
 void test_counts(Problem& p, const GridView& grid, int num_threads) {
+  const bool wide = sizeof(Word) == 8;
+  std::vector<Word> runs(p.num_images * p.target_height * p.target_width);
   const int64_t area = p.target_height * p.target_width;
   const auto tables = encode_labels(
       {p.planes.data(), LabelType::kInt32, p.num_images, p.num_planes, p.target_height, p.target_width,
-       p.num_planes * area, area, p.target_width, 1, p.num_labels, p.runs.data(), p.label_area.data()},
+       p.num_planes * area, area, p.target_width, 1, p.num_labels, runs.data(), wide, p.label_area.data()},
       num_threads);
   std::vector<int32_t> table;
   std::vector<int64_t> offsets{0};
@@ -90,7 +92,7 @@ void test_counts(Problem& p, const GridView& grid, int num_threads) {
   }
   std::vector<float> thresholds(p.num_units, 0.5f);
   std::vector<int64_t> intersection(p.num_units * p.num_labels), unit_area(p.num_images * p.num_units);
-  iou_counts({p.maps, grid, thresholds.data(), p.runs.data(), table.data(), offsets.data(), p.num_planes, p.num_labels,
+  iou_counts({p.maps, grid, thresholds.data(), runs.data(), wide, table.data(), offsets.data(), p.num_planes, p.num_labels,
               intersection.data(), unit_area.data()},
              num_threads);
   for (int64_t u = 0; u < p.num_units; ++u) {
@@ -138,7 +140,8 @@ int main(int count, char** arguments) {
     Problem problem = random_problem();
     const int num_threads = static_cast<int>(pick(1, 4));
     const OwnedGrid grid(problem.rows.data(), problem.target_height, problem.columns.data(), problem.target_width);
-    test_counts(problem, grid.view(), num_threads);
+    test_counts<int32_t>(problem, grid.view(), num_threads);
+    test_counts<int64_t>(problem, grid.view(), num_threads);
     test_tails(problem, grid.view(), num_threads);
     test_maps(problem, num_threads);
   }

@@ -12,8 +12,8 @@ def test_by_hand(backend):
     labels = ops.encode_labels(planes, 4, backend=backend)
     assert labels.planes.tolist() == [[[[3, 3, 0, 1, 1]], [[0, 2, 0, 2, 0]]]]
     # Combinations: (), (3, 3), (3, 2), (1, 2), (1, 1).
-    assert (labels.runs & 0xFFFFFFFF).tolist() == [[[1, 2, 0, 3, 4]]]
-    assert (labels.runs >> 32).tolist() == [[[1, 2, 3, 4, 5]]]
+    assert (labels.runs & 0x1FFFF).tolist() == [[[1, 2, 0, 3, 4]]]
+    assert (labels.runs >> 17).tolist() == [[[1, 2, 3, 4, 5]]]
     assert labels.table.tolist() == [[0, 0], [3, 0], [3, 2], [1, 2], [1, 0]]
     assert labels.offsets.tolist() == [0, 5]
     assert labels.area.tolist() == [[0, 2, 2, 2]]
@@ -23,8 +23,8 @@ def test_by_hand(backend):
 def test_runs_go_on_as_long_as_all_planes_do(backend):
     planes = torch.tensor([[[[1, 1, 1, 1], [1, 1, 1, 1]], [[0, 0, 2, 2], [0, 0, 0, 0]]]])
     labels = ops.encode_labels(planes, 3, backend=backend)
-    assert (labels.runs >> 32).tolist() == [[[2, 2, 4, 4], [4, 4, 4, 4]]]
-    assert (labels.runs & 0xFFFFFFFF).tolist() == [[[1, 1, 2, 2], [1, 1, 1, 1]]]
+    assert (labels.runs >> 17).tolist() == [[[2, 2, 4, 4], [4, 4, 4, 4]]]
+    assert (labels.runs & 0x1FFFF).tolist() == [[[1, 1, 2, 2], [1, 1, 1, 1]]]
 
 
 def test_planes_come_back_but_for_repetitions(backend):
@@ -36,6 +36,18 @@ def test_a_label_in_three_planes_counts_once(backend):
     labels = ops.encode_labels(torch.full((1, 3, 2, 2), 1), 2, backend=backend)
     assert labels.area.tolist() == [[0, 4]]
     assert labels.planes[0, 1:].count_nonzero() == 0
+
+
+def test_large_images_have_wide_runs(backend):
+    planes = torch.zeros(1, 1, 400, 400, dtype=torch.uint8)
+    planes[0, 0, 7, 5:9] = 1
+    labels = ops.encode_labels(planes, 2, backend=backend)
+    assert labels.runs.dtype == torch.int64
+    assert labels.runs[0, 7, 3:10].tolist() == [
+        w << 32 | c for c, w in zip([0, 0, 1, 1, 1, 1, 0], [5, 5, *[9] * 4, 400])
+    ]
+    counts = ops.iou_counts(torch.ones(1, 1, 2, 2), torch.zeros(1), labels, backend=backend)
+    assert counts.intersection.tolist() == [[0, 4]]
 
 
 def test_does_not_write_into_its_input(backend):
