@@ -39,6 +39,9 @@ struct GridView {
   const float* column_weights;  // [W]
   const int32_t* left_index;    // [column spans], their index0
   const int32_t* right_index;   // [column spans], their index1
+  // [padded source columns], the column spans [first_span, end_span) that sample each; none beyond the last.
+  const int32_t* first_span;
+  const int32_t* end_span;
 };
 
 // Units are loaded in blocks, so that a channels-last map is read along its contiguous axis.

@@ -20,10 +20,10 @@ struct IouCountsParams {
 };
 
 // Counts the units [unit_begin, unit_end) over all images. Writes only their rows.
-// `counts` and `touched` hold an entry per combination of the image that has most; counts is zero before and after.
+// `maps` holds block_floats(maps), zero at first; `bits` holds bit_words(maps); `counts` and `touched` hold an entry per combination of the image that has most; counts is zero before and after.
 struct IouCountsWorkspace {
   float* maps;
-  float* corners;
+  uint64_t* bits;
   int64_t* counts;
   int32_t* touched;
 };

@@ -19,8 +19,13 @@ struct TailHistogramParams {
   int64_t* above;          // [U], added to
 };
 
-// `block` holds block_floats(maps), zero at first; `corners` holds corner_floats(column spans).
+// Sizes: block_floats(maps), zero at first; corner_floats(column spans); bit_words(maps).
+struct TailHistogramWorkspace {
+  float* maps;
+  float* corners;
+  uint64_t* bits;
+};
 using TailHistogramBlock = void (*)(const TailHistogramParams&, int64_t unit_begin, int64_t unit_end,
-                                    float* block, float* corners);
+                                    const TailHistogramWorkspace&);
 
 }  // namespace dissect

@@ -18,7 +18,7 @@ namespace dissect {
   void blend_units_plane(const BlendUnitsParams&, int64_t, int64_t);                                      \
   void image_peaks_block(const ImagePeaksParams&, int64_t, int64_t, int64_t);                             \
   void iou_counts_block(const IouCountsParams&, int64_t, int64_t, const IouCountsWorkspace&);             \
-  void tail_histogram_block(const TailHistogramParams&, int64_t, int64_t, float*, float*);                \
+  void tail_histogram_block(const TailHistogramParams&, int64_t, int64_t, const TailHistogramWorkspace&);  \
   }
 DISSECT_DECLARE_LEVEL(baseline)
 #ifdef DISSECT_X86_LEVELS
@@ -202,7 +202,8 @@ void iou_counts(const IouCountsParams& params, int num_threads) {
   for (int64_t n = 0; n < params.maps.num_images; ++n)
     most = std::max(most, params.offsets[n + 1] - params.offsets[n]);
   struct Memory {
-    std::vector<float> maps, corners;
+    std::vector<float> maps;
+    std::vector<uint64_t> bits;
     std::vector<int64_t> counts;
     std::vector<int32_t> touched;
   };
@@ -210,20 +211,26 @@ void iou_counts(const IouCountsParams& params, int num_threads) {
   share_units(params.maps.num_units, num_threads, [&](int64_t begin, int64_t end, int worker) {
     Memory& memory = memories[worker];
     memory.maps.resize(block_floats(params.maps));
-    memory.corners.resize(corner_floats(params.grid.num_column_spans));
+    memory.bits.resize(bit_words(params.maps));
     memory.counts.resize(most);
     memory.touched.resize(most + 1);
-    block(params, begin, end, {memory.maps.data(), memory.corners.data(), memory.counts.data(), memory.touched.data()});
+    block(params, begin, end, {memory.maps.data(), memory.bits.data(), memory.counts.data(), memory.touched.data()});
   });
 }
 
 void tail_histogram(const TailHistogramParams& params, int num_threads) {
   const TailHistogramBlock block = chosen_level().tail_histogram;
-  std::vector<std::vector<float>> maps(std::max(1, num_threads)), corners(std::max(1, num_threads));
+  struct Memory {
+    std::vector<float> maps, corners;
+    std::vector<uint64_t> bits;
+  };
+  std::vector<Memory> memories(std::max(1, num_threads));
   share_units(params.maps.num_units, num_threads, [&](int64_t begin, int64_t end, int worker) {
-    maps[worker].resize(block_floats(params.maps));
-    corners[worker].resize(corner_floats(params.grid.num_column_spans));
-    block(params, begin, end, maps[worker].data(), corners[worker].data());
+    Memory& memory = memories[worker];
+    memory.maps.resize(block_floats(params.maps));
+    memory.corners.resize(corner_floats(params.grid.num_column_spans));
+    memory.bits.resize(bit_words(params.maps));
+    block(params, begin, end, {memory.maps.data(), memory.corners.data(), memory.bits.data()});
   });
 }
 
@@ -252,6 +259,14 @@ OwnedGrid::OwnedGrid(const GridEntry* rows, int64_t num_rows, const GridEntry* c
     left_index_[s] = column_spans_[s].index0;
     right_index_[s] = column_spans_[s].index1;
   }
+  const int32_t num_source = column_spans_.empty() ? 0 : column_spans_.back().index1 + 1;
+  first_span_.assign(num_source, 0);
+  end_span_.assign(num_source, 0);
+  for (size_t s = column_spans_.size(); s-- > 0;)
+    for (int32_t index : {column_spans_[s].index0, column_spans_[s].index1}) {
+      first_span_[index] = static_cast<int32_t>(s);
+      end_span_[index] = std::max(end_span_[index], static_cast<int32_t>(s + 1));
+    }
   view_ = {num_rows,
            num_columns,
            row_spans_.data(),
@@ -261,7 +276,9 @@ OwnedGrid::OwnedGrid(const GridEntry* rows, int64_t num_rows, const GridEntry* c
            row_weights_.data(),
            column_weights_.data(),
            left_index_.data(),
-           right_index_.data()};
+           right_index_.data(),
+           first_span_.data(),
+           end_span_.data()};
 }
 
 }  // namespace dissect

@@ -15,6 +15,10 @@ inline int64_t padded_size(const FeatureMaps& maps) { return (maps.height + 2) *
 // A block of padded maps; sixteen more, since vectors are loaded whole.
 inline int64_t block_floats(const FeatureMaps& maps) { return kUnitBlock * padded_size(maps) + 16; }
 
+// Bits of the columns of a padded map, row by row; one word more per row than needed, since bits come in sixteens.
+inline int64_t words_per_row(const FeatureMaps& maps) { return padded_width(maps) / 64 + 2; }
+inline int64_t bit_words(const FeatureMaps& maps) { return (maps.height + 2) * words_per_row(maps); }
+
 // The corners of a row of cells.
 inline int64_t corner_floats(int64_t num_column_spans) { return 4 * ((num_column_spans + 15) / 16 * 16); }
 

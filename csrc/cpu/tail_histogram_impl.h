@@ -7,6 +7,7 @@
 #include "../tail_histogram.h"
 #include "corners.h"
 #include "load_maps.h"
+#include "profiles.h"
 
 namespace dissect {
 namespace DISSECT_LEVEL {
@@ -65,51 +66,48 @@ inline void add_bounds(const GridView& grid, Sample sample, const Span& rows, co
   }
 }
 
-// One target row of sixteen spans between these ends.
-inline void add_spans(const GridView& grid, int64_t first_span, Lanes left, Lanes right, Tail& tail) {
-  const uint32_t valid = first_bits(grid.num_column_spans - first_span);
-  const uint32_t active = ~greater(tail.low_value, larger(left, right)) & valid;
-  if (active == 0) return;
-  const uint32_t whole = greater(smaller(left, right), tail.high_value);
-  float lefts[kLanes], rights[kLanes];
-  store(lefts, left), store(rights, right);
-  for (uint32_t rest = active; rest != 0; rest &= rest - 1) {
-    const int s = __builtin_ctz(rest);
-    const Span& span = grid.column_spans[first_span + s];
-    if ((whole >> s) & 1u) {
-      tail.above += span.end - span.begin;
-      continue;
-    }
-    const Lanes from = same(lefts[s]), to = same(rights[s]);
+// The pixels of up to sixteen target rows in one span, whose ends are at or above `low` in the profiles' bits.
+inline void add_span(const GridView& grid, const Span& span, const Profile& left, const Profile& right, Tail& tail) {
+  const uint32_t active = left.bits | right.bits;
+  const uint32_t whole =
+      greater(load(left.values), tail.high_value) & greater(load(right.values), tail.high_value) & active;
+  tail.above += int64_t{span.end - span.begin} * __builtin_popcount(whole);
+  for (uint32_t rest = active & ~whole; rest != 0; rest &= rest - 1) {
+    const int row = __builtin_ctz(rest);
+    const Lanes from = same(left.values[row]), to = same(right.values[row]);
     for (int64_t x = span.begin; x < span.end; x += kLanes)
       add_lanes(tail, interpolate(from, to, load(grid.column_weights + x)), first_bits(span.end - x), 1);
   }
 }
 
-inline bool reaches(const float* row, int64_t first, int64_t last, Lanes low) {
-  uint32_t reached = 0;
-  for (int64_t x = first; x <= last; x += kLanes) reached |= ~greater(low, load(row + x)) & first_bits(last + 1 - x);
-  return reached != 0;
-}
-
-inline void add_map(const TailHistogramParams& p, const float* map, Corners corners, Tail& tail) {
+inline void add_map(const TailHistogramParams& p, const float* map, Corners corners, ColumnBits bits, Tail& tail) {
   const GridView& grid = p.grid;
   const int64_t pitch = padded_width(p.maps);
-  const int64_t first = grid.column_spans[0].index0, last = grid.column_spans[grid.num_column_spans - 1].index1;
+  const Lanes low = tail.low_value;
+  bits.fill(p.maps, map, grid.column_spans[0].index0, grid.column_spans[grid.num_column_spans - 1].index1,
+            [low](Lanes values) { return ~greater(low, values) & 0xffffu; });
   for (int64_t s = 0; s < grid.num_row_spans; ++s) {
     const Span& span = grid.row_spans[s];
+    const uint64_t* upper_bits = bits.words + span.index0 * bits.per_row;
+    const uint64_t* lower_bits = bits.words + span.index1 * bits.per_row;
+    uint64_t any = 0;
+    for (int64_t w = 0; w < bits.per_row; ++w) any |= upper_bits[w] | lower_bits[w];
+    if (any == 0) continue;
     const float* upper = map + span.index0 * pitch;
     const float* lower = map + span.index1 * pitch;
-    if (!reaches(upper, first, last, tail.low_value) && !reaches(lower, first, last, tail.low_value)) continue;
-    corners.gather_all(grid, upper, lower);
     if (p.sample != Sample::kValue) {
+      corners.gather_all(grid, upper, lower);
       add_bounds(grid, p.sample, span, corners, tail);
       continue;
     }
-    for (int64_t y = span.begin; y < span.end; ++y) {
-      const Lanes weight = same(grid.row_weights[y]);
-      for (int64_t c = 0; c < grid.num_column_spans; c += kLanes)
-        add_spans(grid, c, corners.left(c, weight), corners.right(c, weight), tail);
+    for (int64_t y = span.begin; y < span.end; y += kLanes) {
+      const uint32_t valid = first_bits(span.end - y);
+      for_active_spans(
+          grid, upper, lower, upper_bits, lower_bits, bits.per_row, load(grid.row_weights + y),
+          [=](Lanes values) { return ~greater(low, values) & valid; },
+          [&](const Span& columns, const Profile& left, const Profile& right) {
+            add_span(grid, columns, left, right, tail);
+          });
     }
   }
 }
@@ -145,18 +143,19 @@ inline void add_cells(const FeatureMaps& maps, int64_t image, int64_t unit, Tail
 
 }  // namespace
 
-void tail_histogram_block(const TailHistogramParams& p, int64_t unit_begin, int64_t unit_end, float* block_memory,
-                          float* corner_memory) {
+void tail_histogram_block(const TailHistogramParams& p, int64_t unit_begin, int64_t unit_end,
+                          const TailHistogramWorkspace& workspace) {
   const int64_t size = padded_size(p.maps);
   const bool at_pixels = p.grid.num_rows > 0;
-  const Corners corners(corner_memory, p.grid.num_column_spans);
+  const Corners corners(workspace.corners, p.grid.num_column_spans);
+  const ColumnBits bits{workspace.bits, words_per_row(p.maps)};
   for (int64_t block = unit_begin; block < unit_end; block += kUnitBlock) {
     const int64_t block_end = block + kUnitBlock < unit_end ? block + kUnitBlock : unit_end;
     for (int64_t image = 0; image < p.maps.num_images; ++image) {
-      if (at_pixels) load_maps(p.maps, image, block, block_end - block, block_memory);
+      if (at_pixels) load_maps(p.maps, image, block, block_end - block, workspace.maps);
       for (int64_t unit = block; unit < block_end; ++unit) {
         Tail tail = tail_of(p, unit);
-        if (at_pixels) add_map(p, block_memory + (unit - block) * size, corners, tail);
+        if (at_pixels) add_map(p, workspace.maps + (unit - block) * size, corners, bits, tail);
         else if (p.maps.dtype == DType::kFloat32) add_cells(p.maps, image, unit, tail);
         else add_half_cells(p.maps, image, unit, static_cast<uint32_t>(p.high[unit]), tail);
         p.above[unit] += tail.above;
