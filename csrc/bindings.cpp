@@ -101,7 +101,7 @@ PYBIND11_MODULE(_C, module) {
          int64_t num_columns, uintptr_t thresholds, uintptr_t runs, bool wide, uintptr_t table, uintptr_t offsets,
          int64_t num_planes, int64_t num_labels, uintptr_t intersection, uintptr_t unit_area, int num_threads) {
         const OwnedGrid grid(at<const GridEntry>(rows), num_rows, at<const GridEntry>(columns), num_columns);
-        iou_counts({feature_maps(data, dtype, shape, strides), grid.view(), at<const float>(thresholds),
+        return iou_counts({feature_maps(data, dtype, shape, strides), grid.view(), at<const float>(thresholds),
                     at<const void>(runs), wide, at<const int32_t>(table), at<const int64_t>(offsets), num_planes,
                     num_labels, at<int64_t>(intersection), at<int64_t>(unit_area)},
                    num_threads);

@@ -27,7 +27,8 @@ struct IouCountsWorkspace {
   int64_t* counts;
   int32_t* touched;
 };
-using IouCountsBlock = void (*)(const IouCountsParams&, int64_t unit_begin, int64_t unit_end,
+// Returns -1, or a position n * U + u from whose block on an image holds a bad value; the counts are then worthless.
+using IouCountsBlock = int64_t (*)(const IouCountsParams&, int64_t unit_begin, int64_t unit_end,
                                 const IouCountsWorkspace&);
 
 }  // namespace dissect

@@ -17,7 +17,7 @@ namespace dissect {
   namespace level {                                                                                       \
   void blend_units_plane(const BlendUnitsParams&, int64_t, int64_t);                                      \
   void image_peaks_block(const ImagePeaksParams&, int64_t, int64_t, int64_t);                             \
-  void iou_counts_block(const IouCountsParams&, int64_t, int64_t, const IouCountsWorkspace&);             \
+  int64_t iou_counts_block(const IouCountsParams&, int64_t, int64_t, const IouCountsWorkspace&);          \
   void tail_histogram_block(const TailHistogramParams&, int64_t, int64_t, const TailHistogramWorkspace&);  \
   }
 DISSECT_DECLARE_LEVEL(baseline)
@@ -94,13 +94,15 @@ void share(int64_t num_items, int num_threads, const Work& work) {
   if (error) std::rethrow_exception(error);
 }
 
-// Runs work(unit_begin, unit_end, worker) for slices of the units, each of whole blocks; a few slices per thread, so
-// that a thread that is held up does not hold up the call.
+// Runs work(unit_begin, unit_end, worker) for slices of the units, each of whole blocks; several slices per thread, so
+// that a thread that is held up does not hold up the call, and small enough for what a slice writes, `unit_bytes` per
+// unit, to stay in a core's cache.
 template <typename Work>
-void share_units(int64_t num_units, int num_threads, const Work& work) {
-  const int64_t num_blocks = (num_units + kUnitBlock - 1) / kUnitBlock;
-  const int64_t slices = num_threads > 1 ? std::min<int64_t>(num_blocks, 6 * num_threads) : 1;
+void share_units(int64_t num_units, int64_t unit_bytes, int num_threads, const Work& work) {
   if (num_units == 0) return;
+  const int64_t num_blocks = (num_units + kUnitBlock - 1) / kUnitBlock;
+  const int64_t for_cache = num_units * unit_bytes / (384 << 10) + 1;
+  const int64_t slices = std::min(num_blocks, std::max<int64_t>(for_cache, num_threads > 1 ? 6 * num_threads : 1));
   share(slices, num_threads, [&](int64_t slice, int worker) {
     const int64_t begin = slice * num_blocks / slices * kUnitBlock;
     work(begin, std::min((slice + 1) * num_blocks / slices * kUnitBlock, num_units), worker);
@@ -196,8 +198,9 @@ void image_peaks(const ImagePeaksParams& params, int num_threads) {
   });
 }
 
-void iou_counts(const IouCountsParams& params, int num_threads) {
+bool iou_counts(const IouCountsParams& params, int num_threads) {
   const IouCountsBlock block = chosen_level().iou_counts;
+  std::atomic<bool> good{true};
   int64_t most = 0;
   for (int64_t n = 0; n < params.maps.num_images; ++n)
     most = std::max(most, params.offsets[n + 1] - params.offsets[n]);
@@ -208,14 +211,17 @@ void iou_counts(const IouCountsParams& params, int num_threads) {
     std::vector<int32_t> touched;
   };
   std::vector<Memory> memories(std::max(1, num_threads));
-  share_units(params.maps.num_units, num_threads, [&](int64_t begin, int64_t end, int worker) {
+  share_units(params.maps.num_units, 8 * params.num_labels, num_threads, [&](int64_t begin, int64_t end, int worker) {
     Memory& memory = memories[worker];
     memory.maps.resize(block_floats(params.maps));
     memory.bits.resize(bit_words(params.maps));
     memory.counts.resize(most);
     memory.touched.resize(most + 1);
-    block(params, begin, end, {memory.maps.data(), memory.bits.data(), memory.counts.data(), memory.touched.data()});
+    const IouCountsWorkspace workspace{memory.maps.data(), memory.bits.data(), memory.counts.data(),
+                                       memory.touched.data()};
+    if (block(params, begin, end, workspace) >= 0) good = false;
   });
+  return good;
 }
 
 void tail_histogram(const TailHistogramParams& params, int num_threads) {
@@ -225,7 +231,7 @@ void tail_histogram(const TailHistogramParams& params, int num_threads) {
     std::vector<uint64_t> bits;
   };
   std::vector<Memory> memories(std::max(1, num_threads));
-  share_units(params.maps.num_units, num_threads, [&](int64_t begin, int64_t end, int worker) {
+  share_units(params.maps.num_units, 8 * params.num_bins, num_threads, [&](int64_t begin, int64_t end, int worker) {
     Memory& memory = memories[worker];
     memory.maps.resize(block_floats(params.maps));
     memory.corners.resize(corner_floats(params.grid.num_column_spans));

@@ -26,7 +26,8 @@ void blend_units(const BlendUnitsParams& params, int num_threads);
 // Returns each image's table of combinations. Throws std::invalid_argument at a label out of range.
 std::vector<std::vector<int32_t>> encode_labels(const EncodeLabelsParams& params, int num_threads);
 void image_peaks(const ImagePeaksParams& params, int num_threads);
-void iou_counts(const IouCountsParams& params, int num_threads);
+// Returns false where it met a bad value; the counts are then worthless.
+bool iou_counts(const IouCountsParams& params, int num_threads);
 void tail_histogram(const TailHistogramParams& params, int num_threads);
 
 // The spans of one axis of a Grid.

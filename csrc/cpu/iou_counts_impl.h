@@ -101,6 +101,20 @@ inline int64_t count_span(const GridView& grid, const Span& span, const Profile&
   return area;
 }
 
+// The same for a small cell: what fires in a row of a span is one range, so its bits are neighbours.
+template <typename Word>
+inline int64_t count_small_cell(const Span& span, uint32_t fires, Rows<Word>& rows, Meetings& meetings) {
+  const int n = span.end - span.begin;
+  const int64_t area = __builtin_popcount(fires);
+  for (int row = 0; fires != 0; ++row, fires >>= n) {
+    const uint32_t bits = fires & ((1u << n) - 1u);
+    if (bits == 0) continue;
+    const int32_t from = span.begin + __builtin_ctz(bits);
+    rows.add(row, from, from + __builtin_popcount(bits), meetings);
+  }
+  return area;
+}
+
 template <typename Word>
 inline int64_t count_map(const IouCountsParams& p, int64_t image, const float* map, float threshold, ColumnBits bits,
                          Meetings& meetings) {
@@ -112,31 +126,35 @@ inline int64_t count_map(const IouCountsParams& p, int64_t image, const float* m
   bits.fill(p.maps, map, grid.column_spans[0].index0, grid.column_spans[grid.num_column_spans - 1].index1,
             [level](Lanes values) { return greater(values, level); });
   int64_t area = 0;
-  for (int64_t s = 0; s < grid.num_row_spans; ++s) {
-    const Span& span = grid.row_spans[s];
-    const uint64_t* upper_bits = bits.words + span.index0 * bits.per_row;
-    const uint64_t* lower_bits = bits.words + span.index1 * bits.per_row;
-    uint64_t any = 0;
-    for (int64_t w = 0; w < bits.per_row; ++w) any |= upper_bits[w] | lower_bits[w];
-    if (any == 0) continue;
+  for_active_rows(grid, bits, [&](const Span& span, const uint64_t* upper_bits, const uint64_t* lower_bits) {
+    const float* upper = map + span.index0 * pitch;
+    const float* lower = map + span.index1 * pitch;
     for (int64_t y = span.begin; y < span.end; y += kLanes) {
       const uint32_t valid = first_bits(span.end - y);
+      const Lanes weights = load(grid.row_weights + y);
+      const auto passes = [=](Lanes values) { return greater(values, level) & valid; };
+      Profiles profiles(upper, lower, weights, passes);
       Rows<Word> rows{runs + y * grid.num_columns, grid.num_columns, 0, {}, {}};
-      for_active_spans(
-          grid, map + span.index0 * pitch, map + span.index1 * pitch, upper_bits, lower_bits, bits.per_row,
-          load(grid.row_weights + y), [=](Lanes values) { return greater(values, level) & valid; },
-          [&](const Span& columns, const Profile& left, const Profile& right) {
-            area += count_span(grid, columns, left, right, level, rows, meetings);
-          });
+      for_active_spans(grid, upper_bits, lower_bits, bits.per_row, [&](const Span& columns) {
+        if (is_small(span, columns)) {
+          const int64_t pixels = int64_t{span.end - span.begin} * (columns.end - columns.begin);
+          const uint32_t fires = greater(small_cell(grid, columns, upper, lower, weights), level) & first_bits(pixels);
+          area += count_small_cell(columns, fires, rows, meetings);
+        } else {
+          const Profile& left = profiles[columns.index0];
+          area += count_span(grid, columns, left, profiles[columns.index1], level, rows, meetings);
+        }
+      });
       rows.close(meetings);
     }
-  }
+  });
   return area;
 }
 
+// Returns the position of the first bad map it sees, or -1.
 template <typename Word>
-void count_units(const IouCountsParams& p, int64_t unit_begin, int64_t unit_end,
-                 const IouCountsWorkspace& workspace) {
+int64_t count_units(const IouCountsParams& p, int64_t unit_begin, int64_t unit_end,
+                    const IouCountsWorkspace& workspace) {
   const int64_t size = padded_size(p.maps);
   Meetings meetings{workspace.counts, workspace.touched, 0};
   const ColumnBits bits{workspace.bits, words_per_row(p.maps)};
@@ -145,7 +163,8 @@ void count_units(const IouCountsParams& p, int64_t unit_begin, int64_t unit_end,
     const int32_t* table = p.table + p.offsets[image] * p.num_planes;
     for (int64_t block = unit_begin; block < unit_end; block += kUnitBlock) {
       const int64_t block_end = block + kUnitBlock < unit_end ? block + kUnitBlock : unit_end;
-      load_maps(p.maps, image, block, block_end - block, workspace.maps);
+      if (!load_maps(p.maps, image, block, block_end - block, workspace.maps))
+        return image * p.maps.num_units + block;
       for (int64_t unit = block; unit < block_end; ++unit) {
         const float* map = workspace.maps + (unit - block) * size;
         p.unit_area[image * p.maps.num_units + unit] =
@@ -154,17 +173,19 @@ void count_units(const IouCountsParams& p, int64_t unit_begin, int64_t unit_end,
       }
     }
   }
+  return -1;
 }
 
 }  // namespace
 
-void iou_counts_block(const IouCountsParams& p, int64_t unit_begin, int64_t unit_end,
+int64_t iou_counts_block(const IouCountsParams& p, int64_t unit_begin, int64_t unit_end,
                       const IouCountsWorkspace& workspace) {
   __builtin_memset(p.intersection + unit_begin * p.num_labels, 0,
                    (unit_end - unit_begin) * p.num_labels * sizeof(int64_t));
-  if (p.wide) count_units<int64_t>(p, unit_begin, unit_end, workspace);
-  else count_units<int32_t>(p, unit_begin, unit_end, workspace);
+  const int64_t bad = p.wide ? count_units<int64_t>(p, unit_begin, unit_end, workspace)
+                             : count_units<int32_t>(p, unit_begin, unit_end, workspace);
   for (int64_t unit = unit_begin; unit < unit_end; ++unit) p.intersection[unit * p.num_labels] = 0;  // "no label"
+  return bad;
 }
 
 }  // namespace DISSECT_LEVEL

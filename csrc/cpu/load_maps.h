@@ -4,6 +4,7 @@
 
 #include "../detail/arithmetic.h"
 #include "../feature_maps.h"
+#include "simd.h"
 
 namespace dissect {
 namespace {
@@ -45,32 +46,83 @@ struct Widen<BFloat16> {
   static inline uint16_t back(float value) { return narrow_bfloat16(value); }
 };
 
+#if defined(__AVX512F__) && defined(__AVX512BW__) && defined(__AVX512VL__)
+// Sixteen stored values as float32; those without a bit are zero and their memory is not touched.
+inline __m512 widen_lanes(const float* from, __mmask16 valid) { return _mm512_maskz_loadu_ps(valid, from); }
 template <typename T>
-void load_typed(const FeatureMaps& maps, int64_t image, int64_t unit_begin, int64_t num_units, float* out) {
+inline __m512 widen_lanes(const uint16_t* from, __mmask16 valid);
+template <>
+inline __m512 widen_lanes<Float16>(const uint16_t* from, __mmask16 valid) {
+  return _mm512_cvtph_ps(_mm256_maskz_loadu_epi16(valid, from));
+}
+template <>
+inline __m512 widen_lanes<BFloat16>(const uint16_t* from, __mmask16 valid) {
+  const __m512i bits = _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(valid, from));
+  return _mm512_castsi512_ps(_mm512_slli_epi32(bits, 16));
+}
+template <typename T>
+inline __m512 widen_lanes(const float* from, __mmask16 valid) {
+  return widen_lanes(from, valid);
+}
+
+// A row of neighbours in memory. Returns whether all values are good.
+template <typename T, typename Stored>
+inline bool load_row(const Stored* row, int64_t width, float* target) {
+  const __m512 limit = _mm512_set1_ps(8.507059173023462e37f);  // 2^126
+  __mmask16 bad = 0;
+  for (int64_t x = 0; x < width; x += kLanes) {
+    const __mmask16 valid = static_cast<__mmask16>(first_bits(width - x));
+    const __m512 values = widen_lanes<T>(row + x, valid);
+    bad |= _mm512_cmp_ps_mask(_mm512_abs_ps(values), limit, _CMP_NLT_UQ);
+    _mm512_mask_storeu_ps(target + x, valid, values);
+  }
+  return bad == 0;
+}
+#else
+template <typename T, typename Stored>
+inline bool load_row(const Stored* row, int64_t width, float* target) {
+  bool bad = false;
+  for (int64_t x = 0; x < width; ++x) {
+    target[x] = Widen<T>::one(row[x]);
+    bad |= is_bad(target[x]);
+  }
+  return !bad;
+}
+#endif
+
+template <typename T>
+bool load_typed(const FeatureMaps& maps, int64_t image, int64_t unit_begin, int64_t num_units, float* out) {
   using Stored = typename Widen<T>::Stored;
   const Stored* base = static_cast<const Stored*>(maps.data) + image * maps.stride_image + unit_begin * maps.stride_unit;
   const int64_t pitch = padded_width(maps), size = padded_size(maps);
+  bool good = true;
   for (int64_t y = 0; y < maps.height; ++y) {
     const Stored* row = base + y * maps.stride_row;
     float* target = out + (y + 1) * pitch + 1;
-    if (maps.stride_unit == 1) {
-      for (int64_t x = 0; x < maps.width; ++x)
-        for (int64_t u = 0; u < num_units; ++u) target[u * size + x] = Widen<T>::one(row[x * maps.stride_column + u]);
-    } else {
+    if (maps.stride_column == 1) {
       for (int64_t u = 0; u < num_units; ++u)
-        for (int64_t x = 0; x < maps.width; ++x)
-          target[u * size + x] = Widen<T>::one(row[u * maps.stride_unit + x * maps.stride_column]);
+        good &= load_row<T>(row + u * maps.stride_unit, maps.width, target + u * size);
+      continue;
+    }
+    for (int64_t x = 0; x < maps.width; ++x) {
+      float values[kUnitBlock];
+      if (maps.stride_unit == 1) good &= load_row<T>(row + x * maps.stride_column, num_units, values);
+      else
+        for (int64_t u = 0; u < num_units; ++u) good &= load_row<T>(row + u * maps.stride_unit + x * maps.stride_column, 1, values + u);
+      for (int64_t u = 0; u < num_units; ++u) target[u * size + x] = values[u];
     }
   }
+  return good;
 }
 
-// Fills the inside of the padded maps; the ring must already be zero.
-inline void load_maps(const FeatureMaps& maps, int64_t image, int64_t unit_begin, int64_t num_units, float* out) {
+// Fills the inside of the padded maps; the ring must already be zero. Returns whether all values are good.
+inline bool load_maps(const FeatureMaps& maps, int64_t image, int64_t unit_begin, int64_t num_units, float* out) {
   switch (maps.dtype) {
     case DType::kFloat32: return load_typed<float>(maps, image, unit_begin, num_units, out);
     case DType::kFloat16: return load_typed<Float16>(maps, image, unit_begin, num_units, out);
     case DType::kBFloat16: return load_typed<BFloat16>(maps, image, unit_begin, num_units, out);
   }
+  return false;
 }
 
 }  // namespace

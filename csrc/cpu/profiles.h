@@ -38,35 +38,83 @@ struct Profile {
   float values[kLanes];
 };
 
-// Calls visit(span, left, right) for every column span one of whose two columns has a bit in either source row.
-template <typename Test, typename Visit>
-inline void for_active_spans(const GridView& grid, const float* upper, const float* lower, const uint64_t* upper_bits,
-                             const uint64_t* lower_bits, int64_t num_words, Lanes weights, const Test& passes,
-                             const Visit& visit) {
-  Profile profiles[2] = {{-1, 0, {}}, {-1, 0, {}}};  // of an even and of an odd column
-  const auto profile_of = [&](int32_t column) -> const Profile& {
-    Profile& profile = profiles[column & 1];
+// The profiles of neighbouring columns, each computed once.
+template <typename Test>
+class Profiles {
+ public:
+  Profiles(const float* upper, const float* lower, Lanes weights, const Test& passes)
+      : upper_(upper), lower_(lower), weights_(weights), passes_(passes) {}
+
+  inline const Profile& operator[](int32_t column) {
+    Profile& profile = recent_[column & 1];
     if (profile.column != column) {
-      const Lanes values = interpolate(same(upper[column]), same(lower[column]), weights);
+      const Lanes values = interpolate(same(upper_[column]), same(lower_[column]), weights_);
       profile.column = column;
-      profile.bits = passes(values);
+      profile.bits = passes_(values);
       store(profile.values, values);
     }
     return profile;
-  };
-  int64_t next = 0;  // spans are visited once, left to right
+  }
+
+ private:
+  const float *upper_, *lower_;
+  Lanes weights_;
+  Test passes_;
+  Profile recent_[2] = {{-1, 0, {}}, {-1, 0, {}}};  // of an even and of an odd column
+};
+
+// Calls visit(span) for every column span one of whose two columns has a bit in either source row, left to right.
+template <typename Visit>
+inline void for_active_spans(const GridView& grid, const uint64_t* upper_bits, const uint64_t* lower_bits,
+                             int64_t num_words, const Visit& visit) {
+  int64_t next = 0;
   for (int64_t w = 0; w < num_words; ++w) {
     for (uint64_t columns = upper_bits[w] | lower_bits[w]; columns != 0; columns &= columns - 1) {
       const int64_t column = 64 * w + __builtin_ctzll(columns);
       int64_t s = grid.first_span[column];
-      for (s = s > next ? s : next; s < grid.end_span[column]; ++s) {
-        const Span& span = grid.column_spans[s];
-        const Profile& left = profile_of(span.index0);
-        visit(span, left, profile_of(span.index1));
-        next = s + 1;
-      }
+      for (s = s > next ? s : next; s < grid.end_span[column]; ++s) visit(grid.column_spans[s]);
+      next = s > next ? s : next;
     }
   }
+}
+
+// Calls visit(row_span, upper_bits, lower_bits) for every row span with a bit in either of its source rows.
+template <typename Visit>
+inline void for_active_rows(const GridView& grid, const ColumnBits& bits, const Visit& visit) {
+  for (int64_t s = 0; s < grid.num_row_spans; ++s) {
+    const Span& span = grid.row_spans[s];
+    const uint64_t* upper_bits = bits.words + span.index0 * bits.per_row;
+    const uint64_t* lower_bits = bits.words + span.index1 * bits.per_row;
+    uint64_t any = 0;
+    for (int64_t w = 0; w < bits.per_row; ++w) any |= upper_bits[w] | lower_bits[w];
+    if (any != 0) visit(span, upper_bits, lower_bits);
+  }
+}
+
+// For cells of n columns and at most 16 pixels: the row and the column of pixel i within the cell, row by row.
+struct SmallCells {
+  int32_t row[kLanes + 1][kLanes], column[kLanes + 1][kLanes];
+
+  constexpr SmallCells() : row(), column() {
+    for (int n = 1; n <= kLanes; ++n)
+      for (int i = 0; i < kLanes; ++i) row[n][i] = i / n, column[n][i] = i % n;
+  }
+};
+constexpr SmallCells kSmallCells{};
+
+inline bool is_small(const Span& rows, const Span& columns) {
+  return kFastPermute && int64_t{rows.end - rows.begin} * (columns.end - columns.begin) <= kLanes;
+}
+
+// All pixels of a small cell at once, row by row.
+inline Lanes small_cell(const GridView& grid, const Span& columns, const float* upper, const float* lower,
+                        Lanes row_weights) {
+  const int n = columns.end - columns.begin;
+  const Lanes wy = permute(row_weights, kSmallCells.row[n]);
+  const Lanes wx = permute(load(grid.column_weights + columns.begin), kSmallCells.column[n]);
+  const Lanes left = interpolate(same(upper[columns.index0]), same(lower[columns.index0]), wy);
+  const Lanes right = interpolate(same(upper[columns.index1]), same(lower[columns.index1]), wy);
+  return interpolate(left, right, wx);
 }
 
 }  // namespace

@@ -71,6 +71,24 @@ inline Lanes gather(const float* from, const int32_t* index) {
 #endif
 }
 
+// Whether `permute` is one instruction here.
+#if defined(__AVX512F__)
+constexpr bool kFastPermute = true;
+#else
+constexpr bool kFastPermute = false;
+#endif
+
+// from[index[i]], indices below 16
+inline Lanes permute(Lanes from, const int32_t* index) {
+#if defined(__AVX512F__)
+  return reinterpret_cast<Lanes>(_mm512_permutexvar_ps(_mm512_loadu_si512(index), reinterpret_cast<__m512>(from)));
+#else
+  float scalars[kLanes];
+  store(scalars, from);
+  return gather(scalars, index);
+#endif
+}
+
 // The lowest `count` bits, all for 16 and more.
 inline uint32_t first_bits(int64_t count) { return count >= kLanes ? 0xffffu : (1u << count) - 1u; }
 

@@ -86,30 +86,30 @@ inline void add_map(const TailHistogramParams& p, const float* map, Corners corn
   const Lanes low = tail.low_value;
   bits.fill(p.maps, map, grid.column_spans[0].index0, grid.column_spans[grid.num_column_spans - 1].index1,
             [low](Lanes values) { return ~greater(low, values) & 0xffffu; });
-  for (int64_t s = 0; s < grid.num_row_spans; ++s) {
-    const Span& span = grid.row_spans[s];
-    const uint64_t* upper_bits = bits.words + span.index0 * bits.per_row;
-    const uint64_t* lower_bits = bits.words + span.index1 * bits.per_row;
-    uint64_t any = 0;
-    for (int64_t w = 0; w < bits.per_row; ++w) any |= upper_bits[w] | lower_bits[w];
-    if (any == 0) continue;
+  for_active_rows(grid, bits, [&](const Span& span, const uint64_t* upper_bits, const uint64_t* lower_bits) {
     const float* upper = map + span.index0 * pitch;
     const float* lower = map + span.index1 * pitch;
     if (p.sample != Sample::kValue) {
       corners.gather_all(grid, upper, lower);
       add_bounds(grid, p.sample, span, corners, tail);
-      continue;
+      return;
     }
     for (int64_t y = span.begin; y < span.end; y += kLanes) {
       const uint32_t valid = first_bits(span.end - y);
-      for_active_spans(
-          grid, upper, lower, upper_bits, lower_bits, bits.per_row, load(grid.row_weights + y),
-          [=](Lanes values) { return ~greater(low, values) & valid; },
-          [&](const Span& columns, const Profile& left, const Profile& right) {
-            add_span(grid, columns, left, right, tail);
-          });
+      const Lanes weights = load(grid.row_weights + y);
+      const auto passes = [=](Lanes values) { return ~greater(low, values) & valid; };
+      Profiles profiles(upper, lower, weights, passes);
+      for_active_spans(grid, upper_bits, lower_bits, bits.per_row, [&](const Span& columns) {
+        if (is_small(span, columns)) {
+          const int64_t pixels = int64_t{span.end - span.begin} * (columns.end - columns.begin);
+          add_lanes(tail, small_cell(grid, columns, upper, lower, weights), first_bits(pixels), 1);
+        } else {
+          const Profile& left = profiles[columns.index0];
+          add_span(grid, columns, left, profiles[columns.index1], tail);
+        }
+      });
     }
-  }
+  });
 }
 
 // The feature map's own cells, in the key space of 16-bit types.

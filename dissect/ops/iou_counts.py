@@ -128,12 +128,12 @@ def _iou_counts_cpu(
 ) -> tuple[Tensor, Tensor, Tensor]:
     chosen = select("iou_counts", backend, activations.device)
     _check_thresholds(thresholds)
-    checks.finite("iou_counts", activations)
     if rows is None or columns is None:
         grid = Grid.half_pixel(tuple(activations.shape[2:]), tuple(runs.shape[1:]))
         rows, columns = grid.rows, grid.columns
     status = torch.zeros((), dtype=torch.int32)
     if chosen == "reference":
+        checks.finite("iou_counts", activations)
         planes = reference.decode_labels(runs, table, offsets)
         return *reference.iou_counts(activations, thresholds, planes, num_labels, rows, columns), status
     num_images, num_units = activations.shape[:2]
@@ -141,7 +141,7 @@ def _iou_counts_cpu(
     # Left empty: filling large tensors would wake torch's own threads, which then spin beside the engine's.
     intersection = torch.empty(num_units, num_labels, dtype=torch.int64)
     unit_area = torch.empty(num_images, num_units, dtype=torch.int64)
-    native.engine().iou_counts(
+    good = native.engine().iou_counts(
         *native.maps_arguments(activations),
         *native.grid_arguments(rows, columns),
         thresholds.data_ptr(),
@@ -155,6 +155,8 @@ def _iou_counts_cpu(
         unit_area.data_ptr(),
         torch.get_num_threads(),
     )
+    if not good:
+        checks.finite("iou_counts", activations)  # finds and names the first one
     return intersection, unit_area, status
 
 
