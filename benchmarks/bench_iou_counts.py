@@ -8,10 +8,10 @@ from workload import Workload
 from dissect import ops
 
 SHAPES = {
-    "512 units 14x14 to 224x224": (4, 512, 14, 224),
-    "512 units 14x14 to 56x56": (8, 512, 14, 56),
-    "2048 units 7x7 to 224x224": (1, 2048, 7, 224),
-    "256 units 56x56 to 224x224": (4, 256, 56, 224),
+    "512 units 14x14 to 224x224": (16, 512, 14, 224),
+    "512 units 14x14 to 56x56": (32, 512, 14, 56),
+    "2048 units 7x7 to 224x224": (4, 2048, 7, 224),
+    "256 units 56x56 to 224x224": (16, 256, 56, 224),
 }
 
 

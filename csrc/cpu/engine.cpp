@@ -15,6 +15,7 @@ namespace dissect {
 
 #define DISSECT_DECLARE_LEVEL(level)                                                                       \
   namespace level {                                                                                       \
+  bool bad_values(const FeatureMaps&, int64_t, int64_t, int64_t);                                         \
   void blend_units_plane(const BlendUnitsParams&, int64_t, int64_t);                                      \
   void image_peaks_block(const ImagePeaksParams&, int64_t, int64_t, int64_t);                             \
   int64_t iou_counts_block(const IouCountsParams&, int64_t, int64_t, const IouCountsWorkspace&);          \
@@ -30,6 +31,7 @@ namespace {
 
 struct Level {
   const char* name;
+  bool (*bad_values)(const FeatureMaps&, int64_t, int64_t, int64_t);
   BlendUnitsPlane blend_units;
   ImagePeaksBlock image_peaks;
   IouCountsBlock iou_counts;
@@ -38,7 +40,7 @@ struct Level {
 
 #define DISSECT_LEVEL_ENTRY(level)                                                                        \
   Level {                                                                                                 \
-    #level, level::blend_units_plane, level::image_peaks_block, level::iou_counts_block,                  \
+    #level, level::bad_values, level::blend_units_plane, level::image_peaks_block, level::iou_counts_block, \
         level::tail_histogram_block                                                                       \
   }
 
@@ -109,32 +111,6 @@ void share_units(int64_t num_units, int64_t unit_bytes, int num_threads, const W
   });
 }
 
-// Whether any of the units [begin, end) of an image holds a bad value; walks memory along its contiguous axis.
-template <typename T>
-bool has_bad_value(const FeatureMaps& maps, int64_t image, int64_t begin, int64_t end) {
-  using Stored = typename Widen<T>::Stored;
-  const Stored* base = static_cast<const Stored*>(maps.data) + image * maps.stride_image;
-  const bool units_inside = maps.stride_unit == 1;
-  const int64_t outer = units_inside ? 1 : end - begin, inner = units_inside ? end - begin : 1;
-  bool bad = false;
-  for (int64_t u = 0; u < outer; ++u)
-    for (int64_t y = 0; y < maps.height; ++y)
-      for (int64_t x = 0; x < maps.width; ++x) {
-        const Stored* here = base + (begin + u) * maps.stride_unit + y * maps.stride_row + x * maps.stride_column;
-        for (int64_t v = 0; v < inner; ++v) bad |= is_bad(Widen<T>::one(here[v]));
-      }
-  return bad;
-}
-
-bool units_are_bad(const FeatureMaps& maps, int64_t image, int64_t begin, int64_t end) {
-  switch (maps.dtype) {
-    case DType::kFloat32: return has_bad_value<float>(maps, image, begin, end);
-    case DType::kFloat16: return has_bad_value<Float16>(maps, image, begin, end);
-    case DType::kBFloat16: return has_bad_value<BFloat16>(maps, image, begin, end);
-  }
-  return true;
-}
-
 }  // namespace
 
 std::string simd_level() { return chosen_level().name; }
@@ -146,11 +122,12 @@ std::vector<std::string> simd_levels() {
 }
 
 int64_t find_bad_map(const FeatureMaps& maps, int num_threads) {
+  const auto bad_values = chosen_level().bad_values;
   std::atomic<int64_t> first{INT64_MAX};
   share(maps.num_images, num_threads, [&](int64_t image, int) {
-    if (!units_are_bad(maps, image, 0, maps.num_units)) return;
+    if (!bad_values(maps, image, 0, maps.num_units)) return;
     int64_t unit = 0;
-    while (!units_are_bad(maps, image, unit, unit + 1)) ++unit;
+    while (!bad_values(maps, image, unit, unit + 1)) ++unit;
     const int64_t here = image * maps.num_units + unit;
     int64_t seen = first.load();
     while (here < seen && !first.compare_exchange_weak(seen, here)) {

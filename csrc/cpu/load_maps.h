@@ -78,7 +78,26 @@ inline bool load_row(const Stored* row, int64_t width, float* target) {
   }
   return bad == 0;
 }
+
+// The same without writing.
+template <typename T, typename Stored>
+inline bool good_row(const Stored* row, int64_t width) {
+  const __m512 limit = _mm512_set1_ps(8.507059173023462e37f);  // 2^126
+  __mmask16 bad = 0;
+  for (int64_t x = 0; x < width; x += kLanes) {
+    const __m512 values = widen_lanes<T>(row + x, static_cast<__mmask16>(first_bits(width - x)));
+    bad |= _mm512_cmp_ps_mask(_mm512_abs_ps(values), limit, _CMP_NLT_UQ);
+  }
+  return bad == 0;
+}
 #else
+template <typename T, typename Stored>
+inline bool good_row(const Stored* row, int64_t width) {
+  bool bad = false;
+  for (int64_t x = 0; x < width; ++x) bad |= is_bad(Widen<T>::one(row[x]));
+  return !bad;
+}
+
 template <typename T, typename Stored>
 inline bool load_row(const Stored* row, int64_t width, float* target) {
   bool bad = false;

@@ -23,6 +23,7 @@ def tail_histogram(
     *,
     grid: Grid | None = None,
     sample: str = "value",
+    check: bool = True,
     backend: str = "auto",
 ) -> None:
     """Adds each sample whose key lies within [low, high] to its unit's bins, and counts those above.
@@ -40,6 +41,7 @@ def tail_histogram(
         grid: samples are the pixels of its target; None: the feature map's own cells.
         sample: what a target pixel contributes: its "value", or the smallest ("min") or largest ("max") of its four
             corners, which bound the value.
+        check: look for bad values first; False where the caller has done so.
         backend: "auto", "cpp" or "reference".
 
     Raises:
@@ -63,12 +65,12 @@ def tail_histogram(
     if sample not in SAMPLES:
         raise ValueError(f"tail_histogram: sample must be one of {SAMPLES}, but got {sample!r}.")
     rows, columns = checks.tables("tail_histogram", grid, activations)
-    torch.ops.dissect.tail_histogram(activations, low, high, shift, bins, above, rows, columns, sample, backend)
+    torch.ops.dissect.tail_histogram(activations, low, high, shift, bins, above, rows, columns, sample, check, backend)
 
 
 LIBRARY.define(
     "tail_histogram(Tensor activations, Tensor low, Tensor high, Tensor shift, Tensor(a!) bins, Tensor(b!) above, "
-    "Tensor? rows, Tensor? columns, str sample, str backend) -> ()"
+    "Tensor? rows, Tensor? columns, str sample, bool check, str backend) -> ()"
 )
 
 
@@ -82,12 +84,14 @@ def _tail_histogram_cpu(
     rows: Tensor | None,
     columns: Tensor | None,
     sample: str,
+    check: bool,
     backend: str,
 ) -> None:
     chosen = select("tail_histogram", backend, activations.device)
     if bool((((high - low) >> shift) >= bins.shape[1]).any()):
         raise ValueError(f"tail_histogram: [low, high] must fit in B={bins.shape[1]} bins of 2^shift keys.")
-    checks.finite("tail_histogram", activations)
+    if check:
+        checks.finite("tail_histogram", activations)
     if chosen == "reference":
         counted = reference.tail_histogram(activations, low, high, shift, bins.shape[1], rows, columns, sample)
         bins += counted[0]

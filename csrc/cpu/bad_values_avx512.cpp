@@ -1,0 +1,2 @@
+#define DISSECT_LEVEL avx512
+#include "bad_values_impl.h"

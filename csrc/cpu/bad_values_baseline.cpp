@@ -1,0 +1,2 @@
+#define DISSECT_LEVEL baseline
+#include "bad_values_impl.h"
