@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from decimal import Decimal
 from fractions import Fraction
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -17,6 +19,15 @@ from dissect.stats.state import State
 POSITIONS = ("pixel", "feature")
 NUM_BINS = 4096
 
+#: From so many images of the first batch it is guessed where the tails begin.
+WINDOW_IMAGES = 4
+
+#: In the first visit a bin holds 2^15 keys, 1/256 of an octave.
+WINDOW_SHIFT = 15
+
+#: The key of 0.
+ZERO = 1 << 31
+
 
 class TailThreshold(State):
     """The level above which each unit fires on at most a top fraction q of its samples.
@@ -25,10 +36,11 @@ class TailThreshold(State):
     samples are strictly above it. (Bau et al. 2020 define ``t_u = max_t P[a > t] >= q``, which lets at least q fire;
     the two differ by one sample.) q is the decimal that it is written as: 0.1 of 10 samples is 1 sample.
 
-    Each visit to all activations narrows a bracket per unit, in the integer order of the floats: the first by
-    histograms of each cell's least and largest corner, which bound its pixels; later ones by 4,096 bins within the
-    bracket, where cells outside are skipped or counted whole. About four visits end at one float. 16-bit maps at
-    positions "feature" need one.
+    Each visit to all activations narrows a bracket per unit, in the integer order of the floats. The first certifies
+    one by histograms of each cell's least and largest corner, which bound its pixels, and guesses a narrower one from
+    every fifth pixel of every fifth row. The next visits count what lies above the guess and bin what lies inside: that
+    either certifies a 4,096th of it or tells on which side the threshold is. Usually three visits end at one float.
+    16-bit maps at positions "feature" need one.
 
     Args:
         fraction: q, between 0 and 1; a float, Decimal, Fraction, or a string such as "0.005".
@@ -71,11 +83,14 @@ class TailThreshold(State):
         self.visit = 0  # visits that ended
         self.batch = 0  # batches of the visit under way
         self.samples = 0  # M, known when the first visit ends
-        self._seen = 0  # samples per unit of the visit under way
+        self._seen = 0  # images of the visit under way
+        self._map_area = 0  # cells per map
         self._dtype: torch.dtype | None = None  # whose keys these are
-        self._low = self._high = torch.empty(0, dtype=torch.int64)  # [U] keys: the bracket
-        self._bins = torch.empty(0, dtype=torch.int64)  # [1 or 2, U, B]: of values, or of cells' bounds
-        self._above = torch.empty(0, dtype=torch.int64)  # [1 or 2, U]
+        # [U] keys: every threshold lies in [_low, _high].
+        self._low = self._high = torch.empty(0, dtype=torch.int64)
+        # [R, U] keys: what each of the visit's R histograms bins; [R, U, B] and [R, U]: its counts.
+        self._first = self._last = self._above = torch.empty(0, 0, dtype=torch.int64)
+        self._bins = torch.empty(0, 0, 0, dtype=torch.int64)
 
     def add(self, activations: Tensor) -> None:
         """Adds a batch [N, U, h, w] to the visit under way.
@@ -86,23 +101,17 @@ class TailThreshold(State):
         """
         try:
             self._start(activations)
-            for row, sample in enumerate(("min", "max") if len(self._bins) == 2 else ("value",)):
-                ops.tail_histogram(
-                    activations,
-                    self._low,
-                    self._high,
-                    _shift(self._low, self._high, self._bins.shape[2]),
-                    self._bins[row],
-                    self._above[row],
-                    grid=self.grid,
-                    sample=sample,
-                    backend=self.backend,
+            ops.checks.finite("TailThreshold", activations)
+            if not self._first.numel():
+                self._open_windows(activations[:WINDOW_IMAGES])
+            for row, (sample, grid) in enumerate(self._histograms()):
+                self._count(
+                    activations, sample, grid, self._first[row], self._last[row], self._bins[row], self._above[row]
                 )
         except (TypeError, ValueError) as error:
             raise type(error)(f"TailThreshold: batch {self.batch} of visit {self.visit}: {error}") from None
         self.batch += 1
-        area = self.grid.target_shape if self.grid is not None else activations.shape[2:]
-        self._seen += activations.shape[0] * area[0] * area[1]
+        self._seen += activations.shape[0]
 
     def advance(self) -> bool:
         """Ends a visit: narrows every unit's bracket. True when all are one float; else visit the same data again.
@@ -110,23 +119,19 @@ class TailThreshold(State):
         Raises:
             ValueError: no samples were added, or another number of them than in the first visit.
         """
-        if self._seen == 0:
+        samples = self._seen * self._area(self.grid)
+        if samples == 0:
             raise ValueError("TailThreshold: a visit must add at least one sample before advance(), but added none.")
-        if self.visit > 0 and self._seen != self.samples:
+        if self.visit > 0 and samples != self.samples:
             raise ValueError(
                 f"TailThreshold: visit {self.visit} must see the samples of the first, {self.samples} per unit, "
-                f"but saw {self._seen}."
+                f"but saw {samples}."
             )
         if not self.done:
-            self.samples = self._seen
-            rank = int(self.fraction * self.samples) + 1
-            shift = _shift(self._low, self._high, self._bins.shape[2])
-            lowest = _bin_of_rank(self._bins[0], rank - self._above[0])
-            highest = _bin_of_rank(self._bins[-1], rank - self._above[-1])
-            top = self._low + ((highest + 1) << shift) - 1
-            self._low, self._high = self._low + (lowest << shift), torch.minimum(self._high, top)
+            self.samples = samples
+            self._narrow()
         self.visit += 1
-        self._open_visit()
+        self._seen = self.batch = 0
         return self.done
 
     @property
@@ -172,12 +177,15 @@ class TailThreshold(State):
             "dtype": self._dtype == other._dtype,
             "visit": self.visit == other.visit,
             "bracket": torch.equal(self._low, other._low) and torch.equal(self._high, other._high),
+            "map size": self._map_area == other._map_area,
         }
         for name, equal in same.items():
             if not equal:
                 raise ValueError(f"TailThreshold: states to merge must agree, but their {name} differs.")
-        self._bins += other._bins
-        self._above += other._above
+        first, last = torch.maximum(self._first, other._first), torch.minimum(self._last, other._last)
+        mine, theirs = (state._within(first, last) for state in (self, other))
+        self._first, self._last = first, last
+        self._bins, self._above = mine[0] + theirs[0], mine[1] + theirs[1]
         self._seen += other._seen
         self.batch += other.batch
 
@@ -190,11 +198,12 @@ class TailThreshold(State):
             "batch": self.batch,
             "samples": self.samples,
             "seen": self._seen,
+            "map_area": self._map_area,
             "dtype": None if self._dtype is None else str(self._dtype).removeprefix("torch."),
             "source": None if self.grid is None else list(self.grid.source_shape),
             "rows": None if self.grid is None else self.grid.rows.clone(),
             "columns": None if self.grid is None else self.grid.columns.clone(),
-            **{name: getattr(self, f"_{name}").clone() for name in ("low", "high", "bins", "above")},
+            **{name: getattr(self, f"_{name}").clone() for name in _TENSORS},
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -208,11 +217,11 @@ class TailThreshold(State):
             if state[name] != own:
                 raise ValueError(f"TailThreshold: the state's {name} must be {own}, but is {state[name]}.")
         self.visit, self.batch = state["visit"], state["batch"]
-        self.samples, self._seen = state["samples"], state["seen"]
+        self.samples, self._seen, self._map_area = state["samples"], state["seen"], state["map_area"]
         self._dtype = None if state["dtype"] is None else getattr(torch, state["dtype"])
         if state["source"] is not None:
             self.grid = Grid(state["rows"], state["columns"], tuple(state["source"]))
-        for name in ("low", "high", "bins", "above"):
+        for name in _TENSORS:
             setattr(self, f"_{name}", state[name].clone())
 
     def _start(self, activations: Tensor) -> None:
@@ -226,34 +235,148 @@ class TailThreshold(State):
                     f"activations must have U={len(self._low)} units of {self._dtype}, "
                     f"but got U={num_units} of {key_dtype}."
                 )
-            return
-        if self.positions == "pixel" and self.grid is None:
+            if self.grid is None and self._map_area != map_shape[0] * map_shape[1]:
+                raise ValueError(f"activations must be maps of {self._map_area} cells, but got {list(map_shape)}.")
+        elif self.positions == "pixel" and self.grid is None:
             self.grid = Grid.half_pixel(map_shape, self.size)
         elif self.positions == "feature":
             self.grid = None
-        self._dtype = key_dtype
-        self._low = torch.zeros(num_units, dtype=torch.int64)
-        self._high = torch.full_like(self._low, (1 << (8 * key_dtype.itemsize)) - 1)
-        self._open_visit()
+        if self.grid is not None:
+            self.grid.check("TailThreshold", map_shape)
+        if self._dtype is None:
+            self._dtype, self._map_area = key_dtype, map_shape[0] * map_shape[1]
+            self._low = torch.zeros(num_units, dtype=torch.int64)
+            self._high = torch.full_like(self._low, (1 << (8 * key_dtype.itemsize)) - 1)
 
-    def _open_visit(self) -> None:
-        """Empty histograms for the visit to come."""
+    def _histograms(self) -> list[tuple[str, Grid | None]]:
+        """What the visit under way bins: kinds of samples, and where they are taken."""
+        if self.visit > 0 or self.grid is None:
+            return [("value", self.grid)]
+        return [("min", self.grid), ("max", self.grid), ("value", _sparse(self.grid))]
+
+    def _area(self, grid: Grid | None) -> int:
+        """Samples per unit and image."""
+        return self._map_area if grid is None else grid.target_shape[0] * grid.target_shape[1]
+
+    def _count(
+        self, maps: Tensor, sample: str, grid: Grid | None, first: Tensor, last: Tensor, bins: Tensor, above: Tensor
+    ) -> None:
+        shift = self._shift(first, last)
+        options = {"grid": grid, "sample": sample, "check": False, "backend": self.backend}
+        ops.tail_histogram(maps, first, last, shift, bins, above, **options)
+
+    def _shift(self, first: Tensor, last: Tensor) -> Tensor:
+        """[U]: the width of the bins as a power of two; in the first visit one for all, so that states merge."""
+        if self._dtype.itemsize == 2:
+            return torch.zeros_like(first)
+        return torch.full_like(first, WINDOW_SHIFT) if self.visit == 0 else _narrowest_shift(first, last)
+
+    def _open_windows(self, maps: Tensor) -> None:
+        """Chooses what the first visit bins: from well below where this batch's tail begins, for sixteen octaves."""
+        histograms = self._histograms()
+        shape = (len(histograms), len(self._low))
+        if self._dtype.itemsize == 2:
+            self._first, self._last = self._low.expand(shape).clone(), self._high.expand(shape).clone()
+        else:
+            firsts = [self._window_for(maps, sample, grid) for sample, grid in histograms]
+            self._first = torch.stack(firsts)
+            self._last = (self._first + (NUM_BINS << WINDOW_SHIFT)).clamp(max=1 << 32) - 1
+        self._clear()
+
+    def _window_for(self, maps: Tensor, sample: str, grid: Grid | None) -> Tensor:
+        """[U]: the first key to bin, by the histogram of one batch in bins of an eighth of an octave."""
+        coarse = torch.full_like(self._low, 20)
+        bins, above = torch.zeros(len(coarse), NUM_BINS, dtype=torch.int64), torch.zeros_like(coarse)
+        options = {"grid": grid, "sample": sample, "check": False, "backend": self.backend}
+        ops.tail_histogram(maps, self._low, self._high, coarse, bins, above, **options)
+        samples = maps.shape[0] * self._area(grid)
+        rank = int(self.fraction * samples) + 1
+        tail = _bin_of_rank(bins, torch.full_like(coarse, rank)) << 20
+        floor = _bin_of_rank(bins, torch.full_like(coarse, min(2 * rank + 16, samples))) << 20
+        # A positive tail must be inside, however close to zero the floor is.
+        return torch.where(tail >= ZERO, torch.maximum(floor, (tail - (14 << 23)).clamp(min=ZERO)), floor)
+
+    def _clear(self) -> None:
         num_bins = 1 << 16 if self._dtype.itemsize == 2 else NUM_BINS
-        rows = 2 if self.visit == 0 and self.positions == "pixel" else 1
-        self._bins = torch.zeros(rows, len(self._low), num_bins, dtype=torch.int64)
-        self._above = torch.zeros(rows, len(self._low), dtype=torch.int64)
-        self._seen = self.batch = 0
+        self._bins = torch.zeros(*self._first.shape, num_bins, dtype=torch.int64)
+        self._above = torch.zeros_like(self._first)
+
+    def _narrow(self) -> None:
+        """Narrows the bracket by the visit's histograms, and chooses what the next visit bins."""
+        rank = int(self.fraction * self.samples) + 1
+        low, high = self._locate(0, rank)[0], self._locate(-1 if len(self._bins) == 1 else 1, rank)[1]
+        self._low, self._high = torch.maximum(self._low, low), torch.minimum(self._high, high)
+        first, last = self._low, self._high
+        if len(self._bins) == 3:
+            sampled = int(self.fraction * self._seen * self._area(_sparse(self.grid))) + 1
+            margin = sampled * 2 // 100 + math.isqrt(sampled) + 1
+            guess = self._locate(2, sampled + margin)[0], self._locate(2, max(1, sampled - margin))[1]
+            guess = torch.maximum(guess[0], low), torch.minimum(guess[1], high)
+            sound = guess[0] <= guess[1]
+            first, last = torch.where(sound, guess[0], first), torch.where(sound, guess[1], last)
+        self._first, self._last = first[None], last[None]
+        self.visit += 1  # bins are as narrow as they can be from here on
+        self._clear()
+        self.visit -= 1
+
+    def _locate(self, row: int, rank: int) -> tuple[Tensor, Tensor]:
+        """[U] keys each: the rank-th largest sample of a histogram lies between them."""
+        first, last, bins, above = self._first[row], self._last[row], self._bins[row], self._above[row]
+        shift = self._shift(first, last)
+        bin_of_rank = _bin_of_rank(bins, rank - above)
+        low, high = first + (bin_of_rank << shift), first + ((bin_of_rank + 1) << shift) - 1
+        over, under = above >= rank, above + bins.sum(1) < rank
+        low = torch.where(over, last + 1, torch.where(under, 0, low))
+        top = (1 << (8 * self._dtype.itemsize)) - 1
+        return low, torch.where(over, top, torch.where(under, first - 1, torch.minimum(high, last)))
+
+    def _within(self, first: Tensor, last: Tensor) -> tuple[Tensor, Tensor]:
+        """This visit's bins and counts above, had it binned only [first, last], which must lie on its bins' edges."""
+        shift = self._shift(self._first[0], self._last[0])
+        offset, count = (first - self._first) >> shift, (last - first + 1 + (1 << shift) - 1) >> shift
+        index = torch.arange(self._bins.shape[2]) + offset[..., None]
+        inside = torch.arange(self._bins.shape[2]) < count[..., None]
+        moved = self._bins.gather(2, index.clamp(max=self._bins.shape[2] - 1))
+        kept = torch.where(inside & (index < self._bins.shape[2]), moved, 0)
+        skipped = torch.where(torch.arange(self._bins.shape[2]) < offset[..., None], self._bins, 0).sum(2)
+        return kept, self._above + self._bins.sum(2) - kept.sum(2) - skipped
 
 
-def _shift(low: Tensor, high: Tensor, num_bins: int) -> Tensor:
-    """[U]: the smallest shift with which [low, high] fits in num_bins (a power of two) bins."""
-    shift = torch.zeros_like(low)
-    for bit in range(num_bins.bit_length() - 1, 32):
-        shift += (high - low) >> bit > 0
+_TENSORS = ("low", "high", "first", "last", "bins", "above")
+
+
+@lru_cache(maxsize=64)
+def _sparse(grid: Grid) -> Grid:
+    """Every fifth row and column: few pixels that stand for all in a guess.
+
+    The step shares no factor with the enlargement (as far as the target's size tells), so that all places within a
+    cell take part; a step of four would see the same few of them again and again.
+    """
+    steps = [1 if size < 16 else next((s for s in (5, 3, 7) if size % s), 4) for size in grid.target_shape]
+    rows, columns = (table[step // 2 :: step].contiguous() for table, step in zip((grid.rows, grid.columns), steps))
+    return Grid(rows, columns, grid.source_shape)
+
+
+def _narrowest_shift(first: Tensor, last: Tensor) -> Tensor:
+    """[U]: the smallest shift with which [first, last] fits in NUM_BINS bins."""
+    shift = torch.zeros_like(first)
+    for bit in range(NUM_BINS.bit_length() - 1, 32):
+        shift += (last - first) >> bit > 0
     return shift
 
 
 def _bin_of_rank(bins: Tensor, rank: Tensor) -> Tensor:
-    """[U]: the bin that holds the rank-th largest sample, 1 being the largest."""
-    from_top = bins.flip(1).cumsum(1)
-    return bins.shape[1] - 1 - (from_top < rank[:, None]).sum(1)
+    """[U]: the bin that holds the rank-th largest sample, 1 being the largest; the lowest where there are fewer."""
+    # First the block of 64 bins, then the bin: one pass over a large histogram instead of several.
+    blocks = bins.view(len(bins), -1, 64)
+    sums = blocks.sum(2)
+    block = _last_at_least(sums, rank)
+    beyond = torch.where(torch.arange(sums.shape[1]) > block[:, None], sums, 0).sum(1)
+    within = _last_at_least(blocks[torch.arange(len(bins)), block], rank - beyond)
+    return block * 64 + within
+
+
+def _last_at_least(counts: Tensor, rank: Tensor) -> Tensor:
+    """[U]: the last column of [U, B] from which on at least `rank` are counted; 0 where there are fewer."""
+    from_top = counts.flip(1).cumsum(1)
+    return (counts.shape[1] - 1 - (from_top < rank[:, None]).sum(1)).clamp(min=0)

@@ -83,7 +83,7 @@ def test_feature_positions_equal_a_sort(kind, dtype, backend):
     state = TailThreshold(0.2, positions="feature", backend=backend)
     visits = settle(state, maps.split(4))
     assert torch.equal(state.threshold(), order_statistic((maps.float() + 0.0).transpose(0, 1).flatten(1), 0.2))
-    assert visits == 1 if dtype != torch.float32 else visits <= 3
+    assert visits == 1 if dtype != torch.float32 else visits <= 4
 
 
 def test_every_level_takes_the_same_steps(simd):
