@@ -151,9 +151,12 @@ void tail_histogram_block(const TailHistogramParams& p, int64_t unit_begin, int6
   const ColumnBits bits{workspace.bits, words_per_row(p.maps)};
   for (int64_t block = unit_begin; block < unit_end; block += kUnitBlock) {
     const int64_t block_end = block + kUnitBlock < unit_end ? block + kUnitBlock : unit_end;
-    for (int64_t image = 0; image < p.maps.num_images; ++image) {
+    bool wanted = false;
+    for (int64_t unit = block; unit < block_end; ++unit) wanted |= p.low[unit] <= p.high[unit];
+    for (int64_t image = 0; wanted && image < p.maps.num_images; ++image) {
       if (at_pixels) load_maps(p.maps, image, block, block_end - block, workspace.maps);
       for (int64_t unit = block; unit < block_end; ++unit) {
+        if (p.low[unit] > p.high[unit]) continue;
         Tail tail = tail_of(p, unit);
         if (at_pixels) add_map(p, workspace.maps + (unit - block) * size, corners, bits, tail);
         else if (p.maps.dtype == DType::kFloat32) add_cells(p.maps, image, unit, tail);

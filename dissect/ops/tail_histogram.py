@@ -33,7 +33,7 @@ def tail_histogram(
 
     Args:
         activations: [N, U, h, w] float32, float16 or bfloat16, any strides.
-        low: [U] int64 keys.
+        low: [U] int64 keys; a unit whose low exceeds its high is left out.
         high: [U] int64 keys; ``(high - low) >> shift`` must be below B.
         shift: [U] int64.
         bins: [U, B] int64, contiguous; added to.

@@ -40,7 +40,7 @@ def tail_histogram(
 
     Args:
         activations: [N, U, h, w] float32, float16 or bfloat16.
-        low: [U] int64, the smallest key counted.
+        low: [U] int64, the smallest key counted; a unit whose low exceeds its high is left out.
         high: [U] int64, the largest key counted in a bin; ``(high - low) >> shift`` must be below num_bins.
         shift: [U] int64; a key falls in bin ``(key - low) >> shift``.
         num_bins: B.
@@ -58,7 +58,7 @@ def tail_histogram(
     above = torch.zeros(num_units, dtype=torch.int64)
     for image in activations:
         keys = keys_of(_samples(image, rows, columns, sample)).flatten(1)
-        above += (keys > high[:, None]).sum(1)
+        above += ((keys > high[:, None]) & (low <= high)[:, None]).sum(1)
         within = (keys >= low[:, None]) & (keys <= high[:, None])
         bin_of = ((keys - low[:, None]) >> shift[:, None]).clamp(0, num_bins - 1)
         bins.scatter_add_(1, bin_of, within.long())

@@ -17,7 +17,9 @@ from dissect.reference import values_of
 from dissect.stats.state import State
 
 POSITIONS = ("pixel", "feature")
-NUM_BINS = 4096
+
+#: Bins of a visit; where all brackets are narrow already, fewer, which lie in a core's cache while they are filled.
+NUM_BINS, NUM_FINE_BINS = 4096, 1024
 
 #: From so many images of the first batch it is guessed where the tails begin.
 WINDOW_IMAGES = 4
@@ -39,7 +41,7 @@ class TailThreshold(State):
     Each visit to all activations narrows a bracket per unit, in the integer order of the floats. The first certifies
     one by histograms of each cell's least and largest corner, which bound its pixels, and guesses a narrower one from
     every fifth pixel of every fifth row. The next visits count what lies above the guess and bin what lies inside: that
-    either certifies a 4,096th of it or tells on which side the threshold is. Usually three visits end at one float.
+    either certifies a 1,024th of it or tells on which side the threshold is. Usually three visits end at one float.
     16-bit maps at positions "feature" need one.
 
     Args:
@@ -269,7 +271,9 @@ class TailThreshold(State):
         """[U]: the width of the bins as a power of two; in the first visit one for all, so that states merge."""
         if self._dtype.itemsize == 2:
             return torch.zeros_like(first)
-        return torch.full_like(first, WINDOW_SHIFT) if self.visit == 0 else _narrowest_shift(first, last)
+        if self.visit == 0:
+            return torch.full_like(first, WINDOW_SHIFT)
+        return _narrowest_shift(first, last, self._bins.shape[2])
 
     def _open_windows(self, maps: Tensor) -> None:
         """Chooses what the first visit bins: from well below where this batch's tail begins, for sixteen octaves."""
@@ -284,28 +288,32 @@ class TailThreshold(State):
         self._clear()
 
     def _window_for(self, maps: Tensor, sample: str, grid: Grid | None) -> Tensor:
-        """[U]: the first key to bin, by the histogram of one batch in bins of an eighth of an octave."""
-        coarse = torch.full_like(self._low, 20)
-        bins, above = torch.zeros(len(coarse), NUM_BINS, dtype=torch.int64), torch.zeros_like(coarse)
+        """[U]: the first key to bin, by the histogram of a few images in bins of a quarter of an octave."""
+        coarse = torch.full_like(self._low, 21)
+        bins, above = torch.zeros(len(coarse), 1 << 11, dtype=torch.int64), torch.zeros_like(coarse)
         options = {"grid": grid, "sample": sample, "check": False, "backend": self.backend}
         ops.tail_histogram(maps, self._low, self._high, coarse, bins, above, **options)
         samples = maps.shape[0] * self._area(grid)
         rank = int(self.fraction * samples) + 1
-        tail = _bin_of_rank(bins, torch.full_like(coarse, rank)) << 20
-        floor = _bin_of_rank(bins, torch.full_like(coarse, min(2 * rank + 16, samples))) << 20
+        tail = _bin_of_rank(bins, torch.full_like(coarse, rank)) << 21
+        floor = _bin_of_rank(bins, torch.full_like(coarse, min(2 * rank + 16, samples))) << 21
         # A positive tail must be inside, however close to zero the floor is.
         return torch.where(tail >= ZERO, torch.maximum(floor, (tail - (14 << 23)).clamp(min=ZERO)), floor)
 
     def _clear(self) -> None:
-        num_bins = 1 << 16 if self._dtype.itemsize == 2 else NUM_BINS
+        widest = int((self._last - self._first).max()) if self._first.numel() else 0
+        narrow = widest < NUM_FINE_BINS**2 and self._first.shape[0] == 1
+        num_bins = 1 << 16 if self._dtype.itemsize == 2 else NUM_FINE_BINS if narrow else NUM_BINS
         self._bins = torch.zeros(*self._first.shape, num_bins, dtype=torch.int64)
         self._above = torch.zeros_like(self._first)
 
     def _narrow(self) -> None:
         """Narrows the bracket by the visit's histograms, and chooses what the next visit bins."""
         rank = int(self.fraction * self.samples) + 1
+        known = self._low == self._high
         low, high = self._locate(0, rank)[0], self._locate(-1 if len(self._bins) == 1 else 1, rank)[1]
-        self._low, self._high = torch.maximum(self._low, low), torch.minimum(self._high, high)
+        low, high = torch.maximum(self._low, low), torch.minimum(self._high, high)
+        self._low, self._high = torch.where(known, self._low, low), torch.where(known, self._high, high)
         first, last = self._low, self._high
         if len(self._bins) == 3:
             sampled = int(self.fraction * self._seen * self._area(_sparse(self.grid))) + 1
@@ -314,10 +322,10 @@ class TailThreshold(State):
             guess = torch.maximum(guess[0], low), torch.minimum(guess[1], high)
             sound = guess[0] <= guess[1]
             first, last = torch.where(sound, guess[0], first), torch.where(sound, guess[1], last)
-        self._first, self._last = first[None], last[None]
-        self.visit += 1  # bins are as narrow as they can be from here on
+        # A unit whose threshold is known is left out: its window is empty.
+        known = self._low == self._high
+        self._first, self._last = torch.where(known, 1, first)[None], torch.where(known, 0, last)[None]
         self._clear()
-        self.visit -= 1
 
     def _locate(self, row: int, rank: int) -> tuple[Tensor, Tensor]:
         """[U] keys each: the rank-th largest sample of a histogram lies between them."""
@@ -357,10 +365,10 @@ def _sparse(grid: Grid) -> Grid:
     return Grid(rows, columns, grid.source_shape)
 
 
-def _narrowest_shift(first: Tensor, last: Tensor) -> Tensor:
-    """[U]: the smallest shift with which [first, last] fits in NUM_BINS bins."""
+def _narrowest_shift(first: Tensor, last: Tensor, num_bins: int) -> Tensor:
+    """[U]: the smallest shift with which [first, last] fits in num_bins (a power of two) bins."""
     shift = torch.zeros_like(first)
-    for bit in range(NUM_BINS.bit_length() - 1, 32):
+    for bit in range(num_bins.bit_length() - 1, 32):
         shift += (last - first) >> bit > 0
     return shift
 

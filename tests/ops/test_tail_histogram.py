@@ -63,6 +63,15 @@ def test_every_level_equals_the_reference(seed, simd):
     assert torch.equal(ours[1], expected[1])
 
 
+def test_units_without_a_bracket_are_left_out(backend):
+    maps = torch.ones(1, 3, 2, 2)
+    low, high = torch.tensor([0, 1, 0]), torch.tensor([0, 0, 0])
+    for grid in (None, Grid.half_pixel((2, 2), (4, 4))):
+        bins, above = run(maps, low, high, torch.zeros(3, dtype=torch.int64), 1, grid=grid, backend=backend)
+        assert above.tolist() == ([4, 0, 4] if grid is None else [16, 0, 16])
+        assert bins.sum() == 0
+
+
 def test_adds_to_what_is_there(backend):
     maps, zeros = torch.ones(1, 2, 1, 1), torch.zeros(2, dtype=torch.int64)
     bins, above = torch.full((2, 1), 5), torch.full((2,), 7)
