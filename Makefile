@@ -1,5 +1,6 @@
 # `make demo` and `make test` do all the set-up that a bare machine needs, in .venv, and skip it the second time.
 PYTHON ?= python3
+MACHINE ?= cpu
 VENV := .venv
 BIN := $(VENV)/bin
 BUILD_INPUTS := setup.py build_engine.py pyproject.toml constraints.txt $(shell find csrc -name '*.h' -o -name '*.cpp')
@@ -15,8 +16,12 @@ lint: $(VENV)/.installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
+# torch's idle threads must not spin beside the engine's while these are timed, hence the policy.
 bench: $(VENV)/.installed
-	$(BIN)/pytest benchmarks --benchmark-enable -q
+	mkdir -p build
+	OMP_WAIT_POLICY=passive $(BIN)/pytest benchmarks --benchmark-enable --benchmark-json=build/benchmarks.json -q
+	$(BIN)/python benchmarks/tables.py record build/benchmarks.json $(MACHINE)
+	$(BIN)/python benchmarks/tables.py readme
 
 wheel: $(VENV)/.installed
 	$(BIN)/pip wheel --no-deps --wheel-dir dist .

@@ -6,23 +6,45 @@ from torch import Tensor
 
 
 def published_iou_counts(activations: Tensor, thresholds: Tensor, planes: Tensor, num_labels: int) -> Tensor:
-    """The PNAS 2020 pipeline's loop: one image at a time, one gather of all units per label that is present.
+    """The PNAS 2020 pipeline's loop: one image at a time, per label present a gather of all units, running moments.
 
-    It keeps running float32 means of the indicator; here they are turned back into the counts that they stand for.
+    As published (written anew from a description of what it does): indicators as float32 [H, W, U]; per label a mask of
+    its pixels, expanded over the units, selects them; a float32 mean and second moment per label and unit are updated,
+    though the second is never used. The means are turned back into the counts that they stand for.
     """
     num_units = activations.shape[1]
-    size = planes.shape[2:]
-    total, means, sizes = 0, torch.zeros(num_labels, num_units), torch.zeros(num_labels)
+    moments: dict[int, RunningMoments] = {}
     for image, planes_of_image in zip(activations, planes):
-        upsampled = F.interpolate(image[None], size, mode="bilinear")
-        fires = (upsampled > thresholds[:, None, None]).float()[0].permute(1, 2, 0).reshape(-1, num_units).contiguous()
-        total += len(fires)
-        for label in planes_of_image.flatten().bincount(minlength=num_labels)[1:].nonzero().flatten() + 1:
-            carries = (planes_of_image == label).any(0).flatten()
-            sample = fires[carries]
-            sizes[label] += len(sample)
-            means[label] += (sample.mean(0) - means[label]) * (len(sample) / sizes[label])
-    return (means * sizes[:, None]).round().long().T
+        upsampled = F.interpolate(image[None], planes.shape[2:], mode="bilinear")
+        fires = (upsampled > thresholds[:, None, None]).float().permute(0, 2, 3, 1).contiguous()
+        moments.setdefault(0, RunningMoments()).add(fires.view(-1, num_units))
+        present = planes_of_image.flatten().bincount(minlength=num_labels)[1:].nonzero().flatten() + 1
+        for label in present.tolist():
+            carries = (planes_of_image[None] == label).max(1).values[..., None].expand_as(fires)
+            moments.setdefault(label, RunningMoments()).add(fires[carries].view(-1, num_units))
+    intersection = torch.zeros(num_units, num_labels, dtype=torch.int64)
+    for label, moment in moments.items():
+        if label > 0:
+            intersection[:, label] = (moment.mean.double() * moment.count).round().long()
+    return intersection
+
+
+class RunningMoments:
+    """A mean and a second moment about it, joined batch by batch (Chan et al.), in float32."""
+
+    def __init__(self) -> None:
+        self.count, self.mean, self.m2 = 0, None, None
+
+    def add(self, batch: Tensor) -> None:
+        count, mean = len(batch), batch.mean(0)
+        m2 = (batch - mean).pow(2).sum(0)
+        if self.mean is None:
+            self.count, self.mean, self.m2 = count, mean, m2
+            return
+        total, delta = self.count + count, mean - self.mean
+        self.mean = self.mean + delta * (count / total)
+        self.m2 = self.m2 + m2 + delta.pow(2) * (self.count * count / total)
+        self.count = total
 
 
 def eager_iou_counts(activations: Tensor, thresholds: Tensor, planes: Tensor, num_labels: int) -> Tensor:
