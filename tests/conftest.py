@@ -5,15 +5,32 @@ import os
 import pytest
 import torch
 
-from dissect.ops import native
+from dissect.ops import BackendUnavailableError, native
 
 REQUIRED = set(filter(None, os.environ.get("DISSECT_TEST_REQUIRE", "").split(",")))
 LEVELS = ("baseline", "avx2", "avx512")
 
 
+ENGINE_IS_MISSING = native.unavailable() is not None and "cpp" not in REQUIRED
+
+if ENGINE_IS_MISSING:  # the references serve; the warning that tells so would be an error here
+    os.environ["DISSECT_BACKEND"] = "reference"
+
+
 @pytest.fixture(autouse=True)
 def _seeded():
     torch.manual_seed(0)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item):
+    """Skips, with the reason, a test that asks for the engine where there is none."""
+    try:
+        return (yield)
+    except BackendUnavailableError as error:
+        if ENGINE_IS_MISSING:
+            pytest.skip(str(error))
+        raise
 
 
 def _skip(name: str, reason: str) -> None:

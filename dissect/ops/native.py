@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from types import ModuleType
 
 import torch
 from torch import Tensor
 
 try:
-    from dissect import _C as _engine
+    _engine = import_module("dissect._C")
 except ImportError as error:
     _engine, _missing = None, str(error)
 

@@ -116,8 +116,8 @@ def test_compiles_without_a_graph_break():
 
 def test_opcheck():
     operands = [torch.rand(1, 3, 1, 1) for _ in range(3)]
-    torch.library.opcheck(torch.ops.dissect.blend_units.default, (torch.randn(2, 3, 4, 4), *operands, "cpp"))
-    torch.library.opcheck(torch.ops.dissect.blend_units_.default, (torch.randn(2, 3, 4, 4), *operands, "cpp"))
+    torch.library.opcheck(torch.ops.dissect.blend_units.default, (torch.randn(2, 3, 4, 4), *operands, "auto"))
+    torch.library.opcheck(torch.ops.dissect.blend_units_.default, (torch.randn(2, 3, 4, 4), *operands, "auto"))
 
 
 FEATURES = torch.zeros(2, 3, 4, 5)

@@ -13,6 +13,7 @@ ARGUMENTS = (torch.zeros(1, 1, 2, 2), torch.zeros(1), torch.zeros(1, 1, 2, 2, dt
 def without_engine(monkeypatch):
     monkeypatch.setattr(native, "_engine", None)
     monkeypatch.setattr(native, "_missing", "No module named 'dissect._C'", raising=False)
+    monkeypatch.delenv("DISSECT_BACKEND", raising=False)
     dispatch._tell_once.cache_clear()
     yield
     dispatch._tell_once.cache_clear()
@@ -41,6 +42,7 @@ def test_the_environment_replaces_auto(monkeypatch):
     monkeypatch.setenv("DISSECT_BACKEND", "reference")
     assert dispatch.select("iou_counts", "auto", torch.device("cpu")) == "reference"
     monkeypatch.delenv("DISSECT_BACKEND")
+    assert dispatch.select("iou_counts", "cpp", torch.device("cpu")) == "cpp"
     assert dispatch.select("iou_counts", "auto", torch.device("cpu")) == "cpp"
 
 
@@ -52,4 +54,4 @@ def test_other_devices_are_refused():
 def test_an_unknown_simd_level_raises(monkeypatch):
     monkeypatch.setenv("DISSECT_SIMD", "sse9")
     with pytest.raises(ValueError, match=r"DISSECT_SIMD must be one of the levels of this machine .*but is sse9"):
-        ops.iou_counts(*ARGUMENTS)
+        ops.iou_counts(*ARGUMENTS, backend="cpp")

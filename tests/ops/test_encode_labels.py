@@ -102,4 +102,4 @@ def test_empty_batch(backend):
 
 def test_opcheck():
     planes = torch.randint(0, 5, (2, 2, 4, 6), dtype=torch.int32)
-    torch.library.opcheck(torch.ops.dissect.encode_labels.default, (planes, 5, "cpp"))
+    torch.library.opcheck(torch.ops.dissect.encode_labels.default, (planes, 5, "auto"))

@@ -157,7 +157,7 @@ def test_opcheck():
         grid.rows,
         grid.columns,
     )
-    torch.library.opcheck(torch.ops.dissect.iou_counts.default, (*arguments, "cpp"))
+    torch.library.opcheck(torch.ops.dissect.iou_counts.default, (*arguments, "auto"))
 
 
 GOOD = (torch.zeros(2, 3, 2, 2), torch.zeros(3), torch.zeros(2, 1, 4, 4, dtype=torch.int32), 3)
