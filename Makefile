@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 BUILD_INPUTS := setup.py build_engine.py pyproject.toml constraints.txt $(shell find csrc -name '*.h' -o -name '*.cpp')
 
-.PHONY: demo test lint bench wheel clean
+.PHONY: demo test lint bench wheel test-wheel clean
 demo: $(VENV)/.installed
 	$(BIN)/dissect demo --out out
 
@@ -23,8 +23,16 @@ bench: $(VENV)/.installed
 	$(BIN)/python benchmarks/tables.py record build/benchmarks.json $(MACHINE)
 	$(BIN)/python benchmarks/tables.py readme
 
+# The wheel is built from the source distribution, so that a file missing from that is noticed.
 wheel: $(VENV)/.installed
-	$(BIN)/pip wheel --no-deps --wheel-dir dist .
+	rm -rf dist
+	$(BIN)/python -m build --outdir dist .
+
+# The tests against the wheel instead of the tree. PYTHONPATH comes before what .venv has in editable mode.
+test-wheel: wheel
+	rm -rf build/wheel
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --target build/wheel dist/*.whl
+	PYTHONPATH=build/wheel DISSECT_TEST_INSTALLED=build/wheel $(BIN)/pytest tests
 
 # Editable, so that only a change of the C++ or of the dependencies needs the set-up again.
 $(VENV)/.installed: $(BUILD_INPUTS)

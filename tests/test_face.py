@@ -3,9 +3,11 @@
 import doctest
 import importlib
 import json
+import os
 import pkgutil
 import subprocess
 import sys
+from pathlib import Path
 from typing import NamedTuple
 
 import pytest
@@ -29,6 +31,13 @@ def test_examples_in_docstrings(name):
     names = {"torch": torch, "dissect": dissect, "NamedTuple": NamedTuple}
     failed, _ = doctest.testmod(module, extraglobs=names, optionflags=doctest.ELLIPSIS)
     assert failed == 0
+
+
+def test_what_is_tested():
+    """With DISSECT_TEST_INSTALLED, the package in that folder, not the tree."""
+    folder = os.environ.get("DISSECT_TEST_INSTALLED")
+    where = Path(dissect.__file__).resolve().parents[1]
+    assert where == (Path(folder).resolve() if folder else Path(__file__).resolve().parents[1])
 
 
 def test_public_names():
