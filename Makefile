@@ -15,6 +15,7 @@ test: $(VENV)/.installed
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 
 # torch's idle threads must not spin beside the engine's while these are timed, hence the policy.
 bench: $(VENV)/.installed

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 #: The papers' categories, in the order in which tables and charts list them. Others may follow them.
@@ -41,7 +41,7 @@ class Concepts:
         return len(self.names)
 
     @classmethod
-    def of(cls, concepts: Concepts | Sequence[str] | Sequence[tuple[str, str]]) -> Concepts:
+    def of(cls, concepts: Concepts | Iterable[str] | Iterable[tuple[str, str]]) -> Concepts:
         """Concepts from names, or from (name, category) pairs, of the labels 1, 2, 3, ...
 
         A bare name gets the category "concept".

@@ -49,13 +49,13 @@ class Batches:
             source = DataLoader(source, batch_size=batch_size)
         elif isinstance(source, Dataset):
             source = DataLoader(source, batch_size=batch_size, shuffle=False)
-        elif not isinstance(source, Iterable):
+        if not isinstance(source, Iterable):
             raise TypeError(
                 f"images must be a Dataset, a tensor or an iterable of batches, but got {type(source).__name__}."
             )
         if isinstance(source, DataLoader) and isinstance(source.sampler, RandomSampler):
             raise ValueError("images must come in the same order at every visit, but the DataLoader shuffles.")
-        self._source = source
+        self._source: Iterable[Any] = source
         self._used_up = False
 
     def __len__(self) -> int:

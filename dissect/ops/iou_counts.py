@@ -129,7 +129,7 @@ def _iou_counts_cpu(
     chosen = select("iou_counts", backend, activations.device)
     _check_thresholds(thresholds)
     if rows is None or columns is None:
-        grid = Grid.half_pixel(tuple(activations.shape[2:]), tuple(runs.shape[1:]))
+        grid = Grid.half_pixel((activations.shape[2], activations.shape[3]), (runs.shape[1], runs.shape[2]))
         rows, columns = grid.rows, grid.columns
     status = torch.zeros((), dtype=torch.int32)
     if chosen == "reference":

@@ -8,6 +8,7 @@ from types import ModuleType
 import torch
 from torch import Tensor
 
+_engine: ModuleType | None
 try:
     _engine = import_module("dissect._C")
 except ImportError as error:

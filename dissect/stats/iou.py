@@ -58,8 +58,8 @@ class IouTally(State):
         self.thresholds, self.grid, self.backend = thresholds, grid, backend
         self._intersection = torch.zeros(len(thresholds), num_labels, dtype=torch.int64)
         # One entry per batch: image numbers [N], unit areas [N, U], label areas [N, C].
-        self._batches = [torch.empty(0, size, dtype=torch.int64) for size in (len(thresholds), num_labels)]
-        self._batches = [(torch.empty(0, dtype=torch.int64), *self._batches)]
+        units, labels = (torch.empty(0, size, dtype=torch.int64) for size in (len(thresholds), num_labels))
+        self._batches: list[tuple[Tensor, Tensor, Tensor]] = [(torch.empty(0, dtype=torch.int64), units, labels)]
 
     def add(self, activations: Tensor, labels: ops.EncodedLabels, images: Tensor) -> None:
         """Adds a batch; `images` [N] are the global image numbers. Raises as `dissect.ops.iou_counts`."""

@@ -240,7 +240,7 @@ class TailThreshold(State):
             if self.grid is None and self._map_area != map_shape[0] * map_shape[1]:
                 raise ValueError(f"activations must be maps of {self._map_area} cells, but got {list(map_shape)}.")
         elif self.positions == "pixel" and self.grid is None:
-            self.grid = Grid.half_pixel(map_shape, self.size)
+            self.grid = Grid.half_pixel(map_shape, self.size or map_shape)
         elif self.positions == "feature":
             self.grid = None
         if self.grid is not None:
@@ -256,6 +256,11 @@ class TailThreshold(State):
             return [("value", self.grid)]
         return [("min", self.grid), ("max", self.grid), ("value", _sparse(self.grid))]
 
+    @property
+    def _bits(self) -> int:
+        """Of a key: 16 or 32."""
+        return 16 if self._dtype is not None and self._dtype.itemsize == 2 else 32
+
     def _area(self, grid: Grid | None) -> int:
         """Samples per unit and image."""
         return self._map_area if grid is None else grid.target_shape[0] * grid.target_shape[1]
@@ -264,12 +269,13 @@ class TailThreshold(State):
         self, maps: Tensor, sample: str, grid: Grid | None, first: Tensor, last: Tensor, bins: Tensor, above: Tensor
     ) -> None:
         shift = self._shift(first, last)
-        options = {"grid": grid, "sample": sample, "check": False, "backend": self.backend}
-        ops.tail_histogram(maps, first, last, shift, bins, above, **options)
+        ops.tail_histogram(
+            maps, first, last, shift, bins, above, grid=grid, sample=sample, check=False, backend=self.backend
+        )
 
     def _shift(self, first: Tensor, last: Tensor) -> Tensor:
         """[U]: the width of the bins as a power of two; in the first visit one for all, so that states merge."""
-        if self._dtype.itemsize == 2:
+        if self._bits == 16:
             return torch.zeros_like(first)
         if self.visit == 0:
             return torch.full_like(first, WINDOW_SHIFT)
@@ -279,7 +285,7 @@ class TailThreshold(State):
         """Chooses what the first visit bins: from well below where this batch's tail begins, for sixteen octaves."""
         histograms = self._histograms()
         shape = (len(histograms), len(self._low))
-        if self._dtype.itemsize == 2:
+        if self._bits == 16:
             self._first, self._last = self._low.expand(shape).clone(), self._high.expand(shape).clone()
         else:
             firsts = [self._window_for(maps, sample, grid) for sample, grid in histograms]
@@ -291,8 +297,18 @@ class TailThreshold(State):
         """[U]: the first key to bin, by the histogram of a few images in bins of a quarter of an octave."""
         coarse = torch.full_like(self._low, 21)
         bins, above = torch.zeros(len(coarse), 1 << 11, dtype=torch.int64), torch.zeros_like(coarse)
-        options = {"grid": grid, "sample": sample, "check": False, "backend": self.backend}
-        ops.tail_histogram(maps, self._low, self._high, coarse, bins, above, **options)
+        ops.tail_histogram(
+            maps,
+            self._low,
+            self._high,
+            coarse,
+            bins,
+            above,
+            grid=grid,
+            sample=sample,
+            check=False,
+            backend=self.backend,
+        )
         samples = maps.shape[0] * self._area(grid)
         rank = int(self.fraction * samples) + 1
         tail = _bin_of_rank(bins, torch.full_like(coarse, rank)) << 21
@@ -303,7 +319,7 @@ class TailThreshold(State):
     def _clear(self) -> None:
         widest = int((self._last - self._first).max()) if self._first.numel() else 0
         narrow = widest < NUM_FINE_BINS**2 and self._first.shape[0] == 1
-        num_bins = 1 << 16 if self._dtype.itemsize == 2 else NUM_FINE_BINS if narrow else NUM_BINS
+        num_bins = 1 << 16 if self._bits == 16 else NUM_FINE_BINS if narrow else NUM_BINS
         self._bins = torch.zeros(*self._first.shape, num_bins, dtype=torch.int64)
         self._above = torch.zeros_like(self._first)
 
@@ -335,7 +351,7 @@ class TailThreshold(State):
         low, high = first + (bin_of_rank << shift), first + ((bin_of_rank + 1) << shift) - 1
         over, under = above >= rank, above + bins.sum(1) < rank
         low = torch.where(over, last + 1, torch.where(under, 0, low))
-        top = (1 << (8 * self._dtype.itemsize)) - 1
+        top = (1 << self._bits) - 1
         return low, torch.where(over, top, torch.where(under, first - 1, torch.minimum(high, last)))
 
     def _within(self, first: Tensor, last: Tensor) -> tuple[Tensor, Tensor]:

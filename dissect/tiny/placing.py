@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from dissect.tiny import objects_built as built
 from dissect.tiny import objects_moving as moving
@@ -19,7 +19,7 @@ def scaled(base: int, horizon: int, size: int) -> int:
     return size * (base - horizon + 60) // (UNITS - horizon + 60)
 
 
-def scatter(canvas: Canvas, rng: Rng, horizon: int, count: int, low: int, high: int, things: list[tuple[Draw, int]],
+def scatter(canvas: Canvas, rng: Rng, horizon: int, count: int, low: int, high: int, things: Sequence[tuple[Draw, int]],
             x_range: tuple[int, int] = (0, UNITS)) -> None:  # fmt: skip
     """Things at chance places on rows [low, high], the far ones first; each with its size at the lower edge."""
     for base in sorted(rng.between(low, high) for _ in range(count)):

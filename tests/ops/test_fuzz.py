@@ -1,0 +1,81 @@
+"""Shapes and values that nobody thought of, and the engine in other threads and processes."""
+
+import multiprocessing
+import threading
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dissect import Grid, ops
+from dissect.ops import native
+
+pytestmark = pytest.mark.skipif(native.unavailable() is not None, reason=str(native.unavailable()))
+
+FLOATS = st.floats(-(2.0**126), 2.0**126, exclude_min=True, exclude_max=True, width=32)
+SPECIAL = st.sampled_from([0.0, -0.0, 2.0**-149, -(2.0**-149), 2.0**-126, 1.0, 1 + 2.0**-23, -1.0])
+
+
+@st.composite
+def problems(draw):
+    """Few values, so that ties and equal corners are frequent, on any small shapes."""
+    images, units, height, width = (draw(st.integers(1, high)) for high in (2, 20, 6, 6))
+    values = draw(st.lists(FLOATS | SPECIAL, min_size=1, max_size=6))
+    seed = draw(st.integers(0, 2**32 - 1))
+    choose = np.random.default_rng(seed)
+    maps = torch.from_numpy(choose.choice(np.float32(values), (images, units, height, width)))
+    thresholds = torch.from_numpy(choose.choice(np.float32(values), units))
+    target = draw(st.tuples(st.integers(1, 40), st.integers(1, 40)))
+    planes = torch.from_numpy(choose.integers(0, 4, (images, draw(st.integers(1, 3)), *target)))
+    grid = Grid.half_pixel((height, width), target, border=draw(st.sampled_from(["edge", "zeros"])))
+    return maps, thresholds, planes, grid
+
+
+@settings(max_examples=150, deadline=None)
+@given(problems())
+def test_iou_counts_equals_the_reference(problem):
+    maps, thresholds, planes, grid = problem
+    ours, expected = (ops.iou_counts(maps, thresholds, planes, 4, grid=grid, backend=b) for b in ("cpp", "reference"))
+    assert all(map(torch.equal, ours, expected))
+
+
+@settings(max_examples=100, deadline=None)
+@given(problems(), st.sampled_from(["value", "min", "max"]), st.integers(0, 2**32 - 1), st.integers(0, 2**32 - 1))
+def test_tail_histogram_equals_the_reference(problem, sample, one, other):
+    maps, _, _, grid = problem
+    low, high = (torch.full((maps.shape[1],), key) for key in (min(one, other), max(one, other)))
+    shift = torch.full_like(low, max(0, (max(one, other) - min(one, other)).bit_length() - 6))
+    results = []
+    for backend in ("cpp", "reference"):
+        bins, above = torch.zeros(len(low), 64, dtype=torch.int64), torch.zeros_like(low)
+        ops.tail_histogram(maps, low, high, shift, bins, above, grid=grid, sample=sample, backend=backend)
+        results.append((bins, above))
+    assert all(map(torch.equal, *results))
+
+
+def count_once(_=None):
+    """The same small problem."""
+    generator = torch.Generator().manual_seed(5)
+    maps = torch.randn(2, 40, 5, 5, generator=generator)
+    planes = torch.randint(0, 9, (2, 2, 20, 20), generator=generator)
+    return ops.iou_counts(maps, torch.zeros(40), planes, 9, backend="cpp").intersection.tolist()
+
+
+def test_calls_from_several_threads_at_once():
+    expected, found = count_once(), []
+    threads = [threading.Thread(target=lambda: found.extend(count_once() for _ in range(20))) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == [expected] * 80
+
+
+@pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="this system cannot fork")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+def test_the_engine_works_in_a_forked_process():
+    expected = count_once()
+    with multiprocessing.get_context("fork").Pool(2) as pool:
+        assert pool.map(count_once, range(4), chunksize=1) == [expected] * 4
