@@ -110,7 +110,7 @@ inline int64_t count_small_cell(const Span& span, uint32_t fires, Rows<Word>& ro
     const uint32_t bits = fires & ((1u << n) - 1u);
     if (bits == 0) continue;
     const int32_t from = span.begin + __builtin_ctz(bits);
-    rows.add(row, from, from + __builtin_popcount(bits), meetings);
+    meetings.add(rows.runs + row * rows.width, from, from + __builtin_popcount(bits));
   }
   return area;
 }

@@ -22,6 +22,19 @@ inline Lanes load(const float* from) {
   return lanes;
 }
 
+// The first `count` lanes, at most sixteen; memory beyond them is not touched, and those lanes are zero.
+inline Lanes load_some(const float* from, int64_t count) {
+#if defined(__AVX512F__)
+  const __mmask16 valid = static_cast<__mmask16>(count >= kLanes ? 0xffffu : (1u << count) - 1u);
+  return reinterpret_cast<Lanes>(_mm512_maskz_loadu_ps(valid, from));
+#else
+  if (count >= kLanes) return load(from);
+  Lanes lanes{};
+  for (int64_t i = 0; i < count; ++i) lanes[i] = from[i];
+  return lanes;
+#endif
+}
+
 inline void store(float* to, Lanes lanes) { __builtin_memcpy(to, &lanes, sizeof lanes); }
 
 inline Lanes same(float value) { return Lanes{} + value; }

@@ -133,7 +133,7 @@ inline void add_cells(const FeatureMaps& maps, int64_t image, int64_t unit, Tail
     for (int64_t x = 0; x < width; x += kLanes) {
       const int64_t count = width - x < kLanes ? width - x : kLanes;
       Lanes values{};
-      if (maps.stride_column == 1 && count == kLanes) values = load(row + x);
+      if (maps.stride_column == 1) values = load_some(row + x, count);
       else
         for (int64_t i = 0; i < count; ++i) values[i] = row[(x + i) * maps.stride_column];
       add_lanes(tail, values, first_bits(count), 1);
