@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from decimal import Decimal
 from fractions import Fraction
-from functools import lru_cache
 from typing import Any
 
 import torch
@@ -14,6 +13,7 @@ from torch import Tensor
 from dissect import ops
 from dissect.grid import Grid
 from dissect.reference import values_of
+from dissect.stats.bins import bin_of_rank, narrowest_shift, sparse
 from dissect.stats.state import State
 
 POSITIONS = ("pixel", "feature")
@@ -254,7 +254,7 @@ class TailThreshold(State):
         """What the visit under way bins: kinds of samples, and where they are taken."""
         if self.visit > 0 or self.grid is None:
             return [("value", self.grid)]
-        return [("min", self.grid), ("max", self.grid), ("value", _sparse(self.grid))]
+        return [("min", self.grid), ("max", self.grid), ("value", sparse(self.grid))]
 
     @property
     def _bits(self) -> int:
@@ -279,7 +279,7 @@ class TailThreshold(State):
             return torch.zeros_like(first)
         if self.visit == 0:
             return torch.full_like(first, WINDOW_SHIFT)
-        return _narrowest_shift(first, last, self._bins.shape[2])
+        return narrowest_shift(first, last, self._bins.shape[2])
 
     def _open_windows(self, maps: Tensor) -> None:
         """Chooses what the first visit bins: from well below where this batch's tail begins, for sixteen octaves."""
@@ -311,8 +311,8 @@ class TailThreshold(State):
         )
         samples = maps.shape[0] * self._area(grid)
         rank = int(self.fraction * samples) + 1
-        tail = _bin_of_rank(bins, torch.full_like(coarse, rank)) << 21
-        floor = _bin_of_rank(bins, torch.full_like(coarse, min(2 * rank + 16, samples))) << 21
+        tail = bin_of_rank(bins, torch.full_like(coarse, rank)) << 21
+        floor = bin_of_rank(bins, torch.full_like(coarse, min(2 * rank + 16, samples))) << 21
         # A positive tail must be inside, however close to zero the floor is.
         return torch.where(tail >= ZERO, torch.maximum(floor, (tail - (14 << 23)).clamp(min=ZERO)), floor)
 
@@ -332,7 +332,7 @@ class TailThreshold(State):
         self._low, self._high = torch.where(known, self._low, low), torch.where(known, self._high, high)
         first, last = self._low, self._high
         if len(self._bins) == 3:
-            sampled = int(self.fraction * self._seen * self._area(_sparse(self.grid))) + 1
+            sampled = int(self.fraction * self._seen * self._area(sparse(self.grid))) + 1
             margin = sampled * 2 // 100 + math.isqrt(sampled) + 1
             guess = self._locate(2, sampled + margin)[0], self._locate(2, max(1, sampled - margin))[1]
             guess = torch.maximum(guess[0], low), torch.minimum(guess[1], high)
@@ -347,8 +347,8 @@ class TailThreshold(State):
         """[U] keys each: the rank-th largest sample of a histogram lies between them."""
         first, last, bins, above = self._first[row], self._last[row], self._bins[row], self._above[row]
         shift = self._shift(first, last)
-        bin_of_rank = _bin_of_rank(bins, rank - above)
-        low, high = first + (bin_of_rank << shift), first + ((bin_of_rank + 1) << shift) - 1
+        place = bin_of_rank(bins, rank - above)
+        low, high = first + (place << shift), first + ((place + 1) << shift) - 1
         over, under = above >= rank, above + bins.sum(1) < rank
         low = torch.where(over, last + 1, torch.where(under, 0, low))
         top = (1 << self._bits) - 1
@@ -367,40 +367,3 @@ class TailThreshold(State):
 
 
 _TENSORS = ("low", "high", "first", "last", "bins", "above")
-
-
-@lru_cache(maxsize=64)
-def _sparse(grid: Grid) -> Grid:
-    """Every fifth row and column: few pixels that stand for all in a guess.
-
-    The step shares no factor with the enlargement (as far as the target's size tells), so that all places within a
-    cell take part; a step of four would see the same few of them again and again.
-    """
-    steps = [1 if size < 16 else next((s for s in (5, 3, 7) if size % s), 4) for size in grid.target_shape]
-    rows, columns = (table[step // 2 :: step].contiguous() for table, step in zip((grid.rows, grid.columns), steps))
-    return Grid(rows, columns, grid.source_shape)
-
-
-def _narrowest_shift(first: Tensor, last: Tensor, num_bins: int) -> Tensor:
-    """[U]: the smallest shift with which [first, last] fits in num_bins (a power of two) bins."""
-    shift = torch.zeros_like(first)
-    for bit in range(num_bins.bit_length() - 1, 32):
-        shift += (last - first) >> bit > 0
-    return shift
-
-
-def _bin_of_rank(bins: Tensor, rank: Tensor) -> Tensor:
-    """[U]: the bin that holds the rank-th largest sample, 1 being the largest; the lowest where there are fewer."""
-    # First the block of 64 bins, then the bin: one pass over a large histogram instead of several.
-    blocks = bins.view(len(bins), -1, 64)
-    sums = blocks.sum(2)
-    block = _last_at_least(sums, rank)
-    beyond = torch.where(torch.arange(sums.shape[1]) > block[:, None], sums, 0).sum(1)
-    within = _last_at_least(blocks[torch.arange(len(bins)), block], rank - beyond)
-    return block * 64 + within
-
-
-def _last_at_least(counts: Tensor, rank: Tensor) -> Tensor:
-    """[U]: the last column of [U, B] from which on at least `rank` are counted; 0 where there are fewer."""
-    from_top = counts.flip(1).cumsum(1)
-    return (counts.shape[1] - 1 - (from_top < rank[:, None]).sum(1)).clamp(min=0)

@@ -1,0 +1,47 @@
+"""Small arithmetic on histograms and grids that `TailThreshold` stands on."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+from dissect.grid import Grid
+
+
+@lru_cache(maxsize=64)
+def sparse(grid: Grid) -> Grid:
+    """Every fifth row and column: few pixels that stand for all in a guess.
+
+    The step shares no factor with the enlargement (as far as the target's size tells), so that all places within a
+    cell take part; a step of four would see the same few of them again and again.
+    """
+    steps = [1 if size < 16 else next((s for s in (5, 3, 7) if size % s), 4) for size in grid.target_shape]
+    rows, columns = (table[step // 2 :: step].contiguous() for table, step in zip((grid.rows, grid.columns), steps))
+    return Grid(rows, columns, grid.source_shape)
+
+
+def narrowest_shift(first: Tensor, last: Tensor, num_bins: int) -> Tensor:
+    """[U]: the smallest shift with which [first, last] fits in num_bins (a power of two) bins."""
+    shift = torch.zeros_like(first)
+    for bit in range(num_bins.bit_length() - 1, 32):
+        shift += (last - first) >> bit > 0
+    return shift
+
+
+def bin_of_rank(bins: Tensor, rank: Tensor) -> Tensor:
+    """[U]: the bin that holds the rank-th largest sample, 1 being the largest; the lowest where there are fewer."""
+    # First the block of 64 bins, then the bin: one pass over a large histogram instead of several.
+    blocks = bins.view(len(bins), -1, 64)
+    sums = blocks.sum(2)
+    block = _last_at_least(sums, rank)
+    beyond = torch.where(torch.arange(sums.shape[1]) > block[:, None], sums, 0).sum(1)
+    within = _last_at_least(blocks[torch.arange(len(bins)), block], rank - beyond)
+    return block * 64 + within
+
+
+def _last_at_least(counts: Tensor, rank: Tensor) -> Tensor:
+    """[U]: the last column of [U, B] from which on at least `rank` are counted; 0 where there are fewer."""
+    from_top = counts.flip(1).cumsum(1)
+    return (counts.shape[1] - 1 - (from_top < rank[:, None]).sum(1)).clamp(min=0)
