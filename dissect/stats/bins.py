@@ -33,7 +33,7 @@ def narrowest_shift(first: Tensor, last: Tensor, num_bins: int) -> Tensor:
 def bin_of_rank(bins: Tensor, rank: Tensor) -> Tensor:
     """[U]: the bin that holds the rank-th largest sample, 1 being the largest; the lowest where there are fewer."""
     # First the block of 64 bins, then the bin: one pass over a large histogram instead of several.
-    blocks = bins.view(len(bins), -1, 64)
+    blocks = bins.view(len(bins), bins.shape[1] // 64, 64)
     sums = blocks.sum(2)
     block = _last_at_least(sums, rank)
     beyond = torch.where(torch.arange(sums.shape[1]) > block[:, None], sums, 0).sum(1)

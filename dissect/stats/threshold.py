@@ -104,7 +104,9 @@ class TailThreshold(State):
         try:
             self._start(activations)
             ops.checks.finite("TailThreshold", activations)
-            if not self._first.numel():
+            if not len(activations):
+                return  # the batch that opens the windows must have something to show
+            if not len(self._first):
                 self._open_windows(activations[:WINDOW_IMAGES])
             for row, (sample, grid) in enumerate(self._histograms()):
                 self._count(

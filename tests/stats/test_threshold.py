@@ -160,6 +160,19 @@ def test_resumes_from_a_state_dict_in_the_middle_of_a_visit():
     assert torch.equal(again.threshold(), straight.threshold())
 
 
+@pytest.mark.parametrize("positions", ["pixel", "feature"])
+def test_empty_batches_and_zero_units(positions, backend):
+    maps = maps_of("normal", (3, 4, 5, 5))
+    plain, padded = (TailThreshold(0.1, positions=positions, size=(8, 8), backend=backend) for _ in range(2))
+    assert settle(plain, [maps]) == settle(padded, [maps[:0], maps, maps[:0]])
+    assert torch.equal(plain.threshold(), padded.threshold())
+    nobody = TailThreshold(0.1, positions=positions, size=(8, 8), backend=backend)
+    nobody.add(torch.zeros(2, 0, 5, 5))
+    nobody.add(torch.zeros(1, 0, 5, 5))
+    assert nobody.advance()
+    assert nobody.threshold().shape == (0,)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
