@@ -27,8 +27,8 @@ struct IouCountsWorkspace {
   int64_t* counts;
   int32_t* touched;
 };
-// Returns -1, or a position n * U + u from whose block on an image holds a bad value; the counts are then worthless.
-using IouCountsBlock = int64_t (*)(const IouCountsParams&, int64_t unit_begin, int64_t unit_end,
+// Returns false where it met a bad value; the counts are then worthless.
+using IouCountsBlock = bool (*)(const IouCountsParams&, int64_t unit_begin, int64_t unit_end,
                                 const IouCountsWorkspace&);
 
 }  // namespace dissect

@@ -25,12 +25,6 @@ struct Corners {
   }
   // Corner 0 is the upper left, 1 the upper right, 2 the lower left, 3 the lower right.
   inline Lanes at(int64_t corner, int64_t c) const { return load(memory + corner * pitch + c); }
-  inline Lanes left(int64_t c, Lanes weight) const {
-    return interpolate(at(0, c), at(2, c), weight);
-  }
-  inline Lanes right(int64_t c, Lanes weight) const {
-    return interpolate(at(1, c), at(3, c), weight);
-  }
 };
 
 }  // namespace

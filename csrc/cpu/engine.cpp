@@ -18,7 +18,7 @@ namespace dissect {
   bool bad_values(const FeatureMaps&, int64_t, int64_t, int64_t);                                         \
   void blend_units_plane(const BlendUnitsParams&, int64_t, int64_t);                                      \
   void image_peaks_block(const ImagePeaksParams&, int64_t, int64_t, int64_t);                             \
-  int64_t iou_counts_block(const IouCountsParams&, int64_t, int64_t, const IouCountsWorkspace&);          \
+  bool iou_counts_block(const IouCountsParams&, int64_t, int64_t, const IouCountsWorkspace&);             \
   void tail_histogram_block(const TailHistogramParams&, int64_t, int64_t, const TailHistogramWorkspace&);  \
   }
 DISSECT_DECLARE_LEVEL(baseline)
@@ -196,7 +196,7 @@ bool iou_counts(const IouCountsParams& params, int num_threads) {
     memory.touched.resize(most + 1);
     const IouCountsWorkspace workspace{memory.maps.data(), memory.bits.data(), memory.counts.data(),
                                        memory.touched.data()};
-    if (block(params, begin, end, workspace) >= 0) good = false;
+    if (!block(params, begin, end, workspace)) good = false;
   });
   return good;
 }

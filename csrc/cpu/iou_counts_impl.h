@@ -151,10 +151,9 @@ inline int64_t count_map(const IouCountsParams& p, int64_t image, const float* m
   return area;
 }
 
-// Returns the position of the first bad map it sees, or -1.
+// Returns false at the first bad value.
 template <typename Word>
-int64_t count_units(const IouCountsParams& p, int64_t unit_begin, int64_t unit_end,
-                    const IouCountsWorkspace& workspace) {
+bool count_units(const IouCountsParams& p, int64_t unit_begin, int64_t unit_end, const IouCountsWorkspace& workspace) {
   const int64_t size = padded_size(p.maps);
   Meetings meetings{workspace.counts, workspace.touched, 0};
   const ColumnBits bits{workspace.bits, words_per_row(p.maps)};
@@ -163,8 +162,7 @@ int64_t count_units(const IouCountsParams& p, int64_t unit_begin, int64_t unit_e
     const int32_t* table = p.table + p.offsets[image] * p.num_planes;
     for (int64_t block = unit_begin; block < unit_end; block += kUnitBlock) {
       const int64_t block_end = block + kUnitBlock < unit_end ? block + kUnitBlock : unit_end;
-      if (!load_maps(p.maps, image, block, block_end - block, workspace.maps))
-        return image * p.maps.num_units + block;
+      if (!load_maps(p.maps, image, block, block_end - block, workspace.maps)) return false;
       for (int64_t unit = block; unit < block_end; ++unit) {
         const float* map = workspace.maps + (unit - block) * size;
         p.unit_area[image * p.maps.num_units + unit] =
@@ -173,19 +171,19 @@ int64_t count_units(const IouCountsParams& p, int64_t unit_begin, int64_t unit_e
       }
     }
   }
-  return -1;
+  return true;
 }
 
 }  // namespace
 
-int64_t iou_counts_block(const IouCountsParams& p, int64_t unit_begin, int64_t unit_end,
+bool iou_counts_block(const IouCountsParams& p, int64_t unit_begin, int64_t unit_end,
                       const IouCountsWorkspace& workspace) {
   __builtin_memset(p.intersection + unit_begin * p.num_labels, 0,
                    (unit_end - unit_begin) * p.num_labels * sizeof(int64_t));
-  const int64_t bad = p.wide ? count_units<int64_t>(p, unit_begin, unit_end, workspace)
-                             : count_units<int32_t>(p, unit_begin, unit_end, workspace);
+  const bool good = p.wide ? count_units<int64_t>(p, unit_begin, unit_end, workspace)
+                           : count_units<int32_t>(p, unit_begin, unit_end, workspace);
   for (int64_t unit = unit_begin; unit < unit_end; ++unit) p.intersection[unit * p.num_labels] = 0;  // "no label"
-  return bad;
+  return good;
 }
 
 }  // namespace DISSECT_LEVEL

@@ -35,15 +35,15 @@ inline Tail tail_of(const TailHistogramParams& p, int64_t unit) {
           0};
 }
 
-// Adds sixteen samples of equal weight, of which `valid` count.
-inline void add_lanes(Tail& tail, Lanes values, uint32_t valid, int64_t weight) {
+// Adds those of sixteen samples that are `valid`.
+inline void add_lanes(Tail& tail, Lanes values, uint32_t valid) {
   const uint32_t above = greater(values, tail.high_value) & valid;
-  tail.above += weight * __builtin_popcount(above);
+  tail.above += __builtin_popcount(above);
   uint32_t within = ~greater(tail.low_value, values) & ~above & valid;
   if (within == 0) return;
   float scalars[kLanes];
   store(scalars, values);
-  for (; within != 0; within &= within - 1) tail.add(scalars[__builtin_ctz(within)], weight);
+  for (; within != 0; within &= within - 1) tail.add(scalars[__builtin_ctz(within)], 1);
 }
 
 // Cells by their least or largest corner, with all their pixels as weight.
@@ -76,7 +76,7 @@ inline void add_span(const GridView& grid, const Span& span, const Profile& left
     const int row = __builtin_ctz(rest);
     const Lanes from = same(left.values[row]), to = same(right.values[row]);
     for (int64_t x = span.begin; x < span.end; x += kLanes)
-      add_lanes(tail, interpolate(from, to, load(grid.column_weights + x)), first_bits(span.end - x), 1);
+      add_lanes(tail, interpolate(from, to, load(grid.column_weights + x)), first_bits(span.end - x));
   }
 }
 
@@ -102,7 +102,7 @@ inline void add_map(const TailHistogramParams& p, const float* map, Corners corn
       for_active_spans(grid, upper_bits, lower_bits, bits.per_row, [&](const Span& columns) {
         if (is_small(span, columns)) {
           const int64_t pixels = int64_t{span.end - span.begin} * (columns.end - columns.begin);
-          add_lanes(tail, small_cell(grid, columns, upper, lower, weights), first_bits(pixels), 1);
+          add_lanes(tail, small_cell(grid, columns, upper, lower, weights), first_bits(pixels));
         } else {
           const Profile& left = profiles[columns.index0];
           add_span(grid, columns, left, profiles[columns.index1], tail);
@@ -136,7 +136,7 @@ inline void add_cells(const FeatureMaps& maps, int64_t image, int64_t unit, Tail
       if (maps.stride_column == 1) values = load_some(row + x, count);
       else
         for (int64_t i = 0; i < count; ++i) values[i] = row[(x + i) * maps.stride_column];
-      add_lanes(tail, values, first_bits(count), 1);
+      add_lanes(tail, values, first_bits(count));
     }
   }
 }
