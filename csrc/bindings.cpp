@@ -114,7 +114,7 @@ PYBIND11_MODULE(_C, module) {
          int64_t num_columns, int sample, uintptr_t low, uintptr_t high, uintptr_t shift, int64_t num_bins,
          uintptr_t bins, uintptr_t above, int num_threads) {
         const OwnedGrid grid(at<const GridEntry>(rows), num_rows, at<const GridEntry>(columns), num_columns);
-        tail_histogram({feature_maps(data, dtype, shape, strides), grid.view(), static_cast<Sample>(sample),
+        return tail_histogram({feature_maps(data, dtype, shape, strides), grid.view(), static_cast<Sample>(sample),
                         at<const int64_t>(low), at<const int64_t>(high), at<const int64_t>(shift), num_bins,
                         at<int64_t>(bins), at<int64_t>(above)},
                        num_threads);

@@ -25,7 +25,9 @@ struct TailHistogramWorkspace {
   float* corners;
   uint64_t* bits;
 };
-using TailHistogramBlock = void (*)(const TailHistogramParams&, int64_t unit_begin, int64_t unit_end,
+// Counts with the sign of `step`, 1 or -1. Where a value is bad the result is false and the counts are worthless, but the
+// same every time, so that a run with the other sign takes them back.
+using TailHistogramBlock = bool (*)(const TailHistogramParams&, int64_t unit_begin, int64_t unit_end, int64_t step,
                                     const TailHistogramWorkspace&);
 
 }  // namespace dissect

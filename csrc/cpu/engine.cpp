@@ -19,7 +19,8 @@ namespace dissect {
   void blend_units_plane(const BlendUnitsParams&, int64_t, int64_t);                                      \
   void image_peaks_block(const ImagePeaksParams&, int64_t, int64_t, int64_t);                             \
   bool iou_counts_block(const IouCountsParams&, int64_t, int64_t, const IouCountsWorkspace&);             \
-  void tail_histogram_block(const TailHistogramParams&, int64_t, int64_t, const TailHistogramWorkspace&);  \
+  bool tail_histogram_block(const TailHistogramParams&, int64_t, int64_t, int64_t,                        \
+                            const TailHistogramWorkspace&);                                               \
   }
 DISSECT_DECLARE_LEVEL(baseline)
 #ifdef DISSECT_X86_LEVELS
@@ -201,20 +202,28 @@ bool iou_counts(const IouCountsParams& params, int num_threads) {
   return good;
 }
 
-void tail_histogram(const TailHistogramParams& params, int num_threads) {
+bool tail_histogram(const TailHistogramParams& params, int num_threads) {
   const TailHistogramBlock block = chosen_level().tail_histogram;
   struct Memory {
     std::vector<float> maps, corners;
     std::vector<uint64_t> bits;
   };
   std::vector<Memory> memories(std::max(1, num_threads));
-  share_units(params.maps.num_units, 8 * params.num_bins, num_threads, [&](int64_t begin, int64_t end, int worker) {
-    Memory& memory = memories[worker];
-    memory.maps.resize(block_floats(params.maps));
-    memory.corners.resize(corner_floats(params.grid.num_column_spans));
-    memory.bits.resize(bit_words(params.maps));
-    block(params, begin, end, {memory.maps.data(), memory.corners.data(), memory.bits.data()});
-  });
+  const auto count = [&](int64_t step) {
+    std::atomic<bool> good{true};
+    share_units(params.maps.num_units, 8 * params.num_bins, num_threads, [&](int64_t begin, int64_t end, int worker) {
+      Memory& memory = memories[worker];
+      memory.maps.resize(block_floats(params.maps));
+      memory.corners.resize(corner_floats(params.grid.num_column_spans));
+      memory.bits.resize(bit_words(params.maps));
+      if (!block(params, begin, end, step, {memory.maps.data(), memory.corners.data(), memory.bits.data()})) good = false;
+    });
+    return good.load();
+  };
+  // Values are looked at while they are counted; to look at all of them first would read them twice.
+  const bool good = count(1);
+  if (!good) count(-1);
+  return good;
 }
 
 std::vector<Span> make_spans(const GridEntry* entries, int64_t count) {

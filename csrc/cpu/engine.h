@@ -28,7 +28,8 @@ std::vector<std::vector<int32_t>> encode_labels(const EncodeLabelsParams& params
 void image_peaks(const ImagePeaksParams& params, int num_threads);
 // Returns false where it met a bad value; the counts are then worthless.
 bool iou_counts(const IouCountsParams& params, int num_threads);
-void tail_histogram(const TailHistogramParams& params, int num_threads);
+// Returns false where it met a bad value; then nothing has been added.
+bool tail_histogram(const TailHistogramParams& params, int num_threads);
 
 // The spans of one axis of a Grid.
 std::vector<Span> make_spans(const GridEntry* entries, int64_t count);

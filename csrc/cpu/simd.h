@@ -70,6 +70,13 @@ inline uint32_t greater(Lanes a, Lanes b) {
 #endif
 }
 
+// Bit i is set where lanes[i] is NaN, infinite or of magnitude 2^126 or more; see is_bad.
+inline uint32_t bad_bits(Lanes lanes) {
+  typedef int32_t Patterns __attribute__((vector_size(64)));
+  const Lanes magnitudes = reinterpret_cast<Lanes>(reinterpret_cast<Patterns>(lanes) & 0x7fffffff);
+  return ~greater(same(8.507059173023462e37f), magnitudes) & 0xffffu;
+}
+
 inline Lanes larger(Lanes a, Lanes b) { return a > b ? a : b; }
 inline Lanes smaller(Lanes a, Lanes b) { return a < b ? a : b; }
 
@@ -100,6 +107,21 @@ inline Lanes permute(Lanes from, const int32_t* index) {
   store(scalars, from);
   return gather(scalars, index);
 #endif
+}
+
+// Those lanes of `keep` that are set, in order, at `to`, where sixteen floats may be written. Returns how many they are.
+inline int64_t compress(float* to, Lanes lanes, uint32_t keep) {
+#if defined(__AVX512F__)
+  // In a register first: compressing straight to memory is slow on some processors.
+  store(to, reinterpret_cast<Lanes>(_mm512_maskz_compress_ps(static_cast<__mmask16>(keep), reinterpret_cast<__m512>(lanes))));
+#else
+  if (keep == 0) return 0;
+  float scalars[kLanes];
+  store(scalars, lanes);
+  int64_t count = 0;
+  for (uint32_t rest = keep; rest != 0; rest &= rest - 1) to[count++] = scalars[__builtin_ctz(rest)];
+#endif
+  return __builtin_popcount(keep);
 }
 
 // The lowest `count` bits, all for 16 and more.

@@ -11,24 +11,29 @@
 
 namespace dissect {
 namespace DISSECT_LEVEL {
+
+bool bad_values(const FeatureMaps& maps, int64_t image, int64_t begin, int64_t end);
+
 namespace {
 
 // One unit's bracket and bins.
 struct Tail {
   uint32_t low;
   int32_t shift;
+  int64_t step;  // what one sample adds: 1, or -1 to take it back
   int64_t* bins;
   Lanes low_value, high_value;  // the floats of the bracket's ends
   int64_t above;
 
-  inline void add(float value, int64_t weight) { bins[(key_of(value) - low) >> shift] += weight; }
+  inline void add(float value, int64_t weight) { bins[(key_of(value) - low) >> shift] += step * weight; }
 };
 
-inline Tail tail_of(const TailHistogramParams& p, int64_t unit) {
+inline Tail tail_of(const TailHistogramParams& p, int64_t unit, int64_t step) {
   const uint32_t low = static_cast<uint32_t>(p.low[unit]), high = static_cast<uint32_t>(p.high[unit]);
   // No value has the key 0x7fffffff: as a float it would be the negative zero, which is no less than the positive one.
   return {low,
           static_cast<int32_t>(p.shift[unit]),
+          step,
           p.bins + unit * p.num_bins,
           same(value_of_key(low)),
           same(value_of_key(high == 0x7fffffffu ? high - 1 : high)),
@@ -119,15 +124,36 @@ inline void add_half_cells(const FeatureMaps& maps, int64_t image, int64_t unit,
     for (int64_t x = 0; x < maps.width; ++x) {
       const uint32_t key = key_of_half(base[y * maps.stride_row + x * maps.stride_column]);
       if (key > high) ++tail.above;
-      else if (key >= tail.low) ++tail.bins[(key - tail.low) >> tail.shift];
+      else if (key >= tail.low) tail.bins[(key - tail.low) >> tail.shift] += tail.step;
     }
 }
 
-// The feature map's own cells, float32.
-inline void add_cells(const FeatureMaps& maps, int64_t image, int64_t unit, Tail& tail) {
+// Samples that wait to be binned: whether one does is hard to predict, so it is found out without a branch.
+struct Waiting {
+  static constexpr int64_t kCapacity = 256;
+  float values[kCapacity + kLanes];
+  int64_t count = 0;
+  uint32_t bad = 0;
+
+  inline void add_lanes(Tail& tail, Lanes lanes, uint32_t valid) {
+    const uint32_t wrong = bad_bits(lanes), above = greater(lanes, tail.high_value) & valid;
+    bad |= wrong;
+    tail.above += __builtin_popcount(above);
+    count += compress(values + count, lanes, ~(greater(tail.low_value, lanes) | above | wrong) & valid);
+    if (count >= kCapacity) flush(tail);
+  }
+  inline void flush(Tail& tail) {
+    for (int64_t i = 0; i < count; ++i) tail.add(values[i], 1);
+    count = 0;
+  }
+};
+
+// The feature map's own cells, float32. Returns whether all are good.
+inline bool add_cells(const FeatureMaps& maps, int64_t image, int64_t unit, Tail& tail) {
   const float* base = static_cast<const float*>(maps.data) + image * maps.stride_image + unit * maps.stride_unit;
   const bool one_row = maps.stride_column == 1 && maps.stride_row == maps.width;
   const int64_t width = one_row ? maps.width * maps.height : maps.width, height = one_row ? 1 : maps.height;
+  Waiting waiting;
   for (int64_t y = 0; y < height; ++y) {
     const float* row = base + y * maps.stride_row;
     for (int64_t x = 0; x < width; x += kLanes) {
@@ -136,35 +162,64 @@ inline void add_cells(const FeatureMaps& maps, int64_t image, int64_t unit, Tail
       if (maps.stride_column == 1) values = load_some(row + x, count);
       else
         for (int64_t i = 0; i < count; ++i) values[i] = row[(x + i) * maps.stride_column];
-      add_lanes(tail, values, first_bits(count));
+      waiting.add_lanes(tail, values, first_bits(count));
     }
   }
+  waiting.flush(tail);
+  return waiting.bad == 0;
+}
+
+// One image's upsampled pixels, or their bounds, of the units [begin, end). Returns whether all values are good; if not,
+// nothing is counted.
+inline bool add_pixels(const TailHistogramParams& p, int64_t image, int64_t begin, int64_t end, int64_t step,
+                       const TailHistogramWorkspace& workspace) {
+  bool wanted = false;
+  for (int64_t unit = begin; unit < end; ++unit) wanted |= p.low[unit] <= p.high[unit];
+  if (!wanted) return !bad_values(p.maps, image, begin, end);
+  if (!load_maps(p.maps, image, begin, end - begin, workspace.maps)) return false;
+  const Corners corners(workspace.corners, p.grid.num_column_spans);
+  const ColumnBits bits{workspace.bits, words_per_row(p.maps)};
+  for (int64_t unit = begin; unit < end; ++unit) {
+    if (p.low[unit] > p.high[unit]) continue;
+    Tail tail = tail_of(p, unit, step);
+    add_map(p, workspace.maps + (unit - begin) * padded_size(p.maps), corners, bits, tail);
+    p.above[unit] += step * tail.above;
+  }
+  return true;
+}
+
+// One image's own cells of the units [begin, end). Returns whether all values are good.
+inline bool add_features(const TailHistogramParams& p, int64_t image, int64_t begin, int64_t end, int64_t step) {
+  const bool narrow = p.maps.dtype != DType::kFloat32;
+  if (narrow && bad_values(p.maps, image, begin, end)) return false;
+  bool good = true;
+  for (int64_t unit = begin; unit < end; ++unit) {
+    if (p.low[unit] > p.high[unit]) {
+      good &= narrow || !bad_values(p.maps, image, unit, unit + 1);
+      continue;
+    }
+    Tail tail = tail_of(p, unit, step);
+    if (narrow) add_half_cells(p.maps, image, unit, static_cast<uint32_t>(p.high[unit]), tail);
+    else good &= add_cells(p.maps, image, unit, tail);
+    p.above[unit] += step * tail.above;
+  }
+  return good;
 }
 
 }  // namespace
 
-void tail_histogram_block(const TailHistogramParams& p, int64_t unit_begin, int64_t unit_end,
+bool tail_histogram_block(const TailHistogramParams& p, int64_t unit_begin, int64_t unit_end, int64_t step,
                           const TailHistogramWorkspace& workspace) {
-  const int64_t size = padded_size(p.maps);
   const bool at_pixels = p.grid.num_rows > 0;
-  const Corners corners(workspace.corners, p.grid.num_column_spans);
-  const ColumnBits bits{workspace.bits, words_per_row(p.maps)};
-  for (int64_t block = unit_begin; block < unit_end; block += kUnitBlock) {
-    const int64_t block_end = block + kUnitBlock < unit_end ? block + kUnitBlock : unit_end;
-    bool wanted = false;
-    for (int64_t unit = block; unit < block_end; ++unit) wanted |= p.low[unit] <= p.high[unit];
-    for (int64_t image = 0; wanted && image < p.maps.num_images; ++image) {
-      if (at_pixels) load_maps(p.maps, image, block, block_end - block, workspace.maps);
-      for (int64_t unit = block; unit < block_end; ++unit) {
-        if (p.low[unit] > p.high[unit]) continue;
-        Tail tail = tail_of(p, unit);
-        if (at_pixels) add_map(p, workspace.maps + (unit - block) * size, corners, bits, tail);
-        else if (p.maps.dtype == DType::kFloat32) add_cells(p.maps, image, unit, tail);
-        else add_half_cells(p.maps, image, unit, static_cast<uint32_t>(p.high[unit]), tail);
-        p.above[unit] += tail.above;
-      }
-    }
+  // Few enough for the bins of features to stay in a near cache, enough for memory to be read in long runs.
+  const int64_t block = at_pixels ? kUnitBlock : kUnitBlock / 2;
+  bool all_good = true;
+  for (int64_t begin = unit_begin; begin < unit_end; begin += block) {
+    const int64_t end = begin + block < unit_end ? begin + block : unit_end;
+    for (int64_t image = 0; image < p.maps.num_images; ++image)
+      all_good &= at_pixels ? add_pixels(p, image, begin, end, step, workspace) : add_features(p, image, begin, end, step);
   }
+  return all_good;
 }
 
 }  // namespace DISSECT_LEVEL

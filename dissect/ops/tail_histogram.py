@@ -23,7 +23,6 @@ def tail_histogram(
     *,
     grid: Grid | None = None,
     sample: str = "value",
-    check: bool = True,
     backend: str = "auto",
 ) -> None:
     """Adds each sample whose key lies within [low, high] to its unit's bins, and counts those above.
@@ -41,12 +40,11 @@ def tail_histogram(
         grid: samples are the pixels of its target; None: the feature map's own cells.
         sample: what a target pixel contributes: its "value", or the smallest ("min") or largest ("max") of its four
             corners, which bound the value.
-        check: look for bad values first; False where the caller has done so.
         backend: "auto", "cpp" or "reference".
 
     Raises:
         TypeError, ValueError: wrong dtypes, shapes or sizes, a bin range that does not fit, or activations that are
-            NaN, infinite or of magnitude 2^126 or more (before anything is counted).
+            NaN, infinite or of magnitude 2^126 or more (nothing is counted then).
         BackendUnavailableError: an explicit backend is not here.
 
     Example:
@@ -65,12 +63,12 @@ def tail_histogram(
     if sample not in SAMPLES:
         raise ValueError(f"tail_histogram: sample must be one of {SAMPLES}, but got {sample!r}.")
     rows, columns = checks.tables("tail_histogram", grid, activations)
-    torch.ops.dissect.tail_histogram(activations, low, high, shift, bins, above, rows, columns, sample, check, backend)
+    torch.ops.dissect.tail_histogram(activations, low, high, shift, bins, above, rows, columns, sample, backend)
 
 
 LIBRARY.define(
     "tail_histogram(Tensor activations, Tensor low, Tensor high, Tensor shift, Tensor(a!) bins, Tensor(b!) above, "
-    "Tensor? rows, Tensor? columns, str sample, bool check, str backend) -> ()"
+    "Tensor? rows, Tensor? columns, str sample, str backend) -> ()"
 )
 
 
@@ -84,21 +82,19 @@ def _tail_histogram_cpu(
     rows: Tensor | None,
     columns: Tensor | None,
     sample: str,
-    check: bool,
     backend: str,
 ) -> None:
     chosen = select("tail_histogram", backend, activations.device)
     if bool((((high - low) >> shift) >= bins.shape[1]).any()):
         raise ValueError(f"tail_histogram: [low, high] must fit in B={bins.shape[1]} bins of 2^shift keys.")
-    if check:
-        checks.finite("tail_histogram", activations)
     if chosen == "reference":
+        checks.finite("tail_histogram", activations)
         counted = reference.tail_histogram(activations, low, high, shift, bins.shape[1], rows, columns, sample)
         bins += counted[0]
         above += counted[1]
         return
     low, high, shift = low.contiguous(), high.contiguous(), shift.contiguous()
-    native.engine().tail_histogram(
+    good = native.engine().tail_histogram(
         *native.maps_arguments(activations),
         *native.grid_arguments(rows, columns),
         SAMPLES.index(sample),
@@ -110,6 +106,8 @@ def _tail_histogram_cpu(
         above.data_ptr(),
         torch.get_num_threads(),
     )
+    if not good:
+        checks.finite("tail_histogram", activations)  # finds and names the first one
 
 
 LIBRARY.impl("tail_histogram", _tail_histogram_cpu, "CPU")

@@ -103,7 +103,6 @@ class TailThreshold(State):
         """
         try:
             self._start(activations)
-            ops.checks.finite("TailThreshold", activations)
             if not len(activations):
                 return  # the batch that opens the windows must have something to show
             if not len(self._first):
@@ -272,7 +271,7 @@ class TailThreshold(State):
     ) -> None:
         shift = self._shift(first, last)
         ops.tail_histogram(
-            maps, first, last, shift, bins, above, grid=grid, sample=sample, check=False, backend=self.backend
+            maps, first, last, shift, bins, above, grid=grid, sample=sample, backend=self.backend
         )
 
     def _shift(self, first: Tensor, last: Tensor) -> Tensor:
@@ -308,7 +307,6 @@ class TailThreshold(State):
             above,
             grid=grid,
             sample=sample,
-            check=False,
             backend=self.backend,
         )
         samples = maps.shape[0] * self._area(grid)

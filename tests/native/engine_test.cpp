@@ -122,6 +122,27 @@ void test_tails(Problem& p, const GridView& grid, int num_threads) {
                  num_threads);
 }
 
+void test_bad_values(Problem& p, const GridView& grid, int num_threads) {
+  if (p.activations.empty()) return;
+  const int64_t size = p.maps.dtype == DType::kFloat32 ? 4 : 2;
+  const uint16_t top = p.maps.dtype == DType::kFloat16 ? 0x7c00 : 0x7f80;  // infinity, or with more bits set NaN
+  const uint16_t bits = static_cast<uint16_t>(top | pick(0, 1) | pick(0, 1) << 15);
+  const int64_t place = pick(0, static_cast<int64_t>(p.activations.size()) / size - 1);
+  __builtin_memcpy(&p.activations[place * size + size - 2], &bits, 2);
+  std::vector<int64_t> low(p.num_units, 0), shift(p.num_units, 24), bins(p.num_units * 256), above(p.num_units);
+  std::vector<int64_t> high(p.num_units);
+  for (int64_t& last : high) last = pick(0, 1) ? 0xffffffffll : -1;
+  for (const GridView& view : {grid, GridView{}}) {
+    const bool good = tail_histogram({p.maps, view, Sample::kValue, low.data(), high.data(), shift.data(), 256, bins.data(),
+                                      above.data()},
+                                     num_threads);
+    require(!good, "a bad value is found");
+    for (int64_t count : bins) require(count == 0, "what a bad batch counted is taken back");
+    for (int64_t count : above) require(count == 0, "what a bad batch counted is taken back");
+  }
+  require(find_bad_map(p.maps, num_threads) >= 0, "the bad map is found");
+}
+
 void test_maps(Problem& p, int num_threads) {
   std::vector<float> peaks(p.num_images * p.num_units);
   image_peaks({p.maps, peaks.data()}, num_threads);
@@ -144,6 +165,7 @@ int main(int count, char** arguments) {
     test_counts<int64_t>(problem, grid.view(), num_threads);
     test_tails(problem, grid.view(), num_threads);
     test_maps(problem, num_threads);
+    test_bad_values(problem, grid.view(), num_threads);
   }
   std::printf("%d rounds at level %s\n", rounds, simd_level().c_str());
 }

@@ -80,13 +80,24 @@ def test_adds_to_what_is_there(backend):
     assert above.tolist() == [8, 8]
 
 
-def test_bad_values_change_nothing(backend):
-    maps = torch.ones(2, 1, 1, 2)
-    maps[1, 0, 0, 1] = float("nan")
-    bins, above, zeros = torch.zeros(1, 1, dtype=torch.int64), torch.zeros(1, dtype=torch.int64), torch.tensor([0])
-    with pytest.raises(ValueError, match="image 1 of the batch, unit 0"):
-        ops.tail_histogram(maps, zeros, zeros, zeros, bins, above, backend=backend)
-    assert above.item() == 0
+@pytest.mark.parametrize("seed", range(40))
+def test_bad_values_change_nothing(seed, simd):
+    case, choose = random_case(seed), random.Random(seed)
+    maps, grid = case.activations.clone(), choose.choice((case.grid, None))
+    if maps.numel() == 0:
+        maps = torch.ones(1, 1, *maps.shape[2:])
+    where = tuple(choose.randrange(size) for size in maps.shape)
+    huge = 2.0**126 if maps.dtype != torch.float16 else float("inf")
+    maps[where] = choose.choice((float("nan"), float("inf"), -float("inf"), huge))
+    units, bits = maps.shape[1], 16 if grid is None and maps.dtype.itemsize == 2 else 32
+    low = torch.tensor([choose.choice((0, 1 << (bits - 1), (1 << bits) - 1)) for _ in range(units)])
+    high = torch.tensor([choose.choice((0, 1 << (bits - 1), (1 << bits) - 1)) for _ in range(units)])
+    bins, above, shift = torch.full((units, 256), 3), torch.full((units,), 7), torch.full((units,), bits - 8)
+    for backend in ("cpp", "reference"):
+        with pytest.raises(ValueError, match=f"image {where[0]} of the batch, unit {where[1]}, is not"):
+            ops.tail_histogram(maps, low, high, shift, bins, above, grid=grid, backend=backend)
+        assert (bins == 3).all()
+        assert (above == 7).all()
 
 
 def test_errors():
