@@ -19,10 +19,10 @@ struct TailHistogramParams {
   int64_t* above;          // [U], added to
 };
 
-// Sizes: block_floats(maps), zero at first; corner_floats(column spans); bit_words(maps).
+// Sizes: block_floats(maps), zero at first; row_floats(maps); bit_words(maps).
 struct TailHistogramWorkspace {
   float* maps;
-  float* corners;
+  float* row;
   uint64_t* bits;
 };
 // Counts with the sign of `step`, 1 or -1. Where a value is bad the result is false and the counts are worthless, but the

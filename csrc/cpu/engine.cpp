@@ -205,7 +205,7 @@ bool iou_counts(const IouCountsParams& params, int num_threads) {
 bool tail_histogram(const TailHistogramParams& params, int num_threads) {
   const TailHistogramBlock block = chosen_level().tail_histogram;
   struct Memory {
-    std::vector<float> maps, corners;
+    std::vector<float> maps, row;
     std::vector<uint64_t> bits;
   };
   std::vector<Memory> memories(std::max(1, num_threads));
@@ -214,9 +214,9 @@ bool tail_histogram(const TailHistogramParams& params, int num_threads) {
     share_units(params.maps.num_units, 8 * params.num_bins, num_threads, [&](int64_t begin, int64_t end, int worker) {
       Memory& memory = memories[worker];
       memory.maps.resize(block_floats(params.maps));
-      memory.corners.resize(corner_floats(params.grid.num_column_spans));
+      memory.row.resize(row_floats(params.maps));
       memory.bits.resize(bit_words(params.maps));
-      if (!block(params, begin, end, step, {memory.maps.data(), memory.corners.data(), memory.bits.data()})) good = false;
+      if (!block(params, begin, end, step, {memory.maps.data(), memory.row.data(), memory.bits.data()})) good = false;
     });
     return good.load();
   };

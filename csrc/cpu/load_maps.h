@@ -20,8 +20,8 @@ inline int64_t block_floats(const FeatureMaps& maps) { return kUnitBlock * padde
 inline int64_t words_per_row(const FeatureMaps& maps) { return padded_width(maps) / 64 + 2; }
 inline int64_t bit_words(const FeatureMaps& maps) { return (maps.height + 2) * words_per_row(maps); }
 
-// The corners of a row of cells.
-inline int64_t corner_floats(int64_t num_column_spans) { return 4 * ((num_column_spans + 15) / 16 * 16); }
+// One padded row, in whole vectors.
+inline int64_t row_floats(const FeatureMaps& maps) { return padded_width(maps) + 16; }
 
 template <typename T>
 struct Widen;

@@ -5,7 +5,6 @@
 #pragma once
 
 #include "../tail_histogram.h"
-#include "corners.h"
 #include "load_maps.h"
 #include "profiles.h"
 
@@ -40,22 +39,42 @@ inline Tail tail_of(const TailHistogramParams& p, int64_t unit, int64_t step) {
           0};
 }
 
-// Adds those of sixteen samples that are `valid`.
-inline void add_lanes(Tail& tail, Lanes values, uint32_t valid) {
-  const uint32_t above = greater(values, tail.high_value) & valid;
-  tail.above += __builtin_popcount(above);
-  uint32_t within = ~greater(tail.low_value, values) & ~above & valid;
-  if (within == 0) return;
-  float scalars[kLanes];
-  store(scalars, values);
-  for (; within != 0; within &= within - 1) tail.add(scalars[__builtin_ctz(within)], 1);
-}
+// Samples of one unit that wait to be binned. Whether one is within the bracket is hard to predict, so those that are get
+// here without a branch, and are binned together; unless they are `rare`.
+struct Waiting {
+  static constexpr int64_t kCapacity = 256;
+  float values[kCapacity + kLanes];
+  int64_t count = 0;
+  bool rare = false;
 
-// Cells by their least or largest corner, with all their pixels as weight.
-inline void add_bounds(const GridView& grid, Sample sample, const Span& rows, const Corners& corners, Tail& tail) {
+  // Takes those of sixteen samples that are `valid`.
+  inline void add(Tail& tail, Lanes lanes, uint32_t valid) {
+    const uint32_t above = greater(lanes, tail.high_value) & valid;
+    tail.above += __builtin_popcount(above);
+    const uint32_t within = ~(greater(tail.low_value, lanes) | above) & valid;
+    if (rare && within == 0) return;
+    count += compress(values + count, lanes, within);
+    if (count >= kCapacity) flush(tail);
+  }
+  inline void flush(Tail& tail) {
+    for (int64_t i = 0; i < count; ++i) tail.add(values[i], 1);
+    count = 0;
+  }
+};
+
+// Cells by their least or largest corner, with all their pixels as weight. First the two source rows become one.
+inline void add_bounds(const TailHistogramParams& p, const Span& rows, const float* upper, const float* lower, float* row,
+                       Tail& tail) {
+  const auto bound_of = [&p](Lanes a, Lanes b) { return p.sample == Sample::kMin ? smaller(a, b) : larger(a, b); };
+  const GridView& grid = p.grid;
+  const int64_t width = padded_width(p.maps);
+  for (int64_t x = 0; x < width; x += kLanes) store(row + x, bound_of(load(upper + x), load(lower + x)));
+  const bool in_one_vector = kFastPermute && width <= kLanes;
+  const Lanes first = load(row);
   for (int64_t c = 0; c < grid.num_column_spans; c += kLanes) {
-    const Lanes a = corners.at(0, c), b = corners.at(1, c), d = corners.at(2, c), e = corners.at(3, c);
-    const Lanes bound = sample == Sample::kMin ? smaller(smaller(a, b), smaller(d, e)) : larger(larger(a, b), larger(d, e));
+    const int32_t *left = grid.left_index + c, *right = grid.right_index + c;
+    const Lanes bound = in_one_vector ? bound_of(permute(first, left), permute(first, right))
+                                      : bound_of(gather(row, left), gather(row, right));
     uint32_t within = ~greater(tail.low_value, bound) & first_bits(grid.num_column_spans - c);
     if (within == 0) continue;
     const uint32_t above = greater(bound, tail.high_value);
@@ -72,7 +91,8 @@ inline void add_bounds(const GridView& grid, Sample sample, const Span& rows, co
 }
 
 // The pixels of up to sixteen target rows in one span, whose ends are at or above `low` in the profiles' bits.
-inline void add_span(const GridView& grid, const Span& span, const Profile& left, const Profile& right, Tail& tail) {
+inline void add_span(const GridView& grid, const Span& span, const Profile& left, const Profile& right, Tail& tail,
+                     Waiting& waiting) {
   const uint32_t active = left.bits | right.bits;
   const uint32_t whole =
       greater(load(left.values), tail.high_value) & greater(load(right.values), tail.high_value) & active;
@@ -81,22 +101,24 @@ inline void add_span(const GridView& grid, const Span& span, const Profile& left
     const int row = __builtin_ctz(rest);
     const Lanes from = same(left.values[row]), to = same(right.values[row]);
     for (int64_t x = span.begin; x < span.end; x += kLanes)
-      add_lanes(tail, interpolate(from, to, load(grid.column_weights + x)), first_bits(span.end - x));
+      waiting.add(tail, interpolate(from, to, load(grid.column_weights + x)), first_bits(span.end - x));
   }
 }
 
-inline void add_map(const TailHistogramParams& p, const float* map, Corners corners, ColumnBits bits, Tail& tail) {
+// `empty` counts the unit's latest maps of which no sample was within the bracket; after some of them one is unlikely.
+inline void add_map(const TailHistogramParams& p, const float* map, float* row, ColumnBits bits, Tail& tail, int& empty) {
   const GridView& grid = p.grid;
   const int64_t pitch = padded_width(p.maps);
   const Lanes low = tail.low_value;
+  Waiting waiting;
+  waiting.rare = empty >= 4;
   bits.fill(p.maps, map, grid.column_spans[0].index0, grid.column_spans[grid.num_column_spans - 1].index1,
             [low](Lanes values) { return ~greater(low, values) & 0xffffu; });
   for_active_rows(grid, bits, [&](const Span& span, const uint64_t* upper_bits, const uint64_t* lower_bits) {
     const float* upper = map + span.index0 * pitch;
     const float* lower = map + span.index1 * pitch;
     if (p.sample != Sample::kValue) {
-      corners.gather_all(grid, upper, lower);
-      add_bounds(grid, p.sample, span, corners, tail);
+      add_bounds(p, span, upper, lower, row, tail);
       return;
     }
     for (int64_t y = span.begin; y < span.end; y += kLanes) {
@@ -107,14 +129,16 @@ inline void add_map(const TailHistogramParams& p, const float* map, Corners corn
       for_active_spans(grid, upper_bits, lower_bits, bits.per_row, [&](const Span& columns) {
         if (is_small(span, columns)) {
           const int64_t pixels = int64_t{span.end - span.begin} * (columns.end - columns.begin);
-          add_lanes(tail, small_cell(grid, columns, upper, lower, weights), first_bits(pixels));
+          waiting.add(tail, small_cell(grid, columns, upper, lower, weights), first_bits(pixels));
         } else {
           const Profile& left = profiles[columns.index0];
-          add_span(grid, columns, left, profiles[columns.index1], tail);
+          add_span(grid, columns, left, profiles[columns.index1], tail, waiting);
         }
       });
     }
   });
+  empty = waiting.count == 0 ? empty + 1 : 0;
+  waiting.flush(tail);
 }
 
 // The feature map's own cells, in the key space of 16-bit types.
@@ -128,32 +152,13 @@ inline void add_half_cells(const FeatureMaps& maps, int64_t image, int64_t unit,
     }
 }
 
-// Samples that wait to be binned: whether one does is hard to predict, so it is found out without a branch.
-struct Waiting {
-  static constexpr int64_t kCapacity = 256;
-  float values[kCapacity + kLanes];
-  int64_t count = 0;
-  uint32_t bad = 0;
-
-  inline void add_lanes(Tail& tail, Lanes lanes, uint32_t valid) {
-    const uint32_t wrong = bad_bits(lanes), above = greater(lanes, tail.high_value) & valid;
-    bad |= wrong;
-    tail.above += __builtin_popcount(above);
-    count += compress(values + count, lanes, ~(greater(tail.low_value, lanes) | above | wrong) & valid);
-    if (count >= kCapacity) flush(tail);
-  }
-  inline void flush(Tail& tail) {
-    for (int64_t i = 0; i < count; ++i) tail.add(values[i], 1);
-    count = 0;
-  }
-};
-
 // The feature map's own cells, float32. Returns whether all are good.
 inline bool add_cells(const FeatureMaps& maps, int64_t image, int64_t unit, Tail& tail) {
   const float* base = static_cast<const float*>(maps.data) + image * maps.stride_image + unit * maps.stride_unit;
   const bool one_row = maps.stride_column == 1 && maps.stride_row == maps.width;
   const int64_t width = one_row ? maps.width * maps.height : maps.width, height = one_row ? 1 : maps.height;
   Waiting waiting;
+  uint32_t bad = 0;
   for (int64_t y = 0; y < height; ++y) {
     const float* row = base + y * maps.stride_row;
     for (int64_t x = 0; x < width; x += kLanes) {
@@ -162,27 +167,28 @@ inline bool add_cells(const FeatureMaps& maps, int64_t image, int64_t unit, Tail
       if (maps.stride_column == 1) values = load_some(row + x, count);
       else
         for (int64_t i = 0; i < count; ++i) values[i] = row[(x + i) * maps.stride_column];
-      waiting.add_lanes(tail, values, first_bits(count));
+      const uint32_t wrong = bad_bits(values);
+      bad |= wrong;
+      waiting.add(tail, values, first_bits(count) & ~wrong);
     }
   }
   waiting.flush(tail);
-  return waiting.bad == 0;
+  return bad == 0;
 }
 
 // One image's upsampled pixels, or their bounds, of the units [begin, end). Returns whether all values are good; if not,
 // nothing is counted.
 inline bool add_pixels(const TailHistogramParams& p, int64_t image, int64_t begin, int64_t end, int64_t step,
-                       const TailHistogramWorkspace& workspace) {
+                       const TailHistogramWorkspace& workspace, int* empty) {
   bool wanted = false;
   for (int64_t unit = begin; unit < end; ++unit) wanted |= p.low[unit] <= p.high[unit];
   if (!wanted) return !bad_values(p.maps, image, begin, end);
   if (!load_maps(p.maps, image, begin, end - begin, workspace.maps)) return false;
-  const Corners corners(workspace.corners, p.grid.num_column_spans);
   const ColumnBits bits{workspace.bits, words_per_row(p.maps)};
   for (int64_t unit = begin; unit < end; ++unit) {
     if (p.low[unit] > p.high[unit]) continue;
     Tail tail = tail_of(p, unit, step);
-    add_map(p, workspace.maps + (unit - begin) * padded_size(p.maps), corners, bits, tail);
+    add_map(p, workspace.maps + (unit - begin) * padded_size(p.maps), workspace.row, bits, tail, empty[unit - begin]);
     p.above[unit] += step * tail.above;
   }
   return true;
@@ -216,8 +222,10 @@ bool tail_histogram_block(const TailHistogramParams& p, int64_t unit_begin, int6
   bool all_good = true;
   for (int64_t begin = unit_begin; begin < unit_end; begin += block) {
     const int64_t end = begin + block < unit_end ? begin + block : unit_end;
+    int empty[kUnitBlock] = {};
     for (int64_t image = 0; image < p.maps.num_images; ++image)
-      all_good &= at_pixels ? add_pixels(p, image, begin, end, step, workspace) : add_features(p, image, begin, end, step);
+      all_good &= at_pixels ? add_pixels(p, image, begin, end, step, workspace, empty)
+                            : add_features(p, image, begin, end, step);
   }
   return all_good;
 }
