@@ -21,6 +21,19 @@ void require(bool law, const char* text) {
   std::exit(1);
 }
 
+// A digest of every result: the same at every SIMD level and on every processor.
+uint64_t digest = 0xcbf29ce484222325ull;
+
+template <typename T>
+void note(const std::vector<T>& values) {
+  for (T value : values)
+    for (size_t i = 0; i < sizeof(T); ++i) {
+      unsigned char bytes[sizeof(T)];
+      __builtin_memcpy(bytes, &value, sizeof(T));
+      digest = (digest ^ bytes[i]) * 0x100000001b3ull;
+    }
+}
+
 struct Problem {
   int64_t num_images, num_units, height, width, target_height, target_width, num_planes, num_labels;
   std::vector<uint8_t> activations;
@@ -95,6 +108,7 @@ void test_counts(Problem& p, const GridView& grid, int num_threads) {
   iou_counts({p.maps, grid, thresholds.data(), runs.data(), wide, table.data(), offsets.data(), p.num_planes, p.num_labels,
               intersection.data(), unit_area.data()},
              num_threads);
+  note(intersection), note(unit_area), note(p.label_area);
   for (int64_t u = 0; u < p.num_units; ++u) {
     int64_t area = 0;
     for (int64_t n = 0; n < p.num_images; ++n) area += unit_area[n * p.num_units + u];
@@ -109,6 +123,7 @@ void test_tails(Problem& p, const GridView& grid, int num_threads) {
     std::vector<int64_t> bins(p.num_units * 256), above(p.num_units);
     tail_histogram({p.maps, grid, sample, low.data(), high.data(), shift.data(), 256, bins.data(), above.data()},
                    num_threads);
+    note(bins), note(above);
     for (int64_t u = 0; u < p.num_units; ++u) {
       int64_t sum = above[u];
       for (int64_t b = 0; b < 256; ++b) sum += bins[u * 256 + b];
@@ -120,13 +135,15 @@ void test_tails(Problem& p, const GridView& grid, int num_threads) {
   tail_histogram({p.maps, GridView{}, Sample::kValue, low.data(), high.data(), shift.data(), 256, bins.data(),
                   above.data()},
                  num_threads);
+  note(bins), note(above);
 }
 
 void test_bad_values(Problem& p, const GridView& grid, int num_threads) {
   if (p.activations.empty()) return;
   const int64_t size = p.maps.dtype == DType::kFloat32 ? 4 : 2;
   const uint16_t top = p.maps.dtype == DType::kFloat16 ? 0x7c00 : 0x7f80;  // infinity, or with more bits set NaN
-  const uint16_t bits = static_cast<uint16_t>(top | pick(0, 1) | pick(0, 1) << 15);
+  const int64_t fraction = pick(0, 1), sign = pick(0, 1);
+  const uint16_t bits = static_cast<uint16_t>(top | fraction | sign << 15);
   const int64_t place = pick(0, static_cast<int64_t>(p.activations.size()) / size - 1);
   __builtin_memcpy(&p.activations[place * size + size - 2], &bits, 2);
   std::vector<int64_t> low(p.num_units, 0), shift(p.num_units, 24), bins(p.num_units * 256), above(p.num_units);
@@ -146,11 +163,13 @@ void test_bad_values(Problem& p, const GridView& grid, int num_threads) {
 void test_maps(Problem& p, int num_threads) {
   std::vector<float> peaks(p.num_images * p.num_units);
   image_peaks({p.maps, peaks.data()}, num_threads);
+  note(peaks);
   require(find_bad_map(p.maps, num_threads) == -1, "all values are good");
   std::vector<float> alpha(p.num_units), one(1, 0.5f);
   for (float& a : alpha) a = static_cast<float>(pick(0, 2)) / 2;
   const Operand constant{one.data(), 0, 0, 0, 0};
   blend_units({p.maps, {alpha.data(), 0, 1, 0, 0}, constant, constant}, num_threads);
+  note(p.activations);
 }
 
 }  // namespace
@@ -167,5 +186,5 @@ int main(int count, char** arguments) {
     test_maps(problem, num_threads);
     test_bad_values(problem, grid.view(), num_threads);
   }
-  std::printf("%d rounds at level %s\n", rounds, simd_level().c_str());
+  std::printf("%d rounds at level %s: %016llx\n", rounds, simd_level().c_str(), static_cast<unsigned long long>(digest));
 }

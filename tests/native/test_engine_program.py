@@ -1,0 +1,75 @@
+"""The C++ engine in a program of its own: clean under sanitizers, and the same bits at every SIMD level and on aarch64."""
+
+import importlib.util
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from dissect.ops import native
+
+ROOT = Path(__file__).resolve().parents[2]
+SANITIZERS = {"address": "address,undefined", "thread": "thread"}
+LEVELS = native.engine().simd_levels() if native.unavailable() is None else ["baseline"]
+
+
+def build_script():
+    spec = importlib.util.spec_from_file_location("build_script", ROOT / "build_engine.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def build(folder, compile_flags, link_flags, for_this_machine=True):
+    """The program that runs every op on random problems."""
+    script = build_script()
+    script.X86 = script.X86 and for_this_machine
+    sources = [path for path in script.sources() if path.name != "bindings.cpp"]
+    program = folder / "engine_test"
+    flags = [*script.engine_flags(), *compile_flags]
+    script.write_ninja(folder, program, [*sources, Path("tests/native/engine_test.cpp")], flags, link_flags)
+    script.run_ninja(folder)
+    return program
+
+
+def run(*command, level="baseline"):
+    """What the program prints."""
+    environment = {**os.environ, "DISSECT_SIMD": level, "TSAN_OPTIONS": "halt_on_error=1"}
+    done = subprocess.run([*command, "60"], capture_output=True, text=True, env=environment, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    rounds, digest = done.stdout.strip().split(": ")
+    assert rounds == f"60 rounds at level {level}"
+    return digest
+
+
+@pytest.fixture(scope="module", params=SANITIZERS)
+def program(request, tmp_path_factory):
+    if build_script().compiler() is None:
+        pytest.skip("no C++ compiler")
+    sanitize = f"-fsanitize={SANITIZERS[request.param]}"
+    flags = ["-O1", "-g", "-fno-omit-frame-pointer", "-fno-sanitize-recover=all", sanitize]
+    return build(tmp_path_factory.mktemp(request.param), flags, ["-pthread", sanitize])
+
+
+@pytest.fixture(scope="module")
+def digest(tmp_path_factory):
+    """What the plainest build prints: no vector instructions but the processor family's own."""
+    if build_script().compiler() is None:
+        pytest.skip("no C++ compiler")
+    return run(build(tmp_path_factory.mktemp("plain"), ["-O1"], ["-pthread"]))
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_the_engine_is_clean_and_every_level_has_the_same_bits(program, level, digest):
+    assert run(program, level=level) == digest
+
+
+def test_aarch64_has_the_same_bits(tmp_path, monkeypatch, digest):
+    compiler, emulator = shutil.which("aarch64-linux-gnu-g++"), shutil.which("qemu-aarch64")
+    if compiler is None or emulator is None:
+        pytest.skip("aarch64-linux-gnu-g++ and qemu-aarch64 are needed")
+    monkeypatch.setenv("CXX", compiler)
+    program = build(tmp_path, ["-O2"], ["-pthread", "-static"], for_this_machine=False)
+    assert run(emulator, program) == digest
