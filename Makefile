@@ -3,7 +3,8 @@ PYTHON ?= python3
 MACHINE ?= cpu
 VENV := .venv
 BIN := $(VENV)/bin
-BUILD_INPUTS := setup.py build_engine.py pyproject.toml constraints.txt $(shell find csrc -name '*.h' -o -name '*.cpp')
+CPP := $(shell find csrc tests/native -name '*.h' -o -name '*.cpp')
+BUILD_INPUTS := setup.py build_engine.py pyproject.toml constraints.txt $(filter csrc/%,$(CPP))
 
 .PHONY: demo test lint bench wheel test-wheel clean
 demo: $(VENV)/.installed
@@ -15,6 +16,7 @@ test: $(VENV)/.installed
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/clang-format --dry-run --Werror $(CPP)
 	$(BIN)/mypy
 
 # torch's idle threads must not spin beside the engine's while these are timed, hence the policy.

@@ -22,8 +22,11 @@ T* at(uintptr_t address) {
 }
 
 FeatureMaps feature_maps(uintptr_t data, int dtype, const Four& shape, const Four& strides) {
-  return {at<void>(data), static_cast<DType>(dtype), shape[0],   shape[1],   shape[2],
-          shape[3],             strides[0],                strides[1], strides[2], strides[3]};
+  return {at<void>(data), static_cast<DType>(dtype),
+          shape[0],       shape[1],
+          shape[2],       shape[3],
+          strides[0],     strides[1],
+          strides[2],     strides[3]};
 }
 
 Operand operand(uintptr_t data, const Four& strides) {
@@ -86,12 +89,12 @@ PYBIND11_MODULE(_C, module) {
 
   module.def(
       "encode_labels",
-      [](uintptr_t planes, int type, Four shape, Four strides, int64_t num_labels, uintptr_t runs,
-         bool wide, uintptr_t label_area, int num_threads) {
-        return LabelTables(encode_labels({at<const void>(planes), static_cast<LabelType>(type), shape[0], shape[1],
-                                          shape[2], shape[3], strides[0], strides[1], strides[2], strides[3],
-                                          num_labels, at<void>(runs), wide, at<int64_t>(label_area)},
-                                         num_threads));
+      [](uintptr_t planes, int type, Four shape, Four strides, int64_t num_labels, uintptr_t runs, bool wide,
+         uintptr_t label_area, int num_threads) {
+        return LabelTables(encode_labels(
+            {at<const void>(planes), static_cast<LabelType>(type), shape[0], shape[1], shape[2], shape[3], strides[0],
+             strides[1], strides[2], strides[3], num_labels, at<void>(runs), wide, at<int64_t>(label_area)},
+            num_threads));
       },
       py::call_guard<py::gil_scoped_release>());
 
@@ -102,9 +105,9 @@ PYBIND11_MODULE(_C, module) {
          int64_t num_planes, int64_t num_labels, uintptr_t intersection, uintptr_t unit_area, int num_threads) {
         const OwnedGrid grid(at<const GridEntry>(rows), num_rows, at<const GridEntry>(columns), num_columns);
         return iou_counts({feature_maps(data, dtype, shape, strides), grid.view(), at<const float>(thresholds),
-                    at<const void>(runs), wide, at<const int32_t>(table), at<const int64_t>(offsets), num_planes,
-                    num_labels, at<int64_t>(intersection), at<int64_t>(unit_area)},
-                   num_threads);
+                           at<const void>(runs), wide, at<const int32_t>(table), at<const int64_t>(offsets), num_planes,
+                           num_labels, at<int64_t>(intersection), at<int64_t>(unit_area)},
+                          num_threads);
       },
       py::call_guard<py::gil_scoped_release>());
 
@@ -115,9 +118,9 @@ PYBIND11_MODULE(_C, module) {
          uintptr_t bins, uintptr_t above, int num_threads) {
         const OwnedGrid grid(at<const GridEntry>(rows), num_rows, at<const GridEntry>(columns), num_columns);
         return tail_histogram({feature_maps(data, dtype, shape, strides), grid.view(), static_cast<Sample>(sample),
-                        at<const int64_t>(low), at<const int64_t>(high), at<const int64_t>(shift), num_bins,
-                        at<int64_t>(bins), at<int64_t>(above)},
-                       num_threads);
+                               at<const int64_t>(low), at<const int64_t>(high), at<const int64_t>(shift), num_bins,
+                               at<int64_t>(bins), at<int64_t>(above)},
+                              num_threads);
       },
       py::call_guard<py::gil_scoped_release>());
 }

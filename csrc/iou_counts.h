@@ -20,7 +20,8 @@ struct IouCountsParams {
 };
 
 // Counts the units [unit_begin, unit_end) over all images. Writes only their rows.
-// `maps` holds block_floats(maps), zero at first; `bits` holds bit_words(maps); `counts` and `touched` hold an entry per combination of the image that has most; counts is zero before and after.
+// `maps` holds block_floats(maps), zero at first; `bits` holds bit_words(maps); `counts` and `touched` hold an entry
+// per combination of the image that has most; counts is zero before and after.
 struct IouCountsWorkspace {
   float* maps;
   uint64_t* bits;

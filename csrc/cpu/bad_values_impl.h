@@ -28,9 +28,12 @@ bool has_bad_values(const FeatureMaps& maps, int64_t image, int64_t begin, int64
 // Whether any of the units [begin, end) of an image holds a bad value.
 bool bad_values(const FeatureMaps& maps, int64_t image, int64_t begin, int64_t end) {
   switch (maps.dtype) {
-    case DType::kFloat32: return has_bad_values<float>(maps, image, begin, end);
-    case DType::kFloat16: return has_bad_values<Float16>(maps, image, begin, end);
-    case DType::kBFloat16: return has_bad_values<BFloat16>(maps, image, begin, end);
+    case DType::kFloat32:
+      return has_bad_values<float>(maps, image, begin, end);
+    case DType::kFloat16:
+      return has_bad_values<Float16>(maps, image, begin, end);
+    case DType::kBFloat16:
+      return has_bad_values<BFloat16>(maps, image, begin, end);
   }
   return true;
 }

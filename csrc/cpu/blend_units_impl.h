@@ -21,8 +21,7 @@ void blend_plane(const BlendUnitsParams& p, int64_t image, int64_t unit, float a
       const float a = alpha * mask[y * p.mask.stride_row + x * p.mask.stride_column];
       if (a == 0.0f) continue;
       Stored* here = features + y * maps.stride_row + x * maps.stride_column;
-      *here = Widen<T>::back(
-          blend(a, value[y * p.value.stride_row + x * p.value.stride_column], Widen<T>::one(*here)));
+      *here = Widen<T>::back(blend(a, value[y * p.value.stride_row + x * p.value.stride_column], Widen<T>::one(*here)));
     }
   }
 }
@@ -33,9 +32,12 @@ void blend_units_plane(const BlendUnitsParams& p, int64_t image, int64_t unit) {
   const float alpha = p.alpha.data[image * p.alpha.stride_image + unit * p.alpha.stride_unit];
   if (alpha == 0.0f) return;
   switch (p.maps.dtype) {
-    case DType::kFloat32: return blend_plane<float>(p, image, unit, alpha);
-    case DType::kFloat16: return blend_plane<Float16>(p, image, unit, alpha);
-    case DType::kBFloat16: return blend_plane<BFloat16>(p, image, unit, alpha);
+    case DType::kFloat32:
+      return blend_plane<float>(p, image, unit, alpha);
+    case DType::kFloat16:
+      return blend_plane<Float16>(p, image, unit, alpha);
+    case DType::kBFloat16:
+      return blend_plane<BFloat16>(p, image, unit, alpha);
   }
 }
 

@@ -13,14 +13,13 @@
 
 namespace dissect {
 
-#define DISSECT_DECLARE_LEVEL(level)                                                                       \
-  namespace level {                                                                                       \
-  bool bad_values(const FeatureMaps&, int64_t, int64_t, int64_t);                                         \
-  void blend_units_plane(const BlendUnitsParams&, int64_t, int64_t);                                      \
-  void image_peaks_block(const ImagePeaksParams&, int64_t, int64_t, int64_t);                             \
-  bool iou_counts_block(const IouCountsParams&, int64_t, int64_t, const IouCountsWorkspace&);             \
-  bool tail_histogram_block(const TailHistogramParams&, int64_t, int64_t, int64_t,                        \
-                            const TailHistogramWorkspace&);                                               \
+#define DISSECT_DECLARE_LEVEL(level)                                                                               \
+  namespace level {                                                                                                \
+  bool bad_values(const FeatureMaps&, int64_t, int64_t, int64_t);                                                  \
+  void blend_units_plane(const BlendUnitsParams&, int64_t, int64_t);                                               \
+  void image_peaks_block(const ImagePeaksParams&, int64_t, int64_t, int64_t);                                      \
+  bool iou_counts_block(const IouCountsParams&, int64_t, int64_t, const IouCountsWorkspace&);                      \
+  bool tail_histogram_block(const TailHistogramParams&, int64_t, int64_t, int64_t, const TailHistogramWorkspace&); \
   }
 DISSECT_DECLARE_LEVEL(baseline)
 #ifdef DISSECT_X86_LEVELS
@@ -39,18 +38,17 @@ struct Level {
   TailHistogramBlock tail_histogram;
 };
 
-#define DISSECT_LEVEL_ENTRY(level)                                                                        \
-  Level {                                                                                                 \
+#define DISSECT_LEVEL_ENTRY(level)                                                                          \
+  Level {                                                                                                   \
     #level, level::bad_values, level::blend_units_plane, level::image_peaks_block, level::iou_counts_block, \
-        level::tail_histogram_block                                                                       \
+        level::tail_histogram_block                                                                         \
   }
 
 std::vector<Level> available_levels() {
   std::vector<Level> levels{DISSECT_LEVEL_ENTRY(baseline)};
 #ifdef DISSECT_X86_LEVELS
   // __builtin_cpu_supports also asks whether the operating system saves the wide registers.
-  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("f16c"))
-    levels.push_back(DISSECT_LEVEL_ENTRY(avx2));
+  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("f16c")) levels.push_back(DISSECT_LEVEL_ENTRY(avx2));
   if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
       __builtin_cpu_supports("avx512dq"))
     levels.push_back(DISSECT_LEVEL_ENTRY(avx512));
@@ -71,8 +69,8 @@ Level chosen_level() {
                               std::string(wanted) + ".");
 }
 
-// Runs work(item, worker) for every item; workers take the next item as they become free. Of the exceptions thrown, that
-// of the lowest item reaches the caller, when all workers have ended.
+// Runs work(item, worker) for every item; workers take the next item as they become free. Of the exceptions thrown,
+// that of the lowest item reaches the caller, when all workers have ended.
 template <typename Work>
 void share(int64_t num_items, int num_threads, const Work& work) {
   std::atomic<int64_t> next{0};
@@ -142,10 +140,14 @@ namespace {
 template <typename Word>
 std::vector<int32_t> encode_image(const EncodeLabelsParams& params, int64_t image) {
   switch (params.type) {
-    case LabelType::kUint8: return encode_labels_image<uint8_t, Word>(params, image);
-    case LabelType::kInt16: return encode_labels_image<int16_t, Word>(params, image);
-    case LabelType::kInt32: return encode_labels_image<int32_t, Word>(params, image);
-    case LabelType::kInt64: return encode_labels_image<int64_t, Word>(params, image);
+    case LabelType::kUint8:
+      return encode_labels_image<uint8_t, Word>(params, image);
+    case LabelType::kInt16:
+      return encode_labels_image<int16_t, Word>(params, image);
+    case LabelType::kInt32:
+      return encode_labels_image<int32_t, Word>(params, image);
+    case LabelType::kInt64:
+      return encode_labels_image<int64_t, Word>(params, image);
   }
   throw std::invalid_argument("encode_labels: unknown type of planes.");
 }
@@ -180,8 +182,7 @@ bool iou_counts(const IouCountsParams& params, int num_threads) {
   const IouCountsBlock block = chosen_level().iou_counts;
   std::atomic<bool> good{true};
   int64_t most = 0;
-  for (int64_t n = 0; n < params.maps.num_images; ++n)
-    most = std::max(most, params.offsets[n + 1] - params.offsets[n]);
+  for (int64_t n = 0; n < params.maps.num_images; ++n) most = std::max(most, params.offsets[n + 1] - params.offsets[n]);
   struct Memory {
     std::vector<float> maps;
     std::vector<uint64_t> bits;

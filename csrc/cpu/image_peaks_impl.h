@@ -45,9 +45,12 @@ void peaks_typed(const ImagePeaksParams& p, int64_t image, int64_t begin, int64_
 
 void image_peaks_block(const ImagePeaksParams& p, int64_t image, int64_t unit_begin, int64_t unit_end) {
   switch (p.maps.dtype) {
-    case DType::kFloat32: return peaks_typed<float>(p, image, unit_begin, unit_end);
-    case DType::kFloat16: return peaks_typed<Float16>(p, image, unit_begin, unit_end);
-    case DType::kBFloat16: return peaks_typed<BFloat16>(p, image, unit_begin, unit_end);
+    case DType::kFloat32:
+      return peaks_typed<float>(p, image, unit_begin, unit_end);
+    case DType::kFloat16:
+      return peaks_typed<Float16>(p, image, unit_begin, unit_end);
+    case DType::kBFloat16:
+      return peaks_typed<BFloat16>(p, image, unit_begin, unit_end);
   }
 }
 

@@ -1,9 +1,10 @@
 // The CPU's iou_counts, included once per SIMD level with DISSECT_LEVEL set to the level's name.
 //
-// A cell none of whose corners exceeds the threshold costs nothing: only the spans of columns that do are visited. Within
-// a row, a span lies between two ends, and its values rise or fall monotonically between them (rounding is monotone), so
-// what fires in a span is its head, its tail, all or nothing: a range. Ranges are counted a run of equal labels at a time, for all planes at once: a pixel's labels are one combination, and a
-// combination is taken apart once per map, however often it was met.
+// A cell none of whose corners exceeds the threshold costs nothing: only the spans of columns that do are visited.
+// Within a row, a span lies between two ends, and its values rise or fall monotonically between them (rounding is
+// monotone), so what fires in a span is its head, its tail, all or nothing: a range. Ranges are counted a run of equal
+// labels at a time, for all planes at once: a pixel's labels are one combination, and a combination is taken apart once
+// per map, however often it was met.
 #pragma once
 
 #include "../iou_counts.h"

@@ -112,7 +112,8 @@ inline bool load_row(const Stored* row, int64_t width, float* target) {
 template <typename T>
 bool load_typed(const FeatureMaps& maps, int64_t image, int64_t unit_begin, int64_t num_units, float* out) {
   using Stored = typename Widen<T>::Stored;
-  const Stored* base = static_cast<const Stored*>(maps.data) + image * maps.stride_image + unit_begin * maps.stride_unit;
+  const Stored* base =
+      static_cast<const Stored*>(maps.data) + image * maps.stride_image + unit_begin * maps.stride_unit;
   const int64_t pitch = padded_width(maps), size = padded_size(maps);
   bool good = true;
   for (int64_t y = 0; y < maps.height; ++y) {
@@ -127,7 +128,8 @@ bool load_typed(const FeatureMaps& maps, int64_t image, int64_t unit_begin, int6
       float values[kUnitBlock];
       if (maps.stride_unit == 1) good &= load_row<T>(row + x * maps.stride_column, num_units, values);
       else
-        for (int64_t u = 0; u < num_units; ++u) good &= load_row<T>(row + u * maps.stride_unit + x * maps.stride_column, 1, values + u);
+        for (int64_t u = 0; u < num_units; ++u)
+          good &= load_row<T>(row + u * maps.stride_unit + x * maps.stride_column, 1, values + u);
       for (int64_t u = 0; u < num_units; ++u) target[u * size + x] = values[u];
     }
   }
@@ -137,9 +139,12 @@ bool load_typed(const FeatureMaps& maps, int64_t image, int64_t unit_begin, int6
 // Fills the inside of the padded maps; the ring must already be zero. Returns whether all values are good.
 inline bool load_maps(const FeatureMaps& maps, int64_t image, int64_t unit_begin, int64_t num_units, float* out) {
   switch (maps.dtype) {
-    case DType::kFloat32: return load_typed<float>(maps, image, unit_begin, num_units, out);
-    case DType::kFloat16: return load_typed<Float16>(maps, image, unit_begin, num_units, out);
-    case DType::kBFloat16: return load_typed<BFloat16>(maps, image, unit_begin, num_units, out);
+    case DType::kFloat32:
+      return load_typed<float>(maps, image, unit_begin, num_units, out);
+    case DType::kFloat16:
+      return load_typed<Float16>(maps, image, unit_begin, num_units, out);
+    case DType::kBFloat16:
+      return load_typed<BFloat16>(maps, image, unit_begin, num_units, out);
   }
   return false;
 }

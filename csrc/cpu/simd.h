@@ -61,8 +61,9 @@ inline uint32_t greater(Lanes a, Lanes b) {
             << (8 * i);
 #elif defined(__SSE2__)
   for (int i = 0; i < 4; ++i)
-    bits |= static_cast<uint32_t>(_mm_movemask_ps(_mm_cmpgt_ps(_mm_loadu_ps(left + 4 * i), _mm_loadu_ps(right + 4 * i))))
-            << (4 * i);
+    bits |=
+        static_cast<uint32_t>(_mm_movemask_ps(_mm_cmpgt_ps(_mm_loadu_ps(left + 4 * i), _mm_loadu_ps(right + 4 * i))))
+        << (4 * i);
 #else
   for (int i = 0; i < kLanes; ++i) bits |= static_cast<uint32_t>(left[i] > right[i]) << i;
 #endif
@@ -109,11 +110,13 @@ inline Lanes permute(Lanes from, const int32_t* index) {
 #endif
 }
 
-// Those lanes of `keep` that are set, in order, at `to`, where sixteen floats may be written. Returns how many they are.
+// Those lanes of `keep` that are set, in order, at `to`, where sixteen floats may be written. Returns how many they
+// are.
 inline int64_t compress(float* to, Lanes lanes, uint32_t keep) {
 #if defined(__AVX512F__)
   // In a register first: compressing straight to memory is slow on some processors.
-  store(to, reinterpret_cast<Lanes>(_mm512_maskz_compress_ps(static_cast<__mmask16>(keep), reinterpret_cast<__m512>(lanes))));
+  store(to, reinterpret_cast<Lanes>(
+                _mm512_maskz_compress_ps(static_cast<__mmask16>(keep), reinterpret_cast<__m512>(lanes))));
 #else
   if (keep == 0) return 0;
   float scalars[kLanes];

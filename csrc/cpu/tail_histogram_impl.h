@@ -39,8 +39,8 @@ inline Tail tail_of(const TailHistogramParams& p, int64_t unit, int64_t step) {
           0};
 }
 
-// Samples of one unit that wait to be binned. Whether one is within the bracket is hard to predict, so those that are get
-// here without a branch, and are binned together; unless they are `rare`.
+// Samples of one unit that wait to be binned. Whether one is within the bracket is hard to predict, so those that are
+// get here without a branch, and are binned together; unless they are `rare`.
 struct Waiting {
   static constexpr int64_t kCapacity = 256;
   float values[kCapacity + kLanes];
@@ -63,8 +63,8 @@ struct Waiting {
 };
 
 // Cells by their least or largest corner, with all their pixels as weight. First the two source rows become one.
-inline void add_bounds(const TailHistogramParams& p, const Span& rows, const float* upper, const float* lower, float* row,
-                       Tail& tail) {
+inline void add_bounds(const TailHistogramParams& p, const Span& rows, const float* upper, const float* lower,
+                       float* row, Tail& tail) {
   const auto bound_of = [&p](Lanes a, Lanes b) { return p.sample == Sample::kMin ? smaller(a, b) : larger(a, b); };
   const GridView& grid = p.grid;
   const int64_t width = padded_width(p.maps);
@@ -106,7 +106,8 @@ inline void add_span(const GridView& grid, const Span& span, const Profile& left
 }
 
 // `empty` counts the unit's latest maps of which no sample was within the bracket; after some of them one is unlikely.
-inline void add_map(const TailHistogramParams& p, const float* map, float* row, ColumnBits bits, Tail& tail, int& empty) {
+inline void add_map(const TailHistogramParams& p, const float* map, float* row, ColumnBits bits, Tail& tail,
+                    int& empty) {
   const GridView& grid = p.grid;
   const int64_t pitch = padded_width(p.maps);
   const Lanes low = tail.low_value;
@@ -176,8 +177,8 @@ inline bool add_cells(const FeatureMaps& maps, int64_t image, int64_t unit, Tail
   return bad == 0;
 }
 
-// One image's upsampled pixels, or their bounds, of the units [begin, end). Returns whether all values are good; if not,
-// nothing is counted.
+// One image's upsampled pixels, or their bounds, of the units [begin, end). Returns whether all values are good; if
+// not, nothing is counted.
 inline bool add_pixels(const TailHistogramParams& p, int64_t image, int64_t begin, int64_t end, int64_t step,
                        const TailHistogramWorkspace& workspace, int* empty) {
   bool wanted = false;

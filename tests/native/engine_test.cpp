@@ -1,11 +1,11 @@
 // Runs every op of the CPU engine on random problems, each buffer exactly as large as it must be, so that the
 // sanitizers see any step beyond it. That the results are right is tested from Python; here only laws are.
+#include "cpu/engine.h"
+
 #include <cstdio>
 #include <cstdlib>
 #include <random>
 #include <vector>
-
-#include "cpu/engine.h"
 
 using namespace dissect;
 
@@ -76,8 +76,15 @@ Problem random_problem() {
   }
   const bool channels_last = pick(0, 1);
   const int64_t area = p.height * p.width;
-  p.maps = {p.activations.data(), dtype, p.num_images, p.num_units, p.height, p.width, p.num_units * area,
-            channels_last ? 1 : area, channels_last ? p.width * p.num_units : p.width,
+  p.maps = {p.activations.data(),
+            dtype,
+            p.num_images,
+            p.num_units,
+            p.height,
+            p.width,
+            p.num_units * area,
+            channels_last ? 1 : area,
+            channels_last ? p.width * p.num_units : p.width,
             channels_last ? p.num_units : 1};
   const bool zeros = pick(0, 1);
   p.rows = axis(p.height, p.target_height, zeros);
@@ -105,8 +112,8 @@ void test_counts(Problem& p, const GridView& grid, int num_threads) {
   }
   std::vector<float> thresholds(p.num_units, 0.5f);
   std::vector<int64_t> intersection(p.num_units * p.num_labels), unit_area(p.num_images * p.num_units);
-  iou_counts({p.maps, grid, thresholds.data(), runs.data(), wide, table.data(), offsets.data(), p.num_planes, p.num_labels,
-              intersection.data(), unit_area.data()},
+  iou_counts({p.maps, grid, thresholds.data(), runs.data(), wide, table.data(), offsets.data(), p.num_planes,
+              p.num_labels, intersection.data(), unit_area.data()},
              num_threads);
   note(intersection), note(unit_area), note(p.label_area);
   for (int64_t u = 0; u < p.num_units; ++u) {
@@ -132,9 +139,9 @@ void test_tails(Problem& p, const GridView& grid, int num_threads) {
   }
   std::vector<int64_t> low(p.num_units, 0x8000), high(p.num_units, 0x80ff), shift(p.num_units, 0);
   std::vector<int64_t> bins(p.num_units * 256), above(p.num_units);
-  tail_histogram({p.maps, GridView{}, Sample::kValue, low.data(), high.data(), shift.data(), 256, bins.data(),
-                  above.data()},
-                 num_threads);
+  tail_histogram(
+      {p.maps, GridView{}, Sample::kValue, low.data(), high.data(), shift.data(), 256, bins.data(), above.data()},
+      num_threads);
   note(bins), note(above);
 }
 
@@ -150,9 +157,9 @@ void test_bad_values(Problem& p, const GridView& grid, int num_threads) {
   std::vector<int64_t> high(p.num_units);
   for (int64_t& last : high) last = pick(0, 1) ? 0xffffffffll : -1;
   for (const GridView& view : {grid, GridView{}}) {
-    const bool good = tail_histogram({p.maps, view, Sample::kValue, low.data(), high.data(), shift.data(), 256, bins.data(),
-                                      above.data()},
-                                     num_threads);
+    const bool good = tail_histogram(
+        {p.maps, view, Sample::kValue, low.data(), high.data(), shift.data(), 256, bins.data(), above.data()},
+        num_threads);
     require(!good, "a bad value is found");
     for (int64_t count : bins) require(count == 0, "what a bad batch counted is taken back");
     for (int64_t count : above) require(count == 0, "what a bad batch counted is taken back");
@@ -186,5 +193,6 @@ int main(int count, char** arguments) {
     test_maps(problem, num_threads);
     test_bad_values(problem, grid.view(), num_threads);
   }
-  std::printf("%d rounds at level %s: %016llx\n", rounds, simd_level().c_str(), static_cast<unsigned long long>(digest));
+  std::printf("%d rounds at level %s: %016llx\n", rounds, simd_level().c_str(),
+              static_cast<unsigned long long>(digest));
 }

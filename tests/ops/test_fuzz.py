@@ -1,7 +1,9 @@
 """Shapes and values that nobody thought of, and the engine in other threads and processes."""
 
 import multiprocessing
+import sys
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -74,6 +76,63 @@ def test_calls_from_several_threads_at_once():
 
 
 @pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="this system cannot fork")
+class Watched:
+    """The engine, with a flag that is up just while one of its functions runs."""
+
+    def __init__(self, engine):
+        self.engine, self.inside, self.seen = engine, False, 0
+
+    def __getattr__(self, name):
+        function = getattr(self.engine, name)
+
+        def call(*arguments):
+            self.inside = True
+            try:
+                return function(*arguments)
+            finally:
+                self.inside = False
+
+        return call
+
+
+@pytest.mark.parametrize("name", ["iou_counts", "tail_histogram", "encode_labels", "image_peaks", "blend_units"])
+def test_other_threads_run_during_a_call(name, monkeypatch):
+    maps, zeros = torch.randn(8, 64, 28, 28), torch.zeros(64, dtype=torch.int64)
+    planes = torch.randint(0, 50, (8, 3, 224, 224), dtype=torch.int32)
+    labels, bins = ops.encode_labels(planes, 50), torch.zeros(64, 256, dtype=torch.int64)
+    high, grid = zeros + (1 << 32) - 1, Grid.half_pixel((28, 28), (224, 224))
+    calls = {
+        "iou_counts": lambda: ops.iou_counts(maps, torch.zeros(64), labels),
+        "tail_histogram": lambda: ops.tail_histogram(maps, zeros, high, zeros + 24, bins, zeros.clone(), grid=grid),
+        "encode_labels": lambda: ops.encode_labels(planes, 50),
+        "image_peaks": lambda: ops.image_peaks(maps),
+        "blend_units": lambda: ops.blend_units(maps, torch.full((64,), 0.5), inplace=True),
+    }
+    watched, done = Watched(native.engine()), threading.Event()
+    monkeypatch.setattr(native, "_engine", watched)
+
+    def watch():
+        while not done.is_set():
+            watched.seen += watched.inside
+            time.sleep(0)
+
+    # By itself the interpreter would pass from thread to thread every 5 ms; now only one that lets go is followed.
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1000.0)
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        for _ in range(200):
+            calls[name]()
+            if watched.seen:
+                break
+    finally:
+        sys.setswitchinterval(interval)
+        done.set()
+        watcher.join()
+    assert watched.seen > 0
+
+
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
 def test_the_engine_works_in_a_forked_process():
     expected = count_once()
