@@ -1,5 +1,8 @@
 """What the ops are measured against: the published algorithm written plainly, and the best eager PyTorch."""
 
+import math
+
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -45,6 +48,61 @@ class RunningMoments:
         self.mean = self.mean + delta * (count / total)
         self.m2 = self.m2 + m2 + delta.pow(2) * (self.count * count / total)
         self.count = total
+
+
+class RunningQuantile:
+    """The published sketch (KLL): a level that is full is sorted, and every second value moves up a level.
+
+    As published (written anew from a description of what it does): r = 3072, samples arrive through a buffer of 128, the
+    capacity of a level is 2r times 0.67 for each level above it, one random bit per compaction is shared by all units,
+    a value at level l stands for 2^l samples, and reading out interpolates unit by unit.
+    """
+
+    def __init__(self, num_units: int, r: int = 3072) -> None:
+        self.resolution, self.num_units = 2 * r, num_units
+        self.buffer, self.waiting = torch.empty(num_units, 128), 0
+        self.levels: list[Tensor] = []
+        self.sizes: list[int] = []
+        self.extremes = [torch.full((num_units,), end) for end in (float("inf"), float("-inf"))]
+
+    def add(self, samples: Tensor) -> None:
+        """Takes samples [M, U]."""
+        self.extremes = [
+            torch.minimum(self.extremes[0], samples.amin(0)),
+            torch.maximum(self.extremes[1], samples.amax(0)),
+        ]
+        begin = 0
+        while begin < len(samples):
+            chunk = samples[begin : begin + 128 - self.waiting]
+            self.buffer[:, self.waiting : self.waiting + len(chunk)] = chunk.T
+            self.waiting += len(chunk)
+            begin += len(chunk)
+            if self.waiting == 128:
+                self._push(0, self.buffer)
+                self.waiting = 0
+
+    def _push(self, level: int, values: Tensor) -> None:
+        if level == len(self.levels):
+            self.levels.append(torch.empty(self.num_units, 2 * self.resolution))
+            self.sizes.append(0)
+        size = self.sizes[level] + values.shape[1]
+        self.levels[level][:, self.sizes[level] : size] = values
+        self.sizes[level] = size
+        if size >= max(128, math.ceil(self.resolution * 0.67 ** (len(self.levels) - 1 - level))):
+            kept = self.levels[level][:, :size].sort(dim=1).values[:, int(torch.randint(2, ())) :: 2]
+            self.sizes[level] = 0
+            self._push(level + 1, kept)
+
+    def quantiles(self, fraction: float) -> Tensor:
+        """[U]: the value below which this fraction of the samples lies, about."""
+        levels = [(self.buffer[:, : self.waiting], 1.0)]
+        levels += [(kept[:, :size], 2.0**level) for level, (kept, size) in enumerate(zip(self.levels, self.sizes))]
+        values = torch.cat([kept for kept, _ in levels] + [end[:, None] for end in self.extremes], 1)
+        weights = torch.cat([torch.full((kept.shape[1],), weight) for kept, weight in levels] + [torch.zeros(2)])
+        values, order = values.sort(dim=1)
+        weights = weights[order].double()
+        positions = (weights.cumsum(1) - weights / 2) / weights.sum(1, keepdim=True)
+        return torch.tensor([np.interp(fraction, p, v) for p, v in zip(positions.numpy(), values.numpy())]).float()
 
 
 def eager_iou_counts(activations: Tensor, thresholds: Tensor, planes: Tensor, num_labels: int) -> Tensor:
