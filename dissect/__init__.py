@@ -8,10 +8,11 @@
     dissect.write_report(d, "out/")
 """
 
-from dissect import ops, reference, stats, tiny
+from dissect import models, ops, reference, stats, tiny
 from dissect.concepts import Concepts
 from dissect.dissection import Dissection, load
 from dissect.grid import Grid
+from dissect.models import latents, noise_seeds
 from dissect.pipeline import dissect
 from dissect.report import write_report
 from dissect.trace import Trace
@@ -24,7 +25,10 @@ __all__ = [
     "Grid",
     "Trace",
     "dissect",
+    "latents",
     "load",
+    "models",
+    "noise_seeds",
     "ops",
     "reference",
     "stats",

@@ -1,5 +1,24 @@
-"""Networks to dissect: the architectures, without their weights."""
+"""Networks to dissect: the architectures, and loaders for the published weights of generators."""
 
+from dissect.models.latent import latents, noise_seeds
+from dissect.models.loading import load_progan, load_stylegan2, load_wgangp, stylegan2_checkpoint
+from dissect.models.progan import PROGAN_VARIANTS, ProGAN, progan_channels
+from dissect.models.stylegan2 import StyleGAN2, stylegan2_channels
 from dissect.models.vgg import VGG
+from dissect.models.wgangp import WGANGP
 
-__all__ = ["VGG"]
+__all__ = [
+    "PROGAN_VARIANTS",
+    "VGG",
+    "WGANGP",
+    "ProGAN",
+    "StyleGAN2",
+    "latents",
+    "load_progan",
+    "load_stylegan2",
+    "load_wgangp",
+    "noise_seeds",
+    "progan_channels",
+    "stylegan2_channels",
+    "stylegan2_checkpoint",
+]

@@ -1,0 +1,161 @@
+"""Files of weights: tensors only, read once, with every key accounted for."""
+
+from __future__ import annotations
+
+import argparse
+import pickle
+import struct
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Size, Tensor, nn
+
+from dissect.models.generator import Generator
+
+G = TypeVar("G", bound=Generator)
+
+#: At most so many names appear in a message.
+SHOWN = 10
+
+#: What torch and safetensors raise when the bytes of a file make no sense to them.
+DAMAGED = (
+    pickle.UnpicklingError, SafetensorError, RuntimeError, OSError, EOFError, LookupError, TypeError, ValueError,
+    AttributeError, struct.error,
+)  # fmt: skip
+
+#: Keys by which a file of another architecture is known, and what loads it.
+ARCHITECTURES = (
+    (("mapping.fc1.weight", "style.1.weight", "g_ema"), "StyleGAN2 generator", "load_stylegan2"),
+    (("layer1.conv.weight", "features.0.conv.weight"), "Progressive GAN generator", "load_progan"),
+    (("layer1.linear.weight",), "WGAN-GP generator", "load_wgangp"),
+)
+
+
+def read(path: str | Path) -> dict[str, Any]:
+    """What a .safetensors file, or one that torch.save wrote, holds.
+
+    Nothing is unpickled but tensors, containers, numbers and text (and the arguments that the training script of
+    rosinality's StyleGAN2 saves beside its weights, an argparse.Namespace). Tensors stay mapped to the file, and are
+    copied page by page when they are written to, except for files from before PyTorch 1.6, which are read at once.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: the file is damaged, or holds more than tensors.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no file {path}.")
+    with path.open("rb") as file:
+        zipped = file.read(2) == b"PK"
+    try:
+        if path.suffix == ".safetensors":
+            with safe_open(path, framework="pt") as file:
+                return {name: file.get_tensor(name) for name in file.keys()}
+        with torch.serialization.safe_globals([argparse.Namespace]):
+            data = torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
+    except DAMAGED as error:
+        if "GLOBAL " not in str(error):
+            raise ValueError(f"{path} is damaged or no file of weights: {_first_line(error)}") from error
+        raise ValueError(
+            f"{path} holds more than tensors and is refused, since unpickling Python objects runs their code. Load it "
+            f"where you trust it, and save its state_dict() alone. ({_first_line(error)})"
+        ) from error
+    if not isinstance(data, Mapping):
+        raise ValueError(f"{path} must hold a dictionary of tensors, but holds a {type(data).__name__}.")
+    return dict(data)
+
+
+def tensors_of(data: Mapping[str, Any], path: str | Path) -> dict[str, Tensor]:
+    """The entries, all of which must be tensors.
+
+    Raises:
+        ValueError: some are not; names them.
+    """
+    others = [f"{name} ({type(value).__name__})" for name, value in data.items() if not isinstance(value, Tensor)]
+    if others:
+        raise ValueError(f"{path} must hold only tensors among its weights, but also holds {listed(others)}.")
+    return dict(data)
+
+
+def another_architecture(path: str | Path, wanted: str, keys: Iterable[str]) -> ValueError:
+    """The error for a file that does not hold what was wanted, with what it seems to hold."""
+    keys = sorted(keys)
+    for marks, architecture, loader in ARCHITECTURES:
+        if architecture != wanted and any(mark in keys for mark in marks):
+            return ValueError(f"{path} must hold a {wanted}, but holds a {architecture}: use {loader}.")
+    return ValueError(f"{path} must hold a {wanted}, but its keys are {listed(keys)}.")
+
+
+def build(make: Callable[[], G], path: str | Path, resolution: int, wanted: int | None) -> G:
+    """A model without memory for its weights, of the resolution that was asked for if any.
+
+    Raises:
+        ValueError: the file's resolution is another.
+    """
+    if wanted not in (None, resolution):
+        raise ValueError(f"{path} must hold a generator of {wanted}x{wanted} images, but makes {resolution}.")
+    with torch.device("meta"):
+        return make()
+
+
+def fill(
+    model: G, state: Mapping[str, Tensor], published: Mapping[str, tuple[str, Size]], path: str | Path, device: Any
+) -> G:
+    """The model with the tensors of the file as its weights, without a copy, in evaluation mode.
+
+    Args:
+        model: built without memory for its weights.
+        state: the file's tensors by the file's keys.
+        published: for each of the model's keys, the file's key and the shape that it has there.
+        path: named in messages.
+        device: where the model goes.
+
+    Raises:
+        ValueError: keys are missing or extra, shapes or dtypes differ, or a weight is NaN or infinite.
+    """
+    wanted = dict(published.values())
+    missing, extra = sorted(wanted.keys() - state.keys()), sorted(state.keys() - wanted.keys())
+    if missing or extra:
+        raise ValueError(
+            f"{path} does not fit {type(model).__name__}{model.channels}: "
+            f"{len(missing)} keys are missing ({listed(missing)}), {len(extra)} are extra ({listed(extra)})."
+        )
+    shapes = [f"{key} {list(state[key].shape)} for {list(shape)}" for key, shape in wanted.items()
+              if state[key].shape != shape]  # fmt: skip
+    if shapes:
+        raise ValueError(f"{path}: {len(shapes)} weights have another shape than the layers need: {listed(shapes)}.")
+    dtypes = {str(state[key].dtype) for key in wanted if state[key].is_floating_point()}
+    if len(dtypes) > 1:
+        raise ValueError(f"{path}: all weights must have one dtype, but some are {' and some '.join(sorted(dtypes))}.")
+    broken = [key for key in wanted if not _is_finite(state[key])]
+    if broken:
+        raise ValueError(f"{path}: {len(broken)} weights are NaN or infinite somewhere: {listed(broken)}.")
+    own = model.state_dict()
+    filled = {name: state[key].reshape(own[name].shape) for name, (key, _) in published.items()}
+    model.load_state_dict(filled, strict=True, assign=True)
+    return model.eval().to(device)
+
+
+def unchanged(model: nn.Module) -> dict[str, tuple[str, Size]]:
+    """For `fill`: the file has the model's own keys."""
+    return {name: (name, value.shape) for name, value in model.state_dict().items()}
+
+
+def listed(names: list[str]) -> str:
+    """The names, at most ten of them."""
+    if not names:
+        return "none"
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return ", ".join(names[:SHOWN]) + more
+
+
+def _is_finite(tensor: Tensor) -> bool:
+    """Without a temporary of the tensor's size, as torch.isfinite would make."""
+    return tensor.numel() == 0 or all(bool(end.isfinite()) for end in torch.aminmax(tensor))
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().split("\n")[0]

@@ -1,0 +1,115 @@
+"""Where generated images come from: the published z sets, and seeds of noise."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+#: Vectors drawn at a time, so that what comes before `start` takes no memory.
+BLOCK = 256
+
+
+def latents(
+    generator: nn.Module | Callable[..., Any] | tuple[int, ...], count: int, seed: int = 1, *, start: int = 0
+) -> Tensor:
+    """The z of `count` images: numbers `start`, `start + 1`, ... of the set that `seed` names.
+
+    ::
+
+        RandomState(seed).standard_normal((start + count) * C).reshape(-1, C)[start:]      # rounded to float32
+
+    the published sets (seed 1 is the one that most figures show). The first k of n are the same as the first k of k,
+    and shards that are drawn apart by `start` are those of one long set, to the bit, on every machine.
+
+    Args:
+        generator: whose z it will be: anything with an attribute `z_shape`, else a module whose first convolution or
+            linear layer sees z, else the shape of one z as a tuple.
+        count: how many.
+        seed: of the set, in [0, 2^32).
+        start: number of the first.
+
+    Returns:
+        float32 [count, *z_shape] on the CPU; for a module in the dtype of its weights and on their device. A module
+        that starts with a convolution gets [count, C, 1, 1].
+
+    Raises:
+        ValueError: count or start is negative, or seed outside its range.
+        TypeError: the shape of z cannot be told.
+
+    Example:
+        >>> z = dissect.latents((512,), 10)
+        >>> torch.equal(dissect.latents((512,), 4, start=6), z[6:])
+        True
+    """
+    _check_range("latents", count, seed, start, 2**32)
+    shape = _z_shape(generator)
+    length = int(np.prod(shape))
+    z = torch.empty(count, length)
+    filled = 0
+    for block in normal_blocks(length, count, seed, start):
+        z[filled : filled + len(block)] = block
+        filled += len(block)
+    weights = next(generator.parameters(), None) if isinstance(generator, nn.Module) else None
+    return z.view(count, *shape) if weights is None else z.view(count, *shape).to(weights)
+
+
+def noise_seeds(count: int, seed: int = 1, *, start: int = 0) -> Tensor:
+    """The noise seeds of images `start`, `start + 1`, ...: a number of its own for each seed and image.
+
+    Args:
+        count: how many.
+        seed: of the set, in [0, 2^31).
+        start: number of the first; it and `count` together at most 2^32.
+
+    Returns:
+        int64 [count]: `seed * 2^32 + number`.
+
+    Raises:
+        ValueError: count or start is negative or too large, or seed outside its range.
+
+    Example:
+        >>> dissect.noise_seeds(3, seed=0, start=5).tolist()
+        [5, 6, 7]
+    """
+    _check_range("noise_seeds", count, seed, start, 2**31)
+    if start + count > 2**32:
+        raise ValueError(f"noise_seeds: start + count must be at most 2^32, but got {start} + {count}.")
+    return torch.arange(start, start + count, dtype=torch.int64) + (seed << 32)
+
+
+def normal_blocks(length: int, count: int, seed: int, start: int = 0) -> Iterator[Tensor]:
+    """The vectors [n, length] of `latents`, float32, a block at a time."""
+    stream = np.random.RandomState(seed)
+    for first in range(0, start, BLOCK):
+        stream.standard_normal(min(BLOCK, start - first) * length)
+    for first in range(0, count, BLOCK):
+        rows = min(BLOCK, count - first)
+        yield torch.from_numpy(stream.standard_normal(rows * length).astype(np.float32)).view(rows, length)
+
+
+def _z_shape(generator: Any) -> tuple[int, ...]:
+    if isinstance(generator, tuple):
+        return generator
+    if hasattr(generator, "z_shape"):
+        return tuple(generator.z_shape)
+    if isinstance(generator, nn.Module):
+        for module in generator.modules():
+            if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)):
+                return (module.in_channels, 1, 1)
+            if isinstance(module, nn.Linear):
+                return (module.in_features,)
+    raise TypeError(
+        "latents: generator must have an attribute z_shape, start with a convolution or a linear layer, or be the "
+        f"shape of one z as a tuple, but got {type(generator).__name__}."
+    )
+
+
+def _check_range(name: str, count: int, seed: int, start: int, seeds: int) -> None:
+    if count < 0 or start < 0:
+        raise ValueError(f"{name}: count and start must not be negative, but got {count} and {start}.")
+    if not 0 <= seed < seeds:
+        raise ValueError(f"{name}: seed must be in [0, {seeds}), but got {seed}.")

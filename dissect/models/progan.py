@@ -1,0 +1,175 @@
+"""The generator of a Progressive GAN (Karras et al. 2018), with its layers named as in the papers."""
+
+from __future__ import annotations
+
+import math
+from collections import OrderedDict
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from dissect.models.generator import Generator, PixelNorm
+
+PIXEL_NORMS = ("every", "ends", "first", "none")
+AFTER_CONV = ("wscale", "stored_wscale", "bias", "batch_norm")
+
+#: The published ablations (Karras et al. 2018, Table 1), by the names of their files, as arguments of `ProGAN`.
+PROGAN_VARIANTS = {
+    "wgangp": {"pixel_norm": "none", "after_conv": "batch_norm"},
+    "progressive-training": {"pixel_norm": "none", "after_conv": "batch_norm"},
+    "small-minibatch": {"pixel_norm": "none", "after_conv": "batch_norm"},
+    "minibatch-discrimination": {"pixel_norm": "first", "after_conv": "bias"},
+    "minibatch-stddev": {"pixel_norm": "first", "after_conv": "bias"},
+    "equalized-learning-rate": {"pixel_norm": "ends", "after_conv": "stored_wscale"},
+    "pixelwise-normalization": {"pixel_norm": "every", "after_conv": "stored_wscale"},
+}
+
+
+def progan_channels(resolution: int) -> tuple[int, ...]:
+    """Units at 4x4, 8x8, ... of the published networks: min(512, B / rows), B 8192 up to 256x256, 16384 above.
+
+    Raises:
+        ValueError: no published network has this resolution.
+
+    Example:
+        >>> progan_channels(256)
+        (512, 512, 512, 256, 128, 64, 32)
+    """
+    if resolution not in (32, 64, 128, 256, 512, 1024):
+        raise ValueError(f"progan_channels: resolution must be a power of two from 32 to 1024, but got {resolution}.")
+    budget = 8192 if resolution <= 256 else 16384
+    return tuple(min(512, budget >> level) for level in range(2, resolution.bit_length()))
+
+
+class ProGAN(Generator):
+    """Pairs of convolutions at 4x4, 8x8, ..., and a 1x1 convolution to RGB.
+
+    The layers are called `layer1`, `layer2`, ..., `output_64x64` (for 64x64), as in the papers, where `layer{2j-1}` and
+    `layer{2j}` work at 4 * 2^(j-1) rows. Each is a chain of children `norm`, `up`, `conv`, `wscale`, `relu`, those of
+    which it has::
+
+        x = x / sqrt(mean over channels of x^2 + 1e-8)            norm  (section 4.2)
+        x = x, each pixel repeated twice each way                 up    (layer3, layer5, ...)
+        x = W * x                                                 conv  (4x4, padding 3, in layer1: z -> 4x4; else 3x3)
+        x = x * sqrt(2 / (channels in * k^2)) + b                 wscale (section 4.1; gain 1 in the output)
+        x = max(x, 0.2 x)                                         relu
+
+    Args:
+        channels: units at 4x4, 8x8, ...; `progan_channels` gives the published ones.
+        z_channels: length of z.
+        pixel_norm: before which convolutions it stands: "every" (published), "ends" (the first and the output's),
+            "first", "none".
+        after_conv: "wscale" (published), "stored_wscale" (its factor is a parameter), "bias" (unscaled), "batch_norm"
+            (and ReLU). `PROGAN_VARIANTS` has those of the published ablations.
+        clamp: cut the output to [-1, 1]. The code of dissection does not, that of the papers on inversion and
+            rewriting does.
+        seed: of the initial weights: normal, of variance 1 where wscale follows, else He et al. 2015.
+
+    Forward:
+        z: [N, z_channels] or [N, z_channels, 1, 1], normal. Returns images [N, 3, R, R], R = 4 * 2^(len(channels)-1).
+
+    Raises:
+        ValueError: widths that are not positive, an unknown choice, or pixel normalisation beside "batch_norm".
+
+    Example:
+        >>> model = ProGAN((16, 16, 8), z_channels=16)
+        >>> with dissect.Trace(model, "layer4") as trace:
+        ...     images = model(dissect.latents(model, 2))
+        >>> tuple(images.shape), tuple(trace["layer4"].shape)
+        ((2, 3, 16, 16), (2, 16, 8, 8))
+    """
+
+    def __init__(
+        self,
+        channels: Sequence[int],
+        z_channels: int = 512,
+        *,
+        pixel_norm: str = "every",
+        after_conv: str = "wscale",
+        clamp: bool = False,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(channels, z_channels)
+        if pixel_norm not in PIXEL_NORMS or after_conv not in AFTER_CONV:
+            raise ValueError(
+                f"ProGAN: pixel_norm must be one of {PIXEL_NORMS} and after_conv one of {AFTER_CONV}, "
+                f"but got {pixel_norm!r} and {after_conv!r}."
+            )
+        if after_conv == "batch_norm" and pixel_norm != "none":
+            raise ValueError(f"ProGAN: after_conv='batch_norm' needs pixel_norm='none', but got {pixel_norm!r}.")
+        self.pixel_norm, self.after_conv, self.clamp = pixel_norm, after_conv, clamp
+        # What torch's layers draw for themselves is replaced, and must not be taken from the caller's stream.
+        with torch.random.fork_rng(devices=[]):
+            self._build()
+        if not next(self.parameters()).is_meta:
+            self._initialise(seed)
+
+    def _build(self) -> None:
+        widths = [self.z_channels, *(width for width in self.channels for _ in range(2))]
+        for number in range(1, len(widths)):
+            normed = self.pixel_norm == "every" or (number == 1 and self.pixel_norm != "none")
+            upsampled = number > 1 and number % 2 == 1
+            kernel, padding = (4, 3) if number == 1 else (3, 1)
+            layer = _before(normed, upsampled)
+            layer |= _convolution(widths[number - 1], widths[number], kernel, padding, self.after_conv)
+            layer["relu"] = nn.ReLU() if self.after_conv == "batch_norm" else nn.LeakyReLU(0.2)
+            self.add_module(f"layer{number}", nn.Sequential(layer))
+        output = _before(self.pixel_norm in ("every", "ends"), False)
+        after = "bias" if self.after_conv == "batch_norm" else self.after_conv
+        output |= _convolution(widths[-1], 3, 1, 0, after, gain=1.0)
+        if self.clamp:
+            output["clamp"] = nn.Hardtanh()
+        self.add_module(f"output_{self.resolution}x{self.resolution}", nn.Sequential(output))
+
+    def _initialise(self, seed: int) -> None:
+        generator = torch.Generator().manual_seed(seed)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                if self.after_conv in ("wscale", "stored_wscale"):
+                    nn.init.normal_(module.weight, generator=generator)
+                else:
+                    nn.init.kaiming_normal_(module.weight, a=0.2, generator=generator)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+
+    def forward(self, z: Tensor) -> Tensor:
+        """Images [N, 3, R, R] of z [N, z_channels] or [N, z_channels, 1, 1]."""
+        x = self.checked(z)[:, :, None, None]
+        for layer in self.children():
+            x = layer(x)
+        return x
+
+
+class WScale(nn.Module):
+    """`x * scale + b`: the equalized learning rate's factor gain / sqrt(fan_in), and a bias per channel."""
+
+    def __init__(self, channels: int, scale: float, stored: bool) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.full((1,), scale)) if stored else scale
+        self.b = nn.Parameter(torch.zeros(channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """X [N, C, h, w], scaled and shifted."""
+        return x * self.scale + self.b[:, None, None]
+
+
+def _before(normed: bool, upsampled: bool) -> OrderedDict[str, nn.Module]:
+    layer: OrderedDict[str, nn.Module] = OrderedDict()
+    if normed:
+        layer["norm"] = PixelNorm()
+    if upsampled:
+        layer["up"] = nn.Upsample(scale_factor=2, mode="nearest")
+    return layer
+
+
+def _convolution(
+    inputs: int, outputs: int, kernel: int, padding: int, after: str, gain: float = math.sqrt(2)
+) -> OrderedDict[str, nn.Module]:
+    layer: OrderedDict[str, nn.Module] = OrderedDict()
+    layer["conv"] = nn.Conv2d(inputs, outputs, kernel, padding=padding, bias=after == "bias")
+    if after in ("wscale", "stored_wscale"):
+        layer["wscale"] = WScale(outputs, gain / math.sqrt(inputs * kernel * kernel), after == "stored_wscale")
+    elif after == "batch_norm":
+        layer["norm"] = nn.BatchNorm2d(outputs)
+    return layer

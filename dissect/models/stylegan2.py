@@ -1,0 +1,192 @@
+"""The generator of StyleGAN2 (Karras et al. 2020), every step of a layer addressable by name."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from dissect.models.generator import Generator, PixelNorm
+from dissect.models.latent import normal_blocks
+from dissect.models.stylegan2_layers import ConstantInput, EqualConv, EqualLinear, Noise, StyledLayer, ToRGB
+
+#: The mapping network learns a hundred times more slowly.
+MAPPING_MULTIPLIER = 0.01
+
+
+def stylegan2_channels(resolution: int, multiplier: float = 2) -> tuple[int, ...]:
+    """Units at 4x4, 8x8, ...: 512 up to 32x32, then `multiplier` * 256 at 64x64, half of that at 128x128, and so on.
+
+    Raises:
+        ValueError: the resolution is not a power of two from 8 to 1024.
+
+    Example:
+        >>> stylegan2_channels(256), stylegan2_channels(64, multiplier=0.5)
+        ((512, 512, 512, 512, 512, 256, 128), (512, 512, 512, 512, 128))
+    """
+    if resolution not in (8, 16, 32, 64, 128, 256, 512, 1024):
+        raise ValueError(f"stylegan2_channels: resolution must be a power of two from 8 to 1024, but got {resolution}.")
+    levels = range(2, resolution.bit_length())
+    return tuple(512 if level <= 5 else int(multiplier * (1 << 14 - level)) for level in levels)
+
+
+class StyleGAN2(Generator):
+    """A mapping network z -> w, and modulated convolutions whose images are summed from coarse to fine.
+
+    Children are `mapping` (`norm`, `fc1`, ..., `fc8`), `layer1` (the constant 4x4 input), `layer2`, ..., `to_rgb1`,
+    ...; `layer{n}` works at 2^(ceil(n/2)+1) rows, as the paper on rewriting numbers them, `to_rgb{j}` at 2^(j+1). With
+    weights W scaled by 1/sqrt(fan in), a layer is the chain of its children (section 2.2 and Figure 2)::
+
+        style = A w + b                                     style
+        x = x * style                                       modulate     (the key of model rewriting)
+        x = W * x                                           conv         (transposed with stride 2 in layer3, 5, ...)
+        x = x / sqrt(sum of (style W)^2 + 1e-8)             demodulate
+        x = blur(x)                                         blur         (layer3, 5, ...; taps 1 3 3 1)
+        x = x + weight * noise                              noise
+        x = sqrt(2) * max(x + bias, 0.2 (x + bias))         activate     (the value of model rewriting)
+
+    The published PyTorch code scales W per image instead of x, and blurs before it demodulates; both are the same
+    function, rounded differently, and this order is that of the rewriting code.
+
+    Args:
+        channels: units at 4x4, 8x8, ...; `stylegan2_channels` gives the published ones.
+        w_channels: length of z and of w.
+        mapping_layers: 8, or 2 as in ADA's automatic configuration.
+        truncation: in [0, 1], used where a call gives none. The paper on rewriting uses 0.5.
+        seed: of the initial weights and of the fixed noise, all standard normal (the mapping's times 100; biases 0,
+            styles' 1, strengths of the noise 0).
+
+    Forward:
+        z: [N, w_channels], normal; with `latent="w"`, w [N, w_channels] or, for every layer its own,
+            [N, 2 * len(channels), w_channels] (layer2, to_rgb1 and layer3, layer4, to_rgb2 and layer5, ...).
+        truncation: `w = latent_avg + truncation * (w - latent_avg)`; 1 leaves w alone.
+        noise: None for the fixed buffers, the same in every image; int64 [N] for noise by seed (`noise_seeds`), which
+            depends on an image's seed and not on its place in the batch.
+        latent: "z" or "w".
+        Returns images [N, 3, R, R], R = 4 * 2^(len(channels)-1), unclamped.
+
+    Raises:
+        TypeError, ValueError: see the rules above; a truncation below 1 while `latent_avg` is not known.
+
+    Example:
+        >>> model = StyleGAN2((16, 16, 8), w_channels=16, mapping_layers=2)
+        >>> with dissect.Trace(model, "layer4.modulate") as trace:
+        ...     images = model(dissect.latents(model, 2), noise=dissect.noise_seeds(2))
+        >>> tuple(images.shape), tuple(trace["layer4.modulate"].shape)
+        ((2, 3, 16, 16), (2, 16, 8, 8))
+    """
+
+    latent_avg: Tensor | None
+
+    def __init__(
+        self,
+        channels: Sequence[int],
+        w_channels: int = 512,
+        *,
+        mapping_layers: int = 8,
+        truncation: float = 1.0,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(channels, w_channels)
+        if mapping_layers < 1:
+            raise ValueError(f"StyleGAN2: mapping_layers must be positive, but got {mapping_layers}.")
+        self.truncation = _checked_truncation(truncation)
+        layers = [(f"fc{n}", EqualLinear(w_channels, w_channels, multiplier=MAPPING_MULTIPLIER, activate=True))
+                  for n in range(1, mapping_layers + 1)]  # fmt: skip
+        self.mapping = nn.Sequential(OrderedDict([("norm", PixelNorm()), *layers]))
+        self.register_buffer("latent_avg", None)
+        widths = [channels[0], *(width for width in channels for _ in range(2))]
+        self.layer1 = ConstantInput(channels[0])
+        for number in range(2, 2 * len(channels) + 1):
+            self.add_module(f"layer{number}", StyledLayer(number, widths[number - 1], widths[number], w_channels))
+            if number % 2 == 0:
+                self.add_module(f"to_rgb{number // 2}", ToRGB(widths[number], w_channels, first=number == 2))
+        if not self.layer1.input.is_meta:
+            self._initialise(seed)
+
+    def _initialise(self, seed: int) -> None:
+        generator = torch.Generator().manual_seed(seed)
+        for module in self.modules():
+            if isinstance(module, EqualLinear):
+                nn.init.normal_(module.weight, std=1 / module.multiplier, generator=generator)
+            elif isinstance(module, EqualConv):
+                nn.init.normal_(module.weight, generator=generator)
+            elif isinstance(module, ConstantInput):
+                nn.init.normal_(module.input, generator=generator)
+            elif isinstance(module, Noise):
+                nn.init.normal_(module.get_buffer("fixed"), generator=generator)
+
+    def forward(
+        self, z: Tensor, *, truncation: float | None = None, noise: Tensor | None = None, latent: str = "z"
+    ) -> Tensor:
+        """Images [N, 3, R, R]; see the class."""
+        if latent not in ("z", "w"):
+            raise ValueError(f"StyleGAN2: latent must be 'z' or 'w', but got {latent!r}.")
+        w = self.mapping(self.checked(z)) if latent == "z" else self._checked_w(z)
+        w = self.truncate(w, self.truncation if truncation is None else truncation)
+        w = w[:, None].expand(-1, 2 * len(self.channels), -1) if w.dim() == 2 else w
+        seeds = self._checked_noise(noise, w)
+        x = self.layer1(w)
+        image: Any = None
+        for number in range(2, 2 * len(self.channels) + 1):
+            x = self.get_submodule(f"layer{number}")(x, w[:, number - 2], seeds)
+            if number % 2 == 0:
+                image = self.get_submodule(f"to_rgb{number // 2}")(x, w[:, number - 1], image)
+        return image
+
+    def truncate(self, w: Tensor, truncation: float) -> Tensor:
+        """`latent_avg + truncation * (w - latent_avg)` of any w [..., w_channels].
+
+        Raises:
+            TypeError, ValueError: truncation is no number in [0, 1], or `latent_avg` is not known.
+        """
+        if _checked_truncation(truncation) == 1:
+            return w
+        if self.latent_avg is None:
+            raise ValueError(
+                "StyleGAN2: truncation below 1 needs latent_avg, which is not known; call measure_latent_avg() first."
+            )
+        return self.latent_avg + truncation * (w - self.latent_avg)
+
+    @torch.no_grad()
+    def measure_latent_avg(self, samples: int = 4096, seed: int = 0) -> None:
+        """Sets `latent_avg` [w_channels] to the mean of w over z number 0 to `samples` - 1 of a set.
+
+        4,096 is what the published code uses where a checkpoint has no average (generate.py).
+
+        Raises:
+            ValueError: no samples.
+        """
+        if samples < 1:
+            raise ValueError(f"StyleGAN2: samples must be positive, but got {samples}.")
+        weight = self.layer1.input
+        total = torch.zeros(self.z_channels, dtype=torch.float64)
+        for z in normal_blocks(self.z_channels, samples, seed):
+            total += self.mapping(z.to(weight)).sum(dim=0, dtype=torch.float64).cpu()
+        self.latent_avg = (total / samples).to(weight)
+
+    def _checked_w(self, w: Tensor) -> Tensor:
+        if isinstance(w, Tensor) and w.dim() == 3 and w.shape[1] == 2 * len(self.channels):
+            return self.checked(w.flatten(0, 1), "w").view(w.shape)
+        return self.checked(w, "w")
+
+    def _checked_noise(self, noise: Tensor | None, w: Tensor) -> Tensor | None:
+        if noise is None:
+            return None
+        if not isinstance(noise, Tensor) or noise.dtype != torch.int64:
+            got = noise.dtype if isinstance(noise, Tensor) else type(noise).__name__
+            raise TypeError(f"StyleGAN2: noise must be None or a tensor of int64 seeds, but got {got}.")
+        if noise.shape != (len(w),):
+            raise ValueError(f"StyleGAN2: noise must have shape [{len(w)}], as z has, but got {list(noise.shape)}.")
+        return noise.to(w.device)
+
+
+def _checked_truncation(truncation: float) -> float:
+    if not isinstance(truncation, (int, float)):
+        raise TypeError(f"StyleGAN2: truncation must be a number, but got {type(truncation).__name__}.")
+    if not 0 <= truncation <= 1:
+        raise ValueError(f"StyleGAN2: truncation must be in [0, 1], but got {truncation}.")
+    return truncation

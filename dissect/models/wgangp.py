@@ -1,0 +1,104 @@
+"""The residual generator of WGAN-GP (Gulrajani et al. 2017)."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import interpolate, relu
+
+from dissect.models.generator import Generator
+
+#: Units at 4x4, 8x8, ... of the published network of 64x64 images.
+WGANGP_CHANNELS = (512, 512, 256, 128, 64)
+
+
+class WGANGP(Generator):
+    """A linear layer to 4x4, residual blocks that double the resolution, and a convolution to RGB.
+
+    Children are `layer1` (linear), `layer2`, ... (a block each) and `output`::
+
+        block(x) = conv2(relu(norm2(conv1(up(relu(norm1(x))))))) + shortcut(up(x))
+        images = tanh(conv(relu(norm(x))))
+
+    where `up` repeats each pixel twice each way, `conv1` (no bias) and `conv2` are 3x3, `shortcut` is 1x1 and the norms
+    are batch norms. Source: the paper's appendix F and its code (GoodGenerator of gan_64x64.py). Differs: the code
+    normalises with the statistics of the very batch even when it samples; here that is so in training mode only, so
+    that in evaluation mode an image does not depend on its neighbours.
+
+    The "WGAN-GP" that the thesis dissects (section 5.2, Figure A-5) is another network: the baseline of Karras et
+    al. 2018, a `ProGAN(..., **PROGAN_VARIANTS["wgangp"])`, which `load_progan` loads.
+
+    Args:
+        channels: units at 4x4, 8x8, ...
+        z_channels: length of z.
+        seed: of the initial weights (He et al. 2015, normal, biases 0).
+
+    Forward:
+        z: [N, z_channels], normal. Returns images [N, 3, R, R] in (-1, 1), R = 4 * 2^(len(channels)-1).
+
+    Raises:
+        ValueError: widths that are not positive.
+
+    Example:
+        >>> model = WGANGP((16, 8, 4), z_channels=8).eval()
+        >>> tuple(model(dissect.latents(model, 2)).shape)
+        (2, 3, 16, 16)
+    """
+
+    def __init__(self, channels: Sequence[int] = WGANGP_CHANNELS, z_channels: int = 128, *, seed: int = 0) -> None:
+        super().__init__(channels, z_channels)
+        # What torch's layers draw for themselves is replaced, and must not be taken from the caller's stream.
+        with torch.random.fork_rng(devices=[]):
+            self.layer1 = nn.Sequential(
+                OrderedDict(linear=nn.Linear(z_channels, 16 * channels[0]), cells=nn.Unflatten(1, (channels[0], 4, 4)))
+            )
+            for number, (inputs, outputs) in enumerate(pairwise(channels), start=2):
+                self.add_module(f"layer{number}", ResidualBlock(inputs, outputs))
+            self.output = nn.Sequential(
+                OrderedDict(
+                    norm=nn.BatchNorm2d(channels[-1]),
+                    relu=nn.ReLU(),
+                    conv=nn.Conv2d(channels[-1], 3, 3, padding=1),
+                    tanh=nn.Tanh(),
+                )
+            )
+        if not next(self.parameters()).is_meta:
+            self._initialise(seed)
+
+    def _initialise(self, seed: int) -> None:
+        generator = torch.Generator().manual_seed(seed)
+        for module in self.modules():
+            if isinstance(module, (nn.Conv2d, nn.Linear)):
+                nn.init.kaiming_normal_(module.weight, nonlinearity="relu", generator=generator)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+
+    def forward(self, z: Tensor) -> Tensor:
+        """Images [N, 3, R, R] of z [N, z_channels]."""
+        x = self.layer1(self.checked(z))
+        for number in range(2, len(self.channels) + 1):
+            x = self.get_submodule(f"layer{number}")(x)
+        return self.output(x)
+
+
+class ResidualBlock(nn.Module):
+    """Two normalised convolutions beside a 1x1 shortcut, at twice the resolution of the input."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.norm1 = nn.BatchNorm2d(inputs)
+        self.conv1 = nn.Conv2d(inputs, outputs, 3, padding=1, bias=False)
+        self.norm2 = nn.BatchNorm2d(outputs)
+        self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1)
+        self.shortcut = nn.Conv2d(inputs, outputs, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """X [N, inputs, h, w] to [N, outputs, 2h, 2w]."""
+        inner = self.conv1(interpolate(relu(self.norm1(x)), scale_factor=2, mode="nearest"))
+        # A 1x1 convolution sees one pixel, so it may as well run before they are repeated.
+        shortcut = interpolate(self.shortcut(x), scale_factor=2, mode="nearest")
+        return self.conv2(relu(self.norm2(inner))) + shortcut

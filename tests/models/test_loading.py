@@ -1,0 +1,337 @@
+"""Checkpoints: each published layout goes through a file; every bad file is refused with its reason."""
+
+import argparse
+import math
+import subprocess
+import sys
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from dissect import latents
+from dissect.models import (
+    PROGAN_VARIANTS,
+    WGANGP,
+    ProGAN,
+    StyleGAN2,
+    load_progan,
+    load_stylegan2,
+    load_wgangp,
+    stylegan2_checkpoint,
+)
+
+from .layouts import ablation_tensors, normal, progan_tensors, stylegan2_tensors
+
+
+def rewriting_name(key):
+    """Where the paper on rewriting finds a tensor (layer{n}, to_rgb{j}), under the names of the steps here."""
+    parts = key.split(".")
+    block, rest = ".".join(parts[:2]), ".".join(parts[2:])
+    if parts[0] == "convs":
+        block = f"layer{int(parts[1]) + 3}"
+    elif parts[0] == "to_rgbs":
+        block = f"to_rgb{int(parts[1]) + 2}"
+    else:
+        block, rest = {"conv1": "layer2"}.get(parts[0], parts[0]), ".".join(parts[1:])
+    return f"{block}.{rest}".replace("conv.modulation", "style").replace("conv.blur", "blur")
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".pt", ".safetensors"])
+@torch.no_grad()
+def test_progan_in_the_published_layout(tmp_path, suffix):
+    tensors, path = progan_tensors(), tmp_path / f"progan{suffix}"
+    save_file(tensors, path) if suffix == ".safetensors" else torch.save(tensors, path)
+    model = load_progan(path, resolution=16)
+    state = model.state_dict()
+    assert state.keys() == tensors.keys()
+    assert all(torch.equal(state[key], value) for key, value in tensors.items())
+    assert (model.channels, model.z_channels, model.pixel_norm, model.after_conv) == ((6, 5, 4), 3, "every", "wscale")
+    assert not model.training
+    assert model(latents(model, 2)).shape == (2, 3, 16, 16)
+
+
+@torch.no_grad()
+def test_progan_under_state_dict_with_old_keys_and_in_the_format_before_pytorch_1_6(tmp_path):
+    path, plain = tmp_path / "old.pth", tmp_path / "new.pth"
+    old = ablation_tensors("wscale")
+    torch.save({"epoch": 3, "state_dict": old}, path, _use_new_zipfile_serialization=False)
+    renamed = {key.replace("output.", "output_8x8."): value for key, value in old.items()}
+    for i in range(4):
+        renamed = {key.replace(f"features.{i}.", f"layer{i + 1}."): value for key, value in renamed.items()}
+    torch.save(renamed, plain)
+    model, same = load_progan(path), load_progan(plain)
+    z = latents(model, 2)
+    assert torch.equal(model(z), same(z))
+
+
+@pytest.mark.parametrize("variant", sorted(PROGAN_VARIANTS))
+@torch.no_grad()
+def test_progan_in_the_layout_of_the_ablations(tmp_path, variant):
+    choices, path = PROGAN_VARIANTS[variant], tmp_path / f"{variant}.pth"
+    tensors = ablation_tensors(choices["after_conv"])
+    torch.save(tensors, path)
+    stored = choices["after_conv"] == "stored_wscale"
+    model = load_progan(path, **({"pixel_norm": choices["pixel_norm"]} if stored else {}))
+    assert (model.pixel_norm, model.after_conv) == (choices["pixel_norm"], choices["after_conv"])
+    assert torch.equal(model.layer4.conv.weight, tensors["features.3.conv.weight"])
+    expected = ProGAN((6, 5), z_channels=3, **choices).eval()
+    for name, value in expected.state_dict().items():
+        layer, rest = name.split(".", 1)
+        old = f"output.{rest}" if "output" in layer else f"features.{int(layer[5:]) - 1}.{rest}"
+        value.copy_(tensors.get(old, torch.tensor(0)))
+    z = latents(model, 2)
+    assert torch.equal(model(z), expected(z))
+
+
+def test_clamp_is_the_loaders_choice(tmp_path):
+    path = tmp_path / "progan.pth"
+    torch.save(progan_tensors(), path)
+    plain, clamped = load_progan(path), load_progan(path, clamp=True)
+    z = latents(plain, 4)
+    assert torch.equal(clamped(z), plain(z).clamp(-1, 1))
+
+
+@pytest.mark.parametrize("layers", [2, 8])
+@pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
+@torch.no_grad()
+def test_stylegan2_in_the_layout_of_rosinality(tmp_path, layers, suffix):
+    tensors, average, path = stylegan2_tensors(mapping_layers=layers), normal(8), tmp_path / f"style{suffix}"
+    if suffix == ".pt":
+        torch.save({"g_ema": tensors, "latent_avg": average}, path)
+    else:
+        save_file(tensors | {"latent_avg": average}, path)
+    model = load_stylegan2(path, truncation=0.5)
+    state = model.state_dict()
+    assert len(state) == len(tensors) + 1
+    assert torch.equal(model.latent_avg, average)
+    for key, value in tensors.items():
+        if key.startswith(("style.", "noises.", "input.")):
+            number = key.split("_")[-1]
+            name = f"layer{int(number) + 2}.noise.fixed" if key.startswith("noises") else key
+            name = name.replace("style.", "mapping.fc").replace("input.input", "layer1.input")
+        else:
+            name = rewriting_name(key)
+        assert torch.equal(state[name].flatten(), value.flatten()), key
+    assert model(latents(model, 2)).shape == (2, 3, 16, 16)
+
+
+@torch.no_grad()
+def test_stylegan2_goes_back_into_the_layout_of_rosinality(tmp_path):
+    tensors, average = stylegan2_tensors(mapping_layers=2), normal(8)
+    path, again = tmp_path / "style.pt", tmp_path / "again.pt"
+    torch.save({"g_ema": tensors, "latent_avg": average}, path)
+    torch.save(stylegan2_checkpoint(load_stylegan2(path)), again)
+    back = torch.load(again, weights_only=True)
+    assert torch.equal(back["latent_avg"], average)
+    assert back["g_ema"].keys() == tensors.keys()
+    assert all(torch.equal(back["g_ema"][key], value) for key, value in tensors.items())
+
+
+@torch.no_grad()
+def test_a_training_checkpoint_has_no_average_and_it_is_measured(tmp_path):
+    path, tensors = tmp_path / "550000.pt", stylegan2_tensors(mapping_layers=2)
+    args = argparse.Namespace(size=16, n_mlp=2)
+    state = {"step": torch.tensor(1.0), "exp_avg": normal(3)}
+    optimizer = {"state": {0: state}, "param_groups": [{"lr": 0.002, "params": [0]}]}
+    torch.save({"g": tensors, "d": {}, "g_ema": tensors, "g_optim": optimizer, "args": args, "ada_aug_p": 0.1}, path)
+    model = load_stylegan2(path, latent_avg_samples=100)
+    expected = model.mapping(latents(model, 100, seed=0)).mean(0)
+    torch.testing.assert_close(model.latent_avg, expected)
+    assert load_stylegan2(path).latent_avg.shape == (8,)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.float16])
+def test_models_of_ours_go_through_files(tmp_path, dtype):
+    models = (
+        (ProGAN((6, 4), z_channels=5, after_conv="batch_norm", pixel_norm="none"), load_progan),
+        (StyleGAN2((6, 4), w_channels=5, mapping_layers=3), load_stylegan2),
+        (WGANGP((6, 4), z_channels=5), load_wgangp),
+    )
+    for model, load in models:
+        state = model.to(dtype).state_dict()
+        for suffix in (".pt", ".safetensors"):
+            path = tmp_path / f"{type(model).__name__}{suffix}"
+            save_file(state, path) if suffix == ".safetensors" else torch.save(state, path)
+            loaded = load(path).state_dict()
+            assert all(torch.equal(loaded[name], value) for name, value in state.items())
+            assert loaded["layer1.input" if load is load_stylegan2 else "layer2.conv2.weight"
+                          if load is load_wgangp else "layer1.conv.weight"].dtype == dtype  # fmt: skip
+
+
+def test_loaded_weights_can_be_trained_and_leave_the_file_alone(tmp_path):
+    path = tmp_path / "progan.pth"
+    torch.save(progan_tensors(), path)
+    before = path.read_bytes()
+    model = load_progan(path)
+    model(latents(model, 2)).sum().backward()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.sub_(parameter.grad)
+    assert path.read_bytes() == before
+
+
+def test_missing_extra_and_misshapen_weights_are_named(tmp_path):
+    path = tmp_path / "bad.pth"
+    tensors = progan_tensors((4, 4, 4, 4, 4, 4))
+    for i in range(2, 13):
+        del tensors[f"layer{i}.wscale.b"]
+    torch.save(tensors | {"layer99.conv.weight": normal(1)}, path)
+    with pytest.raises(
+        ValueError, match=r"11 keys are missing \(layer10.wscale.b, .* and 1 more\), 1 are extra \(layer99"
+    ):
+        load_progan(path)
+    torch.save(progan_tensors() | {"layer3.conv.weight": normal(5, 6, 5, 5)}, path)
+    with pytest.raises(
+        ValueError, match=r"1 weights have another shape .*: layer3.conv.weight \[5, 6, 5, 5\] for \[5, 6,"
+    ):
+        load_progan(path)
+    torch.save({key: value for key, value in stylegan2_tensors().items() if "noises" not in key}, path)
+    with pytest.raises(ValueError, match=r"does not fit StyleGAN2\(6, 5, 4\): 5 keys are missing \(noises.noise_0, "):
+        load_stylegan2(path)
+
+
+def test_another_architecture_or_resolution_is_named(tmp_path):
+    progan, style, wgan, other = (tmp_path / f"{name}.pt" for name in ("progan", "style", "wgan", "other"))
+    torch.save(progan_tensors(), progan)
+    torch.save({"g_ema": stylegan2_tensors()}, style)
+    torch.save(WGANGP((4, 4), z_channels=3).state_dict(), wgan)
+    torch.save({"fc.weight": normal(3)}, other)
+    with pytest.raises(
+        ValueError, match=r"must hold a StyleGAN2 generator, but holds a Progressive GAN .*: use load_progan"
+    ):
+        load_stylegan2(progan)
+    torch.save(stylegan2_tensors(), style)
+    with pytest.raises(
+        ValueError, match=r"must hold a Progressive GAN generator, but holds a StyleGAN2 .*load_stylegan2"
+    ):
+        load_progan(style)
+    with pytest.raises(ValueError, match=r"must hold a Progressive GAN generator, but holds a WGAN-GP .*load_wgangp"):
+        load_progan(wgan)
+    with pytest.raises(ValueError, match=r"must hold a WGAN-GP generator, but its keys are fc.weight"):
+        load_wgangp(other)
+    for load, path in ((load_progan, progan), (load_stylegan2, style)):
+        with pytest.raises(ValueError, match=r"must hold a generator of 256x256 images, but makes 16"):
+            load(path, resolution=256)
+    with pytest.raises(ValueError, match="of 64x64 images, but makes 8"):
+        load_wgangp(wgan, resolution=64)
+
+
+def test_where_pixels_are_normalised_must_be_said_where_no_key_tells(tmp_path):
+    path = tmp_path / "equalized.pth"
+    torch.save(ablation_tensors("stored_wscale"), path)
+    with pytest.raises(ValueError, match=r"stores wscale.scale, and no key tells .* pass pixel_norm='every'"):
+        load_progan(path)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_weights_that_are_not_finite_are_named(tmp_path, value):
+    path, tensors = tmp_path / "nan.pt", progan_tensors()
+    tensors["layer3.wscale.b"][1] = value
+    torch.save(tensors, path)
+    with pytest.raises(ValueError, match=r"1 weights are NaN or infinite somewhere: layer3\.wscale\.b"):
+        load_progan(path)
+    torch.save({"g_ema": stylegan2_tensors(), "latent_avg": torch.full((8,), value)}, path)
+    with pytest.raises(ValueError, match="latent_avg must be 8 finite numbers"):
+        load_stylegan2(path)
+    torch.save({"g_ema": stylegan2_tensors(), "latent_avg": normal(9)}, path)
+    with pytest.raises(ValueError, match=r"latent_avg must be 8 finite numbers, as w has, but is \[9\]"):
+        load_stylegan2(path)
+
+
+def test_weights_of_several_dtypes_are_refused(tmp_path):
+    path, tensors = tmp_path / "mixed.pt", progan_tensors()
+    tensors["layer3.wscale.b"] = tensors["layer3.wscale.b"].double()
+    torch.save(tensors, path)
+    with pytest.raises(ValueError, match=r"must have one dtype, but some are torch.float32 and some torch.float64"):
+        load_progan(path)
+
+
+class Payload:
+    """Runs code when it is unpickled."""
+
+    def __reduce__(self):
+        return (print, ("code ran",))
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_more_than_tensors_is_refused_and_does_not_run(tmp_path, capsys, zipped):
+    path = tmp_path / "pickle.pt"
+    for content in (progan_tensors() | {"payload": Payload()}, ProGAN((4,), z_channels=3)):
+        torch.save(content, path, _use_new_zipfile_serialization=zipped)
+        with pytest.raises(
+            ValueError, match=r"holds more than tensors and is refused, .* save its state_dict\(\) alone"
+        ):
+            load_progan(path)
+    assert "code ran" not in capsys.readouterr().out
+    torch.save(progan_tensors() | {"note": "text", "epoch": 3}, path)
+    with pytest.raises(ValueError, match=r"must hold only tensors .* but also holds note \(str\), epoch \(int\)"):
+        load_progan(path)
+    torch.save([normal(3)], path)
+    with pytest.raises(ValueError, match="must hold a dictionary of tensors, but holds a list"):
+        load_progan(path)
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 cut short", b"text, not weights", b"\x80\x02}q"])
+@pytest.mark.parametrize("name", ["bad.pt", "bad.safetensors"])
+def test_damaged_files(tmp_path, content, name):
+    path = tmp_path / name
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match="is damaged or no file of weights"):
+        load_progan(path)
+
+
+def test_a_file_cut_short(tmp_path):
+    path = tmp_path / "progan.pt"
+    for zipped in (True, False):
+        torch.save(progan_tensors(), path, _use_new_zipfile_serialization=zipped)
+        path.write_bytes(path.read_bytes()[:-300])
+        with pytest.raises(ValueError, match="is damaged or no file of weights"):
+            load_progan(path)
+
+
+def test_no_such_file(tmp_path):
+    for load in (load_progan, load_stylegan2, load_wgangp):
+        with pytest.raises(FileNotFoundError, match=r"there is no file .*none\.pt"):
+            load(tmp_path / "none.pt")
+
+
+MEASURE = """
+import sys, torch
+from dissect.models import load_progan, load_stylegan2
+
+def field(name):
+    return next(int(line.split()[1]) * 1024 for line in open("/proc/self/status") if line.startswith(name))
+
+load, small, large = {"progan": load_progan, "style": load_stylegan2}[sys.argv[1]], sys.argv[2], sys.argv[3]
+load(small)
+before, read = field("VmRSS"), int(open("/proc/self/io").readline().split()[1])
+model = load(large)
+weights = sum(value.numel() * value.element_size() for value in model.state_dict().values())
+print(weights, field("VmHWM") - before, int(open("/proc/self/io").readline().split()[1]) - read)
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+@pytest.mark.parametrize("layout", ["zip", "before 1.6", "safetensors", "training"])
+def test_peak_memory_and_reads(tmp_path, layout):
+    for name, widths in (("small", (4, 4)), ("large", (512,) * (4 if layout == "training" else 5))):
+        path = tmp_path / f"{name}.{'safetensors' if layout == 'safetensors' else 'pt'}"
+        with torch.device("meta"):
+            tensors = (
+                stylegan2_tensors(widths, widths[0]) if layout == "training" else progan_tensors(widths, widths[0])
+            )
+        tensors = {key: torch.ones(value.shape) for key, value in tensors.items()}
+        if layout == "safetensors":
+            save_file(tensors, path)
+        elif layout == "training":
+            torch.save({"g": {key: value.clone() for key, value in tensors.items()}, "g_ema": tensors}, path)
+        else:
+            torch.save(tensors, path, _use_new_zipfile_serialization=layout == "zip")
+    kind = "style" if layout == "training" else "progan"
+    files = [str(tmp_path / f"{name}{path.suffix}") for name in ("small", "large")]
+    ran = subprocess.run([sys.executable, "-c", MEASURE, kind, *files], capture_output=True, text=True, check=True)
+    weights, peak, read = map(int, ran.stdout.split())
+    assert weights > 60_000_000
+    assert peak <= 1.2 * weights
+    assert read <= 1.05 * weights
