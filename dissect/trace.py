@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import threading
 from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import Any
@@ -18,6 +19,9 @@ class StopForward(Exception):
 class Trace:
     """Within a ``with`` block, retains the outputs of layers of any module, and edits them if asked.
 
+    Only forward passes of the thread that entered the block are traced; other threads may use the model meanwhile.
+    When the block ends, by an exception too, the model is as it was.
+
     Args:
         model: any nn.Module.
         layers: names as in ``model.named_modules()``.
@@ -26,9 +30,10 @@ class Trace:
         clone: retain copies, so that an in-place operation that follows a layer cannot change what was retained.
         detach: retain tensors outside the autograd graph.
         retain: "before" or "after" the edit.
+        inputs: retain what the layers were called with as well, see `inputs`.
 
     Raises:
-        TypeError: a scripted or exported model, whose hooks do not fire.
+        TypeError: a compiled, scripted or exported model, whose hooks do not fire; says what to do.
         KeyError: a layer that the model does not have; names the nearest.
         ValueError: no layers, or an unknown `retain`.
 
@@ -50,6 +55,7 @@ class Trace:
         clone: bool = True,
         detach: bool = True,
         retain: str = "before",
+        inputs: bool = False,
     ) -> None:
         if retain not in ("before", "after"):
             raise ValueError(f"Trace: retain must be 'before' or 'after', but got {retain!r}.")
@@ -57,13 +63,17 @@ class Trace:
         self.layers = [layers] if isinstance(layers, str) else list(layers)
         self._modules = find_layers(model, self.layers)
         self._edit, self._stop, self._clone, self._detach, self._retain = edit, stop, clone, detach, retain
+        self._keep_inputs = inputs
         self._retained: dict[str, Any] = {}
+        self._called_with: dict[str, tuple[tuple[Any, ...], dict[str, Any]]] = {}
         self._handles: list[Any] = []
+        self._thread: int | None = None
 
     def __enter__(self) -> Trace:
-        self._handles.append(self.model.register_forward_pre_hook(lambda *_: self._retained.clear()))
+        self._thread = threading.get_ident()
+        self._handles.append(self.model.register_forward_pre_hook(lambda *_: self._begin()))
         for name, module in zip(self.layers, self._modules):
-            self._handles.append(module.register_forward_hook(self._hook_for(name)))
+            self._handles.append(module.register_forward_hook(self._hook_for(name), with_kwargs=True))
         return self
 
     def __exit__(
@@ -85,6 +95,18 @@ class Trace:
             raise KeyError(f"Trace: layer {layer!r} {state}.")
         return self._retained[layer]
 
+    def inputs(self, layer: str) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """The positional and the keyword arguments of the layer's last call.
+
+        Raises:
+            KeyError: it was not traced with ``inputs=True``, or has not run.
+        """
+        if layer not in self._called_with:
+            raise KeyError(
+                f"Trace: there are no inputs of layer {layer!r}; trace it with inputs=True and run the model."
+            )
+        return self._called_with[layer]
+
     def run(self, *args: Any, **kwargs: Any) -> Any:
         """Runs the model; returns its output, or None where `stop` ended it. Use within the ``with`` block."""
         try:
@@ -92,10 +114,19 @@ class Trace:
         except StopForward:
             return None
 
+    def _begin(self) -> None:
+        if threading.get_ident() == self._thread:
+            self._retained.clear()
+            self._called_with.clear()
+
     def _hook_for(self, name: str) -> Callable[..., Any]:
-        def hook(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> Any:
+        def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
+            if threading.get_ident() != self._thread:
+                return output
             if name in self._retained:
                 raise RuntimeError(f"Trace: layer {name!r} ran twice in one forward pass; trace one that runs once.")
+            if self._keep_inputs:
+                self._called_with[name] = self._keep(args), {key: self._keep(value) for key, value in kwargs.items()}
             edited = output if self._edit is None else self._edit(output, name)
             self._retained[name] = self._keep(output if self._retain == "before" else edited)
             if self._stop and len(self._retained) == len(self.layers):
@@ -108,8 +139,11 @@ class Trace:
         if isinstance(output, Tensor):
             output = output.detach() if self._detach else output
             return output.clone() if self._clone else output
+        if isinstance(output, dict):
+            return {key: self._keep(value) for key, value in output.items()}
         if isinstance(output, (tuple, list)):
-            return type(output)(self._keep(part) for part in output)
+            parts = [self._keep(part) for part in output]
+            return type(output)(*parts) if hasattr(output, "_fields") else type(output)(parts)
         return output
 
 
@@ -119,8 +153,17 @@ def find_layers(model: nn.Module, layers: list[str]) -> list[nn.Module]:
     Raises:
         TypeError, KeyError, ValueError: see `Trace`.
     """
-    if isinstance(model, torch.jit.ScriptModule) or not isinstance(model, nn.Module):
+    if not isinstance(model, nn.Module):
         raise TypeError(f"Trace: model must be an nn.Module whose hooks fire, but got {type(model).__name__}.")
+    for name, module in model.named_modules():
+        where = f"its part {name!r}" if name else "it"
+        if isinstance(module, torch.jit.ScriptModule):
+            raise TypeError(f"Trace: model must be an nn.Module whose hooks fire, but {where} is a TorchScript module.")
+        if "_orig_mod" in module._modules or getattr(module, "_compiled_call_impl", None) is not None:
+            raise TypeError(
+                f"Trace: model must be an nn.Module whose hooks fire, but {where} was compiled by torch.compile, and "
+                "compiled code knows no hooks that came later; give the module that was compiled instead."
+            )
     if not layers:
         raise ValueError("Trace: layers must name at least one layer, but got none.")
     modules = dict(model.named_modules())
@@ -129,3 +172,70 @@ def find_layers(model: nn.Module, layers: list[str]) -> list[nn.Module]:
             near = difflib.get_close_matches(name, [known for known in modules if known], n=3, cutoff=0.3)
             raise KeyError(f"Trace: the model has no layer {name!r}; the nearest are {near}.")
     return [modules[name] for name in layers]
+
+
+def layer_chain(model: nn.Module, layer: str, images: Tensor) -> list[tuple[int, int, int, int]]:
+    """(kernel, stride, padding, dilation) of each convolution and pooling from the image up to and including a layer.
+
+    Found by running the model: each layer must read what the one before it gave, as in AlexNet and VGG.
+
+    Args:
+        model: the network.
+        layer: the last one of the chain.
+        images: [N, 3, H, W], a batch to run.
+
+    Raises:
+        ValueError: the layers form no chain, or one of them is of a kind whose geometry is not known.
+
+    Example:
+        >>> model = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3, padding=1), torch.nn.ReLU(), torch.nn.MaxPool2d(2))
+        >>> layer_chain(model, "2", torch.zeros(1, 3, 8, 8))
+        [(3, 1, 1, 1), (2, 2, 0, 1)]
+    """
+    (probed,) = find_layers(model, [layer])
+    leaves = {module: name for name, module in model.named_modules() if not any(module.children())}
+    chain: list[tuple[int, int, int, int]] = []
+    last: list[Any] = [None]  # what the leaf before gave
+
+    def hook(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
+        if last[0] is not None and (not inputs or inputs[0] is not last[0]):
+            raise ValueError(
+                f"layer_chain: the layers up to {layer!r} must form a chain for a receptive-field grid, but "
+                f"{leaves[module]!r} reads something else than the layer before it gave; use another preset."
+            )
+        geometry = _geometry(leaves[module], module, inputs[0], output)
+        if geometry is not None:
+            chain.append(geometry)
+        last[0] = output
+
+    handles = [leaf.register_forward_hook(hook) for leaf in leaves]
+    handles.append(probed.register_forward_hook(lambda *_: _stop()))
+    try:
+        with torch.no_grad():
+            model(images.to(next((p.device for p in model.parameters()), images.device)))
+    except StopForward:
+        pass
+    finally:
+        for handle in handles:
+            handle.remove()
+    return chain
+
+
+def _stop() -> None:
+    raise StopForward
+
+
+def _geometry(name: str, module: nn.Module, given: Any, output: Any) -> tuple[int, int, int, int] | None:
+    """Of a layer; None where it works pixel by pixel."""
+    if hasattr(module, "kernel_size") and not getattr(module, "transposed", False):
+        values = [getattr(module, field, 1) for field in ("kernel_size", "stride", "padding", "dilation")]
+        pairs = [value if isinstance(value, tuple) else (value, value) for value in values]
+        if all(len(set(pair)) == 1 and isinstance(pair[0], int) for pair in pairs):
+            kernel, stride, padding, dilation = (pair[0] for pair in pairs)
+            return kernel, stride, padding, dilation
+    elif isinstance(output, Tensor) and isinstance(given, Tensor) and output.shape[2:] == given.shape[2:]:
+        return None
+    raise ValueError(
+        f"layer_chain: a receptive-field grid needs convolutions and poolings of one size in both directions, "
+        f"but layer {name!r} is {module}."
+    )

@@ -1,5 +1,8 @@
 """Trace: retains, edits, stops, and leaves nothing behind."""
 
+import threading
+from collections import namedtuple
+
 import pytest
 import torch
 from torch import nn
@@ -89,6 +92,80 @@ def test_keyword_inputs_and_tuple_outputs():
     with Trace(model, "inner") as trace:
         model(sequence=torch.randn(1, 2, 3))
     assert trace["inner"][0].shape == (1, 2, 4)
+
+
+class Scaled(nn.Module):
+    def forward(self, x, *, scale=1.0, shift=None):
+        return x * scale + (0 if shift is None else shift)
+
+
+class UsesKeywords(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.scaled = Scaled()
+
+    def forward(self, x):
+        return self.scaled(x, scale=3.0, shift=x.add(1)).relu_()
+
+
+def test_what_a_layer_was_called_with():
+    model, images = UsesKeywords(), torch.randn(1, 2, 3, 3)
+    with Trace(model, "scaled", inputs=True) as trace:
+        model(images)
+    positional, keywords = trace.inputs("scaled")
+    assert torch.equal(positional[0], images)
+    assert keywords["scale"] == 3.0
+    assert torch.equal(keywords["shift"], images + 1)
+    with Trace(model, "scaled") as trace:
+        model(images)
+        with pytest.raises(KeyError, match="no inputs of layer 'scaled'; trace it with inputs=True"):
+            trace.inputs("scaled")
+
+
+class Named(nn.Module):
+    Result = namedtuple("Result", "maps extra")
+
+    def forward(self, x):
+        return self.Result(x, {"twice": x * 2})
+
+
+def test_named_tuples_and_dicts_are_retained():
+    model, images = nn.Sequential(Named()), torch.randn(1, 2, 3, 3)
+    with Trace(model, "0") as trace:
+        model(images)
+    assert torch.equal(trace["0"].maps, images)
+    assert torch.equal(trace["0"].extra["twice"], images * 2)
+
+
+def test_other_threads_are_not_traced():
+    model, images = network(), torch.randn(1, 3, 5, 5)
+    plain = model(images)
+    with Trace(model, "0", edit=lambda output, _: output * 0) as trace:
+        found = []
+        thread = threading.Thread(target=lambda: found.append(model(images)))
+        thread.start()
+        thread.join()
+        with pytest.raises(KeyError, match="has not run"):
+            trace["0"]
+        edited = model(images)
+    assert torch.equal(found[0], plain)
+    assert not torch.equal(edited, plain)
+    assert hooks(model) == 0
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.trace:DeprecationWarning")
+def test_compiled_models_are_refused():
+    inner = torch.compile(network(), backend="eager")
+    for model in (inner, nn.Sequential(inner)):
+        with pytest.raises(TypeError, match=r"was compiled by torch\.compile"):
+            Trace(model, "0")
+    in_place = network()
+    in_place[2].compile(backend="eager")
+    with pytest.raises(TypeError, match=r"its part '2' was compiled by torch\.compile"):
+        Trace(in_place, "0")
+    scripted = nn.Sequential(torch.jit.trace(network(), torch.zeros(1, 3, 5, 5)))
+    with pytest.raises(TypeError, match="its part '0' is a TorchScript module"):
+        Trace(scripted, "0")
 
 
 def test_errors():
