@@ -53,9 +53,9 @@ class RunningMoments:
 class RunningQuantile:
     """The published sketch (KLL): a level that is full is sorted, and every second value moves up a level.
 
-    As published (written anew from a description of what it does): r = 3072, samples arrive through a buffer of 128, the
-    capacity of a level is 2r times 0.67 for each level above it, one random bit per compaction is shared by all units,
-    a value at level l stands for 2^l samples, and reading out interpolates unit by unit.
+    As published (written anew from a description of what it does): r = 3072, samples arrive through a buffer of 128,
+    the capacity of a level is 2r times 0.67 for each level above it, one random bit per compaction is shared by all
+    units, a value at level l stands for 2^l samples, and reading out interpolates unit by unit.
     """
 
     def __init__(self, num_units: int, r: int = 3072) -> None:

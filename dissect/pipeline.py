@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+import dataclasses
 import warnings
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
-from tqdm.auto import tqdm
 
 from dissect import ops
 from dissect.concepts import Concepts
-from dissect.data import Batch, Batches
+from dissect.data import Batches
 from dissect.dissection import Dissection, LayerDissection
 from dissect.grid import Grid
+from dissect.presets import Preset, preset_with
+from dissect.resume import Progress, fingerprint
+from dissect.source import Reading, Source, Step
 from dissect.stats import IouTally, Peaks, TailThreshold
-from dissect.trace import Trace, find_layers
+from dissect.trace import find_layers, layer_chain
 
 GIB = 2**30
 
@@ -30,14 +33,18 @@ def dissect(
     *,
     segmenter: Callable[[Tensor], Tensor] | None = None,
     concepts: Concepts | Iterable[str] | Iterable[tuple[str, str]] | None = None,
-    fraction: float = 0.01,
-    positions: str = "pixel",
-    border: str = "edge",
-    scope: str = "all",
-    detector_iou: float = 0.04,
+    preset: str = "default",
+    fraction: float | None = None,
+    positions: str | None = None,
+    border: str | None = None,
+    scope: str | None = None,
+    detector_iou: float | None = None,
+    tokens: tuple[int, int] | None = None,
     top_images: int = 5,
     batch_size: int = 32,
     memory_budget: int = 4 * GIB,
+    disk_budget: int = 0,
+    resume: str | Path | None = None,
     progress: bool = True,
 ) -> Dissection:
     """Finds the concept that each unit of some layers detects (Bau et al. 2020, "Emergence of Object Detectors").
@@ -53,227 +60,264 @@ def dissect(
     Args:
         model: any nn.Module that takes a batch of images; put it in evaluation mode.
         layers: one name or several, as in ``model.named_modules()``; all are probed in one forward pass, each on its
-            own output [N, U, h, w], before any in-place operation that follows it.
+            own output [N, U, h, w] (the first one, of several), before any in-place operation that follows it.
         images: a Dataset, a tensor or an iterable of batches, of images or of (images, planes), where planes are
-            integer label planes [K, H, W] with 0 for "no label". Shuffling is refused.
+            integer label planes [K, H, W] with 0 for "no label". Every visit must give the same; this is checked.
         segmenter: makes planes [N, K, H, W] of a batch of images; its attribute `concepts` names the labels.
         concepts: names, (name, category) pairs or `Concepts` of the labels 1, 2, ...; by default those of the
             segmenter or of `images` (attribute `concepts`), and the numbers themselves where there are none.
+        preset: the rules, all of which the five arguments that follow can change: "default", or those of a paper,
+            "pnas2020" or "tpami2018" (`dissect.presets.PRESETS` lists what they say).
         fraction: the share of samples on which a unit fires.
         positions: thresholds over "pixel" (upsampled maps) or "feature" (raw maps) samples.
         border: "edge", or "zeros" as the PNAS 2020 code.
         scope: of the union: "all" images, or "category": those that carry a label of the concept's category.
         detector_iou: a unit is a detector if its best IoU exceeds this.
+        tokens: (h, w) of the grid of tokens, for layers that give tokens [N, T, U] as a vision transformer's do; the
+            last h * w tokens are taken, row by row, so that class and register tokens before them are left out.
         top_images: how many images to keep per unit.
         batch_size: of a Dataset or a tensor.
         memory_budget: bytes of activations and planes to keep between visits; batches beyond it go through the model
             again at each visit.
+        disk_budget: bytes to keep in temporary files beyond the memory's, unless computing again proves faster.
+        resume: a folder for what an interrupted run needs to go on: every 30 seconds, and when a visit ends, all that
+            is known goes into one file there. Called again with the same arguments the run goes on where it was, and a
+            finished one returns at once; the result has the same bits. Delete the folder to begin anew.
         progress: show a bar.
 
     Returns:
         A `Dissection`.
 
     Raises:
-        KeyError: a layer that the model does not have.
-        TypeError, ValueError: images, planes or outputs that do not fit; each message names what and which batch.
+        KeyError: a layer that the model does not have, or that does not run.
+        TypeError, ValueError: images, planes or outputs that do not fit; each message names what and which batch. An
+            unknown preset; a folder to resume from that holds a run of another model, data or options (says which).
 
     Example: see `Dissection`.
     """
     names = [layers] if isinstance(layers, str) else list(layers)
     find_layers(model, names)
     _tell_training(model)
-    source = _Source(model, names, Batches(images, batch_size), segmenter, memory_budget, progress)
+    rules = preset_with(
+        preset, fraction=fraction, positions=positions, border=border, scope=scope, detector_iou=detector_iou
+    )
     concepts = concepts if concepts is not None else getattr(segmenter or images, "concepts", None)
-    survey = _survey(source, fraction, positions, border, top_images)
-    visit, wide = 1, survey.thresholds
-    while wide := {name: state for name, state in wide.items() if not state.advance()}:
-        visit += 1
-        _refine(source, wide, visit)
-    vocabulary = Concepts.numbered(survey.num_labels) if concepts is None else Concepts.of(concepts)
-    if survey.num_labels > len(vocabulary):
-        raise ValueError(
-            f"dissect: planes must hold labels below {len(vocabulary)} (the concepts, and 0 for none), "
-            f"but hold {survey.num_labels - 1}."
-        )
-    settings = {
-        "fraction": fraction,
-        "positions": positions,
-        "border": border,
-        "scope": scope,
-        "detector_iou": detector_iou,
-        "num_images": survey.num_images,
+    vocabulary = None if concepts is None else Concepts.of(concepts)
+    run = _Run(names, rules, top_images, model)
+    settings = {"preset": preset, **dataclasses.asdict(rules), "tokens": tokens and list(tokens)}
+    about = {
+        "model": resume and fingerprint(model),
+        "layers": names,
+        "options": {**settings, "top_images": top_images, "batch_size": batch_size},
+        "concepts": vocabulary and [list(vocabulary.names), list(vocabulary.categories)],
+        "segmenter": resume and fingerprint(segmenter),
     }
-    found = _count(source, survey, vocabulary, scope)
-    numbers = torch.tensor(sorted(survey.pictures), dtype=torch.int64)
-    pictures = [survey.pictures[number] for number in numbers.tolist()]
-    return Dissection(found, vocabulary, settings, torch.stack(pictures), numbers)
+    reading, batches = Reading(rules.relu, rules.step, tokens), Batches(images, batch_size)
+    saved = Progress(resume, about)
+    with Source(model, names, batches, segmenter, reading, memory_budget, disk_budget, progress) as source:
+        saved.restore(run)
+        source.expect(run.checksums)
+        _finish(run, source, saved, vocabulary)
+    return run.result(vocabulary, settings)
 
 
-@dataclass
-class _Step:
-    """A batch as the visits see it."""
+def _finish(run: _Run, source: Source, saved: Progress, concepts: Concepts | None) -> None:
+    """All visits that are left."""
+    try:
+        while run.phase != "done":
+            for step in source.visit(run.title, run.batch):
+                run.add(step, concepts)
+                run.checksums = source.checksums
+                saved.save(run)
+            run.end_visit(concepts)
+            saved.save(run, now=True)
+    except KeyboardInterrupt:
+        if run.whole:
+            saved.save(run, now=True)
+        raise
 
-    numbers: Tensor
-    planes: Tensor
-    activations: dict[str, Tensor]
+
+class _Run:
+    """A dissection under way: what it has learned, and which visit and batch come next.
+
+    The visits are "survey" (the thresholds' first brackets, the peaks, and the pictures of the peaks), "thresholds" as
+    often as some bracket is still open, and "counts" (intersections and areas, and the maps of the top images).
+    """
+
+    def __init__(self, layers: list[str], rules: Preset, top_images: int, model: nn.Module) -> None:
+        self.layers, self.rules, self.top_images, self._model = layers, rules, top_images, model
+        self.phase, self.visit, self.batch = "survey", 1, 0
+        self.num_images, self.num_labels, self.num_pixels = 0, 1, 0
+        self.grids: dict[str, Grid] = {}
+        self.thresholds: dict[str, TailThreshold] = {}
+        self.peaks: dict[str, Peaks] = {}
+        self.pictures: dict[int, Tensor] = {}
+        self.tallies: dict[str, IouTally] = {}
+        self.maps: dict[str, Tensor] = {}
+        self.checksums: list[int] = []
+        self.whole = True  # False in the middle of `add` and `end_visit`
 
     @property
-    def nbytes(self) -> int:
-        return self.planes.nbytes + sum(maps.nbytes for maps in self.activations.values())
+    def title(self) -> str:
+        """Of the visit under way."""
+        return f"visit {self.visit}: {self.phase}"
 
+    def add(self, step: Step, concepts: Concepts | None) -> None:
+        """One batch of the visit under way."""
+        self.whole = False
+        if self.phase == "survey":
+            self._survey(step, concepts)
+        elif self.phase == "thresholds":
+            for name in self._open():
+                self.thresholds[name].add(step.activations[name])
+        else:
+            self._count(step)
+        self.batch += 1
+        self.whole = True
 
-@dataclass
-class _Survey:
-    """What the first visit learns."""
+    def end_visit(self, concepts: Concepts | None) -> None:
+        """Chooses what the next visit does."""
+        self.whole = False
+        for name in self._open():
+            self.thresholds[name].advance()
+        self.visit, self.batch = self.visit + 1, 0
+        if self._open():
+            self.phase = "thresholds"
+        elif self.phase == "counts":
+            self.phase = "done"
+        else:
+            self.phase = "counts"
+            self._begin_counts(Concepts.numbered(self.num_labels) if concepts is None else concepts)
+        self.whole = True
 
-    thresholds: dict[str, TailThreshold]
-    peaks: dict[str, Peaks]
-    pictures: dict[int, Tensor]
-    grids: dict[str, Grid]
-    num_images: int = 0
-    num_labels: int = 1
+    def _open(self) -> list[str]:
+        return [name for name, state in self.thresholds.items() if not state.done]
 
-
-class _Source:
-    """The data set's steps: from memory as far as the budget reaches, from the model beyond it."""
-
-    def __init__(
-        self,
-        model: nn.Module,
-        layers: list[str],
-        batches: Batches,
-        segmenter: Callable[[Tensor], Tensor] | None,
-        memory_budget: int,
-        progress: bool,
-    ) -> None:
-        self._model, self._layers, self._batches, self._segmenter = model, layers, batches, segmenter
-        self._progress, self._free = progress, memory_budget
-        self._kept: dict[int, _Step] = {}  # by batch
-        self._num_batches: int | None = None
-        first = next(model.parameters(), None)
-        self._device = torch.device("cpu") if first is None else first.device
-
-    def first_visit(self) -> Iterator[tuple[_Step, Batch]]:
-        """Every step with its batch, keeping what fits the budget."""
-        count = 0
-        for index, batch in enumerate(self._bar(self._batches, "visit 1: network")):
-            step = self._compute(index, batch)
-            if step.nbytes <= self._free and len(self._kept) == index:
-                self._free -= step.nbytes
-                self._kept[index] = step
-            yield step, batch
-            count += 1
-        if count == 0:
-            raise ValueError("dissect: images must hold at least one batch, but held none.")
-        self._num_batches = count
-
-    def visit(self, title: str) -> Iterator[_Step]:
-        """Every step again, in the same order and with the same batch boundaries."""
-        if len(self._kept) == self._num_batches:
-            yield from self._bar(self._kept.values(), title)
-            return
-        for index, batch in enumerate(self._bar(self._batches, title)):
-            yield self._kept[index] if index in self._kept else self._compute(index, batch)
-
-    def _bar(self, steps: Iterable[Any], title: str) -> Iterable[Any]:
-        total = self._num_batches
-        if total is None and hasattr(steps, "__len__"):
-            try:
-                total = len(steps)  # type: ignore[arg-type]
-            except TypeError:
-                total = None
-        return tqdm(steps, title, total=total, disable=not self._progress, unit="batch", leave=False)
-
-    def _compute(self, index: int, batch: Batch) -> _Step:
-        images = batch.images.to(self._device)
-        with torch.no_grad(), Trace(self._model, self._layers, stop=True) as trace:
-            trace.run(images)
-        activations = {}
-        for name in self._layers:
-            output = trace[name]
-            if not isinstance(output, Tensor) or output.ndim != 4:
-                got = list(output.shape) if isinstance(output, Tensor) else type(output).__name__
-                raise ValueError(f"dissect: layer {name!r} must give maps [N, U, h, w], but gave {got}.")
-            activations[name] = output.cpu()
-        planes = batch.planes if self._segmenter is None else self._segmenter(images).cpu()
-        if planes is None:
-            raise ValueError("dissect: label planes must come with the images or from a segmenter, but there are none.")
-        if planes.ndim != 4 or len(planes) != len(images):
-            raise ValueError(
-                f"dissect: planes of batch {index} must have shape [N, K, H, W] with N={len(images)}, "
-                f"but got {list(planes.shape)}."
-            )
-        return _Step(batch.numbers, planes, activations)
-
-
-def _survey(source: _Source, fraction: float, positions: str, border: str, top_images: int) -> _Survey:
-    """The first visit: the thresholds' first brackets, the peaks, and the pictures of the peaks."""
-    survey = _Survey({}, {}, {}, {})
-    for step, batch in source.first_visit():
+    def _survey(self, step: Step, concepts: Concepts | None) -> None:
         size = (step.planes.shape[2], step.planes.shape[3])
         for name, maps in step.activations.items():
-            if name not in survey.thresholds:
-                grid = Grid.half_pixel((maps.shape[2], maps.shape[3]), size, border=border)
-                survey.grids[name] = grid
-                survey.thresholds[name] = TailThreshold(fraction, positions=positions, grid=grid)
-                survey.peaks[name] = Peaks(top_images)
-            survey.grids[name].check(f"dissect: layer {name!r}, batch of image {step.numbers[0]}", maps.shape[2:], size)
-            survey.thresholds[name].add(maps)
-            survey.peaks[name].add(maps, step.numbers)
-        survey.num_images += len(step.numbers)
-        survey.num_labels = max(survey.num_labels, int(step.planes.max()) + 1)
-        _keep_pictures(survey, batch)
-    return survey
+            if name not in self.thresholds:
+                self._begin_layer(name, maps, size, step.images)
+            where = f"dissect: layer {name!r}, batch of image {step.numbers[0]}"
+            self.grids[name].check(where, maps.shape[2:], size)
+            self.thresholds[name].add(maps)
+            self.peaks[name].add(maps, step.numbers)
+        self.num_images += len(step.numbers)
+        self.num_labels = max(self.num_labels, int(step.planes.max()) + 1)
+        if concepts is not None and self.num_labels > len(concepts):
+            raise ValueError(
+                f"dissect: planes must hold labels below {len(concepts)} (the concepts, and 0 for none), "
+                f"but hold {self.num_labels - 1}."
+            )
+        self._keep_pictures(step)
 
+    def _begin_layer(self, name: str, maps: Tensor, size: tuple[int, int], images: Tensor | None) -> None:
+        source = (maps.shape[2], maps.shape[3])
+        if self.rules.grid == "half_pixel" or images is None:
+            grid = Grid.half_pixel(source, size, border=self.rules.border)
+        else:
+            chain = layer_chain(self._model, name, images[:1])
+            image = (images.shape[2], images.shape[3])
+            grid = Grid.receptive_field(chain, source, size, image=image, border=self.rules.border)
+        self.grids[name] = grid
+        self.thresholds[name] = TailThreshold(self.rules.fraction, positions=self.rules.positions, grid=grid)
+        self.peaks[name] = Peaks(self.top_images)
 
-def _keep_pictures(survey: _Survey, batch: Batch) -> None:
-    """Keeps the pictures that are in some unit's top k so far, and drops those that no longer are."""
-    wanted = {number for peaks in survey.peaks.values() for number in peaks.images().unique().tolist()}
-    for number in survey.pictures.keys() - wanted:
-        del survey.pictures[number]
-    for position, number in enumerate(batch.numbers.tolist()):
-        if number in wanted:
-            survey.pictures[number] = to_picture(batch.images[position])
+    def _keep_pictures(self, step: Step) -> None:
+        """Keeps the pictures that are in some unit's top k so far, and drops those that no longer are."""
+        wanted = {number for peaks in self.peaks.values() for number in peaks.images().unique().tolist()}
+        for number in self.pictures.keys() - wanted:
+            del self.pictures[number]
+        if step.images is not None:
+            for position, number in enumerate(step.numbers.tolist()):
+                if number in wanted:
+                    self.pictures[number] = to_picture(step.images[position])
 
+    def _begin_counts(self, concepts: Concepts) -> None:
+        for name, state in self.thresholds.items():
+            self.tallies[name] = IouTally(state.threshold(), len(concepts), grid=self.grids[name])
+            self.maps[name] = torch.zeros(*self.peaks[name].images().shape, *self.grids[name].source_shape)
 
-def _refine(source: _Source, thresholds: dict[str, TailThreshold], visit: int) -> None:
-    for step in source.visit(f"visit {visit}: thresholds"):
-        for name, state in thresholds.items():
-            state.add(step.activations[name])
-
-
-def _count(source: _Source, survey: _Survey, concepts: Concepts, scope: str) -> dict[str, LayerDissection]:
-    """The last visit: intersections and areas at the thresholds, and the maps of the top images."""
-    tallies, maps = {}, {}
-    for name, state in survey.thresholds.items():
-        tallies[name] = IouTally(state.threshold(), len(concepts), grid=survey.grids[name])
-        top = survey.peaks[name].images()
-        maps[name] = torch.zeros(*top.shape, *survey.grids[name].source_shape)
-    num_pixels = 0
-    for step in source.visit("last visit: counts"):
-        labels = ops.encode_labels(step.planes, len(concepts))
-        num_pixels += step.planes[:, 0].numel()
+    def _count(self, step: Step) -> None:
+        labels = ops.encode_labels(step.planes, self.tallies[self.layers[0]].intersection().shape[1])
+        self.num_pixels += step.planes[:, 0].numel()
         for name, activations in step.activations.items():
-            tallies[name].add(activations, labels, step.numbers)
-            units, ranks = torch.isin(survey.peaks[name].images(), step.numbers).nonzero(as_tuple=True)
-            inside = survey.peaks[name].images()[units, ranks] - step.numbers[0]
-            maps[name][units, ranks] = activations[inside, units].float()
-    return {
-        name: LayerDissection(
+            self.tallies[name].add(activations, labels, step.numbers)
+            top = self.peaks[name].images()
+            units, ranks = torch.isin(top, step.numbers).nonzero(as_tuple=True)
+            self.maps[name][units, ranks] = activations[top[units, ranks] - step.numbers[0], units].float()
+
+    def result(self, concepts: Concepts | None, settings: dict[str, Any]) -> Dissection:
+        """What was found, when all visits have ended."""
+        vocabulary = Concepts.numbered(self.num_labels) if concepts is None else concepts
+        numbers = torch.tensor(sorted(self.pictures), dtype=torch.int64)
+        pictures = torch.stack([self.pictures[number] for number in numbers.tolist()])
+        found = {name: self._layer(name, vocabulary) for name in self.layers}
+        return Dissection(found, vocabulary, {**settings, "num_images": self.num_images}, pictures, numbers)
+
+    def _layer(self, name: str, concepts: Concepts) -> LayerDissection:
+        tally, peaks = self.tallies[name], self.peaks[name]
+        return LayerDissection(
             name,
             tally.thresholds,
             tally.intersection(),
             tally.unit_area().sum(0),
-            tally.scoped_unit_area(scope, concepts.categories),
+            tally.scoped_unit_area(self.rules.scope, concepts.categories),
             tally.label_area().sum(0),
-            num_pixels,
-            survey.peaks[name].values(),
-            survey.peaks[name].images(),
-            maps[name],
-            survey.grids[name],
+            self.num_pixels,
+            peaks.values(),
+            peaks.images(),
+            self.maps[name],
+            self.grids[name],
         )
-        for name, tally in tallies.items()
-    }
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything needed to go on."""
+        layers = {}
+        for index, name in enumerate(self.thresholds):
+            grid = self.grids[name]
+            layers[str(index)] = {
+                "rows": grid.rows,
+                "columns": grid.columns,
+                "source": list(grid.source_shape),
+                "threshold": self.thresholds[name].state_dict(),
+                "peaks": self.peaks[name].state_dict(),
+            }
+            if name in self.tallies:
+                layers[str(index)] |= {"tally": self.tallies[name].state_dict(), "maps": self.maps[name]}
+        numbers = sorted(self.pictures)
+        pictures = [self.pictures[number] for number in numbers]
+        scalars = {name: getattr(self, name) for name in _SCALARS}
+        return {
+            **scalars,
+            "layers": layers,
+            "numbers": numbers,
+            "pictures": torch.stack(pictures) if pictures else torch.empty(0, dtype=torch.uint8),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Goes on from a `state_dict` of the same layers and rules."""
+        for name in _SCALARS:
+            setattr(self, name, state[name])
+        for name, layer in zip(self.layers, state["layers"].values()):
+            self.grids[name] = Grid(layer["rows"], layer["columns"], tuple(layer["source"]))
+            self.thresholds[name] = TailThreshold(
+                self.rules.fraction, positions=self.rules.positions, grid=self.grids[name]
+            )
+            self.thresholds[name].load_state_dict(layer["threshold"])
+            self.peaks[name] = Peaks(self.top_images)
+            self.peaks[name].load_state_dict(layer["peaks"])
+            if "tally" in layer:
+                tally = layer["tally"]
+                self.tallies[name] = IouTally(
+                    tally["thresholds"], tally["intersection"].shape[1], grid=self.grids[name]
+                )
+                self.tallies[name].load_state_dict(tally)
+                self.maps[name] = layer["maps"]
+        self.pictures = dict(zip(state["numbers"], state["pictures"]))
+
+
+_SCALARS = ("phase", "visit", "batch", "num_images", "num_labels", "num_pixels", "checksums")
 
 
 def to_picture(image: Tensor) -> Tensor:

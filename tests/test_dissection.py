@@ -85,6 +85,18 @@ def test_a_probed_layer_is_read_before_the_in_place_relu_that_follows():
 def test_the_memory_budget_changes_nothing(result):
     same(result, run(memory_budget=0))
     same(result, run(memory_budget=40_000))
+    same(result, run(memory_budget=20_000, disk_budget=40_000))
+    same(result, run(memory_budget=0, disk_budget=10**9))
+
+
+def test_nothing_is_left_on_disk(tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    run(memory_budget=0, disk_budget=10**9)
+    scenes = Scenes()
+    broken = [scenes.images[:5], scenes.images[5:10] * float("nan")]
+    with pytest.raises(ValueError, match="unit 0"):
+        run(images=[(part, scenes.planes[:5]) for part in broken], memory_budget=0, disk_budget=10**9)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_every_kind_of_images(result):
@@ -234,6 +246,67 @@ def test_errors():
         run(images=[(scenes.images * float("nan"), scenes.planes)])
 
 
+class Changing(Scenes):
+    """Another image at every visit, as of a data set that augments at random."""
+
+    def __init__(self):
+        super().__init__()
+        self.asked = 0
+
+    def __getitem__(self, index):
+        self.asked += 1
+        return self.images[index] + (self.asked > 21 and index == 13) * 0.1, self.planes[index]
+
+
+def test_images_that_change_between_visits_are_told():
+    with pytest.raises(ValueError, match="must be the same at every visit, but those of batch 2 have changed"):
+        run(images=Changing(), memory_budget=0)
+
+
+class Uneven(Scenes):
+    def __getitem__(self, index):
+        return self.images[index][:, index == 3 :], self.planes[index]
+
+
+def test_images_of_different_sizes_are_told():
+    scenes = Scenes()
+    with pytest.raises(ValueError, match="must all have one size, but a batch holds"):
+        run(images=Uneven())
+    with pytest.raises(ValueError, match=r"image 5 has \[3, 16, 15\] and those before it \[3, 16, 16\]"):
+        run(images=[(scenes.images[:5], scenes.planes[:5]), (scenes.images[:5, :, :, 1:], scenes.planes[:5])])
+    with pytest.raises(ValueError, match=r"layer '1', batch of image 5"):
+        run(images=[(scenes.images[:5], scenes.planes[:5]), (scenes.images[5:7], scenes.planes[5:7, :, 1:])])
+
+
+class Pair(nn.Module):
+    def forward(self, tokens):
+        return tokens, None
+
+
+class Transformer(nn.Module):
+    """Maps as a vision transformer gives them: a class token, then the grid's; and in a tuple."""
+
+    def __init__(self, model):
+        super().__init__()
+        self.model, self.last, self.pair = model, nn.Identity(), Pair()
+
+    def forward(self, images):
+        tokens = self.model(images).flatten(2).transpose(1, 2)
+        return self.pair(self.last(torch.cat([torch.full_like(tokens[:, :1], 9.0), tokens], 1)))
+
+
+def test_tokens_are_read_as_maps(result):
+    model, options = Transformer(network()).eval(), {"batch_size": 5, "fraction": 0.05, "progress": False}
+    for layer in ("last", "pair"):
+        found = dissect.dissect(model, layer, Scenes(), tokens=(8, 8), **options)
+        for field in ("thresholds", "intersection", "peak_maps"):
+            assert torch.equal(getattr(found[layer], field), getattr(result["3"], field))
+    with pytest.raises(ValueError, match=r"gave \[5, 65, 6\]; give tokens=\(h, w\)"):
+        dissect.dissect(model, "last", Scenes(), **options)
+    with pytest.raises(ValueError, match=r"at most 65 tokens, .* but is 9x9"):
+        dissect.dissect(model, "last", Scenes(), tokens=(9, 9), **options)
+
+
 def test_training_mode_is_told():
     model = nn.Sequential(nn.Conv2d(3, 2, 1), nn.BatchNorm2d(2))
     with pytest.warns(UserWarning, match="the model is in training mode"):
@@ -242,10 +315,15 @@ def test_training_mode_is_told():
 
 def test_settings_are_kept(result):
     assert json.loads(json.dumps(result.settings)) == {
+        "preset": "default",
         "fraction": 0.05,
         "positions": "pixel",
+        "grid": "half_pixel",
         "border": "edge",
+        "step": None,
         "scope": "all",
         "detector_iou": 0.04,
+        "relu": False,
+        "tokens": None,
         "num_images": 21,
     }

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, IterableDataset, RandomSampler
+from torch.utils.data import DataLoader, Dataset, IterableDataset, RandomSampler, Subset, default_collate
 
 
 class Batch(NamedTuple):
@@ -43,19 +43,17 @@ class Batches:
     """
 
     def __init__(self, source: Dataset | Tensor | Iterable[Any], batch_size: int = 32) -> None:
+        if isinstance(source, DataLoader) and isinstance(source.sampler, RandomSampler):
+            raise ValueError("images must come in the same order at every visit, but the DataLoader shuffles.")
         if isinstance(source, Tensor):
             source = source.split(batch_size)
-        elif isinstance(source, IterableDataset):
+        if isinstance(source, IterableDataset):
             source = DataLoader(source, batch_size=batch_size)
-        elif isinstance(source, Dataset):
-            source = DataLoader(source, batch_size=batch_size, shuffle=False)
-        if not isinstance(source, Iterable):
+        if not isinstance(source, (Dataset, Iterable)):
             raise TypeError(
                 f"images must be a Dataset, a tensor or an iterable of batches, but got {type(source).__name__}."
             )
-        if isinstance(source, DataLoader) and isinstance(source.sampler, RandomSampler):
-            raise ValueError("images must come in the same order at every visit, but the DataLoader shuffles.")
-        self._source: Iterable[Any] = source
+        self._source, self._batch_size = source, batch_size
         self._used_up = False
 
     def __len__(self) -> int:
@@ -64,20 +62,69 @@ class Batches:
         Raises:
             TypeError: the iterable does not know.
         """
+        if isinstance(self._source, Dataset):
+            return -(-len(self._source) // self._batch_size)  # type: ignore[arg-type]
         return len(self._source)  # type: ignore[arg-type]
 
+    @property
+    def used_once(self) -> bool:
+        """Whether the source is an iterator, which can be visited only once."""
+        return isinstance(self._source, Iterator)
+
     def __iter__(self) -> Iterator[Batch]:
+        """Every batch."""
+        return self.visit()
+
+    def visit(self, start: int = 0) -> Iterator[Batch]:
+        """Every batch from number `start` on; a Dataset's or a tensor's earlier items are not asked for.
+
+        Raises:
+            TypeError: a batch that is no tensor or pair.
+            ValueError: a generator that is used up, or images of different sizes.
+        """
         if self._used_up:
             raise ValueError(
                 "images must be an iterable that can be visited again, but got a generator that is used up; "
                 "pass a Dataset, a DataLoader or a list, or raise memory_budget."
             )
-        self._used_up = isinstance(self._source, Iterator)
-        first = 0
-        for item in self._source:
+        self._used_up = self.used_once
+        first, size = 0, None
+        if isinstance(self._source, Dataset):
+            first = start * self._batch_size
+            rest = Subset(self._source, range(first, len(self._source)))  # type: ignore[arg-type]
+            items: Iterable[Any] = DataLoader(rest, self._batch_size, shuffle=False, collate_fn=_collate)
+            start = 0
+        else:
+            items = self._source
+        for item in items:
             images, planes = (item[0], item[1]) if isinstance(item, (tuple, list)) and len(item) > 1 else (item, None)
             images = images[0] if isinstance(images, (tuple, list)) else images
             if not isinstance(images, Tensor):
                 raise TypeError(f"images: a batch must be a tensor or (images, planes), but got {type(item).__name__}.")
-            yield Batch(torch.arange(first, first + len(images)), images, planes)
+            size = size or images.shape[1:]
+            if images.shape[1:] != size:
+                raise ValueError(
+                    f"images must all have one size, but image {first} has {list(images.shape[1:])} "
+                    f"and those before it {list(size)}."
+                )
+            if start == 0:
+                yield Batch(torch.arange(first, first + len(images)), images, planes)
+            start = max(0, start - 1)
             first += len(images)
+
+
+def _collate(items: list[Any]) -> Any:
+    """A batch of a Dataset's items.
+
+    Raises:
+        ValueError: images or planes of different sizes.
+    """
+    try:
+        return default_collate(items)
+    except RuntimeError as error:
+        sizes = {
+            str([list(part.shape) for part in (item if isinstance(item, (tuple, list)) else [item])
+                 if isinstance(part, Tensor)])
+            for item in items
+        }  # fmt: skip
+        raise ValueError(f"images and planes must all have one size, but a batch holds {sorted(sizes)}.") from error

@@ -270,9 +270,7 @@ class TailThreshold(State):
         self, maps: Tensor, sample: str, grid: Grid | None, first: Tensor, last: Tensor, bins: Tensor, above: Tensor
     ) -> None:
         shift = self._shift(first, last)
-        ops.tail_histogram(
-            maps, first, last, shift, bins, above, grid=grid, sample=sample, backend=self.backend
-        )
+        ops.tail_histogram(maps, first, last, shift, bins, above, grid=grid, sample=sample, backend=self.backend)
 
     def _shift(self, first: Tensor, last: Tensor) -> Tensor:
         """[U]: the width of the bins as a power of two; in the first visit one for all, so that states merge."""

@@ -1,4 +1,4 @@
-"""The C++ engine in a program of its own: clean under sanitizers, and the same bits at every SIMD level and on aarch64."""
+"""The C++ engine in a program of its own: clean under sanitizers, the same bits at every SIMD level and on aarch64."""
 
 import importlib.util
 import os

@@ -1,0 +1,155 @@
+"""Runs that are killed and go on: the same bits, or an error that says what has changed."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors import safe_open
+from test_dissection import Scenes, network, run, same
+from torch import nn
+
+import dissect
+
+KILLS = 20
+
+
+@pytest.fixture
+def often(monkeypatch):
+    """Save after every batch."""
+    monkeypatch.setattr("dissect.resume.EVERY", 0.0)
+    monkeypatch.setattr("dissect.resume.TIMES", 0)
+
+
+class Stopping(Scenes):
+    """Raises when an image is asked for the n-th time."""
+
+    def __init__(self, stop, error=KeyboardInterrupt):
+        super().__init__()
+        self.left, self.error = stop, error
+
+    def __getitem__(self, index):
+        self.left -= 1
+        if self.left < 0:
+            raise self.error
+        return super().__getitem__(index)
+
+
+@pytest.mark.parametrize("budget", [0, 10**9])
+@pytest.mark.parametrize("stop", [0, 3, 11, 21, 30, 63, 70])
+def test_stopped_anywhere_and_resumed(stop, budget, tmp_path, often):
+    expected = run(layers=["1", "3"])
+    try:
+        run(images=Stopping(stop, OSError), resume=tmp_path, memory_budget=budget)
+    except OSError:
+        pass
+    same(expected, run(resume=tmp_path, memory_budget=budget))
+    # A finished run comes back without the network: this one would give another result.
+    never = Stopping(5)
+    same(expected, run(images=never, resume=tmp_path))
+
+
+def test_an_interrupt_saves_what_is_known(tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        run(images=Stopping(14), resume=tmp_path)
+    (file,) = tmp_path.iterdir()
+    assert file.name == "progress.safetensors"
+    asked = Stopping(10**6)
+    same(run(), run(images=asked, resume=tmp_path))
+    # The first batch again, to see that it is the same, then all from the third on, and those not kept once more.
+    assert 10**6 - asked.left < 3 * 21
+
+
+def test_what_has_changed_is_named(tmp_path, often):
+    with pytest.raises(OSError):  # noqa: PT011
+        run(images=Stopping(14, OSError), resume=tmp_path)
+    other = network()
+    with torch.no_grad():
+        other[3].bias += 1
+    options = {"batch_size": 5, "fraction": 0.05, "progress": False, "resume": tmp_path}
+    with pytest.raises(ValueError, match="whose run had the same model, but"):
+        dissect.dissect(other, ["1", "3"], Scenes(), **options)
+    with pytest.raises(ValueError, match="whose run had the same layers, but"):
+        dissect.dissect(network(), "3", Scenes(), **options)
+    with pytest.raises(ValueError, match="whose run had the same options, but"):
+        dissect.dissect(network(), ["1", "3"], Scenes(), **{**options, "fraction": 0.1})
+    with pytest.raises(ValueError, match="whose run had the same concepts, but"):
+        dissect.dissect(network(), ["1", "3"], Scenes(), concepts=["a", "b", "c", "d"], **options)
+    with pytest.raises(ValueError, match="whose run had the same segmenter, but"):
+        dissect.dissect(network(), ["1", "3"], Scenes(), segmenter=nn.Identity(), concepts=Scenes.concepts, **options)
+    scenes = Scenes()
+    scenes.images = scenes.images.flip(0)
+    with pytest.raises(ValueError, match="those of batch 0 have changed"):
+        dissect.dissect(network(), ["1", "3"], scenes, **options)
+    scenes = Scenes()
+    scenes.planes[7, 0, 0, 0] = 0 if scenes.planes[7, 0, 0, 0] else 1
+    with pytest.raises(ValueError, match="those of batch 1 have changed"):
+        dissect.dissect(network(), ["1", "3"], scenes, **{**options, "memory_budget": 0})
+
+
+def test_a_damaged_file_is_told(tmp_path, often):
+    run(resume=tmp_path)
+    (file,) = tmp_path.iterdir()
+    file.write_bytes(file.read_bytes()[:-1])
+    with pytest.raises(ValueError, match="is damaged"):
+        run(resume=tmp_path)
+
+
+def test_killed_at_random_points(tmp_path):
+    """`kill -9` of the whole process, some of them twice; see `main` for the other side."""
+    done = subprocess.run(
+        [sys.executable, __file__, str(tmp_path)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    lines = done.stdout.splitlines()
+    assert len(lines) == KILLS + 1
+    assert len(set(line.split()[-1] for line in lines)) == 1, done.stdout
+    assert sum("killed" in line for line in lines) >= KILLS // 2, done.stdout
+
+
+def _start(folder):
+    """A process that dissects with `folder` to resume from, and writes its result there."""
+    child = os.fork()
+    if child:
+        return child
+    scenes = Scenes(50)
+    result = run(images=scenes, memory_budget=60_000, resume=folder / "progress")
+    result.save(folder / "result")
+    os._exit(0)
+
+
+def main(folder):
+    """Prints a line per trial: how often it was killed, and the digest of its result."""
+    dissect.resume.EVERY, dissect.resume.TIMES = 0.0, 0
+    choose = random.Random(7)
+    whole = None
+    for trial in range(KILLS + 1):
+        here, kills = folder / str(trial), 0
+        while True:
+            begin, child = time.monotonic(), _start(here)
+            if trial and kills < 1 + trial % 2:
+                time.sleep(choose.uniform(0.0, whole))
+                os.kill(child, signal.SIGKILL)
+            _, status = os.waitpid(child, 0)
+            if os.WIFEXITED(status):
+                break
+            kills += 1
+        if status:
+            sys.exit(f"trial {trial} failed with status {status}.")
+        whole = whole or time.monotonic() - begin
+        with safe_open(here / "result.dissection", "pt") as file:
+            digest = file.metadata()["sha256"]  # of everything in it; the order of the file's own header is random
+        print(trial, f"killed {kills} times" if kills else "whole", digest)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
