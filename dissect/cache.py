@@ -16,6 +16,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+# It can only be read by setting it, so that is done once, early.
+_UMASK = os.umask(0)
+os.umask(_UMASK)
+
 
 @contextmanager
 def replacing(path: str | Path) -> Iterator[Path]:
@@ -29,6 +33,7 @@ def replacing(path: str | Path) -> Iterator[Path]:
     partial = path.with_name(f".{path.name}.{secrets.token_hex(6)}.part")
     try:
         yield partial
+        os.chmod(partial, 0o666 & ~_UMASK)  # safetensors makes files that only their owner can read
         with open(partial, "rb") as written:
             os.fsync(written.fileno())
         os.replace(partial, path)

@@ -188,6 +188,8 @@ def test_save_and_load(result, tmp_path):
         same(result, loaded)
         assert loaded.best() == result.best()
     assert [p.name for p in tmp_path.iterdir()] == [path.name]
+    (tmp_path / "plain").touch()
+    assert path.stat().st_mode == (tmp_path / "plain").stat().st_mode
 
 
 def test_files_that_are_no_results(result, tmp_path):

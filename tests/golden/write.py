@@ -1,0 +1,44 @@
+"""Writes one file of each format, at the version that the code has now: `python tests/golden/write.py`.
+
+Run it when a format's version grows, and add the new file; files of older versions stay, and are never written again.
+"""
+
+from pathlib import Path
+
+import torch
+from torch import nn
+
+import dissect
+from dissect import ops
+from dissect.dissection import FORMAT as DISSECTION
+from dissect.stats import IouTally, Peaks, TailThreshold
+from dissect.stats.state import State
+
+HERE = Path(__file__).parent
+MAPS = torch.tensor(
+    [[[[0.0, 1.0], [2.0, 3.0]], [[5.0, 0.0], [0.0, 0.0]]], [[[4.0, 0.5], [0.0, 1.5]], [[0.0, 6.0], [7.0, 0.0]]]]
+)
+PLANES = torch.tensor([[[[0, 0], [1, 1]]], [[[1, 2], [2, 2]]]])
+
+
+def states() -> list[State]:
+    """A state of each kind, in the middle of its work."""
+    threshold = TailThreshold(0.25, size=(2, 2))
+    threshold.add(MAPS)
+    peaks = Peaks(1)
+    peaks.add(MAPS, torch.tensor([0, 1]))
+    tally = IouTally(torch.tensor([1.0, 0.5]), 3)
+    tally.add(MAPS, ops.encode_labels(PLANES, 3), torch.tensor([0, 1]))
+    return [threshold, peaks, tally]
+
+
+def dissection() -> dissect.Dissection:
+    """Of a network that passes its maps through."""
+    options = {"fraction": 0.25, "top_images": 1, "progress": False, "concepts": [("tree", "object"), ("red", "color")]}
+    return dissect.dissect(nn.Sequential(nn.Identity()).eval(), "0", [(MAPS, PLANES)], **options)
+
+
+if __name__ == "__main__":
+    for state in states():
+        state.save(HERE / f"{type(state).__name__}-{state.version}.safetensors")
+    dissection().save(HERE / f"dissection-{DISSECTION[1]}.dissection")
