@@ -1,5 +1,6 @@
 """Data sets as batches: whatever a user has becomes an iterable of (numbers, images, planes)."""
 
 from dissect.data.batches import Batch, Batches
+from dissect.data.folders import ImageFolder
 
-__all__ = ["Batch", "Batches"]
+__all__ = ["Batch", "Batches", "ImageFolder"]
