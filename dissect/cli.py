@@ -1,4 +1,4 @@
-"""The command line: ``dissect demo``, ``dissect info``; also ``python -m dissect``."""
+"""The command line: ``dissect demo``, ``dissect run``, ``dissect info``; also ``python -m dissect``."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ import platform
 import sys
 from pathlib import Path
 from typing import Any
+
+from dissect.run import add_arguments
+from dissect.run import run as run_command
 
 DEMO_LAYERS = ("features.conv4_3", "features.conv5_3")
 
@@ -34,6 +37,10 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument("--layers", nargs="+", default=list(DEMO_LAYERS), help="layers to dissect (%(default)s)")
     demo.add_argument("--untrained", action="store_true", help="dissect the network as it was before its training")
     demo.set_defaults(command=_demo)
+
+    run = commands.add_parser("run", help="dissect your own network over a folder of images")
+    add_arguments(run)
+    run.set_defaults(command=run_command)
 
     info = commands.add_parser("info", help="versions, processors, backends, and why some are missing")
     info.add_argument("--json", action="store_true", help="for programs")
