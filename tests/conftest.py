@@ -40,6 +40,12 @@ def _skip(name: str, reason: str) -> None:
     pytest.skip(reason)
 
 
+@pytest.fixture(scope="session")
+def missing():
+    """Skips with a reason, or fails where what is missing must be here: ``missing("chromium", "none was found")``."""
+    return _skip
+
+
 @pytest.fixture(params=LEVELS)
 def simd(request, monkeypatch):
     """Each SIMD level of the compiled engine, forced."""

@@ -26,7 +26,7 @@ _STYLE = {
     "svg.fonttype": "none",
     "font.family": "sans-serif",
     "font.sans-serif": ["DejaVu Sans"],
-    "font.size": 8.5,
+    "font.size": 9,
     "text.color": INK,
     "text.usetex": False,
     "axes.edgecolor": LINE,
@@ -58,10 +58,10 @@ def detector_chart(layer: Layer) -> str:
     concepts = layer.concepts
     places = _places(layer)
     place = places[-1]
-    pitch = min(max((COLUMN[is_wide(layer)] - 0.6) / (place + 1), 0.145), 0.34)
+    pitch = min(max((COLUMN[is_wide(layer)] - 0.6) / (place + 1), 0.16), 0.34)
     width = max(3.2, 0.6 + pitch * (place + 1))
     names = [_label(concept.name) for concept in concepts]
-    below = 0.2 + 0.07 * max(map(len, names))
+    below = 0.2 + 0.074 * max(map(len, names))
     height = max(HEIGHT, below + 1.6)
 
     def draw(figure: Figure) -> None:
@@ -70,7 +70,7 @@ def detector_chart(layer: Layer) -> str:
         bars = axes.bar(places, counts, width=0.74, color=[_SHADES[concept.shade] for concept in concepts])
         for bar, concept, count in zip(bars, concepts, counts):
             bar.set_url(f"#{concept.anchor}")
-            axes.text(bar.get_x() + 0.37, count, str(count), ha="center", va="bottom", fontsize=7, color=MUTED)
+            axes.text(bar.get_x() + 0.37, count, str(count), ha="center", va="bottom", fontsize=8, color=MUTED)
         axes.set_xlim(0.9, place + 1)
         axes.set_xticks(places, names, rotation=90, rotation_mode="anchor", ha="right", va="center")
         axes.set_ylabel("units")
@@ -81,7 +81,7 @@ def detector_chart(layer: Layer) -> str:
 
 def is_wide(layer: Layer) -> bool:
     """Whether a layer's `detector_chart` needs the page's whole width."""
-    return bool(layer.detectors) and 0.145 * (_places(layer)[-1] + 1) > COLUMN[False] - 0.6
+    return bool(layer.detectors) and 0.16 * (_places(layer)[-1] + 1) > COLUMN[False] - 0.6
 
 
 def _places(layer: Layer) -> list[float]:
@@ -112,7 +112,7 @@ def iou_chart(layer: Layer, cutoff: float) -> str:
         axes.bar(edges[:-1] + step / 2, detectors, width=step * 0.88, bottom=rest, color=ACCENT)
         axes.axvline(cutoff, color=MUTED, linewidth=0.9, linestyle=(0, (3, 2)))
         height = axes.get_ylim()[1]
-        axes.text(cutoff + top / 80, height, f"cut-off {cutoff:g}", va="bottom", fontsize=7.5, color=MUTED)
+        axes.text(cutoff + top / 80, height, f"cut-off {cutoff:g}", va="bottom", fontsize=8, color=MUTED)
         axes.set_xlim(0, top)
         axes.set_ylim(0, height)
         axes.xaxis.set_major_locator(MaxNLocator(5))
@@ -129,7 +129,7 @@ def layers_chart(layers: list[Layer]) -> str:
     """Unique concepts by category in each layer (PNAS 2020, Fig. 1E)."""
     categories = layers[0].categories
     span = max(len(categories), 1) + 1.4
-    pitch = min(max(10 / (span * len(layers)), 0.19), 0.32)
+    pitch = min(max(7 / (span * len(layers)), 0.19), 0.32)
     width = 0.6 + pitch * span * len(layers)
 
     def draw(figure: Figure) -> None:
@@ -139,10 +139,10 @@ def layers_chart(layers: list[Layer]) -> str:
             places = [number * span + at for number in range(len(layers))]
             axes.bar(places, counts, width=0.8, color=_SHADES[category.shade])
             for place, count in zip(places, counts):
-                axes.text(place, count, str(count), ha="center", va="bottom", fontsize=7, color=MUTED)
+                axes.text(place, count, str(count), ha="center", va="bottom", fontsize=8, color=MUTED)
         middle = (len(categories) - 1) / 2
         # The ends of layers' names tell them apart.
-        room = max(int(pitch * span / 0.07), 6)
+        room = max(int(pitch * span / 0.078), 6)
         names = [layer.name if len(layer.name) <= room else "…" + layer.name[1 - room :] for layer in layers]
         axes.set_xticks([number * span + middle for number in range(len(layers))], names)
         axes.set_xlim(-1.2, (len(layers) - 1) * span + len(categories) + 0.2)
@@ -197,11 +197,16 @@ def _svg(draw: Callable[[Figure], None], size: tuple[float, float], prefix: str,
         figure.savefig(written, format="svg", transparent=True, metadata=metadata)
     svg = written.getvalue()
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg[svg.index("<svg") :], flags=re.DOTALL)
-    for name in re.findall(r'\bid="([^"]+)"', svg):
-        svg = re.sub(rf'(\bid="|#){re.escape(name)}(?=["\)])', rf"\g<1>{prefix}-{name}", svg)
+    names = set(re.findall(r'\bid="([^"]+)"', svg))
+    svg = re.sub(
+        r'(\bid="|#)([^"#()\s]+)(?=["\)])',
+        lambda found: f"{found[1]}{prefix}-{found[2]}" if found[2] in names else found[0],
+        svg,
+    )
     for color, variable in _VARIABLES.items():
         svg = svg.replace(f": {color}", f": var({variable})")
     width, height = (round(inches * 96) for inches in size)
     head = f'<svg role="img" aria-label="{escape(text)}" width="{width}" height="{height}"'
     svg = re.sub(r'<svg [^>]*?viewBox="([^"]+)"[^>]*>', lambda found: f'{head} viewBox="{found[1]}">', svg, count=1)
-    return svg.replace("<a xlink:href", '<a tabindex="-1" xlink:href')
+    # The table beside a chart has the same links, in words.
+    return svg.replace("<a xlink:href", '<a tabindex="-1" aria-hidden="true" xlink:href')

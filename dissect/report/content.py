@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import dataclass
 from itertools import count
 from typing import TYPE_CHECKING
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 #: Further colors, taken in turn by categories that are not among the papers'.
 OTHER_SHADES = 4
-#: Concepts named on a card after the best one.
-NEXT_BEST = 2
+#: Concepts that a unit's details list.
+MAX_SCORES = 10
 #: Images shown on a card.
 MAX_PICTURES = 5
 
@@ -28,12 +28,14 @@ class Score:
     """A concept and a unit's IoU with it.
 
     Attributes:
+        label: its number in the vocabulary.
         concept: its name.
         category: its category.
         shade: number of that category's color.
         iou: intersection over union.
     """
 
+    label: int
     concept: str
     category: str
     shade: int
@@ -64,7 +66,7 @@ class Card:
         row: its row in the table of best concepts.
         shade: number of its category's color.
         detector: whether its IoU exceeds the cut-off.
-        next_best: the concepts after the best one, falling.
+        scores: the concepts with the highest IoUs, falling, as far as these are above 0.
         pictures: the top images in which it fires.
     """
 
@@ -72,7 +74,7 @@ class Card:
     row: UnitRow
     shade: int
     detector: bool
-    next_best: list[Score]
+    scores: list[Score]
     pictures: list[Picture]
 
 
@@ -120,6 +122,7 @@ class Layer:
         cards: one per unit, the highest IoU first.
         categories: all of the vocabulary.
         mask_shape: rows and columns of the cards' masks.
+        kept: how many top images were kept per unit.
     """
 
     anchor: str
@@ -127,6 +130,7 @@ class Layer:
     cards: list[Card]
     categories: list[CategoryGroup]
     mask_shape: tuple[int, int]
+    kept: int
 
     @property
     def detectors(self) -> int:
@@ -149,10 +153,11 @@ class Layer:
 
 
 def category_shades(concepts: Concepts) -> dict[str, int]:
-    """Each category's color number: the papers' categories have their own, others take turns."""
+    """Each category's color number: the papers' categories have their own, others take turns, and "" has one."""
     others = sorted(set(concepts.categories) - set(CATEGORIES) - {""})
     shades = {name: number for number, name in enumerate(CATEGORIES)}
-    return shades | {name: len(CATEGORIES) + at % OTHER_SHADES for at, name in enumerate(others)}
+    shades |= {name: len(CATEGORIES) + at % OTHER_SHADES for at, name in enumerate(others)}
+    return shades | {"": len(CATEGORIES)}
 
 
 def layer_content(dissection: Dissection, index: int, name: str) -> Layer:
@@ -160,17 +165,28 @@ def layer_content(dissection: Dissection, index: int, name: str) -> Layer:
     layer = dissection[name]
     shades = category_shades(dissection.concepts)
     cutoff = dissection.settings["detector_iou"]
-    order = layer.iou.sort(dim=1, descending=True, stable=True).indices[:, : NEXT_BEST + 2]
+    order = layer.iou.sort(dim=1, descending=True, stable=True).indices[:, : MAX_SCORES + 1]
     cards, mask_shape = [], (1, 1)
     for row, masks in zip(dissection.best(name), top_masks(layer, MAX_PICTURES)):
         mask_shape = (masks.shape[1], masks.shape[2])
         scores = _scores(dissection.concepts, shades, layer, row.unit, order[row.unit].tolist())
-        shade = shades.get(row.category, len(CATEGORIES))
+        shade = shades[row.category]
         pictures = [] if row.state == "dead" else _pictures(layer, row.unit, masks)
-        cards.append(Card(f"u{index}-{row.unit}", row, shade, row.iou > cutoff, scores[1:], pictures))
+        cards.append(Card(f"u{index}-{row.unit}", row, shade, row.iou > cutoff, scores, pictures))
     cards.sort(key=lambda card: (-card.row.iou, card.row.unit))
     categories = _by_category(dissection.unique_detectors(name), cards, shades, index)
-    return Layer(f"layer{index}", name, cards, categories, mask_shape)
+    return Layer(f"layer{index}", name, cards, categories, mask_shape, layer.peaks.shape[1])
+
+
+def best_concepts(layers: list[Layer]) -> dict[str, list[tuple[Score, int]]]:
+    """Per category the concepts that name a unit, by name, each with the number of these units."""
+    units = Counter(card.scores[0].label for layer in layers for card in layer.cards if card.scores)
+    scores = {card.scores[0].label: card.scores[0] for layer in layers for card in layer.cards if card.scores}
+    names = [group.name for group in layers[0].categories] if layers else []
+    found: dict[str, list[tuple[Score, int]]] = {name: [] for name in names}
+    for score in sorted(scores.values(), key=lambda score: (score.concept.lower(), score.label)):
+        found.setdefault(score.category, []).append((score, units[score.label]))
+    return {name: concepts for name, concepts in found.items() if concepts}
 
 
 def _scores(
@@ -182,8 +198,8 @@ def _scores(
     for label, iou in found:
         category = concepts.categories[label]
         if iou > 0:
-            scores.append(Score(concepts.names[label], category, shades.get(category, len(CATEGORIES)), iou))
-    return scores[: NEXT_BEST + 1]
+            scores.append(Score(label, concepts.names[label], category, shades[category], iou))
+    return scores[:MAX_SCORES]
 
 
 def _pictures(layer: LayerDissection, unit: int, masks: Tensor) -> list[Picture]:

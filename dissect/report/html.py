@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import importlib
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dissect.cache import replacing
 
 if TYPE_CHECKING:
+    from jinja2 import Environment
+
     from dissect.dissection import Dissection
     from dissect.report.content import Layer
 
 FILE_NAME = "report.html"
 FOLDER = Path(__file__).parent
+#: One script in the end; each file uses what those before it define.
+SCRIPTS = ("pictures.js", "units.js", "detail.js")
 _EXTRAS = ("jinja2", "matplotlib", "PIL")
 
 
@@ -38,7 +43,7 @@ def write_report(dissection: Dissection, path: str | Path) -> Path:
         >>> dissect.write_report(dissect.load("vgg16-conv5_3"), "out/")  # doctest: +SKIP
         PosixPath('out/report.html')
     """
-    _check_extras()
+    check_extras()
     path = Path(path)
     if path.suffix.lower() != ".html":
         path = path / FILE_NAME
@@ -48,7 +53,12 @@ def write_report(dissection: Dissection, path: str | Path) -> Path:
     return path
 
 
-def _check_extras() -> None:
+def check_extras() -> None:
+    """Makes sure that a report can be written.
+
+    Raises:
+        ImportError: jinja2, matplotlib or pillow is not installed.
+    """
     for name in _EXTRAS:
         try:
             importlib.import_module(name)
@@ -60,22 +70,38 @@ def _check_extras() -> None:
 
 
 def _render(dissection: Dissection) -> str:
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup
 
-    from dissect.report.charts import detector_chart, iou_chart, is_wide, layers_chart
-    from dissect.report.content import layer_content
+    from dissect.report.charts import layers_chart
+    from dissect.report.content import best_concepts, category_shades, layer_content
+    from dissect.report.embedded import pictures_json, units_json
 
     layers = [layer_content(dissection, index, name) for index, name in enumerate(dissection.layers)]
     cutoff = dissection.settings["detector_iou"]
-    charts = [
-        {
-            "detectors": Markup(detector_chart(layer)) if layer.detectors else None,
-            "iou": Markup(iou_chart(layer, cutoff)),
-            "wide": is_wide(layer),
-        }
-        for layer in layers
-    ]
+    script = _script()
+    return (
+        _environment()
+        .get_template("report.html")
+        .render(
+            layers=layers,
+            charts=[_charts(layer, cutoff) for layer in layers],
+            choices=best_concepts(layers),
+            comparison=Markup(layers_chart(layers)) if len(layers) > 1 else None,
+            settings=dissection.settings,
+            cutoff=cutoff,
+            aspect="{} / {}".format(*reversed(dissection.images.shape[-2:])) if len(dissection.images) else "1 / 1",
+            pictures=pictures_json(dissection, layers),
+            units=units_json(dissection, layers, category_shades(dissection.concepts)),
+            style=Markup((FOLDER / "report.css").read_text("utf-8")),
+            script=Markup(script),
+            digest=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        )
+    )
+
+
+def _environment() -> Environment:
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
     environment = Environment(
         loader=FileSystemLoader(FOLDER),
         autoescape=True,
@@ -86,28 +112,25 @@ def _render(dissection: Dissection) -> str:
     environment.filters["number"] = _number
     environment.filters["percent"] = _percent
     environment.filters["plural"] = _plural
-    return environment.get_template("report.html").render(
-        layers=layers,
-        charts=charts,
-        comparison=Markup(layers_chart(layers)) if len(layers) > 1 else None,
-        settings=dissection.settings,
-        cutoff=cutoff,
-        aspect="{} / {}".format(*reversed(dissection.images.shape[-2:])) if len(dissection.images) else "1 / 1",
-        pictures=Markup(_pictures(dissection, layers)),
-        style=Markup((FOLDER / "report.css").read_text("utf-8")),
-        script=Markup((FOLDER / "report.js").read_text("utf-8")),
-    )
+    return environment
 
 
-def _pictures(dissection: Dissection, layers: list[Layer]) -> str:
-    """The pictures of all cards as JSON, each once."""
-    from dissect.report.pictures import encode_pictures
+def _charts(layer: Layer, cutoff: float) -> dict[str, Any]:
+    from markupsafe import Markup
 
-    shown = {picture.number for layer in layers for card in layer.cards for picture in card.pictures}
-    kept = [at for at, number in enumerate(dissection.image_numbers.tolist()) if number in shown]
-    kind, texts = encode_pictures(dissection.images[kept])
-    numbers = dissection.image_numbers[kept].tolist()
-    return json.dumps({"type": kind, "data": dict(zip(numbers, texts))}, separators=(",", ":"))
+    from dissect.report.charts import detector_chart, iou_chart, is_wide
+
+    return {
+        "detectors": Markup(detector_chart(layer)) if layer.detectors else None,
+        "iou": Markup(iou_chart(layer, cutoff)),
+        "wide": is_wide(layer),
+    }
+
+
+def _script() -> str:
+    """The page's script. The page allows no other, by this one's digest, so that markup in a name cannot run."""
+    parts = "\n".join((FOLDER / name).read_text("utf-8") for name in SCRIPTS)
+    return f'(() => {{\n"use strict";\n{parts}}})();\n'
 
 
 def _number(value: Any) -> str:

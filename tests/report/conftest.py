@@ -1,7 +1,9 @@
+from pathlib import Path
+
 import pytest
 import torch
 
-from dissect import Concepts, Dissection, Grid
+from dissect import Concepts, Dissection, Grid, write_report
 from dissect.dissection import LayerDissection
 
 PAIRS = [("sky", "object"), ("tree", "object"), ("wood", "material"), ("striped", "texture"), ("green", "color")]
@@ -59,3 +61,11 @@ def make_dissection(layers: list[LayerDissection], images: int = 9, pairs=PAIRS,
 @pytest.fixture
 def dissection() -> Dissection:
     return make_dissection([make_layer("features.a", 12, 6, 9), make_layer("features.b", 7, 6, 9, seed=3)])
+
+
+@pytest.fixture(scope="session")
+def wide_report(tmp_path_factory) -> Path:
+    """The page of 2,000 units with 1,200 different top images."""
+    images = 1200
+    layer = make_layer("wide", 2000, 6, images, size=112)
+    return write_report(make_dissection([layer], images=images, side=128), tmp_path_factory.mktemp("wide"))

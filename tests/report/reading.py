@@ -73,3 +73,14 @@ def cards(page: Element) -> list[Element]:
 def pictures(page: Element) -> dict[str, str]:
     (store,) = page.find("script", id="pictures")
     return json.loads(store.text)["data"]
+
+
+def units(page: Element) -> dict[str, dict]:
+    """What the page's script knows of every card, by the card's id, with the concepts' names."""
+    (store,) = page.find("script", id="units-data")
+    told = json.loads(store.text)
+    names = ("attainable", "concept_fraction", "threshold", "firing")
+    return {
+        card: dict(zip(names, row)) | {"scores": [(*told["concepts"][label][:2], iou) for label, iou in row[4]]}
+        for card, row in told["units"].items()
+    }

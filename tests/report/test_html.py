@@ -1,9 +1,11 @@
 import base64
+import hashlib
 import io
 import itertools
 import os
 import re
 import sys
+from collections import Counter
 
 import pytest
 import torch
@@ -13,9 +15,18 @@ from dissect import write_report
 from dissect.report import html
 
 from .conftest import make_dissection, make_layer
-from .reading import cards, pictures, read
+from .reading import cards, pictures, read, units
 
-HOSTILE = ["<script>alert(1)</script>", '"onmouseover="alert(2)', "</script><b>", "$x_$ {{ 7*7 }}", "'];alert(3)//"]
+HOSTILE = [
+    "<script>alert(1)</script>",
+    '"onmouseover="alert(2)',
+    "</script><b>",
+    "$x_$ {{ 7*7 }}",
+    "'];alert(3)//",
+    "<!--<script>",
+    "a\u2028b\u2029c",
+    "javascript:alert(4)",
+]
 
 
 def test_folder_gets_report_html(dissection, tmp_path):
@@ -80,7 +91,8 @@ def test_every_unit_has_a_card_with_its_concept(dissection, tmp_path):
     shown = {}
     for card in cards(page):
         (concept,) = card.find("span", class_="concept")
-        shown[card.attributes["id"]] = (concept.text, card.attributes["data-category"], card.find("b")[0].text)
+        (chip,) = card.find("span", class_="chip")
+        shown[card.attributes["id"]] = (concept.text, chip.text, card.find("b")[0].text)
     expected = {
         f"u{list(dissection.layers).index(row.layer)}-{row.unit}": (row.concept, row.category, f"{row.iou:.3f}")
         for row in dissection.best()
@@ -91,7 +103,7 @@ def test_every_unit_has_a_card_with_its_concept(dissection, tmp_path):
 def test_cards_fall_in_iou_and_name_the_next_best(dissection, tmp_path):
     page = read(write_report(dissection, tmp_path))
     section = page.find("section", class_="cards")[0]
-    scores = [float(card.attributes["data-iou"]) for card in cards(section)]
+    scores = [float(card.find("b")[0].text) for card in cards(section)]
     assert scores == sorted(scores, reverse=True)
     layer = dissection["features.a"]
     for card in cards(section):
@@ -155,14 +167,15 @@ def test_hostile_names_stay_text(tmp_path, name):
     layers = [make_layer(name, 4, 3, 9), make_layer("b", 4, 3, 9)]
     path = write_report(make_dissection(layers, pairs=[(name, name), ("tree", "object")]), tmp_path)
     page = read(path)
-    assert len(page.find("script")) == 2
+    assert len(page.find("script")) == 3
     assert "<script>alert" not in path.read_text("utf-8")
+    assert not any(re.search("[<>&\u2028\u2029]", script.text) for script in page.find("script", type="json"))
     assert not any(
         "alert" in key or key.startswith("on") for tag in _tags(page) for e in page.find(tag) for key in e.attributes
     )
     concepts = {span.text for card in cards(page) for span in card.find("span", class_="concept")}
     assert concepts == {name, "tree"}
-    assert {card.attributes["data-concept"] for card in cards(page)} == {name, "tree"}
+    assert {unit["scores"][0][0] for unit in units(page).values()} == {name, "tree"}
 
 
 def test_odd_names_are_written(tmp_path):
@@ -223,6 +236,62 @@ def test_only_dead_units(tmp_path):
     assert pictures(page) == {}
 
 
+def test_units_tell_the_dissections_numbers(dissection, tmp_path):
+    told = units(read(write_report(dissection, tmp_path)))
+    for index, name in enumerate(dissection.layers):
+        for row in dissection.best(name):
+            unit = told[f"u{index}-{row.unit}"]
+            expected = {key: getattr(row, key) for key in ("attainable", "concept_fraction", "threshold", "firing")}
+            assert {key: unit[key] for key in expected} == pytest.approx(expected, rel=1e-8)
+            assert unit["scores"][0][:2] == (row.concept, row.category)
+            falling = dissection[name].iou[row.unit].sort(descending=True).values.tolist()
+            assert [iou for *_, iou in unit["scores"]] == pytest.approx([iou for iou in falling if iou > 0][:10])
+
+
+def test_thresholds_without_bound_are_written(tmp_path):
+    layer = make_layer("a", 2, 6, 9)
+    layer.thresholds[0] = torch.inf
+    page = read(write_report(make_dissection([layer]), tmp_path))
+    assert units(page)["u0-0"]["threshold"] is None
+
+
+def test_only_the_pages_own_script_may_run(dissection, tmp_path):
+    page = read(write_report(dissection, tmp_path))
+    (policy,) = (meta.attributes["content"] for meta in page.find("meta", content="default-src"))
+    script = page.find("script")[-1].text
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert f"script-src 'sha256-{digest}'" in policy
+    assert "default-src 'none'" in policy
+
+
+def test_concepts_to_choose_from_are_those_that_name_a_unit(dissection, tmp_path):
+    (chosen,) = read(write_report(dissection, tmp_path)).find("select", name="concept")
+    counts = Counter(f"{row.category} {row.concept}" for row in dissection.best())
+    shown = {}
+    for group in chosen.find("optgroup"):
+        for option in group.find("option"):
+            name, count = re.fullmatch(r"(.*) \((\d+)\)", option.text).groups()
+            shown[f"{group.attributes['label']} {name}"] = int(count)
+    assert shown == counts
+
+
+@pytest.mark.parametrize("sizes", [(1,), (1, 200, 3)])
+def test_layers_of_any_size(tmp_path, sizes):
+    layers = [make_layer(f"l{number}", size, 6, 9) for number, size in enumerate(sizes)]
+    page = read(write_report(make_dissection(layers), tmp_path))
+    assert [len(cards(section)) for section in page.find("section", class_="cards")] == list(sizes)
+    assert page.find("h1")[0].text == ("1 unit, 1 detector" if sizes == (1,) else "204 units, 204 detectors")
+
+
+def test_no_pictures_were_kept(tmp_path):
+    layer = make_layer("a", 3, 6, 9, top=0)
+    result = make_dissection([layer])
+    result.images, result.image_numbers = result.images[:0], result.image_numbers[:0]
+    page = read(write_report(result, tmp_path))
+    assert page.text.count("No top images were kept.") == 3
+    assert pictures(page) == {}
+
+
 def test_unit_that_fires_in_no_top_image(tmp_path):
     layer = make_layer("a", 2, 6, 9)
     layer.peak_maps[0] = 0
@@ -242,15 +311,12 @@ def test_no_concepts(tmp_path):
 def test_unknown_categories_get_colors_in_turn(tmp_path):
     pairs = [(f"concept {number}", f"kind {number}") for number in range(5)]
     page = read(write_report(make_dissection([make_layer("a", 5, 6, 9)], pairs=pairs), tmp_path))
-    shades = {card.attributes["data-category"]: card.attributes["class"] for card in cards(page)}
+    shades = {card.find("span", class_="chip")[0].text: card.attributes["class"] for card in cards(page)}
     assert shades == {f"kind {number}": f"card shade{6 + number % 4}" for number in range(5)}
 
 
-def test_two_thousand_units_stay_small(tmp_path):
-    images = 1200
-    layer = make_layer("wide", 2000, 6, images, size=112)
-    path = write_report(make_dissection([layer], images=images, side=128), tmp_path)
-    page = path.read_text("utf-8")
+def test_two_thousand_units_stay_small(wide_report):
+    page = wide_report.read_text("utf-8")
     assert page.count("<article ") == 2000
     assert page.count("<canvas ") > 9900
-    assert path.stat().st_size < 25e6
+    assert wide_report.stat().st_size < 25e6
