@@ -1,34 +1,67 @@
-"""The command line: ``dissect demo``, ``dissect run``, ``dissect info``; also ``python -m dissect``."""
+"""The command line: ``dissect demo``, ``run``, ``report`` and ``info``; also ``python -m dissect``."""
 
 from __future__ import annotations
 
 import argparse
 import json
-import platform
+import os
 import sys
 from pathlib import Path
-from typing import Any
+from typing import NoReturn
 
 from dissect.run import add_arguments
 from dissect.run import run as run_command
 
 DEMO_LAYERS = ("features.conv4_3", "features.conv5_3")
+#: Exit codes: wrong usage, or anything else that the user can mend; then as shells have them.
+USER_ERROR, INTERRUPTED, BROKEN_PIPE = 2, 130, 141
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Runs a command; returns its exit code: 0, or 1 for an error that the user can mend, 2 for wrong usage."""
+    """Runs a command; returns its exit code: 0, `USER_ERROR`, `INTERRUPTED` or `BROKEN_PIPE`.
+
+    An error is one line on stderr. DISSECT_TRACEBACK=1 shows where it comes from instead.
+
+    Raises:
+        SystemExit: wrong usage, or ``--help``.
+    """
     options = _parser().parse_args(arguments)
     try:
-        return options.command(options)
-    except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
-        # A KeyError's text is its repr, quotes and all.
-        text = error.args[0] if isinstance(error, KeyError) else str(error)
-        print("dissect: " + text.removeprefix("dissect: "), file=sys.stderr)
-        return 1
+        code = options.command(options)
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:
+        # Whoever read the output has gone; Python would complain again when it ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return BROKEN_PIPE
+    except KeyboardInterrupt:
+        print("\ndissect: interrupted.", file=sys.stderr)
+        return INTERRUPTED
+    except (OSError, ValueError, TypeError, KeyError, ImportError, RuntimeError) as error:
+        if os.environ.get("DISSECT_TRACEBACK") == "1":
+            raise
+        print("dissect: " + _one_line(error), file=sys.stderr)
+        return USER_ERROR
+
+
+def _one_line(error: Exception) -> str:
+    text = str(error)
+    if isinstance(error, KeyError) and error.args:
+        text = str(error.args[0])  # its text would be the repr, quotes and all
+    elif isinstance(error, OSError) and error.filename and error.strerror:
+        text = f"{error.filename}: {error.strerror}."
+    return " ".join(text.removeprefix("dissect: ").split()) or type(error).__name__
+
+
+class _Parser(argparse.ArgumentParser):
+    """Tells wrong usage in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(USER_ERROR, f"{self.prog}: {message}; see {self.prog} --help.\n")
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser("dissect", description="Finds out what the single units of a network detect.")
+    parser = _Parser("dissect", description="Finds out what the single units of a network detect.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     demo = commands.add_parser("demo", help="dissect the embedded network over the embedded scenes, write a report")
@@ -42,6 +75,11 @@ def _parser() -> argparse.ArgumentParser:
     add_arguments(run)
     run.set_defaults(command=run_command)
 
+    report = commands.add_parser("report", help="write the report of a saved result")
+    report.add_argument("result", type=Path, help="a file that Dissection.save wrote")
+    report.add_argument("--out", type=Path, default=Path("out"), help="folder, or a file that ends in .html (out)")
+    report.set_defaults(command=_report)
+
     info = commands.add_parser("info", help="versions, processors, backends, and why some are missing")
     info.add_argument("--json", action="store_true", help="for programs")
     info.set_defaults(command=_info)
@@ -51,7 +89,11 @@ def _parser() -> argparse.ArgumentParser:
 def _demo(options: argparse.Namespace) -> int:
     import dissect
     from dissect import tiny
+    from dissect.report.html import check_extras
 
+    # What would stop the report is told before the work, not after it.
+    check_extras()
+    options.out.mkdir(parents=True, exist_ok=True)
     model = tiny.vgg(trained=not options.untrained)
     scenes = tiny.TinyScenes("val", count=options.images)
     result = dissect.dissect(model, options.layers, scenes)
@@ -66,32 +108,16 @@ def _demo(options: argparse.Namespace) -> int:
     return 0
 
 
-def _info(options: argparse.Namespace) -> int:
-    facts = collect_info()
-    if options.json:
-        print(json.dumps(facts, indent=2))
-        return 0
-    for name, value in facts.items():
-        if name != "backends":
-            print(f"{name:12} {value}")
-    for op, choices in facts["backends"].items():
-        print(f"{op:16} " + "; ".join(f"{name}: {reason or 'available'}" for name, reason in choices.items()))
+def _report(options: argparse.Namespace) -> int:
+    import dissect
+
+    print(f"report: {dissect.write_report(dissect.load(options.result), options.out)}")
     return 0
 
 
-def collect_info() -> dict[str, Any]:
-    """Versions, processors and, per op, each backend with None or the reason why it is missing."""
-    import torch
+def _info(options: argparse.Namespace) -> int:
+    from dissect.info import collect_info, info_lines
 
-    import dissect
-    from dissect.ops import dispatch, native
-
-    return {
-        "dissect": dissect.__version__,
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "machine": platform.machine(),
-        "threads": torch.get_num_threads(),
-        "simd": native.simd_level(),
-        "backends": {op: dict(dispatch.backends(op)) for op in dispatch.CPU_BACKENDS},
-    }
+    facts = collect_info()
+    print(json.dumps(facts, indent=2) if options.json else "\n".join(info_lines(facts)))
+    return 0

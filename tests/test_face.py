@@ -1,8 +1,7 @@
-"""The package as a whole: imports, names, docs, command line."""
+"""The package as a whole: imports, names, docs."""
 
 import doctest
 import importlib
-import json
 import os
 import pkgutil
 import subprocess
@@ -14,7 +13,6 @@ import pytest
 import torch
 
 import dissect
-from dissect import cli
 from dissect.concepts import Concepts
 from dissect.table import Table
 
@@ -99,30 +97,3 @@ def test_table():
     assert str(Table()) == "(no rows)"
     with pytest.raises(ValueError, match="by must be one of"):
         table.top(1, by="weight")
-
-
-def test_info(capsys):
-    assert cli.main(["info", "--json"]) == 0
-    facts = json.loads(capsys.readouterr().out)
-    assert facts["torch"] == torch.__version__
-    assert facts["backends"]["iou_counts"]["reference"] is None
-    assert cli.main(["info"]) == 0
-    assert "iou_counts" in capsys.readouterr().out
-
-
-def test_demo_on_a_few_scenes(tmp_path, capsys):
-    assert cli.main(["demo", "--out", str(tmp_path), "--images", "40", "--layers", "features.conv5_3"]) == 0
-    out = capsys.readouterr().out
-    assert out.count("  unit ") == 5
-    assert str(tmp_path / "report.html") in out
-    assert (tmp_path / "report.html").stat().st_size > 10_000
-    assert dissect.load(tmp_path / "tiny-vgg")["features.conv5_3"].num_units >= 128
-
-
-def test_user_errors_are_one_line(tmp_path, capsys):
-    assert cli.main(["demo", "--out", str(tmp_path), "--images", "0"]) == 1
-    assert capsys.readouterr().err.split("\r")[-1] == "dissect: images must hold at least one batch, but held none.\n"
-    assert cli.main(["demo", "--out", str(tmp_path), "--layers", "features.conv9_9"]) == 1
-    assert capsys.readouterr().err.startswith("dissect: Trace: the model has no layer 'features.conv9_9'; the nearest")
-    with pytest.raises(SystemExit, match="2"):
-        cli.main(["nonsense"])

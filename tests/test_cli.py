@@ -1,0 +1,187 @@
+"""The command line: what it prints, its exit codes, and that no stack trace meets a user."""
+
+import importlib.metadata
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+
+import dissect
+from dissect import cli
+from dissect.info import PACKAGES, info_lines
+from dissect.ops import native
+
+from .report.conftest import make_dissection, make_layer
+
+
+@pytest.fixture
+def result(tmp_path):
+    path = make_dissection([make_layer("a", 5, 6, 9)]).save(tmp_path / "saved")
+    return str(path)
+
+
+def test_info_for_programs(capsys):
+    assert cli.main(["info", "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert facts["torch"] == torch.__version__
+    assert facts["dissect"] == dissect.__version__
+    assert 1 <= facts["usable_cores"] <= facts["cores"] == os.cpu_count()
+    assert facts["simd"] == native.simd_level()
+    assert (facts["gpu_missing"] is None) == bool(facts["gpus"])
+    assert facts["packages"]["numpy"] == importlib.metadata.version("numpy")
+    assert list(facts["packages"]) == list(PACKAGES)
+    assert facts["backends"]["iou_counts"]["reference"] is None
+
+
+def test_info_for_people(capsys):
+    assert cli.main(["info"]) == 0
+    out = capsys.readouterr().out
+    assert "iou_counts" in out
+    assert f"{torch.__version__}\n" in out
+
+
+def test_info_says_why_something_is_missing():
+    facts = {
+        "dissect": "1",
+        "python": "3",
+        "packages": {"torch": "2", "triton": None},
+        "platform": "Linux",
+        "processor": "P",
+        "cores": 8,
+        "usable_cores": 4,
+        "threads": 2,
+        "simd": None,
+        "simd_levels": [],
+        "gpus": [],
+        "gpu_missing": "no driver.",
+        "backends": {op: {"cpp": "no compiler.", "reference": None} for op in ("one", "two")},
+    }
+    assert list(info_lines(facts)) == [
+        "dissect    1",
+        "python     3",
+        "torch      2",
+        "not here   triton",
+        "platform   Linux",
+        "processor  P; 4 of 8 cores, 2 threads of torch",
+        "SIMD       none, since the compiled engine is missing",
+        "GPU        none: no driver.",
+        "\nbackends, the fastest first",
+        "one        reference",
+        "two        reference",
+        "missing    cpp: no compiler.",
+    ]
+
+
+def test_demo_on_a_few_scenes(tmp_path, capsys):
+    assert cli.main(["demo", "--out", str(tmp_path), "--images", "40", "--layers", "features.conv5_3"]) == 0
+    out = capsys.readouterr().out
+    assert out.count("  unit ") == 5
+    assert str(tmp_path / "report.html") in out
+    assert (tmp_path / "report.html").stat().st_size > 10_000
+    assert dissect.load(tmp_path / "tiny-vgg")["features.conv5_3"].num_units >= 128
+
+
+def test_report_of_a_saved_result(tmp_path, capsys, result):
+    assert cli.main(["report", result, "--out", str(tmp_path / "new")]) == 0
+    assert capsys.readouterr().out == f"report: {tmp_path / 'new' / 'report.html'}\n"
+    written = (tmp_path / "new" / "report.html").read_bytes()
+    assert cli.main(["report", result.removesuffix(".dissection"), "--out", str(tmp_path / "mine.html")]) == 0
+    assert (tmp_path / "mine.html").read_bytes() == written
+
+
+def test_demo_tells_first_what_would_stop_the_report(tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "jinja2", None)
+    assert cli.main(["demo", "--out", str(tmp_path / "out")]) == 2
+    assert "pip install 'dissect-units[report]'" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["demo", "--images", "0"], "dissect: images must hold at least one batch, but held none."),
+        (["demo", "--images", "-3"], "dissect: TinyScenes: count must not be negative, but got -3."),
+        (["demo", "--layers", "features.conv9_9"], "dissect: Trace: the model has no layer 'features.conv9_9'"),
+        (["demo", "--out", "{file}"], "dissect: {file}: File exists."),
+        (["report", "nowhere"], "dissect: there is no file nowhere.dissection."),
+        (["report", "{file}"], "dissect: {file} is damaged or no safetensors file"),
+        (["report", "{result}", "--out", "{file}/x"], "dissect: {file}/x: Not a directory."),
+    ],
+)
+def test_user_errors_are_one_line(tmp_path, capsys, monkeypatch, result, arguments, told):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").write_text("text")
+    names = {"file": str(tmp_path / "file"), "result": result}
+    assert cli.main([argument.format(**names) for argument in arguments]) == 2
+    error = capsys.readouterr().err.split("\r")[-1]
+    assert error.startswith(told.format(**names))
+    assert error.index("\n") == len(error) - 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ([], "dissect: the following arguments are required: COMMAND; see dissect --help.\n"),
+        (["report"], "dissect report: the following arguments are required: result; see dissect report --help.\n"),
+        (
+            ["demo", "--images", "x"],
+            "dissect demo: argument --images: invalid int value: 'x'; see dissect demo --help.\n",
+        ),
+    ],
+)
+def test_wrong_usage_is_one_line(capsys, arguments, told):
+    with pytest.raises(SystemExit, match="2"):
+        cli.main(arguments)
+    assert capsys.readouterr().err == told
+
+
+def test_long_messages_become_one_line(capsys, monkeypatch):
+    def fail(_):
+        raise RuntimeError("Error(s) in loading:\n\tsize mismatch\n")
+
+    monkeypatch.setattr(cli, "_info", fail)
+    assert cli.main(["info"]) == 2
+    assert capsys.readouterr().err == "dissect: Error(s) in loading: size mismatch\n"
+
+
+def test_a_stack_trace_for_those_who_ask(monkeypatch):
+    monkeypatch.setenv("DISSECT_TRACEBACK", "1")
+    with pytest.raises(FileNotFoundError, match="there is no file"):
+        cli.main(["report", "nowhere"])
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals as on POSIX")
+def test_interrupted(tmp_path):
+    command = [sys.executable, "-m", "dissect", "demo", "--out", str(tmp_path / "out"), "--images", "1600"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True) as demo:
+        end = time.monotonic() + 60
+        while not (tmp_path / "out").exists() and time.monotonic() < end:
+            time.sleep(0.05)
+        demo.send_signal(signal.SIGINT)
+        error = demo.stderr.read()
+    assert demo.returncode == 130
+    assert error.endswith("dissect: interrupted.\n")
+    assert "Traceback" not in error
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="pipes as on POSIX")
+def test_output_that_nobody_reads():
+    read, write = os.pipe()
+    os.close(read)
+    with os.fdopen(write, "w") as gone:
+        done = subprocess.run(
+            [sys.executable, "-m", "dissect", "info"], stdout=gone, stderr=subprocess.PIPE, text=True, check=False
+        )
+    assert done.returncode == 141
+    assert done.stderr == ""
+
+
+def test_the_module_runs():
+    command = [sys.executable, "-m", "dissect", "info", "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout)["dissect"] == dissect.__version__
