@@ -160,14 +160,14 @@ def category_shades(concepts: Concepts) -> dict[str, int]:
     return shades | {"": len(CATEGORIES)}
 
 
-def layer_content(dissection: Dissection, index: int, name: str) -> Layer:
-    """Everything that the report tells about one layer."""
+def layer_content(dissection: Dissection, index: int, name: str, side: int) -> Layer:
+    """Everything that the report tells about one layer, with masks of at most `side` rows and columns."""
     layer = dissection[name]
     shades = category_shades(dissection.concepts)
     cutoff = dissection.settings["detector_iou"]
     order = layer.iou.sort(dim=1, descending=True, stable=True).indices[:, : MAX_SCORES + 1]
     cards, mask_shape = [], (1, 1)
-    for row, masks in zip(dissection.best(name), top_masks(layer, MAX_PICTURES)):
+    for row, masks in zip(dissection.best(name), top_masks(layer, MAX_PICTURES, side)):
         mask_shape = (masks.shape[1], masks.shape[2])
         scores = _scores(dissection.concepts, shades, layer, row.unit, order[row.unit].tolist())
         shade = shades[row.category]

@@ -3,12 +3,6 @@ const dialog = document.getElementById("detail");
 const part = (name) => dialog.querySelector(`[data-part="${name}"]`);
 let current = null;
 
-function make(tag, properties, ...children) {
-  const element = Object.assign(document.createElement(tag), properties);
-  element.append(...children);
-  return element;
-}
-
 const chip = (text, shade) => make("span", { className: `chip shade${shade}` }, text);
 
 function figureOf(canvas) {
@@ -28,12 +22,13 @@ function rowOf([label, iou]) {
     make("td", { className: "num" }, iou.toFixed(3)), make("td", { className: "barcell" }, bar));
 }
 
-function fill(card) {
+function fillDetail(card) {
+  fillCard(card);
   const section = card.element.closest(".cards"), place = shown.indexOf(card);
   current = card;
   part("where").textContent = `${card.layerName}, unit ${card.unit}`;
   part("name").textContent = card.element.querySelector("h4 span").textContent;
-  part("kind").replaceChildren(...card.iou > 0 ? [chip(card.category, card.shade)] : [],
+  part("kind").replaceChildren(...card.iou > 0 ? [chip(card.category, concepts[card.label][2])] : [],
     ...[card.element.querySelector(".state")].filter(Boolean).map((state) => state.cloneNode(true)));
   part("iou").textContent = card.iou > 0 ? `IoU ${card.iou.toFixed(3)}` : "";
   const facts = card.element.querySelector("dl").cloneNode(true);
@@ -55,7 +50,7 @@ function drawDetail() {
 }
 
 function open(card) {
-  fill(card);
+  fillDetail(card);
   dialog.showModal();
   dialog.scrollTop = 0;
   drawDetail();
@@ -64,13 +59,12 @@ function open(card) {
 function step(by) {
   const next = shown[shown.indexOf(current) + by];
   if (!next) return;
-  fill(next);
+  fillDetail(next);
   drawDetail();
   // A button that has just been disabled has lost the focus.
   if (!dialog.contains(document.activeElement) || document.activeElement.disabled) part("close").focus();
 }
 
-const cardOf = new Map(sections.flatMap(({ cards }) => cards.map((card) => [card.element, card])));
 document.getElementById("units").addEventListener("click", ({ target }) => {
   if (target.closest(".open, .pictures canvas")) open(cardOf.get(target.closest(".card")));
 });

@@ -5,9 +5,12 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
+from dissect.report.content import category_shades
 from dissect.report.pictures import encode_pictures
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from markupsafe import Markup
 
     from dissect.dissection import Dissection
@@ -26,22 +29,34 @@ def pictures_json(dissection: Dissection, layers: list[Layer]) -> Markup:
     return _json({"type": kind, "data": dict(zip(numbers, texts))})
 
 
-def units_json(dissection: Dissection, layers: list[Layer], shades: dict[str, int]) -> Markup:
-    """The numbers of all units, for their details and for the table that can be downloaded.
+def units_json(dissection: Dissection, layers: list[Layer], html: Callable[[Layer, Card], str]) -> Markup:
+    """All units, from which the script makes cards as they are needed, details, and the table to download.
 
-    ``concepts`` lists name, category and color number by label; ``units`` has, by a card's id, attainable IoU, share
-    that the concept covers, threshold, share on which the unit fires, and pairs of label and IoU of the best concepts.
+    ``concepts`` lists name, category and color number by label; ``layers`` has, by a layer's id, its units, the highest
+    IoU first: see `_unit`.
     """
     vocabulary = dissection.concepts
+    shades = category_shades(vocabulary)
     concepts = [(name, category, shades[category]) for name, category in zip(vocabulary.names, vocabulary.categories)]
-    units = {card.anchor: _numbers(card) for layer in layers for card in layer.cards}
-    return _json({"concepts": concepts, "units": units})
+    units = {layer.anchor: [_unit(card, html(layer, card)) for card in layer.cards] for layer in layers}
+    return _json({"concepts": concepts, "layers": units})
 
 
-def _numbers(card: Card) -> list[Any]:
+def _unit(card: Card, html: str) -> dict[str, Any]:
+    """A unit's numbers, the labels and IoUs of its best concepts, and the inside of its card."""
     row = card.row
-    measured = (row.attainable, row.concept_fraction, row.threshold, row.firing)
-    return [*map(_rounded, measured), [(score.label, _rounded(score.iou)) for score in card.scores]]
+    return {
+        "id": card.anchor,
+        "unit": row.unit,
+        "state": row.state,
+        "detector": card.detector,
+        "attainable": _rounded(row.attainable),
+        "covers": _rounded(row.concept_fraction),
+        "threshold": _rounded(row.threshold),
+        "firing": _rounded(row.firing),
+        "scores": [(score.label, _rounded(score.iou)) for score in card.scores],
+        "html": html,
+    }
 
 
 def _rounded(value: float) -> float | None:

@@ -73,29 +73,30 @@ def _render(dissection: Dissection) -> str:
     from markupsafe import Markup
 
     from dissect.report.charts import layers_chart
-    from dissect.report.content import best_concepts, category_shades, layer_content
+    from dissect.report.content import MAX_PICTURES, best_concepts, layer_content
     from dissect.report.embedded import pictures_json, units_json
+    from dissect.report.pictures import mask_side
 
-    layers = [layer_content(dissection, index, name) for index, name in enumerate(dissection.layers)]
+    side = mask_side(dissection.layers.values(), MAX_PICTURES)
+    layers = [layer_content(dissection, index, name, side) for index, name in enumerate(dissection.layers)]
     cutoff = dissection.settings["detector_iou"]
-    script = _script()
-    return (
-        _environment()
-        .get_template("report.html")
-        .render(
-            layers=layers,
-            charts=[_charts(layer, cutoff) for layer in layers],
-            choices=best_concepts(layers),
-            comparison=Markup(layers_chart(layers)) if len(layers) > 1 else None,
-            settings=dissection.settings,
-            cutoff=cutoff,
-            aspect="{} / {}".format(*reversed(dissection.images.shape[-2:])) if len(dissection.images) else "1 / 1",
-            pictures=pictures_json(dissection, layers),
-            units=units_json(dissection, layers, category_shades(dissection.concepts)),
-            style=Markup((FOLDER / "report.css").read_text("utf-8")),
-            script=Markup(script),
-            digest=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
-        )
+    script, environment = _script(), _environment()
+    card_html = environment.get_template("unit.html")
+    return environment.get_template("report.html").render(
+        layers=layers,
+        charts=[_charts(layer, cutoff) for layer in layers],
+        choices=best_concepts(layers),
+        comparison=Markup(layers_chart(layers)) if len(layers) > 1 else None,
+        settings=dissection.settings,
+        cutoff=cutoff,
+        aspect="{} / {}".format(*reversed(dissection.images.shape[-2:])) if len(dissection.images) else "1 / 1",
+        pictures=pictures_json(dissection, layers),
+        units=units_json(
+            dissection, layers, lambda layer, card: card_html.render(layer=layer, card=card, cutoff=cutoff)
+        ),
+        style=Markup((FOLDER / "report.css").read_text("utf-8")),
+        script=Markup(script),
+        digest=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
     )
 
 

@@ -60,7 +60,7 @@ function paint(canvas, image, whole) {
   const mask = decodeMask(canvas.dataset.mask, rows * columns);
   context.drawImage(shadeOf(mask, rows, columns), 0, 0, canvas.width, canvas.height);
   context.strokeStyle = EDGE;
-  context.lineWidth = Math.max(1, canvas.width / 100);
+  context.lineWidth = Math.max(1, canvas.width / 140);
   context.lineCap = "round";
   context.stroke(outlineOf(mask, rows, columns, canvas.width, canvas.height));
 }

@@ -16,13 +16,13 @@ from dissect.reference import upsample
 if TYPE_CHECKING:
     from dissect.dissection import LayerDissection
 
-#: Larger masks are thinned out; a card shows them at about this many pixels.
-MASK_SIDE = 128
-#: Base64 characters that all pictures of a page may take together.
-PICTURE_BUDGET = 16_000_000
+#: Larger masks are thinned out to the first of these sides at which all fit the budget; cards show about 128 pixels.
+MASK_SIDES = (128, 96, 64, 48, 32, 24)
+#: Base64 characters that all masks, and all pictures, of a page may take together.
+MASK_BUDGET, PICTURE_BUDGET = 4_000_000, 14_000_000
 #: (longest side, quality) of pictures, the best first; the first that fits the budget is taken.
 QUALITIES = ((224, 82), (160, 80), (128, 76), (112, 70), (96, 62), (80, 55), (64, 45), (48, 35), (32, 25))
-#: How many pictures are tried to judge a quality.
+#: How many pictures, and units of a layer, are tried to judge what fits.
 PROBES = 24
 #: Units whose masks are computed together.
 CHUNK = 32
@@ -58,20 +58,36 @@ def _encode(image: Tensor, kind: str, side: int, quality: int) -> str:
     return base64.b64encode(written.getvalue()).decode("ascii")
 
 
-def top_masks(layer: LayerDissection, count: int) -> Iterator[Tensor]:
-    """Per unit [count, rows, columns] bool: `layer.masks`, thinned to at most `MASK_SIDE` rows and columns."""
-    rows, columns = (axis[_thinned(len(axis))] for axis in (layer.grid.rows, layer.grid.columns))
-    for start in range(0, layer.num_units, CHUNK):
-        units = slice(start, start + CHUNK)
-        maps = upsample(layer.peak_maps[units, :count], rows, columns)
-        yield from maps > layer.thresholds[units, None, None, None]
+def mask_side(layers: Iterable[LayerDissection], count: int) -> int:
+    """The side to which masks are thinned, so that those of `count` images per unit fit the budget."""
+    layers = list(layers)
+    for side in MASK_SIDES:
+        total = 0.0
+        for layer in layers:
+            units = torch.linspace(0, layer.num_units - 1, min(PROBES, layer.num_units)).long()
+            tried = sum(len(text) for unit in units for text in encode_masks(_masks(layer, unit[None], count, side)[0]))
+            total += tried / len(units) * layer.num_units
+        if total <= MASK_BUDGET:
+            break
+    return side
 
 
-def _thinned(size: int) -> Tensor:
-    """The lines kept of an axis: all, or `MASK_SIDE` evenly spread ones."""
-    if size <= MASK_SIDE:
+def top_masks(layer: LayerDissection, count: int, side: int) -> Iterator[Tensor]:
+    """Per unit [count, rows, columns] bool: `layer.masks`, thinned to at most `side` rows and columns."""
+    for units in torch.arange(layer.num_units).split(CHUNK):
+        yield from _masks(layer, units, count, side)
+
+
+def _masks(layer: LayerDissection, units: Tensor, count: int, side: int) -> Tensor:
+    rows, columns = (axis[_thinned(len(axis), side)] for axis in (layer.grid.rows, layer.grid.columns))
+    return upsample(layer.peak_maps[units, :count], rows, columns) > layer.thresholds[units, None, None, None]
+
+
+def _thinned(size: int, side: int) -> Tensor:
+    """The lines kept of an axis: all, or `side` evenly spread ones."""
+    if size <= side:
         return torch.arange(size)
-    return (torch.arange(MASK_SIDE) * 2 + 1) * size // (2 * MASK_SIDE)
+    return (torch.arange(side) * 2 + 1) * size // (2 * side)
 
 
 def encode_masks(masks: Tensor) -> Iterable[str]:
@@ -80,8 +96,8 @@ def encode_masks(masks: Tensor) -> Iterable[str]:
     The runs go row by row, without a break at a row's end; the first is outside the mask. Each is one byte, after as
     many bytes of 255, which do not end a run, as its length holds 255.
     """
-    for mask in masks.numpy().reshape(len(masks), -1):
-        turns = np.flatnonzero(np.diff(mask, prepend=False))
+    for mask in masks.numpy():
+        turns = np.flatnonzero(np.diff(mask.ravel(), prepend=False))
         runs = np.diff(turns, prepend=0, append=mask.size)
         lengths = runs // 255 + 1
         coded = np.full(lengths.sum(), 255, np.uint8)

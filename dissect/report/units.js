@@ -1,26 +1,39 @@
 // The cards: search, filters, order, drawing what is in the window, printing, and the table to download.
 const PRINTED = 200;
-const { concepts, units } = JSON.parse(document.getElementById("units-data").textContent);
+const { concepts, layers } = JSON.parse(document.getElementById("units-data").textContent);
 const form = document.querySelector(".toolbar"), field = form.elements;
 const count = form.querySelector("output"), nothing = document.getElementById("nothing");
 const unprinted = document.getElementById("unprinted");
 const sections = [...document.querySelectorAll(".cards")].map((element) => {
-  const grid = element.querySelector(".grid"), layer = element.dataset.layer;
+  const grid = element.querySelector(".grid"), { layer } = element.dataset;
   const name = element.querySelector(".layer-name").textContent;
-  return { element, grid, layer, name, cards: [...grid.children].map((card) => describe(card, layer, name)) };
+  const cards = layers[layer].map((unit) => describe(unit, layer, name));
+  grid.append(...cards.map((card) => card.element));
+  return { element, grid, cards };
 });
-const total = sections.reduce((sum, section) => sum + section.cards.length, 0);
+const everything = sections.flatMap(({ cards }) => cards);
+const cardOf = new Map(everything.map((card) => [card.element, card]));
 const visible = new Set();
 let shown = [], order = "iou";
 
-function describe(element, layer, layerName) {
-  const [attainable, covers, threshold, firing, scores] = units[element.id];
-  const [label, iou] = scores.length ? scores[0] : [0, 0], [concept, category, shade] = concepts[label];
-  const { unit, state, detector } = element.dataset;
-  return {
-    element, layer, layerName, unit: Number(unit), state, detector: detector !== undefined, label, iou, concept, category,
-    shade, attainable, covers, threshold, firing, scores, text: concept.toLowerCase(),
-  };
+function make(tag, properties, ...children) {
+  const element = Object.assign(document.createElement(tag), properties);
+  element.append(...children);
+  return element;
+}
+
+function describe(unit, layer, layerName) {
+  const [label, iou] = unit.scores[0] ?? [0, 0], [concept, category, shade] = concepts[label];
+  const element = make("article", { id: unit.id, className: `card shade${shade}` });
+  element.dataset.state = unit.state;
+  return { ...unit, element, layer, layerName, label, iou, concept, category, text: concept.toLowerCase() };
+}
+
+// Thousands of cards would keep the page from showing at once, so each is filled when it is needed.
+function fillCard(card) {
+  if (card.html === null) return;
+  card.element.innerHTML = card.html;
+  card.html = null;
 }
 
 function fits(card) {
@@ -39,11 +52,11 @@ function filter() {
     section.element.hidden = fitting.length === 0;
     return fitting;
   });
-  const all = `${total.toLocaleString("en")} unit${total === 1 ? "" : "s"}`;
-  count.value = shown.length === total ? all : `${shown.length.toLocaleString("en")} of ${all}`;
+  const all = `${everything.length.toLocaleString("en")} unit${everything.length === 1 ? "" : "s"}`;
+  count.value = shown.length === everything.length ? all : `${shown.length.toLocaleString("en")} of ${all}`;
   nothing.hidden = shown.length > 0;
   field.csv.disabled = shown.length === 0;
-  whenIdle(prepare);
+  whenIdle(fillRest);
 }
 
 const reach = (card) => card.attainable > 0 ? card.iou / card.attainable : 0;
@@ -84,7 +97,11 @@ const drawCard = (element) => canvasesOf(element).forEach((canvas) =>
   draw(canvas, field.whole.checked, () => visible.has(element)));
 // Cards far from the window give their pixels back, so that thousands of units fit in memory.
 const observer = new IntersectionObserver((entries) => entries.forEach(({ target, isIntersecting }) => {
-  if (isIntersecting) { visible.add(target); drawCard(target); } else if (visible.delete(target)) {
+  if (isIntersecting) {
+    visible.add(target);
+    fillCard(cardOf.get(target));
+    drawCard(target);
+  } else if (visible.delete(target)) {
     canvasesOf(target).forEach(clear);
   }
 }), { rootMargin: "500px" });
@@ -94,10 +111,20 @@ function whenIdle(work) {
   if (window.requestIdleCallback) requestIdleCallback(work); else setTimeout(work, 50);
 }
 
+// The cards that nobody has come to yet are filled too, for the browser's own search and for screen readers.
+function fillRest(deadline) {
+  for (const card of everything) {
+    if (card.html === null) continue;
+    fillCard(card);
+    if (deadline && deadline.timeRemaining() < 2) { whenIdle(fillRest); return; }
+  }
+  whenIdle(prepare);
+}
+
 // A browser waits for no picture once it prints, so those that would be printed are loaded before.
 function prepare(deadline) {
-  for (const { element } of shown.slice(0, PRINTED)) {
-    for (const canvas of canvasesOf(element)) {
+  for (const card of shown.slice(0, PRINTED)) {
+    for (const canvas of canvasesOf(card.element)) {
       if (loaded.has(canvas.dataset.picture)) continue;
       load(canvas.dataset.picture);
       if (deadline && deadline.timeRemaining() < 2) { whenIdle(prepare); return; }
@@ -109,8 +136,9 @@ function beforePrint() {
   shown.slice(PRINTED).forEach(({ element }) => element.classList.add("unprinted"));
   unprinted.textContent = `The first ${PRINTED} units are printed; filter them to print others.`;
   unprinted.hidden = shown.length <= PRINTED;
-  for (const { element } of shown.slice(0, PRINTED)) {
-    for (const canvas of canvasesOf(element)) {
+  for (const card of shown.slice(0, PRINTED)) {
+    fillCard(card);
+    for (const canvas of canvasesOf(card.element)) {
       const image = load(canvas.dataset.picture);
       if (image.complete && image.naturalWidth) paint(canvas, image, field.whole.checked);
     }
@@ -148,12 +176,14 @@ function download() {
   setTimeout(() => URL.revokeObjectURL(url), 10000);
 }
 
-// A link to a card that the filters hide takes these away.
+// The browser knows no card by a link's name before this script has made it. Filters that hide it are taken away.
 function follow() {
   const target = document.getElementById(location.hash.slice(1));
-  if (!target || !target.hidden) return;
-  form.reset();
-  update();
+  if (!cardOf.has(target)) return;
+  if (target.hidden) {
+    form.reset();
+    update();
+  }
   target.scrollIntoView();
 }
 
@@ -173,4 +203,5 @@ addEventListener("beforeprint", beforePrint);
 addEventListener("afterprint", afterPrint);
 // Browsers keep what was entered when a page is loaded again.
 form.reset();
-sections.forEach(({ cards }) => cards.forEach(({ element }) => observer.observe(element)));
+everything.forEach(({ element }) => observer.observe(element));
+follow();

@@ -57,17 +57,35 @@ class _Parser(HTMLParser):
 
 
 def read(path: Path) -> Element:
-    """The document, refusing elements that are not closed in order."""
+    """The document."""
+    return parse(path.read_text("utf-8"))
+
+
+def parse(text: str) -> Element:
+    """The elements of a text, refusing some that are not closed in order."""
     parser = _Parser()
-    parser.feed(path.read_text("utf-8"))
+    parser.feed(text)
     parser.close()
     if len(parser.stack) != 1:
         raise ValueError(f"<{parser.stack[-1].tag}> is never closed")
     return parser.stack[0]
 
 
-def cards(page: Element) -> list[Element]:
-    return page.find("article", class_="card")
+def told(page: Element) -> dict:
+    """What the page's script knows of all units."""
+    (store,) = page.find("script", id="units-data")
+    return json.loads(store.text)
+
+
+def cards(page: Element, layer: str = "layer") -> list[Element]:
+    """The cards that the script makes, of a layer or of all."""
+    found = []
+    for name, units in told(page)["layers"].items():
+        for unit in units if name.startswith(layer) else []:
+            card = parse(unit["html"])
+            card.attributes = {key: unit[key] for key in ("id", "unit", "state", "detector")}
+            found.append(card)
+    return found
 
 
 def pictures(page: Element) -> dict[str, str]:
@@ -76,11 +94,10 @@ def pictures(page: Element) -> dict[str, str]:
 
 
 def units(page: Element) -> dict[str, dict]:
-    """What the page's script knows of every card, by the card's id, with the concepts' names."""
-    (store,) = page.find("script", id="units-data")
-    told = json.loads(store.text)
-    names = ("attainable", "concept_fraction", "threshold", "firing")
+    """The numbers of every unit, by its card's id, with the concepts' names."""
+    store = told(page)
     return {
-        card: dict(zip(names, row)) | {"scores": [(*told["concepts"][label][:2], iou) for label, iou in row[4]]}
-        for card, row in told["units"].items()
+        unit["id"]: unit | {"scores": [(*store["concepts"][label], iou) for label, iou in unit["scores"]]}
+        for units in store["layers"].values()
+        for unit in units
     }

@@ -80,6 +80,7 @@ def page(browser, report):
     browser.errors.clear()
     browser.emulate(1280, 900, prefers_color_scheme="light")
     browser.open(report)
+    browser.wait("document.querySelectorAll('.open').length === 19")
     yield browser
     assert browser.requests == []
     assert browser.errors == []

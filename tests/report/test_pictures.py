@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from dissect.report import pictures
-from dissect.report.pictures import encode_masks, encode_pictures, top_masks
+from dissect.report.pictures import MASK_SIDES, encode_masks, encode_pictures, mask_side, top_masks
 
 from .conftest import make_layer
 
@@ -42,15 +42,29 @@ def test_random_masks():
 def test_masks_are_those_of_the_layer(monkeypatch):
     layer = make_layer("a", 7, 6, 9)
     monkeypatch.setattr(pictures, "CHUNK", 3)
-    masks = list(top_masks(layer, 5))
+    masks = list(top_masks(layer, 5, 128))
     assert len(masks) == 7
     assert all(torch.equal(mask, layer.masks(unit)) for unit, mask in enumerate(masks))
 
 
 def test_large_masks_are_thinned():
-    layer = make_layer("a", 3, 6, 9, size=3 * pictures.MASK_SIDE)
-    for unit, masks in enumerate(top_masks(layer, 2)):
+    layer = make_layer("a", 3, 6, 9, size=3 * 32)
+    for unit, masks in enumerate(top_masks(layer, 2, 32)):
         assert torch.equal(masks, layer.masks(unit)[:2, 1::3, 1::3])
+
+
+def test_masks_fit_the_budget(monkeypatch):
+    layers = [make_layer("a", 60, 6, 9, size=200), make_layer("b", 1, 6, 9, size=50)]
+
+    def taken(side):
+        return sum(len(text) for layer in layers for masks in top_masks(layer, 5, side) for text in encode_masks(masks))
+
+    assert mask_side(layers, 5) == MASK_SIDES[0]
+    monkeypatch.setattr(pictures, "MASK_BUDGET", taken(MASK_SIDES[0]) // 2)
+    side = mask_side(layers, 5)
+    assert side in MASK_SIDES[1:]
+    assert taken(side) <= pictures.MASK_BUDGET * 1.1
+    assert mask_side([], 5) == MASK_SIDES[0]
 
 
 def test_pictures_fit_the_budget(monkeypatch):
