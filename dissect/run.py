@@ -41,7 +41,9 @@ def run(options: argparse.Namespace) -> int:
     """Dissects, saves the result, writes the report; an interrupted run goes on when called again."""
     import dissect
     from dissect.data import ImageFolder
+    from dissect.report.html import check_extras
 
+    check_extras()
     if (options.planes is None) == (options.segmenter is None):
         raise ValueError("run: either --planes or --segmenter must say what the images show.")
     model = load_model(options.model, options.weights).eval()
