@@ -3,21 +3,23 @@
 `TinyScenes` is a data set that needs no files: item i of a split is drawn when it is asked for, image and label planes
 together, from integers alone, so that it has the same bytes everywhere. `vgg()` is a network that names the scenes.
 
-How it is drawn: `rng` hashes (split, index) into choices; a layout (`scenes_country`, `scenes_town`, `scenes_indoor`)
-paints one scene from back to front with the objects of `objects_*`; each object paints its parts with a pen of the
-`canvas`, which fills shapes in the image and in the planes at once; `textures` and `surfaces` say what a shape is made
-of; `colors` names the colours of the finished image; `vocabulary` holds every concept's name. Units are 1024ths of a
-side.
+How it is drawn: `vocabulary` says which classes there are and which objects tell them; `rng` hashes (split, class,
+number) into choices; `casting` picks the objects that a scene shows; the layout of the class's family
+(`scenes_street`, `scenes_room`, `scenes_landscape`) paints it from back to front with the objects of `objects_*`, side
+by side as `placing` says; each object paints its parts with a pen of the `canvas`, which fills shapes in the image and
+in the planes at once; `light` adds the sun's reflection and the glow of windows; `textures` and `surfaces` say what a
+shape is made of, `restyle` gives the same shapes another look; `stamp` writes text on a picture; `colors` names the
+colours of the finished image; `measure` tells what a sample shows. Units are 1024ths of a side.
 
 To add an object: add its name to `vocabulary.OBJECTS` (and new parts, materials or textures to their tuples); write a
 function `thing(canvas, rng, x, base, size)` in the `objects_*` file it belongs to, which takes
-`canvas.pen("thing", rng)` and paints the far parts first, naming surface and part of each shape; call it from more
-than one layout, or add it to the list that a layout hands to `placing.scatter`.
+`canvas.pen("thing", rng)` and paints the far parts first, naming surface and part of each shape ("door/handle" for a
+part inside a part); add it to the table of a layout, with its size and the room that it needs.
 
-To add a class: append its name to `vocabulary.SCENES`; write a layout `(canvas, rng) -> light`, and put it in
-`scenes.LAYOUTS`; classes should share their objects, so that none gives its class away. Item i is of class
-`i % len(classes)`, so a new class changes every item, as a new name changes the label numbers: the
-networks must then be trained again (`python -m dissect.tiny.train`), and the hashes in the tests renewed.
+To add a class: give it three signature objects in `vocabulary`, of which it shares at most one with each other class
+of its family. What tells a class is that two of its signatures meet, so no colour and no single object gives it away.
+A new class changes the index of every item, as a new name changes the label numbers: the networks must then be
+trained again (`python -m dissect.tiny.train`), and the hashes in the tests renewed.
 
 All choices come from `Rng`, all geometry is in integers: no float, no other source of chance, or the bytes would depend
 on the machine. A texture takes the canvas' coordinates, so that it looks alike at every size.

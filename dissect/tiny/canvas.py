@@ -1,5 +1,8 @@
 """The painter: an image and its label planes, filled together, so the labels are exact.
 
+A part is named as "door", or as "door/handle" where it lies inside another: the first goes to the first part plane,
+the second to the second.
+
 All geometry is in integer units, 1024 to the side, whatever the image's size; a pixel belongs to a shape if its
 centre does.
 What is painted later covers what lies below it, in the image and in every plane.
@@ -8,7 +11,7 @@ What is painted later covers what lies below it, in the image and in every plane
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -38,6 +41,10 @@ class Surface(NamedTuple):
         return self._replace(color=(red, green, blue))
 
 
+#: Changes what a thing is made of: from the pen's seed, the object and a surface to another surface.
+Dress = Callable[[int, str, Surface], Surface]
+
+
 @lru_cache(maxsize=8)
 def _centres(size: int) -> tuple[list[int], np.ndarray]:
     centres = [(2 * i + 1) * UNITS // (2 * size) for i in range(size)]
@@ -46,18 +53,29 @@ def _centres(size: int) -> tuple[list[int], np.ndarray]:
 
 @lru_cache(maxsize=4096)
 def _labels(object_name: str, part: str, material: str, texture: str) -> np.ndarray:
-    named = (("object", object_name), ("part", part), ("material", material), ("texture", texture))
+    outer, _, inner = part.partition("/")
+    named = (("object", object_name), ("part", outer), ("part", inner), ("material", material), ("texture", texture))
     return np.array([label(category, name) for category, name in named], dtype=np.int16)[:, None, None]
 
 
 class Canvas:
-    """An image `rgb` int16 [3, size, size] and `labels` int16 [4, size, size]: object, part, material, texture."""
+    """An image and its labels: of the object, the part, the part inside a part, the material and the texture.
 
-    def __init__(self, size: int) -> None:
-        self.size = size
+    Args:
+        size: height and width in pixels.
+        dress: changes every surface before it is painted.
+
+    Attributes:
+        rgb: int16 [3, size, size].
+        labels: int16 [5, size, size].
+        dark: whether it is so dark that windows are lit.
+    """
+
+    def __init__(self, size: int, dress: Dress | None = None) -> None:
+        self.size, self.dress, self.dark = size, dress, False
         self._list, self.centres = _centres(size)
         self.rgb = np.zeros((3, size, size), dtype=np.int16)
-        self.labels = np.zeros((4, size, size), dtype=np.int16)
+        self.labels = np.zeros((5, size, size), dtype=np.int16)
 
     def span(self, low: int, high: int) -> slice:
         """The pixels whose centres lie in [low, high)."""
@@ -73,6 +91,13 @@ class Canvas:
         mask = _ellipse(self.centres[columns] - x, self.centres[rows] - y, radius_x, radius_y)
         region = self.rgb[:, rows, columns]
         np.copyto(region, region * np.int16(5) >> 3, where=mask)
+
+    def shine(self, rows: slice, columns: slice, mask: np.ndarray, part: str, color: Color, strength: int) -> None:
+        """Light on what is painted already: blends in a colour by 256ths, and names it a part inside a part."""
+        region = self.rgb[:, rows, columns]
+        light = np.array(color, dtype=np.int32)[:, None, None]
+        np.copyto(region, region + ((light - region) * strength >> 8), where=mask, casting="same_kind")
+        np.copyto(self.labels[2, rows, columns], label("part", part), where=mask)
 
     def sprinkle(self, rng: Rng, count: int, color: Color, length: int) -> None:
         """Snowflakes or streaks of rain, without a label; length in units."""
@@ -140,7 +165,8 @@ class Pen:
         rows, columns = self.canvas.span(y0, y1), self.canvas.span(x0, x1)
         self._fill(rows, columns, None, top, part, None)
         below = (self.canvas.centres[rows] - y0).astype(np.int32)
-        change = np.array(bottom, dtype=np.int32) - np.array(top.color, dtype=np.int32)
+        high, low = self._dressed(top).color, self._dressed(top._replace(color=bottom)).color
+        change = np.array(low, dtype=np.int32) - np.array(high, dtype=np.int32)
         self.canvas.rgb[:, rows, columns] += (change[:, None] * below // max(1, y1 - y0)).astype(np.int16)[:, :, None]
 
     def polygon(self, points: Sequence[Point], surface: Surface, part: str = "") -> None:
@@ -173,11 +199,15 @@ class Pen:
         shade = -(dx * light // radius_x)[None, :] - (dy * light // radius_y)[:, None] if light else None
         self._fill(rows, columns, _ellipse(dx, dy, radius_x, radius_y), surface, part, shade)
 
+    def _dressed(self, surface: Surface) -> Surface:
+        return self.canvas.dress(self.seed, self.name, surface) if self.canvas.dress else surface
+
     def _fill(self, rows: slice, columns: slice, mask: np.ndarray | None, surface: Surface, part: str,
               shade: np.ndarray | None) -> None:  # fmt: skip
         canvas = self.canvas
         if rows.start >= rows.stop or columns.start >= columns.stop:
             return
+        surface = self._dressed(surface)
         if surface.texture:
             texture = TEXTURE_FUNCTIONS[surface.texture]
             grain = texture(canvas.centres[columns], canvas.centres[rows], self.seed)

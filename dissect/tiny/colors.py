@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 
 from dissect.tiny.vocabulary import COLORS, label
@@ -53,6 +55,7 @@ def color_name(red: int, green: int, blue: int) -> str:
     return _name(*(channel // 8 * 8 + 4 for channel in (red, green, blue)))
 
 
+@lru_cache(maxsize=1)
 def _table() -> np.ndarray:
     labels = {name: label("color", name) for name in COLORS}
     levels = range(4, 256, 8)
@@ -60,10 +63,7 @@ def _table() -> np.ndarray:
     return np.array(names, dtype=np.int16)
 
 
-_LABELS = _table()
-
-
 def color_labels(rgb: np.ndarray) -> np.ndarray:
     """The colour label of every pixel: uint8 [3, H, W] to int16 [H, W]."""
     red, green, blue = (rgb >> 3).astype(np.int32)
-    return _LABELS[(red << 10) | (green << 5) | blue]
+    return _table()[(red << 10) | (green << 5) | blue]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dissect.tiny.canvas import Canvas, Pen, Surface
 from dissect.tiny.rng import Rng
-from dissect.tiny.surfaces import DARK_METAL, STEEL, fabric, paint, wood
+from dissect.tiny.surfaces import DARK_METAL, STEEL, fabric, made, paint, wood
 
 #: Frame, linen and cover.
 _Bedding = tuple[Surface, Surface, Surface]
@@ -12,7 +12,7 @@ _Bedding = tuple[Surface, Surface, Surface]
 
 def bed(canvas: Canvas, rng: Rng, x: int, base: int, width: int) -> None:
     """A bed from its foot end, or from its side."""
-    pen, frame, cover = canvas.pen("bed", rng), wood(rng), fabric(rng)
+    pen, frame, cover = canvas.pen("bed", rng), made(rng, "wood", "wood", "metal", "leather"), fabric(rng)
     linen = Surface(rng.jitter((238, 236, 230), 8), "fabric")
     if rng.chance(55):
         _bed_from_its_foot(pen, rng, x, base, width, (frame, linen, cover))
@@ -86,7 +86,7 @@ def _bed_from_its_side(pen: Pen, rng: Rng, x: int, base: int, width: int, surfac
 
 def sofa(canvas: Canvas, rng: Rng, x: int, base: int, width: int) -> None:
     """A sofa or, when narrow, an armchair."""
-    pen, cloth, half = canvas.pen("sofa", rng), fabric(rng), width // 2
+    pen, cloth, half = canvas.pen("sofa", rng), made(rng, "fabric", "fabric", "leather", "wicker"), width // 2
     tall = max(150, width * 42 // 100)
     canvas.shadow(x, base, half * 11 // 10, 22)
     for side in (-1, 1):
@@ -106,16 +106,14 @@ def sofa(canvas: Canvas, rng: Rng, x: int, base: int, width: int) -> None:
         )
         if rng.chance(60):
             pen.ellipse(
-                x + side * half * 46 // 100, base - tall * 60 // 100, tall // 5, tall // 6, fabric(rng), "pillow", 26
+                x + side * half * 46 // 100, base - tall * 60 // 100, tall // 4, tall // 5, fabric(rng), "pillow", 26
             )
 
 
-def chair(
-    canvas: Canvas, rng: Rng, x: int, base: int, size: int, surface: Surface | None = None, wheels: bool = False
-) -> None:
+def chair(canvas: Canvas, rng: Rng, x: int, base: int, size: int, wheels: bool = False) -> None:
     """A chair, with four legs or on castors; size is its height."""
     pen, side = canvas.pen("chair", rng), rng.pick((-1, 1))
-    surface = surface or (wood(rng) if rng.chance(60) else fabric(rng, ("",)))
+    surface = made(rng, "wood", "wood", "metal", "plastic", "wicker", "fabric")
     seat, half, limb = base - size * 45 // 100, size * 24 // 100, max(10, size // 18)
     canvas.shadow(x, base, half, 12)
     if wheels:
@@ -140,7 +138,7 @@ def chair(
 
 def table(canvas: Canvas, rng: Rng, x: int, base: int, width: int, height: int, cloth: bool = False) -> None:
     """A table; with a cloth its legs are half hidden."""
-    pen, surface, half = canvas.pen("table", rng), wood(rng), width // 2
+    pen, surface, half = canvas.pen("table", rng), made(rng, "wood", "wood", "metal", "glass", "stone"), width // 2
     top, limb = base - height, max(14, width // 22)
     deep = max(26, width // 9)
     canvas.shadow(x, base, half, 20)
@@ -166,21 +164,12 @@ def table(canvas: Canvas, rng: Rng, x: int, base: int, width: int, height: int, 
     pen.rect(x - half, top, x + half, top + 16, surface.shaded(-20), "top")
 
 
-def cabinet(
-    canvas: Canvas,
-    rng: Rng,
-    x: int,
-    base: int,
-    width: int,
-    height: int,
-    surface: Surface | None = None,
-    top: bool = True,
-) -> None:
+def cabinet(canvas: Canvas, rng: Rng, x: int, base: int, width: int, height: int) -> None:
     """A chest of drawers or a row of cupboards."""
     pen, half, surface = (
         canvas.pen("cabinet", rng),
         width // 2,
-        surface or (wood(rng) if rng.chance(60) else Surface(paint(rng), "wood")),
+        made(rng, "wood", "wood", "metal", "wicker"),
     )
     pen.rect(x - half, base - height, x + half, base, surface)
     columns, rows = max(1, width // 150), max(1, height // 110)
@@ -188,24 +177,23 @@ def cabinet(
         for row in range(rows):
             left, high = x - half + width * column // columns, base - height + height * row // rows
             right, low = x - half + width * (column + 1) // columns, base - height + height * (row + 1) // rows
-            pen.rect(left + 9, high + 10, right - 9, low - 9, surface.shaded(-34), "drawer")
+            pen.rect(left + 14, high + 15, right - 14, low - 14, surface.shaded(-34), "drawer")
             pen.rect(
-                (left + right) // 2 - 14,
-                (high + low) // 2 - 4,
-                (left + right) // 2 + 14,
-                (high + low) // 2 + 5,
+                (left + right) // 2 - 20,
+                (high + low) // 2 - 8,
+                (left + right) // 2 + 20,
+                (high + low) // 2 + 8,
                 STEEL,
-                "drawer",
+                "drawer/handle",
             )
-    if top:
-        pen.rect(x - half - 10, base - height - 14, x + half + 10, base - height + 6, surface.shaded(50), "top")
+    pen.rect(x - half - 10, base - height - 14, x + half + 10, base - height + 6, surface.shaded(50), "top")
 
 
 def bookcase(canvas: Canvas, rng: Rng, x: int, base: int, width: int, height: int) -> None:
     """Shelves full of books."""
-    pen, frame = canvas.pen("bookcase", rng), wood(rng)
+    pen, frame = canvas.pen("bookcase", rng), made(rng, "wood", "wood", "metal", "plastic")
     left, right = x - width // 2, x + width // 2
-    pen.rect(left, base - height, right, base, frame, "shelf")
+    pen.rect(left, base - height, right, base, frame)
     rows = max(2, height // 120)
     for row in range(rows):
         low = base - 14 - height * row // rows
@@ -222,41 +210,6 @@ def bookcase(canvas: Canvas, rng: Rng, x: int, base: int, width: int, height: in
                     min(place + thick, right - 14),
                     low,
                     Surface(paint(rng), "paper", rng.pick(("", "", "striped"))),
+                    "/book",
                 )
             place += thick
-
-
-def stove(canvas: Canvas, rng: Rng, x: int, base: int, width: int, height: int) -> None:
-    """A cooker with an oven and rings."""
-    pen, body, half = (
-        canvas.pen("stove", rng),
-        Surface(rng.jitter(rng.pick(((226, 226, 224), (150, 154, 158), (60, 62, 68), (150, 60, 54)))), "metal"),
-        width // 2,
-    )
-    pen.rect(x - half, base - height, x + half, base, body)
-    pen.rect(
-        x - half + 16,
-        base - height * 66 // 100,
-        x + half - 16,
-        base - height // 7,
-        Surface((44, 46, 52), "glass"),
-        "door",
-    )
-    pen.rect(x - half + 14, base - height * 74 // 100, x + half - 14, base - height * 69 // 100, STEEL, "door")
-    for knob in range(-1, 2):
-        pen.ellipse(x + knob * half * 6 // 10, base - height * 85 // 100, 11, 11, DARK_METAL, "", 0)
-    pen.rect(x - half - 4, base - height - 12, x + half + 4, base - height + 4, Surface((50, 52, 56), "metal"), "top")
-    if rng.chance(70):
-        pot = Surface(paint(rng), "metal")
-        pen.rect(x - half // 2, base - height - 70, x + half // 4, base - height - 10, pot, "pot")
-
-
-def fridge(canvas: Canvas, rng: Rng, x: int, base: int, width: int, height: int) -> None:
-    """A refrigerator with two doors."""
-    pen, half = canvas.pen("fridge", rng), width // 2
-    body = Surface(rng.jitter(rng.pick(((232, 234, 234), (176, 180, 184), (196, 92, 76), (150, 190, 190)))), "metal")
-    pen.rect(x - half, base - height, x + half, base, body)
-    split = base - height * 62 // 100
-    for high, low in ((base - height + 8, split - 5), (split + 5, base - 12)):
-        pen.rect(x - half + 8, high, x + half - 8, low, body.shaded(18), "door")
-        pen.rect(x + half - 34, high + (low - high) // 5, x + half - 22, low - (low - high) // 5, DARK_METAL, "door")

@@ -3,37 +3,44 @@
 from __future__ import annotations
 
 from dissect.tiny.canvas import UNITS, Canvas, Color, Surface
+from dissect.tiny.light import Light, Sun
 from dissect.tiny.rng import Rng
-from dissect.tiny.surfaces import EARTH, GREYS, LEAVES, SNOW, leaves, paint
+from dissect.tiny.surfaces import GREYS, LEAVES, SNOW, leaves, paint
 
 # Top and bottom of the sky, the light on the land in 256ths, the sun's height over the horizon in percent of the sky.
 SKIES: dict[str, tuple[Color, Color, Color, int]] = {
     "noon": ((88, 150, 222), (190, 220, 242), (262, 260, 254), 75),
     "morning": ((134, 182, 228), (244, 224, 196), (264, 254, 240), 35),
-    "sunset": ((104, 84, 150), (246, 150, 84), (270, 232, 206), 12),
-    "dusk": ((44, 50, 96), (150, 112, 150), (196, 196, 226), 6),
+    "sunset": ((104, 84, 150), (246, 150, 84), (270, 232, 206), 22),
+    "dusk": ((44, 50, 96), (150, 112, 150), (196, 196, 226), 14),
+    "night": ((16, 20, 44), (48, 58, 100), (166, 172, 212), 0),
     "overcast": ((158, 166, 176), (208, 210, 212), (236, 240, 246), 0),
     "storm": ((86, 94, 110), (150, 156, 164), (212, 218, 230), 0),
 }
 
-_LAWNS = ((108, 152, 70), (126, 158, 76), (92, 134, 66), (150, 154, 84))
+_LAWNS = ((108, 152, 70), (126, 158, 76), (92, 134, 66), (150, 154, 84), (186, 172, 84), (160, 132, 84))
+_EARTHS = ((150, 116, 80), (172, 142, 104), (120, 104, 92), (168, 104, 72))
 _FIELDS = ((186, 162, 84), (138, 108, 70), (132, 150, 68))
 _SANDS = ((222, 198, 146), (212, 176, 118), (206, 150, 100))
-_WATERS = ((58, 112, 158), (72, 140, 160), (66, 96, 120), (88, 132, 132))
-_PAVINGS = ((176, 170, 160), (160, 150, 146))
+_WATERS = ((58, 112, 158), (72, 140, 160), (66, 96, 120), (82, 132, 104), (112, 122, 130), (134, 128, 96))
+_PAVINGS = ((176, 170, 160), (160, 150, 146), (136, 134, 140), (178, 140, 120), (190, 180, 150))
 
 
-def sky(canvas: Canvas, rng: Rng, horizon: int) -> Color:
-    """The sky down to the horizon, perhaps with sun and clouds; returns the light."""
-    name = rng.pick(("noon", "noon", "noon", "morning", "morning", "sunset", "dusk", "overcast", "overcast", "storm"))
-    top, bottom, light, height = SKIES[name]
-    canvas.pen("sky", rng).gradient(0, 0, UNITS, horizon + 40, Surface(rng.jitter(top, 10)), rng.jitter(bottom, 8))
-    if height and rng.chance(55):
-        x, y, radius = rng.between(80, 940), horizon - horizon * height // 100, rng.between(34, 58)
-        canvas.pen("sun", rng).ellipse(x, y, radius, radius, Surface((255, 236, 150)), light=0)
+def sky(canvas: Canvas, rng: Rng, horizon: int, low: int) -> Light:
+    """The sky down to the horizon, perhaps with clouds and the sun, which stands above row `low`; returns the light."""
+    name = rng.pick((*SKIES, "noon", "noon", "morning", "sunset", "dusk"))
+    top, bottom, tint, height = SKIES[name]
+    canvas.dark = name in ("dusk", "night")
+    canvas.pen("sky", rng).gradient(0, 0, UNITS, horizon + 40, Surface(rng.jitter(top, 16)), rng.jitter(bottom, 12))
+    sun = None
     for _ in range(rng.pick((0, 1, 2, 3)) + (name in ("overcast", "storm"))):
-        cloud(canvas, rng, rng.below(UNITS), rng.between(40, max(60, horizon * 6 // 10)), rng.between(40, 90))
-    return light
+        cloud(canvas, rng, rng.below(UNITS), rng.between(50, max(80, low * 7 // 10)), rng.between(50, 110))
+    if height and rng.chance(65):
+        radius = rng.between(38, 60)
+        sun = Sun(rng.between(90, 934), max(radius + 10, low - radius - 10 - low * height // 100), radius)
+        disc = Surface(rng.jitter((255, 236, 150) if height > 30 else (255, 190, 110), 10))
+        canvas.pen("sun", rng).ellipse(sun.x, sun.y, radius, radius, disc, light=0)
+    return Light(tint, sun)
 
 
 def cloud(canvas: Canvas, rng: Rng, x: int, y: int, size: int) -> None:
@@ -54,11 +61,13 @@ def cloud(canvas: Canvas, rng: Rng, x: int, y: int, size: int) -> None:
     pen.ellipse(x, y - size // 8, size * 2, size // 4, puff.shaded(-14), light=0)
 
 
-def mountains(canvas: Canvas, rng: Rng, horizon: int, height: int, snowy: bool, surface: Surface | None = None) -> None:
+def mountains(canvas: Canvas, rng: Rng, horizon: int, height: int, snowy: bool) -> None:
     """A range along the horizon; the peaks may be white."""
     pen = canvas.pen("mountain", rng)
-    rock = surface or Surface(
-        rng.jitter(rng.pick(((104, 112, 132), (120, 106, 98), (92, 112, 104), (134, 128, 138)))), "stone", "blotchy"
+    rock = Surface(
+        rng.jitter(rng.pick(((104, 112, 132), (120, 106, 98), (92, 112, 104), (134, 128, 138), (176, 112, 80)))),
+        "stone",
+        "blotchy",
     )
     for _ in range(rng.between(2, 4)):
         x, tall = rng.below(UNITS), height * rng.between(60, 100) // 100
@@ -70,7 +79,7 @@ def mountains(canvas: Canvas, rng: Rng, horizon: int, height: int, snowy: bool, 
                      (x + tall // 6, horizon + 12), (x - tall // 12, horizon - tall // 2)],
                     rock.shaded(-50))  # fmt: skip
         if snowy:
-            cap = tall * rng.between(22, 36) // 100
+            cap = tall * rng.between(30, 48) // 100
             top = horizon - tall
             pen.polygon([(x, top), (x + cap, top + cap), (x + cap // 3, top + cap * 3 // 4), (x, top + cap * 5 // 4),
                          (x - cap // 3, top + cap * 3 // 4), (x - cap, top + cap)], SNOW, "peak")  # fmt: skip
@@ -85,19 +94,21 @@ def hills(canvas: Canvas, rng: Rng, horizon: int, name: str, surface: Surface) -
 
 
 def ground(canvas: Canvas, rng: Rng, top: int, bottom: int, kind: str) -> None:
-    """A level stretch of grass, field, sand, snow, water, road or sidewalk."""
+    """A level stretch of grass, earth, field, sand, snow, water or sidewalk."""
 
     def near(colors: tuple[Color, ...]) -> Color:
         return rng.jitter(rng.pick(colors))
 
     surface = {
-        "grass": Surface(near(_LAWNS), "foliage", "speckled"),
+        "grass": Surface(near(_LAWNS), "foliage", rng.pick(("speckled", "speckled", "blotchy"))),
+        "earth": Surface(near(_EARTHS), rng.pick(("earth", "stone")), rng.pick(("speckled", "speckled", "blotchy"))),
         "field": Surface(near(_FIELDS), rng.pick(("earth", "foliage")), "speckled"),
         "sand": Surface(near(_SANDS), "sand", "speckled"),
         "snow": SNOW,
         "water": Surface(near(_WATERS), "water", "wavy"),
-        "road": Surface(rng.jitter((98, 98, 102), 8), "asphalt", "speckled"),
-        "sidewalk": Surface(near(_PAVINGS), rng.pick(("concrete", "stone")), "tiled"),
+        "sidewalk": Surface(
+            near(_PAVINGS), rng.pick(("concrete", "stone", "brick")), rng.pick(("tiled", "", "bricked"))
+        ),
     }[kind]
     far = surface.shaded(26)
     canvas.pen(kind, rng).gradient(0, top, UNITS, bottom, far, surface.shaded(-18).color)
@@ -113,8 +124,8 @@ def furrows(canvas: Canvas, rng: Rng, horizon: int) -> None:
         pen.polygon([(far, horizon), (x, UNITS), (x + 120, UNITS)], crop)
 
 
-def tree(canvas: Canvas, rng: Rng, x: int, base: int, size: int, autumn: bool = False) -> None:
-    """A broad-leaved tree."""
+def tree(canvas: Canvas, rng: Rng, x: int, base: int, size: int) -> None:
+    """A broad-leaved tree, green, in autumn's colours or in blossom."""
     pen = canvas.pen("tree", rng)
     canvas.shadow(x + size // 12, base, size * 3 // 10, max(8, size // 18))
     bark = Surface(rng.jitter((98, 70, 48)), "wood", "grained")
@@ -129,7 +140,7 @@ def tree(canvas: Canvas, rng: Rng, x: int, base: int, size: int, autumn: bool = 
         bark,
         "trunk",
     )
-    leaf = leaves(rng, autumn and rng.chance(75))
+    leaf = leaves(rng, rng.chance(30)) if rng.chance(90) else Surface(rng.jitter((222, 150, 176)), "foliage", "blotchy")
     middle, radius = base - size * 66 // 100, size * rng.between(28, 36) // 100
     for dx, dy, scale in ((-55, 30, 62), (55, 26, 64), (rng.between(-20, 20), -30, 86)):
         part = radius * scale // 100
@@ -200,17 +211,17 @@ def cactus(canvas: Canvas, rng: Rng, x: int, base: int, size: int) -> None:
         pen.ellipse(x + reach, high, width * 2 // 3, width * 2 // 3, green, "arm", light=0)
 
 
-def bush(canvas: Canvas, rng: Rng, x: int, base: int, size: int, surface: Surface | None = None) -> None:
+def bush(canvas: Canvas, rng: Rng, x: int, base: int, size: int) -> None:
     """A low round bush; some bear flowers."""
-    pen, leaf = canvas.pen("bush", rng), surface or leaves(rng)
+    pen, leaf = canvas.pen("bush", rng), leaves(rng, rng.chance(35))
     for dx, scale in ((-60, 70), (55, 76), (0, 100)):
         part = size * scale // 100
         pen.ellipse(x + size * dx // 100, base, part * 8 // 10, part * 8 // 10, leaf, "", 46, "upper")
-    if not surface and rng.chance(40):
+    if rng.chance(40):
         bloom = Surface(paint(rng), "foliage")
         for _ in range(5):
             pen.ellipse(
-                x + rng.between(-size, size) * 8 // 10, base - rng.between(10, size // 2 + 10), 9, 9, bloom, light=0
+                x + rng.between(-size, size) * 8 // 10, base - rng.between(10, size // 2 + 10), 14, 14, bloom, light=0
             )
 
 
@@ -233,10 +244,10 @@ def rock(canvas: Canvas, rng: Rng, x: int, base: int, size: int) -> None:
     )
 
 
-def treeline(canvas: Canvas, rng: Rng, horizon: int, surface: Surface | None = None) -> None:
+def treeline(canvas: Canvas, rng: Rng, horizon: int) -> None:
     """A far wood along the horizon: one row of crowns."""
     pen = canvas.pen("tree", rng)
-    leaf = surface or leaves(rng)
+    leaf = leaves(rng)
     dark = leaf.shaded(-40)
     x = -40
     while x < UNITS + 40:
@@ -245,21 +256,3 @@ def treeline(canvas: Canvas, rng: Rng, horizon: int, surface: Surface | None = N
             x, horizon + 6, radius, radius + rng.below(24), dark.shaded(rng.between(-14, 14)), "crown", 30, "upper"
         )
         x += rng.between(radius * 2 // 3, radius * 3 // 2)
-
-
-def earth_path(canvas: Canvas, rng: Rng, horizon: int, name: str = "sidewalk") -> None:
-    """A winding way of beaten earth from the foreground to the horizon."""
-    pen, foot, far = canvas.pen(name, rng), rng.between(200, 800), rng.between(300, 724)
-    middle, bend = (horizon + UNITS) // 2, rng.between(250, 774)
-    surface = Surface(rng.jitter((182, 158, 120)), "sand", "speckled") if rng.chance(60) else EARTH
-    pen.polygon(
-        [
-            (far - 14, horizon),
-            (bend - 60, middle - 60),
-            (foot - 170, UNITS),
-            (foot + 170, UNITS),
-            (bend + 90, middle - 40),
-            (far + 14, horizon),
-        ],
-        surface,
-    )

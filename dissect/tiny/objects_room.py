@@ -5,7 +5,7 @@ from __future__ import annotations
 from dissect.tiny.canvas import UNITS, Canvas, Surface
 from dissect.tiny.objects_nature import SKIES
 from dissect.tiny.rng import Rng
-from dissect.tiny.surfaces import DARK_METAL, LEAVES, STEEL, fabric, leaves, paint, wood
+from dissect.tiny.surfaces import DARK_METAL, LEAVES, STEEL, fabric, leaves, made, paint, wood
 
 _PALE = (
     (236, 230, 216),
@@ -24,12 +24,14 @@ _TILES = ((196, 188, 176), (150, 160, 168), (178, 120, 92))
 def room(canvas: Canvas, rng: Rng, floor: int) -> None:
     """The back wall and the floor that meets it at row `floor`."""
     kind = rng.below(10)
-    wall = Surface(
-        rng.jitter(rng.pick(_PALE)), "plaster", "" if kind < 5 else rng.pick(("striped", "dotted")) if kind < 7 else ""
-    )
-    if kind == 8:
-        wall = Surface(rng.jitter((178, 104, 82)), "brick", "bricked")
-    if kind == 9:
+    wall = Surface(rng.jitter(rng.pick(_PALE)), "plaster")
+    if kind in (5, 6):
+        wall = Surface(rng.jitter(rng.pick(_PALE)), "paper", rng.pick(("striped", "dotted")))
+    elif kind == 7:
+        wall = Surface(rng.jitter(rng.pick((*_PALE, *_TILES))), "ceramic", "tiled")
+    elif kind == 8:
+        wall = Surface(rng.jitter(rng.pick(((178, 104, 82), (190, 176, 160)))), "brick", "bricked")
+    elif kind == 9:
         wall = Surface(rng.jitter(rng.pick(((180, 140, 96), (220, 214, 200)))), "wood", "striped")
     pen = canvas.pen("wall", rng)
     pen.rect(0, 0, UNITS, floor, wall)
@@ -48,8 +50,8 @@ def room(canvas: Canvas, rng: Rng, floor: int) -> None:
 def window(canvas: Canvas, rng: Rng, x: int, top: int, width: int, height: int, curtains: bool) -> None:
     """A window with something outside it, perhaps with curtains."""
     pen = canvas.pen("window", rng)
-    frame = Surface(rng.pick(((238, 236, 230), (120, 82, 54), (90, 94, 100))), "wood")
-    sky = SKIES[rng.pick(("noon", "noon", "morning", "overcast", "dusk"))]
+    frame = made(rng, "wood", "wood", "metal", "plastic")
+    sky = SKIES[rng.pick(("noon", "noon", "morning", "overcast", "dusk", "night"))]
     left, right = x - width // 2, x + width // 2
     pen.rect(left - 14, top - 14, right + 14, top + height + 14, frame, "frame")
     pen.gradient(left, top, right, top + height, Surface(sky[0], "glass"), sky[1], "pane")
@@ -60,19 +62,19 @@ def window(canvas: Canvas, rng: Rng, x: int, top: int, width: int, height: int, 
     if height > 200:
         pen.rect(left, top + height // 2 - 5, right, top + height // 2 + 5, frame, "frame")
     if curtains:
-        drape, cloth = canvas.pen("curtain", rng), fabric(rng, ("striped",))
+        drape, cloth = canvas.pen("curtain", rng), fabric(rng, ("striped", "", "dotted"))
         low = top + height + rng.between(20, 160)
         for side in (-1, 1):
             outer, inner = x + side * (width // 2 + 44), x + side * width * 34 // 100
             drape.polygon(
                 [(outer, top - 34), (inner, top - 34), (x + side * width * 42 // 100, low), (outer, low)], cloth
             )
-        drape.rect(left - 60, top - 42, right + 60, top - 30, DARK_METAL)
+        drape.rect(left - 60, top - 42, right + 60, top - 22, made(rng, "wood", "metal"), "top")
 
 
 def painting(canvas: Canvas, rng: Rng, x: int, top: int, width: int, height: int) -> None:
     """A framed picture: a landscape or coloured shapes."""
-    pen, frame = canvas.pen("painting", rng), wood(rng)
+    pen, frame = canvas.pen("painting", rng), made(rng, "wood", "wood", "metal", "plastic")
     left, right, low = x - width // 2, x + width // 2, top + height
     pen.rect(left - 12, top - 12, right + 12, low + 12, frame, "frame")
     pen.rect(left, top, right, low, Surface(paint(rng), "paper"))
@@ -105,7 +107,7 @@ def lamp(canvas: Canvas, rng: Rng, x: int, base: int, size: int, hanging: bool =
         Surface(rng.jitter(rng.pick(((248, 226, 168), (236, 210, 180), (250, 240, 214))), 8), "fabric"),
     )
     if rng.chance(30):
-        shade = fabric(rng, ("", "striped"))
+        shade = made(rng, "fabric", "glass", "paper")
     wide = max(44, size * 3 // 10) if not hanging else size
     if hanging:
         pen.rect(x - 4, 0, x + 5, base - size // 2, DARK_METAL, "stand")
@@ -121,8 +123,8 @@ def lamp(canvas: Canvas, rng: Rng, x: int, base: int, size: int, hanging: bool =
         )
         pen.ellipse(x, base, wide // 6, wide // 8, Surface((255, 244, 200), "glass"), "", 0)
         return
-    foot = rng.pick((DARK_METAL, STEEL, wood(rng)))
-    pen.rect(x - 6, base - size * 7 // 10, x + 6, base, foot, "stand")
+    foot = rng.pick((DARK_METAL, STEEL, wood(rng), Surface(paint(rng), "ceramic")))
+    pen.rect(x - 15, base - size * 7 // 10, x + 15, base, foot, "stand")
     pen.rect(x - wide // 3, base - 12, x + wide // 3, base, foot, "stand")
     drop = max(60, size * 3 // 10)
     pen.polygon(
@@ -137,20 +139,12 @@ def lamp(canvas: Canvas, rng: Rng, x: int, base: int, size: int, hanging: bool =
     )
 
 
-def screen(canvas: Canvas, rng: Rng, x: int, base: int, width: int) -> None:
-    """A monitor or television on a foot."""
-    pen, half, tall = canvas.pen("screen", rng), width // 2, width * 62 // 100
-    pen.rect(x - width // 12, base - width // 8, x + width // 12, base, DARK_METAL, "stand")
-    pen.rect(x - width // 4, base - 12, x + width // 4, base, DARK_METAL, "stand")
-    pen.rect(x - half, base - width // 8 - tall, x + half, base - width // 8, Surface((40, 42, 46), "metal"), "frame")
-    glow = Surface(rng.pick(((28, 34, 44), (70, 120, 180), (190, 214, 230), (60, 140, 120))), "glass")
-    pen.rect(x - half + 12, base - width // 8 - tall + 12, x + half - 12, base - width // 8 - 12, glow, "pane")
-
-
 def rug(canvas: Canvas, rng: Rng, x: int, y: int, width: int, depth: int) -> None:
     """A carpet, round or with straight sides."""
     pen, cloth = canvas.pen("rug", rng), fabric(rng, ("speckled", "striped", "checkered", "dotted"))
-    border = Surface(paint(rng), "fabric")
+    if rng.chance(40):
+        cloth = cloth._replace(material=rng.pick(("hair", "wicker")))
+    border = Surface(paint(rng), cloth.material)
     if rng.chance(40):
         pen.ellipse(x, y, width // 2, depth // 2, border, light=0)
         pen.ellipse(x, y, width // 2 - 26, depth // 2 - 16, cloth, light=0)
@@ -164,8 +158,12 @@ def rug(canvas: Canvas, rng: Rng, x: int, y: int, width: int, depth: int) -> Non
 
 def plant(canvas: Canvas, rng: Rng, x: int, base: int, size: int) -> None:
     """A potted plant."""
-    pen, pot, leaf = canvas.pen("plant", rng), Surface(paint(rng), "ceramic"), leaves(rng)
-    wide = size * 20 // 100
+    pen, pot, leaf = (
+        canvas.pen("plant", rng),
+        made(rng, "ceramic", "ceramic", "wicker", "metal", "plastic"),
+        leaves(rng, rng.chance(25)),
+    )
+    wide = size * 24 // 100
     for dx, dy in ((-34, 62), (34, 60), (-16, 84), (18, 88), (0, 100), (-44, 44), (42, 40)):
         tip, bend, root = base - size * dy // 100, base - size * dy // 125, base - size * 3 // 10
         pen.polygon([(x - 8, root), (x + size * (dx - 10) // 100, bend), (x + size * dx // 100, tip),

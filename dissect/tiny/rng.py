@@ -64,6 +64,11 @@ class Rng:
         """One of the choices, all equally likely."""
         return choices[self.below(len(choices))]
 
+    def shuffled(self, choices: Sequence[T]) -> list[T]:
+        """The choices in a chance order."""
+        rest = list(choices)
+        return [rest.pop(self.below(len(rest))) for _ in choices]
+
     def jitter(self, color: tuple[int, int, int], amount: int = 14) -> tuple[int, int, int]:
         """A colour near this one."""
         red, green, blue = (min(255, max(0, c + self.between(-amount, amount))) for c in color)

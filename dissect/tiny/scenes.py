@@ -1,4 +1,4 @@
-"""The table of scene classes, and what all of them share: light, weather, mirroring."""
+"""One scene: its cast, its family's layout, and what all scenes share: light, weather, mirroring, the planes."""
 
 from __future__ import annotations
 
@@ -6,64 +6,60 @@ from collections.abc import Callable
 
 import numpy as np
 
-from dissect.tiny import scenes_country as country
-from dissect.tiny import scenes_indoor as indoor
-from dissect.tiny import scenes_town as town
-from dissect.tiny.canvas import Canvas, Color
+from dissect.tiny import scenes_landscape, scenes_room, scenes_street
+from dissect.tiny.canvas import Canvas
+from dissect.tiny.casting import cast
 from dissect.tiny.colors import color_labels
+from dissect.tiny.light import Light
+from dissect.tiny.restyle import Restyle
 from dissect.tiny.rng import Rng
-from dissect.tiny.vocabulary import PLANES, SCENES, label
+from dissect.tiny.stamp import stamp
+from dissect.tiny.vocabulary import FAMILY_OF, PLANES, label
 
-Layout = Callable[[Canvas, Rng], Color]
+Layout = Callable[[Canvas, Rng, frozenset[str]], Light]
 
+#: How the scenes of each family are laid out.
 LAYOUTS: dict[str, Layout] = {
-    "boathouse": country.boathouse,
-    "farm": country.farm,
-    "ski slope": country.ski_slope,
-    "forest road": country.forest_road,
-    "street": town.street,
-    "downtown": town.downtown,
-    "harbor": town.harbor,
-    "beach": country.beach,
-    "desert": country.desert,
-    "lake": country.lake,
-    "church": town.church_green,
-    "playground": town.playground,
-    "park": town.park,
-    "airfield": town.airfield,
-    "railway": country.railway,
-    "bedroom": indoor.bedroom,
-    "kitchen": indoor.kitchen,
-    "living room": indoor.living_room,
-    "dining room": indoor.dining_room,
-    "office": indoor.office,
+    "street": scenes_street.compose,
+    "room": scenes_room.compose,
+    "landscape": scenes_landscape.compose,
 }
 
-_INDOORS = frozenset(("bedroom", "kitchen", "living room", "dining room", "office"))
-_DRY = frozenset(("desert", "ski slope"))
 
-
-def _weather(canvas: Canvas, rng: Rng, name: str) -> None:
-    if name in _INDOORS or name in _DRY:
-        return
+def _weather(canvas: Canvas, rng: Rng) -> None:
     chance = rng.below(100)
     if chance < 5:
         canvas.sprinkle(rng, 90, (206, 214, 226), 40)
-    elif chance < 8:
+    elif chance < 9:
         canvas.sprinkle(rng, 110, (248, 250, 255), 8)
-    elif chance < 13:
-        canvas.fog(200, 470, 760, rng.between(70, 150))
+    elif chance < 14:
+        canvas.fog(200, 470, 760, rng.between(60, 120))
 
 
-def render(split: str, index: int, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Scene `index` of a split: the image uint8 [3, size, size] and its planes int16 [K, size, size] (see `PLANES`)."""
-    scene = SCENES[index % len(SCENES)]
-    rng = Rng("dissect.tiny", split, index)
-    canvas = Canvas(size)
-    light = LAYOUTS[scene](canvas, rng)
-    _weather(canvas, rng, scene)
-    red, green, blue = (channel * rng.between(93, 106) // 100 for channel in light)
-    image, shapes = canvas.finish((red, green, blue), rng.chance(50))
+def render(
+    split: str, scene: str, number: int, size: int, restyle: int | None = None, watermark: bool = False
+) -> tuple[np.ndarray, np.ndarray]:
+    """The scene of this number and class: the image uint8 [3, size, size] and its planes int16 [K, size, size].
+
+    Args:
+        split: a name; scenes of two splits have nothing in common.
+        scene: the class.
+        number: which of the class's scenes.
+        size: height and width in pixels.
+        restyle: another look of the same scene, by this seed.
+        watermark: stamp text on some pictures.
+    """
+    key = (split, scene, number)
+    rng = Rng("dissect.tiny", *key)
+    canvas = Canvas(size, None if restyle is None else Restyle("restyle", restyle, *key))
+    light = LAYOUTS[FAMILY_OF[scene]](canvas, rng, cast(rng, *key))
+    if FAMILY_OF[scene] != "room":
+        _weather(canvas, rng)
+    red, green, blue = (channel * rng.between(90, 108) // 100 for channel in light.tint)
+    flip = rng.chance(50)
+    image, shapes = canvas.finish((red, green, blue), flip)
+    if watermark:
+        image = stamp(image, Rng("watermark", *key))
     planes = np.empty((len(PLANES), size, size), dtype=np.int16)
     planes[: len(shapes)] = shapes
     planes[PLANES.index("color")] = color_labels(image)

@@ -21,7 +21,6 @@ DARK_METAL = Surface((62, 64, 70), "metal")
 STEEL = Surface((168, 174, 180), "metal")
 RUBBER = Surface((34, 34, 38), "rubber")
 SNOW = Surface((232, 238, 246), "snow", "speckled")
-EARTH = Surface((132, 98, 66), "earth", "speckled")
 
 
 def paint(rng: Rng) -> Color:
@@ -68,3 +67,19 @@ def roofing(rng: Rng) -> Surface:
     if rng.chance(50):
         return Surface(rng.jitter(rng.pick(GREYS)), "stone", "banded")
     return Surface(paint(rng), "metal", "striped")
+
+
+def made(rng: Rng, *materials: str) -> Surface:
+    """What people make things of, of any colour that they paint it in: one of these materials."""
+    material = rng.pick(materials)
+    if material == "wood" and rng.chance(50):
+        return wood(rng)
+    if material in ("stone", "concrete"):
+        return Surface(rng.jitter(rng.pick(GREYS)), material, "blotchy" if material == "stone" else "speckled")
+    if material == "brick":
+        return Surface(rng.jitter(rng.pick(BRICKS)), "brick", "bricked")
+    if material == "fabric":
+        return fabric(rng)
+    if material == "wicker":
+        return Surface(rng.jitter(rng.pick(WOODS)), "wicker", "checkered")
+    return Surface(paint(rng), material)

@@ -1,17 +1,21 @@
 """Train the small VGG on the scenes: `python -m dissect.tiny.train --out DIR --minutes M --seed S`.
 
-DIR receives the rendered images (.npy), the log (`vgg.log`, one JSON object per epoch), a checkpoint from which a
-stopped run goes on, and at the end `vgg.safetensors`, the file that `dissect.tiny.vgg` reads.
+DIR receives the rendered images (.npy), a checkpoint from which a stopped run goes on, twelve snapshots along the way
+(`snapshots/00.safetensors` is the untrained network, each further one is twice as far, the last is the end), and at
+the end `vgg.safetensors`, the file that `dissect.tiny.vgg` reads, and `vgg.log`, one JSON object per epoch and per
+snapshot. Both belong in `dissect/tiny/weights`.
+
+Order, augmentation and dropout are functions of the seed and the step, and the rate is one of the step as long as the
+time suffices for all epochs; so a run that was killed and goes on ends with the weights of one that was not.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import math
-import os
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -19,164 +23,252 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from dissect.cache import load_tensors, save_tensors
+from dissect.cache import load_tensors, replacing, save_tensors
 from dissect.models import VGG
 from dissect.tiny.dataset import DEFAULT_COUNTS, SPLITS, TinyScenes
-from dissect.tiny.networks import CHANNELS, FORMAT, HIDDEN
+from dissect.tiny.muon import Muon
+from dissect.tiny.networks import CHANNELS, FORMAT, HIDDEN, POOLED
 
-BATCH = 64
+BATCH = 128
+IMAGES = 51600
 PEAK_RATE = 1e-3
+MUON_RATE, MUON_DECAY = 0.02, 0.01
 WEIGHT_DECAY = 0.05
 WARM_UP = 0.04
 LABEL_SMOOTHING = 0.05
+DROPOUT = 0.2
+
+#: From how far on, from 0 to 1, images are shown at which share of their size: from small ones much is learned quickly.
+SIZES = ((0.0, 0.5), (0.3, 0.75), (0.55, 1.0))
+
+#: Validation images behind the accuracies along the way; the last one is measured on all.
+CHECKED = 500
+
+#: Seconds between checkpoints.
+CHECKPOINT_EVERY = 120
+
+#: How far the training is, from 0 to 1, when each snapshot is taken.
+SNAPSHOTS = (0.0, *(2.0**power for power in range(-10, 1)))
+
+
+def fingerprint(size: int) -> str:
+    """Tells this version of the scenes from others: a digest of one validation scene of each class."""
+    scenes = TinyScenes("val", size)
+    digest = hashlib.sha256()
+    for index in range(len(scenes.classes)):
+        digest.update(scenes.raw(index)[0].tobytes())
+    return digest.hexdigest()[:16]
 
 
 def rendered(split: str, size: int, count: int, folder: Path) -> np.ndarray:
     """The images of a split, uint8 [count, 3, size, size]; rendered once, then read from the folder."""
-    path = folder / f"{split}-{size}-{count}.npy"
+    path = folder / f"{split}-{size}-{count}-{fingerprint(size)}.npy"
     if not path.exists():
         scenes = TinyScenes(split, size, count)
         images = np.empty((count, 3, size, size), dtype=np.uint8)
-        for index in tqdm(range(count), desc=f"rendering {split}"):
+        for index in tqdm(range(count), desc=f"rendering {split}", disable=None):
             images[index] = scenes.raw(index)[0]
-        part = path.with_suffix(".part")
-        with part.open("wb") as file:
+        with replacing(path) as partial, partial.open("wb") as file:
             np.save(file, images)
-        os.replace(part, path)
     return np.load(path, mmap_mode="r")
 
 
-def batches(images: np.ndarray, classes: int, order: np.ndarray) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """Images float32 [N, 3, size, size] and class numbers int64 [N] in this order."""
-    for start in range(0, len(order), BATCH):
-        index = np.sort(order[start : start + BATCH])
-        pixels = torch.from_numpy(images[index]).to(memory_format=torch.channels_last)
-        yield pixels.float() / 255, torch.from_numpy(index % classes)
+def batch(images: np.ndarray, index: np.ndarray, classes: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Images float32 [N, 3, size, size] in [0, 1] and class numbers int64 [N] of these items."""
+    pixels = torch.from_numpy(images[index]).to(memory_format=torch.channels_last)
+    return pixels.float() / 255, torch.from_numpy(index % classes)
+
+
+def resized(images: torch.Tensor, size: int) -> torch.Tensor:
+    """Images [N, 3, size, size], each pixel the mean of those that it covers."""
+    return images if images.shape[-1] == size else nn.functional.adaptive_avg_pool2d(images, size)
 
 
 def augmented(images: torch.Tensor, chance: torch.Generator) -> torch.Tensor:
-    """Mirror half of the images, shift all by up to 8 pixels, vary brightness and contrast; may reuse their memory."""
+    """Mirrors half of the images and varies brightness and contrast; what else could vary, varies in the scenes."""
     flip = torch.rand(len(images), generator=chance) < 0.5
-    images[flip] = images[flip].flip(-1)
-    shift_y, shift_x = torch.randint(-8, 9, (2,), generator=chance).tolist()
-    images = images.roll((shift_y, shift_x), (-2, -1))
-    gain = 0.85 + 0.3 * torch.rand(len(images), 1, 1, 1, generator=chance)
+    mirrored = torch.where(flip[:, None, None, None], images.flip(-1), images)
+    gain = 0.9 + 0.2 * torch.rand(len(images), 1, 1, 1, generator=chance)
     offset = 0.1 * torch.rand(len(images), 1, 1, 1, generator=chance) - 0.05
-    return (images * gain + offset).clamp_(0, 1).contiguous(memory_format=torch.channels_last)
+    return (mirrored * gain + offset).clamp_(0, 1).contiguous(memory_format=torch.channels_last)
 
 
 @torch.inference_mode()
-def accuracy(model: nn.Module, images: np.ndarray, classes: int) -> float:
-    """The share of images whose largest logit is their class's, computed in float32."""
+def accuracy(model: nn.Module, images: np.ndarray, classes: int, size: int | None = None) -> float:
+    """The share of images, seen at this size, whose largest logit is their class's, computed in float32."""
     model.eval()
     right = 0
-    for pixels, numbers in batches(images, classes, np.arange(len(images))):
-        right += int((model(pixels).argmax(1) == numbers).sum())
+    for start in range(0, len(images), BATCH):
+        pixels, numbers = batch(images, np.arange(start, min(start + BATCH, len(images))), classes)
+        seen = pixels if size is None else resized(pixels, size)
+        right += int((model(seen).argmax(1) == numbers).sum())
     return right / len(images)
 
 
+def optimizers(model: VGG) -> tuple[torch.optim.Optimizer, torch.optim.Optimizer]:
+    """Muon for the weights of the convolutions between the first and the last layer, AdamW for everything else."""
+    inner = [weight for name, weight in model.features.named_parameters() if weight.ndim > 1 and "conv1_1" not in name]
+    numbers = {id(weight) for weight in inner}
+    others = [parameter for parameter in model.parameters() if id(parameter) not in numbers]
+    return (
+        Muon(inner, MUON_RATE, weight_decay=MUON_DECAY),
+        torch.optim.AdamW(others, PEAK_RATE, weight_decay=WEIGHT_DECAY),
+    )
+
+
 class Run:
-    """One training run: the network, its optimiser, the clock, and their checkpoint."""
+    """One training run: the network, its optimiser, the clock, and their checkpoint.
+
+    Args:
+        out: the folder; a run that it holds goes on.
+        epochs: passes over the training images.
+        minutes: time limit; where it comes first, the rate falls with the time instead of the steps.
+        seed: of the initial weights, the order, the augmentation and the dropout.
+        size: height and width of the images.
+
+    Raises:
+        ValueError: the folder holds a run on other scenes or with another seed or size.
+    """
 
     def __init__(self, out: Path, epochs: int, minutes: float, seed: int, size: int) -> None:
-        self.out, self.epochs, self.seconds, self.seed, self.size = out, epochs, minutes * 60, seed, size
-        self.images = {split: rendered(split, size, DEFAULT_COUNTS[split], out) for split in SPLITS}
+        self.out, self.seconds, self.seed, self.size = out, minutes * 60, seed, size
+        counts = {"train": IMAGES, "val": DEFAULT_COUNTS["val"]}
+        self.images = {split: rendered(split, size, counts[split], out) for split in SPLITS}
+        self.steps_per_epoch = math.ceil(len(self.images["train"]) / BATCH)
+        self.steps = epochs * self.steps_per_epoch
         self.classes = TinyScenes.classes
-        self.model = VGG(CHANNELS, len(self.classes), HIDDEN, dropout=0.3, seed=seed).to(
+        self.model = VGG(CHANNELS, len(self.classes), HIDDEN, POOLED, dropout=DROPOUT, seed=seed).to(
             memory_format=torch.channels_last
         )
-        self.optimizer = torch.optim.AdamW(self.model.parameters(), PEAK_RATE, weight_decay=WEIGHT_DECAY)
-        self.epoch, self.elapsed, self.step = 0, 0.0, 0
+        self.optimizers = optimizers(self.model)
+        self.about = {"scenes": fingerprint(size), "seed": seed, "size": size}
+        self.step, self.elapsed, self.snapshots = 0, 0.0, 0
+        self.loss, self.seen, self.busy = 0.0, 0, 0.0
+        self.log: list[dict[str, float]] = []
         self._resume()
-
-    def metadata(self, reached: float) -> dict[str, object]:
-        """What the weights' file says about itself."""
-        return {
-            "architecture": "VGG", "channels": list(CHANNELS), "hidden": HIDDEN, "classes": list(self.classes),
-            "seed": self.seed, "size": self.size, "epochs": self.epoch, "val_accuracy": reached,
-        }  # fmt: skip
 
     def _resume(self) -> None:
         path = self.out / "checkpoint.safetensors"
         if not path.exists():
             return
-        states, about = load_tensors(path, *FORMAT)
+        states, saved = load_tensors(path, *FORMAT)
+        if saved["about"] != self.about:
+            raise ValueError(
+                f"train: out must hold a run with {self.about} or none, but holds one with {saved['about']}."
+            )
         self.model.load_state_dict({name[6:]: value for name, value in states.items() if name.startswith("model.")})
-        for name, parameter in self.model.named_parameters():
-            self.optimizer.state[parameter] = {
-                key: states[f"{key}.{name}"].clone() for key in ("exp_avg", "exp_avg_sq", "step")
-            }
-        self.epoch, self.elapsed, self.step = about["epoch"], about["elapsed"], about["step"]
+        for number, optimizer in enumerate(self.optimizers):
+            for place, parameter in enumerate(optimizer.param_groups[0]["params"]):
+                keys = [key for key in states if key.startswith(f"optimizer{number}.{place}.")]
+                optimizer.state[parameter] = {key.rpartition(".")[2]: states[key].clone() for key in keys}
+        for name, value in saved["progress"].items():
+            setattr(self, name, value)
 
     def _save(self) -> None:
         states = {f"model.{name}": value for name, value in self.model.state_dict().items()}
-        for name, parameter in self.model.named_parameters():
-            for key, value in self.optimizer.state[parameter].items():
-                states[f"{key}.{name}"] = value
-        save_tensors(
-            self.out / "checkpoint.safetensors",
-            *FORMAT,
-            states,
-            {"epoch": self.epoch, "elapsed": self.elapsed, "step": self.step},
-        )
+        for number, optimizer in enumerate(self.optimizers):
+            for place, parameter in enumerate(optimizer.param_groups[0]["params"]):
+                for key, value in optimizer.state[parameter].items():
+                    states[f"optimizer{number}.{place}.{key}"] = value
+        names = ("step", "elapsed", "snapshots", "loss", "seen", "busy", "log")
+        progress = {name: getattr(self, name) for name in names}
+        save_tensors(self.out / "checkpoint.safetensors", *FORMAT, states, {"about": self.about, "progress": progress})
 
-    def _rate(self) -> float:
-        """Warm-up, then half a cosine; whichever of epochs and minutes is further on counts."""
-        steps = self.epochs * math.ceil(len(self.images["train"]) / BATCH)
-        done = min(1.0, max(self.step / steps, self.elapsed / self.seconds))
+    def done(self) -> float:
+        """How far the training is, from 0 to 1; whichever of steps and time is further on counts."""
+        return min(1.0, max(self.step / self.steps, self.elapsed / self.seconds))
+
+    def shown_size(self) -> int:
+        """Height and width of the images that the network sees now."""
+        share = max((at, share) for at, share in SIZES if self.done() >= at)[1]
+        return int(self.size * share)
+
+    def rate(self) -> float:
+        """The share of the peak rates: warm-up, then half a cosine."""
+        done = self.done()
         if done < WARM_UP:
-            return PEAK_RATE * max(done, 1 / steps) / WARM_UP
-        return PEAK_RATE * (0.5 + 0.5 * math.cos(math.pi * (done - WARM_UP) / (1 - WARM_UP)))
-
-    def train_epoch(self) -> dict[str, float]:
-        """One pass over the training images, or what the time allows of it."""
-        self.model.train()
-        order = np.random.default_rng((self.seed, self.epoch)).permutation(len(self.images["train"]))
-        chance = torch.Generator().manual_seed(self.seed * 1000 + self.epoch)
-        torch.manual_seed(self.seed * 1000 + self.epoch)
-        started, losses, seen = time.monotonic(), [], 0
-        before = self.elapsed
-        steps = tqdm(
-            batches(self.images["train"], len(self.classes), order),
-            desc=f"epoch {self.epoch}",
-            total=math.ceil(len(order) / BATCH),
-            mininterval=5,
-        )
-        for pixels, numbers in steps:
-            for group in self.optimizer.param_groups:
-                group["lr"] = self._rate()
-            with torch.autocast("cpu", torch.bfloat16):
-                logits = self.model(augmented(pixels, chance))
-            loss = nn.functional.cross_entropy(logits.float(), numbers, label_smoothing=LABEL_SMOOTHING)
-            self.optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
-            self.optimizer.step()
-            losses.append(float(loss.detach()))
-            steps.set_postfix(loss=f"{losses[-1]:.3f}", refresh=False)
-            self.step += 1
-            seen += len(numbers)
-            self.elapsed = before + time.monotonic() - started
-            if self.elapsed > self.seconds:
-                break
-        self.epoch += 1
-        return {"loss": sum(losses) / len(losses), "images_per_second": seen / (self.elapsed - before)}
+            return max(done, 1 / self.steps) / WARM_UP
+        return 0.5 + 0.5 * math.cos(math.pi * (done - WARM_UP) / (1 - WARM_UP))
 
     def train(self) -> None:
-        """Train to the end of the epochs or of the time, then write the weights."""
-        reached = 0.0
-        while self.epoch < self.epochs and self.elapsed < self.seconds:
-            line = {"epoch": self.epoch, "rate": self._rate(), **self.train_epoch()}
+        """Trains to the end of the epochs or of the time, then writes weights and log."""
+        saved = time.monotonic()
+        self._take_snapshots()
+        with tqdm(total=self.steps, initial=self.step, desc="training", disable=None, mininterval=5) as bar:
+            while self.done() < 1:
+                loss = self._train_step()
+                bar.update()
+                bar.set_postfix(loss=f"{loss:.3f}", refresh=False)
+                if self.step % self.steps_per_epoch == 0 or self.done() == 1:
+                    self._end_epoch()
+                self._take_snapshots()
+                if time.monotonic() - saved > CHECKPOINT_EVERY or self.done() == 1:
+                    self._save()
+                    saved = time.monotonic()
+        self._write(self.out / "vgg.safetensors", self.images["val"])
+        with replacing(self.out / "vgg.log") as partial:
+            partial.write_text("".join(json.dumps(line) + "\n" for line in self.log))
+
+    def _train_step(self) -> float:
+        started = time.monotonic()
+        epoch, at = divmod(self.step, self.steps_per_epoch)
+        order = np.random.default_rng((self.seed, epoch)).permutation(len(self.images["train"]))
+        index = np.sort(order[at * BATCH : (at + 1) * BATCH])
+        pixels, numbers = batch(self.images["train"], index, len(self.classes))
+        chance = torch.manual_seed((self.seed << 32) + self.step)
+        self.model.train()
+        with torch.autocast("cpu", torch.bfloat16):
+            logits = self.model(augmented(resized(pixels, self.shown_size()), chance))
+        loss = nn.functional.cross_entropy(logits.float(), numbers, label_smoothing=LABEL_SMOOTHING)
+        self.model.zero_grad(set_to_none=True)
+        loss.backward()
+        for optimizer, peak in zip(self.optimizers, (MUON_RATE, PEAK_RATE)):
+            optimizer.param_groups[0]["lr"] = peak * self.rate()
+            optimizer.step()
+        value = float(loss.detach())
+        self.step += 1
+        self.loss += value * len(index)
+        self.seen += len(index)
+        self.busy += time.monotonic() - started
+        self.elapsed += time.monotonic() - started
+        return value
+
+    def _end_epoch(self) -> None:
+        started = time.monotonic()
+        size = self.shown_size()
+        reached = accuracy(self.model, self.images["val"][:CHECKED], len(self.classes), size)
+        self.elapsed += time.monotonic() - started
+        self.log.append({
+            "epoch": self._epochs(), "size": size, "rate": self.rate(), "loss": self.loss / self.seen,
+            "val_accuracy": reached, "images_per_second": self.seen / self.busy, "minutes": self.elapsed / 60,
+        })  # fmt: skip
+        self.loss, self.seen, self.busy = 0.0, 0, 0.0
+
+    def _take_snapshots(self) -> None:
+        while self.snapshots < len(SNAPSHOTS) and self.done() >= SNAPSHOTS[self.snapshots]:
             started = time.monotonic()
-            reached = accuracy(self.model, self.images["val"], len(self.classes))
+            path = self.out / "snapshots" / f"{self.snapshots:02}.safetensors"
+            reached = self._write(path, self.images["val"][:CHECKED])
+            self.log.append({"snapshot": self.snapshots, "epoch": self._epochs(), "val_accuracy": reached})
             self.elapsed += time.monotonic() - started
-            with (self.out / "vgg.log").open("a") as log:
-                log.write(json.dumps({**line, "val_accuracy": reached, "minutes": self.elapsed / 60}) + "\n")
-            self._save()
+            self.snapshots += 1
+
+    def _epochs(self) -> float:
+        return round(self.step / self.steps_per_epoch, 4)
+
+    def _write(self, path: Path, images: np.ndarray) -> float:
+        """Writes the network as float16; returns its accuracy on these images in that precision."""
         halves = {name: value.half() for name, value in self.model.state_dict().items()}
-        self.model.load_state_dict(halves)
-        reached = accuracy(self.model, self.images["val"], len(self.classes))
-        save_tensors(self.out / "vgg.safetensors", *FORMAT, halves, self.metadata(reached))
+        rounded = VGG(CHANNELS, len(self.classes), HIDDEN, POOLED)
+        rounded.load_state_dict(halves)
+        reached = accuracy(rounded, images, len(self.classes))
+        save_tensors(path, *FORMAT, halves, {
+            "architecture": "VGG", "channels": list(CHANNELS), "hidden": HIDDEN, "pooled": POOLED,
+            "classes": list(self.classes),
+            **self.about, "epochs": self._epochs(), "minutes": self.elapsed / 60,
+            "train_images": len(self.images["train"]), "val_images": len(images), "val_accuracy": reached,
+        })  # fmt: skip
+        return reached
 
 
 def main() -> None:
@@ -184,14 +276,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Train the small VGG on the tiny scenes.")
     parser.add_argument("--out", type=Path, required=True, help="folder for images, log, checkpoint and weights")
     parser.add_argument("--minutes", type=float, default=60, help="time limit of the training (default 60)")
-    parser.add_argument("--epochs", type=int, default=40, help="passes over the images at most (default 40)")
+    parser.add_argument("--epochs", type=int, default=16, help="passes over the images at most (default 16)")
     parser.add_argument("--seed", type=int, default=0, help="of the initial weights, the order and the augmentation")
     parser.add_argument("--size", type=int, default=128, help="height and width of the images (default 128)")
     parser.add_argument("--threads", type=int, default=0, help="of PyTorch; 0 leaves them as they are")
     arguments = parser.parse_args()
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
-    arguments.out.mkdir(parents=True, exist_ok=True)
     Run(arguments.out, arguments.epochs, arguments.minutes, arguments.seed, arguments.size).train()
 
 

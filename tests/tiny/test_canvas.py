@@ -67,11 +67,45 @@ def test_what_comes_later_covers_all_planes():
     canvas = Canvas(16)
     canvas.pen("house", Rng("a")).rect(0, 0, 1024, 1024, Surface((9, 9, 9), "brick", "bricked"), "facade")
     canvas.pen("tree", Rng("b")).rect(0, 0, 512, 1024, Surface((0, 90, 0), "foliage"))
-    left = [label("object", "tree"), 0, label("material", "foliage"), 0]
-    right = [label("object", "house"), label("part", "facade"), label("material", "brick"), label("texture", "bricked")]
+    left = [label("object", "tree"), 0, 0, label("material", "foliage"), 0]
+    named = [("object", "house"), ("part", "facade"), ("part", ""), ("material", "brick"), ("texture", "bricked")]
+    right = [label(category, name) for category, name in named]
     assert canvas.labels[:, 5, 2].tolist() == left
     assert canvas.labels[:, 5, 12].tolist() == right
     assert canvas.rgb[:, 5, 2].tolist() == [0, 90, 0]
+
+
+def test_a_part_inside_a_part():
+    canvas = Canvas(16)
+    pen = canvas.pen("house", Rng("a"))
+    pen.rect(0, 0, 1024, 1024, RED, "door")
+    pen.rect(0, 0, 512, 512, RED, "door/handle")
+    pen.rect(0, 512, 512, 1024, RED, "/glow")
+    parts = [[("door", "handle"), ("door", "")], [("", "glow"), ("door", "")]]
+    for row, line in enumerate(parts):
+        for column, names in enumerate(line):
+            expected = [label("part", name) for name in names]
+            assert canvas.labels[1:3, 4 + 8 * row, 4 + 8 * column].tolist() == expected
+
+
+def test_a_dress_changes_what_is_painted():
+    canvas = Canvas(16, lambda seed, name, surface: Surface((1, 2, 3), "stone" if name == "house" else "wood"))
+    canvas.pen("house", Rng("a")).rect(0, 0, 1024, 1024, RED)
+    assert canvas.rgb[:, 3, 3].tolist() == [1, 2, 3]
+    assert canvas.labels[3, 3, 3] == label("material", "stone")
+
+
+def test_light_falls_where_the_mask_says():
+    canvas = Canvas(16)
+    canvas.pen("road", Rng("a")).rect(0, 0, 1024, 1024, Surface((100, 100, 100), "asphalt"))
+    mask = np.eye(4, dtype=bool)
+    canvas.shine(slice(0, 4), slice(2, 6), mask, "glow", (200, 300, 100), 128)
+    assert canvas.rgb[:, 1, 3].tolist() == [150, 200, 100]
+    assert canvas.rgb[:, 1, 4].tolist() == [100, 100, 100]
+    assert canvas.labels[:4, 1, 3].tolist() == [
+        label("object", "road"), 0, label("part", "glow"), label("material", "asphalt"),
+    ]  # fmt: skip
+    assert (canvas.labels[2] > 0).sum() == 4
 
 
 def test_shadow_fog_and_weather_leave_the_labels():

@@ -34,3 +34,10 @@ def test_bounds():
     assert not any(rng.chance(0) for _ in range(50))
     assert all(rng.chance(100) for _ in range(50))
     assert all(0 <= channel <= 255 for _ in range(50) for channel in rng.jitter((3, 128, 252)))
+
+
+def test_shuffled_is_every_order():
+    rng = Rng("shuffled")
+    assert {tuple(rng.shuffled("abc")) for _ in range(100)} == {
+        ("a", "b", "c"), ("a", "c", "b"), ("b", "a", "c"), ("b", "c", "a"), ("c", "a", "b"), ("c", "b", "a"),
+    }  # fmt: skip
