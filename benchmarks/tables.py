@@ -59,15 +59,16 @@ def table() -> str:
         lines += [
             f"{result['machine']}, {result['threads']} threads, torch {result['torch']}; medians of paired runs.",
             "",
-            "| workload | ms per image | of its yardstick | faster than eager PyTorch | than the published loop |",
+            "| workload | ms per image | of its yardstick | faster than eager PyTorch | than the published code |",
             "|---|---|---|---|---|",
         ]
         for name, row in result["rows"].items():
-            yardstick = next(other for other in row["ratio"] if other not in ("eager", "published"))
+            yardsticks = [other for other in row["ratio"] if other not in ("eager", "published")]
+            shares = [f"{row['ratio'][other]:.1%} ({other})" for other in yardsticks]
             speedups = [
                 f"{1 / row['ratio'][other]:,.0f}x" if other in row["ratio"] else "" for other in ("eager", "published")
             ]
-            cells = [name, f"{row['ms_per_image']['ours']:.3g}", f"{row['ratio'][yardstick]:.1%} ({yardstick})"]
+            cells = [name, f"{row['ms_per_image']['ours']:.3g}", ", ".join(shares)]
             lines.append("| " + " | ".join(cells + speedups) + " |")
         lines.append("")
     return "\n".join(lines)
