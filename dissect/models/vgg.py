@@ -8,6 +8,8 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
+from dissect.models.initial import he_normal
+
 #: Convolutions in each of the five blocks.
 BLOCKS = (2, 2, 3, 3, 3)
 
@@ -59,15 +61,7 @@ class VGG(nn.Module):
         self.features = nn.Sequential(_features(channels))
         self.avgpool = nn.AdaptiveAvgPool2d(pooled)
         self.classifier = nn.Sequential(_classifier(channels[-1] * pooled * pooled, hidden, num_classes, dropout))
-        self._initialise(seed)
-
-    def _initialise(self, seed: int) -> None:
-        generator = torch.Generator().manual_seed(seed)
-        for module in self.modules():
-            if isinstance(module, (nn.Conv2d, nn.Linear)):
-                nn.init.kaiming_normal_(module.weight, nonlinearity="relu", generator=generator)
-                if module.bias is not None:
-                    nn.init.zeros_(module.bias)
+        he_normal(self, seed)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Logits [N, num_classes] of images [N, 3, H, W] in [0, 1]."""

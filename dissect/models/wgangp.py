@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate, relu
 
 from dissect.models.generator import Generator
+from dissect.models.initial import he_normal
 
 #: Units at 4x4, 8x8, ... of the published network of 64x64 images.
 WGANGP_CHANNELS = (512, 512, 256, 128, 64)
@@ -67,15 +68,7 @@ class WGANGP(Generator):
                 )
             )
         if not next(self.parameters()).is_meta:
-            self._initialise(seed)
-
-    def _initialise(self, seed: int) -> None:
-        generator = torch.Generator().manual_seed(seed)
-        for module in self.modules():
-            if isinstance(module, (nn.Conv2d, nn.Linear)):
-                nn.init.kaiming_normal_(module.weight, nonlinearity="relu", generator=generator)
-                if module.bias is not None:
-                    nn.init.zeros_(module.bias)
+            he_normal(self, seed)
 
     def forward(self, z: Tensor) -> Tensor:
         """Images [N, 3, R, R] of z [N, z_channels]."""
