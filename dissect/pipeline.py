@@ -194,6 +194,8 @@ class _Run:
         return [name for name, state in self.thresholds.items() if not state.done]
 
     def _survey(self, step: Step, concepts: Concepts | None) -> None:
+        if step.images is None:
+            raise RuntimeError("dissect: the survey must see steps that were just computed, but got a kept one.")
         size = (step.planes.shape[2], step.planes.shape[3])
         for name, maps in step.activations.items():
             if name not in self.thresholds:
@@ -209,11 +211,11 @@ class _Run:
                 f"dissect: planes must hold labels below {len(concepts)} (the concepts, and 0 for none), "
                 f"but hold {self.num_labels - 1}."
             )
-        self._keep_pictures(step)
+        self._keep_pictures(step.numbers, step.images)
 
-    def _begin_layer(self, name: str, maps: Tensor, size: tuple[int, int], images: Tensor | None) -> None:
+    def _begin_layer(self, name: str, maps: Tensor, size: tuple[int, int], images: Tensor) -> None:
         source = (maps.shape[2], maps.shape[3])
-        if self.rules.grid == "half_pixel" or images is None:
+        if self.rules.grid == "half_pixel":
             grid = Grid.half_pixel(source, size, border=self.rules.border)
         else:
             chain = layer_chain(self._model, name, images[:1])
@@ -223,15 +225,14 @@ class _Run:
         self.thresholds[name] = TailThreshold(self.rules.fraction, positions=self.rules.positions, grid=grid)
         self.peaks[name] = Peaks(self.top_images)
 
-    def _keep_pictures(self, step: Step) -> None:
+    def _keep_pictures(self, numbers: Tensor, images: Tensor) -> None:
         """Keeps the pictures that are in some unit's top k so far, and drops those that no longer are."""
         wanted = {number for peaks in self.peaks.values() for number in peaks.images().unique().tolist()}
         for number in self.pictures.keys() - wanted:
             del self.pictures[number]
-        if step.images is not None:
-            for position, number in enumerate(step.numbers.tolist()):
-                if number in wanted:
-                    self.pictures[number] = to_picture(step.images[position])
+        for position, number in enumerate(numbers.tolist()):
+            if number in wanted:
+                self.pictures[number] = to_picture(images[position])
 
     def _begin_counts(self, concepts: Concepts) -> None:
         for name, state in self.thresholds.items():

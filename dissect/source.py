@@ -27,7 +27,7 @@ class Step:
     numbers: Tensor
     planes: Tensor
     activations: dict[str, Tensor]
-    images: Tensor | None = None  # only where they were at hand anyway
+    images: Tensor | None = None  # of a step that was just computed
 
     @property
     def nbytes(self) -> int:
