@@ -21,8 +21,10 @@ struct IouCountsParams {
 
 // Counts the units [unit_begin, unit_end) over all images. Writes only their rows.
 // `maps` holds block_floats(maps), zero at first; `bits` holds bit_words(maps); `counts` and `touched` hold an entry
-// per combination of the image that has most; counts is zero before and after.
+// per combination of the image that has most; counts is zero before and after. `cells` [N, row spans, column spans] is
+// read: see cpu/uniform_cells.h.
 struct IouCountsWorkspace {
+  const int32_t* cells;
   float* maps;
   uint64_t* bits;
   int64_t* counts;

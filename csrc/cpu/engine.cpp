@@ -10,6 +10,7 @@
 
 #include "encode_labels.h"
 #include "load_maps.h"
+#include "uniform_cells.h"
 
 namespace dissect {
 
@@ -178,8 +179,26 @@ void image_peaks(const ImagePeaksParams& params, int num_threads) {
   });
 }
 
+namespace {
+
+// [N, row spans, column spans]; once per call, for all units.
+std::vector<int32_t> uniform_cells(const IouCountsParams& params, int num_threads) {
+  const GridView& grid = params.grid;
+  const int64_t size = grid.num_row_spans * grid.num_column_spans, area = grid.num_rows * grid.num_columns;
+  std::vector<int32_t> cells(params.maps.num_images * size);
+  share(params.maps.num_images, num_threads, [&](int64_t image, int) {
+    int32_t* to = cells.data() + image * size;
+    if (params.wide) find_uniform_cells(grid, static_cast<const int64_t*>(params.runs) + image * area, to);
+    else find_uniform_cells(grid, static_cast<const int32_t*>(params.runs) + image * area, to);
+  });
+  return cells;
+}
+
+}  // namespace
+
 bool iou_counts(const IouCountsParams& params, int num_threads) {
   const IouCountsBlock block = chosen_level().iou_counts;
+  const std::vector<int32_t> cells = uniform_cells(params, num_threads);
   std::atomic<bool> good{true};
   int64_t most = 0;
   for (int64_t n = 0; n < params.maps.num_images; ++n) most = std::max(most, params.offsets[n + 1] - params.offsets[n]);
@@ -196,7 +215,7 @@ bool iou_counts(const IouCountsParams& params, int num_threads) {
     memory.bits.resize(bit_words(params.maps));
     memory.counts.resize(most);
     memory.touched.resize(most + 1);
-    const IouCountsWorkspace workspace{memory.maps.data(), memory.bits.data(), memory.counts.data(),
+    const IouCountsWorkspace workspace{cells.data(), memory.maps.data(), memory.bits.data(), memory.counts.data(),
                                        memory.touched.data()};
     if (!block(params, begin, end, workspace)) good = false;
   });

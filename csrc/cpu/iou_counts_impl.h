@@ -21,32 +21,46 @@ struct Meetings {
   int32_t* touched;
   int64_t num_touched;
 
+  // `is_new` where some pixels, but none yet, are of this combination.
+  inline void add(int64_t combination, int64_t pixels, bool is_new) {
+    // Written always, kept only if new: a branch here would be mispredicted.
+    touched[num_touched] = static_cast<int32_t>(combination);
+    num_touched += is_new;
+    counts[combination] += pixels;
+  }
+
+  // All from one cell; maybe none.
+  inline void add(int64_t combination, int64_t pixels) {
+    add(combination, pixels, (counts[combination] == 0) & (pixels != 0));
+  }
+
   template <typename Word>
   inline void add(const Word* runs_of_row, int64_t begin, int64_t end) {
     for (int64_t x = begin; x < end;) {
       const Word run = runs_of_row[x];
-      const int32_t combination = static_cast<int32_t>(combination_of(run));
       const int64_t run_end = end_of(run) < end ? end_of(run) : end;
-      // Written always, kept only if new: a branch here would be mispredicted.
-      touched[num_touched] = combination;
-      num_touched += counts[combination] == 0;
-      counts[combination] += run_end - x;
+      add(combination_of(run), run_end - x, counts[combination_of(run)] == 0);
       x = run_end;
     }
   }
 
-  inline void take_apart(const int32_t* table, int64_t num_planes, int64_t* intersection) {
+  // Returns the area: every pixel has one combination.
+  inline int64_t take_apart(const int32_t* table, int64_t num_planes, int64_t* intersection) {
+    int64_t area = 0;
     for (int64_t i = 0; i < num_touched; ++i) {
+      const int64_t pixels = counts[touched[i]];
       const int32_t* labels = table + touched[i] * num_planes;
-      for (int64_t k = 0; k < num_planes; ++k) intersection[labels[k]] += counts[touched[i]];
+      for (int64_t k = 0; k < num_planes; ++k) intersection[labels[k]] += pixels;
       counts[touched[i]] = 0;
+      area += pixels;
     }
     num_touched = 0;
+    return area;
   }
 };
 
-// How many columns of a span fire, given that exactly one of its ends does.
-inline int32_t count_in_span(const float* weights, const Span& span, float left, float right, Lanes threshold) {
+// How many columns of a span fire in one row, given that exactly one of its ends does.
+inline int32_t count_in_row(const float* weights, const Span& span, float left, float right, Lanes threshold) {
   const Lanes from = same(left), to = same(right);
   int32_t count = 0;
   for (int64_t x = span.begin; x < span.end; x += kLanes) {
@@ -82,43 +96,49 @@ struct Rows {
   }
 };
 
-// The rows of one span that fire. Returns their area.
+// Adds a span of up to sixteen rows whose labels differ.
 template <typename Word>
-inline int64_t count_span(const GridView& grid, const Span& span, const Profile& left, const Profile& right,
-                          Lanes threshold, Rows<Word>& rows, Meetings& meetings) {
-  int64_t area = 0;
+inline void add_span(const GridView& grid, const Span& span, const Profile& left, const Profile& right, Lanes threshold,
+                     Rows<Word>& rows, Meetings& meetings) {
   for (uint32_t active = left.bits | right.bits; active != 0; active &= active - 1) {
     const int row = __builtin_ctz(active);
     int32_t from = span.begin, to = span.end;
     if (((left.bits ^ right.bits) >> row) & 1u) {
-      const int32_t count = count_in_span(grid.column_weights, span, left.values[row], right.values[row], threshold);
+      const int32_t count = count_in_row(grid.column_weights, span, left.values[row], right.values[row], threshold);
       const bool head = (left.bits >> row) & 1u;
       to = head ? from + count : to;
       from = head ? from : to - count;
     }
     rows.add(row, from, to, meetings);
-    area += to - from;
+  }
+}
+
+// The area that fires in a span of up to sixteen rows.
+inline int64_t count_span(const GridView& grid, const Span& span, const Profile& left, const Profile& right,
+                          Lanes threshold) {
+  int64_t area = int64_t{span.end - span.begin} * __builtin_popcount(left.bits & right.bits);
+  for (uint32_t mixed = left.bits ^ right.bits; mixed != 0; mixed &= mixed - 1) {
+    const int row = __builtin_ctz(mixed);
+    area += count_in_row(grid.column_weights, span, left.values[row], right.values[row], threshold);
   }
   return area;
 }
 
-// The same for a small cell: what fires in a row of a span is one range, so its bits are neighbours.
+// Adds a small cell whose labels differ: what fires in a row of a span is one range, so its bits are neighbours.
 template <typename Word>
-inline int64_t count_small_cell(const Span& span, uint32_t fires, Rows<Word>& rows, Meetings& meetings) {
+inline void add_small_cell(const Span& span, uint32_t fires, const Rows<Word>& rows, Meetings& meetings) {
   const int n = span.end - span.begin;
-  const int64_t area = __builtin_popcount(fires);
   for (int row = 0; fires != 0; ++row, fires >>= n) {
     const uint32_t bits = fires & ((1u << n) - 1u);
     if (bits == 0) continue;
     const int32_t from = span.begin + __builtin_ctz(bits);
     meetings.add(rows.runs + row * rows.width, from, from + __builtin_popcount(bits));
   }
-  return area;
 }
 
 template <typename Word>
-inline int64_t count_map(const IouCountsParams& p, int64_t image, const float* map, float threshold, ColumnBits bits,
-                         Meetings& meetings) {
+inline void count_map(const IouCountsParams& p, int64_t image, const int32_t* cells, const float* map, float threshold,
+                      ColumnBits bits, Meetings& meetings) {
   const GridView& grid = p.grid;
   const int64_t pitch = padded_width(p.maps);
   const Word* runs = static_cast<const Word*>(p.runs) + image * grid.num_rows * grid.num_columns;
@@ -126,10 +146,10 @@ inline int64_t count_map(const IouCountsParams& p, int64_t image, const float* m
   // The ring's zeros count only where the grid's border uses them.
   bits.fill(p.maps, map, grid.column_spans[0].index0, grid.column_spans[grid.num_column_spans - 1].index1,
             [level](Lanes values) { return greater(values, level); });
-  int64_t area = 0;
   for_active_rows(grid, bits, [&](const Span& span, const uint64_t* upper_bits, const uint64_t* lower_bits) {
     const float* upper = map + span.index0 * pitch;
     const float* lower = map + span.index1 * pitch;
+    const int32_t* cells_of_row = cells + (&span - grid.row_spans) * grid.num_column_spans;
     for (int64_t y = span.begin; y < span.end; y += kLanes) {
       const uint32_t valid = first_bits(span.end - y);
       const Lanes weights = load(grid.row_weights + y);
@@ -137,19 +157,22 @@ inline int64_t count_map(const IouCountsParams& p, int64_t image, const float* m
       Profiles profiles(upper, lower, weights, passes);
       Rows<Word> rows{runs + y * grid.num_columns, grid.num_columns, 0, {}, {}};
       for_active_spans(grid, upper_bits, lower_bits, bits.per_row, [&](const Span& columns) {
+        const int32_t combination = cells_of_row[&columns - grid.column_spans];
         if (is_small(span, columns)) {
           const int64_t pixels = int64_t{span.end - span.begin} * (columns.end - columns.begin);
           const uint32_t fires = greater(small_cell(grid, columns, upper, lower, weights), level) & first_bits(pixels);
-          area += count_small_cell(columns, fires, rows, meetings);
+          if (combination >= 0) meetings.add(combination, __builtin_popcount(fires));
+          else add_small_cell(columns, fires, rows, meetings);
         } else {
           const Profile& left = profiles[columns.index0];
-          area += count_span(grid, columns, left, profiles[columns.index1], level, rows, meetings);
+          const Profile& right = profiles[columns.index1];
+          if (combination >= 0) meetings.add(combination, count_span(grid, columns, left, right, level));
+          else add_span(grid, columns, left, right, level, rows, meetings);
         }
       });
       rows.close(meetings);
     }
   });
-  return area;
 }
 
 // Returns false at the first bad value.
@@ -161,14 +184,15 @@ bool count_units(const IouCountsParams& p, int64_t unit_begin, int64_t unit_end,
   // Images outside, so that an image's runs stay in the cache for all units.
   for (int64_t image = 0; image < p.maps.num_images; ++image) {
     const int32_t* table = p.table + p.offsets[image] * p.num_planes;
+    const int32_t* cells = workspace.cells + image * p.grid.num_row_spans * p.grid.num_column_spans;
     for (int64_t block = unit_begin; block < unit_end; block += kUnitBlock) {
       const int64_t block_end = block + kUnitBlock < unit_end ? block + kUnitBlock : unit_end;
       if (!load_maps(p.maps, image, block, block_end - block, workspace.maps)) return false;
       for (int64_t unit = block; unit < block_end; ++unit) {
         const float* map = workspace.maps + (unit - block) * size;
+        count_map<Word>(p, image, cells, map, p.thresholds[unit], bits, meetings);
         p.unit_area[image * p.maps.num_units + unit] =
-            count_map<Word>(p, image, map, p.thresholds[unit], bits, meetings);
-        meetings.take_apart(table, p.num_planes, p.intersection + unit * p.num_labels);
+            meetings.take_apart(table, p.num_planes, p.intersection + unit * p.num_labels);
       }
     }
   }

@@ -65,7 +65,8 @@ inline __m512 widen_lanes(const float* from, __mmask16 valid) {
   return widen_lanes(from, valid);
 }
 
-// A row of neighbours in memory. Returns whether all values are good.
+// A row of neighbours in memory. Returns whether all values are good. Whole vectors are written: up to fifteen zeros
+// beyond the row.
 template <typename T, typename Stored>
 inline bool load_row(const Stored* row, int64_t width, float* target) {
   const __m512 limit = _mm512_set1_ps(8.507059173023462e37f);  // 2^126
@@ -74,7 +75,7 @@ inline bool load_row(const Stored* row, int64_t width, float* target) {
     const __mmask16 valid = static_cast<__mmask16>(first_bits(width - x));
     const __m512 values = widen_lanes<T>(row + x, valid);
     bad |= _mm512_cmp_ps_mask(_mm512_abs_ps(values), limit, _CMP_NLT_UQ);
-    _mm512_mask_storeu_ps(target + x, valid, values);
+    _mm512_storeu_ps(target + x, values);
   }
   return bad == 0;
 }
@@ -116,16 +117,19 @@ bool load_typed(const FeatureMaps& maps, int64_t image, int64_t unit_begin, int6
       static_cast<const Stored*>(maps.data) + image * maps.stride_image + unit_begin * maps.stride_unit;
   const int64_t pitch = padded_width(maps), size = padded_size(maps);
   bool good = true;
+  if (maps.stride_column == 1) {
+    // In the order of addresses: the zeros beyond a row fall on the ring, or on what is written next.
+    for (int64_t u = 0; u < num_units; ++u)
+      for (int64_t y = 0; y < maps.height; ++y)
+        good &= load_row<T>(base + u * maps.stride_unit + y * maps.stride_row, maps.width,
+                            out + u * size + (y + 1) * pitch + 1);
+    return good;
+  }
   for (int64_t y = 0; y < maps.height; ++y) {
     const Stored* row = base + y * maps.stride_row;
     float* target = out + (y + 1) * pitch + 1;
-    if (maps.stride_column == 1) {
-      for (int64_t u = 0; u < num_units; ++u)
-        good &= load_row<T>(row + u * maps.stride_unit, maps.width, target + u * size);
-      continue;
-    }
     for (int64_t x = 0; x < maps.width; ++x) {
-      float values[kUnitBlock];
+      float values[2 * kUnitBlock];
       if (maps.stride_unit == 1) good &= load_row<T>(row + x * maps.stride_column, num_units, values);
       else
         for (int64_t u = 0; u < num_units; ++u)

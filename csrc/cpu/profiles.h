@@ -19,13 +19,16 @@ struct ColumnBits {
   template <typename Test>
   inline void fill(const FeatureMaps& maps, const float* map, int64_t first, int64_t last, const Test& passes) {
     const int64_t pitch = padded_width(maps);
-    for (int64_t y = 0; y < maps.height + 2; ++y) {
-      uint64_t* row = words + y * per_row;
-      for (int64_t w = 0; w < per_row; ++w) row[w] = 0;
-      for (int64_t x = first; x <= last; x += kLanes) {
-        const uint64_t bits = passes(load(map + y * pitch + x)) & first_bits(last + 1 - x);
-        row[x >> 6] |= bits << (x & 63);
-        if ((x & 63) > 48) row[(x >> 6) + 1] |= bits >> (64 - (x & 63));
+    for (int64_t w = 0; w < per_row; ++w) {
+      uint64_t inside = ~uint64_t{0};
+      if (first > 64 * w) inside = first - 64 * w < 64 ? inside << (first - 64 * w) : 0;
+      if (last < 64 * w + 63) inside &= last < 64 * w ? 0 : ~uint64_t{0} >> (64 * w + 63 - last);
+      for (int64_t y = 0; y < maps.height + 2; ++y) {
+        const float* from = map + y * pitch;
+        uint64_t bits = 0;
+        for (int64_t x = 64 * w; x <= last && x < 64 * w + 64; x += kLanes)
+          bits |= static_cast<uint64_t>(passes(load(from + x))) << (x - 64 * w);
+        words[y * per_row + w] = bits & inside;
       }
     }
   }
