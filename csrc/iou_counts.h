@@ -19,12 +19,27 @@ struct IouCountsParams {
   int64_t* unit_area;     // [N, U]
 };
 
+// A cell of at most 16 pixels whose labels differ: its combinations, and the bits of their pixels, row by row.
+constexpr int kMaxPieces = 4, kPiecePixels = 16;
+struct CellPieces {
+  int32_t combination[kMaxPieces];
+  uint32_t pixels[kMaxPieces];  // 0 where there are fewer
+};
+
+// The cells of a grid in one image.
+struct LabelCells {
+  static constexpr int32_t kLookAtRuns = INT32_MIN;
+  // [row spans, column spans]: the combination of all of a cell's pixels; where they differ, -1 - an index of `pieces`,
+  // or kLookAtRuns.
+  const int32_t* combinations;
+  const CellPieces* pieces;
+};
+
 // Counts the units [unit_begin, unit_end) over all images. Writes only their rows.
-// `maps` holds block_floats(maps), zero at first; `bits` holds bit_words(maps); `counts` and `touched` hold an entry
-// per combination of the image that has most; counts is zero before and after. `cells` [N, row spans, column spans] is
-// read: see cpu/uniform_cells.h.
+// `cells` holds an entry per image; `maps` holds block_floats(maps), zero at first; `bits` holds bit_words(maps);
+// `counts` and `touched` hold an entry per combination of the image that has most; counts is zero before and after.
 struct IouCountsWorkspace {
-  const int32_t* cells;
+  const LabelCells* cells;
   float* maps;
   uint64_t* bits;
   int64_t* counts;

@@ -4,13 +4,14 @@
 #include <atomic>
 #include <cstdlib>
 #include <exception>
+#include <memory>
 #include <mutex>
 #include <stdexcept>
 #include <thread>
 
 #include "encode_labels.h"
+#include "label_cells.h"
 #include "load_maps.h"
-#include "uniform_cells.h"
 
 namespace dissect {
 
@@ -181,15 +182,14 @@ void image_peaks(const ImagePeaksParams& params, int num_threads) {
 
 namespace {
 
-// [N, row spans, column spans]; once per call, for all units.
-std::vector<int32_t> uniform_cells(const IouCountsParams& params, int num_threads) {
-  const GridView& grid = params.grid;
-  const int64_t size = grid.num_row_spans * grid.num_column_spans, area = grid.num_rows * grid.num_columns;
-  std::vector<int32_t> cells(params.maps.num_images * size);
+// [N]; once per call, for all units.
+std::vector<std::unique_ptr<OwnedLabelCells>> label_cells(const IouCountsParams& params, int num_threads) {
+  const int64_t area = params.grid.num_rows * params.grid.num_columns;
+  std::vector<std::unique_ptr<OwnedLabelCells>> cells(params.maps.num_images);
   share(params.maps.num_images, num_threads, [&](int64_t image, int) {
-    int32_t* to = cells.data() + image * size;
-    if (params.wide) find_uniform_cells(grid, static_cast<const int64_t*>(params.runs) + image * area, to);
-    else find_uniform_cells(grid, static_cast<const int32_t*>(params.runs) + image * area, to);
+    const auto make = [&](auto* runs) { return std::make_unique<OwnedLabelCells>(params.grid, runs + image * area); };
+    cells[image] =
+        params.wide ? make(static_cast<const int64_t*>(params.runs)) : make(static_cast<const int32_t*>(params.runs));
   });
   return cells;
 }
@@ -198,7 +198,9 @@ std::vector<int32_t> uniform_cells(const IouCountsParams& params, int num_thread
 
 bool iou_counts(const IouCountsParams& params, int num_threads) {
   const IouCountsBlock block = chosen_level().iou_counts;
-  const std::vector<int32_t> cells = uniform_cells(params, num_threads);
+  const auto owned_cells = label_cells(params, num_threads);
+  std::vector<LabelCells> cells;
+  for (const auto& owned : owned_cells) cells.push_back(owned->view());
   std::atomic<bool> good{true};
   int64_t most = 0;
   for (int64_t n = 0; n < params.maps.num_images; ++n) most = std::max(most, params.offsets[n + 1] - params.offsets[n]);

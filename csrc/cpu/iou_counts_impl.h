@@ -34,6 +34,10 @@ struct Meetings {
     add(combination, pixels, (counts[combination] == 0) & (pixels != 0));
   }
 
+  inline void add(const CellPieces& pieces, uint32_t fires) {
+    for (int i = 0; i < kMaxPieces; ++i) add(pieces.combination[i], __builtin_popcount(fires & pieces.pixels[i]));
+  }
+
   template <typename Word>
   inline void add(const Word* runs_of_row, int64_t begin, int64_t end) {
     for (int64_t x = begin; x < end;) {
@@ -137,8 +141,8 @@ inline void add_small_cell(const Span& span, uint32_t fires, const Rows<Word>& r
 }
 
 template <typename Word>
-inline void count_map(const IouCountsParams& p, int64_t image, const int32_t* cells, const float* map, float threshold,
-                      ColumnBits bits, Meetings& meetings) {
+inline void count_map(const IouCountsParams& p, int64_t image, const LabelCells& cells, const float* map,
+                      float threshold, ColumnBits bits, Meetings& meetings) {
   const GridView& grid = p.grid;
   const int64_t pitch = padded_width(p.maps);
   const Word* runs = static_cast<const Word*>(p.runs) + image * grid.num_rows * grid.num_columns;
@@ -149,7 +153,7 @@ inline void count_map(const IouCountsParams& p, int64_t image, const int32_t* ce
   for_active_rows(grid, bits, [&](const Span& span, const uint64_t* upper_bits, const uint64_t* lower_bits) {
     const float* upper = map + span.index0 * pitch;
     const float* lower = map + span.index1 * pitch;
-    const int32_t* cells_of_row = cells + (&span - grid.row_spans) * grid.num_column_spans;
+    const int32_t* cells_of_row = cells.combinations + (&span - grid.row_spans) * grid.num_column_spans;
     for (int64_t y = span.begin; y < span.end; y += kLanes) {
       const uint32_t valid = first_bits(span.end - y);
       const Lanes weights = load(grid.row_weights + y);
@@ -162,6 +166,7 @@ inline void count_map(const IouCountsParams& p, int64_t image, const int32_t* ce
           const int64_t pixels = int64_t{span.end - span.begin} * (columns.end - columns.begin);
           const uint32_t fires = greater(small_cell(grid, columns, upper, lower, weights), level) & first_bits(pixels);
           if (combination >= 0) meetings.add(combination, __builtin_popcount(fires));
+          else if (combination != LabelCells::kLookAtRuns) meetings.add(cells.pieces[-1 - combination], fires);
           else add_small_cell(columns, fires, rows, meetings);
         } else {
           const Profile& left = profiles[columns.index0];
@@ -184,13 +189,12 @@ bool count_units(const IouCountsParams& p, int64_t unit_begin, int64_t unit_end,
   // Images outside, so that an image's runs stay in the cache for all units.
   for (int64_t image = 0; image < p.maps.num_images; ++image) {
     const int32_t* table = p.table + p.offsets[image] * p.num_planes;
-    const int32_t* cells = workspace.cells + image * p.grid.num_row_spans * p.grid.num_column_spans;
     for (int64_t block = unit_begin; block < unit_end; block += kUnitBlock) {
       const int64_t block_end = block + kUnitBlock < unit_end ? block + kUnitBlock : unit_end;
       if (!load_maps(p.maps, image, block, block_end - block, workspace.maps)) return false;
       for (int64_t unit = block; unit < block_end; ++unit) {
         const float* map = workspace.maps + (unit - block) * size;
-        count_map<Word>(p, image, cells, map, p.thresholds[unit], bits, meetings);
+        count_map<Word>(p, image, workspace.cells[image], map, p.thresholds[unit], bits, meetings);
         p.unit_area[image * p.maps.num_units + unit] =
             meetings.take_apart(table, p.num_planes, p.intersection + unit * p.num_labels);
       }
