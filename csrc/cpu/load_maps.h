@@ -16,8 +16,8 @@ inline int64_t padded_size(const FeatureMaps& maps) { return (maps.height + 2) *
 // A block of padded maps; sixteen more, since vectors are loaded whole.
 inline int64_t block_floats(const FeatureMaps& maps) { return kUnitBlock * padded_size(maps) + 16; }
 
-// Bits of the columns of a padded map, row by row; one word more per row than needed, since bits come in sixteens.
-inline int64_t words_per_row(const FeatureMaps& maps) { return padded_width(maps) / 64 + 2; }
+// Bits of the columns of a padded map, row by row.
+inline int64_t words_per_row(const FeatureMaps& maps) { return (padded_width(maps) + 63) / 64; }
 inline int64_t bit_words(const FeatureMaps& maps) { return (maps.height + 2) * words_per_row(maps); }
 
 // One padded row, in whole vectors.

@@ -15,6 +15,10 @@ bool bad_values(const FeatureMaps& maps, int64_t image, int64_t begin, int64_t e
 
 namespace {
 
+// Units whose own cells are counted together: few enough for their bins to stay in a near cache, enough for memory to
+// be read in long runs.
+constexpr int64_t kFeatureBlock = kUnitBlock / 2;
+
 // One unit's bracket and bins.
 struct Tail {
   uint32_t low;
@@ -23,6 +27,13 @@ struct Tail {
   int64_t* bins;
   Lanes low_value, high_value;  // the floats of the bracket's ends
   int64_t above;
+
+  // Counts those of sixteen valid samples that are above the bracket, and returns the bits of those within.
+  inline uint32_t within(Lanes lanes, uint32_t valid) {
+    const uint32_t above_bits = greater(lanes, high_value) & valid;
+    above += __builtin_popcount(above_bits);
+    return ~(greater(low_value, lanes) | above_bits) & valid;
+  }
 
   inline void add(float value, int64_t weight) { bins[(key_of(value) - low) >> shift] += step * weight; }
 };
@@ -49,13 +60,15 @@ struct Waiting {
 
   // Takes those of sixteen samples that are `valid`.
   inline void add(Tail& tail, Lanes lanes, uint32_t valid) {
-    const uint32_t above = greater(lanes, tail.high_value) & valid;
-    tail.above += __builtin_popcount(above);
-    const uint32_t within = ~(greater(tail.low_value, lanes) | above) & valid;
+    const uint32_t within = tail.within(lanes, valid);
     if (rare && within == 0) return;
+    keep(tail, lanes, within);
+  }
+  inline void keep(Tail& tail, Lanes lanes, uint32_t within) {
     count += compress(values + count, lanes, within);
     if (count >= kCapacity) flush(tail);
   }
+
   inline void flush(Tail& tail) {
     for (int64_t i = 0; i < count; ++i) tail.add(values[i], 1);
     count = 0;
@@ -154,61 +167,83 @@ inline void add_half_cells(const FeatureMaps& maps, int64_t image, int64_t unit,
 }
 
 // The feature map's own cells, float32. Returns whether all are good.
-inline bool add_cells(const FeatureMaps& maps, int64_t image, int64_t unit, Tail& tail) {
+inline bool add_cells(const FeatureMaps& maps, int64_t image, int64_t unit, Tail& tail, Waiting& waiting) {
   const float* base = static_cast<const float*>(maps.data) + image * maps.stride_image + unit * maps.stride_unit;
   const bool one_row = maps.stride_column == 1 && maps.stride_row == maps.width;
   const int64_t width = one_row ? maps.width * maps.height : maps.width, height = one_row ? 1 : maps.height;
-  Waiting waiting;
+  const int64_t ahead = image + 1 < maps.num_images ? maps.stride_image : 0;
   uint32_t bad = 0;
+  const auto add = [&](Lanes values, uint32_t valid) {
+    const uint32_t wrong = bad_bits(values);
+    bad |= wrong;
+    waiting.keep(tail, values, tail.within(values, valid & ~wrong));
+  };
   for (int64_t y = 0; y < height; ++y) {
     const float* row = base + y * maps.stride_row;
-    for (int64_t x = 0; x < width; x += kLanes) {
+    int64_t x = 0;
+    if (maps.stride_column == 1)
+      for (; x + kLanes <= width; x += kLanes) {
+        __builtin_prefetch(row + x + ahead);
+        add(load(row + x), 0xffffu);
+      }
+    for (; x < width; x += kLanes) {
       const int64_t count = width - x < kLanes ? width - x : kLanes;
       Lanes values{};
       if (maps.stride_column == 1) values = load_some(row + x, count);
       else
         for (int64_t i = 0; i < count; ++i) values[i] = row[(x + i) * maps.stride_column];
-      const uint32_t wrong = bad_bits(values);
-      bad |= wrong;
-      waiting.add(tail, values, first_bits(count) & ~wrong);
+      add(values, first_bits(count));
     }
   }
-  waiting.flush(tail);
   return bad == 0;
 }
 
-// One image's upsampled pixels, or their bounds, of the units [begin, end). Returns whether all values are good; if
-// not, nothing is counted.
-inline bool add_pixels(const TailHistogramParams& p, int64_t image, int64_t begin, int64_t end, int64_t step,
-                       const TailHistogramWorkspace& workspace, int* empty) {
-  bool wanted = false;
+// All images' upsampled pixels, or their bounds, of the units [begin, end). Returns whether all values are good; of an
+// image where some are not, nothing is counted.
+inline bool add_pixels(const TailHistogramParams& p, int64_t begin, int64_t end, int64_t step,
+                       const TailHistogramWorkspace& workspace) {
+  bool wanted = false, good = true;
   for (int64_t unit = begin; unit < end; ++unit) wanted |= p.low[unit] <= p.high[unit];
-  if (!wanted) return !bad_values(p.maps, image, begin, end);
-  if (!load_maps(p.maps, image, begin, end - begin, workspace.maps)) return false;
   const ColumnBits bits{workspace.bits, words_per_row(p.maps)};
-  for (int64_t unit = begin; unit < end; ++unit) {
-    if (p.low[unit] > p.high[unit]) continue;
-    Tail tail = tail_of(p, unit, step);
-    add_map(p, workspace.maps + (unit - begin) * padded_size(p.maps), workspace.row, bits, tail, empty[unit - begin]);
-    p.above[unit] += step * tail.above;
+  int empty[kUnitBlock] = {};
+  for (int64_t image = 0; image < p.maps.num_images; ++image) {
+    const bool usable =
+        wanted ? load_maps(p.maps, image, begin, end - begin, workspace.maps) : !bad_values(p.maps, image, begin, end);
+    good &= usable;
+    for (int64_t unit = begin; usable && unit < end; ++unit) {
+      if (p.low[unit] > p.high[unit]) continue;
+      Tail tail = tail_of(p, unit, step);
+      const float* map = workspace.maps + (unit - begin) * padded_size(p.maps);
+      add_map(p, map, workspace.row, bits, tail, empty[unit - begin]);
+      p.above[unit] += step * tail.above;
+    }
   }
-  return true;
+  return good;
 }
 
-// One image's own cells of the units [begin, end). Returns whether all values are good.
-inline bool add_features(const TailHistogramParams& p, int64_t image, int64_t begin, int64_t end, int64_t step) {
+// All images' own cells of the units [begin, end), kFeatureBlock at most. Returns whether all values are good.
+inline bool add_features(const TailHistogramParams& p, int64_t begin, int64_t end, int64_t step) {
   const bool narrow = p.maps.dtype != DType::kFloat32;
-  if (narrow && bad_values(p.maps, image, begin, end)) return false;
+  Tail tails[kFeatureBlock];
+  // Samples wait across images: to bin those of one map at a time would end a loop at a place that is hard to predict.
+  Waiting waiting[kFeatureBlock];
+  for (int64_t unit = begin; unit < end; ++unit) tails[unit - begin] = tail_of(p, unit, step);
   bool good = true;
-  for (int64_t unit = begin; unit < end; ++unit) {
-    if (p.low[unit] > p.high[unit]) {
-      good &= narrow || !bad_values(p.maps, image, unit, unit + 1);
+  for (int64_t image = 0; image < p.maps.num_images; ++image) {
+    if (narrow && bad_values(p.maps, image, begin, end)) {
+      good = false;
       continue;
     }
-    Tail tail = tail_of(p, unit, step);
-    if (narrow) add_half_cells(p.maps, image, unit, static_cast<uint32_t>(p.high[unit]), tail);
-    else good &= add_cells(p.maps, image, unit, tail);
-    p.above[unit] += step * tail.above;
+    for (int64_t unit = begin; unit < end; ++unit) {
+      Tail& tail = tails[unit - begin];
+      if (p.low[unit] > p.high[unit]) good &= narrow || !bad_values(p.maps, image, unit, unit + 1);
+      else if (narrow) add_half_cells(p.maps, image, unit, static_cast<uint32_t>(p.high[unit]), tail);
+      else good &= add_cells(p.maps, image, unit, tail, waiting[unit - begin]);
+    }
+  }
+  for (int64_t unit = begin; unit < end; ++unit) {
+    waiting[unit - begin].flush(tails[unit - begin]);
+    p.above[unit] += step * tails[unit - begin].above;
   }
   return good;
 }
@@ -218,15 +253,11 @@ inline bool add_features(const TailHistogramParams& p, int64_t image, int64_t be
 bool tail_histogram_block(const TailHistogramParams& p, int64_t unit_begin, int64_t unit_end, int64_t step,
                           const TailHistogramWorkspace& workspace) {
   const bool at_pixels = p.grid.num_rows > 0;
-  // Few enough for the bins of features to stay in a near cache, enough for memory to be read in long runs.
-  const int64_t block = at_pixels ? kUnitBlock : kUnitBlock / 2;
+  const int64_t block = at_pixels ? kUnitBlock : kFeatureBlock;
   bool all_good = true;
   for (int64_t begin = unit_begin; begin < unit_end; begin += block) {
     const int64_t end = begin + block < unit_end ? begin + block : unit_end;
-    int empty[kUnitBlock] = {};
-    for (int64_t image = 0; image < p.maps.num_images; ++image)
-      all_good &= at_pixels ? add_pixels(p, image, begin, end, step, workspace, empty)
-                            : add_features(p, image, begin, end, step);
+    all_good &= at_pixels ? add_pixels(p, begin, end, step, workspace) : add_features(p, begin, end, step);
   }
   return all_good;
 }
