@@ -13,7 +13,7 @@ X86 = platform.machine().lower() in ("x86_64", "amd64")
 # Every rounding must happen as written (the sampling rule), and one binary must run on every processor.
 FLAGS = "-std=c++17 -fPIC -fvisibility=hidden -ffp-contract=off -fno-math-errno -Wall -Wextra -Wno-psabi".split()
 LEVEL_FLAGS = {
-    "_avx2.cpp": ["-mavx2", "-mf16c"],
+    "_avx2.cpp": ["-mavx2"],
     "_avx512.cpp": [
         "-mavx512f",
         "-mavx512bw",

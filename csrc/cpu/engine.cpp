@@ -50,7 +50,7 @@ std::vector<Level> available_levels() {
   std::vector<Level> levels{DISSECT_LEVEL_ENTRY(baseline)};
 #ifdef DISSECT_X86_LEVELS
   // __builtin_cpu_supports also asks whether the operating system saves the wide registers.
-  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("f16c")) levels.push_back(DISSECT_LEVEL_ENTRY(avx2));
+  if (__builtin_cpu_supports("avx2")) levels.push_back(DISSECT_LEVEL_ENTRY(avx2));
   if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
       __builtin_cpu_supports("avx512dq"))
     levels.push_back(DISSECT_LEVEL_ENTRY(avx512));

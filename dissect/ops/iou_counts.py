@@ -55,7 +55,8 @@ def iou_counts(
 
     Source: Bau et al. 2020, equation 1, in integers. Every backend gives the same bits (see `Grid` for the rule).
     Cost: reads each activation once; cells whose corners do not exceed the threshold cost one comparison. Workspace per
-    thread: 16 padded float32 maps, and 12 bytes per combination of labels in an image.
+    thread: 16 padded float32 maps, and 12 bytes per combination of labels in an image; per image: 4 bytes per cell (the
+    pixels between the same four source values), and 32 per cell of at most 16 pixels with several combinations.
 
     Args:
         activations: [N, U, h, w] float32, float16 or bfloat16, any strides (channels-last included, without a copy).

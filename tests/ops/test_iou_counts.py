@@ -58,6 +58,31 @@ def test_every_level_equals_the_reference(seed, simd):
         assert torch.equal(getattr(ours, name), getattr(expected, name)), name
 
 
+def _in_cells(pattern):
+    """[12, 12]: labels by the place (y, x) within a cell of 4x4, or by its cell."""
+    y, x = torch.meshgrid(torch.arange(12), torch.arange(12), indexing="ij")
+    return {
+        "uniform": 1 + (y + 2) // 4 * 4 + (x + 2) // 4,
+        "halves": 1 + y // 4 * 3 + x // 4,
+        "rows": 1 + y % 4,
+        "columns": 1 + x % 4,
+        "fives": 1 + (y * 12 + x) % 5,
+        "pixels": 1 + y * 12 + x,
+    }[pattern].to(torch.int16)
+
+
+@pytest.mark.parametrize("pattern", ["uniform", "halves", "rows", "columns", "fives", "pixels"])
+def test_cells_of_one_of_few_and_of_many_combinations(pattern, simd):
+    # 3x3 to 12x12: cells of 4x4 pixels, from pixel 2 on; each kind of label in them is counted another way.
+    maps = torch.randn(3, 40, 3, 3, generator=torch.Generator().manual_seed(0))
+    thresholds = torch.linspace(-1.5, 1.5, 40)
+    planes = torch.stack([_in_cells(pattern), torch.ones(12, 12, dtype=torch.int16)]).expand(3, 2, 12, 12)
+    ours, expected = (ops.iou_counts(maps, thresholds, planes, 146, backend=b) for b in ("cpp", "reference"))
+    assert torch.equal(ours.intersection, expected.intersection)
+    assert torch.equal(ours.unit_area, expected.unit_area)
+    assert torch.equal(ours.intersection[:, 1], ours.unit_area.sum(0))  # every pixel carries label 1
+
+
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_layouts_and_dtypes_do_not_matter(dtype, layout, backend):

@@ -63,6 +63,22 @@ def test_every_level_equals_the_reference(seed, simd):
     assert torch.equal(ours[1], expected[1])
 
 
+def test_cells_that_wait_across_images(simd):
+    # More samples within the bracket than wait at once, of more units than are counted together.
+    maps = torch.randn(20, 19, 7, 5, generator=torch.Generator().manual_seed(0))
+    low, high = torch.zeros(19, dtype=torch.int64), torch.full((19,), (1 << 32) - 1)
+    high[3], low[5] = keys_of(torch.tensor([0.5])).item(), keys_of(torch.tensor([1.0])).item()
+    shift = torch.full((19,), 24)
+    ours, expected = (run(maps, low, high, shift, 256, backend=b) for b in ("cpp", "reference"))
+    assert torch.equal(ours[0], expected[0])
+    assert torch.equal(ours[1], expected[1])
+    maps[19, 18, 6, 4] = float("nan")
+    with pytest.raises(ValueError, match="image 19 of the batch, unit 18"):
+        ops.tail_histogram(maps, low, high, shift, *ours, backend="cpp")
+    assert torch.equal(ours[0], expected[0])
+    assert torch.equal(ours[1], expected[1])
+
+
 def test_units_without_a_bracket_are_left_out(backend):
     maps = torch.ones(1, 3, 2, 2)
     low, high = torch.tensor([0, 1, 0]), torch.tensor([0, 0, 0])
