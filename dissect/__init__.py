@@ -8,7 +8,10 @@
     dissect.write_report(d, "out/")
 """
 
-from dissect import models, ops, reference, stats, tiny
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from dissect import models, ops, reference, stats
 from dissect.concepts import Concepts
 from dissect.dissection import Dissection, load
 from dissect.grid import Grid
@@ -16,6 +19,9 @@ from dissect.models import latents, noise_seeds
 from dissect.pipeline import dissect
 from dissect.report import write_report
 from dissect.trace import Trace
+
+if TYPE_CHECKING:
+    from dissect import tiny
 
 __version__ = "0.1.0"
 
@@ -35,3 +41,10 @@ __all__ = [
     "tiny",
     "write_report",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """The tiny world is imported where it is used: most programs never do, and it is half of all code here."""
+    if name == "tiny":
+        return importlib.import_module("dissect.tiny")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
