@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +14,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors import torch as safetensors_torch
 from torch import Tensor
 
 # It can only be read by setting it, so that is done once, early.
@@ -37,8 +38,27 @@ def replacing(path: str | Path) -> Iterator[Path]:
         with open(partial, "rb") as written:
             os.fsync(written.fileno())
         os.replace(partial, path)
+    except OSError as error:
+        if error.errno is not None and error.filename in (None, str(partial)):
+            error.filename = str(path)  # which its user knows
+        raise
     finally:
         partial.unlink(missing_ok=True)
+
+
+def save_file(tensors: dict[str, Tensor], path: str | Path, metadata: dict[str, str] | None = None) -> None:
+    """As safetensors' function, but what the system refuses is an OSError, as everywhere, and names the file.
+
+    Raises:
+        OSError: the disk is full, say.
+    """
+    try:
+        safetensors_torch.save_file(tensors, path, metadata=metadata)
+    except SafetensorError as error:
+        number = re.search(r"os error (\d+)", str(error))
+        if number is None:
+            raise
+        raise OSError(int(number[1]), os.strerror(int(number[1])), str(path)) from error
 
 
 def save_tensors(path: str | Path, kind: str, version: int, tensors: dict[str, Tensor], meta: dict[str, Any]) -> Path:

@@ -19,8 +19,9 @@ from dissect.dissection import Dissection, LayerDissection
 from dissect.grid import Grid
 from dissect.presets import Preset, preset_with
 from dissect.resume import Progress, fingerprint
-from dissect.source import Reading, Source, Step
+from dissect.source import Reading, Source, Visit
 from dissect.stats import IouTally, Peaks, TailThreshold
+from dissect.store import Step
 from dissect.trace import find_layers, layer_chain
 
 GIB = 2**30
@@ -114,7 +115,7 @@ def dissect(
     }
     reading, batches = Reading(rules.relu, rules.step, tokens), Batches(images, batch_size)
     saved = Progress(resume, about)
-    with Source(model, names, batches, segmenter, reading, memory_budget, disk_budget, progress) as source:
+    with Source(model, batches, segmenter, reading, memory_budget, disk_budget, progress) as source:
         saved.restore(run)
         source.expect(run.checksums)
         _finish(run, source, saved, vocabulary)
@@ -125,7 +126,7 @@ def _finish(run: _Run, source: Source, saved: Progress, concepts: Concepts | Non
     """All visits that are left."""
     try:
         while run.phase != "done":
-            for step in source.visit(run.title, run.batch):
+            for step in source.visit(run.needs, run.batch):
                 run.add(step, concepts)
                 run.checksums = source.checksums
                 saved.save(run)
@@ -154,13 +155,14 @@ class _Run:
         self.pictures: dict[int, Tensor] = {}
         self.tallies: dict[str, IouTally] = {}
         self.maps: dict[str, Tensor] = {}
-        self.checksums: list[int] = []
+        self.checksums: list[list[int]] = []
         self.whole = True  # False in the middle of `add` and `end_visit`
 
     @property
-    def title(self) -> str:
-        """Of the visit under way."""
-        return f"visit {self.visit}: {self.phase}"
+    def needs(self) -> Visit:
+        """What the visit under way must see."""
+        layers = self._open() if self.phase == "thresholds" else self.layers
+        return Visit(f"visit {self.visit}: {self.phase}", layers, self.phase != "thresholds", self.phase == "counts")
 
     def add(self, step: Step, concepts: Concepts | None) -> None:
         """One batch of the visit under way."""
@@ -194,7 +196,7 @@ class _Run:
         return [name for name, state in self.thresholds.items() if not state.done]
 
     def _survey(self, step: Step, concepts: Concepts | None) -> None:
-        if step.images is None:
+        if step.images is None or step.planes is None:
             raise RuntimeError("dissect: the survey must see steps that were just computed, but got a kept one.")
         size = (step.planes.shape[2], step.planes.shape[3])
         for name, maps in step.activations.items():
@@ -240,6 +242,8 @@ class _Run:
             self.maps[name] = torch.zeros(*self.peaks[name].images().shape, *self.grids[name].source_shape)
 
     def _count(self, step: Step) -> None:
+        if step.planes is None:
+            raise RuntimeError("dissect: the counts need the label planes, but got a step without them.")
         labels = ops.encode_labels(step.planes, self.tallies[self.layers[0]].intersection().shape[1])
         self.num_pixels += step.planes[:, 0].numel()
         for name, activations in step.activations.items():

@@ -1,38 +1,20 @@
-"""Where a dissection's steps come from: the network first, then the cheapest place that still has them."""
+"""Where a dissection's steps come from: from the network, unless the store still has them."""
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 import time
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from dissect.data import Batch, Batches
+from dissect.store import Cost, Step, Store
 from dissect.trace import Trace
-
-
-@dataclass
-class Step:
-    """A batch as the visits see it: image numbers [N], planes [N, K, H, W], and each layer's maps [N, U, h, w]."""
-
-    numbers: Tensor
-    planes: Tensor
-    activations: dict[str, Tensor]
-    images: Tensor | None = None  # of a step that was just computed
-
-    @property
-    def nbytes(self) -> int:
-        """What it takes to keep the step."""
-        return self.planes.nbytes + sum(maps.nbytes for maps in self.activations.values())
 
 
 @dataclass(frozen=True)
@@ -87,27 +69,32 @@ class Reading:
         return planes[:, :, centre :: self.step, centre :: self.step][:, :, : wanted[0], : wanted[1]].contiguous()
 
 
-class Source:
-    """The data set's steps, always in the same batches: computed, or from memory or disk where they were kept.
+@dataclass(frozen=True)
+class Visit:
+    """What a visit to all images needs: its layers, planes or not; after the last one nothing is kept."""
 
-    A step is kept in memory as long as `memory_budget` bytes last; then on disk as long as `disk_budget` lasts, unless
-    writing one turned out to take longer than computing it; all others are computed again at each visit.
+    title: str
+    layers: list[str]
+    planes: bool
+    last: bool
+
+
+class Source:
+    """The data set's steps, always in the same batches: computed, or from the `Store` where they were kept.
 
     Args:
         model: the network.
-        layers: what to retain.
         batches: the images.
         segmenter: makes planes, or None where they come with the images.
         reading: how outputs and planes are read.
-        memory_budget: bytes.
-        disk_budget: bytes, in a folder of the system's for temporary files.
+        memory_budget: bytes, see `Store`.
+        disk_budget: bytes, see `Store`.
         progress: show a bar.
     """
 
     def __init__(
         self,
         model: nn.Module,
-        layers: list[str],
         batches: Batches,
         segmenter: Callable[[Tensor], Tensor] | None,
         reading: Reading,
@@ -115,26 +102,24 @@ class Source:
         disk_budget: int,
         progress: bool,
     ) -> None:
-        self._model, self._layers, self._batches, self._segmenter = model, layers, batches, segmenter
+        self._model, self._batches, self._segmenter = model, batches, segmenter
         self._reading, self._progress = reading, progress
-        self._memory, self._disk = memory_budget, disk_budget
-        self._kept: dict[int, Step | Path] = {}  # by batch
-        self._folder: Path | None = None
+        self._store = Store(memory_budget, disk_budget)
+        self._traces: dict[tuple[str, ...], Trace] = {}  # by layers: to look for them takes a walk of all modules
+        self._ends: dict[str, float] = {}
         first = next(model.parameters(), None)
         self._device = torch.device("cpu") if first is None else first.device
         #: Of each batch's images and planes, known once it was computed.
-        self.checksums: list[int] = []
+        self.checksums: list[list[int]] = []
         self.num_batches: int | None = None  # known after a whole visit
 
     def __enter__(self) -> Source:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._kept.clear()
-        if self._folder is not None:
-            shutil.rmtree(self._folder, ignore_errors=True)
+        self._store.close()
 
-    def expect(self, checksums: list[int]) -> None:
+    def expect(self, checksums: list[list[int]]) -> None:
         """Every batch must have these checksums, known from an interrupted run; the first one is looked at now.
 
         Raises:
@@ -145,46 +130,76 @@ class Source:
             batch = next(iter(self._batches))
             self._check_same(0, batch.images, self._planes(0, batch, batch.images.to(self._device)))
 
-    def visit(self, title: str, start: int = 0) -> Iterator[Step]:
+    def visit(self, visit: Visit, start: int = 0) -> Iterator[Step]:
         """Every step from batch `start` on.
 
         Raises:
             ValueError: no batches; or a batch is not what it was at an earlier visit.
         """
-        count = start
-        if self.num_batches is not None and all(index in self._kept for index in range(start, self.num_batches)):
-            for index in self._bar(range(start, self.num_batches), title, start):
-                yield self._recall(index)
+        number = self.num_batches
+        held = {index for index in range(start, number or 0) if self._store.holds(index, visit.layers, visit.planes)}
+        if number is not None and len(held) == number - start:
+            for index in self._bar(range(start, number), visit.title, start):
+                yield self._store.recall(index, visit.layers)
             return
-        for batch in self._bar(self._batches.visit(start), title, start):
-            yield self._recall(count) if count in self._kept else self._compute(count, batch)
-            count += 1
+        count, begin = start, time.perf_counter()
+        for batch in self._bar(self._batches.visit(start, held), visit.title, start):
+            if batch is None:
+                yield self._store.recall(count, visit.layers)
+            else:
+                yield self._compute(count, batch, visit, begin)
+            count, begin = count + 1, time.perf_counter()
         if count == 0:
             raise ValueError("dissect: images must hold at least one batch, but held none.")
-        if self.num_batches not in (None, count):
+        if number not in (None, count):
             raise ValueError(f"dissect: images must be the same at every visit, but are {count} batches now.")
         self.num_batches = count
 
     def _bar(self, steps: Iterable[Any], title: str, start: int) -> Iterable[Any]:
-        total = self.num_batches
-        if total is None:
-            try:
-                total = len(self._batches)
-            except TypeError:
-                total = None
+        total = self._expected_batches()
         return tqdm(steps, title, total=total, initial=start, disable=not self._progress, unit="batch", leave=False)
 
-    def _compute(self, index: int, batch: Batch) -> Step:
-        begin = time.perf_counter()
+    def _expected_batches(self) -> int | None:
+        if self.num_batches is not None:
+            return self.num_batches
+        try:
+            return len(self._batches)
+        except TypeError:
+            return None
+
+    def _compute(self, index: int, batch: Batch, visit: Visit, begin: float) -> Step:
+        """A step whose batch was asked for at the time `begin`: what the store does not hold of it, from the model."""
         images = batch.images.to(self._device)
-        with torch.no_grad(), Trace(self._model, self._layers, stop=True) as trace:
-            trace.run(images)
-        activations = {name: self._reading.maps(name, trace[name]) for name in self._layers}
-        planes = self._planes(index, batch, images)
-        self._check_same(index, batch.images, planes)
-        step = Step(batch.numbers, self._reading.planes(planes, batch.images), activations, batch.images)
-        self._keep(index, step, time.perf_counter() - begin)
+        missing = self._store.missing(index, visit.layers)
+        maps, ends = self._maps(images, missing) if missing else ({}, {})
+        maps |= self._store.maps(index, visit.layers)
+        planes = self._store.planes(index)
+        if self._segmenter is None or (visit.planes and planes is None):
+            planes = self._planes(index, batch, images)
+            self._check_same(index, batch.images, planes)
+            planes = self._reading.planes(planes, batch.images)
+        else:
+            self._check_same(index, batch.images)
+        step = Step(batch.numbers, planes, maps, batch.images)
+        if not visit.last:
+            left = max(1, (self._expected_batches() or 0) - index)
+            cost = Cost({name: end - begin for name, end in ends.items()}, time.perf_counter() - begin)
+            self._store.keep(index, step, cost, left, self._segmenter is not None)
         return step
+
+    def _maps(self, images: Tensor, layers: list[str]) -> tuple[dict[str, Tensor], dict[str, float]]:
+        """The layers' maps of a forward pass, and when each layer had run, in that order."""
+        self._ends.clear()
+        trace = self._traces.get(tuple(layers))
+        if trace is None:
+            trace = self._traces[tuple(layers)] = Trace(self._model, layers, edit=self._look_at_the_clock, stop=True)
+        with torch.no_grad(), trace:
+            trace.run(images)
+        return {name: self._reading.maps(name, trace.pop(name)) for name in layers}, dict(self._ends)
+
+    def _look_at_the_clock(self, output: Any, layer: str) -> Any:
+        self._ends[layer] = time.perf_counter()
+        return output
 
     def _planes(self, index: int, batch: Batch, images: Tensor) -> Tensor:
         planes = batch.planes if self._segmenter is None else self._segmenter(images).cpu()
@@ -197,43 +212,17 @@ class Source:
             )
         return planes
 
-    def _check_same(self, index: int, images: Tensor, planes: Tensor) -> None:
-        checksum = 0
-        for part in (images, planes):
-            checksum = zlib.crc32(part.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data, checksum)
+    def _check_same(self, index: int, images: Tensor, planes: Tensor | None = None) -> None:
+        """Compares the checksums of a batch with those of the first time, when there must be planes."""
+        sums = [_checksum(part) for part in (images, planes) if part is not None]
         if index == len(self.checksums):
-            self.checksums.append(checksum)
-        elif self.checksums[index] != checksum:
+            self.checksums.append(sums)
+        elif self.checksums[index][: len(sums)] != sums:
             raise ValueError(
                 f"dissect: images and planes must be the same at every visit, but those of batch {index} have changed; "
                 "does the data set shuffle or augment at random, or is this another one than the run began with?"
             )
 
-    def _keep(self, index: int, step: Step, seconds: float) -> None:
-        """Keeps a step where there is room for it; `seconds` is what computing it took."""
-        kept = Step(step.numbers, step.planes, step.activations)
-        if kept.nbytes <= self._memory:
-            self._memory -= kept.nbytes
-            self._kept[index] = kept
-        elif kept.nbytes <= self._disk:
-            begin = time.perf_counter()
-            self._kept[index] = self._write(index, kept)
-            self._disk -= kept.nbytes
-            if time.perf_counter() - begin > seconds:
-                self._disk = 0
 
-    def _write(self, index: int, step: Step) -> Path:
-        if self._folder is None:
-            self._folder = Path(tempfile.mkdtemp(prefix="dissect-"))
-        path = self._folder / f"{index}.safetensors"
-        maps = {f"maps.{name}": maps.contiguous() for name, maps in step.activations.items()}
-        save_file({"numbers": step.numbers, "planes": step.planes.contiguous(), **maps}, path)
-        return path
-
-    def _recall(self, index: int) -> Step:
-        kept = self._kept[index]
-        if isinstance(kept, Step):
-            return kept
-        tensors = load_file(kept)
-        maps = {name: tensors[f"maps.{name}"] for name in self._layers}
-        return Step(tensors["numbers"], tensors["planes"], maps)
+def _checksum(part: Tensor) -> int:
+    return zlib.crc32(part.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)

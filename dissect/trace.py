@@ -95,6 +95,16 @@ class Trace:
             raise KeyError(f"Trace: layer {layer!r} {state}.")
         return self._retained[layer]
 
+    def pop(self, layer: str) -> Any:
+        """As ``trace[layer]``, and the trace forgets it, so that its memory can be freed.
+
+        Raises:
+            KeyError: it was not traced, or has not run.
+        """
+        output = self[layer]
+        del self._retained[layer]
+        return output
+
     def inputs(self, layer: str) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """The positional and the keyword arguments of the layer's last call.
 
@@ -169,9 +179,19 @@ def find_layers(model: nn.Module, layers: list[str]) -> list[nn.Module]:
     modules = dict(model.named_modules())
     for name in layers:
         if name not in modules or name == "":
-            near = difflib.get_close_matches(name, [known for known in modules if known], n=3, cutoff=0.3)
-            raise KeyError(f"Trace: the model has no layer {name!r}; the nearest are {near}.")
+            raise KeyError(
+                f"Trace: the model has no layer {name!r}; {_near(name, [known for known in modules if known])}."
+            )
     return [modules[name] for name in layers]
+
+
+def _near(name: str, known: list[str]) -> str:
+    """What to say of the layers that there are."""
+    near = difflib.get_close_matches(name, known, n=3, cutoff=0.3)
+    if near or not known:
+        return f"the nearest are {near}" if near else "it has none, for it consists of no modules"
+    more = f" and {len(known) - 5} more" if len(known) > 5 else ""
+    return f"it has {known[:5]}{more}"
 
 
 def layer_chain(model: nn.Module, layer: str, images: Tensor) -> list[tuple[int, int, int, int]]:

@@ -18,7 +18,8 @@ HEAD = """\
 
 The share of each layer's units whose best IoU exceeds {cutoff}, in the embedded VGG and in its untrained twin, over the
 first {images} validation scenes (thresholds at the top {fraction:.0%} of the pixels). Concepts are the different ones
-that have a detector. An untrained unit passes the cut-off for what is large, or of one color; what training adds is variety.
+that have a detector. An untrained unit passes the cut-off for what is large, or of one color; what training
+adds is variety.
 
 | layer | units | detectors, trained | untrained | concepts, trained | untrained | objects, trained | untrained |
 |---|---|---|---|---|---|---|---|

@@ -35,6 +35,17 @@ def test_several_layers_and_nothing_left_behind():
     assert hooks(model) == 0
 
 
+def test_what_was_taken_is_forgotten():
+    model, images = network(), torch.randn(2, 3, 5, 5)
+    with Trace(model, ["0", "2"]) as trace:
+        output = model(images)
+        assert torch.equal(trace.pop("2"), output)
+        with pytest.raises(KeyError, match="'2' has not run"):
+            trace.pop("2")
+        model(images)
+        assert torch.equal(trace["2"], output)
+
+
 def test_stops_as_soon_as_all_layers_ran():
     model = network()
     ran = []
@@ -172,6 +183,12 @@ def test_errors():
     model = network()
     with pytest.raises(KeyError, match=r"no layer '00'; the nearest are \['0'\]"):
         Trace(model, "00")
+    with pytest.raises(KeyError, match=r"no layer 'qqqq'; it has \['0', '1', '2'\]\.$"):
+        Trace(model, "qqqq")
+    with pytest.raises(KeyError, match=r"no layer '0'; it has none, for it consists of no modules"):
+        Trace(nn.Identity(), "0")
+    with pytest.raises(KeyError, match=r"no layer 'qqqq'; it has \['0', '1', '2', '3', '4'\] and 3 more\.$"):
+        Trace(nn.Sequential(*(nn.Identity() for _ in range(8))), "qqqq")
     with pytest.raises(KeyError, match="no layer ''"):
         Trace(model, "")
     with pytest.raises(ValueError, match="at least one layer"):

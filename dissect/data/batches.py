@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, IterableDataset, RandomSampler, Subset, default_collate
+from torch.utils.data import DataLoader, Dataset, IterableDataset, RandomSampler, default_collate
 
 
 class Batch(NamedTuple):
@@ -73,10 +73,10 @@ class Batches:
 
     def __iter__(self) -> Iterator[Batch]:
         """Every batch."""
-        return self.visit()
+        return (batch for batch in self.visit() if batch is not None)
 
-    def visit(self, start: int = 0) -> Iterator[Batch]:
-        """Every batch from number `start` on; a Dataset's or a tensor's earlier items are not asked for.
+    def visit(self, start: int = 0, skip: Container[int] = ()) -> Iterator[Batch | None]:
+        """Every batch from number `start` on, None for those to skip; a Dataset is not asked for the items of others.
 
         Raises:
             TypeError: a batch that is no tensor or pair.
@@ -89,28 +89,36 @@ class Batches:
             )
         self._used_up = self.used_once
         first, size = 0, None
-        if isinstance(self._source, Dataset):
-            first = start * self._batch_size
-            rest = Subset(self._source, range(first, len(self._source)))  # type: ignore[arg-type]
-            items: Iterable[Any] = DataLoader(rest, self._batch_size, shuffle=False, collate_fn=_collate)
-            start = 0
-        else:
-            items = self._source
-        for item in items:
+        for index, item in self._items(start, skip):
+            if item is None:
+                yield None
+                continue
             images, planes = (item[0], item[1]) if isinstance(item, (tuple, list)) and len(item) > 1 else (item, None)
             images = images[0] if isinstance(images, (tuple, list)) else images
             if not isinstance(images, Tensor):
                 raise TypeError(f"images: a batch must be a tensor or (images, planes), but got {type(item).__name__}.")
+            first = index * self._batch_size if isinstance(self._source, Dataset) else first
             size = size or images.shape[1:]
             if images.shape[1:] != size:
                 raise ValueError(
                     f"images must all have one size, but image {first} has {list(images.shape[1:])} "
                     f"and those before it {list(size)}."
                 )
-            if start == 0:
-                yield Batch(torch.arange(first, first + len(images)), images, planes)
-            start = max(0, start - 1)
+            if index >= start:
+                yield None if index in skip else Batch(torch.arange(first, first + len(images)), images, planes)
             first += len(images)
+
+    def _items(self, start: int, skip: Container[int]) -> Iterator[tuple[int, Any]]:
+        """Numbers of batches and what the source gives; a Dataset gives None for those to skip, none before `start`."""
+        if not isinstance(self._source, Dataset):
+            yield from enumerate(self._source)
+            return
+        count, length = len(self), len(self._source)  # type: ignore[arg-type]
+        size = self._batch_size
+        wanted = (list(range(i * size, min(length, i * size + size))) for i in range(start, count) if i not in skip)
+        loaded = iter(DataLoader(self._source, batch_sampler=wanted, collate_fn=_collate))  # type: ignore[arg-type]
+        for index in range(start, count):
+            yield index, None if index in skip else next(loaded)
 
 
 def _collate(items: list[Any]) -> Any:

@@ -1,0 +1,247 @@
+"""What is kept between visits, and where: the memory and the time go where they save the most."""
+
+import resource
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+from test_dissection import CONCEPTS, Scenes, network, run, same
+
+import dissect
+from dissect.store import Cost, Step, Store, cuts, narrow
+
+
+@pytest.fixture(scope="module")
+def result():
+    return run()
+
+
+def step(*names, planes=10, size=100):
+    """A step of one image with maps and planes of so many bytes."""
+    maps = {name: torch.zeros(1, 1, 1, size // 4) for name in names}
+    return Step(torch.zeros(1), torch.zeros(1, 1, 1, planes, dtype=torch.uint8), maps)
+
+
+def kept(store, layers, number):
+    """Per batch, a letter for each of the layers that need not be computed, and "+" for planes."""
+    rows = []
+    for index in range(number):
+        missing = store.missing(index, layers)
+        rows.append("".join(name for name in layers if name not in missing) + "+" * (store.planes(index) is not None))
+    return rows
+
+
+def test_cuts_are_the_corners_of_the_hull():
+    assert cuts([10], [1.0], 1.5) == [(1, 0), (0, 10)]
+    # A layer whose maps are large and which saves little comes last; images that are dear to load make all of it best.
+    assert cuts([100, 10, 10], [1.0, 5.0, 6.0], 6.0) == [(3, 0), (1, 20), (0, 120)]
+    assert cuts([100, 10, 10], [1.0, 1.1, 1.2], 90.0) == [(3, 0), (0, 120)]
+    assert cuts([4, 4, 4], [1.0, 2.0, 3.0], 3.0)[-1] == (0, 12)
+    assert cuts([], [], 1.0) == [(0, 0)]
+    assert cuts([0, 0], [1.0, 2.0], 2.0)[-1] == (0, 0)
+
+
+def fill(memory, batches=4, layers=("a", "b"), known=True, **options):
+    store = Store(memory, 0)
+    cost = Cost({"a": 1.0, "b": 6.0}, 6.0)  # "b" is worth keeping: 5 seconds of 6 for half of the bytes
+    for index in range(batches):
+        one = step(*layers, **options)
+        store.keep(index, one, Cost({n: cost.layers[n] for n in layers}, 6.0), batches - index if known else 1, False)
+    return kept(store, list(layers), batches)
+
+
+def test_each_batch_has_its_share_of_the_memory():
+    assert fill(4 * 210) == ["ab+"] * 4
+    assert fill(4 * 200) == ["ab"] * 4
+    assert fill(4 * 100) == ["b"] * 4
+    assert fill(4 * 100 + 250) == ["ab", "ab", "b", "b"]
+    assert fill(250) == ["b", "b", "", ""]
+    assert fill(99) == [""] * 4
+    assert fill(4 * 210, known=False) == ["ab+"] * 4
+    assert fill(450, known=False) == ["ab+", "ab+", "", ""]
+
+
+def test_a_later_visit_adds_what_it_computed():
+    store = Store(150, 0)
+    store.keep(0, step("a", planes=200), Cost({"a": 1.0}, 1.0), 1, False)
+    assert kept(store, ["a", "b"], 1) == ["a"]
+    store.keep(0, step("b", size=40), Cost({"b": 2.0}, 2.0), 1, False)
+    assert kept(store, ["a", "b"], 1) == ["ab+"]
+    assert store.maps(0, ["b"])["b"].numel() == 10
+    assert store.holds(0, ["a", "b"], planes=True)
+
+
+def test_planes_of_a_segmenter_come_first():
+    store = Store(100, 0)
+    store.keep(0, step("a"), Cost({"a": 1.0}, 1.0), 1, True)
+    assert kept(store, ["a"], 1) == ["+"]
+
+
+def test_planes_take_the_narrowest_type():
+    for largest, dtype in ((255, torch.uint8), (256, torch.int16), (32768, torch.int32), (2**31, torch.int64)):
+        planes = torch.tensor([[[[0, largest]]]])
+        assert narrow(planes).dtype == dtype
+        assert torch.equal(narrow(planes).long(), planes)
+    assert narrow(torch.tensor([[[[-1]]]])).item() == -1
+    assert narrow(torch.zeros(0, 1, 1, 1, dtype=torch.int64)).numel() == 0
+    already = torch.zeros(1, 1, 1, 1, dtype=torch.int16)
+    assert narrow(already).dtype == torch.uint8
+
+
+class Counting(Scenes):
+    """Counts how often an image is asked for."""
+
+    def __init__(self):
+        super().__init__()
+        self.asked = 0
+
+    def __getitem__(self, index):
+        self.asked += 1
+        return super().__getitem__(index)
+
+
+def counted(**options):
+    """The result, how often layers "1" and "3" ran, and how many images were asked for."""
+    model, scenes, ran = network(), Counting(), {"1": 0, "3": 0}
+    for name in ran:
+        model.get_submodule(name).register_forward_hook(lambda *_, name=name: ran.update({name: ran[name] + 1}))
+    options = {"batch_size": 5, "fraction": 0.05, "progress": False, **options}
+    return dissect.dissect(model, ["1", "3"], scenes, **options), ran["1"], ran["3"], scenes.asked
+
+
+def test_what_is_kept_is_not_computed_nor_asked_for_again(result):
+    found, shallow, deep, asked = counted()
+    same(result, found)
+    assert (shallow, deep, asked) == (5, 5, 21)
+    found, shallow, deep, asked = counted(memory_budget=0)
+    same(result, found)
+    assert shallow == deep > 5
+    assert asked == 21 * shallow / 5
+
+
+class Slow(torch.nn.Module):
+    """A layer that takes its time."""
+
+    ran = 0
+
+    def forward(self, maps):
+        self.ran += 1
+        time.sleep(0.2)
+        return maps * 1.5
+
+
+def test_layers_that_take_little_memory_and_much_time_stay():
+    model, options = torch.nn.Sequential(torch.nn.MaxPool2d(2), Slow()).eval(), {"batch_size": 7, "progress": False}
+    large = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 1), model).eval()
+    dissect.dissect(large, ["0", "1.1"], Scenes(), memory_budget=21 * 8 * 8 * 8 * 4, **options)
+    assert model[1].ran == 3
+
+
+class Half(torch.nn.Module):
+    """The threshold of 16-bit maps is known after one visit."""
+
+    ran = 0
+
+    def forward(self, maps):
+        self.ran += 1
+        return maps.half()
+
+
+def test_a_visit_stops_at_the_last_layer_whose_threshold_is_open():
+    model = torch.nn.Sequential(torch.nn.Conv2d(3, 2, 1), Half()).eval()
+    options = {"batch_size": 7, "progress": False, "memory_budget": 0, "positions": "feature"}
+    dissect.dissect(model, ["0", "1"], Scenes(), **options)
+    assert model[1].ran == 3 + 3
+
+
+def test_the_segmenter_runs_once_per_batch(result):
+    scenes, calls = Scenes(), []
+
+    class Segmenter:
+        concepts = CONCEPTS
+
+        def __call__(self, images):
+            calls.append(len(images))
+            return scenes.planes[[int((scenes.images == image).flatten(1).all(1).nonzero()) for image in images]]
+
+    same(result, run(images=scenes.images, segmenter=Segmenter(), memory_budget=21 * 3 * 16 * 16))
+    assert calls == [5, 5, 5, 5, 1]
+
+
+def test_disk_is_used_where_computing_takes_longer():
+    model = torch.nn.Sequential(Slow())
+    options = {"batch_size": 7, "progress": False, "memory_budget": 0, "disk_budget": 10**9}
+    dissect.dissect(model, "0", Scenes(), **options)
+    assert model[0].ran == 3
+
+
+def test_a_slow_disk_is_given_up_after_the_first_file(monkeypatch):
+    writes = []
+
+    def slow(tensors, path):
+        writes.append(path)
+        time.sleep(1.0)
+        save_file(tensors, path)
+
+    from dissect.cache import save_file
+
+    monkeypatch.setattr("dissect.store.save_file", slow)
+    same(run(images=Scenes(20)), run(images=Scenes(20), memory_budget=0, disk_budget=10**9))
+    assert len(writes) == 1
+
+
+def full(*_, **__):
+    from safetensors import SafetensorError
+
+    raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+
+def test_a_full_disk_for_temporary_files_is_told_and_does_no_harm(result, monkeypatch, tmp_path):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setattr("dissect.cache.safetensors_torch.save_file", full)
+    with pytest.warns(UserWarning, match=r"computed again at each visit, since .*No space left on device: .*dissect-"):
+        found = run(memory_budget=0, disk_budget=10**9)
+    same(result, found)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_while_saving_progress_and_the_way_back(result, monkeypatch, tmp_path):
+    monkeypatch.setattr("dissect.resume.EVERY", 0.0)
+    monkeypatch.setattr("dissect.resume.TIMES", 0)
+    saves = []
+
+    def full_at_the_eighth(tensors, path, metadata=None):
+        saves.append(path)
+        if len(saves) == 8:
+            path.write_bytes(b"a part")
+            full()
+        save_file(tensors, path, metadata=metadata)
+
+    from safetensors.torch import save_file
+
+    monkeypatch.setattr("dissect.cache.safetensors_torch.save_file", full_at_the_eighth)
+    with pytest.raises(OSError, match=r"No space left on device: .*progress\.safetensors'"):
+        run(resume=tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["progress.safetensors"]
+    same(result, run(resume=tmp_path))
+
+
+LIMITED = """
+import resource, signal, sys
+from dissect.cli import main
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+sys.exit(main(["demo", "--images", "2", "--layers", "features.conv1_1", "--out", sys.argv[1]]))
+"""
+
+
+@pytest.mark.skipif(not hasattr(resource, "RLIMIT_FSIZE") or not hasattr(signal, "SIGXFSZ"), reason="POSIX limits")
+def test_a_file_that_cannot_be_written_is_one_line(tmp_path):
+    done = subprocess.run([sys.executable, "-c", LIMITED, str(tmp_path)], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].endswith(f"dissect: {tmp_path}/tiny-vgg.dissection: File too large.")
+    assert "Traceback" not in done.stderr
+    assert list(tmp_path.iterdir()) == []
