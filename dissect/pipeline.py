@@ -26,6 +26,9 @@ from dissect.trace import find_layers, layer_chain
 
 GIB = 2**30
 
+#: After so many batches of the counts, what they hold by image is added up.
+FOLD = 16
+
 
 def dissect(
     model: nn.Module,
@@ -92,12 +95,15 @@ def dissect(
     Raises:
         KeyError: a layer that the model does not have, or that does not run.
         TypeError, ValueError: images, planes or outputs that do not fit; each message names what and which batch. An
-            unknown preset; a folder to resume from that holds a run of another model, data or options (says which).
+            unknown preset, or options that break its rules (told before anything is computed); a folder to resume from
+            that holds a run of another model, data or options (says which).
+        OSError: a folder to resume from that cannot be made or written to, or a full disk.
 
     Example: see `Dissection`.
     """
     names = [layers] if isinstance(layers, str) else list(layers)
     find_layers(model, names)
+    _check(top_images, batch_size, tokens)
     _tell_training(model)
     rules = preset_with(
         preset, fraction=fraction, positions=positions, border=border, scope=scope, detector_iou=detector_iou
@@ -128,7 +134,6 @@ def _finish(run: _Run, source: Source, saved: Progress, concepts: Concepts | Non
         while run.phase != "done":
             for step in source.visit(run.needs, run.batch):
                 run.add(step, concepts)
-                run.checksums = source.checksums
                 saved.save(run)
             run.end_visit(concepts)
             saved.save(run, now=True)
@@ -174,6 +179,8 @@ class _Run:
                 self.thresholds[name].add(step.activations[name])
         else:
             self._count(step)
+            if self.batch % FOLD == 0:
+                self._fold(concepts)
         self.batch += 1
         self.whole = True
 
@@ -207,7 +214,10 @@ class _Run:
             self.thresholds[name].add(maps)
             self.peaks[name].add(maps, step.numbers)
         self.num_images += len(step.numbers)
-        self.num_labels = max(self.num_labels, int(step.planes.max()) + 1)
+        least, largest = (int(end) for end in step.planes.aminmax())
+        if least < 0:
+            raise ValueError(f"{where}: planes must hold labels from 0 on, but hold {least}.")
+        self.num_labels = max(self.num_labels, largest + 1)
         if concepts is not None and self.num_labels > len(concepts):
             raise ValueError(
                 f"dissect: planes must hold labels below {len(concepts)} (the concepts, and 0 for none), "
@@ -251,6 +261,12 @@ class _Run:
             top = self.peaks[name].images()
             units, ranks = torch.isin(top, step.numbers).nonzero(as_tuple=True)
             self.maps[name][units, ranks] = activations[top[units, ranks] - step.numbers[0], units].float()
+
+    def _fold(self, concepts: Concepts | None) -> None:
+        """Memory must not grow with the number of images: what the union does not ask for by image is added up."""
+        by_category = self.rules.scope == "category" and concepts is not None
+        for tally in self.tallies.values():
+            tally.fold(concepts.categories if by_category else ("",) * tally.intersection().shape[1])
 
     def result(self, concepts: Concepts | None, settings: dict[str, Any]) -> Dissection:
         """What was found, when all visits have ended."""
@@ -323,6 +339,15 @@ class _Run:
 
 
 _SCALARS = ("phase", "visit", "batch", "num_images", "num_labels", "num_pixels", "checksums")
+
+
+def _check(top_images: int, batch_size: int, tokens: tuple[int, int] | None) -> None:
+    """Refuses what would only fail later."""
+    for name, value in (("top_images", top_images), ("batch_size", batch_size)):
+        if value < 1:
+            raise ValueError(f"dissect: {name} must be at least 1, but got {value}.")
+    if tokens is not None and (len(tokens) != 2 or min(tokens) < 1):
+        raise ValueError(f"dissect: tokens must be the (h, w) of a grid of at least one token, but got {tokens}.")
 
 
 def to_picture(image: Tensor) -> Tensor:

@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
+from fractions import Fraction
+
+from dissect.grid import BORDERS
+from dissect.stats.iou import SCOPES
+from dissect.stats.threshold import POSITIONS
 
 GRIDS = ("half_pixel", "receptive_field")
 
@@ -32,6 +37,13 @@ class Preset:
     detector_iou: float = 0.04
     relu: bool = False
 
+    def __post_init__(self) -> None:
+        if not 0 < Fraction(str(self.fraction)) < 1:
+            raise ValueError(f"dissect: fraction must lie strictly between 0 and 1, but got {self.fraction}.")
+        for name, choices in (("positions", POSITIONS), ("grid", GRIDS), ("border", BORDERS), ("scope", SCOPES)):
+            if getattr(self, name) not in choices:
+                raise ValueError(f"dissect: {name} must be one of {choices}, but got {getattr(self, name)!r}.")
+
 
 #: `pnas2020` is Bau et al. 2020 as their code computes it (its layers are convolutions whose in-place ReLU has run by
 #: the time they are read); `tpami2018` is Zhou, Bau et al. 2018.
@@ -46,7 +58,7 @@ def preset_with(name: str, **changes: object) -> Preset:
     """A preset with some of its fields replaced; those that are None are not.
 
     Raises:
-        ValueError: an unknown preset.
+        ValueError: an unknown preset, or a change that breaks its rules.
 
     Example:
         >>> preset_with("pnas2020", fraction=0.005, border=None).border

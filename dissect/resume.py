@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import os
 import time
 from pathlib import Path
 from typing import Any, Protocol
@@ -40,12 +42,17 @@ class Progress:
         about: what the run depends on, by name; a run that is brought back must depend on the same.
 
     Raises:
+        OSError: the folder cannot be made, or not be written to.
         ValueError: `restore` found a run of something else (says what), or a damaged file.
     """
 
     def __init__(self, folder: str | Path | None, about: dict[str, Any]) -> None:
         self._path = None if folder is None else Path(folder) / FILE
         self._about = about
+        if self._path is not None:  # what cannot be written to is told now, and not at the first save
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            if not os.access(self._path.parent, os.W_OK):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(self._path.parent))
         self._next = time.monotonic() + EVERY
 
     def restore(self, run: Resumable) -> None:

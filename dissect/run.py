@@ -22,7 +22,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         required=True,
         metavar="NAME",
         help="MODULE:CALLABLE, which is imported (the current folder first) and called without arguments: this runs "
-        "that code; or torchvision:NAME, timm:NAME, transformers:NAME, built without weights",
+        "that code; or torchvision:NAME, timm:NAME, transformers:NAME (a kind of model, a folder with a config.json "
+        "or a name of the hub), built without weights",
     )
     parser.add_argument("--weights", type=Path, help="a state dict, .safetensors or .pt (read as tensors only)")
     parser.add_argument("--layers", nargs="+", required=True, help="names as in model.named_modules()")
@@ -108,29 +109,32 @@ def _published(library: str, architecture: str) -> nn.Module:
     """An architecture of a library, without weights: none are downloaded."""
     try:
         module = importlib.import_module({"torchvision": "torchvision.models"}.get(library, library))
-    except ImportError as error:
+    except (ImportError, RuntimeError) as error:  # RuntimeError: torchvision built for another torch
         raise ImportError(f"run: {library} cannot be imported ({error}); install it for {library}:NAME.") from error
     builders: dict[str, Callable[[], nn.Module]] = {
         "torchvision": lambda: module.get_model(architecture, weights=None),
         "timm": lambda: module.create_model(architecture, pretrained=False),
-        "transformers": lambda: module.AutoModel.from_config(module.AutoConfig.from_pretrained(architecture)),
+        "transformers": lambda: module.AutoModel.from_config(_configuration(module, architecture)),
     }
-    return builders[library]()
+    try:
+        return builders[library]()
+    except (ValueError, RuntimeError, OSError) as error:
+        raise ValueError(f"run: {library} cannot build {architecture!r}: {error}") from error
+
+
+def _configuration(transformers: Any, name: str) -> Any:
+    """Of a kind of model ("vit") as it is by default, of a folder with a config.json, or of the hub."""
+    if name in transformers.CONFIG_MAPPING:
+        return transformers.AutoConfig.for_model(name)
+    return transformers.AutoConfig.from_pretrained(name)
 
 
 def _load_weights(model: nn.Module, path: Path) -> None:
-    from dissect.models.checkpoint import listed, read, tensors_of
+    from dissect.models.checkpoint import check_fit, read, tensors_of
 
     data = read(path)
     state = tensors_of(data.get("state_dict", data), path)
     if state and all(name.startswith("module.") for name in state):  # as DataParallel saves them
         state = {name.removeprefix("module."): value for name, value in state.items()}
-    own = model.state_dict()
-    missing, extra = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
-    shapes = [name for name in own.keys() & state.keys() if own[name].shape != state[name].shape]
-    if missing or extra or shapes:
-        raise ValueError(
-            f"run: --weights must fit the model; in {path} {len(missing)} keys are missing ({listed(missing)}), "
-            f"{len(extra)} are extra ({listed(extra)}), {len(shapes)} have another shape ({listed(sorted(shapes))})."
-        )
+    check_fit(state, {name: value.shape for name, value in model.state_dict().items()}, path, type(model).__name__)
     model.load_state_dict(state)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from dissect.data import Batch, Batches
+from dissect.ops.encode_labels import LABEL_DTYPES
 from dissect.store import Cost, Step, Store
 from dissect.trace import Trace
 
@@ -122,10 +123,12 @@ class Source:
     def expect(self, checksums: list[list[int]]) -> None:
         """Every batch must have these checksums, known from an interrupted run; the first one is looked at now.
 
+        Those of batches that come after them are added to the list.
+
         Raises:
             ValueError: it is another data set.
         """
-        self.checksums = list(checksums)
+        self.checksums = checksums
         if self.checksums and not self._batches.used_once:
             batch = next(iter(self._batches))
             self._check_same(0, batch.images, self._planes(0, batch, batch.images.to(self._device)))
@@ -202,9 +205,15 @@ class Source:
         return output
 
     def _planes(self, index: int, batch: Batch, images: Tensor) -> Tensor:
-        planes = batch.planes if self._segmenter is None else self._segmenter(images).cpu()
+        planes = batch.planes if self._segmenter is None else self._segmenter(images)
         if planes is None:
             raise ValueError("dissect: label planes must come with the images or from a segmenter, but there are none.")
+        if not isinstance(planes, Tensor) or planes.dtype not in LABEL_DTYPES:
+            got = planes.dtype if isinstance(planes, Tensor) else type(planes).__name__
+            raise TypeError(
+                f"dissect: planes of batch {index} must be a tensor of one of {LABEL_DTYPES}, but got {got}."
+            )
+        planes = planes.cpu()
         if planes.ndim != 4 or len(planes) != len(images):
             raise ValueError(
                 f"dissect: planes of batch {index} must have shape [N, K, H, W] with N={len(images)}, "

@@ -176,6 +176,8 @@ def find_layers(model: nn.Module, layers: list[str]) -> list[nn.Module]:
             )
     if not layers:
         raise ValueError("Trace: layers must name at least one layer, but got none.")
+    if len(set(layers)) < len(layers):
+        raise ValueError(f"Trace: layers must name each layer once, but got {layers}.")
     modules = dict(model.named_modules())
     for name in layers:
         if name not in modules or name == "":

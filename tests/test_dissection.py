@@ -248,6 +248,35 @@ def test_errors():
         run(images=[(scenes.images * float("nan"), scenes.planes)])
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"top_images": 0}, "top_images must be at least 1, but got 0"),
+        ({"batch_size": 0}, "batch_size must be at least 1, but got 0"),
+        ({"tokens": (0, 4)}, r"tokens must be the \(h, w\) of a grid of at least one token, but got \(0, 4\)"),
+        ({"fraction": 1.0}, r"fraction must lie strictly between 0 and 1, but got 1\.0"),
+        ({"positions": "cell"}, r"positions must be one of \('pixel', 'feature'\), but got 'cell'"),
+        ({"border": "mirror"}, r"border must be one of \('edge', 'zeros'\), but got 'mirror'"),
+        ({"scope": "some"}, r"scope must be one of \('all', 'category'\), but got 'some'"),
+        ({"preset": "cvpr2017"}, "preset must be one of .*, but got 'cvpr2017'"),
+        ({"layers": ["1", "1"]}, r"layers must name each layer once, but got \['1', '1'\]"),
+    ],
+)
+def test_options_that_break_the_rules_are_told_before_the_work(options, message):
+    with pytest.raises(ValueError, match=message):
+        run(images=(pytest.fail("an image was asked for") for _ in range(1)), **options)
+
+
+def test_planes_that_are_no_labels():
+    images, planes = Scenes().images[:5], Scenes().planes[:5]
+    with pytest.raises(ValueError, match="batch of image 0: planes must hold labels from 0 on, but hold -1"):
+        run(images=[(images, planes - 1)])
+    with pytest.raises(TypeError, match=r"planes of batch 0 must be a tensor of one of .*, but got torch\.float32"):
+        run(images=[(images, planes.float())])
+    with pytest.raises(TypeError, match=r"planes of batch 0 must be a tensor of one of .*, but got list"):
+        run(images=images, segmenter=lambda _: [0])
+
+
 class Changing(Scenes):
     """Another image at every visit, as of a data set that augments at random."""
 

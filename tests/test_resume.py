@@ -92,6 +92,12 @@ def test_what_has_changed_is_named(tmp_path, often):
         dissect.dissect(network(), ["1", "3"], scenes, **{**options, "memory_budget": 0})
 
 
+def test_a_folder_that_cannot_be_made_is_told_before_the_work(tmp_path):
+    (tmp_path / "file").write_text("text")
+    with pytest.raises(FileExistsError, match="file"):
+        run(images=Stopping(0, AssertionError), resume=tmp_path / "file")
+
+
 def test_a_damaged_file_is_told(tmp_path, often):
     run(resume=tmp_path)
     (file,) = tmp_path.iterdir()

@@ -1,7 +1,9 @@
 """`dissect run`: a user's own network and images, from the command line."""
 
+import importlib
 import json
 import sys
+import types
 
 import numpy as np
 import pytest
@@ -87,7 +89,7 @@ def test_a_segmenter_a_preset_and_weights(here):
     ("arguments", "message"),
     [
         (["--layers", "0"], "either --planes or --segmenter"),
-        (["--layers", "9", "--planes", "planes"], "no layer '9'; the nearest are"),
+        (["--layers", "9", "--planes", "planes"], "no layer '9'; it has ['0', '1', '2']."),
         (["--layers", "0", "--planes", "nothing"], "there is no folder nothing"),
         (["--layers", "0", "--planes", "planes", "--model", "mine"], "must be MODULE:CALLABLE, but got 'mine'"),
         (["--layers", "0", "--planes", "planes", "--model", "yours:network"], "'yours' cannot be imported"),
@@ -108,8 +110,15 @@ def test_weights_that_do_not_fit(here):
     sys.path.insert(0, str(here))
     save_file({"0.weight": torch.zeros(1), "x": torch.zeros(1)}, here / "w.safetensors")
     with pytest.raises(
-        ValueError, match=r"3 keys are missing .*, 1 are extra \(x\), 1 have another shape \(0.weight\)"
+        ValueError, match=r"w.safetensors does not fit Sequential: 3 keys are missing .*, 1 are extra \(x\)"
     ):
+        load_model("mine:network", here / "w.safetensors")
+    weights = load_model("mine:network").state_dict()
+    save_file({**weights, "0.weight": torch.zeros(1)}, here / "w.safetensors")
+    with pytest.raises(ValueError, match=r"1 weights have another shape .*: 0\.weight \[1\] for \[4, 3, 3, 3\]"):
+        load_model("mine:network", here / "w.safetensors")
+    save_file({**weights, "0.bias": torch.full((4,), float("nan"))}, here / "w.safetensors")
+    with pytest.raises(ValueError, match=r"1 weights are NaN or infinite somewhere: 0\.bias"):
         load_model("mine:network", here / "w.safetensors")
 
 
@@ -117,3 +126,52 @@ def test_libraries_that_are_missing_are_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "timm", None)
     with pytest.raises(ImportError, match=r"timm cannot be imported .* install it for timm:NAME"):
         load_model("timm:resnet18")
+
+
+def test_a_library_that_cannot_build_or_load_is_named(monkeypatch):
+    class Broken(types.ModuleType):
+        def create_model(self, name, pretrained):
+            raise RuntimeError(f"Unknown model ({name})")
+
+    monkeypatch.setitem(sys.modules, "timm", Broken("timm"))
+    with pytest.raises(ValueError, match=r"run: timm cannot build 'nope': Unknown model \(nope\)"):
+        load_model("timm:nope")
+
+    def fail(_):
+        raise RuntimeError("operator torchvision::nms does not exist")
+
+    monkeypatch.setattr("dissect.run.importlib.import_module", fail)
+    with pytest.raises(ImportError, match=r"torchvision cannot be imported .operator torchvision::nms does not exist"):
+        load_model("torchvision:resnet18")
+
+
+def library(name):
+    """Skips where the library is not here, or does not load beside this torch."""
+    try:
+        return importlib.import_module(name)
+    except (ImportError, RuntimeError) as error:
+        pytest.skip(f"{name} cannot be imported: {str(error).splitlines()[0]}")
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(
+    ("name", "layers", "options"),
+    [
+        ("torchvision:resnet18", ["layer1", "layer4"], ["--size", "64"]),
+        ("timm:resnet18", ["layer1", "layer4"], ["--size", "64"]),
+        ("timm:vit_tiny_patch16_224", ["blocks.1"], ["--size", "224", "--tokens", "14", "14"]),
+        ("transformers:{here}/vit", ["layers.1", "embeddings.patch_embeddings.projection"], ["--size", "64"]),
+    ],
+)
+def test_networks_of_the_libraries(here, name, layers, options):
+    module = library(name.partition(":")[0])
+    if module.__name__ == "transformers":
+        sizes = {"hidden_size": 12, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 24}
+        module.ViTConfig(image_size=64, patch_size=16, **sizes).save_pretrained(here / "vit")
+        options = [*options, "--tokens", "4", "4"]
+        assert module.ViTModel is type(load_model("transformers:vit"))
+    arguments = ["--model", name.format(here=here), "--layers", *layers, "--planes", "planes", *options]
+    assert main(["run", "--images", "images", *arguments]) == 0
+    found = dissect.load(here / "out/result")
+    assert list(found.layers) == layers
+    assert all(found[layer].num_units > 1 for layer in layers)

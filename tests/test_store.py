@@ -245,3 +245,29 @@ def test_a_file_that_cannot_be_written_is_one_line(tmp_path):
     assert done.stderr.splitlines()[-1].endswith(f"dissect: {tmp_path}/tiny-vgg.dissection: File too large.")
     assert "Traceback" not in done.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+MEMORY = """
+import resource, sys, torch, dissect
+
+class Images(torch.utils.data.Dataset):
+    def __len__(self):
+        return int(sys.argv[1])
+    def __getitem__(self, index):
+        image = torch.rand(3, 4, 4, generator=torch.Generator().manual_seed(index))
+        return image, (image[:1] * 1299).long()
+
+model = torch.nn.Sequential(torch.nn.Conv2d(3, 64, 1, bias=False)).eval()
+dissect.dissect(model, "0", Images(), memory_budget=2**20, scope=sys.argv[2], progress=False)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="ru_maxrss in KiB")
+def test_memory_does_not_grow_with_the_number_of_images():
+    # What is counted by image, 64 units and 1,300 labels of 8 bytes, would take 21 MiB for 2,000 images more.
+    peaks = []
+    for number in (1000, 3000):
+        command = [sys.executable, "-c", MEMORY, str(number), "category"]
+        peaks.append(int(subprocess.run(command, capture_output=True, text=True, check=True).stdout))
+    assert peaks[1] - peaks[0] < 6 * 1024

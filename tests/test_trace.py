@@ -183,11 +183,11 @@ def test_errors():
     model = network()
     with pytest.raises(KeyError, match=r"no layer '00'; the nearest are \['0'\]"):
         Trace(model, "00")
-    with pytest.raises(KeyError, match=r"no layer 'qqqq'; it has \['0', '1', '2'\]\.$"):
+    with pytest.raises(KeyError, match=r"no layer 'qqqq'; it has \['0', '1', '2'\]\."):
         Trace(model, "qqqq")
     with pytest.raises(KeyError, match=r"no layer '0'; it has none, for it consists of no modules"):
         Trace(nn.Identity(), "0")
-    with pytest.raises(KeyError, match=r"no layer 'qqqq'; it has \['0', '1', '2', '3', '4'\] and 3 more\.$"):
+    with pytest.raises(KeyError, match=r"no layer 'qqqq'; it has \['0', '1', '2', '3', '4'\] and 3 more\."):
         Trace(nn.Sequential(*(nn.Identity() for _ in range(8))), "qqqq")
     with pytest.raises(KeyError, match="no layer ''"):
         Trace(model, "")

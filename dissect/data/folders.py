@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from dissect.concepts import Concepts
+from dissect.extras import require
 
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
 
@@ -63,7 +64,7 @@ class ImageFolder(Dataset):
         std: Sequence[float] = STD,
         skip: bool = False,
     ) -> None:
-        _check_pillow()
+        require("ImageFolder", "report", "PIL")
         self.folder, self.size = Path(folder), size
         self._planes = None if planes is None else Path(planes)
         for given in (self.folder, self._planes):
@@ -122,13 +123,6 @@ class ImageFolder(Dataset):
             _square(Image.fromarray(plane.astype(np.int32)), self.size, Image.Resampling.NEAREST) for plane in planes
         ]
         return torch.from_numpy(np.stack([np.array(square) for square in squares])).long()
-
-
-def _check_pillow() -> None:
-    try:
-        import PIL.Image  # noqa: F401
-    except ImportError as error:
-        raise ImportError("ImageFolder needs Pillow; install it with: pip install 'dissect-units[report]'") from error
 
 
 def _opened(path: Path) -> Any:

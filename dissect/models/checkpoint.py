@@ -117,26 +117,41 @@ def fill(
         ValueError: keys are missing or extra, shapes or dtypes differ, or a weight is NaN or infinite.
     """
     wanted = dict(published.values())
+    check_fit(state, wanted, path, f"{type(model).__name__}{model.channels}")
+    dtypes = {str(state[key].dtype) for key in wanted if state[key].is_floating_point()}
+    if len(dtypes) > 1:
+        raise ValueError(f"{path}: all weights must have one dtype, but some are {' and some '.join(sorted(dtypes))}.")
+    own = model.state_dict()
+    filled = {name: state[key].reshape(own[name].shape) for name, (key, _) in published.items()}
+    model.load_state_dict(filled, strict=True, assign=True)
+    return model.eval().to(device)
+
+
+def check_fit(state: Mapping[str, Tensor], wanted: Mapping[str, Size], path: str | Path, model: str) -> None:
+    """Refuses tensors that are not the weights of a model.
+
+    Args:
+        state: the file's tensors by the file's keys.
+        wanted: the keys and shapes that there must be.
+        path: named in messages.
+        model: named in messages.
+
+    Raises:
+        ValueError: keys are missing or extra, shapes differ, or a weight is NaN or infinite.
+    """
     missing, extra = sorted(wanted.keys() - state.keys()), sorted(state.keys() - wanted.keys())
     if missing or extra:
         raise ValueError(
-            f"{path} does not fit {type(model).__name__}{model.channels}: "
+            f"{path} does not fit {model}: "
             f"{len(missing)} keys are missing ({listed(missing)}), {len(extra)} are extra ({listed(extra)})."
         )
     shapes = [f"{key} {list(state[key].shape)} for {list(shape)}" for key, shape in wanted.items()
               if state[key].shape != shape]  # fmt: skip
     if shapes:
         raise ValueError(f"{path}: {len(shapes)} weights have another shape than the layers need: {listed(shapes)}.")
-    dtypes = {str(state[key].dtype) for key in wanted if state[key].is_floating_point()}
-    if len(dtypes) > 1:
-        raise ValueError(f"{path}: all weights must have one dtype, but some are {' and some '.join(sorted(dtypes))}.")
     broken = [key for key in wanted if not _is_finite(state[key])]
     if broken:
         raise ValueError(f"{path}: {len(broken)} weights are NaN or infinite somewhere: {listed(broken)}.")
-    own = model.state_dict()
-    filled = {name: state[key].reshape(own[name].shape) for name, (key, _) in published.items()}
-    model.load_state_dict(filled, strict=True, assign=True)
-    return model.eval().to(device)
 
 
 def unchanged(model: nn.Module) -> dict[str, tuple[str, Size]]:

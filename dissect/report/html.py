@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import importlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dissect.cache import replacing
+from dissect.extras import require
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -20,7 +20,6 @@ FILE_NAME = "report.html"
 FOLDER = Path(__file__).parent
 #: One script in the end; each file uses what those before it define.
 SCRIPTS = ("pictures.js", "units.js", "detail.js")
-_EXTRAS = ("jinja2", "matplotlib", "PIL")
 
 
 def write_report(dissection: Dissection, path: str | Path) -> Path:
@@ -59,14 +58,7 @@ def check_extras() -> None:
     Raises:
         ImportError: jinja2, matplotlib or pillow is not installed.
     """
-    for name in _EXTRAS:
-        try:
-            importlib.import_module(name)
-        except ImportError as error:
-            raise ImportError(
-                f"write_report needs jinja2, matplotlib and pillow, but {name} cannot be imported ({error}); "
-                "install them with: pip install 'dissect-units[report]'"
-            ) from error
+    require("write_report", "report", "jinja2", "matplotlib", "PIL")
 
 
 def _render(dissection: Dissection) -> str:

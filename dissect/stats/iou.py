@@ -119,6 +119,27 @@ class IouTally(State):
             area[:, members] = unit_area[carries].sum(0)[:, None]
         return area
 
+    def fold(self, categories: tuple[str, ...]) -> None:
+        """Adds up images that carry labels of the same categories, so that memory does not grow with their number.
+
+        No IoU changes. `unit_area` and `label_area` have one row for each such group from then on, at the place of its
+        lowest image number.
+
+        Args:
+            categories: [C] the category of each label; all the same where only scope "all" is asked for.
+        """
+        images, unit_area, label_area = self._by_image()
+        kinds = sorted(set(categories))
+        members = [torch.tensor([name == kind for name in categories]) for kind in kinds]
+        carries = torch.stack([(label_area[:, of] > 0).any(1) for of in members], 1)
+        groups, group = carries.unique(dim=0, return_inverse=True)
+        first = torch.full((len(groups),), torch.iinfo(torch.int64).max).scatter_reduce(0, group, images, "amin")
+        areas = (torch.zeros(len(groups), area.shape[1], dtype=torch.int64) for area in (unit_area, label_area))
+        unit_sums, label_sums = (
+            total.index_add_(0, group, area) for total, area in zip(areas, (unit_area, label_area))
+        )
+        self._batches = [(first, unit_sums, label_sums)]
+
     def state_dict(self) -> dict[str, Any]:
         """Everything needed to go on, as tensors."""
         images, unit_area, label_area = self._by_image()

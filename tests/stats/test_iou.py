@@ -76,3 +76,25 @@ def test_errors():
         tally.merge(IouTally(torch.ones(1), 2))
     with pytest.raises(ValueError, match="thresholds must be this tally's"):
         tally.load_state_dict(IouTally(torch.ones(1), 2).state_dict())
+
+
+def test_folded_images_give_the_same_ious():
+    generator = torch.Generator().manual_seed(3)
+    categories = ("", "object", "object", "color")
+    whole, folded = (IouTally(torch.tensor([0.2, 0.7]), 4) for _ in range(2))
+    for begin in range(0, 40, 8):
+        maps = torch.rand(8, 2, 3, 3, generator=generator)
+        planes = torch.randint(0, 4, (8, 1, 3, 3), generator=generator) * torch.randint(0, 2, (8, 1, 1, 1))
+        planes[::3] = planes[::3].clamp(max=2)
+        labels = ops.encode_labels(planes, 4)
+        for tally in (whole, folded):
+            tally.add(maps, labels, torch.arange(begin, begin + 8))
+        folded.fold(categories)
+        assert len(folded.unit_area()) <= 4  # with objects or without, with colours or without
+    assert len(whole.unit_area()) == 40
+    for scope in ("all", "category"):
+        assert torch.equal(whole.iou(scope, categories), folded.iou(scope, categories))
+    assert torch.equal(whole.label_area().sum(0), folded.label_area().sum(0))
+    empty = IouTally(torch.tensor([0.2]), 4)
+    empty.fold(categories)
+    assert empty.iou().sum() == 0

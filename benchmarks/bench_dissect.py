@@ -1,0 +1,88 @@
+"""dissect() against the forward passes that it needs, on a network of VGG-16's size; equality asserted first."""
+
+import pytest
+import torch
+from workload import NUM_LABELS, label_planes
+
+import dissect
+from dissect.models import VGG
+from dissect.reference import upsample
+
+BATCH = 8
+CONVOLUTIONS = [
+    f"features.conv{block}_{n}" for block, depth in enumerate((2, 2, 3, 3, 3), 1) for n in range(1, depth + 1)
+]
+
+
+class Job:
+    """Random images and label planes, in memory, and a network with random weights."""
+
+    def __init__(self, full: bool) -> None:
+        generator = torch.Generator().manual_seed(0)
+        channels, size, batches = ((64, 128, 256, 512, 512), 224, 4) if full else ((4, 4, 8, 8, 8), 32, 2)
+        self.images = BATCH * batches
+        self.model = VGG(channels, 1000, 4096 if full else 16, 7 if full else 1).eval()
+        self.model = self.model.to(memory_format=torch.channels_last)
+        images = torch.rand(self.images, 3, size, size, generator=generator)
+        planes = label_planes(self.images, size, False, generator)
+        images = images.contiguous(memory_format=torch.channels_last)
+        self.batches = list(zip(images.split(BATCH), planes.split(BATCH)))
+        self.concepts = [str(number) for number in range(1, NUM_LABELS)]
+
+    def dissect(self, layers):
+        """Pixel positions, exact thresholds, the top 1 %."""
+        return dissect.dissect(self.model, layers, self.batches, concepts=self.concepts, progress=False)
+
+    @torch.no_grad()
+    def forward(self) -> None:
+        """The yardstick: the bare loop over the batches."""
+        for images, _ in self.batches:
+            self.model(images)
+
+    @torch.no_grad()
+    def forward_to(self, layer: str) -> None:
+        """The same without what comes after the layer, which dissect() does not compute either."""
+        for images, _ in self.batches:
+            self.until(layer, images)
+
+    def until(self, layer: str, images):
+        """The layer's output."""
+        output = (images - 0.5) * 4
+        for name, module in self.model.features.named_children():
+            output = module(output)
+            if f"features.{name}" == layer:
+                return output
+
+    @torch.no_grad()
+    def check(self, layer, found, units: int = 4) -> None:
+        """Compares thresholds and intersections of a few units with what a sort and a comparison give."""
+        maps = torch.cat([self.until(layer, images)[:, :units].contiguous() for images, _ in self.batches])
+        planes = torch.cat([planes for _, planes in self.batches])
+        values = upsample(maps, found.grid.rows, found.grid.columns)
+        for unit in range(units):
+            samples = values[:, unit].flatten()
+            threshold = samples.topk(samples.numel() // 100 + 1).values[-1]
+            assert found.thresholds[unit] == threshold
+            for label in (1, 2, NUM_LABELS - 1):
+                both = (values[:, unit] > threshold) & (planes == label).any(1)
+                assert found.intersection[unit, label] == both.sum()
+
+
+@pytest.fixture(scope="module")
+def job(request):
+    """One for all, since making the network takes seconds."""
+    return Job(request.config.getoption("benchmark_enable"))
+
+
+def test_dissect_conv5_3(compare, job):
+    layer = CONVOLUTIONS[-1]
+    job.check(layer, job.dissect(layer)[layer])
+    others = {"forward": job.forward, "forward to the layer": lambda: job.forward_to(layer)}
+    compare(lambda: job.dissect(layer), others, per=job.images, rounds=5)
+
+
+def test_dissect_all_13_convolutions(compare, job):
+    found = job.dissect(CONVOLUTIONS)
+    for layer in (CONVOLUTIONS[0], CONVOLUTIONS[6]):
+        job.check(layer, found[layer])
+    compare(lambda: job.dissect(CONVOLUTIONS), {"forward": job.forward}, per=job.images, rounds=3)
