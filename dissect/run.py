@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import json
 import os
 import sys
 from collections.abc import Callable
@@ -34,8 +35,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--preset", default="default", help="default, pnas2020 or tpami2018")
     parser.add_argument("--tokens", nargs=2, type=int, metavar=("H", "W"), help="grid of a vision transformer's tokens")
     parser.add_argument("--batch-size", type=int, default=32, help="images at a time (32)")
+    parser.add_argument("--memory", type=float, default=4, help="GiB of activations to keep between visits (4)")
+    parser.add_argument("--disk", type=float, default=0, help="GiB to keep in temporary files beyond that (0)")
     parser.add_argument("--skip", action="store_true", help="leave out images that cannot be read, naming them")
     parser.add_argument("--out", type=Path, default=Path("out"), help="folder for result, report and progress (out)")
+    parser.add_argument("--json", action="store_true", help="print what was found for programs")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -58,11 +62,20 @@ def run(options: argparse.Namespace) -> int:
         preset=options.preset,
         tokens=options.tokens and tuple(options.tokens),
         batch_size=options.batch_size,
+        memory_budget=int(options.memory * 2**30),
+        disk_budget=int(options.disk * 2**30),
         resume=options.out / "progress",
     )
-    path = result.save(options.out / "result")
-    print(result.unique_detectors())
-    print(f"result: {path}\nreport: {dissect.write_report(result, options.out)}")
+    files = {
+        "result": str(result.save(options.out / "result")),
+        "report": str(dissect.write_report(result, options.out)),
+    }
+    if options.json:
+        units = [row._asdict() for row in result.best()]
+        print(json.dumps({**files, "settings": result.settings, "units": units}))
+    else:
+        print(result.unique_detectors())
+        print("\n".join(f"{name}: {path}" for name, path in files.items()))
     return 0
 
 

@@ -69,6 +69,16 @@ def test_planes_from_a_folder(here, capsys):
     assert "report: out/report.html" in capsys.readouterr().out
 
 
+def test_what_was_found_for_programs(here, capsys):
+    assert run("--layers", "2", "--planes", "planes", "--json", "--memory", "0", "--disk", "0.1") == 0
+    found = json.loads(capsys.readouterr().out)
+    best = dissect.load(found["result"]).best()
+    assert found["report"] == "out/report.html"
+    assert found["settings"]["num_images"] == 6
+    assert [list(unit.values()) for unit in found["units"]] == [list(row) for row in best]
+    assert list(found["units"][0]) == list(best.columns)
+
+
 def test_a_segmenter_a_preset_and_weights(here):
     torch.manual_seed(5)
     other = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(), nn.Conv2d(4, 2, 1))
