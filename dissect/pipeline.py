@@ -81,8 +81,8 @@ def dissect(
             last h * w tokens are taken, row by row, so that class and register tokens before them are left out.
         top_images: how many images to keep per unit.
         batch_size: of a Dataset or a tensor.
-        memory_budget: bytes of activations and planes to keep between visits; batches beyond it go through the model
-            again at each visit.
+        memory_budget: bytes of activations and planes to keep between visits. Where they do not suffice, those layers
+            stay that save the most seconds per byte (`dissect.store.Store`); the others go through the model again.
         disk_budget: bytes to keep in temporary files beyond the memory's, unless computing again proves faster.
         resume: a folder for what an interrupted run needs to go on: every 30 seconds, and when a visit ends, all that
             is known goes into one file there. Called again with the same arguments the run goes on where it was, and a

@@ -222,7 +222,7 @@ class Source:
         return planes
 
     def _check_same(self, index: int, images: Tensor, planes: Tensor | None = None) -> None:
-        """Compares the checksums of a batch with those of the first time, when there must be planes."""
+        """Compares the checksums of a batch with those of the first time; its planes' where they are at hand."""
         sums = [_checksum(part) for part in (images, planes) if part is not None]
         if index == len(self.checksums):
             self.checksums.append(sums)
