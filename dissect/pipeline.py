@@ -264,9 +264,9 @@ class _Run:
 
     def _fold(self, concepts: Concepts | None) -> None:
         """Memory must not grow with the number of images: what the union does not ask for by image is added up."""
-        by_category = self.rules.scope == "category" and concepts is not None
+        categories = concepts.categories if concepts is not None and self.rules.scope == "category" else None
         for tally in self.tallies.values():
-            tally.fold(concepts.categories if by_category else ("",) * tally.intersection().shape[1])
+            tally.fold(categories or ("",) * tally.intersection().shape[1])
 
     def result(self, concepts: Concepts | None, settings: dict[str, Any]) -> Dissection:
         """What was found, when all visits have ended."""
