@@ -33,7 +33,8 @@ class Trace:
         inputs: retain what the layers were called with as well, see `inputs`.
 
     Raises:
-        TypeError: a compiled, scripted or exported model, whose hooks do not fire; says what to do.
+        TypeError: a compiled, scripted or exported model, whose hooks do not fire, or a list of layers; says what to
+            do.
         KeyError: a layer that the model does not have; names the nearest.
         ValueError: no layers, or an unknown `retain`.
 
@@ -183,6 +184,12 @@ def find_layers(model: nn.Module, layers: list[str]) -> list[nn.Module]:
         if name not in modules or name == "":
             raise KeyError(
                 f"Trace: the model has no layer {name!r}; {_near(name, [known for known in modules if known])}."
+            )
+        module = modules[name]
+        if type(module).forward is nn.Module.forward and "forward" not in vars(module):
+            raise TypeError(
+                f"Trace: layer {name!r} must be one that is called, but is a {type(module).__name__}, which never is: "
+                "a list of layers (name one of them), or part of an exported program (give the module it was made of)."
             )
     return [modules[name] for name in layers]
 

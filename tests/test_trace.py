@@ -179,6 +179,17 @@ def test_compiled_models_are_refused():
         Trace(scripted, "0")
 
 
+@pytest.mark.filterwarnings("ignore")
+def test_what_is_never_called_is_refused():
+    program = torch.export.export(network(), (torch.zeros(1, 3, 5, 5),))
+    with pytest.raises(TypeError, match=r"nn\.Module whose hooks fire, but got ExportedProgram"):
+        Trace(program, "0")
+    with pytest.raises(TypeError, match=r"layer '0' must be one that is called, .* an exported program"):
+        Trace(program.module(), "0")
+    with pytest.raises(TypeError, match=r"layer '0' must be one that is called, but is a ModuleList"):
+        Trace(nn.Sequential(nn.ModuleList([nn.ReLU()])), "0")
+
+
 def test_errors():
     model = network()
     with pytest.raises(KeyError, match=r"no layer '00'; the nearest are \['0'\]"):
