@@ -75,7 +75,7 @@ def save_tensors(path: str | Path, kind: str, version: int, tensors: dict[str, T
         The path.
     """
     path = Path(path)
-    tensors = _own_memory(tensors)
+    tensors = _own_memory({name: tensor.cpu() for name, tensor in tensors.items()})
     text = json.dumps({"kind": kind, "version": version, "meta": meta})
     with replacing(path) as partial:
         save_file(tensors, partial, metadata={"dissect": text, "sha256": _digest(text, tensors)})

@@ -21,7 +21,8 @@ def collect_info() -> dict[str, Any]:
         ``cores``: logical processors; ``usable_cores``: those that this process may use; ``threads``: those that torch
         uses. ``simd``: the level of the compiled engine, None without it; ``simd_levels``: all that this processor has.
         ``gpus``: names; ``gpu_missing``: why there is none, or None. ``packages``: versions, None for one that is not
-        installed. ``backends``: per op, each backend with None or the reason why it is missing.
+        installed. ``backends``: per op, each backend with None or the reason why it is missing; ``gpu_backends``:
+        the same of tensors on a GPU.
 
     Example:
         >>> from dissect.info import collect_info
@@ -31,9 +32,9 @@ def collect_info() -> dict[str, Any]:
     import torch
 
     import dissect
-    from dissect.ops import dispatch, native
+    from dissect.ops import dispatch, gpu, native
 
-    missing = _gpu_missing()
+    missing = gpu.gpu_missing()
     return {
         "dissect": dissect.__version__,
         "python": platform.python_version(),
@@ -50,6 +51,7 @@ def collect_info() -> dict[str, Any]:
         "gpu_missing": missing,
         "packages": {name: _version(name) for name in PACKAGES},
         "backends": {op: dict(dispatch.backends(op)) for op in dispatch.CPU_BACKENDS},
+        "gpu_backends": {op: dict(dispatch.backends(op, "cuda")) for op in dispatch.GPU_BACKENDS},
     }
 
 
@@ -70,12 +72,13 @@ def info_lines(facts: dict[str, Any]) -> Iterator[str]:
     ]
     width = max(map(len, [*facts["backends"], *(name for name, _ in rows)]))
     yield from (f"{name:{width}}  {value}" for name, value in rows)
-    yield "\nbackends, the fastest first"
-    reasons: dict[str, str] = {}
-    for op, choices in facts["backends"].items():
-        yield f"{op:{width}}  " + ", ".join(name for name, reason in choices.items() if reason is None)
-        reasons |= {name: reason for name, reason in choices.items() if reason}
-    yield from (f"{'missing':{width}}  {name}: {reason}" for name, reason in reasons.items())
+    for place, key in (("a CPU", "backends"), ("a GPU", "gpu_backends")):
+        yield f"\nbackends on {place}, the fastest first"
+        reasons: dict[str, str] = {}
+        for op, choices in facts[key].items():
+            yield f"{op:{width}}  " + (", ".join(name for name, reason in choices.items() if reason is None) or "none")
+            reasons |= {name: reason for name, reason in choices.items() if reason}
+        yield from (f"{'missing':{width}}  {name}: {reason}" for name, reason in reasons.items())
 
 
 def _version(package: str) -> str | None:
@@ -93,13 +96,3 @@ def _processor() -> str:
         lines = []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return next(iter(names), platform.processor() or platform.machine())
-
-
-def _gpu_missing() -> str | None:
-    import torch
-
-    if torch.version.cuda is None and torch.version.hip is None:
-        return f"torch {torch.__version__} is built without CUDA."
-    if not torch.cuda.is_available():
-        return "torch finds no GPU, or no driver for it."
-    return None

@@ -254,19 +254,19 @@ class _Run:
     def _count(self, step: Step) -> None:
         if step.planes is None:
             raise RuntimeError("dissect: the counts need the label planes, but got a step without them.")
-        labels = ops.encode_labels(step.planes, self.tallies[self.layers[0]].intersection().shape[1])
+        labels = ops.encode_labels(step.planes, self.tallies[self.layers[0]].num_labels)
         self.num_pixels += step.planes[:, 0].numel()
         for name, activations in step.activations.items():
             self.tallies[name].add(activations, labels, step.numbers)
-            top = self.peaks[name].images()
+            top = self.peaks[name].images().cpu()
             units, ranks = torch.isin(top, step.numbers).nonzero(as_tuple=True)
-            self.maps[name][units, ranks] = activations[top[units, ranks] - step.numbers[0], units].float()
+            self.maps[name][units, ranks] = activations[top[units, ranks] - step.numbers[0], units].float().cpu()
 
     def _fold(self, concepts: Concepts | None) -> None:
         """Memory must not grow with the number of images: what the union does not ask for by image is added up."""
         categories = concepts.categories if concepts is not None and self.rules.scope == "category" else None
         for tally in self.tallies.values():
-            tally.fold(categories or ("",) * tally.intersection().shape[1])
+            tally.fold(categories or ("",) * tally.num_labels)
 
     def result(self, concepts: Concepts | None, settings: dict[str, Any]) -> Dissection:
         """What was found, when all visits have ended."""
@@ -280,14 +280,14 @@ class _Run:
         tally, peaks = self.tallies[name], self.peaks[name]
         return LayerDissection(
             name,
-            tally.thresholds,
-            tally.intersection(),
-            tally.unit_area().sum(0),
-            tally.scoped_unit_area(self.rules.scope, concepts.categories),
-            tally.label_area().sum(0),
+            tally.thresholds.cpu(),
+            tally.intersection().cpu(),
+            tally.unit_area().sum(0).cpu(),
+            tally.scoped_unit_area(self.rules.scope, concepts.categories).cpu(),
+            tally.label_area().sum(0).cpu(),
             self.num_pixels,
-            peaks.values(),
-            peaks.images(),
+            peaks.values().cpu(),
+            peaks.images().cpu(),
             self.maps[name],
             self.grids[name],
         )

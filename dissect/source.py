@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
+from dissect import ops
 from dissect.data import Batch, Batches
 from dissect.ops.encode_labels import LABEL_DTYPES
 from dissect.store import Cost, Step, Store
@@ -48,7 +49,7 @@ class Reading:
                 "; give tokens=(h, w) for tokens [N, T, U]" if isinstance(output, Tensor) and output.ndim == 3 else ""
             )
             raise ValueError(f"dissect: layer {layer!r} must give maps [N, U, h, w], but gave {got}{hint}.")
-        return (output.clamp(min=0) if self.relu else output).cpu()
+        return output.clamp(min=0) if self.relu else output
 
     def planes(self, planes: Tensor, images: Tensor) -> Tensor:
         """The planes at the segmentation's size: of each step x step pixels the one at the centre.
@@ -110,6 +111,7 @@ class Source:
         self._ends: dict[str, float] = {}
         first = next(model.parameters(), None)
         self._device = torch.device("cpu") if first is None else first.device
+        self._home = ops.home(self._device)  # of activations and planes
         #: Of each batch's images and planes, known once it was computed.
         self.checksums: list[list[int]] = []
         self.num_batches: int | None = None  # known after a whole visit
@@ -143,12 +145,12 @@ class Source:
         held = {index for index in range(start, number or 0) if self._store.holds(index, visit.layers, visit.planes)}
         if number is not None and len(held) == number - start:
             for index in self._bar(range(start, number), visit.title, start):
-                yield self._store.recall(index, visit.layers)
+                yield self._at_home(self._store.recall(index, visit.layers))
             return
         count, begin = start, time.perf_counter()
         for batch in self._bar(self._batches.visit(start, held), visit.title, start):
             if batch is None:
-                yield self._store.recall(count, visit.layers)
+                yield self._at_home(self._store.recall(count, visit.layers))
             else:
                 yield self._compute(count, batch, visit, begin)
             count, begin = count + 1, time.perf_counter()
@@ -183,12 +185,18 @@ class Source:
             planes = self._reading.planes(planes, batch.images)
         else:
             self._check_same(index, batch.images)
-        step = Step(batch.numbers, planes, maps, batch.images)
+        step = self._at_home(Step(batch.numbers, planes, maps, batch.images))
         if not visit.last:
             left = max(1, (self._expected_batches() or 0) - index)
             cost = Cost({name: end - begin for name, end in ends.items()}, time.perf_counter() - begin)
             self._store.keep(index, step, cost, left, self._segmenter is not None)
         return step
+
+    def _at_home(self, step: Step) -> Step:
+        """With planes and maps, some of which may come from a file or the data set, where the ops serve."""
+        planes = None if step.planes is None else step.planes.to(self._home)
+        maps = {name: part.to(self._home) for name, part in step.activations.items()}
+        return Step(step.numbers, planes, maps, step.images)
 
     def _maps(self, images: Tensor, layers: list[str]) -> tuple[dict[str, Tensor], dict[str, float]]:
         """The layers' maps of a forward pass, and when each layer had run, in that order."""

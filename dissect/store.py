@@ -21,7 +21,10 @@ VISITS = 3
 
 @dataclass
 class Step:
-    """A batch as the visits see it: image numbers [N], planes [N, K, H, W], and each layer's maps [N, U, h, w]."""
+    """A batch as the visits see it: image numbers [N], planes [N, K, H, W], and each layer's maps [N, U, h, w].
+
+    Planes and maps are on the model's device, if the ops serve there; numbers and images where the data set has them.
+    """
 
     numbers: Tensor
     planes: Tensor | None  # None where the visit does not need them
@@ -206,7 +209,7 @@ class _Disk:
         path = folder / f"{index}.safetensors"
         begin = time.perf_counter()
         try:
-            save_file({name: part.contiguous() for name, part in maps.items()}, path)
+            save_file({name: part.cpu().contiguous() for name, part in maps.items()}, path)
         except OSError as error:
             path.unlink(missing_ok=True)
             self._budget = 0

@@ -60,6 +60,7 @@ def test_info_says_why_something_is_missing():
         "gpus": [],
         "gpu_missing": "no driver.",
         "backends": {op: {"cpp": "no compiler.", "reference": None} for op in ("one", "two")},
+        "gpu_backends": {"one": {"cuda": "no driver."}},
     }
     assert list(info_lines(facts)) == [
         "dissect    1",
@@ -70,10 +71,13 @@ def test_info_says_why_something_is_missing():
         "processor  P; 4 of 8 cores, 2 threads of torch",
         "SIMD       none, since the compiled engine is missing",
         "GPU        none: no driver.",
-        "\nbackends, the fastest first",
+        "\nbackends on a CPU, the fastest first",
         "one        reference",
         "two        reference",
         "missing    cpp: no compiler.",
+        "\nbackends on a GPU, the fastest first",
+        "one        none",
+        "missing    cuda: no driver.",
     ]
 
 

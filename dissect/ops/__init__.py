@@ -2,8 +2,9 @@
 
 from dissect.ops import checks
 from dissect.ops.blend_units import blend_units
-from dissect.ops.dispatch import BackendUnavailableError, BackendWarning, backends, record_backends
+from dissect.ops.dispatch import BackendUnavailableError, BackendWarning, backends, home, record_backends
 from dissect.ops.encode_labels import EncodedLabels, encode_labels
+from dissect.ops.gpu import new_status
 from dissect.ops.image_peaks import image_peaks
 from dissect.ops.iou_counts import IouCounts, iou_counts
 from dissect.ops.tail_histogram import tail_histogram
@@ -17,8 +18,10 @@ __all__ = [
     "blend_units",
     "checks",
     "encode_labels",
+    "home",
     "image_peaks",
     "iou_counts",
+    "new_status",
     "record_backends",
     "tail_histogram",
 ]

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from dissect import reference
-from dissect.ops import checks, native
+from dissect.ops import checks, gpu, native
 from dissect.ops.dispatch import LIBRARY, select
 
 
@@ -32,7 +32,7 @@ def blend_units(
         value: a number, [U], or a feature map that broadcasts to [N, U, h, w].
         mask: where to blend: broadcasts to [N, 1, h, w], e.g. [h, w] or [N, 1, h, w]; everywhere by default.
         inplace: write into `features`, whose planes with alpha 0 are then neither read nor written.
-        backend: "auto", "cpp" or "reference".
+        backend: "auto", "cpp", "cuda", "triton" or "reference".
 
     Returns:
         The blended features, of the features' dtype; `features` itself where inplace. Differentiable in features,
@@ -105,20 +105,32 @@ def _broadcast(name: str, value: Tensor, shape: list[int]) -> Tensor:
 
 
 LIBRARY.define("blend_units(Tensor features, Tensor alpha, Tensor value, Tensor mask, str backend) -> Tensor")
+LIBRARY.define(
+    "blend_units_backward(Tensor gradient, Tensor features, Tensor alpha, Tensor value, Tensor mask, str backend) -> "
+    "(Tensor, Tensor, Tensor)"
+)
 LIBRARY.define("blend_units_(Tensor(a!) features, Tensor alpha, Tensor value, Tensor mask, str backend) -> ()")
 
 
-def _blend_units_cpu(features: Tensor, alpha: Tensor, value: Tensor, mask: Tensor, backend: str) -> Tensor:
-    if select("blend_units", backend, features.device) == "reference":
+def _blend_units(features: Tensor, alpha: Tensor, value: Tensor, mask: Tensor, backend: str) -> Tensor:
+    chosen = select("blend_units", backend, features.device)
+    if chosen == "reference":
         return reference.blend_units(features, alpha, value, mask)
+    kernels = gpu.kernels(chosen)
+    if kernels is not None:
+        return kernels.blend_units(features, alpha, value, mask)
     # Copying whole planes is what the vendor does best; only the blended ones are then touched.
     blended = features.clone()
     _blend_in_place(blended, alpha, value, mask)
     return blended
 
 
-def _blend_units_inplace_cpu(features: Tensor, alpha: Tensor, value: Tensor, mask: Tensor, backend: str) -> None:
-    if select("blend_units", backend, features.device) == "reference":
+def _blend_units_inplace(features: Tensor, alpha: Tensor, value: Tensor, mask: Tensor, backend: str) -> None:
+    chosen = select("blend_units", backend, features.device)
+    kernels = gpu.kernels(chosen)
+    if kernels is not None:
+        kernels.blend_units_(features, alpha, value, mask)
+    elif chosen == "reference":
         features.copy_(reference.blend_units(features, alpha, value, mask))
     else:
         _blend_in_place(features, alpha, value, mask)
@@ -137,21 +149,40 @@ def _blend_units_fake(features: Tensor, alpha: Tensor, value: Tensor, mask: Tens
     return torch.empty_like(features)
 
 
-LIBRARY.impl("blend_units", _blend_units_cpu, "CPU")
-LIBRARY.impl("blend_units_", _blend_units_inplace_cpu, "CPU")
+def _blend_units_backward(
+    gradient: Tensor, features: Tensor, alpha: Tensor, value: Tensor, mask: Tensor, backend: str
+) -> tuple[Tensor, Tensor, Tensor]:
+    kernels = gpu.kernels(select("blend_units", backend, features.device))
+    if kernels is not None and hasattr(kernels, "blend_units_backward"):
+        return kernels.blend_units_backward(gradient, features, alpha, value, mask)
+    # The reference is a few elementwise operations, which run on any device.
+    by_features, by_alpha, by_value = reference.blend_units_backward(gradient, features, alpha, value, mask)
+    return by_features.to(features.dtype), by_alpha.sum_to_size(alpha.shape), by_value.sum_to_size(value.shape)
+
+
+def _blend_units_backward_fake(
+    gradient: Tensor, features: Tensor, alpha: Tensor, value: Tensor, mask: Tensor, backend: str
+) -> tuple[Tensor, Tensor, Tensor]:
+    return torch.empty_like(features), alpha.new_empty(alpha.shape), value.new_empty(value.shape)
+
+
+for _key in ("CPU", "CUDA"):
+    LIBRARY.impl("blend_units", _blend_units, _key)
+    LIBRARY.impl("blend_units_", _blend_units_inplace, _key)
+    LIBRARY.impl("blend_units_backward", _blend_units_backward, _key)
 torch.library.register_fake("dissect::blend_units", _blend_units_fake, lib=LIBRARY)
 torch.library.register_fake("dissect::blend_units_", lambda *arguments: None, lib=LIBRARY)
+torch.library.register_fake("dissect::blend_units_backward", _blend_units_backward_fake, lib=LIBRARY)
 
 
 def _keep_for_backward(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    ctx.save_for_backward(*inputs[:4])
+    *tensors, ctx.backend = inputs
+    ctx.save_for_backward(*tensors)
 
 
 def _backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-    features, alpha, value, mask = ctx.saved_tensors
-    by_features, by_alpha, by_value = reference.blend_units_backward(gradient, features, alpha, value, mask)
-    sums = by_alpha.sum_to_size(alpha.shape), by_value.sum_to_size(value.shape)
-    return by_features.to(features.dtype), *sums, None, None
+    gradients = torch.ops.dissect.blend_units_backward(gradient, *ctx.saved_tensors, ctx.backend)
+    return *gradients, None, None
 
 
 torch.library.register_autograd("dissect::blend_units", _backward, setup_context=_keep_for_backward, lib=LIBRARY)

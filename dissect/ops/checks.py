@@ -54,6 +54,19 @@ def same_device(op: str, name: str, value: Tensor, like: Tensor) -> None:
         raise ValueError(f"{op}: {name} must be on the activations' device {like.device}, but got {value.device}.")
 
 
+def status(op: str, value: Tensor | None, like: Tensor) -> None:
+    """Refuses anything but None or one int32 on the activations' device.
+
+    Raises:
+        ValueError: another dtype, shape or device.
+    """
+    if value is None:
+        return
+    if value.dtype != torch.int32 or value.ndim != 0:
+        raise ValueError(f"{op}: status must be one int32, but got {value.dtype} {list(value.shape)}.")
+    same_device(op, "status", value, like)
+
+
 def finite(op: str, value: Tensor) -> None:
     """Refuses NaN, infinity and magnitudes from 2^126, which could overflow between two corners.
 

@@ -11,20 +11,34 @@ from functools import cache
 
 import torch
 
-from dissect.ops import native
+from dissect.ops import gpu, native
 
 LIBRARY = torch.library.Library("dissect", "DEF")
 
-#: Per op, its backends on a CPU, fastest first.
+#: Per op, its backends on a CPU, fastest first; "triton" there is its interpreter, which is for tests.
 CPU_BACKENDS = {
-    "blend_units": ("cpp", "reference"),
-    "encode_labels": ("cpp", "reference"),
-    "image_peaks": ("cpp", "reference"),
-    "iou_counts": ("cpp", "reference"),
-    "tail_histogram": ("cpp", "reference"),
+    "blend_units": ("cpp", "reference", "triton"),
+    "encode_labels": ("cpp", "reference", "triton"),
+    "image_peaks": ("cpp", "reference", "triton"),
+    "iou_counts": ("cpp", "reference", "triton"),
+    "tail_histogram": ("cpp", "reference", "triton"),
 }
 
-_REASONS: dict[str, Callable[[], str | None]] = {"reference": lambda: None, "cpp": native.unavailable}
+#: The same on a GPU of NVIDIA's or AMD's.
+GPU_BACKENDS = {
+    "blend_units": ("cuda", "triton"),
+    "encode_labels": ("triton",),
+    "image_peaks": ("cuda", "triton"),
+    "iou_counts": ("cuda", "triton"),
+    "tail_histogram": ("cuda", "triton"),
+}
+
+_REASONS: dict[str, Callable[[torch.device], str | None]] = {
+    "reference": lambda device: None,
+    "cpp": lambda device: native.unavailable(),
+    "cuda": gpu.cuda_unavailable,
+    "triton": gpu.triton_unavailable,
+}
 
 
 _RECORD: ContextVar[list[tuple[str, str]] | None] = ContextVar("dissect_served", default=None)
@@ -45,14 +59,32 @@ def backends(op: str, device: str | torch.device = "cpu") -> list[tuple[str, str
         ValueError: no such op.
 
     Example:
-        >>> dissect.ops.backends("iou_counts")[-1]
+        >>> dissect.ops.backends("iou_counts")[1]
         ('reference', None)
     """
     if op not in CPU_BACKENDS:
         raise ValueError(f"backends: op must be one of {sorted(CPU_BACKENDS)}, but got {op!r}.")
-    if torch.device(device).type != "cpu":
-        return []
-    return [(name, _REASONS[name]()) for name in CPU_BACKENDS[op]]
+    device = torch.device(device)
+    names = {"cpu": CPU_BACKENDS, "cuda": GPU_BACKENDS}.get(device.type, {}).get(op, ())
+    return [(name, _REASONS[name](device)) for name in names]
+
+
+def home(device: str | torch.device) -> torch.device:
+    """Where the ops serve tensors of this device: there, or on the CPU, and then the reason is told once.
+
+    Example:
+        >>> dissect.ops.home("meta")
+        device(type='cpu')
+    """
+    device = torch.device(device)
+    for op in GPU_BACKENDS:
+        choices = backends(op, device)
+        if all(reason is not None for _, reason in choices):
+            if choices:
+                reasons = " ".join(f"{name}: {reason}" for name, reason in choices)
+                _tell_once(f"activations go to the CPU, because no backend of {op} serves on {device}. {reasons}")
+            return torch.device("cpu")
+    return device
 
 
 @contextmanager
@@ -90,19 +122,29 @@ def select(op: str, backend: str, device: torch.device) -> str:
 def _choose(op: str, backend: str, device: torch.device) -> str:
     choices = dict(backends(op, device))
     if not choices:
-        raise BackendUnavailableError(f"{op}: tensors must be on a CPU; there are no kernels for {device.type!r} yet.")
+        raise BackendUnavailableError(
+            f"{op}: tensors must be on a CPU or a GPU; there are no kernels for {device.type!r}."
+        )
     if backend == "auto":
         backend = os.environ.get("DISSECT_BACKEND") or "auto"
     if backend == "auto":
-        chosen = next(name for name, reason in choices.items() if reason is None)
-        if chosen == "reference" and len(choices) > 1:
-            _tell_once("the slow references serve, because " + next(filter(None, choices.values())))
-        return chosen
+        return _fastest(op, device, choices)
     if backend not in choices:
         raise ValueError(f"{op}: backend must be 'auto' or one of {list(choices)}, but got {backend!r}.")
     if choices[backend] is not None:
         raise BackendUnavailableError(f"{op}: backend {backend!r} is not available: {choices[backend]}")
     return backend
+
+
+def _fastest(op: str, device: torch.device, choices: dict[str, str | None]) -> str:
+    """The first that is available."""
+    chosen = next((name for name, reason in choices.items() if reason is None), None)
+    if chosen is None:
+        reasons = " ".join(f"{name}: {reason}" for name, reason in choices.items())
+        raise BackendUnavailableError(f"{op}: no backend serves tensors on {device}; move them to the CPU. {reasons}")
+    if chosen == "reference":
+        _tell_once("the slow references serve, because " + next(filter(None, choices.values())))
+    return chosen
 
 
 @cache

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from dissect import reference
-from dissect.ops import native
+from dissect.ops import gpu, native
 from dissect.ops.dispatch import LIBRARY, select
 
 #: In the order of the engine's enum.
@@ -67,7 +67,8 @@ def encode_labels(planes: Tensor, num_labels: int, *, backend: str = "auto") -> 
     Args:
         planes: [N, K, H, W] uint8, int16, int32 or int64 with values in [0, num_labels).
         num_labels: C, label 0 included.
-        backend: "auto", "cpp" or "reference"; all give the same bits.
+        backend: "auto", "cpp", "cuda", "triton" or "reference"; all give the same bits. A GPU is waited for, since how
+            many combinations there are depends on the labels.
 
     Raises:
         TypeError: planes of another dtype.
@@ -108,14 +109,21 @@ def _check_range(planes: Tensor, num_labels: int) -> None:
 LIBRARY.define("encode_labels(Tensor planes, int num_labels, str backend) -> (Tensor, Tensor, Tensor, Tensor)")
 
 
-def _encode_labels_cpu(planes: Tensor, num_labels: int, backend: str) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def _encode_labels(planes: Tensor, num_labels: int, backend: str) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     chosen = select("encode_labels", backend, planes.device)
     if chosen == "reference":
         _check_range(planes, num_labels)
         return reference.encode_labels(planes, num_labels)
     num_images, num_planes, height, width = planes.shape
-    runs = torch.empty(num_images, height, width, dtype=reference.run_dtype(height, width))
-    label_area = torch.zeros(num_images, num_labels, dtype=torch.int64)
+    runs = planes.new_empty((num_images, height, width), dtype=reference.run_dtype(height, width))
+    label_area = planes.new_zeros((num_images, num_labels), dtype=torch.int64)
+    kernels = gpu.kernels(chosen)
+    if kernels is not None:
+        found = kernels.encode_labels(planes, num_labels, runs, label_area)
+        if found is None:
+            _check_range(planes, num_labels)  # finds and names the first one
+            raise RuntimeError("encode_labels: planes must not change while they are encoded, but did.")
+        return runs, *found, label_area
     tables = native.engine().encode_labels(
         planes.data_ptr(),
         LABEL_DTYPES.index(planes.dtype),
@@ -144,5 +152,6 @@ def _encode_labels_fake(planes: Tensor, num_labels: int, backend: str) -> tuple[
     )
 
 
-LIBRARY.impl("encode_labels", _encode_labels_cpu, "CPU")
+for _key in ("CPU", "CUDA"):
+    LIBRARY.impl("encode_labels", _encode_labels, _key)
 torch.library.register_fake("dissect::encode_labels", _encode_labels_fake, lib=LIBRARY)

@@ -6,16 +6,18 @@ import torch
 from torch import Tensor
 
 from dissect import reference
-from dissect.ops import checks, native
+from dissect.ops import checks, gpu, native
 from dissect.ops.dispatch import LIBRARY, select
 
 
-def image_peaks(activations: Tensor, *, backend: str = "auto") -> Tensor:
+def image_peaks(activations: Tensor, *, status: Tensor | None = None, backend: str = "auto") -> Tensor:
     """``max over y, x of activations[n, u, y, x]``, on the feature map itself.
 
     Args:
         activations: [N, U, h, w] float32, float16 or bfloat16, any strides.
-        backend: "auto", "cpp" or "reference".
+        status: [] int32 on the same device, which becomes 1 where a GPU meets values that are not finite and below
+            2^126; without one the call waits for the GPU and raises.
+        backend: "auto", "cpp", "cuda", "triton" or "reference".
 
     Returns:
         [N, U] float32.
@@ -29,25 +31,31 @@ def image_peaks(activations: Tensor, *, backend: str = "auto") -> Tensor:
         tensor([[ 3., -2.]])
     """
     checks.activations("image_peaks", activations)
-    return torch.ops.dissect.image_peaks(activations, backend)
+    checks.status("image_peaks", status, activations)
+    return torch.ops.dissect.image_peaks(activations, backend, status)
 
 
-LIBRARY.define("image_peaks(Tensor activations, str backend) -> Tensor")
+LIBRARY.define("image_peaks(Tensor activations, str backend, Tensor(a!)? status=None) -> Tensor")
 
 
-def _image_peaks_cpu(activations: Tensor, backend: str) -> Tensor:
+def _image_peaks(activations: Tensor, backend: str, status: Tensor | None = None) -> Tensor:
     chosen = select("image_peaks", backend, activations.device)
-    checks.finite("image_peaks", activations)
+    kernels = gpu.kernels(chosen)
+    if kernels is None or status is None:
+        checks.finite("image_peaks", activations)
     if chosen == "reference":
         return reference.image_peaks(activations)
+    if kernels is not None:
+        return kernels.image_peaks(activations, gpu.new_status(activations.device) if status is None else status)
     peaks = torch.empty(activations.shape[:2])
     native.engine().image_peaks(*native.maps_arguments(activations), peaks.data_ptr(), torch.get_num_threads())
     return peaks
 
 
-def _image_peaks_fake(activations: Tensor, backend: str) -> Tensor:
+def _image_peaks_fake(activations: Tensor, backend: str, status: Tensor | None = None) -> Tensor:
     return activations.new_empty(activations.shape[:2], dtype=torch.float32)
 
 
-LIBRARY.impl("image_peaks", _image_peaks_cpu, "CPU")
+for _key in ("CPU", "CUDA"):
+    LIBRARY.impl("image_peaks", _image_peaks, _key)
 torch.library.register_fake("dissect::image_peaks", _image_peaks_fake, lib=LIBRARY)

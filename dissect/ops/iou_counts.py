@@ -9,7 +9,7 @@ from torch import Tensor
 
 from dissect import reference
 from dissect.grid import Grid
-from dissect.ops import checks, native
+from dissect.ops import checks, gpu, native
 from dissect.ops.dispatch import LIBRARY, select
 from dissect.ops.encode_labels import EncodedLabels, encode_labels
 
@@ -21,7 +21,8 @@ class IouCounts(NamedTuple):
         intersection: [U, C] int64, over the batch; column 0 ("no label") is 0.
         unit_area: [N, U] int64, pixels where each unit fires, per image.
         label_area: [N, C] int64, pixels that carry each label, per image; column 0 is 0.
-        status: [] int32, 0, or 1 + the number of the batch that held bad data (devices that check late).
+        status: [] int32, 0, or 1 + the number of the batch that held bad data (1 from this op, which sees one batch);
+            only on a GPU, since a CPU raises.
     """
 
     intersection: Tensor
@@ -32,7 +33,10 @@ class IouCounts(NamedTuple):
     def check(self) -> IouCounts:
         """Returns itself, or raises ValueError where `status` tells of bad data. Waits for the device."""
         if int(self.status):
-            raise ValueError(f"iou_counts: batch {int(self.status) - 1} held values that are not finite.")
+            raise ValueError(
+                f"iou_counts: activations must be finite and below 2^126 in magnitude, and thresholds not NaN, "
+                f"but batch {int(self.status) - 1} held others."
+            )
         return self
 
 
@@ -64,12 +68,13 @@ def iou_counts(
         labels: what `encode_labels` gave, or integer planes [N, K, H, W] with 0 for "no label".
         num_labels: C, label 0 included; needed for planes, read from encoded labels.
         grid: how the maps are sampled at [H, W]; half-pixel centres and edge border by default.
-        backend: "auto", "cpp" or "reference".
+        backend: "auto", "cpp", "cuda", "triton" or "reference".
 
     Raises:
         TypeError: wrong dtypes.
         ValueError: shapes, devices or the grid disagree; thresholds are NaN; a label is outside [0, C); activations
-            are NaN, infinite or of magnitude 2^126 or more (on a CPU before anything is counted).
+            are NaN, infinite or of magnitude 2^126 or more (on a CPU before anything is counted; on a GPU thresholds
+            and activations set `status` instead).
         BackendUnavailableError: an explicit backend is not here.
 
     Example:
@@ -116,7 +121,7 @@ LIBRARY.define(
 )
 
 
-def _iou_counts_cpu(
+def _iou_counts(
     activations: Tensor,
     thresholds: Tensor,
     runs: Tensor,
@@ -128,16 +133,20 @@ def _iou_counts_cpu(
     backend: str,
 ) -> tuple[Tensor, Tensor, Tensor]:
     chosen = select("iou_counts", backend, activations.device)
-    _check_thresholds(thresholds)
     if rows is None or columns is None:
         grid = Grid.half_pixel((activations.shape[2], activations.shape[3]), (runs.shape[1], runs.shape[2]))
         rows, columns = grid.rows, grid.columns
-    status = torch.zeros((), dtype=torch.int32)
+    num_images, num_units = activations.shape[:2]
+    status = gpu.new_status(activations.device)
+    kernels = gpu.kernels(chosen)
+    if kernels is not None:
+        counts = kernels.iou_counts(activations, thresholds, runs, table, offsets, num_labels, rows, columns, status)
+        return counts[0], counts[1], status
+    _check_thresholds(thresholds)
     if chosen == "reference":
         checks.finite("iou_counts", activations)
         planes = reference.decode_labels(runs, table, offsets)
         return *reference.iou_counts(activations, thresholds, planes, num_labels, rows, columns), status
-    num_images, num_units = activations.shape[:2]
     thresholds = thresholds.contiguous()
     # Left empty: filling large tensors would wake torch's own threads, which then spin beside the engine's.
     intersection = torch.empty(num_units, num_labels, dtype=torch.int64)
@@ -186,5 +195,6 @@ def _iou_counts_fake(
     )
 
 
-LIBRARY.impl("iou_counts", _iou_counts_cpu, "CPU")
+for _key in ("CPU", "CUDA"):
+    LIBRARY.impl("iou_counts", _iou_counts, _key)
 torch.library.register_fake("dissect::iou_counts", _iou_counts_fake, lib=LIBRARY)

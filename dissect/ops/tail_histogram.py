@@ -7,7 +7,7 @@ from torch import Tensor
 
 from dissect import reference
 from dissect.grid import Grid
-from dissect.ops import checks, native
+from dissect.ops import checks, gpu, native
 from dissect.ops.dispatch import LIBRARY, select
 
 SAMPLES = ("value", "min", "max")
@@ -23,6 +23,7 @@ def tail_histogram(
     *,
     grid: Grid | None = None,
     sample: str = "value",
+    status: Tensor | None = None,
     backend: str = "auto",
 ) -> None:
     """Adds each sample whose key lies within [low, high] to its unit's bins, and counts those above.
@@ -40,7 +41,9 @@ def tail_histogram(
         grid: samples are the pixels of its target; None: the feature map's own cells.
         sample: what a target pixel contributes: its "value", or the smallest ("min") or largest ("max") of its four
             corners, which bound the value.
-        backend: "auto", "cpp" or "reference".
+        status: [] int32 on the same device, which becomes 1 where a GPU meets bad activations or a bin range that does
+            not fit; the counts are then worthless. Without one the call waits for the GPU and raises.
+        backend: "auto", "cpp", "cuda", "triton" or "reference".
 
     Raises:
         TypeError, ValueError: wrong dtypes, shapes or sizes, a bin range that does not fit, or activations that are
@@ -63,16 +66,17 @@ def tail_histogram(
     if sample not in SAMPLES:
         raise ValueError(f"tail_histogram: sample must be one of {SAMPLES}, but got {sample!r}.")
     rows, columns = checks.tables("tail_histogram", grid, activations)
-    torch.ops.dissect.tail_histogram(activations, low, high, shift, bins, above, rows, columns, sample, backend)
+    checks.status("tail_histogram", status, activations)
+    torch.ops.dissect.tail_histogram(activations, low, high, shift, bins, above, rows, columns, sample, backend, status)
 
 
 LIBRARY.define(
     "tail_histogram(Tensor activations, Tensor low, Tensor high, Tensor shift, Tensor(a!) bins, Tensor(b!) above, "
-    "Tensor? rows, Tensor? columns, str sample, str backend) -> ()"
+    "Tensor? rows, Tensor? columns, str sample, str backend, Tensor(c!)? status=None) -> ()"
 )
 
 
-def _tail_histogram_cpu(
+def _tail_histogram(
     activations: Tensor,
     low: Tensor,
     high: Tensor,
@@ -83,10 +87,18 @@ def _tail_histogram_cpu(
     columns: Tensor | None,
     sample: str,
     backend: str,
+    status: Tensor | None = None,
 ) -> None:
     chosen = select("tail_histogram", backend, activations.device)
-    if bool((((high - low) >> shift) >= bins.shape[1]).any()):
-        raise ValueError(f"tail_histogram: [low, high] must fit in B={bins.shape[1]} bins of 2^shift keys.")
+    kernels = gpu.kernels(chosen)
+    if kernels is None or status is None:
+        _check_bins(low, high, shift, bins.shape[1])
+    if kernels is not None:
+        if status is None:
+            checks.finite("tail_histogram", activations)
+            status = gpu.new_status(activations.device)
+        kernels.tail_histogram(activations, low, high, shift, bins, above, rows, columns, sample, status)
+        return
     if chosen == "reference":
         checks.finite("tail_histogram", activations)
         counted = reference.tail_histogram(activations, low, high, shift, bins.shape[1], rows, columns, sample)
@@ -110,5 +122,11 @@ def _tail_histogram_cpu(
         checks.finite("tail_histogram", activations)  # finds and names the first one
 
 
-LIBRARY.impl("tail_histogram", _tail_histogram_cpu, "CPU")
+def _check_bins(low: Tensor, high: Tensor, shift: Tensor, num_bins: int) -> None:
+    if bool((((high - low) >> shift) >= num_bins).any()):
+        raise ValueError(f"tail_histogram: [low, high] must fit in B={num_bins} bins of 2^shift keys.")
+
+
+for _key in ("CPU", "CUDA"):
+    LIBRARY.impl("tail_histogram", _tail_histogram, _key)
 torch.library.register_fake("dissect::tail_histogram", lambda *arguments: None, lib=LIBRARY)

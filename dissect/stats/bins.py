@@ -36,8 +36,8 @@ def bin_of_rank(bins: Tensor, rank: Tensor) -> Tensor:
     blocks = bins.view(len(bins), bins.shape[1] // 64, 64)
     sums = blocks.sum(2)
     block = _last_at_least(sums, rank)
-    beyond = torch.where(torch.arange(sums.shape[1]) > block[:, None], sums, 0).sum(1)
-    within = _last_at_least(blocks[torch.arange(len(bins)), block], rank - beyond)
+    beyond = torch.where(torch.arange(sums.shape[1], device=bins.device) > block[:, None], sums, 0).sum(1)
+    within = _last_at_least(blocks[torch.arange(len(bins), device=bins.device), block], rank - beyond)
     return block * 64 + within
 
 

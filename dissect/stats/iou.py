@@ -34,7 +34,7 @@ def iou(intersection: Tensor, unit_area: Tensor, label_area: Tensor) -> Tensor:
 def best_labels(scores: Tensor) -> Tensor:
     """[U] int64: per row of [U, C] the label from 1 on with the highest score, ties to the smaller number."""
     # numpy's argmax documents that it returns the first maximum; torch's does not.
-    return torch.from_numpy(scores[:, 1:].numpy().argmax(1)) + 1
+    return torch.from_numpy(scores[:, 1:].cpu().numpy().argmax(1)).to(scores.device) + 1
 
 
 class IouTally(State):
@@ -54,18 +54,24 @@ class IouTally(State):
         tensor([[0., 1.]], dtype=torch.float64)
     """
 
+    tensors = ("thresholds", "_intersection")
+
     def __init__(self, thresholds: Tensor, num_labels: int, *, grid: Grid | None = None, backend: str = "auto") -> None:
         self.thresholds, self.grid, self.backend = thresholds, grid, backend
-        self._intersection = torch.zeros(len(thresholds), num_labels, dtype=torch.int64)
+        self._batch = 0
+        self._intersection = torch.zeros(len(thresholds), num_labels, dtype=torch.int64, device=thresholds.device)
         # One entry per batch: image numbers [N], unit areas [N, U], label areas [N, C].
         units, labels = (torch.empty(0, size, dtype=torch.int64) for size in (len(thresholds), num_labels))
         self._batches: list[tuple[Tensor, Tensor, Tensor]] = [(torch.empty(0, dtype=torch.int64), units, labels)]
 
     def add(self, activations: Tensor, labels: ops.EncodedLabels, images: Tensor) -> None:
         """Adds a batch; `images` [N] are the global image numbers. Raises as `dissect.ops.iou_counts`."""
-        counts = ops.iou_counts(activations, self.thresholds, labels, grid=self.grid, backend=self.backend).check()
+        self._move(activations.device)
+        counts = ops.iou_counts(activations, self.thresholds, labels, grid=self.grid, backend=self.backend)
+        self._note(counts.status, self._batch)
+        self._batch += 1
         self._intersection += counts.intersection
-        self._batches.append((images.long(), counts.unit_area, counts.label_area))
+        self._batches.append((images.to(activations.device).long(), counts.unit_area, counts.label_area))
 
     def merge(self, other: IouTally) -> None:
         """Adds the counts of other images.
@@ -73,13 +79,22 @@ class IouTally(State):
         Raises:
             ValueError: the thresholds differ.
         """
-        if not torch.equal(self.thresholds, other.thresholds):
+        self.check()
+        other.check()
+        device = self.thresholds.device
+        if not torch.equal(self.thresholds, other.thresholds.to(device)):
             raise ValueError("IouTally: states to merge must have the same thresholds, but theirs differ.")
-        self._intersection += other._intersection
+        self._intersection += other._intersection.to(device)
         self._batches += other._batches
+
+    @property
+    def num_labels(self) -> int:
+        """C, label 0 included."""
+        return self._intersection.shape[1]
 
     def intersection(self) -> Tensor:
         """[U, C] int64."""
+        self.check()
         return self._intersection
 
     def unit_area(self) -> Tensor:
@@ -101,7 +116,7 @@ class IouTally(State):
         Raises:
             ValueError: an unknown scope, or "category" without categories.
         """
-        return iou(self._intersection, self.scoped_unit_area(scope, categories), self.label_area().sum(0))
+        return iou(self.intersection(), self.scoped_unit_area(scope, categories), self.label_area().sum(0))
 
     def scoped_unit_area(self, scope: str = "all", categories: tuple[str, ...] | None = None) -> Tensor:
         """[U], or for scope "category" [U, C]: the area of each unit that enters the union. See `iou`."""
@@ -114,7 +129,7 @@ class IouTally(State):
             raise ValueError('IouTally: scope "category" must come with the category of each label.')
         area = torch.zeros_like(self._intersection)
         for category in set(categories[1:]):
-            members = torch.tensor([name == category for name in categories])
+            members = torch.tensor([name == category for name in categories], device=area.device)
             carries = (label_area[:, members] > 0).any(1)
             area[:, members] = unit_area[carries].sum(0)[:, None]
         return area
@@ -130,11 +145,11 @@ class IouTally(State):
         """
         images, unit_area, label_area = self._by_image()
         kinds = sorted(set(categories))
-        members = [torch.tensor([name == kind for name in categories]) for kind in kinds]
+        members = [torch.tensor([name == kind for name in categories], device=images.device) for kind in kinds]
         carries = torch.stack([(label_area[:, of] > 0).any(1) for of in members], 1)
         groups, group = carries.unique(dim=0, return_inverse=True)
-        first = torch.full((len(groups),), torch.iinfo(torch.int64).max).scatter_reduce(0, group, images, "amin")
-        areas = (torch.zeros(len(groups), area.shape[1], dtype=torch.int64) for area in (unit_area, label_area))
+        first = images.new_full((len(groups),), torch.iinfo(torch.int64).max).scatter_reduce(0, group, images, "amin")
+        areas = (area.new_zeros(len(groups), area.shape[1]) for area in (unit_area, label_area))
         unit_sums, label_sums = (
             total.index_add_(0, group, area) for total, area in zip(areas, (unit_area, label_area))
         )
@@ -157,14 +172,20 @@ class IouTally(State):
         Raises:
             ValueError: its thresholds are not this state's.
         """
-        if not torch.equal(self.thresholds, state["thresholds"]):
+        device = self.thresholds.device
+        if not torch.equal(self.thresholds, state["thresholds"].to(device)):
             raise ValueError("IouTally: the state's thresholds must be this tally's, but they differ.")
-        self._intersection = state["intersection"].clone()
+        self._status, self._batch = None, 0
+        self._intersection = state["intersection"].to(device, copy=True)
         self._batches = [(state["images"], state["unit_area"], state["label_area"])]
 
     def _by_image(self) -> tuple[Tensor, Tensor, Tensor]:
         """Image numbers, unit areas and label areas, in the order of the numbers."""
-        images, unit_area, label_area = (torch.cat(parts) for parts in zip(*self._batches))
+        self.check()
+        device = self.thresholds.device
+        images, unit_area, label_area = (
+            torch.cat([part.to(device) for part in parts]) for parts in zip(*self._batches)
+        )
         order = images.argsort(stable=True)
         self._batches = [(images[order], unit_area[order], label_area[order])]
         return self._batches[0]

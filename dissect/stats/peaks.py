@@ -27,12 +27,15 @@ class Peaks(State):
         tensor([[11, 12]])
     """
 
+    tensors = ("_values", "_images")
+
     def __init__(self, k: int) -> None:
         if k < 1:
             raise ValueError(f"Peaks: k must be at least 1, but got {k}.")
         self.k = k
         self._values = torch.empty(0, 0)
         self._images = torch.empty(0, 0, dtype=torch.int64)
+        self._batch = 0
 
     def add(self, activations: Tensor, images: Tensor) -> None:
         """Adds a batch.
@@ -46,8 +49,12 @@ class Peaks(State):
         """
         if images.shape != activations.shape[:1]:
             raise ValueError(f"Peaks: images must have shape [N={len(activations)}], but got {list(images.shape)}.")
-        values = ops.image_peaks(activations).T
-        self._keep_best(values, images.long().expand_as(values))
+        self._move(activations.device)
+        status = ops.new_status(activations.device)
+        values = ops.image_peaks(activations, status=status).T
+        self._note(status, self._batch)
+        self._batch += 1
+        self._keep_best(values, images.to(values.device).long().expand_as(values))
 
     def merge(self, other: Peaks) -> None:
         """Adds the peaks that another state found in other images.
@@ -57,18 +64,26 @@ class Peaks(State):
         """
         if other.k != self.k:
             raise ValueError(f"Peaks: states to merge must have the same k, but got {self.k} and {other.k}.")
-        self._keep_best(other._values, other._images)
+        self.check()
+        other.check()
+        if not self._values.numel():
+            self._move(other._values.device)
+        device = self._values.device
+        self._keep_best(other._values.to(device), other._images.to(device))
 
     def values(self) -> Tensor:
         """[U, min(k, N)] float32, falling."""
+        self.check()
         return self._values
 
     def images(self) -> Tensor:
         """[U, min(k, N)] int64 image numbers, in the order of `values`."""
+        self.check()
         return self._images
 
     def state_dict(self) -> dict[str, Any]:
         """Everything needed to go on, as tensors and JSON values."""
+        self.check()
         return {"k": self.k, "values": self._values.clone(), "images": self._images.clone()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -80,6 +95,7 @@ class Peaks(State):
         if state["k"] != self.k:
             raise ValueError(f"Peaks: the state's k must be {self.k}, but is {state['k']}.")
         self._values, self._images = state["values"].clone(), state["images"].clone()
+        self._status, self._batch = None, 0
 
     def _keep_best(self, values: Tensor, images: Tensor) -> None:
         if self._values.numel():

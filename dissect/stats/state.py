@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, ClassVar
 
+import torch
 from torch import Tensor
 
 from dissect.cache import load_tensors, save_tensors
@@ -13,11 +14,44 @@ from dissect.cache import load_tensors, save_tensors
 class State:
     """A statistic that can be saved in the middle and goes on from there.
 
-    Subclasses have `add`, `merge`, `state_dict` and `load_state_dict`; all counts in them are integers.
+    Subclasses have `add`, `merge`, `state_dict` and `load_state_dict`; all counts in them are integers. A state is
+    where the activations are. On a GPU `add` waits for nothing, and every reader tells of bad data; a CPU refuses it.
     """
 
     #: The version of a state's `state_dict`.
     version: ClassVar[int] = 1
+
+    #: The attributes that hold tensors.
+    tensors: ClassVar[tuple[str, ...]] = ()
+
+    #: [] int32 on the device: 1 + the batch that held bad data, or 0.
+    _status: Tensor | None = None
+
+    def check(self) -> None:
+        """Waits for the device.
+
+        Raises:
+            ValueError: bad data was added; names the batch.
+        """
+        number = 0 if self._status is None else int(self._status)
+        if number:
+            raise ValueError(
+                f"{type(self).__name__}: activations must be finite and below 2^126 in magnitude, but those of "
+                f"{self._batch_name(number - 1)} are not; its counts are worthless, go on from a state saved before."
+            )
+
+    def _batch_name(self, number: int) -> str:
+        return f"batch {number} since the state was made or loaded"
+
+    def _note(self, status: Tensor, batch: int) -> None:
+        """Remembers the first batch with bad data, without waiting to know whether there is one."""
+        seen = torch.zeros_like(status) if self._status is None else self._status.to(status.device)
+        self._status = torch.where((seen == 0) & (status != 0), batch + 1, seen)
+
+    def _move(self, device: torch.device) -> None:
+        """Goes where the activations are."""
+        for name in self.tensors:
+            setattr(self, name, getattr(self, name).to(device))
 
     def state_dict(self) -> dict[str, Any]:
         """Everything needed to go on, as tensors and JSON values."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from copy import copy
 from decimal import Decimal
 from fractions import Fraction
 from typing import Any
@@ -65,6 +66,8 @@ class TailThreshold(State):
         tensor([5.])
     """
 
+    tensors = ("_low", "_high", "_first", "_last", "_bins", "_above")
+
     def __init__(
         self,
         fraction: float | str | Decimal | Fraction = 0.01,
@@ -105,14 +108,16 @@ class TailThreshold(State):
             self._start(activations)
             if not len(activations):
                 return  # the batch that opens the windows must have something to show
+            self._move(activations.device)
+            status = ops.new_status(activations.device)
             if not len(self._first):
-                self._open_windows(activations[:WINDOW_IMAGES])
+                self._open_windows(activations[:WINDOW_IMAGES], status)
             for row, (sample, grid) in enumerate(self._histograms()):
-                self._count(
-                    activations, sample, grid, self._first[row], self._last[row], self._bins[row], self._above[row]
-                )
+                first, last = self._first[row], self._last[row]
+                self._count(activations, sample, grid, first, last, self._bins[row], self._above[row], status)
         except (TypeError, ValueError) as error:
             raise type(error)(f"TailThreshold: batch {self.batch} of visit {self.visit}: {error}") from None
+        self._note(status, self.batch)
         self.batch += 1
         self._seen += activations.shape[0]
 
@@ -120,8 +125,9 @@ class TailThreshold(State):
         """Ends a visit: narrows every unit's bracket. True when all are one float; else visit the same data again.
 
         Raises:
-            ValueError: no samples were added, or another number of them than in the first visit.
+            ValueError: no samples were added, or another number of them than in the first visit, or bad ones.
         """
+        self.check()
         samples = self._seen * self._area(self.grid)
         if samples == 0:
             raise ValueError("TailThreshold: a visit must add at least one sample before advance(), but added none.")
@@ -148,6 +154,7 @@ class TailThreshold(State):
         Raises:
             RuntimeError: no visit has ended.
         """
+        self.check()
         if self.visit == 0 or self._dtype is None:
             raise RuntimeError("TailThreshold: a visit must end with advance() before there is a bracket.")
         return values_of(self._low, self._dtype).float(), values_of(self._high, self._dtype).float()
@@ -168,11 +175,15 @@ class TailThreshold(State):
         Raises:
             ValueError: the two are not of the same fraction, positions, grid, visit and bracket.
         """
+        self.check()
+        other.check()
         if other._dtype is None:
             return
         if self._dtype is None:
             self.load_state_dict(other.state_dict())
             return
+        other = copy(other)
+        other._move(self._low.device)
         same = {
             "fraction": self.fraction == other.fraction,
             "positions": self.positions == other.positions,
@@ -194,6 +205,7 @@ class TailThreshold(State):
 
     def state_dict(self) -> dict[str, Any]:
         """Everything needed to go on, as tensors and JSON values."""
+        self.check()
         return {
             "fraction": str(self.fraction),
             "positions": self.positions,
@@ -206,7 +218,7 @@ class TailThreshold(State):
             "source": None if self.grid is None else list(self.grid.source_shape),
             "rows": None if self.grid is None else self.grid.rows.clone(),
             "columns": None if self.grid is None else self.grid.columns.clone(),
-            **{name: getattr(self, f"_{name}").clone() for name in _TENSORS},
+            **{name[1:]: getattr(self, name).clone() for name in self.tensors},
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -224,8 +236,12 @@ class TailThreshold(State):
         self._dtype = None if state["dtype"] is None else getattr(torch, state["dtype"])
         if state["source"] is not None:
             self.grid = Grid(state["rows"], state["columns"], tuple(state["source"]))
-        for name in _TENSORS:
-            setattr(self, f"_{name}", state[name].clone())
+        for name in self.tensors:
+            setattr(self, name, state[name[1:]].clone())
+        self._status = None
+
+    def _batch_name(self, number: int) -> str:
+        return f"batch {number} of visit {self.visit}"
 
     def _start(self, activations: Tensor) -> None:
         """On the first batch: learns the map's size and type, and opens the widest bracket."""
@@ -248,7 +264,7 @@ class TailThreshold(State):
             self.grid.check("TailThreshold", map_shape)
         if self._dtype is None:
             self._dtype, self._map_area = key_dtype, map_shape[0] * map_shape[1]
-            self._low = torch.zeros(num_units, dtype=torch.int64)
+            self._low = torch.zeros(num_units, dtype=torch.int64, device=activations.device)
             self._high = torch.full_like(self._low, (1 << (8 * key_dtype.itemsize)) - 1)
 
     def _histograms(self) -> list[tuple[str, Grid | None]]:
@@ -267,10 +283,19 @@ class TailThreshold(State):
         return self._map_area if grid is None else grid.target_shape[0] * grid.target_shape[1]
 
     def _count(
-        self, maps: Tensor, sample: str, grid: Grid | None, first: Tensor, last: Tensor, bins: Tensor, above: Tensor
+        self,
+        maps: Tensor,
+        sample: str,
+        grid: Grid | None,
+        first: Tensor,
+        last: Tensor,
+        bins: Tensor,
+        above: Tensor,
+        status: Tensor,
     ) -> None:
         shift = self._shift(first, last)
-        ops.tail_histogram(maps, first, last, shift, bins, above, grid=grid, sample=sample, backend=self.backend)
+        where = {"grid": grid, "sample": sample, "status": status, "backend": self.backend}
+        ops.tail_histogram(maps, first, last, shift, bins, above, **where)
 
     def _shift(self, first: Tensor, last: Tensor) -> Tensor:
         """[U]: the width of the bins as a power of two; in the first visit one for all, so that states merge."""
@@ -280,33 +305,24 @@ class TailThreshold(State):
             return torch.full_like(first, WINDOW_SHIFT)
         return narrowest_shift(first, last, self._bins.shape[2])
 
-    def _open_windows(self, maps: Tensor) -> None:
+    def _open_windows(self, maps: Tensor, status: Tensor) -> None:
         """Chooses what the first visit bins: from well below where this batch's tail begins, for sixteen octaves."""
         histograms = self._histograms()
         shape = (len(histograms), len(self._low))
         if self._bits == 16:
             self._first, self._last = self._low.expand(shape).clone(), self._high.expand(shape).clone()
         else:
-            firsts = [self._window_for(maps, sample, grid) for sample, grid in histograms]
+            firsts = [self._window_for(maps, sample, grid, status) for sample, grid in histograms]
             self._first = torch.stack(firsts)
             self._last = (self._first + (NUM_BINS << WINDOW_SHIFT)).clamp(max=1 << 32) - 1
         self._clear()
 
-    def _window_for(self, maps: Tensor, sample: str, grid: Grid | None) -> Tensor:
+    def _window_for(self, maps: Tensor, sample: str, grid: Grid | None, status: Tensor) -> Tensor:
         """[U]: the first key to bin, by the histogram of a few images in bins of a quarter of an octave."""
         coarse = torch.full_like(self._low, 21)
-        bins, above = torch.zeros(len(coarse), 1 << 11, dtype=torch.int64), torch.zeros_like(coarse)
-        ops.tail_histogram(
-            maps,
-            self._low,
-            self._high,
-            coarse,
-            bins,
-            above,
-            grid=grid,
-            sample=sample,
-            backend=self.backend,
-        )
+        bins, above = coarse.new_zeros(len(coarse), 1 << 11), torch.zeros_like(coarse)
+        where = {"grid": grid, "sample": sample, "status": status, "backend": self.backend}
+        ops.tail_histogram(maps, self._low, self._high, coarse, bins, above, **where)
         samples = maps.shape[0] * self._area(grid)
         rank = int(self.fraction * samples) + 1
         tail = bin_of_rank(bins, torch.full_like(coarse, rank)) << 21
@@ -318,7 +334,7 @@ class TailThreshold(State):
         widest = int((self._last - self._first).max()) if self._first.numel() else 0
         narrow = widest < NUM_FINE_BINS**2 and self._first.shape[0] == 1
         num_bins = 1 << 16 if self._bits == 16 else NUM_FINE_BINS if narrow else NUM_BINS
-        self._bins = torch.zeros(*self._first.shape, num_bins, dtype=torch.int64)
+        self._bins = self._first.new_zeros(*self._first.shape, num_bins)
         self._above = torch.zeros_like(self._first)
 
     def _narrow(self) -> None:
@@ -356,12 +372,9 @@ class TailThreshold(State):
         """This visit's bins and counts above, had it binned only [first, last], which must lie on its bins' edges."""
         shift = self._shift(self._first[0], self._last[0])
         offset, count = (first - self._first) >> shift, (last - first + 1 + (1 << shift) - 1) >> shift
-        index = torch.arange(self._bins.shape[2]) + offset[..., None]
-        inside = torch.arange(self._bins.shape[2]) < count[..., None]
+        places = torch.arange(self._bins.shape[2], device=first.device)
+        index, inside = places + offset[..., None], places < count[..., None]
         moved = self._bins.gather(2, index.clamp(max=self._bins.shape[2] - 1))
         kept = torch.where(inside & (index < self._bins.shape[2]), moved, 0)
-        skipped = torch.where(torch.arange(self._bins.shape[2]) < offset[..., None], self._bins, 0).sum(2)
+        skipped = torch.where(places < offset[..., None], self._bins, 0).sum(2)
         return kept, self._above + self._bins.sum(2) - kept.sum(2) - skipped
-
-
-_TENSORS = ("low", "high", "first", "last", "bins", "above")

@@ -32,7 +32,7 @@ def test_a_missing_backend_that_was_asked_for_raises(without_engine):
 
 
 def test_unknown_names():
-    with pytest.raises(ValueError, match=r"backend must be 'auto' or one of \['cpp', 'reference'\], but got 'cuda'"):
+    with pytest.raises(ValueError, match=r"one of \['cpp', 'reference', 'triton'\], but got 'cuda'"):
         ops.iou_counts(*ARGUMENTS, backend="cuda")
     with pytest.raises(ValueError, match=r"op must be one of .* but got 'count'"):
         ops.backends("count")
@@ -47,7 +47,7 @@ def test_the_environment_replaces_auto(monkeypatch):
 
 
 def test_other_devices_are_refused():
-    with pytest.raises(ops.BackendUnavailableError, match="there are no kernels for 'meta' yet"):
+    with pytest.raises(ops.BackendUnavailableError, match="there are no kernels for 'meta'"):
         dispatch.select("iou_counts", "auto", torch.device("meta"))
 
 

@@ -1,0 +1,189 @@
+"""iou_counts: only cells with a corner above the threshold are looked at, and labels only where a unit fires.
+
+A program takes UNITS maps of one image. It reads them once for their peaks, which ends it for most maps, and then, for
+each map that reaches its threshold, tests the cells of the grid, 256 at a time, and samples those that can fire,
+GROUP of them side by side, in tiles of TILE x TILE target pixels. What fires there is counted a combination of labels
+at a time: few combinations meet in a tile, so the only atomics are one per tile, combination and plane.
+"""
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from dissect.kernels.cells import choose, largest, load_cells, sample_tile
+from dissect.kernels.launch import RUN_TIME, AxisTable, Maps, launch, tile_of
+from dissect.kernels.maps import find_peaks
+
+#: Above every combination of a 32-bit run; what a pixel holds that is counted already, or does not fire.
+NONE: tl.constexpr = tl.constexpr(0x7FFFFFFF)
+
+#: So many combinations of a tile are counted together; labels that change with every pixel are added one by one.
+ROUNDS: tl.constexpr = tl.constexpr(4)
+
+
+@triton.jit
+def add_labels(combinations, numbers, valid, row, table, num_planes):
+    """Adds `numbers` to the unit's row of the intersection, for each label of the combinations."""
+    for plane in range(0, num_planes):
+        label = tl.load(table + combinations.to(tl.int64) * num_planes + plane, mask=valid, other=0)
+        tl.atomic_add(row + label, numbers, mask=valid & (label > 0), sem="relaxed")
+
+
+@triton.jit
+def count_labels(fires, pixels, row, runs, table, num_planes, RUN_BITS: tl.constexpr):
+    """Counts the labels of the pixels [G, P] that fire."""
+    run = tl.load(runs + pixels, mask=fires, other=0)
+    left = tl.where(fires, (run & ((1 << RUN_BITS) - 1)).to(tl.int32), NONE)
+    rounds = 0
+    while (rounds < ROUNDS) & (tl.min(left) != NONE):
+        combination = tl.min(left, axis=1)
+        met = left == combination[:, None]
+        numbers = tl.sum(met.to(tl.int32), axis=1).to(tl.int64)
+        add_labels(combination, numbers, combination != NONE, row, table, num_planes)
+        left = tl.where(met, NONE, left)
+        rounds += 1
+    if tl.min(left) != NONE:
+        add_labels(left, tl.full(left.shape, 1, tl.int64), left != NONE, row, table, num_planes)
+
+
+@triton.jit
+def count_cells(
+    cells, valid, map, threshold, row, row_spans, column_spans, row_weights, column_weights, runs, table,
+    num_column_spans, num_columns, num_planes, height, width, stride_row, stride_column,
+    TILE: tl.constexpr, RUN_BITS: tl.constexpr,
+):  # fmt: skip
+    """Counts the cells [G], a tile of each at a time. Returns how many of their pixels fire."""
+    a00, a01, a10, a11, y_begin, y_end, x_begin, x_end = load_cells(
+        cells, valid, map, row_spans, column_spans, num_column_spans, height, width, stride_row, stride_column
+    )
+    area = 0
+    for down in range(0, tl.max(y_end - y_begin), TILE):
+        for right in range(0, tl.max(x_end - x_begin), TILE):
+            values, inside, y, x = sample_tile(
+                a00, a01, a10, a11, y_begin, y_end, x_begin, x_end, down, right, row_weights, column_weights, TILE
+            )
+            fires = inside & (values > threshold)
+            area += tl.sum(fires.to(tl.int32))
+            count_labels(fires, y.to(tl.int64) * num_columns + x, row, runs, table, num_planes, RUN_BITS)
+    return area
+
+
+@triton.jit
+def count_map(
+    map, threshold, row, row_spans, column_spans, row_weights, column_weights, runs, table,
+    num_row_spans, num_column_spans, num_columns, num_planes, height, width, stride_row, stride_column,
+    CELLS: tl.constexpr, GROUP: tl.constexpr, TILE: tl.constexpr, RUN_BITS: tl.constexpr,
+):  # fmt: skip
+    """Counts one map. Returns how many pixels fire."""
+    area = 0
+    num_cells = num_row_spans * num_column_spans
+    for start in range(0, num_cells, CELLS):
+        cells = start + tl.arange(0, CELLS)
+        valid = cells < num_cells
+        a00, a01, a10, a11, _, _, _, _ = load_cells(
+            cells, valid, map, row_spans, column_spans, num_column_spans, height, width, stride_row, stride_column
+        )
+        active = valid & (largest(a00, a01, a10, a11) > threshold)
+        for first in range(0, tl.sum(active.to(tl.int32)), GROUP):
+            lanes = choose(active, first, GROUP)
+            area += count_cells(
+                start + lanes, lanes >= 0, map, threshold, row, row_spans, column_spans, row_weights, column_weights,
+                runs, table, num_column_spans, num_columns, num_planes, height, width, stride_row, stride_column,
+                TILE, RUN_BITS,
+            )  # fmt: skip
+    return area
+
+
+@triton.jit(
+    do_not_specialize=[
+        *RUN_TIME,
+        "num_row_spans",
+        "num_column_spans",
+        "num_rows",
+        "num_columns",
+        "num_planes",
+        "num_labels",
+    ]
+)
+def iou_counts_kernel(
+    maps, thresholds, row_spans, column_spans, row_weights, column_weights, runs, table, offsets,
+    intersection, unit_area, status,
+    num_row_spans, num_column_spans, num_rows, num_columns, num_planes, num_labels,
+    num_units, height, width, stride_image, stride_unit, stride_row, stride_column,
+    UNITS: tl.constexpr, POSITIONS: tl.constexpr, FLAT: tl.constexpr,
+    CELLS: tl.constexpr, GROUP: tl.constexpr, TILE: tl.constexpr, RUN_BITS: tl.constexpr,
+):  # fmt: skip
+    """A program takes UNITS maps of one image."""
+    blocks = tl.cdiv(num_units, UNITS)
+    image = (tl.program_id(0) // blocks).to(tl.int64)
+    units = tl.program_id(0) % blocks * UNITS + tl.arange(0, UNITS)
+    exist = units < num_units
+    maps += image * stride_image
+    runs += image * num_rows * num_columns
+    table += tl.load(offsets + image) * num_planes
+    unit_area += image * num_units
+    levels = tl.load(thresholds + units, mask=exist, other=0.0)
+    if tl.sum((levels != levels).to(tl.int32)) > 0:  # NaN
+        tl.store(status, 1)
+    peaks = find_peaks(maps, units, status, num_units, height, width, stride_unit, stride_row, stride_column,
+                       POSITIONS, FLAT)  # fmt: skip
+    # The zeros around a map may exceed a negative threshold; the cells tell.
+    reach = exist & (tl.maximum(peaks, 0.0) > levels)
+    tl.store(unit_area + units, 0, mask=exist & ~reach)
+    left = tl.where(reach, units, num_units)
+    while tl.min(left) < num_units:
+        unit = tl.min(left).to(tl.int64)
+        area = count_map(
+            maps + unit * stride_unit, tl.load(thresholds + unit), intersection + unit * num_labels, row_spans,
+            column_spans, row_weights, column_weights, runs, table, num_row_spans, num_column_spans, num_columns,
+            num_planes, height, width, stride_row, stride_column, CELLS, GROUP, TILE, RUN_BITS,
+        )  # fmt: skip
+        tl.store(unit_area + unit, area)
+        left = tl.where(left == unit, num_units, left)
+
+
+def iou_counts(
+    activations: Tensor,
+    thresholds: Tensor,
+    runs: Tensor,
+    table: Tensor,
+    offsets: Tensor,
+    num_labels: int,
+    rows: Tensor,
+    columns: Tensor,
+    status: Tensor,
+) -> tuple[Tensor, Tensor]:
+    """The intersection [U, C] and unit_area [N, U], int64; bad activations and NaN thresholds set `status` to 1."""
+    maps = Maps(activations)
+    num_images, num_units = activations.shape[:2]
+    intersection = torch.zeros(num_units, num_labels, dtype=torch.int64, device=activations.device)
+    unit_area = torch.empty(num_images, num_units, dtype=torch.int64, device=activations.device)
+    row_table, column_table = (AxisTable.of(axis, activations.device) for axis in (rows, columns))
+    launch(
+        iou_counts_kernel,
+        maps.num_programs,
+        activations,
+        thresholds.contiguous(),
+        row_table.spans,
+        column_table.spans,
+        row_table.weights,
+        column_table.weights,
+        runs,
+        table,
+        offsets,
+        intersection,
+        unit_area,
+        status,
+        len(row_table.spans),
+        len(column_table.spans),
+        len(rows),
+        len(columns),
+        table.shape[1],
+        num_labels,
+        *maps.shape_and_strides,
+        **maps.tile,
+        **tile_of(row_table, column_table),
+        RUN_BITS=17 if runs.element_size() == 4 else 32,
+    )
+    return intersection, unit_area

@@ -1,0 +1,135 @@
+"""Every Triton kernel compiled for GPUs that are not here: no fused multiply-add, no flush to zero, few registers."""
+
+import importlib
+import re
+
+import pytest
+import torch
+
+from dissect import Grid, ops
+from dissect.ops import gpu
+
+pytest.importorskip("triton")
+
+import triton
+import triton.language as tl
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
+
+from dissect import kernels
+
+from .offline import Launch, compiled
+
+pytestmark = pytest.mark.skipif(
+    gpu.triton_unavailable(torch.device("cpu")) is None, reason="TRITON_INTERPRET=1: nothing is compiled then"
+)
+
+#: Kernels, and the stack that each may use per thread, in bytes: what the compiler could not keep in registers.
+KERNELS = {
+    "image_peaks_kernel": 0,
+    "iou_counts_kernel": 64,
+    "features_kernel": 0,
+    "pixels_kernel": 64,
+    "blend_units_kernel": 0,
+    "blend_units_backward_kernel": 0,
+    "claim_slots_kernel": 0,
+    "mark_firsts_kernel": 0,
+    "write_runs_kernel": 0,
+    "write_table_kernel": 0,
+}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _fresh_cache(tmp_path_factory):
+    """Nothing is found that an earlier run compiled."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TRITON_CACHE_DIR", str(tmp_path_factory.mktemp("triton")))
+        yield
+
+
+@pytest.fixture
+def launches(monkeypatch):
+    """Gives every launch of the ops, by kernel, for maps of a dtype and layout; nothing runs."""
+
+    def launches_for(dtype, memory_format):
+        found = {}
+
+        def record(kernel, num_programs, *arguments, num_warps=1, **constants):
+            found[kernel.__name__] = Launch(kernel, arguments, constants, num_warps)
+
+        for op in ("blend_units", "encode_labels", "image_peaks", "iou_counts", "tail_histogram"):
+            monkeypatch.setattr(importlib.import_module(f"dissect.kernels.{op}"), "launch", record)
+        maps = torch.zeros(2, 32, 14, 14, dtype=dtype).contiguous(memory_format=memory_format)
+        planes = torch.zeros(2, 3, 224, 224, dtype=torch.int16)
+        labels, grid = ops.encode_labels(planes, 5), Grid.half_pixel((14, 14), (224, 224))
+        status, keys = ops.new_status(maps.device), torch.zeros(32, dtype=torch.int64)
+        tail = (maps, keys, keys, keys, torch.zeros(32, 8, dtype=torch.int64), keys)
+        operands = (torch.ones(1, 32, 1, 1), torch.ones(1, 1, 1, 1), torch.ones(1, 1, 1, 1))
+        kernels.image_peaks(maps, status)
+        kernels.iou_counts(
+            maps, torch.zeros(32), labels.runs, labels.table, labels.offsets, 5, grid.rows, grid.columns, status
+        )
+        kernels.tail_histogram(*tail, None, None, "value", status)
+        kernels.tail_histogram(*tail, grid.rows, grid.columns, "value", status)
+        kernels.blend_units(maps, *operands)
+        kernels.blend_units_backward(maps, maps, *operands)
+        kernels.encode_labels(planes, 5, labels.runs, labels.area)
+        return found
+
+    return launches_for
+
+
+def fused(ptx):
+    """Fused multiply-adds of floats in PTX."""
+    return re.findall(r"\bfma\.\S*f(?:16|32|64)\S*", ptx)
+
+
+@pytest.mark.parametrize("name", KERNELS)
+@pytest.mark.parametrize(
+    ("capability", "dtype", "memory_format"),
+    [(90, torch.bfloat16, torch.channels_last), (80, torch.float32, torch.contiguous_format)],
+    ids=["sm_90-bfloat16-channels_last", "sm_80-float32-contiguous"],
+)
+def test_machine_code(name, capability, dtype, memory_format, launches, record_property):
+    found = launches(dtype, memory_format)
+    assert found.keys() == KERNELS.keys()
+    code = compiled(found[name], capability)
+    assert f".target sm_{capability}" in code.ptx
+    assert not fused(code.ptx)
+    assert ".ftz" not in code.ptx
+    assert not re.findall(r"\b[FHD]FMA2?\b\S*", code.sass)
+    # The only flush is within an integer division, of a quotient that is no subnormal.
+    assert set(re.findall(r"\b(\w+)[.\w]*\.FTZ", code.sass)) <= {"F2I"}
+    assert code.stack <= KERNELS[name]
+    record_property("registers", code.registers)
+    print(f"{name} sm_{capability}: {code.registers} registers, {code.stack} bytes of stack")
+
+
+@triton.jit
+def careless(values, out):
+    """The sampling rule's step, to be compiled as Triton does by default."""
+    lanes = tl.arange(0, 32)
+    first, second = tl.load(values + lanes), tl.load(values + 32 + lanes)
+    tl.store(out + lanes, first + (second - first) * tl.load(values + 64 + lanes))
+
+
+def test_the_test_would_find_a_fused_operation():
+    source = ASTSource(careless, {"values": "*fp32", "out": "*fp32"})
+    with_fusion, without = (
+        triton.compile(source, target=GPUTarget("cuda", 90, 32), options={"enable_fp_fusion": fusion}).asm["ptx"]
+        for fusion in (True, False)
+    )
+    assert fused(with_fusion)
+    assert not fused(without)
+
+
+def test_a_new_shape_compiles_nothing():
+    # What Triton would compile anew for: the types of the arguments, whether an integer is 1 or divisible by 16, and
+    # the constants. Sizes and strides are exempt from the second.
+    for name in KERNELS:
+        module = next(m for m in ("blend_units", "encode_labels", "image_peaks", "iou_counts", "tail_histogram")
+                      if hasattr(importlib.import_module(f"dissect.kernels.{m}"), name))  # fmt: skip
+        kernel = getattr(importlib.import_module(f"dissect.kernels.{module}"), name)
+        for parameter in kernel.params:
+            is_size = parameter.name.startswith(("num_", "stride_")) or parameter.name in ("height", "width")
+            assert parameter.do_not_specialize or parameter.is_constexpr or not is_size, (name, parameter.name)
