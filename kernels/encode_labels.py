@@ -7,6 +7,8 @@ the combination, so that the result has the reference's bits. Pixels without a l
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import triton
 import triton.language as tl
@@ -150,7 +152,7 @@ def encode_labels(planes: Tensor, num_labels: int, runs: Tensor, label_area: Ten
     num_images, num_planes, height, width = planes.shape
     num_pixels, num_slots = height * width, triton.next_power_of_2(height * width)
     sizes = (num_planes, num_labels, height, width, num_slots)
-    new = {"dtype": torch.int32, "device": planes.device}
+    new: dict[str, Any] = {"dtype": torch.int32, "device": planes.device}
     slots, counts = torch.full((num_images, num_slots), -1, **new), torch.zeros(num_images, num_slots, **new)
     slot_of, firsts = torch.empty(num_images, num_pixels, **new), torch.zeros(num_images, num_pixels, **new)
     status = torch.zeros((), **new)

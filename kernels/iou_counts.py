@@ -1,7 +1,7 @@
 """iou_counts: only cells with a corner above the threshold are looked at, and labels only where a unit fires.
 
 A program takes UNITS maps of one image. It reads them once for their peaks, which ends it for most maps, and then, for
-each map that reaches its threshold, tests the cells of the grid, 256 at a time, and samples those that can fire,
+each map that reaches its threshold, tests the cells of the grid, 64 at a time, and samples those that can fire,
 GROUP of them side by side, in tiles of TILE x TILE target pixels. What fires there is counted a combination of labels
 at a time: few combinations meet in a tile, so the only atomics are one per tile, combination and plane.
 """

@@ -66,8 +66,8 @@ def tile_of(rows: AxisTable, columns: AxisTable) -> dict[str, int]:
     """How many cells are tested at a time, and the tiles of those that are sampled: of four sizes, for any grid."""
     longest = max(rows.longest, columns.longest)
     tile = next((size for size in (1, 4, 8) if longest <= size), 16)
-    # One lane per pixel, but choosing many cells of a block takes longer than sampling them.
-    return {"CELLS": 256, "GROUP": min(32, 256 // tile**2), "TILE": tile}
+    # Small blocks keep a program in few registers, so that more of them share a multiprocessor.
+    return {"CELLS": 64, "GROUP": {1: 32, 4: 8, 8: 2, 16: 1}[tile], "TILE": tile}
 
 
 def launch(kernel: Any, num_programs: int, *arguments: Any, num_warps: int = 1, **constants: Any) -> None:

@@ -16,7 +16,7 @@ from dissect.ops import gpu, native
 LIBRARY = torch.library.Library("dissect", "DEF")
 
 #: Per op, its backends on a CPU, fastest first; "triton" there is its interpreter, which is for tests.
-CPU_BACKENDS = {
+CPU_BACKENDS: dict[str, tuple[str, ...]] = {
     "blend_units": ("cpp", "reference", "triton"),
     "encode_labels": ("cpp", "reference", "triton"),
     "image_peaks": ("cpp", "reference", "triton"),
@@ -25,7 +25,7 @@ CPU_BACKENDS = {
 }
 
 #: The same on a GPU of NVIDIA's or AMD's.
-GPU_BACKENDS = {
+GPU_BACKENDS: dict[str, tuple[str, ...]] = {
     "blend_units": ("cuda", "triton"),
     "encode_labels": ("triton",),
     "image_peaks": ("cuda", "triton"),
@@ -65,8 +65,8 @@ def backends(op: str, device: str | torch.device = "cpu") -> list[tuple[str, str
     if op not in CPU_BACKENDS:
         raise ValueError(f"backends: op must be one of {sorted(CPU_BACKENDS)}, but got {op!r}.")
     device = torch.device(device)
-    names = {"cpu": CPU_BACKENDS, "cuda": GPU_BACKENDS}.get(device.type, {}).get(op, ())
-    return [(name, _REASONS[name](device)) for name in names]
+    by_op = {"cpu": CPU_BACKENDS, "cuda": GPU_BACKENDS}.get(device.type)
+    return [] if by_op is None else [(name, _REASONS[name](device)) for name in by_op[op]]
 
 
 def home(device: str | torch.device) -> torch.device:

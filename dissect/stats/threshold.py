@@ -294,8 +294,9 @@ class TailThreshold(State):
         status: Tensor,
     ) -> None:
         shift = self._shift(first, last)
-        where = {"grid": grid, "sample": sample, "status": status, "backend": self.backend}
-        ops.tail_histogram(maps, first, last, shift, bins, above, **where)
+        ops.tail_histogram(
+            maps, first, last, shift, bins, above, grid=grid, sample=sample, status=status, backend=self.backend
+        )
 
     def _shift(self, first: Tensor, last: Tensor) -> Tensor:
         """[U]: the width of the bins as a power of two; in the first visit one for all, so that states merge."""
@@ -321,8 +322,10 @@ class TailThreshold(State):
         """[U]: the first key to bin, by the histogram of a few images in bins of a quarter of an octave."""
         coarse = torch.full_like(self._low, 21)
         bins, above = coarse.new_zeros(len(coarse), 1 << 11), torch.zeros_like(coarse)
-        where = {"grid": grid, "sample": sample, "status": status, "backend": self.backend}
-        ops.tail_histogram(maps, self._low, self._high, coarse, bins, above, **where)
+        ops.tail_histogram(
+            maps, self._low, self._high, coarse, bins, above, grid=grid, sample=sample, status=status,
+            backend=self.backend,
+        )  # fmt: skip
         samples = maps.shape[0] * self._area(grid)
         rank = int(self.fraction * samples) + 1
         tail = bin_of_rank(bins, torch.full_like(coarse, rank)) << 21

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from cases import counted, random_blend, random_bracket, random_problem
+from small_cases import counted, random_blend, random_bracket, random_problem
 
 from dissect import Grid, ops, stats
 from dissect.ops import gpu

@@ -20,10 +20,8 @@ def test_every_kernel_in_the_interpreter(missing):
         "pytest",
         "-p",
         "no:cacheprovider",
-        "-p",
-        "no:warnings",
         str(HERE / "interpreted.py"),
     ]
-    run = subprocess.run(command, env=environment, cwd=HERE.parents[1], capture_output=True, text=True)
+    run = subprocess.run(command, env=environment, cwd=HERE, capture_output=True, text=True)
     assert run.returncode == 0, run.stdout[-6000:] + run.stderr[-2000:]
     assert int(re.search(r"(\d+) passed", run.stdout)[1]) >= 330

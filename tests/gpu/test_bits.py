@@ -1,0 +1,150 @@
+"""On a GPU every backend gives the reference's bits, for every op, dtype, layout, and many shapes."""
+
+import os
+
+import pytest
+import torch
+from generate import DTYPES, LAYOUTS, laid_out, random_case
+from small_cases import counted, random_blend, random_bracket, random_problem
+
+from dissect import Grid, ops
+
+#: Random shapes per op; DISSECT_GPU_CASES=10000 for iou_counts in `make test-gpu`.
+CASES = int(os.environ.get("DISSECT_GPU_CASES", "200"))
+
+
+def to(value, device):
+    """The same on the device, with the same strides."""
+    if not isinstance(value, torch.Tensor):
+        return value
+    if any(size > 1 and stride == 0 for size, stride in zip(value.shape, value.stride())):
+        return value[:1].to(device).expand_as(value)
+    moved = torch.empty_strided(value.shape, value.stride(), dtype=value.dtype, device=device)
+    return moved.copy_(value)
+
+
+def equal(ours, expected):
+    return all(torch.equal(one.cpu(), other) for one, other in zip(ours, expected, strict=True))
+
+
+def test_iou_counts(serving, device):
+    backend = serving("iou_counts")
+    for seed in range(CASES):
+        case = random_case(seed)
+        labels = ops.encode_labels(case.planes.to(device), case.num_labels)
+        arguments = to(case.activations, device), case.thresholds.to(device), labels
+        ours = ops.iou_counts(*arguments, grid=case.grid, backend=backend)
+        expected = ops.iou_counts(
+            case.activations, case.thresholds, case.planes, case.num_labels, grid=case.grid, backend="reference"
+        )
+        assert equal(ours, expected), seed
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_iou_counts_of_a_layer(serving, device, dtype, layout):
+    backend = serving("iou_counts")
+    maps = laid_out(torch.randn(4, 64, 14, 14).to(dtype), layout)
+    planes, thresholds = torch.randint(0, 50, (4, 3, 112, 112)), torch.full((64,), 2.3)
+    ours = ops.iou_counts(to(maps, device), thresholds.to(device), planes.to(device), 50, backend=backend)
+    assert equal(ours, ops.iou_counts(maps, thresholds, planes, 50))
+
+
+@pytest.mark.parametrize("sample", ["value", "min", "max", "feature"])
+def test_tail_histogram(serving, device, sample):
+    backend = serving("tail_histogram")
+    for seed in range(CASES // 4):
+        problem = random_problem(seed)
+        bits = 16 if sample == "feature" and problem.maps.element_size() == 2 else 32
+        bracket = random_bracket(seed, problem.maps.shape[1], bits)
+        where = (None, "value") if sample == "feature" else (problem.grid, sample)
+        expected = counted(problem, bracket, *where, "reference")
+        problem = problem._replace(maps=to(problem.maps, device))
+        assert equal(counted(problem, [part.to(device) for part in bracket], *where, backend), expected), seed
+
+
+def test_image_peaks(serving, device):
+    backend = serving("image_peaks")
+    for seed in range(CASES):
+        maps = random_case(seed).activations
+        assert equal([ops.image_peaks(to(maps, device), backend=backend)], [ops.image_peaks(maps)]), seed
+
+
+def test_encode_labels(serving, device):
+    backend = serving("encode_labels")
+    for seed in range(CASES):
+        case = random_case(seed)
+        ours = ops.encode_labels(to(case.planes, device), case.num_labels, backend=backend)
+        expected = ops.encode_labels(case.planes, case.num_labels)
+        names = ("runs", "table", "offsets", "area")
+        assert equal([getattr(ours, name) for name in names], [getattr(expected, name) for name in names]), seed
+
+
+def test_encode_labels_of_noise(serving, device):
+    # Every pixel another combination: the hash table is as full as it can be, and programs meet in it.
+    planes = torch.randint(0, 1300, (8, 3, 224, 224), dtype=torch.int16)
+    ours = ops.encode_labels(planes.to(device), 1300, backend=serving("encode_labels"))
+    expected = ops.encode_labels(planes, 1300)
+    assert equal([ours.runs, ours.table, ours.area], [expected.runs, expected.table, expected.area])
+
+
+def test_blend_units(serving, device):
+    backend = serving("blend_units")
+    for seed in range(CASES):
+        arguments = random_blend(seed)
+        moved = [to(argument, device) for argument in arguments]
+        expected = ops.blend_units(*arguments, backend="reference")
+        assert equal([ops.blend_units(*moved, backend=backend)], [expected]), seed
+        if 0 not in arguments[0].stride():
+            assert equal([ops.blend_units(*moved, inplace=True, backend=backend)], [expected]), seed
+
+
+def test_gradients(serving, device):
+    backend = serving("blend_units")
+    for seed in range(50):
+        *operands, mask = random_blend(seed)
+        gradients = []
+        for chosen, place in ((backend, device), ("reference", torch.device("cpu"))):
+            given = [to(o, place).detach().requires_grad_() if isinstance(o, torch.Tensor) else o for o in operands]
+            ops.blend_units(*given, to(mask, place), backend=chosen).float().square().sum().backward()
+            gradients.append([operand.grad.cpu() for operand in given if isinstance(operand, torch.Tensor)])
+        assert torch.equal(gradients[0][0], gradients[1][0]), seed
+        for ours, expected in zip(gradients[0][1:], gradients[1][1:]):
+            torch.testing.assert_close(ours, expected, atol=1e-3, rtol=1e-4)
+
+
+def test_more_than_2_to_the_31_elements(serving, device):
+    shape = (5, 512, 1024, 1024)
+    if torch.cuda.mem_get_info(device)[0] < 8e9:
+        pytest.skip("less than 8 GB of GPU memory are free")
+    maps = torch.zeros(shape, dtype=torch.bfloat16, device=device)
+    maps[4, 511, 1000:] = 3.0
+    planes = torch.ones(5, 1, 64, 64, dtype=torch.uint8, device=device)
+    thresholds = torch.ones(512, device=device)
+    counts = ops.iou_counts(maps, thresholds, planes, 2, backend=serving("iou_counts"))
+    expected = ops.iou_counts(maps[4:, 511:].cpu(), thresholds[:1].cpu(), planes[4:].cpu(), 2)
+    assert counts.check().unit_area.sum() == counts.unit_area[4, 511] == expected.unit_area.item()
+    assert ops.image_peaks(maps, backend=serving("image_peaks"))[4, 511] == 3
+
+
+def test_bad_values_set_the_status(serving, device):
+    backend = serving("iou_counts")
+    planes = torch.zeros(2, 1, 4, 4, dtype=torch.uint8, device=device)
+    for bad in (float("nan"), float("inf"), -(2.0**126)):
+        maps = torch.zeros(2, 3, 2, 3, device=device)
+        maps[1, 2, 1, 2] = bad
+        with pytest.raises(ValueError, match="batch 0 held others"):
+            ops.iou_counts(maps, torch.zeros(3, device=device), planes, 2, backend=backend).check()
+        zeros, bins = (
+            torch.zeros(3, dtype=torch.int64, device=device),
+            torch.zeros(3, 2, dtype=torch.int64, device=device),
+        )
+        for grid in (None, Grid.half_pixel((2, 3), (4, 4))):
+            status = ops.new_status(device)
+            ops.tail_histogram(
+                maps, zeros, zeros, zeros, bins, zeros.clone(), grid=grid, status=status, backend=backend
+            )
+            assert int(status) == 1
+        status = ops.new_status(device)
+        ops.image_peaks(maps, status=status, backend=backend)
+        assert int(status) == 1
