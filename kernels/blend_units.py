@@ -151,7 +151,11 @@ def blend_units_backward(
     num_programs, per_plane = _blocks(features, tile)
     by_alpha = torch.empty(*features.shape[:2], per_plane, 1, dtype=torch.float32, device=features.device)
     by_plane = shapes[1][2:] == (1, 1)
-    by_value = torch.empty_like(by_alpha) if by_plane else torch.empty(features.shape, device=features.device)
+    by_value = (
+        torch.empty_like(by_alpha)
+        if by_plane
+        else torch.empty(features.shape, dtype=torch.float32, device=features.device)
+    )
     launch(blend_units_backward_kernel, num_programs, gradient, features, alpha, value, mask, by_features, by_alpha,
            by_value, *_strides(features, alpha, value, mask, by_features), *gradient.stride(), **tile,
            BY_PLANE=by_plane, num_warps=4)  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Any, NamedTuple
 
 import torch
@@ -20,7 +21,7 @@ class Maps:
         _, stride_unit, stride_row, stride_column = maps.stride()
         # Neighbouring threads read neighbouring addresses: along the units of channels-last maps, else along the rows.
         by_unit = height * width == 1 or stride_unit < stride_column
-        units, positions = (16, 64) if by_unit else (1, 256)
+        units, positions = (16, 16) if by_unit else (1, 256)
         self.shape_and_strides = (num_units, height, width, *maps.stride())
         flat = height == 1 or stride_row == width * stride_column
         self.tile = {"UNITS": units, "POSITIONS": positions, "FLAT": flat}
@@ -75,5 +76,5 @@ def launch(kernel: Any, num_programs: int, *arguments: Any, num_warps: int = 1, 
     if num_programs == 0:
         return
     device = next(argument.device for argument in arguments if isinstance(argument, Tensor))
-    with torch.cuda.device_of(arguments[0]) if device.type == "cuda" else torch.no_grad():
+    with torch.cuda.device(device) if device.type == "cuda" else nullcontext():
         kernel[(num_programs,)](*arguments, **constants, num_warps=num_warps, enable_fp_fusion=False)

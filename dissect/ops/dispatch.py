@@ -137,13 +137,15 @@ def _choose(op: str, backend: str, device: torch.device) -> str:
 
 
 def _fastest(op: str, device: torch.device, choices: dict[str, str | None]) -> str:
-    """The first that is available."""
+    """The first that is available; it is told once why that is none of those that are usual."""
     chosen = next((name for name, reason in choices.items() if reason is None), None)
     if chosen is None:
         reasons = " ".join(f"{name}: {reason}" for name, reason in choices.items())
         raise BackendUnavailableError(f"{op}: no backend serves tensors on {device}; move them to the CPU. {reasons}")
-    if chosen == "reference":
-        _tell_once("the slow references serve, because " + next(filter(None, choices.values())))
+    missing = choices[next(iter(choices))]
+    if missing is not None:
+        serve = "the slow references serve" if chosen == "reference" else f"{chosen} serves on the GPU"
+        _tell_once(f"{serve}, because {missing}")
     return chosen
 
 

@@ -114,6 +114,7 @@ def test_states_go_on_where_the_activations_are(serving, problem, tmp_path):
     assert rest.intersection().device == maps.device
 
 
+@pytest.mark.filterwarnings("ignore::dissect.ops.BackendWarning")
 def test_dissect_on_a_gpu_equals_dissect_on_a_cpu(device):
     # A network of one exact operation, since a convolution's bits are the device's own.
     images, planes = torch.rand(20, 3, 16, 16), torch.randint(0, 5, (20, 2, 16, 16))

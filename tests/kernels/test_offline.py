@@ -24,6 +24,9 @@ pytestmark = pytest.mark.skipif(
     gpu.triton_unavailable(torch.device("cpu")) is None, reason="TRITON_INTERPRET=1: nothing is compiled then"
 )
 
+#: Bytes of stack per thread: Triton 3.6's assembler puts some of iou_counts' scalars there, 3.9's nothing.
+STACK = 80
+
 KERNELS = (
     "image_peaks_kernel",
     "iou_counts_kernel",
@@ -100,7 +103,7 @@ def test_machine_code(name, capability, dtype, memory_format, launches, record_p
     assert not re.findall(r"\b[FHD]FMA2?\b\S* \w+, (?!-RZ, RZ)", code.sass)
     # The only flush is within an integer division, of a quotient that is no subnormal.
     assert set(re.findall(r"\b(\w+)[.\w]*\.FTZ", code.sass)) <= {"F2I"}
-    assert code.stack == 0  # everything is in registers
+    assert code.stack <= STACK
     record_property("registers", code.registers)
     print(f"{name} sm_{capability}: {code.registers} registers, {code.stack} bytes of stack")
 

@@ -1,10 +1,12 @@
 """Which backend serves, and what is said when one cannot."""
 
+import sys
+
 import pytest
 import torch
 
 from dissect import ops
-from dissect.ops import dispatch, native
+from dissect.ops import dispatch, gpu, native
 
 ARGUMENTS = (torch.zeros(1, 1, 2, 2), torch.zeros(1), torch.zeros(1, 1, 2, 2, dtype=torch.int32), 2)
 
@@ -55,3 +57,47 @@ def test_an_unknown_simd_level_raises(monkeypatch):
     monkeypatch.setenv("DISSECT_SIMD", "sse9")
     with pytest.raises(ValueError, match=r"DISSECT_SIMD must be one of the levels of this machine .*but is sse9"):
         ops.iou_counts(*ARGUMENTS, backend="cpp")
+
+
+def pretend(monkeypatch, cuda, triton):
+    """A GPU whose two backends are missing for these reasons."""
+    monkeypatch.setitem(dispatch._REASONS, "cuda", lambda device: cuda)
+    monkeypatch.setitem(dispatch._REASONS, "triton", lambda device: triton)
+    dispatch._tell_once.cache_clear()
+
+
+def test_on_a_gpu_the_next_backend_serves_and_it_is_told_once(monkeypatch):
+    device = torch.device("cuda", 0)
+    pretend(monkeypatch, None, None)
+    assert dispatch.select("iou_counts", "auto", device) == "cuda"
+    assert dispatch.select("iou_counts", "triton", device) == "triton"
+    assert dispatch.select("encode_labels", "auto", device) == "triton"
+    pretend(monkeypatch, "it was built without CUDA.", None)
+    with pytest.warns(ops.BackendWarning, match=r"triton serves on the GPU, because it was built without CUDA\."):
+        assert dispatch.select("iou_counts", "auto", device) == "triton"
+    assert dispatch.select("iou_counts", "auto", device) == "triton"
+    with pytest.raises(ops.BackendUnavailableError, match="'cuda' is not available: it was built without CUDA"):
+        dispatch.select("iou_counts", "cuda", device)
+    assert ops.home(device) == device
+
+
+def test_a_gpu_without_backends(monkeypatch):
+    device = torch.device("cuda", 0)
+    pretend(monkeypatch, "reason one.", "reason two.")
+    with pytest.raises(ops.BackendUnavailableError, match=r"cuda: reason one\. triton: reason two\."):
+        dispatch.select("iou_counts", "auto", device)
+    with pytest.warns(ops.BackendWarning, match=r"activations go to the CPU, because no backend of blend_units serves"):
+        assert ops.home(device) == torch.device("cpu")
+    dispatch._tell_once.cache_clear()
+
+
+def test_triton_says_why_it_is_missing(monkeypatch, tmp_path):
+    if gpu.triton_unavailable.__wrapped__(torch.device("cpu")) is None:
+        pytest.skip("TRITON_INTERPRET=1")
+    with pytest.raises(ops.BackendUnavailableError, match="'triton' is not available: "):
+        dispatch.select("iou_counts", "triton", torch.device("cpu"))
+    monkeypatch.setitem(sys.modules, "triton", None)
+    assert "install dissect-units[triton]" in gpu.triton_unavailable.__wrapped__(torch.device("cpu"))
+    assert gpu._unwritable(str(tmp_path / "new" / "folder")) is None
+    (tmp_path / "file").touch()
+    assert "set TRITON_CACHE_DIR" in gpu._unwritable(str(tmp_path / "file"))
