@@ -45,3 +45,18 @@ def test_which_backend_served():
         ("encode_labels", "cpp"),
         ("iou_counts", "cpp"),
     ]
+
+
+def test_a_status_that_nothing_happened_to():
+    # On a CPU bad values raise; a GPU writes 1.
+    status, maps = ops.new_status(torch.device("cpu")), torch.randn(2, 3, 4, 5)
+    torch.library.opcheck(torch.ops.dissect.image_peaks.default, (maps, "auto", status))
+    compiled = torch.compile(lambda x: ops.image_peaks(x, status=status), fullgraph=True, backend="aot_eager")
+    assert torch.equal(compiled(maps), ops.image_peaks(maps))
+    assert int(status) == 0
+
+
+@pytest.mark.parametrize("status", [torch.zeros(1, dtype=torch.int32), torch.zeros(())])
+def test_a_wrong_status(status):
+    with pytest.raises(ValueError, match="status must be one int32, but got"):
+        ops.image_peaks(torch.zeros(1, 1, 2, 2), status=status)
