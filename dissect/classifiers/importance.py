@@ -1,0 +1,184 @@
+"""Which units a class depends on: the result of ablating each unit of a layer alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from dissect.cache import load_tensors, save_tensors
+from dissect.classifiers.tally import ClassTally
+from dissect.table import Table
+
+FORMAT = ("importance", 1)
+SUFFIX = ".importance"
+SPLITS = ("train", "val")
+
+
+class UnitRow(NamedTuple):
+    """A unit in a class's table of important units.
+
+    Attributes:
+        unit: number within the layer.
+        train_drop: balanced accuracy that the class loses on training images without the unit; the ranking.
+        val_drop: the same on validation images.
+        train_logit_drop: what the class's mean logit over its own training images loses.
+        val_logit_drop: the same on validation images.
+    """
+
+    unit: int
+    train_drop: float
+    val_drop: float
+    train_logit_drop: float
+    val_logit_drop: float
+
+
+@dataclass
+class UnitImportance:
+    """What each class loses when each unit of a layer is ablated alone (Bau et al. 2020, Fig. 2A).
+
+    Units are ranked on training images and measured on validation images. Everything here is read from two tallies
+    whose row 0 is the whole network and whose row 1 + u is the network without unit u.
+
+    Attributes:
+        layer: the layer's name.
+        classes: [C] names.
+        fill: [U] float32, what the ablated units were set to: 0, or each unit's mean.
+        train: `ClassTally` of U + 1 rows over the training images.
+        val: the same over the validation images.
+
+    Example: see `dissect.unit_importance`.
+    """
+
+    layer: str
+    classes: tuple[str, ...]
+    fill: Tensor
+    train: ClassTally
+    val: ClassTally
+
+    @property
+    def num_units(self) -> int:
+        """U."""
+        return self.train.num_sets - 1
+
+    def tally(self, split: str) -> ClassTally:
+        """The counts of "train" or "val".
+
+        Raises:
+            ValueError: another split.
+        """
+        if split not in SPLITS:
+            raise ValueError(f"UnitImportance: split must be one of {SPLITS}, but got {split!r}.")
+        return self.train if split == "train" else self.val
+
+    def baseline(self, split: str = "val") -> Tensor:
+        """[C] float64: balanced accuracy of the whole network."""
+        return self.tally(split).balanced_accuracy()[0]
+
+    def balanced_accuracy(self, split: str = "val") -> Tensor:
+        """[U, C] float64: of class c without unit u."""
+        return self.tally(split).balanced_accuracy()[1:]
+
+    def drop(self, split: str = "train") -> Tensor:
+        """[U, C] float64: the balanced accuracy that class c loses without unit u; below 0 where it gains."""
+        return self.baseline(split) - self.balanced_accuracy(split)
+
+    def baseline_logit(self, split: str = "val") -> Tensor:
+        """[C] float64: the whole network's mean logit of class c over the images of class c."""
+        return self.tally(split).mean_logit()[0]
+
+    def mean_logit(self, split: str = "val") -> Tensor:
+        """[U, C] float64: the mean logit of class c over the images of class c, without unit u."""
+        return self.tally(split).mean_logit()[1:]
+
+    def logit_drop(self, split: str = "train") -> Tensor:
+        """[U, C] float64: what the mean logit of class c over its own images loses without unit u."""
+        return self.baseline_logit(split) - self.mean_logit(split)
+
+    def class_number(self, name: str | int) -> int:
+        """A class by name or number.
+
+        Raises:
+            KeyError: no class has this name or number.
+            ValueError: the class has no images, so nothing is known about it.
+        """
+        number = self.classes.index(name) if name in self.classes else name
+        if not isinstance(number, int) or not 0 <= number < len(self.classes):
+            raise KeyError(f"UnitImportance: there is no class {name!r}; there are {len(self.classes)}.")
+        for split in SPLITS:
+            if not int(self.tally(split).images()[number]):
+                raise ValueError(f"UnitImportance: class {self.classes[number]!r} has no {split} images.")
+        return number
+
+    def ranking(self, name: str | int) -> Tensor:
+        """[U] int64: units by importance to a class, the most important first.
+
+        By the drop of balanced accuracy on training images; ties by the drop of the mean logit, then by number.
+
+        Raises:
+            KeyError, ValueError: see `class_number`.
+        """
+        number = self.class_number(name)
+        order = self.logit_drop("train")[:, number].sort(descending=True, stable=True).indices
+        return order[self.drop("train")[order, number].sort(descending=True, stable=True).indices]
+
+    def top(self, name: str | int, k: int = 4) -> Table:
+        """The k most important units of a class, as a `Table` of `UnitRow`.
+
+        Raises:
+            KeyError, ValueError: see `class_number`.
+        """
+        number = self.class_number(name)
+        columns = [drop(split)[:, number] for drop in (self.drop, self.logit_drop) for split in SPLITS]
+        units = self.ranking(number)[:k].tolist()
+        return Table(UnitRow(unit, *(float(column[unit]) for column in columns)) for unit in units)
+
+    def top_units(self, k: int = 4) -> Tensor:
+        """[C, k] int64: the k most important units of every class; -1 for a class without images."""
+        top = torch.full((len(self.classes), min(k, self.num_units)), -1)
+        for number in self.measured_classes():
+            top[number] = self.ranking(number)[:k]
+        return top
+
+    def classes_of(self, unit: int, k: int = 4) -> list[str]:
+        """Names of the classes in whose top k a unit is, in the classes' order."""
+        return [self.classes[number] for number in (self.top_units(k) == unit).any(1).nonzero().flatten().tolist()]
+
+    def measured_classes(self) -> list[int]:
+        """Numbers of the classes that have images in both splits."""
+        return ((self.train.images() > 0) & (self.val.images() > 0)).nonzero().flatten().tolist()
+
+    def save(self, path: str | Path) -> Path:
+        """Writes the result to one file, whole or not at all; ".importance" is added where there is no such suffix."""
+        tensors = {"fill": self.fill}
+        for split in SPLITS:
+            state = self.tally(split).state_dict()
+            tensors |= {f"{split}.{name}": value for name, value in state.items() if isinstance(value, Tensor)}
+        return save_tensors(_with_suffix(path), *FORMAT, tensors, {"layer": self.layer, "classes": self.classes})
+
+    @classmethod
+    def load(cls, path: str | Path) -> UnitImportance:
+        """Reads what `save` wrote.
+
+        Raises:
+            FileNotFoundError: no such file.
+            ValueError: a damaged file, another kind of file, or a newer version.
+        """
+        tensors, meta = load_tensors(_with_suffix(path), *FORMAT)
+        shape = {"num_sets": len(tensors["fill"]) + 1, "num_classes": len(meta["classes"])}
+        tallies = []
+        for split in SPLITS:
+            tally = ClassTally(**shape)
+            prefix = f"{split}."
+            state = {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+            tally.load_state_dict({**shape, **state})
+            tallies.append(tally)
+        return cls(meta["layer"], tuple(meta["classes"]), tensors["fill"], *tallies)
+
+
+def _with_suffix(path: str | Path) -> Path:
+    path = Path(path)
+    return path if path.suffix == SUFFIX else path.with_name(path.name + SUFFIX)
