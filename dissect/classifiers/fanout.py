@@ -1,0 +1,249 @@
+"""Runs a classifier with many sets of units ablated at once: what comes before the layer runs once per image."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from dissect import ops
+from dissect.classifiers.flow import Flow
+from dissect.interventions import like_output, unit_maps
+from dissect.trace import Trace
+
+#: How many tensors of the largest size are alive at once in what follows the layer.
+_ALIVE = 3
+_FAILURES = (RuntimeError, ValueError, TypeError, IndexError, NotImplementedError)
+
+
+class FanOut:
+    """Predictions of a network without sets of units of a layer.
+
+    The network runs under `torch.func.vmap` over the sets: N images enter, the layer's output becomes S x N, one copy
+    per set with its units blended with their fill, and only from there on everything runs for each. Operations that
+    join the two, as a skip connection around the layer does, work as they should, and so does a hard-coded batch size.
+
+    Where only layers that treat each unit alone (ReLU, pooling, flattening) separate the layer from a fully connected
+    one (`Flow.linear`), the copies are made there: with z(u) the inputs of that layer that belong to unit u, W(u) the
+    weights of these and f(u) what they are when the unit has its fill, a network without unit u has ::
+
+        W x + b  +  W(u) (f(u) - z(u))
+
+    so that one small product per unit replaces the large one.
+
+    Where some later layer fails under vmap (values that decide what is computed, numpy), sets run one at a time, and a
+    warning says so once and names the layer.
+
+    Args:
+        model: a classifier in evaluation mode.
+        layer: a layer's name.
+        flow: what `follow` found.
+        fill: [U] float32, what ablated units give.
+        image: [1, ...] any image of the kind that will come.
+        memory_budget: bytes that what follows the layer may take.
+    """
+
+    def __init__(
+        self, model: nn.Module, layer: str, flow: Flow, fill: Tensor, image: Tensor, memory_budget: int
+    ) -> None:
+        self._model, self._layer, self._flow, self._fill = model, layer, flow, fill
+        self._together = True
+        self._update: _LinearUpdate | None = None
+        rows = memory_budget // (4 * _ALIVE * flow.floats)
+        if flow.linear is not None:
+            module = model.get_submodule(flow.linear)
+            with torch.no_grad(), Trace(model, layer, edit=self._filled), Trace(model, flow.linear, inputs=True) as trace:
+                model(image)
+                (filled,), _ = trace.inputs(flow.linear)
+            self._update = _LinearUpdate(module, flow.num_units, filled[0])
+            rows = memory_budget // (4 * _ALIVE * max(module.out_features, module.in_features))
+        #: How many images times sets go through what follows at once.
+        self.rows = max(1, rows)
+
+    def __call__(self, images: Tensor, alpha: Tensor) -> Tensor:
+        """Predictions [S, N, C] of images [N, ...] for sets alpha [S, U], 1 for each unit that is ablated.
+
+        Images are taken as many at a time as memory allows with all sets; where one is too many, sets are taken in
+        chunks, for each of which all layers run.
+        """
+        sets = min(len(alpha), self.rows)
+        group = max(1, self.rows // sets)
+        with torch.no_grad():
+            return torch.cat([
+                torch.cat([self._run(part, chunk) for chunk in alpha.split(sets)])
+                for part in images.split(group)
+            ], 1)  # fmt: skip
+
+    def _run(self, images: Tensor, alpha: Tensor) -> Tensor:
+        if self._together:
+            try:
+                with _folded_norms(self._model):
+                    return torch.func.vmap(lambda one: self._with_set(images, one))(alpha.to(images.device))
+            except torch.OutOfMemoryError:
+                raise
+            except _FAILURES as error:
+                where = _failing_layer(self._model, lambda: self._run_all(images, alpha[:2]))
+                one = torch.stack([self._with_set(images, part) for part in alpha.to(images.device)])
+                self._together = False
+                warnings.warn(
+                    f"layer {where!r} cannot take several sets of units at once ({_first_line(error)}), so sets run "
+                    "one at a time, which is slow.",
+                    stacklevel=2,
+                )
+                return one
+        return torch.stack([self._with_set(images, part) for part in alpha.to(images.device)])
+
+    def _run_all(self, images: Tensor, alpha: Tensor) -> None:
+        torch.func.vmap(lambda one: self._with_set(images, one))(alpha.to(images.device))
+
+    def _with_set(self, images: Tensor, alpha: Tensor) -> Tensor:
+        """Predictions of the network without one set, alpha [U]; under vmap, of all sets."""
+        if self._update is None:
+            with Trace(self._model, self._layer, edit=lambda output, _: self._blended(output, alpha), clone=False):
+                return self._model(images)
+        module = self._model.get_submodule(self._flow.linear or "")
+        handle = module.register_forward_hook(lambda _, args, output: _Update.apply(args[0], output, alpha, self._update))
+        try:
+            return self._model(images)
+        finally:
+            handle.remove()
+
+    def _blended(self, output: Any, alpha: Tensor) -> Any:
+        if isinstance(output, (tuple, list)):
+            rest = (self._blended(output[0], alpha), *output[1:])
+            return type(output)(*rest) if hasattr(output, "_fields") else type(output)(rest)
+        return _Blend.apply(output, alpha, self._fill.to(output.device), self._layer)
+
+    def _filled(self, output: Any, layer: str) -> Any:
+        return self._blended(output, torch.ones(self._flow.num_units))
+
+
+class _Blend(torch.autograd.Function):
+    """`ops.blend_units` at a layer's output, which under vmap makes one blended copy per set."""
+
+    @staticmethod
+    def forward(output: Tensor, alpha: Tensor, fill: Tensor, layer: str) -> Tensor:
+        return like_output(ops.blend_units(unit_maps(output, layer), alpha, fill), output)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        pass
+
+    @staticmethod
+    def vmap(info: Any, in_dims: tuple[Any, ...], output: Tensor, alpha: Tensor, fill: Tensor, layer: str) -> Any:
+        copies = output.repeat(info.batch_size, *[1] * (output.ndim - 1))
+        maps = unit_maps(copies, layer)
+        ops.blend_units(maps, alpha.repeat_interleave(len(output), 0), fill, inplace=True)
+        return copies.unflatten(0, (info.batch_size, -1)), 0
+
+
+class _LinearUpdate:
+    """A fully connected layer whose inputs belong to units, each the same number of them.
+
+    Args:
+        module: the layer.
+        num_units: U.
+        filled: [U * K] its inputs where every unit has its fill.
+    """
+
+    def __init__(self, module: nn.Linear, num_units: int, filled: Tensor) -> None:
+        self.module, self.filled = module, filled.unflatten(0, (num_units, -1))  # [U, K]
+        self._weight = module.weight.detach().unflatten(1, (num_units, -1)).permute(1, 2, 0)  # [U, K, O]
+
+    def __call__(self, inputs: Tensor, outputs: Tensor, alpha: Tensor) -> Tensor:
+        """[S, N, O]: what the layer gives without each set alpha [S, U], from what it was given and gave for all."""
+        parts = inputs.unflatten(1, self.filled.shape)  # [N, U, K]
+        if int((alpha != 0).sum(1).max()) > 1:
+            copies = parts.repeat(len(alpha), 1, 1)[..., None]
+            value = self.filled[None, :, :, None]
+            ops.blend_units(copies, alpha.repeat_interleave(len(inputs), 0), value, inplace=True)
+            rows = nn.functional.linear(copies.flatten(1), self.module.weight, self.module.bias)
+            return rows.unflatten(0, (len(alpha), -1))
+        sets, units = (alpha != 0).nonzero(as_tuple=True)
+        change = (self.filled - parts)[:, units] * alpha[sets, units][:, None]  # [N, S, K]
+        updated = outputs.repeat(len(alpha), 1, 1)
+        where = _slice(sets)
+        updated[where] = updated[where].baddbmm_(change.transpose(0, 1), self._weight[_slice(units)])
+        return updated
+
+
+def _slice(numbers: Tensor) -> slice | Tensor:
+    """A slice, which copies nothing, where numbers follow on one another."""
+    first = int(numbers[0]) if len(numbers) else 0
+    run = range(first, first + len(numbers))
+    return slice(run.start, run.stop) if numbers.tolist() == list(run) else numbers
+
+
+class _Update(torch.autograd.Function):
+    """`_LinearUpdate` in place of a fully connected layer's output, for all sets of a vmap at once."""
+
+    @staticmethod
+    def forward(inputs: Tensor, outputs: Tensor, alpha: Tensor, update: _LinearUpdate) -> Tensor:
+        return update(inputs, outputs, alpha[None])[0]
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        pass
+
+    @staticmethod
+    def vmap(info: Any, in_dims: tuple[Any, ...], inputs: Tensor, outputs: Tensor, alpha: Tensor, update: Any) -> Any:
+        return update(inputs, outputs, alpha), 0
+
+
+class _Fold(torch.autograd.Function):
+    """A module that treats each image alone: under vmap the copies are just more images.
+
+    torch's own rule for batch normalisation copies its input twice.
+    """
+
+    @staticmethod
+    def forward(images: Tensor, forward: Callable[[Tensor], Tensor]) -> Tensor:
+        return forward(images)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        pass
+
+    @staticmethod
+    def vmap(info: Any, in_dims: tuple[Any, ...], images: Tensor, forward: Callable[[Tensor], Tensor]) -> Any:
+        images = images.movedim(in_dims[0], 0)
+        return forward(images.flatten(0, 1)).unflatten(0, images.shape[:2]), 0
+
+
+@contextmanager
+def _folded_norms(model: nn.Module) -> Iterator[None]:
+    """Batch normalisations take the sets of a vmap as more images."""
+    norms = [module for module in model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+    norms = [module for module in norms if "forward" not in vars(module)]
+    for module in norms:
+        module.forward = lambda images, forward=module.forward: _Fold.apply(images, forward)  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        for module in norms:
+            del module.forward
+
+
+def _failing_layer(model: nn.Module, run: Callable[[], Any]) -> str:
+    """The name of the innermost layer in which a run fails."""
+    running: list[str] = []
+    handles = []
+    for name, module in model.named_modules():
+        handles.append(module.register_forward_pre_hook(lambda *_, name=name: running.append(name)))
+        handles.append(module.register_forward_hook(lambda *_: running.pop() and None))
+    try:
+        run()
+    except _FAILURES:
+        pass
+    finally:
+        for handle in handles:
+            handle.remove()
+    return running[-1] if running else ""
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().split("\n")[0][:200]

@@ -1,0 +1,175 @@
+"""What follows a layer of a classifier, found by running it: who reads the layer, and how large what follows is."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from dissect.interventions import unit_maps
+from dissect.trace import Trace
+
+#: Layers that treat each unit alone, so that ablating one unit changes only its own part of what they give.
+_UNIT_WISE = (
+    nn.ReLU, nn.LeakyReLU, nn.ELU, nn.SiLU, nn.GELU, nn.Sigmoid, nn.Tanh, nn.Dropout, nn.Dropout2d, nn.BatchNorm2d,
+    nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d,
+)  # fmt: skip
+#: The same for operations that belong to no layer, by autograd's names: other shapes of the same numbers, and pooling.
+_UNIT_WISE_NODES = (
+    "ViewBackward0", "UnsafeViewBackward0", "ReshapeAliasBackward0", "SqueezeBackward1", "AliasBackward0",
+    "CloneBackward0", "ReluBackward0", "MaxPool2DWithIndicesBackward0", "AvgPool2DBackward0",
+    "AdaptiveAvgPool2DBackward0",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Flow:
+    """What follows a layer.
+
+    Attributes:
+        num_units: of the layer.
+        num_classes: of the network.
+        consumers: who reads the layer's output, and so sees an edit of it: names of layers, and autograd's names of
+            other operations.
+        linear: the fully connected layer that only layers which treat each unit alone separate from the layer, if
+            there is one: the same number of its inputs belongs to each unit, in the units' order.
+        floats: numbers per image in the largest output from the layer on.
+    """
+
+    num_units: int
+    num_classes: int
+    consumers: tuple[str, ...]
+    linear: str | None
+    floats: int
+
+
+def check_evaluating(model: nn.Module) -> None:
+    """Refuses a network whose predictions depend on chance or on the batch.
+
+    Raises:
+        ValueError: some part of it is in training mode, or normalises with the batch's statistics.
+    """
+    for name, module in model.named_modules():
+        if module.training:
+            raise ValueError(
+                f"the network must be in evaluation mode, but {name or 'it'} ({type(module).__name__}) is in training "
+                "mode (batch statistics, dropout); call model.eval()."
+            )
+        if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.running_mean is None:
+            raise ValueError(
+                f"the network must treat each image alone, but {name!r} ({type(module).__name__}) normalises with the "
+                "batch's statistics, since it has no running ones."
+            )
+
+
+def follow(model: nn.Module, layer: str, images: Tensor) -> Flow:
+    """What follows a layer, from autograd's graph of one forward pass.
+
+    Args:
+        model: a classifier in evaluation mode.
+        layer: a layer's name.
+        images: a batch to run, on the model's device.
+
+    Raises:
+        KeyError, RuntimeError: the layer does not exist, does not run, or runs twice.
+        ValueError: outputs that are not [N, classes], no path from the layer to them, or a layer without units.
+
+    Example:
+        >>> model = torch.nn.Sequential(torch.nn.Conv2d(1, 3, 1), torch.nn.ReLU(), torch.nn.Flatten())
+        >>> follow(model.append(torch.nn.Linear(12, 5)).eval(), "0", torch.rand(1, 1, 2, 2))
+        Flow(num_units=3, num_classes=5, consumers=('1',), linear='3', floats=12)
+    """
+    graph = _Graph(model, layer)
+    scores = graph.run(images)
+    if not isinstance(scores, Tensor) or scores.ndim != 2 or len(scores) != len(images):
+        got = list(scores.shape) if isinstance(scores, Tensor) else type(scores).__name__
+        raise ValueError(f"the model must give predictions [N, classes] with N={len(images)}, but gave {got}.")
+    readers = graph.readers(scores)
+    if graph.root not in readers and graph.root is not scores.grad_fn:
+        raise ValueError(f"layer {layer!r} must have a path to the predictions, but changing it cannot change them.")
+    units = unit_maps(graph.output, layer).shape[1]
+    consumers = tuple(graph.names.get(node, node.name()) for node in readers[graph.root]) or ("the predictions",)
+    return Flow(units, scores.shape[1], consumers, graph.linear(readers, units), graph.floats // len(images))
+
+
+class _Graph:
+    """Autograd's graph from a layer's output on, its nodes named by the layers that made them."""
+
+    def __init__(self, model: nn.Module, layer: str) -> None:
+        self._model, self._layer = model, layer
+        self._modules = dict(model.named_modules())
+        self.names: dict[Any, str] = {}
+        self.shapes: dict[str, torch.Size] = {}
+        self.root: Any = None
+        self.floats = 0
+
+    def run(self, images: Tensor) -> Any:
+        """The model's output for images."""
+        handles = [
+            module.register_forward_hook(lambda _, args, output, name=name: self._after(name, args, output))
+            for name, module in self._modules.items()
+            if name
+        ]
+        try:
+            with torch.enable_grad(), Trace(self._model, self._layer, edit=self._begin, clone=False) as trace:
+                scores = self._model(images)
+                trace[self._layer]
+        finally:
+            for handle in handles:
+                handle.remove()
+        return scores
+
+    def _begin(self, output: Any, layer: str) -> Any:
+        if isinstance(output, (tuple, list)) and output and isinstance(output[0], Tensor):
+            rest = (self._begin(output[0], layer), *output[1:])
+            return type(output)(*rest) if hasattr(output, "_fields") else type(output)(rest)
+        unit_maps(output, layer)
+        # A copy, which operations in place may change, as they may not a leaf.
+        self.output = output.detach().requires_grad_().clone()
+        self.root, self.floats = self.output.grad_fn, self.output.numel()
+        return self.output
+
+    def _after(self, name: str, args: tuple[Any, ...], output: Any) -> None:
+        if self.root is None or not isinstance(output, Tensor) or output.grad_fn is None:
+            return
+        self.floats = max(self.floats, output.numel())
+        if output.grad_fn is not self.root:
+            self.names.setdefault(output.grad_fn, name)
+        self.shapes[name] = args[0].shape if isinstance(self._modules[name], nn.Linear) else output.shape
+
+    def readers(self, scores: Tensor) -> dict[Any, list[Any]]:
+        """Of each node from which the scores can be reached, the nodes that read it."""
+        readers: dict[Any, list[Any]] = defaultdict(list)
+        seen, waiting = set(), [scores.grad_fn]
+        while waiting:
+            node = waiting.pop()
+            if node is None or node in seen:
+                continue
+            seen.add(node)
+            for earlier, _ in node.next_functions:
+                if earlier is not None:
+                    readers[earlier].append(node)
+                    waiting.append(earlier)
+        return readers
+
+    def linear(self, readers: dict[Any, list[Any]], units: int) -> str | None:
+        """See `Flow`."""
+        node = self.root
+        if self.output.ndim == 3:  # of tokens, units come last
+            return None
+        while len(readers[node]) == 1:
+            node = readers[node][0]
+            name = self.names.get(node)
+            if name is None:
+                if node.name() not in _UNIT_WISE_NODES:
+                    return None
+                continue
+            module, shape = self._modules[name], self.shapes[name]
+            if isinstance(module, nn.Linear):
+                return name if len(shape) == 2 and shape[1] % units == 0 else None
+            if not isinstance(module, (*_UNIT_WISE, nn.Flatten)) or shape[1] % units:
+                return None
+        return None

@@ -1,0 +1,291 @@
+"""Interventions: units of a layer removed, set to a value, or kept alone, for a while or for good."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+from dissect import ops
+from dissect.trace import Trace, find_layers
+
+Units = Iterable[int] | Tensor
+
+_LINEAR = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
+_DROPOUTS = (nn.Dropout, nn.Dropout2d)
+_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+
+
+class Intervention:
+    """Units of some layers blended with a value; made by `ablate`, `insert` and `keep`.
+
+    Within a ``with`` block every forward pass of the entering thread is edited: ``a * value + (1 - a) * r`` at the
+    layer's output (see `ops.blend_units`), so that all consumers of that output see the edit. Blocks nest: of two on
+    the same layer the inner one edits what the outer one gives. When a block ends, by an exception too, the model is
+    as it was. `write` makes the edit permanent.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        units: Mapping[str, Units],
+        value: Tensor | float,
+        alpha: Tensor | float,
+        mask: Tensor | None,
+        others: bool = False,
+    ) -> None:
+        self._units = {layer: check_units(layer, numbers) for layer, numbers in units.items()}
+        find_layers(model, list(self._units))
+        self._model, self._value, self._alpha, self._mask, self._others = model, value, alpha, mask, others
+        self._entered: list[Trace] = []
+
+    def __enter__(self) -> Intervention:
+        self._entered.append(Trace(self._model, self._units, edit=self._edit, clone=False).__enter__())
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._entered.pop().__exit__(*error)
+
+    def write(self) -> None:
+        """Writes the edit into the weights, for good, where that gives exactly the edited outputs.
+
+        That is so where whole units are set to one value each (alpha 1, no mask, no map), and the layer is a
+        convolution or a fully connected layer (the units' weights become 0, their biases the value), a batch
+        normalisation with weights, or a ReLU or dropout that follows one of these in an nn.Sequential (after a ReLU
+        for values from 0 on only).
+
+        Raises:
+            ValueError: the edit cannot be written exactly; says why. Nothing has changed then.
+        """
+        if self._mask is not None or not _is_one(self._alpha):
+            raise ValueError("write: only whole units can be written into weights, so mask must be None and alpha 1.")
+        values = torch.as_tensor(self._value, dtype=torch.float32)
+        if values.ndim > 1:
+            raise ValueError(f"write: value must be a number or one per unit, but has shape {list(values.shape)}.")
+        edits = []
+        for layer, units in self._units.items():
+            module = _writable(self._model, layer, bool((values < 0).any()))
+            count = getattr(module, "num_features", None) or module.weight.shape[0]
+            edits.append((layer, module, self._chosen(layer, units, count)))
+        for layer, module, chosen in edits:
+            if module.bias is None and bool((values != 0).any()):
+                raise ValueError(f"write: layer {layer!r} has no bias, so its units can only be set to 0.")
+            if values.ndim and values.shape != chosen.shape:
+                raise ValueError(f"write: value must have one entry per unit, {len(chosen)}, but has {len(values)}.")
+        with torch.no_grad():
+            for _, module, chosen in edits:
+                module.weight[chosen.to(module.weight.device)] = 0
+                if module.bias is not None:
+                    module.bias[chosen.to(module.bias.device)] = values.to(module.bias)
+
+    def _edit(self, output: Any, layer: str) -> Any:
+        if isinstance(output, (tuple, list)) and output and isinstance(output[0], Tensor):
+            rest = (self._edit(output[0], layer), *output[1:])
+            return type(output)(*rest) if hasattr(output, "_fields") else type(output)(rest)
+        maps = unit_maps(output, layer)
+        chosen = self._chosen(layer, self._units[layer], maps.shape[1])
+        alpha = _per_unit("alpha", self._alpha, chosen, maps)
+        value = self._value
+        if isinstance(value, Tensor) and value.ndim == 1:
+            value = _per_unit("value", value, chosen, maps)
+        return like_output(ops.blend_units(maps, alpha, value, self._mask), output)
+
+    def _chosen(self, layer: str, units: Tensor, count: int) -> Tensor:
+        """The units to blend, of `count`."""
+        if len(units) and int(units.max()) >= count:
+            raise ValueError(f"units of layer {layer!r} must be below {count}, but one is {int(units.max())}.")
+        if not self._others:
+            return units
+        return torch.ones(count, dtype=torch.bool).index_fill(0, units, False).nonzero().flatten()
+
+
+def ablate(
+    model: nn.Module,
+    layer: str | Mapping[str, Units],
+    units: Units | None = None,
+    *,
+    value: Tensor | float = 0.0,
+    alpha: Tensor | float = 1.0,
+    mask: Tensor | None = None,
+) -> Intervention:
+    """Removes units: within a ``with`` block they give 0, or another neutral `value`.
+
+    Bau et al. 2020, "Role of Units in a Scene Classifier". Zero is no neutral value after a leaky ReLU or a
+    normalisation; a unit's mean may be.
+
+    Args:
+        model: any nn.Module.
+        layer: a name as in ``model.named_modules()``; or a mapping from several names to their units.
+        units: numbers of the units, each once. Of maps [N, U, h, w] and of vectors [N, U] a unit is a channel, of
+            tokens [N, T, U] a place in each token.
+        value: what they give instead: a number, one per unit, or a feature map that broadcasts to [N, U, h, w].
+        alpha: how much of the value, 0 to 1: a number or one per unit.
+        mask: where: [h, w] or [N, 1, h, w], 0 to 1; everywhere by default.
+
+    Returns:
+        An `Intervention`: a context manager, with a method `write` that makes it permanent.
+
+    Raises:
+        KeyError: a layer that the model does not have.
+        TypeError: units that are no integers.
+        ValueError: a unit that is negative, repeated or, in the forward pass, out of range; shapes that do not fit.
+
+    Example:
+        >>> model = torch.nn.Sequential(torch.nn.Conv2d(1, 3, 1), torch.nn.ReLU())
+        >>> with dissect.ablate(model, "0", [0, 2]):
+        ...     output = model(torch.rand(1, 1, 2, 2))
+        >>> output[:, [0, 2]].abs().max().item()
+        0.0
+    """
+    return Intervention(model, _by_layer(layer, units), value, alpha, mask)
+
+
+def insert(
+    model: nn.Module,
+    layer: str | Mapping[str, Units],
+    units: Units | None = None,
+    *,
+    value: Tensor | float,
+    alpha: Tensor | float = 1.0,
+    mask: Tensor | None = None,
+) -> Intervention:
+    """Forces units to a value, everywhere or where a mask says (Bau et al. 2020, "Role of Units in GANs").
+
+    Arguments, errors: see `ablate`.
+
+    Example:
+        >>> model = torch.nn.Sequential(torch.nn.Conv2d(1, 2, 1))
+        >>> with dissect.insert(model, "0", [1], value=7.0, mask=torch.tensor([[1.0, 0.0]])):
+        ...     output = model(torch.zeros(1, 1, 1, 2))
+        >>> output[0, 1, 0, 0].item()
+        7.0
+    """
+    return Intervention(model, _by_layer(layer, units), value, alpha, mask)
+
+
+def keep(
+    model: nn.Module,
+    layer: str | Mapping[str, Units],
+    units: Units | None = None,
+    *,
+    value: Tensor | float = 0.0,
+    alpha: Tensor | float = 1.0,
+    mask: Tensor | None = None,
+) -> Intervention:
+    """Removes all units but these. Arguments, errors: see `ablate`; `alpha` and `value` belong to the removed ones.
+
+    Example:
+        >>> model = torch.nn.Sequential(torch.nn.Conv2d(1, 3, 1))
+        >>> with dissect.keep(model, "0", [1]):
+        ...     output = model(torch.rand(1, 1, 1, 1))
+        >>> (output != 0).flatten().tolist()
+        [False, True, False]
+    """
+    return Intervention(model, _by_layer(layer, units), value, alpha, mask, others=True)
+
+
+def check_units(layer: str, units: Units) -> Tensor:
+    """[K] int64: unit numbers.
+
+    Raises:
+        TypeError: no integers.
+        ValueError: one is negative or repeated.
+    """
+    numbers = torch.as_tensor(units if isinstance(units, Tensor) else list(units))
+    if numbers.numel() == 0:
+        return torch.empty(0, dtype=torch.int64)
+    if numbers.ndim != 1 or numbers.is_floating_point() or numbers.dtype == torch.bool:
+        raise TypeError(f"units of layer {layer!r} must be a list of integers, but got {units!r}.")
+    numbers = numbers.long().cpu()
+    values, counts = numbers.unique(return_counts=True)
+    if int(values[0]) < 0:
+        raise ValueError(f"units of layer {layer!r} must not be negative, but one is {int(values[0])}.")
+    if int(counts.max()) > 1:
+        raise ValueError(f"units of layer {layer!r} must be named once, but {int(values[counts.argmax()])} is repeated.")
+    return numbers
+
+
+def unit_maps(output: Any, layer: str) -> Tensor:
+    """A layer's output as maps [N, U, h, w]: of vectors [N, U] and tokens [N, T, U] too.
+
+    Raises:
+        ValueError: none of these.
+    """
+    if isinstance(output, Tensor) and output.ndim == 4:
+        return output
+    if isinstance(output, Tensor) and output.ndim == 3:
+        return output.transpose(1, 2)[..., None]
+    if isinstance(output, Tensor) and output.ndim == 2:
+        return output[..., None, None]
+    got = list(output.shape) if isinstance(output, Tensor) else type(output).__name__
+    raise ValueError(f"layer {layer!r} must give [N, U, h, w], [N, T, U] or [N, U], but gave {got}.")
+
+
+def like_output(maps: Tensor, output: Tensor) -> Tensor:
+    """The inverse of `unit_maps`: maps in the shape of the layer's output."""
+    return maps[..., 0].transpose(1, 2) if output.ndim == 3 else maps.reshape(output.shape)
+
+
+def _by_layer(layer: str | Mapping[str, Units], units: Units | None) -> dict[str, Units]:
+    if isinstance(layer, str) and units is not None:
+        return {layer: units}
+    if isinstance(layer, Mapping) and units is None:
+        return dict(layer)
+    raise TypeError("layer must be a name with units beside it, or a mapping from names to units.")
+
+
+def _per_unit(name: str, given: Tensor | float, chosen: Tensor, maps: Tensor) -> Tensor:
+    """[U] float32: what is given for the chosen units, 0 for all others."""
+    values = torch.as_tensor(given, dtype=torch.float32, device=maps.device)
+    if values.ndim > 1 or (values.ndim == 1 and values.shape != chosen.shape):
+        raise ValueError(f"{name} must be a number or one per unit, {len(chosen)}, but has shape {list(values.shape)}.")
+    zeros = torch.zeros(maps.shape[1], device=maps.device)
+    return zeros.index_put((chosen.to(maps.device),), values.expand(len(chosen)))
+
+
+def _is_one(alpha: Tensor | float) -> bool:
+    return bool((torch.as_tensor(alpha) == 1).all())
+
+
+def _writable(model: nn.Module, layer: str, negative: bool) -> nn.Module:
+    """The module whose weights determine a layer's units.
+
+    Raises:
+        ValueError: there is none, or others depend on these weights too.
+    """
+    name, module = layer, find_layers(model, [layer])[0]
+    while isinstance(module, nn.ReLU) or (isinstance(module, _DROPOUTS) and not module.training):
+        if isinstance(module, nn.ReLU) and negative:
+            raise ValueError(f"write: after the ReLU {name!r} a unit cannot have a negative value.")
+        name, module = _before(model, name)
+    if not isinstance(module, (*_LINEAR, *_NORMS)) or module.weight is None:
+        raise ValueError(
+            f"write: the units of layer {layer!r} must be the outputs of a convolution, a fully connected layer or a "
+            f"batch normalisation with weights, but {name!r} is {type(module).__name__}; use it as a context manager."
+        )
+    if parametrize.is_parametrized(module) or "weight" not in module._parameters:
+        raise ValueError(f"write: the weights of {name!r} are computed from others, so they cannot be written.")
+    everywhere = model.named_modules(remove_duplicate=False)
+    holders = [other for other, part in everywhere if any(p is module.weight for p in part._parameters.values())]
+    if len(holders) > 1:
+        raise ValueError(f"write: the weights of {name!r} are shared by {holders}.")
+    return module
+
+
+def _before(model: nn.Module, name: str) -> tuple[str, nn.Module]:
+    """The module before one in its nn.Sequential.
+
+    Raises:
+        ValueError: there is none.
+    """
+    parent_name, _, child = name.rpartition(".")
+    parent = model.get_submodule(parent_name)
+    children = list(parent._modules)
+    at = children.index(child)
+    if type(parent).forward is not nn.Sequential.forward or at == 0:
+        raise ValueError(f"write: what feeds {name!r} is not known, since it follows nothing in an nn.Sequential.")
+    before = f"{parent_name}.{children[at - 1]}".removeprefix(".")
+    return before, model.get_submodule(before)
