@@ -11,10 +11,12 @@
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from dissect import models, ops, reference, stats
+from dissect import classifiers, models, ops, reference, stats
+from dissect.classifiers import UnitImportance, UnitSets, unit_importance, unit_sets
 from dissect.concepts import Concepts
 from dissect.dissection import Dissection, load
 from dissect.grid import Grid
+from dissect.interventions import ablate, insert, keep
 from dissect.models import latents, noise_seeds
 from dissect.pipeline import dissect
 from dissect.report import write_report
@@ -30,7 +32,13 @@ __all__ = [
     "Dissection",
     "Grid",
     "Trace",
+    "UnitImportance",
+    "UnitSets",
+    "ablate",
+    "classifiers",
     "dissect",
+    "insert",
+    "keep",
     "latents",
     "load",
     "models",
@@ -39,6 +47,8 @@ __all__ = [
     "reference",
     "stats",
     "tiny",
+    "unit_importance",
+    "unit_sets",
     "write_report",
 ]
 

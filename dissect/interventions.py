@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
@@ -82,9 +82,9 @@ class Intervention:
                     module.bias[chosen.to(module.bias.device)] = values.to(module.bias)
 
     def _edit(self, output: Any, layer: str) -> Any:
-        if isinstance(output, (tuple, list)) and output and isinstance(output[0], Tensor):
-            rest = (self._edit(output[0], layer), *output[1:])
-            return type(output)(*rest) if hasattr(output, "_fields") else type(output)(rest)
+        return edit_first(output, lambda first: self._blend(first, layer))
+
+    def _blend(self, output: Tensor, layer: str) -> Tensor:
         maps = unit_maps(output, layer)
         chosen = self._chosen(layer, self._units[layer], maps.shape[1])
         alpha = _per_unit("alpha", self._alpha, chosen, maps)
@@ -204,7 +204,9 @@ def check_units(layer: str, units: Units) -> Tensor:
     if int(values[0]) < 0:
         raise ValueError(f"units of layer {layer!r} must not be negative, but one is {int(values[0])}.")
     if int(counts.max()) > 1:
-        raise ValueError(f"units of layer {layer!r} must be named once, but {int(values[counts.argmax()])} is repeated.")
+        raise ValueError(
+            f"units of layer {layer!r} must be named once, but {int(values[counts.argmax()])} is repeated."
+        )
     return numbers
 
 
@@ -222,6 +224,14 @@ def unit_maps(output: Any, layer: str) -> Tensor:
         return output[..., None, None]
     got = list(output.shape) if isinstance(output, Tensor) else type(output).__name__
     raise ValueError(f"layer {layer!r} must give [N, U, h, w], [N, T, U] or [N, U], but gave {got}.")
+
+
+def edit_first(output: Any, edit: Callable[[Any], Any]) -> Any:
+    """A layer's output, edited; of several, the first one."""
+    if isinstance(output, (tuple, list)) and output and isinstance(output[0], Tensor):
+        parts = (edit(output[0]), *output[1:])
+        return type(output)(*parts) if hasattr(output, "_fields") else type(output)(parts)
+    return edit(output)
 
 
 def like_output(maps: Tensor, output: Tensor) -> Tensor:
@@ -250,7 +260,7 @@ def _is_one(alpha: Tensor | float) -> bool:
     return bool((torch.as_tensor(alpha) == 1).all())
 
 
-def _writable(model: nn.Module, layer: str, negative: bool) -> nn.Module:
+def _writable(model: nn.Module, layer: str, negative: bool) -> Any:
     """The module whose weights determine a layer's units.
 
     Raises:

@@ -1,6 +1,17 @@
 """What single units do for a classifier: which classes lose accuracy when units are removed."""
 
 from dissect.classifiers.importance import UnitImportance, UnitRow
+from dissect.classifiers.measure import unit_importance
+from dissect.classifiers.sets import SetRow, UnitSets, unit_sets
 from dissect.classifiers.tally import ClassTally, one_vs_rest_auc
 
-__all__ = ["ClassTally", "UnitImportance", "UnitRow", "one_vs_rest_auc"]
+__all__ = [
+    "ClassTally",
+    "SetRow",
+    "UnitImportance",
+    "UnitRow",
+    "UnitSets",
+    "one_vs_rest_auc",
+    "unit_importance",
+    "unit_sets",
+]

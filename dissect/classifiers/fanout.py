@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from dissect import ops
 from dissect.classifiers.flow import Flow
-from dissect.interventions import like_output, unit_maps
+from dissect.interventions import edit_first, like_output, unit_maps
 from dissect.trace import Trace
 
 #: How many tensors of the largest size are alive at once in what follows the layer.
 _ALIVE = 3
-_FAILURES = (RuntimeError, ValueError, TypeError, IndexError, NotImplementedError)
+#: What a layer raises that cannot take what it is given.
+FAILURES = (RuntimeError, ValueError, TypeError, IndexError, NotImplementedError)
 
 
 class FanOut:
@@ -43,62 +45,69 @@ class FanOut:
         layer: a layer's name.
         flow: what `follow` found.
         fill: [U] float32, what ablated units give.
-        image: [1, ...] any image of the kind that will come.
+        images: [N, ...] some images of the kind that will come, as many as the network takes.
         memory_budget: bytes that what follows the layer may take.
     """
 
     def __init__(
-        self, model: nn.Module, layer: str, flow: Flow, fill: Tensor, image: Tensor, memory_budget: int
+        self, model: nn.Module, layer: str, flow: Flow, fill: Tensor, images: Tensor, memory_budget: int
     ) -> None:
         self._model, self._layer, self._flow, self._fill = model, layer, flow, fill
         self._together = True
         self._update: _LinearUpdate | None = None
         rows = memory_budget // (4 * _ALIVE * flow.floats)
         if flow.linear is not None:
-            module = model.get_submodule(flow.linear)
-            with torch.no_grad(), Trace(model, layer, edit=self._filled), Trace(model, flow.linear, inputs=True) as trace:
-                model(image)
+            module: Any = model.get_submodule(flow.linear)
+            with (
+                torch.no_grad(),
+                Trace(model, layer, edit=self._filled),
+                Trace(model, flow.linear, inputs=True) as trace,
+            ):
+                model(images)
                 (filled,), _ = trace.inputs(flow.linear)
             self._update = _LinearUpdate(module, flow.num_units, filled[0])
             rows = memory_budget // (4 * _ALIVE * max(module.out_features, module.in_features))
         #: How many images times sets go through what follows at once.
         self.rows = max(1, rows)
 
+    def group(self, num_sets: int) -> int:
+        """How many images memory allows at a time with so many sets."""
+        return max(1, self.rows // num_sets)
+
     def __call__(self, images: Tensor, alpha: Tensor) -> Tensor:
         """Predictions [S, N, C] of images [N, ...] for sets alpha [S, U], 1 for each unit that is ablated.
 
-        Images are taken as many at a time as memory allows with all sets; where one is too many, sets are taken in
-        chunks, for each of which all layers run.
+        Where memory does not allow all sets for one image, sets are taken in chunks, for each of which all layers run.
         """
-        sets = min(len(alpha), self.rows)
-        group = max(1, self.rows // sets)
         with torch.no_grad():
-            return torch.cat([
-                torch.cat([self._run(part, chunk) for chunk in alpha.split(sets)])
-                for part in images.split(group)
-            ], 1)  # fmt: skip
+            return torch.cat([self._run(images, chunk) for chunk in alpha.split(max(1, self.rows // len(images)))])
 
     def _run(self, images: Tensor, alpha: Tensor) -> Tensor:
+        alpha = alpha.to(images.device)
         if self._together:
             try:
-                with _folded_norms(self._model):
-                    return torch.func.vmap(lambda one: self._with_set(images, one))(alpha.to(images.device))
+                return self._run_together(images, alpha)
             except torch.OutOfMemoryError:
                 raise
-            except _FAILURES as error:
-                where = _failing_layer(self._model, lambda: self._run_all(images, alpha[:2]))
-                one = torch.stack([self._with_set(images, part) for part in alpha.to(images.device)])
+            except FAILURES as error:
+                reason = str(error).strip().split("\n")[0]
+                where = _failing_layer(self._model, lambda: self._run_together(images, alpha))
+                found = self._run_apart(images, alpha)  # which raises if it is not the sets' fault
                 self._together = False
                 warnings.warn(
-                    f"layer {where!r} cannot take several sets of units at once ({_first_line(error)}), so sets run "
-                    "one at a time, which is slow.",
+                    f"layer {where!r} cannot take several sets of units at once, so they run one at a time, which is "
+                    f"slow: {reason}",
                     stacklevel=2,
                 )
-                return one
-        return torch.stack([self._with_set(images, part) for part in alpha.to(images.device)])
+                return found
+        return self._run_apart(images, alpha)
 
-    def _run_all(self, images: Tensor, alpha: Tensor) -> None:
-        torch.func.vmap(lambda one: self._with_set(images, one))(alpha.to(images.device))
+    def _run_together(self, images: Tensor, alpha: Tensor) -> Tensor:
+        with _kernels_with_vmap(self._model, images.device):
+            return torch.func.vmap(lambda one: self._with_set(images, one))(alpha)
+
+    def _run_apart(self, images: Tensor, alpha: Tensor) -> Tensor:
+        return torch.stack([self._with_set(images, one) for one in alpha])
 
     def _with_set(self, images: Tensor, alpha: Tensor) -> Tensor:
         """Predictions of the network without one set, alpha [U]; under vmap, of all sets."""
@@ -106,17 +115,16 @@ class FanOut:
             with Trace(self._model, self._layer, edit=lambda output, _: self._blended(output, alpha), clone=False):
                 return self._model(images)
         module = self._model.get_submodule(self._flow.linear or "")
-        handle = module.register_forward_hook(lambda _, args, output: _Update.apply(args[0], output, alpha, self._update))
+        handle = module.register_forward_hook(
+            lambda _, args, output: _Update.apply(args[0], output, alpha, self._update)
+        )
         try:
             return self._model(images)
         finally:
             handle.remove()
 
     def _blended(self, output: Any, alpha: Tensor) -> Any:
-        if isinstance(output, (tuple, list)):
-            rest = (self._blended(output[0], alpha), *output[1:])
-            return type(output)(*rest) if hasattr(output, "_fields") else type(output)(rest)
-        return _Blend.apply(output, alpha, self._fill.to(output.device), self._layer)
+        return edit_first(output, lambda first: _Blend.apply(first, alpha, self._fill.to(first.device), self._layer))
 
     def _filled(self, output: Any, layer: str) -> Any:
         return self._blended(output, torch.ones(self._flow.num_units))
@@ -214,16 +222,24 @@ class _Fold(torch.autograd.Function):
         return forward(images.flatten(0, 1)).unflatten(0, images.shape[:2]), 0
 
 
+def _folded(forward: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    return lambda images: _Fold.apply(images, forward)
+
+
 @contextmanager
-def _folded_norms(model: nn.Module) -> Iterator[None]:
-    """Batch normalisations take the sets of a vmap as more images."""
-    norms = [module for module in model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
-    norms = [module for module in norms if "forward" not in vars(module)]
+def _kernels_with_vmap(model: nn.Module, device: torch.device) -> Iterator[None]:
+    """Within, what vmap would run slowly runs by kernels that it knows how to batch."""
+    kind = nn.modules.batchnorm._BatchNorm
+    norms: list[Any] = [part for part in model.modules() if isinstance(part, kind) and "forward" not in vars(part)]
+    fused = torch.backends.mha.get_fastpath_enabled()
     for module in norms:
-        module.forward = lambda images, forward=module.forward: _Fold.apply(images, forward)  # type: ignore[method-assign]
+        module.forward = _folded(module.forward)
     try:
-        yield
+        torch.backends.mha.set_fastpath_enabled(False)
+        with sdpa_kernel(SDPBackend.MATH) if device.type == "cpu" else nullcontext():
+            yield
     finally:
+        torch.backends.mha.set_fastpath_enabled(fused)
         for module in norms:
             del module.forward
 
@@ -237,13 +253,9 @@ def _failing_layer(model: nn.Module, run: Callable[[], Any]) -> str:
         handles.append(module.register_forward_hook(lambda *_: running.pop() and None))
     try:
         run()
-    except _FAILURES:
+    except FAILURES:
         pass
     finally:
         for handle in handles:
             handle.remove()
     return running[-1] if running else ""
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().split("\n")[0][:200]

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dissect.interventions import unit_maps
+from dissect.interventions import edit_first, unit_maps
 from dissect.trace import Trace
 
 #: Layers that treat each unit alone, so that ablating one unit changes only its own part of what they give.
@@ -91,7 +91,7 @@ def follow(model: nn.Module, layer: str, images: Tensor) -> Flow:
     if graph.root not in readers and graph.root is not scores.grad_fn:
         raise ValueError(f"layer {layer!r} must have a path to the predictions, but changing it cannot change them.")
     units = unit_maps(graph.output, layer).shape[1]
-    consumers = tuple(graph.names.get(node, node.name()) for node in readers[graph.root]) or ("the predictions",)
+    consumers = tuple(sorted(graph.describe(node, readers) for node in readers[graph.root])) or ("the predictions",)
     return Flow(units, scores.shape[1], consumers, graph.linear(readers, units), graph.floats // len(images))
 
 
@@ -114,7 +114,7 @@ class _Graph:
             if name
         ]
         try:
-            with torch.enable_grad(), Trace(self._model, self._layer, edit=self._begin, clone=False) as trace:
+            with torch.no_grad(), Trace(self._model, self._layer, edit=self._begin, clone=False) as trace:
                 scores = self._model(images)
                 trace[self._layer]
         finally:
@@ -123,10 +123,11 @@ class _Graph:
         return scores
 
     def _begin(self, output: Any, layer: str) -> Any:
-        if isinstance(output, (tuple, list)) and output and isinstance(output[0], Tensor):
-            rest = (self._begin(output[0], layer), *output[1:])
-            return type(output)(*rest) if hasattr(output, "_fields") else type(output)(rest)
+        return edit_first(output, lambda first: self._copy(first, layer))
+
+    def _copy(self, output: Any, layer: str) -> Tensor:
         unit_maps(output, layer)
+        torch.set_grad_enabled(True)  # until the forward pass ends: what came before needs no graph
         # A copy, which operations in place may change, as they may not a leaf.
         self.output = output.detach().requires_grad_().clone()
         self.root, self.floats = self.output.grad_fn, self.output.numel()
@@ -138,7 +139,7 @@ class _Graph:
         self.floats = max(self.floats, output.numel())
         if output.grad_fn is not self.root:
             self.names.setdefault(output.grad_fn, name)
-        self.shapes[name] = args[0].shape if isinstance(self._modules[name], nn.Linear) else output.shape
+        self.shapes[name] = args[0].shape if args and isinstance(self._modules[name], nn.Linear) else output.shape
 
     def readers(self, scores: Tensor) -> dict[Any, list[Any]]:
         """Of each node from which the scores can be reached, the nodes that read it."""
@@ -154,6 +155,17 @@ class _Graph:
                     readers[earlier].append(node)
                     waiting.append(earlier)
         return readers
+
+    def describe(self, node: Any, readers: dict[Any, list[Any]]) -> str:
+        """The layer that a node is, or the operation and a layer that it comes before."""
+        if node in self.names:
+            return self.names[node]
+        later = [node]
+        for other in later:  # grows as it goes: the nearest layers come first
+            if other in self.names:
+                return f"{node.name()} before {self.names[other]}"
+            later += readers.get(other, [])
+        return node.name()
 
     def linear(self, readers: dict[Any, list[Any]], units: int) -> str | None:
         """See `Flow`."""

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
 
 from dissect.cache import load_tensors, save_tensors
-from dissect.classifiers.tally import ClassTally
+from dissect.classifiers.tally import ClassTally, mean_ranks
 from dissect.table import Table
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 FORMAT = ("importance", 1)
 SUFFIX = ".importance"
@@ -150,6 +153,32 @@ class UnitImportance:
     def measured_classes(self) -> list[int]:
         """Numbers of the classes that have images in both splits."""
         return ((self.train.images() > 0) & (self.val.images() > 0)).nonzero().flatten().tolist()
+
+    def split_half(self, split: str = "train") -> Tensor:
+        """[C] float64: how far a class's ranking of units can be trusted: Spearman's correlation between two halves.
+
+        The drops of balanced accuracy are measured on each half of the images (see `ClassTally`) and ranked, equal
+        drops sharing their mean rank; the correlation of the ranks is over units. NaN where a half has no images, or
+        all units have one drop.
+        """
+        tally = self.tally(split)
+        halves = []
+        for half in (0, 1):
+            accuracy = tally.balanced_accuracy(half)
+            halves.append(torch.stack([mean_ranks(column) for column in (accuracy[0] - accuracy[1:]).T]))
+        first, second = (ranks - ranks.mean(1, keepdim=True) for ranks in halves)
+        return (first * second).sum(1) / (first.square().sum(1) * second.square().sum(1)).sqrt()
+
+    def plot(self, name: str | int, k: int = 20) -> Figure:
+        """Bars of the k most important units of a class, as a matplotlib figure.
+
+        Raises:
+            ImportError: matplotlib is not installed.
+            KeyError, ValueError: see `class_number`.
+        """
+        from dissect.classifiers.plots import plot_importance
+
+        return plot_importance(self, name, k)
 
     def save(self, path: str | Path) -> Path:
         """Writes the result to one file, whole or not at all; ".importance" is added where there is no such suffix."""

@@ -199,7 +199,7 @@ def one_vs_rest_auc(scores: Tensor, labels: Tensor) -> Tensor:
 
     ``auc[c] = P(score_c of an image of c > score_c of another) + P(equal) / 2``, the Mann-Whitney statistic: with R the
     sum of the ranks of the T images of c among all N (equal scores share their mean rank), ``(R - T (T + 1) / 2) /
-    (T (N - T))``. Exact, ties included: twice a rank is an integer. With logits, unlike a balanced accuracy by argmax
+    (T (N - T))``. Exact, ties included. With logits, unlike a balanced accuracy by argmax
     it does not rise when rival classes are damaged.
 
     Args:
@@ -221,13 +221,18 @@ def one_vs_rest_auc(scores: Tensor, labels: Tensor) -> Tensor:
         got = list(scores.shape) if isinstance(scores, Tensor) else type(scores).__name__
         raise ValueError(f"predictions must have shape [N, classes], but got {got}.")
     scores, labels = check_scores(scores, labels, scores.shape[1])
-    areas = []
-    for number, column in enumerate(scores[0].cpu().T):
-        _, rank, count = column.unique(return_inverse=True, return_counts=True)
-        doubled = (2 * count.cumsum(0) - count + 1)[rank]  # twice the mean rank, from 1
-        own = labels == number
-        images = int(own.sum())
-        statistic = int(doubled[own].sum()) - images * (images + 1)
-        pairs = images * (len(labels) - images)
-        areas.append(statistic / (2 * pairs) if pairs else float("nan"))
+    areas = [rank_area(column, labels == number) for number, column in enumerate(scores[0].cpu().T)]
     return torch.tensor(areas, dtype=torch.float64)
+
+
+def rank_area(scores: Tensor, own: Tensor) -> float:
+    """Area under the ROC curve of scores [N] for the images own [N], see `one_vs_rest_auc`."""
+    images = int(own.sum())
+    pairs = images * (len(own) - images)
+    return (float(mean_ranks(scores)[own].sum()) - images * (images + 1) / 2) / pairs if pairs else float("nan")
+
+
+def mean_ranks(values: Tensor) -> Tensor:
+    """[N] float64: ranks from 1, equal values sharing their mean rank; halves of integers, whose sums are exact."""
+    _, rank, count = values.unique(return_inverse=True, return_counts=True)
+    return (count.cumsum(0).double() - (count.double() - 1) / 2)[rank]

@@ -1,0 +1,288 @@
+"""Visits of data sets in which every image meets many sets of ablated units; can be interrupted and go on."""
+
+from __future__ import annotations
+
+import warnings
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+from tqdm.auto import tqdm
+
+from dissect.classifiers.fanout import FAILURES, FanOut
+from dissect.classifiers.flow import check_evaluating, follow
+from dissect.classifiers.importance import UnitImportance
+from dissect.classifiers.tally import ClassTally
+from dissect.data import Batch, Batches
+from dissect.interventions import unit_maps
+from dissect.resume import Progress, fingerprint
+from dissect.trace import Trace, find_layers
+
+GIB = 2**30
+FILLS = ("zero", "mean")
+
+
+def unit_importance(
+    model: nn.Module,
+    layer: str,
+    images: Dataset | Iterable[Any],
+    val_images: Dataset | Iterable[Any],
+    *,
+    classes: Sequence[str] | None = None,
+    fill: str = "zero",
+    batch_size: int = 32,
+    memory_budget: int = GIB,
+    resume: str | Path | None = None,
+    progress: bool = True,
+) -> UnitImportance:
+    """Ablates each unit of a layer alone and measures every class (Bau et al. 2020, "Role of Units in a Classifier").
+
+    What comes before the layer runs once per image, what follows once per unit; see `FanOut`.
+
+    Args:
+        model: any nn.Module from images to logits [N, C], in evaluation mode.
+        layer: a name as in ``model.named_modules()``; a layer that runs once.
+        images: training images, which rank the units: a Dataset or batches of (image, class number).
+        val_images: validation images, which measure.
+        classes: C names; by default those of `images` (attribute `classes`), or the numbers themselves.
+        fill: what an ablated unit gives: "zero", or its "mean" over the training images and all positions, since zero
+            is no neutral value after a leaky ReLU or a normalisation.
+        batch_size: of a Dataset.
+        memory_budget: bytes for what follows the layer.
+        resume: a folder for what an interrupted run needs to go on, see `dissect.dissect`.
+        progress: show a bar.
+
+    Returns:
+        A `UnitImportance`.
+
+    Raises:
+        KeyError: a layer that the model does not have.
+        RuntimeError: a layer that runs twice.
+        ValueError: a network in training mode, predictions that are not [N, C], a layer with no path to them, images
+            without class numbers, another number of class names; a folder to resume from that holds another run.
+
+    Warns:
+        UserWarning: the layer's output is read in several places, all of which see the edit (says where); a class has
+            no images (its numbers are NaN); a later layer cannot take several sets at once (says which).
+
+    Example:
+        >>> model = torch.nn.Sequential(torch.nn.Conv2d(1, 4, 1), torch.nn.Flatten(), torch.nn.Linear(16, 2)).eval()
+        >>> batches = [(torch.rand(6, 1, 2, 2), torch.tensor([0, 1, 0, 1, 0, 1]))]
+        >>> importance = unit_importance(model, "0", batches, batches, progress=False)
+        >>> importance.drop("val").shape, len(importance.top("1", 2))
+        (torch.Size([4, 2]), 2)
+    """
+    if fill not in FILLS:
+        raise ValueError(f"unit_importance: fill must be one of {FILLS}, but got {fill!r}.")
+    visits = {"train": Batches(images, batch_size), "val": Batches(val_images, batch_size)}
+    probe = Probe(model, layer, visits["train"])
+    names = probe.class_names(classes if classes is not None else getattr(images, "classes", None))
+    units = probe.flow.num_units
+    tallies = {split: ClassTally(units + 1, len(names)) for split in visits}
+    run = SetRun(tallies, torch.zeros(units), mean=fill == "mean")
+    alpha = torch.cat([torch.zeros(1, units), torch.eye(units)])
+    about = {"layer": layer, "classes": list(names), "fill": fill, "batch_size": batch_size, "memory": memory_budget}
+    saved = Progress(resume, about | probe.about(visits, resume is not None))
+    saved.restore(run)
+    run.finish(probe, visits, alpha, memory_budget, saved, progress)
+    for split, tally in run.tallies.items():
+        _tell_missing(split, tally, names)
+    return UnitImportance(layer, names, run.fill, run.tallies["train"], run.tallies["val"])
+
+
+class Probe:
+    """A network and a layer that were looked at: the flow, a first image, the device.
+
+    Raises:
+        KeyError, RuntimeError, ValueError: see `unit_importance`.
+    """
+
+    def __init__(self, model: nn.Module, layer: str, batches: Batches) -> None:
+        find_layers(model, [layer])
+        check_evaluating(model)
+        self.model, self.layer = model, layer
+        parameter = next(model.parameters(), None)
+        self.device = torch.device("cpu") if parameter is None else parameter.device
+        images = first_batch(batches).images.to(self.device)
+        #: Whether the network takes fewer images than come in a batch.
+        self.divisible = True
+        try:
+            self.images, self.flow = images[:2], follow(model, layer, images[:2])
+        except FAILURES:
+            self.images, self.flow, self.divisible = images, follow(model, layer, images), False
+        if len(self.flow.consumers) > 1:
+            warnings.warn(
+                f"the output of layer {layer!r} is read by {', '.join(self.flow.consumers)}; all of them see the edit.",
+                stacklevel=3,
+            )
+
+    def class_names(self, classes: Sequence[str] | None) -> tuple[str, ...]:
+        """As many as the network has classes.
+
+        Raises:
+            ValueError: another number of names.
+        """
+        count = self.flow.num_classes
+        names = tuple(str(number) for number in range(count)) if classes is None else tuple(classes)
+        if len(names) != count:
+            raise ValueError(f"classes must be {count} names, as many as there are predictions, but are {len(names)}.")
+        return names
+
+    def about(self, visits: dict[str, Batches], needed: bool) -> dict[str, Any]:
+        """What tells this network and these data from others; nothing where it is not needed."""
+        if not needed:
+            return {}
+        return {"model": fingerprint(self.model), **{name: _checksum(batches) for name, batches in visits.items()}}
+
+    def fan_out(self, fill: Tensor, memory_budget: int) -> FanOut:
+        """What runs sets of units of the layer."""
+        return FanOut(self.model, self.layer, self.flow, fill.to(self.device), self.images, memory_budget)
+
+
+class SetRun:
+    """Data sets under way, one visit each; before them, if asked, a visit for the units' means.
+
+    Args:
+        tallies: by visit, in the order of the visits.
+        fill: [U] float32, what ablated units give.
+        mean: set `fill` to the units' means over the first data set.
+        own: [S - 1] for each set but the first (the whole network) the class whose scores are kept for every image;
+            then the whole network's are kept too, of all classes. None keeps nothing.
+    """
+
+    def __init__(
+        self, tallies: dict[str, ClassTally], fill: Tensor, *, mean: bool = False, own: Tensor | None = None
+    ) -> None:
+        self.tallies, self.fill, self._own = tallies, fill, own
+        self.phase, self.batch = "mean" if mean else next(iter(tallies)), 0
+        self._sums, self._cells = torch.zeros(len(fill), dtype=torch.float64), 0
+        self._scores: list[Tensor] = []
+        self._labels: list[Tensor] = []
+
+    def finish(
+        self, probe: Probe, visits: dict[str, Batches], alpha: Tensor, memory: int, saved: Progress, progress: bool
+    ) -> None:
+        """All visits that are left."""
+        order = list(visits)
+        while self.phase != "done":
+            source = order[0] if self.phase == "mean" else self.phase
+            add = self._add_means if self.phase == "mean" else self._adder(probe, alpha, memory)
+            for batch in self._bar(visits[source], progress):
+                labels = class_numbers(batch)
+                add(probe, batch.images.to(probe.device), labels, batch.numbers)
+                self.batch += 1
+                saved.save(self)
+            if self.batch == 0:
+                raise ValueError(f"{source} images must hold at least one batch, but held none.")
+            if self.phase == "mean":
+                self.fill = (self._sums / self._cells).float()
+            following = order if self.phase == "mean" else order[order.index(source) + 1 :]
+            self.phase, self.batch = (following or ["done"])[0], 0
+            saved.save(self, now=True)
+
+    def kept_scores(self) -> tuple[Tensor, Tensor]:
+        """[C + S - 1, N] float32: the whole network's scores, then each set's of its own class; [N] images' classes."""
+        return torch.cat(self._scores, 1), torch.cat(self._labels)
+
+    def _adder(self, probe: Probe, alpha: Tensor, memory: int) -> Any:
+        fan = probe.fan_out(self.fill, memory)
+        tally = self.tallies[self.phase]
+
+        def add(_: Probe, images: Tensor, labels: Tensor, numbers: Tensor) -> None:
+            size = fan.group(len(alpha)) if probe.divisible else len(images)
+            for part, classes, own in zip(images.split(size), labels.split(size), numbers.split(size)):
+                scores = fan(part, alpha)
+                tally.add(scores, classes, own)
+                if self._own is not None:
+                    kept = scores[torch.arange(1, len(alpha)), :, self._own.to(scores.device)]
+                    self._scores.append(torch.cat([scores[0].T, kept]).float().cpu())
+                    self._labels.append(classes)
+
+        return add
+
+    def _add_means(self, probe: Probe, images: Tensor, labels: Tensor, numbers: Tensor) -> None:
+        with torch.no_grad(), Trace(probe.model, probe.layer, stop=True, clone=False) as trace:
+            trace.run(images)
+        output = trace[probe.layer]
+        maps = unit_maps(output if isinstance(output, Tensor) else output[0], probe.layer)
+        self._sums += maps.double().sum((0, 2, 3)).cpu()
+        self._cells += maps[:, 0].numel()
+
+    def _bar(self, batches: Batches, progress: bool) -> Iterator[Batch]:
+        try:
+            total = len(batches)
+        except TypeError:
+            total = None
+        visit = batches.visit(self.batch)
+        return iter(tqdm(visit, self.phase, total, initial=self.batch, disable=not progress, unit="batch", leave=False))
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything needed to go on."""
+        scores = {"scores": torch.cat(self._scores, 1), "labels": torch.cat(self._labels)} if self._scores else {}
+        return {
+            "phase": self.phase,
+            "batch": self.batch,
+            "fill": self.fill,
+            "sums": self._sums,
+            "cells": self._cells,
+            "tallies": {name: tally.state_dict() for name, tally in self.tallies.items()},
+            **scores,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Goes on from a `state_dict` of the same sets."""
+        self.phase, self.batch = state["phase"], state["batch"]
+        self.fill, self._sums, self._cells = state["fill"].clone(), state["sums"].clone(), state["cells"]
+        for name, tally in self.tallies.items():
+            tally.load_state_dict(state["tallies"][name])
+        self._scores = [state["scores"]] if "scores" in state else []
+        self._labels = [state["labels"]] if "labels" in state else []
+
+
+def first_batch(batches: Batches) -> Batch:
+    """The first batch.
+
+    Raises:
+        ValueError: there is none, or the data can only be visited once.
+    """
+    if batches.used_once:
+        raise ValueError("images must be an iterable that can be visited again, but got a generator; pass a Dataset.")
+    batch = next(iter(batches), None)
+    if batch is None or not len(batch.images):
+        raise ValueError("images must hold at least one batch, but held none.")
+    return batch
+
+
+def class_numbers(batch: Batch) -> Tensor:
+    """[N] the class number of each image.
+
+    Raises:
+        ValueError: the images come without them.
+    """
+    labels = batch.planes
+    if not isinstance(labels, Tensor) or labels.ndim != 1 or labels.is_floating_point():
+        got = list(labels.shape) if isinstance(labels, Tensor) else type(labels).__name__
+        raise ValueError(f"images must come with class numbers [N], integers, but came with {got}.")
+    return labels.long()
+
+
+def _checksum(batches: Batches) -> int:
+    """Of the first batch's images and classes."""
+    batch = first_batch(batches)
+    parts = (batch.images, class_numbers(batch))
+    return zlib.crc32(b"".join(part.contiguous().flatten().view(torch.uint8).numpy().tobytes() for part in parts))
+
+
+def _tell_missing(split: str, tally: ClassTally, names: tuple[str, ...]) -> None:
+    missing = [names[number] for number in (tally.images() == 0).nonzero().flatten().tolist()]
+    if missing:
+        more = f" and {len(missing) - 5} more" if len(missing) > 5 else ""
+        warnings.warn(
+            f"{len(missing)} classes have no {split} images ({', '.join(missing[:5])}{more}), so nothing is known "
+            "about them: their accuracies are NaN.",
+            stacklevel=3,
+        )

@@ -1,0 +1,97 @@
+"""Figures of what classes lose without units, in the form of the papers'."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from dissect.classifiers.importance import UnitImportance
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from dissect.classifiers.sets import UnitSets
+
+MOST, LEAST, WHOLE = "#c2571a", "#1f6fb4", "#555555"
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """An empty figure, in inches, that belongs to no window.
+
+    Raises:
+        ImportError: matplotlib is not installed.
+    """
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise ImportError(
+            f"plots need matplotlib, which cannot be imported ({error}); install it with: "
+            "pip install 'dissect-units[report]'"
+        ) from error
+    return Figure((width, height), layout="constrained")
+
+
+def plot_importance(importance: UnitImportance, name: str | int, k: int = 20) -> Figure:
+    """Bars of the k most important units of a class: accuracy lost on training and on validation images (Fig. 2A)."""
+    rows = importance.top(name, k)
+    figure = new_figure(max(4.0, 1 + 0.32 * len(rows)), 3.0)
+    axes = figure.add_subplot()
+    places = range(len(rows))
+    axes.bar([place - 0.2 for place in places], [row.train_drop for row in rows], 0.4, color=MOST, label="train")
+    axes.bar([place + 0.2 for place in places], [row.val_drop for row in rows], 0.4, color=LEAST, label="val")
+    axes.axhline(0, color=WHOLE, linewidth=0.7)
+    axes.set_xticks(places, [str(row.unit) for row in rows], rotation=90)
+    axes.set_xlabel(f"unit of {importance.layer}")
+    axes.set_ylabel("balanced accuracy lost")
+    axes.set_title(importance.classes[importance.class_number(name)], fontsize=10)
+    axes.legend(frameon=False)
+    return figure
+
+
+def plot_sets(sets: UnitSets, name: str | int | None = None) -> Figure:
+    """Accuracy over the number of removed units, of one class (Fig. 2C) or of the average class."""
+    figure = new_figure(5.0, 3.2)
+    axes = figure.add_subplot()
+    rows = sets.table(name)
+    base = rows[0].balanced_accuracy
+    axes.axhline(base, color=WHOLE, linewidth=0.8, linestyle=":", label="all units")
+    for removed, color in (("most", MOST), ("least", LEAST)):
+        chosen = [row for row in rows if row.removed == removed]
+        counts, values = [0, *(row.units for row in chosen)], [base, *(row.balanced_accuracy for row in chosen)]
+        axes.plot(counts, values, color=color, marker=".", label=f"without the {removed} important")
+    title = f"average of {len(sets.measured)} classes" if name is None else str(name)
+    _finish(axes, f"units of {sets.layer} removed, of {sets.num_units}", title)
+    return figure
+
+
+def plot_all_classes(sets: UnitSets, few: int, many: int) -> Figure:
+    """A point per class: with all units, without the `few` most important, without the `many` least (Fig. 2D).
+
+    Raises:
+        ValueError: counts that were not measured.
+    """
+    figure = new_figure(5.0, 3.2)
+    axes = figure.add_subplot()
+    for count in (few, many):
+        if count not in sets.counts:
+            raise ValueError(f"plot_all_classes: counts must be among {sets.counts}, but one is {count}.")
+    order = sets.baseline().sort().indices
+    places = range(len(order))
+    axes.plot(places, sets.baseline()[order], ".", color=WHOLE, label="all units")
+    without = sets.curve("most")[order, sets.counts.index(few)]
+    only = sets.curve("least")[order, sets.counts.index(many)]
+    axes.plot(places, without, "v", markersize=4, color=MOST, label=f"without the {few} most important")
+    axes.plot(
+        places, only, "^", markersize=4, color=LEAST, label=f"with the {sets.num_units - many} most important only"
+    )
+    _finish(axes, "class, by accuracy with all units", "")
+    return figure
+
+
+def _finish(axes: Axes, xlabel: str, title: str) -> None:
+    axes.axhline(0.5, color=WHOLE, linewidth=0.6)
+    axes.set_ylim(0.45, 1.01)
+    axes.set_xlabel(xlabel)
+    axes.set_ylabel("single-class accuracy")
+    axes.set_title(title, fontsize=10)
+    axes.legend(frameon=False, fontsize=8)

@@ -1,0 +1,280 @@
+"""Sets of units: what a class has left without its most, or its least, important units."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+
+from dissect.cache import load_tensors, save_tensors
+from dissect.classifiers.importance import UnitImportance
+from dissect.classifiers.measure import GIB, Probe, SetRun
+from dissect.classifiers.tally import ClassTally, rank_area
+from dissect.data import Batches
+from dissect.resume import Progress
+from dissect.table import Table
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+FORMAT = ("unit sets", 1)
+SUFFIX = ".sets"
+ENDS = ("most", "least")
+#: 4, 20, 256 and 492 of 512 units, as in Bau et al. 2020.
+FRACTIONS = (0.008, 0.039, 0.5, 0.961)
+
+
+class SetRow(NamedTuple):
+    """What a class, or the average class, has left without some units.
+
+    Attributes:
+        removed: "none", or which units were removed: the "most" or the "least" important ones.
+        units: how many.
+        percent: of the layer's units.
+        balanced_accuracy: of the class.
+        change: of it, against the whole network's.
+        recall: the share of the class's images that are predicted as it.
+        precision: the share of the images predicted as it that are of it.
+        true_negative_rate: the share of other images that are not predicted as it.
+        accuracy: of telling the class from all others.
+        auc: one-vs-rest, by the class's logit, which damage to rival classes does not move.
+        all_class_accuracy: the share of all images that are predicted rightly.
+    """
+
+    removed: str
+    units: int
+    percent: float
+    balanced_accuracy: float
+    change: float
+    recall: float
+    precision: float
+    true_negative_rate: float
+    accuracy: float
+    auc: float
+    all_class_accuracy: float
+
+
+@dataclass
+class UnitSets:
+    """What each class has left without its k most, or k least, important units (Bau et al. 2020, Fig. 2B-D, S4a-b).
+
+    Units were ranked class by class on training images; these are measurements on validation images.
+
+    Attributes:
+        layer: the layer's name.
+        classes: [C] names.
+        measured: [M] numbers of the classes that were measured.
+        counts: [K] rising, how many units were removed.
+        num_units: U.
+        tally: row 0 is the whole network; row 1 + (m * 2 + e) * K + i is without the counts[i] most (e = 0) or least
+            (e = 1) important units of class measured[m].
+        auc: [2 M K] float64: of each row after row 0, for its own class.
+        baseline_auc: [M] float64: of the whole network.
+
+    Example: see `dissect.unit_sets`.
+    """
+
+    layer: str
+    classes: tuple[str, ...]
+    measured: tuple[int, ...]
+    counts: tuple[int, ...]
+    num_units: int
+    tally: ClassTally
+    auc: Tensor
+    baseline_auc: Tensor
+
+    def baseline(self) -> Tensor:
+        """[M] float64: balanced accuracy of each measured class with all units."""
+        return self.tally.balanced_accuracy()[0, list(self.measured)]
+
+    def curve(self, removed: str) -> Tensor:
+        """[M, K] float64: balanced accuracy of each measured class without its counts[i] "most" or "least" units.
+
+        Raises:
+            ValueError: neither.
+        """
+        return self._own(self.tally.balanced_accuracy(), removed)
+
+    def table(self, name: str | int | None = None) -> Table:
+        """Rows of one class, or (None) averaged over all that were measured, as a `Table` of `SetRow`.
+
+        Raises:
+            KeyError: a class that was not measured.
+        """
+        chosen = list(range(len(self.measured))) if name is None else [self._position(name)]
+        tally, own = self.tally, list(self.measured)
+        readers = ("balanced_accuracy", "recall", "precision", "true_negative_rate", "accuracy")
+        values = {reader: getattr(tally, reader)() for reader in readers}
+        whole = {reader: value[0, own][chosen].mean() for reader, value in values.items()}
+        base = float(whole["balanced_accuracy"])
+        rows = [self._row("none", 0, whole, base, self.baseline_auc[chosen].mean(), tally.all_class_accuracy()[0])]
+        everything = tally.all_class_accuracy()[:, None].expand(-1, tally.num_classes)
+        for removed in ENDS:
+            parts = {reader: self._own(value, removed)[chosen].mean(0) for reader, value in values.items()}
+            auc = self._shape(self.auc, removed)[chosen].mean(0)
+            overall = self._own(everything, removed)[chosen].mean(0)
+            for at, count in enumerate(self.counts):
+                part = {reader: value[at] for reader, value in parts.items()}
+                rows.append(self._row(removed, count, part, base, auc[at], overall[at]))
+        return Table(rows)
+
+    def plot(self, name: str | int | None = None) -> Figure:
+        """Curves over the number of removed units, of one class or of the average.
+
+        Raises:
+            ImportError: matplotlib is not installed.
+            KeyError: a class that was not measured.
+        """
+        from dissect.classifiers.plots import plot_sets
+
+        return plot_sets(self, name)
+
+    def save(self, path: str | Path) -> Path:
+        """Writes the result to one file, whole or not at all; ".sets" is added where there is no such suffix."""
+        state = self.tally.state_dict()
+        tensors = {name: value for name, value in state.items() if isinstance(value, Tensor)}
+        meta = {name: getattr(self, name) for name in ("layer", "classes", "measured", "counts", "num_units")}
+        return save_tensors(
+            _with_suffix(path), *FORMAT, tensors | {"auc": self.auc, "baseline_auc": self.baseline_auc}, meta
+        )
+
+    @classmethod
+    def load(cls, path: str | Path) -> UnitSets:
+        """Reads what `save` wrote.
+
+        Raises:
+            FileNotFoundError: no such file.
+            ValueError: a damaged file, another kind of file, or a newer version.
+        """
+        tensors, meta = load_tensors(_with_suffix(path), *FORMAT)
+        tally = ClassTally(len(tensors["auc"]) + 1, len(meta["classes"]))
+        tally.load_state_dict({**tally.state_dict(), **tensors})
+        classes, measured, counts = (tuple(meta[name]) for name in ("classes", "measured", "counts"))
+        areas = tensors["auc"], tensors["baseline_auc"]
+        return cls(meta["layer"], classes, measured, counts, meta["num_units"], tally, *areas)
+
+    def _position(self, name: str | int) -> int:
+        number = self.classes.index(name) if name in self.classes else name
+        if number not in self.measured:
+            raise KeyError(f"UnitSets: class {name!r} was not measured; {len(self.measured)} classes were.")
+        return self.measured.index(number)
+
+    def _shape(self, rows: Tensor, removed: str) -> Tensor:
+        """[M, K, ...] of the rows [2 M K, ...] those of "most" or of "least"."""
+        if removed not in ENDS:
+            raise ValueError(f"UnitSets: removed must be one of {ENDS}, but got {removed!r}.")
+        return rows.unflatten(0, (len(self.measured), 2, len(self.counts)))[:, ENDS.index(removed)]
+
+    def _own(self, values: Tensor, removed: str) -> Tensor:
+        """[M, K]: each row's value for its own class, of values [S, C]."""
+        rows = self._shape(values[1:], removed)
+        own = torch.tensor(self.measured)[:, None, None].expand(-1, len(self.counts), 1)
+        return rows.gather(2, own)[..., 0]
+
+    def _row(self, removed: str, count: int, part: dict[str, Tensor], base: float, auc: Tensor, overall: Tensor) -> Any:
+        numbers = {reader: float(value) for reader, value in part.items()}
+        change = numbers["balanced_accuracy"] - base
+        percent = 100 * count / self.num_units
+        return SetRow(
+            removed, count, percent, change=change, auc=float(auc), all_class_accuracy=float(overall), **numbers
+        )
+
+
+def unit_sets(
+    model: nn.Module,
+    importance: UnitImportance,
+    images: Dataset | Iterable[Any],
+    *,
+    counts: Sequence[int] | None = None,
+    classes: Sequence[str | int] | None = None,
+    batch_size: int = 32,
+    memory_budget: int = GIB,
+    resume: str | Path | None = None,
+    progress: bool = True,
+) -> UnitSets:
+    """Removes each class's k most, and k least, important units together, and measures the class (PNAS 2020, Fig. 2).
+
+    Removing the U - k least important units keeps the k most important only.
+
+    Args:
+        model: the network of the importance.
+        importance: ranks the units, on its training images.
+        images: validation images: a Dataset or batches of (image, class number).
+        counts: how many units to remove; by default 0.8, 3.9, 50 and 96.1 % of them, as published.
+        classes: names or numbers of the classes to measure; by default all that have images.
+        batch_size: of a Dataset.
+        memory_budget: bytes for what follows the layer.
+        resume: a folder for what an interrupted run needs to go on, see `dissect.dissect`.
+        progress: show a bar.
+
+    Returns:
+        A `UnitSets`.
+
+    Raises:
+        KeyError, RuntimeError, ValueError: see `unit_importance`; a count outside [1, U] or repeated, another network.
+
+    Example:
+        >>> model = torch.nn.Sequential(torch.nn.Conv2d(1, 4, 1), torch.nn.Flatten(), torch.nn.Linear(16, 2)).eval()
+        >>> batches = [(torch.rand(6, 1, 2, 2), torch.tensor([0, 1, 0, 1, 0, 1]))]
+        >>> importance = dissect.unit_importance(model, "0", batches, batches, progress=False)
+        >>> sets = unit_sets(model, importance, batches, counts=[1, 3], progress=False)
+        >>> [(row.removed, row.units) for row in sets.table()]
+        [('none', 0), ('most', 1), ('most', 3), ('least', 1), ('least', 3)]
+    """
+    units = importance.num_units
+    chosen = default_counts(units) if counts is None else tuple(sorted(counts))
+    if not chosen or not all(isinstance(k, int) and 1 <= k <= units for k in chosen) or len({*chosen}) < len(chosen):
+        raise ValueError(f"unit_sets: counts must be different integers in [1, {units}], but are {list(chosen)}.")
+    wanted = importance.measured_classes() if classes is None else [importance.class_number(name) for name in classes]
+    visits = {"val": Batches(images, batch_size)}
+    probe = Probe(model, importance.layer, visits["val"])
+    names = probe.class_names(importance.classes)
+    if probe.flow.num_units != units:
+        raise ValueError(
+            f"unit_sets: the layer must have the importance's {units} units, but has {probe.flow.num_units}."
+        )
+    alpha = torch.cat([torch.zeros(1, units), set_alphas(importance, wanted, chosen)])
+    own = torch.tensor([number for number in wanted for _ in range(2 * len(chosen))])
+    run = SetRun({"val": ClassTally(len(alpha), len(names))}, importance.fill, own=own)
+    about = {"layer": importance.layer, "classes": list(names), "counts": list(chosen), "measured": wanted,
+             "batch_size": batch_size, "memory": memory_budget}  # fmt: skip
+    saved = Progress(resume, about | probe.about(visits, resume is not None))
+    saved.restore(run)
+    run.finish(probe, visits, alpha, memory_budget, saved, progress)
+    auc, baseline = _areas(run, own, wanted)
+    return UnitSets(importance.layer, names, tuple(wanted), chosen, units, run.tallies["val"], auc, baseline)
+
+
+def default_counts(units: int) -> tuple[int, ...]:
+    """`FRACTIONS` of the units, rounded, at least one."""
+    return tuple(sorted({max(1, math.floor(fraction * units + 0.5)) for fraction in FRACTIONS}))
+
+
+def set_alphas(importance: UnitImportance, classes: Sequence[int], counts: Sequence[int]) -> Tensor:
+    """[M * 2 * K, U]: 1 for each unit that is removed; per class the k most important ones, then the k least."""
+    sets = torch.zeros(len(classes), 2, len(counts), importance.num_units)
+    for at, number in enumerate(classes):
+        order = importance.ranking(number)
+        for place, count in enumerate(counts):
+            sets[at, 0, place, order[:count]] = 1
+            sets[at, 1, place, order[importance.num_units - count :]] = 1
+    return sets.flatten(0, 2)
+
+
+def _areas(run: SetRun, own: Tensor, measured: Sequence[int]) -> tuple[Tensor, Tensor]:
+    """AUC of each set for its own class, and of the whole network for each measured class."""
+    scores, labels = run.kept_scores()
+    whole = [rank_area(scores[number], labels == number) for number in measured]
+    sets = [rank_area(column, labels == number) for column, number in zip(scores[-len(own) :], own.tolist())]
+    return torch.tensor(sets, dtype=torch.float64), torch.tensor(whole, dtype=torch.float64)
+
+
+def _with_suffix(path: str | Path) -> Path:
+    path = Path(path)
+    return path if path.suffix == SUFFIX else path.with_name(path.name + SUFFIX)

@@ -1,0 +1,200 @@
+"""ablate, insert and keep: what they change, what they leave, and what can be written into weights."""
+
+import pytest
+import torch
+from torch import nn
+
+import dissect
+
+from .test_trace import hooks
+
+
+def network():
+    """Unit u of layer "0" is (u + 1) times the image, whatever its sign; the ReLU works in place."""
+    model = nn.Sequential(nn.Conv2d(1, 3, 1), nn.ReLU(inplace=True), nn.Conv2d(3, 1, 1, bias=False)).eval()
+    with torch.no_grad():
+        model[0].weight.copy_(torch.tensor([1.0, 2.0, 3.0]).view(3, 1, 1, 1))
+        model[0].bias.zero_()
+        model[2].weight.copy_(torch.tensor([1.0, 10.0, 100.0]).view(1, 3, 1, 1))
+    return model
+
+
+IMAGE = torch.tensor([[[[1.0, 2.0]]]])
+
+
+@pytest.mark.parametrize(
+    ("edit", "expected"),
+    [
+        (lambda m: dissect.ablate(m, "0", [1]), [301, 602]),
+        (lambda m: dissect.ablate(m, "0", torch.tensor([0, 2])), [20, 40]),
+        (lambda m: dissect.ablate(m, "0", [2], alpha=0.5), [171, 342]),
+        (lambda m: dissect.ablate(m, "0", [0, 1], value=torch.tensor([5.0, 7.0])), [375, 675]),
+        (lambda m: dissect.ablate(m, "0", []), [321, 642]),
+        (lambda m: dissect.insert(m, "0", [0], value=4.0, mask=torch.tensor([[0.0, 1.0]])), [321, 644]),
+        (lambda m: dissect.insert(m, "0", [1], value=torch.tensor([[8.0, 9.0]])), [381, 692]),
+        (lambda m: dissect.keep(m, "0", [2]), [300, 600]),
+        (lambda m: dissect.keep(m, "0", [2], value=1.0), [311, 611]),
+        (lambda m: dissect.keep(m, "0", []), [0, 0]),
+        (lambda m: dissect.ablate(m, {"0": [0], "1": [1]}), [300, 600]),
+    ],
+)
+def test_by_hand(edit, expected):
+    model = network()
+    with edit(model):
+        assert model(IMAGE).flatten().tolist() == expected
+    assert model(IMAGE).flatten().tolist() == [321, 642]
+    assert hooks(model) == 0
+
+
+def test_blocks_nest_and_end_with_an_exception():
+    model = network()
+    outer = dissect.ablate(model, "0", [0])
+
+    def fail_within():
+        with outer:
+            with dissect.ablate(model, "0", [1]):
+                assert model(IMAGE).flatten().tolist() == [300, 600]
+            with dissect.insert(model, "0", [0], value=1.0):  # the inner one has the last word
+                assert model(IMAGE).flatten().tolist() == [321, 641]
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail_within()
+    assert hooks(model) == 0
+    with outer:  # and can be used again
+        assert model(IMAGE).flatten().tolist() == [320, 640]
+
+
+def test_masks_per_image():
+    model, images = network(), IMAGE.repeat(2, 1, 1, 1)
+    mask = torch.tensor([1.0, 0.0]).view(2, 1, 1, 1).expand(2, 1, 1, 2)
+    with dissect.ablate(model, "0", [2], mask=mask):
+        assert model(images).flatten().tolist() == [21, 42, 321, 642]
+
+
+def test_vectors_tokens_and_tuples():
+    linear, x = nn.Sequential(nn.Linear(4, 5)), torch.randn(2, 4)
+    with dissect.ablate(linear, "0", [1, 3]):
+        assert torch.equal(linear(x), linear[0].forward(x) * torch.tensor([1.0, 0, 1, 0, 1]))
+    tokens = torch.randn(2, 7, 4)
+    with dissect.keep(linear, "0", [2]):
+        assert torch.equal(linear(tokens), linear[0].forward(tokens) * torch.tensor([0, 0, 1.0, 0, 0]))
+    recurrent = nn.Sequential(nn.LSTM(4, 3, batch_first=True))
+    with dissect.ablate(recurrent, "0", [0]):
+        output, (hidden, _) = recurrent(tokens)
+    assert not output[..., 0].any()
+    assert hidden.any()
+
+
+def test_gradients_reach_alpha_and_value():
+    model = network()
+    alpha, value = torch.full((2,), 0.5, requires_grad=True), torch.tensor(3.0, requires_grad=True)
+    with dissect.ablate(model, "1", [0, 1], alpha=alpha, value=value):
+        model(IMAGE).sum().backward()
+    assert alpha.grad.tolist() == [3 - 1 + 3 - 2, 10 * (3 - 2) + 10 * (3 - 4)]
+    assert value.grad.item() == pytest.approx(0.5 * 11 * 2)
+
+
+def deep():
+    torch.manual_seed(1)
+    model = nn.Sequential(
+        nn.Conv2d(3, 6, 3, padding=1), nn.BatchNorm2d(6), nn.ReLU(inplace=True), nn.Dropout(),
+        nn.Conv2d(6, 5, 3, groups=1, bias=False), nn.ReLU(), nn.Flatten(), nn.Linear(45, 4),
+    ).eval()  # fmt: skip
+    model[1].running_mean.normal_()
+    model[1].running_var.uniform_(0.5, 2)
+    with torch.no_grad():
+        model[1].weight.normal_()
+    return model
+
+
+@pytest.mark.parametrize(
+    ("layer", "units", "value"),
+    [("0", [1, 4], 0.0), ("0", [2], -1.5), ("1", [0, 5], 2.25), ("2", [3], 0.75), ("3", [0, 3], 0.5),
+     ("4", [4], 0.0), ("5", [0], 0.0), ("7", [1], 8.0), ("1", [5, 0], torch.tensor([1.0, -2.0]))],
+)  # fmt: skip
+@pytest.mark.parametrize("kind", [dissect.insert, dissect.keep])
+def test_written_into_weights_to_the_bit(layer, units, value, kind):
+    model, images = deep(), torch.randn(2, 3, 5, 5)
+    if kind is dissect.keep and isinstance(value, torch.Tensor):
+        value = 0.0
+    with torch.no_grad():
+        edit = kind(model, layer, units, value=value)
+        with edit:
+            expected = model(images)
+        plain = model(images)
+        edit.write()
+        assert torch.equal(model(images), expected)
+        assert not torch.equal(plain, expected)
+
+
+class Forked(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv, self.relu = nn.Conv2d(3, 4, 1), nn.ReLU()
+
+    def forward(self, x):
+        return self.relu(self.conv(x)) + self.conv(x)
+
+
+def tied():
+    model = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4))
+    model[1].weight = model[0].weight
+    return model
+
+
+@pytest.mark.parametrize(
+    ("edit", "told"),
+    [
+        (lambda: dissect.ablate(deep(), "0", [1], alpha=0.5), "mask must be None and alpha 1"),
+        (lambda: dissect.ablate(deep(), "0", [1], mask=torch.ones(5, 5)), "mask must be None and alpha 1"),
+        (lambda: dissect.insert(deep(), "0", [1], value=torch.ones(5, 5)), "value must be a number or one per unit"),
+        (lambda: dissect.insert(deep(), "2", [1], value=-1.0), "after the ReLU '2' a unit cannot have a negative"),
+        (lambda: dissect.insert(deep(), "4", [1], value=1.0), "layer '4' has no bias"),
+        (lambda: dissect.insert(deep(), "0", [1, 2], value=torch.ones(3)), "one entry per unit, 2, but has 3"),
+        (lambda: dissect.ablate(deep(), "6", [1]), "layer '6' must be the outputs of a convolution.* is Flatten"),
+        (lambda: dissect.ablate(deep(), "0", [6]), "units of layer '0' must be below 6, but one is 6"),
+        (lambda: dissect.ablate(Forked(), "relu", [1]), "what feeds 'relu' is not known"),
+        (lambda: dissect.ablate(tied(), "0", [1]), r"shared by \['0', '1'\]"),
+        (
+            lambda: dissect.ablate(nn.Sequential(nn.utils.parametrizations.weight_norm(nn.Linear(4, 4))), "0", [1]),
+            "are computed from others",
+        ),
+    ],
+)
+def test_what_cannot_be_written_changes_nothing(edit, told):
+    intervention = edit()
+    before = {name: value.clone() for name, value in intervention._model.state_dict().items()}
+    with pytest.raises(ValueError, match=told):
+        intervention.write()
+    for name, value in intervention._model.state_dict().items():
+        assert torch.equal(value, before[name])
+
+
+def test_several_layers_are_written_all_or_none():
+    model = deep()
+    with pytest.raises(ValueError, match="layer '6'"):
+        dissect.ablate(model, {"0": [0], "6": [0]}).write()
+    assert model[0].weight[0].all()
+
+
+def test_bad_units():
+    model = network()
+    for units, told in (([-1], "must not be negative, but one is -1"), ([1, 2, 1], "once, but 1 is repeated")):
+        with pytest.raises(ValueError, match=told):
+            dissect.ablate(model, "0", units)
+    for units in ([0.5], [True], torch.zeros(2, 2, dtype=torch.int64)):
+        with pytest.raises(TypeError, match="must be a list of integers"):
+            dissect.ablate(model, "0", units)
+    with pytest.raises(KeyError, match="no layer 'conv'"):
+        dissect.ablate(model, "conv", [0])
+    with pytest.raises(TypeError, match="a name with units beside it"):
+        dissect.ablate(model, "0")
+    with dissect.ablate(model, "0", [3]), pytest.raises(ValueError, match="below 3, but one is 3"):
+        model(IMAGE)
+    with dissect.ablate(model, "0", [0, 1], alpha=torch.ones(3)), pytest.raises(ValueError, match="one per unit, 2"):
+        model(IMAGE)
+    flat = nn.Sequential(nn.Flatten(0))
+    with dissect.ablate(flat, "0", [0]), pytest.raises(ValueError, match=r"must give \[N, U, h, w\]"):
+        flat(IMAGE)
+    assert hooks(model) == 0
