@@ -1,4 +1,4 @@
-"""The command line: ``dissect demo``, ``run``, ``report`` and ``info``; also ``python -m dissect``."""
+"""The command line: ``dissect demo``, ``run``, ``classify``, ``report`` and ``info``; also ``python -m dissect``."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import NoReturn
 
+from dissect import classify as classify_commands
 from dissect.run import add_arguments
 from dissect.run import run as run_command
 
@@ -75,8 +76,19 @@ def _parser() -> argparse.ArgumentParser:
     add_arguments(run)
     run.set_defaults(command=run_command)
 
+    classify = commands.add_parser("classify", help="what units do for a classifier").add_subparsers(
+        required=True, metavar="EXPERIMENT"
+    )
+    importance = classify.add_parser("importance", help="what each class loses without each unit of a layer")
+    classify_commands.add_importance_arguments(importance)
+    importance.set_defaults(command=classify_commands.importance)
+    sets = classify.add_parser("sets", help="what each class has left without its most, or least, important units")
+    classify_commands.add_sets_arguments(sets)
+    sets.set_defaults(command=classify_commands.sets)
+
     report = commands.add_parser("report", help="write the report of a saved result")
     report.add_argument("result", type=Path, help="a file that Dissection.save wrote")
+    report.add_argument("--importance", type=Path, help="a file that UnitImportance.save wrote, for the cards")
     report.add_argument("--out", type=Path, default=Path("out"), help="folder, or a file that ends in .html (out)")
     report.set_defaults(command=_report)
 
@@ -111,7 +123,8 @@ def _demo(options: argparse.Namespace) -> int:
 def _report(options: argparse.Namespace) -> int:
     import dissect
 
-    print(f"report: {dissect.write_report(dissect.load(options.result), options.out)}")
+    importance = () if options.importance is None else dissect.UnitImportance.load(options.importance)
+    print(f"report: {dissect.write_report(dissect.load(options.result), options.out, importance=importance)}")
     return 0
 
 

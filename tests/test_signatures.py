@@ -7,7 +7,7 @@ import inspect
 from pathlib import Path
 
 import dissect
-from dissect import data, models, ops, reference, stats, tiny
+from dissect import classifiers, data, models, ops, reference, stats, tiny
 
 SNAPSHOT = Path(__file__).with_name("signatures.txt")
 
@@ -15,7 +15,7 @@ SNAPSHOT = Path(__file__).with_name("signatures.txt")
 def public_signatures() -> str:
     """One line per public function, class and method."""
     lines = []
-    for room in (dissect, ops, reference, stats, data, models, tiny):
+    for room in (dissect, ops, reference, stats, data, models, tiny, classifiers):
         for name in sorted(room.__all__):
             thing = getattr(room, name)
             path = f"{room.__name__}.{name}"

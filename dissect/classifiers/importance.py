@@ -146,9 +146,13 @@ class UnitImportance:
             top[number] = self.ranking(number)[:k]
         return top
 
-    def classes_of(self, unit: int, k: int = 4) -> list[str]:
-        """Names of the classes in whose top k a unit is, in the classes' order."""
-        return [self.classes[number] for number in (self.top_units(k) == unit).any(1).nonzero().flatten().tolist()]
+    def classes_by_unit(self, k: int = 4) -> list[list[str]]:
+        """Per unit the names of the classes in whose top k it is, in the classes' order (as in SI Fig. S6)."""
+        classes: list[list[str]] = [[] for _ in range(self.num_units)]
+        for number in self.measured_classes():
+            for unit in self.ranking(number)[:k].tolist():
+                classes[unit].append(self.classes[number])
+        return classes
 
     def measured_classes(self) -> list[int]:
         """Numbers of the classes that have images in both splits."""

@@ -68,6 +68,7 @@ class Card:
         detector: whether its IoU exceeds the cut-off.
         scores: the concepts with the highest IoUs, falling, as far as these are above 0.
         pictures: the top images in which it fires.
+        classes: the classes to which it is important, see `UnitImportance.classes_by_unit`.
     """
 
     anchor: str
@@ -76,6 +77,7 @@ class Card:
     detector: bool
     scores: list[Score]
     pictures: list[Picture]
+    classes: list[str]
 
 
 @dataclass(frozen=True)
@@ -160,8 +162,13 @@ def category_shades(concepts: Concepts) -> dict[str, int]:
     return shades | {"": len(CATEGORIES)}
 
 
-def layer_content(dissection: Dissection, index: int, name: str, side: int) -> Layer:
-    """Everything that the report tells about one layer, with masks of at most `side` rows and columns."""
+def layer_content(
+    dissection: Dissection, index: int, name: str, side: int, classes: list[list[str]] | None = None
+) -> Layer:
+    """Everything that the report tells about one layer, with masks of at most `side` rows and columns.
+
+    `classes` are the classes to which each unit is important.
+    """
     layer = dissection[name]
     shades = category_shades(dissection.concepts)
     cutoff = dissection.settings["detector_iou"]
@@ -172,7 +179,8 @@ def layer_content(dissection: Dissection, index: int, name: str, side: int) -> L
         scores = _scores(dissection.concepts, shades, layer, row.unit, order[row.unit].tolist())
         shade = shades[row.category]
         pictures = [] if row.state == "dead" else _pictures(layer, row.unit, masks)
-        cards.append(Card(f"u{index}-{row.unit}", row, shade, row.iou > cutoff, scores, pictures))
+        important = [] if classes is None else classes[row.unit]
+        cards.append(Card(f"u{index}-{row.unit}", row, shade, row.iou > cutoff, scores, pictures, important))
     cards.sort(key=lambda card: (-card.row.iou, card.row.unit))
     categories = _by_category(dissection.unique_detectors(name), cards, shades, index)
     return Layer(f"layer{index}", name, cards, categories, mask_shape, layer.peaks.shape[1])

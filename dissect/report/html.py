@@ -11,8 +11,11 @@ from dissect.cache import replacing
 from dissect.extras import require
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from jinja2 import Environment
 
+    from dissect.classifiers import UnitImportance
     from dissect.dissection import Dissection
     from dissect.report.content import Layer
 
@@ -22,7 +25,9 @@ FOLDER = Path(__file__).parent
 SCRIPTS = ("pictures.js", "units.js", "detail.js")
 
 
-def write_report(dissection: Dissection, path: str | Path) -> Path:
+def write_report(
+    dissection: Dissection, path: str | Path, *, importance: UnitImportance | Iterable[UnitImportance] = ()
+) -> Path:
     """Writes a page about every unit: its concept, how well it fits, and the images that excite it most.
 
     The page is one file of HTML that opens without a network. The same dissection gives the same bytes.
@@ -31,12 +36,16 @@ def write_report(dissection: Dissection, path: str | Path) -> Path:
         dissection: what `dissect.dissect` or `dissect.load` returned.
         path: a folder, in which "report.html" is written, or a file that ends in ".html". Missing folders are made; an
             older file is replaced only once the new one is complete.
+        importance: what `dissect.unit_importance` found about one or several of the layers; their cards then list the
+            classes in whose top four a unit is.
 
     Returns:
         The file's path.
 
     Raises:
         ImportError: jinja2, matplotlib or pillow is not installed.
+        KeyError: importance of a layer that was not dissected.
+        ValueError: importance of a layer with another number of units.
 
     Example:
         >>> dissect.write_report(dissect.load("vgg16-conv5_3"), "out/")  # doctest: +SKIP
@@ -46,7 +55,7 @@ def write_report(dissection: Dissection, path: str | Path) -> Path:
     path = Path(path)
     if path.suffix.lower() != ".html":
         path = path / FILE_NAME
-    page = _render(dissection).encode("utf-8", errors="replace")
+    page = _render(dissection, _important_classes(dissection, importance)).encode("utf-8", errors="replace")
     with replacing(path) as partial:
         partial.write_bytes(page)
     return path
@@ -61,7 +70,23 @@ def check_extras() -> None:
     require("write_report", "report", "jinja2", "matplotlib", "PIL")
 
 
-def _render(dissection: Dissection) -> str:
+def _important_classes(
+    dissection: Dissection, importance: UnitImportance | Iterable[UnitImportance]
+) -> dict[str, list[list[str]]]:
+    """By layer, per unit the classes to which it is important."""
+    from dissect.classifiers import UnitImportance
+
+    given = [importance] if isinstance(importance, UnitImportance) else list(importance)
+    for one in given:
+        if one.num_units != dissection[one.layer].num_units:
+            raise ValueError(
+                f"write_report: importance of layer {one.layer!r} must be of its {dissection[one.layer].num_units} "
+                f"units, but is of {one.num_units}."
+            )
+    return {one.layer: one.classes_by_unit() for one in given}
+
+
+def _render(dissection: Dissection, classes: dict[str, list[list[str]]]) -> str:
     from markupsafe import Markup
 
     from dissect.report.charts import layers_chart
@@ -70,7 +95,9 @@ def _render(dissection: Dissection) -> str:
     from dissect.report.pictures import mask_side
 
     side = mask_side(dissection.layers.values(), MAX_PICTURES)
-    layers = [layer_content(dissection, index, name, side) for index, name in enumerate(dissection.layers)]
+    layers = [
+        layer_content(dissection, index, name, side, classes.get(name)) for index, name in enumerate(dissection.layers)
+    ]
     cutoff = dissection.settings["detector_iou"]
     script, environment = _script(), _environment()
     card_html = environment.get_template("unit.html")

@@ -53,8 +53,7 @@ def test_ranking_by_drop_then_by_logit_then_by_number(importance):
     assert importance.ranking(1).tolist() == [1, 0, 2, 3]
     assert importance.top("c", 2)[0][:3] == (2, 0.5, 0.5)
     assert importance.top_units(2).tolist() == [[1, 2], [1, 0], [2, 0]]
-    assert importance.classes_of(0, 2) == ["b", "c"]
-    assert importance.classes_of(3, 2) == []
+    assert importance.classes_by_unit(2) == [["b", "c"], ["a", "b"], ["a", "c"], []]
 
 
 def test_equals_the_long_way_in_any_batches():

@@ -11,7 +11,8 @@ import pytest
 import torch
 from PIL import Image
 
-from dissect import write_report
+from dissect import UnitImportance, write_report
+from dissect.classifiers import ClassTally
 from dissect.report import html
 
 from .conftest import make_dissection, make_layer
@@ -62,7 +63,7 @@ def test_failure_leaves_the_old_file_and_no_other(dissection, tmp_path, monkeypa
 
 
 def test_failed_rendering_writes_nothing(dissection, tmp_path, monkeypatch):
-    monkeypatch.setattr(html, "_render", lambda _: 1 / 0)
+    monkeypatch.setattr(html, "_render", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         write_report(dissection, tmp_path / "out")
     assert not (tmp_path / "out").exists()
@@ -336,3 +337,30 @@ def test_two_thousand_units_stay_small(wide_report):
     assert len(shown) == 2000
     assert sum(len(card.find("canvas")) for card in shown) > 9900
     assert wide_report.stat().st_size < 25e6
+
+
+def make_importance(layer="features.a", units=12, classes=("street", "<b>sea", "attic")):
+    """Unit u matters to class c most where u is c, then in the order of the units."""
+    tally = ClassTally(units + 1, len(classes))
+    labels = torch.arange(len(classes))
+    scores = torch.eye(len(classes)).repeat(units + 1, 1, 1)
+    for unit in range(len(classes)):
+        scores[1 + unit, unit] = 0.1
+    tally.add(scores, labels, labels)
+    return UnitImportance(layer, classes, torch.zeros(units), tally, tally)
+
+
+def test_cards_list_the_classes_to_which_a_unit_is_important(dissection, tmp_path):
+    found = units(read(write_report(dissection, tmp_path, importance=make_importance())))
+    assert "important for</dt><dd>street, &lt;b&gt;sea, attic</dd>" in found["u0-0"]["html"]
+    assert "important for" not in found["u0-7"]["html"]
+    assert "important for" not in found["u1-0"]["html"]
+    both = [make_importance(), make_importance("features.b", 7)]
+    assert "important for" in units(read(write_report(dissection, tmp_path, importance=both)))["u1-0"]["html"]
+
+
+def test_importance_of_something_else_is_refused(dissection, tmp_path):
+    with pytest.raises(KeyError, match=r"layer 'features\.c' was not dissected"):
+        write_report(dissection, tmp_path, importance=make_importance("features.c"))
+    with pytest.raises(ValueError, match="must be of its 7 units, but is of 12"):
+        write_report(dissection, tmp_path, importance=make_importance("features.b"))

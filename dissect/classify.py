@@ -1,0 +1,97 @@
+"""The commands ``dissect classify importance`` and ``dissect classify sets``."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+LAYER = "features.conv5_3"
+
+
+def add_importance_arguments(parser: argparse.ArgumentParser) -> None:
+    """What ``dissect classify importance`` takes."""
+    _add_common(parser)
+    parser.add_argument("--layer", default=LAYER, help="a name as in model.named_modules() (%(default)s)")
+    parser.add_argument(
+        "--train", metavar="MODULE:CALLABLE", help="called without arguments, gives (image, class number); ranks units"
+    )
+    parser.add_argument("--fill", choices=("zero", "mean"), default="zero", help="what an ablated unit gives (zero)")
+
+
+def add_sets_arguments(parser: argparse.ArgumentParser) -> None:
+    """What ``dissect classify sets`` takes."""
+    parser.add_argument("importance", type=Path, help="a file that UnitImportance.save wrote; it names the layer")
+    _add_common(parser)
+    parser.add_argument("--counts", nargs="+", type=int, help="units to remove (0.8, 3.9, 50 and 96.1 %% of them)")
+    parser.add_argument("--classes", nargs="+", help="names of classes (all)")
+
+
+def _add_common(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--model", metavar="NAME", help="as for dissect run (the embedded network)")
+    parser.add_argument("--weights", type=Path, help="a state dict for --model, .safetensors or .pt")
+    parser.add_argument("--val", metavar="MODULE:CALLABLE", help="the same as --train; measures (the embedded scenes)")
+    parser.add_argument("--images", type=int, default=860, help="how many embedded scenes (860)")
+    parser.add_argument("--batch-size", type=int, default=32, help="images at a time (32)")
+    parser.add_argument("--out", type=Path, default=Path("out"), help="folder for result and progress (out)")
+
+
+def importance(options: argparse.Namespace) -> int:
+    """Measures and saves; an interrupted run goes on when called again."""
+    import dissect
+
+    found = dissect.unit_importance(
+        _model(options),
+        options.layer,
+        _images(options, "train"),
+        _images(options, "val"),
+        fill=options.fill,
+        batch_size=options.batch_size,
+        resume=options.out / "importance-progress",
+    )
+    path = found.save(options.out / "result")
+    for number in found.measured_classes():
+        units = ", ".join(f"{row.unit} ({row.val_drop:+.3f})" for row in found.top(number, 4))
+        print(f"{found.classes[number]}: balanced accuracy {found.baseline()[number]:.3f}; without unit {units}")
+    trust = found.split_half().nanmean()
+    print(f"\nsplit-half correlation of the rankings, on average: {trust:.2f}\nresult: {path}")
+    return 0
+
+
+def sets(options: argparse.Namespace) -> int:
+    """Measures, saves, and prints the average class's table; an interrupted run goes on when called again."""
+    import dissect
+
+    found = dissect.unit_sets(
+        _model(options),
+        dissect.UnitImportance.load(options.importance),
+        _images(options, "val"),
+        counts=options.counts,
+        classes=options.classes,
+        batch_size=options.batch_size,
+        resume=options.out / "sets-progress",
+    )
+    path = found.save(options.out / "result")
+    print(f"average of {len(found.measured)} classes:\n\n{found.table()}\n\nresult: {path}")
+    return 0
+
+
+def _model(options: argparse.Namespace) -> nn.Module:
+    from dissect import tiny
+    from dissect.run import load_model
+
+    if options.model is None and options.weights is not None:
+        raise ValueError("classify: --weights needs --model.")
+    return tiny.vgg() if options.model is None else load_model(options.model, options.weights).eval()
+
+
+def _images(options: argparse.Namespace, split: str) -> Any:
+    from dissect import tiny
+    from dissect.run import called
+
+    name = getattr(options, split)
+    if name is None and options.model is not None:
+        raise ValueError(f"classify: --model needs --{split}, a data set of (image, class number).")
+    return tiny.TinyScenes(split, count=options.images, target="class") if name is None else called(name)

@@ -1,0 +1,61 @@
+"""dissect classify importance and sets."""
+
+import sys
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torch import nn
+
+import dissect
+from dissect import cli
+
+
+def network():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Conv2d(3, 4, 1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 3))
+
+
+def images():
+    torch.manual_seed(1)
+    labels = torch.arange(12) % 3
+    return [(torch.eye(3)[labels][..., None, None] + torch.rand(12, 3, 2, 2), labels)]
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.setitem(sys.modules, "here", SimpleNamespace(net=network, data=images))
+    return tmp_path
+
+
+def test_importance_then_sets_then_report(here, capsys):
+    model = ["--model", "here:net", "--val", "here:data", "--out", str(here)]
+    assert cli.main(["classify", "importance", *model, "--train", "here:data", "--layer", "0"]) == 0
+    out = capsys.readouterr().out
+    assert out.count("balanced accuracy") == 3
+    assert f"result: {here / 'result.importance'}" in out
+    found = dissect.UnitImportance.load(here / "result")
+    expected = dissect.unit_importance(network().eval(), "0", images(), images(), progress=False)
+    assert torch.equal(found.drop(), expected.drop())
+    assert cli.main(["classify", "sets", str(here / "result"), *model, "--counts", "1", "3", "--classes", "2"]) == 0
+    out = capsys.readouterr().out
+    assert "average of 1 classes" in out
+    assert dissect.UnitSets.load(here / "result").counts == (1, 3)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["importance", "--weights", "w"], "dissect: classify: --weights needs --model."),
+        (["importance", "--model", "here:net"], "dissect: classify: --model needs --train, a data set of"),
+        (["sets", "nowhere"], "dissect: there is no file nowhere.importance."),
+        (["importance", "--layer", "conv9", "--images", "43"], "dissect: Trace: the model has no layer 'conv9'"),
+    ],
+)
+def test_user_errors_are_one_line(here, capsys, arguments, told):
+    assert cli.main(["classify", *arguments, "--out", str(here)]) == 2
+    error = capsys.readouterr().err.split("\r")[-1]
+    assert error.startswith(told)
+    assert error.count("\n") == 1
