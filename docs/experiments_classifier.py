@@ -20,7 +20,7 @@ from dissect.tiny import TinyScenes, vgg
 
 DOCS = Path(__file__).parent
 FOLDER = DOCS / "experiments"
-LAYER, EXAMPLE = "features.conv5_3", "ski slope"
+LAYER = "features.conv5_3"
 #: 0.8, 3.9, 50 and 96.1 % of 192 units, and more for the curves.
 COUNTS = (1, 2, 4, 7, 15, 30, 60, 96, 130, 160, 177, 185, 190)
 
@@ -29,7 +29,7 @@ def main() -> None:
     """Reads the command line and writes the page."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--work", type=Path, default=Path("build/experiments"), help="folder for what takes long")
-    parser.add_argument("--images", type=int, default=100, help="scenes of each class and split (100)")
+    parser.add_argument("--images", type=int, default=30, help="scenes of each class and split (30)")
     options = parser.parse_args()
     model = vgg().to(memory_format=torch.channels_last)
     scenes = {
@@ -44,22 +44,24 @@ def main() -> None:
     sets = dissect.unit_sets(model, importance, scenes["val"], counts=COUNTS, resume=options.work / "sets")
     sets.save(options.work / "tiny-vgg")
     print(f"{time.process_time() - begin:.0f} seconds of processor time")
-    (DOCS / "experiments.md").write_text(page(importance, sets, EXAMPLE, _draw(importance, sets)))
-
-
-def _draw(importance: dissect.UnitImportance, sets: dissect.UnitSets) -> dict[str, str]:
-    """Draws the pictures; their paths from the page."""
     few, many = dissect.classifiers.sets.default_counts(importance.num_units)[1::2]
+    lost = sets.baseline() - sets.curve("most")[:, COUNTS.index(few)]
+    example = sets.classes[sets.measured[int(lost.argsort()[len(lost) // 2])]]
+    _draw(importance, sets, example, few, many)
+    (DOCS / "experiments.md").write_text(page(importance, sets, example))
+
+
+def _draw(importance: dissect.UnitImportance, sets: dissect.UnitSets, example: str, few: int, many: int) -> None:
+    """Draws the pictures."""
     figures: dict[str, Any] = {
-        "important-units": importance.plot(EXAMPLE, 20),
-        "sets-one-class": sets.plot(EXAMPLE),
+        "important-units": importance.plot(example, 20),
+        "sets-one-class": sets.plot(example),
         "sets-average": sets.plot(),
         "sets-all-classes": plots.plot_all_classes(sets, few, many),
     }
     FOLDER.mkdir(exist_ok=True)
     for name, figure in figures.items():
         figure.savefig(FOLDER / f"{name}.png", dpi=110, metadata={"Software": None})
-    return {name: f"experiments/{name}.png" for name in figures}
 
 
 if __name__ == "__main__":

@@ -94,4 +94,4 @@ def _finish(axes: Axes, xlabel: str, title: str) -> None:
     axes.set_xlabel(xlabel)
     axes.set_ylabel("single-class accuracy")
     axes.set_title(title, fontsize=10)
-    axes.legend(frameon=False, fontsize=8)
+    axes.legend(frameon=False, fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=3)
