@@ -137,9 +137,20 @@ class _Graph:
         if self.root is None or not isinstance(output, Tensor) or output.grad_fn is None:
             return
         self.floats = max(self.floats, output.numel())
-        if output.grad_fn is not self.root:
-            self.names.setdefault(output.grad_fn, name)
+        self._name(name, args, output)
         self.shapes[name] = args[0].shape if args and isinstance(self._modules[name], nn.Linear) else output.shape
+
+    def _name(self, name: str, args: tuple[Any, ...], output: Tensor) -> None:
+        """Names the node of a module's output, and, of a module without parts, those from its input on."""
+        node = output.grad_fn
+        before = args[0].grad_fn if args and isinstance(args[0], Tensor) and args[0] is not output else node
+        while node is not None and node is not self.root and node not in self.names:
+            self.names[node] = name
+            if node is before or any(self._modules[name].children()) or len(node.next_functions) != 1:
+                return
+            node = node.next_functions[0][0]
+            if node is before:
+                return
 
     def readers(self, scores: Tensor) -> dict[Any, list[Any]]:
         """Of each node from which the scores can be reached, the nodes that read it."""

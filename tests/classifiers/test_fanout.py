@@ -34,6 +34,7 @@ CASES = [
     (Residual, "blocks.0", None), (Residual, "blocks.2", "fc"), (Residual, "pool", "fc"), (Tokens, "patches", None),
     (Tokens, "block", None), (Tokens, "block.linear1", None), (lambda: Tokens(batch=3), "patches", None),
     (Encoder, "patches", None),
+    (lambda: Residual().to(memory_format=torch.channels_last), "blocks.2", "fc"),
 ]  # fmt: skip
 
 
