@@ -14,9 +14,11 @@ PAGE = Template("""\
 The experiments of Bau et al. (PNAS 2020), "Role of Units in a Scene Classifier", on the embedded network:
 `dissect.tiny.vgg()`, layer `$layer`, $units units, $classes classes; in the paper VGG-16 on Places365, conv5_3, 512
 units, 365 classes. Units are ranked by the balanced accuracy that a class loses when one unit alone is set to 0, on
-$train training scenes; everything shown is measured on $val validation scenes. That is a sample, $per_class scenes of each
-class and split: one image of a class is $step of its accuracy, so that many units
-tie and the logit ranks them. Split-half correlation of the rankings (Spearman, training scenes, mean of the classes): $trust.
+$train training scenes; everything shown is measured on $val validation scenes.
+
+That is a sample, $per_class scenes of each class and split: one image of a class is $step of its accuracy, so that many
+units tie and the logit ranks them. Split-half correlation of the rankings (Spearman, training scenes, mean of the
+classes): $trust.
 
 ## The average class (Fig. 2D)
 

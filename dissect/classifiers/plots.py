@@ -60,7 +60,7 @@ def plot_sets(sets: UnitSets, name: str | int | None = None) -> Figure:
         counts, values = [0, *(row.units for row in chosen)], [base, *(row.balanced_accuracy for row in chosen)]
         axes.plot(counts, values, color=color, marker=".", label=f"without the {removed} important")
     title = f"average of {len(sets.measured)} classes" if name is None else str(name)
-    _finish(axes, f"units of {sets.layer} removed, of {sets.num_units}", title)
+    _finish(figure, axes, f"units of {sets.layer} removed, of {sets.num_units}", title)
     return figure
 
 
@@ -80,18 +80,16 @@ def plot_all_classes(sets: UnitSets, few: int, many: int) -> Figure:
     axes.plot(places, sets.baseline()[order], ".", color=WHOLE, label="all units")
     without = sets.curve("most")[order, sets.counts.index(few)]
     only = sets.curve("least")[order, sets.counts.index(many)]
-    axes.plot(places, without, "v", markersize=4, color=MOST, label=f"without the {few} most important")
-    axes.plot(
-        places, only, "^", markersize=4, color=LEAST, label=f"with the {sets.num_units - many} most important only"
-    )
-    _finish(axes, "class, by accuracy with all units", "")
+    axes.plot(places, without, "v", markersize=4, color=MOST, label=f"without the top {few}")
+    axes.plot(places, only, "^", markersize=4, color=LEAST, label=f"only the top {sets.num_units - many}")
+    _finish(figure, axes, "class, by accuracy with all units", "")
     return figure
 
 
-def _finish(axes: Axes, xlabel: str, title: str) -> None:
+def _finish(figure: Figure, axes: Axes, xlabel: str, title: str) -> None:
     axes.axhline(0.5, color=WHOLE, linewidth=0.6)
     axes.set_ylim(0.45, 1.01)
     axes.set_xlabel(xlabel)
     axes.set_ylabel("single-class accuracy")
     axes.set_title(title, fontsize=10)
-    axes.legend(frameon=False, fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=3)
+    figure.legend(frameon=False, fontsize=8, loc="outside lower center", ncols=3)
