@@ -172,7 +172,7 @@ class _LinearUpdate:
             rows = nn.functional.linear(copies.flatten(1), self.module.weight, self.module.bias)
             return rows.unflatten(0, (len(alpha), -1))
         sets, units = (alpha != 0).nonzero(as_tuple=True)
-        change = (self.filled - parts)[:, units] * alpha[sets, units][:, None]  # [N, S, K]
+        change = (self.filled - parts)[:, units] * alpha[sets, units][:, None].to(parts.dtype)  # [N, S, K]
         updated = outputs.repeat(len(alpha), 1, 1)
         where = _slice(sets)
         updated[where] = updated[where].baddbmm_(change.transpose(0, 1), self._weight[_slice(units)])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -243,6 +244,7 @@ def unit_sets(
     own = torch.tensor([number for number in wanted for _ in range(2 * len(chosen))])
     run = SetRun({"val": ClassTally(len(alpha), len(names))}, importance.fill, own=own)
     about = {"layer": importance.layer, "classes": list(names), "counts": list(chosen), "measured": wanted,
+             "importance": [zlib.crc32(part.numpy().tobytes()) for part in (alpha, importance.fill)],
              "batch_size": batch_size, "memory": memory_budget}  # fmt: skip
     saved = Progress(resume, about | probe.about(visits, resume is not None))
     saved.restore(run)

@@ -55,6 +55,16 @@ def test_equals_the_whole_network_once_per_set(make, layer, linear, budget):
     assert not any("forward" in vars(part) for part in model.modules())
 
 
+@pytest.mark.parametrize(("make", "layer"), [(chain, "2"), (Residual, "blocks.0.bn1")])
+def test_a_network_in_bfloat16(make, layer):
+    model, images = settled(make()).bfloat16(), torch.randn(3, 3, 8, 8).bfloat16()
+    flow = follow(model, layer, images)
+    fan = FanOut(model, layer, flow, torch.zeros(6), images, 2**24)
+    for alpha in (singles(6), (torch.rand(5, 6) < 0.5).float()):
+        expected = one_by_one(model, layer, images, alpha, torch.zeros(6))
+        torch.testing.assert_close(fan(images, alpha), expected, rtol=0.05, atol=0.02)
+
+
 def test_what_comes_before_runs_once():
     model, images, ran = chain(), torch.randn(3, 3, 8, 8), []
     flow = follow(model, "2", images)

@@ -247,6 +247,15 @@ def test_sets_equal_the_long_way(tmp_path):
     assert UnitSets.load(tmp_path / "s").table(1) == sets.table(1)
 
 
+def test_sets_go_on_with_the_same_importance_only(tmp_path, importance):
+    options = {"counts": [1], "progress": False, "resume": tmp_path}
+    first = dissect.unit_sets(by_hand(), importance, colors(), **options)
+    assert dissect.unit_sets(by_hand(), importance, colors(), **options).table() == first.table()
+    importance.train._hits[:, 1:] = 0  # which ranks the units by the logit alone
+    with pytest.raises(ValueError, match="had the same importance"):
+        dissect.unit_sets(by_hand(), importance, colors(), **options)
+
+
 def test_counts(importance):
     assert default_counts(512) == (4, 20, 256, 492)
     assert default_counts(192) == (2, 7, 96, 185)
