@@ -127,7 +127,7 @@ class FanOut:
         return edit_first(output, lambda first: _Blend.apply(first, alpha, self._fill.to(first.device), self._layer))
 
     def _filled(self, output: Any, layer: str) -> Any:
-        return self._blended(output, torch.ones(self._flow.num_units))
+        return self._blended(output, torch.ones_like(self._fill))
 
 
 class _Blend(torch.autograd.Function):
