@@ -3,7 +3,7 @@ PYTHON ?= python3
 MACHINE ?= cpu
 VENV := .venv
 BIN := $(VENV)/bin
-CPP := $(shell find csrc tests/native -name '*.h' -o -name '*.cpp')
+CPP := $(shell find csrc tests/native tests/emulation -name '*.h' -o -name '*.cpp' -o -name '*.cu' -o -name '*.cuh')
 BUILD_INPUTS := setup.py build_engine.py pyproject.toml constraints.txt $(filter csrc/%,$(CPP))
 
 .PHONY: demo test lint bench wheel test-wheel clean
@@ -45,4 +45,4 @@ $(VENV)/.installed: $(BUILD_INPUTS)
 	touch $@
 
 clean:
-	rm -rf $(VENV) build dist out *.egg-info dissect/_C*.so
+	rm -rf $(VENV) build dist out *.egg-info dissect/_C*.so dissect/_cuda*.so

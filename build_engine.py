@@ -1,4 +1,4 @@
-"""How the C++ engine is compiled: flags, files, ninja. Used by setup.py and by the sanitizer tests."""
+"""How the engines are compiled: flags, files, ninja. Used by setup.py and by the tests of the C++ and CUDA code."""
 
 import os
 import platform
@@ -8,6 +8,7 @@ import subprocess
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent
+CUDA_FOLDER = ROOT / "build" / "cuda"
 X86 = platform.machine().lower() in ("x86_64", "amd64")
 
 # Every rounding must happen as written (the sampling rule), and one binary must run on every processor.
@@ -24,11 +25,24 @@ LEVEL_FLAGS = {
     ],
 }
 
+# Machine code for these, and what a driver can make code for later devices of. No fused multiply-add, no fast math:
+# every rounding happens as written.
+NVCC_FLAGS = (
+    "-O3 -std=c++17 --fmad=false -lineinfo -Xptxas -v "
+    "-gencode arch=compute_80,code=sm_80 -gencode arch=compute_90,code=[sm_90,compute_90] "
+    "-Xcompiler -fPIC,-fvisibility=hidden,-ffp-contract=off,-fno-math-errno,-Wall,-Wextra"
+).split()
+
 
 def sources() -> list[Path]:
-    """Every C++ file of the engine that this processor family can use, relative to the root."""
-    found = sorted(path.relative_to(ROOT) for path in (ROOT / "csrc").rglob("*.cpp"))
+    """Every C++ file of the CPU engine that this processor family can use, relative to the root."""
+    found = sorted(path.relative_to(ROOT) for path in (ROOT / "csrc").rglob("*.cpp") if path.parent.name != "cuda")
     return [path for path in found if X86 or not path.name.endswith(tuple(LEVEL_FLAGS))]
+
+
+def cuda_sources() -> list[Path]:
+    """Every file of the CUDA engine, relative to the root."""
+    return sorted(path.relative_to(ROOT) for path in (ROOT / "csrc/cuda").iterdir() if path.suffix in (".cu", ".cpp"))
 
 
 def engine_flags() -> list[str]:
@@ -42,21 +56,59 @@ def compiler() -> str | None:
     return next((name for name in candidates if shutil.which(shlex.split(name)[0])), None)
 
 
-def write_ninja(folder: Path, target: Path, files: list[Path], compile_flags: list[str], link_flags: list[str]) -> None:
-    """Writes folder/build.ninja, which makes `target` of files (relative to the root)."""
+def nvcc() -> str | None:
+    """CUDA's compiler: that of $CUDA_HOME, else the one on the PATH or in the usual place; None where there is none.
+
+    DISSECT_CUDA=0 hides it.
+    """
+    if os.environ.get("DISSECT_CUDA") == "0":
+        return None
+    home = os.environ.get("CUDA_HOME")
+    candidates = [f"{home}/bin/nvcc"] if home else ["nvcc", "/usr/local/cuda/bin/nvcc"]
+    return next((found for found in map(shutil.which, candidates) if found), None)
+
+
+def write_cuda_ninja(folder: Path, target: Path, compile_flags: list[str]) -> None:
+    """Writes folder/build.ninja, which makes the extension dissect._cuda; beside each .cu.o a report of registers.
+
+    The flags are for the one file that knows Python. CUDA's runtime is linked in; the driver is looked for when it is
+    first needed.
+    """
+    command = [str(nvcc()), *(["-ccbin", str(compiler())])]
+    link_flags = ["-shared", "-cudart", "static"]
+    write_ninja(folder, target, cuda_sources(), compile_flags, link_flags, nvcc=[*command, *NVCC_FLAGS], linker=command)
+
+
+def write_ninja(
+    folder: Path,
+    target: Path,
+    files: list[Path],
+    compile_flags: list[str],
+    link_flags: list[str],
+    nvcc: list[str] | None = None,
+    linker: list[str] | None = None,
+) -> None:
+    """Writes folder/build.ninja, which makes `target` of files (relative to the root).
+
+    Files in CUDA C++ are compiled by the command `nvcc`; without one, as C++.
+    """
     cxx = compiler()
     lines = [
         f"flags = {shlex.join(compile_flags)} {os.environ.get('CXXFLAGS', '')}",
         f"rule cxx\n  command = {cxx} -MMD -MF $out.d $flags $level -c $in -o $out\n"
         "  depfile = $out.d\n  deps = gcc\n  description = compile $in",
-        f"rule link\n  command = {cxx} $in -o $out {shlex.join(link_flags)} {os.environ.get('LDFLAGS', '')}\n"
-        "  description = link $out",
+        f"rule link\n  command = {shlex.join(linker) if linker else cxx} $in -o $out {shlex.join(link_flags)} "
+        f"{os.environ.get('LDFLAGS', '')}\n  description = link $out",
+        f"rule nvcc\n  command = {shlex.join(nvcc or [])} -MD -MF $out.d -c $in -o $out >$out.txt 2>&1 "
+        "|| { cat $out.txt; false; }\n  depfile = $out.d\n  deps = gcc\n  description = compile $in",
     ]
     objects = []
     for path in files:
         level = next((flags for suffix, flags in LEVEL_FLAGS.items() if path.name.endswith(suffix)), [])
-        objects.append(_quoted(folder / path.with_suffix(".o")))
-        lines.append(f"build {objects[-1]}: cxx {_quoted(ROOT / path)}\n  level = {shlex.join(level)}")
+        rule = "nvcc" if path.suffix == ".cu" and nvcc else "cxx"
+        level = ["-x", "c++"] if path.suffix == ".cu" else level
+        objects.append(_quoted(folder / f"{path}.o"))
+        lines.append(f"build {objects[-1]}: {rule} {_quoted(ROOT / path)}\n  level = {shlex.join(level)}")
     lines.append(f"build {_quoted(target)}: link {' '.join(objects)}")
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "build.ninja").write_text("\n".join(lines) + "\n")

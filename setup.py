@@ -1,7 +1,8 @@
-"""Builds the compiled engine `dissect._C`. Everything else about the package is in pyproject.toml.
+"""Builds the engines `dissect._C` and `dissect._cuda`. Everything else about the package is in pyproject.toml.
 
-The build sees no torch. Without a C++ compiler the package installs without the engine, and the references serve;
-DISSECT_REQUIRE_NATIVE=1 makes that an error.
+The build sees no torch. Without a C++ compiler the package installs without the engines, and the references serve;
+DISSECT_REQUIRE_NATIVE=1 makes that an error. Without CUDA's nvcc, or with DISSECT_CUDA=0, there is no `dissect._cuda`;
+DISSECT_CUDA=1 makes that an error.
 """
 
 import os
@@ -17,7 +18,7 @@ import build_engine
 
 
 class NinjaBuild(build_ext):
-    """Builds the engine with ninja."""
+    """Builds the engines with ninja."""
 
     def run(self) -> None:
         """Builds, or says why there will be no compiled engine."""
@@ -29,6 +30,10 @@ class NinjaBuild(build_ext):
         if reason:
             self.warn(f"dissect is installed without its compiled engine, and will be slow: {reason}.")
             self.extensions = []
+        if build_engine.nvcc() is None:
+            if os.environ.get("DISSECT_CUDA") == "1":
+                raise SystemExit("dissect: DISSECT_CUDA=1, but no nvcc was found (set CUDA_HOME).")
+            self.extensions = [extension for extension in self.extensions if extension.name != "dissect._cuda"]
         super().run()
 
     def build_extension(self, ext: Extension) -> None:
@@ -37,15 +42,23 @@ class NinjaBuild(build_ext):
 
         target = Path(self.get_ext_fullpath(ext.name)).resolve()
         target.parent.mkdir(parents=True, exist_ok=True)
-        folder = Path(self.build_temp).resolve()
+        folder = Path(self.build_temp).resolve() / ext.name
         includes = [f"-I{path}" for path in (sysconfig.get_path("include"), pybind11.get_include())]
         shared = ["-bundle", "-undefined", "dynamic_lookup"] if sys.platform == "darwin" else ["-shared", "-pthread"]
         compile_flags = ["-O3", *build_engine.engine_flags(), *includes]
-        build_engine.write_ninja(folder, target, build_engine.sources(), compile_flags, shared)
+        if ext.name == "dissect._cuda":
+            # Here the tests find what nvcc made, and its report, and need not compile again.
+            folder = build_engine.CUDA_FOLDER
+            build_engine.write_cuda_ninja(folder, target, compile_flags)
+        else:
+            build_engine.write_ninja(folder, target, build_engine.sources(), compile_flags, shared)
         build_engine.run_ninja(folder)
 
 
 setup(
-    ext_modules=[Extension("dissect._C", [str(path) for path in build_engine.sources()])],
+    ext_modules=[
+        Extension("dissect._C", [str(path) for path in build_engine.sources()]),
+        Extension("dissect._cuda", [str(path) for path in build_engine.cuda_sources()]),
+    ],
     cmdclass={"build_ext": NinjaBuild},
 )

@@ -3,6 +3,8 @@
 
 #include <cstdint>
 
+#include "detail/arithmetic.h"
+
 namespace dissect {
 
 // A run as an integer: the pixel's combination in the low bits, in the others the first column after the run.
@@ -19,15 +21,15 @@ struct RunWord<int64_t> {
 };
 
 template <typename Word>
-inline int64_t combination_of(Word run) {
+DISSECT_HD int64_t combination_of(Word run) {
   return run & ((Word{1} << RunWord<Word>::kShift) - 1);
 }
 template <typename Word>
-inline int64_t end_of(Word run) {
+DISSECT_HD int64_t end_of(Word run) {
   return run >> RunWord<Word>::kShift;
 }
 template <typename Word>
-inline Word run_of(int64_t combination, int64_t end) {
+DISSECT_HD Word run_of(int64_t combination, int64_t end) {
   return static_cast<Word>(combination | end << RunWord<Word>::kShift);
 }
 

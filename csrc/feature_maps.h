@@ -23,7 +23,7 @@ struct GridEntry {
 static_assert(sizeof(GridEntry) == 12, "must match the packed int32 [T, 3] tables of dissect.grid");
 
 // A maximal run of target rows (or columns) that sample the same two source indices with weights that do not fall.
-struct Span {
+struct alignas(16) Span {
   int32_t index0, index1;  // shifted by one: 0 is the virtual zero before the map
   int32_t begin, end;      // target positions
 };

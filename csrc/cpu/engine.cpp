@@ -9,6 +9,7 @@
 #include <stdexcept>
 #include <thread>
 
+#include "../spans.h"
 #include "encode_labels.h"
 #include "label_cells.h"
 #include "load_maps.h"
@@ -246,18 +247,6 @@ bool tail_histogram(const TailHistogramParams& params, int num_threads) {
   const bool good = count(1);
   if (!good) count(-1);
   return good;
-}
-
-std::vector<Span> make_spans(const GridEntry* entries, int64_t count) {
-  std::vector<Span> spans;
-  for (int64_t t = 0; t < count; ++t) {
-    const GridEntry& entry = entries[t];
-    const bool goes_on = t > 0 && entry.index0 == entries[t - 1].index0 && entry.index1 == entries[t - 1].index1 &&
-                         entry.weight >= entries[t - 1].weight;
-    if (goes_on) spans.back().end = static_cast<int32_t>(t + 1);
-    else spans.push_back({entry.index0 + 1, entry.index1 + 1, static_cast<int32_t>(t), static_cast<int32_t>(t + 1)});
-  }
-  return spans;
 }
 
 OwnedGrid::OwnedGrid(const GridEntry* rows, int64_t num_rows, const GridEntry* columns, int64_t num_columns)

@@ -31,9 +31,6 @@ bool iou_counts(const IouCountsParams& params, int num_threads);
 // Returns false where it met a bad value; then nothing has been added.
 bool tail_histogram(const TailHistogramParams& params, int num_threads);
 
-// The spans of one axis of a Grid.
-std::vector<Span> make_spans(const GridEntry* entries, int64_t count);
-
 // A GridView and what it points to.
 class OwnedGrid {
  public:

@@ -8,6 +8,7 @@ from dissect.reference.blend_units import blend_units, blend_units_backward
 from dissect.reference.encode_labels import decode_labels, encode_labels, run_dtype
 from dissect.reference.image_peaks import image_peaks
 from dissect.reference.iou_counts import iou_counts
+from dissect.reference.observe import observe
 from dissect.reference.sampling import corners, upsample
 from dissect.reference.tail_histogram import keys_of, tail_histogram, values_of
 
@@ -20,6 +21,7 @@ __all__ = [
     "image_peaks",
     "iou_counts",
     "keys_of",
+    "observe",
     "run_dtype",
     "tail_histogram",
     "upsample",

@@ -1,0 +1,115 @@
+// dissect._cuda: the CUDA engine for Python, beside bindings.cpp for the CPU's. Tensors arrive as addresses, shapes and
+// strides (in elements); the caller (dissect/ops/cuda.py) has checked them and keeps them alive.
+#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+
+#include <array>
+
+#include "engine.h"
+
+namespace py = pybind11;
+using namespace dissect;
+
+namespace {
+
+using Four = std::array<int64_t, 4>;
+using Maps = std::tuple<uintptr_t, int, Four, Four>;                              // address, dtype, shape, strides
+using Grid = std::tuple<uintptr_t, int64_t, int64_t, int64_t, int64_t, int64_t>;  // as device_grid
+using Place = std::tuple<int, uintptr_t, uintptr_t, int32_t>;                     // device, stream, status, batch
+using OperandAt = std::tuple<uintptr_t, Four>;                                    // address, strides
+using Tails =
+    std::tuple<uintptr_t, uintptr_t, uintptr_t, int64_t, uintptr_t, uintptr_t>;  // low, high, shift, B, bins, above
+
+template <typename T>
+T* at(uintptr_t address) {
+  return reinterpret_cast<T*>(address);
+}
+
+FeatureMaps feature_maps(const Maps& maps) {
+  const auto& [data, dtype, shape, strides] = maps;
+  return {at<void>(data), static_cast<DType>(dtype),
+          shape[0],       shape[1],
+          shape[2],       shape[3],
+          strides[0],     strides[1],
+          strides[2],     strides[3]};
+}
+
+cuda::DeviceGrid device_grid(const Grid& grid) {
+  const auto& [words, num_rows, num_columns, num_row_spans, num_column_spans, tallest] = grid;
+  return cuda::device_grid(at<const void>(words), num_rows, num_columns, num_row_spans, num_column_spans, tallest);
+}
+
+cuda::Place place_of(const Place& place) {
+  const auto& [device, stream, status, batch] = place;
+  return {device, at<void>(stream), at<int32_t>(status), batch};
+}
+
+Operand operand(const OperandAt& operand) {
+  const auto& [data, strides] = operand;
+  return {at<const float>(data), strides[0], strides[1], strides[2], strides[3]};
+}
+
+}  // namespace
+
+PYBIND11_MODULE(_cuda, module) {
+  module.doc() = "The CUDA engine of dissect. Private: use dissect.ops.";
+
+  module.def("unavailable", &cuda::unavailable);
+  module.def("capability", &cuda::capability);
+
+  module.def("pack_grid", [](uintptr_t rows, int64_t num_rows, uintptr_t columns, int64_t num_columns) {
+    const auto grid =
+        cuda::PackedGrid::of(at<const GridEntry>(rows), num_rows, at<const GridEntry>(columns), num_columns);
+    return py::make_tuple(grid.words, grid.num_row_spans, grid.num_column_spans, grid.tallest);
+  });
+
+  module.def(
+      "iou_counts",
+      [](const Place& place, const Maps& maps, const Grid& grid, uintptr_t thresholds, uintptr_t runs, bool wide,
+         uintptr_t table, uintptr_t offsets, int64_t num_planes, int64_t num_labels, uintptr_t intersection,
+         uintptr_t unit_area) {
+        cuda::iou_counts({feature_maps(maps),
+                          {},
+                          at<const float>(thresholds),
+                          at<const void>(runs),
+                          wide,
+                          at<const int32_t>(table),
+                          at<const int64_t>(offsets),
+                          num_planes,
+                          num_labels,
+                          at<int64_t>(intersection),
+                          at<int64_t>(unit_area)},
+                         device_grid(grid), place_of(place));
+      },
+      py::call_guard<py::gil_scoped_release>());
+
+  module.def(
+      "tail_histogram",
+      [](const Place& place, const Maps& maps, const Grid& grid, int sample, const Tails& tails) {
+        const auto& [low, high, shift, num_bins, bins, above] = tails;
+        cuda::tail_histogram({feature_maps(maps),
+                              {},
+                              static_cast<Sample>(sample),
+                              at<const int64_t>(low),
+                              at<const int64_t>(high),
+                              at<const int64_t>(shift),
+                              num_bins,
+                              at<int64_t>(bins),
+                              at<int64_t>(above)},
+                             device_grid(grid), place_of(place));
+      },
+      py::call_guard<py::gil_scoped_release>());
+
+  module.def(
+      "observe",
+      [](const Place& place, const Maps& maps, uintptr_t peaks, const Tails& tails, uintptr_t unit_area,
+         uintptr_t thresholds, uintptr_t out, const OperandAt& alpha, const OperandAt& value, const OperandAt& mask) {
+        const auto& [low, high, shift, num_bins, bins, above] = tails;
+        cuda::observe(
+            {feature_maps(maps), at<float>(peaks), at<int64_t>(bins), at<int64_t>(above), at<const int64_t>(low),
+             at<const int64_t>(high), at<const int64_t>(shift), num_bins, at<int64_t>(unit_area),
+             at<const float>(thresholds), at<void>(out), operand(alpha), operand(value), operand(mask)},
+            place_of(place));
+      },
+      py::call_guard<py::gil_scoped_release>());
+}

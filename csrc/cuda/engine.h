@@ -1,0 +1,52 @@
+// The CUDA engine as the host sees it: plain C++, without the CUDA runtime's headers. Every op checks that its launch
+// went well, waits for nothing and allocates nothing: outputs, workspace and grids are the caller's, on the device.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "../iou_counts.h"
+#include "../observe.h"
+#include "../tail_histogram.h"
+
+namespace dissect {
+namespace cuda {
+
+// Where an op runs, and where it tells of bad values: `*status` becomes 1 + batch unless it tells of an earlier batch.
+struct Place {
+  int device;
+  void* stream;     // a cudaStream_t
+  int32_t* status;  // on the device; null: nobody is told
+  int32_t batch;
+};
+
+// A Grid as the device reads it: row spans, column spans, row weights, column weights, one after the other.
+struct PackedGrid {
+  std::vector<int32_t> words;
+  int64_t num_row_spans, num_column_spans, tallest;  // most target rows of a span
+
+  static PackedGrid of(const GridEntry* rows, int64_t num_rows, const GridEntry* columns, int64_t num_columns);
+};
+
+// A PackedGrid's words on the device; the view's arrays that only the CPU engine uses are null.
+struct DeviceGrid {
+  GridView view;
+  int64_t tallest;
+};
+DeviceGrid device_grid(const void* words, int64_t num_rows, int64_t num_columns, int64_t num_row_spans,
+                       int64_t num_column_spans, int64_t tallest);
+
+// Why no device can be used, or an empty string.
+std::string unavailable();
+// Ten times the major number plus the minor one.
+int capability(int device);
+
+// These throw std::runtime_error, which names the op, the shapes and the device, where a launch fails.
+// `params.intersection` and `params.unit_area` must be zero; `params.grid` is not read, but `grid`.
+void iou_counts(const IouCountsParams& params, const DeviceGrid& grid, const Place& place);
+// At pixels.
+void tail_histogram(const TailHistogramParams& params, const DeviceGrid& grid, const Place& place);
+void observe(const ObserveParams& params, const Place& place);
+
+}  // namespace cuda
+}  // namespace dissect

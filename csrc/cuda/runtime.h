@@ -1,0 +1,50 @@
+// How a kernel is launched, and what its source may use. tests/emulation replaces the CUDA runtime by a small header
+// that executes the same source on a CPU.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#ifdef DISSECT_EMULATE
+#include "cuda_on_cpu.h"
+#else
+#include <cuda_runtime.h>
+#define DISSECT_SHARED_MEMORY(name) extern __shared__ __align__(16) unsigned char name[]
+
+namespace dissect {
+
+// The kernel with one struct of parameters on num_blocks blocks.
+template <typename Params>
+cudaError_t launch(void (*kernel)(Params), int64_t num_blocks, int threads, size_t shared_bytes, cudaStream_t stream,
+                   const Params& params) {
+  const void* function = reinterpret_cast<const void*>(kernel);
+  cudaError_t error = cudaSuccess;
+  if (shared_bytes > 48 << 10)
+    error = cudaFuncSetAttribute(function, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(shared_bytes));
+  if (error != cudaSuccess) return error;
+  void* arguments[] = {const_cast<Params*>(&params)};
+  error = cudaLaunchKernel(function, dim3(static_cast<unsigned>(num_blocks)), dim3(static_cast<unsigned>(threads)),
+                           arguments, shared_bytes, stream);
+  const cudaError_t last = cudaGetLastError();
+  return error != cudaSuccess ? error : last;
+}
+
+}  // namespace dissect
+#endif
+
+namespace dissect {
+
+#ifndef DISSECT_THREADS
+#define DISSECT_THREADS 256
+#endif
+constexpr int kThreads = DISSECT_THREADS;  // per block
+constexpr int kWarps = kThreads / 32;
+constexpr unsigned kAllLanes = 0xffffffffu;
+
+// Where bad values are told: `*flag` becomes `value` unless it tells of an earlier batch. A null flag tells nobody.
+struct Status {
+  int32_t* flag;
+  int32_t value;
+};
+
+}  // namespace dissect

@@ -1,0 +1,116 @@
+// tail_histogram at pixels on a GPU; observe.cu does it at the feature maps' own cells. Values: a warp visits the
+// wanted cells of one map (cells.cuh), a target row per lane; what lies above the bracket and what lies within are
+// ranges of the row, so only the few samples within are computed and binned. Bounds: a lane bins a whole cell at once.
+#include "../tail_histogram.h"
+#include "device.h"
+
+namespace dissect {
+namespace {
+
+struct TailHistogramLaunch {
+  TailHistogramParams p;
+  CellPlan plan;
+  Status status;
+};
+
+// One unit's bracket and bins.
+struct Tail {
+  uint32_t low, high;
+  int32_t shift;
+  float low_value, high_value;
+  int64_t* bins;
+  int64_t num_bins;
+
+  __device__ Tail(const TailHistogramParams& p, int64_t unit)
+      : low(static_cast<uint32_t>(p.low[unit])),
+        high(static_cast<uint32_t>(p.high[unit])),
+        shift(static_cast<int32_t>(p.shift[unit])),
+        low_value(value_of_key(low)),
+        // No value has the key 0x7fffffff: as a float it would be the negative zero, which is no less than the
+        // positive.
+        high_value(value_of_key(high == 0x7fffffffu ? high - 1 : high)),
+        bins(p.bins + unit * p.num_bins),
+        num_bins(p.num_bins) {}
+
+  __device__ void add(float value, int64_t weight) const {
+    const uint32_t bin = (key_of(value) - low) >> shift;
+    // Nobody waits to check that the bracket fits, and a bad value may lie anywhere.
+    if (bin < num_bins) atomicAdd(counter(bins + bin), static_cast<unsigned long long>(weight));
+  }
+};
+
+// Returns how many of this lane's samples lie above the bracket.
+__device__ inline int64_t add_values(const TailHistogramParams& p, const CellPlan& plan, const Band& band,
+                                     const Tail& tail) {
+  int64_t above = 0;
+  const auto reaches = [&](float value) { return value >= tail.low_value; };
+  const auto exceeds = [&](float value) { return value > tail.high_value; };
+  for_wanted_rows(p.grid, plan, band, reaches, [&](bool has_row, int, const Span& columns, float left, float right) {
+    if (!has_row) return;
+    const float* weights = p.grid.column_weights;
+    const Range tops = range_where(weights, columns, left, right, exceeds);
+    const Range all = range_where(weights, columns, left, right, reaches);
+    above += tops.to - tops.from;
+    for (int32_t x = all.from; x < all.to; ++x)
+      if (x < tops.from || x >= tops.to) tail.add(interpolate(left, right, weights[x]), 1);
+  });
+  return above;
+}
+
+__device__ inline int64_t add_bounds(const TailHistogramParams& p, const Band& band, const Tail& tail) {
+  int64_t above = 0;
+  for (CellCursor cursor(p.grid, band); cursor.more(); cursor.advance()) {
+    if (!cursor.inside()) continue;
+    const Span rows = p.grid.row_spans[cursor.cell.row_span], columns = p.grid.column_spans[cursor.cell.column_span];
+    const Corners corners = corners_of(band, rows, columns);
+    const float bound = p.sample == Sample::kMin ? corners.smallest() : corners.largest();
+    const int64_t weight = int64_t{rows.end - rows.begin} * (columns.end - columns.begin);
+    if (bound > tail.high_value) above += weight;
+    else if (bound >= tail.low_value) tail.add(bound, weight);
+  }
+  return above;
+}
+
+template <typename T>
+__global__ void __launch_bounds__(kThreads, 3) tail_histogram_kernel(TailHistogramLaunch launch) {
+  DISSECT_SHARED_MEMORY(memory);
+  const TailHistogramParams& p = launch.p;
+  const int64_t unit = first_unit_of_block(p.maps, launch.plan) + place_of_warp(launch.plan);
+  int64_t above = 0;  // of this lane's samples
+  const auto visit = [&](int64_t, const Band& band) {
+    if (p.low[unit] > p.high[unit]) return;  // left out
+    const Tail tail(p, unit);
+    above += p.sample == Sample::kValue ? add_values(p, launch.plan, band, tail) : add_bounds(p, band, tail);
+  };
+  for_bands<T>(p.maps, p.grid, launch.plan, memory, launch.status, visit, [](int64_t) {});
+  if (above != 0) atomicAdd(counter(p.above + unit), static_cast<unsigned long long>(above));
+}
+
+auto kernel_of(const TailHistogramParams& p) {
+  switch (p.maps.dtype) {
+    case DType::kFloat16:
+      return tail_histogram_kernel<Float16>;
+    case DType::kBFloat16:
+      return tail_histogram_kernel<BFloat16>;
+    default:
+      return tail_histogram_kernel<float>;
+  }
+}
+
+}  // namespace
+
+void cuda::tail_histogram(const TailHistogramParams& params, const DeviceGrid& grid, const Place& place) {
+  const FeatureMaps& maps = params.maps;
+  if (maps.num_images == 0 || maps.num_units == 0) return;
+  require(cudaSetDevice(place.device), "tail_histogram", maps, place);
+  const int multiprocessors = attribute(cudaDevAttrMultiProcessorCount, "tail_histogram", maps, place);
+  int64_t units = kWarps;
+  while (units > 1 && units / 2 >= maps.num_units) units /= 2;
+  TailHistogramLaunch kernel{params, plan_cells(maps, grid, units, multiprocessors), status_of(place)};
+  kernel.p.grid = grid.view;
+  require(launch(kernel_of(params), num_blocks(maps, kernel.plan), kThreads, CellMemory::bytes(maps, kernel.plan),
+                 static_cast<cudaStream_t>(place.stream), kernel),
+          "tail_histogram", maps, place);
+}
+
+}  // namespace dissect

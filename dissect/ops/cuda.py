@@ -1,0 +1,281 @@
+"""The CUDA engine `dissect._cuda`, seen from Python: launches on torch's current stream, outputs in torch's memory.
+
+Nothing here waits for the device. Bad values are told by `status`: a [] int32 tensor on the device that becomes 1 + the
+batch's number, unless it tells of an earlier batch.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from importlib import import_module
+from types import ModuleType
+
+import torch
+from torch import Tensor
+
+from dissect.grid import Grid
+from dissect.ops.native import DTYPES
+
+_engine: ModuleType | None
+try:
+    _engine = import_module("dissect._cuda")
+except ImportError as error:
+    _engine, _missing = None, str(error)
+
+SAMPLES = ("value", "min", "max")
+
+#: The oldest devices that the engine has code for.
+LEAST_CAPABILITY = 80
+
+Place = tuple[int, int, int, int]
+
+
+def unavailable(device: str | torch.device = "cuda") -> str | None:
+    """None, or why the CUDA engine cannot serve tensors on this device."""
+    if _engine is None:
+        return f"the CUDA engine is missing ({_missing}); install CUDA's nvcc and reinstall the package."
+    return _device_reason(str(device))
+
+
+@lru_cache
+def _device_reason(device: str) -> str | None:
+    if reason := engine().unavailable():
+        return reason
+    if torch.version.cuda is None:
+        return f"torch {torch.__version__} is built without CUDA."
+    index = torch.device(device).index
+    capability = engine().capability(torch.cuda.current_device() if index is None else index)
+    if capability < LEAST_CAPABILITY:
+        return f"the device has capability {capability / 10}, but the engine needs {LEAST_CAPABILITY / 10} or higher."
+    return None
+
+
+def engine() -> ModuleType:
+    """The CUDA engine.
+
+    Raises:
+        ImportError: it is missing.
+    """
+    if _engine is None:
+        raise ImportError(unavailable())
+    return _engine
+
+
+def iou_counts(
+    activations: Tensor,
+    thresholds: Tensor,
+    runs: Tensor,
+    table: Tensor,
+    offsets: Tensor,
+    num_labels: int,
+    rows: Tensor | None,
+    columns: Tensor | None,
+    status: Tensor | None = None,
+    batch: int = 0,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """As the op of this name: intersection [U, C], unit_area [N, U] and status, all on the activations' device.
+
+    Raises:
+        RuntimeError: the launch failed; names the op, the shapes and the device.
+    """
+    num_images, num_units, height, width = activations.shape
+    if rows is None or columns is None:
+        grid = Grid.half_pixel((height, width), (runs.shape[1], runs.shape[2]))
+        rows, columns = grid.rows, grid.columns
+    words, grid_arguments = _device_grid(rows, columns, activations.device)
+    thresholds, runs, table = thresholds.contiguous(), runs.contiguous(), table.contiguous()
+    intersection = activations.new_zeros((num_units, num_labels), dtype=torch.int64)
+    unit_area = activations.new_zeros((num_images, num_units), dtype=torch.int64)
+    status = activations.new_zeros((), dtype=torch.int32) if status is None else status
+    with _guard(activations):
+        engine().iou_counts(
+            _place(activations, status, batch),
+            _maps(activations),
+            (words.data_ptr(), *grid_arguments),
+            thresholds.data_ptr(),
+            runs.data_ptr(),
+            runs.dtype == torch.int64,
+            table.data_ptr(),
+            offsets.data_ptr(),
+            table.shape[1],
+            num_labels,
+            intersection.data_ptr(),
+            unit_area.data_ptr(),
+        )
+    return intersection, unit_area, status
+
+
+def tail_histogram(
+    activations: Tensor,
+    low: Tensor,
+    high: Tensor,
+    shift: Tensor,
+    bins: Tensor,
+    above: Tensor,
+    rows: Tensor | None,
+    columns: Tensor | None,
+    sample: str,
+    status: Tensor | None = None,
+    batch: int = 0,
+) -> None:
+    """As the op of this name; a batch with bad values leaves counts that are worthless.
+
+    Raises:
+        RuntimeError: the launch failed; names the op, the shapes and the device.
+    """
+    if rows is None or columns is None:
+        _observe(activations, tails=(low, high, shift, bins, above), status=status, batch=batch)
+        return
+    words, grid_arguments = _device_grid(rows, columns, activations.device)
+    low, high, shift = low.contiguous(), high.contiguous(), shift.contiguous()
+    with _guard(activations):
+        engine().tail_histogram(
+            _place(activations, status, batch),
+            _maps(activations),
+            (words.data_ptr(), *grid_arguments),
+            SAMPLES.index(sample),
+            _tails((low, high, shift, bins, above)),
+        )
+
+
+def image_peaks(activations: Tensor, status: Tensor | None = None, batch: int = 0) -> Tensor:
+    """As the op of this name.
+
+    Raises:
+        RuntimeError: the launch failed; names the op, the shapes and the device.
+    """
+    peaks = activations.new_empty(activations.shape[:2], dtype=torch.float32)
+    _observe(activations, peaks=peaks, status=status, batch=batch)
+    return peaks
+
+
+def blend_units(features: Tensor, alpha: Tensor, value: Tensor, mask: Tensor) -> Tensor:
+    """As the op of this name; alpha, value and mask are float32 and broadcast to the features.
+
+    Raises:
+        RuntimeError: the launch failed; names the op, the shapes and the device.
+    """
+    out = torch.empty_like(features)
+    if out.stride() != features.stride():  # strides with gaps or overlaps: only in place does the kernel keep them
+        blend_units_(out.copy_(features), alpha, value, mask)
+    else:
+        _observe(features, out=out, operands=(alpha, value, mask))
+    return out
+
+
+def blend_units_(features: Tensor, alpha: Tensor, value: Tensor, mask: Tensor) -> None:
+    """The same in place; planes whose alpha is 0 are neither read nor written.
+
+    Raises:
+        RuntimeError: the launch failed; names the op, the shapes and the device.
+    """
+    _observe(features, out=features, operands=(alpha, value, mask))
+
+
+def observe(
+    activations: Tensor,
+    low: Tensor,
+    high: Tensor,
+    shift: Tensor,
+    bins: Tensor,
+    above: Tensor,
+    thresholds: Tensor | None,
+    operands: tuple[Tensor, Tensor, Tensor] | None,
+    status: Tensor | None = None,
+    batch: int = 0,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """As the op of this name: peaks [N, U], unit_area [N, U] and status; with operands, blends in place.
+
+    Raises:
+        RuntimeError: the launch failed; names the op, the shapes and the device.
+    """
+    shape = activations.shape[:2]
+    peaks, unit_area = (activations.new_zeros(shape, dtype=dtype) for dtype in (torch.float32, torch.int64))
+    status = activations.new_zeros((), dtype=torch.int32) if status is None else status
+    _observe(
+        activations,
+        peaks=peaks,
+        tails=(low, high, shift, bins, above),
+        unit_area=unit_area if thresholds is not None else None,
+        thresholds=thresholds,
+        out=activations if operands is not None else None,
+        operands=operands,
+        status=status,
+        batch=batch,
+    )
+    return peaks, unit_area, status
+
+
+def _observe(
+    activations: Tensor,
+    *,
+    peaks: Tensor | None = None,
+    tails: tuple[Tensor, Tensor, Tensor, Tensor, Tensor] | None = None,
+    unit_area: Tensor | None = None,
+    thresholds: Tensor | None = None,
+    out: Tensor | None = None,
+    operands: tuple[Tensor, Tensor, Tensor] | None = None,
+    status: Tensor | None = None,
+    batch: int = 0,
+) -> None:
+    """One launch that does what it is given places for."""
+    if tails is not None:
+        tails = (*(bound.contiguous() for bound in tails[:3]), *tails[3:])  # type: ignore[assignment]
+    thresholds = None if thresholds is None else thresholds.contiguous()
+    blends = [] if operands is None else [operand.expand_as(activations) for operand in operands]
+    with _guard(activations):
+        engine().observe(
+            _place(activations, status, batch),
+            _maps(activations),
+            _address(peaks),
+            _tails(tails),
+            _address(unit_area),
+            _address(thresholds),
+            _address(out),
+            *((operand.data_ptr(), list(operand.stride())) for operand in blends or ()),
+            *([(0, [0] * 4)] * (3 - len(blends))),
+        )
+
+
+@lru_cache(maxsize=256)
+def _packed_grid(rows: bytes, columns: bytes, device: torch.device) -> tuple[Tensor, tuple[int, int, int]]:
+    entries = [torch.frombuffer(bytearray(table), dtype=torch.int32) for table in (rows, columns)]
+    sizes = [part for table in entries for part in (table.data_ptr(), len(table) // 3)]
+    words, *spans = engine().pack_grid(*sizes)
+    return torch.tensor(words, dtype=torch.int32).to(device), tuple(spans)
+
+
+def _device_grid(rows: Tensor, columns: Tensor, device: torch.device) -> tuple[Tensor, tuple[int, ...]]:
+    """A grid's words on the device, copied there once, and the sizes that tell how to read them."""
+    words, spans = _packed_grid(rows.numpy().tobytes(), columns.numpy().tobytes(), device)
+    return words, (len(rows), len(columns), *spans)
+
+
+def _guard(activations: Tensor) -> torch.cuda.device_of:
+    """Makes the activations' device the current one."""
+    return torch.cuda.device_of(activations)
+
+
+def _stream(device: torch.device) -> int:
+    """Address of torch's current stream there."""
+    return torch.cuda.current_stream(device).cuda_stream
+
+
+def _place(activations: Tensor, status: Tensor | None, batch: int) -> Place:
+    return activations.device.index or 0, _stream(activations.device), _address(status), batch
+
+
+def _maps(activations: Tensor) -> tuple[int, int, list[int], list[int]]:
+    return activations.data_ptr(), DTYPES[activations.dtype], list(activations.shape), list(activations.stride())
+
+
+def _tails(tails: tuple[Tensor, Tensor, Tensor, Tensor, Tensor] | None) -> tuple[int, int, int, int, int, int]:
+    if tails is None:
+        return 0, 0, 0, 0, 0, 0
+    low, high, shift, bins, above = tails
+    addresses = [tensor.data_ptr() for tensor in (low, high, shift)]
+    return addresses[0], addresses[1], addresses[2], bins.shape[1], bins.data_ptr(), above.data_ptr()
+
+
+def _address(tensor: Tensor | None) -> int:
+    return 0 if tensor is None else tensor.data_ptr()

@@ -1,0 +1,40 @@
+"""Builds the CUDA engine for the CPU: the same sources, with tests/emulation/cuda_on_cpu.h as their runtime."""
+
+import importlib.util
+import sysconfig
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+HERE = Path(__file__).resolve().parent
+WARP_PAIR = "-DDISSECT_THREADS=64"  # per block, fewer than on a GPU, since each is a fiber or a thread of the CPU
+
+
+def build_script():
+    spec = importlib.util.spec_from_file_location("build_script", ROOT / "build_engine.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def build(folder, target, files, flags, link_flags):
+    """The target's path."""
+    script = build_script()
+    own = [
+        "-DDISSECT_EMULATE",
+        WARP_PAIR,
+        f"-I{HERE}",
+        "-Wno-unknown-pragmas",
+        "-Wno-unused-parameter",
+        "-Wno-maybe-uninitialized",
+    ]
+    script.write_ninja(folder, folder / target, files, [*script.engine_flags(), *own, *flags], link_flags)
+    script.run_ninja(folder)
+    return folder / target
+
+
+def build_module(folder, flags, link_flags):
+    """The extension `_cuda`, which runs on the CPU."""
+    import pybind11
+
+    includes = [f"-I{path}" for path in (sysconfig.get_path("include"), pybind11.get_include())]
+    return build(folder, "_cuda.so", build_script().cuda_sources(), [*flags, *includes], ["-shared", *link_flags])

@@ -1,0 +1,210 @@
+"""Random problems for the emulated engine, through the same Python that launches it on a GPU, against the references."""
+
+import contextlib
+import ctypes
+import importlib.machinery
+import importlib.util
+import random
+
+import torch
+from generate import Case, laid_out, random_case
+
+from dissect import Grid, reference
+from dissect.ops import cuda, encode_labels
+
+
+class Emulated:
+    """The engine that runs on the CPU, put in the place of the one that needs a GPU."""
+
+    def __init__(self, path):
+        loader = importlib.machinery.ExtensionFileLoader("_cuda", str(path))
+        spec = importlib.util.spec_from_loader("_cuda", loader)
+        cuda._engine = importlib.util.module_from_spec(spec)
+        loader.exec_module(cuda._engine)
+        cuda._guard = lambda activations: contextlib.nullcontext()
+        cuda._stream = lambda device: 0
+        self._library = ctypes.CDLL(str(path))
+
+    def configure(self, schedule=0, resident=3, multiprocessors=1, error=0):
+        """How threads are chosen, how many blocks run at a time, how many multiprocessors plans are made for."""
+        self._library.emulation_configure(schedule, resident, multiprocessors, error)
+
+    def mutate(self, file, line):
+        """Makes the barrier or atomic of this line a mutant; line 0: none."""
+        self._library.emulation_mutate(file.encode(), line)
+
+
+def same(ours, expected, what):
+    """Raises where bits differ."""
+    for place, (a, b) in enumerate(zip(ours, expected, strict=True)):
+        if a.shape != b.shape or a.dtype != b.dtype or not torch.equal(a, b):
+            raise AssertionError(f"{what}: result {place} differs from the reference's")
+
+
+def test_counts(case, labels):
+    rows, columns = case.grid.rows, case.grid.columns
+    ours = cuda.iou_counts(
+        case.activations, case.thresholds, labels.runs, labels.table, labels.offsets, case.num_labels, rows, columns
+    )
+    expected = reference.iou_counts(case.activations, case.thresholds, labels.planes, case.num_labels, rows, columns)
+    same(ours, (*expected, torch.tensor(0, dtype=torch.int32)), "iou_counts")
+
+
+def brackets(choose, keys, num_bins):
+    """Per unit a bracket between two of its samples' keys, now and then empty, with a shift that fits the bins."""
+    low, high = (keys.gather(1, torch.randint(keys.shape[1], (len(keys), 1)))[:, 0] for _ in range(2))
+    low, high = torch.minimum(low, high), torch.maximum(low, high)
+    shift = torch.tensor([max(0, int(span).bit_length() - num_bins.bit_length() + 1) for span in high - low])
+    left_out = torch.rand(len(keys)) < 0.1
+    return torch.where(left_out, high + 1, low), high, shift
+
+
+def test_tails(case, choose):
+    num_units = case.activations.shape[1]
+    for sample, grid in [("value", case.grid), ("min", case.grid), ("max", case.grid), ("value", None)]:
+        keys = reference.keys_of(case.activations if grid is None else case.activations.float())
+        low, high, shift = brackets(choose, keys.transpose(0, 1).flatten(1), 16)
+        bins, above = torch.ones(num_units, 16, dtype=torch.int64), torch.ones(num_units, dtype=torch.int64)
+        tables = (None, None) if grid is None else (grid.rows, grid.columns)
+        status = torch.zeros((), dtype=torch.int32)
+        cuda.tail_histogram(case.activations, low, high, shift, bins, above, *tables, sample, status)
+        expected = reference.tail_histogram(case.activations, low, high, shift, 16, *tables, sample)
+        same((bins - 1, above - 1, status), (*expected, torch.zeros_like(status)), f"tail_histogram of {sample}s")
+
+
+def operands(choose, maps):
+    """Alpha with many zeros and ones, a value and a mask, each of a random shape that broadcasts."""
+    images, units, height, width = maps.shape
+    alpha = torch.randint(0, 4, (choose.choice((1, images)), units, 1, 1)).clamp(max=2) / 2
+    value = torch.randn(choose.choice(((1, 1, 1, 1), (1, units, 1, 1), (images, units, height, width))))
+    mask = torch.randint(0, 3, choose.choice(((1, 1, 1, 1), (1, 1, height, width), (images, 1, height, width)))) / 2
+    return alpha, value, mask
+
+
+def test_observe(case, choose):
+    maps = case.activations
+    keys = reference.keys_of(maps).transpose(0, 1).flatten(1)
+    low, high, shift = brackets(choose, keys, 16)
+    bins, above = torch.zeros(len(low), 16, dtype=torch.int64), torch.zeros_like(low)
+    blends = operands(choose, maps) if choose.random() < 0.5 else None
+    thresholds = case.thresholds if choose.random() < 0.8 else None
+    expected = reference.observe(maps, low, high, shift, 16, thresholds, *(blends or ()))
+    ours = laid_out(maps, "contiguous").clone() if 0 in maps.stride() and blends else maps
+    peaks, unit_area, status = cuda.observe(ours, low, high, shift, bins, above, thresholds, blends)
+    same((peaks, bins, above, unit_area), expected[:4], "observe")
+    same((bits(ours), status), (bits(expected[4]), torch.tensor(0, dtype=torch.int32)), "observe's blended maps")
+
+
+def bits(maps):
+    """Since NaN is no equal of itself."""
+    return maps.contiguous().view(torch.int16 if maps.element_size() == 2 else torch.int32)
+
+
+def test_blend(case, choose):
+    maps, blends = case.activations, operands(choose, case.activations)
+    same([cuda.image_peaks(maps)], [reference.image_peaks(maps)], "image_peaks")
+    expected = bits(reference.blend_units(maps, *blends))
+    same([bits(cuda.blend_units(maps, *blends))], [expected], "blend_units")
+    if 0 not in maps.stride():
+        cuda.blend_units_(maps, *blends)
+        same([bits(maps)], [expected], "blend_units in place")
+
+
+def test_bad_values(case, choose):
+    """Every op tells of a bad value, once: the first batch's number stays."""
+    maps = case.activations.contiguous().clone()
+    maps.view(-1)[choose.randrange(maps.numel())] = choose.choice((float("nan"), float("inf"), float("-inf")))
+    maps = laid_out(maps, choose.choice(("contiguous", "channels_last", "sliced")))
+    zeros = torch.zeros(maps.shape[1], dtype=torch.int64)
+    tails = (zeros, zeros, zeros, torch.zeros(maps.shape[1], 1, dtype=torch.int64), zeros.clone())
+    labels = encode_labels(case.planes, case.num_labels, backend="reference")
+    encoded = (labels.runs, labels.table, labels.offsets, case.num_labels)
+    tables = (case.grid.rows, case.grid.columns)
+    calls = [
+        lambda status, batch: cuda.image_peaks(maps, status, batch),
+        lambda status, batch: cuda.tail_histogram(maps, *tails, *tables, "max", status, batch),
+        lambda status, batch: cuda.iou_counts(maps, case.thresholds, *encoded, *tables, status, batch),
+    ]
+    for call in calls:
+        status = torch.zeros((), dtype=torch.int32)
+        call(status, 6)
+        call(status, 7)
+        same([status], [torch.tensor(7, dtype=torch.int32)], "status")
+
+
+def smaller(case, choose):
+    """Few images and units: each of their threads is emulated."""
+    images, units = min(2, len(case.activations)), min(choose.choice((1, 3, 4, 8)), case.activations.shape[1])
+    return case._replace(
+        activations=case.activations[:images, :units], thresholds=case.thresholds[:units], planes=case.planes[:images]
+    )
+
+
+def run_case(emulated, seed, schedule=None):
+    """One random problem, by every op. The seed also chooses how many blocks there are and how many run at a time."""
+    choose = random.Random(seed)
+    case = smaller(random_case(seed), choose)
+    emulated.configure(
+        schedule=(seed % 3 if seed % 3 < 2 else seed) if schedule is None else schedule,
+        resident=choose.choice((1, 2, 3)),
+        multiprocessors=choose.choice((1, 4)),
+    )
+    if not len(case.activations):
+        return
+    labels = encode_labels(case.planes, case.num_labels, backend="reference")
+    test_counts(case, labels)
+    test_tails(case, choose)
+    test_bad_values(case, choose)
+    test_observe(case._replace(activations=case.activations.clone()), choose)
+    test_blend(case, choose)
+
+
+def special_cases():
+    """What random problems do not reach: bands, wide runs, many planes, more labels than shared memory holds."""
+    yield special((2, 3, 5, 2100), (12, 40), num_labels=5)  # maps too large to be staged whole
+    yield special((1, 1, 2, 2), (1, 16384), num_labels=3)  # runs of 64 bits
+    yield special((2, 2, 3, 3), (9, 9), num_labels=9, num_planes=35)
+    yield special((2, 2, 3, 3), (9, 9), num_labels=13000)
+
+
+def special(shape, target, num_labels, num_planes=1):
+    maps = torch.randn(shape)
+    planes = torch.randint(0, num_labels, (shape[0], num_planes, *target), dtype=torch.int32)
+    return Case(maps, torch.full((shape[1],), 0.2), planes, num_labels, Grid.half_pixel(shape[2:], target))
+
+
+def run_special_cases(emulated):
+    emulated.configure(schedule=5, multiprocessors=1)
+    torch.manual_seed(0)
+    for case in special_cases():
+        test_counts(case, encode_labels(case.planes, case.num_labels, backend="reference"))
+        test_tails(case, random.Random(0))
+
+
+def crowded_cases():
+    """Few labels and one unit, so that warps and blocks add to the same counts."""
+    for num_labels in (3, 13000):
+        case = special((2, 1, 8, 8), (20, 20), num_labels, num_planes=2)
+        yield case._replace(planes=case.planes % 3)
+
+
+def run_crowded_cases(emulated):
+    for schedule in (0, 1, 7):
+        emulated.configure(schedule=schedule, resident=2, multiprocessors=1)
+        torch.manual_seed(schedule)
+        for case in crowded_cases():
+            test_counts(case, encode_labels(case.planes, case.num_labels, backend="reference"))
+            test_tails(case, random.Random(schedule))
+
+
+def test_launch_failures(emulated):
+    """They name the op, the shapes and the device."""
+    emulated.configure(error=1)
+    try:
+        cuda.image_peaks(torch.ones(2, 3, 4, 5))
+    except RuntimeError as error:
+        expected = "observe: the launch failed on device 0 for activations [2, 3, 4, 5]: cudaErrorInvalidConfiguration"
+        if not str(error).startswith(expected):
+            raise
+    else:
+        raise AssertionError("a launch that failed was not told")

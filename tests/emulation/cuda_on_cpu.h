@@ -1,0 +1,407 @@
+// Executes CUDA kernels on a CPU, from their own source: what csrc/cuda/runtime.h includes instead of the CUDA runtime.
+//
+// The blocks of a grid run a few at a time, the threads of a block as fibers (ucontext), one of which runs until it
+// waits for others: at a barrier, or at an operation of its warp. Which one runs next is the schedule: the lowest, the
+// highest, or a random one. With DISSECT_EMULATE_THREADS they are threads of the CPU instead, for ThreadSanitizer.
+// Operations of a warp make its lanes meet, but order no memory, as on a GPU: ThreadSanitizer sees only barriers.
+// A call of a barrier or an atomic can be mutated: the barrier is not waited for, the atomic reads, lets others run,
+// and writes. Shared memory has its exact size and holds rubbish at first.
+#pragma once
+
+#include <math.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <map>
+#include <memory>
+#include <random>
+#include <string>
+#include <utility>
+#include <vector>
+
+#ifdef DISSECT_EMULATE_THREADS
+#include <condition_variable>
+#include <mutex>
+#include <thread>
+#else
+#include <ucontext.h>
+#endif
+#ifdef __SANITIZE_ADDRESS__
+#include <sanitizer/common_interface_defs.h>
+#endif
+
+struct dim3 {
+  unsigned x = 1;
+};
+
+namespace emulation {
+
+struct Thread;
+
+// Which call is mutated, how threads are chosen, and how the next launch fares.
+struct Settings {
+  std::string mutant_file;
+  int mutant_line = 0;
+  int schedule = 0;  // 0 forward, 1 reverse, otherwise the seed of a shuffled one
+  int resident = 3;  // blocks that run at a time
+  int multiprocessors = 1;
+  int error = 0;  // of the next launch
+};
+inline Settings settings;
+
+inline bool is_mutated(const char* file, int line) {
+  if (line != settings.mutant_line) return false;
+  const std::string path(file), name = "/" + settings.mutant_file;
+  return path.size() >= name.size() && path.compare(path.size() - name.size(), name.size(), name) == 0;
+}
+
+// Where `expected` threads wait for each other, again and again.
+class Meeting {
+ public:
+  explicit Meeting(int expected) : expected_(expected) {}
+  void wait();
+
+ private:
+  int expected_, arrived_ = 0;
+#ifdef DISSECT_EMULATE_THREADS
+  uint64_t round_ = 0;
+  std::mutex mutex_;
+  std::condition_variable all_here_;
+#else
+  std::vector<Thread*> waiting_;
+#endif
+};
+
+struct Warp {
+  Meeting meeting{32};
+  uint64_t slots[2][32];  // what the lanes give away, in turns
+  uint64_t given = 0;     // so far, by all lanes
+};
+
+struct Block {
+  Block(unsigned index, int threads, size_t shared_bytes)
+      : index{index}, barrier(threads), warps(threads / 32), shared(static_cast<unsigned char*>(malloc(shared_bytes))) {
+    memset(shared, 0xa5, shared_bytes);
+  }
+  ~Block() { free(shared); }
+  dim3 index;
+  Meeting barrier;
+  std::vector<Warp> warps;
+  unsigned char* shared;
+};
+
+struct Thread {
+  dim3 index, grid, size;
+  Block* block = nullptr;
+  int64_t number = 0;      // among all that run
+  unsigned exchanges = 0;  // operations of the warp so far
+#ifndef DISSECT_EMULATE_THREADS
+  ucontext_t context;  // how it begins
+  void* place[5];      // where it goes on
+  bool begun = false;
+  std::unique_ptr<char[]> stack;
+  void* fake_stack = nullptr;
+#endif
+};
+
+#ifdef DISSECT_EMULATE_THREADS
+
+inline thread_local Thread* current = nullptr;
+
+inline void Meeting::wait() {
+  std::unique_lock<std::mutex> lock(mutex_);
+  const uint64_t round = round_;
+  if (++arrived_ == expected_) {
+    arrived_ = 0;
+    ++round_;
+    all_here_.notify_all();
+  } else {
+    all_here_.wait(lock, [&] { return round_ != round; });
+  }
+}
+
+inline void let_others_run() { std::this_thread::yield(); }
+
+template <typename Kernel>
+void run_threads(std::vector<Thread>& threads, const Kernel& kernel) {
+  std::vector<std::thread> running;
+  for (Thread& thread : threads) running.emplace_back([&] { current = &thread, kernel(); });
+  for (std::thread& thread : running) thread.join();
+}
+
+#else
+
+constexpr size_t kStackBytes = 128 << 10;
+
+inline Thread* current = nullptr;
+inline void* scheduler_place[5];
+inline const void* scheduler_stack = nullptr;
+inline size_t scheduler_stack_bytes = 0;
+inline void (*run_kernel)(const void*) = nullptr;
+inline const void* kernel_to_run = nullptr;
+inline std::mt19937 choose;
+inline std::multimap<int64_t, Thread*> ready;
+inline size_t num_ended = 0;
+
+inline void make_ready(Thread* thread, bool after_others) {
+  const int64_t later = after_others ? int64_t{1} << 32 : 0;
+  if (settings.schedule == 0) ready.emplace(thread->number + later, thread);
+  else if (settings.schedule == 1) ready.emplace(-thread->number + later, thread);
+  else ready.emplace(static_cast<int64_t>(choose()), thread);
+}
+
+// A sanitizer must know on which stack it is.
+inline void before_switch(void** fake_stack, const void* stack, size_t bytes) {
+#ifdef __SANITIZE_ADDRESS__
+  __sanitizer_start_switch_fiber(fake_stack, stack, bytes);
+#else
+  (void)fake_stack, (void)stack, (void)bytes;
+#endif
+}
+inline void after_switch(void* fake_stack, const void** stack, size_t* bytes) {
+#ifdef __SANITIZE_ADDRESS__
+  __sanitizer_finish_switch_fiber(fake_stack, stack, bytes);
+#else
+  (void)fake_stack, (void)stack, (void)bytes;
+#endif
+}
+
+// swapcontext also saves the mask of signals, by two calls of the system each time; these save three registers.
+__attribute__((noinline)) inline void go(void** from, void** to) {
+  if (__builtin_setjmp(from) == 0) __builtin_longjmp(to, 1);
+}
+__attribute__((noinline)) inline void begin(Thread* thread) {
+  thread->begun = true;
+  if (__builtin_setjmp(scheduler_place) == 0) setcontext(&thread->context);
+}
+
+inline void back_to_scheduler() {
+  Thread* thread = current;
+  before_switch(&thread->fake_stack, scheduler_stack, scheduler_stack_bytes);
+  go(thread->place, scheduler_place);
+  after_switch(thread->fake_stack, &scheduler_stack, &scheduler_stack_bytes);
+}
+
+inline void thread_body() {
+  after_switch(nullptr, &scheduler_stack, &scheduler_stack_bytes);
+  run_kernel(kernel_to_run);
+  ++num_ended;
+  before_switch(nullptr, scheduler_stack, scheduler_stack_bytes);  // and never back
+  __builtin_longjmp(scheduler_place, 1);
+}
+
+inline void Meeting::wait() {
+  if (++arrived_ < expected_) {
+    waiting_.push_back(current);
+    return back_to_scheduler();
+  }
+  arrived_ = 0;
+  std::vector<Thread*> waiting;
+  waiting.swap(waiting_);
+  for (Thread* thread : waiting) make_ready(thread, false);
+  make_ready(current, false);
+  back_to_scheduler();
+}
+
+inline void let_others_run() {
+  make_ready(current, true);
+  back_to_scheduler();
+}
+
+template <typename Kernel>
+void run_threads(std::vector<Thread>& threads, const Kernel& kernel) {
+  static std::vector<std::unique_ptr<char[]>> stacks;
+  run_kernel = [](const void* kernel) { (*static_cast<const Kernel*>(kernel))(); };
+  kernel_to_run = &kernel;
+  choose.seed(settings.schedule);
+  num_ended = 0;
+  for (Thread& thread : threads) {
+    if (stacks.empty()) stacks.emplace_back(new char[kStackBytes]);
+    thread.stack = std::move(stacks.back());
+    stacks.pop_back();
+    getcontext(&thread.context);
+    thread.context.uc_stack.ss_sp = thread.stack.get();
+    thread.context.uc_stack.ss_size = kStackBytes;
+    makecontext(&thread.context, thread_body, 0);
+    make_ready(&thread, false);
+  }
+  while (!ready.empty()) {
+    current = ready.begin()->second;
+    ready.erase(ready.begin());
+    void* fake_stack = nullptr;
+    before_switch(&fake_stack, current->stack.get(), kStackBytes);
+    if (current->begun) go(scheduler_place, current->place);
+    else begin(current);
+    after_switch(fake_stack, nullptr, nullptr);
+  }
+  current = nullptr;
+  if (num_ended != threads.size()) {
+    fprintf(stderr, "emulation: %zu threads wait for others that never come.\n", threads.size() - num_ended);
+    abort();
+  }
+  for (Thread& thread : threads) stacks.push_back(std::move(thread.stack));
+}
+
+#endif
+
+// Gives a value to the warp and returns what each lane gave. Lanes cannot be two exchanges apart, so two sets do.
+inline const uint64_t* exchange(uint64_t mine) {
+  Warp& warp = current->block->warps[current->index.x / 32];
+  uint64_t* slots = warp.slots[current->exchanges % 2];
+  const uint64_t lane = current->index.x % 32, when_all_gave = 32 * static_cast<uint64_t>(++current->exchanges);
+#ifdef DISSECT_EMULATE_THREADS
+  thread_local uint64_t given[32];
+  __atomic_store_n(slots + lane, mine, __ATOMIC_RELAXED);
+  __atomic_fetch_add(&warp.given, 1, __ATOMIC_RELAXED);
+  while (__atomic_load_n(&warp.given, __ATOMIC_RELAXED) < when_all_gave) let_others_run();
+  for (int i = 0; i < 32; ++i) given[i] = __atomic_load_n(slots + i, __ATOMIC_RELAXED);
+  return given;
+#else
+  slots[lane] = mine;
+  (void)when_all_gave;
+  warp.meeting.wait();
+  return slots;
+#endif
+}
+
+inline unsigned ballot(bool mine) {
+  const uint64_t* all = exchange(mine);
+  unsigned bits = 0;
+  for (int lane = 0; lane < 32; ++lane) bits |= static_cast<unsigned>(all[lane]) << lane;
+  return bits;
+}
+
+template <typename T>
+T value_of_lane(T mine, int lane) {
+  uint64_t bits = 0;
+  memcpy(&bits, &mine, sizeof mine);
+  T value;
+  memcpy(&value, &exchange(bits)[lane % 32], sizeof value);
+  return value;
+}
+
+inline int sum_of_lanes(int mine) {
+  const uint64_t* all = exchange(static_cast<uint64_t>(mine));
+  int sum = 0;
+  for (int lane = 0; lane < 32; ++lane) sum += static_cast<int>(all[lane]);
+  return sum;
+}
+
+inline void barrier(const char* file, int line) {
+  if (!is_mutated(file, line)) current->block->barrier.wait();
+}
+
+inline void warp_barrier(const char* file, int line) {
+  if (!is_mutated(file, line)) current->block->warps[current->index.x / 32].meeting.wait();
+}
+
+template <typename T>
+T atomic_add(const char* file, int line, T* place, T more) {
+  if (!is_mutated(file, line)) return __atomic_fetch_add(place, more, __ATOMIC_RELAXED);
+  const T old = *place;
+  let_others_run();
+  *place = old + more;
+  return old;
+}
+
+inline int atomic_cas(const char* file, int line, int* place, int expected, int desired) {
+  if (is_mutated(file, line)) {
+    const int old = *place;
+    let_others_run();
+    *place = old == expected ? desired : old;
+    return old;
+  }
+  __atomic_compare_exchange_n(place, &expected, desired, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED);
+  return expected;
+}
+
+}  // namespace emulation
+
+extern "C" {
+__attribute__((used, visibility("default"))) inline void emulation_mutate(const char* file, int line) {
+  emulation::settings.mutant_file = file;
+  emulation::settings.mutant_line = line;
+}
+__attribute__((used, visibility("default"))) inline void emulation_configure(int schedule, int resident,
+                                                                             int multiprocessors, int error) {
+  emulation::settings.schedule = schedule;
+  emulation::settings.resident = resident;
+  emulation::settings.multiprocessors = multiprocessors;
+  emulation::settings.error = error;
+}
+}
+
+#define __global__
+#define __device__
+#define __launch_bounds__(...)
+#define DISSECT_SHARED_MEMORY(name) unsigned char* name = emulation::current->block->shared
+#define threadIdx (emulation::current->index)
+#define blockIdx (emulation::current->block->index)
+#define gridDim (emulation::current->grid)
+#define blockDim (emulation::current->size)
+#define __syncthreads() emulation::barrier(__FILE__, __LINE__)
+#define __syncwarp() emulation::warp_barrier(__FILE__, __LINE__)
+#define atomicAdd(...) emulation::atomic_add(__FILE__, __LINE__, __VA_ARGS__)
+#define atomicCAS(...) emulation::atomic_cas(__FILE__, __LINE__, __VA_ARGS__)
+#define __ballot_sync(mask, value) emulation::ballot(value)
+#define __any_sync(mask, value) (emulation::ballot(value) != 0)
+#define __shfl_sync(mask, value, lane) emulation::value_of_lane(value, lane)
+#define __shfl_xor_sync(mask, value, distance) \
+  emulation::value_of_lane(value, static_cast<int>(emulation::current->index.x) ^ (distance))
+#define __reduce_add_sync(mask, value) emulation::sum_of_lanes(value)
+#define __popc __builtin_popcount
+#define __ffs(bits) __builtin_ffs(static_cast<int>(bits))
+
+// The little of the runtime that the host's code uses.
+using cudaStream_t = void*;
+enum cudaError_t { cudaSuccess = 0, cudaErrorInvalidConfiguration = 9 };
+enum cudaDeviceAttr {
+  cudaDevAttrMultiProcessorCount,
+  cudaDevAttrComputeCapabilityMajor,
+  cudaDevAttrComputeCapabilityMinor
+};
+inline cudaError_t cudaSetDevice(int) { return cudaSuccess; }
+inline cudaError_t cudaDriverGetVersion(int* version) { return *version = 13000, cudaSuccess; }
+inline cudaError_t cudaRuntimeGetVersion(int* version) { return *version = 13000, cudaSuccess; }
+inline cudaError_t cudaGetDeviceCount(int* count) { return *count = 1, cudaSuccess; }
+inline cudaError_t cudaGetLastError() { return cudaSuccess; }
+inline const char* cudaGetErrorName(cudaError_t) { return "cudaErrorInvalidConfiguration"; }
+inline const char* cudaGetErrorString(cudaError_t) { return "invalid configuration argument"; }
+inline cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr name, int) {
+  const bool count = name == cudaDevAttrMultiProcessorCount;
+  *value = count ? emulation::settings.multiprocessors : name == cudaDevAttrComputeCapabilityMajor ? 9 : 0;
+  return cudaSuccess;
+}
+
+namespace dissect {
+
+template <typename Params>
+cudaError_t launch(void (*kernel)(Params), int64_t num_blocks, int threads, size_t shared_bytes, cudaStream_t,
+                   const Params& params) {
+  using namespace emulation;
+  if (settings.error != 0 || num_blocks < 1 || num_blocks > INT32_MAX || shared_bytes > 227 << 10)
+    return cudaErrorInvalidConfiguration;
+  for (int64_t first = 0; first < num_blocks; first += settings.resident) {
+    const int64_t end = first + settings.resident < num_blocks ? first + settings.resident : num_blocks;
+    std::vector<std::unique_ptr<Block>> blocks;
+    std::vector<Thread> all(static_cast<size_t>((end - first) * threads));
+    for (int64_t block = first; block < end; ++block) {
+      blocks.emplace_back(new Block(static_cast<unsigned>(block), threads, shared_bytes));
+      for (int thread = 0; thread < threads; ++thread) {
+        const int64_t number = (block - first) * threads + thread;
+        Thread& here = all[static_cast<size_t>(number)];
+        here.index = {static_cast<unsigned>(thread)};
+        here.grid = {static_cast<unsigned>(num_blocks)};
+        here.size = {static_cast<unsigned>(threads)};
+        here.block = blocks.back().get();
+        here.number = number;
+      }
+    }
+    run_threads(all, [&] { kernel(params); });
+  }
+  return cudaSuccess;
+}
+
+}  // namespace dissect

@@ -1,0 +1,96 @@
+// Every kernel on tiny grids, each thread a thread of the CPU, for ThreadSanitizer. What is computed is compared with
+// the references elsewhere; here only its order matters. Arguments: the file and the line of a mutant, if any.
+#include <cstdlib>
+#include <vector>
+
+#include "cuda/engine.h"
+#include "cuda_on_cpu.h"
+
+using namespace dissect;
+
+namespace {
+
+constexpr int64_t kImages = 2, kUnits = 3, kSize = 8, kTarget = 11, kPlanes = 2, kLabels = 4;
+
+std::vector<GridEntry> axis() {
+  std::vector<GridEntry> entries;
+  for (int64_t t = 0; t < kTarget; ++t) {
+    const double centre = (t + 0.5) * kSize / kTarget - 0.5;
+    const double inside = centre < 0 ? 0 : centre > kSize - 1 ? kSize - 1 : centre;
+    const int32_t index = static_cast<int32_t>(inside);
+    const float weight = static_cast<float>(inside - index);
+    entries.push_back({index, index + (weight > 0), weight});
+  }
+  return entries;
+}
+
+struct Problem {
+  std::vector<float> activations = std::vector<float>(kImages * kUnits * kSize * kSize);
+  std::vector<int64_t> low = std::vector<int64_t>(kUnits, 0x80000000), high = std::vector<int64_t>(kUnits, 0xbf800000);
+  std::vector<int64_t> shift = std::vector<int64_t>(kUnits, 28), bins = std::vector<int64_t>(kUnits * 16);
+  std::vector<int64_t> above = std::vector<int64_t>(kUnits), unit_area = std::vector<int64_t>(kImages * kUnits);
+  std::vector<float> thresholds = std::vector<float>(kUnits, 0.5f), peaks = std::vector<float>(kImages * kUnits);
+  float half = 0.5f;
+  int32_t status = 0;
+
+  explicit Problem(bool bad) {
+    for (size_t i = 0; i < activations.size(); ++i) activations[i] = static_cast<float>(i * 7 % 11) / 4 - 1;
+    if (bad) activations[0] = activations[1] = activations[20] = INFINITY;
+  }
+  FeatureMaps maps(bool channels_last) {
+    if (channels_last)
+      return {activations.data(), DType::kFloat32, kImages, kUnits, kSize, kSize, kUnits * kSize * kSize, 1,
+              kUnits * kSize,     kUnits};
+    return {activations.data(),     DType::kFloat32, kImages, kUnits, kSize, kSize,
+            kUnits * kSize * kSize, kSize * kSize,   kSize,   1};
+  }
+  cuda::Place place() { return {0, nullptr, &status, 0}; }
+};
+
+void count(Problem& p, const FeatureMaps& maps, const cuda::DeviceGrid& grid) {
+  std::vector<int32_t> runs;  // each pixel its own run, of combination 0 or 1
+  for (int64_t n = 0; n < kImages * kTarget; ++n)
+    for (int64_t x = 0; x < kTarget; ++x) runs.push_back(run_of<int32_t>(x % 2, x + 1));
+  const std::vector<int32_t> table{0, 0, 1, 3, 0, 0, 2, 0};
+  const std::vector<int64_t> offsets{0, 2, 4};
+  std::vector<int64_t> intersection(kUnits * kLabels);
+  cuda::iou_counts({maps,
+                    {},
+                    p.thresholds.data(),
+                    runs.data(),
+                    false,
+                    table.data(),
+                    offsets.data(),
+                    kPlanes,
+                    kLabels,
+                    intersection.data(),
+                    p.unit_area.data()},
+                   grid, p.place());
+}
+
+void run_all(bool bad, bool channels_last) {
+  Problem p(bad);
+  const FeatureMaps maps = p.maps(channels_last);
+  const std::vector<GridEntry> entries = axis();
+  const auto packed = cuda::PackedGrid::of(entries.data(), kTarget, entries.data(), kTarget);
+  const auto grid = cuda::device_grid(packed.words.data(), kTarget, kTarget, packed.num_row_spans,
+                                      packed.num_column_spans, packed.tallest);
+  count(p, maps, grid);
+  for (Sample sample : {Sample::kValue, Sample::kMin})
+    cuda::tail_histogram(
+        {maps, {}, sample, p.low.data(), p.high.data(), p.shift.data(), 16, p.bins.data(), p.above.data()}, grid,
+        p.place());
+  const Operand half{&p.half, 0, 0, 0, 0};
+  cuda::observe({maps, p.peaks.data(), p.bins.data(), p.above.data(), p.low.data(), p.high.data(), p.shift.data(), 16,
+                 p.unit_area.data(), p.thresholds.data(), maps.data, half, half, half},
+                p.place());
+}
+
+}  // namespace
+
+int main(int count, char** arguments) {
+  if (count == 3) emulation_mutate(arguments[1], std::atoi(arguments[2]));
+  emulation_configure(0, 2, 1, 0);
+  for (bool bad : {false, true})
+    for (bool channels_last : {false, true}) run_all(bad, channels_last);
+}

@@ -1,0 +1,65 @@
+"""What a process of its own does with the emulated engine; sanitizers must be there before Python.
+
+``run.py MODULE cases SCHEDULE BEGIN END`` compares random problems with the references; SCHEDULE is a number, or "any".
+``run.py MODULE special`` compares a few large ones. ``run.py MODULE mutants FILE:LINE ...`` prints, for each mutant,
+what told of it, or "survived".
+"""
+
+import os
+import sys
+from pathlib import Path
+
+import torch
+
+sys.path[:0] = [str(Path(__file__).resolve().parent), str(Path(__file__).resolve().parents[1])]
+import cases
+
+
+def mutant(emulated, site):
+    """In a process that may crash, or wait for ever."""
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+        file, line = site.split(":")
+        emulated.mutate(file, int(line))
+        try:
+            cases.run_crowded_cases(emulated)
+            for seed in MUTANT_SEEDS:
+                cases.run_case(emulated, seed)
+        except AssertionError as error:
+            os.write(writing, str(error).encode())
+            os._exit(1)
+        os._exit(0)
+    os.close(writing)
+    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    with os.fdopen(reading) as told:
+        return "survived" if status == 0 else told.read() or f"ended with {status}"
+
+
+#: Small problems with several images, and every layout.
+MUTANT_SEEDS = [0, 5, 9, 10, 12, 17, 20, 22, 29, 33, 36]
+
+
+def main():
+    torch.set_num_threads(1)
+    emulated = cases.Emulated(sys.argv[1])
+    if sys.argv[2] == "mutants":
+        for site in sys.argv[3:]:
+            print(site, mutant(emulated, site), sep="\t", flush=True)
+        return
+    if sys.argv[2] == "special":
+        cases.run_special_cases(emulated)
+        cases.run_crowded_cases(emulated)
+        cases.test_launch_failures(emulated)
+    else:
+        schedule, begin, end = sys.argv[3:]
+        for seed in range(int(begin), int(end)):
+            try:
+                cases.run_case(emulated, seed, None if schedule == "any" else int(schedule))
+            except AssertionError as error:
+                raise AssertionError(f"seed {seed}: {error}") from None
+    print("equal")
+
+
+main()

@@ -1,0 +1,107 @@
+"""The CUDA kernels' own source, executed on the CPU: the references' bits, no race, and no barrier without need."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from building import ROOT, build, build_module, build_script
+
+SANITIZED = ["-O1", "-g1", "-fno-omit-frame-pointer", "-fno-sanitize-recover=all"]
+CALL = re.compile(r"\b(__syncthreads|__syncwarp|atomic\w+)\(")
+
+pytestmark = [
+    pytest.mark.skipif(build_script().compiler() is None, reason="no C++ compiler"),
+    pytest.mark.skipif(sys.platform != "linux", reason="the emulation is for Linux"),
+]
+
+
+def sites():
+    """FILE:LINE of every barrier and every atomic in the kernels, each a call on a line of its own."""
+    found = []
+    for path in sorted((ROOT / "csrc/cuda").glob("*.cu*")):
+        for number, line in enumerate(path.read_text().splitlines(), 1):
+            code = line.partition("//")[0]
+            if CALL.search(code):
+                assert len(CALL.findall(code)) == 1, f"{path.name}:{number} has several calls"
+                assert code.count("(") == code.count(")"), f"{path.name}:{number} must hold the whole call"
+                found.append(f"{path.name}:{number}")
+    return found
+
+
+def sanitizer_library(name):
+    compiler = build_script().compiler()
+    found = subprocess.run([compiler, f"-print-file-name=lib{name}.so"], capture_output=True, text=True, check=True)
+    return shutil.which(found.stdout.strip(), mode=os.F_OK)
+
+
+@pytest.fixture(scope="module")
+def emulated(tmp_path_factory):
+    """Runs tests/emulation/run.py with the engine built for the CPU, under Address- and UndefinedBehaviorSanitizer."""
+    pytest.importorskip("pybind11")
+    # The second is there so that the first finds what throws exceptions, which Python itself does not bring.
+    libraries = [sanitizer_library("asan"), sanitizer_library("stdc++")]
+    if None in libraries:
+        pytest.skip("the compiler has no AddressSanitizer that can be loaded beforehand")
+    sanitize = "-fsanitize=address,undefined"
+    module = build_module(tmp_path_factory.mktemp("emulated"), [*SANITIZED, sanitize], [sanitize])
+    environment = {
+        **os.environ,
+        "LD_PRELOAD": " ".join(libraries),
+        "ASAN_OPTIONS": "detect_leaks=0",
+        "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")])),
+    }
+
+    def run(*arguments):
+        command = [sys.executable, Path(__file__).with_name("run.py"), module, *map(str, arguments)]
+        done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+        assert done.returncode == 0, done.stderr[-3000:]
+        return done.stdout
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("schedule", "begin", "end"), [(0, 0, 60), (1, 60, 120), ("any", 120, 240)], ids=["forward", "reverse", "shuffled"]
+)
+def test_kernels_have_the_references_bits(emulated, schedule, begin, end):
+    assert emulated("cases", schedule, begin, end) == "equal\n"
+
+
+def test_large_problems_and_launches_that_fail(emulated):
+    assert emulated("special") == "equal\n"
+
+
+def test_no_barrier_and_no_atomic_can_be_left_out(emulated, races):
+    """A mutant that changes no result must at least be a race."""
+    found = sites()
+    assert len(found) >= 10
+    told = dict(line.split("\t") for line in emulated("mutants", *found).splitlines())
+    assert list(told) == found
+    survivors = [site for site, how in told.items() if how == "survived" and not races(site)]
+    assert survivors == []
+
+
+@pytest.fixture(scope="module")
+def races(tmp_path_factory):
+    """Whether ThreadSanitizer finds a race in the kernels on real threads, with a mutant or without."""
+    flags = [*SANITIZED, "-fsanitize=thread", "-DDISSECT_EMULATE_THREADS"]
+    files = [path for path in build_script().cuda_sources() if path.suffix == ".cu"]
+    files.append(Path(__file__).with_name("races.cpp").relative_to(ROOT))
+    program = build(tmp_path_factory.mktemp("races"), "races", files, flags, ["-pthread", "-fsanitize=thread"])
+
+    def run(site=None):
+        arguments = [] if site is None else site.split(":")
+        environment = {**os.environ, "TSAN_OPTIONS": "halt_on_error=1 exitcode=66"}
+        done = subprocess.run([program, *arguments], capture_output=True, text=True, env=environment, check=False)
+        assert done.returncode in (0, 66), done.stderr[-3000:]
+        return done.returncode == 66
+
+    return run
+
+
+def test_kernels_have_no_race(races):
+    assert not races()
