@@ -6,7 +6,6 @@ decided by their corners alone.
 
 import triton
 import triton.language as tl
-
 from dissect.kernels.arithmetic import sample, widen
 
 

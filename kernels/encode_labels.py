@@ -12,9 +12,8 @@ from typing import Any
 import torch
 import triton
 import triton.language as tl
-from torch import Tensor
-
 from dissect.kernels.launch import launch
+from torch import Tensor
 
 RUN_TIME = (
     "num_planes", "num_labels", "height", "width", "num_slots",

@@ -2,7 +2,6 @@
 
 import triton
 import triton.language as tl
-
 from dissect.kernels.arithmetic import is_bad, widen
 
 

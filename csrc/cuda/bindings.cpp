@@ -15,7 +15,7 @@ namespace {
 using Four = std::array<int64_t, 4>;
 using Maps = std::tuple<uintptr_t, int, Four, Four>;                              // address, dtype, shape, strides
 using Grid = std::tuple<uintptr_t, int64_t, int64_t, int64_t, int64_t, int64_t>;  // as device_grid
-using Place = std::tuple<int, uintptr_t, uintptr_t, int32_t>;                     // device, stream, status, batch
+using Place = std::tuple<int, uintptr_t, uintptr_t>;                              // device, stream, status
 using OperandAt = std::tuple<uintptr_t, Four>;                                    // address, strides
 using Tails =
     std::tuple<uintptr_t, uintptr_t, uintptr_t, int64_t, uintptr_t, uintptr_t>;  // low, high, shift, B, bins, above
@@ -40,8 +40,8 @@ cuda::DeviceGrid device_grid(const Grid& grid) {
 }
 
 cuda::Place place_of(const Place& place) {
-  const auto& [device, stream, status, batch] = place;
-  return {device, at<void>(stream), at<int32_t>(status), batch};
+  const auto& [device, stream, status] = place;
+  return {device, at<void>(stream), at<int32_t>(status)};
 }
 
 Operand operand(const OperandAt& operand) {

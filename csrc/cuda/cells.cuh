@@ -116,7 +116,7 @@ __device__ inline int place_of_warp(const CellPlan& plan) { return warp_of_threa
 // finish(image) after the last band of each.
 template <typename T, typename Visit, typename Finish>
 __device__ void for_bands(const FeatureMaps& maps, const GridView& grid, const CellPlan& plan, unsigned char* memory,
-                          const Status& status, const Visit& visit, const Finish& finish) {
+                          int32_t* status, const Visit& visit, const Finish& finish) {
   const int64_t first_unit = first_unit_of_block(maps, plan), first_image = first_image_of_block(maps, plan);
   const int padded_rows = static_cast<int>(maps.height) + 2, map_floats = CellMemory::map_floats(maps, plan.band_rows);
   const int parts = kWarps / plan.units, place = place_of_warp(plan);
@@ -145,7 +145,7 @@ __device__ void for_bands(const FeatureMaps& maps, const GridView& grid, const C
     }
     if (!idle) finish(image);
   }
-  worst.tell(status);
+  worst.tell_if_bad(status);
 }
 
 struct Corners {

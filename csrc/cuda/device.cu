@@ -32,7 +32,7 @@ std::string unavailable() {
 }
 
 int capability(int device) {
-  const Place place{device, nullptr, nullptr, 0};
+  const Place place{device, nullptr, nullptr};
   return 10 * attribute(cudaDevAttrComputeCapabilityMajor, "capability", {}, place) +
          attribute(cudaDevAttrComputeCapabilityMinor, "capability", {}, place);
 }

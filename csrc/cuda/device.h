@@ -20,8 +20,6 @@ inline void require(cudaError_t error, const char* op, const FeatureMaps& maps, 
       ", " + std::to_string(maps.width) + "]: " + cudaGetErrorName(error) + ", " + cudaGetErrorString(error) + ".");
 }
 
-inline Status status_of(const Place& place) { return {place.status, place.batch + 1}; }
-
 inline int attribute(cudaDeviceAttr name, const char* op, const FeatureMaps& maps, const Place& place) {
   int value = 0;
   require(cudaDeviceGetAttribute(&value, name, place.device), op, maps, place);

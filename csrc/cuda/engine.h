@@ -12,12 +12,11 @@
 namespace dissect {
 namespace cuda {
 
-// Where an op runs, and where it tells of bad values: `*status` becomes 1 + batch unless it tells of an earlier batch.
+// Where an op runs, and where it tells of bad input: `*status` becomes 1.
 struct Place {
   int device;
   void* stream;     // a cudaStream_t
   int32_t* status;  // on the device; null: nobody is told
-  int32_t batch;
 };
 
 // A Grid as the device reads it: row spans, column spans, row weights, column weights, one after the other.

@@ -14,7 +14,7 @@ constexpr int64_t kCountBytes = 48 << 10;
 struct IouCountsLaunch {
   IouCountsParams p;
   CellPlan plan;
-  Status status;
+  int32_t* status;
   bool shares_counts;
 };
 
@@ -82,6 +82,7 @@ __global__ void __launch_bounds__(kThreads, 3) iou_counts_kernel(IouCountsLaunch
       atomicAdd(counter(p.unit_area + image * p.maps.num_units + unit), static_cast<unsigned long long>(total));
   };
   for_bands<T>(p.maps, p.grid, plan, memory, launch.status, visit, finish);
+  if (unit < p.maps.num_units && isnan(p.thresholds[unit])) tell(launch.status);
   if (shared_counts == nullptr) return;
   __syncthreads();  // all warps have counted
   int64_t* intersection = p.intersection + first_unit * p.num_labels;
@@ -117,7 +118,7 @@ void cuda::iou_counts(const IouCountsParams& params, const DeviceGrid& grid, con
   const bool shares_counts = label_bytes <= kCountBytes;
   int64_t units = kWarps;
   while (units > 1 && (units / 2 >= maps.num_units || (shares_counts && units * label_bytes > kCountBytes))) units /= 2;
-  IouCountsLaunch kernel{params, plan_cells(maps, grid, units, multiprocessors), status_of(place), shares_counts};
+  IouCountsLaunch kernel{params, plan_cells(maps, grid, units, multiprocessors), place.status, shares_counts};
   kernel.p.grid = grid.view;
   const int64_t bytes = CellMemory::bytes(maps, kernel.plan) + (shares_counts ? units * label_bytes : 0);
   require(launch(kernel_of(params), num_blocks(maps, kernel.plan), kThreads, bytes,

@@ -9,7 +9,7 @@ namespace {
 
 struct ObserveLaunch {
   ObserveParams p;
-  Status status;
+  int32_t* status;
   int lanes;      // planes: that share a map; pixels: vectors of units per block. A power of two up to 32.
   bool observes;  // anything but blending is asked for
   bool in_place;
@@ -41,6 +41,7 @@ struct Unit {
   __device__ void begin(const ObserveLaunch& launch, int64_t image, int64_t unit) {
     const ObserveParams& p = launch.p;
     const bool bins = p.bins != nullptr && p.low[unit] <= p.high[unit];
+    if (bins && image == 0 && !bracket_fits(p.low[unit], p.high[unit], p.shift[unit], p.num_bins)) tell(launch.status);
     least = bins ? least_with_key(static_cast<uint32_t>(p.low[unit]), T{}) : kNobodyReaches;
     if (p.thresholds != nullptr) threshold = p.thresholds[unit];
     if (p.out != nullptr) {
@@ -146,7 +147,7 @@ __global__ void __launch_bounds__(kThreads, 3) observe_planes_kernel(ObserveLaun
     image += image_step, unit += unit_step;
     if (unit >= num_units) unit -= num_units, ++image;
   }
-  worst.tell(launch.status);
+  worst.tell_if_bad(launch.status);
 }
 
 // What the threads of a block have seen of the same units is brought together in shared memory.
@@ -232,7 +233,7 @@ __global__ void __launch_bounds__(kThreads, 3) observe_pixels_kernel(ObserveLaun
       *reinterpret_cast<Vector<T, kCount>*>(to + cell * p.maps.stride_column) = vectors[d];
     }
   }
-  worst.tell(launch.status);
+  worst.tell_if_bad(launch.status);
   if (launch.observes) share_seen<T, kCount>(launch, memory, image, first_unit, seen);
 }
 
@@ -296,8 +297,8 @@ void cuda::observe(const ObserveParams& params, const Place& place) {
   require(cudaSetDevice(place.device), "observe", maps, place);
   const int multiprocessors = attribute(cudaDevAttrMultiProcessorCount, "observe", maps, place);
   const bool observes = params.peaks != nullptr || params.bins != nullptr || params.unit_area != nullptr;
-  const ObserveLaunch kernel{params,   status_of(place),        1,
-                             observes, params.out == maps.data, is_spatial(params.value) || is_spatial(params.mask)};
+  const ObserveLaunch kernel{
+      params, place.status, 1, observes, params.out == maps.data, is_spatial(params.value) || is_spatial(params.mask)};
   const auto stream = static_cast<cudaStream_t>(place.stream);
   cudaError_t error = cudaSuccess;
   switch (maps.dtype) {

@@ -41,10 +41,4 @@ constexpr int kThreads = DISSECT_THREADS;  // per block
 constexpr int kWarps = kThreads / 32;
 constexpr unsigned kAllLanes = 0xffffffffu;
 
-// Where bad values are told: `*flag` becomes `value` unless it tells of an earlier batch. A null flag tells nobody.
-struct Status {
-  int32_t* flag;
-  int32_t value;
-};
-
 }  // namespace dissect

@@ -10,7 +10,7 @@ namespace {
 struct TailHistogramLaunch {
   TailHistogramParams p;
   CellPlan plan;
-  Status status;
+  int32_t* status;
 };
 
 // One unit's bracket and bins.
@@ -83,6 +83,8 @@ __global__ void __launch_bounds__(kThreads, 3) tail_histogram_kernel(TailHistogr
     above += p.sample == Sample::kValue ? add_values(p, launch.plan, band, tail) : add_bounds(p, band, tail);
   };
   for_bands<T>(p.maps, p.grid, launch.plan, memory, launch.status, visit, [](int64_t) {});
+  const bool has_unit = unit < p.maps.num_units;
+  if (has_unit && !bracket_fits(p.low[unit], p.high[unit], p.shift[unit], p.num_bins)) tell(launch.status);
   if (above != 0) atomicAdd(counter(p.above + unit), static_cast<unsigned long long>(above));
 }
 
@@ -106,7 +108,7 @@ void cuda::tail_histogram(const TailHistogramParams& params, const DeviceGrid& g
   const int multiprocessors = attribute(cudaDevAttrMultiProcessorCount, "tail_histogram", maps, place);
   int64_t units = kWarps;
   while (units > 1 && units / 2 >= maps.num_units) units /= 2;
-  TailHistogramLaunch kernel{params, plan_cells(maps, grid, units, multiprocessors), status_of(place)};
+  TailHistogramLaunch kernel{params, plan_cells(maps, grid, units, multiprocessors), place.status};
   kernel.p.grid = grid.view;
   require(launch(kernel_of(params), num_blocks(maps, kernel.plan), kThreads, CellMemory::bytes(maps, kernel.plan),
                  static_cast<cudaStream_t>(place.stream), kernel),

@@ -37,6 +37,11 @@ DISSECT_HD float least_with_key(uint32_t key, Float16) {
 }
 DISSECT_HD float least_with_key(uint32_t key, BFloat16) { return value_of_key(key << 16); }
 
+// Tells of bad input. A null status tells nobody.
+__device__ inline void tell(int32_t* status) {
+  if (status != nullptr) atomicExch(status, 1);
+}
+
 // The largest magnitude's bits that a thread has met.
 struct Worst {
   uint32_t magnitude;
@@ -45,10 +50,15 @@ struct Worst {
     const uint32_t bits = bits_of(value) & 0x7fffffffu;
     magnitude = bits > magnitude ? bits : magnitude;
   }
-  __device__ void tell(const Status& status) const {
-    if (status.flag != nullptr && is_bad(float_of(magnitude))) atomicCAS(status.flag, 0, status.value);
+  __device__ void tell_if_bad(int32_t* status) const {
+    if (is_bad(float_of(magnitude))) tell(status);
   }
 };
+
+// Whether the keys [low, high] have a bin each.
+DISSECT_HD bool bracket_fits(int64_t low, int64_t high, int64_t shift, int64_t num_bins) {
+  return low > high || ((high - low) >> shift) < num_bins;
+}
 
 // The library counts in int64_t, whose bits the hardware adds as unsigned.
 __device__ inline unsigned long long* counter(int64_t* count) { return reinterpret_cast<unsigned long long*>(count); }

@@ -7,6 +7,7 @@ from dissect.ops.encode_labels import EncodedLabels, encode_labels
 from dissect.ops.gpu import new_status
 from dissect.ops.image_peaks import image_peaks
 from dissect.ops.iou_counts import IouCounts, iou_counts
+from dissect.ops.observe import Observation, observe
 from dissect.ops.tail_histogram import tail_histogram
 
 __all__ = [
@@ -14,6 +15,7 @@ __all__ = [
     "BackendWarning",
     "EncodedLabels",
     "IouCounts",
+    "Observation",
     "backends",
     "blend_units",
     "checks",
@@ -22,6 +24,7 @@ __all__ = [
     "image_peaks",
     "iou_counts",
     "new_status",
+    "observe",
     "record_backends",
     "tail_histogram",
 ]

@@ -50,20 +50,38 @@ def blend_units(
         tensor([[1.0000, 1.0000, 0.0000, 0.0000, 0.5000, 0.5000]])
     """
     checks.activations("blend_units", features)
-    alpha = _alpha(features, alpha)
-    value = _value(features, value)
-    mask = _mask(features, mask)
+    operands = blend_operands(features, alpha, value, mask)
     if not inplace:
-        return torch.ops.dissect.blend_units(features, alpha, value, mask, backend)
-    if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in (features, alpha, value)):
+        return torch.ops.dissect.blend_units(features, *operands, backend)
+    check_inplace(features, operands)
+    torch.ops.dissect.blend_units_(features, *operands, backend)
+    return features
+
+
+def blend_operands(
+    features: Tensor, alpha: Tensor, value: Tensor | float, mask: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Alpha, value and mask as float32 that broadcasts to [N, U, h, w].
+
+    Raises:
+        ValueError: shapes or devices that do not fit.
+    """
+    return _alpha(features, alpha), _value(features, value), _mask(features, mask)
+
+
+def check_inplace(features: Tensor, operands: tuple[Tensor, Tensor, Tensor]) -> None:
+    """Refuses features that must not be written.
+
+    Raises:
+        ValueError: autograd would need the old values, or the features are expanded.
+    """
+    if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in (features, *operands)):
         raise ValueError(
             "blend_units: inplace must come with torch.no_grad() or tensors that need no gradient, "
             "since autograd would lose the old values."
         )
     if any(size > 1 and stride == 0 for size, stride in zip(features.shape, features.stride())):
         raise ValueError("blend_units: inplace must come with features that own their memory, but they are expanded.")
-    torch.ops.dissect.blend_units_(features, alpha, value, mask, backend)
-    return features
 
 
 def _alpha(features: Tensor, alpha: Tensor) -> Tensor:

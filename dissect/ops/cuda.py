@@ -1,12 +1,12 @@
 """The CUDA engine `dissect._cuda`, seen from Python: launches on torch's current stream, outputs in torch's memory.
 
-Nothing here waits for the device. Bad values are told by `status`: a [] int32 tensor on the device that becomes 1 + the
-batch's number, unless it tells of an earlier batch.
+Nothing here waits for the device. What is wrong with the data is noted in `status`, a [] int32 tensor on the device,
+which becomes 1: bad values, thresholds that are NaN, brackets that do not fit in their bins.
 """
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cache, lru_cache
 from importlib import import_module
 from types import ModuleType
 
@@ -27,26 +27,21 @@ SAMPLES = ("value", "min", "max")
 #: The oldest devices that the engine has code for.
 LEAST_CAPABILITY = 80
 
-Place = tuple[int, int, int, int]
 
-
-def unavailable(device: str | torch.device = "cuda") -> str | None:
-    """None, or why the CUDA engine cannot serve tensors on this device."""
+@cache
+def unavailable(device: torch.device) -> str | None:
+    """None, or why the CUDA engine cannot serve tensors on this GPU."""
     if _engine is None:
         return f"the CUDA engine is missing ({_missing}); install CUDA's nvcc and reinstall the package."
-    return _device_reason(str(device))
-
-
-@lru_cache
-def _device_reason(device: str) -> str | None:
-    if reason := engine().unavailable():
-        return reason
     if torch.version.cuda is None:
-        return f"torch {torch.__version__} is built without CUDA."
-    index = torch.device(device).index
-    capability = engine().capability(torch.cuda.current_device() if index is None else index)
+        return f"torch {torch.__version__} is not built for NVIDIA's GPUs."
+    if reason := _engine.unavailable():
+        return reason
+    capability = _engine.capability(torch.cuda.current_device() if device.index is None else device.index)
     if capability < LEAST_CAPABILITY:
-        return f"the device has capability {capability / 10}, but the engine needs {LEAST_CAPABILITY / 10} or higher."
+        return (
+            f"the GPU has compute capability {capability / 10}, but the engine needs {LEAST_CAPABILITY / 10} or later."
+        )
     return None
 
 
@@ -57,7 +52,7 @@ def engine() -> ModuleType:
         ImportError: it is missing.
     """
     if _engine is None:
-        raise ImportError(unavailable())
+        raise ImportError(f"the CUDA engine is missing ({_missing})")
     return _engine
 
 
@@ -70,10 +65,9 @@ def iou_counts(
     num_labels: int,
     rows: Tensor | None,
     columns: Tensor | None,
-    status: Tensor | None = None,
-    batch: int = 0,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """As the op of this name: intersection [U, C], unit_area [N, U] and status, all on the activations' device.
+    status: Tensor,
+) -> tuple[Tensor, Tensor]:
+    """As the op of this name: intersection [U, C] and unit_area [N, U] on the activations' device.
 
     Raises:
         RuntimeError: the launch failed; names the op, the shapes and the device.
@@ -86,10 +80,9 @@ def iou_counts(
     thresholds, runs, table = thresholds.contiguous(), runs.contiguous(), table.contiguous()
     intersection = activations.new_zeros((num_units, num_labels), dtype=torch.int64)
     unit_area = activations.new_zeros((num_images, num_units), dtype=torch.int64)
-    status = activations.new_zeros((), dtype=torch.int32) if status is None else status
     with _guard(activations):
         engine().iou_counts(
-            _place(activations, status, batch),
+            _place(activations, status),
             _maps(activations),
             (words.data_ptr(), *grid_arguments),
             thresholds.data_ptr(),
@@ -102,7 +95,7 @@ def iou_counts(
             intersection.data_ptr(),
             unit_area.data_ptr(),
         )
-    return intersection, unit_area, status
+    return intersection, unit_area
 
 
 def tail_histogram(
@@ -115,8 +108,7 @@ def tail_histogram(
     rows: Tensor | None,
     columns: Tensor | None,
     sample: str,
-    status: Tensor | None = None,
-    batch: int = 0,
+    status: Tensor,
 ) -> None:
     """As the op of this name; a batch with bad values leaves counts that are worthless.
 
@@ -124,13 +116,13 @@ def tail_histogram(
         RuntimeError: the launch failed; names the op, the shapes and the device.
     """
     if rows is None or columns is None:
-        _observe(activations, tails=(low, high, shift, bins, above), status=status, batch=batch)
+        _observe(activations, tails=(low, high, shift, bins, above), status=status)
         return
     words, grid_arguments = _device_grid(rows, columns, activations.device)
     low, high, shift = low.contiguous(), high.contiguous(), shift.contiguous()
     with _guard(activations):
         engine().tail_histogram(
-            _place(activations, status, batch),
+            _place(activations, status),
             _maps(activations),
             (words.data_ptr(), *grid_arguments),
             SAMPLES.index(sample),
@@ -138,14 +130,14 @@ def tail_histogram(
         )
 
 
-def image_peaks(activations: Tensor, status: Tensor | None = None, batch: int = 0) -> Tensor:
+def image_peaks(activations: Tensor, status: Tensor) -> Tensor:
     """As the op of this name.
 
     Raises:
         RuntimeError: the launch failed; names the op, the shapes and the device.
     """
     peaks = activations.new_empty(activations.shape[:2], dtype=torch.float32)
-    _observe(activations, peaks=peaks, status=status, batch=batch)
+    _observe(activations, peaks=peaks, status=status)
     return peaks
 
 
@@ -181,17 +173,15 @@ def observe(
     above: Tensor,
     thresholds: Tensor | None,
     operands: tuple[Tensor, Tensor, Tensor] | None,
-    status: Tensor | None = None,
-    batch: int = 0,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """As the op of this name: peaks [N, U], unit_area [N, U] and status; with operands, blends in place.
+    status: Tensor,
+) -> tuple[Tensor, Tensor]:
+    """As the op of this name: peaks [N, U] and unit_area [N, U]; with operands, blends in place.
 
     Raises:
         RuntimeError: the launch failed; names the op, the shapes and the device.
     """
     shape = activations.shape[:2]
     peaks, unit_area = (activations.new_zeros(shape, dtype=dtype) for dtype in (torch.float32, torch.int64))
-    status = activations.new_zeros((), dtype=torch.int32) if status is None else status
     _observe(
         activations,
         peaks=peaks,
@@ -201,9 +191,8 @@ def observe(
         out=activations if operands is not None else None,
         operands=operands,
         status=status,
-        batch=batch,
     )
-    return peaks, unit_area, status
+    return peaks, unit_area
 
 
 def _observe(
@@ -216,7 +205,6 @@ def _observe(
     out: Tensor | None = None,
     operands: tuple[Tensor, Tensor, Tensor] | None = None,
     status: Tensor | None = None,
-    batch: int = 0,
 ) -> None:
     """One launch that does what it is given places for."""
     if tails is not None:
@@ -225,7 +213,7 @@ def _observe(
     blends = [] if operands is None else [operand.expand_as(activations) for operand in operands]
     with _guard(activations):
         engine().observe(
-            _place(activations, status, batch),
+            _place(activations, status),
             _maps(activations),
             _address(peaks),
             _tails(tails),
@@ -261,8 +249,8 @@ def _stream(device: torch.device) -> int:
     return torch.cuda.current_stream(device).cuda_stream
 
 
-def _place(activations: Tensor, status: Tensor | None, batch: int) -> Place:
-    return activations.device.index or 0, _stream(activations.device), _address(status), batch
+def _place(activations: Tensor, status: Tensor | None) -> tuple[int, int, int]:
+    return activations.device.index or 0, _stream(activations.device), _address(status)
 
 
 def _maps(activations: Tensor) -> tuple[int, int, list[int], list[int]]:

@@ -21,6 +21,7 @@ CPU_BACKENDS: dict[str, tuple[str, ...]] = {
     "encode_labels": ("cpp", "reference", "triton"),
     "image_peaks": ("cpp", "reference", "triton"),
     "iou_counts": ("cpp", "reference", "triton"),
+    "observe": ("cpp", "reference", "triton"),
     "tail_histogram": ("cpp", "reference", "triton"),
 }
 
@@ -30,6 +31,7 @@ GPU_BACKENDS: dict[str, tuple[str, ...]] = {
     "encode_labels": ("triton",),
     "image_peaks": ("cuda", "triton"),
     "iou_counts": ("cuda", "triton"),
+    "observe": ("cuda", "triton"),
     "tail_histogram": ("cuda", "triton"),
 }
 

@@ -12,7 +12,7 @@ from types import ModuleType
 import torch
 from torch import Tensor
 
-from dissect.ops import native
+from dissect.ops import cuda
 
 #: Backends made of kernels, by the module that launches them. Each has a function per op, which takes checked tensors.
 KERNELS = {"cuda": "dissect.ops.cuda", "triton": "dissect.kernels"}
@@ -42,7 +42,7 @@ def gpu_missing() -> str | None:
 
 def cuda_unavailable(device: torch.device) -> str | None:
     """None, or why the CUDA kernels cannot serve on this device."""
-    return gpu_missing() or native.unavailable() or "the compiled engine was built without CUDA."
+    return gpu_missing() or cuda.unavailable(device)
 
 
 @cache

@@ -58,16 +58,25 @@ def tail_histogram(
         >>> bins.item(), above.item()
         (1, 2)
     """
-    checks.activations("tail_histogram", activations)
-    for name, value in (("low", low), ("high", high), ("shift", shift), ("above", above)):
-        checks.vector("tail_histogram", name, value, torch.int64, activations)
-    if bins.dtype != torch.int64 or bins.ndim != 2 or bins.shape[0] != len(low) or not bins.is_contiguous():
-        raise ValueError(f"tail_histogram: bins must be contiguous int64 [U, B], but got {list(bins.shape)}.")
+    check_tails(activations, low, high, shift, bins, above)
     if sample not in SAMPLES:
         raise ValueError(f"tail_histogram: sample must be one of {SAMPLES}, but got {sample!r}.")
     rows, columns = checks.tables("tail_histogram", grid, activations)
     checks.status("tail_histogram", status, activations)
     torch.ops.dissect.tail_histogram(activations, low, high, shift, bins, above, rows, columns, sample, backend, status)
+
+
+def check_tails(activations: Tensor, low: Tensor, high: Tensor, shift: Tensor, bins: Tensor, above: Tensor) -> None:
+    """Refuses brackets and bins of other dtypes or shapes than the activations ask for.
+
+    Raises:
+        TypeError, ValueError: says which and why.
+    """
+    checks.activations("tail_histogram", activations)
+    for name, value in (("low", low), ("high", high), ("shift", shift), ("above", above)):
+        checks.vector("tail_histogram", name, value, torch.int64, activations)
+    if bins.dtype != torch.int64 or bins.ndim != 2 or bins.shape[0] != len(low) or not bins.is_contiguous():
+        raise ValueError(f"tail_histogram: bins must be contiguous int64 [U, B], but got {list(bins.shape)}.")
 
 
 LIBRARY.define(

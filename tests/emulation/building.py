@@ -6,7 +6,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 HERE = Path(__file__).resolve().parent
-WARP_PAIR = "-DDISSECT_THREADS=64"  # per block, fewer than on a GPU, since each is a fiber or a thread of the CPU
+# Fewer threads per block than on a GPU, since each is a fiber or a thread of the CPU.
+EMULATE = "-DDISSECT_EMULATE -DDISSECT_THREADS=64 -Wno-unknown-pragmas -Wno-unused-parameter -Wno-maybe-uninitialized"
 
 
 def build_script():
@@ -19,14 +20,7 @@ def build_script():
 def build(folder, target, files, flags, link_flags):
     """The target's path."""
     script = build_script()
-    own = [
-        "-DDISSECT_EMULATE",
-        WARP_PAIR,
-        f"-I{HERE}",
-        "-Wno-unknown-pragmas",
-        "-Wno-unused-parameter",
-        "-Wno-maybe-uninitialized",
-    ]
+    own = [*EMULATE.split(), f"-I{HERE}"]
     script.write_ninja(folder, folder / target, files, [*script.engine_flags(), *own, *flags], link_flags)
     script.run_ninja(folder)
     return folder / target

@@ -1,4 +1,4 @@
-"""Random problems for the emulated engine, through the same Python that launches it on a GPU, against the references."""
+"""Problems for the emulated engine, through the same Python that launches it on a GPU, against the references."""
 
 import contextlib
 import ctypes
@@ -41,13 +41,25 @@ def same(ours, expected, what):
             raise AssertionError(f"{what}: result {place} differs from the reference's")
 
 
+def new_status():
+    return torch.zeros((), dtype=torch.int32)
+
+
 def test_counts(case, labels):
-    rows, columns = case.grid.rows, case.grid.columns
+    rows, columns, status = case.grid.rows, case.grid.columns, new_status()
     ours = cuda.iou_counts(
-        case.activations, case.thresholds, labels.runs, labels.table, labels.offsets, case.num_labels, rows, columns
+        case.activations,
+        case.thresholds,
+        labels.runs,
+        labels.table,
+        labels.offsets,
+        case.num_labels,
+        rows,
+        columns,
+        status,
     )
     expected = reference.iou_counts(case.activations, case.thresholds, labels.planes, case.num_labels, rows, columns)
-    same(ours, (*expected, torch.tensor(0, dtype=torch.int32)), "iou_counts")
+    same((*ours, status), (*expected, new_status()), "iou_counts")
 
 
 def brackets(choose, keys, num_bins):
@@ -66,7 +78,7 @@ def test_tails(case, choose):
         low, high, shift = brackets(choose, keys.transpose(0, 1).flatten(1), 16)
         bins, above = torch.ones(num_units, 16, dtype=torch.int64), torch.ones(num_units, dtype=torch.int64)
         tables = (None, None) if grid is None else (grid.rows, grid.columns)
-        status = torch.zeros((), dtype=torch.int32)
+        status = new_status()
         cuda.tail_histogram(case.activations, low, high, shift, bins, above, *tables, sample, status)
         expected = reference.tail_histogram(case.activations, low, high, shift, 16, *tables, sample)
         same((bins - 1, above - 1, status), (*expected, torch.zeros_like(status)), f"tail_histogram of {sample}s")
@@ -90,9 +102,10 @@ def test_observe(case, choose):
     thresholds = case.thresholds if choose.random() < 0.8 else None
     expected = reference.observe(maps, low, high, shift, 16, thresholds, *(blends or ()))
     ours = laid_out(maps, "contiguous").clone() if 0 in maps.stride() and blends else maps
-    peaks, unit_area, status = cuda.observe(ours, low, high, shift, bins, above, thresholds, blends)
+    status = new_status()
+    peaks, unit_area = cuda.observe(ours, low, high, shift, bins, above, thresholds, blends, status)
     same((peaks, bins, above, unit_area), expected[:4], "observe")
-    same((bits(ours), status), (bits(expected[4]), torch.tensor(0, dtype=torch.int32)), "observe's blended maps")
+    same((bits(ours), status), (bits(expected[4]), new_status()), "observe's blended maps")
 
 
 def bits(maps):
@@ -102,7 +115,7 @@ def bits(maps):
 
 def test_blend(case, choose):
     maps, blends = case.activations, operands(choose, case.activations)
-    same([cuda.image_peaks(maps)], [reference.image_peaks(maps)], "image_peaks")
+    same([cuda.image_peaks(maps, new_status())], [reference.image_peaks(maps)], "image_peaks")
     expected = bits(reference.blend_units(maps, *blends))
     same([bits(cuda.blend_units(maps, *blends))], [expected], "blend_units")
     if 0 not in maps.stride():
@@ -111,25 +124,31 @@ def test_blend(case, choose):
 
 
 def test_bad_values(case, choose):
-    """Every op tells of a bad value, once: the first batch's number stays."""
-    maps = case.activations.contiguous().clone()
-    maps.view(-1)[choose.randrange(maps.numel())] = choose.choice((float("nan"), float("inf"), float("-inf")))
-    maps = laid_out(maps, choose.choice(("contiguous", "channels_last", "sliced")))
-    zeros = torch.zeros(maps.shape[1], dtype=torch.int64)
-    tails = (zeros, zeros, zeros, torch.zeros(maps.shape[1], 1, dtype=torch.int64), zeros.clone())
+    """Every op tells of a bad value, of a threshold that is no number, and of a bracket that does not fit."""
+    bad = case.activations.contiguous().clone()
+    bad.view(-1)[choose.randrange(bad.numel())] = choose.choice((float("nan"), float("inf"), float("-inf")))
+    bad = laid_out(bad, choose.choice(("contiguous", "channels_last", "sliced")))
+    zeros = torch.zeros(bad.shape[1], dtype=torch.int64)
     labels = encode_labels(case.planes, case.num_labels, backend="reference")
     encoded = (labels.runs, labels.table, labels.offsets, case.num_labels)
     tables = (case.grid.rows, case.grid.columns)
+
+    def tails(high):
+        return zeros, zeros + high, zeros, torch.zeros(len(zeros), 1, dtype=torch.int64), zeros.clone()
+
+    nan = torch.full_like(case.thresholds, float("nan"))
     calls = [
-        lambda status, batch: cuda.image_peaks(maps, status, batch),
-        lambda status, batch: cuda.tail_histogram(maps, *tails, *tables, "max", status, batch),
-        lambda status, batch: cuda.iou_counts(maps, case.thresholds, *encoded, *tables, status, batch),
+        lambda status: cuda.image_peaks(bad, status),
+        lambda status: cuda.tail_histogram(bad, *tails(0), *tables, "max", status),
+        lambda status: cuda.iou_counts(bad, case.thresholds, *encoded, *tables, status),
+        lambda status: cuda.iou_counts(case.activations, nan, *encoded, *tables, status),
+        lambda status: cuda.tail_histogram(case.activations, *tails(1), *tables, "value", status),
+        lambda status: cuda.tail_histogram(case.activations, *tails(1), None, None, "value", status),
     ]
     for call in calls:
-        status = torch.zeros((), dtype=torch.int32)
-        call(status, 6)
-        call(status, 7)
-        same([status], [torch.tensor(7, dtype=torch.int32)], "status")
+        status = new_status()
+        call(status)
+        same([status], [new_status() + 1], "status")
 
 
 def smaller(case, choose):
@@ -201,7 +220,7 @@ def test_launch_failures(emulated):
     """They name the op, the shapes and the device."""
     emulated.configure(error=1)
     try:
-        cuda.image_peaks(torch.ones(2, 3, 4, 5))
+        cuda.image_peaks(torch.ones(2, 3, 4, 5), new_status())
     except RuntimeError as error:
         expected = "observe: the launch failed on device 0 for activations [2, 3, 4, 5]: cudaErrorInvalidConfiguration"
         if not str(error).startswith(expected):

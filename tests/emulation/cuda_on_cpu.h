@@ -306,15 +306,12 @@ T atomic_add(const char* file, int line, T* place, T more) {
   return old;
 }
 
-inline int atomic_cas(const char* file, int line, int* place, int expected, int desired) {
-  if (is_mutated(file, line)) {
-    const int old = *place;
-    let_others_run();
-    *place = old == expected ? desired : old;
-    return old;
-  }
-  __atomic_compare_exchange_n(place, &expected, desired, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED);
-  return expected;
+inline int atomic_exchange(const char* file, int line, int* place, int value) {
+  if (!is_mutated(file, line)) return __atomic_exchange_n(place, value, __ATOMIC_RELAXED);
+  const int old = *place;
+  let_others_run();
+  *place = value;
+  return old;
 }
 
 }  // namespace emulation
@@ -344,7 +341,7 @@ __attribute__((used, visibility("default"))) inline void emulation_configure(int
 #define __syncthreads() emulation::barrier(__FILE__, __LINE__)
 #define __syncwarp() emulation::warp_barrier(__FILE__, __LINE__)
 #define atomicAdd(...) emulation::atomic_add(__FILE__, __LINE__, __VA_ARGS__)
-#define atomicCAS(...) emulation::atomic_cas(__FILE__, __LINE__, __VA_ARGS__)
+#define atomicExch(...) emulation::atomic_exchange(__FILE__, __LINE__, __VA_ARGS__)
 #define __ballot_sync(mask, value) emulation::ballot(value)
 #define __any_sync(mask, value) (emulation::ballot(value) != 0)
 #define __shfl_sync(mask, value, lane) emulation::value_of_lane(value, lane)

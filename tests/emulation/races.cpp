@@ -44,7 +44,7 @@ struct Problem {
     return {activations.data(),     DType::kFloat32, kImages, kUnits, kSize, kSize,
             kUnits * kSize * kSize, kSize * kSize,   kSize,   1};
   }
-  cuda::Place place() { return {0, nullptr, &status, 0}; }
+  cuda::Place place() { return {0, nullptr, &status}; }
 };
 
 void count(Problem& p, const FeatureMaps& maps, const cuda::DeviceGrid& grid) {

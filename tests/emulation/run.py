@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 sys.path[:0] = [str(Path(__file__).resolve().parent), str(Path(__file__).resolve().parents[1])]
-import cases
+import cases  # noqa: E402
 
 
 def mutant(emulated, site):

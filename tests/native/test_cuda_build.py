@@ -1,0 +1,74 @@
+"""The CUDA engine compiles, without spilling a register, and says on a machine without a GPU why it cannot serve."""
+
+import importlib.util
+import os
+import re
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+ARCHITECTURES = {"sm_80", "sm_90"}
+REPORT = re.compile(
+    r"Compiling entry function '(\w+)' for '(sm_\d+)'.*?(\d+) bytes stack frame, (\d+) bytes spill stores, "
+    r"(\d+) bytes spill loads.*?Used (\d+) registers",
+    re.DOTALL,
+)
+
+
+@pytest.fixture(scope="module")
+def module(missing):
+    """What the installation compiled; only what changed since then is compiled again."""
+    pybind11 = pytest.importorskip("pybind11")
+    spec = importlib.util.spec_from_file_location("build_script", ROOT / "build_engine.py")
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    if script.nvcc() is None or script.compiler() is None:
+        missing("nvcc", "CUDA's nvcc is not here.")
+    target = script.CUDA_FOLDER / f"_cuda{sysconfig.get_config_var('EXT_SUFFIX')}"
+    includes = [f"-I{path}" for path in (sysconfig.get_path("include"), pybind11.get_include())]
+    script.write_cuda_ninja(script.CUDA_FOLDER, target, ["-O3", *script.engine_flags(), *includes])
+    script.run_ninja(script.CUDA_FOLDER)
+    return target
+
+
+def test_no_kernel_spills_a_register(module):
+    seen = {}
+    for report in sorted((module.parent / "csrc/cuda").glob("*.txt")):
+        for name, architecture, stack, stores, loads, registers in REPORT.findall(report.read_text()):
+            seen[name, architecture] = int(registers)
+            assert (int(stack), int(stores), int(loads)) == (0, 0, 0), f"{name} for {architecture} spills"
+    kernels = {
+        architecture: sum(1 for _, other in seen if other == architecture) for architecture in sorted(ARCHITECTURES)
+    }
+    # iou_counts: 3 dtypes, 2 widths of runs; tail_histogram: 3; observe: 3, 2 layouts, vectors or single values.
+    assert kernels == dict.fromkeys(sorted(ARCHITECTURES), 6 + 3 + 12)
+    assert max(seen.values()) <= 84  # three blocks of 256 threads fit into a multiprocessor's 65,536
+
+
+def test_it_is_imported_without_a_driver(module):
+    code = "import _cuda; print(_cuda.unavailable()); print(_cuda.pack_grid(0, 0, 0, 0))"
+    environment = {**os.environ, "PYTHONPATH": str(module.parent)}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    reason, grid = done.stdout.splitlines()
+    assert grid == "([], 0, 0, 0)"
+    if not Path("/dev/nvidiactl").exists():
+        assert reason in ("no NVIDIA driver was found.", "no GPU was found.") or reason.startswith("no GPU can be used")
+
+
+def test_without_the_extension_the_package_says_so():
+    code = (
+        "import sys; sys.modules['dissect._cuda'] = None\n"
+        "import torch, dissect\n"
+        "from dissect.ops import cuda\n"
+        "print(cuda.unavailable(torch.device('cuda')))"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("the CUDA engine is missing (")
+    assert done.stdout.endswith("install CUDA's nvcc and reinstall the package.\n")
