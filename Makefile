@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 CPP := $(shell find csrc tests/native tests/emulation -name '*.h' -o -name '*.cpp' -o -name '*.cu' -o -name '*.cuh')
 BUILD_INPUTS := setup.py build_engine.py pyproject.toml constraints.txt $(filter csrc/%,$(CPP))
 
-.PHONY: demo test lint bench wheel test-wheel clean
+.PHONY: demo test test-gpu lint bench bench-gpu wheel test-wheel clean
 demo: $(VENV)/.installed
 	$(BIN)/dissect demo --out out
 
@@ -25,6 +25,18 @@ bench: $(VENV)/.installed
 	OMP_WAIT_POLICY=passive $(BIN)/pytest benchmarks --benchmark-enable --benchmark-json=build/benchmarks.json -q
 	$(BIN)/python benchmarks/tables.py record build/benchmarks.json $(MACHINE)
 	$(BIN)/python benchmarks/tables.py readme
+
+# On a machine with a GPU, and with its own Python: no network is needed, what is done is not done again, and each call
+# ends within $(SECONDS_AT_MOST) (75 tells that there is more to do).
+SECONDS_AT_MOST ?= 540
+test-gpu:
+	$(PYTHON) benchmarks/gpu_stages.py build $(SECONDS_AT_MOST)
+	$(PYTHON) benchmarks/gpu_stages.py test $(SECONDS_AT_MOST)
+	$(PYTHON) benchmarks/gpu_stages.py sanitize $(SECONDS_AT_MOST)
+
+bench-gpu:
+	$(PYTHON) benchmarks/gpu_stages.py build $(SECONDS_AT_MOST)
+	$(PYTHON) benchmarks/gpu_stages.py bench $(SECONDS_AT_MOST)
 
 # The wheel is built from the source distribution, so that a file missing from that is noticed.
 wheel: $(VENV)/.installed

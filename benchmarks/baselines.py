@@ -25,7 +25,7 @@ def published_iou_counts(activations: Tensor, thresholds: Tensor, planes: Tensor
         for label in present.tolist():
             carries = (planes_of_image[None] == label).max(1).values[..., None].expand_as(fires)
             moments.setdefault(label, RunningMoments()).add(fires[carries].view(-1, num_units))
-    intersection = torch.zeros(num_units, num_labels, dtype=torch.int64)
+    intersection = torch.zeros(num_units, num_labels, dtype=torch.int64, device=activations.device)
     for label, moment in moments.items():
         if label > 0:
             intersection[:, label] = (moment.mean.double() * moment.count).round().long()
@@ -108,11 +108,11 @@ class RunningQuantile:
 def eager_iou_counts(activations: Tensor, thresholds: Tensor, planes: Tensor, num_labels: int) -> Tensor:
     """Batched PyTorch: upsample, compare, and one float32 matrix product per image with the labels that are present."""
     num_units = activations.shape[1]
-    intersection = torch.zeros(num_units, num_labels, dtype=torch.int64)
+    intersection = torch.zeros(num_units, num_labels, dtype=torch.int64, device=activations.device)
     fires = (F.interpolate(activations, planes.shape[2:], mode="bilinear") > thresholds[:, None, None]).float()
     for image, planes_of_image in zip(fires.flatten(2), planes.flatten(2)):
         present, compact = planes_of_image.unique(return_inverse=True)
-        carries = torch.zeros(len(present), planes_of_image.shape[1])
+        carries = torch.zeros(len(present), planes_of_image.shape[1], device=activations.device)
         for plane in compact:
             carries.scatter_(0, plane[None], 1.0)
         intersection[:, present] += (image @ carries.T).long()

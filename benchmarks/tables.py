@@ -16,12 +16,13 @@ RESULTS = Path(__file__).parent / "results"
 BEGIN, END = "<!-- benchmarks -->", "<!-- /benchmarks -->"
 
 
-def kernels_hash() -> str:
-    """A digest of csrc/ and kernels/: names and contents."""
+def kernels_hash(kind: str = "cpu") -> str:
+    """A digest of the code that a CPU or a GPU runs, of csrc/ and kernels/: names and contents."""
     digest = hashlib.sha256()
-    for folder in ("csrc", "kernels"):
+    for folder in ("csrc",) if kind == "cpu" else ("csrc", "kernels"):
         for path in sorted((ROOT / folder).rglob("*")):
-            if path.suffix in (".h", ".cpp", ".cu", ".py"):
+            other = "cuda" if kind == "cpu" else "cpu"
+            if path.suffix in (".h", ".cpp", ".cu", ".cuh", ".py") and path.parent.name != other:
                 digest.update(path.relative_to(ROOT).as_posix().encode() + path.read_bytes())
     return digest.hexdigest()[:16]
 
@@ -46,7 +47,7 @@ def record(raw: Path, name: str) -> None:
 
 
 def table() -> str:
-    """The table of every result, in Markdown.
+    """The tables of every result, in Markdown.
 
     Raises:
         SystemExit: a result is of other kernels.
@@ -54,24 +55,56 @@ def table() -> str:
     lines = []
     for path in sorted(RESULTS.glob("*.json")):
         result = json.loads(path.read_text())
-        if result["kernels"] != kernels_hash():
-            raise SystemExit(f"{path.name} was measured on other kernels than the tree's; run `make bench` again.")
-        lines += [
-            f"{result['machine']}, {result['threads']} threads, torch {result['torch']}; medians of paired runs.",
-            "",
-            "| workload | ms per image | of its yardstick | faster than eager PyTorch | than the published code |",
-            "|---|---|---|---|---|",
-        ]
-        for name, row in result["rows"].items():
-            yardsticks = [other for other in row["ratio"] if other not in ("eager", "published")]
-            shares = [f"{row['ratio'][other]:.1%} ({other})" for other in yardsticks]
-            speedups = [
-                f"{1 / row['ratio'][other]:,.0f}x" if other in row["ratio"] else "" for other in ("eager", "published")
-            ]
-            cells = [name, f"{row['ms_per_image']['ours']:.3g}", ", ".join(shares)]
-            lines.append("| " + " | ".join(cells + speedups) + " |")
-        lines.append("")
+        kind = result.get("kind", "cpu")
+        if result["kernels"] != kernels_hash(kind):
+            again = "make bench" if kind == "cpu" else "make bench-gpu"
+            raise SystemExit(f"{path.name} was measured on other kernels than the tree's; run `{again}` again.")
+        lines += [*(cpu_table(result) if kind == "cpu" else gpu_table(result)), ""]
     return "\n".join(lines)
+
+
+def cpu_table(result: dict) -> list[str]:
+    """Its lines."""
+    lines = [
+        f"{result['machine']}, {result['threads']} threads, torch {result['torch']}; medians of paired runs.",
+        "",
+        "| workload | ms per image | of its yardstick | faster than eager PyTorch | than the published code |",
+        "|---|---|---|---|---|",
+    ]
+    for name, row in result["rows"].items():
+        yardsticks = [other for other in row["ratio"] if other not in ("eager", "published")]
+        shares = [f"{row['ratio'][other]:.1%} ({other})" for other in yardsticks]
+        speedups = [
+            f"{1 / row['ratio'][other]:,.0f}x" if other in row["ratio"] else "" for other in ("eager", "published")
+        ]
+        cells = [name, f"{row['ms_per_image']['ours']:.3g}", ", ".join(shares)]
+        lines.append("| " + " | ".join(cells + speedups) + " |")
+    return lines
+
+
+def gpu_table(result: dict) -> list[str]:
+    """Its lines."""
+    lines = [
+        f"{result['machine']}, torch {result['torch']}, CUDA {result['cuda']}; medians of CUDA events, bfloat16.",
+        "",
+        "| workload | us per image | images/s | GB/s that must move | of a copy's | faster than |",
+        "|---|---|---|---|---|---|",
+    ]
+    for name, row in result["rows"].items():
+        others = [f"{times:,.1f}x ({other})" for other, times in row.get("faster", {}).items()]
+        if "times_of_forward" in row:
+            others.append(f"takes {row['times_of_forward']:.2f} of the bare forward loop")
+        share = row.get("share_of_copy")
+        cells = [
+            name,
+            f"{row['us_per_image']:.3g}" if "us_per_image" in row else "",
+            f"{row['images_per_s']:,.0f}" if "images_per_s" in row else "",
+            f"{row['gb_per_s']:,.0f}" if "gb_per_s" in row else "",
+            "" if share is None else f"{share:.0%}",
+            ", ".join(others),
+        ]
+        lines.append("| " + " | ".join(cells) + " |")
+    return lines
 
 
 def renew_readme() -> None:

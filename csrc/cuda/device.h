@@ -38,6 +38,24 @@ inline int64_t power_of_two_from(int64_t value) {
   return power;
 }
 
+// Within a map, a segmentation and a block 32 bits count.
+inline void check_sizes(const char* op, int64_t rows, int64_t columns) {
+  if (rows * columns <= INT32_MAX) return;
+  throw std::invalid_argument(std::string(op) + ": maps and segmentations must have fewer than 2^31 cells, but got " +
+                              std::to_string(rows) + " x " + std::to_string(columns) + ".");
+}
+
+// How many maps a block stages together: as many as it has warps, there are units, and both their rows and their counts
+// fit in shared memory.
+inline int64_t units_per_block(const FeatureMaps& maps, int64_t count_bytes, int64_t most_count_bytes) {
+  const int64_t two_rows = 2 * CellMemory::pitch(maps) * static_cast<int64_t>(sizeof(float));
+  int64_t units = kWarps;
+  while (units > 1 &&
+         (units / 2 >= maps.num_units || units * two_rows > kStagedBytes || units * count_bytes > most_count_bytes))
+    units /= 2;
+  return units;
+}
+
 // The plan of a launch over cells, with `units` maps per block.
 inline CellPlan plan_cells(const FeatureMaps& maps, const DeviceGrid& grid, int64_t units, int multiprocessors) {
   const int64_t row_bytes = units * CellMemory::pitch(maps) * static_cast<int64_t>(sizeof(float));

@@ -112,12 +112,13 @@ auto kernel_of(const IouCountsParams& p) {
 void cuda::iou_counts(const IouCountsParams& params, const DeviceGrid& grid, const Place& place) {
   const FeatureMaps& maps = params.maps;
   if (maps.num_images == 0 || maps.num_units == 0) return;
+  check_sizes("iou_counts", maps.height + 2, maps.width + 2);
+  check_sizes("iou_counts", grid.view.num_rows, grid.view.num_columns);
   require(cudaSetDevice(place.device), "iou_counts", maps, place);
   const int multiprocessors = attribute(cudaDevAttrMultiProcessorCount, "iou_counts", maps, place);
   const int64_t label_bytes = params.num_labels * static_cast<int64_t>(sizeof(int32_t));
   const bool shares_counts = label_bytes <= kCountBytes;
-  int64_t units = kWarps;
-  while (units > 1 && (units / 2 >= maps.num_units || (shares_counts && units * label_bytes > kCountBytes))) units /= 2;
+  const int64_t units = units_per_block(maps, shares_counts ? label_bytes : 0, kCountBytes);
   IouCountsLaunch kernel{params, plan_cells(maps, grid, units, multiprocessors), place.status, shares_counts};
   kernel.p.grid = grid.view;
   const int64_t bytes = CellMemory::bytes(maps, kernel.plan) + (shares_counts ? units * label_bytes : 0);

@@ -294,6 +294,7 @@ bool is_spatial(const Operand& operand) { return operand.stride_row != 0 || oper
 void cuda::observe(const ObserveParams& params, const Place& place) {
   const FeatureMaps& maps = params.maps;
   if (maps.num_images == 0 || maps.num_units == 0) return;
+  check_sizes("observe", maps.height, maps.width);
   require(cudaSetDevice(place.device), "observe", maps, place);
   const int multiprocessors = attribute(cudaDevAttrMultiProcessorCount, "observe", maps, place);
   const bool observes = params.peaks != nullptr || params.bins != nullptr || params.unit_area != nullptr;

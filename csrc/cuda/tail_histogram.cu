@@ -104,11 +104,12 @@ auto kernel_of(const TailHistogramParams& p) {
 void cuda::tail_histogram(const TailHistogramParams& params, const DeviceGrid& grid, const Place& place) {
   const FeatureMaps& maps = params.maps;
   if (maps.num_images == 0 || maps.num_units == 0) return;
+  check_sizes("tail_histogram", maps.height + 2, maps.width + 2);
+  check_sizes("tail_histogram", grid.view.num_rows, grid.view.num_columns);
   require(cudaSetDevice(place.device), "tail_histogram", maps, place);
   const int multiprocessors = attribute(cudaDevAttrMultiProcessorCount, "tail_histogram", maps, place);
-  int64_t units = kWarps;
-  while (units > 1 && units / 2 >= maps.num_units) units /= 2;
-  TailHistogramLaunch kernel{params, plan_cells(maps, grid, units, multiprocessors), place.status};
+  TailHistogramLaunch kernel{params, plan_cells(maps, grid, units_per_block(maps, 0, 0), multiprocessors),
+                             place.status};
   kernel.p.grid = grid.view;
   require(launch(kernel_of(params), num_blocks(maps, kernel.plan), kThreads, CellMemory::bytes(maps, kernel.plan),
                  static_cast<cudaStream_t>(place.stream), kernel),

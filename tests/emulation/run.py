@@ -11,8 +11,8 @@ from pathlib import Path
 
 import torch
 
-sys.path[:0] = [str(Path(__file__).resolve().parent), str(Path(__file__).resolve().parents[1])]
-import cases  # noqa: E402
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from emulation import cases
 
 
 def mutant(emulated, site):

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from building import ROOT, build, build_module, build_script
+from emulation.building import ROOT, build, build_module, build_script
 
 SANITIZED = ["-O1", "-g1", "-fno-omit-frame-pointer", "-fno-sanitize-recover=all"]
 CALL = re.compile(r"\b(__syncthreads|__syncwarp|atomic\w+)\(")

@@ -80,11 +80,11 @@ def test_arguments_that_do_not_fit(maps):
     bins, above = torch.zeros(2, 1, dtype=torch.int64), torch.zeros(2, dtype=torch.int64)
     with pytest.raises(ValueError, match=r"observe: thresholds must have shape \[U\] with U=2"):
         ops.observe(maps, low, low, shift, bins, above, thresholds=torch.zeros(3))
-    with pytest.raises(TypeError, match="low must be a torch.int64 tensor"):
+    with pytest.raises(TypeError, match=r"low must be a torch\.int64 tensor"):
         ops.observe(maps, low.int(), low, shift, bins, above)
     with pytest.raises(ValueError, match="must fit in B=1 bins"):
         ops.observe(maps, low, low + 1, shift, bins, above)
-    with pytest.raises(ValueError, match="inplace must come with torch.no_grad"):
+    with pytest.raises(ValueError, match=r"inplace must come with torch\.no_grad"):
         ops.observe(maps.requires_grad_(), low, low, shift, bins, above, alpha=torch.ones(2))
 
 

@@ -1,0 +1,295 @@
+"""The ops on a GPU: medians of CUDA events, warm, over inputs that no cache holds; equality asserted first.
+
+``python benchmarks/gpu.py PART`` measures a part (copy, iou_counts, thresholds, maps, dissect) and writes it into
+benchmarks/results/<gpu>.json beside what is there of the same kernels. Bytes are those that must move: each input read
+once, each output written once; their share is of what a large copy on the device moves, "copy" being measured first.
+"""
+
+import json
+import platform
+import statistics
+import subprocess
+import sys
+from itertools import cycle
+
+import torch
+import torch.nn.functional as F
+from baselines import eager_iou_counts, published_iou_counts
+from tables import RESULTS, kernels_hash
+from workload import NUM_LABELS, NUM_PLANES
+
+import dissect
+from dissect import ops, stats
+from dissect.models import VGG
+
+DEVICE = torch.device("cuda")
+ROTATED_BYTES = 256 << 20  # several times any GPU's cache
+BATCH = 256
+SHAPES = {
+    "512 units 14x14 to 224x224": (512, 14, 224),
+    "512 units 14x14 to 56x56": (512, 14, 56),
+    "256 units 56x56 to 224x224": (256, 56, 224),
+}
+
+
+def milliseconds(function, inputs, least_rounds=20, seconds=3.0):
+    """The median over many calls, each with the next of the inputs."""
+    turn = cycle(inputs)
+    for _ in range(3):
+        function(next(turn))
+    torch.cuda.synchronize()
+    times: list[float] = []
+    while len(times) < least_rounds or sum(times) < 1e3 * seconds:
+        begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        begin.record()
+        function(next(turn))
+        end.record()
+        end.synchronize()
+        times.append(begin.elapsed_time(end))
+        if len(times) >= 3 and sum(times) > 6e4:  # a rival that is very slow
+            break
+    return statistics.median(times)
+
+
+def random_maps(count, units, size, layout, seed):
+    """Normal bf16 maps in multiples of 1/32: enlarged by powers of two they are the same in every order of rounding."""
+    generator = torch.Generator(DEVICE).manual_seed(seed)
+    maps = torch.randn(count, units, size, size, device=DEVICE, generator=generator).mul_(32).round_().div_(32)
+    return maps.to(torch.bfloat16, memory_format=layout)
+
+
+def random_planes(count, size, seed):
+    """Patches of an eighth of the image, as in workload.py."""
+    generator = torch.Generator().manual_seed(seed)
+    coarse = torch.randint(0, NUM_LABELS, (count, NUM_PLANES, 8, 8), generator=generator)
+    return coarse.repeat_interleave(size // 8, 2).repeat_interleave(size // 8, 3).to(torch.int16)
+
+
+def rotation(bytes_of_one):
+    return 1 + ROTATED_BYTES // bytes_of_one
+
+
+def thresholds_of(batches, **options):
+    """All visits."""
+    state = stats.TailThreshold(0.01, **options)
+    while True:
+        for maps in batches:
+            state.add(maps)
+        if state.advance():
+            return state
+
+
+def row(ms, images=None, bytes_moved=None, copy=None, **more):
+    """One row of the results."""
+    found = {"ms": ms, **more}
+    if images is not None:
+        found |= {"images_per_s": 1e3 * images / ms, "us_per_image": 1e3 * ms / images}
+    if bytes_moved is not None:
+        found["gb_per_s"] = bytes_moved / ms / 1e6
+        found["floor_ms"] = bytes_moved / copy / 1e6 if copy else None
+        found["share_of_copy"] = found["gb_per_s"] / copy if copy else None
+    return found
+
+
+def measure_copy(copy):
+    pairs = [(torch.randn(1 << 28, device=DEVICE), torch.empty(1 << 28, device=DEVICE)) for _ in range(2)]
+    ms = milliseconds(lambda pair: pair[1].copy_(pair[0]), pairs)
+    return {"copy of 1 GiB": row(ms, bytes_moved=2 * pairs[0][0].nbytes)}
+
+
+def measure_iou_counts(copy):
+    rows = {}
+    for name, (units, source, target) in SHAPES.items():
+        for layout in (torch.channels_last, torch.contiguous_format):
+            for backend in serving("iou_counts"):
+                label = f"iou_counts[{name}, {str(layout).removeprefix('torch.')}, {backend}]"
+                rows[label] = iou_counts_row(units, source, target, layout, backend, copy)
+    return rows
+
+
+def iou_counts_row(units, source, target, layout, backend, copy):
+    count = rotation(BATCH * units * source**2 * 2)
+    batches = [random_maps(BATCH, units, source, layout, seed) for seed in range(count)]
+    planes = random_planes(BATCH, target, 0)
+    labels = ops.encode_labels(planes.to(DEVICE), NUM_LABELS)
+    thresholds = thresholds_of(batches[:1], size=(target, target)).threshold()
+    counts = ops.iou_counts(batches[0], thresholds, labels, backend=backend).check()
+    share = float(counts.unit_area.sum() / (BATCH * units * target**2))
+    if not 0.009 <= share <= 0.01:
+        raise ValueError(f"the workload must fire on 0.9 to 1.0 % of the pixels, but fires on {share:.4%}.")
+    few = slice(0, 4)
+    expected = ops.iou_counts(batches[0][few].cpu(), thresholds.cpu(), planes[few], NUM_LABELS)
+    on_device = planes[few].to(DEVICE, torch.int64)
+    rivals = {
+        "eager": lambda maps: eager_iou_counts(maps[few].float(), thresholds, on_device, NUM_LABELS),
+        "published": lambda maps: published_iou_counts(maps[few].float(), thresholds, on_device, NUM_LABELS),
+    }
+    ours = ops.iou_counts(batches[0][few], thresholds, ops.encode_labels(on_device, NUM_LABELS), backend=backend)
+    for name, function in {"ours": lambda maps: ours.intersection, **rivals}.items():
+        if not torch.equal(function(batches[0]).cpu(), expected.intersection):
+            raise AssertionError(f"{name} differs from the CPU's counts")
+    torch.cuda.reset_peak_memory_stats()
+    held = torch.cuda.memory_allocated()
+    ms = milliseconds(lambda maps: ops.iou_counts(maps, thresholds, labels, backend=backend), batches)
+    peak = torch.cuda.max_memory_allocated() - held
+    per_image = {name: milliseconds(function, batches, 3, 1.0) / 4 for name, function in rivals.items()}
+    moved = batches[0].nbytes + labels.nbytes + 8 * units * (NUM_LABELS + BATCH)
+    faster = {name: other * BATCH / ms for name, other in per_image.items()}
+    return row(ms, BATCH, moved, copy, faster=faster, peak_bytes=peak)
+
+
+def measure_thresholds(copy):
+    rows = {}
+    batches = [random_maps(BATCH, 512, 14, torch.channels_last, seed) for seed in range(8)]
+    for backend in serving("tail_histogram"):
+        state = thresholds_of(batches, size=(224, 224), backend=backend)
+        values = torch.cat([F.interpolate(maps[:, :4].float(), (224, 224), mode="bilinear") for maps in batches])
+        samples = values.transpose(0, 1).flatten(1)
+        exact = samples.sort(dim=1, descending=True).values[:, samples.shape[1] // 100]
+        if not torch.equal(state.threshold()[:4], exact):
+            raise AssertionError("TailThreshold differs from a sort")
+        ms = milliseconds(lambda all: thresholds_of(all, size=(224, 224), backend=backend), [batches], 5)  # noqa: B023
+        images = BATCH * len(batches)
+        rows[f"TailThreshold[512 units 14x14 to 224x224, all visits, {backend}]"] = row(ms, images, visits=state.visit)
+    return rows
+
+
+def measure_maps(copy):
+    rows = {}
+    for layout in (torch.channels_last, torch.contiguous_format):
+        short = str(layout).removeprefix("torch.")
+        batches = [random_maps(BATCH, 512, 14, layout, seed) for seed in range(rotation(BATCH * 512 * 196 * 2))]
+        for backend in serving("observe"):
+            rows[f"observe[512 units 14x14, {short}, {backend}]"] = observe_row(batches, backend, copy)
+        for backend in serving("image_peaks"):
+            status = ops.new_status(DEVICE)
+            ms = milliseconds(lambda maps: ops.image_peaks(maps, status=status, backend=backend), batches)  # noqa: B023
+            rows[f"image_peaks[512 units 14x14, {short}, {backend}]"] = row(ms, BATCH, batches[0].nbytes, copy)
+        for backend in serving("blend_units"):
+            for blended in (3, 512):
+                rows[f"blend_units[{blended} of 512 units 14x14 in place, {short}, {backend}]"] = blend_row(
+                    batches, blended, backend, copy
+                )
+    return rows
+
+
+def observe_row(batches, backend, copy):
+    """The window that the first visit of thresholds over features would open: from twice the tail's rank upwards."""
+    units, samples = 512, batches[0].transpose(0, 1).flatten(1)
+    low = dissect.reference.keys_of(samples.sort(dim=1).values[:, samples.shape[1] * 98 // 100])
+    high, shift = torch.full_like(low, (1 << 16) - 1), torch.full_like(low, 4)
+    bins, above = torch.zeros(units, 4096, dtype=torch.int64, device=DEVICE), torch.zeros_like(low)
+    thresholds = torch.full((units,), 2.0, device=DEVICE)
+    expected = dissect.reference.observe(
+        batches[0][:4].cpu(), low.cpu(), high.cpu(), shift.cpu(), 4096, thresholds.cpu()
+    )
+    seen = ops.observe(batches[0][:4], low, high, shift, bins, above, thresholds=thresholds, backend=backend)
+    for ours, theirs in zip((seen.peaks, bins, above, seen.unit_area), expected):
+        if not torch.equal(ours.cpu(), theirs):
+            raise AssertionError("observe differs from the reference")
+    ms = milliseconds(
+        lambda maps: ops.observe(maps, low, high, shift, bins, above, thresholds=thresholds, backend=backend), batches
+    )
+    eager = milliseconds(lambda maps: (maps.amax((2, 3)), (maps > 2.0).sum((2, 3))), batches)
+    moved = batches[0].nbytes + 12 * BATCH * units
+    return row(ms, BATCH, moved, copy, faster={"eager, peaks and areas only": eager / ms})
+
+
+def blend_row(batches, blended, backend, copy):
+    alpha = torch.zeros(512, device=DEVICE)
+    alpha[torch.linspace(0, 511, blended).long()] = 0.5
+    expected = ops.blend_units(batches[0][:2].cpu(), alpha.cpu(), 0.25)
+    if not torch.equal(ops.blend_units(batches[0][:2], alpha, 0.25, backend=backend).cpu(), expected):
+        raise AssertionError("blend_units differs from the CPU's")
+    ms = milliseconds(lambda maps: ops.blend_units(maps, alpha, 0.25, inplace=True, backend=backend), batches)
+    weights = (1 - alpha).to(torch.bfloat16)[:, None, None]
+    eager = milliseconds(lambda maps: maps.mul_(weights).add_(0.25), batches)
+    return row(ms, BATCH, 2 * batches[0].nbytes * blended // 512, copy, faster={"eager": eager / ms})
+
+
+def measure_dissect(copy):
+    """dissect() over a network beside its bare forward loop, all in device memory."""
+    images = torch.rand(8 * BATCH, 3, 224, 224, device=DEVICE, dtype=torch.bfloat16)
+    images = images.contiguous(memory_format=torch.channels_last)
+    planes = random_planes(len(images), 224, 0)
+    networks = {"VGG-16": (lambda: VGG((64, 128, 256, 512, 512), 1000, 4096, 7), vgg_layers())}
+    try:
+        import timm
+
+        networks["ResNet-152"] = (lambda: timm.create_model("resnet152"), {"layer4": ["layer4"]})
+    except ImportError as error:
+        print(f"ResNet-152 is left out: {error}")
+    rows = {}
+    for network, (make, choices) in networks.items():
+        torch.manual_seed(0)
+        model = make().eval().to(DEVICE, torch.bfloat16, memory_format=torch.channels_last)
+        for name, layers in choices.items():
+            rows[f"dissect[{network} {name}]"] = dissect_row(model, layers, images, planes)
+    return rows
+
+
+def vgg_layers():
+    blocks = [(block, layer) for block, depth in enumerate((2, 2, 3, 3, 3), 1) for layer in range(1, depth + 1)]
+    every = [f"features.conv{block}_{layer}" for block, layer in blocks]
+    return {"conv5_3": [every[-1]], "all 13 layers": every}
+
+
+def dissect_row(model, layers, images, planes):
+    batches = [(images[at : at + BATCH], planes[at : at + BATCH]) for at in range(0, len(images), BATCH)]
+
+    @torch.inference_mode()
+    def forward(_):
+        for batch, _ in batches:
+            model(batch)
+
+    bare = milliseconds(forward, [None], 3, 1.0)
+    torch.cuda.reset_peak_memory_stats()
+    held = torch.cuda.memory_allocated()
+    budget = 64 << 30
+    ms = milliseconds(
+        lambda _: dissect.dissect(model, layers, batches, memory_budget=budget, progress=False), [None], 3, 1.0
+    )
+    peak = torch.cuda.max_memory_allocated() - held
+    return row(ms, len(images), times_of_forward=ms / bare, forward_ms=bare, peak_bytes=peak)
+
+
+def serving(op):
+    """The backends that serve an op here."""
+    return [name for name, reason in ops.backends(op, DEVICE) if reason is None]
+
+
+PARTS = {
+    "copy": measure_copy,
+    "iou_counts": measure_iou_counts,
+    "thresholds": measure_thresholds,
+    "maps": measure_maps,
+    "dissect": measure_dissect,
+}
+
+
+def main(part):
+    name = torch.cuda.get_device_name()
+    path = RESULTS / f"{name.split()[-1].lower()}.json"
+    kept = json.loads(path.read_text()) if path.exists() else {}
+    rows = kept["rows"] if kept.get("kernels") == kernels_hash("gpu") else {}
+    copy = rows.get("copy of 1 GiB", {}).get("gb_per_s")
+    rows |= PARTS[part](copy)
+    commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
+    result = {
+        "kind": "gpu",
+        "machine": name,
+        "cuda": torch.version.cuda,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "commit": commit.stdout.strip(),
+        "kernels": kernels_hash("gpu"),
+        "rows": rows,
+    }
+    RESULTS.mkdir(exist_ok=True)
+    path.write_text(json.dumps(result, indent=1) + "\n")
+    for label, found in rows.items():
+        print(label, json.dumps(found))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

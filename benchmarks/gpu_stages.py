@@ -1,0 +1,118 @@
+"""What to do on a machine with a GPU, in pieces: build, test, sanitize, bench.
+
+``python benchmarks/gpu_stages.py test 540`` does the pieces of a stage that are not done yet, for at most so many
+seconds, and exits with 0 when none is left, with 75 when the time is up (call it again), and with 1 when one failed.
+What is done is kept in build/gpu/done.json, for the tree as it is. No network is needed: the Python at hand must have
+torch, and what pyproject.toml asks for to build and to test.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+FOLDER = ROOT / "build/gpu"
+NOT_YET = 75
+
+PYTEST = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
+BENCH = [sys.executable, "benchmarks/gpu.py"]
+
+#: Per stage its pieces, by name: a command, what it adds to the environment, and how long it may take at most.
+STAGES = {
+    "build": {
+        "install": (
+            [sys.executable, "-m", "pip", "install", "--no-build-isolation", "--no-deps", "--quiet", "--editable", "."],
+            {"DISSECT_CUDA": "1", "DISSECT_REQUIRE_NATIVE": "1"},
+        ),
+        "info": ([sys.executable, "-m", "dissect", "info"], {}),
+        "no spills": ([*PYTEST, "tests/native/test_cuda_build.py"], {"DISSECT_TEST_REQUIRE": "cpp,nvcc"}),
+    },
+    "test": {
+        "bits": ([*PYTEST, "tests/gpu", "-k", "not test_iou_counts"], {}),
+        "iou_counts cuda": (
+            [*PYTEST, "tests/gpu", "-k", "test_iou_counts and cuda"],
+            {"DISSECT_GPU_CASES": "10000"},
+        ),
+        "iou_counts triton": (
+            [*PYTEST, "tests/gpu", "-k", "test_iou_counts and triton"],
+            {"DISSECT_GPU_CASES": "10000"},
+        ),
+        "ops and stats on the CPU": ([*PYTEST, "tests/ops", "tests/stats"], {}),
+    },
+    "sanitize": {
+        tool: (
+            ["compute-sanitizer", "--tool", tool, "--error-exitcode", "9", sys.executable, "tests/gpu/small_run.py"],
+            {"PYTORCH_NO_CUDA_MEMORY_CACHING": "1"},
+        )
+        for tool in ("memcheck", "racecheck")
+    },
+    "bench": {
+        **{name: ([*BENCH, name], {}) for name in ("copy", "iou_counts", "thresholds", "maps", "dissect")},
+        "readme": ([sys.executable, "benchmarks/tables.py", "readme"], {}),
+    },
+}
+
+#: What compute-sanitizer says where the machine does not let it work.
+REFUSALS = ("Device not supported", "unable to", "not found", "No such file")
+
+
+def tree() -> str:
+    """A digest of what the pieces depend on."""
+    digest = hashlib.sha256()
+    for folder in ("csrc", "kernels", "dissect", "tests", "benchmarks"):
+        for path in sorted((ROOT / folder).rglob("*")):
+            if path.suffix in (".h", ".cpp", ".cu", ".cuh", ".py"):
+                digest.update(path.relative_to(ROOT).as_posix().encode() + path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def run_piece(stage: str, name: str, seconds: float) -> str:
+    """Returns "done", "no time", "failed", or for a sanitizer that must not work here "unavailable: reason"."""
+    command, extra = STAGES[stage][name]
+    log = FOLDER / f"{stage}-{name.replace(' ', '-')}.log"
+    if stage == "sanitize" and shutil.which(command[0]) is None:
+        return f"unavailable: {command[0]} was not found on the PATH."
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONPATH": str(ROOT), **extra}
+    with log.open("w") as out:
+        try:
+            done = subprocess.run(
+                command, cwd=ROOT, env=environment, stdout=out, stderr=subprocess.STDOUT, timeout=seconds, check=False
+            )
+        except subprocess.TimeoutExpired:
+            return "no time"
+    text = log.read_text(errors="replace")
+    print(text[-2500:])
+    refusal = next((line for line in text.splitlines() if any(words in line for words in REFUSALS)), None)
+    if stage == "sanitize" and done.returncode not in (0, 9) and refusal:
+        return f"unavailable: {refusal.strip('= ')}"
+    return "done" if done.returncode == 0 else "failed"
+
+
+def main(stage: str, seconds: float) -> int:
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    record, end = FOLDER / "done.json", time.monotonic() + seconds
+    kept = json.loads(record.read_text()) if record.exists() else {}
+    state = kept if kept.get("tree") == tree() else {"tree": tree()}
+    for name in STAGES[stage]:
+        key = f"{stage}: {name}"
+        if key in state:
+            print(f"{key}: {state[key]}, before")
+            continue
+        result = run_piece(stage, name, end - time.monotonic())
+        print(f"{key}: {result}", flush=True)
+        if result == "no time":
+            return NOT_YET
+        if result == "failed":
+            return 1
+        state[key] = result
+        record.write_text(json.dumps(state, indent=1) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1], float(sys.argv[2]) if len(sys.argv) > 2 else 540.0))
