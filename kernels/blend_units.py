@@ -3,10 +3,11 @@
 import torch
 import triton
 import triton.language as tl
+from torch import Tensor
+
 from dissect.kernels.arithmetic import narrow, widen
 from dissect.kernels.launch import RUN_TIME, launch
 from dissect.kernels.maps import at_position
-from torch import Tensor
 
 OPERANDS = (
     "alpha_image", "alpha_unit", "value_image", "value_unit", "value_row", "value_column",

@@ -6,6 +6,7 @@ decided by their corners alone.
 
 import triton
 import triton.language as tl
+
 from dissect.kernels.arithmetic import sample, widen
 
 

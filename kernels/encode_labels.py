@@ -12,8 +12,9 @@ from typing import Any
 import torch
 import triton
 import triton.language as tl
-from dissect.kernels.launch import launch
 from torch import Tensor
+
+from dissect.kernels.launch import launch
 
 RUN_TIME = (
     "num_planes", "num_labels", "height", "width", "num_slots",

@@ -3,9 +3,10 @@
 import torch
 import triton
 import triton.language as tl
+from torch import Tensor
+
 from dissect.kernels.launch import RUN_TIME, Maps, launch
 from dissect.kernels.maps import find_peaks
-from torch import Tensor
 
 
 @triton.jit(do_not_specialize=RUN_TIME)

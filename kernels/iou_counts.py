@@ -9,10 +9,11 @@ at a time: few combinations meet in a tile, so the only atomics are one per tile
 import torch
 import triton
 import triton.language as tl
+from torch import Tensor
+
 from dissect.kernels.cells import choose, largest, load_cells, sample_tile
 from dissect.kernels.launch import RUN_TIME, AxisTable, Maps, launch, tile_of
 from dissect.kernels.maps import find_peaks
-from torch import Tensor
 
 #: Above every combination of a 32-bit run; what a pixel holds that is counted already, or does not fire.
 NONE: tl.constexpr = tl.constexpr(0x7FFFFFFF)

@@ -2,6 +2,7 @@
 
 import triton
 import triton.language as tl
+
 from dissect.kernels.arithmetic import is_bad, widen
 
 

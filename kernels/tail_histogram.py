@@ -6,11 +6,12 @@ peaks, which ends it for maps that do not reach the bracket, and then goes throu
 
 import triton
 import triton.language as tl
+from torch import Tensor
+
 from dissect.kernels.arithmetic import is_bad, order_of, order_of_half, widen
 from dissect.kernels.cells import choose, largest, load_cells, sample_tile, smallest
 from dissect.kernels.launch import RUN_TIME, AxisTable, Maps, launch, tile_of
 from dissect.kernels.maps import find_peaks, load_values
-from torch import Tensor
 
 
 @triton.jit
