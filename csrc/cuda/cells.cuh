@@ -40,9 +40,9 @@ struct CellMemory {
   static DISSECT_HD int pitch(const FeatureMaps& maps) { return static_cast<int>(maps.width) + 2; }
   // Odd, so that the same place of several maps lies in several banks.
   static DISSECT_HD int map_floats(const FeatureMaps& maps, int band_rows) { return (band_rows * pitch(maps)) | 1; }
-  static DISSECT_HD int bytes(const FeatureMaps& maps, const CellPlan& plan) {
-    const int queues = kWarps * kQueue * static_cast<int>(sizeof(Cell));
-    return queues + plan.units * map_floats(maps, plan.band_rows) * static_cast<int>(sizeof(float));
+  static DISSECT_HD int64_t bytes(const FeatureMaps& maps, const CellPlan& plan) {
+    constexpr int64_t kFloat = sizeof(float), kQueues = kWarps * kQueue * sizeof(Cell);
+    return kQueues + plan.units * map_floats(maps, plan.band_rows) * kFloat;
   }
 };
 
@@ -89,17 +89,25 @@ __device__ void stage(const FeatureMaps& maps, const CellPlan& plan, int64_t ima
   const int pitch = CellMemory::pitch(maps), height = static_cast<int>(maps.height);
   int y = cell / width, x = cell % width;
   const int step_y = step / width, step_x = step % width;
-#pragma unroll 4
+  constexpr int kDepth = 4;  // loads on their way
   while (y < num_rows) {
-    const int source = first_row + y - 1;
-    float value = 0.0f;
-    if (source >= 0 && source < height) {
-      value = widen(base[source * maps.stride_row + x * maps.stride_column]);
-      worst.add(value);
+    float values[kDepth];
+    int places[kDepth];
+#pragma unroll
+    for (int d = 0; d < kDepth; ++d) {
+      const int source = first_row + y - 1;
+      values[d] = 0.0f;
+      places[d] = y < num_rows ? y * pitch + x : -1;
+      if (y < num_rows && source >= 0 && source < height)
+        values[d] = widen(base[source * maps.stride_row + x * maps.stride_column]);
+      y += step_y, x += step_x;
+      if (x >= width) x -= width, ++y;
     }
-    target[y * pitch + x] = value;
-    y += step_y, x += step_x;
-    if (x >= width) x -= width, ++y;
+#pragma unroll
+    for (int d = 0; d < kDepth; ++d) {
+      worst.add(values[d]);
+      if (places[d] >= 0) target[places[d]] = values[d];
+    }
   }
 }
 

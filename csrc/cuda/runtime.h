@@ -19,6 +19,7 @@ cudaError_t launch(void (*kernel)(Params), int64_t num_blocks, int threads, size
                    const Params& params) {
   const void* function = reinterpret_cast<const void*>(kernel);
   cudaError_t error = cudaSuccess;
+  if (num_blocks > INT32_MAX || shared_bytes > INT32_MAX) return cudaErrorInvalidConfiguration;
   if (shared_bytes > 48 << 10)
     error = cudaFuncSetAttribute(function, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(shared_bytes));
   if (error != cudaSuccess) return error;

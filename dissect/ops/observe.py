@@ -124,7 +124,7 @@ def _observe(
     chosen = select("observe", backend, activations.device)
     status = gpu.new_status(activations.device)
     kernels = gpu.kernels(chosen)
-    if hasattr(kernels, "observe"):
+    if kernels is not None and hasattr(kernels, "observe"):
         seen = kernels.observe(activations, low, high, shift, bins, above, thresholds, operands, status)
         return *seen, status
     # One op after the other.
