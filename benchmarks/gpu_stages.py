@@ -1,7 +1,7 @@
 """What to do on a machine with a GPU, in pieces: build, test, sanitize, bench.
 
-``python benchmarks/gpu_stages.py test 540`` does the pieces of a stage that are not done yet, for at most so many
-seconds, and exits with 0 when none is left, with 75 when the time is up (call it again), and with 1 when one failed.
+``python benchmarks/gpu_stages.py 540 build test`` does the pieces of these stages that are not done yet, for at most so
+many seconds, and exits with 0 when none is left, with 75 when the time is up (call it again), with 1 when one failed.
 What is done is kept in build/gpu/done.json, for the tree as it is. No network is needed: the Python at hand must have
 torch, and what pyproject.toml asks for to build and to test.
 """
@@ -93,19 +93,20 @@ def run_piece(stage: str, name: str, seconds: float) -> str:
     return "done" if done.returncode == 0 else "failed"
 
 
-def main(stage: str, seconds: float) -> int:
+def main(seconds: float, stages: list[str]) -> int:
     FOLDER.mkdir(parents=True, exist_ok=True)
     record, end = FOLDER / "done.json", time.monotonic() + seconds
     kept = json.loads(record.read_text()) if record.exists() else {}
     state = kept if kept.get("tree") == tree() else {"tree": tree()}
-    for name in STAGES[stage]:
+    for stage, name in [(each, name) for each in stages for name in STAGES[each]]:
         key = f"{stage}: {name}"
         if key in state:
-            print(f"{key}: {state[key]}, before")
+            print(f"{key}: {state[key]} (before)")
             continue
-        result = run_piece(stage, name, end - time.monotonic())
+        result = run_piece(stage, name, max(1.0, end - time.monotonic()))
         print(f"{key}: {result}", flush=True)
         if result == "no time":
+            print("the time is up; call again to go on")
             return NOT_YET
         if result == "failed":
             return 1
@@ -115,4 +116,4 @@ def main(stage: str, seconds: float) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1], float(sys.argv[2]) if len(sys.argv) > 2 else 540.0))
+    sys.exit(main(float(sys.argv[1]), sys.argv[2:]))
