@@ -40,8 +40,8 @@ inline int64_t power_of_two_from(int64_t value) {
 
 // Within a map, a segmentation and a block 32 bits count.
 inline void check_sizes(const char* op, int64_t rows, int64_t columns) {
-  if (rows * columns <= INT32_MAX) return;
-  throw std::invalid_argument(std::string(op) + ": maps and segmentations must have fewer than 2^31 cells, but got " +
+  if (rows * columns < 1 << 30) return;
+  throw std::invalid_argument(std::string(op) + ": maps and segmentations must have fewer than 2^30 cells, but got " +
                               std::to_string(rows) + " x " + std::to_string(columns) + ".");
 }
 

@@ -177,18 +177,59 @@ __device__ void share_seen(const ObserveLaunch& launch, unsigned char* memory, i
   }
 }
 
+constexpr int kDepth = 4;  // loads on their way
+
+// kDepth pixels of kCount units: `first`, and others at the distance of a block's step.
+template <typename T, int kCount>
+__device__ void see_pixels(const ObserveLaunch& launch, int64_t image, int64_t unit, int first, bool writes,
+                           Unit<T>* seen, Worst& worst) {
+  const ObserveParams& p = launch.p;
+  const int64_t offset = image * p.maps.stride_image + unit;
+  const T* from = static_cast<const T*>(p.maps.data) + offset;
+  const int area = static_cast<int>(p.maps.height * p.maps.width), step = kThreads / launch.lanes;
+  Vector<T, kCount> vectors[kDepth];
+  unsigned hits = 0;
+#pragma unroll
+  for (int d = 0; d < kDepth; ++d)
+    if (first + d * step < area)
+      vectors[d] = *reinterpret_cast<const Vector<T, kCount>*>(from + (first + d * step) * p.maps.stride_column);
+#pragma unroll
+  for (int d = 0; d < kDepth; ++d) {
+    if (first + d * step >= area) continue;
+#pragma unroll
+    for (int i = 0; i < kCount; ++i) {
+      const float value = widen(vectors[d].items[i]);
+      worst.add(value);
+      if (seen[i].add(value)) hits |= 1u << (d * kCount + i);
+    }
+  }
+  for (; hits != 0; hits &= hits - 1) {
+    const int hit = __ffs(hits) - 1, i = hit % kCount;
+    bin(p, unit + i, from[(first + hit / kCount * step) * p.maps.stride_column + i]);
+  }
+  if (!writes) return;
+  T* to = static_cast<T*>(p.out) + offset;
+#pragma unroll
+  for (int d = 0; d < kDepth; ++d) {
+    const int cell = first + d * step;
+    if (cell >= area) continue;
+#pragma unroll
+    for (int i = 0; i < kCount; ++i)
+      vectors[d].items[i] = seen[i].blended(launch, image, unit + i, cell, vectors[d].items[i]);
+    *reinterpret_cast<Vector<T, kCount>*>(to + cell * p.maps.stride_column) = vectors[d];
+  }
+}
+
 // Units are neighbours in memory, kCount of them are loaded together, and pixels lie at equal distances. A block takes
 // the pixels of one image in launch.lanes * kCount units.
 template <typename T, int kCount>
 __global__ void __launch_bounds__(kThreads, 3) observe_pixels_kernel(ObserveLaunch launch) {
   DISSECT_SHARED_MEMORY(memory);
-  constexpr int kDepth = 4;  // loads on their way
-  const ObserveParams& p = launch.p;
-  const int64_t units = launch.lanes * kCount, tiles = (p.maps.num_units + units - 1) / units;
+  const FeatureMaps& maps = launch.p.maps;
+  const int64_t units = launch.lanes * kCount, tiles = (maps.num_units + units - 1) / units;
   const int64_t image = blockIdx.x / tiles, first_unit = blockIdx.x % tiles * units;
   const int64_t unit = first_unit + (threadIdx.x & (launch.lanes - 1)) * kCount;
-  const int area = static_cast<int>(p.maps.height * p.maps.width), step = kThreads / launch.lanes;
-  const bool has_units = unit < p.maps.num_units;
+  const bool has_units = unit < maps.num_units;
   Unit<T> seen[kCount];
   Worst worst{0};
   bool writes = false;
@@ -197,42 +238,9 @@ __global__ void __launch_bounds__(kThreads, 3) observe_pixels_kernel(ObserveLaun
     if (has_units) seen[i].begin(launch, image, unit + i);
     writes = writes || (has_units && seen[i].writes(launch));
   }
-  const int64_t offset = image * p.maps.stride_image + unit;
-  const T* from = static_cast<const T*>(p.maps.data) + offset;
-  T* to = static_cast<T*>(p.out) + (p.out == nullptr ? 0 : offset);
-  const int end = has_units && (launch.observes || writes) ? area : 0;
-  for (int first = threadIdx.x / launch.lanes; first < end; first += kDepth * step) {
-    Vector<T, kCount> vectors[kDepth];
-    unsigned hits = 0;
-#pragma unroll
-    for (int d = 0; d < kDepth; ++d)
-      if (first + d * step < area)
-        vectors[d] = *reinterpret_cast<const Vector<T, kCount>*>(from + (first + d * step) * p.maps.stride_column);
-#pragma unroll
-    for (int d = 0; d < kDepth; ++d) {
-      if (first + d * step >= area) continue;
-#pragma unroll
-      for (int i = 0; i < kCount; ++i) {
-        const float value = widen(vectors[d].items[i]);
-        worst.add(value);
-        if (seen[i].add(value)) hits |= 1u << (d * kCount + i);
-      }
-    }
-    for (; hits != 0; hits &= hits - 1) {
-      const int hit = __ffs(hits) - 1, i = hit % kCount;
-      bin(p, unit + i, from[(first + hit / kCount * step) * p.maps.stride_column + i]);
-    }
-    if (!writes) continue;
-#pragma unroll
-    for (int d = 0; d < kDepth; ++d) {
-      const int cell = first + d * step;
-      if (cell >= area) continue;
-#pragma unroll
-      for (int i = 0; i < kCount; ++i)
-        vectors[d].items[i] = seen[i].blended(launch, image, unit + i, cell, vectors[d].items[i]);
-      *reinterpret_cast<Vector<T, kCount>*>(to + cell * p.maps.stride_column) = vectors[d];
-    }
-  }
+  const int end = has_units && (launch.observes || writes) ? static_cast<int>(maps.height * maps.width) : 0;
+  for (int first = threadIdx.x / launch.lanes; first < end; first += kDepth * kThreads / launch.lanes)
+    see_pixels<T, kCount>(launch, image, unit, first, writes, seen, worst);
   worst.tell_if_bad(launch.status);
   if (launch.observes) share_seen<T, kCount>(launch, memory, image, first_unit, seen);
 }

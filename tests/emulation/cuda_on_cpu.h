@@ -93,7 +93,7 @@ struct Block {
 };
 
 struct Thread {
-  dim3 index, grid, size;
+  dim3 index, grid;
   Block* block = nullptr;
   int64_t number = 0;      // among all that run
   unsigned exchanges = 0;  // operations of the warp so far
@@ -306,12 +306,9 @@ T atomic_add(const char* file, int line, T* place, T more) {
   return old;
 }
 
-inline int atomic_exchange(const char* file, int line, int* place, int value) {
-  if (!is_mutated(file, line)) return __atomic_exchange_n(place, value, __ATOMIC_RELAXED);
-  const int old = *place;
-  let_others_run();
-  *place = value;
-  return old;
+inline void atomic_exchange(const char* file, int line, int* place, int value) {
+  if (is_mutated(file, line)) *place = value;
+  else __atomic_exchange_n(place, value, __ATOMIC_RELAXED);
 }
 
 }  // namespace emulation
@@ -337,7 +334,6 @@ __attribute__((used, visibility("default"))) inline void emulation_configure(int
 #define threadIdx (emulation::current->index)
 #define blockIdx (emulation::current->block->index)
 #define gridDim (emulation::current->grid)
-#define blockDim (emulation::current->size)
 #define __syncthreads() emulation::barrier(__FILE__, __LINE__)
 #define __syncwarp() emulation::warp_barrier(__FILE__, __LINE__)
 #define atomicAdd(...) emulation::atomic_add(__FILE__, __LINE__, __VA_ARGS__)
@@ -391,7 +387,6 @@ cudaError_t launch(void (*kernel)(Params), int64_t num_blocks, int threads, size
         Thread& here = all[static_cast<size_t>(number)];
         here.index = {static_cast<unsigned>(thread)};
         here.grid = {static_cast<unsigned>(num_blocks)};
-        here.size = {static_cast<unsigned>(threads)};
         here.block = blocks.back().get();
         here.number = number;
       }
