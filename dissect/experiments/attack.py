@@ -1,0 +1,319 @@
+"""What an adversarial attack does to a classifier's units (Bau et al. 2020, "Analyzing Adversarial Attack", Fig. 5)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+from tqdm import tqdm
+
+from dissect.cache import load_tensors, save_tensors
+from dissect.classifiers import UnitImportance
+from dissect.data import Batch, Batches
+from dissect.experiments.carlini_wagner import (
+    DEFAULT,
+    CarliniWagner,
+    adversarial,
+    load_foolbox,
+    with_noise,
+)
+from dissect.experiments.peaks import check_eval, scores_and_peaks
+from dissect.resume import Progress, fingerprint
+from dissect.table import Table
+
+FORMAT = ("attack", 1)
+SUFFIX = ".attack"
+#: Two-sided 99 % of a normal distribution.
+Z99 = 2.576
+
+
+class GroupRow(NamedTuple):
+    """How the peak activations of a group of units change.
+
+    Attributes:
+        units: "target" or "source" (the k units most important to that class), or "other" (all the rest).
+        cause: "attack", or "noise": random noise of the same L2 norm.
+        change: mean absolute change of the peak activation.
+        interval: half the width of its 99 % confidence interval.
+        rise: mean change with its sign, so below 0 where peaks fall.
+        scaled: as `change`, in standard deviations of each unit's peak over the unchanged images.
+        scaled_interval: half the width of its 99 % confidence interval.
+    """
+
+    units: str
+    cause: str
+    change: float
+    interval: float
+    rise: float
+    scaled: float
+    scaled_interval: float
+
+
+@dataclass
+class AttackResult:
+    """Peak activations of a layer's U units before and after attacks on N images.
+
+    Attributes:
+        layer: the layer's name.
+        settings: of the attack.
+        seed: of targets and noise.
+        misnamed: how many images were left out because the network does not name their class.
+        images: [N] int64, numbers of the images in the data set.
+        sources: [N] int64, each image's class, which the network names.
+        targets: [N] int64, the class that it was attacked to.
+        reached: [N] bool, whether the network then names the target.
+        norms: [N] float32, L2 norm of the change of the image; 0 where the target was not reached.
+        noise_kept: [N] bool, whether the network still names the source under noise of that norm.
+        before: [N, U] float32, peak activations of the unchanged images.
+        after: [N, U] float32, of the attacked ones; of the unchanged one where the target was not reached.
+        noise: [N, U] float32, of the images with noise.
+    """
+
+    layer: str
+    settings: CarliniWagner
+    seed: int
+    misnamed: int
+    images: Tensor
+    sources: Tensor
+    targets: Tensor
+    reached: Tensor
+    norms: Tensor
+    noise_kept: Tensor
+    before: Tensor
+    after: Tensor
+    noise: Tensor
+
+    def success_rate(self) -> float:
+        """The share of attacks that reached their target; NaN without attacks."""
+        return float(self.reached.double().mean())
+
+    def changes(self, importance: UnitImportance, k: int = 4) -> Table:
+        """How much the units most important to the target, to the source, and all others change: rows of `GroupRow`.
+
+        Over the n attacks that reached their target. An image counts with the mean over the units of a group; a unit
+        among the k of both classes counts for both. An interval is ``2.576 * s / sqrt(n)``.
+
+        Raises:
+            ValueError: an importance of another layer or of other units, a class that it knows nothing about, k
+                outside [1, U / 2], or fewer than two attacks that reached their target.
+        """
+        won = self.reached
+        groups = {name: members[won] for name, members in self._groups(importance, k).items()}
+        if int(won.sum()) < 2:
+            raise ValueError(
+                f"AttackResult: intervals need two attacks that reached their target, but there are {int(won.sum())}."
+            )
+        # A unit that never varies has no scale; nothing of it is counted there.
+        spread = self.before.double().std(0)
+        spread = torch.where(spread > 0, spread, torch.inf)
+        rows = []
+        for cause, peaks in (("attack", self.after), ("noise", self.noise)):
+            change = (peaks - self.before)[won].double()
+            for name, members in groups.items():
+                rise, _ = _mean_interval(change, members)
+                plain, scaled = _mean_interval(change.abs(), members), _mean_interval(change.abs() / spread, members)
+                rows.append(GroupRow(name, cause, *plain, rise, *scaled))
+        return Table(rows)
+
+    def _groups(self, importance: UnitImportance, k: int) -> dict[str, Tensor]:
+        """[N, U] bool each: which units belong to a group for an image."""
+        units = self.before.shape[1]
+        if (importance.layer, importance.num_units) != (self.layer, units):
+            raise ValueError(
+                f"AttackResult: importance must be of the {units} units of {self.layer!r}, but is of the "
+                f"{importance.num_units} units of {importance.layer!r}."
+            )
+        if not 1 <= k <= units // 2:
+            raise ValueError(f"AttackResult: k must be in [1, {units // 2}], half the units, but got {k}.")
+        top, groups = importance.top_units(k), {}
+        for name, classes in (("target", self.targets), ("source", self.sources)):
+            chosen = top[classes]
+            if bool((chosen < 0).any()):
+                unknown = importance.classes[int(classes[(chosen < 0).any(1)][0])]
+                raise ValueError(f"AttackResult: importance must know every {name} class, but not {unknown!r}.")
+            groups[name] = torch.zeros_like(self.before, dtype=torch.bool).scatter_(1, chosen, True)
+        groups["other"] = ~(groups["target"] | groups["source"])
+        return groups
+
+    def save(self, path: str | Path) -> Path:
+        """Writes the result to one file, whole or not at all; ".attack" is added where there is no such suffix."""
+        tensors = {name: value for name, value in vars(self).items() if isinstance(value, Tensor)}
+        meta = {"layer": self.layer, "settings": self.settings._asdict(), "seed": self.seed, "misnamed": self.misnamed}
+        return save_tensors(_with_suffix(path), *FORMAT, tensors, meta)
+
+    @classmethod
+    def load(cls, path: str | Path) -> AttackResult:
+        """Reads what `save` wrote.
+
+        Raises:
+            FileNotFoundError: no such file.
+            ValueError: a damaged file, another kind of file, or a newer version.
+        """
+        tensors, meta = load_tensors(_with_suffix(path), *FORMAT)
+        values: dict[str, Any] = {**meta, **tensors, "settings": CarliniWagner(**meta["settings"])}
+        return cls(**values)
+
+
+def attack(
+    model: nn.Module,
+    layer: str,
+    images: Dataset | Iterable[Any],
+    *,
+    targets: Tensor | None = None,
+    settings: CarliniWagner = DEFAULT,
+    bounds: tuple[float, float] = (0.0, 1.0),
+    seed: int = 0,
+    batch_size: int = 16,
+    resume: str | Path | None = None,
+) -> AttackResult:
+    """Attacks every image that the network names right, and measures the peaks of a layer's units before and after.
+
+    The peak of unit u in image x is ``max over p of a_u(x, p)``, of the layer's own output (PNAS 2020: conv5_3 before
+    its ReLU). Each image is also compared with itself plus random noise of the same L2 norm, see `with_noise`.
+
+    Args:
+        model: a classifier that gives logits [N, C], in eval mode.
+        layer: a layer's name, whose output is [N, U, h, w].
+        images: a Dataset of (image, class number), or batches of such pairs.
+        targets: [number of images] int64, the class that each is attacked to; None draws one of the other classes for
+            each image, by `seed` and the image's number.
+        settings: of the attack.
+        bounds: the least and the largest value that a pixel can have.
+        seed: of targets and noise.
+        batch_size: images that are attacked at a time, for a Dataset.
+        resume: a folder where the run is saved after each batch, so that it goes on from there when called again.
+
+    Returns:
+        `AttackResult`.
+
+    Raises:
+        ImportError: foolbox is missing; it comes with the extra `attack`.
+        ValueError: a network in training mode, output that is not [N, C], images without classes, classes or targets
+            out of range, a target that is the image's own class, pixels out of bounds, or a folder that holds another
+            run.
+        KeyError: no such layer.
+
+    Example:
+        >>> from dissect.experiments import CarliniWagner, attack
+        >>> model, scenes = dissect.tiny.vgg(), dissect.tiny.TinyScenes("val", size=64, count=2, target="class")
+        >>> quick = CarliniWagner(binary_search_steps=1, steps=1)
+        >>> result = attack(model, "features.conv5_3", scenes, settings=quick)
+        >>> len(result.images) + result.misnamed, result.before.shape[1]
+        (2, 192)
+    """
+    check_eval("attack", model)
+    load_foolbox()
+    about = {
+        "network": fingerprint(model), "layer": layer, "settings": list(settings), "bounds": list(bounds),
+        "seed": seed, "batch size": batch_size, "targets": None if targets is None else targets.tolist(),
+    }  # fmt: skip
+    batches, run = Batches(images, batch_size), _Run()
+    progress = Progress(resume, about)
+    progress.restore(run)
+    total = len(batches) if hasattr(images, "__len__") else None
+    with tqdm(total=total, initial=run.batches, desc="attack", unit="batch", disable=None) as bar:
+        for batch in batches.visit(run.batches):
+            run.add(len(batch.numbers), _attack_batch(model, layer, batch, targets, settings, bounds, seed))
+            progress.save(run)
+            bar.update()
+    progress.save(run, now=True)
+    found: dict[str, Any] = run.tensors()
+    return AttackResult(layer, settings, seed, run.seen - len(found["images"]), **found)
+
+
+def _attack_batch(
+    model: nn.Module, layer: str, batch: Batch, targets: Tensor | None, settings: CarliniWagner,
+    bounds: tuple[float, float], seed: int,
+) -> dict[str, Tensor]:  # fmt: skip
+    """The tensors of an `AttackResult` for those images of a batch that the network names right."""
+    device = next((weight.device for weight in model.parameters()), batch.images.device)
+    images, labels = batch.images.to(device), _labels(batch)
+    scores, before = scores_and_peaks("attack", model, layer, images)
+    targets = _targets(targets, batch.numbers, labels, scores.shape[1], seed)
+    right = scores.argmax(1) == labels
+    images, numbers, sources, targets = images[right.to(device)], batch.numbers[right], labels[right], targets[right]
+    found, reached = adversarial(model, images, targets.to(device), settings, bounds)
+    norms = (found - images).flatten(1).norm(dim=1)
+    noisy = with_noise(images, norms, numbers, seed, bounds)
+    noise_scores, noise = scores_and_peaks("attack", model, layer, noisy)
+    return {
+        "images": numbers,
+        "sources": sources,
+        "targets": targets,
+        "reached": reached.cpu(),
+        "norms": norms.cpu(),
+        "noise_kept": noise_scores.argmax(1) == sources,
+        "before": before[right],
+        "after": scores_and_peaks("attack", model, layer, found)[1],
+        "noise": noise,
+    }
+
+
+def _labels(batch: Batch) -> Tensor:
+    """[N] int64, the classes that came with the images."""
+    labels = batch.planes
+    if not isinstance(labels, Tensor) or labels.shape != batch.numbers.shape or labels.is_floating_point():
+        got = "none" if labels is None else f"{list(labels.shape)} {labels.dtype}"
+        raise ValueError(f"attack: images must come with class numbers [N={len(batch.images)}], but got {got}.")
+    return labels.long().cpu()
+
+
+def _targets(given: Tensor | None, numbers: Tensor, labels: Tensor, classes: int, seed: int) -> Tensor:
+    """[N] int64, the class that each image is attacked to."""
+    if bool(((labels < 0) | (labels >= classes)).any()):
+        raise ValueError(f"attack: classes must be in [0, {classes}), the model's, but got {labels.tolist()}.")
+    if given is None:
+        draws = [int(np.random.default_rng([number, seed, 1]).integers(classes - 1)) for number in numbers.tolist()]
+        other = torch.tensor(draws, dtype=torch.int64)
+        return other + (other >= labels)
+    if len(given) <= int(numbers.max()):
+        raise ValueError(f"attack: targets must have one entry per image, but there are {len(given)}.")
+    targets = given.long().cpu()[numbers]
+    wrong = (targets < 0) | (targets >= classes) | (targets == labels)
+    if bool(wrong.any()):
+        at = int(wrong.nonzero()[0])
+        raise ValueError(
+            f"attack: targets must be in [0, {classes}) and not the image's own class, but that of image "
+            f"{int(numbers[at])}, of class {int(labels[at])}, is {int(targets[at])}."
+        )
+    return targets
+
+
+class _Run:
+    """What an attack has found so far."""
+
+    def __init__(self) -> None:
+        self.batches = self.seen = 0
+        self._parts: list[dict[str, Tensor]] = []
+
+    def add(self, seen: int, part: dict[str, Tensor]) -> None:
+        self.batches += 1
+        self.seen += seen
+        self._parts.append(part)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """What was found, of all images."""
+        return {name: torch.cat([part[name] for part in self._parts]) for name in self._parts[0]}
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"batches": self.batches, "seen": self.seen, "found": self.tensors()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.batches, self.seen, self._parts = state["batches"], state["seen"], [state["found"]]
+
+
+def _mean_interval(values: Tensor, members: Tensor) -> tuple[float, float]:
+    """Mean over images of the mean over their members [n, U], and half the width of its 99 % interval."""
+    means = (values * members).sum(1) / members.sum(1)
+    return float(means.mean()), float(Z99 * means.std() / len(means) ** 0.5)
+
+
+def _with_suffix(path: str | Path) -> Path:
+    path = Path(path)
+    return path if path.suffix == SUFFIX else path.with_name(path.name + SUFFIX)

@@ -1,0 +1,53 @@
+"""What the experiments on classifiers read from a batch: the network's scores and each unit's peak."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from dissect import ops
+from dissect.trace import Trace
+
+
+def scores_and_peaks(name: str, model: nn.Module, layer: str, images: Tensor) -> tuple[Tensor, Tensor]:
+    """Logits, and the peak ``max over p of a_u(x, p)`` of each unit of a layer, on its own output.
+
+    Args:
+        name: of the caller, for messages.
+        model: a classifier that gives logits [N, C].
+        layer: a layer's name, whose output is [N, U, h, w].
+        images: [N, 3, H, W], on any device.
+
+    Returns:
+        [N, C] and [N, U], float32 on the CPU.
+
+    Raises:
+        ValueError: the model's or the layer's output has another shape.
+        KeyError: no such layer.
+    """
+    device = next((weight.device for weight in model.parameters()), images.device)
+    with torch.no_grad(), Trace(model, layer) as trace:
+        scores = model(images.to(device))
+    activations = trace[layer]
+    if not isinstance(scores, Tensor) or scores.ndim != 2 or len(scores) != len(images):
+        raise ValueError(f"{name}: model must give logits [N={len(images)}, classes], but gave {_shape(scores)}.")
+    if not isinstance(activations, Tensor) or activations.ndim != 4:
+        raise ValueError(f"{name}: layer {layer!r} must give [N, U, h, w], but gave {_shape(activations)}.")
+    return scores.float().cpu(), ops.image_peaks(activations.cpu())
+
+
+def check_eval(name: str, model: nn.Module) -> None:
+    """Refuses a network in training mode, where dropout and batch statistics are active.
+
+    Raises:
+        ValueError: some module is in training mode; names the first.
+    """
+    for path, module in model.named_modules():
+        if module.training:
+            raise ValueError(
+                f"{name}: model must be in eval mode, but {path or 'it'!r} is in training mode; call model.eval()."
+            )
+
+
+def _shape(output: object) -> str:
+    return str(list(output.shape)) if isinstance(output, Tensor) else type(output).__name__

@@ -1,0 +1,264 @@
+"""Figures of the experiments on classifiers, as matplotlib draws them; `save` writes them as PNG."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from dissect.cache import replacing
+from dissect.dissection import Dissection
+from dissect.grid import Grid
+from dissect.reference import upsample
+from dissect.table import Table
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+INK, QUIET, LINE, FAINT = "#1f2328", "#656d76", "#d0d7de", "#c4cad1"
+ACCENT, FALL, RISE = "#0a66c2", "#1f5fbf", "#d1242f"
+_STYLE = {
+    "font.family": "sans-serif",
+    "font.sans-serif": ["DejaVu Sans"],
+    "font.size": 9,
+    "text.color": INK,
+    "axes.edgecolor": LINE,
+    "axes.labelcolor": QUIET,
+    "axes.titlesize": 9.5,
+    "axes.titlelocation": "left",
+    "axes.titlecolor": INK,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "axes.grid.axis": "y",
+    "grid.color": LINE,
+    "grid.linewidth": 0.7,
+    "xtick.color": LINE,
+    "ytick.color": LINE,
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": QUIET,
+    "savefig.dpi": 130,
+    "savefig.facecolor": "white",
+}
+
+
+@contextmanager
+def drawing() -> Iterator[None]:
+    """The style of all figures, within a ``with`` block.
+
+    Raises:
+        ImportError: matplotlib is missing; it comes with the extra `report`.
+    """
+    try:
+        import matplotlib
+    except ImportError as error:
+        raise ImportError(f"pictures: matplotlib is missing ({error}); pip install 'dissect-units[report]'.") from error
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update(_STYLE)
+        yield
+
+
+def save(figure: Figure, path: str | Path) -> Path:
+    """Writes a figure as PNG, whole or not at all."""
+    with drawing(), replacing(path) as partial:
+        figure.savefig(partial, format="png", metadata={"Software": None})
+    return Path(path)
+
+
+def unit_names(dissection: Dissection | None, layer: str) -> dict[int, str]:
+    """What each unit of a layer detects, by its number; "unit 7" where nothing is known."""
+    return {} if dissection is None else {row.unit: row.concept for row in dissection.best(layer)}
+
+
+def attack_chart(changes: Table, k: int) -> Figure:
+    """How much peaks change in `AttackResult.changes`, with 99 % intervals (PNAS 2020, Fig. 5C)."""
+    from matplotlib.figure import Figure
+
+    names = {
+        "target": f"{k} most important\nto the target",
+        "source": f"{k} most important\nto the source",
+        "other": "all others",
+    }
+    with drawing():
+        figure = Figure(figsize=(8.4, 2.5))
+        panels = _panels(figure, 2)
+        for axes, value, interval, label in zip(
+            panels, ("change", "scaled"), ("interval", "scaled_interval"), ("of peaks", "in standard deviations")
+        ):
+            for at, (cause, color) in enumerate((("attack", ACCENT), ("noise", FAINT))):
+                rows = [row for row in changes if row.cause == cause]
+                places = [place + 0.19 * (2 * at - 1) for place in range(len(rows))]
+                widths, errors = ([getattr(row, name) for row in rows] for name in (value, interval))
+                axes.barh(places, widths, 0.36, xerr=errors, color=color, error_kw={"ecolor": INK, "elinewidth": 1})
+            axes.set_yticks(range(len(rows)), [names[row.units] for row in rows])
+            axes.invert_yaxis()
+            axes.grid(True, axis="x")
+            axes.tick_params(length=0, labelcolor=INK)
+            axes.spines["left"].set_visible(False)
+            axes.set_xlabel(f"mean absolute change {label}")
+        panels[1].set_yticklabels([])
+        for number, (text, color) in enumerate((("attack", ACCENT), ("noise of the same L2 norm", QUIET))):
+            panels[0].text(0.62, 0.16 - 0.11 * number, text, color=color, transform=panels[0].transAxes, weight="bold")
+        figure.tight_layout()
+    return figure
+
+
+def attack_maps(
+    image: Tensor,
+    attacked: Tensor,
+    before: Tensor,
+    after: Tensor,
+    groups: Sequence[tuple[str, Sequence[int]]],
+    titles: tuple[str, str],
+    names: dict[int, str],
+) -> Figure:
+    """An image, its attack, and where it made units rise and fall (PNAS 2020, Fig. 5A, B).
+
+    Args:
+        image: [3, H, W] in [0, 1].
+        attacked: [3, H, W].
+        before: [U, h, w], the layer's output for the image.
+        after: [U, h, w], for the attacked one.
+        groups: a title and the units of each row.
+        titles: what the network says of the image and of the attacked one.
+        names: what units detect.
+    """
+    from matplotlib.figure import Figure
+
+    grid = Grid.half_pixel(tuple(before.shape[1:]), tuple(image.shape[1:]))
+    change = upsample((after - before)[None], grid.rows, grid.columns)[0]
+    shown = [unit for _, units in groups for unit in units]
+    scale = float(change[shown].abs().max())
+    columns = max(len(units) for _, units in groups)
+    with drawing():
+        figure = Figure(figsize=(2.0 * columns, 2.55 * (1 + len(groups)) + 0.2))
+        parts = _strips(figure, 1 + len(groups))
+        difference = attacked - image
+        factor = 0.5 / float(difference.abs().max().clamp(min=1e-6))
+        tiles = [
+            (image, titles[0]),
+            (0.5 + difference * factor, f"the difference, {factor:.0f} times"),
+            (attacked, titles[1]),
+        ]
+        panels = _panels(parts[0], columns)
+        for axes, (picture, title) in zip(panels, tiles):
+            _tile(axes, picture, title)
+        for axes in panels[len(tiles) :]:
+            axes.axis("off")
+        _color_key(parts[0], scale)
+        for part, (title, units) in zip(parts[1:], groups):
+            part.suptitle(title, x=0.012, y=0.985, ha="left", fontsize=10, weight="bold")
+            for axes, unit in zip(_panels(part, columns), units):
+                step = float(after[unit].max() - before[unit].max())
+                name = names.get(unit, "")
+                _tile(axes, _tinted(image, change[unit] / scale), f"{name or 'unit'} ({unit})")
+                axes.set_xlabel(f"peak {step:+.1f}", color=RISE if step > 0 else FALL, labelpad=3)
+        for part in parts:
+            part.subplots_adjust(0.01, 0.1, 0.99, 0.8, wspace=0.05)
+    return figure
+
+
+def relations_chart(
+    by_classes: Sequence[tuple[int, Table]], buckets: Table, points: tuple[Tensor, Tensor, Tensor]
+) -> Figure:
+    """Importance beside IoU and correlation (PNAS 2020, Fig. 2E and S4c-h).
+
+    Args:
+        by_classes: k and `iou_by_classes` for it.
+        buckets: `iou_by_importance`.
+        points: importance, correlation and whether the unit is important to the class, of each pair; all [P].
+    """
+    from matplotlib.figure import Figure
+
+    with drawing():
+        figure = Figure(figsize=(10, 5.6))
+        top, bottom = _strips(figure, 2)
+        first = None
+        for axes, (k, rows) in zip(_panels(top, len(by_classes), sharey=True), by_classes):
+            first = first or axes
+            bars = axes.bar([row.classes for row in rows], [row.iou for row in rows], 0.74, color=ACCENT)
+            for bar, row in zip(bars, rows):
+                height = 0.0 if row.iou != row.iou else row.iou
+                axes.text(bar.get_x() + 0.37, height, f"{row.units}", ha="center", va="bottom", fontsize=8, color=QUIET)
+            axes.set_title(f"among the top {k}")
+            axes.set_xlabel("of so many classes")
+            _bars(axes)
+        if first is not None:
+            first.set_ylabel("mean IoU of the units")
+        left, right = _panels(bottom, 2)
+        left.bar(range(1, len(buckets) + 1), [row.iou for row in buckets], 0.74, color=ACCENT)
+        left.set_title("by mean importance over all classes")
+        left.set_xlabel(f"{len(buckets)} buckets of units, the least important first")
+        left.set_ylabel("mean IoU")
+        _bars(left)
+        importance, correlations, important = (part.numpy() for part in points)
+        style = {"s": 7, "linewidths": 0}
+        right.scatter(importance[~important] * 100, correlations[~important], color=FAINT, **style, alpha=0.5)
+        right.scatter(importance[important] * 100, correlations[important], color=ACCENT, **style, alpha=0.9)
+        right.axhline(0, color=QUIET, linewidth=0.8)
+        right.set_title("every pair of a unit and a class; important ones in blue")
+        right.set_xlabel("points of balanced accuracy that the class loses without the unit")
+        right.set_ylabel("correlation of peak and score")
+        right.grid(True, axis="y")
+        right.tick_params(length=0)
+        for part in (top, bottom):
+            part.subplots_adjust(0.065, 0.2, 0.99, 0.88, wspace=0.12)
+    return figure
+
+
+def _panels(figure: Any, columns: int, **shared: bool) -> list[Axes]:
+    """Axes side by side."""
+    return list(figure.subplots(1, columns, squeeze=False, **shared).flat)
+
+
+def _strips(figure: Any, rows: int) -> list[Any]:
+    """Parts of a figure, one above the other."""
+    return list(figure.subfigures(rows, 1, squeeze=False).flat)
+
+
+def _bars(axes: Axes) -> None:
+    axes.grid(True, axis="y")
+    axes.tick_params(length=0)
+    axes.spines["left"].set_visible(False)
+
+
+def _tile(axes: Axes, picture: Tensor, title: str = "") -> None:
+    axes.imshow(picture.clamp(0, 1).permute(1, 2, 0).numpy(), interpolation="antialiased")
+    axes.set_xticks([])
+    axes.set_yticks([])
+    axes.spines[:].set_visible(False)
+    axes.set_title(title, pad=4)
+
+
+def _tinted(image: Tensor, change: Tensor) -> Tensor:
+    """The image, faint and grey, with red where `change` [H, W] in [-1, 1] is above 0 and blue where below."""
+    grey = (0.72 + 0.28 * image.mean(0)).expand(3, -1, -1)
+    rise, fall = (torch.tensor([int(color[at : at + 2], 16) / 255 for at in (1, 3, 5)]) for color in (RISE, FALL))
+    color = torch.where(change > 0, rise[:, None, None], fall[:, None, None])
+    weight = change.abs() ** 0.8 * 0.9
+    return grey * (1 - weight) + color * weight
+
+
+def _color_key(figure: Any, scale: float) -> None:
+    """What red and blue mean, in the place of a fourth tile."""
+    lines = (
+        ("rises", RISE),
+        ("falls", FALL),
+        (f"full color: {scale:.1f}, in units of activation", QUIET),
+    )
+    for number, (text, color) in enumerate(lines):
+        figure.text(
+            0.765,
+            0.6 - 0.1 * number,
+            text,
+            color=color,
+            fontsize=9,
+            weight="bold" if number < 2 else "normal",
+            wrap=True,
+        )

@@ -1,0 +1,260 @@
+"""How a unit's importance to classes relates to what it means (Bau et al. 2020, Fig. 2E; supplement B, Fig. S4, S5)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import combinations as choices
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+
+from dissect.classifiers import UnitImportance
+from dissect.data import Batches
+from dissect.experiments.peaks import check_eval, scores_and_peaks
+from dissect.table import Table
+
+
+class ClassesRow(NamedTuple):
+    """Units that are important to the same number of classes.
+
+    Attributes:
+        classes: to how many classes; "5+" pools five and more.
+        units: how many units these are.
+        iou: their mean IoU; NaN where there are none.
+    """
+
+    classes: str
+    units: int
+    iou: float
+
+
+class BucketRow(NamedTuple):
+    """Units of similar mean importance.
+
+    Attributes:
+        units: how many units these are.
+        importance: their mean importance: balanced accuracy lost without the unit, averaged over the classes.
+        iou: their mean IoU.
+    """
+
+    units: int
+    importance: float
+    iou: float
+
+
+class SignRow(NamedTuple):
+    """Correlations of units' peaks with classes' scores.
+
+    Attributes:
+        units: "important" (a unit among the k most important of the class) or "other".
+        pairs: how many pairs of such a unit and a class there are.
+        negative: the share of them whose correlation is below 0.
+        correlation: their mean correlation.
+    """
+
+    units: str
+    pairs: int
+    negative: float
+    correlation: float
+
+
+class Combination(NamedTuple):
+    """Three classes told apart by three units, each important to two of them and not to the third.
+
+    Attributes:
+        classes: their numbers (a, b, c), rising.
+        units: the units that are important to a and b, to b and c, and to a and c.
+        weakest: the smallest of the six drops of balanced accuracy, on validation images.
+    """
+
+    classes: tuple[int, int, int]
+    units: tuple[int, int, int]
+    weakest: float
+
+
+def iou_by_classes(importance: UnitImportance, unit_iou: Tensor, k: int = 4, most: int = 5) -> Table:
+    """Mean IoU of the units by the number of classes for which they are in the top k (Fig. 2E, S4c-f).
+
+    Args:
+        importance: of a layer's units to the classes.
+        unit_iou: [U], each unit's best IoU.
+        k: how many units of a class count as important.
+        most: units of this many classes and of more are one row.
+
+    Returns:
+        `most` + 1 rows of `ClassesRow`.
+
+    Raises:
+        ValueError: unit_iou is not [U].
+    """
+    _check_iou(importance, unit_iou)
+    counts = _important(importance, k).sum(1).clamp(max=most)
+    rows = []
+    for number in range(most + 1):
+        group = unit_iou[counts == number].double()
+        rows.append(ClassesRow(f"{number}+" if number == most else f"{number}", len(group), float(group.mean())))
+    return Table(rows)
+
+
+def iou_by_importance(importance: UnitImportance, unit_iou: Tensor, buckets: int = 16) -> Table:
+    """Mean IoU of units in buckets of equal size, by rising mean importance on validation images (Fig. S4g).
+
+    Args:
+        importance: of a layer's units to the classes.
+        unit_iou: [U], each unit's best IoU.
+        buckets: how many; their sizes differ by one at most.
+
+    Returns:
+        Rows of `BucketRow`.
+
+    Raises:
+        ValueError: unit_iou is not [U], or buckets is not in [1, U].
+    """
+    _check_iou(importance, unit_iou)
+    if not 1 <= buckets <= len(unit_iou):
+        raise ValueError(f"iou_by_importance: buckets must be in [1, {len(unit_iou)}], but got {buckets}.")
+    means = mean_importance(importance)
+    parts = means.argsort(stable=True).tensor_split(buckets)
+    return Table(BucketRow(len(part), float(means[part].mean()), float(unit_iou[part].mean())) for part in parts)
+
+
+def mean_importance(importance: UnitImportance, split: str = "val") -> Tensor:
+    """[U] float64: balanced accuracy lost without the unit, averaged over the classes that have images."""
+    return importance.drop(split)[:, importance.measured_classes()].mean(1)
+
+
+def rank_correlation(first: Tensor, second: Tensor) -> float:
+    """Spearman's: Pearson's correlation of the ranks, equal values sharing their mean rank.
+
+    Example:
+        >>> rank_correlation(torch.tensor([1.0, 2.0, 3.0]), torch.tensor([1.0, 10.0, 100.0]))
+        1.0
+    """
+    ranks = []
+    for values in (first, second):
+        _, place, count = values.unique(return_inverse=True, return_counts=True)
+        ranks.append((count.cumsum(0) - (count - 1) / 2)[place])
+    return float(correlation(ranks[0][:, None], ranks[1][:, None]))
+
+
+def peak_correlation(
+    model: nn.Module, layer: str, images: Dataset | Tensor | Iterable[Any], batch_size: int = 32
+) -> Tensor:
+    """Correlation of each unit's peak activation with the softmax score of each class, over images (Fig. S4h).
+
+    Args:
+        model: a classifier that gives logits [N, C], in eval mode.
+        layer: a layer's name, whose output is [N, U, h, w].
+        images: as `dissect.data.Batches` takes them; labels that come with them are not looked at.
+        batch_size: for a Dataset or a tensor.
+
+    Returns:
+        [U, C] float64, Pearson's; NaN where a peak or a score never varies.
+
+    Raises:
+        ValueError: a network in training mode, output of another shape, or no images.
+        KeyError: no such layer.
+
+    Example:
+        >>> from dissect.experiments import peak_correlation
+        >>> scenes = dissect.tiny.TinyScenes("val", size=32, count=4)
+        >>> peak_correlation(dissect.tiny.vgg(), "features.conv5_3", scenes).shape
+        torch.Size([192, 43])
+    """
+    check_eval("peak_correlation", model)
+    peaks, shares = [], []
+    for batch in Batches(images, batch_size):
+        scores, peak = scores_and_peaks("peak_correlation", model, layer, batch.images)
+        peaks.append(peak)
+        shares.append(scores.double().softmax(1))
+    if not peaks:
+        raise ValueError("peak_correlation: images must hold at least one image, but are empty.")
+    return correlation(torch.cat(peaks), torch.cat(shares))
+
+
+def correlation(first: Tensor, second: Tensor) -> Tensor:
+    """[A, B] float64: Pearson's correlation of each column of [N, A] with each of [N, B]; NaN for a constant one."""
+    scaled = []
+    for values in (first.double(), second.double()):
+        constant = values.amax(0) == values.amin(0)
+        centred = values - values.mean(0)
+        scaled.append((centred / centred.norm(dim=0)).masked_fill(constant, torch.nan))
+    return (scaled[0].T @ scaled[1]).clamp(-1, 1)
+
+
+def sign_shares(importance: UnitImportance, correlations: Tensor, k: int = 4) -> Table:
+    """How many correlations are negative, among important units and among the others (supplement B).
+
+    Args:
+        importance: of a layer's units to the classes.
+        correlations: [U, C], see `peak_correlation`; pairs that are NaN are left out.
+        k: how many units of a class count as important.
+
+    Returns:
+        Two rows of `SignRow`.
+
+    Raises:
+        ValueError: correlations is not [U, C].
+    """
+    important = _important(importance, k)
+    if correlations.shape != important.shape:
+        raise ValueError(
+            f"sign_shares: correlations must have shape [U, C]={list(important.shape)}, of importance, but got "
+            f"{list(correlations.shape)}."
+        )
+    known = ~correlations.isnan()
+    known[:, [c for c in range(known.shape[1]) if c not in importance.measured_classes()]] = False
+    rows = []
+    for name, pairs in (("important", important & known), ("other", ~important & known)):
+        values = correlations[pairs]
+        rows.append(SignRow(name, len(values), float((values < 0).double().mean()), float(values.mean())))
+    return Table(rows)
+
+
+def overlapping_combinations(importance: UnitImportance, k: int = 4) -> list[Combination]:
+    """All three classes told apart by three units as a `Combination` says (Fig. S5), the clearest first.
+
+    Of several units that two classes share, and the third does not, the one with the largest smaller drop is taken;
+    the order is by the weakest of the six drops on validation images.
+
+    Args:
+        importance: of a layer's units to the classes.
+        k: how many units of a class count as important.
+    """
+    important, drop = _important(importance, k), importance.drop("val")
+    shared = {
+        pair: (important[:, pair[0]] & important[:, pair[1]]).nonzero().flatten().tolist()
+        for pair in choices(importance.measured_classes(), 2)
+    }
+    found = []
+    for first, second, third in choices(importance.measured_classes(), 3):
+        pairs = ((first, second, third), (second, third, first), (first, third, second))
+        if not all(shared[pair[:2]] for pair in pairs):
+            continue
+        units = []
+        for one, other, without in pairs:
+            telling = [unit for unit in shared[one, other] if not important[unit, without]]
+            units += sorted(telling, key=lambda unit: -float(drop[unit, [one, other]].min()))[:1]
+        if len(units) == 3:
+            weakest = min(float(drop[unit, list(pair[:2])].min()) for unit, pair in zip(units, pairs))
+            found.append(Combination((first, second, third), (units[0], units[1], units[2]), weakest))
+    return sorted(found, key=lambda combination: -combination.weakest)
+
+
+def _important(importance: UnitImportance, k: int) -> Tensor:
+    """[U, C] bool: whether a unit is among the k most important of a class."""
+    if not 1 <= k <= importance.num_units:
+        raise ValueError(f"k must be in [1, {importance.num_units}], but got {k}.")
+    important = torch.zeros(importance.num_units, len(importance.classes), dtype=torch.bool)
+    for number, units in enumerate(importance.top_units(k)):
+        important[units[units >= 0], number] = True
+    return important
+
+
+def _check_iou(importance: UnitImportance, unit_iou: Tensor) -> None:
+    if unit_iou.shape != (importance.num_units,):
+        raise ValueError(
+            f"unit_iou must have shape [U={importance.num_units}], of importance, but got {list(unit_iou.shape)}."
+        )

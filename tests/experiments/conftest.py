@@ -1,0 +1,43 @@
+"""Importances made by hand."""
+
+import pytest
+import torch
+
+from dissect.classifiers import ClassTally, UnitImportance
+
+IMAGES = 1000
+
+
+def make_importance(drop, layer="conv", images=None) -> UnitImportance:
+    """Each class loses `drop` [U, C] of balanced accuracy without a unit; all from recall, in both splits.
+
+    Of 1,000 images a class (or `images` [C]) the whole network names each, and nothing is named wrongly, so that a
+    loss of `d` is one of 2 * d of the hits.
+    """
+    drop = torch.as_tensor(drop, dtype=torch.float64)
+    units, classes = drop.shape
+    count = torch.full((classes,), IMAGES) if images is None else torch.as_tensor(images)
+    hits = torch.cat([count[None], (count * (1 - 2 * drop)).round().long()])
+    tallies = []
+    for _ in range(2):
+        tally = ClassTally(units + 1, classes)
+        state = tally.state_dict()
+        state["hits"][0], state["predicted"][0], state["images"][0] = hits, hits, count
+        tally.load_state_dict(state)
+        tallies.append(tally)
+    names = tuple(f"class {number}" for number in range(classes))
+    return UnitImportance(layer, names, torch.zeros(units), *tallies)
+
+
+@pytest.fixture
+def importance():
+    """Four classes, five units; the two most important of each class have drops of 0.1 or more."""
+    return make_importance(
+        [
+            [0.30, 0.20, 0.00, 0.00],
+            [0.20, 0.00, 0.10, 0.00],
+            [0.00, 0.10, 0.20, 0.00],
+            [0.01, 0.01, 0.01, 0.40],
+            [0.02, 0.02, 0.02, 0.20],
+        ]
+    )

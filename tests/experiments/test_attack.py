@@ -1,0 +1,285 @@
+"""Attacks on small networks, and what they do to units, on tables worked out by hand."""
+
+import math
+import sys
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from dissect.experiments import AttackResult, CarliniWagner, adversarial, attack, with_noise
+
+from .conftest import make_importance
+
+CLASSES, UNITS, IMAGES = 4, 6, 10
+#: Enough for a network this small.
+QUICK = CarliniWagner(binary_search_steps=2, steps=30, stepsize=0.02, initial_const=10.0)
+HOPELESS = CarliniWagner(binary_search_steps=1, steps=1, stepsize=1e-6, initial_const=1e-6)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _foolbox(missing):
+    try:
+        from dissect.experiments.carlini_wagner import load_foolbox
+
+        load_foolbox()
+    except ImportError as error:
+        missing("foolbox", str(error))
+
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv, self.dropout, self.out = nn.Conv2d(3, UNITS, 3), nn.Dropout(), nn.Linear(UNITS, CLASSES)
+
+    def forward(self, images):
+        return self.out(self.dropout(self.conv(images).relu().amax((2, 3))))
+
+
+@pytest.fixture
+def net():
+    model = Net().eval()
+    nn.init.normal_(model.out.weight)
+    return model
+
+
+@pytest.fixture
+def images():
+    return torch.rand(IMAGES, 3, 6, 6)
+
+
+@pytest.fixture
+def named(net, images):
+    """What the network says of the images."""
+    with torch.no_grad():
+        return net(images).argmax(1)
+
+
+def test_attacked_images_are_named_as_the_targets(net, images, named):
+    targets = (named + 1) % CLASSES
+    net.out.bias.requires_grad_(False)
+    found, reached = adversarial(net, images, targets, QUICK)
+    assert reached.sum() >= 5
+    with torch.no_grad():
+        assert (net(found).argmax(1) == targets)[reached].all()
+    assert found.min() >= 0
+    assert found.max() <= 1
+    assert (found != images).flatten(1).any(1)[reached].all()
+    assert [weight.requires_grad for weight in net.parameters()] == [True, True, True, False]
+    assert all(weight.grad is None for weight in net.parameters())
+    assert not found.requires_grad
+
+
+def test_where_the_target_is_not_reached_the_image_stays(net, images, named):
+    found, reached = adversarial(net, images, (named + 1) % CLASSES, HOPELESS)
+    assert not reached.any()
+    assert torch.equal(found, images)
+
+
+def test_an_attack_does_not_depend_on_the_batch(net, images, named):
+    targets = (named + 2) % CLASSES
+    together, _ = adversarial(net, images, targets, QUICK)
+    alone, _ = adversarial(net, images[7:8], targets[7:8], QUICK)
+    torch.testing.assert_close(alone[0], together[7], rtol=0, atol=1e-4)
+
+
+def test_no_images_are_no_error(net):
+    found, reached = adversarial(net, torch.zeros(0, 3, 6, 6), torch.zeros(0, dtype=torch.int64), QUICK)
+    assert (len(found), len(reached)) == (0, 0)
+
+
+@pytest.mark.parametrize("value", [0.0, 0.5, 1.0])
+def test_noise_has_its_norm_also_at_the_bounds(value):
+    images = torch.full((3, 3, 8, 8), value)
+    norms = torch.tensor([0.0, 0.5, 2.0])
+    noisy = with_noise(images, norms, torch.tensor([5, 6, 7]))
+    torch.testing.assert_close((noisy - images).flatten(1).norm(dim=1), norms)
+    assert 0 <= float(noisy.min()) <= float(noisy.max()) <= 1
+
+
+def test_noise_belongs_to_the_image_not_to_its_place():
+    images, norms = torch.full((2, 3, 8, 8), 0.5), torch.tensor([0.5, 0.5])
+    noisy = with_noise(images, norms, torch.tensor([5, 6]))
+    assert torch.equal(with_noise(images, norms, torch.tensor([6, 5])), noisy.flip(0))
+    assert not torch.equal(noisy[0], noisy[1])
+    assert not torch.equal(with_noise(images, norms, torch.tensor([5, 6]), seed=1), noisy)
+
+
+def pairs(images, labels):
+    return [(image, int(label)) for image, label in zip(images, labels)]
+
+
+class Scenes(torch.utils.data.Dataset):
+    """A list as a Dataset, which may break at an item."""
+
+    def __init__(self, items, broken=None):
+        self.items, self.broken, self.asked = items, broken, []
+
+    def __len__(self):
+        return len(self.items)
+
+    def __getitem__(self, index):
+        if index == self.broken:
+            raise OSError("cannot be read")
+        self.asked.append(index)
+        return self.items[index]
+
+
+def test_what_is_measured(net, images, named):
+    labels = named.clone()
+    labels[3] = (labels[3] + 1) % CLASSES  # the network misnames it
+    result = attack(net, "conv", Scenes(pairs(images, labels)), settings=QUICK, batch_size=4)
+    kept = [0, 1, 2, 4, 5, 6, 7, 8, 9]
+    assert result.images.tolist() == kept
+    assert result.misnamed == 1
+    assert torch.equal(result.sources, labels[kept])
+    assert (result.targets != result.sources).all()
+    assert result.success_rate() == float(result.reached.double().mean()) > 0.5
+    with torch.no_grad():
+        torch.testing.assert_close(result.before, net.conv(images[kept]).amax((2, 3)))
+        found, _ = adversarial(net, images[4:8], result.targets[3:7], QUICK)
+        torch.testing.assert_close(result.after[3:7], net.conv(found).amax((2, 3)), rtol=0, atol=1e-4)
+        norms = (found - images[4:8]).flatten(1).norm(dim=1)
+        torch.testing.assert_close(result.norms[3:7], norms, rtol=0, atol=1e-4)
+        noisy = with_noise(images[4:8], result.norms[3:7], torch.arange(4, 8))
+        torch.testing.assert_close(result.noise[3:7], net.conv(noisy).amax((2, 3)))
+        assert torch.equal(result.noise_kept[3:7], net(noisy).argmax(1) == result.sources[3:7])
+
+
+def test_targets_depend_on_the_image_alone(net, images, named):
+    small = attack(net, "conv", Scenes(pairs(images, named)), settings=HOPELESS, batch_size=3)
+    large = attack(net, "conv", Scenes(pairs(images, named)), settings=HOPELESS, batch_size=10)
+    assert torch.equal(small.targets, large.targets)
+    assert len(set(((small.targets - small.sources) % CLASSES).tolist())) > 1
+    assert small.success_rate() == 0
+    assert torch.equal(small.after, small.before)
+
+
+def test_given_targets(net, images, named):
+    targets = (named + 1) % CLASSES
+    result = attack(net, "conv", Scenes(pairs(images, named)), targets=targets, settings=HOPELESS)
+    assert torch.equal(result.targets, targets)
+
+
+def test_an_interrupted_run_goes_on(net, images, named, tmp_path, monkeypatch):
+    monkeypatch.setattr("dissect.resume.EVERY", 0.0)
+    monkeypatch.setattr("dissect.resume.TIMES", 0)
+    options = {"settings": QUICK, "batch_size": 3}
+    whole = attack(net, "conv", Scenes(pairs(images, named)), **options)
+    with pytest.raises(OSError, match="cannot be read"):
+        attack(net, "conv", Scenes(pairs(images, named), broken=7), resume=tmp_path, **options)
+    rest = Scenes(pairs(images, named))
+    result = attack(net, "conv", rest, resume=tmp_path, **options)
+    assert min(rest.asked) == 6
+    for name, value in vars(whole).items():
+        same = torch.equal(value, getattr(result, name)) if isinstance(value, torch.Tensor) else True
+        assert same, name
+    assert (result.misnamed, result.seed) == (0, 0)
+    with pytest.raises(ValueError, match="a folder whose run had the same seed"):
+        attack(net, "conv", rest, resume=tmp_path, seed=1, **options)
+
+
+def test_saved_and_loaded(net, images, named, tmp_path):
+    result = attack(net, "conv", Scenes(pairs(images, named)), settings=HOPELESS)
+    again = AttackResult.load(result.save(tmp_path / "saved"))
+    assert (again.layer, again.settings, again.seed, again.misnamed) == ("conv", HOPELESS, 0, 0)
+    assert all(torch.equal(v, getattr(again, n)) for n, v in vars(result).items() if isinstance(v, torch.Tensor))
+
+
+def hand_made(**changed) -> AttackResult:
+    """Three attacks on five units, the last of which failed."""
+    before = torch.tensor([[1.0, 1, 1, 1, 1], [3.0, 1, 1, 1, 3], [5.0, 1, 1, 1, 5]])
+    after = before + torch.tensor([[4.0, -2, 1, 0, 1], [0.0, 2, -6, 1, 0], [0.0, 0, 0, 0, 0]])
+    values = {
+        "layer": "conv", "settings": QUICK, "seed": 0, "misnamed": 0, "images": torch.arange(3),
+        "sources": torch.tensor([1, 2, 0]), "targets": torch.tensor([0, 1, 1]),
+        "reached": torch.tensor([True, True, False]), "norms": torch.ones(3),
+        "noise_kept": torch.ones(3, dtype=torch.bool), "before": before, "after": after, "noise": before + 0.5,
+    }  # fmt: skip
+    return AttackResult(**{**values, **changed})
+
+
+def test_changes_of_groups():
+    # The most important unit of class 0 is 0, of class 1 it is 1, of class 2 it is 2.
+    importance = make_importance([[0.4, 0, 0], [0, 0.4, 0], [0, 0, 0.4], [0, 0, 0], [0, 0, 0]])
+    rows = hand_made().changes(importance, k=1)
+    target, source, other, *noise = rows
+    # Image 0: target unit 0, source unit 1, others 2 3 4. Image 1: target unit 1, source unit 2, others 0 3 4.
+    assert [row.units for row in rows] == ["target", "source", "other"] * 2
+    assert [row.cause for row in rows] == ["attack"] * 3 + ["noise"] * 3
+    assert (target.change, source.change, other.change) == pytest.approx((3, 4, (2 / 3 + 1 / 3) / 2))
+    assert (target.rise, source.rise, other.rise) == pytest.approx((3, -4, (2 / 3 + 1 / 3) / 2))
+    assert target.interval == pytest.approx(2.576 * math.sqrt(2) / math.sqrt(2))
+    assert [(row.change, row.rise, row.interval) for row in noise] == [(0.5, 0.5, 0)] * 3
+    # Units 0 and 4 vary by 2 over the images, the others never.
+    assert (target.scaled, noise[0].scaled) == pytest.approx((1.0, 0.125))
+    assert (other.scaled, noise[2].scaled) == pytest.approx((1 / 12, (1 / 12 + 1 / 6) / 2))
+
+
+def test_a_unit_of_both_classes_counts_for_both():
+    importance = make_importance([[0.4, 0.4, 0], [0, 0, 0], [0, 0, 0.4], [0, 0, 0], [0, 0, 0]])
+    target, source, *_ = hand_made(reached=torch.tensor([True, False, True])).changes(importance, k=1)
+    assert target.change == source.change == pytest.approx(2)
+
+
+def test_changes_refuse_what_does_not_fit(importance):
+    with pytest.raises(ValueError, match="of the 5 units of 'conv', but is of the 5 units of 'fc'"):
+        hand_made().changes(make_importance(torch.zeros(5, 3), layer="fc"))
+    with pytest.raises(ValueError, match=r"k must be in \[1, 2\], half the units, but got 4"):
+        hand_made().changes(importance, k=4)
+    with pytest.raises(ValueError, match="two attacks that reached their target, but there are 1"):
+        hand_made(reached=torch.tensor([True, False, False])).changes(importance, k=1)
+    partial = make_importance(torch.zeros(5, 3), images=[0, 1000, 1000])
+    with pytest.raises(ValueError, match="must know every target class, but not 'class 0'"):
+        hand_made().changes(partial, k=1)
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"labels": [9] * IMAGES}, r"classes must be in \[0, 4\), the model's, but got"),
+        ({"labels": None}, r"images must come with class numbers \[N=10\], but got none"),
+        ({"labels": [0.5] * IMAGES}, "images must come with class numbers"),
+        ({"targets": [0] * 9}, "one entry per image, but there are 9"),
+        ({"targets": [4] * IMAGES}, r"targets must be in \[0, 4\) and not the image's own class"),
+        ({"layer": "out"}, r"layer 'out' must give \[N, U, h, w\], but gave \[10, 4\]"),
+        ({"scale": 2.0}, r"images must lie within bounds=\(0.0, 1.0\), but go from"),
+        ({"training": True}, "model must be in eval mode, but 'dropout' is in training mode"),
+        ({"model": nn.Sequential(nn.Conv2d(3, 4, 3))}, r"model must give logits \[N=10, classes\], but gave \[10, 4"),
+    ],
+)
+def test_what_is_refused(net, images, named, changed, message):
+    model = changed.get("model", net).eval()
+    if "training" in changed:
+        model.dropout.train()
+    labels = changed.get("labels", named)
+    images = images * changed.get("scale", 1.0)
+    with torch.no_grad():
+        if "scale" in changed:
+            labels = model(images).argmax(1)
+    batch = images if labels is None else (images, torch.as_tensor(labels))
+    targets = torch.tensor(changed["targets"]) if "targets" in changed else None
+    layer = changed.get("layer", "0" if "model" in changed else "conv")
+    with pytest.raises(ValueError, match=message):
+        attack(model, layer, [batch], targets=targets, settings=HOPELESS)
+
+
+def test_a_target_that_is_the_own_class_is_refused(net, images, named):
+    with pytest.raises(ValueError, match=f"that of image 0, of class {int(named[0])}, is {int(named[0])}"):
+        attack(net, "conv", [(images, named)], targets=named, settings=HOPELESS)
+
+
+def test_without_foolbox_the_extra_is_named(net, images, named, monkeypatch):
+    monkeypatch.setitem(sys.modules, "foolbox", None)
+    with pytest.raises(ImportError, match=r"pip install 'dissect-units\[attack\]'"):
+        attack(net, "conv", [(images, named)])
+
+
+def test_random_targets_are_even(net):
+    from dissect.experiments.attack import _targets
+
+    labels = torch.full((3000,), 2)
+    counts = np.bincount(_targets(None, torch.arange(3000), labels, CLASSES, 0), minlength=CLASSES)
+    assert counts[2] == 0
+    assert (abs(counts[[0, 1, 3]] - 1000) < 120).all()
