@@ -171,6 +171,7 @@ def attack(
     seed: int = 0,
     batch_size: int = 16,
     resume: str | Path | None = None,
+    progress: bool = True,
 ) -> AttackResult:
     """Attacks every image that the network names right, and measures the peaks of a layer's units before and after.
 
@@ -187,7 +188,8 @@ def attack(
         bounds: the least and the largest value that a pixel can have.
         seed: of targets and noise.
         batch_size: images that are attacked at a time, for a Dataset.
-        resume: a folder where the run is saved after each batch, so that it goes on from there when called again.
+        resume: a folder for what an interrupted run needs to go on, saved every 30 seconds, see `dissect.dissect`.
+        progress: show a bar.
 
     Returns:
         `AttackResult`.
@@ -203,7 +205,7 @@ def attack(
         >>> from dissect.experiments import CarliniWagner, attack
         >>> model, scenes = dissect.tiny.vgg(), dissect.tiny.TinyScenes("val", size=64, count=2, target="class")
         >>> quick = CarliniWagner(binary_search_steps=1, steps=1)
-        >>> result = attack(model, "features.conv5_3", scenes, settings=quick)
+        >>> result = attack(model, "features.conv5_3", scenes, settings=quick, progress=False)
         >>> len(result.images) + result.misnamed, result.before.shape[1]
         (2, 192)
     """
@@ -214,15 +216,15 @@ def attack(
         "seed": seed, "batch size": batch_size, "targets": None if targets is None else targets.tolist(),
     }  # fmt: skip
     batches, run = Batches(images, batch_size), _Run()
-    progress = Progress(resume, about)
-    progress.restore(run)
+    saved = Progress(resume, about)
+    saved.restore(run)
     total = len(batches) if hasattr(images, "__len__") else None
-    with tqdm(total=total, initial=run.batches, desc="attack", unit="batch", disable=None) as bar:
+    with tqdm(total=total, initial=run.batches, desc="attack", unit="batch", disable=not progress) as bar:
         for batch in batches.visit(run.batches):
             run.add(len(batch.numbers), _attack_batch(model, layer, batch, targets, settings, bounds, seed))
-            progress.save(run)
+            saved.save(run)
             bar.update()
-    progress.save(run, now=True)
+    saved.save(run, now=True)
     found: dict[str, Any] = run.tensors()
     return AttackResult(layer, settings, seed, run.seen - len(found["images"]), **found)
 

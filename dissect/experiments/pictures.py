@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 INK, QUIET, LINE, FAINT = "#1f2328", "#656d76", "#d0d7de", "#c4cad1"
 ACCENT, FALL, RISE = "#0a66c2", "#1f5fbf", "#d1242f"
-_STYLE = {
+_STYLE: dict[Any, Any] = {
     "font.family": "sans-serif",
     "font.sans-serif": ["DejaVu Sans"],
     "font.size": 9,
@@ -47,17 +48,30 @@ _STYLE = {
 }
 
 
-@contextmanager
-def drawing() -> Iterator[None]:
-    """The style of all figures, within a ``with`` block.
+def check_extras() -> None:
+    """Tells early that pictures cannot be drawn.
 
     Raises:
         ImportError: matplotlib is missing; it comes with the extra `report`.
     """
     try:
-        import matplotlib
+        importlib.import_module("matplotlib")
     except ImportError as error:
-        raise ImportError(f"pictures: matplotlib is missing ({error}); pip install 'dissect-units[report]'.") from error
+        raise ImportError(
+            f"pictures need matplotlib, which cannot be imported ({error}); pip install 'dissect-units[report]'."
+        ) from error
+
+
+@contextmanager
+def drawing() -> Iterator[None]:
+    """The style of all figures, within a ``with`` block.
+
+    Raises:
+        ImportError: see `check_extras`.
+    """
+    check_extras()
+    import matplotlib
+
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
         matplotlib.rcParams.update(_STYLE)
@@ -86,7 +100,7 @@ def attack_chart(changes: Table, k: int) -> Figure:
         "other": "all others",
     }
     with drawing():
-        figure = Figure(figsize=(8.4, 2.5))
+        figure = Figure(figsize=(8.4, 2.7))
         panels = _panels(figure, 2)
         for axes, value, interval, label in zip(
             panels, ("change", "scaled"), ("interval", "scaled_interval"), ("of peaks", "in standard deviations")
@@ -103,9 +117,9 @@ def attack_chart(changes: Table, k: int) -> Figure:
             axes.spines["left"].set_visible(False)
             axes.set_xlabel(f"mean absolute change {label}")
         panels[1].set_yticklabels([])
-        for number, (text, color) in enumerate((("attack", ACCENT), ("noise of the same L2 norm", QUIET))):
-            panels[0].text(0.62, 0.16 - 0.11 * number, text, color=color, transform=panels[0].transAxes, weight="bold")
-        figure.tight_layout()
+        for at, (text, color) in enumerate((("attack", ACCENT), ("noise of the same L2 norm", QUIET))):
+            figure.text(0.155 + 0.07 * at, 0.93, text, color=color, weight="bold")
+        figure.subplots_adjust(0.155, 0.2, 0.99, 0.89, wspace=0.08)
     return figure
 
 
@@ -131,7 +145,7 @@ def attack_maps(
     """
     from matplotlib.figure import Figure
 
-    grid = Grid.half_pixel(tuple(before.shape[1:]), tuple(image.shape[1:]))
+    grid = Grid.half_pixel((before.shape[1], before.shape[2]), (image.shape[1], image.shape[2]))
     change = upsample((after - before)[None], grid.rows, grid.columns)[0]
     shown = [unit for _, units in groups for unit in units]
     scale = float(change[shown].abs().max())
@@ -193,12 +207,13 @@ def relations_chart(
             first.set_ylabel("mean IoU of the units")
         left, right = _panels(bottom, 2)
         left.bar(range(1, len(buckets) + 1), [row.iou for row in buckets], 0.74, color=ACCENT)
+        left.set_xticks([1, *range(4, len(buckets) + 1, 4)])
         left.set_title("by mean importance over all classes")
         left.set_xlabel(f"{len(buckets)} buckets of units, the least important first")
         left.set_ylabel("mean IoU")
         _bars(left)
         importance, correlations, important = (part.numpy() for part in points)
-        style = {"s": 7, "linewidths": 0}
+        style: dict[str, Any] = {"s": 7, "linewidths": 0}
         right.scatter(importance[~important] * 100, correlations[~important], color=FAINT, **style, alpha=0.5)
         right.scatter(importance[important] * 100, correlations[important], color=ACCENT, **style, alpha=0.9)
         right.axhline(0, color=QUIET, linewidth=0.8)
@@ -208,8 +223,67 @@ def relations_chart(
         right.grid(True, axis="y")
         right.tick_params(length=0)
         for part in (top, bottom):
-            part.subplots_adjust(0.065, 0.2, 0.99, 0.88, wspace=0.12)
+            part.subplots_adjust(0.065, 0.2, 0.99, 0.88, wspace=0.12 if part is top else 0.17)
     return figure
+
+
+def combination_picture(
+    dissection: Dissection,
+    layer: str,
+    classes: Sequence[tuple[str, Tensor]],
+    units: Sequence[int],
+    drops: Tensor,
+    important: Tensor,
+    examples: int = 3,
+) -> Figure:
+    """Three classes told apart by units that they share two by two (PNAS 2020, Fig. S5).
+
+    Args:
+        dissection: has the layer; says what units detect and which images excite them most.
+        layer: the layer's name.
+        classes: each class's name and an image of it [3, H, W] in [0, 1].
+        units: a row each.
+        drops: [units, classes], balanced accuracy that a class loses without a unit.
+        important: [units, classes] bool, whether a unit is among the most important of a class.
+        examples: how many of a unit's top images to show, masked where it does not fire.
+    """
+    from matplotlib.figure import Figure
+
+    names, found = unit_names(dissection, layer), dissection[layer]
+    with drawing():
+        columns, rows = examples + len(classes), 1 + len(units)
+        figure = Figure(figsize=(1.25 * columns, 1.32 * rows + 0.1))
+        panels = figure.subplots(rows, columns, squeeze=False)
+        for axes in panels[0, :examples]:
+            axes.axis("off")
+        panels[0, 0].text(0, 0.04, "what the units detect", transform=panels[0, 0].transAxes, color=QUIET, va="bottom")
+        for axes, (name, image) in zip(panels[0, examples:], classes):
+            _tile(axes, image, name)
+            axes.title.set_weight("bold")
+        for row, (line, unit) in enumerate(zip(panels[1:], units)):
+            masks = found.masks(unit)
+            for at, axes in enumerate(line[:examples]):
+                image = dissection.image(int(found.peak_images[unit, at])).float() / 255
+                _tile(axes, _lit(image, masks[at]), f"{names[unit]} ({unit})" if at == 0 else "")
+            for column, axes in enumerate(line[examples:]):
+                _mark(axes, float(drops[row, column]), bool(important[row, column]))
+        figure.subplots_adjust(0.01, 0.02, 0.99, 0.94, wspace=0.06, hspace=0.18)
+    return figure
+
+
+def _lit(image: Tensor, mask: Tensor) -> Tensor:
+    """The image, pale where the mask [H', W'] is False."""
+    index = [torch.arange(size) * small // size for size, small in zip(image.shape[1:], mask.shape)]
+    return torch.where(mask[index[0]][:, index[1]], image, 0.62 + 0.38 * image.mean(0, keepdim=True))
+
+
+def _mark(axes: Axes, drop: float, important: bool) -> None:
+    axes.set_xlim(-1, 1)
+    axes.set_ylim(-1, 1)
+    axes.axis("off")
+    axes.scatter([0], [0.12], s=420 if important else 60, color=ACCENT if important else FAINT, linewidths=0)
+    text = f"{-100 * drop:+.1f} points" if important else f"{-100 * drop:+.1f}"
+    axes.text(0, -0.52, text, ha="center", va="center", color=INK if important else QUIET, fontsize=8.5)
 
 
 def _panels(figure: Any, columns: int, **shared: bool) -> list[Axes]:
@@ -238,27 +312,15 @@ def _tile(axes: Axes, picture: Tensor, title: str = "") -> None:
 
 def _tinted(image: Tensor, change: Tensor) -> Tensor:
     """The image, faint and grey, with red where `change` [H, W] in [-1, 1] is above 0 and blue where below."""
-    grey = (0.72 + 0.28 * image.mean(0)).expand(3, -1, -1)
+    grey = (0.5 + 0.5 * image.mean(0)).expand(3, -1, -1)
     rise, fall = (torch.tensor([int(color[at : at + 2], 16) / 255 for at in (1, 3, 5)]) for color in (RISE, FALL))
     color = torch.where(change > 0, rise[:, None, None], fall[:, None, None])
-    weight = change.abs() ** 0.8 * 0.9
+    weight = change.abs() * 0.92
     return grey * (1 - weight) + color * weight
 
 
 def _color_key(figure: Any, scale: float) -> None:
     """What red and blue mean, in the place of a fourth tile."""
-    lines = (
-        ("rises", RISE),
-        ("falls", FALL),
-        (f"full color: {scale:.1f}, in units of activation", QUIET),
-    )
+    lines = (("activation rises", RISE), ("activation falls", FALL), (f"full color: by {scale:.3g} or more", QUIET))
     for number, (text, color) in enumerate(lines):
-        figure.text(
-            0.765,
-            0.6 - 0.1 * number,
-            text,
-            color=color,
-            fontsize=9,
-            weight="bold" if number < 2 else "normal",
-            wrap=True,
-        )
+        figure.text(0.765, 0.72 - 0.09 * number, text, color=color, weight="bold" if number < 2 else "normal")

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
+from tqdm import tqdm
 
 from dissect.classifiers import UnitImportance
 from dissect.data import Batches
@@ -140,7 +141,12 @@ def rank_correlation(first: Tensor, second: Tensor) -> float:
 
 
 def peak_correlation(
-    model: nn.Module, layer: str, images: Dataset | Tensor | Iterable[Any], batch_size: int = 32
+    model: nn.Module,
+    layer: str,
+    images: Dataset | Tensor | Iterable[Any],
+    *,
+    batch_size: int = 32,
+    progress: bool = True,
 ) -> Tensor:
     """Correlation of each unit's peak activation with the softmax score of each class, over images (Fig. S4h).
 
@@ -149,6 +155,7 @@ def peak_correlation(
         layer: a layer's name, whose output is [N, U, h, w].
         images: as `dissect.data.Batches` takes them; labels that come with them are not looked at.
         batch_size: for a Dataset or a tensor.
+        progress: show a bar.
 
     Returns:
         [U, C] float64, Pearson's; NaN where a peak or a score never varies.
@@ -160,12 +167,14 @@ def peak_correlation(
     Example:
         >>> from dissect.experiments import peak_correlation
         >>> scenes = dissect.tiny.TinyScenes("val", size=32, count=4)
-        >>> peak_correlation(dissect.tiny.vgg(), "features.conv5_3", scenes).shape
+        >>> peak_correlation(dissect.tiny.vgg(), "features.conv5_3", scenes, progress=False).shape
         torch.Size([192, 43])
     """
     check_eval("peak_correlation", model)
     peaks, shares = [], []
-    for batch in Batches(images, batch_size):
+    batches = Batches(images, batch_size)
+    total = len(batches) if hasattr(images, "__len__") else None
+    for batch in tqdm(batches, total=total, desc="peaks", unit="batch", disable=not progress):
         scores, peak = scores_and_peaks("peak_correlation", model, layer, batch.images)
         peaks.append(peak)
         shares.append(scores.double().softmax(1))

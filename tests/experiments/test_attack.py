@@ -129,7 +129,7 @@ class Scenes(torch.utils.data.Dataset):
 def test_what_is_measured(net, images, named):
     labels = named.clone()
     labels[3] = (labels[3] + 1) % CLASSES  # the network misnames it
-    result = attack(net, "conv", Scenes(pairs(images, labels)), settings=QUICK, batch_size=4)
+    result = attack(net, "conv", Scenes(pairs(images, labels)), settings=QUICK, batch_size=4, progress=False)
     kept = [0, 1, 2, 4, 5, 6, 7, 8, 9]
     assert result.images.tolist() == kept
     assert result.misnamed == 1
@@ -158,14 +158,14 @@ def test_targets_depend_on_the_image_alone(net, images, named):
 
 def test_given_targets(net, images, named):
     targets = (named + 1) % CLASSES
-    result = attack(net, "conv", Scenes(pairs(images, named)), targets=targets, settings=HOPELESS)
+    result = attack(net, "conv", Scenes(pairs(images, named)), targets=targets, settings=HOPELESS, progress=False)
     assert torch.equal(result.targets, targets)
 
 
 def test_an_interrupted_run_goes_on(net, images, named, tmp_path, monkeypatch):
     monkeypatch.setattr("dissect.resume.EVERY", 0.0)
     monkeypatch.setattr("dissect.resume.TIMES", 0)
-    options = {"settings": QUICK, "batch_size": 3}
+    options = {"settings": QUICK, "batch_size": 3, "progress": False}
     whole = attack(net, "conv", Scenes(pairs(images, named)), **options)
     with pytest.raises(OSError, match="cannot be read"):
         attack(net, "conv", Scenes(pairs(images, named), broken=7), resume=tmp_path, **options)
@@ -181,7 +181,7 @@ def test_an_interrupted_run_goes_on(net, images, named, tmp_path, monkeypatch):
 
 
 def test_saved_and_loaded(net, images, named, tmp_path):
-    result = attack(net, "conv", Scenes(pairs(images, named)), settings=HOPELESS)
+    result = attack(net, "conv", Scenes(pairs(images, named)), settings=HOPELESS, progress=False)
     again = AttackResult.load(result.save(tmp_path / "saved"))
     assert (again.layer, again.settings, again.seed, again.misnamed) == ("conv", HOPELESS, 0, 0)
     assert all(torch.equal(v, getattr(again, n)) for n, v in vars(result).items() if isinstance(v, torch.Tensor))
@@ -262,12 +262,12 @@ def test_what_is_refused(net, images, named, changed, message):
     targets = torch.tensor(changed["targets"]) if "targets" in changed else None
     layer = changed.get("layer", "0" if "model" in changed else "conv")
     with pytest.raises(ValueError, match=message):
-        attack(model, layer, [batch], targets=targets, settings=HOPELESS)
+        attack(model, layer, [batch], targets=targets, settings=HOPELESS, progress=False)
 
 
 def test_a_target_that_is_the_own_class_is_refused(net, images, named):
     with pytest.raises(ValueError, match=f"that of image 0, of class {int(named[0])}, is {int(named[0])}"):
-        attack(net, "conv", [(images, named)], targets=named, settings=HOPELESS)
+        attack(net, "conv", [(images, named)], targets=named, settings=HOPELESS, progress=False)
 
 
 def test_without_foolbox_the_extra_is_named(net, images, named, monkeypatch):

@@ -119,7 +119,7 @@ class OfPeaks(nn.Module):
 def test_peaks_and_softmax_scores():
     images = torch.zeros(5, 2, 4, 4)
     images[torch.arange(5), 0, torch.arange(5) % 4, 0] = torch.tensor([0.5, 1.0, 2.0, 3.0, 4.0])
-    found = peak_correlation(OfPeaks().eval(), "conv", images, batch_size=2)
+    found = peak_correlation(OfPeaks().eval(), "conv", images, batch_size=2, progress=False)
     peaks = images.amax((2, 3)).double()
     expected = np.corrcoef(peaks[:, 0], peaks.softmax(1)[:, 0])[0, 1]
     assert found[0].tolist() == pytest.approx([expected, -expected])

@@ -1,0 +1,159 @@
+"""Writes docs/experiments_attack.md and its pictures: relations of importance, and attacks, on the embedded network.
+
+``python docs/experiments_attack.py tiny-vgg.importance --work build/experiments`` from the root of the sources. What it
+computes is kept in the folder --work, from which an interrupted run goes on.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import torch
+from experiments_attack_page import page
+from torch import nn
+
+import dissect
+from dissect.classifiers import UnitImportance
+from dissect.experiments import (
+    AttackResult,
+    adversarial,
+    attack,
+    iou_by_classes,
+    iou_by_importance,
+    mean_importance,
+    overlapping_combinations,
+    peak_correlation,
+    pictures,
+    rank_correlation,
+    sign_shares,
+)
+from dissect.tiny import TinyScenes, vgg
+
+DOCS = Path(__file__).parent
+FOLDER = DOCS / "experiments"
+MOST, EXAMPLES = 4, 3
+
+
+def main() -> None:
+    """Reads the command line and writes the page."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("importance", type=Path, help="a file that UnitImportance.save wrote, of the embedded network")
+    parser.add_argument("--work", type=Path, default=Path("build/experiments"), help="folder for what takes long")
+    parser.add_argument("--images", type=int, default=336, help="scenes to attack (336)")
+    parser.add_argument("--scenes", type=int, default=860, help="scenes to dissect and to correlate over (860)")
+    options = parser.parse_args()
+    importance = UnitImportance.load(options.importance)
+    model, layer = vgg().to(memory_format=torch.channels_last), importance.layer
+    dissection = dissect.dissect(
+        model, layer, TinyScenes("val", count=options.scenes), resume=options.work / "dissection"
+    )
+    scenes = TinyScenes("val", target="class")
+    result = attack(
+        model, layer, TinyScenes("val", count=options.images, target="class"), batch_size=12,
+        resume=options.work / "attack",
+    )  # fmt: skip
+    facts = _relations(model, importance, dissection, TinyScenes("val", count=options.scenes))
+    facts["combinations"] = _combinations(importance, dissection, scenes)
+    facts["attacked"] = _attacks(model, importance, dissection, result, scenes)
+    (DOCS / "experiments_attack.md").write_text(page(importance, result, MOST, facts))
+
+
+def _relations(
+    model: nn.Module, importance: UnitImportance, dissection: dissect.Dissection, scenes: TinyScenes
+) -> dict[str, Any]:
+    """The chart of Fig. 2E and S4c-h, and its numbers."""
+    layer = importance.layer
+    unit_iou = dissection[layer].iou.amax(1)
+    correlations = peak_correlation(model, layer, scenes)
+    by_classes = [(k, iou_by_classes(importance, unit_iou, k)) for k in (2, 3, 4, 5)]
+    buckets = iou_by_importance(importance, unit_iou)
+    top = importance.top_units(MOST)
+    important = torch.zeros_like(correlations, dtype=torch.bool)
+    important[top.flatten(), torch.arange(len(top)).repeat_interleave(MOST)] = True
+    known = ~correlations.isnan()
+    points = (importance.drop("val")[known], correlations[known], important[known])
+    pictures.save(pictures.relations_chart(by_classes, buckets, points), FOLDER / "relations.png")
+    return {
+        "scenes": len(scenes),
+        "by_classes": by_classes,
+        "buckets": buckets,
+        "ranks": [
+            rank_correlation(important.sum(1), unit_iou),
+            rank_correlation(mean_importance(importance), unit_iou),
+        ],
+        "signs": sign_shares(importance, correlations, MOST),
+    }
+
+
+def _combinations(importance: UnitImportance, dissection: dissect.Dissection, scenes: TinyScenes) -> dict[str, Any]:
+    """Pictures of the clearest combinations of units (Fig. S5), no class twice."""
+    found = overlapping_combinations(importance, MOST)
+    drop, top = importance.drop("val"), importance.top_units(MOST)
+    shown: list[Any] = []
+    for combination in found:
+        if len(shown) < EXAMPLES and not {c for other in shown for c in other.classes} & set(combination.classes):
+            shown.append(combination)
+    names = pictures.unit_names(dissection, importance.layer)
+    for number, combination in enumerate(shown, start=1):
+        units, classes = list(combination.units), list(combination.classes)
+        figure = pictures.combination_picture(
+            dissection,
+            importance.layer,
+            [(scenes.classes[c], scenes[c][0]) for c in classes],
+            units,
+            drop[units][:, classes],
+            torch.tensor([[unit in top[c] for c in classes] for unit in units]),
+        )
+        pictures.save(figure, FOLDER / f"combination-{number}.png")
+    texts = [
+        [scenes.classes[c] for c in combination.classes] + [names[unit] for unit in combination.units]
+        for combination in shown
+    ]
+    return {"found": len(found), "shown": texts, "classes": len({c for part in found for c in part.classes})}
+
+
+def _attacks(
+    model: nn.Module, importance: UnitImportance, dissection: dissect.Dissection, result: AttackResult,
+    scenes: TinyScenes,
+) -> dict[str, Any]:  # fmt: skip
+    """The chart of Fig. 5C, and maps of a few attacks (Fig. 5A, B)."""
+    changes = result.changes(importance, MOST)
+    pictures.save(pictures.attack_chart(changes, MOST), FOLDER / "attack.png")
+    names, shown = pictures.unit_names(dissection, importance.layer), []
+    for number, at in enumerate(_typical(result), start=1):
+        image, target = scenes[int(result.images[at])][0], result.targets[at : at + 1]
+        found, _ = adversarial(model, image[None], target, result.settings)
+        both = torch.cat([image[None], found])
+        with torch.no_grad(), dissect.Trace(model, importance.layer) as trace:
+            shares = model(both).softmax(1)
+        ends = [int(result.sources[at]), int(target)]
+        titles = [f"{scenes.classes[c]}, {float(row[c]):.0%}" for c, row in zip(ends, shares)]
+        groups = [
+            (f"The {MOST} units most important to {scenes.classes[c]}", importance.top_units(MOST)[c].tolist())
+            for c in ends
+        ]
+        before, after = trace[importance.layer]
+        figure = pictures.attack_maps(image, found[0], before, after, groups, (titles[0], titles[1]), names)
+        pictures.save(figure, FOLDER / f"attack-{number}.png")
+        shown.append([scenes.classes[c] for c in ends])
+    return {"changes": changes, "shown": shown, "pixels": scenes[0][0].numel()}
+
+
+def _typical(result: AttackResult, count: int = 3) -> list[int]:
+    """Attacks whose norms are nearest to the median, of different sources and targets."""
+    won = result.reached.nonzero().flatten()
+    order = won[(result.norms[won] - result.norms[won].median()).abs().argsort(stable=True)]
+    chosen: list[int] = []
+    seen: set[int] = set()
+    for at in order.tolist():
+        ends = {int(result.sources[at]), int(result.targets[at])}
+        if not ends & seen and len(chosen) < count:
+            chosen.append(at)
+            seen |= ends
+    return chosen
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,167 @@
+"""The text of docs/experiments_attack.md: what was measured, between the pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from string import Template
+from typing import Any
+
+from dissect.classifiers import UnitImportance
+from dissect.experiments import AttackResult
+from dissect.table import Table
+
+PAGE = Template("""\
+<!-- Written by docs/experiments_attack.py; do not edit. -->
+# Important units: what they detect, and what an attack does to them
+
+`dissect.tiny.vgg()`, layer `$layer`, $units units, $classes classes. Importance is the balanced accuracy that a class
+loses without a unit: units are ranked on $train_images training scenes, drops are measured on $val_images validation
+scenes (`dissect.unit_importance`). Important means: among the $most most important units of a class, unless another
+number is given. The papers' network is VGG-16 on Places365: 512 units, 365 classes.
+
+## Importance and IoU
+
+IoU is that of a unit's best concept over $scenes validation scenes.
+
+![Mean IoU by importance; correlations by importance](experiments/relations.png)
+
+Above: units by the number of classes to which they are important, and how many units these are (PNAS 2020, Fig. 2E,
+S4c-f). Below, left: units by their importance averaged over the classes (Fig. S4g). Right: every pair of a unit and a
+class (Fig. S4h).
+
+$by_classes
+The paper finds that IoU rises with the number of classes, whichever of the four ways one counts, and with the mean
+importance. Here the rank correlation (Spearman) over the $units units is $rank_classes between IoU and the number of
+classes, and $rank_mean between IoU and mean importance.
+
+## Peaks and scores
+
+Pearson's correlation of a unit's peak activation with the softmax score of a class, over the same $scenes scenes.
+
+$signs
+Paper: 58.9 % of all pairs are negative, and nearly all the important ones positive.
+
+## Units shared by classes
+
+$found combinations of three classes and three units, each of which is important to two of the three classes and not to
+the third; $found_classes of the $classes classes are in one (Fig. S5). The clearest, no class twice: the numbers are
+points of balanced accuracy that the class loses on validation scenes without the unit.
+
+$combinations
+## Adversarial attacks
+
+Each of the first $seen validation scenes that the network names right ($attacked of them; $misnamed it does not) is
+attacked to another class, drawn at random, by the targeted L2 attack of Carlini and Wagner (foolbox; $settings).
+
+**$reached of $attacked attacks reach their target.** Half of them need an L2 norm of at most $median (the largest:
+$largest), which is a root mean square of $rms of 255 levels of a pixel. Random noise of the same norms leaves the
+network's answer as it was in $noise_kept of the scenes.
+
+![Mean absolute change of peaks](experiments/attack.png)
+
+Mean absolute change of a unit's peak activation, with 99 % confidence intervals (Fig. 5C); on the right divided by each
+unit's standard deviation over the unchanged scenes. Noise is normal, of the norm of each attack.
+
+$changes
+$verdict
+
+Three attacks of about the median norm (Fig. 5A, B). Maps show where a unit's activation rises and falls.
+
+$maps
+`python docs/experiments_attack.py` with a saved importance makes this page anew.
+""")
+
+
+def page(importance: UnitImportance, result: AttackResult, most: int, facts: dict[str, Any]) -> str:
+    """The whole page."""
+    won, attacked = int(result.reached.sum()), facts["attacked"]
+    norms = result.norms[result.reached]
+    return PAGE.substitute(
+        layer=importance.layer,
+        units=importance.num_units,
+        classes=len(importance.classes),
+        train_images=f"{int(importance.tally('train').images().sum()):,}",
+        val_images=f"{int(importance.tally('val').images().sum()):,}",
+        most=most,
+        scenes=f"{facts['scenes']:,}",
+        by_classes=_by_classes(facts["by_classes"]),
+        rank_classes=f"{facts['ranks'][0]:.2f}",
+        rank_mean=f"{facts['ranks'][1]:.2f}",
+        signs=_signs(facts["signs"]),
+        found=facts["combinations"]["found"],
+        found_classes=facts["combinations"]["classes"],
+        combinations=_combinations(facts["combinations"]["shown"]),
+        seen=len(result.images) + result.misnamed,
+        attacked=len(result.images),
+        misnamed=result.misnamed,
+        settings=", ".join(f"{name} {value:g}" for name, value in result.settings._asdict().items()),
+        reached=won,
+        median=f"{float(norms.median()):.2f}",
+        largest=f"{float(norms.max()):.2f}",
+        rms=f"{255 * float(norms.median()) / attacked['pixels'] ** 0.5:.2f}",
+        noise_kept=f"{float(result.noise_kept.double().mean()):.1%}",
+        changes=_changes(attacked["changes"]),
+        verdict=_verdict(attacked["changes"]),
+        maps="".join(
+            f"![{source} attacked to {target}](experiments/attack-{number}.png)\n\n"
+            for number, (source, target) in enumerate(attacked["shown"], start=1)
+        ),
+    )
+
+
+def _markdown(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [header, ["---"] * len(header), *rows]
+    return "".join("| " + " | ".join(line) + " |\n" for line in lines)
+
+
+def _by_classes(tables: Sequence[tuple[int, Table]]) -> str:
+    header = ["important to so many classes", *(row.classes for row in tables[0][1])]
+    cells = (
+        [f"top {k}: mean IoU (units)", *(f"{row.iou:.3f} ({row.units})" if row.units else "- (0)" for row in rows)]
+        for k, rows in tables
+    )
+    return _markdown(header, cells)
+
+
+def _signs(rows: Table) -> str:
+    return _markdown(
+        ("units", "pairs", "negative", "mean correlation"),
+        ((row.units, f"{row.pairs:,}", f"{row.negative:.1%}", f"{row.correlation:+.3f}") for row in rows),
+    )
+
+
+def _combinations(shown: Sequence[Sequence[str]]) -> str:
+    parts = []
+    for number, (first, second, third, *units) in enumerate(shown, start=1):
+        text = f"{first} and {second} share {units[0]}, {second} and {third} {units[1]}, {first} and {third} {units[2]}"
+        parts.append(f"{text}:\n\n![{text}](experiments/combination-{number}.png)\n\n")
+    return "".join(parts)
+
+
+def _changes(rows: Table) -> str:
+    names = {"target": "important to the target", "source": "important to the source", "other": "all others"}
+    return _markdown(
+        ("units", "cause", "mean absolute change", "mean change", "in standard deviations"),
+        (
+            (
+                names[row.units],
+                row.cause,
+                f"{row.change:.2f} ± {row.interval:.2f}",
+                f"{row.rise:+.2f}",
+                f"{row.scaled:.3f} ± {row.scaled_interval:.3f}",
+            )
+            for row in rows
+        ),
+    )
+
+
+def _verdict(rows: Table) -> str:
+    row = {(row.units, row.cause): row for row in rows}
+    target, source, other = (row[units, "attack"] for units in ("target", "source", "other"))
+    shaken = row["target", "noise"], row["source", "noise"], row["other", "noise"]
+    return (
+        f"Under attack the units important to the target change {target.change / other.change:.1f} times as much as "
+        f"the others, those important to the source {source.change / other.change:.1f} times; in standard deviations "
+        f"{target.scaled / other.scaled:.1f} and {source.scaled / other.scaled:.1f} times. Under noise the two are "
+        f"{shaken[0].scaled / shaken[2].scaled:.1f} and {shaken[1].scaled / shaken[2].scaled:.1f} times."
+    )
