@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 #: Packages whose versions are told, those that everything needs first.
-PACKAGES = ("torch", "numpy", "safetensors", "tqdm", "jinja2", "matplotlib", "pillow", "triton")
+PACKAGES = ("torch", "numpy", "safetensors", "tqdm", "jinja2", "matplotlib", "pillow", "triton", "foolbox")
 
 
 def collect_info() -> dict[str, Any]:

@@ -1,7 +1,8 @@
 """Writes docs/experiments_attack.md and its pictures: relations of importance, and attacks, on the embedded network.
 
-``python docs/experiments_attack.py tiny-vgg.importance --work build/experiments`` from the root of the sources. What it
-computes is kept in the folder --work, from which an interrupted run goes on.
+``python docs/experiments_attack.py --work build/experiments`` from the root of the sources, after
+docs/experiments_classifier.py, which leaves the units' importance in the folder --work. What it computes is kept there,
+and an interrupted run goes on from it.
 """
 
 from __future__ import annotations
@@ -39,12 +40,11 @@ MOST, EXAMPLES = 4, 3
 def main() -> None:
     """Reads the command line and writes the page."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("importance", type=Path, help="a file that UnitImportance.save wrote, of the embedded network")
     parser.add_argument("--work", type=Path, default=Path("build/experiments"), help="folder for what takes long")
     parser.add_argument("--images", type=int, default=336, help="scenes to attack (336)")
     parser.add_argument("--scenes", type=int, default=860, help="scenes to dissect and to correlate over (860)")
     options = parser.parse_args()
-    importance = UnitImportance.load(options.importance)
+    importance = UnitImportance.load(options.work / "tiny-vgg")
     model, layer = vgg().to(memory_format=torch.channels_last), importance.layer
     dissection = dissect.dissect(
         model, layer, TinyScenes("val", count=options.scenes), resume=options.work / "dissection"

@@ -68,7 +68,7 @@ $verdict
 Three attacks of about the median norm (Fig. 5A, B). Maps show where a unit's activation rises and falls.
 
 $maps
-`python docs/experiments_attack.py` with a saved importance makes this page anew.
+`python docs/experiments_classifier.py`, then `python docs/experiments_attack.py`, make this page anew.
 """)
 
 

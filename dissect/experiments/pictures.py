@@ -149,7 +149,7 @@ def attack_maps(
     change = upsample((after - before)[None], grid.rows, grid.columns)[0]
     shown = [unit for _, units in groups for unit in units]
     scale = float(change[shown].abs().max())
-    columns = max(len(units) for _, units in groups)
+    columns = max(4, *(len(units) for _, units in groups))  # three pictures and a key are above them
     with drawing():
         figure = Figure(figsize=(2.0 * columns, 2.55 * (1 + len(groups)) + 0.2))
         parts = _strips(figure, 1 + len(groups))
@@ -163,16 +163,17 @@ def attack_maps(
         panels = _panels(parts[0], columns)
         for axes, (picture, title) in zip(panels, tiles):
             _tile(axes, picture, title)
-        for axes in panels[len(tiles) :]:
-            axes.axis("off")
-        _color_key(parts[0], scale)
+        _empty(panels[len(tiles) :])
+        _color_key(panels[len(tiles)], scale)
         for part, (title, units) in zip(parts[1:], groups):
             part.suptitle(title, x=0.012, y=0.985, ha="left", fontsize=10, weight="bold")
-            for axes, unit in zip(_panels(part, columns), units):
+            panels = _panels(part, columns)
+            for axes, unit in zip(panels, units):
                 step = float(after[unit].max() - before[unit].max())
                 name = names.get(unit, "")
                 _tile(axes, _tinted(image, change[unit] / scale), f"{name or 'unit'} ({unit})")
                 axes.set_xlabel(f"peak {step:+.1f}", color=RISE if step > 0 else FALL, labelpad=3)
+            _empty(panels[len(units) :])
         for part in parts:
             part.subplots_adjust(0.01, 0.1, 0.99, 0.8, wspace=0.05)
     return figure
@@ -254,8 +255,7 @@ def combination_picture(
         columns, rows = examples + len(classes), 1 + len(units)
         figure = Figure(figsize=(1.25 * columns, 1.32 * rows + 0.1))
         panels = figure.subplots(rows, columns, squeeze=False)
-        for axes in panels[0, :examples]:
-            axes.axis("off")
+        _empty(panels[0, :examples])
         panels[0, 0].text(0, 0.04, "what the units detect", transform=panels[0, 0].transAxes, color=QUIET, va="bottom")
         for axes, (name, image) in zip(panels[0, examples:], classes):
             _tile(axes, image, name)
@@ -319,8 +319,14 @@ def _tinted(image: Tensor, change: Tensor) -> Tensor:
     return grey * (1 - weight) + color * weight
 
 
-def _color_key(figure: Any, scale: float) -> None:
-    """What red and blue mean, in the place of a fourth tile."""
-    lines = (("activation rises", RISE), ("activation falls", FALL), (f"full color: by {scale:.3g} or more", QUIET))
+def _empty(panels: Sequence[Axes]) -> None:
+    for axes in panels:
+        axes.axis("off")
+
+
+def _color_key(axes: Axes, scale: float) -> None:
+    """What red and blue mean."""
+    lines = (("activation rises", RISE), ("activation falls", FALL), (f"full color: by {scale:.3g}", QUIET))
     for number, (text, color) in enumerate(lines):
-        figure.text(0.765, 0.72 - 0.09 * number, text, color=color, weight="bold" if number < 2 else "normal")
+        weight = "bold" if number < 2 else "normal"
+        axes.text(0.04, 0.92 - 0.13 * number, text, color=color, weight=weight, transform=axes.transAxes)

@@ -1,0 +1,61 @@
+"""The command ``dissect classify attack``."""
+
+import pytest
+import torch
+
+from dissect import cli
+from dissect.experiments import AttackResult
+
+from .conftest import make_importance
+
+MODULE = """
+import torch
+
+class Scenes(torch.utils.data.Dataset):
+    classes = ("a", "b", "c")
+    def __len__(self):
+        return 6
+    def __getitem__(self, index):
+        image = torch.full((3, 6, 6), 0.3)
+        image[index % 3] = 0.34
+        return image, index % 3
+
+def model():
+    torch.manual_seed(0)
+    net = torch.nn.Sequential(torch.nn.Conv2d(3, 3, 1), torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten())
+    with torch.no_grad():
+        net[0].weight.copy_(4 * torch.eye(3)[:, :, None, None])
+        net[0].bias.zero_()
+    return net
+"""
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    (tmp_path / "attacked_project.py").write_text(MODULE)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    make_importance(torch.eye(3) * 0.4, layer="0").save(tmp_path / "mine")
+    return tmp_path
+
+
+def test_a_users_network(project, capsys):
+    pytest.importorskip("foolbox", reason="the extra attack is not installed", exc_type=ImportError)
+    arguments = ["--model", "attacked_project:model", "--data", "attacked_project:Scenes", "--most", "1"]
+    assert cli.main(["classify", "attack", "mine.importance", *arguments, "--out", "there"]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("6 images attacked, 100.0% reached their target")
+    assert "target  attack" in out
+    result = AttackResult.load(project / "there" / "result")
+    assert (len(result.images), result.before.shape) == (6, (6, 3))
+    assert (project / "there" / "attack.png").stat().st_size > 1000
+
+
+def test_what_is_refused(project, capsys):
+    assert cli.main(["classify", "attack", "none.importance"]) == 2
+    assert capsys.readouterr().err == "dissect: there is no file none.importance.\n"
+    assert cli.main(["classify", "attack", "mine.importance", "--weights", "w.pt"]) == 2
+    assert capsys.readouterr().err == "dissect: classify attack: --weights needs --model.\n"
+    with pytest.raises(SystemExit):
+        cli.main(["classify"])
+    assert "dissect classify" in capsys.readouterr().err
