@@ -8,6 +8,8 @@ and an interrupted run goes on from it.
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,7 @@ from dissect.experiments import (
     AttackResult,
     adversarial,
     attack,
+    important_pairs,
     iou_by_classes,
     iou_by_importance,
     mean_importance,
@@ -42,22 +45,35 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--work", type=Path, default=Path("build/experiments"), help="folder for what takes long")
     parser.add_argument("--images", type=int, default=336, help="scenes to attack (336)")
-    parser.add_argument("--scenes", type=int, default=860, help="scenes to dissect and to correlate over (860)")
+    parser.add_argument("--scenes", type=int, default=800, help="scenes to dissect and to correlate over (800)")
     options = parser.parse_args()
     importance = UnitImportance.load(options.work / "tiny-vgg")
     model, layer = vgg().to(memory_format=torch.channels_last), importance.layer
-    dissection = dissect.dissect(
-        model, layer, TinyScenes("val", count=options.scenes), resume=options.work / "dissection"
+    val = partial(TinyScenes, "val")
+    dissection = _kept(
+        options.work / "tiny-vgg.dissection",
+        dissect.load,
+        lambda: dissect.dissect(model, layer, val(count=options.scenes)),
     )
-    scenes = TinyScenes("val", target="class")
-    result = attack(
-        model, layer, TinyScenes("val", count=options.images, target="class"), batch_size=12,
-        resume=options.work / "attack",
-    )  # fmt: skip
-    facts = _relations(model, importance, dissection, TinyScenes("val", count=options.scenes))
+    result = _kept(
+        options.work / "tiny-vgg.attack",
+        AttackResult.load,
+        lambda: attack(
+            model, layer, val(count=options.images, target="class"), batch_size=12, resume=options.work / "attack"
+        ),
+    )
+    scenes = val(target="class")
+    facts = _relations(model, importance, dissection, val(count=options.scenes))
     facts["combinations"] = _combinations(importance, dissection, scenes)
     facts["attacked"] = _attacks(model, importance, dissection, result, scenes)
     (DOCS / "experiments_attack.md").write_text(page(importance, result, MOST, facts))
+
+
+def _kept(path: Path, load: Callable[[Path], Any], compute: Callable[[], Any]) -> Any:
+    """What a file holds, or what is computed and kept there."""
+    if not path.exists():
+        compute().save(path)
+    return load(path)
 
 
 def _relations(
@@ -69,9 +85,7 @@ def _relations(
     correlations = peak_correlation(model, layer, scenes)
     by_classes = [(k, iou_by_classes(importance, unit_iou, k)) for k in (2, 3, 4, 5)]
     buckets = iou_by_importance(importance, unit_iou)
-    top = importance.top_units(MOST)
-    important = torch.zeros_like(correlations, dtype=torch.bool)
-    important[top.flatten(), torch.arange(len(top)).repeat_interleave(MOST)] = True
+    important = important_pairs(importance, MOST)
     known = ~correlations.isnan()
     points = (importance.drop("val")[known], correlations[known], important[known])
     pictures.save(pictures.relations_chart(by_classes, buckets, points), FOLDER / "relations.png")
@@ -90,7 +104,7 @@ def _relations(
 def _combinations(importance: UnitImportance, dissection: dissect.Dissection, scenes: TinyScenes) -> dict[str, Any]:
     """Pictures of the clearest combinations of units (Fig. S5), no class twice."""
     found = overlapping_combinations(importance, MOST)
-    drop, top = importance.drop("val"), importance.top_units(MOST)
+    drop, important = importance.drop("val"), important_pairs(importance, MOST)
     shown: list[Any] = []
     for combination in found:
         if len(shown) < EXAMPLES and not {c for other in shown for c in other.classes} & set(combination.classes):
@@ -104,7 +118,7 @@ def _combinations(importance: UnitImportance, dissection: dissect.Dissection, sc
             [(scenes.classes[c], scenes[c][0]) for c in classes],
             units,
             drop[units][:, classes],
-            torch.tensor([[unit in top[c] for c in classes] for unit in units]),
+            important[units][:, classes],
         )
         pictures.save(figure, FOLDER / f"combination-{number}.png")
     texts = [

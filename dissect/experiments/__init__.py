@@ -4,6 +4,7 @@ from dissect.experiments.attack import AttackResult, GroupRow, attack
 from dissect.experiments.carlini_wagner import CarliniWagner, adversarial, with_noise
 from dissect.experiments.relations import (
     Combination,
+    important_pairs,
     iou_by_classes,
     iou_by_importance,
     mean_importance,
@@ -20,6 +21,7 @@ __all__ = [
     "GroupRow",
     "adversarial",
     "attack",
+    "important_pairs",
     "iou_by_classes",
     "iou_by_importance",
     "mean_importance",

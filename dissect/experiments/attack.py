@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -197,8 +198,8 @@ def attack(
     Raises:
         ImportError: foolbox is missing; it comes with the extra `attack`.
         ValueError: a network in training mode, output that is not [N, C], images without classes, classes or targets
-            out of range, a target that is the image's own class, pixels out of bounds, or a folder that holds another
-            run.
+            out of range, a target that is the image's own class, pixels out of bounds, no images, or a folder that
+            holds another run.
         KeyError: no such layer.
 
     Example:
@@ -216,6 +217,8 @@ def attack(
         "seed": seed, "batch size": batch_size, "targets": None if targets is None else targets.tolist(),
     }  # fmt: skip
     batches, run = Batches(images, batch_size), _Run()
+    if resume is not None:
+        about["first images"] = _checksum(batches)
     saved = Progress(resume, about)
     saved.restore(run)
     total = len(batches) if hasattr(images, "__len__") else None
@@ -224,6 +227,8 @@ def attack(
             run.add(len(batch.numbers), _attack_batch(model, layer, batch, targets, settings, bounds, seed))
             saved.save(run)
             bar.update()
+    if not run.batches:
+        raise ValueError("attack: images must hold at least one batch, but are empty.")
     saved.save(run, now=True)
     found: dict[str, Any] = run.tensors()
     return AttackResult(layer, settings, seed, run.seen - len(found["images"]), **found)
@@ -255,6 +260,14 @@ def _attack_batch(
         "after": scores_and_peaks("attack", model, layer, found)[1],
         "noise": noise,
     }
+
+
+def _checksum(batches: Batches) -> int:
+    """Of the first batch, by which a resumed run knows its images again."""
+    if batches.used_once:
+        raise ValueError("attack: resume= needs images that can be visited again, but got a generator; pass a Dataset.")
+    first = next(iter(batches), None)
+    return 0 if first is None else zlib.crc32(first.images.cpu().contiguous().numpy().tobytes())
 
 
 def _labels(batch: Batch) -> Tensor:

@@ -75,6 +75,20 @@ class Combination(NamedTuple):
     weakest: float
 
 
+def important_pairs(importance: UnitImportance, k: int = 4) -> Tensor:
+    """[U, C] bool: whether a unit is among the k most important of a class; never, for a class without images.
+
+    Raises:
+        ValueError: k is not in [1, U].
+    """
+    if not 1 <= k <= importance.num_units:
+        raise ValueError(f"k must be in [1, {importance.num_units}], but got {k}.")
+    important = torch.zeros(importance.num_units, len(importance.classes), dtype=torch.bool)
+    for number, units in enumerate(importance.top_units(k)):
+        important[units[units >= 0], number] = True
+    return important
+
+
 def iou_by_classes(importance: UnitImportance, unit_iou: Tensor, k: int = 4, most: int = 5) -> Table:
     """Mean IoU of the units by the number of classes for which they are in the top k (Fig. 2E, S4c-f).
 
@@ -91,7 +105,7 @@ def iou_by_classes(importance: UnitImportance, unit_iou: Tensor, k: int = 4, mos
         ValueError: unit_iou is not [U].
     """
     _check_iou(importance, unit_iou)
-    counts = _important(importance, k).sum(1).clamp(max=most)
+    counts = important_pairs(importance, k).sum(1).clamp(max=most)
     rows = []
     for number in range(most + 1):
         group = unit_iou[counts == number].double()
@@ -207,7 +221,7 @@ def sign_shares(importance: UnitImportance, correlations: Tensor, k: int = 4) ->
     Raises:
         ValueError: correlations is not [U, C].
     """
-    important = _important(importance, k)
+    important = important_pairs(importance, k)
     if correlations.shape != important.shape:
         raise ValueError(
             f"sign_shares: correlations must have shape [U, C]={list(important.shape)}, of importance, but got "
@@ -232,7 +246,7 @@ def overlapping_combinations(importance: UnitImportance, k: int = 4) -> list[Com
         importance: of a layer's units to the classes.
         k: how many units of a class count as important.
     """
-    important, drop = _important(importance, k), importance.drop("val")
+    important, drop = important_pairs(importance, k), importance.drop("val")
     shared = {
         pair: (important[:, pair[0]] & important[:, pair[1]]).nonzero().flatten().tolist()
         for pair in choices(importance.measured_classes(), 2)
@@ -250,16 +264,6 @@ def overlapping_combinations(importance: UnitImportance, k: int = 4) -> list[Com
             weakest = min(float(drop[unit, list(pair[:2])].min()) for unit, pair in zip(units, pairs))
             found.append(Combination((first, second, third), (units[0], units[1], units[2]), weakest))
     return sorted(found, key=lambda combination: -combination.weakest)
-
-
-def _important(importance: UnitImportance, k: int) -> Tensor:
-    """[U, C] bool: whether a unit is among the k most important of a class."""
-    if not 1 <= k <= importance.num_units:
-        raise ValueError(f"k must be in [1, {importance.num_units}], but got {k}.")
-    important = torch.zeros(importance.num_units, len(importance.classes), dtype=torch.bool)
-    for number, units in enumerate(importance.top_units(k)):
-        important[units[units >= 0], number] = True
-    return important
 
 
 def _check_iou(importance: UnitImportance, unit_iou: Tensor) -> None:

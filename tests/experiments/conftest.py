@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from dissect.classifiers import ClassTally, UnitImportance
+from dissect.experiments.carlini_wagner import load_foolbox
 
 IMAGES = 1000
 
@@ -41,3 +42,12 @@ def importance():
             [0.02, 0.02, 0.02, 0.20],
         ]
     )
+
+
+@pytest.fixture(scope="session")
+def foolbox(missing):
+    """Skips, with the reason, where foolbox is not installed."""
+    try:
+        load_foolbox()
+    except ImportError as error:
+        missing("foolbox", str(error))

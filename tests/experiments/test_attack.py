@@ -12,20 +12,12 @@ from dissect.experiments import AttackResult, CarliniWagner, adversarial, attack
 
 from .conftest import make_importance
 
+pytestmark = pytest.mark.usefixtures("foolbox")
+
 CLASSES, UNITS, IMAGES = 4, 6, 10
 #: Enough for a network this small.
 QUICK = CarliniWagner(binary_search_steps=2, steps=30, stepsize=0.02, initial_const=10.0)
 HOPELESS = CarliniWagner(binary_search_steps=1, steps=1, stepsize=1e-6, initial_const=1e-6)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _foolbox(missing):
-    try:
-        from dissect.experiments.carlini_wagner import load_foolbox
-
-        load_foolbox()
-    except ImportError as error:
-        missing("foolbox", str(error))
 
 
 class Net(nn.Module):
@@ -171,13 +163,17 @@ def test_an_interrupted_run_goes_on(net, images, named, tmp_path, monkeypatch):
         attack(net, "conv", Scenes(pairs(images, named), broken=7), resume=tmp_path, **options)
     rest = Scenes(pairs(images, named))
     result = attack(net, "conv", rest, resume=tmp_path, **options)
-    assert min(rest.asked) == 6
+    assert rest.asked == [0, 1, 2, 6, 7, 8, 9]  # the first three to know them again
     for name, value in vars(whole).items():
         same = torch.equal(value, getattr(result, name)) if isinstance(value, torch.Tensor) else True
         assert same, name
     assert (result.misnamed, result.seed) == (0, 0)
     with pytest.raises(ValueError, match="a folder whose run had the same seed"):
         attack(net, "conv", rest, resume=tmp_path, seed=1, **options)
+    with pytest.raises(ValueError, match="a folder whose run had the same first images"):
+        attack(net, "conv", Scenes(pairs(images.flip(0), named)), resume=tmp_path, **options)
+    with pytest.raises(ValueError, match="resume= needs images that can be visited again"):
+        attack(net, "conv", iter([(images, named)]), resume=tmp_path, **options)
 
 
 def test_saved_and_loaded(net, images, named, tmp_path):
@@ -263,6 +259,11 @@ def test_what_is_refused(net, images, named, changed, message):
     layer = changed.get("layer", "0" if "model" in changed else "conv")
     with pytest.raises(ValueError, match=message):
         attack(model, layer, [batch], targets=targets, settings=HOPELESS, progress=False)
+
+
+def test_no_images_are_refused(net):
+    with pytest.raises(ValueError, match="at least one batch, but are empty"):
+        attack(net, "conv", [], progress=False)
 
 
 def test_a_target_that_is_the_own_class_is_refused(net, images, named):

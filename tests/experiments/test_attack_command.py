@@ -39,8 +39,8 @@ def project(tmp_path, monkeypatch):
     return tmp_path
 
 
+@pytest.mark.usefixtures("foolbox")
 def test_a_users_network(project, capsys):
-    pytest.importorskip("foolbox", reason="the extra attack is not installed", exc_type=ImportError)
     arguments = ["--model", "attacked_project:model", "--data", "attacked_project:Scenes", "--most", "1"]
     assert cli.main(["classify", "attack", "mine.importance", *arguments, "--out", "there"]) == 0
     out = capsys.readouterr().out
