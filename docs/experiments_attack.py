@@ -38,6 +38,8 @@ from dissect.tiny import TinyScenes, vgg
 DOCS = Path(__file__).parent
 FOLDER = DOCS / "experiments"
 MOST, EXAMPLES = 4, 3
+#: Balanced accuracy that each of a combination's six drops must reach to be shown.
+CLEAR = 0.01
 
 
 def main() -> None:
@@ -82,6 +84,7 @@ def _relations(
     """The chart of Fig. 2E and S4c-h, and its numbers."""
     layer = importance.layer
     unit_iou = dissection[layer].iou.amax(1)
+    attained = unit_iou / torch.tensor([max(row.attainable, 1e-9) for row in dissection.best(layer)])
     correlations = peak_correlation(model, layer, scenes)
     by_classes = [(k, iou_by_classes(importance, unit_iou, k)) for k in (2, 3, 4, 5)]
     buckets = iou_by_importance(importance, unit_iou)
@@ -93,6 +96,7 @@ def _relations(
         "scenes": len(scenes),
         "by_classes": by_classes,
         "buckets": buckets,
+        "attained": rank_correlation(important.sum(1), attained),
         "ranks": [
             rank_correlation(important.sum(1), unit_iou),
             rank_correlation(mean_importance(importance), unit_iou),
@@ -107,7 +111,11 @@ def _combinations(importance: UnitImportance, dissection: dissect.Dissection, sc
     drop, important = importance.drop("val"), important_pairs(importance, MOST)
     shown: list[Any] = []
     for combination in found:
-        if len(shown) < EXAMPLES and not {c for other in shown for c in other.classes} & set(combination.classes):
+        if (
+            len(shown) < EXAMPLES
+            and combination.weakest >= CLEAR
+            and not {c for other in shown for c in other.classes} & set(combination.classes)
+        ):
             shown.append(combination)
     names = pictures.unit_names(dissection, importance.layer)
     for number, combination in enumerate(shown, start=1):

@@ -32,7 +32,9 @@ class (Fig. S4h).
 $by_classes
 The paper finds that IoU rises with the number of classes, whichever of the four ways one counts, and with the mean
 importance. Here the rank correlation (Spearman) over the $units units is $rank_classes between IoU and the number of
-classes, and $rank_mean between IoU and mean importance.
+classes, and $rank_mean between IoU and mean importance, where chance alone would give ±$chance; with IoU divided by the
+most that is attainable for the concept's size the first is $rank_attained. The relation is weaker here than the paper's
+charts show.
 
 ## Peaks and scores
 
@@ -87,6 +89,8 @@ def page(importance: UnitImportance, result: AttackResult, most: int, facts: dic
         by_classes=_by_classes(facts["by_classes"]),
         rank_classes=f"{facts['ranks'][0]:.2f}",
         rank_mean=f"{facts['ranks'][1]:.2f}",
+        rank_attained=f"{facts['attained']:.2f}",
+        chance=f"{(importance.num_units - 1) ** -0.5:.2f}",
         signs=_signs(facts["signs"]),
         found=facts["combinations"]["found"],
         found_classes=facts["combinations"]["classes"],

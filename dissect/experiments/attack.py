@@ -16,6 +16,8 @@ from tqdm import tqdm
 
 from dissect.cache import load_tensors, save_tensors
 from dissect.classifiers import UnitImportance
+from dissect.classifiers.flow import check_evaluating
+from dissect.classifiers.measure import class_numbers, first_batch
 from dissect.data import Batch, Batches
 from dissect.experiments.carlini_wagner import (
     DEFAULT,
@@ -24,7 +26,7 @@ from dissect.experiments.carlini_wagner import (
     load_foolbox,
     with_noise,
 )
-from dissect.experiments.peaks import check_eval, scores_and_peaks
+from dissect.experiments.peaks import scores_and_peaks
 from dissect.resume import Progress, fingerprint
 from dissect.table import Table
 
@@ -210,7 +212,7 @@ def attack(
         >>> len(result.images) + result.misnamed, result.before.shape[1]
         (2, 192)
     """
-    check_eval("attack", model)
+    check_evaluating(model)
     load_foolbox()
     about = {
         "network": fingerprint(model), "layer": layer, "settings": list(settings), "bounds": list(bounds),
@@ -240,7 +242,7 @@ def _attack_batch(
 ) -> dict[str, Tensor]:  # fmt: skip
     """The tensors of an `AttackResult` for those images of a batch that the network names right."""
     device = next((weight.device for weight in model.parameters()), batch.images.device)
-    images, labels = batch.images.to(device), _labels(batch)
+    images, labels = batch.images.to(device), class_numbers(batch).cpu()
     scores, before = scores_and_peaks("attack", model, layer, images)
     targets = _targets(targets, batch.numbers, labels, scores.shape[1], seed)
     right = scores.argmax(1) == labels
@@ -263,20 +265,8 @@ def _attack_batch(
 
 
 def _checksum(batches: Batches) -> int:
-    """Of the first batch, by which a resumed run knows its images again."""
-    if batches.used_once:
-        raise ValueError("attack: resume= needs images that can be visited again, but got a generator; pass a Dataset.")
-    first = next(iter(batches), None)
-    return 0 if first is None else zlib.crc32(first.images.cpu().contiguous().numpy().tobytes())
-
-
-def _labels(batch: Batch) -> Tensor:
-    """[N] int64, the classes that came with the images."""
-    labels = batch.planes
-    if not isinstance(labels, Tensor) or labels.shape != batch.numbers.shape or labels.is_floating_point():
-        got = "none" if labels is None else f"{list(labels.shape)} {labels.dtype}"
-        raise ValueError(f"attack: images must come with class numbers [N={len(batch.images)}], but got {got}.")
-    return labels.long().cpu()
+    """Of the first batch's images, by which a resumed run knows them again."""
+    return zlib.crc32(first_batch(batches).images.cpu().contiguous().numpy().tobytes())
 
 
 def _targets(given: Tensor | None, numbers: Tensor, labels: Tensor, classes: int, seed: int) -> Tensor:

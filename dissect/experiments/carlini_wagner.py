@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from dissect.experiments.peaks import check_eval
+from dissect.classifiers.flow import check_evaluating
 
 
 class CarliniWagner(NamedTuple):
@@ -68,7 +68,7 @@ def adversarial(
         ValueError: a network in training mode, or pixels out of bounds.
     """
     foolbox = load_foolbox()
-    check_eval("attack", model)
+    check_evaluating(model)
     if not len(images):
         return images, torch.zeros(0, dtype=torch.bool, device=images.device)
     least, largest = float(images.min()), float(images.max())

@@ -36,18 +36,5 @@ def scores_and_peaks(name: str, model: nn.Module, layer: str, images: Tensor) ->
     return scores.float().cpu(), ops.image_peaks(activations.cpu())
 
 
-def check_eval(name: str, model: nn.Module) -> None:
-    """Refuses a network in training mode, where dropout and batch statistics are active.
-
-    Raises:
-        ValueError: some module is in training mode; names the first.
-    """
-    for path, module in model.named_modules():
-        if module.training:
-            raise ValueError(
-                f"{name}: model must be in eval mode, but {path or 'it'!r} is in training mode; call model.eval()."
-            )
-
-
 def _shape(output: object) -> str:
     return str(list(output.shape)) if isinstance(output, Tensor) else type(output).__name__

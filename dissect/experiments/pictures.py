@@ -224,7 +224,7 @@ def relations_chart(
         right.grid(True, axis="y")
         right.tick_params(length=0)
         for part in (top, bottom):
-            part.subplots_adjust(0.065, 0.2, 0.99, 0.88, wspace=0.12 if part is top else 0.17)
+            part.subplots_adjust(0.065, 0.2, 0.98, 0.88, wspace=0.12 if part is top else 0.17)
     return figure
 
 
@@ -282,7 +282,8 @@ def _mark(axes: Axes, drop: float, important: bool) -> None:
     axes.set_ylim(-1, 1)
     axes.axis("off")
     axes.scatter([0], [0.12], s=420 if important else 60, color=ACCENT if important else FAINT, linewidths=0)
-    text = f"{-100 * drop:+.1f} points" if important else f"{-100 * drop:+.1f}"
+    points = f"{0.0 - round(100 * drop, 1):+.1f}"
+    text = f"{points} points" if important else points
     axes.text(0, -0.52, text, ha="center", va="center", color=INK if important else QUIET, fontsize=8.5)
 
 

@@ -12,8 +12,9 @@ from torch.utils.data import Dataset
 from tqdm import tqdm
 
 from dissect.classifiers import UnitImportance
+from dissect.classifiers.flow import check_evaluating
 from dissect.data import Batches
-from dissect.experiments.peaks import check_eval, scores_and_peaks
+from dissect.experiments.peaks import scores_and_peaks
 from dissect.table import Table
 
 
@@ -184,7 +185,7 @@ def peak_correlation(
         >>> peak_correlation(dissect.tiny.vgg(), "features.conv5_3", scenes, progress=False).shape
         torch.Size([192, 43])
     """
-    check_eval("peak_correlation", model)
+    check_evaluating(model)
     peaks, shares = [], []
     batches = Batches(images, batch_size)
     total = len(batches) if hasattr(images, "__len__") else None

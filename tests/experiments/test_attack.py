@@ -172,7 +172,7 @@ def test_an_interrupted_run_goes_on(net, images, named, tmp_path, monkeypatch):
         attack(net, "conv", rest, resume=tmp_path, seed=1, **options)
     with pytest.raises(ValueError, match="a folder whose run had the same first images"):
         attack(net, "conv", Scenes(pairs(images.flip(0), named)), resume=tmp_path, **options)
-    with pytest.raises(ValueError, match="resume= needs images that can be visited again"):
+    with pytest.raises(ValueError, match="an iterable that can be visited again"):
         attack(net, "conv", iter([(images, named)]), resume=tmp_path, **options)
 
 
@@ -235,13 +235,13 @@ def test_changes_refuse_what_does_not_fit(importance):
     ("changed", "message"),
     [
         ({"labels": [9] * IMAGES}, r"classes must be in \[0, 4\), the model's, but got"),
-        ({"labels": None}, r"images must come with class numbers \[N=10\], but got none"),
+        ({"labels": None}, r"images must come with class numbers \[N\], integers, but came with NoneType"),
         ({"labels": [0.5] * IMAGES}, "images must come with class numbers"),
         ({"targets": [0] * 9}, "one entry per image, but there are 9"),
         ({"targets": [4] * IMAGES}, r"targets must be in \[0, 4\) and not the image's own class"),
         ({"layer": "out"}, r"layer 'out' must give \[N, U, h, w\], but gave \[10, 4\]"),
         ({"scale": 2.0}, r"images must lie within bounds=\(0.0, 1.0\), but go from"),
-        ({"training": True}, "model must be in eval mode, but 'dropout' is in training mode"),
+        ({"training": True}, "the network must be in evaluation mode, but dropout"),
         ({"model": nn.Sequential(nn.Conv2d(3, 4, 3))}, r"model must give logits \[N=10, classes\], but gave \[10, 4"),
     ],
 )

@@ -134,7 +134,10 @@ def test_peaks_and_softmax_scores():
         (lambda i: overlapping_combinations(i, k=6), r"k must be in \[1, 5\], but got 6"),
         (lambda i: iou_by_importance(i, IOU, 6), r"buckets must be in \[1, 5\], but got 6"),
         (lambda i: sign_shares(i, torch.zeros(4, 5)), r"must have shape \[U, C\]=\[5, 4\], of importance, but got"),
-        (lambda i: peak_correlation(OfPeaks(), "conv", torch.zeros(1, 2, 4, 4)), "must be in eval mode, but 'it'"),
+        (
+            lambda i: peak_correlation(OfPeaks(), "conv", torch.zeros(1, 2, 4, 4)),
+            "must be in evaluation mode, but it",
+        ),
         (lambda i: peak_correlation(OfPeaks().eval(), "conv", []), "images must hold at least one image"),
     ],
 )
