@@ -106,16 +106,13 @@ def _relations(
 
 
 def _combinations(importance: UnitImportance, dissection: dissect.Dissection, scenes: TinyScenes) -> dict[str, Any]:
-    """Pictures of the clearest combinations of units (Fig. S5), no class twice."""
+    """Pictures of the clearest combinations of units (Fig. S5), no two of which share two classes."""
     found = overlapping_combinations(importance, MOST)
     drop, important = importance.drop("val"), important_pairs(importance, MOST)
     shown: list[Any] = []
     for combination in found:
-        if (
-            len(shown) < EXAMPLES
-            and combination.weakest >= CLEAR
-            and not {c for other in shown for c in other.classes} & set(combination.classes)
-        ):
+        familiar = any(len(set(other.classes) & set(combination.classes)) > 1 for other in shown)
+        if len(shown) < EXAMPLES and combination.weakest >= CLEAR and not familiar:
             shown.append(combination)
     names = pictures.unit_names(dissection, importance.layer)
     for number, combination in enumerate(shown, start=1):
@@ -163,7 +160,7 @@ def _attacks(
     return {"changes": changes, "shown": shown, "pixels": scenes[0][0].numel()}
 
 
-def _typical(result: AttackResult, count: int = 3) -> list[int]:
+def _typical(result: AttackResult, count: int = 2) -> list[int]:
     """Attacks whose norms are nearest to the median, of different sources and targets."""
     won = result.reached.nonzero().flatten()
     order = won[(result.norms[won] - result.norms[won].median()).abs().argsort(stable=True)]

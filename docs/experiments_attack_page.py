@@ -33,8 +33,8 @@ $by_classes
 The paper finds that IoU rises with the number of classes, whichever of the four ways one counts, and with the mean
 importance. Here the rank correlation (Spearman) over the $units units is $rank_classes between IoU and the number of
 classes, and $rank_mean between IoU and mean importance, where chance alone would give ±$chance; with IoU divided by the
-most that is attainable for the concept's size the first is $rank_attained. The relation is weaker here than the paper's
-charts show.
+most that is attainable for the concept's size the first is $rank_attained. Whatever is below twice the chance is no
+evidence of a relation. The paper has charts, in which IoU rises steadily, and no coefficient.
 
 ## Peaks and scores
 
@@ -46,18 +46,19 @@ Paper: 58.9 % of all pairs are negative, and nearly all the important ones posit
 ## Units shared by classes
 
 $found combinations of three classes and three units, each of which is important to two of the three classes and not to
-the third; $found_classes of the $classes classes are in one (Fig. S5). The clearest, no class twice: the numbers are
+the third; $found_classes of the $classes classes are in one (Fig. S5). The clearest, no two of which share two classes; the numbers are
 points of balanced accuracy that the class loses on validation scenes without the unit.
 
 $combinations
 ## Adversarial attacks
 
 Each of the first $seen validation scenes that the network names right ($attacked of them; $misnamed it does not) is
-attacked to another class, drawn at random, by the targeted L2 attack of Carlini and Wagner (foolbox; $settings).
+attacked to another class, drawn at random, by the targeted L2 attack of Carlini and Wagner (foolbox 3:
+$settings).
 
-**$reached of $attacked attacks reach their target.** Half of them need an L2 norm of at most $median (the largest:
-$largest), which is a root mean square of $rms of 255 levels of a pixel. Random noise of the same norms leaves the
-network's answer as it was in $noise_kept of the scenes.
+**$reached of $attacked attacks reach their target.** The median L2 norm is $median (the largest is
+$largest), a root mean square of $rms of 255 levels of a pixel. Random noise of the same norms leaves the
+network's answer as it was in $noise_kept of these.
 
 ![Mean absolute change of peaks](experiments/attack.png)
 
@@ -67,7 +68,7 @@ unit's standard deviation over the unchanged scenes. Noise is normal, of the nor
 $changes
 $verdict
 
-Three attacks of about the median norm (Fig. 5A, B). Maps show where a unit's activation rises and falls.
+Attacks of about the median norm (Fig. 5A, B). Maps show where a unit's activation rises and falls.
 
 $maps
 `python docs/experiments_classifier.py`, then `python docs/experiments_attack.py`, make this page anew.
@@ -98,12 +99,12 @@ def page(importance: UnitImportance, result: AttackResult, most: int, facts: dic
         seen=len(result.images) + result.misnamed,
         attacked=len(result.images),
         misnamed=result.misnamed,
-        settings=", ".join(f"{name} {value:g}" for name, value in result.settings._asdict().items()),
+        settings=", ".join(f"{name}={value:g}" for name, value in result.settings._asdict().items()),
         reached=won,
         median=f"{float(norms.median()):.2f}",
         largest=f"{float(norms.max()):.2f}",
         rms=f"{255 * float(norms.median()) / attacked['pixels'] ** 0.5:.2f}",
-        noise_kept=f"{float(result.noise_kept.double().mean()):.1%}",
+        noise_kept=f"{float(result.noise_kept[result.reached].double().mean()):.1%}",
         changes=_changes(attacked["changes"]),
         verdict=_verdict(attacked["changes"]),
         maps="".join(

@@ -20,8 +20,9 @@ class CarliniWagner(NamedTuple):
 
     It looks for the image x' nearest to x that the network names as the target t: Adam minimises ``|x' - x|^2 + c *
     max(0, max over i != t of z_i(x') - z_t(x') + confidence)`` with z the logits, and a search by halves looks for
-    the smallest c that works. Foolbox's own defaults are 9 searches of 10,000 steps of 0.01 from c = 0.001, hours for
-    an image on a processor; these took 3 seconds of a core for one of 128 x 128, and reached every target tried.
+    the smallest c that works. For the embedded network and scenes of 128 x 128 these settings take 2.4 seconds of a
+    core an image and reached 305 of 309 targets; foolbox's own (9 searches of 10,000 steps of 0.01 from c = 0.001)
+    would take 750 times as many steps.
 
     Attributes:
         binary_search_steps: how many c are tried.

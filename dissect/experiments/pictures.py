@@ -43,7 +43,7 @@ _STYLE: dict[Any, Any] = {
     "ytick.color": LINE,
     "xtick.labelcolor": INK,
     "ytick.labelcolor": QUIET,
-    "savefig.dpi": 130,
+    "savefig.dpi": 105,
     "savefig.facecolor": "white",
 }
 
@@ -172,7 +172,7 @@ def attack_maps(
                 step = float(after[unit].max() - before[unit].max())
                 name = names.get(unit, "")
                 _tile(axes, _tinted(image, change[unit] / scale), f"{name or 'unit'} ({unit})")
-                axes.set_xlabel(f"peak {step:+.1f}", color=RISE if step > 0 else FALL, labelpad=3)
+                axes.set_xlabel(f"peak {_signed(step)}", color=RISE if step > 0 else FALL, labelpad=3)
             _empty(panels[len(units) :])
         for part in parts:
             part.subplots_adjust(0.01, 0.1, 0.99, 0.8, wspace=0.05)
@@ -282,8 +282,7 @@ def _mark(axes: Axes, drop: float, important: bool) -> None:
     axes.set_ylim(-1, 1)
     axes.axis("off")
     axes.scatter([0], [0.12], s=420 if important else 60, color=ACCENT if important else FAINT, linewidths=0)
-    points = f"{0.0 - round(100 * drop, 1):+.1f}"
-    text = f"{points} points" if important else points
+    text = _signed(-100 * drop) + (" points" if important else "")
     axes.text(0, -0.52, text, ha="center", va="center", color=INK if important else QUIET, fontsize=8.5)
 
 
@@ -318,6 +317,11 @@ def _tinted(image: Tensor, change: Tensor) -> Tensor:
     color = torch.where(change > 0, rise[:, None, None], fall[:, None, None])
     weight = change.abs() * 0.92
     return grey * (1 - weight) + color * weight
+
+
+def _signed(value: float) -> str:
+    """With its sign and one digit; 0 has none."""
+    return f"{value:+.1f}" if round(value, 1) else "0.0"
 
 
 def _empty(panels: Sequence[Axes]) -> None:

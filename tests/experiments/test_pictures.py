@@ -49,7 +49,7 @@ def test_maps_are_red_where_a_unit_rises_and_blue_where_it_falls(tmp_path):
     assert rising[0, 0, 0] > rising[0, 0, 2] + 0.2  # red above blue
     assert falling[7, 7, 2] > falling[7, 7, 0] + 0.2
     np.testing.assert_allclose(resting, 0.75)
-    assert {"cat", "dog", "tree (0)", "unit (1)", "peak +2.0", "peak +0.0", "up", "down"} <= set(texts(figure))
+    assert {"cat", "dog", "tree (0)", "unit (1)", "peak +2.0", "peak 0.0", "up", "down"} <= set(texts(figure))
     saved = pictures.save(figure, tmp_path / "new" / "maps.png")
     with Image.open(saved) as written:
         assert written.size[0] > 200
