@@ -1,4 +1,4 @@
-"""The commands ``dissect classify importance`` and ``dissect classify sets``."""
+"""The commands ``dissect classify importance``, ``dissect classify sets`` and ``dissect classify attack``."""
 
 from __future__ import annotations
 
@@ -29,11 +29,18 @@ def add_sets_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--classes", nargs="+", help="names of classes (all)")
 
 
-def _add_common(parser: argparse.ArgumentParser) -> None:
+def add_attack_arguments(parser: argparse.ArgumentParser) -> None:
+    """What ``dissect classify attack`` takes."""
+    parser.add_argument("importance", type=Path, help="a file that UnitImportance.save wrote; it names the layer")
+    _add_common(parser, images=344)
+    parser.add_argument("--most", type=int, default=4, metavar="K", help="units of a class that count as important (4)")
+
+
+def _add_common(parser: argparse.ArgumentParser, images: int = 860) -> None:
     parser.add_argument("--model", metavar="NAME", help="as for dissect run (the embedded network)")
     parser.add_argument("--weights", type=Path, help="a state dict for --model, .safetensors or .pt")
     parser.add_argument("--val", metavar="MODULE:CALLABLE", help="the same as --train; measures (the embedded scenes)")
-    parser.add_argument("--images", type=int, default=860, help="how many embedded scenes (860)")
+    parser.add_argument("--images", type=int, default=images, help="how many embedded scenes (%(default)s)")
     parser.add_argument("--batch-size", type=int, default=32, help="images at a time (32)")
     parser.add_argument("--out", type=Path, default=Path("out"), help="folder for result and progress (out)")
 
@@ -75,6 +82,29 @@ def sets(options: argparse.Namespace) -> int:
     )
     path = found.save(options.out / "result")
     print(f"average of {len(found.measured)} classes:\n\n{found.table()}\n\nresult: {path}")
+    return 0
+
+
+def attack(options: argparse.Namespace) -> int:
+    """Attacks, saves, prints and draws how units change; an interrupted run goes on when called again."""
+    import dissect
+    from dissect import experiments
+    from dissect.experiments import pictures
+
+    pictures.check_extras()
+    importance = dissect.UnitImportance.load(options.importance)
+    found = experiments.attack(
+        _model(options),
+        importance.layer,
+        _images(options, "val"),
+        batch_size=options.batch_size,
+        resume=options.out / "attack-progress",
+    )
+    path = found.save(options.out / "result")
+    changes = found.changes(importance, options.most)
+    chart = pictures.save(pictures.attack_chart(changes, options.most), options.out / "attack.png")
+    print(f"{len(found.images)} images attacked, {found.success_rate():.1%} reached their target:\n\n{changes}\n")
+    print(f"result: {path}\nchart: {chart}")
     return 0
 
 

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import NoReturn
 
 from dissect import classify as classify_commands
-from dissect.experiments import attack_command
 from dissect.run import add_arguments
 from dissect.run import run as run_command
 
@@ -87,8 +86,8 @@ def _parser() -> argparse.ArgumentParser:
     classify_commands.add_sets_arguments(sets)
     sets.set_defaults(command=classify_commands.sets)
     attack = classify.add_parser("attack", help="attack images, and tell whether the units important to a class change")
-    attack_command.add_arguments(attack)
-    attack.set_defaults(command=attack_command.run)
+    classify_commands.add_attack_arguments(attack)
+    attack.set_defaults(command=classify_commands.attack)
 
     report = commands.add_parser("report", help="write the report of a saved result")
     report.add_argument("result", type=Path, help="a file that Dissection.save wrote")

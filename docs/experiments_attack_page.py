@@ -46,8 +46,8 @@ Paper: 58.9 % of all pairs are negative, and nearly all the important ones posit
 ## Units shared by classes
 
 $found combinations of three classes and three units, each of which is important to two of the three classes and not to
-the third; $found_classes of the $classes classes are in one (Fig. S5). The clearest, no two of which share two classes; the numbers are
-points of balanced accuracy that the class loses on validation scenes without the unit.
+the third; $found_classes of the $classes classes are in one (Fig. S5). The clearest, no two of which share two classes;
+the numbers are points of balanced accuracy that the class loses on validation scenes without the unit.
 
 $combinations
 ## Adversarial attacks

@@ -41,7 +41,7 @@ def project(tmp_path, monkeypatch):
 
 @pytest.mark.usefixtures("foolbox")
 def test_a_users_network(project, capsys):
-    arguments = ["--model", "attacked_project:model", "--data", "attacked_project:Scenes", "--most", "1"]
+    arguments = ["--model", "attacked_project:model", "--val", "attacked_project:Scenes", "--most", "1"]
     assert cli.main(["classify", "attack", "mine.importance", *arguments, "--out", "there"]) == 0
     out = capsys.readouterr().out
     assert out.startswith("6 images attacked, 100.0% reached their target")
@@ -55,7 +55,7 @@ def test_what_is_refused(project, capsys):
     assert cli.main(["classify", "attack", "none.importance"]) == 2
     assert capsys.readouterr().err == "dissect: there is no file none.importance.\n"
     assert cli.main(["classify", "attack", "mine.importance", "--weights", "w.pt"]) == 2
-    assert capsys.readouterr().err == "dissect: classify attack: --weights needs --model.\n"
+    assert capsys.readouterr().err == "dissect: classify: --weights needs --model.\n"
     with pytest.raises(SystemExit):
         cli.main(["classify"])
     assert "dissect classify" in capsys.readouterr().err
