@@ -255,7 +255,7 @@ def combination_picture(
         columns, rows = examples + len(classes), 1 + len(units)
         figure = Figure(figsize=(1.25 * columns, 1.32 * rows + 0.1))
         panels = figure.subplots(rows, columns, squeeze=False)
-        _empty(panels[0, :examples])
+        _empty(list(panels[0, :examples]))
         panels[0, 0].text(0, 0.04, "what the units detect", transform=panels[0, 0].transAxes, color=QUIET, va="bottom")
         for axes, (name, image) in zip(panels[0, examples:], classes):
             _tile(axes, image, name)

@@ -145,7 +145,7 @@ def rank_correlation(first: Tensor, second: Tensor) -> float:
     """Spearman's: Pearson's correlation of the ranks, equal values sharing their mean rank.
 
     Example:
-        >>> rank_correlation(torch.tensor([1.0, 2.0, 3.0]), torch.tensor([1.0, 10.0, 100.0]))
+        >>> round(rank_correlation(torch.tensor([1.0, 2.0, 3.0]), torch.tensor([1.0, 10.0, 100.0])), 6)
         1.0
     """
     ranks = []
