@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 from experiments_attack_page import page
-from torch import nn
+from torch import Tensor, nn
 
 import dissect
 from dissect.classifiers import UnitImportance
@@ -37,7 +37,7 @@ from dissect.tiny import TinyScenes, vgg
 
 DOCS = Path(__file__).parent
 FOLDER = DOCS / "experiments"
-MOST, EXAMPLES = 4, 3
+MOST, EXAMPLES, BATCH = 4, 3, 12
 #: Balanced accuracy that each of a combination's six drops must reach to be shown.
 CLEAR = 0.01
 
@@ -61,7 +61,7 @@ def main() -> None:
         options.work / "tiny-vgg.attack",
         AttackResult.load,
         lambda: attack(
-            model, layer, val(count=options.images, target="class"), batch_size=12, resume=options.work / "attack"
+            model, layer, val(count=options.images, target="class"), batch_size=BATCH, resume=options.work / "attack"
         ),
     )
     scenes = val(target="class")
@@ -142,22 +142,30 @@ def _attacks(
     pictures.save(pictures.attack_chart(changes, MOST), FOLDER / "attack.png")
     names, shown = pictures.unit_names(dissection, importance.layer), []
     for number, at in enumerate(_typical(result), start=1):
-        image, target = scenes[int(result.images[at])][0], result.targets[at : at + 1]
-        found, _ = adversarial(model, image[None], target, result.settings)
-        both = torch.cat([image[None], found])
+        image, found = _again(model, result, at, scenes)
+        both = torch.stack([image, found])
         with torch.no_grad(), dissect.Trace(model, importance.layer) as trace:
             shares = model(both).softmax(1)
-        ends = [int(result.sources[at]), int(target)]
+        ends = [int(result.sources[at]), int(result.targets[at])]
         titles = [f"{scenes.classes[c]}, {float(row[c]):.0%}" for c, row in zip(ends, shares)]
         groups = [
             (f"The {MOST} units most important to {scenes.classes[c]}", importance.top_units(MOST)[c].tolist())
             for c in ends
         ]
         before, after = trace[importance.layer]
-        figure = pictures.attack_maps(image, found[0], before, after, groups, (titles[0], titles[1]), names)
+        figure = pictures.attack_maps(image, found, before, after, groups, (titles[0], titles[1]), names)
         pictures.save(figure, FOLDER / f"attack-{number}.png")
         shown.append([scenes.classes[c] for c in ends])
     return {"changes": changes, "shown": shown, "pixels": scenes[0][0].numel()}
+
+
+def _again(model: nn.Module, result: AttackResult, at: int, scenes: TinyScenes) -> tuple[Tensor, Tensor]:
+    """An image and what its attack made of it; within its batch, since rounding decides where so many steps lead."""
+    rows = (result.images // BATCH == result.images[at] // BATCH).nonzero().flatten()
+    images = torch.stack([scenes[number][0] for number in result.images[rows].tolist()])
+    found, _ = adversarial(model, images, result.targets[rows], result.settings)
+    place = int((rows == at).nonzero())
+    return images[place], found[place]
 
 
 def _typical(result: AttackResult, count: int = 2) -> list[int]:

@@ -52,7 +52,8 @@ def adversarial(
 ) -> tuple[Tensor, Tensor]:
     """The nearest images that the network names as the targets, as `CarliniWagner` finds them.
 
-    Every image is attacked for itself: the others of the batch have no part in it, but for the network's rounding.
+    Every image is attacked for itself: the others of the batch have no part in it. But the network rounds otherwise in
+    a batch of another size, and after a hundred steps that may lead to another image: equal bits need equal batches.
 
     Args:
         model: a classifier that gives logits [N, C], in eval mode.
