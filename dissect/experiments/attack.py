@@ -224,11 +224,10 @@ def attack(
     saved = Progress(resume, about)
     saved.restore(run)
     total = len(batches) if hasattr(images, "__len__") else None
-    with tqdm(total=total, initial=run.batches, desc="attack", unit="batch", disable=not progress) as bar:
-        for batch in batches.visit(run.batches):
-            run.add(len(batch.numbers), _attack_batch(model, layer, batch, targets, settings, bounds, seed))
-            saved.save(run)
-            bar.update()
+    visit = batches.visit(run.batches)
+    for batch in tqdm(visit, "attack", total, initial=run.batches, unit="batch", disable=not progress):
+        run.add(len(batch.numbers), _attack_batch(model, layer, batch, targets, settings, bounds, seed))
+        saved.save(run)
     if not run.batches:
         raise ValueError("attack: images must hold at least one batch, but are empty.")
     saved.save(run, now=True)
