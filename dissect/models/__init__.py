@@ -1,5 +1,6 @@
 """Networks to dissect: the architectures, and loaders for the published weights of generators."""
 
+from dissect.models.discriminator import Discriminator
 from dissect.models.latent import latents, noise_seeds
 from dissect.models.loading import load_progan, load_stylegan2, load_wgangp, stylegan2_checkpoint
 from dissect.models.progan import PROGAN_VARIANTS, ProGAN, progan_channels
@@ -11,6 +12,7 @@ __all__ = [
     "PROGAN_VARIANTS",
     "VGG",
     "WGANGP",
+    "Discriminator",
     "ProGAN",
     "StyleGAN2",
     "latents",

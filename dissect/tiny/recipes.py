@@ -1,0 +1,82 @@
+"""Which generators are trained on the tiny scenes, and how."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from dissect.models import Discriminator, ProGAN, StyleGAN2
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One training; its seeds are given on the command line.
+
+    Args:
+        kind: "progan" or "stylegan2".
+        family: of the scenes.
+        watermark: stamp text on some of them, see `TinyScenes`.
+        channels: the generator's at 4x4, 8x8, ...; their number decides the resolution.
+        critic: the discriminator's.
+        z_channels: length of z.
+        loss: "logistic" (non-saturating, with R1) or "wgan" (with gradient penalty).
+        pixel_norm: of `ProGAN`.
+        minibatch_stddev: of the discriminator.
+        stages: (resolution, thousands of images) one after another; a quarter of each, but for the first, fades in.
+        scenes: how many different ones are drawn for it.
+    """
+
+    kind: str = "progan"
+    family: str = "street"
+    watermark: bool = False
+    channels: tuple[int, ...] = (128, 128, 128, 48, 24)
+    critic: tuple[int, ...] = (128, 128, 128, 48, 24)
+    z_channels: int = 128
+    loss: str = "logistic"
+    pixel_norm: str = "every"
+    minibatch_stddev: bool = True
+    stages: tuple[tuple[int, int], ...] = ((8, 50), (16, 120), (32, 160), (64, 1200))
+    scenes: int = 28000
+
+    @property
+    def resolution(self) -> int:
+        """Rows and columns of the images in the end."""
+        return 4 << (len(self.channels) - 1)
+
+    def generator(self, seed: int) -> ProGAN | StyleGAN2:
+        """The untrained generator."""
+        if self.kind == "stylegan2":
+            return StyleGAN2(self.channels, self.z_channels, mapping_layers=4, seed=seed)
+        return ProGAN(self.channels, self.z_channels, pixel_norm=self.pixel_norm, seed=seed)
+
+    def discriminator(self, seed: int) -> Discriminator:
+        """The untrained discriminator."""
+        residual = self.kind == "stylegan2"
+        return Discriminator(self.critic, minibatch_stddev=self.minibatch_stddev, residual=residual, seed=seed)
+
+    def stage(self, seen: int) -> tuple[int, float]:
+        """Resolution and fade once so many images were shown; (the last, 1) at and beyond the end."""
+        for number, (resolution, thousands) in enumerate(self.stages):
+            if seen < thousands * 1000:
+                return resolution, 1.0 if number == 0 else min(1.0, seen / (thousands * 250))
+            seen -= thousands * 1000
+        return self.stages[-1][0], 1.0
+
+    @property
+    def images(self) -> int:
+        """How many images are shown in all."""
+        return 1000 * sum(thousands for _, thousands in self.stages)
+
+
+_SMALL = Recipe(
+    channels=(128, 128, 128, 64), critic=(128, 128, 128, 64), stages=((8, 60), (16, 200), (32, 800)), loss="wgan"
+)
+
+#: By the name of the weights' file.
+RECIPES = {
+    "progan-street": Recipe(),
+    "stylegan2-street-watermark": Recipe(kind="stylegan2", watermark=True),
+    "progan-room": Recipe(family="room"),
+    "progan-street-small": _SMALL,
+    "progan-street-small-no-stddev": replace(_SMALL, minibatch_stddev=False),
+    "progan-street-small-no-pixelnorm": replace(_SMALL, pixel_norm="none"),
+}

@@ -1,0 +1,206 @@
+"""Train a generator on the scenes: `python -m dissect.tiny.train_gan NAME --out DIR`, NAME one of `RECIPES`.
+
+DIR receives the rendered scenes, a checkpoint from which a stopped run goes on, snapshots of the averaged generator
+(`snapshots/IMAGES.safetensors`) and, at the end, `NAME.safetensors`, the file that `dissect.tiny` reads, and
+`NAME.log`, one JSON object per snapshot.
+
+Order and z are functions of the seed and the step, so a run that was killed and goes on shows what one that was not
+would have shown.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import avg_pool2d, interpolate
+from tqdm import tqdm
+
+from dissect.cache import load_tensors, replacing, save_tensors
+from dissect.tiny.adversarial import Adversaries
+from dissect.tiny.dataset import TinyScenes
+from dissect.tiny.growing import Growing
+from dissect.tiny.networks import FORMAT
+from dissect.tiny.recipes import RECIPES, Recipe
+
+BATCH = 16
+CHECKPOINT_EVERY = 240
+SNAPSHOT_EVERY = 50_000
+
+
+def rendered(recipe: Recipe, folder: Path) -> np.ndarray:
+    """The scenes of a recipe, uint8 [count, 3, R, R]; rendered once, then read from the folder."""
+    scenes = TinyScenes("train", recipe.resolution, recipe.scenes, family=recipe.family, watermark=recipe.watermark)
+    name = f"{recipe.family}{'-watermark' * recipe.watermark}-{recipe.resolution}-{recipe.scenes}.npy"
+    path = folder / name
+    if not path.exists():
+        images = np.empty((len(scenes), 3, recipe.resolution, recipe.resolution), dtype=np.uint8)
+        for index in tqdm(range(len(scenes)), desc="rendering", disable=None):
+            images[index] = scenes.raw(index)[0]
+        with replacing(path) as partial, partial.open("wb") as file:
+            np.save(file, images)
+    return np.load(path)
+
+
+def shown(images: np.ndarray, resolution: int, fade: float) -> Tensor:
+    """Real images float32 [N, 3, resolution, resolution] in [-1, 1], smaller and faded as the generator's are."""
+    pixels = torch.from_numpy(images).float() / 127.5 - 1
+    pixels = avg_pool2d(pixels, pixels.shape[-1] // resolution)
+    if fade < 1:
+        pixels = torch.lerp(interpolate(avg_pool2d(pixels, 2), scale_factor=2.0), pixels, fade)
+    return pixels.contiguous(memory_format=torch.channels_last)
+
+
+class Run:
+    """One training run and its checkpoint.
+
+    Args:
+        name: of the recipe.
+        out: the folder; a run that it holds goes on.
+        seed: of the initial weights, the order and z.
+        device: where it runs.
+
+    Raises:
+        ValueError: the folder holds a run of another recipe or seed.
+    """
+
+    def __init__(self, name: str, out: Path, seed: int, device: str) -> None:
+        self.name, self.recipe, self.out, self.seed, self.device = name, RECIPES[name], out, seed, device
+        self.images = rendered(self.recipe, out)
+        generator, average = (Growing(self.recipe.generator(seed)) for _ in range(2))
+        discriminator = self.recipe.discriminator(seed + 1)
+        self.networks = {"generator": generator, "average": average, "discriminator": discriminator}
+        for network in self.networks.values():
+            network.to(device=device)
+            network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.result = average.full
+        self.adversaries = Adversaries(generator, average, discriminator, self.recipe.loss)
+        self.step, self.elapsed = 0, 0.0
+        self.log: list[dict[str, Any]] = []
+        self.about = {"recipe": json.loads(json.dumps(asdict(self.recipe))), "seed": seed}
+        self._resume()
+
+    @property
+    def seen(self) -> int:
+        """Images shown so far."""
+        return self.step * BATCH
+
+    def train(self, minutes: float) -> bool:
+        """Trains to the recipe's end or for so long; returns whether it came to the end."""
+        started = saved = time.monotonic()
+        sums = np.zeros(3)
+        with tqdm(total=self.recipe.images, initial=self.seen, desc=self.name, disable=None, mininterval=10) as bar:
+            while self.seen < self.recipe.images:
+                sums += self._train_step()
+                bar.update(BATCH)
+                now = time.monotonic()
+                if self.seen % SNAPSHOT_EVERY < BATCH or self.seen >= self.recipe.images:
+                    self._snapshot(sums[0] / sums[2], sums[1] / sums[2], now - started)
+                    sums[:] = 0
+                late = now - started > minutes * 60
+                if now - saved > CHECKPOINT_EVERY or late or self.seen >= self.recipe.images:
+                    self.elapsed += now - started
+                    started, minutes = now, minutes - (now - started) / 60
+                    self._save()
+                    saved = now
+                if late:
+                    return False
+        self._write(self.out / f"{self.name}.safetensors")
+        with replacing(self.out / f"{self.name}.log") as partial:
+            partial.write_text("".join(json.dumps(line) + "\n" for line in self.log))
+        return True
+
+    def _train_step(self) -> np.ndarray:
+        resolution, fade = self.recipe.stage(self.seen)
+        epoch, at = divmod(self.step, len(self.images) // BATCH)
+        order = np.random.default_rng((self.seed, epoch)).permutation(len(self.images))
+        index = np.sort(order[at * BATCH : (at + 1) * BATCH])
+        real = shown(self.images[index], resolution, fade).to(self.device)
+        chance = torch.Generator().manual_seed((self.seed << 32) + self.step)
+        z = torch.randn(BATCH, self.recipe.z_channels, generator=chance).to(self.device)
+        seeds = torch.randint(1 << 62, (BATCH,), generator=chance).to(self.device)
+        losses = self.adversaries.step(self.step, real, z, seeds, fade, chance)
+        self.step += 1
+        return np.array([*losses, 1.0])
+
+    def _snapshot(self, loss_g: float, loss_d: float, seconds: float) -> None:
+        self._write(self.out / "snapshots" / f"{self.seen:09}.safetensors")
+        line = {
+            "images": self.seen, "resolution": self.recipe.stage(self.seen)[0],
+            "generator_loss": round(loss_g, 4), "discriminator_loss": round(loss_d, 4),
+            "minutes": round((self.elapsed + seconds) / 60, 2),
+        }  # fmt: skip
+        self.log.append(line)
+        tqdm.write(json.dumps(line))
+
+    def _states(self) -> dict[str, Tensor]:
+        states = {
+            f"{name}.{key}": value
+            for name, network in self.networks.items() for key, value in network.state_dict().items()
+        }  # fmt: skip
+        for number, optimizer in enumerate(self.adversaries.optimizers):
+            for place, parameter in enumerate(optimizer.param_groups[0]["params"]):
+                for key, value in optimizer.state.get(parameter, {}).items():
+                    states[f"optimizer{number}.{place}.{key}"] = value
+        return states
+
+    def _save(self) -> None:
+        progress: dict[str, Any] = {name: getattr(self, name) for name in ("step", "elapsed", "log")}
+        meta = {"about": self.about, "progress": progress}
+        save_tensors(self.out / f"{self.name}.checkpoint", *FORMAT, self._states(), meta)
+
+    def _resume(self) -> None:
+        path = self.out / f"{self.name}.checkpoint"
+        if not path.exists():
+            return
+        states, saved = load_tensors(path, *FORMAT)
+        if saved["about"] != self.about:
+            raise ValueError(f"train_gan: {path} is of another run: {saved['about']}, not {self.about}.")
+        for name, network in self.networks.items():
+            start = f"{name}."
+            network.load_state_dict({key[len(start) :]: t for key, t in states.items() if key.startswith(start)})
+        for number, optimizer in enumerate(self.adversaries.optimizers):
+            for place, parameter in enumerate(optimizer.param_groups[0]["params"]):
+                keys = [key for key in states if key.startswith(f"optimizer{number}.{place}.")]
+                if keys:
+                    optimizer.state[parameter] = {
+                        key.rpartition(".")[2]: states[key].clone().to(parameter.device if "exp" in key else "cpu")
+                        for key in keys
+                    }
+        for name, value in saved["progress"].items():
+            setattr(self, name, value)
+
+    def _write(self, path: Path) -> None:
+        """Writes the averaged generator as float16."""
+        halves = {name: value.half() for name, value in self.result.state_dict().items()}
+        save_tensors(path, *FORMAT, halves, {
+            "architecture": type(self.result).__name__, **self.about, "images": self.seen, "minutes": self.elapsed / 60,
+        })  # fmt: skip
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description="Train a generator on the tiny scenes.")
+    parser.add_argument("name", choices=sorted(RECIPES), help="what is trained")
+    parser.add_argument("--out", type=Path, required=True, help="folder for scenes, log, checkpoint and weights")
+    parser.add_argument("--minutes", type=float, default=1e9, help="stop after so long, to be gone on with later")
+    parser.add_argument("--seed", type=int, default=0, help="of the initial weights, the order and z")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--threads", type=int, default=0, help="of PyTorch; 0 leaves them as they are")
+    arguments = parser.parse_args()
+    if arguments.threads:
+        torch.set_num_threads(arguments.threads)
+    run = Run(arguments.name, arguments.out, arguments.seed, arguments.device)
+    if not run.train(arguments.minutes):
+        print(f"stopped after {run.seen} of {run.recipe.images} images; the same command goes on.")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,49 @@
+"""The generators that grow: at their full size they are the generator itself."""
+
+import pytest
+import torch
+from torch.nn.functional import interpolate
+
+from dissect.models import ProGAN, StyleGAN2, latents, noise_seeds
+from dissect.tiny.growing import Growing
+
+
+@pytest.mark.parametrize("options", [{}, {"pixel_norm": "none"}, {"after_conv": "bias", "pixel_norm": "ends"}])
+def test_a_grown_progan_is_the_progan(options):
+    full = ProGAN((8, 6, 4), z_channels=5, seed=1, **options)
+    for parameter in full.parameters():
+        if parameter.dim() == 1:
+            torch.nn.init.normal_(parameter)
+    z = latents(full, 3)
+    with torch.no_grad():
+        assert torch.allclose(Growing(full)(z, 16), full(z), atol=1e-5)
+
+
+def test_a_grown_stylegan2_is_the_stylegan2():
+    full = StyleGAN2((8, 6, 4), w_channels=5, mapping_layers=2, seed=1)
+    z, seeds = latents(full, 3), noise_seeds(3)
+    with torch.no_grad():
+        assert torch.equal(Growing(full)(z, 16, seeds=seeds), full(z, noise=seeds))
+
+
+@pytest.mark.parametrize("kind", [ProGAN, StyleGAN2])
+def test_fading_starts_from_the_smaller_image(kind):
+    full = kind((8, 6, 4), 5)
+    growing, z, seeds = Growing(full), latents(full, 3), noise_seeds(3)
+    with torch.no_grad():
+        small, start = growing(z, 8, seeds=seeds), growing(z, 16, 0.0, seeds)
+        half, end = growing(z, 16, 0.5, seeds), growing(z, 16, 1.0, seeds)
+    if kind is ProGAN:
+        expected = interpolate(small, scale_factor=2.0)
+    else:
+        expected = full.to_rgb3.upsample(small)
+    assert torch.allclose(start, expected, atol=1e-5)
+    assert torch.allclose(half, (start + end) / 2, atol=1e-5)
+
+
+def test_only_what_a_size_needs_is_trained():
+    growing = Growing(ProGAN((8, 6, 4), 5))
+    growing(latents(growing.full, 2), 8).sum().backward()
+    trained = {name for name, parameter in growing.named_parameters() if parameter.grad is not None}
+    layers = {name.split(".")[1] for name in trained}
+    assert layers == {"layer1", "layer2", "layer3", "layer4", "output_8x8"}

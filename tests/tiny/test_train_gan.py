@@ -1,0 +1,83 @@
+"""The training script of generators, on a handful of small images."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from dissect.cache import load_tensors
+from dissect.tiny import train_gan
+from dissect.tiny.networks import FORMAT
+from dissect.tiny.recipes import RECIPES, Recipe
+
+SMALL = Recipe(
+    channels=(8, 8, 4), critic=(8, 8, 4), z_channels=6, stages=((4, 1), (8, 1), (16, 1)), scenes=40, watermark=True
+)
+
+
+@pytest.fixture(autouse=True)
+def _small(monkeypatch):
+    monkeypatch.setitem(RECIPES, "small", SMALL)
+    monkeypatch.setitem(RECIPES, "small-style", replace(SMALL, kind="stylegan2"))
+    monkeypatch.setitem(RECIPES, "small-wgan", replace(SMALL, loss="wgan"))
+    monkeypatch.setattr(train_gan, "SNAPSHOT_EVERY", 1000)
+    monkeypatch.setattr(Recipe, "images", property(lambda _: 1500))
+    monkeypatch.setattr(train_gan, "BATCH", 20)
+
+
+def weights(path):
+    return load_tensors(path, *FORMAT)[0]
+
+
+@pytest.mark.parametrize("name", ["small", "small-style", "small-wgan"])
+def test_a_run_that_was_stopped_ends_as_one_that_was_not(tmp_path, name):
+    whole = train_gan.Run(name, tmp_path / "whole", 3, "cpu")
+    assert whole.train(10)
+    assert not train_gan.Run(name, tmp_path / "parts", 3, "cpu").train(0)
+    stopped = train_gan.Run(name, tmp_path / "parts", 3, "cpu")
+    assert stopped.step == 1
+    assert stopped.train(10)
+    one, other = (weights(tmp_path / folder / f"{name}.safetensors") for folder in ("whole", "parts"))
+    assert one.keys() == other.keys()
+    assert all(torch.equal(one[key], other[key]) for key in one)
+    assert {value.dtype for value in one.values()} == {torch.float16}
+
+
+def test_it_leaves_snapshots_and_a_log(tmp_path):
+    train_gan.Run("small", tmp_path, 3, "cpu").train(10)
+    assert sorted(path.name for path in (tmp_path / "snapshots").iterdir()) == [
+        "000001000.safetensors", "000001500.safetensors",
+    ]  # fmt: skip
+    lines = [json.loads(line) for line in (tmp_path / "small.log").read_text().splitlines()]
+    assert [(line["images"], line["resolution"]) for line in lines] == [(1000, 8), (1500, 8)]
+    assert all(np.isfinite(line["discriminator_loss"]) for line in lines)
+    about = load_tensors(tmp_path / "small.safetensors", *FORMAT)[1]
+    assert (about["architecture"], about["seed"], about["images"]) == ("ProGAN", 3, 1500)
+    assert about["recipe"]["watermark"] is True
+
+
+def test_another_seed_does_not_go_on(tmp_path):
+    train_gan.Run("small", tmp_path, 3, "cpu").train(0)
+    with pytest.raises(ValueError, match="is of another run"):
+        train_gan.Run("small", tmp_path, 4, "cpu")
+
+
+def test_stages_follow_one_another_and_fade_in():
+    recipe = Recipe(stages=((8, 4), (16, 8)))
+    assert recipe.stage(0) == (8, 1.0)
+    assert recipe.stage(3999) == (8, 1.0)
+    assert recipe.stage(4000) == (16, 0.0)
+    assert recipe.stage(5000) == (16, 0.5)
+    assert recipe.stage(6000) == (16, 1.0)
+    assert recipe.stage(10**9) == (16, 1.0)
+
+
+def test_real_images_are_shown_smaller_and_faded():
+    images = np.array([[[[0, 0, 255, 255], [0, 0, 255, 255], [0, 255, 0, 255], [255, 0, 255, 0]]]], dtype=np.uint8)
+    images = np.repeat(images, 3, 1)
+    half = train_gan.shown(images, 2, 1.0)[0, 0]
+    assert torch.allclose(half, torch.tensor([[-1.0, 1.0], [0.0, 0.0]]))
+    faded = train_gan.shown(images, 4, 0.5)[0, 0]
+    assert torch.allclose(faded[2:, :2], torch.tensor([[-0.5, 0.5], [0.5, -0.5]]))
