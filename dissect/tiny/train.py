@@ -23,11 +23,12 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from dissect.cache import load_tensors, replacing, save_tensors
+from dissect.cache import replacing, save_tensors
 from dissect.models import VGG
 from dissect.tiny.dataset import DEFAULT_COUNTS, SPLITS, TinyScenes
 from dissect.tiny.muon import Muon
 from dissect.tiny.networks import CHANNELS, FORMAT, HIDDEN, POOLED
+from dissect.tiny.training import Checkpoint
 
 BATCH = 128
 IMAGES = 51600
@@ -46,6 +47,9 @@ CHECKED = 500
 
 #: Seconds between checkpoints.
 CHECKPOINT_EVERY = 120
+
+#: What a run remembers beside the network and its optimisers.
+PROGRESS = ("step", "elapsed", "snapshots", "loss", "seen", "busy", "log")
 
 #: How far the training is, from 0 to 1, when each snapshot is taken.
 SNAPSHOTS = (0.0, *(2.0**power for power in range(-10, 1)))
@@ -145,34 +149,9 @@ class Run:
         self.step, self.elapsed, self.snapshots = 0, 0.0, 0
         self.loss, self.seen, self.busy = 0.0, 0, 0.0
         self.log: list[dict[str, float]] = []
-        self._resume()
-
-    def _resume(self) -> None:
-        path = self.out / "checkpoint.safetensors"
-        if not path.exists():
-            return
-        states, saved = load_tensors(path, *FORMAT)
-        if saved["about"] != self.about:
-            raise ValueError(
-                f"train: out must hold a run with {self.about} or none, but holds one with {saved['about']}."
-            )
-        self.model.load_state_dict({name[6:]: value for name, value in states.items() if name.startswith("model.")})
-        for number, optimizer in enumerate(self.optimizers):
-            for place, parameter in enumerate(optimizer.param_groups[0]["params"]):
-                keys = [key for key in states if key.startswith(f"optimizer{number}.{place}.")]
-                optimizer.state[parameter] = {key.rpartition(".")[2]: states[key].clone() for key in keys}
-        for name, value in saved["progress"].items():
+        self.checkpoint = Checkpoint(out / "checkpoint.safetensors", {"model": self.model}, self.optimizers, self.about)
+        for name, value in self.checkpoint.load().items():
             setattr(self, name, value)
-
-    def _save(self) -> None:
-        states = {f"model.{name}": value for name, value in self.model.state_dict().items()}
-        for number, optimizer in enumerate(self.optimizers):
-            for place, parameter in enumerate(optimizer.param_groups[0]["params"]):
-                for key, value in optimizer.state[parameter].items():
-                    states[f"optimizer{number}.{place}.{key}"] = value
-        names = ("step", "elapsed", "snapshots", "loss", "seen", "busy", "log")
-        progress = {name: getattr(self, name) for name in names}
-        save_tensors(self.out / "checkpoint.safetensors", *FORMAT, states, {"about": self.about, "progress": progress})
 
     def done(self) -> float:
         """How far the training is, from 0 to 1; whichever of steps and time is further on counts."""
@@ -203,7 +182,7 @@ class Run:
                     self._end_epoch()
                 self._take_snapshots()
                 if time.monotonic() - saved > CHECKPOINT_EVERY or self.done() == 1:
-                    self._save()
+                    self.checkpoint.save({name: getattr(self, name) for name in PROGRESS})
                     saved = time.monotonic()
         self._write(self.out / "vgg.safetensors", self.images["val"])
         with replacing(self.out / "vgg.log") as partial:

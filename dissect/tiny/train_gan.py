@@ -23,12 +23,13 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d, interpolate
 from tqdm import tqdm
 
-from dissect.cache import load_tensors, replacing, save_tensors
+from dissect.cache import replacing, save_tensors
 from dissect.tiny.adversarial import Adversaries
 from dissect.tiny.dataset import TinyScenes
 from dissect.tiny.growing import Growing
 from dissect.tiny.networks import FORMAT
 from dissect.tiny.recipes import RECIPES, Recipe
+from dissect.tiny.training import Checkpoint
 
 BATCH = 16
 CHECKPOINT_EVERY = 240
@@ -85,7 +86,9 @@ class Run:
         self.step, self.elapsed = 0, 0.0
         self.log: list[dict[str, Any]] = []
         self.about = {"recipe": json.loads(json.dumps(asdict(self.recipe))), "seed": seed}
-        self._resume()
+        self.checkpoint = Checkpoint(out / f"{name}.checkpoint", self.networks, self.adversaries.optimizers, self.about)
+        for key, value in self.checkpoint.load().items():
+            setattr(self, key, value)
 
     @property
     def seen(self) -> int:
@@ -108,7 +111,7 @@ class Run:
                 if now - saved > CHECKPOINT_EVERY or late or self.seen >= self.recipe.images:
                     self.elapsed += now - started
                     started, minutes = now, minutes - (now - started) / 60
-                    self._save()
+                    self.checkpoint.save({key: getattr(self, key) for key in ("step", "elapsed", "log")})
                     saved = now
                 if late:
                     return False
@@ -139,43 +142,6 @@ class Run:
         }  # fmt: skip
         self.log.append(line)
         tqdm.write(json.dumps(line))
-
-    def _states(self) -> dict[str, Tensor]:
-        states = {
-            f"{name}.{key}": value
-            for name, network in self.networks.items() for key, value in network.state_dict().items()
-        }  # fmt: skip
-        for number, optimizer in enumerate(self.adversaries.optimizers):
-            for place, parameter in enumerate(optimizer.param_groups[0]["params"]):
-                for key, value in optimizer.state.get(parameter, {}).items():
-                    states[f"optimizer{number}.{place}.{key}"] = value
-        return states
-
-    def _save(self) -> None:
-        progress: dict[str, Any] = {name: getattr(self, name) for name in ("step", "elapsed", "log")}
-        meta = {"about": self.about, "progress": progress}
-        save_tensors(self.out / f"{self.name}.checkpoint", *FORMAT, self._states(), meta)
-
-    def _resume(self) -> None:
-        path = self.out / f"{self.name}.checkpoint"
-        if not path.exists():
-            return
-        states, saved = load_tensors(path, *FORMAT)
-        if saved["about"] != self.about:
-            raise ValueError(f"train_gan: {path} is of another run: {saved['about']}, not {self.about}.")
-        for name, network in self.networks.items():
-            start = f"{name}."
-            network.load_state_dict({key[len(start) :]: t for key, t in states.items() if key.startswith(start)})
-        for number, optimizer in enumerate(self.adversaries.optimizers):
-            for place, parameter in enumerate(optimizer.param_groups[0]["params"]):
-                keys = [key for key in states if key.startswith(f"optimizer{number}.{place}.")]
-                if keys:
-                    optimizer.state[parameter] = {
-                        key.rpartition(".")[2]: states[key].clone().to(parameter.device if "exp" in key else "cpu")
-                        for key in keys
-                    }
-        for name, value in saved["progress"].items():
-            setattr(self, name, value)
 
     def _write(self, path: Path) -> None:
         """Writes the averaged generator as float16."""

@@ -95,7 +95,7 @@ def test_a_finished_run_is_left_as_it_is(tmp_path):
 @pytest.mark.parametrize("other", [{"seed": 4}, {"size": 96}])
 def test_a_run_with_other_settings_is_not_continued(tmp_path, other):
     run(tmp_path, epochs=1)
-    with pytest.raises(ValueError, match=r"train: out must hold a run with \{.*\} or none, but holds one with \{"):
+    with pytest.raises(ValueError, match=r"checkpoint.safetensors must hold a run of \{.*\}, but holds one of \{"):
         run(tmp_path, epochs=1, **other)
 
 

@@ -60,7 +60,7 @@ def test_it_leaves_snapshots_and_a_log(tmp_path):
 
 def test_another_seed_does_not_go_on(tmp_path):
     train_gan.Run("small", tmp_path, 3, "cpu").train(0)
-    with pytest.raises(ValueError, match="is of another run"):
+    with pytest.raises(ValueError, match="must hold a run of"):
         train_gan.Run("small", tmp_path, 4, "cpu")
 
 
