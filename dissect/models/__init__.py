@@ -5,6 +5,7 @@ from dissect.models.latent import latents, noise_seeds
 from dissect.models.loading import load_progan, load_stylegan2, load_wgangp, stylegan2_checkpoint
 from dissect.models.progan import PROGAN_VARIANTS, ProGAN, progan_channels
 from dissect.models.stylegan2 import StyleGAN2, stylegan2_channels
+from dissect.models.unet import UNet
 from dissect.models.vgg import VGG
 from dissect.models.wgangp import WGANGP
 
@@ -15,6 +16,7 @@ __all__ = [
     "Discriminator",
     "ProGAN",
     "StyleGAN2",
+    "UNet",
     "latents",
     "load_progan",
     "load_stylegan2",

@@ -1,12 +1,13 @@
-"""The shipped network: its shape and its file."""
+"""The shipped networks: their shapes and their files."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from dissect.cache import load_tensors
-from dissect.models import VGG
-from dissect.tiny.vocabulary import SCENES
+from dissect.models import VGG, UNet
+from dissect.segmentation import Segmenter
+from dissect.tiny.vocabulary import CONCEPTS, MATERIALS, OBJECTS, PARTS, SCENES, label
 
 #: The widths of the shipped VGG's five blocks and of its hidden fully connected layers.
 CHANNELS = (16, 32, 64, 128, 192)
@@ -14,6 +15,23 @@ HIDDEN = 256
 #: Rows and columns that the first of those sees: one, so that an object means the same wherever it stands.
 POOLED = 1
 SEED = 0
+
+#: The widths of the segmentation networks, and the label planes that they give: objects, parts, parts inside others or
+#: in none, materials.
+SEGMENTER_CHANNELS = (24, 32, 64, 96, 128)
+SEGMENTER_PLANES = (0, 1, 2, 3)
+_INNER_ONLY = ("face", "hub", "spot", "book", "goods", "reflection", "glow")
+_INNER = ("pane", "handle", *_INNER_ONLY, "stripe")
+#: The labels that each of those planes can show, "no label" first.
+SEGMENTER_GROUPS = tuple(
+    (0, *(label(category, name) for name in names))
+    for category, names in (
+        ("object", OBJECTS),
+        ("part", [name for name in PARTS if name not in _INNER_ONLY]),
+        ("part", [name for name in PARTS if name in _INNER]),
+        ("material", MATERIALS),
+    )
+)
 
 #: What the files of networks say that they are.
 FORMAT = ("network", 1)
@@ -51,3 +69,29 @@ def vgg(trained: bool = True) -> VGG:
     if trained:
         return load_network(FOLDER / "vgg.safetensors")
     return VGG(CHANNELS, len(SCENES), HIDDEN, POOLED, seed=SEED).eval()
+
+
+def segmenter(seed: int = 0, *, signed: bool = False) -> Segmenter:
+    """A segmentation network for images of scenes: planes of objects, parts, parts inside parts, and materials.
+
+    Trained on scenes of 64x64, some of them blurred, noisy or coarse as generated images are. The two seeds are the
+    same network trained twice; where they differ, neither should be trusted.
+
+    Args:
+        seed: 0 or 1, which of the two.
+        signed: images come in [-1, 1], as generators give them, not in [0, 1].
+
+    Raises:
+        FileNotFoundError: there is no network of this seed, or its file is missing from the installation.
+
+    Example:
+        >>> planes = segmenter()(torch.zeros(1, 3, 64, 64))
+        >>> tuple(planes.shape)
+        (1, 4, 64, 64)
+    """
+    states, about = load_tensors(FOLDER / f"segmenter-{seed}.safetensors", *FORMAT)
+    network = UNet(about["channels"], sum(len(group) for group in SEGMENTER_GROUPS))
+    network.load_state_dict(
+        {name: value.float() if value.is_floating_point() else value for name, value in states.items()}
+    )
+    return Segmenter(network, CONCEPTS, SEGMENTER_GROUPS, signed=signed).eval()

@@ -1,0 +1,233 @@
+"""Train a segmentation network on the scenes: `python -m dissect.tiny.train_segmenter --out DIR --seed S`.
+
+DIR receives the rendered scenes with their labels, a checkpoint from which a stopped run goes on and, at the end,
+`segmenter-S.safetensors`, the file that `dissect.tiny.segmenter` reads, and `segmenter-S.log`, one JSON object per
+tenth of the training and one with the IoU of every concept on held-out scenes.
+
+So that the network can be trusted with generated images, half of the training images are blurred, made noisy, or made
+smaller and larger again. Order and chance are functions of the seed and the step: a run that was killed and goes on
+ends with the weights of one that was not.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import avg_pool2d, conv2d, cross_entropy, interpolate, pad
+from tqdm import tqdm
+
+from dissect.cache import replacing, save_tensors
+from dissect.models import UNet
+from dissect.tiny.dataset import TinyScenes
+from dissect.tiny.muon import Muon
+from dissect.tiny.networks import FORMAT, SEGMENTER_CHANNELS, SEGMENTER_GROUPS, SEGMENTER_PLANES
+from dissect.tiny.training import Checkpoint
+from dissect.tiny.vocabulary import CONCEPTS
+
+SIZE = 64
+COUNTS = {"train": 38_700, "val": 2_150}
+BATCH = 32
+IMAGES = 128_000
+MUON_RATE, MUON_DECAY = 0.02, 0.01
+PEAK_RATE, WEIGHT_DECAY = 2e-3, 0.01
+WARM_UP = 0.03
+CHECKPOINT_EVERY = 120
+
+#: Shares of the training images that are blurred, made noisy, and made smaller and larger again, independently.
+DEGRADED = 0.25
+BLUR, NOISE = (0.4, 1.2), (0.01, 0.06)
+
+
+def rendered(split: str, folder: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Images uint8 [count, 3, 64, 64] and places in the groups uint8 [count, K, 64, 64]; rendered once, then read."""
+    count = COUNTS[split]
+    images, places = (folder / f"{split}-{SIZE}-{count}-{what}.npy" for what in ("images", "places"))
+    if not places.exists():
+        scenes = TinyScenes(split, SIZE, count)
+        lookup = np.zeros((len(SEGMENTER_GROUPS), len(CONCEPTS)), dtype=np.uint8)
+        for row, group in zip(lookup, SEGMENTER_GROUPS, strict=True):
+            row[list(group)] = np.arange(len(group))
+        made = [np.empty((count, 3, SIZE, SIZE), np.uint8), np.empty((count, len(lookup), SIZE, SIZE), np.uint8)]
+        for index in tqdm(range(count), desc=f"rendering {split}", disable=None):
+            image, planes = scenes.raw(index)
+            made[0][index] = image
+            made[1][index] = [row[planes[plane]] for row, plane in zip(lookup, SEGMENTER_PLANES, strict=True)]
+        for path, array in zip((images, places), made, strict=True):
+            with replacing(path) as partial, partial.open("wb") as file:
+                np.save(file, array)
+    return np.load(images, mmap_mode="r"), np.load(places, mmap_mode="r")
+
+
+def degraded(images: Tensor, chance: torch.Generator) -> Tensor:
+    """Images [N, 3, H, W] in [0, 1], some of them as a generator would give them: see the constants above."""
+    count = len(images)
+
+    def drawn(low: float, high: float) -> Tensor:
+        return low + (high - low) * torch.rand(count, generator=chance)
+
+    blurred, noisy, coarse = (torch.rand(3, count, generator=chance) < DEGRADED)[:, :, None, None, None]
+    images = torch.where(blurred, blur(images, drawn(*BLUR)), images)
+    small = interpolate(avg_pool2d(images, 2), scale_factor=2.0, mode="bilinear")
+    images = torch.where(coarse, small, images)
+    strength = drawn(*NOISE)[:, None, None, None] * noisy
+    images = images + strength * torch.randn(images.shape, generator=chance)
+    return images.clamp(0, 1).contiguous(memory_format=torch.channels_last)
+
+
+def blur(images: Tensor, sigmas: Tensor) -> Tensor:
+    """Each image [3, H, W] under a Gaussian of its own width, in pixels; edges repeat."""
+    taps = torch.exp(-(torch.arange(-3.0, 4.0) ** 2) / (2 * sigmas[:, None] ** 2))
+    taps = (taps / taps.sum(1, keepdim=True)).repeat_interleave(3, 0)[:, None, None]
+    flat = pad(images, (3, 3, 3, 3), mode="replicate").reshape(1, -1, images.shape[2] + 6, images.shape[3] + 6)
+    flat = conv2d(conv2d(flat, taps, groups=len(taps)), taps.transpose(2, 3), groups=len(taps))
+    return flat.view(images.shape)
+
+
+@torch.inference_mode()
+def ious(network: nn.Module, images: np.ndarray, places: np.ndarray) -> dict[str, float]:
+    """IoU of each concept over these images, by "category/name"; those that never appear are left out."""
+    network.eval()
+    widths = [len(group) for group in SEGMENTER_GROUPS]
+    tables = [np.zeros((width, width), np.int64) for width in widths]
+    for start in range(0, len(images), BATCH):
+        pixels = torch.tensor(images[start : start + BATCH]).float() / 255
+        logits = network(pixels.contiguous(memory_format=torch.channels_last)).split(widths, 1)
+        for plane, (table, said) in enumerate(zip(tables, logits, strict=True)):
+            pairs = places[start : start + BATCH, plane].astype(np.int64) * len(table) + said.argmax(1).numpy()
+            table += np.bincount(pairs.ravel(), minlength=table.size).reshape(table.shape)
+    result: dict[str, float] = {}
+    for number, (group, table) in enumerate(zip(SEGMENTER_GROUPS, tables, strict=True)):
+        nested = "nested " if SEGMENTER_PLANES[number] == 2 else ""
+        union = table.sum(0) + table.sum(1) - table.diagonal()
+        for place, label in enumerate(group):
+            if label and table[place].any():
+                name = f"{nested}{CONCEPTS.categories[label]}/{CONCEPTS.names[label]}"
+                result[name] = float(table[place, place] / union[place])
+    return result
+
+
+class Run:
+    """One training run; see `train_gan.Run`.
+
+    Args:
+        out: the folder; a run that it holds goes on.
+        seed: of the initial weights, the order and the degradations.
+
+    Raises:
+        ValueError: the folder holds a run of something else.
+    """
+
+    def __init__(self, out: Path, seed: int) -> None:
+        self.out, self.seed = out, seed
+        self.images, self.places = rendered("train", out)
+        outputs = sum(len(group) for group in SEGMENTER_GROUPS)
+        self.network = UNet(SEGMENTER_CHANNELS, outputs, seed=seed)
+        self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        inner = [p for name, p in self.network.named_parameters() if p.dim() == 4 and "output" not in name]
+        inner = inner[1:]
+        known = {id(parameter) for parameter in inner}
+        others = [parameter for parameter in self.network.parameters() if id(parameter) not in known]
+        self.optimizers = (
+            Muon(inner, MUON_RATE, weight_decay=MUON_DECAY),
+            torch.optim.AdamW(others, PEAK_RATE, weight_decay=WEIGHT_DECAY),
+        )
+        self.steps = IMAGES // BATCH
+        self.step, self.elapsed = 0, 0.0
+        self.log: list[dict[str, Any]] = []
+        self.about = {"seed": seed, "images": IMAGES, "channels": list(SEGMENTER_CHANNELS)}
+        self.checkpoint = Checkpoint(
+            out / f"segmenter-{seed}.checkpoint", {"network": self.network}, self.optimizers, self.about
+        )
+        for key, value in self.checkpoint.load().items():
+            setattr(self, key, value)
+
+    def train(self, minutes: float) -> bool:
+        """Trains to the end or for so long; returns whether it came to the end."""
+        started = saved = time.monotonic()
+        losses: list[float] = []
+        with tqdm(total=self.steps, initial=self.step, desc="segmenter", disable=None, mininterval=10) as bar:
+            while self.step < self.steps:
+                losses.append(self._train_step())
+                bar.update()
+                now = time.monotonic()
+                if self.step % math.ceil(self.steps / 10) == 0:
+                    self.log.append({"images": self.step * BATCH, "loss": round(float(np.mean(losses)), 4),
+                                     "minutes": round((self.elapsed + now - started) / 60, 2)})  # fmt: skip
+                    tqdm.write(json.dumps(self.log[-1]))
+                    losses.clear()
+                late = now - started > minutes * 60
+                if now - saved > CHECKPOINT_EVERY or late or self.step == self.steps:
+                    self.elapsed += now - started
+                    started, minutes, saved = now, minutes - (now - started) / 60, now
+                    self.checkpoint.save({key: getattr(self, key) for key in ("step", "elapsed", "log")})
+                if late:
+                    return False
+        self._finish()
+        return True
+
+    def _train_step(self) -> float:
+        epoch, at = divmod(self.step, len(self.images) // BATCH)
+        order = np.random.default_rng((self.seed, epoch)).permutation(len(self.images))
+        index = np.sort(order[at * BATCH : (at + 1) * BATCH])
+        chance = torch.Generator().manual_seed((self.seed << 32) + self.step)
+        pixels = degraded(torch.from_numpy(self.images[index]).float() / 255, chance)
+        places = torch.from_numpy(self.places[index]).long()
+        self.network.train()
+        with torch.autocast("cpu", torch.bfloat16):
+            logits = self.network(pixels).split([len(group) for group in SEGMENTER_GROUPS], 1)
+        loss = torch.stack([cross_entropy(said.float(), places[:, plane]) for plane, said in enumerate(logits)]).sum()
+        if not torch.isfinite(loss):
+            raise FloatingPointError(f"the loss is {loss.item()} at step {self.step}.")
+        for optimizer, peak in zip(self.optimizers, (MUON_RATE, PEAK_RATE), strict=True):
+            optimizer.param_groups[0]["lr"] = peak * self._rate()
+            optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        for optimizer in self.optimizers:
+            optimizer.step()
+        self.step += 1
+        return loss.item()
+
+    def _rate(self) -> float:
+        done = self.step / self.steps
+        if done < WARM_UP:
+            return (self.step + 1) / (self.steps * WARM_UP)
+        return 0.5 + 0.5 * math.cos(math.pi * (done - WARM_UP) / (1 - WARM_UP))
+
+    def _finish(self) -> None:
+        halves = {name: value.half() if value.is_floating_point() else value
+                  for name, value in self.network.state_dict().items()}  # fmt: skip
+        self.network.load_state_dict(halves)
+        reached = ious(self.network, *rendered("val", self.out))
+        name = f"segmenter-{self.seed}"
+        save_tensors(self.out / f"{name}.safetensors", *FORMAT, halves, {
+            "architecture": "UNet", **self.about, "minutes": self.elapsed / 60, "iou": reached,
+        })  # fmt: skip
+        with replacing(self.out / f"{name}.log") as partial:
+            partial.write_text("".join(json.dumps(line) + "\n" for line in [*self.log, {"iou": reached}]))
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description="Train a segmentation network on the tiny scenes.")
+    parser.add_argument("--out", type=Path, required=True, help="folder for scenes, log, checkpoint and weights")
+    parser.add_argument("--minutes", type=float, default=1e9, help="stop after so long, to be gone on with later")
+    parser.add_argument("--seed", type=int, default=0, help="of the initial weights, the order and the degradations")
+    parser.add_argument("--threads", type=int, default=0, help="of PyTorch; 0 leaves them as they are")
+    arguments = parser.parse_args()
+    if arguments.threads:
+        torch.set_num_threads(arguments.threads)
+    run = Run(arguments.out, arguments.seed)
+    if not run.train(arguments.minutes):
+        print(f"stopped after {run.step} of {run.steps} steps; the same command goes on.")
+
+
+if __name__ == "__main__":
+    main()
