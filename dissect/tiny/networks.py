@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from dissect.cache import load_tensors
-from dissect.models import VGG, UNet
+from dissect.models import VGG, ProGAN, StyleGAN2, UNet
 from dissect.segmentation import Segmenter
+from dissect.tiny.recipes import Recipe
 from dissect.tiny.vocabulary import CONCEPTS, MATERIALS, OBJECTS, PARTS, SCENES, label
 
 #: The widths of the shipped VGG's five blocks and of its hidden fully connected layers.
@@ -69,6 +70,38 @@ def vgg(trained: bool = True) -> VGG:
     if trained:
         return load_network(FOLDER / "vgg.safetensors")
     return VGG(CHANNELS, len(SCENES), HIDDEN, POOLED, seed=SEED).eval()
+
+
+def load_generator(path: str | Path) -> ProGAN | StyleGAN2:
+    """A generator that `python -m dissect.tiny.train_gan` wrote, in eval mode: its weights or one of its snapshots.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: the file is damaged, or holds something else.
+    """
+    states, about = load_tensors(path, *FORMAT)
+    model = Recipe.of(about["recipe"]).generator(about["seed"])
+    if "latent_avg" in states:
+        model.latent_avg = states["latent_avg"].float()
+    model.load_state_dict({name: value.float() for name, value in states.items()})
+    return model.eval()
+
+
+def generator(name: str = "progan-street") -> ProGAN | StyleGAN2:
+    """A shipped generator of scenes of one family, images in [-1, 1], in eval mode.
+
+    Args:
+        name: "progan-street"; `dissect.tiny.recipes.RECIPES` says how each is trained.
+
+    Raises:
+        FileNotFoundError: there is no generator of this name, or its file is missing from the installation.
+
+    Example:
+        >>> model = generator()
+        >>> tuple(model(dissect.latents(model, 2)).shape)
+        (2, 3, 64, 64)
+    """
+    return load_generator(FOLDER / f"{name}.safetensors")
 
 
 def segmenter(seed: int = 0, *, signed: bool = False) -> Segmenter:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 from dissect.models import Discriminator, ProGAN, StyleGAN2
 
@@ -37,6 +38,11 @@ class Recipe:
     stages: tuple[tuple[int, int], ...] = ((8, 50), (16, 120), (32, 160), (64, 1200))
     scenes: int = 28000
 
+    @classmethod
+    def of(cls, written: dict[str, Any]) -> Recipe:
+        """The recipe from what JSON made of it, lists instead of tuples."""
+        return cls(**{name: _tuples(value) for name, value in written.items()})
+
     @property
     def resolution(self) -> int:
         """Rows and columns of the images in the end."""
@@ -65,6 +71,10 @@ class Recipe:
     def images(self) -> int:
         """How many images are shown in all."""
         return 1000 * sum(thousands for _, thousands in self.stages)
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(_tuples(each) for each in value) if isinstance(value, list) else value
 
 
 _SMALL = Recipe(

@@ -24,6 +24,7 @@ from torch.nn.functional import avg_pool2d, interpolate
 from tqdm import tqdm
 
 from dissect.cache import replacing, save_tensors
+from dissect.models import StyleGAN2
 from dissect.tiny.adversarial import Adversaries
 from dissect.tiny.dataset import TinyScenes
 from dissect.tiny.growing import Growing
@@ -145,6 +146,8 @@ class Run:
 
     def _write(self, path: Path) -> None:
         """Writes the averaged generator as float16."""
+        if isinstance(self.result, StyleGAN2):
+            self.result.measure_latent_avg()
         halves = {name: value.half() for name, value in self.result.state_dict().items()}
         save_tensors(path, *FORMAT, halves, {
             "architecture": type(self.result).__name__, **self.about, "images": self.seen, "minutes": self.elapsed / 60,

@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from dissect.cache import load_tensors
+from dissect.models import latents
 from dissect.tiny import train_gan
-from dissect.tiny.networks import FORMAT
+from dissect.tiny.networks import FORMAT, load_generator
 from dissect.tiny.recipes import RECIPES, Recipe
 
 SMALL = Recipe(
@@ -43,6 +44,14 @@ def test_a_run_that_was_stopped_ends_as_one_that_was_not(tmp_path, name):
     assert one.keys() == other.keys()
     assert all(torch.equal(one[key], other[key]) for key in one)
     assert {value.dtype for value in one.values()} == {torch.float16}
+
+    model = load_generator(tmp_path / "whole" / f"{name}.safetensors")
+    z = latents(model, 2)
+    with torch.no_grad():
+        written, trained = model(z), whole.result(z)
+    assert written.shape == (2, 3, 16, 16)
+    assert torch.allclose(written, trained, atol=0.05)
+    assert not torch.allclose(written, Recipe.of(whole.about["recipe"]).generator(3)(z), atol=0.05)
 
 
 def test_it_leaves_snapshots_and_a_log(tmp_path):

@@ -1,0 +1,70 @@
+"""How close generated images are to scenes: Frechet distances, and the nearest training images."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import interpolate
+
+from dissect.models import latents, noise_seeds
+from dissect.models.stylegan2 import StyleGAN2
+from dissect.tiny.networks import vgg
+
+BATCH = 64
+
+
+@torch.inference_mode()
+def sampled(generator: Callable[..., Tensor], count: int, seed: int = 1) -> Tensor:
+    """Images uint8 [count, 3, R, R] of the first z of the set that `seed` names, with noise by seed."""
+    images = []
+    for start in range(0, count, BATCH):
+        here = min(BATCH, count - start)
+        z = latents(generator, here, seed, start=start)
+        if isinstance(generator, StyleGAN2):
+            made = generator(z, noise=noise_seeds(here, seed, start=start))
+        else:
+            made = generator(z)
+        images.append(made.add(1).mul(127.5).clamp(0, 255).round().byte())
+    return torch.cat(images)
+
+
+@torch.inference_mode()
+def features(images: Tensor, network: nn.Module | None = None) -> Tensor:
+    """What the tiny classifier's first fully connected layer sees: float32 [N, 192] of images uint8 [N, 3, R, R].
+
+    Images are brought to the classifier's 128x128 (bilinear) first, real and generated ones alike.
+    """
+    model: Any = vgg() if network is None else network
+    rows = []
+    for chunk in images.split(BATCH):
+        pixels = chunk.float() / 255
+        pixels = interpolate(pixels, size=(128, 128), mode="bilinear", align_corners=False)
+        rows.append(model.avgpool(model.features((pixels - 0.5) * 4)).flatten(1))
+    return torch.cat(rows)
+
+
+def nearest(images: Tensor, training: np.ndarray, chunk: int = 1024) -> tuple[Tensor, Tensor]:
+    """The training image nearest to each image in pixels.
+
+    Args:
+        images: uint8 [N, 3, R, R].
+        training: uint8 [M, 3, R, R].
+        chunk: training images at a time.
+
+    Returns:
+        Numbers int64 [N], and root mean square differences float32 [N] in units of 1/255.
+    """
+    wanted = images.flatten(1).float()
+    best = torch.full((len(images),), torch.inf)
+    place = torch.zeros(len(images), dtype=torch.int64)
+    for start in range(0, len(training), chunk):
+        others = torch.tensor(training[start : start + chunk]).flatten(1).float()
+        squares = torch.cdist(wanted, others).square() / wanted.shape[1]
+        least, here = squares.min(1)
+        place = torch.where(least < best, here + start, place)
+        best = torch.minimum(best, least)
+    return place, best.sqrt()

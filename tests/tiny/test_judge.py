@@ -1,0 +1,40 @@
+"""What judges generators, on images that are known."""
+
+import numpy as np
+import torch
+
+from dissect.models import ProGAN, StyleGAN2
+from dissect.stats import frechet_distance
+from dissect.tiny import TinyScenes
+from dissect.tiny.judge import features, nearest, sampled
+
+
+def scenes(split, count):
+    drawn = TinyScenes(split, 64, count, family="street")
+    return torch.from_numpy(np.stack([drawn.raw(index)[0] for index in range(count)]))
+
+
+def test_samples_do_not_depend_on_how_many_are_drawn():
+    for model in (ProGAN((4, 4), 5), StyleGAN2((4, 4), 5, mapping_layers=2)):
+        many = sampled(model, 70)
+        assert many.dtype == torch.uint8
+        assert many.shape == (70, 3, 8, 8)
+        assert (many[:6].int() - sampled(model, 6).int()).abs().max() <= 1
+        assert not torch.equal(sampled(model, 6, seed=2), many[:6])
+
+
+def test_real_scenes_are_nearer_to_each_other_than_to_noise():
+    one, other = features(scenes("train", 84)), features(scenes("val", 84))
+    noise = torch.randint(256, (84, 3, 64, 64), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    assert one.shape == (84, 192)
+    assert frechet_distance(one, other) * 3 < frechet_distance(one, features(noise))
+
+
+def test_the_nearest_training_image_is_found():
+    training = scenes("train", 30)
+    place, distance = nearest(torch.cat([training[[7, 3]], training[[5]] // 2]), training.numpy(), chunk=8)
+    assert place[:2].tolist() == [7, 3]
+    assert distance[:2].tolist() == [0, 0]
+    assert distance[2] > 1
+    others = training[5].float() // 2 - training.float()
+    assert torch.isclose(distance[2], others.square().mean((1, 2, 3)).min().sqrt(), rtol=1e-3)
