@@ -1,4 +1,4 @@
-"""Train a generator on the scenes: `python -m dissect.tiny.train_gan NAME --out DIR`, NAME one of `RECIPES`.
+"""Train a generator on the scenes: `python -m dissect.tiny.train_gan NAME --out DIR`, NAME one of `RECIPES`, or all.
 
 DIR receives the rendered scenes, a checkpoint from which a stopped run goes on, snapshots of the averaged generator
 (`snapshots/IMAGES.safetensors`) and, at the end, `NAME.safetensors`, the file that `dissect.tiny` reads, and
@@ -32,7 +32,6 @@ from dissect.tiny.networks import FORMAT
 from dissect.tiny.recipes import RECIPES, Recipe
 from dissect.tiny.training import Checkpoint
 
-BATCH = 16
 CHECKPOINT_EVERY = 240
 SNAPSHOT_EVERY = 50_000
 
@@ -51,9 +50,9 @@ def rendered(recipe: Recipe, folder: Path) -> np.ndarray:
     return np.load(path)
 
 
-def shown(images: np.ndarray, resolution: int, fade: float) -> Tensor:
-    """Real images float32 [N, 3, resolution, resolution] in [-1, 1], smaller and faded as the generator's are."""
-    pixels = torch.from_numpy(images).float() / 127.5 - 1
+def shown(images: Tensor, resolution: int, fade: float) -> Tensor:
+    """Of uint8 images, float32 [N, 3, resolution, resolution] in [-1, 1], smaller and faded as the generator's are."""
+    pixels = images.float() / 127.5 - 1
     pixels = avg_pool2d(pixels, pixels.shape[-1] // resolution)
     if fade < 1:
         pixels = torch.lerp(interpolate(avg_pool2d(pixels, 2), scale_factor=2.0), pixels, fade)
@@ -67,15 +66,17 @@ class Run:
         name: of the recipe.
         out: the folder; a run that it holds goes on.
         seed: of the initial weights, the order and z.
-        device: where it runs.
+        device: where it runs; it holds all scenes.
+        batch: images in a step.
 
     Raises:
-        ValueError: the folder holds a run of another recipe or seed.
+        ValueError: the folder holds a run of another recipe, seed or batch.
     """
 
-    def __init__(self, name: str, out: Path, seed: int, device: str) -> None:
+    def __init__(self, name: str, out: Path, seed: int, device: str, batch: int = 16) -> None:
         self.name, self.recipe, self.out, self.seed, self.device = name, RECIPES[name], out, seed, device
-        self.images = rendered(self.recipe, out)
+        self.batch = batch
+        self.images = torch.from_numpy(rendered(self.recipe, out)).to(device)
         generator, average = (Growing(self.recipe.generator(seed)) for _ in range(2))
         discriminator = self.recipe.discriminator(seed + 1)
         self.networks = {"generator": generator, "average": average, "discriminator": discriminator}
@@ -86,7 +87,7 @@ class Run:
         self.adversaries = Adversaries(generator, average, discriminator, self.recipe.loss)
         self.step, self.elapsed = 0, 0.0
         self.log: list[dict[str, Any]] = []
-        self.about = {"recipe": json.loads(json.dumps(asdict(self.recipe))), "seed": seed}
+        self.about = {"recipe": json.loads(json.dumps(asdict(self.recipe))), "seed": seed, "batch": batch}
         self.checkpoint = Checkpoint(out / f"{name}.checkpoint", self.networks, self.adversaries.optimizers, self.about)
         for key, value in self.checkpoint.load().items():
             setattr(self, key, value)
@@ -94,7 +95,7 @@ class Run:
     @property
     def seen(self) -> int:
         """Images shown so far."""
-        return self.step * BATCH
+        return self.step * self.batch
 
     def train(self, minutes: float) -> bool:
         """Trains to the recipe's end or for so long; returns whether it came to the end."""
@@ -103,9 +104,9 @@ class Run:
         with tqdm(total=self.recipe.images, initial=self.seen, desc=self.name, disable=None, mininterval=10) as bar:
             while self.seen < self.recipe.images:
                 sums += self._train_step()
-                bar.update(BATCH)
+                bar.update(self.batch)
                 now = time.monotonic()
-                if self.seen % SNAPSHOT_EVERY < BATCH or self.seen >= self.recipe.images:
+                if self.seen % SNAPSHOT_EVERY < self.batch or self.seen >= self.recipe.images:
                     self._snapshot(sums[0] / sums[2], sums[1] / sums[2], now - started)
                     sums[:] = 0
                 late = now - started > minutes * 60
@@ -123,13 +124,13 @@ class Run:
 
     def _train_step(self) -> np.ndarray:
         resolution, fade = self.recipe.stage(self.seen)
-        epoch, at = divmod(self.step, len(self.images) // BATCH)
+        epoch, at = divmod(self.step, len(self.images) // self.batch)
         order = np.random.default_rng((self.seed, epoch)).permutation(len(self.images))
-        index = np.sort(order[at * BATCH : (at + 1) * BATCH])
-        real = shown(self.images[index], resolution, fade).to(self.device)
+        index = torch.from_numpy(order[at * self.batch : (at + 1) * self.batch]).to(self.device)
+        real = shown(self.images[index], resolution, fade)
         chance = torch.Generator().manual_seed((self.seed << 32) + self.step)
-        z = torch.randn(BATCH, self.recipe.z_channels, generator=chance).to(self.device)
-        seeds = torch.randint(1 << 62, (BATCH,), generator=chance).to(self.device)
+        z = torch.randn(self.batch, self.recipe.z_channels, generator=chance).to(self.device)
+        seeds = torch.randint(1 << 62, (self.batch,), generator=chance).to(self.device)
         losses = self.adversaries.step(self.step, real, z, seeds, fade, chance)
         self.step += 1
         return np.array([*losses, 1.0])
@@ -149,6 +150,8 @@ class Run:
         if isinstance(self.result, StyleGAN2):
             self.result.measure_latent_avg()
         halves = {name: value.half() for name, value in self.result.state_dict().items()}
+        if isinstance(self.result, StyleGAN2):
+            self.result.latent_avg = None  # it belongs to these weights, not to those that training goes on with
         save_tensors(path, *FORMAT, halves, {
             "architecture": type(self.result).__name__, **self.about, "images": self.seen, "minutes": self.elapsed / 60,
         })  # fmt: skip
@@ -157,18 +160,22 @@ class Run:
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description="Train a generator on the tiny scenes.")
-    parser.add_argument("name", choices=sorted(RECIPES), help="what is trained")
+    parser.add_argument("names", nargs="+", choices=["all", *RECIPES], help="what is trained, one after another")
     parser.add_argument("--out", type=Path, required=True, help="folder for scenes, log, checkpoint and weights")
     parser.add_argument("--minutes", type=float, default=1e9, help="stop after so long, to be gone on with later")
     parser.add_argument("--seed", type=int, default=0, help="of the initial weights, the order and z")
+    parser.add_argument("--batch", type=int, default=16, help="images in a step (default 16)")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--threads", type=int, default=0, help="of PyTorch; 0 leaves them as they are")
     arguments = parser.parse_args()
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
-    run = Run(arguments.name, arguments.out, arguments.seed, arguments.device)
-    if not run.train(arguments.minutes):
-        print(f"stopped after {run.seen} of {run.recipe.images} images; the same command goes on.")
+    end = time.monotonic() + arguments.minutes * 60
+    for name in RECIPES if "all" in arguments.names else arguments.names:
+        run = Run(name, arguments.out, arguments.seed, arguments.device, arguments.batch)
+        if run.seen < run.recipe.images and not run.train((end - time.monotonic()) / 60):
+            print(f"{name}: stopped after {run.seen} of {run.recipe.images} images; the same command goes on.")
+            return
 
 
 if __name__ == "__main__":

@@ -25,7 +25,6 @@ def _small(monkeypatch):
     monkeypatch.setitem(RECIPES, "small-wgan", replace(SMALL, loss="wgan"))
     monkeypatch.setattr(train_gan, "SNAPSHOT_EVERY", 1000)
     monkeypatch.setattr(Recipe, "images", property(lambda _: 1500))
-    monkeypatch.setattr(train_gan, "BATCH", 20)
 
 
 def weights(path):
@@ -34,10 +33,10 @@ def weights(path):
 
 @pytest.mark.parametrize("name", ["small", "small-style", "small-wgan"])
 def test_a_run_that_was_stopped_ends_as_one_that_was_not(tmp_path, name):
-    whole = train_gan.Run(name, tmp_path / "whole", 3, "cpu")
+    whole = train_gan.Run(name, tmp_path / "whole", 3, "cpu", 20)
     assert whole.train(10)
-    assert not train_gan.Run(name, tmp_path / "parts", 3, "cpu").train(0)
-    stopped = train_gan.Run(name, tmp_path / "parts", 3, "cpu")
+    assert not train_gan.Run(name, tmp_path / "parts", 3, "cpu", 20).train(0)
+    stopped = train_gan.Run(name, tmp_path / "parts", 3, "cpu", 20)
     assert stopped.step == 1
     assert stopped.train(10)
     one, other = (weights(tmp_path / folder / f"{name}.safetensors") for folder in ("whole", "parts"))
@@ -55,7 +54,7 @@ def test_a_run_that_was_stopped_ends_as_one_that_was_not(tmp_path, name):
 
 
 def test_it_leaves_snapshots_and_a_log(tmp_path):
-    train_gan.Run("small", tmp_path, 3, "cpu").train(10)
+    train_gan.Run("small", tmp_path, 3, "cpu", 20).train(10)
     assert sorted(path.name for path in (tmp_path / "snapshots").iterdir()) == [
         "000001000.safetensors", "000001500.safetensors",
     ]  # fmt: skip
@@ -68,9 +67,9 @@ def test_it_leaves_snapshots_and_a_log(tmp_path):
 
 
 def test_another_seed_does_not_go_on(tmp_path):
-    train_gan.Run("small", tmp_path, 3, "cpu").train(0)
+    train_gan.Run("small", tmp_path, 3, "cpu", 20).train(0)
     with pytest.raises(ValueError, match="must hold a run of"):
-        train_gan.Run("small", tmp_path, 4, "cpu")
+        train_gan.Run("small", tmp_path, 4, "cpu", 20)
 
 
 def test_stages_follow_one_another_and_fade_in():
@@ -86,7 +85,18 @@ def test_stages_follow_one_another_and_fade_in():
 def test_real_images_are_shown_smaller_and_faded():
     images = np.array([[[[0, 0, 255, 255], [0, 0, 255, 255], [0, 255, 0, 255], [255, 0, 255, 0]]]], dtype=np.uint8)
     images = np.repeat(images, 3, 1)
-    half = train_gan.shown(images, 2, 1.0)[0, 0]
+    half = train_gan.shown(torch.from_numpy(images), 2, 1.0)[0, 0]
     assert torch.allclose(half, torch.tensor([[-1.0, 1.0], [0.0, 0.0]]))
-    faded = train_gan.shown(images, 4, 0.5)[0, 0]
+    faded = train_gan.shown(torch.from_numpy(images), 4, 0.5)[0, 0]
     assert torch.allclose(faded[2:, :2], torch.tensor([[-0.5, 0.5], [0.5, -0.5]]))
+
+
+def test_the_command_line_goes_on_and_trains_one_after_another(tmp_path, monkeypatch, capsys):
+    command = ["train_gan", "small", "small-style", "--out", str(tmp_path), "--batch", "20"]
+    monkeypatch.setattr("sys.argv", [*command, "--minutes", "0"])
+    train_gan.main()
+    assert "small: stopped after 20 of 1500 images" in capsys.readouterr().out
+    monkeypatch.setattr("sys.argv", command)
+    train_gan.main()
+    train_gan.main()
+    assert {path.name for path in tmp_path.glob("*.safetensors")} == {"small.safetensors", "small-style.safetensors"}

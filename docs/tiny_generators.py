@@ -1,0 +1,159 @@
+"""Judges the shipped generators of scenes, and writes docs/generators.md with its pictures.
+
+python docs/tiny_generators.py [--count N] [--weights DIR] [--names NAME ...]
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from scipy.stats import binomtest
+from tiny_pictures import tile_sheet
+from torch import Tensor
+
+from dissect.cache import load_tensors
+from dissect.segmentation import Segmenter
+from dissect.stats import frechet_distance
+from dissect.tiny import TinyScenes
+from dissect.tiny.judge import features, nearest, sampled
+from dissect.tiny.networks import FOLDER, FORMAT, load_generator, segmenter
+from dissect.tiny.recipes import Recipe
+from dissect.tiny.vocabulary import label
+
+HERE = Path(__file__).parent
+SEEDS = (0, 1)
+COLUMNS, ROWS, ENLARGED = 10, 6, 2
+#: Pixels of 64x64 from which on a thing counts as there.
+SUN, WATER, WINDOW, LIGHT = 6, 60, 8, 6
+
+
+@dataclass(frozen=True)
+class Shown:
+    """Of how many images in which something is there, how many show something else."""
+
+    with_it: int
+    of: int
+
+    def __str__(self) -> str:
+        if not self.of:
+            return "none of 0"
+        low, high = binomtest(self.with_it, self.of).proportion_ci(method="wilson")
+        return f"{self.with_it / self.of:.0%} of {self.of} ({low:.0%} to {high:.0%})"
+
+
+def scenes(recipe: Recipe, split: str, count: int) -> TinyScenes:
+    """The scenes that a recipe's generator imitates."""
+    return TinyScenes(split, recipe.resolution, count, family=recipe.family, watermark=recipe.watermark)
+
+
+def drawn(data: TinyScenes) -> tuple[Tensor, Tensor]:
+    """All images uint8 [N, 3, R, R] and planes int16 [N, 7, R, R]."""
+    items = [data.raw(index) for index in range(len(data))]
+    return torch.from_numpy(np.stack([image for image, _ in items])), torch.from_numpy(np.stack([p for _, p in items]))
+
+
+@torch.inference_mode()
+def segmented(network: Segmenter, images: Tensor) -> Tensor:
+    """Planes int16 [N, 4, R, R] of images uint8."""
+    return torch.cat([network(chunk.float() / 255) for chunk in images.split(64)])
+
+
+def light_rules(planes: Tensor) -> Iterator[tuple[str, Shown]]:
+    """Whether light appears where the scenes' rules say, and where they say it does not."""
+    objects, parts = planes[:, 0], planes[:, 1:3]
+
+    def there(plane: Tensor, category: str, name: str, pixels: int) -> Tensor:
+        return (plane == label(category, name)).flatten(1).sum(1) >= pixels
+
+    sun, water = there(objects, "object", "sun", SUN), there(objects, "object", "water", WATER)
+    reflection, glow = (there(parts, "part", name, LIGHT) for name in ("reflection", "glow"))
+    windows = there(parts, "part", "window", WINDOW)
+    for name, given, effect in (
+        ("sun and water: a reflection", sun & water, reflection),
+        ("water but no sun: a reflection", ~sun & water, reflection),
+        ("windows but no sun: a glow", windows & ~sun, glow),
+        ("windows and sun: a glow", windows & sun, glow),
+    ):
+        yield name, Shown(int((given & effect).sum()), int(given.sum()))
+
+
+def enlarged(images: Tensor) -> list[np.ndarray]:
+    """Images as arrays, each pixel shown larger."""
+    return [np.kron(image, np.ones((1, ENLARGED, ENLARGED), np.uint8)) for image in images.numpy()]
+
+
+def sheets(name: str, made: Tensor, recipe: Recipe, folder: Path) -> list[str]:
+    """Writes the random sheet and the nearest training images; returns lines for the page."""
+    tiles = enlarged(made[: COLUMNS * ROWS])
+    rows = [tiles[start : start + COLUMNS] for start in range(0, len(tiles), COLUMNS)]
+    captions = [f"z {start} to {start + COLUMNS - 1}" for start in range(0, len(tiles), COLUMNS)]
+    tile_sheet(rows, captions).save(folder / f"{name}.png", optimize=True)
+    training = drawn(scenes(recipe, "train", recipe.scenes))[0]
+    places, _ = nearest(made[:COLUMNS], training.numpy())
+    held = drawn(scenes(recipe, "val", 200))[0]
+    usual = nearest(held, training.numpy())[1]
+    pair = [enlarged(made[:COLUMNS]), enlarged(training[places])]
+    tile_sheet(pair, ["generated", "the nearest training image, in pixels"]).save(folder / f"{name}-nearest.png")
+    every = nearest(made[:200], training.numpy())[1]
+    return [
+        f"![{name}](generators/{name}.png)", "",
+        f"The first {COLUMNS * ROWS} images of z set 1, none left out.", "",
+        f"![nearest](generators/{name}-nearest.png)", "",
+        f"Distance to the nearest of {len(training)} training images (root mean square, of 255), median over 200: "
+        f"generated {every.median():.1f}, held-out scenes {usual.median():.1f}. "
+        f"The smallest of a generated image is {every.min():.1f}; a copy would have 0.",
+    ]  # fmt: skip
+
+
+def judged(path: Path, count: int, networks: dict[int, Segmenter], folder: Path) -> list[str]:
+    """The page's section on one generator."""
+    about = load_tensors(path, *FORMAT)[1]
+    recipe, model = Recipe.of(about["recipe"]), load_generator(path)
+    made = sampled(model, count)
+    real, planes = drawn(scenes(recipe, "val", count))
+    other = drawn(scenes(recipe, "train", count))[0]
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    lines = [
+        f"## {path.stem}", "",
+        f"{about['architecture']}, {recipe.family} scenes{' with watermarks' if recipe.watermark else ''}, "
+        f"{recipe.resolution}x{recipe.resolution}, {parameters / 1e6:.2f} M parameters, units {recipe.channels}; "
+        f"{about['images']:,} images shown in {about['minutes']:.0f} minutes.", "",
+        *sheets(path.stem, made, recipe, folder), "",
+        f"| {count:,} images against {count:,} held-out scenes | Frechet distance |", "|---|---|",
+        f"| generated | {frechet_distance(features(made), features(real)):.2f} |",
+        f"| training scenes | {frechet_distance(features(other), features(real)):.2f} |", "",
+    ]  # fmt: skip
+    columns: dict[str, Callable[[], Tensor]] = {"held-out scenes, true labels": lambda: planes}
+    for seed, network in networks.items():
+        columns[f"held-out scenes, network {seed}"] = lambda network=network: segmented(network, real)
+        columns[f"generated, network {seed}"] = lambda network=network: segmented(network, made)
+    results = {name: dict(light_rules(column())) for name, column in columns.items()}
+    rules = list(next(iter(results.values())))
+    lines += ["| where there is ... | " + " | ".join(results) + " |", "|---" * (len(results) + 1) + "|"]
+    lines += [f"| {rule} | " + " | ".join(str(result[rule]) for result in results.values()) + " |" for rule in rules]
+    return [*lines, ""]
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description="Judge the generators of scenes.")
+    parser.add_argument("--count", type=int, default=2000, help="images of each kind (default 2000)")
+    parser.add_argument("--weights", type=Path, default=FOLDER, help="folder of the weights")
+    parser.add_argument("--names", nargs="+", default=["progan-street", "stylegan2-street-watermark"])
+    arguments = parser.parse_args()
+    folder = HERE / "generators"
+    folder.mkdir(exist_ok=True)
+    networks = {seed: segmenter(seed) for seed in SEEDS if (FOLDER / f"segmenter-{seed}.safetensors").exists()}
+    text = (HERE / "generators_intro.md").read_text().splitlines()
+    for name in arguments.names:
+        text += ["", *judged(arguments.weights / f"{name}.safetensors", arguments.count, networks, folder)]
+    (HERE / "generators.md").write_text("\n".join(text).rstrip() + "\n")
+
+
+if __name__ == "__main__":
+    main()
