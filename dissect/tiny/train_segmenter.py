@@ -120,16 +120,18 @@ class Run:
     Args:
         out: the folder; a run that it holds goes on.
         seed: of the initial weights, the order and the degradations.
+        device: where it runs.
 
     Raises:
         ValueError: the folder holds a run of something else.
     """
 
-    def __init__(self, out: Path, seed: int) -> None:
-        self.out, self.seed = out, seed
+    def __init__(self, out: Path, seed: int, device: str = "cpu") -> None:
+        self.out, self.seed, self.device = out, seed, device
         self.images, self.places = rendered("train", out)
         outputs = sum(len(group) for group in SEGMENTER_GROUPS)
         self.network = UNet(SEGMENTER_CHANNELS, outputs, seed=seed)
+        self.network.to(device=device)
         self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         inner = [p for name, p in self.network.named_parameters() if p.dim() == 4 and "output" not in name]
         inner = inner[1:]
@@ -178,10 +180,10 @@ class Run:
         order = np.random.default_rng((self.seed, epoch)).permutation(len(self.images))
         index = np.sort(order[at * BATCH : (at + 1) * BATCH])
         chance = torch.Generator().manual_seed((self.seed << 32) + self.step)
-        pixels = degraded(torch.from_numpy(self.images[index]).float() / 255, chance)
-        places = torch.from_numpy(self.places[index]).long()
+        pixels = degraded(torch.from_numpy(self.images[index]).float() / 255, chance).to(self.device)
+        places = torch.from_numpy(self.places[index]).to(self.device).long()
         self.network.train()
-        with torch.autocast("cpu", torch.bfloat16):
+        with torch.autocast(pixels.device.type, torch.bfloat16):
             logits = self.network(pixels).split([len(group) for group in SEGMENTER_GROUPS], 1)
         loss = torch.stack([cross_entropy(said.float(), places[:, plane]) for plane, said in enumerate(logits)]).sum()
         if not torch.isfinite(loss):
@@ -202,6 +204,7 @@ class Run:
         return 0.5 + 0.5 * math.cos(math.pi * (done - WARM_UP) / (1 - WARM_UP))
 
     def _finish(self) -> None:
+        self.network.cpu()
         halves = {name: value.half() if value.is_floating_point() else value
                   for name, value in self.network.state_dict().items()}  # fmt: skip
         self.network.load_state_dict(halves)
@@ -220,11 +223,12 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder for scenes, log, checkpoint and weights")
     parser.add_argument("--minutes", type=float, default=1e9, help="stop after so long, to be gone on with later")
     parser.add_argument("--seed", type=int, default=0, help="of the initial weights, the order and the degradations")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--threads", type=int, default=0, help="of PyTorch; 0 leaves them as they are")
     arguments = parser.parse_args()
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
-    run = Run(arguments.out, arguments.seed)
+    run = Run(arguments.out, arguments.seed, arguments.device)
     if not run.train(arguments.minutes):
         print(f"stopped after {run.step} of {run.steps} steps; the same command goes on.")
 
