@@ -1,6 +1,6 @@
-"""Judges the shipped generators of scenes, and writes docs/generators.md with its pictures.
+"""Judges trained generators of scenes, and writes docs/generators.md with its pictures.
 
-python docs/tiny_generators.py [--count N] [--weights DIR] [--names NAME ...]
+python docs/tiny_generators.py --weights DIR [--count N] [--names NAME ...]
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from dissect.segmentation import Segmenter
 from dissect.stats import frechet_distance
 from dissect.tiny import TinyScenes
 from dissect.tiny.judge import features, nearest, sampled
-from dissect.tiny.networks import FOLDER, FORMAT, load_generator, segmenter
+from dissect.tiny.networks import FORMAT, load_generator, load_segmenter
 from dissect.tiny.recipes import Recipe
 from dissect.tiny.vocabulary import label
 
@@ -143,13 +143,13 @@ def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description="Judge the generators of scenes.")
     parser.add_argument("--count", type=int, default=2000, help="images of each kind (default 2000)")
-    parser.add_argument("--weights", type=Path, default=FOLDER, help="folder of the weights")
+    parser.add_argument("--weights", type=Path, required=True, help="folder of what was trained")
     parser.add_argument("--names", nargs="+", default=["progan-street", "stylegan2-street-watermark"])
     arguments = parser.parse_args()
     folder = HERE / "generators"
     folder.mkdir(exist_ok=True)
-    networks = {seed: segmenter(seed) for seed in SEEDS if (FOLDER / f"segmenter-{seed}.safetensors").exists()}
-    text = (HERE / "generators_intro.md").read_text().splitlines()
+    networks = {seed: load_segmenter(arguments.weights / f"segmenter-{seed}.safetensors") for seed in SEEDS}
+    text = ["# Generators of scenes", "", f"Written by `docs/{Path(__file__).name}`."]
     for name in arguments.names:
         text += ["", *judged(arguments.weights / f"{name}.safetensors", arguments.count, networks, folder)]
     (HERE / "generators.md").write_text("\n".join(text).rstrip() + "\n")

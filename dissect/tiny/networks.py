@@ -87,44 +87,20 @@ def load_generator(path: str | Path) -> ProGAN | StyleGAN2:
     return model.eval()
 
 
-def generator(name: str = "progan-street") -> ProGAN | StyleGAN2:
-    """A shipped generator of scenes of one family, images in [-1, 1], in eval mode.
+def load_segmenter(path: str | Path, *, signed: bool = False) -> Segmenter:
+    """A segmenter that `python -m dissect.tiny.train_segmenter` wrote: objects, parts, parts inside parts, materials.
 
     Args:
-        name: "progan-street"; `dissect.tiny.recipes.RECIPES` says how each is trained.
-
-    Raises:
-        FileNotFoundError: there is no generator of this name, or its file is missing from the installation.
-
-    Example:
-        >>> model = generator()
-        >>> tuple(model(dissect.latents(model, 2)).shape)
-        (2, 3, 64, 64)
-    """
-    return load_generator(FOLDER / f"{name}.safetensors")
-
-
-def segmenter(seed: int = 0, *, signed: bool = False) -> Segmenter:
-    """A segmentation network for images of scenes: planes of objects, parts, parts inside parts, and materials.
-
-    Trained on scenes of 64x64, some of them blurred, noisy or coarse as generated images are. The two seeds are the
-    same network trained twice; where they differ, neither should be trusted.
-
-    Args:
-        seed: 0 or 1, which of the two.
+        path: of the file.
         signed: images come in [-1, 1], as generators give them, not in [0, 1].
 
     Raises:
-        FileNotFoundError: there is no network of this seed, or its file is missing from the installation.
-
-    Example:
-        >>> planes = segmenter()(torch.zeros(1, 3, 64, 64))
-        >>> tuple(planes.shape)
-        (1, 4, 64, 64)
+        FileNotFoundError: no such file.
+        ValueError: the file is damaged, or holds something else.
     """
-    states, about = load_tensors(FOLDER / f"segmenter-{seed}.safetensors", *FORMAT)
+    states, about = load_tensors(path, *FORMAT)
     network = UNet(about["channels"], sum(len(group) for group in SEGMENTER_GROUPS))
-    network.load_state_dict(
-        {name: value.float() if value.is_floating_point() else value for name, value in states.items()}
-    )
+    network.load_state_dict({
+        name: value.float() if value.is_floating_point() else value for name, value in states.items()
+    })  # fmt: skip
     return Segmenter(network, CONCEPTS, SEGMENTER_GROUPS, signed=signed).eval()

@@ -1,8 +1,8 @@
 """Train a generator on the scenes: `python -m dissect.tiny.train_gan NAME --out DIR`, NAME one of `RECIPES`, or all.
 
 DIR receives the rendered scenes, a checkpoint from which a stopped run goes on, snapshots of the averaged generator
-(`snapshots/IMAGES.safetensors`) and, at the end, `NAME.safetensors`, the file that `dissect.tiny` reads, and
-`NAME.log`, one JSON object per snapshot.
+(`snapshots/IMAGES.safetensors`) and, at the end, `NAME.safetensors`, which `dissect.tiny.networks.load_generator`
+reads, and `NAME.log`, one JSON object per snapshot.
 
 Order and z are functions of the seed and the step, so a run that was killed and goes on shows what one that was not
 would have shown.

@@ -1,8 +1,8 @@
 """Train a segmentation network on the scenes: `python -m dissect.tiny.train_segmenter --out DIR --seed S`.
 
 DIR receives the rendered scenes with their labels, a checkpoint from which a stopped run goes on and, at the end,
-`segmenter-S.safetensors`, the file that `dissect.tiny.segmenter` reads, and `segmenter-S.log`, one JSON object per
-tenth of the training and one with the IoU of every concept on held-out scenes.
+`segmenter-S.safetensors`, which `dissect.tiny.networks.load_segmenter` reads, and `segmenter-S.log`, one JSON object
+per tenth of the training and one with the IoU of every concept on held-out scenes.
 
 So that the network can be trusted with generated images, half of the training images are blurred, made noisy, or made
 smaller and larger again. Order and chance are functions of the seed and the step: a run that was killed and goes on

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from dissect.cache import load_tensors
-from dissect.tiny import TinyScenes, networks, train_segmenter
-from dissect.tiny.networks import FORMAT, SEGMENTER_GROUPS, SEGMENTER_PLANES
+from dissect.tiny import TinyScenes, train_segmenter
+from dissect.tiny.networks import FORMAT, SEGMENTER_GROUPS, SEGMENTER_PLANES, load_segmenter
 from dissect.tiny.vocabulary import CONCEPTS
 
 
@@ -37,8 +37,7 @@ def test_a_run_that_was_stopped_ends_as_one_that_was_not(tmp_path, monkeypatch):
     lines = [json.loads(line) for line in (tmp_path / "whole" / "segmenter-3.log").read_text().splitlines()]
     assert [line["images"] for line in lines[:-1]] == [8, 16, 24, 32, 40]
 
-    monkeypatch.setattr(networks, "FOLDER", tmp_path / "whole")
-    planes = networks.segmenter(3, signed=True)(torch.zeros(2, 3, 16, 16))
+    planes = load_segmenter(tmp_path / "whole" / "segmenter-3.safetensors", signed=True)(torch.zeros(2, 3, 16, 16))
     assert planes.shape == (2, 4, 16, 16)
     monkeypatch.setattr(train_segmenter, "IMAGES", 48)
     with pytest.raises(ValueError, match="must hold a run of"):
