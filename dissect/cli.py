@@ -38,7 +38,8 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("\ndissect: interrupted.", file=sys.stderr)
         return INTERRUPTED
-    except (OSError, ValueError, TypeError, KeyError, ImportError, RuntimeError) as error:
+    # The library asserts nothing, so an AssertionError is of the user's network, of an image's size for example.
+    except (OSError, ValueError, TypeError, KeyError, ImportError, RuntimeError, AssertionError) as error:
         if os.environ.get("DISSECT_TRACEBACK") == "1":
             raise
         print("dissect: " + _one_line(error), file=sys.stderr)

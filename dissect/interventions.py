@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from dissect import ops
+from dissect.graph import Graph, edit_first
 from dissect.trace import Trace, find_layers
 
 Units = Iterable[int] | Tensor
@@ -23,9 +24,9 @@ class Intervention:
     """Units of some layers blended with a value; made by `ablate`, `insert` and `keep`.
 
     Within a ``with`` block every forward pass of the entering thread is edited: ``a * value + (1 - a) * r`` at the
-    layer's output (see `ops.blend_units`), so that all consumers of that output see the edit. Blocks nest: of two on
-    the same layer the inner one edits what the outer one gives. When a block ends, by an exception too, the model is
-    as it was. `write` makes the edit permanent.
+    layer's output (see `ops.blend_units`), so that all who read that output see the edit (`consumers`). Blocks nest:
+    of two on the same layer the inner one edits what the outer one gives. When a block ends, by an exception too, the
+    model is as it was. `write` makes the edit permanent.
     """
 
     def __init__(
@@ -48,6 +49,31 @@ class Intervention:
 
     def __exit__(self, *error: Any) -> None:
         self._entered.pop().__exit__(*error)
+
+    def consumers(self, *args: Any, **kwargs: Any) -> dict[str, tuple[str, ...]]:
+        """Who reads each edited layer's output, and so sees the edit; found by a forward pass per layer.
+
+        Args:
+            *args: what the model is called with.
+            **kwargs: the same, by name.
+
+        Returns:
+            By layer, names of layers, autograd's names of other operations (a skip connection's addition), and "the
+            output" where it is the model's own; nothing where the output does not depend on the layer.
+
+        Raises:
+            KeyError, RuntimeError: a layer does not run, or runs twice; one that follows it fails (says which).
+
+        Example:
+            >>> model = torch.nn.Sequential(torch.nn.Conv2d(1, 3, 1), torch.nn.ReLU())
+            >>> dissect.ablate(model, "0", [2]).consumers(torch.rand(1, 1, 2, 2))
+            {'0': ('1',)}
+        """
+        found = {}
+        for layer in self._units:
+            graph = Graph(self._model, layer)
+            found[layer] = graph.consumers(graph.run(*args, **kwargs), "the output")
+        return found
 
     def write(self) -> None:
         """Writes the edit into the weights, for good, where that gives exactly the edited outputs.
@@ -224,14 +250,6 @@ def unit_maps(output: Any, layer: str) -> Tensor:
         return output[..., None, None]
     got = list(output.shape) if isinstance(output, Tensor) else type(output).__name__
     raise ValueError(f"layer {layer!r} must give [N, U, h, w], [N, T, U] or [N, U], but gave {got}.")
-
-
-def edit_first(output: Any, edit: Callable[[Any], Any]) -> Any:
-    """A layer's output, edited; of several, the first one."""
-    if isinstance(output, (tuple, list)) and output and isinstance(output[0], Tensor):
-        parts = (edit(output[0]), *output[1:])
-        return type(output)(*parts) if hasattr(output, "_fields") else type(output)(parts)
-    return edit(output)
 
 
 def like_output(maps: Tensor, output: Tensor) -> Tensor:

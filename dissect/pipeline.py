@@ -94,6 +94,7 @@ def dissect(
 
     Raises:
         KeyError: a layer that the model does not have, or that does not run.
+        RuntimeError: a layer that runs twice.
         TypeError, ValueError: images, planes or outputs that do not fit; each message names what and which batch. An
             unknown preset, or options that break its rules (told before anything is computed); a folder to resume from
             that holds a run of another model, data or options (says which).
@@ -103,7 +104,7 @@ def dissect(
     """
     names = [layers] if isinstance(layers, str) else list(layers)
     find_layers(model, names)
-    _check(top_images, batch_size, tokens)
+    _check(top_images, batch_size, tokens, memory_budget, disk_budget)
     _tell_training(model)
     rules = preset_with(
         preset, fraction=fraction, positions=positions, border=border, scope=scope, detector_iou=detector_iou
@@ -341,8 +342,11 @@ class _Run:
 _SCALARS = ("phase", "visit", "batch", "num_images", "num_labels", "num_pixels", "checksums")
 
 
-def _check(top_images: int, batch_size: int, tokens: tuple[int, int] | None) -> None:
+def _check(top_images: int, batch_size: int, tokens: tuple[int, int] | None, memory: int, disk: int) -> None:
     """Refuses what would only fail later."""
+    for name, value in (("memory_budget", memory), ("disk_budget", disk)):
+        if value < 0:
+            raise ValueError(f"dissect: {name} must not be negative, but is {value} bytes.")
     for name, value in (("top_images", top_images), ("batch_size", batch_size)):
         if value < 1:
             raise ValueError(f"dissect: {name} must be at least 1, but got {value}.")

@@ -16,7 +16,7 @@ from dissect import ops
 from dissect.data import Batch, Batches
 from dissect.ops.encode_labels import LABEL_DTYPES
 from dissect.store import Cost, Step, Store
-from dissect.trace import Trace
+from dissect.trace import RanTwiceError, Trace
 
 
 @dataclass(frozen=True)
@@ -109,6 +109,7 @@ class Source:
         self._store = Store(memory_budget, disk_budget)
         self._traces: dict[tuple[str, ...], Trace] = {}  # by layers: to look for them takes a walk of all modules
         self._ends: dict[str, float] = {}
+        self._ran_once = False
         first = next(model.parameters(), None)
         self._device = torch.device("cpu") if first is None else first.device
         self._home = ops.home(self._device)  # of activations and planes
@@ -204,9 +205,30 @@ class Source:
         trace = self._traces.get(tuple(layers))
         if trace is None:
             trace = self._traces[tuple(layers)] = Trace(self._model, layers, edit=self._look_at_the_clock, stop=True)
-        with torch.no_grad(), trace:
-            trace.run(images)
+        if not self._ran_once:
+            trace, self._ran_once = self._whole_pass(images, layers), True
+        else:
+            with torch.no_grad(), trace:
+                trace.run(images)
         return {name: self._reading.maps(name, trace.pop(name)) for name in layers}, dict(self._ends)
+
+    def _whole_pass(self, images: Tensor, layers: list[str]) -> Trace:
+        """A pass to the network's end, to see whether a layer runs again after all others did.
+
+        Raises:
+            RanTwiceError: one does.
+        """
+        trace = Trace(self._model, layers, edit=self._look_at_the_clock)
+        try:
+            with torch.no_grad(), trace:
+                trace.run(images)
+        except RanTwiceError:
+            raise
+        except Exception:
+            # What follows the layers need not fit these images: no other pass will run it.
+            if not trace.complete():
+                raise
+        return trace
 
     def _look_at_the_clock(self, output: Any, layer: str) -> Any:
         self._ends[layer] = time.perf_counter()

@@ -16,6 +16,10 @@ class StopForward(Exception):
     """Ends a forward pass once every traced layer has run; `Trace` catches it."""
 
 
+class RanTwiceError(RuntimeError):
+    """A traced layer ran twice in one forward pass, so that it has no one output."""
+
+
 class Trace:
     """Within a ``with`` block, retains the outputs of layers of any module, and edits them if asked.
 
@@ -26,7 +30,8 @@ class Trace:
         model: any nn.Module.
         layers: names as in ``model.named_modules()``.
         edit: called as ``edit(output, layer)`` after a layer has run; what it returns replaces the output.
-        stop: end each forward pass as soon as all layers have run; the call then returns None (use `run`).
+        stop: end each forward pass as soon as all layers have run; the call then returns None (use `run`). Whether a
+            layer would run again is not seen then.
         clone: retain copies, so that an in-place operation that follows a layer cannot change what was retained.
         detach: retain tensors outside the autograd graph.
         retain: "before" or "after" the edit.
@@ -96,6 +101,10 @@ class Trace:
             raise KeyError(f"Trace: layer {layer!r} {state}.")
         return self._retained[layer]
 
+    def complete(self) -> bool:
+        """Whether all layers have run in the last forward pass."""
+        return len(self._retained) == len(self.layers)
+
     def pop(self, layer: str) -> Any:
         """As ``trace[layer]``, and the trace forgets it, so that its memory can be freed.
 
@@ -135,12 +144,12 @@ class Trace:
             if threading.get_ident() != self._thread:
                 return output
             if name in self._retained:
-                raise RuntimeError(f"Trace: layer {name!r} ran twice in one forward pass; trace one that runs once.")
+                raise RanTwiceError(f"Trace: layer {name!r} ran twice in one forward pass; trace one that runs once.")
             if self._keep_inputs:
                 self._called_with[name] = self._keep(args), {key: self._keep(value) for key, value in kwargs.items()}
             edited = output if self._edit is None else self._edit(output, name)
             self._retained[name] = self._keep(output if self._retain == "before" else edited)
-            if self._stop and len(self._retained) == len(self.layers):
+            if self._stop and self.complete():
                 raise StopForward
             return edited
 
@@ -183,7 +192,7 @@ def find_layers(model: nn.Module, layers: list[str]) -> list[nn.Module]:
     for name in layers:
         if name not in modules or name == "":
             raise KeyError(
-                f"Trace: the model has no layer {name!r}; {_near(name, [known for known in modules if known])}."
+                f"Trace: the model has no layer {name!r}; {nearest(name, [known for known in modules if known])}."
             )
         module = modules[name]
         if type(module).forward is nn.Module.forward and "forward" not in vars(module):
@@ -194,8 +203,8 @@ def find_layers(model: nn.Module, layers: list[str]) -> list[nn.Module]:
     return [modules[name] for name in layers]
 
 
-def _near(name: str, known: list[str]) -> str:
-    """What to say of the layers that there are."""
+def nearest(name: str, known: list[str]) -> str:
+    """What to say of the names that there are, after one that is not among them."""
     near = difflib.get_close_matches(name, known, n=3, cutoff=0.3)
     if near or not known:
         return f"the nearest are {near}" if near else "it has none, for it consists of no modules"

@@ -248,11 +248,40 @@ def test_errors():
         run(images=[(scenes.images * float("nan"), scenes.planes)])
 
 
+class Twice(nn.Module):
+    """Runs its ReLU before and after its convolution."""
+
+    def __init__(self):
+        super().__init__()
+        self.relu, self.conv = nn.ReLU(), nn.Conv2d(3, 4, 1)
+
+    def forward(self, x):
+        return self.relu(self.conv(self.relu(x)))
+
+
+@pytest.mark.parametrize("layers", ["relu", ["relu", "conv"]])
+def test_a_layer_that_runs_twice_is_told_though_passes_stop_early(layers):
+    with pytest.raises(RuntimeError, match="layer 'relu' ran twice in one forward pass"):
+        dissect.dissect(Twice().eval(), layers, Scenes(), progress=False)
+    assert dissect.dissect(Twice().eval(), "conv", Scenes(), progress=False)["conv"].num_units == 4
+
+
+def test_what_follows_the_layers_need_not_fit_the_images(result):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(3, 4, 1), nn.Flatten(), nn.Linear(7, 2)).eval()
+    found = dissect.dissect(model, "0", Scenes(), progress=False)
+    assert torch.equal(found["0"].thresholds, dissect.dissect(model[:1], "0", Scenes(), progress=False)["0"].thresholds)
+    with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
+        dissect.dissect(model, ["0", "2"], Scenes(), progress=False)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         ({"top_images": 0}, "top_images must be at least 1, but got 0"),
         ({"batch_size": 0}, "batch_size must be at least 1, but got 0"),
+        ({"memory_budget": -1}, "memory_budget must not be negative, but is -1 bytes"),
+        ({"disk_budget": -1}, "disk_budget must not be negative, but is -1 bytes"),
         ({"tokens": (0, 4)}, r"tokens must be the \(h, w\) of a grid of at least one token, but got \(0, 4\)"),
         ({"fraction": 1.0}, r"fraction must lie strictly between 0 and 1, but got 1\.0"),
         ({"positions": "cell"}, r"positions must be one of \('pixel', 'feature'\), but got 'cell'"),

@@ -198,3 +198,38 @@ def test_bad_units():
     with dissect.ablate(flat, "0", [0]), pytest.raises(ValueError, match=r"must give \[N, U, h, w\]"):
         flat(IMAGE)
     assert hooks(model) == 0
+
+
+class Skip(nn.Module):
+    """Reads the stem's output in three places, one of them the output itself."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem, self.conv, self.unread = nn.Conv2d(3, 4, 1), nn.Conv2d(4, 4, 1), nn.Conv2d(3, 4, 1)
+        self.never = nn.ReLU()
+
+    def forward(self, x, *, scale):
+        stem = self.stem(x)
+        self.unread(x)
+        return {"maps": [self.conv(stem) * scale + stem], "stem": stem}
+
+
+def test_who_sees_an_edit_is_told():
+    edit = dissect.ablate(Skip(), {"stem": [0], "conv": [1], "unread": [2]})
+    assert edit.consumers(torch.rand(1, 3, 2, 2), scale=2.0) == {
+        "stem": ("AddBackward0", "conv", "the output"),
+        "conv": ("MulBackward0",),
+        "unread": (),
+    }
+
+
+def test_a_layer_that_autograd_cannot_follow_is_named():
+    class Numpy(nn.Module):
+        def forward(self, x):
+            return torch.from_numpy(x.numpy())
+
+    edit = dissect.ablate(nn.Sequential(nn.Conv2d(3, 4, 1), Numpy()), "0", [1])
+    with pytest.raises(RuntimeError, match="'1' cannot run while autograd looks for what follows layer '0'"):
+        edit.consumers(torch.rand(1, 3, 2, 2))
+    with pytest.raises(KeyError, match="layer 'never' has not run"):
+        dissect.ablate(Skip(), "never", [0]).consumers(torch.rand(1, 3, 2, 2), scale=2.0)

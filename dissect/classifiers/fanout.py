@@ -13,7 +13,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from dissect import ops
 from dissect.classifiers.flow import Flow
-from dissect.interventions import edit_first, like_output, unit_maps
+from dissect.graph import edit_first
+from dissect.interventions import like_output, unit_maps
 from dissect.trace import Trace
 
 #: How many tensors of the largest size are alive at once in what follows the layer.

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
-from dissect.interventions import edit_first, unit_maps
-from dissect.trace import Trace
+from dissect.graph import Graph
+from dissect.interventions import unit_maps
 
 #: Layers that treat each unit alone, so that ablating one unit changes only its own part of what they give.
 _UNIT_WISE = (
@@ -82,7 +80,7 @@ def follow(model: nn.Module, layer: str, images: Tensor) -> Flow:
         >>> follow(model.append(torch.nn.Linear(12, 5)).eval(), "0", torch.rand(1, 1, 2, 2))
         Flow(num_units=3, num_classes=5, consumers=('1',), linear='3', floats=12)
     """
-    graph = _Graph(model, layer)
+    graph = Graph(model, layer)
     scores = graph.run(images)
     if not isinstance(scores, Tensor) or scores.ndim != 2 or len(scores) != len(images):
         got = list(scores.shape) if isinstance(scores, Tensor) else type(scores).__name__
@@ -91,108 +89,25 @@ def follow(model: nn.Module, layer: str, images: Tensor) -> Flow:
     if graph.root not in readers and graph.root is not scores.grad_fn:
         raise ValueError(f"layer {layer!r} must have a path to the predictions, but changing it cannot change them.")
     units = unit_maps(graph.output, layer).shape[1]
-    consumers = tuple(sorted(graph.describe(node, readers) for node in readers[graph.root])) or ("the predictions",)
-    return Flow(units, scores.shape[1], consumers, graph.linear(readers, units), graph.floats // len(images))
+    consumers = graph.consumers(scores, "the predictions")
+    return Flow(units, scores.shape[1], consumers, _linear(graph, readers, units), graph.floats // len(images))
 
 
-class _Graph:
-    """Autograd's graph from a layer's output on, its nodes named by the layers that made them."""
-
-    def __init__(self, model: nn.Module, layer: str) -> None:
-        self._model, self._layer = model, layer
-        self._modules = dict(model.named_modules())
-        self.names: dict[Any, str] = {}
-        self.shapes: dict[str, torch.Size] = {}
-        self.root: Any = None
-        self.floats = 0
-
-    def run(self, images: Tensor) -> Any:
-        """The model's output for images."""
-        handles = [
-            module.register_forward_hook(lambda _, args, output, name=name: self._after(name, args, output))
-            for name, module in self._modules.items()
-            if name
-        ]
-        try:
-            with torch.no_grad(), Trace(self._model, self._layer, edit=self._begin, clone=False) as trace:
-                scores = self._model(images)
-                trace[self._layer]
-        finally:
-            for handle in handles:
-                handle.remove()
-        return scores
-
-    def _begin(self, output: Any, layer: str) -> Any:
-        return edit_first(output, lambda first: self._copy(first, layer))
-
-    def _copy(self, output: Any, layer: str) -> Tensor:
-        unit_maps(output, layer)
-        torch.set_grad_enabled(True)  # until the forward pass ends: what came before needs no graph
-        # A copy, which operations in place may change, as they may not a leaf.
-        self.output = output.detach().requires_grad_().clone()
-        self.root, self.floats = self.output.grad_fn, self.output.numel()
-        return self.output
-
-    def _after(self, name: str, args: tuple[Any, ...], output: Any) -> None:
-        if self.root is None or not isinstance(output, Tensor) or output.grad_fn is None:
-            return
-        self.floats = max(self.floats, output.numel())
-        self._name(name, args, output)
-        self.shapes[name] = args[0].shape if args and isinstance(self._modules[name], nn.Linear) else output.shape
-
-    def _name(self, name: str, args: tuple[Any, ...], output: Tensor) -> None:
-        """Names the node of a module's output, and, of a module without parts, those from its input on."""
-        node = output.grad_fn
-        before = args[0].grad_fn if args and isinstance(args[0], Tensor) and args[0] is not output else node
-        while node is not None and node is not self.root and node not in self.names:
-            self.names[node] = name
-            if node is before or any(self._modules[name].children()) or len(node.next_functions) != 1:
-                return
-            node = node.next_functions[0][0]
-            if node is before:
-                return
-
-    def readers(self, scores: Tensor) -> dict[Any, list[Any]]:
-        """Of each node from which the scores can be reached, the nodes that read it."""
-        readers: dict[Any, list[Any]] = defaultdict(list)
-        seen, waiting = set(), [scores.grad_fn]
-        while waiting:
-            node = waiting.pop()
-            if node is None or node in seen:
-                continue
-            seen.add(node)
-            for earlier, _ in node.next_functions:
-                if earlier is not None:
-                    readers[earlier].append(node)
-                    waiting.append(earlier)
-        return readers
-
-    def describe(self, node: Any, readers: dict[Any, list[Any]]) -> str:
-        """The layer that a node is, or the operation and a layer that it comes before."""
-        if node in self.names:
-            return self.names[node]
-        later = [node]
-        for other in later:  # grows as it goes: the nearest layers come first
-            if other in self.names:
-                return f"{node.name()} before {self.names[other]}"
-            later += readers.get(other, [])
-        return node.name()
-
-    def linear(self, readers: dict[Any, list[Any]], units: int) -> str | None:
-        """See `Flow`."""
-        node = self.root
-        if self.output.ndim == 3:  # of tokens, units come last
-            return None
-        while len(readers[node]) == 1:
-            node = readers[node][0]
-            name = self.names.get(node)
-            if name is None:
-                if node.name() not in _UNIT_WISE_NODES:
-                    return None
-                continue
-            module, shape = self._modules[name], self.shapes[name]
-            if isinstance(module, nn.Linear):
-                return name if len(shape) == 2 and shape[1] % units == 0 else None
-            if not isinstance(module, (*_UNIT_WISE, nn.Flatten)) or shape[1] % units:
-                return None
+def _linear(graph: Graph, readers: dict[Any, list[Any]], units: int) -> str | None:
+    """See `Flow`."""
+    node = graph.root
+    if graph.output.ndim == 3:  # of tokens, units come last
         return None
+    while len(readers[node]) == 1:
+        node = readers[node][0]
+        name = graph.names.get(node)
+        if name is None:
+            if node.name() not in _UNIT_WISE_NODES:
+                return None
+            continue
+        module, shape = graph.modules[name], graph.shapes[name]
+        if isinstance(module, nn.Linear):
+            return name if len(shape) == 2 and shape[1] % units == 0 else None
+        if not isinstance(module, (*_UNIT_WISE, nn.Flatten)) or shape[1] % units:
+            return None
+    return None

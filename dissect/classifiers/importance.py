@@ -12,6 +12,7 @@ from torch import Tensor
 from dissect.cache import load_tensors, save_tensors
 from dissect.classifiers.tally import ClassTally, mean_ranks
 from dissect.table import Table
+from dissect.trace import nearest
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -110,7 +111,7 @@ class UnitImportance:
         """
         number = self.classes.index(name) if name in self.classes else name
         if not isinstance(number, int) or not 0 <= number < len(self.classes):
-            raise KeyError(f"UnitImportance: there is no class {name!r}; there are {len(self.classes)}.")
+            raise KeyError(f"UnitImportance: there is no class {name!r}; {nearest(str(name), list(self.classes))}.")
         for split in SPLITS:
             if not int(self.tally(split).images()[number]):
                 raise ValueError(f"UnitImportance: class {self.classes[number]!r} has no {split} images.")
