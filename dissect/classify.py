@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import json
+import math
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +46,7 @@ def _add_common(parser: argparse.ArgumentParser, images: int = 860) -> None:
     parser.add_argument("--images", type=int, default=images, help="how many embedded scenes (%(default)s)")
     parser.add_argument("--batch-size", type=int, default=32, help="images at a time (32)")
     parser.add_argument("--out", type=Path, default=Path("out"), help="folder for result and progress (out)")
+    parser.add_argument("--json", action="store_true", help="print what was found for programs")
 
 
 def importance(options: argparse.Namespace) -> int:
@@ -59,6 +63,20 @@ def importance(options: argparse.Namespace) -> int:
         resume=options.out / "importance-progress",
     )
     path = found.save(options.out / "result")
+    if options.json:
+        halves = found.split_half().tolist()
+        return _print_json(
+            result=str(path),
+            classes=[
+                {
+                    "name": found.classes[number],
+                    "balanced_accuracy": float(found.baseline()[number]),
+                    "split_half": halves[number],
+                    "units": _rows(found.top(number, found.num_units)),
+                }
+                for number in found.measured_classes()
+            ],
+        )
     for number in found.measured_classes():
         units = ", ".join(f"{row.unit} ({row.val_drop:+.3f})" for row in found.top(number, 4))
         print(f"{found.classes[number]}: balanced accuracy {found.baseline()[number]:.3f}; without unit {units}")
@@ -81,6 +99,9 @@ def sets(options: argparse.Namespace) -> int:
         resume=options.out / "sets-progress",
     )
     path = found.save(options.out / "result")
+    if options.json:
+        tables = {found.classes[number]: _rows(found.table(number)) for number in found.measured}
+        return _print_json(result=str(path), average=_rows(found.table()), classes=tables)
     print(f"average of {len(found.measured)} classes:\n\n{found.table()}\n\nresult: {path}")
     return 0
 
@@ -103,6 +124,14 @@ def attack(options: argparse.Namespace) -> int:
     path = found.save(options.out / "result")
     changes = found.changes(importance, options.most)
     chart = pictures.save(pictures.attack_chart(changes, options.most), options.out / "attack.png")
+    if options.json:
+        return _print_json(
+            result=str(path),
+            chart=str(chart),
+            images=len(found.images),
+            success_rate=found.success_rate(),
+            changes=_rows(changes),
+        )
     print(f"{len(found.images)} images attacked, {found.success_rate():.1%} reached their target:\n\n{changes}\n")
     print(f"result: {path}\nchart: {chart}")
     return 0
@@ -125,3 +154,21 @@ def _images(options: argparse.Namespace, split: str) -> Any:
     if name is None and options.model is not None:
         raise ValueError(f"classify: --model needs --{split}, a data set of (image, class number).")
     return tiny.TinyScenes(split, count=options.images, target="class") if name is None else called(name)
+
+
+def _rows(table: Iterable[Any]) -> list[dict[str, Any]]:
+    return [row._asdict() for row in table]
+
+
+def _print_json(**found: Any) -> int:
+    print(json.dumps(_without_nan(found)))
+    return 0
+
+
+def _without_nan(value: Any) -> Any:
+    """The value with None for NaN, which JSON does not have."""
+    if isinstance(value, dict):
+        return {name: _without_nan(part) for name, part in value.items()}
+    if isinstance(value, list):
+        return [_without_nan(part) for part in value]
+    return None if isinstance(value, float) and math.isnan(value) else value

@@ -6,6 +6,7 @@ import argparse
 import json
 import os
 import sys
+import warnings
 from pathlib import Path
 from typing import NoReturn
 
@@ -21,12 +22,15 @@ USER_ERROR, INTERRUPTED, BROKEN_PIPE = 2, 130, 141
 def main(arguments: list[str] | None = None) -> int:
     """Runs a command; returns its exit code: 0, `USER_ERROR`, `INTERRUPTED` or `BROKEN_PIPE`.
 
-    An error is one line on stderr. DISSECT_TRACEBACK=1 shows where it comes from instead.
+    An error is one line on stderr, and so is a warning. DISSECT_TRACEBACK=1 shows where they come from instead.
 
     Raises:
         SystemExit: wrong usage, or ``--help``.
     """
     options = _parser().parse_args(arguments)
+    as_usual = warnings.formatwarning
+    if os.environ.get("DISSECT_TRACEBACK") != "1":
+        warnings.formatwarning = _warning_line
     try:
         code = options.command(options)
         sys.stdout.flush()
@@ -44,6 +48,12 @@ def main(arguments: list[str] | None = None) -> int:
             raise
         print("dissect: " + _one_line(error), file=sys.stderr)
         return USER_ERROR
+    finally:
+        warnings.formatwarning = as_usual
+
+
+def _warning_line(message: Warning | str, *_: object, **__: object) -> str:
+    return "dissect: warning: " + " ".join(str(message).removeprefix("dissect: ").split()) + "\n"
 
 
 def _one_line(error: Exception) -> str:

@@ -1,5 +1,6 @@
 """dissect classify importance and sets."""
 
+import json
 import sys
 from types import SimpleNamespace
 
@@ -8,7 +9,7 @@ import torch
 from torch import nn
 
 import dissect
-from dissect import cli
+from dissect import classify, cli
 
 
 def network():
@@ -43,6 +44,24 @@ def test_importance_then_sets_then_report(here, capsys):
     out = capsys.readouterr().out
     assert "average of 1 classes" in out
     assert dissect.UnitSets.load(here / "result").counts == (1, 3)
+
+
+def test_what_was_found_for_programs(here, capsys):
+    model = ["--model", "here:net", "--val", "here:data", "--out", str(here), "--json"]
+    assert cli.main(["classify", "importance", *model, "--train", "here:data", "--layer", "0"]) == 0
+    found, expected = json.loads(capsys.readouterr().out), dissect.UnitImportance.load(here / "result")
+    assert found["result"] == str(here / "result.importance")
+    assert [part["name"] for part in found["classes"]] == ["0", "1", "2"]
+    assert found["classes"][1]["balanced_accuracy"] == expected.baseline()[1]
+    assert [row["unit"] for row in found["classes"][1]["units"]] == expected.ranking(1).tolist()
+    assert cli.main(["classify", "sets", str(here / "result"), *model, "--counts", "2", "--classes", "2"]) == 0
+    found, expected = json.loads(capsys.readouterr().out), dissect.UnitSets.load(here / "result")
+    assert found["average"] == found["classes"]["2"] == [row._asdict() for row in expected.table("2")]
+
+
+def test_numbers_that_are_none_are_null(capsys):
+    assert classify._print_json(rows=[{"value": float("nan"), "name": "x"}, {"value": 0.5}]) == 0
+    assert json.loads(capsys.readouterr().out) == {"rows": [{"value": None, "name": "x"}, {"value": 0.5}]}
 
 
 @pytest.mark.parametrize(

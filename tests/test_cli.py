@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 
 import pytest
 import torch
@@ -151,6 +152,20 @@ def test_long_messages_become_one_line(capsys, monkeypatch):
     monkeypatch.setattr(cli, "_info", fail)
     assert cli.main(["info"]) == 2
     assert capsys.readouterr().err == "dissect: Error(s) in loading: size mismatch\n"
+
+
+def test_warnings_are_one_line(capsys, monkeypatch):
+    def fail(_):
+        # As Python does it with a warning that nobody catches, as pytest would.
+        sys.stderr.write(warnings.formatwarning("dissect: left out:\n a.png", UserWarning, "source.py", 3))
+        raise AssertionError("Input height (64) doesn't match model (224).")
+
+    monkeypatch.setattr(cli, "_info", fail)
+    before = warnings.formatwarning
+    assert cli.main(["info"]) == 2
+    expected = "dissect: warning: left out: a.png\ndissect: Input height (64) doesn't match model (224).\n"
+    assert capsys.readouterr().err == expected
+    assert warnings.formatwarning is before
 
 
 def test_a_stack_trace_for_those_who_ask(monkeypatch):

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 import dissect
+from dissect.experiments import AttackResult, CarliniWagner
 from dissect.stats import IouTally, Peaks, TailThreshold
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -62,9 +63,45 @@ def test_iou_tally_1():
     assert state.label_area().tolist() == [[0, 2, 0], [0, 1, 3]]
 
 
-@pytest.mark.parametrize("kind", ["dissection", "TailThreshold", "Peaks", "IouTally"])
+def test_importance_1():
+    # Without unit 0 the image of "a" is named "b"; without unit 1 the image of "b" is named "a".
+    found = dissect.UnitImportance.load(GOLDEN / "importance-1.importance")
+    assert (found.layer, found.classes, found.fill.tolist()) == ("0", ("a", "b"), [0, 0])
+    for split in ("train", "val"):
+        assert found.tally(split).recall().tolist() == [[1, 1], [0, 1], [1, 0]]
+        assert found.drop(split).tolist() == [[0.5, 0.5], [0.5, 0.5]]
+        assert found.logit_drop(split).tolist() == [[1.5, 0], [0, 3.25]]
+    assert found.top_units(2).tolist() == [[0, 1], [1, 0]]
+
+
+def test_sets_1():
+    found = dissect.UnitSets.load(GOLDEN / "sets-1.sets")
+    assert (found.classes, found.measured, found.counts, found.num_units) == (("a", "b"), (0, 1), (1,), 2)
+    assert found.curve("most").tolist() == found.curve("least").tolist() == [[0.5], [0.5]]
+    assert [row.recall for row in found.table("b")] == [1, 0, 1]
+    assert [row.auc for row in found.table("b")] == [1, 0.5, 1]
+
+
+def test_attack_1():
+    found = AttackResult.load(GOLDEN / "attack-1.attack")
+    assert (found.layer, found.settings, found.seed, found.misnamed) == (
+        "0",
+        CarliniWagner(3, 40, 5e-3, 3.0, 0.0),
+        7,
+        1,
+    )
+    assert found.images.tolist() == [0, 2]
+    assert (found.sources.tolist(), found.targets.tolist()) == ([0, 1], [1, 0])
+    assert (found.reached.tolist(), found.noise_kept.tolist()) == ([True, False], [True, True])
+    assert found.norms.tolist() == [0.75, 0]
+    assert (found.after - found.before).tolist() == [[0.5, -1], [0, 0]]
+    assert (found.noise - found.before).tolist() == [[0.25, 0.25], [0.25, 0.25]]
+
+
+@pytest.mark.parametrize("kind", ["dissection", "TailThreshold", "Peaks", "IouTally", "importance", "sets", "attack"])
 def test_every_version_has_its_file(kind):
     current = {state.__class__.__name__: state.version for state in writer().states()}
-    current["dissection"] = writer().DISSECTION[1]
+    formats = {name: getattr(writer(), name.upper())[1] for name in ("dissection", "importance", "sets", "attack")}
+    current |= formats
     written = sorted(int(path.stem.rpartition("-")[2]) for path in GOLDEN.glob(f"{kind}-*"))
     assert written == list(range(1, current[kind] + 1))

@@ -1,5 +1,8 @@
 """The command ``dissect classify attack``."""
 
+import json
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -49,6 +52,10 @@ def test_a_users_network(project, capsys):
     result = AttackResult.load(project / "there" / "result")
     assert (len(result.images), result.before.shape) == (6, (6, 3))
     assert (project / "there" / "attack.png").stat().st_size > 1000
+    assert cli.main(["classify", "attack", "mine.importance", *arguments, "--out", "there", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["images"], found["success_rate"], len(found["changes"])) == (6, 1.0, 6)
+    assert found["chart"] == str(Path("there/attack.png"))
 
 
 def test_what_is_refused(project, capsys):

@@ -10,7 +10,11 @@ from torch import nn
 
 import dissect
 from dissect import ops
+from dissect.classifiers.importance import FORMAT as IMPORTANCE
+from dissect.classifiers.sets import FORMAT as SETS
 from dissect.dissection import FORMAT as DISSECTION
+from dissect.experiments import AttackResult, CarliniWagner
+from dissect.experiments.attack import FORMAT as ATTACK
 from dissect.stats import IouTally, Peaks, TailThreshold
 from dissect.stats.state import State
 
@@ -38,7 +42,30 @@ def dissection() -> dissect.Dissection:
     return dissect.dissect(nn.Sequential(nn.Identity()).eval(), "0", [(MAPS, PLANES)], **options)
 
 
+def importance() -> tuple[dissect.UnitImportance, dissect.UnitSets]:
+    """Of a classifier whose logits are the means of its two units, over an image of each class."""
+    model = nn.Sequential(nn.Identity(), nn.AdaptiveAvgPool2d(1), nn.Flatten()).eval()
+    batches = [(MAPS, torch.tensor([0, 1]))]
+    found = dissect.unit_importance(model, "0", batches, batches, classes=["a", "b"], progress=False)
+    return found, dissect.unit_sets(model, found, batches, counts=[1], progress=False)
+
+
+def attack() -> AttackResult:
+    """Two attacks on two units, the second of which fails."""
+    before = torch.tensor([[1.0, 2.0], [3.0, 4.0]])
+    after, noise = before + torch.tensor([[0.5, -1.0], [0.0, 0.0]]), before + 0.25
+    images, sources, targets = torch.tensor([0, 2]), torch.tensor([0, 1]), torch.tensor([1, 0])
+    reached, norms, kept = torch.tensor([True, False]), torch.tensor([0.75, 0.0]), torch.tensor([True, True])
+    return AttackResult(
+        "0", CarliniWagner(), 7, 1, images, sources, targets, reached, norms, kept, before, after, noise
+    )
+
+
 if __name__ == "__main__":
     for state in states():
         state.save(HERE / f"{type(state).__name__}-{state.version}.safetensors")
     dissection().save(HERE / f"dissection-{DISSECTION[1]}.dissection")
+    found, sets = importance()
+    found.save(HERE / f"importance-{IMPORTANCE[1]}.importance")
+    sets.save(HERE / f"sets-{SETS[1]}.sets")
+    attack().save(HERE / f"attack-{ATTACK[1]}.attack")
