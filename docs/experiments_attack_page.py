@@ -14,6 +14,8 @@ PAGE = Template("""\
 <!-- Written by docs/experiments_attack.py; do not edit. -->
 # Important units: what they detect, and what an attack does to them
 
+Part 2 of the experiments on classifiers; part 1 is [what classes lose without units](experiments.md).
+
 `dissect.tiny.vgg()`, layer `$layer`, $units units, $classes classes. Importance is the balanced accuracy that a class
 loses without a unit: units are ranked on $train_images training scenes, drops are measured on $val_images validation
 scenes (`dissect.unit_importance`). Important means: among the $most most important units of a class, unless another

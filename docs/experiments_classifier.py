@@ -29,7 +29,7 @@ def main() -> None:
     """Reads the command line and writes the page."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--work", type=Path, default=Path("build/experiments"), help="folder for what takes long")
-    parser.add_argument("--images", type=int, default=30, help="scenes of each class and split (30)")
+    parser.add_argument("--images", type=int, default=30, help="scenes of each class and split (30; all: 200)")
     options = parser.parse_args()
     model = vgg().to(memory_format=torch.channels_last)
     scenes = {

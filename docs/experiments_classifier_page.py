@@ -6,17 +6,21 @@ from string import Template
 
 import dissect
 from dissect.classifiers.sets import SetRow, default_counts
+from dissect.tiny import TinyScenes
 
 PAGE = Template("""\
 <!-- Written by docs/experiments_classifier.py; do not edit. -->
 # What classes lose without units
+
+Part 1 of the experiments on classifiers; part 2, [what important units detect, and what an attack does to
+them](experiments_attack.md), goes on from the same measurement.
 
 The experiments of Bau et al. (PNAS 2020), "Role of Units in a Scene Classifier", on the embedded network:
 `dissect.tiny.vgg()`, layer `$layer`, $units units, $classes classes; in the paper VGG-16 on Places365, conv5_3, 512
 units, 365 classes. Units are ranked by the balanced accuracy that a class loses when one unit alone is set to 0, on
 $train training scenes; everything shown is measured on $val validation scenes.
 
-That is a sample, $per_class scenes of each class and split: one image of a class is $step of its accuracy, so that many
+That is $sample, $per_class scenes of each class and split: one image of a class is $step of its accuracy, so that many
 units tie and the logit ranks them. Split-half correlation of the rankings (Spearman, training scenes, mean of the
 classes): $trust.
 
@@ -31,9 +35,10 @@ $average
 As in the paper, few units carry a class: without the $few most important ones of $units the average class loses
 $few_loss points, without the $few least important ones $few_least. But it takes more of them than in the paper to bring
 it to chance ($to_chance units, $to_chance_percent of the layer, for less than 55 %), and the $few most important
-alone do not suffice: keeping only these costs $keep_loss points where the paper's network loses 3.6. Removing the least
-important half costs $half points here; in the paper it *gains* 15.5 (76.6 to 92.1 %, SI Fig. S4a). There recall has
-room to rise: with 76.6 % and a true negative rate near 100 % it is about 53 %, and here it is $recall to begin with.
+alone do not suffice: keeping only these costs $keep_loss points where the paper's network loses 3.6. Without the least
+important half the average class $half points here; in the paper it *gains* 15.5 (76.6 to 92.1 %, SI Fig. S4a).
+There recall has room to rise: with 76.6 % and a true negative rate near 100 % it is about 53 %, and here it is $recall
+to begin with.
 
 Which it was can be read off the other columns: where recall rises while precision falls, rivals were damaged, and the
 one-vs-rest AUC of the class's logit, which no rival moves, stays or falls.
@@ -50,17 +55,20 @@ $one
 
 ## How long it takes
 
-`benchmarks/bench_importance.py` asserts that scores equal those of running the network once per unit (within 1e-4 of
-the largest) and times both. Processor time of one thread, four images at a time, the cost of the long way extrapolated
-from one forward pass per unit:
+The figures below were measured apart from this page and typed in: processor time of one thread of a shared AMD EPYC,
+torch 2.13.0+cpu. `benchmarks/bench_importance.py` (`make bench`) asserts that scores equal those of running the network
+once per unit, within 1e-4 of the largest, and times both, four images at a time. The long way is one measured forward
+pass times the number of units:
 
 $speed
-On the embedded network, an image's forward pass takes 8.5 ms of one thread, and all 193 variants together 9.6 ms, 32
-images at a time. All 17,200 images of both splits would take 232 s of one thread, of which 67 s to draw them.
+On the embedded network, an image's forward pass takes 8.5 ms, and all 193 variants together 9.6 ms, 32 images at a
+time; its scene takes 3.9 ms to draw. `python docs/experiments_classifier.py --images $everything` makes this page from
+all $whole validation scenes and as many training scenes. Extrapolated from 172 of each, that takes 210 s of one thread
+for the importance of all units to all classes, and 165 s for the sets of the curves, on cores that have nothing else to
+do (beside other work the same took up to four times as long). An interrupted run goes on when called again.
 """)
 
-#: (workload, times faster than the network once per unit, what of that the arithmetic allows), measured apart from
-#: this page, on a shared AMD EPYC.
+#: (workload, times faster than the network once per unit, what of that the arithmetic allows); see the page.
 SPEED = (
     ("VGG-16, conv5_3, 512 units, 365 classes, random weights", "308", "318, by counting multiplications"),
     ("ResNet-50, its last but one block, 256 units", "17.6", "17.8, the cost of the network over that of what follows"),
@@ -75,7 +83,11 @@ def page(importance: dissect.UnitImportance, sets: dissect.UnitSets, example: st
     chance = next(row for row in rows.values() if row.removed == "most" and row.balanced_accuracy < 0.55)
     images = {split: int(importance.tally(split).images().sum()) for split in ("train", "val")}
     per_class = images["val"] // len(importance.classes)
+    everything = len(TinyScenes("val")) // len(importance.classes)
     return PAGE.substitute(
+        sample="a sample" if per_class < everything else "all validation scenes and as many training scenes",
+        everything=everything,
+        whole=f"{len(TinyScenes('val')):,}",
         layer=importance.layer,
         units=importance.num_units,
         classes=len(importance.classes),
@@ -83,14 +95,14 @@ def page(importance: dissect.UnitImportance, sets: dissect.UnitSets, example: st
         per_class=per_class,
         step=f"{50 / per_class:.1f} points",
         trust=f"{float(importance.split_half().nanmean()):.2f}",
-        average=_beside(sets, None, ("-", "-", "53.0", "-3.6 points")),
+        average=_beside(sets, None, ("76.6", "-", "53.0", "-3.6 points")),
         few=few,
         few_loss=f"{-100 * rows['most', few].change:.1f}",
         few_least=_loss(rows["least", few]),
         to_chance=chance.units,
         to_chance_percent=f"{chance.percent:.0f} %",
         keep_loss=f"{-100 * rows['least', many].change:.1f}",
-        half=f"{-100 * rows['least', half].change:.1f}",
+        half=_change(rows["least", half]),
         recall=f"{100 * base.recall:.1f} %",
         details=_details(sets),
         example=example,
@@ -101,6 +113,10 @@ def page(importance: dissect.UnitImportance, sets: dissect.UnitSets, example: st
 
 def _loss(row: SetRow) -> str:
     return f"{-100 * row.change:.1f}" if row.change < 0 else f"none (it gains {100 * row.change:.1f})"
+
+
+def _change(row: SetRow) -> str:
+    return f"{'loses' if row.change < 0 else 'gains'} {abs(100 * row.change):.1f}"
 
 
 def _beside(sets: dissect.UnitSets, name: str | None, paper: tuple[str, ...]) -> str:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from dissect.classifiers.sets import UnitSets
 
-MOST, LEAST, WHOLE = "#c2571a", "#1f6fb4", "#555555"
+MOST, LEAST, WHOLE, LINE = "#c2571a", "#1f6fb4", "#555555", "#d0d7de"
 
 
 def new_figure(width: float, height: float) -> Figure:
@@ -40,11 +40,13 @@ def plot_importance(importance: UnitImportance, name: str | int, k: int = 20) ->
     axes.bar([place - 0.2 for place in places], [row.train_drop for row in rows], 0.4, color=MOST, label="train")
     axes.bar([place + 0.2 for place in places], [row.val_drop for row in rows], 0.4, color=LEAST, label="val")
     axes.axhline(0, color=WHOLE, linewidth=0.7)
-    axes.set_xticks(places, [str(row.unit) for row in rows], rotation=90)
+    axes.set_xlim(-0.6, len(rows) - 0.4)
+    axes.set_xticks(places, [str(row.unit) for row in rows])
     axes.set_xlabel(f"unit of {importance.layer}")
     axes.set_ylabel("balanced accuracy lost")
-    axes.set_title(importance.classes[importance.class_number(name)], fontsize=10)
+    axes.set_title(importance.classes[importance.class_number(name)], fontsize=10, loc="left")
     axes.legend(frameon=False)
+    _plain(axes)
     return figure
 
 
@@ -88,8 +90,18 @@ def plot_all_classes(sets: UnitSets, few: int, many: int) -> Figure:
 
 def _finish(figure: Figure, axes: Axes, xlabel: str, title: str) -> None:
     axes.axhline(0.5, color=WHOLE, linewidth=0.6)
-    axes.set_ylim(0.45, 1.01)
+    axes.set_ylim(0.45, 1.02)
     axes.set_xlabel(xlabel)
     axes.set_ylabel("single-class accuracy")
-    axes.set_title(title, fontsize=10)
-    figure.legend(frameon=False, fontsize=8, loc="outside lower center", ncols=3)
+    axes.set_title(title, fontsize=10, loc="left")
+    figure.legend(frameon=False, fontsize=8, loc="outside lower center", ncols=3, handlelength=1.2, columnspacing=1.2)
+    _plain(axes)
+
+
+def _plain(axes: Axes) -> None:
+    """Faint lines to read values by, and no box."""
+    axes.grid(True, axis="y", color=LINE, linewidth=0.7)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    axes.spines["bottom"].set_color(LINE)
+    axes.tick_params(length=0, labelsize=8.5)

@@ -151,8 +151,8 @@ def attack_maps(
     scale = float(change[shown].abs().max())
     columns = max(4, *(len(units) for _, units in groups))  # three pictures and a key are above them
     with drawing():
-        figure = Figure(figsize=(2.0 * columns, 2.55 * (1 + len(groups)) + 0.2))
-        parts = _strips(figure, 1 + len(groups))
+        figure = Figure(figsize=(2.0 * columns, 2.25 + 2.7 * len(groups)))
+        parts = _strips(figure, 1 + len(groups), [2.25] + [2.7] * len(groups))
         difference = attacked - image
         factor = 0.5 / float(difference.abs().max().clamp(min=1e-6))
         tiles = [
@@ -166,7 +166,7 @@ def attack_maps(
         _empty(panels[len(tiles) :])
         _color_key(panels[len(tiles)], scale)
         for part, (title, units) in zip(parts[1:], groups):
-            part.suptitle(title, x=0.012, y=0.985, ha="left", fontsize=10, weight="bold")
+            part.suptitle(title, x=0.012, y=0.94, ha="left", fontsize=10, weight="bold")
             panels = _panels(part, columns)
             for axes, unit in zip(panels, units):
                 step = float(after[unit].max() - before[unit].max())
@@ -174,8 +174,10 @@ def attack_maps(
                 _tile(axes, _tinted(image, change[unit] / scale), f"{name or 'unit'} ({unit})")
                 axes.set_xlabel(f"peak {_signed(step)}", color=RISE if step > 0 else FALL, labelpad=3)
             _empty(panels[len(units) :])
-        for part in parts:
-            part.subplots_adjust(0.01, 0.1, 0.99, 0.8, wspace=0.05)
+        # Inches above and below the pictures, as shares of a strip's height.
+        parts[0].subplots_adjust(0.01, 0.05 / 2.25, 0.99, 1 - 0.28 / 2.25, wspace=0.05)
+        for part in parts[1:]:
+            part.subplots_adjust(0.01, 0.27 / 2.7, 0.99, 1 - 0.5 / 2.7, wspace=0.05)
     return figure
 
 
@@ -253,10 +255,14 @@ def combination_picture(
     names, found = unit_names(dissection, layer), dissection[layer]
     with drawing():
         columns, rows = examples + len(classes), 1 + len(units)
-        figure = Figure(figsize=(1.25 * columns, 1.32 * rows + 0.1))
+        figure = Figure(figsize=(1.25 * columns, 1.5 * rows))
         panels = figure.subplots(rows, columns, squeeze=False)
         _empty(list(panels[0, :examples]))
-        panels[0, 0].text(0, 0.04, "what the units detect", transform=panels[0, 0].transAxes, color=QUIET, va="bottom")
+        note = (
+            f"Left: the {examples} images that excite each unit most,\nwhere it fires.\n"
+            "Right: what each class loses without the unit,\nin blue where it is important to the class."
+        )
+        panels[0, 0].text(0, 1, note, transform=panels[0, 0].transAxes, color=QUIET, va="top", linespacing=1.5)
         for axes, (name, image) in zip(panels[0, examples:], classes):
             _tile(axes, image, name)
             axes.title.set_weight("bold")
@@ -267,7 +273,7 @@ def combination_picture(
                 _tile(axes, _lit(image, masks[at]), f"{names[unit]} ({unit})" if at == 0 else "")
             for column, axes in enumerate(line[examples:]):
                 _mark(axes, float(drops[row, column]), bool(important[row, column]))
-        figure.subplots_adjust(0.01, 0.02, 0.99, 0.94, wspace=0.06, hspace=0.18)
+        figure.subplots_adjust(0.01, 0.02, 0.99, 0.955, wspace=0.06, hspace=0.28)
     return figure
 
 
@@ -291,9 +297,9 @@ def _panels(figure: Any, columns: int, **shared: bool) -> list[Axes]:
     return list(figure.subplots(1, columns, squeeze=False, **shared).flat)
 
 
-def _strips(figure: Any, rows: int) -> list[Any]:
+def _strips(figure: Any, rows: int, heights: Sequence[float] | None = None) -> list[Any]:
     """Parts of a figure, one above the other."""
-    return list(figure.subfigures(rows, 1, squeeze=False).flat)
+    return list(figure.subfigures(rows, 1, squeeze=False, height_ratios=heights).flat)
 
 
 def _bars(axes: Axes) -> None:
