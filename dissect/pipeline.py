@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import warnings
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from torch.utils.data import Dataset
 from dissect import ops
 from dissect.concepts import Concepts
 from dissect.data import Batches
+from dissect.data.pictures import to_pictures
 from dissect.dissection import Dissection, LayerDissection
 from dissect.grid import Grid
 from dissect.presets import Preset, preset_with
@@ -23,6 +25,7 @@ from dissect.source import Reading, Source, Visit
 from dissect.stats import IouTally, Peaks, TailThreshold
 from dissect.store import Step
 from dissect.trace import find_layers, layer_chain
+from dissect.transfer import Late, to_device
 
 GIB = 2**30
 
@@ -125,6 +128,7 @@ def dissect(
     with Source(model, batches, segmenter, reading, memory_budget, disk_budget, progress) as source:
         saved.restore(run)
         source.expect(run.checksums)
+        run.before_saving = source.settle  # the checksums are the run's
         _finish(run, source, saved, vocabulary)
     return run.result(vocabulary, settings)
 
@@ -159,10 +163,14 @@ class _Run:
         self.thresholds: dict[str, TailThreshold] = {}
         self.peaks: dict[str, Peaks] = {}
         self.pictures: dict[int, Tensor] = {}
+        self._wanted: set[int] = set()  # numbers of the pictures to keep, of those that may still come
         self.tallies: dict[str, IouTally] = {}
         self.maps: dict[str, Tensor] = {}
+        self.tops: dict[str, Tensor] = {}  # of the counts: the peaks' images, on the CPU
         self.checksums: list[list[int]] = []
         self.whole = True  # False in the middle of `add` and `end_visit`
+        self.before_saving: Callable[[], None] = lambda: None
+        self._late = Late()
 
     @property
     def needs(self) -> Visit:
@@ -171,8 +179,9 @@ class _Run:
         return Visit(f"visit {self.visit}: {self.phase}", layers, self.phase != "thresholds", self.phase == "counts")
 
     def add(self, step: Step, concepts: Concepts | None) -> None:
-        """One batch of the visit under way."""
+        """One batch of the visit under way. What a GPU finds out is looked at when it has the next batch to work on."""
         self.whole = False
+        earlier = self._late.take()
         if self.phase == "survey":
             self._survey(step, concepts)
         elif self.phase == "thresholds":
@@ -182,12 +191,15 @@ class _Run:
             self._count(step)
             if self.batch % FOLD == 0:
                 self._fold(concepts)
+        for finish in earlier:
+            finish()
         self.batch += 1
         self.whole = True
 
     def end_visit(self, concepts: Concepts | None) -> None:
         """Chooses what the next visit does."""
         self.whole = False
+        self._late.settle()
         for name in self._open():
             self.thresholds[name].advance()
         self.visit, self.batch = self.visit + 1, 0
@@ -215,7 +227,12 @@ class _Run:
             self.thresholds[name].add(maps)
             self.peaks[name].add(maps, step.numbers)
         self.num_images += len(step.numbers)
-        least, largest = (int(end) for end in step.planes.aminmax())
+        self._late.call(partial(self._see_labels, where, concepts), torch.stack(step.planes.aminmax()))
+        tops = torch.cat([peaks.candidates().flatten() for peaks in self.peaks.values()])
+        self._late.call(partial(self._keep_pictures, step.numbers, step.images), tops)
+
+    def _see_labels(self, where: str, concepts: Concepts | None, ends: Tensor) -> None:
+        least, largest = ends.tolist()
         if least < 0:
             raise ValueError(f"{where}: planes must hold labels from 0 on, but hold {least}.")
         self.num_labels = max(self.num_labels, largest + 1)
@@ -224,7 +241,6 @@ class _Run:
                 f"dissect: planes must hold labels below {len(concepts)} (the concepts, and 0 for none), "
                 f"but hold {self.num_labels - 1}."
             )
-        self._keep_pictures(step.numbers, step.images)
 
     def _begin_layer(self, name: str, maps: Tensor, size: tuple[int, int], images: Tensor) -> None:
         source = (maps.shape[2], maps.shape[3])
@@ -238,19 +254,26 @@ class _Run:
         self.thresholds[name] = TailThreshold(self.rules.fraction, positions=self.rules.positions, grid=grid)
         self.peaks[name] = Peaks(self.top_images)
 
-    def _keep_pictures(self, numbers: Tensor, images: Tensor) -> None:
+    def _keep_pictures(self, numbers: Tensor, images: Tensor, tops: Tensor) -> None:
         """Keeps the pictures that are in some unit's top k so far, and drops those that no longer are."""
-        wanted = {number for peaks in self.peaks.values() for number in peaks.images().unique().tolist()}
-        for number in self.pictures.keys() - wanted:
+        wanted = tops.unique()
+        self._wanted = set(wanted.tolist())
+        for number in self.pictures.keys() - self._wanted:
             del self.pictures[number]
-        for position, number in enumerate(numbers.tolist()):
-            if number in wanted:
-                self.pictures[number] = to_picture(images[position])
+        new = torch.isin(numbers, wanted).nonzero().flatten()
+        chosen = images[to_device(new, images.device)]
+        self._late.call(partial(self._take_pictures, numbers[new]), to_pictures(chosen))
+
+    def _take_pictures(self, numbers: Tensor, found: Tensor) -> None:
+        # Copied, else each would keep its whole batch in memory.
+        taken = zip(numbers.tolist(), found)
+        self.pictures |= {number: picture.clone() for number, picture in taken if number in self._wanted}
 
     def _begin_counts(self, concepts: Concepts) -> None:
         for name, state in self.thresholds.items():
             self.tallies[name] = IouTally(state.threshold(), len(concepts), grid=self.grids[name])
-            self.maps[name] = torch.zeros(*self.peaks[name].images().shape, *self.grids[name].source_shape)
+            self.tops[name] = self.peaks[name].images().cpu()
+            self.maps[name] = torch.zeros(*self.tops[name].shape, *self.grids[name].source_shape)
 
     def _count(self, step: Step) -> None:
         if step.planes is None:
@@ -259,9 +282,13 @@ class _Run:
         self.num_pixels += step.planes[:, 0].numel()
         for name, activations in step.activations.items():
             self.tallies[name].add(activations, labels, step.numbers)
-            top = self.peaks[name].images().cpu()
-            units, ranks = torch.isin(top, step.numbers).nonzero(as_tuple=True)
-            self.maps[name][units, ranks] = activations[top[units, ranks] - step.numbers[0], units].float().cpu()
+            units, ranks = torch.isin(self.tops[name], step.numbers).nonzero(as_tuple=True)
+            images = self.tops[name][units, ranks] - step.numbers[0]
+            found = activations[to_device(images, activations.device), to_device(units, activations.device)].float()
+            self._late.call(partial(self._keep_maps, name, units, ranks), found)
+
+    def _keep_maps(self, name: str, units: Tensor, ranks: Tensor, found: Tensor) -> None:
+        self.maps[name][units, ranks] = found
 
     def _fold(self, concepts: Concepts | None) -> None:
         """Memory must not grow with the number of images: what the union does not ask for by image is added up."""
@@ -295,6 +322,8 @@ class _Run:
 
     def state_dict(self) -> dict[str, Any]:
         """Everything needed to go on."""
+        self.before_saving()
+        self._late.settle()
         layers = {}
         for index, name in enumerate(self.thresholds):
             grid = self.grids[name]
@@ -335,7 +364,7 @@ class _Run:
                     tally["thresholds"], tally["intersection"].shape[1], grid=self.grids[name]
                 )
                 self.tallies[name].load_state_dict(tally)
-                self.maps[name] = layer["maps"]
+                self.maps[name], self.tops[name] = layer["maps"], self.peaks[name].images()
         self.pictures = dict(zip(state["numbers"], state["pictures"]))
 
 
@@ -352,21 +381,6 @@ def _check(top_images: int, batch_size: int, tokens: tuple[int, int] | None, mem
             raise ValueError(f"dissect: {name} must be at least 1, but got {value}.")
     if tokens is not None and (len(tokens) != 2 or min(tokens) < 1):
         raise ValueError(f"dissect: tokens must be the (h, w) of a grid of at least one token, but got {tokens}.")
-
-
-def to_picture(image: Tensor) -> Tensor:
-    """[3, H, W] uint8 for people to look at, from one image as the model takes it.
-
-    Floats in [0, 1] are taken as they are, others are stretched from their least to their largest value.
-    """
-    image = image.detach().cpu()
-    if image.dtype != torch.uint8:
-        image = image.float()
-        low, high = image.aminmax()
-        if low < 0 or high > 1:
-            image = (image - low) / (high - low).clamp(min=1e-12)
-        image = (image * 255).round().to(torch.uint8)
-    return image[:3] if image.shape[0] >= 3 else image[:1].expand(3, -1, -1)
 
 
 def _tell_training(model: nn.Module) -> None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-import zlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -17,6 +17,7 @@ from dissect.data import Batch, Batches
 from dissect.ops.encode_labels import LABEL_DTYPES
 from dissect.store import Cost, Step, Store
 from dissect.trace import RanTwiceError, Trace
+from dissect.transfer import Late, checksum, to_device
 
 
 @dataclass(frozen=True)
@@ -113,8 +114,9 @@ class Source:
         first = next(model.parameters(), None)
         self._device = torch.device("cpu") if first is None else first.device
         self._home = ops.home(self._device)  # of activations and planes
-        #: Of each batch's images and planes, known once it was computed.
+        #: Of each batch's images and planes, known once it was computed and `settle` was called.
         self.checksums: list[list[int]] = []
+        self._late = Late()
         self.num_batches: int | None = None  # known after a whole visit
 
     def __enter__(self) -> Source:
@@ -134,7 +136,9 @@ class Source:
         self.checksums = checksums
         if self.checksums and not self._batches.used_once:
             batch = next(iter(self._batches))
-            self._check_same(0, batch.images, self._planes(0, batch, batch.images.to(self._device)))
+            images = to_device(batch.images, self._device)
+            self._check_same(0, images, self._planes(0, batch, images))
+            self.settle()
 
     def visit(self, visit: Visit, start: int = 0) -> Iterator[Step]:
         """Every step from batch `start` on.
@@ -155,6 +159,7 @@ class Source:
             else:
                 yield self._compute(count, batch, visit, begin)
             count, begin = count + 1, time.perf_counter()
+        self.settle()
         if count == 0:
             raise ValueError("dissect: images must hold at least one batch, but held none.")
         if number not in (None, count):
@@ -175,17 +180,17 @@ class Source:
 
     def _compute(self, index: int, batch: Batch, visit: Visit, begin: float) -> Step:
         """A step whose batch was asked for at the time `begin`: what the store does not hold of it, from the model."""
-        images = batch.images.to(self._device)
+        images = to_device(batch.images, self._device)
         missing = self._store.missing(index, visit.layers)
         maps, ends = self._maps(images, missing) if missing else ({}, {})
         maps |= self._store.maps(index, visit.layers)
         planes = self._store.planes(index)
         if self._segmenter is None or (visit.planes and planes is None):
             planes = self._planes(index, batch, images)
-            self._check_same(index, batch.images, planes)
+            self._check_same(index, images, planes)
             planes = self._reading.planes(planes, batch.images)
         else:
-            self._check_same(index, batch.images)
+            self._check_same(index, images)
         step = self._at_home(Step(batch.numbers, planes, maps, batch.images))
         if not visit.last:
             left = max(1, (self._expected_batches() or 0) - index)
@@ -195,8 +200,8 @@ class Source:
 
     def _at_home(self, step: Step) -> Step:
         """With planes and maps, some of which may come from a file or the data set, where the ops serve."""
-        planes = None if step.planes is None else step.planes.to(self._home)
-        maps = {name: part.to(self._home) for name, part in step.activations.items()}
+        planes = None if step.planes is None else to_device(step.planes, self._home)
+        maps = {name: to_device(part, self._home) for name, part in step.activations.items()}
         return Step(step.numbers, planes, maps, step.images)
 
     def _maps(self, images: Tensor, layers: list[str]) -> tuple[dict[str, Tensor], dict[str, float]]:
@@ -243,7 +248,7 @@ class Source:
             raise TypeError(
                 f"dissect: planes of batch {index} must be a tensor of one of {LABEL_DTYPES}, but got {got}."
             )
-        planes = planes.cpu()
+        planes = to_device(planes, self._home)
         if planes.ndim != 4 or len(planes) != len(images):
             raise ValueError(
                 f"dissect: planes of batch {index} must have shape [N, K, H, W] with N={len(images)}, "
@@ -252,8 +257,26 @@ class Source:
         return planes
 
     def _check_same(self, index: int, images: Tensor, planes: Tensor | None = None) -> None:
-        """Compares the checksums of a batch with those of the first time; its planes' where they are at hand."""
-        sums = [_checksum(part) for part in (images, planes) if part is not None]
+        """Compares the checksums of a batch with those of the first time; its planes' where they are at hand.
+
+        On a GPU this is done when the next batch is under way there.
+        """
+        earlier = self._late.take()
+        sums = torch.stack([checksum(part).to(self._home) for part in (images, planes) if part is not None])
+        self._late.call(partial(self._compare, index), sums)
+        for compare in earlier:
+            compare()
+
+    def settle(self) -> None:
+        """Makes `checksums` whole: waits for what the last batch has still to tell.
+
+        Raises:
+            ValueError: a batch is not what it was at an earlier visit.
+        """
+        self._late.settle()
+
+    def _compare(self, index: int, found: Tensor) -> None:
+        sums = found.tolist()
         if index == len(self.checksums):
             self.checksums.append(sums)
         elif self.checksums[index][: len(sums)] != sums:
@@ -261,7 +284,3 @@ class Source:
                 f"dissect: images and planes must be the same at every visit, but those of batch {index} have changed; "
                 "does the data set shuffle or augment at random, or is this another one than the run began with?"
             )
-
-
-def _checksum(part: Tensor) -> int:
-    return zlib.crc32(part.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)

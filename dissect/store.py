@@ -180,7 +180,12 @@ def _choose(choices: list[tuple[int, int]], memory: int, batches_left: int) -> t
 
 
 def narrow(planes: Tensor) -> Tensor:
-    """The same labels in the narrowest type that all ops take; planes that come as int64 take eight times as much."""
+    """The same labels in the narrowest type that all ops take; planes that come as int64 take eight times as much.
+
+    Those of 16 bits on a GPU stay so, since to look at them would be to wait for it.
+    """
+    if planes.device.type == "cuda" and planes.element_size() <= 2:
+        return planes
     least, largest = (int(end) for end in planes.aminmax()) if planes.numel() else (0, 0)
     for dtype in (torch.uint8, torch.int16, torch.int32):
         if torch.iinfo(dtype).min <= least and largest <= torch.iinfo(dtype).max:

@@ -8,7 +8,7 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 import dissect
-from dissect.pipeline import to_picture
+from dissect.data.pictures import to_pictures
 from dissect.reference import upsample
 
 CONCEPTS = [("sky", "object"), ("tree", "object"), ("green", "color"), ("street", "scene")]
@@ -165,7 +165,7 @@ def test_masks_are_where_the_unit_fires(result):
 def test_pictures_are_those_of_the_top_images(result):
     wanted = sorted({n for layer in result.layers.values() for n in layer.peak_images.flatten().tolist()})
     assert result.image_numbers.tolist() == wanted
-    assert torch.equal(result.image(wanted[0]), to_picture(Scenes().images[wanted[0]]))
+    assert torch.equal(result.image(wanted[0]), to_pictures(Scenes().images[wanted[0]][None])[0])
     with pytest.raises(KeyError, match="image 999 is no unit's top image"):
         result.image(999)
 

@@ -24,10 +24,9 @@ def sparse(grid: Grid) -> Grid:
 
 def narrowest_shift(first: Tensor, last: Tensor, num_bins: int) -> Tensor:
     """[U]: the smallest shift with which [first, last] fits in num_bins (a power of two) bins."""
-    shift = torch.zeros_like(first)
-    for bit in range(num_bins.bit_length() - 1, 32):
-        shift += (last - first) >> bit > 0
-    return shift
+    # An integer below 2^53 is a float64 whose exponent tells how many bits it has: three launches on a GPU.
+    bits = torch.frexp((last - first).clamp(min=0).double()).exponent
+    return (bits - (num_bins.bit_length() - 1)).clamp(min=0).long()
 
 
 def bin_of_rank(bins: Tensor, rank: Tensor) -> Tensor:

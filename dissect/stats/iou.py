@@ -10,6 +10,7 @@ from torch import Tensor
 from dissect import ops
 from dissect.grid import Grid
 from dissect.stats.state import State
+from dissect.transfer import to_device
 
 SCOPES = ("all", "category")
 
@@ -71,7 +72,7 @@ class IouTally(State):
         self._note(counts.status, self._batch)
         self._batch += 1
         self._intersection += counts.intersection
-        self._batches.append((images.to(activations.device).long(), counts.unit_area, counts.label_area))
+        self._batches.append((to_device(images, activations.device).long(), counts.unit_area, counts.label_area))
 
     def merge(self, other: IouTally) -> None:
         """Adds the counts of other images.

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from dissect import ops
 from dissect.stats.state import State
+from dissect.transfer import to_device
 
 
 class Peaks(State):
@@ -54,7 +55,7 @@ class Peaks(State):
         values = ops.image_peaks(activations, status=status).T
         self._note(status, self._batch)
         self._batch += 1
-        self._keep_best(values, images.to(values.device).long().expand_as(values))
+        self._keep_best(values, to_device(images, values.device).long().expand_as(values))
 
     def merge(self, other: Peaks) -> None:
         """Adds the peaks that another state found in other images.
@@ -79,6 +80,10 @@ class Peaks(State):
     def images(self) -> Tensor:
         """[U, min(k, N)] int64 image numbers, in the order of `values`."""
         self.check()
+        return self._images
+
+    def candidates(self) -> Tensor:
+        """`images` so far, without waiting to know whether the activations were good."""
         return self._images
 
     def state_dict(self) -> dict[str, Any]:

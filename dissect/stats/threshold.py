@@ -86,6 +86,7 @@ class TailThreshold(State):
             raise ValueError('TailThreshold: positions "pixel" must come with a size or a grid, but got neither.')
         self.positions, self.size, self.grid, self.backend = positions, size, grid, backend
         self.visit = 0  # visits that ended
+        self._done = False  # kept, since to look at the brackets on a GPU is to wait for it
         self.batch = 0  # batches of the visit under way
         self.samples = 0  # M, known when the first visit ends
         self._seen = 0  # images of the visit under way
@@ -139,6 +140,7 @@ class TailThreshold(State):
         if not self.done:
             self.samples = samples
             self._narrow()
+            self._done = bool((self._low == self._high).all())
         self.visit += 1
         self._seen = self.batch = 0
         return self.done
@@ -146,7 +148,7 @@ class TailThreshold(State):
     @property
     def done(self) -> bool:
         """Whether every unit's threshold is known."""
-        return self.visit > 0 and bool((self._low == self._high).all())
+        return self._done
 
     def bracket(self) -> tuple[Tensor, Tensor]:
         """[U] float32 each: every unit's threshold lies in [lo, hi].
@@ -238,6 +240,7 @@ class TailThreshold(State):
             self.grid = Grid(state["rows"], state["columns"], tuple(state["source"]))
         for name in self.tensors:
             setattr(self, name, state[name[1:]].clone())
+        self._done = self.visit > 0 and bool((self._low == self._high).all())
         self._status = None
 
     def _batch_name(self, number: int) -> str:
