@@ -27,7 +27,13 @@ STAGES = {
     "build": {
         "install": (
             [sys.executable, "-m", "pip", "install", "--no-build-isolation", "--no-deps", "--quiet", "--editable", "."],
-            {"DISSECT_CUDA": "1", "DISSECT_REQUIRE_NATIVE": "1"},
+            {
+                "DISSECT_CUDA": "1",
+                "DISSECT_REQUIRE_NATIVE": "1",
+                "PIP_NO_INDEX": "1",
+                "PIP_DISABLE_PIP_VERSION_CHECK": "1",
+                "PIP_BREAK_SYSTEM_PACKAGES": "1",  # a Python of the system's refuses otherwise
+            },
         ),
         "info": ([sys.executable, "-m", "dissect", "info"], {}),
         "no spills": ([*PYTEST, "tests/native/test_cuda_build.py"], {"DISSECT_TEST_REQUIRE": "cpp,nvcc"}),

@@ -47,10 +47,15 @@ class AxisTable(NamedTuple):
         by_device = _AXES.setdefault(table, {})
         if device not in by_device:
             by_device[device] = _axis_table(table, device)
+        if device.type == "cuda" and torch.cuda.is_current_stream_capturing():
+            _CAPTURED.append(by_device[device])
         return by_device[device]
 
 
 _AXES: Any = WeakIdKeyDictionary()
+
+#: The tables of captured CUDA graphs, which must outlive the graphs and are few.
+_CAPTURED: list[AxisTable] = []
 
 
 def _axis_table(table: Tensor, device: torch.device) -> AxisTable:

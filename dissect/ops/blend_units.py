@@ -175,7 +175,12 @@ def _blend_units_backward(
         return kernels.blend_units_backward(gradient, features, alpha, value, mask)
     # The reference is a few elementwise operations, which run on any device.
     by_features, by_alpha, by_value = reference.blend_units_backward(gradient, features, alpha, value, mask)
-    return by_features.to(features.dtype), by_alpha.sum_to_size(alpha.shape), by_value.sum_to_size(value.shape)
+    # In the layouts that the fake promises a compiler, whatever the gradient's.
+    return (
+        torch.empty_like(features).copy_(by_features),
+        by_alpha.sum_to_size(alpha.shape).contiguous(),
+        by_value.sum_to_size(value.shape).contiguous(),
+    )
 
 
 def _blend_units_backward_fake(

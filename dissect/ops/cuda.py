@@ -233,9 +233,15 @@ def _packed_grid(rows: bytes, columns: bytes, device: torch.device) -> tuple[Ten
     return torch.tensor(words, dtype=torch.int32).to(device), tuple(spans)
 
 
+#: The grids of captured CUDA graphs, which must outlive the graphs and are few.
+_captured: list[Tensor] = []
+
+
 def _device_grid(rows: Tensor, columns: Tensor, device: torch.device) -> tuple[Tensor, tuple[int, ...]]:
     """A grid's words on the device, copied there once, and the sizes that tell how to read them."""
     words, spans = _packed_grid(rows.numpy().tobytes(), columns.numpy().tobytes(), device)
+    if device.type == "cuda" and torch.cuda.is_current_stream_capturing():
+        _captured.append(words)
     return words, (len(rows), len(columns), *spans)
 
 

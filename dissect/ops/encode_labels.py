@@ -67,7 +67,7 @@ def encode_labels(planes: Tensor, num_labels: int, *, backend: str = "auto") -> 
     Args:
         planes: [N, K, H, W] uint8, int16, int32 or int64 with values in [0, num_labels).
         num_labels: C, label 0 included.
-        backend: "auto", "cpp", "cuda", "triton" or "reference"; all give the same bits. A GPU is waited for, since how
+        backend: "auto", "cpp", "triton" or "reference"; all give the same bits. A GPU is waited for, since how
             many combinations there are depends on the labels.
 
     Raises:

@@ -89,7 +89,8 @@ def iou_counts(
     labels = _encoded(labels, num_labels, backend)
     if len(labels) != activations.shape[0]:
         raise ValueError(f"iou_counts: labels must be of N={activations.shape[0]} images, but got {len(labels)}.")
-    checks.same_device("iou_counts", "labels", labels.runs, activations)
+    for part in (labels.runs, labels.table, labels.offsets):
+        checks.same_device("iou_counts", "labels", part, activations)
     rows, columns = checks.tables("iou_counts", grid, activations, labels.size)
     intersection, unit_area, status = torch.ops.dissect.iou_counts(
         activations,
@@ -112,7 +113,8 @@ def _encoded(labels: EncodedLabels | Tensor, num_labels: int | None, backend: st
         return labels
     if num_labels is None:
         raise ValueError("iou_counts: num_labels must be given with label planes, but got None.")
-    return encode_labels(labels, num_labels, backend=backend)
+    # The CUDA engine has no encoder of its own.
+    return encode_labels(labels, num_labels, backend="auto" if backend == "cuda" else backend)
 
 
 LIBRARY.define(

@@ -136,14 +136,23 @@ def test_bad_values(case, choose):
     def tails(high):
         return zeros, zeros + high, zeros, torch.zeros(len(zeros), 1, dtype=torch.int64), zeros.clone()
 
+    # Every value falls far behind the one bin of its unit, where AddressSanitizer looks.
+    all_keys = (1 << (8 * case.activations.element_size())) - 1
+
     nan = torch.full_like(case.thresholds, float("nan"))
     calls = [
         lambda status: cuda.image_peaks(bad, status),
         lambda status: cuda.tail_histogram(bad, *tails(0), *tables, "max", status),
         lambda status: cuda.iou_counts(bad, case.thresholds, *encoded, *tables, status),
         lambda status: cuda.iou_counts(case.activations, nan, *encoded, *tables, status),
-        lambda status: cuda.tail_histogram(case.activations, *tails(1), *tables, "value", status),
-        lambda status: cuda.tail_histogram(case.activations, *tails(1), None, None, "value", status),
+        *(
+            lambda status, sample=sample: cuda.tail_histogram(
+                case.activations, *tails((1 << 32) - 1), *tables, sample, status
+            )
+            for sample in ("value", "min", "max")
+        ),
+        lambda status: cuda.tail_histogram(case.activations, *tails(all_keys), None, None, "value", status),
+        lambda status: cuda.observe(case.activations, *tails(all_keys), case.thresholds, None, status),
     ]
     for call in calls:
         status = new_status()

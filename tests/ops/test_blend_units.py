@@ -114,6 +114,18 @@ def test_compiles_without_a_graph_break():
     assert torch.equal(compiled(features, alpha), ablate(features, alpha))
 
 
+@pytest.mark.parametrize("backend", ["cpp", "reference"])
+@pytest.mark.parametrize("value_shape", [(1, 1, 1, 1), (2, 3, 4, 4)])
+def test_gradients_have_the_layouts_that_a_compiler_is_promised(value_shape, backend):
+    features, gradient, value = torch.randn(2, 3, 4, 4), torch.randn(2, 3, 4, 4), torch.randn(value_shape)
+    gradient = gradient.to(memory_format=torch.channels_last)
+    operands = torch.rand(1, 3, 1, 1), value, torch.ones(1, 1, 1, 1)
+    arguments = (gradient, features, *operands, backend)
+    torch.library.opcheck(torch.ops.dissect.blend_units_backward.default, arguments)
+    strides = [found.stride() for found in torch.ops.dissect.blend_units_backward(*arguments)]
+    assert strides == [features.stride(), operands[0].stride(), value.stride()]
+
+
 def test_opcheck():
     operands = [torch.rand(1, 3, 1, 1) for _ in range(3)]
     torch.library.opcheck(torch.ops.dissect.blend_units.default, (torch.randn(2, 3, 4, 4), *operands, "auto"))
