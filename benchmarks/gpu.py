@@ -1,8 +1,9 @@
 """The ops on a GPU: medians of CUDA events, warm, over inputs that no cache holds; equality asserted first.
 
-``python benchmarks/gpu.py PART`` measures a part (copy, iou_counts, thresholds, maps, dissect) and writes it into
-benchmarks/results/<gpu>.json beside what is there of the same kernels. Bytes are those that must move: each input read
-once, each output written once; their share is of what a large copy on the device moves, "copy" being measured first.
+``python benchmarks/gpu.py PART`` measures a part (copy, iou_counts, thresholds, maps, dissect). Each row is written
+into benchmarks/results/<gpu>.json as soon as it is known; what is there, of the same tree, is not measured again. Bytes
+are those that must move: each input read once, each output written once; their share is of what a large copy on the
+device moves, "copy" being measured first. A row holds its floor and, where it has one, its target.
 """
 
 import json
@@ -10,11 +11,14 @@ import platform
 import statistics
 import subprocess
 import sys
-from itertools import cycle
+from functools import cache, partial
+from itertools import cycle, product
 
 import torch
 import torch.nn.functional as F
 from baselines import eager_iou_counts, published_iou_counts
+from gpu_stages import tree
+from networks import resnet152
 from tables import RESULTS, kernels_hash
 from workload import NUM_LABELS, NUM_PLANES
 
@@ -29,6 +33,21 @@ SHAPES = {
     "512 units 14x14 to 224x224": (512, 14, 224),
     "512 units 14x14 to 56x56": (512, 14, 56),
     "256 units 56x56 to 224x224": (256, 56, 224),
+}
+LAYOUTS = {"channels_last": torch.channels_last, "contiguous_format": torch.contiguous_format}
+
+#: By how a row's name begins: what of it must be at least (">=") or at most ("<=") how much.
+TARGETS = {
+    "iou_counts[512 units 14x14 to 224x224": [("images_per_s", ">=", 700e3), ("times_published", ">=", 1000)],
+    "iou_counts[512 units 14x14 to 56x56": [("images_per_s", ">=", 2e6)],
+    "iou_counts[256 units 56x56 to 224x224": [("images_per_s", ">=", 300e3)],
+    "TailThreshold[": [("us_per_image", "<=", 2.5)],
+    "observe[": [("share_of_copy", ">=", 0.6)],
+    "blend_units[": [("share_of_copy", ">=", 0.85)],
+    "dissect[VGG-16 conv5_3]": [("times_of_forward", "<=", 1.05)],
+    "dissect[ResNet-152 layer4]": [("times_of_forward", "<=", 1.05)],
+    "dissect[VGG-16 all 13 layers]": [("times_of_forward", "<=", 1.5)],
+    "dissect[VGG-16 all 13 layers, 16 GiB kept]": [("times_of_forward", "<=", 2.2)],
 }
 
 
@@ -91,25 +110,39 @@ def row(ms, images=None, bytes_moved=None, copy=None, **more):
     return found
 
 
-def measure_copy(copy):
+def with_targets(name, found):
+    """The row with its targets, and whether it meets them."""
+    goals = next((goals for begin, goals in TARGETS.items() if name.startswith(begin)), [])
+    met = {">=": lambda value, bound: value >= bound, "<=": lambda value, bound: value <= bound}
+    targets = [
+        {
+            "of": field,
+            "must_be": f"{sign} {bound:g}",
+            "met": found.get(field) is not None and met[sign](found[field], bound),
+        }
+        for field, sign, bound in goals
+    ]
+    return {**found, "targets": targets} if targets else found
+
+
+def copy_rows(copy):
+    yield "copy of 1 GiB", measure_copy
+
+
+def measure_copy():
     pairs = [(torch.randn(1 << 28, device=DEVICE), torch.empty(1 << 28, device=DEVICE)) for _ in range(2)]
     ms = milliseconds(lambda pair: pair[1].copy_(pair[0]), pairs)
-    return {"copy of 1 GiB": row(ms, bytes_moved=2 * pairs[0][0].nbytes)}
+    return row(ms, bytes_moved=2 * pairs[0][0].nbytes)
 
 
-def measure_iou_counts(copy):
-    rows = {}
-    for name, (units, source, target) in SHAPES.items():
-        for layout in (torch.channels_last, torch.contiguous_format):
-            for backend in serving("iou_counts"):
-                label = f"iou_counts[{name}, {str(layout).removeprefix('torch.')}, {backend}]"
-                rows[label] = iou_counts_row(units, source, target, layout, backend, copy)
-    return rows
+def iou_counts_rows(copy):
+    for (name, sizes), layout, backend in product(SHAPES.items(), LAYOUTS, serving("iou_counts")):
+        yield f"iou_counts[{name}, {layout}, {backend}]", partial(iou_counts_row, *sizes, layout, backend, copy)
 
 
 def iou_counts_row(units, source, target, layout, backend, copy):
     count = rotation(BATCH * units * source**2 * 2)
-    batches = [random_maps(BATCH, units, source, layout, seed) for seed in range(count)]
+    batches = [random_maps(BATCH, units, source, LAYOUTS[layout], seed) for seed in range(count)]
     planes = random_planes(BATCH, target, 0)
     labels = ops.encode_labels(planes.to(DEVICE), NUM_LABELS)
     thresholds = thresholds_of(batches[:1], size=(target, target)).threshold()
@@ -119,62 +152,86 @@ def iou_counts_row(units, source, target, layout, backend, copy):
         raise ValueError(f"the workload must fire on 0.9 to 1.0 % of the pixels, but fires on {share:.4%}.")
     few = slice(0, 4)
     expected = ops.iou_counts(batches[0][few].cpu(), thresholds.cpu(), planes[few], NUM_LABELS)
-    on_device = planes[few].to(DEVICE, torch.int64)
-    rivals = {
-        "eager": lambda maps: eager_iou_counts(maps[few].float(), thresholds, on_device, NUM_LABELS),
-        "published": lambda maps: published_iou_counts(maps[few].float(), thresholds, on_device, NUM_LABELS),
-    }
+    on_device = planes[few].to(DEVICE)
     ours = ops.iou_counts(batches[0][few], thresholds, ops.encode_labels(on_device, NUM_LABELS), backend=backend)
-    for name, function in {"ours": lambda maps: ours.intersection, **rivals}.items():
-        if not torch.equal(function(batches[0]).cpu(), expected.intersection):
-            raise AssertionError(f"{name} differs from the CPU's counts")
+    if not torch.equal(ours.intersection.cpu(), expected.intersection):
+        raise AssertionError("ours differs from the CPU's counts")
     torch.cuda.reset_peak_memory_stats()
     held = torch.cuda.memory_allocated()
     ms = milliseconds(lambda maps: ops.iou_counts(maps, thresholds, labels, backend=backend), batches)
     peak = torch.cuda.max_memory_allocated() - held
-    per_image = {name: milliseconds(function, batches, 3, 1.0) / 4 for name, function in rivals.items()}
+    per_image = rivals(units, source, target)
     moved = batches[0].nbytes + labels.nbytes + 8 * units * (NUM_LABELS + BATCH)
     faster = {name: other * BATCH / ms for name, other in per_image.items()}
-    return row(ms, BATCH, moved, copy, faster=faster, peak_bytes=peak)
+    return row(ms, BATCH, moved, copy, faster=faster, times_published=faster["published"], peak_bytes=peak)
 
 
-def measure_thresholds(copy):
-    rows = {}
-    batches = [random_maps(BATCH, 512, 14, torch.channels_last, seed) for seed in range(8)]
+@cache
+def rivals(units, source, target):
+    """Milliseconds per image of what iou_counts is measured against, at four images, where all fire alike."""
+    maps = random_maps(4, units, source, torch.contiguous_format, 0).float()
+    planes = random_planes(4, target, 0).to(DEVICE, torch.int64)
+    thresholds = thresholds_of([maps], size=(target, target)).threshold()
+    expected = ops.iou_counts(maps, thresholds, planes, NUM_LABELS).check().intersection
+    found = {}
+    for name, function in {"eager": eager_iou_counts, "published": published_iou_counts}.items():
+        call = partial(function, thresholds=thresholds, planes=planes, num_labels=NUM_LABELS)
+        if not torch.equal(call(maps), expected):
+            raise AssertionError(f"{name} differs from ours")
+        found[name] = milliseconds(call, [maps], 3, 1.0) / 4
+    return found
+
+
+def thresholds_rows(copy):
     for backend in serving("tail_histogram"):
-        state = thresholds_of(batches, size=(224, 224), backend=backend)
-        values = torch.cat([F.interpolate(maps[:, :4].float(), (224, 224), mode="bilinear") for maps in batches])
-        samples = values.transpose(0, 1).flatten(1)
-        exact = samples.sort(dim=1, descending=True).values[:, samples.shape[1] // 100]
-        if not torch.equal(state.threshold()[:4], exact):
-            raise AssertionError("TailThreshold differs from a sort")
-        ms = milliseconds(lambda all: thresholds_of(all, size=(224, 224), backend=backend), [batches], 5)  # noqa: B023
-        images = BATCH * len(batches)
-        rows[f"TailThreshold[512 units 14x14 to 224x224, all visits, {backend}]"] = row(ms, images, visits=state.visit)
-    return rows
+        name = f"TailThreshold[512 units 14x14 to 224x224, all visits, {backend}]"
+        yield name, partial(thresholds_row, backend, copy)
 
 
-def measure_maps(copy):
-    rows = {}
-    for layout in (torch.channels_last, torch.contiguous_format):
-        short = str(layout).removeprefix("torch.")
-        batches = [random_maps(BATCH, 512, 14, layout, seed) for seed in range(rotation(BATCH * 512 * 196 * 2))]
+def thresholds_row(backend, copy):
+    batches = [random_maps(BATCH, 512, 14, torch.channels_last, seed) for seed in range(8)]
+    state = thresholds_of(batches, size=(224, 224), backend=backend)
+    values = torch.cat([F.interpolate(maps[:, :4].float(), (224, 224), mode="bilinear") for maps in batches])
+    samples = values.transpose(0, 1).flatten(1)
+    exact = samples.sort(dim=1, descending=True).values[:, samples.shape[1] // 100]
+    if not torch.equal(state.threshold()[:4], exact):
+        raise AssertionError("TailThreshold differs from a sort")
+    del values, samples
+    torch.cuda.reset_peak_memory_stats()
+    held = torch.cuda.memory_allocated()
+    ms = milliseconds(lambda all: thresholds_of(all, size=(224, 224), backend=backend), [batches], 5)
+    peak = torch.cuda.max_memory_allocated() - held
+    moved = state.visit * sum(maps.nbytes for maps in batches)
+    return row(ms, BATCH * len(batches), moved, copy, visits=state.visit, peak_bytes=peak)
+
+
+def maps_rows(copy):
+    for layout in LAYOUTS:
         for backend in serving("observe"):
-            rows[f"observe[512 units 14x14, {short}, {backend}]"] = observe_row(batches, backend, copy)
+            yield f"observe[512 units 14x14, {layout}, {backend}]", partial(observe_row, layout, backend, copy)
         for backend in serving("image_peaks"):
-            status = ops.new_status(DEVICE)
-            ms = milliseconds(lambda maps: ops.image_peaks(maps, status=status, backend=backend), batches)  # noqa: B023
-            rows[f"image_peaks[512 units 14x14, {short}, {backend}]"] = row(ms, BATCH, batches[0].nbytes, copy)
-        for backend in serving("blend_units"):
-            for blended in (3, 512):
-                rows[f"blend_units[{blended} of 512 units 14x14 in place, {short}, {backend}]"] = blend_row(
-                    batches, blended, backend, copy
-                )
-    return rows
+            yield f"image_peaks[512 units 14x14, {layout}, {backend}]", partial(peaks_row, layout, backend, copy)
+        for backend, blended in product(serving("blend_units"), (3, 512)):
+            name = f"blend_units[{blended} of 512 units 14x14 in place, {layout}, {backend}]"
+            yield name, partial(blend_row, layout, blended, backend, copy)
 
 
-def observe_row(batches, backend, copy):
+def feature_batches(layout):
+    return [random_maps(BATCH, 512, 14, LAYOUTS[layout], seed) for seed in range(rotation(BATCH * 512 * 196 * 2))]
+
+
+def peaks_row(layout, backend, copy):
+    batches, status = feature_batches(layout), ops.new_status(DEVICE)
+    if not torch.equal(ops.image_peaks(batches[0], backend=backend), batches[0].float().amax((2, 3))):
+        raise AssertionError("image_peaks differs from amax")
+    ms = milliseconds(lambda maps: ops.image_peaks(maps, status=status, backend=backend), batches)
+    eager = milliseconds(lambda maps: maps.amax((2, 3)), batches)
+    return row(ms, BATCH, batches[0].nbytes, copy, faster={"eager": eager / ms})
+
+
+def observe_row(layout, backend, copy):
     """The window that the first visit of thresholds over features would open: from twice the tail's rank upwards."""
+    batches = feature_batches(layout)
     units, samples = 512, batches[0].transpose(0, 1).flatten(1)
     low = dissect.reference.keys_of(samples.sort(dim=1).values[:, samples.shape[1] * 98 // 100])
     high, shift = torch.full_like(low, (1 << 16) - 1), torch.full_like(low, 4)
@@ -195,7 +252,8 @@ def observe_row(batches, backend, copy):
     return row(ms, BATCH, moved, copy, faster={"eager, peaks and areas only": eager / ms})
 
 
-def blend_row(batches, blended, backend, copy):
+def blend_row(layout, blended, backend, copy):
+    batches = feature_batches(layout)
     alpha = torch.zeros(512, device=DEVICE)
     alpha[torch.linspace(0, 511, blended).long()] = 0.5
     expected = ops.blend_units(batches[0][:2].cpu(), alpha.cpu(), 0.25)
@@ -213,34 +271,27 @@ def blend_row(batches, blended, backend, copy):
     )
 
 
-def measure_dissect(copy):
-    """dissect() over a network beside its bare forward loop, all in device memory."""
-    images = torch.rand(8 * BATCH, 3, 224, 224, device=DEVICE, dtype=torch.bfloat16)
-    images = images.contiguous(memory_format=torch.channels_last)
-    planes = random_planes(len(images), 224, 0)
-    networks = {"VGG-16": (lambda: VGG((64, 128, 256, 512, 512), 1000, 4096, 7), vgg_layers())}
-    try:
-        import timm
-
-        networks["ResNet-152"] = (lambda: timm.create_model("resnet152"), {"layer4": ["layer4"]})
-    except ImportError as error:
-        print(f"ResNet-152 is left out: {error}")
-    rows = {}
-    for network, (make, choices) in networks.items():
-        torch.manual_seed(0)
-        model = make().eval().to(DEVICE, torch.bfloat16, memory_format=torch.channels_last)
-        for name, layers in choices.items():
-            rows[f"dissect[{network} {name}]"] = dissect_row(model, layers, images, planes)
-    return rows
+def dissect_rows(copy):
+    vgg = partial(VGG, (64, 128, 256, 512, 512), 1000, 4096, 7)
+    every = vgg_layers()
+    yield "dissect[VGG-16 conv5_3]", partial(dissect_row, vgg, every[-1:])
+    yield "dissect[ResNet-152 layer4]", partial(dissect_row, resnet152, ["layer4"])
+    yield "dissect[VGG-16 all 13 layers, 16 GiB kept]", partial(dissect_row, vgg, every, 16 << 30)
+    yield "dissect[VGG-16 all 13 layers]", partial(dissect_row, vgg, every)
 
 
 def vgg_layers():
     blocks = [(block, layer) for block, depth in enumerate((2, 2, 3, 3, 3), 1) for layer in range(1, depth + 1)]
-    every = [f"features.conv{block}_{layer}" for block, layer in blocks]
-    return {"conv5_3": [every[-1]], "all 13 layers": every}
+    return [f"features.conv{block}_{layer}" for block, layer in blocks]
 
 
-def dissect_row(model, layers, images, planes):
+def dissect_row(make, layers, budget=64 << 30):
+    """dissect() over a bfloat16 network beside its bare forward loop; images and planes are on the device."""
+    torch.manual_seed(0)
+    model = make().eval().to(DEVICE, torch.bfloat16, memory_format=torch.channels_last)
+    images = torch.rand(8 * BATCH, 3, 224, 224, device=DEVICE, dtype=torch.bfloat16)
+    images = images.contiguous(memory_format=torch.channels_last)
+    planes = random_planes(len(images), 224, 0).to(DEVICE)
     batches = [(images[at : at + BATCH], planes[at : at + BATCH]) for at in range(0, len(images), BATCH)]
 
     @torch.inference_mode()
@@ -248,15 +299,17 @@ def dissect_row(model, layers, images, planes):
         for batch, _ in batches:
             model(batch)
 
-    bare = milliseconds(forward, [None], 3, 1.0)
     torch.cuda.reset_peak_memory_stats()
     held = torch.cuda.memory_allocated()
-    budget = 64 << 30
+    bare = milliseconds(forward, [None], 3, 1.0)
+    own = torch.cuda.max_memory_allocated() - held
+    torch.cuda.reset_peak_memory_stats()
     ms = milliseconds(
         lambda _: dissect.dissect(model, layers, batches, memory_budget=budget, progress=False), [None], 3, 1.0
     )
-    peak = torch.cuda.max_memory_allocated() - held
-    return row(ms, len(images), times_of_forward=ms / bare, forward_ms=bare, peak_bytes=peak)
+    beyond = torch.cuda.max_memory_allocated() - held - own
+    found = {"times_of_forward": ms / bare, "forward_ms": bare, "floor_ms": bare}
+    return row(ms, len(images), **found, peak_bytes=beyond, memory_budget=budget)
 
 
 def serving(op):
@@ -265,11 +318,11 @@ def serving(op):
 
 
 PARTS = {
-    "copy": measure_copy,
-    "iou_counts": measure_iou_counts,
-    "thresholds": measure_thresholds,
-    "maps": measure_maps,
-    "dissect": measure_dissect,
+    "copy": copy_rows,
+    "iou_counts": iou_counts_rows,
+    "thresholds": thresholds_rows,
+    "maps": maps_rows,
+    "dissect": dissect_rows,
 }
 
 
@@ -279,7 +332,16 @@ def main(part):
     kept = json.loads(path.read_text()) if path.exists() else {}
     rows = kept["rows"] if kept.get("kernels") == kernels_hash("gpu") else {}
     copy = rows.get("copy of 1 GiB", {}).get("gb_per_s")
-    rows |= PARTS[part](copy)
+    for label, measure in PARTS[part](copy):
+        if rows.get(label, {}).get("tree") != tree():
+            rows[label] = {**with_targets(label, measure()), "tree": tree()}
+            write(path, name, rows)
+            torch.cuda.empty_cache()
+        print(label, json.dumps(rows[label]), flush=True)
+
+
+def write(path, name, rows):
+    """All rows so far; whole, or what was there before."""
     commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
     result = {
         "kind": "gpu",
@@ -292,9 +354,9 @@ def main(part):
         "rows": rows,
     }
     RESULTS.mkdir(exist_ok=True)
-    path.write_text(json.dumps(result, indent=1) + "\n")
-    for label, found in rows.items():
-        print(label, json.dumps(found))
+    unfinished = path.with_suffix(".tmp")
+    unfinished.write_text(json.dumps(result, indent=1) + "\n")
+    unfinished.replace(path)
 
 
 if __name__ == "__main__":

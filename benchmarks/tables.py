@@ -87,20 +87,26 @@ def gpu_table(result: dict) -> list[str]:
     lines = [
         f"{result['machine']}, torch {result['torch']}, CUDA {result['cuda']}; medians of CUDA events, bfloat16.",
         "",
-        "| workload | us per image | images/s | GB/s that must move | of a copy's | faster than |",
-        "|---|---|---|---|---|---|",
+        "| workload | us per image | floor | images/s | GB/s that must move | of a copy's | target | faster than |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for name, row in result["rows"].items():
         others = [f"{times:,.1f}x ({other})" for other, times in row.get("faster", {}).items()]
         if "times_of_forward" in row:
             others.append(f"takes {row['times_of_forward']:.2f} of the bare forward loop")
-        share = row.get("share_of_copy")
+        share, floor = row.get("share_of_copy"), row.get("floor_ms")
+        images = row["ms"] * row["images_per_s"] / 1e3 if "images_per_s" in row else None
+        targets = [
+            f"{goal['of']} {goal['must_be']}: {'met' if goal['met'] else 'missed'}" for goal in row.get("targets", [])
+        ]
         cells = [
             name,
             f"{row['us_per_image']:.3g}" if "us_per_image" in row else "",
+            f"{1e3 * floor / images:.3g}" if floor and images else "",
             f"{row['images_per_s']:,.0f}" if "images_per_s" in row else "",
             f"{row['gb_per_s']:,.0f}" if "gb_per_s" in row else "",
             "" if share is None else f"{share:.0%}",
+            ", ".join(targets),
             ", ".join(others),
         ]
         lines.append("| " + " | ".join(cells) + " |")
