@@ -37,6 +37,10 @@ struct Unit {
   float a = 0.0f, value = 0.0f;                         // to blend with; if spatial, a without the mask
   float peak = -kInfinity;
   int area = 0;
+  // Binned together in the end, since a ReLU leaves many, which would all meet in one bin. The windows of 16-bit keys
+  // hold them; those of 32 bits begin above, and there is no register left.
+  static constexpr bool kCountsZeros = sizeof(T) == 2;
+  int zeros = 0;
 
   __device__ void begin(const ObserveLaunch& launch, int64_t image, int64_t unit) {
     const ObserveParams& p = launch.p;
@@ -48,7 +52,7 @@ struct Unit {
       a = at(p.alpha, image, unit, 0, 0) * (launch.spatial ? 1.0f : at(p.mask, image, unit, 0, 0));
       value = launch.spatial ? 0.0f : at(p.value, image, unit, 0, 0);
     }
-    peak = -kInfinity, area = 0;
+    peak = -kInfinity, area = 0, zeros = 0;
   }
 
   __device__ bool writes(const ObserveLaunch& launch) const {
@@ -59,7 +63,9 @@ struct Unit {
   __device__ bool add(float seen) {
     peak = seen > peak ? seen : peak;
     area += seen > threshold;
-    return seen >= least;
+    const bool waits = kCountsZeros && seen == 0.0f;
+    zeros += waits;
+    return seen >= least && !waits;
   }
 
   __device__ T blended(const ObserveLaunch& launch, int64_t image, int64_t unit, int cell, T stored) const {
@@ -73,10 +79,15 @@ struct Unit {
 };
 
 template <typename T>
-__device__ void bin(const ObserveParams& p, int64_t unit, T stored) {
+__device__ void bin(const ObserveParams& p, int64_t unit, T stored, unsigned long long times = 1) {
   const int64_t key = key_of_stored(stored), low = p.low[unit], bin = (key - low) >> p.shift[unit];
-  if (key > p.high[unit]) atomicAdd(counter(p.above + unit), 1ull);
-  else if (key >= low && bin < p.num_bins) atomicAdd(counter(p.bins + unit * p.num_bins + bin), 1ull);
+  if (key > p.high[unit]) atomicAdd(counter(p.above + unit), times);
+  else if (key >= low && bin < p.num_bins) atomicAdd(counter(p.bins + unit * p.num_bins + bin), times);
+}
+
+template <typename T>
+__device__ void bin_zeros(const ObserveParams& p, int64_t unit, const Unit<T>& seen) {
+  if (seen.zeros != 0 && seen.least <= 0.0f) bin(p, unit, T{}, seen.zeros);
 }
 
 // One map's cells, by the lanes of its group. kCount 1: any strides. More: contiguous maps, of which aligned vectors
@@ -139,10 +150,12 @@ __global__ void __launch_bounds__(kThreads, 3) observe_planes_kernel(ObserveLaun
     for (int distance = launch.lanes / 2; launch.observes && distance > 0; distance /= 2) {
       seen.peak = fmaxf(seen.peak, __shfl_xor_sync(kAllLanes, seen.peak, distance));
       seen.area += __shfl_xor_sync(kAllLanes, seen.area, distance);
+      seen.zeros += __shfl_xor_sync(kAllLanes, seen.zeros, distance);
     }
     if (has_map && lane == 0) {
       if (p.peaks != nullptr) p.peaks[image * num_units + unit] = seen.peak + 0.0f;
       if (p.unit_area != nullptr) p.unit_area[image * num_units + unit] = seen.area;
+      bin_zeros(p, unit, seen);
     }
     image += image_step, unit += unit_step;
     if (unit >= num_units) unit -= num_units, ++image;
@@ -242,6 +255,9 @@ __global__ void __launch_bounds__(kThreads, 3) observe_pixels_kernel(ObserveLaun
   for (int first = threadIdx.x / launch.lanes; first < end; first += kDepth * kThreads / launch.lanes)
     see_pixels<T, kCount>(launch, image, unit, first, writes, seen, worst);
   worst.tell_if_bad(launch.status);
+#pragma unroll
+  for (int i = 0; i < kCount; ++i)
+    if (has_units) bin_zeros(launch.p, unit + i, seen[i]);
   if (launch.observes) share_seen<T, kCount>(launch, memory, image, first_unit, seen);
 }
 

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 import dissect
-from dissect import ops, stats
+from dissect import ops, stats, transfer
 
 
 @pytest.fixture
@@ -76,12 +76,15 @@ def test_launches_wait_for_nothing(serving, problem):
     state = stats.TailThreshold(0.01, size=(50, 50), backend=tails)
     state.add(maps)  # opens the windows
     tally = stats.IouTally(thresholds, 9, backend=counting)
-    numbers = torch.arange(8, device=maps.device)
+    numbers, peaks = torch.arange(8), stats.Peaks(3)
+    tally.add(maps, labels, numbers)  # pins memory, makes the stream for copies
+    peaks.add(maps, numbers)
     torch.cuda.synchronize(maps.device)
     torch.cuda.set_sync_debug_mode("error")
     try:
         state.add(maps)
         tally.add(maps, labels, numbers)
+        peaks.add(maps, numbers)
         ops.image_peaks(maps, status=ops.new_status(maps.device), backend=peaking)
     finally:
         torch.cuda.set_sync_debug_mode("default")
@@ -127,3 +130,19 @@ def test_dissect_on_a_gpu_equals_dissect_on_a_cpu(device):
     names = "thresholds intersection unit_area union_area label_area peaks peak_images peak_maps"
     for name in names.split():
         assert torch.equal(getattr(layers[0], name), getattr(layers[1], name)), name
+
+
+def test_copies_wait_for_what_they_copy_and_nobody_for_them(device):
+    sent, expected, late, told = [], [], transfer.Late(), []
+    for seed in range(20):
+        value = torch.randn(1 << 20, generator=torch.Generator().manual_seed(seed))
+        torch.cuda._sleep(1_000_000)
+        moved = transfer.to_device(value, device)
+        late.call(told.append, moved + 1)
+        sent.append(transfer.checksum(moved))
+        expected.append(int(transfer.checksum(value)))
+        del moved
+    late.settle()
+    assert [int(one) for one in sent] == expected
+    for seed, value in enumerate(told):
+        assert torch.equal(value, torch.randn(1 << 20, generator=torch.Generator().manual_seed(seed)) + 1)

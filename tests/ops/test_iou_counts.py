@@ -225,6 +225,11 @@ def test_the_largest_magnitudes_are_served(backend):
     assert counts.unit_area.item() == 4
 
 
+def test_a_backend_without_an_encoder_takes_planes():
+    with pytest.raises(ValueError, match="iou_counts: backend must be 'auto' or one of"):
+        ops.iou_counts(*GOOD, backend="cuda")  # of iou_counts, since there is no GPU; not of encode_labels
+
+
 def test_wrong_grid_and_wrong_num_labels():
     with pytest.raises(ValueError, match=r"grid must be for segmentations of \(4, 4\), but got \(8, 8\)"):
         ops.iou_counts(*GOOD, grid=Grid.half_pixel((2, 2), (8, 8)))
