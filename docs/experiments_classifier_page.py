@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from string import Template
 
+from torch import Tensor
+
 import dissect
+from dissect.classifiers import ClassTally
 from dissect.classifiers.sets import SetRow, default_counts
 from dissect.tiny import TinyScenes
 
@@ -20,9 +23,11 @@ The experiments of Bau et al. (PNAS 2020), "Role of Units in a Scene Classifier"
 units, 365 classes. Units are ranked by the balanced accuracy that a class loses when one unit alone is set to 0, on
 $train training scenes; everything shown is measured on $val validation scenes.
 
-That is $sample, $per_class scenes of each class and split: one image of a class is $step of its accuracy, so that many
-units tie and the logit ranks them. Split-half correlation of the rankings (Spearman, training scenes, mean of the
-classes): $trust.
+That is $sample, $per_class scenes of each class and split.
+One image of a class is $step of its accuracy, so that many units tie and the logit ranks them. Between two halves
+of the training scenes the losses of a class correlate with $agree (Pearson, mean of the classes), between training and
+validation scenes with $transfer; their ranks (Spearman, `split_half`) only with $trust, since most units make no
+difference that so many scenes could tell from none.
 
 ## The average class (Fig. 2D)
 
@@ -75,6 +80,17 @@ SPEED = (
 )
 
 
+def _drops(tally: ClassTally, half: int) -> Tensor:
+    accuracy = tally.balanced_accuracy(half)
+    return accuracy[0] - accuracy[1:]
+
+
+def _correlation(drops: Tensor, others: Tensor) -> float:
+    """Pearson's correlation over the units, mean of the classes in which both vary."""
+    first, second = (each.double() - each.double().mean(0) for each in (drops, others))
+    return float(((first * second).sum(0) / (first.square().sum(0) * second.square().sum(0)).sqrt()).nanmean())
+
+
 def page(importance: dissect.UnitImportance, sets: dissect.UnitSets, example: str) -> str:
     """The page."""
     few, half, many = default_counts(importance.num_units)[1:]
@@ -95,6 +111,8 @@ def page(importance: dissect.UnitImportance, sets: dissect.UnitSets, example: st
         per_class=per_class,
         step=f"{50 / per_class:.1f} points",
         trust=f"{float(importance.split_half().nanmean()):.2f}",
+        agree=f"{_correlation(*(_drops(importance.train, half) for half in (0, 1))):.2f}",
+        transfer=f"{_correlation(importance.drop('train'), importance.drop('val')):.2f}",
         average=_beside(sets, None, ("76.6", "-", "53.0", "-3.6 points")),
         few=few,
         few_loss=f"{-100 * rows['most', few].change:.1f}",
