@@ -61,6 +61,12 @@ def save_file(tensors: dict[str, Tensor], path: str | Path, metadata: dict[str, 
         raise OSError(int(number[1]), os.strerror(int(number[1])), str(path)) from error
 
 
+def with_suffix(path: str | Path, suffix: str) -> Path:
+    """The path, with the suffix of its kind of file added unless it has it."""
+    path = Path(path)
+    return path if path.suffix == suffix else path.with_name(path.name + suffix)
+
+
 def save_tensors(path: str | Path, kind: str, version: int, tensors: dict[str, Tensor], meta: dict[str, Any]) -> Path:
     """Writes one safetensors file, replacing an older one only once the new one is complete on disk.
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from dissect.cache import load_tensors, save_tensors
+from dissect.cache import load_tensors, save_tensors, with_suffix
 from dissect.concepts import CATEGORIES, Concepts
 from dissect.grid import Grid
 from dissect.reference import upsample
@@ -208,7 +208,7 @@ class Dissection:
             "categories": self.concepts.categories,
             "settings": self.settings,
         }
-        return save_tensors(_with_suffix(path), *FORMAT, tensors, meta)
+        return save_tensors(with_suffix(path, SUFFIX), *FORMAT, tensors, meta)
 
     def _names(self, layer: str | None) -> list[str]:
         return list(self.layers) if layer is None else [layer]
@@ -257,7 +257,7 @@ def load(path: str | Path) -> Dissection:
         ValueError: a damaged file, another kind of file, or a newer version.
     """
     path = Path(path)
-    tensors, meta = load_tensors(path if path.is_file() else _with_suffix(path), *FORMAT)
+    tensors, meta = load_tensors(path if path.is_file() else with_suffix(path, SUFFIX), *FORMAT)
     layers = {}
     for index, layer in enumerate(meta["layers"]):
         grid = Grid(tensors[f"{index}.rows"], tensors[f"{index}.columns"], tuple(layer["source"]))
@@ -265,8 +265,3 @@ def load(path: str | Path) -> Dissection:
         layers[layer["name"]] = LayerDissection(layer["name"], num_pixels=layer["num_pixels"], grid=grid, **fields)
     concepts = Concepts(tuple(meta["names"]), tuple(meta["categories"]))
     return Dissection(layers, concepts, meta["settings"], tensors["images"], tensors["image_numbers"])
-
-
-def _with_suffix(path: str | Path) -> Path:
-    path = Path(path)
-    return path if path.suffix == SUFFIX else path.with_name(path.name + SUFFIX)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor
 
-from dissect.cache import load_tensors, save_tensors
+from dissect.cache import load_tensors, save_tensors, with_suffix
 from dissect.classifiers.tally import ClassTally, mean_ranks
 from dissect.table import Table
 from dissect.trace import nearest
@@ -191,7 +191,7 @@ class UnitImportance:
         for split in SPLITS:
             state = self.tally(split).state_dict()
             tensors |= {f"{split}.{name}": value for name, value in state.items() if isinstance(value, Tensor)}
-        return save_tensors(_with_suffix(path), *FORMAT, tensors, {"layer": self.layer, "classes": self.classes})
+        return save_tensors(with_suffix(path, SUFFIX), *FORMAT, tensors, {"layer": self.layer, "classes": self.classes})
 
     @classmethod
     def load(cls, path: str | Path) -> UnitImportance:
@@ -201,7 +201,7 @@ class UnitImportance:
             FileNotFoundError: no such file.
             ValueError: a damaged file, another kind of file, or a newer version.
         """
-        tensors, meta = load_tensors(_with_suffix(path), *FORMAT)
+        tensors, meta = load_tensors(with_suffix(path, SUFFIX), *FORMAT)
         shape = {"num_sets": len(tensors["fill"]) + 1, "num_classes": len(meta["classes"])}
         tallies = []
         for split in SPLITS:
@@ -211,8 +211,3 @@ class UnitImportance:
             tally.load_state_dict({**shape, **state})
             tallies.append(tally)
         return cls(meta["layer"], tuple(meta["classes"]), tensors["fill"], *tallies)
-
-
-def _with_suffix(path: str | Path) -> Path:
-    path = Path(path)
-    return path if path.suffix == SUFFIX else path.with_name(path.name + SUFFIX)

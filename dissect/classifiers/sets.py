@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from dissect.cache import load_tensors, save_tensors
+from dissect.cache import load_tensors, save_tensors, with_suffix
 from dissect.classifiers.importance import UnitImportance
 from dissect.classifiers.measure import GIB, Probe, SetRun
 from dissect.classifiers.tally import ClassTally, rank_area
@@ -142,7 +142,7 @@ class UnitSets:
         tensors = {name: value for name, value in state.items() if isinstance(value, Tensor)}
         meta = {name: getattr(self, name) for name in ("layer", "classes", "measured", "counts", "num_units")}
         return save_tensors(
-            _with_suffix(path), *FORMAT, tensors | {"auc": self.auc, "baseline_auc": self.baseline_auc}, meta
+            with_suffix(path, SUFFIX), *FORMAT, tensors | {"auc": self.auc, "baseline_auc": self.baseline_auc}, meta
         )
 
     @classmethod
@@ -153,7 +153,7 @@ class UnitSets:
             FileNotFoundError: no such file.
             ValueError: a damaged file, another kind of file, or a newer version.
         """
-        tensors, meta = load_tensors(_with_suffix(path), *FORMAT)
+        tensors, meta = load_tensors(with_suffix(path, SUFFIX), *FORMAT)
         tally = ClassTally(len(tensors["auc"]) + 1, len(meta["classes"]))
         tally.load_state_dict({**tally.state_dict(), **tensors})
         classes, measured, counts = (tuple(meta[name]) for name in ("classes", "measured", "counts"))
@@ -275,8 +275,3 @@ def _areas(run: SetRun, own: Tensor, measured: Sequence[int]) -> tuple[Tensor, T
     whole = [rank_area(scores[number], labels == number) for number in measured]
     sets = [rank_area(column, labels == number) for column, number in zip(scores[-len(own) :], own.tolist())]
     return torch.tensor(sets, dtype=torch.float64), torch.tensor(whole, dtype=torch.float64)
-
-
-def _with_suffix(path: str | Path) -> Path:
-    path = Path(path)
-    return path if path.suffix == SUFFIX else path.with_name(path.name + SUFFIX)

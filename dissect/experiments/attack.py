@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 from tqdm import tqdm
 
-from dissect.cache import load_tensors, save_tensors
+from dissect.cache import load_tensors, save_tensors, with_suffix
 from dissect.classifiers import UnitImportance
 from dissect.classifiers.flow import check_evaluating
 from dissect.classifiers.measure import class_numbers, first_batch
@@ -148,7 +148,7 @@ class AttackResult:
         """Writes the result to one file, whole or not at all; ".attack" is added where there is no such suffix."""
         tensors = {name: value for name, value in vars(self).items() if isinstance(value, Tensor)}
         meta = {"layer": self.layer, "settings": self.settings._asdict(), "seed": self.seed, "misnamed": self.misnamed}
-        return save_tensors(_with_suffix(path), *FORMAT, tensors, meta)
+        return save_tensors(with_suffix(path, SUFFIX), *FORMAT, tensors, meta)
 
     @classmethod
     def load(cls, path: str | Path) -> AttackResult:
@@ -158,7 +158,7 @@ class AttackResult:
             FileNotFoundError: no such file.
             ValueError: a damaged file, another kind of file, or a newer version.
         """
-        tensors, meta = load_tensors(_with_suffix(path), *FORMAT)
+        tensors, meta = load_tensors(with_suffix(path, SUFFIX), *FORMAT)
         values: dict[str, Any] = {**meta, **tensors, "settings": CarliniWagner(**meta["settings"])}
         return cls(**values)
 
@@ -316,8 +316,3 @@ def _mean_interval(values: Tensor, members: Tensor) -> tuple[float, float]:
     """Mean over images of the mean over their members [n, U], and half the width of its 99 % interval."""
     means = (values * members).sum(1) / members.sum(1)
     return float(means.mean()), float(Z99 * means.std() / len(means) ** 0.5)
-
-
-def _with_suffix(path: str | Path) -> Path:
-    path = Path(path)
-    return path if path.suffix == SUFFIX else path.with_name(path.name + SUFFIX)
