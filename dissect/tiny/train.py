@@ -28,7 +28,7 @@ from dissect.models import VGG
 from dissect.tiny.dataset import DEFAULT_COUNTS, SPLITS, TinyScenes
 from dissect.tiny.muon import Muon
 from dissect.tiny.networks import CHANNELS, FORMAT, HIDDEN, POOLED
-from dissect.tiny.training import Checkpoint
+from dissect.tiny.training import Checkpoint, order, rendered
 
 BATCH = 128
 IMAGES = 51600
@@ -64,17 +64,9 @@ def fingerprint(size: int) -> str:
     return digest.hexdigest()[:16]
 
 
-def rendered(split: str, size: int, count: int, folder: Path) -> np.ndarray:
+def images_of(split: str, size: int, count: int, folder: Path) -> np.ndarray:
     """The images of a split, uint8 [count, 3, size, size]; rendered once, then read from the folder."""
-    path = folder / f"{split}-{size}-{count}-{fingerprint(size)}.npy"
-    if not path.exists():
-        scenes = TinyScenes(split, size, count)
-        images = np.empty((count, 3, size, size), dtype=np.uint8)
-        for index in tqdm(range(count), desc=f"rendering {split}", disable=None):
-            images[index] = scenes.raw(index)[0]
-        with replacing(path) as partial, partial.open("wb") as file:
-            np.save(file, images)
-    return np.load(path, mmap_mode="r")
+    return rendered(TinyScenes(split, size, count), folder / f"{split}-{size}-{count}-{fingerprint(size)}.npy")
 
 
 def batch(images: np.ndarray, index: np.ndarray, classes: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -137,7 +129,7 @@ class Run:
     def __init__(self, out: Path, epochs: int, minutes: float, seed: int, size: int) -> None:
         self.out, self.seconds, self.seed, self.size = out, minutes * 60, seed, size
         counts = {"train": IMAGES, "val": DEFAULT_COUNTS["val"]}
-        self.images = {split: rendered(split, size, counts[split], out) for split in SPLITS}
+        self.images = {split: images_of(split, size, counts[split], out) for split in SPLITS}
         self.steps_per_epoch = math.ceil(len(self.images["train"]) / BATCH)
         self.steps = epochs * self.steps_per_epoch
         self.classes = TinyScenes.classes
@@ -191,8 +183,8 @@ class Run:
     def _train_step(self) -> float:
         started = time.monotonic()
         epoch, at = divmod(self.step, self.steps_per_epoch)
-        order = np.random.default_rng((self.seed, epoch)).permutation(len(self.images["train"]))
-        index = np.sort(order[at * BATCH : (at + 1) * BATCH])
+        shown = order(self.seed, epoch, len(self.images["train"]))[at * BATCH : (at + 1) * BATCH]
+        index = np.sort(shown)
         pixels, numbers = batch(self.images["train"], index, len(self.classes))
         chance = torch.manual_seed((self.seed << 32) + self.step)
         self.model.train()

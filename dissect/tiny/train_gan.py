@@ -30,24 +30,17 @@ from dissect.tiny.dataset import TinyScenes
 from dissect.tiny.growing import Growing
 from dissect.tiny.networks import FORMAT
 from dissect.tiny.recipes import RECIPES, Recipe
-from dissect.tiny.training import Checkpoint
+from dissect.tiny.training import Checkpoint, order, rendered
 
 CHECKPOINT_EVERY = 240
 SNAPSHOT_EVERY = 50_000
 
 
-def rendered(recipe: Recipe, folder: Path) -> np.ndarray:
+def images_of(recipe: Recipe, folder: Path) -> np.ndarray:
     """The scenes of a recipe, uint8 [count, 3, R, R]; rendered once, then read from the folder."""
     scenes = TinyScenes("train", recipe.resolution, recipe.scenes, family=recipe.family, watermark=recipe.watermark)
     name = f"{recipe.family}{'-watermark' * recipe.watermark}-{recipe.resolution}-{recipe.scenes}.npy"
-    path = folder / name
-    if not path.exists():
-        images = np.empty((len(scenes), 3, recipe.resolution, recipe.resolution), dtype=np.uint8)
-        for index in tqdm(range(len(scenes)), desc="rendering", disable=None):
-            images[index] = scenes.raw(index)[0]
-        with replacing(path) as partial, partial.open("wb") as file:
-            np.save(file, images)
-    return np.load(path)
+    return rendered(scenes, folder / name)
 
 
 def shown(images: Tensor, resolution: int, fade: float) -> Tensor:
@@ -76,7 +69,7 @@ class Run:
     def __init__(self, name: str, out: Path, seed: int, device: str, batch: int = 16) -> None:
         self.name, self.recipe, self.out, self.seed, self.device = name, RECIPES[name], out, seed, device
         self.batch = batch
-        self.images = torch.from_numpy(rendered(self.recipe, out)).to(device)
+        self.images = torch.tensor(images_of(self.recipe, out), device=device)
         generator, average = (Growing(self.recipe.generator(seed)) for _ in range(2))
         discriminator = self.recipe.discriminator(seed + 1)
         self.networks = {"generator": generator, "average": average, "discriminator": discriminator}
@@ -125,8 +118,8 @@ class Run:
     def _train_step(self) -> np.ndarray:
         resolution, fade = self.recipe.stage(self.seen)
         epoch, at = divmod(self.step, len(self.images) // self.batch)
-        order = np.random.default_rng((self.seed, epoch)).permutation(len(self.images))
-        index = torch.from_numpy(order[at * self.batch : (at + 1) * self.batch]).to(self.device)
+        places = order(self.seed, epoch, len(self.images))[at * self.batch : (at + 1) * self.batch]
+        index = torch.from_numpy(places).to(self.device)
         real = shown(self.images[index], resolution, fade)
         chance = torch.Generator().manual_seed((self.seed << 32) + self.step)
         z = torch.randn(self.batch, self.recipe.z_channels, generator=chance).to(self.device)

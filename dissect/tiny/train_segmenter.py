@@ -29,7 +29,7 @@ from dissect.models import UNet
 from dissect.tiny.dataset import TinyScenes
 from dissect.tiny.muon import Muon
 from dissect.tiny.networks import FORMAT, SEGMENTER_CHANNELS, SEGMENTER_GROUPS, SEGMENTER_PLANES
-from dissect.tiny.training import Checkpoint
+from dissect.tiny.training import Checkpoint, order, save_array
 from dissect.tiny.vocabulary import CONCEPTS
 
 SIZE = 64
@@ -61,8 +61,7 @@ def rendered(split: str, folder: Path) -> tuple[np.ndarray, np.ndarray]:
             made[0][index] = image
             made[1][index] = [row[planes[plane]] for row, plane in zip(lookup, SEGMENTER_PLANES, strict=True)]
         for path, array in zip((images, places), made, strict=True):
-            with replacing(path) as partial, partial.open("wb") as file:
-                np.save(file, array)
+            save_array(path, array)
     return np.load(images, mmap_mode="r"), np.load(places, mmap_mode="r")
 
 
@@ -177,8 +176,7 @@ class Run:
 
     def _train_step(self) -> float:
         epoch, at = divmod(self.step, len(self.images) // BATCH)
-        order = np.random.default_rng((self.seed, epoch)).permutation(len(self.images))
-        index = np.sort(order[at * BATCH : (at + 1) * BATCH])
+        index = np.sort(order(self.seed, epoch, len(self.images))[at * BATCH : (at + 1) * BATCH])
         chance = torch.Generator().manual_seed((self.seed << 32) + self.step)
         pixels = degraded(torch.from_numpy(self.images[index]).float() / 255, chance).to(self.device)
         places = torch.from_numpy(self.places[index]).to(self.device).long()

@@ -1,16 +1,42 @@
-"""What the training scripts share: the checkpoint of a run."""
+"""What the training scripts share: rendered scenes, the order in which they are shown, and the checkpoint of a run."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
+from tqdm import tqdm
 
-from dissect.cache import load_tensors, save_tensors
+from dissect.cache import load_tensors, replacing, save_tensors
+from dissect.tiny.dataset import TinyScenes
 from dissect.tiny.networks import FORMAT
+
+
+def rendered(scenes: TinyScenes, path: Path) -> np.ndarray:
+    """The images of scenes, uint8 [count, 3, size, size]; rendered once, then mapped from the file."""
+    if not path.exists():
+        images = np.empty((len(scenes), 3, scenes.size, scenes.size), dtype=np.uint8)
+        for index in tqdm(range(len(scenes)), desc=f"rendering {scenes.split}", disable=None):
+            images[index] = scenes.raw(index)[0]
+        save_array(path, images)
+    return np.load(path, mmap_mode="r")
+
+
+def save_array(path: Path, array: np.ndarray) -> None:
+    """Writes one .npy file, whole or not at all."""
+    with replacing(path) as partial, partial.open("wb") as file:
+        np.save(file, array)
+
+
+@lru_cache(maxsize=1)
+def order(seed: int, epoch: int, count: int) -> np.ndarray:
+    """The order of `count` items in an epoch, the same for a run that was killed and goes on."""
+    return np.random.default_rng((seed, epoch)).permutation(count)
 
 
 class Checkpoint:
