@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from dissect import classify as classify_commands
+from dissect.interrupts import Interrupts
 from dissect.run import add_arguments
 from dissect.run import run as run_command
 
@@ -27,29 +28,37 @@ def main(arguments: list[str] | None = None) -> int:
     Raises:
         SystemExit: wrong usage, or ``--help``.
     """
-    options = _parser().parse_args(arguments)
     as_usual = warnings.formatwarning
     if os.environ.get("DISSECT_TRACEBACK") != "1":
         warnings.formatwarning = _warning_line
+    interrupts = Interrupts()
     try:
-        code = options.command(options)
-        sys.stdout.flush()
-        return code
+        with interrupts:
+            options = _parser().parse_args(arguments)
+            code: int = options.command(options)
+            sys.stdout.flush()
+            return code
     except BrokenPipeError:
         # Whoever read the output has gone; Python would complain again when it ends.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return BROKEN_PIPE
     except KeyboardInterrupt:
-        print("\ndissect: interrupted.", file=sys.stderr)
-        return INTERRUPTED
+        return _interrupted()
     # The library asserts nothing, so an AssertionError is of the user's network, of an image's size for example.
     except (OSError, ValueError, TypeError, KeyError, ImportError, RuntimeError, AssertionError) as error:
+        if interrupts.happened:
+            return _interrupted()
         if os.environ.get("DISSECT_TRACEBACK") == "1":
             raise
         print("dissect: " + _one_line(error), file=sys.stderr)
         return USER_ERROR
     finally:
         warnings.formatwarning = as_usual
+
+
+def _interrupted() -> int:
+    print("\ndissect: interrupted.", file=sys.stderr)
+    return INTERRUPTED
 
 
 def _warning_line(message: Warning | str, *_: object, **__: object) -> str:

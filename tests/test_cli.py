@@ -188,6 +188,35 @@ def test_interrupted(tmp_path):
     assert "Traceback" not in error
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="signals as on POSIX")
+@pytest.mark.parametrize(
+    "during",
+    [
+        "signal.raise_signal(signal.SIGINT)",
+        "exec('signal.raise_signal(signal.SIGINT)')",  # Python would end itself with the signal
+        "torch.tensor([Interrupting()])",  # PyTorch makes a TypeError or RuntimeError of it
+    ],
+)
+def test_interrupted_at_bad_moments(during):
+    code = f"""
+import signal, sys, torch
+from dissect import cli
+class Interrupting:
+    def __len__(self):
+        signal.raise_signal(signal.SIGINT)
+        return 1
+    def __getitem__(self, index):
+        return 0
+def info(options):
+    {during}
+    return 0
+cli._info = info
+sys.exit(cli.main(["info"]))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (130, "\ndissect: interrupted.\n")
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="pipes as on POSIX")
 def test_output_that_nobody_reads():
     read, write = os.pipe()

@@ -12,6 +12,7 @@ from types import ModuleType
 import torch
 from torch import Tensor
 
+from dissect.interrupts import held_back
 from dissect.ops import cuda
 
 #: Backends made of kernels, by the module that launches them. Each has a function per op, which takes checked tensors.
@@ -48,15 +49,16 @@ def cuda_unavailable(device: torch.device) -> str | None:
 @cache
 def triton_unavailable(device: torch.device) -> str | None:
     """None, or why Triton's kernels cannot serve on this device."""
+    interpreted = os.environ.get("TRITON_INTERPRET") == "1"
+    if device.type == "cpu" and not interpreted:
+        return "on a CPU it needs Triton's interpreter: set TRITON_INTERPRET=1 before the start."
     try:
-        import triton
+        with held_back():
+            import triton
     except ImportError as error:
         return f"triton cannot be imported ({error}); install dissect-units[triton] on Linux."
-    interpreted = os.environ.get("TRITON_INTERPRET") == "1"
     if device.type == "cpu":
-        return (
-            None if interpreted else "on a CPU it needs Triton's interpreter: set TRITON_INTERPRET=1 before the start."
-        )
+        return None
     missing = gpu_missing()
     if missing is not None or interpreted:
         return missing

@@ -97,6 +97,7 @@ def test_triton_says_why_it_is_missing(monkeypatch, tmp_path):
     with pytest.raises(ops.BackendUnavailableError, match="'triton' is not available: "):
         dispatch.select("iou_counts", "triton", torch.device("cpu"))
     monkeypatch.setitem(sys.modules, "triton", None)
+    monkeypatch.setenv("TRITON_INTERPRET", "1")
     assert "install dissect-units[triton]" in gpu.triton_unavailable.__wrapped__(torch.device("cpu"))
     assert gpu._unwritable(str(tmp_path / "new" / "folder")) is None
     (tmp_path / "file").touch()
