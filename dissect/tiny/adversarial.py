@@ -34,13 +34,17 @@ class Adversaries:
         average: a second one of the same shape and weights.
         discriminator: called with (images, fade).
         loss: "logistic" or "wgan".
+        rate: the generator's learning rate.
     """
 
-    def __init__(self, generator: nn.Module, average: nn.Module, discriminator: nn.Module, loss: str) -> None:
+    def __init__(
+        self, generator: nn.Module, average: nn.Module, discriminator: nn.Module, loss: str, rate: float = RATE
+    ) -> None:
         self.generator, self.average, self.discriminator = generator, average.requires_grad_(False), discriminator
         self.loss = loss
         self.optimizers = [
-            torch.optim.Adam(network.parameters(), lr=RATE, betas=BETAS) for network in (generator, discriminator)
+            torch.optim.Adam(network.parameters(), lr=its_rate, betas=BETAS)
+            for network, its_rate in ((generator, rate), (discriminator, RATE))
         ]
 
     def step(
@@ -94,6 +98,8 @@ class Adversaries:
         keep = 0.5 ** (images / HALF_LIFE)
         for ours, theirs in zip(self.average.parameters(), self.generator.parameters(), strict=True):
             ours.lerp_(theirs, 1 - keep)
+        for mine, its in zip(self.average.buffers(), self.generator.buffers(), strict=True):
+            mine.copy_(its)  # a batch norm's statistics are an average already
 
     def _r1(self, real: Tensor, fade: float) -> Tensor:
         real = real.detach().requires_grad_(True)

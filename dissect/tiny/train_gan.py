@@ -1,7 +1,7 @@
 """Train a generator on the scenes: `python -m dissect.tiny.train_gan NAME --out DIR`, NAME one of `RECIPES`, or all.
 
 DIR receives the rendered scenes, a checkpoint from which a stopped run goes on, snapshots of the averaged generator
-(`snapshots/IMAGES.safetensors`) and, at the end, `NAME.safetensors`, which `dissect.tiny.networks.load_generator`
+(`snapshots/NAME/IMAGES.safetensors`) and, at the end, `NAME.safetensors`, which `dissect.tiny.networks.load_generator`
 reads, and `NAME.log`, one JSON object per snapshot.
 
 Order and z are functions of the seed and the step, so a run that was killed and goes on shows what one that was not
@@ -77,7 +77,7 @@ class Run:
             network.to(device=device)
             network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.result = average.full
-        self.adversaries = Adversaries(generator, average, discriminator, self.recipe.loss)
+        self.adversaries = Adversaries(generator, average, discriminator, self.recipe.loss, self.recipe.rate)
         self.step, self.elapsed = 0, 0.0
         self.log: list[dict[str, Any]] = []
         self.about = {"recipe": json.loads(json.dumps(asdict(self.recipe))), "seed": seed, "batch": batch}
@@ -129,7 +129,7 @@ class Run:
         return np.array([*losses, 1.0])
 
     def _snapshot(self, loss_g: float, loss_d: float, seconds: float) -> None:
-        self._write(self.out / "snapshots" / f"{self.seen:09}.safetensors")
+        self._write(self.out / "snapshots" / self.name / f"{self.seen:09}.safetensors")
         line = {
             "images": self.seen, "resolution": self.recipe.stage(self.seen)[0],
             "generator_loss": round(loss_g, 4), "discriminator_loss": round(loss_d, 4),

@@ -23,6 +23,8 @@ def _small(monkeypatch):
     monkeypatch.setitem(RECIPES, "small", SMALL)
     monkeypatch.setitem(RECIPES, "small-style", replace(SMALL, kind="stylegan2"))
     monkeypatch.setitem(RECIPES, "small-wgan", replace(SMALL, loss="wgan"))
+    batch_norm = replace(SMALL, pixel_norm="none", after_conv="batch_norm", rate=0.001, stages=((16, 2),))
+    monkeypatch.setitem(RECIPES, "small-batch-norm", batch_norm)
     monkeypatch.setattr(train_gan, "SNAPSHOT_EVERY", 1000)
     monkeypatch.setattr(Recipe, "images", property(lambda _: 1500))
 
@@ -31,7 +33,7 @@ def weights(path):
     return load_tensors(path, *FORMAT)[0]
 
 
-@pytest.mark.parametrize("name", ["small", "small-style", "small-wgan"])
+@pytest.mark.parametrize("name", ["small", "small-style", "small-wgan", "small-batch-norm"])
 def test_a_run_that_was_stopped_ends_as_one_that_was_not(tmp_path, name):
     whole = train_gan.Run(name, tmp_path / "whole", 3, "cpu", 20)
     assert whole.train(10)
@@ -47,7 +49,7 @@ def test_a_run_that_was_stopped_ends_as_one_that_was_not(tmp_path, name):
     model = load_generator(tmp_path / "whole" / f"{name}.safetensors")
     z = latents(model, 2)
     with torch.no_grad():
-        written, trained = model(z), whole.result(z)
+        written, trained = model(z), whole.result.eval()(z)
     assert written.shape == (2, 3, 16, 16)
     assert torch.allclose(written, trained, atol=0.05)
     assert not torch.allclose(written, Recipe.of(whole.about["recipe"]).generator(3)(z), atol=0.05)
@@ -55,7 +57,7 @@ def test_a_run_that_was_stopped_ends_as_one_that_was_not(tmp_path, name):
 
 def test_it_leaves_snapshots_and_a_log(tmp_path):
     train_gan.Run("small", tmp_path, 3, "cpu", 20).train(10)
-    assert sorted(path.name for path in (tmp_path / "snapshots").iterdir()) == [
+    assert sorted(path.name for path in (tmp_path / "snapshots" / "small").iterdir()) == [
         "000001000.safetensors", "000001500.safetensors",
     ]  # fmt: skip
     lines = [json.loads(line) for line in (tmp_path / "small.log").read_text().splitlines()]
