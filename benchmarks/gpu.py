@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from baselines import eager_iou_counts, published_iou_counts
 from gpu_stages import tree
-from networks import resnet152
+from networks import Replayed, resnet152
 from tables import RESULTS, kernels_hash
 from workload import NUM_LABELS, NUM_PLANES
 
@@ -29,6 +29,7 @@ from dissect.models import VGG
 DEVICE = torch.device("cuda")
 ROTATED_BYTES = 256 << 20  # several times any GPU's cache
 BATCH = 256
+EQUAL_IMAGES = 48  # of the maps that the CPU sees too; their numbers are exact in bfloat16
 SHAPES = {
     "512 units 14x14 to 224x224": (512, 14, 224),
     "512 units 14x14 to 56x56": (512, 14, 56),
@@ -292,6 +293,7 @@ def dissect_row(make, layers, budget=64 << 30):
     images = torch.rand(8 * BATCH, 3, 224, 224, device=DEVICE, dtype=torch.bfloat16)
     images = images.contiguous(memory_format=torch.channels_last)
     planes = random_planes(len(images), 224, 0).to(DEVICE)
+    assert_equal_on_the_cpu(model, layers[-1], images[:EQUAL_IMAGES], planes[:EQUAL_IMAGES])
     batches = [(images[at : at + BATCH], planes[at : at + BATCH]) for at in range(0, len(images), BATCH)]
 
     @torch.inference_mode()
@@ -310,6 +312,22 @@ def dissect_row(make, layers, budget=64 << 30):
     beyond = torch.cuda.max_memory_allocated() - held - own
     found = {"times_of_forward": ms / bare, "forward_ms": bare, "floor_ms": bare}
     return row(ms, len(images), **found, peak_bytes=beyond, memory_budget=budget)
+
+
+@torch.inference_mode()
+def assert_equal_on_the_cpu(model, layer, images, planes):
+    """That dissect() finds in maps of the layer on the device, to the bit, what it finds in them on the CPU."""
+    with dissect.Trace(model, layer, stop=True) as trace:
+        model(images)
+    numbers = torch.arange(len(images), device=images.device).view(-1, 1, 1, 1)
+    numbered = numbers.expand(-1, 3, *images.shape[2:]).to(images.dtype)
+    found = []
+    for device in (images.device, torch.device("cpu")):
+        batch = (numbered.to(device), planes.to(device))
+        network = Replayed(trace[layer].to(device))
+        found.append(dissect.dissect(network, "maps", [batch], progress=False)["maps"])
+    for name in ("thresholds", "intersection", "unit_area", "union_area", "label_area", "peaks", "peak_images"):
+        assert torch.equal(getattr(found[0], name), getattr(found[1], name)), f"{layer}: {name}"
 
 
 def serving(op):

@@ -1,6 +1,21 @@
-"""ResNet-152 with random weights, from torch alone (He et al. 2016, "Deep Residual Learning", table 1)."""
+"""Networks to measure with: ResNet-152 with random weights, from torch alone, and one that repeats a layer's maps."""
 
 from torch import Tensor, nn
+
+
+class Replayed(nn.Module):
+    """Gives maps [N, U, h, w] of another network again, so that devices whose convolutions differ see the same bits.
+
+    Its layer is "maps"; the first value of image i says which map: i.
+    """
+
+    def __init__(self, maps: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("kept", maps)
+        self.maps = nn.Identity()
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.maps(self.kept[images[:, 0, 0, 0].long()])
 
 
 class Bottleneck(nn.Module):
@@ -23,7 +38,7 @@ class Bottleneck(nn.Module):
 
 
 def resnet152() -> nn.Sequential:
-    """Layers "stem", "layer1" to "layer4", "pool", "flat" and "fc"."""
+    """He et al. 2016, table 1: layers "stem", "layer1" to "layer4", "pool", "flat" and "fc"."""
     network = nn.Sequential()
     stem = nn.Sequential(nn.Conv2d(3, 64, 7, 2, 3, bias=False), nn.BatchNorm2d(64), nn.ReLU(), nn.MaxPool2d(3, 2, 1))
     network.add_module("stem", stem)

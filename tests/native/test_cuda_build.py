@@ -49,6 +49,18 @@ def test_no_kernel_spills_a_register(module):
     assert max(seen.values()) <= 84  # three blocks of 256 threads fit into a multiprocessor's 65,536
 
 
+def test_no_multiplication_is_fused_with_an_addition_and_no_float_is_flushed(module):
+    triton = pytest.importorskip("triton")  # it comes with a disassembler
+    tool = Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / "cuobjdump"
+    code = subprocess.run([tool, "-sass", module], check=True, capture_output=True, text=True).stdout
+    lines = re.findall(r"^\s*/\*[0-9a-f]{4,}\*/\s+(?:@!?\w+ )?\s*([A-Z][\w.]*)(.*?);", code, re.MULTILINE)
+    assert {opcode.split(".")[0] for opcode, _ in lines} >= {"FADD", "FMUL"}
+    # Zero times zero plus a number is how the compiler writes a number down.
+    assert not [line for line in lines if re.match("[FDH]FMA", line[0]) and ", -RZ, RZ, " not in line[1]]
+    # Integers are divided by way of a float that is never small.
+    assert {opcode.split(".")[0] for opcode, _ in lines if ".FTZ" in opcode} <= {"F2I"}
+
+
 def test_it_is_imported_without_a_driver(module):
     code = "import _cuda; print(_cuda.unavailable()); print(_cuda.pack_grid(0, 0, 0, 0))"
     environment = {**os.environ, "PYTHONPATH": str(module.parent)}
