@@ -12,27 +12,25 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import time
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, interpolate
-from tqdm import tqdm
 
-from dissect.cache import replacing, save_tensors
+from dissect.cache import save_tensors
 from dissect.models import StyleGAN2
 from dissect.tiny.adversarial import Adversaries
 from dissect.tiny.dataset import TinyScenes
 from dissect.tiny.growing import Growing
 from dissect.tiny.networks import FORMAT
 from dissect.tiny.recipes import RECIPES, Recipe
-from dissect.tiny.training import Checkpoint, order, rendered
+from dissect.tiny.training import Checkpoint, Training, add_arguments, order, rendered
 
-CHECKPOINT_EVERY = 240
 SNAPSHOT_EVERY = 50_000
 
 
@@ -52,8 +50,8 @@ def shown(images: Tensor, resolution: int, fade: float) -> Tensor:
     return pixels.contiguous(memory_format=torch.channels_last)
 
 
-class Run:
-    """One training run and its checkpoint.
+class Run(Training):
+    """One training run.
 
     Args:
         name: of the recipe.
@@ -67,55 +65,28 @@ class Run:
     """
 
     def __init__(self, name: str, out: Path, seed: int, device: str, batch: int = 16) -> None:
+        super().__init__()
         self.name, self.recipe, self.out, self.seed, self.device = name, RECIPES[name], out, seed, device
-        self.batch = batch
+        self.batch, self.steps = batch, math.ceil(RECIPES[name].images / batch)
         self.images = torch.tensor(images_of(self.recipe, out), device=device)
         generator, average = (Growing(self.recipe.generator(seed)) for _ in range(2))
         discriminator = self.recipe.discriminator(seed + 1)
-        self.networks = {"generator": generator, "average": average, "discriminator": discriminator}
-        for network in self.networks.values():
+        networks = {"generator": generator, "average": average, "discriminator": discriminator}
+        for network in networks.values():
             network.to(device=device)
             network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.result = average.full
         self.adversaries = Adversaries(generator, average, discriminator, self.recipe.loss, self.recipe.rate)
-        self.step, self.elapsed = 0, 0.0
-        self.log: list[dict[str, Any]] = []
+        self._losses: list[tuple[float, float]] = []
         self.about = {"recipe": json.loads(json.dumps(asdict(self.recipe))), "seed": seed, "batch": batch}
-        self.checkpoint = Checkpoint(out / f"{name}.checkpoint", self.networks, self.adversaries.optimizers, self.about)
-        for key, value in self.checkpoint.load().items():
-            setattr(self, key, value)
+        self._resume(Checkpoint(out / f"{name}.checkpoint", networks, self.adversaries.optimizers, self.about))
 
     @property
     def seen(self) -> int:
         """Images shown so far."""
         return self.step * self.batch
 
-    def train(self, minutes: float) -> bool:
-        """Trains to the recipe's end or for so long; returns whether it came to the end."""
-        started = saved = time.monotonic()
-        sums = np.zeros(3)
-        with tqdm(total=self.recipe.images, initial=self.seen, desc=self.name, disable=None, mininterval=10) as bar:
-            while self.seen < self.recipe.images:
-                sums += self._train_step()
-                bar.update(self.batch)
-                now = time.monotonic()
-                if self.seen % SNAPSHOT_EVERY < self.batch or self.seen >= self.recipe.images:
-                    self._snapshot(sums[0] / sums[2], sums[1] / sums[2], now - started)
-                    sums[:] = 0
-                late = now - started > minutes * 60
-                if now - saved > CHECKPOINT_EVERY or late or self.seen >= self.recipe.images:
-                    self.elapsed += now - started
-                    started, minutes = now, minutes - (now - started) / 60
-                    self.checkpoint.save({key: getattr(self, key) for key in ("step", "elapsed", "log")})
-                    saved = now
-                if late:
-                    return False
-        self._write(self.out / f"{self.name}.safetensors")
-        with replacing(self.out / f"{self.name}.log") as partial:
-            partial.write_text("".join(json.dumps(line) + "\n" for line in self.log))
-        return True
-
-    def _train_step(self) -> np.ndarray:
+    def _train_step(self) -> None:
         resolution, fade = self.recipe.stage(self.seen)
         epoch, at = divmod(self.step, len(self.images) // self.batch)
         places = order(self.seed, epoch, len(self.images))[at * self.batch : (at + 1) * self.batch]
@@ -124,19 +95,23 @@ class Run:
         chance = torch.Generator().manual_seed((self.seed << 32) + self.step)
         z = torch.randn(self.batch, self.recipe.z_channels, generator=chance).to(self.device)
         seeds = torch.randint(1 << 62, (self.batch,), generator=chance).to(self.device)
-        losses = self.adversaries.step(self.step, real, z, seeds, fade, chance)
+        self._losses.append(self.adversaries.step(self.step, real, z, seeds, fade, chance))
         self.step += 1
-        return np.array([*losses, 1.0])
+        if self.seen % SNAPSHOT_EVERY < self.batch or self.step == self.steps:
+            self._snapshot()
 
-    def _snapshot(self, loss_g: float, loss_d: float, seconds: float) -> None:
+    def _snapshot(self) -> None:
         self._write(self.out / "snapshots" / self.name / f"{self.seen:09}.safetensors")
-        line = {
+        loss_g, loss_d = np.mean(self._losses, axis=0).round(4).tolist()
+        self._losses.clear()
+        self._tell({
             "images": self.seen, "resolution": self.recipe.stage(self.seen)[0],
-            "generator_loss": round(loss_g, 4), "discriminator_loss": round(loss_d, 4),
-            "minutes": round((self.elapsed + seconds) / 60, 2),
-        }  # fmt: skip
-        self.log.append(line)
-        tqdm.write(json.dumps(line))
+            "generator_loss": loss_g, "discriminator_loss": loss_d, "minutes": round(self.minutes, 2),
+        })  # fmt: skip
+
+    def _finish(self) -> None:
+        self._write(self.out / f"{self.name}.safetensors")
+        self._write_log()
 
     def _write(self, path: Path) -> None:
         """Writes the averaged generator as float16."""
@@ -146,7 +121,7 @@ class Run:
         if isinstance(self.result, StyleGAN2):
             self.result.latent_avg = None  # it belongs to these weights, not to those that training goes on with
         save_tensors(path, *FORMAT, halves, {
-            "architecture": type(self.result).__name__, **self.about, "images": self.seen, "minutes": self.elapsed / 60,
+            "architecture": type(self.result).__name__, **self.about, "images": self.seen, "minutes": self.minutes,
         })  # fmt: skip
 
 
@@ -154,19 +129,15 @@ def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description="Train a generator on the tiny scenes.")
     parser.add_argument("names", nargs="+", choices=["all", *RECIPES], help="what is trained, one after another")
-    parser.add_argument("--out", type=Path, required=True, help="folder for scenes, log, checkpoint and weights")
-    parser.add_argument("--minutes", type=float, default=1e9, help="stop after so long, to be gone on with later")
-    parser.add_argument("--seed", type=int, default=0, help="of the initial weights, the order and z")
+    add_arguments(parser)
     parser.add_argument("--batch", type=int, default=16, help="images in a step (default 16)")
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--threads", type=int, default=0, help="of PyTorch; 0 leaves them as they are")
     arguments = parser.parse_args()
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
     end = time.monotonic() + arguments.minutes * 60
     for name in RECIPES if "all" in arguments.names else arguments.names:
         run = Run(name, arguments.out, arguments.seed, arguments.device, arguments.batch)
-        if run.seen < run.recipe.images and not run.train((end - time.monotonic()) / 60):
+        if not run.train((end - time.monotonic()) / 60):
             print(f"{name}: stopped after {run.seen} of {run.recipe.images} images; the same command goes on.")
             return
 

@@ -12,11 +12,8 @@ ends with the weights of one that was not.
 from __future__ import annotations
 
 import argparse
-import json
 import math
-import time
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -24,12 +21,12 @@ from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, conv2d, cross_entropy, interpolate, pad
 from tqdm import tqdm
 
-from dissect.cache import replacing, save_tensors
+from dissect.cache import save_tensors
 from dissect.models import UNet
 from dissect.tiny.dataset import TinyScenes
 from dissect.tiny.muon import Muon
 from dissect.tiny.networks import FORMAT, SEGMENTER_CHANNELS, SEGMENTER_GROUPS, SEGMENTER_PLANES
-from dissect.tiny.training import Checkpoint, order, save_array
+from dissect.tiny.training import Checkpoint, Training, add_arguments, order, save_array
 from dissect.tiny.vocabulary import CONCEPTS
 
 SIZE = 64
@@ -39,7 +36,6 @@ IMAGES = 128_000
 MUON_RATE, MUON_DECAY = 0.02, 0.01
 PEAK_RATE, WEIGHT_DECAY = 2e-3, 0.01
 WARM_UP = 0.03
-CHECKPOINT_EVERY = 120
 
 #: Shares of the training images that are blurred, made noisy, and made smaller and larger again, independently.
 DEGRADED = 0.25
@@ -113,7 +109,7 @@ def ious(network: nn.Module, images: np.ndarray, places: np.ndarray) -> dict[str
     return result
 
 
-class Run:
+class Run(Training):
     """One training run; see `train_gan.Run`.
 
     Args:
@@ -126,7 +122,8 @@ class Run:
     """
 
     def __init__(self, out: Path, seed: int, device: str = "cpu") -> None:
-        self.out, self.seed, self.device = out, seed, device
+        super().__init__()
+        self.name, self.out, self.seed, self.device = f"segmenter-{seed}", out, seed, device
         self.images, self.places = rendered("train", out)
         outputs = sum(len(group) for group in SEGMENTER_GROUPS)
         self.network = UNet(SEGMENTER_CHANNELS, outputs, seed=seed)
@@ -141,40 +138,13 @@ class Run:
             torch.optim.AdamW(others, PEAK_RATE, weight_decay=WEIGHT_DECAY),
         )
         self.steps = IMAGES // BATCH
-        self.step, self.elapsed = 0, 0.0
-        self.log: list[dict[str, Any]] = []
+        self._losses: list[float] = []
         self.about = {"seed": seed, "images": IMAGES, "channels": list(SEGMENTER_CHANNELS)}
-        self.checkpoint = Checkpoint(
-            out / f"segmenter-{seed}.checkpoint", {"network": self.network}, self.optimizers, self.about
+        self._resume(
+            Checkpoint(out / f"{self.name}.checkpoint", {"network": self.network}, self.optimizers, self.about)
         )
-        for key, value in self.checkpoint.load().items():
-            setattr(self, key, value)
 
-    def train(self, minutes: float) -> bool:
-        """Trains to the end or for so long; returns whether it came to the end."""
-        started = saved = time.monotonic()
-        losses: list[float] = []
-        with tqdm(total=self.steps, initial=self.step, desc="segmenter", disable=None, mininterval=10) as bar:
-            while self.step < self.steps:
-                losses.append(self._train_step())
-                bar.update()
-                now = time.monotonic()
-                if self.step % math.ceil(self.steps / 10) == 0:
-                    self.log.append({"images": self.step * BATCH, "loss": round(float(np.mean(losses)), 4),
-                                     "minutes": round((self.elapsed + now - started) / 60, 2)})  # fmt: skip
-                    tqdm.write(json.dumps(self.log[-1]))
-                    losses.clear()
-                late = now - started > minutes * 60
-                if now - saved > CHECKPOINT_EVERY or late or self.step == self.steps:
-                    self.elapsed += now - started
-                    started, minutes, saved = now, minutes - (now - started) / 60, now
-                    self.checkpoint.save({key: getattr(self, key) for key in ("step", "elapsed", "log")})
-                if late:
-                    return False
-        self._finish()
-        return True
-
-    def _train_step(self) -> float:
+    def _train_step(self) -> None:
         epoch, at = divmod(self.step, len(self.images) // BATCH)
         index = np.sort(order(self.seed, epoch, len(self.images))[at * BATCH : (at + 1) * BATCH])
         chance = torch.Generator().manual_seed((self.seed << 32) + self.step)
@@ -193,7 +163,13 @@ class Run:
         for optimizer in self.optimizers:
             optimizer.step()
         self.step += 1
-        return loss.item()
+        self._losses.append(loss.item())
+        if self.step % math.ceil(self.steps / 10) == 0:
+            self._tell({
+                "images": self.step * BATCH, "loss": round(float(np.mean(self._losses)), 4),
+                "minutes": round(self.minutes, 2),
+            })  # fmt: skip
+            self._losses.clear()
 
     def _rate(self) -> float:
         done = self.step / self.steps
@@ -207,22 +183,16 @@ class Run:
                   for name, value in self.network.state_dict().items()}  # fmt: skip
         self.network.load_state_dict(halves)
         reached = ious(self.network, *rendered("val", self.out))
-        name = f"segmenter-{self.seed}"
-        save_tensors(self.out / f"{name}.safetensors", *FORMAT, halves, {
-            "architecture": "UNet", **self.about, "minutes": self.elapsed / 60, "iou": reached,
+        save_tensors(self.out / f"{self.name}.safetensors", *FORMAT, halves, {
+            "architecture": "UNet", **self.about, "minutes": self.minutes, "iou": reached,
         })  # fmt: skip
-        with replacing(self.out / f"{name}.log") as partial:
-            partial.write_text("".join(json.dumps(line) + "\n" for line in [*self.log, {"iou": reached}]))
+        self._write_log({"iou": reached})
 
 
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description="Train a segmentation network on the tiny scenes.")
-    parser.add_argument("--out", type=Path, required=True, help="folder for scenes, log, checkpoint and weights")
-    parser.add_argument("--minutes", type=float, default=1e9, help="stop after so long, to be gone on with later")
-    parser.add_argument("--seed", type=int, default=0, help="of the initial weights, the order and the degradations")
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--threads", type=int, default=0, help="of PyTorch; 0 leaves them as they are")
+    add_arguments(parser)
     arguments = parser.parse_args()
     if arguments.threads:
         torch.set_num_threads(arguments.threads)

@@ -1,7 +1,11 @@
-"""What the training scripts share: rendered scenes, the order in which they are shown, and the checkpoint of a run."""
+"""What the training scripts share: rendered scenes, their order, a run's checkpoint, clock and log, and its options."""
 
 from __future__ import annotations
 
+import argparse
+import json
+import time
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -15,6 +19,9 @@ from tqdm import tqdm
 from dissect.cache import load_tensors, replacing, save_tensors
 from dissect.tiny.dataset import TinyScenes
 from dissect.tiny.networks import FORMAT
+
+#: Seconds between checkpoints.
+CHECKPOINT_EVERY = 240
 
 
 def rendered(scenes: TinyScenes, path: Path) -> np.ndarray:
@@ -101,3 +108,83 @@ class Checkpoint:
             for number, optimizer in enumerate(self.optimizers)
             for place, parameter in enumerate(optimizer.param_groups[0]["params"])
         ]
+
+
+class Training(ABC):
+    """A run by steps, which goes on from its last checkpoint; its log and its minutes count all of its parts.
+
+    A subclass says what a step does, and at the end of its `__init__` calls `_resume`.
+
+    Attributes:
+        name: of its checkpoint and its log.
+        out: the folder of both.
+        steps: how many there are in all.
+        step: how many are done.
+    """
+
+    name: str
+    out: Path
+    steps: int
+
+    def __init__(self) -> None:
+        self.step, self.elapsed = 0, 0.0
+        self.log: list[dict[str, Any]] = []
+        self._since = time.monotonic()
+
+    def train(self, minutes: float) -> bool:
+        """Trains to the end or for so long; returns whether it came to the end."""
+        self._since = saved = time.monotonic()
+        end = self._since + minutes * 60
+        with tqdm(total=self.steps, initial=self.step, desc=self.name, disable=None, mininterval=10) as bar:
+            while self.step < self.steps:
+                self._train_step()
+                bar.update()
+                now = time.monotonic()
+                if now - saved > CHECKPOINT_EVERY or now > end or self.step == self.steps:
+                    self._save()
+                    saved = now
+                if now > end and self.step < self.steps:
+                    return False
+        self._finish()
+        return True
+
+    @property
+    def minutes(self) -> float:
+        """How long the run has taken, its earlier parts included."""
+        return (self.elapsed + time.monotonic() - self._since) / 60
+
+    @abstractmethod
+    def _train_step(self) -> None:
+        """Updates the networks, and `step`."""
+
+    @abstractmethod
+    def _finish(self) -> None:
+        """Writes what was trained."""
+
+    def _resume(self, checkpoint: Checkpoint) -> None:
+        self._checkpoint = checkpoint
+        for key, value in checkpoint.load().items():
+            setattr(self, key, value)
+
+    def _save(self) -> None:
+        now = time.monotonic()
+        self.elapsed += now - self._since
+        self._since = now
+        self._checkpoint.save({key: getattr(self, key) for key in ("step", "elapsed", "log")})
+
+    def _tell(self, line: dict[str, Any]) -> None:
+        self.log.append(line)
+        tqdm.write(json.dumps(line))
+
+    def _write_log(self, *more: dict[str, Any]) -> None:
+        with replacing(self.out / f"{self.name}.log") as partial:
+            partial.write_text("".join(json.dumps(line) + "\n" for line in [*self.log, *more]))
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of every run."""
+    parser.add_argument("--out", type=Path, required=True, help="folder for scenes, log, checkpoint and weights")
+    parser.add_argument("--minutes", type=float, default=1e9, help="stop after so long, to be gone on with later")
+    parser.add_argument("--seed", type=int, default=0, help="of the initial weights, the order and all chance")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--threads", type=int, default=0, help="of PyTorch; 0 leaves them as they are")
