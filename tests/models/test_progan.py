@@ -1,13 +1,13 @@
 """ProGAN against its equations written out, its names, its variants and its errors."""
 
-import math
-
 import pytest
 import torch
-from torch.nn.functional import batch_norm, conv2d, leaky_relu, relu
+from torch.nn.functional import conv2d
 
 from dissect import Trace, latents
 from dissect.models import PROGAN_VARIANTS, ProGAN, progan_channels
+
+from . import transcriptions
 
 CHANNELS = (12, 10, 6)
 VARIANTS = {"published": {}, **{name: PROGAN_VARIANTS[name] for name in sorted(PROGAN_VARIANTS)}}
@@ -22,37 +22,6 @@ def disturbed(model):
     return model.eval()
 
 
-def transcribed(state, z, norms, relu_of, scaled):
-    """The generator as Karras et al. write it: a state dict and z, and no module of ours."""
-
-    def normed(x):
-        return x / (x.pow(2).mean(1, keepdim=True) + 1e-8).sqrt()
-
-    def convolved(x, layer, padding, gain):
-        weight = state[f"{layer}.conv.weight"]
-        x = conv2d(x, weight, state.get(f"{layer}.conv.bias"), padding=padding)
-        if scaled:
-            scale = gain / math.sqrt(weight[0].numel())
-            bias = state[f"{layer}.wscale.b"].view(1, -1, 1, 1)
-            return x * state.get(f"{layer}.wscale.scale", scale) + bias
-        if f"{layer}.norm.weight" in state:
-            names = ("running_mean", "running_var", "weight", "bias")
-            return batch_norm(x, *(state[f"{layer}.norm.{name}"] for name in names), eps=1e-5)
-        return x
-
-    x = z.view(*z.shape, 1, 1)
-    depth = sum(key.startswith("layer") and key.endswith("conv.weight") for key in state)
-    for number in range(1, depth + 1):
-        if norms == "every" or (number == 1 and norms in ("ends", "first")):
-            x = normed(x)
-        if number in range(3, depth, 2):
-            x = x.repeat_interleave(2, dim=2).repeat_interleave(2, dim=3)
-        x = relu_of(convolved(x, f"layer{number}", 3 if number == 1 else 1, math.sqrt(2)))
-    x = normed(x) if norms in ("every", "ends") else x
-    size = 2 ** (depth // 2 + 1)
-    return convolved(x, f"output_{size}x{size}", 0, 1.0)
-
-
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("variant", VARIANTS)
 @torch.no_grad()
@@ -61,8 +30,7 @@ def test_output_is_that_of_the_published_equations(variant, dtype):
     model = disturbed(ProGAN(CHANNELS, z_channels=9, **choices)).to(dtype)
     z = latents(model, 3)
     after = choices.get("after_conv", "wscale")
-    activation = relu if after == "batch_norm" else lambda x: leaky_relu(x, 0.2)
-    expected = transcribed(model.state_dict(), z, choices.get("pixel_norm", "every"), activation, "wscale" in after)
+    expected = transcriptions.progan(model.state_dict(), z, choices.get("pixel_norm", "every"), after)
     assert expected.shape == (3, 3, 16, 16)
     torch.testing.assert_close(model(z), expected)
 

@@ -4,11 +4,12 @@ import math
 
 import pytest
 import torch
-from torch.nn.functional import conv2d, leaky_relu
 
 from dissect import Trace, latents, noise_seeds
 from dissect.models import StyleGAN2, stylegan2_channels
 from dissect.models.noise import seeded_noise
+
+from . import transcriptions
 
 CHANNELS = (10, 8, 6)
 
@@ -23,73 +24,6 @@ def disturbed(dtype=torch.float32, **arguments):
     return model.to(dtype)
 
 
-def upfirdn(x, kernel, up, before, after):
-    """Zeros between and around the pixels, then convolution: the definition, as a sum over the kernel's taps."""
-    n, c, h, w = x.shape
-    spread = x.new_zeros(n, c, h * up, w * up)
-    spread[:, :, ::up, ::up] = x
-    padded = x.new_zeros(n, c, h * up + before + after, w * up + before + after)
-    padded[:, :, before : before + h * up, before : before + w * up] = spread
-    size = len(kernel)
-    rows, columns = (length - size + 1 for length in padded.shape[2:])
-    out = x.new_zeros(n, c, rows, columns)
-    for i in range(size):
-        for j in range(size):
-            out += kernel[size - 1 - i, size - 1 - j] * padded[:, :, i : i + rows, j : j + columns]
-    return out
-
-
-def modulated(x, style, weight, upsample, demodulate, kernel=None):
-    """The published form: weights of its own for each image, one image at a time."""
-    images = []
-    for feature, factors in zip(x, style):
-        scaled = weight / math.sqrt(weight[0].numel()) * factors.view(1, -1, 1, 1)
-        if demodulate:
-            scaled = scaled / (scaled.pow(2).sum((1, 2, 3), keepdim=True) + 1e-8).sqrt()
-        if upsample:  # a transposed convolution by definition: zeros between the pixels, flipped taps
-            h, w = feature.shape[1:]
-            spread = feature.new_zeros(1, len(feature), 2 * h - 1, 2 * w - 1)
-            spread[0, :, ::2, ::2] = feature
-            full = conv2d(spread, scaled.flip(2, 3), padding=2)
-            images.append(upfirdn(full, kernel, 1, 1, 1))
-        else:
-            images.append(conv2d(feature[None], scaled, padding=weight.shape[-1] // 2))
-    return torch.cat(images)
-
-
-def mapped(state, z):
-    """The mapping network."""
-    w = z / (z.pow(2).mean(1, keepdim=True) + 1e-8).sqrt()
-    for n in (1, 2):
-        weight, bias = state[f"mapping.fc{n}.weight"], state[f"mapping.fc{n}.bias"]
-        w = leaky_relu(w @ (weight * 0.01 / math.sqrt(weight.shape[1])).t() + 0.01 * bias, 0.2) * 2**0.5
-    return w
-
-
-def transcribed(state, ws, noise_of):
-    """The synthesis network of Karras et al. 2020: a state dict, w per layer, and no module of ours."""
-
-    def styled(layer, w):
-        weight, bias = state[f"{layer}.style.weight"], state[f"{layer}.style.bias"]
-        return w @ weight.t() / math.sqrt(weight.shape[1]) + bias
-
-    x = state["layer1.input"].repeat(len(ws), 1, 1, 1)
-    image = 0
-    for number in range(2, 2 * len(CHANNELS) + 1):
-        layer, upsample = f"layer{number}", number % 2 == 1
-        kernel = state.get(f"{layer}.blur.kernel")
-        style = styled(layer, ws[:, number - 2])
-        x = modulated(x, style, state[f"{layer}.conv.weight"], upsample, True, kernel)
-        x = x + state[f"{layer}.noise.weight"] * noise_of(number)
-        x = leaky_relu(x + state[f"{layer}.activate.bias"].view(1, -1, 1, 1), 0.2) * 2**0.5
-        if number % 2 == 0:
-            rgb = f"to_rgb{number // 2}"
-            new = modulated(x, styled(rgb, ws[:, number - 1]), state[f"{rgb}.conv.weight"], False, False)
-            new = new + state[f"{rgb}.bias"].view(1, 3, 1, 1)
-            image = new if number == 2 else new + upfirdn(image, state[f"{rgb}.upsample.kernel"], 2, 2, 1)
-    return image
-
-
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("seeded", [False, True])
 @torch.no_grad()
@@ -101,10 +35,10 @@ def test_output_is_that_of_the_published_equations(dtype, seeded):
         size = 2 ** (math.ceil(number / 2) + 1)
         return seeded_noise(seeds, number, size, size).to(dtype) if seeded else state[f"layer{number}.noise.fixed"]
 
-    w = mapped(state, z)
+    w = transcriptions.stylegan2_mapping(state, z)
     torch.testing.assert_close(model.mapping(z), w)
     w = state["latent_avg"] + 0.7 * (w - state["latent_avg"])
-    expected = transcribed(state, w[:, None].repeat(1, 6, 1), noise_of)
+    expected = transcriptions.stylegan2(state, w[:, None].repeat(1, 6, 1), noise_of)
     assert expected.shape == (3, 3, 16, 16)
     torch.testing.assert_close(model(z, truncation=0.7, noise=seeds if seeded else None), expected)
 
@@ -113,7 +47,7 @@ def test_output_is_that_of_the_published_equations(dtype, seeded):
 def test_a_w_for_every_layer():
     model = disturbed()
     state, ws = model.state_dict(), torch.randn(2, 6, 7)
-    expected = transcribed(state, ws, lambda number: state[f"layer{number}.noise.fixed"])
+    expected = transcriptions.stylegan2(state, ws, lambda number: state[f"layer{number}.noise.fixed"])
     torch.testing.assert_close(model(ws, latent="w"), expected)
     torch.testing.assert_close(model(ws[:, 0], latent="w"), model(ws[:, :1].expand(-1, 6, -1), latent="w"))
 

@@ -2,10 +2,11 @@
 
 import pytest
 import torch
-from torch.nn.functional import batch_norm, conv2d, relu
 
 from dissect import Trace, latents
 from dissect.models import WGANGP
+
+from . import transcriptions
 
 CHANNELS = (10, 6, 4)
 
@@ -20,36 +21,12 @@ def trained(seed=3):
     return model.eval()
 
 
-def transcribed(state, z):
-    """GoodGenerator of the published script, with the running statistics."""
-
-    def normed(x, name):
-        names = ("running_mean", "running_var", "weight", "bias")
-        return batch_norm(x, *(state[f"{name}.{part}"] for part in names), eps=1e-5)
-
-    def conv(x, name, padding):
-        return conv2d(x, state[f"{name}.weight"], state.get(f"{name}.bias"), padding=padding)
-
-    def twice(x):
-        return x.repeat_interleave(2, dim=2).repeat_interleave(2, dim=3)
-
-    x = (z @ state["layer1.linear.weight"].t() + state["layer1.linear.bias"]).view(len(z), -1, 4, 4)
-    number = 2
-    while f"layer{number}.conv1.weight" in state:
-        block = f"layer{number}"
-        inner = conv(twice(relu(normed(x, f"{block}.norm1"))), f"{block}.conv1", 1)
-        inner = conv(relu(normed(inner, f"{block}.norm2")), f"{block}.conv2", 1)
-        x = conv(twice(x), f"{block}.shortcut", 0) + inner
-        number += 1
-    return torch.tanh(conv(relu(normed(x, "output.norm")), "output.conv", 1))
-
-
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @torch.no_grad()
 def test_output_is_that_of_the_published_equations(dtype):
     model = trained().to(dtype)
     z = latents(model, 3)
-    torch.testing.assert_close(model(z), transcribed(model.state_dict(), z))
+    torch.testing.assert_close(model(z), transcriptions.wgangp(model.state_dict(), z))
     assert model(z).shape == (3, 3, 16, 16)
 
 
