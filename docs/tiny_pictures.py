@@ -101,12 +101,12 @@ def plane_sheet(scenes: TinyScenes, category: str, indices: Sequence[int]) -> Im
         x = MARGIN + column * (scenes.size + GAP)
         sheet.paste(picture(image), (x, MARGIN))
         for row, plane in enumerate(planes, start=1):
-            sheet.paste(_plane(labels[plane], colors, scenes), (x, MARGIN + row * (scenes.size + GAP)))
+            sheet.paste(plane_picture(labels[plane], colors, scenes), (x, MARGIN + row * (scenes.size + GAP)))
     _legend(ImageDraw.Draw(sheet), entries, rows, (MARGIN, legend_top, width - 2 * MARGIN))
     return sheet
 
 
-def _plane(labels: np.ndarray, colors: dict[int, tuple[int, int, int]], scenes: TinyScenes) -> Image.Image:
+def plane_picture(labels: np.ndarray, colors: dict[int, tuple[int, int, int]], scenes: TinyScenes) -> Image.Image:
     """One plane in its concepts' colours, with names on the regions that have room."""
     pixels = np.empty((*labels.shape, 3), dtype=np.uint8)
     pixels[:] = EMPTY
