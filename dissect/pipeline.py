@@ -70,6 +70,7 @@ def dissect(
             own output [N, U, h, w] (the first one, of several), before any in-place operation that follows it.
         images: a Dataset, a tensor or an iterable of batches, of images or of (images, planes), where planes are
             integer label planes [K, H, W] with 0 for "no label". Every visit must give the same; this is checked.
+            Each batch needs memory of its own: a GPU may still read the one before.
         segmenter: makes planes [N, K, H, W] of a batch of images; its attribute `concepts` names the labels.
         concepts: names, (name, category) pairs or `Concepts` of the labels 1, 2, ...; by default those of the
             segmenter or of `images` (attribute `concepts`), and the numbers themselves where there are none.

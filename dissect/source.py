@@ -17,7 +17,7 @@ from dissect.data import Batch, Batches
 from dissect.ops.encode_labels import LABEL_DTYPES
 from dissect.store import Cost, Step, Store
 from dissect.trace import RanTwiceError, Trace
-from dissect.transfer import Late, checksum, to_device
+from dissect.transfer import Late, checksum, device_of, to_device
 
 
 @dataclass(frozen=True)
@@ -111,8 +111,7 @@ class Source:
         self._traces: dict[tuple[str, ...], Trace] = {}  # by layers: to look for them takes a walk of all modules
         self._ends: dict[str, float] = {}
         self._ran_once = False
-        first = next(model.parameters(), None)
-        self._device = torch.device("cpu") if first is None else first.device
+        self._device = device_of(model)
         self._home = ops.home(self._device)  # of activations and planes
         #: Of each batch's images and planes, known once it was computed and `settle` was called.
         self.checksums: list[list[int]] = []
@@ -191,7 +190,8 @@ class Source:
             planes = self._reading.planes(planes, batch.images)
         else:
             self._check_same(index, images)
-        step = self._at_home(Step(batch.numbers, planes, maps, batch.images))
+        # Of the images those on the device: looked at a batch later, when those on the CPU may have been overwritten.
+        step = self._at_home(Step(batch.numbers, planes, maps, images))
         if not visit.last:
             left = max(1, (self._expected_batches() or 0) - index)
             cost = Cost({name: end - begin for name, end in ends.items()}, time.perf_counter() - begin)

@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from dissect.transfer import device_of
+
 
 class StopForward(Exception):
     """Ends a forward pass once every traced layer has run; `Trace` catches it."""
@@ -250,7 +252,7 @@ def layer_chain(model: nn.Module, layer: str, images: Tensor) -> list[tuple[int,
     handles.append(probed.register_forward_hook(lambda *_: _stop()))
     try:
         with torch.no_grad():
-            model(images.to(next((p.device for p in model.parameters()), images.device)))
+            model(images.to(device_of(model, images.device)))
     except StopForward:
         pass
     finally:

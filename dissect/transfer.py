@@ -4,12 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
+from itertools import chain
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 #: Words that a checksum adds up together.
 _ROW = 512
+
+
+def device_of(model: nn.Module, otherwise: str | torch.device = "cpu") -> torch.device:
+    """The device of a model's first parameter, or buffer, or else what is said.
+
+    Example:
+        >>> device_of(torch.nn.ReLU())
+        device(type='cpu')
+    """
+    return next((tensor.device for tensor in chain(model.parameters(), model.buffers())), torch.device(otherwise))
 
 
 def to_device(value: Tensor, device: torch.device) -> Tensor:

@@ -47,9 +47,14 @@ class AxisTable(NamedTuple):
         by_device = _AXES.setdefault(table, {})
         if device not in by_device:
             by_device[device] = _axis_table(table, device)
-        if device.type == "cuda" and torch.cuda.is_current_stream_capturing():
-            _CAPTURED.append(by_device[device])
-        return by_device[device]
+        axis = by_device[device]
+        if device.type == "cuda":
+            if torch.cuda.is_current_stream_capturing():
+                _CAPTURED.append(axis)
+            else:  # a grid may be dropped while a kernel still reads its table
+                for part in (axis.spans, axis.weights):
+                    part.record_stream(torch.cuda.current_stream(device))
+        return axis
 
 
 _AXES: Any = WeakIdKeyDictionary()

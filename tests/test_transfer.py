@@ -5,7 +5,7 @@ import torch
 from test_dissection import Scenes, run, same
 
 from dissect import transfer
-from dissect.transfer import Late, checksum
+from dissect.transfer import Late, checksum, device_of
 
 
 @pytest.fixture
@@ -73,3 +73,14 @@ class Ending(Scenes):
         if self.left < 0:
             raise OSError("out of images")
         return super().__getitem__(index)
+
+
+def test_a_model_is_where_its_parameters_or_else_its_buffers_are():
+    class Buffers(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.register_buffer("kept", torch.zeros(1, device="meta"))
+
+    assert device_of(Buffers()) == torch.device("meta")
+    assert device_of(torch.nn.Linear(1, 1)) == torch.device("cpu")
+    assert device_of(torch.nn.ReLU(), "meta") == torch.device("meta")

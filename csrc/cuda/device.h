@@ -14,6 +14,7 @@ namespace cuda {
 // Throws std::runtime_error where `error` is one.
 inline void require(cudaError_t error, const char* op, const FeatureMaps& maps, const Place& place) {
   if (error == cudaSuccess) return;
+  cudaGetLastError();  // told here, so that nobody finds it after a later launch
   throw std::runtime_error(
       std::string(op) + ": the launch failed on device " + std::to_string(place.device) + " for activations [" +
       std::to_string(maps.num_images) + ", " + std::to_string(maps.num_units) + ", " + std::to_string(maps.height) +

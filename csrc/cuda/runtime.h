@@ -13,15 +13,24 @@
 
 namespace dissect {
 
+// Lets a kernel have as much as the device has: always the same, for threads that launch it with different sizes.
+inline cudaError_t allow_shared_memory(const void* function, size_t bytes) {
+  int device = 0, most = 0;
+  cudaError_t error = cudaGetDevice(&device);
+  if (error == cudaSuccess) error = cudaDeviceGetAttribute(&most, cudaDevAttrMaxSharedMemoryPerBlockOptin, device);
+  if (error == cudaSuccess && bytes > static_cast<size_t>(most)) return cudaErrorInvalidValue;
+  if (error == cudaSuccess) error = cudaFuncSetAttribute(function, cudaFuncAttributeMaxDynamicSharedMemorySize, most);
+  return error;
+}
+
 // The kernel with one struct of parameters on num_blocks blocks.
 template <typename Params>
 cudaError_t launch(void (*kernel)(Params), int64_t num_blocks, int threads, size_t shared_bytes, cudaStream_t stream,
                    const Params& params) {
   const void* function = reinterpret_cast<const void*>(kernel);
-  cudaError_t error = cudaSuccess;
-  if (num_blocks > INT32_MAX || shared_bytes > INT32_MAX) return cudaErrorInvalidConfiguration;
-  if (shared_bytes > 48 << 10)
-    error = cudaFuncSetAttribute(function, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(shared_bytes));
+  cudaGetLastError();  // what an earlier call left behind is not this launch's fault
+  if (num_blocks > INT32_MAX) return cudaErrorInvalidConfiguration;
+  cudaError_t error = shared_bytes > 48 << 10 ? allow_shared_memory(function, shared_bytes) : cudaSuccess;
   if (error != cudaSuccess) return error;
   void* arguments[] = {const_cast<Params*>(&params)};
   error = cudaLaunchKernel(function, dim3(static_cast<unsigned>(num_blocks)), dim3(static_cast<unsigned>(threads)),

@@ -21,6 +21,7 @@ from dissect.data import Batch, Batches
 from dissect.interventions import unit_maps
 from dissect.resume import Progress, fingerprint
 from dissect.trace import Trace, find_layers
+from dissect.transfer import device_of
 
 GIB = 2**30
 FILLS = ("zero", "mean")
@@ -105,8 +106,7 @@ class Probe:
         find_layers(model, [layer])
         check_evaluating(model)
         self.model, self.layer = model, layer
-        parameter = next(model.parameters(), None)
-        self.device = torch.device("cpu") if parameter is None else parameter.device
+        self.device = device_of(model)
         images = first_batch(batches).images.to(self.device)
         #: Whether the network takes fewer images than come in a batch.
         self.divisible = True

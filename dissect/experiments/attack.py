@@ -29,6 +29,7 @@ from dissect.experiments.carlini_wagner import (
 from dissect.experiments.peaks import scores_and_peaks
 from dissect.resume import Progress, fingerprint
 from dissect.table import Table
+from dissect.transfer import device_of
 
 FORMAT = ("attack", 1)
 SUFFIX = ".attack"
@@ -240,7 +241,7 @@ def _attack_batch(
     bounds: tuple[float, float], seed: int,
 ) -> dict[str, Tensor]:  # fmt: skip
     """The tensors of an `AttackResult` for those images of a batch that the network names right."""
-    device = next((weight.device for weight in model.parameters()), batch.images.device)
+    device = device_of(model, batch.images.device)
     images, labels = batch.images.to(device), class_numbers(batch).cpu()
     scores, before = scores_and_peaks("attack", model, layer, images)
     targets = _targets(targets, batch.numbers, labels, scores.shape[1], seed)

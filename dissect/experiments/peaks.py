@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from dissect import ops
 from dissect.trace import Trace
+from dissect.transfer import device_of
 
 
 def scores_and_peaks(name: str, model: nn.Module, layer: str, images: Tensor) -> tuple[Tensor, Tensor]:
@@ -25,7 +26,7 @@ def scores_and_peaks(name: str, model: nn.Module, layer: str, images: Tensor) ->
         ValueError: the model's or the layer's output has another shape.
         KeyError: no such layer.
     """
-    device = next((weight.device for weight in model.parameters()), images.device)
+    device = device_of(model, images.device)
     with torch.no_grad(), Trace(model, layer) as trace:
         scores = model(images.to(device))
     activations = trace[layer]

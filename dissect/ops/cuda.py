@@ -240,8 +240,11 @@ _captured: list[Tensor] = []
 def _device_grid(rows: Tensor, columns: Tensor, device: torch.device) -> tuple[Tensor, tuple[int, ...]]:
     """A grid's words on the device, copied there once, and the sizes that tell how to read them."""
     words, spans = _packed_grid(rows.numpy().tobytes(), columns.numpy().tobytes(), device)
-    if device.type == "cuda" and torch.cuda.is_current_stream_capturing():
-        _captured.append(words)
+    if device.type == "cuda":
+        if torch.cuda.is_current_stream_capturing():
+            _captured.append(words)
+        else:
+            words.record_stream(torch.cuda.current_stream(device))  # it may be dropped while a kernel still reads it
     return words, (len(rows), len(columns), *spans)
 
 

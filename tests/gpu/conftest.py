@@ -20,9 +20,11 @@ def serving(request, missing):
     """Gives the backend for an op: ``serving("iou_counts")``; skips where it has none, or cannot serve."""
 
     def backend_for(op):
-        reason = dict(dispatch.backends(op, "cuda")).get(request.param, f"it does not have {op}")
-        if reason:
-            missing(request.param, f"{request.param}: {reason}")
+        reasons = dict(dispatch.backends(op, "cuda"))
+        if request.param not in reasons:
+            pytest.skip(f"{request.param} does not have {op}")
+        if reasons[request.param]:
+            missing(request.param, f"{request.param}: {reasons[request.param]}")
         return request.param
 
     return backend_for
