@@ -62,6 +62,7 @@ STAGES = {
         )
         for tool in ("memcheck", "racecheck")
     },
+    "cpu": {"ops and stats with this PyTorch": ([*PYTEST, "tests/ops", "tests/stats"], {})},
     "bench": {
         **{name: ([*BENCH, name], {}) for name in ("copy", "iou_counts", "thresholds", "maps", "dissect")},
         "readme": ([sys.executable, "benchmarks/tables.py", "readme"], {}),
