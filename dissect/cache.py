@@ -82,9 +82,11 @@ def save_tensors(path: str | Path, kind: str, version: int, tensors: dict[str, T
     """
     path = Path(path)
     tensors = _own_memory({name: tensor.cpu() for name, tensor in tensors.items()})
-    text = json.dumps({"kind": kind, "version": version, "meta": meta})
+    header = {"kind": kind, "version": version, "meta": meta}
+    header["sha256"] = _digest(json.dumps(header), tensors)
     with replacing(path) as partial:
-        save_file(tensors, partial, metadata={"dissect": text, "sha256": _digest(text, tensors)})
+        # One entry: safetensors writes several in any order, and equal contents should be equal files.
+        save_file(tensors, partial, metadata={"dissect": json.dumps(header)})
     return path
 
 
@@ -104,8 +106,10 @@ def load_tensors(path: str | Path, kind: str, version: int) -> tuple[dict[str, T
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}
+            # Copied: what stays mapped to the file would change with it.
+            tensors = {name: file.get_tensor(name).clone() for name in file.keys()}
         header = json.loads(metadata.get("dissect", "{}"))
+        sha256 = metadata.get("sha256") or header.pop("sha256", None)  # beside the header in older files
     except (SafetensorError, json.JSONDecodeError) as error:
         raise ValueError(f"{path} is damaged or no safetensors file: {error}") from error
     if header.get("kind") != kind:
@@ -114,7 +118,7 @@ def load_tensors(path: str | Path, kind: str, version: int) -> tuple[dict[str, T
         raise ValueError(
             f"{path} is of version {header['version']}, newer than the {version} known here; update dissect."
         )
-    if metadata.get("sha256") != _digest(metadata["dissect"], tensors):
+    if sha256 != _digest(json.dumps(header), tensors):
         raise ValueError(f"{path} is damaged: its content does not match its checksum.")
     return tensors, header["meta"]
 

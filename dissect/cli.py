@@ -6,6 +6,7 @@ import argparse
 import json
 import os
 import sys
+import traceback
 import warnings
 from pathlib import Path
 from typing import NoReturn
@@ -44,13 +45,12 @@ def main(arguments: list[str] | None = None) -> int:
         return BROKEN_PIPE
     except KeyboardInterrupt:
         return _interrupted()
-    # The library asserts nothing, so an AssertionError is of the user's network, of an image's size for example.
-    except (OSError, ValueError, TypeError, KeyError, ImportError, RuntimeError, AssertionError) as error:
+    except Exception as error:
         if interrupts.happened:
             return _interrupted()
         if os.environ.get("DISSECT_TRACEBACK") == "1":
             raise
-        print("dissect: " + _one_line(error), file=sys.stderr)
+        print("dissect: " + _one_line(error) + _whence(error), file=sys.stderr)
         return USER_ERROR
     finally:
         warnings.formatwarning = as_usual
@@ -72,6 +72,14 @@ def _one_line(error: Exception) -> str:
     elif isinstance(error, OSError) and error.filename and error.strerror:
         text = f"{error.filename}: {error.strerror}."
     return " ".join(text.removeprefix("dissect: ").split()) or type(error).__name__
+
+
+def _whence(error: Exception) -> str:
+    """Where an error of other code than ours came from, which its text does not tell."""
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    if isinstance(error, OSError | ImportError) or Path(last.filename).is_relative_to(Path(__file__).parent):
+        return ""
+    return f" ({Path(last.filename).name}, line {last.lineno}; DISSECT_TRACEBACK=1 shows the way there)"
 
 
 class _Parser(argparse.ArgumentParser):
@@ -132,8 +140,10 @@ def _demo(options: argparse.Namespace) -> int:
     model = tiny.vgg(trained=not options.untrained)
     scenes = tiny.TinyScenes("val", count=options.images)
     result = dissect.dissect(model, options.layers, scenes)
-    result.save(options.out / "tiny-vgg")
-    report = dissect.write_report(result, options.out)
+    # The two are there to be compared, so neither takes the other's place.
+    name, page = ("tiny-vgg-untrained", "untrained.html") if options.untrained else ("tiny-vgg", "report.html")
+    result.save(options.out / name)
+    report = dissect.write_report(result, options.out / page)
     last = options.layers[-1]
     layer = result[last]
     print(f"{last}: {len(result.detectors(last))} of {layer.num_units} units are detectors; the five best:\n")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import inspect
 import os
 import time
 from pathlib import Path
@@ -66,7 +67,8 @@ class Progress:
         if changed:
             raise ValueError(
                 f"dissect: resume must name a folder whose run had the same {', '.join(changed)}, but {self._path} "
-                "holds one with another; choose another folder, or delete that file to begin anew."
+                "holds one with another; choose another folder (dissect run: --out), or delete that file to begin anew "
+                "(dissect run: --fresh)."
             )
         run.load_state_dict(_nested(tensors, meta["state"]))
 
@@ -82,14 +84,30 @@ class Progress:
 
 
 def fingerprint(model: object) -> str:
-    """Of a network's class and weights; of anything else its class alone."""
+    """Of a network's modules, hooks, parameters and buffers; of anything else its class alone."""
     kind = type(model)
     digest = hashlib.sha256(f"{kind.__module__}.{kind.__qualname__}".encode())
     if isinstance(model, nn.Module):
-        for name, value in sorted(model.state_dict().items()):
-            if isinstance(value, Tensor):
-                digest.update(f"{name} {value.dtype} {list(value.shape)}".encode())
-                digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+        for name, module in model.named_modules():
+            hooks = len(module._forward_hooks) + len(module._forward_pre_hooks)  # those of interventions among them
+            digest.update(f"{name} {type(module).__qualname__} {module.extra_repr()} {hooks}".encode())
+        for name, value in sorted([*model.named_parameters(), *model.named_buffers()]):
+            digest.update(f"{name} {value.dtype} {list(value.shape)}".encode())
+            digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()[:16]
+
+
+def code_of(thing: object) -> str:
+    """A digest of the Python code of a function or object, and of the modules in it that are not PyTorch's."""
+    parts = list(thing.modules()) if isinstance(thing, nn.Module) else [thing]
+    kinds = {part if inspect.isroutine(part) else type(part) for part in parts}
+    digest = hashlib.sha256()
+    for kind in sorted(kinds, key=lambda kind: f"{kind.__module__}.{kind.__qualname__}"):
+        if not str(kind.__module__).startswith(("torch.", "builtins")):
+            try:
+                digest.update(inspect.getsource(kind).encode())
+            except (OSError, TypeError):  # typed into an interpreter, or compiled
+                digest.update(kind.__qualname__.encode())
     return digest.hexdigest()[:16]
 
 

@@ -9,9 +9,12 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import nn
+
+if TYPE_CHECKING:
+    from dissect.dissection import Dissection
 
 LIBRARIES = ("torchvision", "timm", "transformers")
 
@@ -31,41 +34,50 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--images", type=Path, required=True, help="a folder of images, subfolders too")
     parser.add_argument("--planes", type=Path, help="a folder of label planes (see dissect.data.ImageFolder)")
     parser.add_argument("--segmenter", metavar="MODULE:CALLABLE", help="called without arguments, gives a segmenter")
+    parser.add_argument("--concepts", type=Path, help="a JSON list of the labels' names, 1 on (planes' concepts.json)")
     parser.add_argument("--size", type=int, default=224, help="rows and columns of the images (224)")
+    parser.add_argument("--mean", nargs=3, type=float, metavar="M", help="of the channels in [0, 1] (ImageNet's)")
+    parser.add_argument("--std", nargs=3, type=float, metavar="S", help="of the channels in [0, 1] (ImageNet's)")
+    parser.add_argument("--device", default="cpu", help="where the network runs, cuda for example (cpu)")
     parser.add_argument("--preset", default="default", help="default, pnas2020 or tpami2018")
     parser.add_argument("--tokens", nargs=2, type=int, metavar=("H", "W"), help="grid of a vision transformer's tokens")
+    parser.add_argument("--fraction", type=float, help="share of samples on which a unit fires (the preset's)")
+    parser.add_argument("--detector-iou", type=float, help="a unit is a detector above it (the preset's)")
+    parser.add_argument("--top-images", type=int, default=5, help="images to show per unit (5)")
     parser.add_argument("--batch-size", type=int, default=32, help="images at a time (32)")
     parser.add_argument("--memory", type=float, default=4, help="GiB of activations to keep between visits (4)")
     parser.add_argument("--disk", type=float, default=0, help="GiB to keep in temporary files beyond that (0)")
     parser.add_argument("--skip", action="store_true", help="leave out images that cannot be read, naming them")
-    parser.add_argument("--out", type=Path, default=Path("out"), help="folder for result, report and progress (out)")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=Path("out"),
+        help="folder for result, report and progress (out); a run that it holds goes on there, or is shown again",
+    )
+    parser.add_argument("--fresh", action="store_true", help="begin anew, whatever --out holds")
     parser.add_argument("--json", action="store_true", help="print what was found for programs")
 
 
 def run(options: argparse.Namespace) -> int:
     """Dissects, saves the result, writes the report; an interrupted run goes on when called again."""
     import dissect
-    from dissect.data import ImageFolder
     from dissect.report.html import check_extras
+    from dissect.resume import FILE as PROGRESS_FILE
 
     check_extras()
     if (options.planes is None) == (options.segmenter is None):
         raise ValueError("run: either --planes or --segmenter must say what the images show.")
-    model = load_model(options.model, options.weights).eval()
-    segmenter = None if options.segmenter is None else called(options.segmenter)
-    images = ImageFolder(options.images, options.planes, size=options.size, skip=options.skip)
-    result = dissect.dissect(
-        model,
-        options.layers,
-        images,
-        segmenter=segmenter,
-        preset=options.preset,
-        tokens=options.tokens and tuple(options.tokens),
-        batch_size=options.batch_size,
-        memory_budget=int(options.memory * 2**30),
-        disk_budget=int(options.disk * 2**30),
-        resume=options.out / "progress",
-    )
+    progress = options.out / "progress" / PROGRESS_FILE
+    if options.fresh:
+        progress.unlink(missing_ok=True)
+    if progress.exists():
+        print(f"dissect: goes on from {progress}; --fresh begins anew.", file=sys.stderr)
+    try:
+        result = _dissected(options, progress.parent)
+    except KeyboardInterrupt:
+        if progress.exists():
+            print(f"\ndissect: saved in {progress}; the same command goes on from there.", file=sys.stderr)
+        raise
     files = {
         "result": str(result.save(options.out / "result")),
         "report": str(dissect.write_report(result, options.out)),
@@ -77,6 +89,51 @@ def run(options: argparse.Namespace) -> int:
         print(result.unique_detectors())
         print("\n".join(f"{name}: {path}" for name, path in files.items()))
     return 0
+
+
+def _dissected(options: argparse.Namespace, progress: Path) -> Dissection:
+    import dissect
+    from dissect.data import ImageFolder
+    from dissect.data.folders import MEAN, STD
+
+    images = ImageFolder(
+        options.images, options.planes, size=options.size, skip=options.skip,
+        mean=options.mean or MEAN, std=options.std or STD,
+    )  # fmt: skip
+    return dissect.dissect(
+        load_model(options.model, options.weights).eval().to(options.device),
+        options.layers,
+        images,
+        segmenter=None if options.segmenter is None else called(options.segmenter),
+        concepts=None if options.concepts is None else _names(options.concepts),
+        preset=options.preset,
+        fraction=options.fraction,
+        detector_iou=options.detector_iou,
+        tokens=options.tokens and tuple(options.tokens),
+        top_images=options.top_images,
+        batch_size=options.batch_size,
+        memory_budget=gibibytes("--memory", options.memory),
+        disk_budget=gibibytes("--disk", options.disk),
+        resume=progress,
+    )
+
+
+def _names(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"run: --concepts must be a JSON list of names, but {path} is not: {error}") from error
+
+
+def gibibytes(name: str, value: float) -> int:
+    """Bytes of so many GiB.
+
+    Raises:
+        ValueError: no such number.
+    """
+    if not 0 <= value < 2**30:
+        raise ValueError(f"run: {name} must be a number of GiB, but is {value}.")
+    return int(value * 2**30)
 
 
 def load_model(name: str, weights: Path | None = None) -> nn.Module:

@@ -19,6 +19,9 @@ from dissect.store import Cost, Step, Store
 from dissect.trace import RanTwiceError, Trace
 from dissect.transfer import Late, checksum, device_of, to_device
 
+#: Tokens that a vision transformer may have beside those of its grid; fewer than a row of it are taken for such too.
+MOST_OTHER_TOKENS = 8
+
 
 @dataclass(frozen=True)
 class Reading:
@@ -38,12 +41,13 @@ class Reading:
             output = output[0]
         if isinstance(output, Tensor) and output.ndim == 3 and self.tokens is not None:
             height, width = self.tokens
-            if output.shape[1] < height * width:
+            others = output.shape[1] - height * width
+            if not 0 <= others <= max(width - 1, MOST_OTHER_TOKENS):
                 raise ValueError(
-                    f"dissect: tokens must be a grid of at most {output.shape[1]} tokens, as many as layer {layer!r} "
-                    f"has, but is {height}x{width}."
+                    f"dissect: tokens must be the grid of the {output.shape[1]} tokens of layer {layer!r}, up to a few "
+                    f"class and register tokens before it, but {height}x{width} leaves {others}."
                 )
-            output = output[:, output.shape[1] - height * width :].unflatten(1, self.tokens).permute(0, 3, 1, 2)
+            output = output[:, others:].unflatten(1, self.tokens).permute(0, 3, 1, 2)
         if not isinstance(output, Tensor) or output.ndim != 4:
             got = list(output.shape) if isinstance(output, Tensor) else type(output).__name__
             hint = (
@@ -124,15 +128,17 @@ class Source:
     def __exit__(self, *_: object) -> None:
         self._store.close()
 
-    def expect(self, checksums: list[list[int]]) -> None:
+    def expect(self, checksums: list[list[int]], whole: bool) -> None:
         """Every batch must have these checksums, known from an interrupted run; the first one is looked at now.
 
-        Those of batches that come after them are added to the list.
+        Unless they are the whole data set's, those of batches that come after them are added to the list.
 
         Raises:
             ValueError: it is another data set.
         """
         self.checksums = checksums
+        if whole:
+            self.num_batches = len(checksums)
         if self.checksums and not self._batches.used_once:
             batch = next(iter(self._batches))
             images = to_device(batch.images, self._device)
@@ -180,6 +186,11 @@ class Source:
     def _compute(self, index: int, batch: Batch, visit: Visit, begin: float) -> Step:
         """A step whose batch was asked for at the time `begin`: what the store does not hold of it, from the model."""
         images = to_device(batch.images, self._device)
+        if images.ndim != 4:
+            raise ValueError(
+                f"dissect: images must be batches [N, C, H, W], but batch {index} is {list(images.shape)}. What a "
+                "generator makes of z cannot be dissected yet."
+            )
         missing = self._store.missing(index, visit.layers)
         maps, ends = self._maps(images, missing) if missing else ({}, {})
         maps |= self._store.maps(index, visit.layers)
@@ -207,6 +218,15 @@ class Source:
     def _maps(self, images: Tensor, layers: list[str]) -> tuple[dict[str, Tensor], dict[str, float]]:
         """The layers' maps of a forward pass, and when each layer had run, in that order."""
         self._ends.clear()
+        version = None if images.is_inference() else images._version
+        maps = self._traced(images, layers)
+        if version is not None and images._version != version:
+            raise ValueError(
+                "dissect: model must leave its images as they are, but changes them in place; give it a copy of them."
+            )
+        return maps, dict(self._ends)
+
+    def _traced(self, images: Tensor, layers: list[str]) -> dict[str, Tensor]:
         trace = self._traces.get(tuple(layers))
         if trace is None:
             trace = self._traces[tuple(layers)] = Trace(self._model, layers, edit=self._look_at_the_clock, stop=True)
@@ -215,7 +235,7 @@ class Source:
         else:
             with torch.no_grad(), trace:
                 trace.run(images)
-        return {name: self._reading.maps(name, trace.pop(name)) for name in layers}, dict(self._ends)
+        return {name: self._reading.maps(name, trace.pop(name)) for name in layers}
 
     def _whole_pass(self, images: Tensor, layers: list[str]) -> Trace:
         """A pass to the network's end, to see whether a layer runs again after all others did.
@@ -277,10 +297,11 @@ class Source:
 
     def _compare(self, index: int, found: Tensor) -> None:
         sums = found.tolist()
-        if index == len(self.checksums):
+        if index == len(self.checksums) and self.num_batches is None:
             self.checksums.append(sums)
-        elif self.checksums[index][: len(sums)] != sums:
+        elif index >= len(self.checksums) or self.checksums[index][: len(sums)] != sums:
             raise ValueError(
                 f"dissect: images and planes must be the same at every visit, but those of batch {index} have changed; "
-                "does the data set shuffle or augment at random, or is this another one than the run began with?"
+                "does the data set shuffle or augment at random, or is this another one than the run to resume began "
+                "with? Then resume from another folder, or delete what is in this one (dissect run: --fresh)."
             )

@@ -1,7 +1,9 @@
 """dissect(): the whole way on a small network, against a plain loop; its result; its errors."""
 
 import json
+from fractions import Fraction
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -280,8 +282,8 @@ def test_what_follows_the_layers_need_not_fit_the_images(result):
     [
         ({"top_images": 0}, "top_images must be at least 1, but got 0"),
         ({"batch_size": 0}, "batch_size must be at least 1, but got 0"),
-        ({"memory_budget": -1}, "memory_budget must not be negative, but is -1 bytes"),
-        ({"disk_budget": -1}, "disk_budget must not be negative, but is -1 bytes"),
+        ({"memory_budget": -1}, "memory_budget must be a number of bytes, 0 or more, but is -1"),
+        ({"disk_budget": -1}, "disk_budget must be a number of bytes, 0 or more, but is -1"),
         ({"tokens": (0, 4)}, r"tokens must be the \(h, w\) of a grid of at least one token, but got \(0, 4\)"),
         ({"fraction": 1.0}, r"fraction must lie strictly between 0 and 1, but got 1\.0"),
         ({"positions": "cell"}, r"positions must be one of \('pixel', 'feature'\), but got 'cell'"),
@@ -363,8 +365,73 @@ def test_tokens_are_read_as_maps(result):
             assert torch.equal(getattr(found[layer], field), getattr(result["3"], field))
     with pytest.raises(ValueError, match=r"gave \[5, 65, 6\]; give tokens=\(h, w\)"):
         dissect.dissect(model, "last", Scenes(), **options)
-    with pytest.raises(ValueError, match=r"at most 65 tokens, .* but is 9x9"):
-        dissect.dissect(model, "last", Scenes(), tokens=(9, 9), **options)
+    for grid, others in (((9, 9), -16), ((7, 8), 9)):
+        with pytest.raises(ValueError, match=rf"the grid of the 65 tokens of layer 'last', .* leaves {others}"):
+            dissect.dissect(model, "last", Scenes(), tokens=grid, **options)
+
+
+class Noisy(nn.Module):
+    """Another output at every call."""
+
+    def forward(self, x):
+        return x + 1e-3 * torch.randn_like(x)
+
+
+class Unitless(nn.Module):
+    """Maps of no units."""
+
+    def forward(self, x):
+        return x[:, :0]
+
+
+class InPlace(nn.Module):
+    """Normalises the images where they are."""
+
+    def forward(self, x):
+        return x.sub_(0.5)
+
+
+def test_a_network_that_changes_its_mind_is_told_and_so_is_one_that_changes_its_images():
+    options = {"batch_size": 5, "fraction": 0.05, "progress": False}
+    with pytest.raises(ValueError, match=r"layer '0': TailThreshold: visit \d+ must see the activations of the visits"):
+        dissect.dissect(nn.Sequential(Noisy()), "0", Scenes(), memory_budget=0, **options)
+    with pytest.raises(ValueError, match="model must leave its images as they are"):
+        dissect.dissect(nn.Sequential(InPlace()), "0", Scenes(), **options)
+
+
+def test_inputs_and_layers_that_cannot_be_dissected_are_told():
+    options = {"batch_size": 5, "fraction": 0.05, "progress": False}
+    with pytest.raises(ValueError, match=r"images must be batches \[N, C, H, W\], but batch 0 is \[5, 4\]"):
+        dissect.dissect(nn.Sequential(nn.Linear(4, 4)), "0", torch.zeros(21, 4), segmenter=lambda z: z, **options)
+    with pytest.raises(ValueError, match="layer '0' must have at least one unit"):
+        dissect.dissect(nn.Sequential(Unitless()), "0", Scenes(), **options)
+    empty = [(Scenes().images[:2], Scenes().planes[:2]), (Scenes().images[:0], Scenes().planes[:0])]
+    with pytest.raises(ValueError, match="batch 1 holds none"):
+        dissect.dissect(network(), "1", empty, fraction=0.05, progress=False)
+    planes = torch.full((1, 1, 16, 16), 10**9)
+    with pytest.raises(ValueError, match="planes must hold labels below 1048576 where no concepts are given"):
+        dissect.dissect(network(), "1", [(Scenes().images[:1], planes)], progress=False)
+    with pytest.warns(UserWarning, match="a fraction of 0.001 of 256 samples is less than one"):
+        dissect.dissect(network(), "1", [(Scenes().images[:1], Scenes().planes[:1])], fraction=0.001, progress=False)
+
+
+def test_numbers_of_any_kind_are_options(result):
+    options = {"fraction": Fraction(1, 20), "top_images": np.int64(5), "batch_size": np.int64(5)}
+    same(result, run(**options))
+    assert run(**options).settings == result.settings
+
+
+def test_pictures_are_made_by_the_data_set_or_as_asked(result):
+    def dark(images):
+        return (images[:, :3] * 10).to(torch.uint8)
+
+    class Normalised(Scenes):
+        def to_pictures(self, images):
+            return dark(images)
+
+    expected = dark(Scenes().images)[result.image_numbers]
+    for found in (run(pictures=dark), run(images=Normalised())):
+        assert torch.equal(found.images, expected)
 
 
 def test_training_mode_is_told():

@@ -56,7 +56,7 @@ def here(tmp_path, monkeypatch):
 
 
 def run(*arguments):
-    return main(["run", "--model", "mine:network", "--images", "images", "--size", "16", *arguments])
+    return main(["run", "--model", "mine:network", "--images", "images", "--size", "16", *map(str, arguments)])
 
 
 def test_planes_from_a_folder(here, capsys):
@@ -79,6 +79,7 @@ def test_what_was_found_for_programs(here, capsys):
     assert list(found["units"][0]) == list(best.columns)
 
 
+@pytest.mark.filterwarnings("ignore:dissect. a fraction of 0.01 of 96 samples is less than one")
 def test_a_segmenter_a_preset_and_weights(here):
     torch.manual_seed(5)
     other = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(), nn.Conv2d(4, 2, 1))
@@ -185,3 +186,50 @@ def test_networks_of_the_libraries(here, name, layers, options):
     found = dissect.load(here / "out/result")
     assert list(found.layers) == layers
     assert all(found[layer].num_units > 1 for layer in layers)
+
+
+def test_it_goes_on_from_what_is_there_unless_told_to_begin_anew(here, capsys):
+    options = ("--layers", "0", "--planes", "planes")
+    assert run(*options) == 0
+    assert "goes on" not in capsys.readouterr().err
+    assert run(*options) == 0
+    assert "dissect: goes on from out/progress/progress.safetensors; --fresh begins anew.\n" in capsys.readouterr().err
+    (here / "images/5.png").unlink()
+    assert run(*options) == 2
+    assert "a folder whose run had the same images, but" in capsys.readouterr().err
+    assert run(*options, "--fresh") == 0
+    assert dissect.load(here / "out/result").settings["num_images"] == 5
+    (here / "mine.py").write_text(CODE.replace("nn.ReLU()", "nn.GELU()"))
+    sys.modules.pop("mine")
+    assert run(*options) == 2
+    assert "a folder whose run had the same model, but" in capsys.readouterr().err
+
+
+def test_an_interrupted_run_says_what_is_saved(here, capsys, monkeypatch):
+    def interrupted(*_, resume, **__):
+        (resume / "progress.safetensors").touch()
+        raise KeyboardInterrupt
+
+    (here / "out/progress").mkdir(parents=True)
+    monkeypatch.setattr(dissect, "dissect", interrupted)
+    assert run("--layers", "0", "--planes", "planes") == 130
+    assert "saved in out/progress/progress.safetensors; the same command goes on" in capsys.readouterr().err
+
+
+def test_what_can_be_chosen(here, capsys):
+    (here / "names.json").write_text(json.dumps(["rosy"]))
+    options = ("--layers", "0", "--planes", "planes", "--out", "chosen")
+    chosen = ("--concepts", "names.json", "--fraction", "0.2", "--detector-iou", "0.1", "--top-images", "2")
+    assert run(*options, *chosen, *("--mean", 0, 0, 0, "--std", 1, 1, 1)) == 0
+    found = dissect.load(here / "chosen/result")
+    assert found.concepts.names == ("-", "rosy")
+    assert (found.settings["fraction"], found.settings["detector_iou"]) == (0.2, 0.1)
+    assert found["0"].peak_images.shape == (4, 2)
+    with Image.open(here / f"images/{int(found.image_numbers[0])}.png") as picture:
+        square = picture.resize((16, 16), Image.Resampling.BILINEAR, box=(2, 0, 22, 20))
+    assert np.array_equal(found.images[0].permute(1, 2, 0).numpy(), np.array(square))
+    (here / "names.json").write_text("[")
+    assert run(*options, *chosen) == 2
+    assert "--concepts must be a JSON list of names, but names.json is not" in capsys.readouterr().err
+    assert run(*options, "--memory", "inf") == 2
+    assert "--memory must be a number of GiB, but is inf" in capsys.readouterr().err

@@ -29,8 +29,8 @@ class Batches:
 
     Args:
         source: a map-style Dataset of images or (image, planes); a tensor of images [N, 3, H, W]; or an iterable of
-            batches, each a tensor or an (images, planes) pair: a DataLoader, a list, an IterableDataset.
-        batch_size: for a Dataset or a tensor.
+            batches, each a tensor or an (images, planes) pair: a DataLoader, a list; an IterableDataset, of items.
+        batch_size: for a Dataset, a tensor or an IterableDataset.
 
     Raises:
         TypeError: none of these.
@@ -105,6 +105,8 @@ class Batches:
                     f"and those before it {list(size)}."
                 )
             if index >= start:
+                if not len(images):
+                    raise ValueError(f"images: a batch must hold at least one image, but batch {index} holds none.")
                 yield None if index in skip else Batch(torch.arange(first, first + len(images)), images, planes)
             first += len(images)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import warnings
 from collections.abc import Sequence
@@ -31,7 +32,8 @@ class ImageFolder(Dataset):
     Args:
         folder: images, in subfolders too; every file with one of `SUFFIXES`.
         planes: a folder of label planes: for ``a/b.jpg`` the file ``a/b.npy``, integers [K, H, W] or [H, W], or
-            ``a/b.png``, one plane of 8 or 16 bits (no palette is looked up). A file ``concepts.json`` there, a list of
+            ``a/b.png``, one plane of 8 or 16 bits (no palette is looked up), of the image's own shape (any scale of
+            it; orientation tags of photographs are not applied). A file ``concepts.json`` there, a list of
             names or of [name, category] for the labels 1, 2, ..., names them. None: images come without planes.
         size: rows and columns.
         mean: of the channels of an image in [0, 1].
@@ -49,7 +51,7 @@ class ImageFolder(Dataset):
 
     Raises:
         ImportError: Pillow is missing; names the extra.
-        FileNotFoundError: no such folder, or no planes for an image (names it).
+        FileNotFoundError: no such folder, or no planes for an image (names it, before any is read).
         ValueError: no images; a file that cannot be read, is cut short or has more than 89 million pixels (names
             it); planes of another shape; concepts.json that is no such list.
     """
@@ -78,6 +80,9 @@ class ImageFolder(Dataset):
         if not self.files:
             raise ValueError(f"ImageFolder: folder must hold images ({', '.join(SUFFIXES)}), but {folder} holds none.")
         self.concepts = None if self._planes is None else _concepts(self._planes / "concepts.json")
+        if self._planes is not None:
+            for path in self.files:
+                self._planes_file(path)
 
     def __len__(self) -> int:
         return len(self.files)
@@ -87,10 +92,25 @@ class ImageFolder(Dataset):
         from PIL import Image
 
         path = self.files[index]
-        square = _square(_opened(path).convert("RGB"), self.size, Image.Resampling.BILINEAR)
+        picture = _opened(path)
+        square = _square(_rgb(picture), self.size, Image.Resampling.BILINEAR)
         pixels = torch.from_numpy(np.array(square)).permute(2, 0, 1).float() / 255
         image = (pixels - self._mean) / self._std
-        return image if self._planes is None else (image, self._labels(path))
+        return image if self._planes is None else (image, self._labels(path, picture.size))
+
+    def to_pictures(self, images: Tensor) -> Tensor:
+        """Uint8 [N, 3, H, W] of images [N, 3, H, W] that were normalised here: with the colours of the files."""
+        pixels = images.float() * self._std.to(images.device) + self._mean.to(images.device)
+        return (pixels * 255).round().clamp(0, 255).to(torch.uint8)
+
+    def fingerprint(self) -> str:
+        """Of the files' names, sizes and times, and of how images are made of them: tells whether they changed."""
+        digest = hashlib.sha256(f"{self.size} {self._mean.tolist()} {self._std.tolist()}".encode())
+        for image in self.files:
+            for path in (image, *(() if self._planes is None else (self._planes_file(image),))):
+                facts = path.stat()
+                digest.update(f"{path.name} {facts.st_size} {facts.st_mtime_ns}".encode())
+        return digest.hexdigest()[:16]
 
     def _readable(self, path: Path) -> bool:
         try:
@@ -100,29 +120,62 @@ class ImageFolder(Dataset):
             return False
         return True
 
-    def _labels(self, image: Path) -> Tensor:
-        from PIL import Image
-
+    def _planes_file(self, image: Path) -> Path:
         base = self._planes / image.relative_to(self.folder)  # type: ignore[operator]
         path = next((p for p in (base.with_suffix(".npy"), base.with_suffix(".png")) if p.is_file()), None)
         if path is None:
             raise FileNotFoundError(
-                f"ImageFolder: {image} has no label planes; there is no {base.with_suffix('.npy')}."
+                f"ImageFolder: {image} has no label planes; there is no {base.with_suffix('.npy')}, nor .png."
             )
-        try:
-            planes = np.load(path) if path.suffix == ".npy" else np.array(_opened(path))
-        except (OSError, ValueError) as error:
-            raise ValueError(f"ImageFolder: label planes {path} cannot be read: {error}") from error
-        planes = planes[None] if planes.ndim == 2 else planes
-        if planes.ndim != 3 or planes.dtype.kind not in "iu":
+        return path
+
+    def _labels(self, image: Path, size: tuple[int, int]) -> Tensor:
+        """Planes of an image whose file has `size`: columns, rows."""
+        from PIL import Image
+
+        path = self._planes_file(image)
+        planes = _array(path)
+        wanted = "[H, W]" if path.suffix == ".png" else "[K, H, W] or [H, W]"
+        if planes.ndim not in ((2,) if path.suffix == ".png" else (2, 3)) or planes.dtype.kind not in "iu":
             raise ValueError(
-                f"ImageFolder: label planes must be integers [K, H, W] or [H, W], but {path} holds "
+                f"ImageFolder: label planes must be integers {wanted}, but {path} holds "
                 f"{planes.dtype} {list(planes.shape)}."
+            )
+        planes = planes[None] if planes.ndim == 2 else planes
+        rows, columns = planes.shape[1:]
+        # Of the same shape up to the rounding of a pixel of the smaller one.
+        if abs(rows * size[0] - columns * size[1]) > max(size):
+            raise ValueError(
+                f"ImageFolder: label planes must have the shape of their image, {size[1]} x {size[0]} rows and columns "
+                f"or a scale of it, but {path} holds {rows} x {columns}."
             )
         squares = [
             _square(Image.fromarray(plane.astype(np.int32)), self.size, Image.Resampling.NEAREST) for plane in planes
         ]
         return torch.from_numpy(np.stack([np.array(square) for square in squares])).long()
+
+
+def _array(path: Path) -> np.ndarray:
+    """What a file of label planes holds.
+
+    Raises:
+        ValueError: it cannot be read; names the file.
+    """
+    if path.suffix == ".png":
+        return np.array(_opened(path))
+    try:
+        return np.load(path)
+    except (OSError, ValueError) as error:
+        raise ValueError(f"ImageFolder: {path} cannot be read: {error}") from error
+
+
+def _rgb(picture: Any) -> Any:
+    """Three channels of 8 bits."""
+    from PIL import Image
+
+    if picture.mode.startswith("I;16"):  # Pillow would cut 16 bits off at 255
+        picture = Image.fromarray((np.array(picture).astype(np.float32) / 257).round().astype(np.uint8))
+    return picture.convert("RGB")
 
 
 def _opened(path: Path) -> Any:
@@ -156,7 +209,7 @@ def _concepts(path: Path) -> Concepts | None:
     if not path.is_file():
         return None
     try:
-        entries = json.loads(path.read_text())
+        entries = json.loads(path.read_text(encoding="utf-8"))
         return Concepts.of(entries)
     except (ValueError, TypeError) as error:
         raise ValueError(f"ImageFolder: {path} must be a list of names or of [name, category]: {error}") from error

@@ -95,11 +95,12 @@ def encode_labels(planes: Tensor, num_labels: int, *, backend: str = "auto") -> 
 def _check_range(planes: Tensor, num_labels: int) -> None:
     if not len(planes):
         return
-    lowest, highest = planes.flatten(1).aminmax(dim=1)
+    # In int64: num_labels may be more than the planes' own type can hold.
+    lowest, highest = (end.long() for end in planes.flatten(1).aminmax(dim=1))
     bad = ((lowest < 0) | (highest >= num_labels)).nonzero().flatten()
     if len(bad):
         image = int(bad[0])
-        labels = planes[image].flatten()
+        labels = planes[image].flatten().long()
         value = int(labels[(labels < 0) | (labels >= num_labels)][0])
         raise ValueError(
             f"encode_labels: labels must lie in [0, {num_labels}), but image {image} of the batch holds {value}."

@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
+from fractions import Fraction
 from functools import lru_cache
 
 import torch
 from torch import Tensor
 
 from dissect.grid import Grid
+
+
+def exact_fraction(fraction: float | str | Decimal | Fraction) -> Fraction:
+    """The number that a fraction is written as: 0.1 is 1/10.
+
+    Raises:
+        ValueError: it is no number.
+    """
+    try:
+        return Fraction(str(fraction))
+    except ValueError:
+        raise ValueError(f"TailThreshold: fraction must be a number such as 0.01, but got {fraction!r}.") from None
 
 
 @lru_cache(maxsize=64)
@@ -44,3 +58,24 @@ def _last_at_least(counts: Tensor, rank: Tensor) -> Tensor:
     """[U]: the last column of [U, B] from which on at least `rank` are counted; 0 where there are fewer."""
     from_top = counts.flip(1).cumsum(1)
     return (counts.shape[1] - 1 - (from_top < rank[:, None]).sum(1)).clamp(min=0)
+
+
+def located(
+    first: Tensor, last: Tensor, shift: Tensor, bins: Tensor, above: Tensor, rank: int, top: int
+) -> tuple[Tensor, Tensor]:
+    """[U] keys each, between which the rank-th largest sample lies.
+
+    Args:
+        first: [U] keys where the bins begin.
+        last: [U] keys where they end.
+        shift: [U], the width of a bin as a power of two.
+        bins: [U, B] counts.
+        above: [U], how many samples lie above the bins.
+        rank: from 1.
+        top: the largest key.
+    """
+    place = bin_of_rank(bins, rank - above)
+    low, high = first + (place << shift), first + ((place + 1) << shift) - 1
+    over, under = above >= rank, above + bins.sum(1) < rank
+    low = torch.where(over, last + 1, torch.where(under, 0, low))
+    return low, torch.where(over, top, torch.where(under, first - 1, torch.minimum(high, last)))

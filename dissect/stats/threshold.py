@@ -13,8 +13,8 @@ from torch import Tensor
 
 from dissect import ops
 from dissect.grid import Grid
-from dissect.reference import values_of
-from dissect.stats.bins import bin_of_rank, narrowest_shift, sparse
+from dissect.reference import keys_of, values_of
+from dissect.stats.bins import bin_of_rank, exact_fraction, located, narrowest_shift, sparse
 from dissect.stats.state import State
 
 POSITIONS = ("pixel", "feature")
@@ -77,15 +77,17 @@ class TailThreshold(State):
         grid: Grid | None = None,
         backend: str = "auto",
     ) -> None:
-        self.fraction = Fraction(str(fraction))
+        self.fraction = exact_fraction(fraction)
         if not 0 < self.fraction < 1:
             raise ValueError(f"TailThreshold: fraction must lie strictly between 0 and 1, but got {fraction}.")
         if positions not in POSITIONS:
             raise ValueError(f"TailThreshold: positions must be one of {POSITIONS}, but got {positions!r}.")
         if positions == "pixel" and size is None and grid is None:
             raise ValueError('TailThreshold: positions "pixel" must come with a size or a grid, but got neither.')
-        self.positions, self.size, self.grid, self.backend = positions, size, grid, backend
+        self.positions, self.size, self.backend = positions, size, backend
+        self.grid = grid if positions == "pixel" else None
         self.visit = 0  # visits that ended
+        self._closed = False  # after a merge of windows that do not meet nothing more can be binned in this visit
         self._done = False  # kept, since to look at the brackets on a GPU is to wait for it
         self.batch = 0  # batches of the visit under way
         self.samples = 0  # M, known when the first visit ends
@@ -105,6 +107,8 @@ class TailThreshold(State):
             TypeError, ValueError: bad activations (the message says which batch, image and unit), or other numbers of
                 units, another map size or, at positions "feature", another dtype than before. Nothing is added then.
         """
+        if self._closed:
+            raise ValueError("TailThreshold: all batches of the first visit must be added before states are merged.")
         try:
             self._start(activations)
             if not len(activations):
@@ -126,7 +130,8 @@ class TailThreshold(State):
         """Ends a visit: narrows every unit's bracket. True when all are one float; else visit the same data again.
 
         Raises:
-            ValueError: no samples were added, or another number of them than in the first visit, or bad ones.
+            ValueError: no samples were added, or another number of them than in the first visit, or bad ones, or others
+                than in the visits before (where that shows).
         """
         self.check()
         samples = self._seen * self._area(self.grid)
@@ -159,7 +164,10 @@ class TailThreshold(State):
         self.check()
         if self.visit == 0 or self._dtype is None:
             raise RuntimeError("TailThreshold: a visit must end with advance() before there is a bracket.")
-        return values_of(self._low, self._dtype).float(), values_of(self._high, self._dtype).float()
+        # Keys beyond the infinities' would be NaN.
+        least, most = keys_of(torch.tensor([-math.inf, math.inf], dtype=self._dtype)).tolist()
+        low, high = self._low.clamp(min=least), self._high.clamp(max=most)
+        return values_of(low, self._dtype).float(), values_of(high, self._dtype).float()
 
     def threshold(self) -> Tensor:
         """[U] float32: the thresholds.
@@ -201,6 +209,7 @@ class TailThreshold(State):
         first, last = torch.maximum(self._first, other._first), torch.minimum(self._last, other._last)
         mine, theirs = (state._within(first, last) for state in (self, other))
         self._first, self._last = first, last
+        self._see_windows()
         self._bins, self._above = mine[0] + theirs[0], mine[1] + theirs[1]
         self._seen += other._seen
         self.batch += other.batch
@@ -241,7 +250,11 @@ class TailThreshold(State):
         for name in self.tensors:
             setattr(self, name, state[name[1:]].clone())
         self._done = self.visit > 0 and bool((self._low == self._high).all())
+        self._see_windows()
         self._status = None
+
+    def _see_windows(self) -> None:
+        self._closed = self.visit == 0 and bool((self._first > self._last).any())
 
     def _batch_name(self, number: int) -> str:
         return f"batch {number} of visit {self.visit}"
@@ -261,8 +274,6 @@ class TailThreshold(State):
                 raise ValueError(f"activations must be maps of {self._map_area} cells, but got {list(map_shape)}.")
         elif self.positions == "pixel" and self.grid is None:
             self.grid = Grid.half_pixel(map_shape, self.size or map_shape)
-        elif self.positions == "feature":
-            self.grid = None
         if self.grid is not None:
             self.grid.check("TailThreshold", map_shape)
         if self._dtype is None:
@@ -349,6 +360,13 @@ class TailThreshold(State):
         known = self._low == self._high
         low, high = self._locate(0, rank)[0], self._locate(-1 if len(self._bins) == 1 else 1, rank)[1]
         low, high = torch.maximum(self._low, low), torch.minimum(self._high, high)
+        torn = (~known & (low > high)).nonzero().flatten().tolist()
+        if torn:
+            raise ValueError(
+                f"TailThreshold: visit {self.visit} must see the activations of the visits before, but those of unit "
+                f"{torn[0]} ({len(torn)} units in all) have changed; is the network in evaluation mode and without "
+                "chance of its own, and the data the same at every visit?"
+            )
         self._low, self._high = torch.where(known, self._low, low), torch.where(known, self._high, high)
         first, last = self._low, self._high
         if len(self._bins) == 3:
@@ -361,18 +379,14 @@ class TailThreshold(State):
         # A unit whose threshold is known is left out: its window is empty.
         known = self._low == self._high
         self._first, self._last = torch.where(known, 1, first)[None], torch.where(known, 0, last)[None]
+        self._closed = False
         self._clear()
 
     def _locate(self, row: int, rank: int) -> tuple[Tensor, Tensor]:
         """[U] keys each: the rank-th largest sample of a histogram lies between them."""
-        first, last, bins, above = self._first[row], self._last[row], self._bins[row], self._above[row]
+        first, last = self._first[row], self._last[row]
         shift = self._shift(first, last)
-        place = bin_of_rank(bins, rank - above)
-        low, high = first + (place << shift), first + ((place + 1) << shift) - 1
-        over, under = above >= rank, above + bins.sum(1) < rank
-        low = torch.where(over, last + 1, torch.where(under, 0, low))
-        top = (1 << self._bits) - 1
-        return low, torch.where(over, top, torch.where(under, first - 1, torch.minimum(high, last)))
+        return located(first, last, shift, self._bins[row], self._above[row], rank, (1 << self._bits) - 1)
 
     def _within(self, first: Tensor, last: Tensor) -> tuple[Tensor, Tensor]:
         """This visit's bins and counts above, had it binned only [first, last], which must lie on its bins' edges."""

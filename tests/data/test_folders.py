@@ -1,6 +1,8 @@
 """Folders of images and planes: what is read, in which order, and what cannot be."""
 
 import json
+import os
+from functools import partial
 
 import numpy as np
 import pytest
@@ -90,14 +92,52 @@ def test_errors(tmp_path):
         ImageFolder(tmp_path / "images", size=0)
     planes = tmp_path / "planes"
     planes.mkdir()
-    with pytest.raises(FileNotFoundError, match=r"one\.png has no label planes; there is no .*one\.npy"):
-        ImageFolder(tmp_path / "images", planes)[0]
+    with pytest.raises(FileNotFoundError, match=r"one\.png has no label planes; there is no .*one\.npy, nor \.png"):
+        ImageFolder(tmp_path / "images", planes)
     np.save(planes / "one.npy", np.zeros((4, 4)))
-    with pytest.raises(ValueError, match=r"must be integers .* but .*one\.npy holds float64 \[1, 4, 4\]"):
+    with pytest.raises(ValueError, match=r"must be integers .* but .*one\.npy holds float64 \[4, 4\]"):
         ImageFolder(tmp_path / "images", planes)[0]
     (planes / "one.npy").write_bytes(b"x")
-    with pytest.raises(ValueError, match=r"label planes .*one\.npy cannot be read"):
+    with pytest.raises(ValueError, match=r"ImageFolder: .*one\.npy cannot be read"):
         ImageFolder(tmp_path / "images", planes)[0]
     (planes / "concepts.json").write_text("{")
     with pytest.raises(ValueError, match=r"concepts\.json must be a list of names"):
         ImageFolder(tmp_path / "images", planes)
+
+
+def test_planes_of_another_shape_are_refused(tmp_path):
+    images, planes = tmp_path / "images", tmp_path / "planes"
+    picture(images / "one.png", 96, 80)
+    planes.mkdir()
+    folder_of = partial(ImageFolder, images, planes, size=16)
+    for array in (np.zeros((96, 80)), np.zeros((80, 96, 2)), np.zeros((2, 96, 80))):
+        np.save(planes / "one.npy", array.astype(np.int32))
+        with pytest.raises(ValueError, match=r"the shape of their image, 80 x 96 rows and columns .*one\.npy holds"):
+            folder_of()[0]
+    for array in (np.zeros((2, 80, 96)), np.zeros((20, 24)), np.zeros((27, 32)), np.zeros((160, 192))):
+        np.save(planes / "one.npy", array.astype(np.int32))
+        assert folder_of()[0][1].shape[1:] == (16, 16)
+    (planes / "one.npy").unlink()
+    Image.new("RGB", (96, 80)).save(planes / "one.png")
+    with pytest.raises(ValueError, match=r"must be integers \[H, W\], but .*one\.png holds uint8 \[80, 96, 3\]"):
+        folder_of()[0]
+
+
+def test_sixteen_bits_are_a_scale_of_grey_and_pictures_have_their_colours(tmp_path):
+    ramp = np.arange(0, 65536, 257, dtype=np.uint16).reshape(16, 16)
+    Image.fromarray(ramp).save(tmp_path / "a.png")
+    colours = np.random.default_rng(0).integers(0, 256, (16, 16, 3), dtype=np.uint8)
+    Image.fromarray(colours).save(tmp_path / "b.png")
+    folder = ImageFolder(tmp_path, size=16)
+    shown = folder.to_pictures(torch.stack([folder[0], folder[1]]))
+    assert np.array_equal(shown[0, 1].numpy(), np.arange(256).reshape(16, 16))
+    assert np.array_equal(shown[1].permute(1, 2, 0).numpy(), colours)
+
+
+def test_the_fingerprint_tells_whether_files_changed(tmp_path):
+    picture(tmp_path / "a.png")
+    before = ImageFolder(tmp_path).fingerprint()
+    assert ImageFolder(tmp_path).fingerprint() == before
+    assert ImageFolder(tmp_path, mean=(0, 0, 0)).fingerprint() != before
+    os.utime(tmp_path / "a.png", (1, 1))
+    assert ImageFolder(tmp_path).fingerprint() != before

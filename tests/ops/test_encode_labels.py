@@ -103,3 +103,9 @@ def test_empty_batch(backend):
 def test_opcheck():
     planes = torch.randint(0, 5, (2, 2, 4, 6), dtype=torch.int32)
     torch.library.opcheck(torch.ops.dissect.encode_labels.default, (planes, 5, "auto"))
+
+
+def test_more_labels_than_the_planes_type_holds():
+    planes = torch.full((1, 1, 2, 2), 91, dtype=torch.uint8)
+    for backend in ("auto", "reference"):
+        assert ops.encode_labels(planes, 300, backend=backend).area[0, 91] == 4

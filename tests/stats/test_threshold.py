@@ -224,3 +224,44 @@ def test_states_that_do_not_fit_do_not_merge():
         fresh().merge(ahead)
     with pytest.raises(ValueError, match="state's fraction must be 1/10, but is 1/5"):
         fresh().load_state_dict(fresh(0.2).state_dict())
+
+
+def test_after_a_merge_of_windows_that_do_not_meet_nothing_is_lost():
+    """A shard that begins with a dead unit opens its window elsewhere."""
+    shards = []
+    for low in (0.0, 1.0):
+        state = TailThreshold(0.01, positions="feature")
+        state.add(low * (1 + torch.rand(4, 1, 8, 8)))
+        shards.append(state)
+    shards[0].merge(shards[1])
+    with pytest.raises(ValueError, match="all batches of the first visit must be added before states are merged"):
+        shards[0].add(5 + torch.rand(4, 1, 8, 8))
+    loaded = TailThreshold(0.01, positions="feature")
+    loaded.load_state_dict(shards[0].state_dict())
+    with pytest.raises(ValueError, match="before states are merged"):
+        loaded.add(5 + torch.rand(4, 1, 8, 8))
+
+
+def test_brackets_are_numbers():
+    state = TailThreshold(0.3, positions="feature")
+    state.add(1 + torch.rand(1, 1, 4, 4))  # opens the window far above the threshold
+    state.add(-1e30 * (1 + torch.rand(9, 1, 4, 4)))
+    assert not state.advance()
+    low, high = state.bracket()
+    assert low <= -1e30
+    assert -1e30 <= high <= 2
+
+
+def test_other_activations_at_a_later_visit_are_told():
+    state = TailThreshold(0.01, positions="feature")
+    state.add(torch.randn(8, 3, 16, 16))
+    assert not state.advance()
+    with pytest.raises(ValueError, match=r"visit \d must see the activations of the visits before"):  # noqa: PT012
+        for _ in range(5):
+            state.add(torch.randn(8, 3, 16, 16) + 3)
+            state.advance()
+
+
+def test_fractions_that_are_no_numbers():
+    with pytest.raises(ValueError, match=r"fraction must be a number such as 0\.01, but got '1%'"):
+        TailThreshold("1%", positions="feature")
