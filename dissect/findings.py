@@ -73,7 +73,6 @@ class Findings:
         self.maps: dict[str, Tensor] = {}
         self.tops: dict[str, Tensor] = {}  # of the counts: the peaks' images, on the CPU
         self.checksums: list[list[int]] = []
-        self.whole = True  # False in the middle of `add` and `end_visit`
         self.before_saving: Callable[[], None] = lambda: None
         self._late = Late()
 
@@ -85,7 +84,6 @@ class Findings:
 
     def add(self, step: Step, concepts: Concepts | None) -> None:
         """One batch of the visit under way. What a GPU finds out is looked at when it has the next batch to work on."""
-        self.whole = False
         earlier = self._late.take()
         if self.phase == "survey":
             self._survey(step, concepts)
@@ -99,11 +97,9 @@ class Findings:
         for finish in earlier:
             finish()
         self.batch += 1
-        self.whole = True
 
     def end_visit(self, concepts: Concepts | None) -> None:
         """Chooses what the next visit does."""
-        self.whole = False
         self._late.settle()
         for name in self._open():
             try:
@@ -120,7 +116,6 @@ class Findings:
         else:
             self.phase = "counts"
             self._begin_counts(Concepts.numbered(self.num_labels) if concepts is None else concepts)
-        self.whole = True
 
     def _open(self) -> list[str]:
         return [name for name, state in self.thresholds.items() if not state.done]

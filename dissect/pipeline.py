@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import operator
 import warnings
-from collections.abc import Callable, Iterable, Sized
+from collections.abc import Callable, Iterable
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -116,6 +116,7 @@ def dissect(
     vocabulary = None if concepts is None else Concepts.of(concepts)
     to_uint8 = getattr(images, "to_pictures", to_pictures) if pictures is None else pictures
     run = Findings(names, rules, top_images, model, to_uint8)
+    batches = Batches(images, batch_size)
     settings = {"preset": preset, **dataclasses.asdict(rules), "tokens": tokens and list(tokens)}
     about = {
         "model": resume and fingerprint(model),
@@ -124,9 +125,9 @@ def dissect(
         "concepts": vocabulary and [list(vocabulary.names), list(vocabulary.categories)],
         "segmenter": resume and fingerprint(segmenter),
         "code": resume and [code_of(model), code_of(segmenter)],
-        "images": resume and _identity(images),
+        "images": resume and batches.identity(),
     }
-    reading, batches = Reading(rules.relu, rules.step, tokens), Batches(images, batch_size)
+    reading = Reading(rules.relu, rules.step, tokens)
     saved = Progress(resume, about)
     with Source(model, batches, segmenter, reading, memory_budget, disk_budget, progress) as source:
         saved.restore(run)
@@ -138,7 +139,7 @@ def dissect(
 
 def _finish(run: Findings, source: Source, saved: Progress, concepts: Concepts | None) -> None:
     """All visits that are left."""
-    try:
+    with saved.keeping(run):
         while run.phase != "done":
             for step in source.visit(run.needs, run.batch):
                 with held_back():  # else Ctrl-C in the middle would leave nothing whole to save
@@ -147,20 +148,6 @@ def _finish(run: Findings, source: Source, saved: Progress, concepts: Concepts |
             with held_back():
                 run.end_visit(concepts)
             saved.save(run, now=True)
-    except KeyboardInterrupt:
-        if run.whole:
-            saved.save(run, now=True)
-        raise
-
-
-def _identity(images: object) -> list[int | str | None]:
-    """What tells a data set from another without reading it: its length, and its own `fingerprint` if it has one."""
-    try:
-        count = len(images) if isinstance(images, Sized) else None
-    except TypeError:  # a DataLoader of an IterableDataset
-        count = None
-    own = getattr(images, "fingerprint", None)
-    return [count, own() if callable(own) else None]
 
 
 def _check(top_images: int, batch_size: int, tokens: tuple[int, int] | None, memory: int, disk: int) -> tuple[int, int]:

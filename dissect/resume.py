@@ -7,6 +7,8 @@ import hashlib
 import inspect
 import os
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -71,6 +73,15 @@ class Progress:
                 "(dissect run: --fresh)."
             )
         run.load_state_dict(_nested(tensors, meta["state"]))
+
+    @contextmanager
+    def keeping(self, run: Resumable) -> Iterator[None]:
+        """Within the block Ctrl-C first saves the run, which must be whole then (see `held_back`)."""
+        try:
+            yield
+        except KeyboardInterrupt:
+            self.save(run, now=True)
+            raise
 
     def save(self, run: Resumable, now: bool = False) -> None:
         """Saves the run if it is time to, or `now`."""

@@ -176,12 +176,7 @@ class Source:
         return tqdm(steps, title, total=total, initial=start, disable=not self._progress, unit="batch", leave=False)
 
     def _expected_batches(self) -> int | None:
-        if self.num_batches is not None:
-            return self.num_batches
-        try:
-            return len(self._batches)
-        except TypeError:
-            return None
+        return self._batches.count() if self.num_batches is None else self.num_batches
 
     def _compute(self, index: int, batch: Batch, visit: Visit, begin: float) -> Step:
         """A step whose batch was asked for at the time `begin`: what the store does not hold of it, from the model."""

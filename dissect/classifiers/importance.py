@@ -170,7 +170,9 @@ class UnitImportance:
         halves = []
         for half in (0, 1):
             accuracy = tally.balanced_accuracy(half)
-            halves.append(torch.stack([mean_ranks(column) for column in (accuracy[0] - accuracy[1:]).T]))
+            drops = accuracy[0] - accuracy[1:]
+            ranks = torch.stack([mean_ranks(column) for column in drops.T])
+            halves.append(ranks.masked_fill(drops.isnan().any(0)[:, None], torch.nan))
         first, second = (ranks - ranks.mean(1, keepdim=True) for ranks in halves)
         return (first * second).sum(1) / (first.square().sum(1) * second.square().sum(1)).sqrt()
 

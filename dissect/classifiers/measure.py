@@ -18,8 +18,9 @@ from dissect.classifiers.flow import check_evaluating, follow
 from dissect.classifiers.importance import UnitImportance
 from dissect.classifiers.tally import ClassTally
 from dissect.data import Batch, Batches
+from dissect.interrupts import held_back
 from dissect.interventions import unit_maps
-from dissect.resume import Progress, fingerprint
+from dissect.resume import Progress, code_of, fingerprint
 from dissect.trace import Trace, find_layers
 from dissect.transfer import device_of
 
@@ -136,7 +137,8 @@ class Probe:
         """What tells this network and these data from others; nothing where it is not needed."""
         if not needed:
             return {}
-        return {"model": fingerprint(self.model), **{name: _checksum(batches) for name, batches in visits.items()}}
+        data = {name: [*batches.identity(), checksum_of_first(batches)] for name, batches in visits.items()}
+        return {"model": fingerprint(self.model), "code": code_of(self.model), **data}
 
     def fan_out(self, fill: Tensor, memory_budget: int) -> FanOut:
         """What runs sets of units of the layer."""
@@ -166,15 +168,22 @@ class SetRun:
     def finish(
         self, probe: Probe, visits: dict[str, Batches], alpha: Tensor, memory: int, saved: Progress, progress: bool
     ) -> None:
-        """All visits that are left."""
+        """All visits that are left. Ctrl-C waits for the end of a batch, and what is known is saved."""
+        with saved.keeping(self):
+            self._finish(probe, visits, alpha, memory, saved, progress)
+
+    def _finish(
+        self, probe: Probe, visits: dict[str, Batches], alpha: Tensor, memory: int, saved: Progress, progress: bool
+    ) -> None:
         order = list(visits)
         while self.phase != "done":
             source = order[0] if self.phase == "mean" else self.phase
             add = self._add_means if self.phase == "mean" else self._adder(probe, alpha, memory)
             for batch in self._bar(visits[source], progress):
                 labels = class_numbers(batch)
-                add(probe, batch.images.to(probe.device), labels, batch.numbers)
-                self.batch += 1
+                with held_back():
+                    add(probe, batch.images.to(probe.device), labels, batch.numbers)
+                    self.batch += 1
                 saved.save(self)
             if self.batch == 0:
                 raise ValueError(f"{source} images must hold at least one batch, but held none.")
@@ -213,11 +222,7 @@ class SetRun:
         self._cells += maps[:, 0].numel()
 
     def _bar(self, batches: Batches, progress: bool) -> Iterator[Batch]:
-        try:
-            total = len(batches)
-        except TypeError:
-            total = None
-        visit = batches.visit(self.batch)
+        visit, total = batches.visit(self.batch), batches.count()
         return iter(tqdm(visit, self.phase, total, initial=self.batch, disable=not progress, unit="batch", leave=False))
 
     def state_dict(self) -> dict[str, Any]:
@@ -270,10 +275,10 @@ def class_numbers(batch: Batch) -> Tensor:
     return labels.long()
 
 
-def _checksum(batches: Batches) -> int:
-    """Of the first batch's images and classes."""
+def checksum_of_first(batches: Batches) -> int:
+    """Of the first batch's images and classes, by which a resumed run knows its data again."""
     batch = first_batch(batches)
-    parts = (batch.images, class_numbers(batch))
+    parts = (batch.images.cpu(), class_numbers(batch).cpu())
     return zlib.crc32(b"".join(part.contiguous().flatten().view(torch.uint8).numpy().tobytes() for part in parts))
 
 

@@ -66,6 +66,18 @@ class Batches:
             return -(-len(self._source) // self._batch_size)  # type: ignore[arg-type]
         return len(self._source)  # type: ignore[arg-type]
 
+    def count(self) -> int | None:
+        """The number of batches, or None where the iterable does not know."""
+        try:
+            return len(self)
+        except TypeError:
+            return None
+
+    def identity(self) -> list[int | str | None]:
+        """Tells a data set from another without reading it: its `count`, and its own `fingerprint` if it has one."""
+        own = getattr(self._source, "fingerprint", None)
+        return [self.count(), own() if callable(own) else None]
+
     @property
     def used_once(self) -> bool:
         """Whether the source is an iterator, which can be visited only once."""

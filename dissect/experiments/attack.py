@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +16,7 @@ from tqdm import tqdm
 from dissect.cache import load_tensors, save_tensors, with_suffix
 from dissect.classifiers import UnitImportance
 from dissect.classifiers.flow import check_evaluating
-from dissect.classifiers.measure import class_numbers, first_batch
+from dissect.classifiers.measure import checksum_of_first, class_numbers
 from dissect.data import Batch, Batches
 from dissect.experiments.carlini_wagner import (
     DEFAULT,
@@ -27,7 +26,8 @@ from dissect.experiments.carlini_wagner import (
     with_noise,
 )
 from dissect.experiments.peaks import scores_and_peaks
-from dissect.resume import Progress, fingerprint
+from dissect.interrupts import held_back
+from dissect.resume import Progress, code_of, fingerprint
 from dissect.table import Table
 from dissect.transfer import device_of
 
@@ -221,14 +221,15 @@ def attack(
     }  # fmt: skip
     batches, run = Batches(images, batch_size), _Run()
     if resume is not None:
-        about["first images"] = _checksum(batches)
+        about["code"] = code_of(model)
+        about["images"] = [*batches.identity(), checksum_of_first(batches)]
     saved = Progress(resume, about)
     saved.restore(run)
-    total = len(batches) if hasattr(images, "__len__") else None
-    visit = batches.visit(run.batches)
-    for batch in tqdm(visit, "attack", total, initial=run.batches, unit="batch", disable=not progress):
-        run.add(len(batch.numbers), _attack_batch(model, layer, batch, targets, settings, bounds, seed))
-        saved.save(run)
+    visit, total = batches.visit(run.batches), batches.count()
+    with saved.keeping(run):
+        for batch in tqdm(visit, "attack", total, initial=run.batches, unit="batch", disable=not progress):
+            run.add(len(batch.numbers), _attack_batch(model, layer, batch, targets, settings, bounds, seed))
+            saved.save(run)
     if not run.batches:
         raise ValueError("attack: images must hold at least one batch, but are empty.")
     saved.save(run, now=True)
@@ -247,6 +248,12 @@ def _attack_batch(
     targets = _targets(targets, batch.numbers, labels, scores.shape[1], seed)
     right = scores.argmax(1) == labels
     images, numbers, sources, targets = images[right.to(device)], batch.numbers[right], labels[right], targets[right]
+    if not len(images):  # many networks cannot be called without an image
+        none, nothing = before[:0], torch.zeros(0)
+        return {
+            "images": numbers, "sources": sources, "targets": targets, "reached": nothing.bool(), "norms": nothing,
+            "noise_kept": nothing.bool(), "before": none, "after": none, "noise": none,
+        }  # fmt: skip
     found, reached = adversarial(model, images, targets.to(device), settings, bounds)
     norms = (found - images).flatten(1).norm(dim=1)
     noisy = with_noise(images, norms, numbers, seed, bounds)
@@ -262,11 +269,6 @@ def _attack_batch(
         "after": scores_and_peaks("attack", model, layer, found)[1],
         "noise": noise,
     }
-
-
-def _checksum(batches: Batches) -> int:
-    """Of the first batch's images, by which a resumed run knows them again."""
-    return zlib.crc32(first_batch(batches).images.cpu().contiguous().numpy().tobytes())
 
 
 def _targets(given: Tensor | None, numbers: Tensor, labels: Tensor, classes: int, seed: int) -> Tensor:
@@ -298,19 +300,21 @@ class _Run:
         self._parts: list[dict[str, Tensor]] = []
 
     def add(self, seen: int, part: dict[str, Tensor]) -> None:
-        self.batches += 1
-        self.seen += seen
-        self._parts.append(part)
+        with held_back():
+            self.batches += 1
+            self.seen += seen
+            self._parts.append(part)
 
     def tensors(self) -> dict[str, Tensor]:
         """What was found, of all images."""
         return {name: torch.cat([part[name] for part in self._parts]) for name in self._parts[0]}
 
     def state_dict(self) -> dict[str, Any]:
-        return {"batches": self.batches, "seen": self.seen, "found": self.tensors()}
+        return {"batches": self.batches, "seen": self.seen, "found": self.tensors() if self._parts else {}}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.batches, self.seen, self._parts = state["batches"], state["seen"], [state["found"]]
+        self.batches, self.seen = state["batches"], state["seen"]
+        self._parts = [state["found"]] if state["found"] else []
 
 
 def _mean_interval(values: Tensor, members: Tensor) -> tuple[float, float]:

@@ -188,8 +188,7 @@ def peak_correlation(
     check_evaluating(model)
     peaks, shares = [], []
     batches = Batches(images, batch_size)
-    total = len(batches) if hasattr(images, "__len__") else None
-    for batch in tqdm(batches, total=total, desc="peaks", unit="batch", disable=not progress):
+    for batch in tqdm(batches, total=batches.count(), desc="peaks", unit="batch", disable=not progress):
         scores, peak = scores_and_peaks("peak_correlation", model, layer, batch.images)
         peaks.append(peak)
         shares.append(scores.double().softmax(1))

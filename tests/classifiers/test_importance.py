@@ -1,5 +1,7 @@
 """unit_importance and unit_sets: hand-made networks, equality with the long way, resuming, bad input."""
 
+import signal
+
 import pytest
 import torch
 from torch import nn
@@ -110,8 +112,41 @@ def test_split_half():
         assert correlation == pytest.approx(spearmanr(*[half[0] - half[1:] for half in halves]).statistic)
 
 
+def test_split_half_knows_nothing_of_classes_without_images_in_a_half():
+    scores, labels = torch.randn(6, 40, 3), torch.arange(40) % 2
+    tally = ClassTally(6, 3)
+    tally.add(scores, labels, torch.arange(40))
+    found = UnitImportance("l", CLASSES, torch.zeros(5), tally, tally)
+    assert found.split_half().isnan().tolist() == [False, False, True]
+
+
 class Interrupted(Exception):
     pass
+
+
+def test_ctrl_c_saves(tmp_path, monkeypatch):
+    model, images, labels = chain(), torch.randn(20, 3, 8, 8), torch.arange(20) % 5
+    batches = list(zip(images.split(8), labels.split(8)))
+    whole = dissect.unit_importance(model, "2", batches, batches, progress=False)
+    seen, add = [], ClassTally.add
+
+    def interrupted(self, *arguments):
+        seen.append(self)
+        if len(seen) == 2:
+            signal.raise_signal(signal.SIGINT)
+        add(self, *arguments)
+
+    monkeypatch.setattr(ClassTally, "add", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        dissect.unit_importance(model, "2", batches, batches, resume=tmp_path, progress=False)
+    seen.clear()
+    monkeypatch.setattr(ClassTally, "add", lambda self, *rest: seen.append(self) or add(self, *rest))
+    again = dissect.unit_importance(model, "2", batches, batches, resume=tmp_path, progress=False)
+    assert len(seen) < 6
+    assert torch.equal(again.drop(), whole.drop())
+    more = [*batches, batches[0]]
+    with pytest.raises(ValueError, match="had the same val, but"):
+        dissect.unit_importance(model, "2", batches, more, resume=tmp_path, progress=False)
 
 
 @pytest.mark.parametrize("stop", [1, 3, 5, 8])

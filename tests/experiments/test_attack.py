@@ -143,6 +143,37 @@ def test_what_is_measured(net, images, named):
         assert torch.equal(result.noise_kept[3:7], net(noisy).argmax(1) == result.sources[3:7])
 
 
+def test_a_batch_without_an_image_that_is_named_right(net, images, named):
+    """The network cannot be called without an image, as one with `view(len(x), -1)` cannot."""
+    wrong = named.clone()
+    wrong[:4] = (wrong[:4] + 1) % CLASSES
+    result = attack(net, "conv", Scenes(pairs(images, wrong)), settings=QUICK, batch_size=4, progress=False)
+    assert result.images.tolist() == [4, 5, 6, 7, 8, 9]
+    assert result.misnamed == 4
+    assert len(result.before) == len(result.after) == len(result.noise) == 6
+
+
+def test_ctrl_c_saves_an_attack(net, images, named, tmp_path, monkeypatch):
+    scenes = Scenes(pairs(images, named), broken=7)
+    monkeypatch.setattr(Scenes, "__getitem__", interrupted_at(7, Scenes.__getitem__))
+    options = {"settings": QUICK, "batch_size": 3, "progress": False, "resume": tmp_path}
+    with pytest.raises(KeyboardInterrupt):
+        attack(net, "conv", scenes, **options)
+    monkeypatch.undo()
+    rest = Scenes(pairs(images, named))
+    assert len(attack(net, "conv", rest, **options).images) == 10
+    assert rest.asked == [0, 1, 2, 6, 7, 8, 9]
+
+
+def interrupted_at(place, item):
+    def asked(self, index):
+        if index == place:
+            raise KeyboardInterrupt
+        return item(self, index)
+
+    return asked
+
+
 def test_targets_depend_on_the_image_alone(net, images, named):
     small = attack(net, "conv", Scenes(pairs(images, named)), settings=HOPELESS, batch_size=3)
     large = attack(net, "conv", Scenes(pairs(images, named)), settings=HOPELESS, batch_size=10)
@@ -174,7 +205,7 @@ def test_an_interrupted_run_goes_on(net, images, named, tmp_path, monkeypatch):
     assert (result.misnamed, result.seed) == (0, 0)
     with pytest.raises(ValueError, match="a folder whose run had the same seed"):
         attack(net, "conv", rest, resume=tmp_path, seed=1, **options)
-    with pytest.raises(ValueError, match="a folder whose run had the same first images"):
+    with pytest.raises(ValueError, match="a folder whose run had the same images"):
         attack(net, "conv", Scenes(pairs(images.flip(0), named)), resume=tmp_path, **options)
     with pytest.raises(ValueError, match="an iterable that can be visited again"):
         attack(net, "conv", iter([(images, named)]), resume=tmp_path, **options)
