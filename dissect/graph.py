@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -20,6 +20,7 @@ class Graph:
         self.modules = dict(model.named_modules())
         self.names: dict[Any, str] = {}
         self.shapes: dict[str, torch.Size] = {}
+        self.runs: Counter[str] = Counter()  # of each layer, the probed one and what comes before it left out
         self.root: Any = None
         self.floats = 0
 
@@ -72,6 +73,7 @@ class Graph:
         if not name or self.root is None or not isinstance(output, Tensor) or output.grad_fn is None:
             return
         self.floats = max(self.floats, output.numel())
+        self.runs[name] += 1
         self._name(name, args, output)
         self.shapes[name] = args[0].shape if args and isinstance(self.modules[name], nn.Linear) else output.shape
 

@@ -98,6 +98,7 @@ def _linear(graph: Graph, readers: dict[Any, list[Any]], units: int) -> str | No
     node = graph.root
     if graph.output.ndim == 3:  # of tokens, units come last
         return None
+    images = len(graph.output)
     while len(readers[node]) == 1:
         node = readers[node][0]
         name = graph.names.get(node)
@@ -106,6 +107,8 @@ def _linear(graph: Graph, readers: dict[Any, list[Any]], units: int) -> str | No
                 return None
             continue
         module, shape = graph.modules[name], graph.shapes[name]
+        if graph.runs[name] != 1 or shape[0] != images:
+            return None
         if isinstance(module, nn.Linear):
             return name if len(shape) == 2 and shape[1] % units == 0 else None
         if not isinstance(module, (*_UNIT_WISE, nn.Flatten)) or shape[1] % units:

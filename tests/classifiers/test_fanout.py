@@ -171,3 +171,38 @@ def test_bad_networks():
         check_evaluating(model)
     with pytest.raises(ValueError, match="normalises with the batch's statistics"):
         check_evaluating(nn.Sequential(nn.BatchNorm2d(3, track_running_stats=False)).eval())
+
+
+class Twice(nn.Module):
+    """The linear layer behind the units runs twice."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.pool, self.fc = nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Linear(4, 4)
+
+    def forward(self, images):
+        return self.fc(self.fc(self.pool(self.conv(images)).flatten(1)))
+
+
+class Regrouped(nn.Module):
+    """The linear layer behind the units sees two rows of each image."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.pool, self.fc = nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(2), nn.Linear(8, 3)
+
+    def forward(self, images):
+        return self.fc(self.pool(self.conv(images)).flatten(1).view(-1, 8)).view(len(images), 2, 3).sum(1)
+
+
+@pytest.mark.parametrize("kind", [Twice, Regrouped])
+def test_a_linear_layer_that_does_not_see_each_image_once_is_run_as_it_is(kind):
+    model, images = kind().eval(), torch.randn(4, 3, 6, 6)
+    assert follow(model, "conv", images).linear is None
+    labels = torch.arange(4) % 3
+    found = dissect.unit_importance(model, "conv", [(images, labels)], [(images, labels)], progress=False)
+    for unit in range(4):
+        with torch.no_grad(), dissect.ablate(model, "conv", [unit]):
+            own = model(images)[torch.arange(4), labels]
+        expected = torch.stack([own[labels == number].double().mean() for number in range(3)])
+        torch.testing.assert_close(found.mean_logit()[unit + 1, :3], expected, rtol=1e-4, atol=1e-5)
