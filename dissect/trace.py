@@ -40,8 +40,8 @@ class Trace:
         inputs: retain what the layers were called with as well, see `inputs`.
 
     Raises:
-        TypeError: a compiled, scripted or exported model, whose hooks do not fire, or a list of layers; says what to
-            do.
+        TypeError: a compiled, scripted or exported model, whose hooks do not fire, or a list of layers (says what to
+            do); layers that are no names.
         KeyError: a layer that the model does not have; names the nearest.
         ValueError: no layers, or an unknown `retain`.
 
@@ -188,6 +188,12 @@ def find_layers(model: nn.Module, layers: list[str]) -> list[nn.Module]:
             )
     if not layers:
         raise ValueError("Trace: layers must name at least one layer, but got none.")
+    strange = [type(name).__name__ for name in layers if not isinstance(name, str)]
+    if strange:
+        raise TypeError(
+            "Trace: layers must be names, as in model.named_modules(), and come before the images, "
+            f"but {len(strange)} of them are no text but {strange[0]}."
+        )
     if len(set(layers)) < len(layers):
         raise ValueError(f"Trace: layers must name each layer once, but got {layers}.")
     modules = dict(model.named_modules())

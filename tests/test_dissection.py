@@ -227,6 +227,8 @@ def test_a_failed_save_leaves_the_old_file(result, tmp_path, monkeypatch):
 
 def test_errors():
     scenes = Scenes()
+    with pytest.raises(TypeError, match=r"layers must be names, .* but 4 of them are no text but Tensor\.$"):
+        dissect.dissect(nn.ReLU(), torch.zeros(4, 1, 2, 2), "0")
     with pytest.raises(KeyError, match="no layer '9'"):
         run(layers="9")
     with pytest.raises(ValueError, match="label planes must come with the images or from a segmenter"):

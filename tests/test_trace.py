@@ -202,6 +202,8 @@ def test_errors():
         Trace(nn.Sequential(*(nn.Identity() for _ in range(8))), "qqqq")
     with pytest.raises(KeyError, match="no layer ''"):
         Trace(model, "")
+    with pytest.raises(TypeError, match=r"layers must be names, .* but 2 of them are no text but list\.$"):
+        Trace(model, [[torch.zeros(1)], [torch.zeros(1)]])
     with pytest.raises(ValueError, match="at least one layer"):
         Trace(model, [])
     with pytest.raises(ValueError, match="retain must be 'before' or 'after', but got 'both'"):

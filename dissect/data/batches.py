@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Container, Iterable, Iterator
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -33,7 +34,7 @@ class Batches:
         batch_size: for a Dataset, a tensor or an IterableDataset.
 
     Raises:
-        TypeError: none of these.
+        TypeError: none of these; the path of a folder, which `ImageFolder` reads; one (images, planes) pair alone.
         ValueError: a DataLoader that shuffles; or, at a second visit, a generator that is used up.
 
     Example:
@@ -45,6 +46,16 @@ class Batches:
     def __init__(self, source: Dataset | Tensor | Iterable[Any], batch_size: int = 32) -> None:
         if isinstance(source, DataLoader) and isinstance(source.sampler, RandomSampler):
             raise ValueError("images must come in the same order at every visit, but the DataLoader shuffles.")
+        if isinstance(source, (str, Path)):
+            raise TypeError(
+                f"images must be a Dataset, a tensor or an iterable of batches, but got the {type(source).__name__} "
+                f"{str(source)!r}; dissect.data.ImageFolder reads a folder of pictures."
+            )
+        if _is_one_batch(source):
+            raise TypeError(
+                "images must be an iterable of batches, but got one pair of a tensor of floats and one of integers; "
+                "pass a list of batches: [(images, planes)]."
+            )
         if isinstance(source, Tensor):
             source = source.split(batch_size)
         if isinstance(source, IterableDataset):
@@ -108,7 +119,12 @@ class Batches:
             images, planes = (item[0], item[1]) if isinstance(item, (tuple, list)) and len(item) > 1 else (item, None)
             images = images[0] if isinstance(images, (tuple, list)) else images
             if not isinstance(images, Tensor):
-                raise TypeError(f"images: a batch must be a tensor or (images, planes), but got {type(item).__name__}.")
+                where = f"batch {index}" if images is item else f"the images of batch {index}"
+                hint = "; torch.from_numpy makes a tensor of an array" if type(images).__module__ == "numpy" else ""
+                raise TypeError(
+                    f"images: a batch must be a tensor or (images, planes), but {where} came as "
+                    f"{type(images).__name__}{hint}."
+                )
             first = index * self._batch_size if isinstance(self._source, Dataset) else first
             size = size or images.shape[1:]
             if images.shape[1:] != size:
@@ -133,6 +149,13 @@ class Batches:
         loaded = iter(DataLoader(self._source, batch_sampler=wanted, collate_fn=_collate))  # type: ignore[arg-type]
         for index in range(start, count):
             yield index, None if index in skip else next(loaded)
+
+
+def _is_one_batch(source: Any) -> bool:
+    """Whether this is (images, planes) itself: as two batches of images they would not be of one kind."""
+    if not isinstance(source, (tuple, list)) or len(source) != 2 or not all(isinstance(x, Tensor) for x in source):
+        return False
+    return source[0].is_floating_point() and not source[1].is_floating_point()
 
 
 def _collate(items: list[Any]) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from numbers import Real
 from typing import Any
 
 import torch
@@ -39,7 +40,7 @@ def blend_units(
         alpha and value unless inplace.
 
     Raises:
-        TypeError: features of another dtype.
+        TypeError: features of another dtype; alpha, value or mask that is no tensor (a value may be a number).
         ValueError: shapes or devices that do not fit; inplace where autograd would need the old values, or on
             expanded features.
         BackendUnavailableError: an explicit backend is not here.
@@ -64,6 +65,7 @@ def blend_operands(
     """Alpha, value and mask as float32 that broadcasts to [N, U, h, w].
 
     Raises:
+        TypeError: one that is no tensor.
         ValueError: shapes or devices that do not fit.
     """
     return _alpha(features, alpha), _value(features, value), _mask(features, mask)
@@ -87,10 +89,11 @@ def check_inplace(features: Tensor, operands: tuple[Tensor, Tensor, Tensor]) -> 
 def _alpha(features: Tensor, alpha: Tensor) -> Tensor:
     """[1 or N, U, 1, 1] float32."""
     num_images, num_units = features.shape[:2]
-    if not isinstance(alpha, Tensor) or alpha.shape not in ((num_units,), (num_images, num_units)):
-        got = list(alpha.shape) if isinstance(alpha, Tensor) else type(alpha).__name__
+    checks.tensor("blend_units", "alpha", alpha)
+    if alpha.shape not in ((num_units,), (num_images, num_units)):
         raise ValueError(
-            f"blend_units: alpha must have shape [U] or [N, U] with N={num_images}, U={num_units}, but got {got}."
+            f"blend_units: alpha must have shape [U] or [N, U] with N={num_images}, U={num_units}, "
+            f"but got {list(alpha.shape)}."
         )
     checks.same_device("blend_units", "alpha", alpha, features)
     return alpha.float().reshape(-1, num_units, 1, 1)
@@ -99,6 +102,8 @@ def _alpha(features: Tensor, alpha: Tensor) -> Tensor:
 def _value(features: Tensor, value: Tensor | float) -> Tensor:
     """float32 that broadcasts to the features; a vector counts as one value per unit."""
     if not isinstance(value, Tensor):
+        if not isinstance(value, Real):  # which numpy's numbers are too
+            checks.tensor("blend_units", "value", value, "a number or a torch.Tensor")
         return torch.full((1, 1, 1, 1), float(value), device=features.device)
     checks.same_device("blend_units", "value", value, features)
     value = value.float()

@@ -12,6 +12,21 @@ ACTIVATION_DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 LIMIT = 2.0**126
 
 
+def tensor(op: str, name: str, value: object, rule: str = "a torch.Tensor") -> None:
+    """Refuses what is no tensor.
+
+    Raises:
+        TypeError: says what it is, and how a numpy array becomes one.
+    """
+    if isinstance(value, Tensor):
+        return
+    kind = type(value)
+    got, hint = kind.__name__, ""
+    if kind.__module__ == "numpy":
+        got, hint = f"numpy.{got}", "; torch.from_numpy makes one" if got == "ndarray" else ""
+    raise TypeError(f"{op}: {name} must be {rule}, but got {got}{hint}.")
+
+
 def activations(op: str, value: Tensor) -> None:
     """Refuses anything but [N, U, h, w] floating maps of at least 1x1.
 
@@ -19,8 +34,7 @@ def activations(op: str, value: Tensor) -> None:
         TypeError: no tensor, or another dtype.
         ValueError: another shape.
     """
-    if not isinstance(value, Tensor):
-        raise TypeError(f"{op}: activations must be a torch.Tensor, but got {type(value).__name__}.")
+    tensor(op, "activations", value)
     if value.dtype not in ACTIVATION_DTYPES:
         raise TypeError(f"{op}: activations must be float32, float16 or bfloat16, but got {value.dtype}.")
     if value.ndim != 4 or min(value.shape[2:]) < 1:
@@ -31,12 +45,13 @@ def vector(op: str, name: str, value: Tensor, dtype: torch.dtype, like: Tensor) 
     """Refuses anything but a [U] tensor of one dtype on the activations' device.
 
     Raises:
-        TypeError: another dtype.
+        TypeError: no tensor, or another dtype.
         ValueError: another shape or device.
     """
     units = like.shape[1]
-    if not isinstance(value, Tensor) or value.dtype != dtype:
-        raise TypeError(f"{op}: {name} must be a {dtype} tensor, but got {getattr(value, 'dtype', type(value))}.")
+    tensor(op, name, value, f"a {dtype} tensor")
+    if value.dtype != dtype:
+        raise TypeError(f"{op}: {name} must be a {dtype} tensor, but got {value.dtype}.")
     if value.shape != (units,):
         raise ValueError(
             f"{op}: {name} must have shape [U] with U={units} (from activations), but got {list(value.shape)}."
@@ -45,11 +60,13 @@ def vector(op: str, name: str, value: Tensor, dtype: torch.dtype, like: Tensor) 
 
 
 def same_device(op: str, name: str, value: Tensor, like: Tensor) -> None:
-    """Refuses a tensor on another device than the activations.
+    """Refuses anything but a tensor on the activations' device.
 
     Raises:
-        ValueError: names both devices.
+        TypeError: no tensor.
+        ValueError: another device; names both.
     """
+    tensor(op, name, value)
     if value.device != like.device:
         raise ValueError(f"{op}: {name} must be on the activations' device {like.device}, but got {value.device}.")
 
@@ -58,10 +75,12 @@ def status(op: str, value: Tensor | None, like: Tensor) -> None:
     """Refuses anything but None or one int32 on the activations' device.
 
     Raises:
+        TypeError: no tensor.
         ValueError: another dtype, shape or device.
     """
     if value is None:
         return
+    tensor(op, "status", value)
     if value.dtype != torch.int32 or value.ndim != 0:
         raise ValueError(f"{op}: status must be one int32, but got {value.dtype} {list(value.shape)}.")
     same_device(op, "status", value, like)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from dissect import reference
-from dissect.ops import gpu, native
+from dissect.ops import checks, gpu, native
 from dissect.ops.dispatch import LIBRARY, select
 
 #: In the order of the engine's enum.
@@ -71,7 +71,7 @@ def encode_labels(planes: Tensor, num_labels: int, *, backend: str = "auto") -> 
             many combinations there are depends on the labels.
 
     Raises:
-        TypeError: planes of another dtype.
+        TypeError: planes that are no tensor, or of another dtype.
         ValueError: another shape, num_labels below 1, or a label outside [0, num_labels); names the image.
         BackendUnavailableError: an explicit backend is not here.
 
@@ -80,9 +80,9 @@ def encode_labels(planes: Tensor, num_labels: int, *, backend: str = "auto") -> 
         >>> labels.area  # column 0: planes 1 and 2; column 1: only 1; column 2: only 2
         tensor([[0, 2, 2]])
     """
-    if not isinstance(planes, Tensor) or planes.dtype not in LABEL_DTYPES:
-        got = getattr(planes, "dtype", type(planes))
-        raise TypeError(f"encode_labels: planes must be uint8, int16, int32 or int64, but got {got}.")
+    checks.tensor("encode_labels", "planes", planes)
+    if planes.dtype not in LABEL_DTYPES:
+        raise TypeError(f"encode_labels: planes must be uint8, int16, int32 or int64, but got {planes.dtype}.")
     if planes.ndim != 4 or min(planes.shape[1:]) < 1:
         raise ValueError(
             f"encode_labels: planes must have shape [N, K, H, W] with K, H, W >= 1, but got {list(planes.shape)}."

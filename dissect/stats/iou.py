@@ -9,7 +9,7 @@ from torch import Tensor
 
 from dissect import ops
 from dissect.grid import Grid
-from dissect.stats.state import State
+from dissect.stats.state import State, image_numbers
 from dissect.transfer import to_device
 
 SCOPES = ("all", "category")
@@ -65,10 +65,16 @@ class IouTally(State):
         units, labels = (torch.empty(0, size, dtype=torch.int64) for size in (len(thresholds), num_labels))
         self._batches: list[tuple[Tensor, Tensor, Tensor]] = [(torch.empty(0, dtype=torch.int64), units, labels)]
 
-    def add(self, activations: Tensor, labels: ops.EncodedLabels, images: Tensor) -> None:
-        """Adds a batch; `images` [N] are the global image numbers. Raises as `dissect.ops.iou_counts`."""
+    def add(self, activations: Tensor, labels: ops.EncodedLabels | Tensor, images: Tensor) -> None:
+        """Adds a batch; `images` [N] are the global image numbers. Raises as `dissect.ops.iou_counts`.
+
+        `labels` are what `dissect.ops.encode_labels` gave, which can be counted again, or planes [N, K, H, W].
+        """
+        images = image_numbers("IouTally", images, activations)
         self._move(activations.device)
-        counts = ops.iou_counts(activations, self.thresholds, labels, grid=self.grid, backend=self.backend)
+        counts = ops.iou_counts(
+            activations, self.thresholds, labels, self.num_labels, grid=self.grid, backend=self.backend
+        )
         self._note(counts.status, self._batch)
         self._batch += 1
         self._intersection += counts.intersection

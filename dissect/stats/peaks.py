@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from dissect import ops
-from dissect.stats.state import State
+from dissect.ops import checks
+from dissect.stats.state import State, image_numbers
 from dissect.transfer import to_device
 
 
@@ -46,10 +47,11 @@ class Peaks(State):
             images: [N] int64, the global number of each image; each image is added once.
 
         Raises:
-            TypeError, ValueError: bad activations, or numbers of another shape.
+            TypeError, ValueError: bad activations, or numbers that are no integers, of another shape, or, as far as
+                that is seen on a CPU, added before.
         """
-        if images.shape != activations.shape[:1]:
-            raise ValueError(f"Peaks: images must have shape [N={len(activations)}], but got {list(images.shape)}.")
+        checks.activations("Peaks", activations)
+        images = image_numbers("Peaks", images, activations)
         self._move(activations.device)
         status = ops.new_status(activations.device)
         values = ops.image_peaks(activations, status=status).T
@@ -107,5 +109,9 @@ class Peaks(State):
             values, images = torch.cat([self._values, values], 1), torch.cat([self._images, images], 1)
         # Two stable sorts: by number, then by value, so that equal values stay in the order of their numbers.
         images, order = images.sort(dim=1, stable=True)
+        if images.device.type == "cpu":  # a GPU would be waited for; what was not kept is not known any more
+            twice = images[:, 1:][images[:, 1:] == images[:, :-1]]
+            if len(twice):
+                raise ValueError(f"Peaks: images must be added once each, but {int(twice[0])} was added before.")
         values, order = values.gather(1, order).sort(dim=1, descending=True, stable=True)
         self._values, self._images = values[:, : self.k].clone(), images.gather(1, order)[:, : self.k].clone()

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from dissect.cache import load_tensors, save_tensors
+from dissect.ops import checks
 
 
 class State:
@@ -85,3 +86,23 @@ class State:
                 f"{path} must hold the keys of a {type(self).__name__}: unknown {extra}, missing {missing}."
             )
         self.load_state_dict(state)
+
+
+def image_numbers(state: str, images: Tensor, activations: Tensor) -> Tensor:
+    """[N] the global numbers of a batch's images, as they came; a GPU is not waited for.
+
+    Raises:
+        TypeError: no tensor, or no integers.
+        ValueError: another shape; on a CPU, a number that is named twice.
+    """
+    checks.tensor(state, "images", images, "a torch.Tensor of image numbers")
+    if images.is_floating_point() or images.dtype == torch.bool:
+        raise TypeError(f"{state}: images must be image numbers, integers, but are {images.dtype}.")
+    if images.shape != activations.shape[:1]:
+        raise ValueError(f"{state}: images must have shape [N={len(activations)}], but got {list(images.shape)}.")
+    if images.device.type == "cpu":
+        numbers = images.sort().values
+        twice = numbers[1:][numbers[1:] == numbers[:-1]]
+        if len(twice):
+            raise ValueError(f"{state}: images must be added once each, but {int(twice[0])} came twice in a batch.")
+    return images

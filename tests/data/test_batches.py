@@ -45,3 +45,16 @@ def test_a_generator_serves_once():
 def test_errors():
     with pytest.raises(TypeError, match="a batch must be a tensor or"):
         list(Batches(["picture.png"]))
+    array = torch.zeros(2, 3, 4, 4).numpy()
+    with pytest.raises(TypeError, match=r"the images of batch 0 came as ndarray; torch\.from_numpy makes a tensor"):
+        list(Batches([(array, torch.zeros(2, 1, 4, 4).long())]))
+    with pytest.raises(TypeError, match=r"got the str 'photos'; dissect\.data\.ImageFolder reads a folder"):
+        Batches("photos")
+
+
+def test_a_pair_that_is_no_list_of_batches():
+    images, planes = torch.zeros(2, 3, 4, 4), torch.zeros(2, 1, 4, 4).long()
+    with pytest.raises(TypeError, match=r"pass a list of batches: \[\(images, planes\)\]"):
+        Batches((images, planes))
+    assert len(Batches((images, images))) == 2  # two batches of images
+    assert len(Batches([(images, planes)])) == 1

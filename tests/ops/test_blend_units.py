@@ -2,6 +2,7 @@
 
 import random
 
+import numpy as np
 import pytest
 import torch
 from generate import DTYPES, LAYOUTS, laid_out
@@ -140,7 +141,17 @@ FEATURES = torch.zeros(2, 3, 4, 5)
     [
         ((FEATURES.long(), torch.zeros(3)), TypeError, "activations must be float32, float16 or bfloat16"),
         ((FEATURES, torch.zeros(4)), ValueError, r"alpha must have shape .* with N=2, U=3, but got \[4\]"),
-        ((FEATURES, 0.5), ValueError, "but got float"),
+        ((FEATURES, 0.5), TypeError, r"alpha must be a torch\.Tensor, but got float\."),
+        (
+            (FEATURES, torch.zeros(3), [1.0, 2.0]),
+            TypeError,
+            r"value must be a number or a torch\.Tensor, but got list\.",
+        ),
+        (
+            (FEATURES, torch.zeros(3), 0.0, np.ones((4, 5))),
+            TypeError,
+            r"mask must be a torch\.Tensor, but got numpy\.ndarray; torch\.from_numpy makes one",
+        ),
         ((FEATURES, torch.zeros(3), torch.zeros(2)), ValueError, r"value must broadcast to \[2, 3, 4, 5\].*got \[2\]"),
         ((FEATURES, torch.zeros(3), 0.0, torch.zeros(3, 4, 5)), ValueError, r"mask must broadcast to \[2, 1, 4, 5\]"),
         ((FEATURES, torch.zeros(3, device="meta")), ValueError, "alpha must be on the activations' device cpu"),

@@ -1,5 +1,6 @@
 """encode_labels: literal tables, bits, errors."""
 
+import numpy as np
 import pytest
 import torch
 from generate import random_case
@@ -77,6 +78,12 @@ def test_strided_planes_are_served(backend):
     ("planes", "num_labels", "error", "message"),
     [
         (torch.zeros(1, 1, 2, 2), 3, TypeError, "planes must be uint8, int16, int32 or int64, but got torch.float32"),
+        (
+            np.zeros((1, 1, 2, 2), np.int64),
+            3,
+            TypeError,
+            r"planes must be a torch\.Tensor, but got numpy\.ndarray; torch\.from_numpy makes one\.",
+        ),
         (
             torch.zeros(1, 2, 2, dtype=torch.int32),
             3,

@@ -1,5 +1,6 @@
 """iou_counts: literal tables, bits, third parties, laws, errors."""
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -196,6 +197,7 @@ GOOD = (torch.zeros(2, 3, 2, 2), torch.zeros(3), torch.zeros(2, 1, 4, 4, dtype=t
         (0, "maps", TypeError, "activations must be a torch.Tensor, but got str"),
         (1, torch.zeros(4), ValueError, r"thresholds must have shape \[U\] with U=3 .*but got \[4\]"),
         (1, torch.zeros(3).double(), TypeError, "thresholds must be a torch.float32 tensor, but got torch.float64"),
+        (1, np.zeros(3, np.float32), TypeError, r"a torch\.float32 tensor, but got numpy\.ndarray; torch"),
         (1, torch.tensor([0, float("nan"), 0]), ValueError, "thresholds must not be NaN, but unit 1's is"),
         (2, torch.zeros(1, 1, 4, 4, dtype=torch.int32), ValueError, "labels must be of N=2 images, but got 1"),
         (3, None, ValueError, "num_labels must be given with label planes"),

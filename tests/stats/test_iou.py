@@ -66,12 +66,26 @@ def test_states_merge_and_load():
         assert torch.equal(tally.label_area(), whole.label_area())
 
 
+def test_planes_count_as_their_encoding_does():
+    maps, planes = torch.randn(3, 4, 3, 3), torch.randint(0, 6, (3, 2, 10, 11))
+    encoded, raw = IouTally(torch.zeros(4), 6), IouTally(torch.zeros(4), 6)
+    encoded.add(maps, ops.encode_labels(planes, 6), torch.arange(3))
+    raw.add(maps, planes, torch.arange(3))
+    assert torch.equal(raw.iou(), encoded.iou())
+
+
 def test_errors():
     tally = IouTally(torch.zeros(1), 2)
     with pytest.raises(ValueError, match=r"scope must be one of .* but got 'some'"):
         tally.iou("some")
     with pytest.raises(ValueError, match="must come with the category of each label"):
         tally.iou("category")
+    with pytest.raises(TypeError, match="planes must be uint8, int16, int32 or int64"):
+        tally.add(torch.zeros(1, 1, 2, 2), torch.zeros(1, 1, 2, 2), torch.arange(1))
+    with pytest.raises(ValueError, match="num_labels must be the labels' 3, but got 2"):
+        tally.add(torch.zeros(1, 1, 2, 2), ops.encode_labels(torch.ones(1, 1, 2, 2).byte(), 3), torch.arange(1))
+    with pytest.raises(ValueError, match="IouTally: images must be added once each, but 5 came twice in a batch"):
+        tally.add(torch.zeros(2, 1, 2, 2), torch.ones(2, 1, 2, 2).byte(), torch.tensor([5, 5]))
     with pytest.raises(ValueError, match="must have the same thresholds"):
         tally.merge(IouTally(torch.ones(1), 2))
     with pytest.raises(ValueError, match="thresholds must be this tally's"):

@@ -1,5 +1,6 @@
 """Peaks: the best images, with ties to the lower number."""
 
+import numpy as np
 import pytest
 import torch
 
@@ -62,5 +63,16 @@ def test_errors():
         Peaks(0)
     with pytest.raises(ValueError, match=r"images must have shape \[N=2\], but got \[3\]"):
         Peaks(1).add(maps([1.0], [2.0]), torch.arange(3))
+    with pytest.raises(TypeError, match=r"image numbers, but got numpy\.ndarray; torch\.from_numpy makes one"):
+        Peaks(1).add(maps([1.0], [2.0]), np.arange(2))
+    with pytest.raises(TypeError, match=r"images must be image numbers, integers, but are torch\.float32"):
+        Peaks(1).add(maps([1.0], [2.0]), torch.zeros(2))
+    with pytest.raises(ValueError, match="must be added once each, but 7 came twice in a batch"):
+        Peaks(1).add(maps([1.0], [2.0]), torch.tensor([7, 7]))
+    peaks = Peaks(1)
+    peaks.add(maps([1.0], [2.0]), torch.tensor([3, 7]))
+    with pytest.raises(ValueError, match="must be added once each, but 7 was added before"):
+        peaks.add(maps([1.0]), torch.tensor([7]))
+    assert peaks.images().tolist() == [[7]]
     with pytest.raises(ValueError, match="must have the same k, but got 1 and 2"):
         Peaks(1).merge(Peaks(2))
