@@ -43,7 +43,8 @@ def _add_common(parser: argparse.ArgumentParser, images: int = 860) -> None:
     parser.add_argument("--model", metavar="NAME", help="as for dissect run (the embedded network)")
     parser.add_argument("--weights", type=Path, help="a state dict for --model, .safetensors or .pt")
     parser.add_argument("--val", metavar="MODULE:CALLABLE", help="the same as --train; measures (the embedded scenes)")
-    parser.add_argument("--images", type=int, default=images, help="how many embedded scenes (%(default)s)")
+    parser.add_argument("--images", type=int, metavar="N", help=f"how many embedded scenes ({images})")
+    parser.set_defaults(scenes=images)
     parser.add_argument("--batch-size", type=int, default=32, help="images at a time (32)")
     parser.add_argument("--out", type=Path, default=Path("out"), help="folder for result and progress (out)")
     parser.add_argument("--json", action="store_true", help="print what was found for programs")
@@ -78,10 +79,14 @@ def importance(options: argparse.Namespace) -> int:
             ],
         )
     for number in found.measured_classes():
-        units = ", ".join(f"{row.unit} ({row.val_drop:+.3f})" for row in found.top(number, 4))
+        units = ", ".join(f"{row.unit} ({0 - row.val_drop:+.3f})" for row in found.top(number, 4))
         print(f"{found.classes[number]}: balanced accuracy {found.baseline()[number]:.3f}; without unit {units}")
+    print(
+        "\nunits: the four most important to each class, ranked on training images; in brackets the change of its "
+        "balanced\naccuracy without that unit alone; all accuracies are those on validation images"
+    )
     trust = found.split_half().nanmean()
-    print(f"\nsplit-half correlation of the rankings, on average: {trust:.2f}\nresult: {path}")
+    print(f"split-half correlation of the rankings, on average: {trust:.2f}\nresult: {path}")
     return 0
 
 
@@ -114,8 +119,15 @@ def attack(options: argparse.Namespace) -> int:
 
     pictures.check_extras()
     importance = dissect.UnitImportance.load(options.importance)
+    model = _model(options)
+    # What the table of changes would refuse is told before the attacks.
+    importance.check_model(model)
+    if not 1 <= options.most <= importance.num_units // 2:
+        raise ValueError(
+            f"classify: --most must be in [1, {importance.num_units // 2}], half the units, but got {options.most}."
+        )
     found = experiments.attack(
-        _model(options),
+        model,
         importance.layer,
         _images(options, "val"),
         batch_size=options.batch_size,
@@ -153,7 +165,10 @@ def _images(options: argparse.Namespace, split: str) -> Any:
     name = getattr(options, split)
     if name is None and options.model is not None:
         raise ValueError(f"classify: --model needs --{split}, a data set of (image, class number).")
-    return tiny.TinyScenes(split, count=options.images, target="class") if name is None else called(name)
+    if name is not None and options.images is not None:
+        raise ValueError(f"classify: --images is how many embedded scenes to take, so it goes with no --{split}.")
+    count = options.scenes if options.images is None else options.images
+    return tiny.TinyScenes(split, count=count, target="class") if name is None else called(name)
 
 
 def _rows(table: Iterable[Any]) -> list[dict[str, Any]]:

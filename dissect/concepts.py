@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import warnings
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 #: The papers' categories, in the order in which tables and charts list them. Others may follow them.
 CATEGORIES = ("object", "part", "material", "texture", "color", "scene")
+
+#: What label 0 is called elsewhere.
+NO_LABEL = ("-", "background", "unlabeled", "unlabelled")
 
 
 @dataclass(frozen=True)
@@ -47,10 +51,18 @@ class Concepts:
         A bare name gets the category "concept".
 
         Raises:
-            TypeError: an entry is neither a string nor a pair of strings.
+            TypeError: one text or a mapping; an entry that is neither a string nor a pair of strings.
+
+        Warns:
+            UserWarning: the first name stands for "no label", which is label 0 and has no entry here.
         """
         if isinstance(concepts, Concepts):
             return concepts
+        if isinstance(concepts, (str, Mapping)):
+            raise TypeError(
+                "concepts: names must be a list of those of the labels 1, 2, 3, ..., "
+                f"but got a {type(concepts).__name__}, {concepts!r}."
+            )
         pairs = [("-", "")]
         for entry in concepts:
             pair = (entry, "concept") if isinstance(entry, str) else tuple(entry)
@@ -58,6 +70,12 @@ class Concepts:
                 raise TypeError(f"concepts: an entry must be a name or a (name, category) pair, but got {entry!r}.")
             pairs.append(pair)
         names, categories = zip(*pairs)
+        if names[1:] and names[1].lower() in NO_LABEL:
+            warnings.warn(
+                f"concepts: the list begins with label 1, but its first name is {names[1]!r}; label 0 is 'no label' "
+                "and has no name in the list, so leave that name out, or all names are one label too high.",
+                stacklevel=2,
+            )
         return cls(tuple(names), tuple(categories))
 
     @classmethod

@@ -64,9 +64,12 @@ class CategoryRow(NamedTuple):
     units: int
 
 
-@dataclass
+@dataclass(eq=False)  # tensors have no one truth value; a result is equal to itself alone
 class LayerDissection:
     """The counts of one layer, and what follows from them.
+
+    What follows is computed when it is first read: `iou` [U, C], whose column 0 is "no label" and always 0, since
+    columns are label numbers; `best_label` [U]; `states`, and `masks` of a unit's top images.
 
     Attributes:
         name: the layer's name.
@@ -93,6 +96,13 @@ class LayerDissection:
     peak_images: Tensor
     peak_maps: Tensor
     grid: Grid
+
+    def __repr__(self) -> str:
+        (h, w), (rows, columns) = self.grid.source_shape, (len(self.grid.rows), len(self.grid.columns))
+        return (
+            f"<LayerDissection of {self.name!r}: {self.num_units} units, {len(self.label_area) - 1} concepts, "
+            f"maps of {h}x{w} on planes of {rows}x{columns}>"
+        )
 
     @property
     def num_units(self) -> int:
@@ -124,7 +134,7 @@ class LayerDissection:
         return upsample(self.peak_maps[unit], self.grid.rows, self.grid.columns) > self.thresholds[unit]
 
 
-@dataclass
+@dataclass(eq=False)
 class Dissection:
     """The result of `dissect.dissect`.
 
@@ -152,6 +162,13 @@ class Dissection:
 
     def __post_init__(self) -> None:
         self._position = {int(number): at for at, number in enumerate(self.image_numbers)}
+
+    def __repr__(self) -> str:
+        layers = ", ".join(
+            f"{name!r} ({layer.num_units} units, {len(self.detectors(name))} detectors)"
+            for name, layer in self.layers.items()
+        )
+        return f"<Dissection of {layers} over {self.settings['num_images']} images>"
 
     def __getitem__(self, layer: str) -> LayerDissection:
         """A layer by name.

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from numbers import Integral, Real
 from typing import Any
 
 import torch
@@ -13,7 +14,9 @@ from dissect import ops
 from dissect.graph import Graph, edit_first
 from dissect.trace import Trace, find_layers
 
-Units = Iterable[int] | Tensor
+Units = int | Iterable[int] | Tensor
+#: A number, one per unit, or where that is said a feature map.
+Amount = Tensor | float | Sequence[float]
 
 _LINEAR = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _DROPOUTS = (nn.Dropout, nn.Dropout2d)
@@ -33,15 +36,27 @@ class Intervention:
         self,
         model: nn.Module,
         units: Mapping[str, Units],
-        value: Tensor | float,
-        alpha: Tensor | float,
+        value: Amount,
+        alpha: Amount,
         mask: Tensor | None,
         others: bool = False,
     ) -> None:
+        value, alpha = _amount("value", value), _amount("alpha", alpha)
+        _check_alpha(alpha)
         self._units = {layer: check_units(layer, numbers) for layer, numbers in units.items()}
         find_layers(model, list(self._units))
         self._model, self._value, self._alpha, self._mask, self._others = model, value, alpha, mask, others
         self._entered: list[Trace] = []
+
+    def __repr__(self) -> str:
+        but = "all but " if self._others else ""
+        layers = ", ".join(
+            f"{but}{len(units)} unit{'' if len(units) == 1 else 's'} of {layer!r}"
+            for layer, units in self._units.items()
+        )
+        parts = {"value": self._value, "alpha": self._alpha, "mask": self._mask}
+        shown = [f"{name} {_shown(part)}" for name, part in parts.items() if part is not None]
+        return f"<Intervention on {layers}: {', '.join(shown)}>"
 
     def __enter__(self) -> Intervention:
         self._entered.append(Trace(self._model, self._units, edit=self._edit, clone=False).__enter__())
@@ -133,8 +148,8 @@ def ablate(
     layer: str | Mapping[str, Units],
     units: Units | None = None,
     *,
-    value: Tensor | float = 0.0,
-    alpha: Tensor | float = 1.0,
+    value: Amount = 0.0,
+    alpha: Amount = 1.0,
     mask: Tensor | None = None,
 ) -> Intervention:
     """Removes units: within a ``with`` block they give 0, or another neutral `value`.
@@ -145,10 +160,10 @@ def ablate(
     Args:
         model: any nn.Module.
         layer: a name as in ``model.named_modules()``; or a mapping from several names to their units.
-        units: numbers of the units, each once. Of maps [N, U, h, w] and of vectors [N, U] a unit is a channel, of
-            tokens [N, T, U] a place in each token.
+        units: numbers of the units, each once, or one number. Of maps [N, U, h, w] and of vectors [N, U] a unit is a
+            channel, of tokens [N, T, U] a place in each token.
         value: what they give instead: a number, one per unit, or a feature map that broadcasts to [N, U, h, w].
-        alpha: how much of the value, 0 to 1: a number or one per unit.
+        alpha: how much of the value, from 0 to 1: a number or one per unit.
         mask: where: [h, w] or [N, 1, h, w], 0 to 1; everywhere by default.
 
     Returns:
@@ -156,8 +171,9 @@ def ablate(
 
     Raises:
         KeyError: a layer that the model does not have.
-        TypeError: units that are no integers.
-        ValueError: a unit that is negative, repeated or, in the forward pass, out of range; shapes that do not fit.
+        TypeError: units that are no integers; a value or alpha that is no number.
+        ValueError: a unit that is negative, repeated or, in the forward pass, out of range; an alpha outside [0, 1];
+            shapes that do not fit.
 
     Example:
         >>> model = torch.nn.Sequential(torch.nn.Conv2d(1, 3, 1), torch.nn.ReLU())
@@ -174,8 +190,8 @@ def insert(
     layer: str | Mapping[str, Units],
     units: Units | None = None,
     *,
-    value: Tensor | float,
-    alpha: Tensor | float = 1.0,
+    value: Amount,
+    alpha: Amount = 1.0,
     mask: Tensor | None = None,
 ) -> Intervention:
     """Forces units to a value, everywhere or where a mask says (Bau et al. 2020, "Role of Units in GANs").
@@ -197,8 +213,8 @@ def keep(
     layer: str | Mapping[str, Units],
     units: Units | None = None,
     *,
-    value: Tensor | float = 0.0,
-    alpha: Tensor | float = 1.0,
+    value: Amount = 0.0,
+    alpha: Amount = 1.0,
     mask: Tensor | None = None,
 ) -> Intervention:
     """Removes all units but these. Arguments, errors: see `ablate`; `alpha` and `value` belong to the removed ones.
@@ -214,15 +230,18 @@ def keep(
 
 
 def check_units(layer: str, units: Units) -> Tensor:
-    """[K] int64: unit numbers.
+    """[K] int64: unit numbers, of several units or of one.
 
     Raises:
         TypeError: no integers.
         ValueError: one is negative or repeated.
     """
-    numbers = torch.as_tensor(units if isinstance(units, Tensor) else list(units))
+    if isinstance(units, str) or not isinstance(units, (Integral, Iterable)):
+        raise TypeError(f"units of layer {layer!r} must be a list of integers, but got {units!r}.")
+    numbers = torch.as_tensor(units if isinstance(units, (Tensor, Integral)) else list(units))
     if numbers.numel() == 0:
         return torch.empty(0, dtype=torch.int64)
+    numbers = numbers[None] if numbers.ndim == 0 else numbers
     if numbers.ndim != 1 or numbers.is_floating_point() or numbers.dtype == torch.bool:
         raise TypeError(f"units of layer {layer!r} must be a list of integers, but got {units!r}.")
     numbers = numbers.long().cpu()
@@ -272,6 +291,31 @@ def _per_unit(name: str, given: Tensor | float, chosen: Tensor, maps: Tensor) ->
         raise ValueError(f"{name} must be a number or one per unit, {len(chosen)}, but has shape {list(values.shape)}.")
     zeros = torch.zeros(maps.shape[1], device=maps.device)
     return zeros.index_put((chosen.to(maps.device),), values.expand(len(chosen)))
+
+
+def _amount(name: str, given: Amount) -> Tensor | float:
+    """A number or a tensor; of a sequence of numbers, or an array, float32.
+
+    Raises:
+        TypeError: none of these.
+    """
+    if isinstance(given, (Tensor, Real)):
+        return given
+    try:
+        return torch.as_tensor(given, dtype=torch.float32)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise TypeError(f"{name} must be a number, a list of one per unit or a tensor, but got {given!r}.") from error
+
+
+def _check_alpha(alpha: Tensor | float) -> None:
+    values = torch.as_tensor(alpha).detach()
+    wrong = values[~((values >= 0) & (values <= 1))]
+    if wrong.numel():
+        raise ValueError(f"alpha must lie in [0, 1], but {'is' if not values.ndim else 'holds'} {float(wrong[0]):g}.")
+
+
+def _shown(part: Tensor | float) -> str:
+    return f"of shape {list(part.shape)}" if isinstance(part, Tensor) and part.ndim else f"{float(part):g}"
 
 
 def _is_one(alpha: Tensor | float) -> bool:

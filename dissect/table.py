@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Iterable
 from html import escape
+from pathlib import Path
 from typing import Any, NamedTuple
+
+from dissect.cache import replacing
 
 
 class Table(list):
     """A list of NamedTuples of one type.
 
-    ``pandas.DataFrame(table)`` keeps the column names.
+    ``pandas.DataFrame(table)`` keeps the column names, and a slice is a table again.
 
     Example:
         >>> class Row(NamedTuple):
@@ -38,6 +42,23 @@ class Table(list):
         if self and by not in self.columns:
             raise ValueError(f"Table: by must be one of {self.columns}, but got {by!r}.")
         return Table(sorted(self, key=lambda row: -getattr(row, by))[:count])
+
+    def __getitem__(self, at: Any) -> Any:
+        """A row, or of a slice the `Table` of its rows."""
+        found = super().__getitem__(at)
+        return Table(found) if isinstance(at, slice) else found
+
+    def to_csv(self, path: str | Path) -> Path:
+        """Writes the rows below the names of the columns, whole or not at all, with every digit.
+
+        The file is UTF-8; missing folders are made. A table without rows knows no columns, so its file is empty.
+
+        Returns:
+            The file's path.
+        """
+        with replacing(path) as partial, partial.open("w", encoding="utf-8", newline="") as file:
+            csv.writer(file, lineterminator="\n").writerows([self.columns, *self] if self else [])
+        return Path(path)
 
     def __repr__(self) -> str:
         cells = [list(self.columns)] + [[_text(value) for value in row] for row in self]

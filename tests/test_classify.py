@@ -40,10 +40,22 @@ def test_importance_then_sets_then_report(here, capsys):
     found = dissect.UnitImportance.load(here / "result")
     expected = dissect.unit_importance(network().eval(), "0", images(), images(), progress=False)
     assert torch.equal(found.drop(), expected.drop())
+    # A loss is a negative change, as in the table of sets.
+    row = found.top(0, 1)[0]
+    whole, without = found.baseline("val")[0], found.balanced_accuracy("val")[row.unit, 0]
+    assert f"without unit {row.unit} ({float(without - whole) + 0.0:+.3f})" in out
     assert cli.main(["classify", "sets", str(here / "result"), *model, "--counts", "1", "3", "--classes", "2"]) == 0
     out = capsys.readouterr().out
     assert "average of 1 classes" in out
     assert dissect.UnitSets.load(here / "result").counts == (1, 3)
+
+
+def test_sets_of_another_network_are_refused(here, capsys):
+    dissect.unit_importance(network().eval(), "0", images(), images(), progress=False).save(here / "trained")
+    torch.save({name: value + 1 for name, value in network().state_dict().items()}, "other.pt")
+    arguments = ["--model", "here:net", "--weights", "other.pt", "--val", "here:data", "--counts", "1"]
+    assert cli.main(["classify", "sets", "trained", *arguments]) == 2
+    assert "model must be the network whose units were measured, but this Sequential has" in capsys.readouterr().err
 
 
 def test_what_was_found_for_programs(here, capsys):
@@ -69,6 +81,10 @@ def test_numbers_that_are_none_are_null(capsys):
     [
         (["importance", "--weights", "w"], "dissect: classify: --weights needs --model."),
         (["importance", "--model", "here:net"], "dissect: classify: --model needs --train, a data set of"),
+        (
+            ["importance", "--model", "here:net", "--train", "here:data", "--images", "12"],
+            "dissect: classify: --images is how many embedded scenes to take, so it goes with no --train.",
+        ),
         (["sets", "nowhere"], "dissect: there is no file nowhere.importance."),
         (["importance", "--layer", "conv9", "--images", "43"], "dissect: Trace: the model has no layer 'conv9'"),
     ],

@@ -172,6 +172,18 @@ def test_pictures_are_those_of_the_top_images(result):
         result.image(999)
 
 
+def test_shown_in_a_line(result):
+    detectors, units = len(result.detectors("1")), result["1"].num_units
+    assert repr(result).startswith("<Dissection of ")
+    assert f"'1' ({units} units, {detectors} detectors)" in repr(result)
+    assert repr(result).endswith(" over 21 images>")
+    assert repr(result["1"]).startswith(f"<LayerDissection of '1': {units} units, ")
+    assert len(repr(result)) < 200
+    # Equality of tensors is no truth value: two results are the same only if they are one.
+    assert result != dissect.Dissection(**{name: getattr(result, name) for name in ("layers", "concepts", "settings",
+                                           "images", "image_numbers")})  # fmt: skip
+
+
 def test_scopes_and_positions():
     scenes = Scenes()
     scenes.planes[:10, 1] = 0  # no colour in half of the images

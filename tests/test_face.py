@@ -81,8 +81,24 @@ def test_concepts():
         concepts.number("sea")
     with pytest.raises(TypeError, match=r"a name or a \(name, category\) pair, but got \('a', 'b', 'c'\)"):
         Concepts.of([("a", "b", "c")])
+    for wrong in ({"1": "circle"}, "abcd"):
+        with pytest.raises(TypeError, match=r"must be a list of those of the labels 1, 2, 3, \.\.\., but got a"):
+            Concepts.of(wrong)
+    with pytest.warns(UserWarning, match="its first name is 'Background'; label 0 is 'no label' and has no name"):
+        Concepts.of(["Background", "sky"])
     with pytest.raises(ValueError, match="the same length, at least 1"):
         Concepts(("-",), ("", "object"))
+
+
+def test_a_table_as_csv(tmp_path):
+    class Row(NamedTuple):
+        name: str
+        value: float
+
+    path = Table([Row('a, "b"', 1 / 3)]).to_csv(tmp_path / "new" / "table.csv")
+    assert path.read_text() == 'name,value\n"a, ""b""",0.3333333333333333\n'
+    assert Table().to_csv(path).read_text() == ""
+    assert [file.name for file in path.parent.iterdir()] == ["table.csv"]
 
 
 def test_table():
@@ -94,6 +110,8 @@ def test_table():
     assert str(table).splitlines() == ["name  value", "<b>   0.500", "c     2.000", "d     2.000"]
     assert [row.name for row in table.top(2, by="value")] == ["c", "d"]
     assert "&lt;b&gt;" in table._repr_html_()
+    assert isinstance(table[1:], Table)
+    assert (table[1:], table[0]) == (table.top(2, by="value"), Row("<b>", 0.5))
     assert str(Table()) == "(no rows)"
     with pytest.raises(ValueError, match="by must be one of"):
         table.top(1, by="weight")

@@ -72,6 +72,7 @@ def test_importance_1():
         assert found.drop(split).tolist() == [[0.5, 0.5], [0.5, 0.5]]
         assert found.logit_drop(split).tolist() == [[1.5, 0], [0, 3.25]]
     assert found.top_units(2).tolist() == [[0, 1], [1, 0]]
+    assert found.fingerprint is None  # it is of before there were any, and serves with every network
 
 
 def test_sets_1():

@@ -1,5 +1,8 @@
 """ablate, insert and keep: what they change, what they leave, and what can be written into weights."""
 
+import math
+
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -183,7 +186,7 @@ def test_bad_units():
     for units, told in (([-1], "must not be negative, but one is -1"), ([1, 2, 1], "once, but 1 is repeated")):
         with pytest.raises(ValueError, match=told):
             dissect.ablate(model, "0", units)
-    for units in ([0.5], [True], torch.zeros(2, 2, dtype=torch.int64)):
+    for units in ([0.5], [True], torch.zeros(2, 2, dtype=torch.int64), True, 1.5, "12"):
         with pytest.raises(TypeError, match="must be a list of integers"):
             dissect.ablate(model, "0", units)
     with pytest.raises(KeyError, match="no layer 'conv'"):
@@ -198,6 +201,29 @@ def test_bad_units():
     with dissect.ablate(flat, "0", [0]), pytest.raises(ValueError, match=r"must give \[N, U, h, w\]"):
         flat(IMAGE)
     assert hooks(model) == 0
+
+
+def test_one_unit_and_one_value_per_unit():
+    model = network()
+    for units, value in ((1, 7.0), (np.int64(1), np.float32(7)), ([0, 1], [5, 7]), ([0, 1], np.array([5.0, 7.0]))):
+        with dissect.ablate(model, "0", units, value=value):
+            output = model[0](IMAGE)
+        assert bool((output[:, 1] == 7).all()), units
+    for name, wrong in (("value", "x"), ("alpha", ["x"])):
+        with pytest.raises(TypeError, match=f"{name} must be a number, a list of one per unit or a tensor, but got"):
+            dissect.ablate(model, "0", [0], **{name: wrong})
+
+
+@pytest.mark.parametrize("alpha", [2, -0.5, math.nan, [0.5, 2.0], torch.tensor([1.0, 2.0])])
+def test_alpha_is_a_share(alpha):
+    with pytest.raises(ValueError, match=r"alpha must lie in \[0, 1\], but (is|holds) (2|-0\.5|nan)\."):
+        dissect.ablate(network(), "0", [0, 1], alpha=alpha)
+
+
+def test_shown_in_a_line():
+    edit = dissect.keep(network(), {"0": [0, 1], "1": 2}, value=torch.zeros(2), mask=torch.ones(2, 2))
+    expected = "all but 2 units of '0', all but 1 unit of '1': value of shape [2], alpha 1, mask of shape [2, 2]"
+    assert repr(edit) == f"<Intervention on {expected}>"
 
 
 class Skip(nn.Module):

@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from dissect.cache import load_tensors, save_tensors, with_suffix
 from dissect.classifiers.tally import ClassTally, mean_ranks
+from dissect.resume import fingerprint
 from dissect.table import Table
 from dissect.trace import nearest
 
@@ -40,7 +41,7 @@ class UnitRow(NamedTuple):
     val_logit_drop: float
 
 
-@dataclass
+@dataclass(eq=False)  # tensors have no one truth value
 class UnitImportance:
     """What each class loses when each unit of a layer is ablated alone (Bau et al. 2020, Fig. 2A).
 
@@ -53,6 +54,8 @@ class UnitImportance:
         fill: [U] float32, what the ablated units were set to: 0, or each unit's mean.
         train: `ClassTally` of U + 1 rows over the training images.
         val: the same over the validation images.
+        fingerprint: of the network that was measured, its class and weights (`check_model` compares it); None is
+            unknown, as in files of before there were any.
 
     Example: see `dissect.unit_importance`.
     """
@@ -62,6 +65,11 @@ class UnitImportance:
     fill: Tensor
     train: ClassTally
     val: ClassTally
+    fingerprint: str | None = None
+
+    def __repr__(self) -> str:
+        images = ", ".join(f"{int(self.tally(split).images().sum())} {split} images" for split in SPLITS)
+        return f"<UnitImportance of {self.num_units} units of {self.layer!r} for {len(self.classes)} classes: {images}>"
 
     @property
     def num_units(self) -> int:
@@ -187,13 +195,27 @@ class UnitImportance:
 
         return plot_importance(self, name, k)
 
+    def check_model(self, model: nn.Module) -> None:
+        """Refuses another network than the one that was measured, as far as that is known.
+
+        Raises:
+            ValueError: its class or weights are others.
+        """
+        if self.fingerprint not in (None, fingerprint(model)):
+            raise ValueError(
+                f"UnitImportance: model must be the network whose units were measured, but this {type(model).__name__} "
+                "has another class or other weights; measure it with unit_importance, or set importance.fingerprint to "
+                "None where another network is meant."
+            )
+
     def save(self, path: str | Path) -> Path:
         """Writes the result to one file, whole or not at all; ".importance" is added where there is no such suffix."""
         tensors = {"fill": self.fill}
         for split in SPLITS:
             state = self.tally(split).state_dict()
             tensors |= {f"{split}.{name}": value for name, value in state.items() if isinstance(value, Tensor)}
-        return save_tensors(with_suffix(path, SUFFIX), *FORMAT, tensors, {"layer": self.layer, "classes": self.classes})
+        meta = {"layer": self.layer, "classes": self.classes, "fingerprint": self.fingerprint}
+        return save_tensors(with_suffix(path, SUFFIX), *FORMAT, tensors, meta)
 
     @classmethod
     def load(cls, path: str | Path) -> UnitImportance:
@@ -212,4 +234,5 @@ class UnitImportance:
             state = {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
             tally.load_state_dict({**shape, **state})
             tallies.append(tally)
-        return cls(meta["layer"], tuple(meta["classes"]), tensors["fill"], *tallies)
+        train, val = tallies
+        return cls(meta["layer"], tuple(meta["classes"]), tensors["fill"], train, val, meta.get("fingerprint"))

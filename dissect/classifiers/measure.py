@@ -93,7 +93,7 @@ def unit_importance(
     run.finish(probe, visits, alpha, memory_budget, saved, progress)
     for split, tally in run.tallies.items():
         _tell_missing(split, tally, names)
-    return UnitImportance(layer, names, run.fill, run.tallies["train"], run.tallies["val"])
+    return UnitImportance(layer, names, run.fill, run.tallies["train"], run.tallies["val"], fingerprint(model))
 
 
 class Probe:

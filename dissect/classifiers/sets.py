@@ -61,7 +61,7 @@ class SetRow(NamedTuple):
     all_class_accuracy: float
 
 
-@dataclass
+@dataclass(eq=False)  # tensors have no one truth value
 class UnitSets:
     """What each class has left without its k most, or k least, important units (Bau et al. 2020, Fig. 2B-D, S4a-b).
 
@@ -240,6 +240,7 @@ def unit_sets(
         raise ValueError(
             f"unit_sets: the layer must have the importance's {units} units, but has {probe.flow.num_units}."
         )
+    importance.check_model(model)
     alpha = torch.cat([torch.zeros(1, units), set_alphas(importance, wanted, chosen)])
     own = torch.tensor([number for number in wanted for _ in range(2 * len(chosen))])
     run = SetRun({"val": ClassTally(len(alpha), len(names))}, importance.fill, own=own)

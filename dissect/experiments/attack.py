@@ -59,7 +59,7 @@ class GroupRow(NamedTuple):
     scaled_interval: float
 
 
-@dataclass
+@dataclass(eq=False)  # tensors have no one truth value
 class AttackResult:
     """Peak activations of a layer's U units before and after attacks on N images.
 
@@ -77,6 +77,7 @@ class AttackResult:
         before: [N, U] float32, peak activations of the unchanged images.
         after: [N, U] float32, of the attacked ones; of the unchanged one where the target was not reached.
         noise: [N, U] float32, of the images with noise.
+        fingerprint: of the network that was attacked; None is unknown, as in files of before there were any.
     """
 
     layer: str
@@ -92,6 +93,7 @@ class AttackResult:
     before: Tensor
     after: Tensor
     noise: Tensor
+    fingerprint: str | None = None
 
     def success_rate(self) -> float:
         """The share of attacks that reached their target; NaN without attacks."""
@@ -104,8 +106,8 @@ class AttackResult:
         among the k of both classes counts for both. An interval is ``2.576 * s / sqrt(n)``.
 
         Raises:
-            ValueError: an importance of another layer or of other units, a class that it knows nothing about, k
-                outside [1, U / 2], or fewer than two attacks that reached their target.
+            ValueError: an importance of another network, layer or of other units, a class that it knows nothing about,
+                k outside [1, U / 2], or fewer than two attacks that reached their target.
         """
         won = self.reached
         groups = {name: members[won] for name, members in self._groups(importance, k).items()}
@@ -133,6 +135,11 @@ class AttackResult:
                 f"AttackResult: importance must be of the {units} units of {self.layer!r}, but is of the "
                 f"{importance.num_units} units of {importance.layer!r}."
             )
+        if None not in (self.fingerprint, importance.fingerprint) and self.fingerprint != importance.fingerprint:
+            raise ValueError(
+                "AttackResult: importance must be of the network that was attacked, but is of one of another class or "
+                "other weights; measure this one with unit_importance."
+            )
         if not 1 <= k <= units // 2:
             raise ValueError(f"AttackResult: k must be in [1, {units // 2}], half the units, but got {k}.")
         top, groups = importance.top_units(k), {}
@@ -148,7 +155,8 @@ class AttackResult:
     def save(self, path: str | Path) -> Path:
         """Writes the result to one file, whole or not at all; ".attack" is added where there is no such suffix."""
         tensors = {name: value for name, value in vars(self).items() if isinstance(value, Tensor)}
-        meta = {"layer": self.layer, "settings": self.settings._asdict(), "seed": self.seed, "misnamed": self.misnamed}
+        meta = {"layer": self.layer, "settings": self.settings._asdict(), "seed": self.seed, "misnamed": self.misnamed,
+                "fingerprint": self.fingerprint}  # fmt: skip
         return save_tensors(with_suffix(path, SUFFIX), *FORMAT, tensors, meta)
 
     @classmethod
@@ -215,8 +223,9 @@ def attack(
     """
     check_evaluating(model)
     load_foolbox()
+    network = fingerprint(model)
     about = {
-        "network": fingerprint(model), "layer": layer, "settings": list(settings), "bounds": list(bounds),
+        "network": network, "layer": layer, "settings": list(settings), "bounds": list(bounds),
         "seed": seed, "batch size": batch_size, "targets": None if targets is None else targets.tolist(),
     }  # fmt: skip
     batches, run = Batches(images, batch_size), _Run()
@@ -234,7 +243,7 @@ def attack(
         raise ValueError("attack: images must hold at least one batch, but are empty.")
     saved.save(run, now=True)
     found: dict[str, Any] = run.tensors()
-    return AttackResult(layer, settings, seed, run.seen - len(found["images"]), **found)
+    return AttackResult(layer, settings, seed, run.seen - len(found["images"]), **found, fingerprint=network)
 
 
 def _attack_batch(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import pickle
+import re
 import struct
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -57,11 +58,12 @@ def read(path: str | Path) -> dict[str, Any]:
         with torch.serialization.safe_globals([argparse.Namespace]):
             data = torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
     except DAMAGED as error:
-        if "GLOBAL " not in str(error):
-            raise ValueError(f"{path} is damaged or no file of weights: {_first_line(error)}") from error
+        stranger = re.search(r"GLOBAL ([\w.]+)", str(error))
+        if stranger is None:
+            raise ValueError(f"{path} is damaged or no file of weights{_why(path, error)}.") from error
         raise ValueError(
-            f"{path} holds more than tensors and is refused, since unpickling Python objects runs their code. Load it "
-            f"where you trust it, and save its state_dict() alone. ({_first_line(error)})"
+            f"{path} holds more than tensors ({stranger[1]}) and is refused, since unpickling Python objects runs "
+            "their code. Load it where you trust it, and save its state_dict() alone."
         ) from error
     if not isinstance(data, Mapping):
         raise ValueError(f"{path} must hold a dictionary of tensors, but holds a {type(data).__name__}.")
@@ -76,7 +78,8 @@ def tensors_of(data: Mapping[str, Any], path: str | Path) -> dict[str, Tensor]:
     """
     others = [f"{name} ({type(value).__name__})" for name, value in data.items() if not isinstance(value, Tensor)]
     if others:
-        raise ValueError(f"{path} must hold only tensors among its weights, but also holds {listed(others)}.")
+        hint = "; it looks like a StyleGAN2 checkpoint, which load_stylegan2 reads" if "g_ema" in data else ""
+        raise ValueError(f"{path} must hold only tensors among its weights, but also holds {listed(others)}{hint}.")
     return dict(data)
 
 
@@ -172,5 +175,10 @@ def _is_finite(tensor: Tensor) -> bool:
     return tensor.numel() == 0 or all(bool(end.isfinite()) for end in torch.aminmax(tensor))
 
 
-def _first_line(error: Exception) -> str:
-    return str(error).strip().split("\n")[0]
+def _why(path: Path, error: Exception) -> str:
+    """What is known of the reason; torch's words end in the advice to unpickle the file all the same."""
+    if isinstance(error, SafetensorError):
+        return f": {error}"
+    with path.open("rb") as file:
+        looks = file.read(10)[8:] == b'{"'
+    return ": its content is that of a safetensors file, but its name does not end in .safetensors" if looks else ""

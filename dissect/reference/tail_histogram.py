@@ -10,7 +10,12 @@ def keys_of(values: Tensor) -> Tensor:
     """Integers in the order of the floats: int64 in [0, 2^32) for float32, in [0, 2^16) for 16-bit types.
 
     The two zeros share one key.
+
+    Raises:
+        TypeError: another dtype.
     """
+    if values.dtype not in (torch.float32, torch.float16, torch.bfloat16):
+        raise TypeError(f"keys_of: values must be float32, float16 or bfloat16, but got {values.dtype}.")
     bits = 16 if values.element_size() == 2 else 32
     pattern = (values + 0.0).view(torch.int16 if bits == 16 else torch.int32).long()
     # A negative float's pattern falls as the float grows, so all its bits but the sign are turned round.

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dissect.cache import replacing
+from dissect.dissection import Dissection
 from dissect.extras import require
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from jinja2 import Environment
 
     from dissect.classifiers import UnitImportance
-    from dissect.dissection import Dissection
     from dissect.report.content import Layer
 
 FILE_NAME = "report.html"
@@ -44,6 +43,7 @@ def write_report(
 
     Raises:
         ImportError: jinja2, matplotlib or pillow is not installed.
+        TypeError: no Dissection, or an importance that is no UnitImportance.
         KeyError: importance of a layer that was not dissected.
         ValueError: importance of a layer with another number of units.
 
@@ -52,6 +52,11 @@ def write_report(
         PosixPath('out/report.html')
     """
     check_extras()
+    if not isinstance(dissection, Dissection):
+        raise TypeError(
+            "write_report: dissection must be a Dissection, which dissect.load reads from a file, "
+            f"but got {type(dissection).__name__}."
+        )
     path = Path(path)
     if path.suffix.lower() != ".html":
         path = path / FILE_NAME
@@ -76,8 +81,15 @@ def _important_classes(
     """By layer, per unit the classes to which it is important."""
     from dissect.classifiers import UnitImportance
 
-    given = [importance] if isinstance(importance, UnitImportance) else list(importance)
+    if isinstance(importance, (UnitImportance, str)) or not isinstance(importance, Iterable):
+        importance = [importance]
+    given = list(importance)
     for one in given:
+        if not isinstance(one, UnitImportance):
+            raise TypeError(
+                "write_report: importance must be a UnitImportance, which UnitImportance.load reads from a file, or "
+                f"several, but got {type(one).__name__}."
+            )
         if one.num_units != dissection[one.layer].num_units:
             raise ValueError(
                 f"write_report: importance of layer {one.layer!r} must be of its {dissection[one.layer].num_units} "

@@ -96,6 +96,8 @@ def test_saved_and_loaded(tmp_path, importance):
     assert (again.layer, again.classes) == (importance.layer, importance.classes)
     assert torch.equal(again.drop(), importance.drop())
     assert torch.equal(again.fill, importance.fill)
+    again.check_model(by_hand())
+    assert repr(again) == "<UnitImportance of 4 units of '0' for 3 classes: 18 train images, 18 val images>"
     with pytest.raises(FileNotFoundError):
         UnitImportance.load(tmp_path / "nothing")
 
@@ -289,6 +291,16 @@ def test_sets_go_on_with_the_same_importance_only(tmp_path, importance):
     importance.train._hits[:, 1:] = 0  # which ranks the units by the logit alone
     with pytest.raises(ValueError, match="had the same importance"):
         dissect.unit_sets(by_hand(), importance, colors(), **options)
+
+
+def test_another_network_is_refused(importance):
+    other = by_hand()
+    with torch.no_grad():
+        other[0].weight.mul_(2)
+    with pytest.raises(ValueError, match="model must be the network whose units were measured, but this Sequential"):
+        dissect.unit_sets(other, importance, colors(), counts=[1], progress=False)
+    importance.fingerprint = None
+    assert dissect.unit_sets(other, importance, colors(), counts=[1], progress=False).counts == (1,)
 
 
 def test_counts(importance):

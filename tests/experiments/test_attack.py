@@ -261,6 +261,10 @@ def test_changes_refuse_what_does_not_fit(importance):
         hand_made().changes(importance, k=4)
     with pytest.raises(ValueError, match="two attacks that reached their target, but there are 1"):
         hand_made(reached=torch.tensor([True, False, False])).changes(importance, k=1)
+    importance.fingerprint = "of another"
+    with pytest.raises(ValueError, match="must be of the network that was attacked, but is of one of another"):
+        hand_made(fingerprint="of this one").changes(importance, k=1)
+    assert hand_made().changes(importance, k=1)  # of before there were any
     partial = make_importance(torch.zeros(5, 3), images=[0, 1000, 1000])
     with pytest.raises(ValueError, match="must know every target class, but not 'class 0'"):
         hand_made().changes(partial, k=1)

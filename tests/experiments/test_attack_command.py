@@ -63,6 +63,15 @@ def test_what_is_refused(project, capsys):
     assert capsys.readouterr().err == "dissect: there is no file none.importance.\n"
     assert cli.main(["classify", "attack", "mine.importance", "--weights", "w.pt"]) == 2
     assert capsys.readouterr().err == "dissect: classify: --weights needs --model.\n"
+    arguments = ["--model", "attacked_project:model", "--val", "attacked_project:Scenes"]
+    assert cli.main(["classify", "attack", "mine.importance", *arguments, "--most", "2"]) == 2
+    assert capsys.readouterr().err == "dissect: classify: --most must be in [1, 1], half the units, but got 2.\n"
+    other = make_importance(torch.eye(3) * 0.4, layer="0")
+    other.fingerprint = "of another"
+    other.save("other")
+    assert cli.main(["classify", "attack", "other.importance", *arguments, "--most", "1"]) == 2
+    assert "model must be the network whose units were measured" in capsys.readouterr().err
+    assert not (project / "out").exists()
     with pytest.raises(SystemExit):
         cli.main(["classify"])
     assert "dissect classify" in capsys.readouterr().err

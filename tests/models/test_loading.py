@@ -201,6 +201,8 @@ def test_another_architecture_or_resolution_is_named(tmp_path):
         ValueError, match=r"must hold a StyleGAN2 generator, but holds a Progressive GAN .*: use load_progan"
     ):
         load_stylegan2(progan)
+    with pytest.raises(ValueError, match=r"holds g_ema \(dict\); it looks like a StyleGAN2 .*load_stylegan2 reads"):
+        load_progan(style)
     torch.save(stylegan2_tensors(), style)
     with pytest.raises(
         ValueError, match=r"must hold a Progressive GAN generator, but holds a StyleGAN2 .*load_stylegan2"
@@ -260,7 +262,7 @@ def test_more_than_tensors_is_refused_and_does_not_run(tmp_path, capsys, zipped)
     for content in (progan_tensors() | {"payload": Payload()}, ProGAN((4,), z_channels=3)):
         torch.save(content, path, _use_new_zipfile_serialization=zipped)
         with pytest.raises(
-            ValueError, match=r"holds more than tensors and is refused, .* save its state_dict\(\) alone"
+            ValueError, match=r"holds more than tensors \(.*\) and is refused, .* save its state_dict\(\) alone\.$"
         ):
             load_progan(path)
     assert "code ran" not in capsys.readouterr().out
@@ -279,6 +281,16 @@ def test_damaged_files(tmp_path, content, name):
     path.write_bytes(content)
     with pytest.raises(ValueError, match="is damaged or no file of weights"):
         load_progan(path)
+
+
+def test_torchs_advice_to_unpickle_is_not_passed_on(tmp_path):
+    script, result = tmp_path / "draw.py", tmp_path / "result.dissection"
+    script.write_text("import torch\n")
+    with pytest.raises(ValueError, match=r"draw\.py is damaged or no file of weights\.$"):
+        load_progan(script)
+    save_file({"x": torch.zeros(1)}, result)
+    with pytest.raises(ValueError, match=r"that of a safetensors file, but its name does not end in \.safetensors\.$"):
+        load_progan(result)
 
 
 def test_a_file_cut_short(tmp_path):

@@ -122,6 +122,8 @@ def test_errors():
         run(maps, zeros, zeros + 3, zeros, 3)
     with pytest.raises(ValueError, match=r"sample must be one of .* but got 'mean'"):
         run(maps, zeros, zeros, zeros, 3, sample="mean")
+    with pytest.raises(TypeError, match=r"keys_of: values must be float32, .* but got torch\.float64"):
+        keys_of(torch.zeros(3, dtype=torch.float64))
     with pytest.raises(TypeError, match=r"low must be a torch.int64 tensor, but got torch.float32"):
         run(maps, zeros.float(), zeros, zeros, 3)
     with pytest.raises(ValueError, match=r"high must have shape \[U\] with U=2"):
