@@ -15,7 +15,7 @@ from dissect.report.pictures import encode_masks, top_masks
 if TYPE_CHECKING:
     from dissect.dissection import CategoryRow, Dissection, LayerDissection, UnitRow
 
-#: Further colors, taken in turn by categories that are not among the papers'.
+#: Further colors, for categories that are not among the papers'.
 OTHER_SHADES = 4
 #: Concepts that a unit's details list.
 MAX_SCORES = 10
@@ -155,10 +155,15 @@ class Layer:
 
 
 def category_shades(concepts: Concepts) -> dict[str, int]:
-    """Each category's color number: the papers' categories have their own, others take turns, and "" has one."""
+    """Each category's color number: the papers' categories have their own, others those that are left, and "" has one.
+
+    Where there are more categories than colors, the others take turns.
+    """
     others = sorted(set(concepts.categories) - set(CATEGORIES) - {""})
     shades = {name: number for number, name in enumerate(CATEGORIES)}
-    shades |= {name: len(CATEGORIES) + at % OTHER_SHADES for at, name in enumerate(others)}
+    free = list(range(len(CATEGORIES), len(CATEGORIES) + OTHER_SHADES))
+    free += [number for name, number in shades.items() if name not in concepts.categories]
+    shades |= {name: free[at % len(free)] for at, name in enumerate(others)}
     return shades | {"": len(CATEGORIES)}
 
 

@@ -325,11 +325,18 @@ def test_no_concepts(tmp_path):
     assert [card.find("h4")[0].text for card in cards(page)] == ["no concept"] * 2
 
 
-def test_unknown_categories_get_colors_in_turn(tmp_path):
-    pairs = [(f"concept {number}", f"kind {number}") for number in range(5)]
-    page = read(write_report(make_dissection([make_layer("a", 5, 6, 9)], pairs=pairs), tmp_path))
+def test_unknown_categories_get_the_colors_that_are_left_then_take_turns(tmp_path):
+    pairs = [("house", "object")] + [(f"concept {number}", f"kind {number}") for number in range(10)]
+    page = read(write_report(make_dissection([make_layer("a", 11, 12, 9)], pairs=pairs), tmp_path))
     shades = {unit["scores"][0][1]: unit["scores"][0][2] for unit in units(page).values()}
-    assert shades == {f"kind {number}": 6 + number % 4 for number in range(5)}
+    left = [6, 7, 8, 9, 1, 2, 3, 4, 5, 6]
+    assert shades == {"object": 0} | {f"kind {number}": shade for number, shade in enumerate(left)}
+
+
+def test_the_lead_tells_images_and_preset(dissection, tmp_path):
+    assert "in 9 images, by the preset default." in " ".join(read(write_report(dissection, tmp_path)).text.split())
+    dissection.settings["preset"] = "tpami2018"
+    assert "by the preset tpami2018." in " ".join(read(write_report(dissection, tmp_path)).text.split())
 
 
 def test_two_thousand_units_stay_small(wide_report):
