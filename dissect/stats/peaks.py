@@ -63,7 +63,7 @@ class Peaks(State):
         """Adds the peaks that another state found in other images.
 
         Raises:
-            ValueError: another k.
+            ValueError: another k; on a CPU, an image that both have kept.
         """
         if other.k != self.k:
             raise ValueError(f"Peaks: states to merge must have the same k, but got {self.k} and {other.k}.")
