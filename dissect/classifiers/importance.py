@@ -54,7 +54,7 @@ class UnitImportance:
         fill: [U] float32, what the ablated units were set to: 0, or each unit's mean.
         train: `ClassTally` of U + 1 rows over the training images.
         val: the same over the validation images.
-        fingerprint: of the network that was measured, its class and weights (`check_model` compares it); None is
+        fingerprint: of the network that was measured, its modules and weights (`check_model` compares it); None is
             unknown, as in files of before there were any.
 
     Example: see `dissect.unit_importance`.
@@ -199,13 +199,13 @@ class UnitImportance:
         """Refuses another network than the one that was measured, as far as that is known.
 
         Raises:
-            ValueError: its class or weights are others.
+            ValueError: its modules, hooks or weights are others.
         """
         if self.fingerprint not in (None, fingerprint(model)):
             raise ValueError(
                 f"UnitImportance: model must be the network whose units were measured, but this {type(model).__name__} "
-                "has another class or other weights; measure it with unit_importance, or set importance.fingerprint to "
-                "None where another network is meant."
+                "has other modules, hooks or weights; measure it with unit_importance, or set importance.fingerprint "
+                "to None where another network is meant."
             )
 
     def save(self, path: str | Path) -> Path:

@@ -137,8 +137,8 @@ class AttackResult:
             )
         if None not in (self.fingerprint, importance.fingerprint) and self.fingerprint != importance.fingerprint:
             raise ValueError(
-                "AttackResult: importance must be of the network that was attacked, but is of one of another class or "
-                "other weights; measure this one with unit_importance."
+                "AttackResult: importance must be of the network that was attacked, but is of one with other modules, "
+                "hooks or weights; measure this one with unit_importance."
             )
         if not 1 <= k <= units // 2:
             raise ValueError(f"AttackResult: k must be in [1, {units // 2}], half the units, but got {k}.")
