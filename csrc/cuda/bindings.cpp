@@ -35,8 +35,8 @@ FeatureMaps feature_maps(const Maps& maps) {
 }
 
 cuda::DeviceGrid device_grid(const Grid& grid) {
-  const auto& [words, num_rows, num_columns, num_row_spans, num_column_spans, tallest] = grid;
-  return cuda::device_grid(at<const void>(words), num_rows, num_columns, num_row_spans, num_column_spans, tallest);
+  const auto& [words, num_rows, num_columns, num_row_spans, num_column_spans, longest] = grid;
+  return cuda::device_grid(at<const void>(words), num_rows, num_columns, num_row_spans, num_column_spans, longest);
 }
 
 cuda::Place place_of(const Place& place) {
@@ -60,7 +60,7 @@ PYBIND11_MODULE(_cuda, module) {
   module.def("pack_grid", [](uintptr_t rows, int64_t num_rows, uintptr_t columns, int64_t num_columns) {
     const auto grid =
         cuda::PackedGrid::of(at<const GridEntry>(rows), num_rows, at<const GridEntry>(columns), num_columns);
-    return py::make_tuple(grid.words, grid.num_row_spans, grid.num_column_spans, grid.tallest);
+    return py::make_tuple(grid.words, grid.num_row_spans, grid.num_column_spans, grid.longest);
   });
 
   module.def(

@@ -2,22 +2,29 @@
 //
 // A cell is the pixels of one row span and one column span; all lie between its four corners. A block stages the maps
 // of a few units of one image in shared memory, padded by a ring of zeros, some rows (a band) at a time. A warp then
-// looks at 32 cells of its map at once, one per lane, and queues those that a test of the largest corner wants. Queued
-// cells are visited by several lanes each, a target row per lane, so that nearly all lanes work although few cells are
-// wanted.
+// looks at 32 cells of its map at once, one per lane, and queues those that a test of the largest corner wants. Of 32
+// queued cells each lane finds the target rows of one that the test wants, by a search. These rows are then visited by
+// all lanes, a row each, whichever cells they are of, so that nearly all lanes work although few rows are wanted.
 #pragma once
 
 #include "values.cuh"
 
 namespace dissect {
 
-// How a launch shares the work among blocks and threads. Powers of two: units, row_lanes.
+// How a launch shares the work among blocks and threads.
 struct CellPlan {
-  int units;      // maps of one image that a block stages together; at most kWarps
-  int band_rows;  // padded source rows staged at a time, at least 2
-  int row_lanes;  // lanes of a warp that visit a cell together, a target row each
-  int row_steps;  // how often, for the tallest cell
-  int images;     // that a block handles, one after the other
+  int unit_bits;    // 2^unit_bits maps of one image are staged together, each shared by as many of the block's warps
+  int band_rows;    // padded source rows staged at a time, at least 2
+  int width_bits;   // 2^width_bits threads stage neighbouring columns of a map, the others further rows
+  int column_bits;  // 2^column_bits lanes of a warp take neighbouring column spans, the others further row spans
+  int row_step;     // so many row spans do the warps of a map look at together
+  int first_step;   // of a search in a span: a power of two, no span is twice as long
+  int grid_words;   // of the grid's tables, copied to shared memory; 0 where they do not fit
+  int groups;       // of units, one per block
+  int images;       // that a block handles, one after the other
+
+  DISSECT_HD int units() const { return 1 << unit_bits; }
+  DISSECT_HD int parts() const { return kWarps >> unit_bits; }
 };
 
 namespace {
@@ -32,28 +39,70 @@ struct Range {
   int32_t from, to;
 };
 
-__device__ inline int lane_of_thread() { return threadIdx.x % 32; }
-__device__ inline int warp_of_thread() { return threadIdx.x / 32; }
+struct Corners {
+  float a00, a01, a10, a11;
 
-// Shared memory of one block: a queue per warp, the staged maps, and what the kernel itself needs after them.
+  __device__ float largest() const { return fmaxf(fmaxf(a00, a01), fmaxf(a10, a11)); }
+  __device__ float smallest() const { return fminf(fminf(a00, a01), fminf(a10, a11)); }
+};
+
+// The wanted rows of a cell, numbered among those of a warp's 32 cells: row + k is the target row of number k, from
+// number `split` on row + k + gap.
+struct alignas(16) WantedRows {
+  Corners corners;
+  int32_t column_span, row, split, gap;
+};
+
+__device__ inline int lane_of_thread() { return threadIdx.x % 32; }
+// As a lane's own it would not be known to be the same for all.
+__device__ inline int warp_of_thread() { return __shfl_sync(kAllLanes, static_cast<int>(threadIdx.x / 32), 0); }
+
+// Shared memory of one block: wanted rows and a queue per warp, the grid, the staged maps, and what the kernel itself
+// needs after them.
 struct CellMemory {
+  static constexpr int64_t kWanted = kWarps * 32 * sizeof(WantedRows), kQueues = kWarps * kQueue * sizeof(Cell);
   static DISSECT_HD int pitch(const FeatureMaps& maps) { return static_cast<int>(maps.width) + 2; }
   // Odd, so that the same place of several maps lies in several banks.
   static DISSECT_HD int map_floats(const FeatureMaps& maps, int band_rows) { return (band_rows * pitch(maps)) | 1; }
+  static DISSECT_HD int64_t staged_at(const CellPlan& plan) {
+    return kWanted + kQueues + plan.grid_words * static_cast<int64_t>(sizeof(int32_t));
+  }
   static DISSECT_HD int64_t bytes(const FeatureMaps& maps, const CellPlan& plan) {
-    constexpr int64_t kFloat = sizeof(float), kQueues = kWarps * kQueue * sizeof(Cell);
-    return kQueues + plan.units * map_floats(maps, plan.band_rows) * kFloat;
+    constexpr int64_t kFloat = sizeof(float);
+    return staged_at(plan) + plan.units() * map_floats(maps, plan.band_rows) * kFloat;
   }
 };
 
+// The tables of a grid, in shared memory where they fit, else in device memory.
+struct GridTables {
+  const Span* row_spans;
+  const Span* column_spans;
+  const float* row_weights;
+  const float* column_weights;
+};
+
+// Copies them; visible to other threads after a barrier.
+__device__ inline GridTables stage_tables(const GridView& grid, const CellPlan& plan, unsigned char* memory) {
+  if (plan.grid_words == 0) return {grid.row_spans, grid.column_spans, grid.row_weights, grid.column_weights};
+  int32_t* words = reinterpret_cast<int32_t*>(memory + CellMemory::kWanted + CellMemory::kQueues);
+  const int32_t* given = reinterpret_cast<const int32_t*>(grid.row_spans);  // they lie one after the other
+#pragma unroll 1
+  for (int i = threadIdx.x; i < plan.grid_words; i += kThreads) words[i] = given[i];
+  const Span* row_spans = reinterpret_cast<const Span*>(words);
+  const Span* column_spans = row_spans + grid.num_row_spans;
+  const float* row_weights = reinterpret_cast<const float*>(column_spans + grid.num_column_spans);
+  return {row_spans, column_spans, row_weights, row_weights + grid.num_rows};
+}
+
 // One warp's share of one staged band.
 struct Band {
-  const float* map;  // the unit's staged rows, the first of which is padded row first_row
-  int pitch;
-  int first_row;
+  GridTables tables;
+  const float* map;  // the unit's padded map, as if all of its rows were staged
+  int pitch, num_column_spans;
   int span_begin, span_end;  // row spans whose two source rows are staged
-  int part, parts;           // this warp among those of the unit
+  int part;                  // this warp among those of the unit
   Cell* queue;
+  WantedRows* wanted;
 };
 
 // The first row span whose upper source row is at or below this one.
@@ -67,187 +116,217 @@ __device__ inline int first_span_at(const GridView& grid, int row) {
   return begin;
 }
 
-// Copies padded rows [first_row, first_row + num_rows) of the block's units. The ring's columns must be zero already.
+// Copies padded rows [first_row, first_row + num_rows) of the block's units. The ring's columns must be zero already. A
+// thread keeps its unit, and its column for all rows.
 template <typename T>
-__device__ void stage(const FeatureMaps& maps, const CellPlan& plan, int64_t image, int64_t first_unit, int first_row,
-                      int num_rows, float* staged, Worst& worst) {
-  const int width = static_cast<int>(maps.width);
-  int unit, cell, step;
-  if (maps.stride_unit < maps.stride_column) {  // neighbours in memory are units
-    unit = threadIdx.x & (plan.units - 1);
-    cell = threadIdx.x / plan.units;
-    step = kThreads / plan.units;
-  } else {
-    const int parts = kWarps / plan.units;
-    unit = warp_of_thread() / parts;
-    cell = warp_of_thread() % parts * 32 + lane_of_thread();
-    step = 32 * parts;
-  }
+__device__ void stage(const FeatureMaps& maps, const CellPlan& plan, int warp, int64_t image, int64_t first_unit,
+                      int first_row, int num_rows, float* staged, Worst& worst) {
+  const bool units_are_neighbours = maps.stride_unit < maps.stride_column;  // in memory
+  const int unit = (units_are_neighbours ? threadIdx.x : warp) & (plan.units() - 1);
+  const int place =
+      units_are_neighbours ? threadIdx.x >> plan.unit_bits : (warp >> plan.unit_bits) * 32 + lane_of_thread();
   if (first_unit + unit >= maps.num_units) return;
-  const T* base = static_cast<const T*>(maps.data) + image * maps.stride_image + (first_unit + unit) * maps.stride_unit;
-  float* target = staged + unit * CellMemory::map_floats(maps, plan.band_rows) + 1;
-  const int pitch = CellMemory::pitch(maps), height = static_cast<int>(maps.height);
-  int y = cell / width, x = cell % width;
-  const int step_y = step / width, step_x = step % width;
-  constexpr int kDepth = 4;  // loads on their way
-  while (y < num_rows) {
-    float values[kDepth];
-    int places[kDepth];
+  const int pitch = CellMemory::pitch(maps), step = 32 * plan.parts() >> plan.width_bits;
+  const int begin = place >> plan.width_bits;
+  const int top = first_row == 0 ? 1 : 0, bottom = static_cast<int>(maps.height) + 1 - first_row;  // of the map proper
+  for (int x = place & ((1 << plan.width_bits) - 1); x < maps.width; x += 1 << plan.width_bits) {
+    const T* source = static_cast<const T*>(maps.data) + image * maps.stride_image +
+                      (first_unit + unit) * maps.stride_unit + (first_row + begin - 1) * maps.stride_row +
+                      x * maps.stride_column;
+    float* target = staged + unit * CellMemory::map_floats(maps, plan.band_rows) + begin * pitch + x + 1;
+    constexpr int kDepth = 4;  // loads on their way
+    for (int y = begin; y < num_rows; y += kDepth * step) {
+      float values[kDepth];
 #pragma unroll
-    for (int d = 0; d < kDepth; ++d) {
-      const int source = first_row + y - 1;
-      values[d] = 0.0f;
-      places[d] = y < num_rows ? y * pitch + x : -1;
-      if (y < num_rows && source >= 0 && source < height)
-        values[d] = widen(base[source * maps.stride_row + x * maps.stride_column]);
-      y += step_y, x += step_x;
-      if (x >= width) x -= width, ++y;
-    }
+      for (int d = 0; d < kDepth; ++d, source += step * maps.stride_row) {
+        const int row = y + d * step;
+        values[d] = row >= top && row < bottom && row < num_rows ? widen(*source) : 0.0f;
+      }
 #pragma unroll
-    for (int d = 0; d < kDepth; ++d) {
-      worst.add(values[d]);
-      if (places[d] >= 0) target[places[d]] = values[d];
+      for (int d = 0; d < kDepth; ++d, target += step * pitch) {
+        worst.add(values[d]);
+        if (y + d * step < num_rows) *target = values[d];
+      }
     }
   }
 }
 
 // A block keeps its units, and a warp its one unit, for all of the block's images; warps beyond the last unit idle.
-__device__ inline int64_t first_unit_of_block(const FeatureMaps& maps, const CellPlan& plan) {
-  return blockIdx.x % ((maps.num_units + plan.units - 1) / plan.units) * plan.units;
+__device__ inline int64_t first_unit_of_block(const CellPlan& plan) {
+  return static_cast<int64_t>(blockIdx.x % static_cast<unsigned>(plan.groups)) * plan.units();
 }
-__device__ inline int64_t first_image_of_block(const FeatureMaps& maps, const CellPlan& plan) {
-  return blockIdx.x / ((maps.num_units + plan.units - 1) / plan.units) * plan.images;
+__device__ inline int64_t first_image_of_block(const CellPlan& plan) {
+  return static_cast<int64_t>(blockIdx.x / static_cast<unsigned>(plan.groups)) * plan.images;
 }
-__device__ inline int place_of_warp(const CellPlan& plan) { return warp_of_thread() / (kWarps / plan.units); }
 
 // Calls visit(image, band) for every band of the warp's map in every image of the block, all lanes together, and
-// finish(image) after the last band of each.
+// finish(image), all threads together, when the last band of each has been visited by all; barriers part the two.
 template <typename T, typename Visit, typename Finish>
 __device__ void for_bands(const FeatureMaps& maps, const GridView& grid, const CellPlan& plan, unsigned char* memory,
-                          int32_t* status, const Visit& visit, const Finish& finish) {
-  const int64_t first_unit = first_unit_of_block(maps, plan), first_image = first_image_of_block(maps, plan);
+                          int warp, int32_t* status, const Visit& visit, const Finish& finish) {
+  const int64_t first_unit = first_unit_of_block(plan), first_image = first_image_of_block(plan);
   const int padded_rows = static_cast<int>(maps.height) + 2, map_floats = CellMemory::map_floats(maps, plan.band_rows);
-  const int parts = kWarps / plan.units, place = place_of_warp(plan);
+  const int pitch = CellMemory::pitch(maps), place = warp & (plan.units() - 1);
   const bool idle = first_unit + place >= maps.num_units;
-  float* staged = reinterpret_cast<float*>(memory + kWarps * kQueue * sizeof(Cell));
-  Cell* queue = reinterpret_cast<Cell*>(memory) + warp_of_thread() * kQueue;
+  WantedRows* wanted = reinterpret_cast<WantedRows*>(memory) + warp * 32;
+  Cell* queue = reinterpret_cast<Cell*>(memory + CellMemory::kWanted) + warp * kQueue;
+  float* staged = reinterpret_cast<float*>(memory + CellMemory::staged_at(plan));
   Worst worst{0};
-  for (int i = threadIdx.x; i < plan.units * map_floats; i += kThreads) staged[i] = 0.0f;
-  for (int64_t image = first_image; image < first_image + plan.images && image < maps.num_images; ++image) {
+#pragma unroll 1
+  for (int i = threadIdx.x; i < plan.units() * map_floats; i += kThreads) staged[i] = 0.0f;
+  const GridTables tables = stage_tables(grid, plan, memory);
+  const int64_t left = maps.num_images - first_image;
+  const int images = left < plan.images ? static_cast<int>(left) : plan.images;
+  for (int i = 0; i < images; ++i) {
     for (int row = 0; row + 1 < padded_rows; row += plan.band_rows - 1) {
       const int num_rows = padded_rows - row < plan.band_rows ? padded_rows - row : plan.band_rows;
       __syncthreads();  // the warps are done with what is staged
-      stage<T>(maps, plan, image, first_unit, row, num_rows, staged, worst);
+      if (row == 0 && i > 0) finish(first_image + i - 1);
+      stage<T>(maps, plan, warp, first_image + i, first_unit, row, num_rows, staged, worst);
       __syncthreads();  // all of it is staged
       if (idle) continue;
       const bool last = row + num_rows == padded_rows;
-      const Band band{staged + place * map_floats,
-                      CellMemory::pitch(maps),
-                      row,
-                      row == 0 ? 0 : first_span_at(grid, row),
-                      last ? static_cast<int>(grid.num_row_spans) : first_span_at(grid, row + plan.band_rows - 1),
-                      warp_of_thread() % parts,
-                      parts,
-                      queue};
-      visit(image, band);
+      visit(first_image + i,
+            Band{tables, staged + place * map_floats - row * pitch, pitch, static_cast<int>(grid.num_column_spans),
+                 row == 0 ? 0 : first_span_at(grid, row),
+                 last ? static_cast<int>(grid.num_row_spans) : first_span_at(grid, row + plan.band_rows - 1),
+                 warp >> plan.unit_bits, queue, wanted});
     }
-    if (!idle) finish(image);
   }
+  __syncthreads();  // the warps are done with the last image
+  if (images > 0) finish(first_image + images - 1);
   worst.tell_if_bad(status);
 }
 
-struct Corners {
-  float a00, a01, a10, a11;
+// The warp's cells of a band, up to 32 at a time, one per lane. A lane keeps its column span for all row spans.
+struct CellCursor {
+  Cell cell;                  // this lane's; to be used only if `inside`
+  int base_row, base_column;  // of lane 0
+  const float *left, *right;  // this lane's columns in padded row 0
 
-  __device__ float largest() const { return fmaxf(fmaxf(a00, a01), fmaxf(a10, a11)); }
-  __device__ float smallest() const { return fminf(fminf(a00, a01), fminf(a10, a11)); }
+  __device__ CellCursor(const CellPlan& plan, const Band& band) : base_column(0) { begin_columns(plan, band); }
+  __device__ bool inside(const Band& band) const { return cell.row_span < band.span_end; }
+  // The same for all lanes.
+  __device__ bool more(const Band& band) const { return base_row < band.span_end; }
+  __device__ void advance(const CellPlan& plan, const Band& band) {
+    base_row += plan.row_step, cell.row_span += plan.row_step;
+    if (base_row < band.span_end) return;
+    base_column += 1 << plan.column_bits;
+    if (base_column < band.num_column_spans) begin_columns(plan, band);
+  }
+  // Of some cell, if not inside.
+  __device__ Corners corners(const Band& band) const {
+    const Span& rows = band.tables.row_spans[inside(band) ? cell.row_span : band.span_begin];
+    const int upper = rows.index0 * band.pitch, lower = rows.index1 * band.pitch;
+    return {left[upper], right[upper], left[lower], right[lower]};
+  }
+
+ private:
+  __device__ void begin_columns(const CellPlan& plan, const Band& band) {
+    base_row = band.span_begin + (band.part << (5 - plan.column_bits));
+    const int column = base_column + (lane_of_thread() & ((1 << plan.column_bits) - 1));
+    const bool has_column = column < band.num_column_spans;
+    cell = {has_column ? base_row + (lane_of_thread() >> plan.column_bits) : band.span_end, column};
+    const Span& columns = band.tables.column_spans[has_column ? column : 0];
+    left = band.map + columns.index0, right = band.map + columns.index1;
+  }
 };
 
-__device__ inline Corners corners_of(const Band& band, const Span& rows, const Span& columns) {
-  const float* upper = band.map + (rows.index0 - band.first_row) * band.pitch;
-  const float* lower = band.map + (rows.index1 - band.first_row) * band.pitch;
-  return {upper[columns.index0], upper[columns.index1], lower[columns.index0], lower[columns.index1]};
+// The targets in [begin, end), of one span, whose value passes a test that every higher value passes too. Between two
+// ends the values rise or fall monotonically, since rounding is monotone, so these are the span's head, its tail, all
+// of it or nothing.
+template <typename Test>
+__device__ Range range_where(const CellPlan& plan, const float* weights, int32_t begin, int32_t end, float a0, float a1,
+                             const Test& test) {
+  const bool head = test(a0), tail = test(a1);
+  if (head == tail) return {begin, head ? end : begin};
+  int32_t from = begin;  // before it all are as the head
+  for (int step = plan.first_step; step > 0; step /= 2) {
+    const int32_t next = from + step < end ? from + step : end;
+    if (test(interpolate(a0, a1, weights[next - 1])) == head) from = next;
+  }
+  return head ? Range{begin, from} : Range{from, end};
 }
 
-// The warp's cells of a band, 32 at a time, one per lane.
-struct CellCursor {
-  Cell cell;  // this lane's; to be used only if `inside`
-  int step_row, step_column, num_columns, end_row;
+// Finds the rows of a cell that may hold a wanted value: those one of whose ends is wanted, and these ends are monotone
+// from row to row too. So they are a head of the cell's rows and a tail. Returns how many; `first` is the first's
+// number.
+template <typename Wanted>
+__device__ int find_rows(const CellPlan& plan, const Band& band, const Cell& cell, const Wanted& wanted,
+                         WantedRows& found) {
+  const Span rows = band.tables.row_spans[cell.row_span], columns = band.tables.column_spans[cell.column_span];
+  const float *upper = band.map + rows.index0 * band.pitch, *lower = band.map + rows.index1 * band.pitch;
+  const Corners corners{upper[columns.index0], upper[columns.index1], lower[columns.index0], lower[columns.index1]};
+  const float* weights = band.tables.row_weights;
+  const Range left = range_where(plan, weights, rows.begin, rows.end, corners.a00, corners.a10, wanted);
+  const Range right = range_where(plan, weights, rows.begin, rows.end, corners.a01, corners.a11, wanted);
+  const int left_head = left.from == rows.begin ? left.to : rows.begin;
+  const int right_head = right.from == rows.begin ? right.to : rows.begin;
+  const int left_tail = left.to == rows.end ? left.from : rows.end;
+  const int right_tail = right.to == rows.end ? right.from : rows.end;
+  const int head = left_head > right_head ? left_head : right_head;
+  const int least = left_tail < right_tail ? left_tail : right_tail, tail = least > head ? least : head;
+  found = {corners, cell.column_span, rows.begin, head - rows.begin, tail - head};
+  return head - rows.begin + rows.end - tail;
+}
 
-  __device__ CellCursor(const GridView& grid, const Band& band)
-      : num_columns(static_cast<int>(grid.num_column_spans)), end_row(band.span_end) {
-    const int step = 32 * band.parts, first = 32 * band.part + lane_of_thread();
-    step_row = step / num_columns, step_column = step % num_columns;
-    cell = {band.span_begin + first / num_columns, first % num_columns};
+// The sum over this lane and those before it.
+__device__ inline int sum_up_to_lane(int value) {
+#pragma unroll
+  for (int distance = 1; distance < 32; distance *= 2) {
+    const int before = __shfl_up_sync(kAllLanes, value, distance);
+    if (lane_of_thread() >= distance) value += before;
   }
-  __device__ bool inside() const { return cell.row_span < end_row; }
-  // The same for all lanes, which all ask.
-  __device__ bool more() const { return __any_sync(kAllLanes, inside()); }
-  __device__ void advance() {
-    cell.row_span += step_row, cell.column_span += step_column;
-    if (cell.column_span >= num_columns) cell.column_span -= num_columns, ++cell.row_span;
-  }
-};
+  return value;
+}
 
-// Visits the rows of `count` cells.
+// Visits the wanted rows of up to 32 cells; `rows` says how many this lane's cell has, `own` which.
 template <typename Visit>
-__device__ void visit_rows(const GridView& grid, const CellPlan& plan, const Band& band, const Cell* cells, int count,
-                           const Visit& visit) {
-  const int lane_row = lane_of_thread() & (plan.row_lanes - 1), lane_cell = lane_of_thread() / plan.row_lanes;
-  for (int base = 0; base < count; base += 32 / plan.row_lanes) {
-    const bool has_cell = base + lane_cell < count;
-    const Cell cell = cells[has_cell ? base + lane_cell : 0];
-    const Span rows = grid.row_spans[cell.row_span], columns = grid.column_spans[cell.column_span];
-    const Corners corners = corners_of(band, rows, columns);
-    for (int step = 0; step < plan.row_steps; ++step) {
-      const int row = rows.begin + step * plan.row_lanes + lane_row;
-      const bool has_row = has_cell && row < rows.end;
-      const float weight = grid.row_weights[has_row ? row : rows.begin];
-      visit(has_row, row, columns, interpolate(corners.a00, corners.a10, weight),
+__device__ void visit_rows(const Band& band, int rows, WantedRows own, const Visit& visit) {
+  const int end = sum_up_to_lane(rows), begin = end - rows, total = __shfl_sync(kAllLanes, end, 31);
+  const unsigned up_to_lane = 0xffffffffu >> (31 - lane_of_thread()), having = __ballot_sync(kAllLanes, rows > 0);
+  own.row -= begin, own.split += begin;
+  if (rows > 0) band.wanted[__popc(having & up_to_lane) - 1] = own;
+  __syncwarp();   // all have said which rows, and their cells' places in the queue are free again
+  int begun = 0;  // cells with rows before `base`
+  for (int base = 0; base < total; base += 32) {
+    // A bit where the rows of a cell begin: so many cells, so many bits up to a lane.
+    const unsigned place = begin - base;
+    const unsigned begins = __reduce_or_sync(kAllLanes, rows > 0 && place < 32 ? 1u << place : 0u);
+    const int number = base + lane_of_thread();
+    if (number < total) {
+      const WantedRows& of = band.wanted[begun + __popc(begins & up_to_lane) - 1];
+      const Corners corners = of.corners;
+      const int row = of.row + number + (number < of.split ? 0 : of.gap);
+      const float weight = band.tables.row_weights[row];
+      visit(row, band.tables.column_spans[of.column_span], interpolate(corners.a00, corners.a10, weight),
             interpolate(corners.a01, corners.a11, weight));
     }
+    begun += __popc(begins);
   }
 }
 
-// Calls visit(has_row, row, columns, left, right) for every target row of every cell whose largest corner is wanted.
-// All lanes call it together, those without a row as well; left and right are the row's ends within the cell.
+// Calls visit(row, columns, left, right) for every target row of every cell that has a wanted end; left and right are
+// the row's ends within the cell. Lanes without a row do not call.
 template <typename Wanted, typename Visit>
-__device__ void for_wanted_rows(const GridView& grid, const CellPlan& plan, const Band& band, const Wanted& wanted,
-                                const Visit& visit) {
-  CellCursor cursor(grid, band);
+__device__ void for_wanted_rows(const CellPlan& plan, const Band& band, const Wanted& wanted, const Visit& visit) {
+  CellCursor cursor(plan, band);
   int waiting = 0;
-  for (bool more = cursor.more(); more || waiting > 0;) {
-    for (; more && waiting < 32; cursor.advance(), more = cursor.more()) {
-      bool takes = cursor.inside();
-      if (takes) {
-        const Span rows = grid.row_spans[cursor.cell.row_span], columns = grid.column_spans[cursor.cell.column_span];
-        takes = wanted(corners_of(band, rows, columns).largest());
-      }
+  while (waiting > 0 || cursor.more(band)) {
+    for (; waiting < 32 && cursor.more(band); cursor.advance(plan, band)) {
+      const bool takes = wanted(cursor.corners(band).largest()) && cursor.inside(band);
       const unsigned takers = __ballot_sync(kAllLanes, takes);
       if (takes) band.queue[waiting + __popc(takers & ((1u << lane_of_thread()) - 1u))] = cursor.cell;
       waiting += __popc(takers);
     }
     const int count = waiting < 32 ? waiting : 32;
     waiting -= count;
-    __syncwarp();  // all cells are queued
-    visit_rows(grid, plan, band, band.queue + waiting, count, visit);
-    __syncwarp();  // their places are free again
+    __syncwarp();  // all cells are queued, and the rows before have been visited
+    int rows = 0;
+    WantedRows found{};
+    if (lane_of_thread() < count) rows = find_rows(plan, band, band.queue[waiting + lane_of_thread()], wanted, found);
+    visit_rows(band, rows, found, visit);
   }
-}
-
-// The columns of a span whose value passes a test that every higher value passes too. Between two ends the values rise
-// or fall monotonically, since rounding is monotone, so these are the span's head, its tail, all of it or nothing.
-template <typename Test>
-__device__ Range range_where(const float* weights, const Span& columns, float left, float right, const Test& test) {
-  const bool head = test(left), tail = test(right);
-  if (head == tail) return {columns.begin, head ? columns.end : columns.begin};
-  int32_t from = columns.begin, to = columns.end;
-  while (from < to) {
-    const int32_t middle = (from + to) / 2;
-    if (test(interpolate(left, right, weights[middle])) == head) from = middle + 1;
-    else to = middle;
-  }
-  return head ? Range{columns.begin, from} : Range{from, columns.end};
 }
 
 }  // namespace

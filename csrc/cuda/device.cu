@@ -44,18 +44,19 @@ PackedGrid PackedGrid::of(const GridEntry* rows, int64_t num_rows, const GridEnt
   append(grid.words, column_spans);
   for (int64_t y = 0; y < num_rows; ++y) grid.words.push_back(static_cast<int32_t>(bits_of(rows[y].weight)));
   for (int64_t x = 0; x < num_columns; ++x) grid.words.push_back(static_cast<int32_t>(bits_of(columns[x].weight)));
-  for (const Span& span : row_spans) grid.tallest = std::max<int64_t>(grid.tallest, span.end - span.begin);
+  for (const auto* spans : {&row_spans, &column_spans})
+    for (const Span& span : *spans) grid.longest = std::max<int64_t>(grid.longest, span.end - span.begin);
   return grid;
 }
 
 DeviceGrid device_grid(const void* words, int64_t num_rows, int64_t num_columns, int64_t num_row_spans,
-                       int64_t num_column_spans, int64_t tallest) {
+                       int64_t num_column_spans, int64_t longest) {
   const Span* row_spans = static_cast<const Span*>(words);
   const Span* column_spans = row_spans + num_row_spans;
   const float* row_weights = reinterpret_cast<const float*>(column_spans + num_column_spans);
   return {{num_rows, num_columns, row_spans, column_spans, num_row_spans, num_column_spans, row_weights,
            row_weights + num_rows, nullptr, nullptr, nullptr, nullptr},
-          tallest};
+          longest};
 }
 
 }  // namespace cuda

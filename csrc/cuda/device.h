@@ -33,6 +33,9 @@ constexpr int64_t kBlocksPerMultiprocessor = 12;
 // Shared memory for staged maps, so that four blocks or more fit into a multiprocessor.
 constexpr int64_t kStagedBytes = 24 << 10;
 
+// Shared memory for a grid's tables: those of 112x112 at 224x224 fit. Larger ones are read from device memory.
+constexpr int64_t kGridBytes = 6 << 10;
+
 inline int64_t power_of_two_from(int64_t value) {
   int64_t power = 1;
   while (power < value) power *= 2;
@@ -59,21 +62,34 @@ inline int64_t units_per_block(const FeatureMaps& maps, int64_t count_bytes, int
 
 // The plan of a launch over cells, with `units` maps per block.
 inline CellPlan plan_cells(const FeatureMaps& maps, const DeviceGrid& grid, int64_t units, int multiprocessors) {
+  const GridView& view = grid.view;
   const int64_t row_bytes = units * CellMemory::pitch(maps) * static_cast<int64_t>(sizeof(float));
   const int64_t band_rows = std::clamp<int64_t>(kStagedBytes / row_bytes, 2, maps.height + 2);
-  const int64_t row_lanes = std::min<int64_t>(power_of_two_from(grid.tallest), 32);
+  int width_bits = 0, column_bits = 0, unit_bits = 0;
+  while (width_bits < 5 && 1 << width_bits < maps.width) ++width_bits;
+  while (1 << unit_bits < units) ++unit_bits;
+  while (column_bits < 5 && 1 << column_bits < view.num_column_spans) ++column_bits;
+  const int64_t grid_words = 4 * (view.num_row_spans + view.num_column_spans) + view.num_rows + view.num_columns;
+  const bool stages_grid = grid_words * static_cast<int64_t>(sizeof(int32_t)) <= kGridBytes;
   const int64_t groups = (maps.num_units + units - 1) / units;
   const int64_t wanted = std::max<int64_t>(1, multiprocessors * kBlocksPerMultiprocessor / groups);
   // A block counts in 32 bits.
-  const int64_t area = std::max<int64_t>(1, grid.view.num_rows * grid.view.num_columns);
+  const int64_t area = std::max<int64_t>(1, view.num_rows * view.num_columns);
   const int64_t most = std::max<int64_t>(1, INT32_MAX / area);
   const int64_t images = std::clamp<int64_t>((maps.num_images + wanted - 1) / wanted, 1, most);
-  return {static_cast<int>(units), static_cast<int>(band_rows), static_cast<int>(row_lanes),
-          static_cast<int>((grid.tallest + row_lanes - 1) / row_lanes), static_cast<int>(images)};
+  return {unit_bits,
+          static_cast<int>(band_rows),
+          width_bits,
+          column_bits,
+          kWarps >> unit_bits << (5 - column_bits),
+          static_cast<int>(power_of_two_from(grid.longest + 1) / 2),
+          stages_grid ? static_cast<int>(grid_words) : 0,
+          static_cast<int>(groups),
+          static_cast<int>(images)};
 }
 
 inline int64_t num_blocks(const FeatureMaps& maps, const CellPlan& plan) {
-  return (maps.num_units + plan.units - 1) / plan.units * ((maps.num_images + plan.images - 1) / plan.images);
+  return plan.groups * ((maps.num_images + plan.images - 1) / plan.images);
 }
 
 }  // namespace cuda

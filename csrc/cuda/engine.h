@@ -22,7 +22,7 @@ struct Place {
 // A Grid as the device reads it: row spans, column spans, row weights, column weights, one after the other.
 struct PackedGrid {
   std::vector<int32_t> words;
-  int64_t num_row_spans, num_column_spans, tallest;  // most target rows of a span
+  int64_t num_row_spans, num_column_spans, longest;  // most targets of a span
 
   static PackedGrid of(const GridEntry* rows, int64_t num_rows, const GridEntry* columns, int64_t num_columns);
 };
@@ -30,10 +30,10 @@ struct PackedGrid {
 // A PackedGrid's words on the device; the view's arrays that only the CPU engine uses are null.
 struct DeviceGrid {
   GridView view;
-  int64_t tallest;
+  int64_t longest;
 };
 DeviceGrid device_grid(const void* words, int64_t num_rows, int64_t num_columns, int64_t num_row_spans,
-                       int64_t num_column_spans, int64_t tallest);
+                       int64_t num_column_spans, int64_t longest);
 
 // Why no device can be used, or an empty string.
 std::string unavailable();

@@ -1,7 +1,8 @@
-// iou_counts on a GPU. A warp visits the wanted cells of one map (cells.cuh), a target row per lane, and finds the
-// range of columns that fires by its two ends and a binary search. Ranges meet runs of equal labels; lanes that met the
-// same combination of labels are added up in registers, a combination's labels are counted in the block's shared
-// memory, and only when a block has seen all its images are the counts added to those in device memory.
+// iou_counts on a GPU. A warp visits the target rows of one map that can fire (cells.cuh), one per lane, and finds the
+// range of columns that does by its two ends and a binary search. Ranges are cut at the ends of runs of equal labels,
+// and the pieces are added up in shared memory, per unit and combination of labels; when a block has seen an image,
+// each combination is taken apart, once, into counts per label, and only when it has seen all its images are these
+// added to those in device memory.
 #include "../iou_counts.h"
 #include "device.h"
 
@@ -9,46 +10,112 @@ namespace dissect {
 namespace {
 
 // Shared memory for counts per label. With more labels than that, counts go straight to device memory.
-constexpr int64_t kCountBytes = 48 << 10;
+constexpr int64_t kLabelBytes = 48 << 10;
+
+// Shared memory for counts per combination. An image with more of them is counted by label at once.
+constexpr int64_t kCombinationBytes = 8 << 10;
 
 struct IouCountsLaunch {
   IouCountsParams p;
   CellPlan plan;
   int32_t* status;
-  bool shares_counts;
+  bool shares_labels;
+  int combinations;  // per unit that shared memory has counts for
 };
 
-// Counts the labels that the lanes' ranges meet, in `shared` or, if that is null, in device memory. All lanes call it.
-template <typename Word>
-__device__ void meet(const IouCountsParams& p, int64_t image, int64_t unit, int row, Range range, int32_t* shared) {
-  for (;;) {
-    const bool meets = range.from < range.to;
-    unsigned pending = __ballot_sync(kAllLanes, meets);
-    if (pending == 0) return;
-    int combination = 0, pixels = 0;
-    if (meets) {
-      const int64_t place = (image * p.grid.num_rows + row) * p.grid.num_columns + range.from;
-      const Word run = static_cast<const Word*>(p.runs)[place];
-      const int end = static_cast<int>(end_of(run));
-      combination = static_cast<int>(combination_of(run));
-      pixels = (end < range.to ? end : range.to) - range.from;
-      range.from += pixels;
-    }
-    while (pending != 0) {
-      const int common = __shfl_sync(kAllLanes, combination, __ffs(pending) - 1);
-      const bool joins = meets && combination == common;
-      const int total = __reduce_add_sync(kAllLanes, joins ? pixels : 0);
-      pending &= ~__ballot_sync(kAllLanes, joins);
-      if (common == 0) continue;  // no label
-      const int32_t* labels = p.table + (p.offsets[image] + common) * p.num_planes;
-      for (int k = lane_of_thread(); k < p.num_planes; k += 32) {
-        const int32_t label = labels[k];
-        if (label == 0) continue;
-        if (shared != nullptr) atomicAdd(shared + label, total);
-        else atomicAdd(counter(p.intersection + unit * p.num_labels + label), static_cast<unsigned long long>(total));
-      }
+// Where one block counts: combinations of the image at hand and labels of all its images.
+struct Counts {
+  int32_t* combinations;  // [combinations, units]
+  int32_t* labels;        // [units, labels]; null: in device memory
+
+  __device__ Counts(const IouCountsLaunch& launch, unsigned char* memory)
+      : combinations(reinterpret_cast<int32_t*>(memory + CellMemory::bytes(launch.p.maps, launch.plan))),
+        labels(launch.shares_labels ? combinations + launch.combinations * launch.plan.units() : nullptr) {
+    const int units = launch.plan.units(), num_labels = static_cast<int>(launch.p.num_labels);
+#pragma unroll 1
+    for (int i = threadIdx.x; i < units * launch.combinations; i += kThreads) combinations[i] = 0;
+    if (labels == nullptr) return;
+#pragma unroll 1
+    for (int i = threadIdx.x; i < units * num_labels; i += kThreads) labels[i] = 0;
+  }
+
+  // Adds pixels of one combination, of which `row` says the labels, to the counts of the unit at `place` in the block.
+  __device__ void add(const IouCountsParams& p, const int32_t* row, int64_t first_unit, int place, int pixels) const {
+    const int num_planes = static_cast<int>(p.num_planes);
+    if (labels != nullptr) {
+      int32_t* counts = labels + place * static_cast<int>(p.num_labels);
+#pragma unroll 1
+      for (int k = 0; k < num_planes; ++k, ++row)
+        if (*row != 0) atomicAdd(counts + *row, pixels);
+    } else {
+      int64_t* counts = p.intersection + (first_unit + place) * p.num_labels;
+#pragma unroll 1
+      for (int k = 0; k < num_planes; ++k, ++row)
+        if (*row != 0) atomicAdd(counter(counts + *row), static_cast<unsigned long long>(pixels));
     }
   }
+};
+
+// How many combinations an image has, or 0 where shared memory has not counts for all of them.
+__device__ inline int shared_combinations(const IouCountsLaunch& launch, int64_t image) {
+  const int64_t number = launch.p.offsets[image + 1] - launch.p.offsets[image];
+  return number <= launch.combinations ? static_cast<int>(number) : 0;
+}
+
+// Takes apart what the block's units met in an image. All threads call it.
+__device__ inline void take_apart(const IouCountsLaunch& launch, const Counts& counts, int64_t image,
+                                  int64_t first_unit) {
+  const IouCountsParams& p = launch.p;
+  const int number = shared_combinations(launch, image) << launch.plan.unit_bits;
+  const int32_t* table = p.table + p.offsets[image] * p.num_planes;
+  const int num_planes = static_cast<int>(p.num_planes);
+#pragma unroll 1
+  for (int i = threadIdx.x; i < number; i += kThreads) {
+    const int pixels = counts.combinations[i];
+    if (pixels == 0) continue;
+    counts.combinations[i] = 0;
+    const int32_t* row = table + (i >> launch.plan.unit_bits) * num_planes;
+    counts.add(p, row, first_unit, i & (launch.plan.units() - 1), pixels);
+  }
+}
+
+// A pointer that is kept: the compiler would rather compute it again for every run of labels.
+template <typename T>
+__device__ const T* kept(const T* pointer) {
+#ifdef __CUDA_ARCH__
+  asm volatile("" : "+l"(pointer));
+#endif
+  return pointer;
+}
+
+// Counts what fires in the cells of one band.
+template <typename Word>
+__device__ void count_band(const IouCountsLaunch& launch, const Counts& counts, int64_t image, int64_t first_unit,
+                           int place, const Band& band) {
+  const IouCountsParams& p = launch.p;
+  const float threshold = p.thresholds[first_unit + place];
+  const auto fires = [threshold](float value) { return value > threshold; };
+  const bool by_combination = shared_combinations(launch, image) > 0;
+  int32_t* combinations = counts.combinations + place;
+  const int width = static_cast<int>(p.grid.num_columns);
+  const Word* runs = kept(static_cast<const Word*>(p.runs) + image * p.grid.num_rows * p.grid.num_columns);
+  int area = 0;
+  for_wanted_rows(launch.plan, band, fires, [&](int row, const Span& columns, float left, float right) {
+    Range range = range_where(launch.plan, band.tables.column_weights, columns.begin, columns.end, left, right, fires);
+    area += range.to - range.from;
+    while (range.from < range.to) {
+      const Word run = runs[row * width + range.from];
+      const int end = static_cast<int>(end_of(run)), pixels = (end < range.to ? end : range.to) - range.from;
+      const int combination = static_cast<int>(combination_of(run));
+      range.from = end;
+      if (by_combination) atomicAdd(combinations + (combination << launch.plan.unit_bits), pixels);
+      else counts.add(p, p.table + (p.offsets[image] + combination) * p.num_planes, first_unit, place, pixels);
+    }
+  });
+  const int total = __reduce_add_sync(kAllLanes, area);
+  if (lane_of_thread() == 0 && total != 0)
+    atomicAdd(counter(p.unit_area + image * p.maps.num_units + first_unit + place),
+              static_cast<unsigned long long>(total));
 }
 
 template <typename T, typename Word>
@@ -56,39 +123,22 @@ __global__ void __launch_bounds__(kThreads, 3) iou_counts_kernel(IouCountsLaunch
   DISSECT_SHARED_MEMORY(memory);
   const IouCountsParams& p = launch.p;
   const CellPlan& plan = launch.plan;
-  const int64_t first_unit = first_unit_of_block(p.maps, plan), unit = first_unit + place_of_warp(plan);
-  int32_t* shared_counts = nullptr;
-  if (launch.shares_counts) {
-    shared_counts = reinterpret_cast<int32_t*>(memory + CellMemory::bytes(p.maps, plan));
-    for (int64_t i = threadIdx.x; i < plan.units * p.num_labels; i += kThreads) shared_counts[i] = 0;
-  }
-  int area = 0;  // of this lane's rows
-  int32_t* counts = shared_counts == nullptr ? nullptr : shared_counts + (unit - first_unit) * p.num_labels;
+  const int warp = warp_of_thread(), place = warp & (plan.units() - 1);
+  const int64_t first_unit = first_unit_of_block(plan), unit = first_unit + place;
+  const Counts counts(launch, memory);
   const auto visit = [&](int64_t image, const Band& band) {
-    const float threshold = p.thresholds[unit];
-    const auto fires = [threshold](float value) { return value > threshold; };
-    for_wanted_rows(p.grid, plan, band, fires,
-                    [&](bool has_row, int row, const Span& columns, float left, float right) {
-                      Range range{0, 0};
-                      if (has_row) range = range_where(p.grid.column_weights, columns, left, right, fires);
-                      area += range.to - range.from;
-                      meet<Word>(p, image, unit, row, range, counts);
-                    });
+    count_band<Word>(launch, counts, image, first_unit, place, band);
   };
-  const auto finish = [&](int64_t image) {
-    const int total = __reduce_add_sync(kAllLanes, area);
-    area = 0;
-    if (lane_of_thread() == 0 && total != 0)
-      atomicAdd(counter(p.unit_area + image * p.maps.num_units + unit), static_cast<unsigned long long>(total));
-  };
-  for_bands<T>(p.maps, p.grid, plan, memory, launch.status, visit, finish);
+  const auto finish = [&](int64_t image) { take_apart(launch, counts, image, first_unit); };
+  for_bands<T>(p.maps, p.grid, plan, memory, warp, launch.status, visit, finish);
   if (unit < p.maps.num_units && isnan(p.thresholds[unit])) tell(launch.status);
-  if (shared_counts == nullptr) return;
+  if (counts.labels == nullptr) return;
   __syncthreads();  // all warps have counted
   int64_t* intersection = p.intersection + first_unit * p.num_labels;
-  const int64_t units = p.maps.num_units - first_unit < plan.units ? p.maps.num_units - first_unit : plan.units;
-  for (int64_t i = threadIdx.x; i < units * p.num_labels; i += kThreads)
-    if (shared_counts[i] != 0) atomicAdd(counter(intersection + i), static_cast<unsigned long long>(shared_counts[i]));
+  const int64_t units = p.maps.num_units - first_unit < plan.units() ? p.maps.num_units - first_unit : plan.units();
+#pragma unroll 1
+  for (int i = threadIdx.x; i < units * p.num_labels; i += kThreads)
+    if (counts.labels[i] != 0) atomicAdd(counter(intersection + i), static_cast<unsigned long long>(counts.labels[i]));
 }
 
 template <typename T>
@@ -117,11 +167,14 @@ void cuda::iou_counts(const IouCountsParams& params, const DeviceGrid& grid, con
   require(cudaSetDevice(place.device), "iou_counts", maps, place);
   const int multiprocessors = attribute(cudaDevAttrMultiProcessorCount, "iou_counts", maps, place);
   const int64_t label_bytes = params.num_labels * static_cast<int64_t>(sizeof(int32_t));
-  const bool shares_counts = label_bytes <= kCountBytes;
-  const int64_t units = units_per_block(maps, shares_counts ? label_bytes : 0, kCountBytes);
-  IouCountsLaunch kernel{params, plan_cells(maps, grid, units, multiprocessors), place.status, shares_counts};
+  const bool shares_labels = label_bytes <= kLabelBytes;
+  const int64_t units = units_per_block(maps, shares_labels ? label_bytes : 0, kLabelBytes);
+  const int64_t combinations = kCombinationBytes / static_cast<int64_t>(sizeof(int32_t)) / units;
+  IouCountsLaunch kernel{params, plan_cells(maps, grid, units, multiprocessors), place.status, shares_labels,
+                         static_cast<int>(combinations)};
   kernel.p.grid = grid.view;
-  const int64_t bytes = CellMemory::bytes(maps, kernel.plan) + (shares_counts ? units * label_bytes : 0);
+  const int64_t bytes =
+      CellMemory::bytes(maps, kernel.plan) + kCombinationBytes + (shares_labels ? units * label_bytes : 0);
   require(launch(kernel_of(params), num_blocks(maps, kernel.plan), kThreads, bytes,
                  static_cast<cudaStream_t>(place.stream), kernel),
           "iou_counts", maps, place);

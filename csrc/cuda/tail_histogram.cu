@@ -40,33 +40,39 @@ struct Tail {
 };
 
 // Returns how many of this lane's samples lie above the bracket.
-__device__ inline int64_t add_values(const TailHistogramParams& p, const CellPlan& plan, const Band& band,
-                                     const Tail& tail) {
+__device__ inline int64_t add_values(const CellPlan& plan, const Band& band, const Tail& tail) {
   int64_t above = 0;
   const auto reaches = [&](float value) { return value >= tail.low_value; };
   const auto exceeds = [&](float value) { return value > tail.high_value; };
-  for_wanted_rows(p.grid, plan, band, reaches, [&](bool has_row, int, const Span& columns, float left, float right) {
-    if (!has_row) return;
-    const float* weights = p.grid.column_weights;
-    const Range tops = range_where(weights, columns, left, right, exceeds);
-    const Range all = range_where(weights, columns, left, right, reaches);
+  for_wanted_rows(plan, band, reaches, [&](int, const Span& columns, float left, float right) {
+    const float* weights = band.tables.column_weights;
+    const Range tops = range_where(plan, weights, columns.begin, columns.end, left, right, exceeds);
     above += tops.to - tops.from;
-    for (int32_t x = all.from; x < all.to; ++x)
-      if (x < tops.from || x >= tops.to) tail.add(interpolate(left, right, weights[x]), 1);
+    // What lies within the bracket comes next after what lies above it, or at the larger end.
+    const bool falls = left > right;
+    int x = falls ? tops.to : (tops.to == columns.end ? tops.from : columns.end) - 1;
+    for (; x >= columns.begin && x < columns.end; x += falls ? 1 : -1) {
+      const float value = interpolate(left, right, weights[x]);
+      if (!reaches(value)) break;
+      tail.add(value, 1);
+    }
   });
   return above;
 }
 
-__device__ inline int64_t add_bounds(const TailHistogramParams& p, const Band& band, const Tail& tail) {
+__device__ inline int64_t add_bounds(const TailHistogramParams& p, const CellPlan& plan, const Band& band,
+                                     const Tail& tail) {
   int64_t above = 0;
-  for (CellCursor cursor(p.grid, band); cursor.more(); cursor.advance()) {
-    if (!cursor.inside()) continue;
-    const Span rows = p.grid.row_spans[cursor.cell.row_span], columns = p.grid.column_spans[cursor.cell.column_span];
-    const Corners corners = corners_of(band, rows, columns);
+  for (CellCursor cursor(plan, band); cursor.more(band); cursor.advance(plan, band)) {
+    if (!cursor.inside(band)) continue;
+    const Corners corners = cursor.corners(band);
     const float bound = p.sample == Sample::kMin ? corners.smallest() : corners.largest();
+    if (!(bound >= tail.low_value)) continue;
+    const Span rows = band.tables.row_spans[cursor.cell.row_span];
+    const Span columns = band.tables.column_spans[cursor.cell.column_span];
     const int64_t weight = int64_t{rows.end - rows.begin} * (columns.end - columns.begin);
     if (bound > tail.high_value) above += weight;
-    else if (bound >= tail.low_value) tail.add(bound, weight);
+    else tail.add(bound, weight);
   }
   return above;
 }
@@ -75,14 +81,15 @@ template <typename T>
 __global__ void __launch_bounds__(kThreads, 3) tail_histogram_kernel(TailHistogramLaunch launch) {
   DISSECT_SHARED_MEMORY(memory);
   const TailHistogramParams& p = launch.p;
-  const int64_t unit = first_unit_of_block(p.maps, launch.plan) + place_of_warp(launch.plan);
+  const int warp = warp_of_thread();
+  const int64_t unit = first_unit_of_block(launch.plan) + (warp & (launch.plan.units() - 1));
   int64_t above = 0;  // of this lane's samples
   const auto visit = [&](int64_t, const Band& band) {
     if (p.low[unit] > p.high[unit]) return;  // left out
     const Tail tail(p, unit);
-    above += p.sample == Sample::kValue ? add_values(p, launch.plan, band, tail) : add_bounds(p, band, tail);
+    above += p.sample == Sample::kValue ? add_values(launch.plan, band, tail) : add_bounds(p, launch.plan, band, tail);
   };
-  for_bands<T>(p.maps, p.grid, launch.plan, memory, launch.status, visit, [](int64_t) {});
+  for_bands<T>(p.maps, p.grid, launch.plan, memory, warp, launch.status, visit, [](int64_t) {});
   const bool has_unit = unit < p.maps.num_units;
   if (has_unit && !bracket_fits(p.low[unit], p.high[unit], p.shift[unit], p.num_bins)) tell(launch.status);
   if (above != 0) atomicAdd(counter(p.above + unit), static_cast<unsigned long long>(above));

@@ -289,6 +289,20 @@ inline int sum_of_lanes(int mine) {
   return sum;
 }
 
+inline unsigned or_of_lanes(unsigned mine) {
+  const uint64_t* all = exchange(mine);
+  unsigned bits = 0;
+  for (int lane = 0; lane < 32; ++lane) bits |= static_cast<unsigned>(all[lane]);
+  return bits;
+}
+
+// A lane before which no other lies at that distance gets its own.
+template <typename T>
+T value_of_lane_before(T mine, int distance) {
+  const int lane = static_cast<int>(current->index.x) % 32;
+  return value_of_lane(mine, lane < distance ? lane : lane - distance);
+}
+
 inline void barrier(const char* file, int line) {
   if (!is_mutated(file, line)) current->block->barrier.wait();
 }
@@ -343,7 +357,9 @@ __attribute__((used, visibility("default"))) inline void emulation_configure(int
 #define __shfl_sync(mask, value, lane) emulation::value_of_lane(value, lane)
 #define __shfl_xor_sync(mask, value, distance) \
   emulation::value_of_lane(value, static_cast<int>(emulation::current->index.x) ^ (distance))
+#define __shfl_up_sync(mask, value, distance) emulation::value_of_lane_before(value, distance)
 #define __reduce_add_sync(mask, value) emulation::sum_of_lanes(value)
+#define __reduce_or_sync(mask, value) emulation::or_of_lanes(value)
 #define __popc __builtin_popcount
 #define __ffs(bits) __builtin_ffs(static_cast<int>(bits))
 

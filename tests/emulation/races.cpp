@@ -74,7 +74,7 @@ void run_all(bool bad, bool channels_last) {
   const std::vector<GridEntry> entries = axis();
   const auto packed = cuda::PackedGrid::of(entries.data(), kTarget, entries.data(), kTarget);
   const auto grid = cuda::device_grid(packed.words.data(), kTarget, kTarget, packed.num_row_spans,
-                                      packed.num_column_spans, packed.tallest);
+                                      packed.num_column_spans, packed.longest);
   count(p, maps, grid);
   for (Sample sample : {Sample::kValue, Sample::kMin})
     cuda::tail_histogram(
