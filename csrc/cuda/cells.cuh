@@ -53,6 +53,17 @@ struct alignas(16) WantedRows {
   int32_t column_span, row, split, gap;
 };
 
+// Of a pointer or an offset of 64 bits: it stays in its registers, where the compiler would rather compute it again
+// wherever it is used.
+template <typename T>
+__device__ T kept(T value) {
+  static_assert(sizeof(T) == 8, "a 64-bit register");
+#ifdef __CUDA_ARCH__
+  asm volatile("" : "+l"(value));
+#endif
+  return value;
+}
+
 __device__ inline int lane_of_thread() { return threadIdx.x % 32; }
 // As a lane's own it would not be known to be the same for all.
 __device__ inline int warp_of_thread() { return __shfl_sync(kAllLanes, static_cast<int>(threadIdx.x / 32), 0); }
@@ -116,40 +127,57 @@ __device__ inline int first_span_at(const GridView& grid, int row) {
   return begin;
 }
 
-// Copies padded rows [first_row, first_row + num_rows) of the block's units. The ring's columns must be zero already. A
-// thread keeps its unit, and its column for all rows.
+// What a thread stages of a block's maps: a column of one unit, every `step` rows, and columns 2^width_bits further on.
 template <typename T>
-__device__ void stage(const FeatureMaps& maps, const CellPlan& plan, int warp, int64_t image, int64_t first_unit,
-                      int first_row, int num_rows, float* staged, Worst& worst) {
-  const bool units_are_neighbours = maps.stride_unit < maps.stride_column;  // in memory
-  const int unit = (units_are_neighbours ? threadIdx.x : warp) & (plan.units() - 1);
-  const int place =
-      units_are_neighbours ? threadIdx.x >> plan.unit_bits : (warp >> plan.unit_bits) * 32 + lane_of_thread();
-  if (first_unit + unit >= maps.num_units) return;
-  const int pitch = CellMemory::pitch(maps), step = 32 * plan.parts() >> plan.width_bits;
-  const int begin = place >> plan.width_bits;
-  const int top = first_row == 0 ? 1 : 0, bottom = static_cast<int>(maps.height) + 1 - first_row;  // of the map proper
-  for (int x = place & ((1 << plan.width_bits) - 1); x < maps.width; x += 1 << plan.width_bits) {
-    const T* source = static_cast<const T*>(maps.data) + image * maps.stride_image +
-                      (first_unit + unit) * maps.stride_unit + (first_row + begin - 1) * maps.stride_row +
-                      x * maps.stride_column;
-    float* target = staged + unit * CellMemory::map_floats(maps, plan.band_rows) + begin * pitch + x + 1;
+struct Stager {
+  const T* source;  // where it begins in the first image, were that image's padded row 0 staged first
+  float* target;
+  int x, begin, step, target_hop;
+  int64_t hop;  // in memory, as target_hop in the staged map
+
+  __device__ Stager(const FeatureMaps& maps, const CellPlan& plan, int warp, int64_t first_unit, float* staged) {
+    const bool units_are_neighbours = maps.stride_unit < maps.stride_column;  // in memory
+    const int unit = (units_are_neighbours ? threadIdx.x : warp) & (plan.units() - 1);
+    const int place =
+        units_are_neighbours ? threadIdx.x >> plan.unit_bits : (warp >> plan.unit_bits) * 32 + lane_of_thread();
+    x = place & ((1 << plan.width_bits) - 1), begin = place >> plan.width_bits;
+    if (first_unit + unit >= maps.num_units) x = static_cast<int>(maps.width);  // nothing
+    step = 32 * plan.parts() >> plan.width_bits;
+    target_hop = step * CellMemory::pitch(maps), hop = step * maps.stride_row;
+    source = kept(static_cast<const T*>(maps.data) + (first_unit + unit) * maps.stride_unit +
+                  (begin - 1) * maps.stride_row + x * maps.stride_column);
+    target = staged + unit * CellMemory::map_floats(maps, plan.band_rows) + begin * CellMemory::pitch(maps) + x + 1;
+  }
+
+  // Copies padded rows [first_row, first_row + num_rows). The ring's columns must be zero already.
+  __device__ void stage(const FeatureMaps& maps, const CellPlan& plan, int64_t image, int first_row, int num_rows,
+                        Worst& worst) const {
+    const int width = static_cast<int>(maps.width), bottom = static_cast<int>(maps.height) + 1 - first_row;
+    const int top = first_row == 0 ? 1 : 0;  // of the rows that are no ring's
+    const unsigned rows = (bottom < num_rows ? bottom : num_rows) - top;
+    const T* column_source = source + image * maps.stride_image + first_row * maps.stride_row;
+    float* column_target = target;
     constexpr int kDepth = 4;  // loads on their way
-    for (int y = begin; y < num_rows; y += kDepth * step) {
-      float values[kDepth];
+    for (int column = x; column < width; column += 1 << plan.width_bits) {
+      const T* from = column_source;
+      float* to = column_target;
+      for (int y = begin; y < num_rows; y += kDepth * step) {
+        float values[kDepth];
 #pragma unroll
-      for (int d = 0; d < kDepth; ++d, source += step * maps.stride_row) {
-        const int row = y + d * step;
-        values[d] = row >= top && row < bottom && row < num_rows ? widen(*source) : 0.0f;
-      }
+        for (int d = 0; d < kDepth; ++d, from += hop) {
+          const unsigned row = y + d * step - top;
+          values[d] = row < rows ? widen(*from) : 0.0f;
+        }
 #pragma unroll
-      for (int d = 0; d < kDepth; ++d, target += step * pitch) {
-        worst.add(values[d]);
-        if (y + d * step < num_rows) *target = values[d];
+        for (int d = 0; d < kDepth; ++d, to += target_hop) {
+          worst.add(values[d]);
+          if (y + d * step < num_rows) *to = values[d];
+        }
       }
+      column_source += maps.stride_column << plan.width_bits, column_target += 1 << plan.width_bits;
     }
   }
-}
+};
 
 // A block keeps its units, and a warp its one unit, for all of the block's images; warps beyond the last unit idle.
 __device__ inline int64_t first_unit_of_block(const CellPlan& plan) {
@@ -175,14 +203,16 @@ __device__ void for_bands(const FeatureMaps& maps, const GridView& grid, const C
 #pragma unroll 1
   for (int i = threadIdx.x; i < plan.units() * map_floats; i += kThreads) staged[i] = 0.0f;
   const GridTables tables = stage_tables(grid, plan, memory);
+  const Stager<T> stager(maps, plan, warp, first_unit, staged);
   const int64_t left = maps.num_images - first_image;
   const int images = left < plan.images ? static_cast<int>(left) : plan.images;
-  for (int i = 0; i < images; ++i) {
+  for (int i = 0; i <= images; ++i) {  // once more, to finish the last
     for (int row = 0; row + 1 < padded_rows; row += plan.band_rows - 1) {
       const int num_rows = padded_rows - row < plan.band_rows ? padded_rows - row : plan.band_rows;
       __syncthreads();  // the warps are done with what is staged
       if (row == 0 && i > 0) finish(first_image + i - 1);
-      stage<T>(maps, plan, warp, first_image + i, first_unit, row, num_rows, staged, worst);
+      if (i == images) break;
+      stager.stage(maps, plan, first_image + i, row, num_rows, worst);
       __syncthreads();  // all of it is staged
       if (idle) continue;
       const bool last = row + num_rows == padded_rows;
@@ -193,8 +223,6 @@ __device__ void for_bands(const FeatureMaps& maps, const GridView& grid, const C
                  warp >> plan.unit_bits, queue, wanted});
     }
   }
-  __syncthreads();  // the warps are done with the last image
-  if (images > 0) finish(first_image + images - 1);
   worst.tell_if_bad(status);
 }
 
@@ -249,8 +277,7 @@ __device__ Range range_where(const CellPlan& plan, const float* weights, int32_t
 }
 
 // Finds the rows of a cell that may hold a wanted value: those one of whose ends is wanted, and these ends are monotone
-// from row to row too. So they are a head of the cell's rows and a tail. Returns how many; `first` is the first's
-// number.
+// from row to row too. So they are a head of the cell's rows and a tail. Returns how many.
 template <typename Wanted>
 __device__ int find_rows(const CellPlan& plan, const Band& band, const Cell& cell, const Wanted& wanted,
                          WantedRows& found) {
@@ -258,14 +285,14 @@ __device__ int find_rows(const CellPlan& plan, const Band& band, const Cell& cel
   const float *upper = band.map + rows.index0 * band.pitch, *lower = band.map + rows.index1 * band.pitch;
   const Corners corners{upper[columns.index0], upper[columns.index1], lower[columns.index0], lower[columns.index1]};
   const float* weights = band.tables.row_weights;
+  int head = rows.begin, tail = rows.end;  // wanted up to head, and from tail on
   const Range left = range_where(plan, weights, rows.begin, rows.end, corners.a00, corners.a10, wanted);
   const Range right = range_where(plan, weights, rows.begin, rows.end, corners.a01, corners.a11, wanted);
-  const int left_head = left.from == rows.begin ? left.to : rows.begin;
-  const int right_head = right.from == rows.begin ? right.to : rows.begin;
-  const int left_tail = left.to == rows.end ? left.from : rows.end;
-  const int right_tail = right.to == rows.end ? right.from : rows.end;
-  const int head = left_head > right_head ? left_head : right_head;
-  const int least = left_tail < right_tail ? left_tail : right_tail, tail = least > head ? least : head;
+  for (const Range& range : {left, right}) {
+    if (range.from == rows.begin && range.to > head) head = range.to;
+    if (range.to == rows.end && range.from < tail) tail = range.from;
+  }
+  if (tail < head) tail = head;
   found = {corners, cell.column_span, rows.begin, head - rows.begin, tail - head};
   return head - rows.begin + rows.end - tail;
 }
@@ -299,8 +326,8 @@ __device__ void visit_rows(const Band& band, int rows, WantedRows own, const Vis
       const Corners corners = of.corners;
       const int row = of.row + number + (number < of.split ? 0 : of.gap);
       const float weight = band.tables.row_weights[row];
-      visit(row, band.tables.column_spans[of.column_span], interpolate(corners.a00, corners.a10, weight),
-            interpolate(corners.a01, corners.a11, weight));
+      const Span columns = band.tables.column_spans[of.column_span];
+      visit(row, columns, interpolate(corners.a00, corners.a10, weight), interpolate(corners.a01, corners.a11, weight));
     }
     begun += __popc(begins);
   }

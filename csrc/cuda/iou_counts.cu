@@ -39,7 +39,7 @@ struct Counts {
     for (int i = threadIdx.x; i < units * num_labels; i += kThreads) labels[i] = 0;
   }
 
-  // Adds pixels of one combination, of which `row` says the labels, to the counts of the unit at `place` in the block.
+  // Adds pixels where the block's unit at `place` meets a combination, of which `row` says the labels.
   __device__ void add(const IouCountsParams& p, const int32_t* row, int64_t first_unit, int place, int pixels) const {
     const int num_planes = static_cast<int>(p.num_planes);
     if (labels != nullptr) {
@@ -67,8 +67,8 @@ __device__ inline void take_apart(const IouCountsLaunch& launch, const Counts& c
                                   int64_t first_unit) {
   const IouCountsParams& p = launch.p;
   const int number = shared_combinations(launch, image) << launch.plan.unit_bits;
-  const int32_t* table = p.table + p.offsets[image] * p.num_planes;
   const int num_planes = static_cast<int>(p.num_planes);
+  const int32_t* table = kept(p.table + p.offsets[image] * num_planes);
 #pragma unroll 1
   for (int i = threadIdx.x; i < number; i += kThreads) {
     const int pixels = counts.combinations[i];
@@ -77,15 +77,6 @@ __device__ inline void take_apart(const IouCountsLaunch& launch, const Counts& c
     const int32_t* row = table + (i >> launch.plan.unit_bits) * num_planes;
     counts.add(p, row, first_unit, i & (launch.plan.units() - 1), pixels);
   }
-}
-
-// A pointer that is kept: the compiler would rather compute it again for every run of labels.
-template <typename T>
-__device__ const T* kept(const T* pointer) {
-#ifdef __CUDA_ARCH__
-  asm volatile("" : "+l"(pointer));
-#endif
-  return pointer;
 }
 
 // Counts what fires in the cells of one band.
@@ -100,7 +91,7 @@ __device__ void count_band(const IouCountsLaunch& launch, const Counts& counts, 
   const int width = static_cast<int>(p.grid.num_columns);
   const Word* runs = kept(static_cast<const Word*>(p.runs) + image * p.grid.num_rows * p.grid.num_columns);
   int area = 0;
-  for_wanted_rows(launch.plan, band, fires, [&](int row, const Span& columns, float left, float right) {
+  for_wanted_rows(launch.plan, band, fires, [&](int row, Span columns, float left, float right) {
     Range range = range_where(launch.plan, band.tables.column_weights, columns.begin, columns.end, left, right, fires);
     area += range.to - range.from;
     while (range.from < range.to) {
@@ -113,9 +104,8 @@ __device__ void count_band(const IouCountsLaunch& launch, const Counts& counts, 
     }
   });
   const int total = __reduce_add_sync(kAllLanes, area);
-  if (lane_of_thread() == 0 && total != 0)
-    atomicAdd(counter(p.unit_area + image * p.maps.num_units + first_unit + place),
-              static_cast<unsigned long long>(total));
+  int64_t* unit_area = p.unit_area + image * p.maps.num_units + first_unit + place;
+  if (lane_of_thread() == 0 && total != 0) atomicAdd(counter(unit_area), static_cast<unsigned long long>(total));
 }
 
 template <typename T, typename Word>

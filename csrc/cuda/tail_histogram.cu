@@ -18,8 +18,8 @@ struct Tail {
   uint32_t low, high;
   int32_t shift;
   float low_value, high_value;
+  uint32_t num_bins;
   int64_t* bins;
-  int64_t num_bins;
 
   __device__ Tail(const TailHistogramParams& p, int64_t unit)
       : low(static_cast<uint32_t>(p.low[unit])),
@@ -29,8 +29,8 @@ struct Tail {
         // No value has the key 0x7fffffff: as a float it would be the negative zero, which is no less than the
         // positive.
         high_value(value_of_key(high == 0x7fffffffu ? high - 1 : high)),
-        bins(p.bins + unit * p.num_bins),
-        num_bins(p.num_bins) {}
+        num_bins(static_cast<uint32_t>(p.num_bins < UINT32_MAX ? p.num_bins : UINT32_MAX)),
+        bins(p.bins + kept(unit * p.num_bins)) {}
 
   __device__ void add(float value, int64_t weight) const {
     const uint32_t bin = (key_of(value) - low) >> shift;
@@ -44,7 +44,7 @@ __device__ inline int64_t add_values(const CellPlan& plan, const Band& band, con
   int64_t above = 0;
   const auto reaches = [&](float value) { return value >= tail.low_value; };
   const auto exceeds = [&](float value) { return value > tail.high_value; };
-  for_wanted_rows(plan, band, reaches, [&](int, const Span& columns, float left, float right) {
+  for_wanted_rows(plan, band, reaches, [&](int, Span columns, float left, float right) {
     const float* weights = band.tables.column_weights;
     const Range tops = range_where(plan, weights, columns.begin, columns.end, left, right, exceeds);
     above += tops.to - tops.from;
