@@ -49,13 +49,17 @@ inline void check_sizes(const char* op, int64_t rows, int64_t columns) {
                               std::to_string(rows) + " x " + std::to_string(columns) + ".");
 }
 
+// Rows that a band should have at least: each costs what does not depend on how many rows it has.
+constexpr int64_t kLeastBandRows = 16;
+
 // How many maps a block stages together: as many as it has warps, there are units, and both their rows and their counts
 // fit in shared memory.
 inline int64_t units_per_block(const FeatureMaps& maps, int64_t count_bytes, int64_t most_count_bytes) {
-  const int64_t two_rows = 2 * CellMemory::pitch(maps) * static_cast<int64_t>(sizeof(float));
+  const int64_t rows = std::min<int64_t>(kLeastBandRows, maps.height + 2);
+  const int64_t row_bytes = rows * CellMemory::pitch(maps) * static_cast<int64_t>(sizeof(float));
   int64_t units = kWarps;
   while (units > 1 &&
-         (units / 2 >= maps.num_units || units * two_rows > kStagedBytes || units * count_bytes > most_count_bytes))
+         (units / 2 >= maps.num_units || units * row_bytes > kStagedBytes || units * count_bytes > most_count_bytes))
     units /= 2;
   return units;
 }

@@ -1,6 +1,7 @@
 // tail_histogram at pixels on a GPU; observe.cu does it at the feature maps' own cells. Values: a warp visits the
-// wanted cells of one map (cells.cuh), a target row per lane; what lies above the bracket and what lies within are
-// ranges of the row, so only the few samples within are computed and binned. Bounds: a lane bins a whole cell at once.
+// target rows of one map that reach the bracket (cells.cuh), one per lane; what lies above the bracket is a range of
+// the row, and what lies within comes next to it, so only the few samples within are computed and binned. Bounds: a
+// lane bins a whole cell at once.
 #include "../tail_histogram.h"
 #include "device.h"
 

@@ -188,11 +188,13 @@ def run_case(emulated, seed, schedule=None):
 
 
 def special_cases():
-    """What random problems do not reach: bands, wide runs, many planes, more labels than shared memory holds."""
+    """What random problems do not reach: bands, wide runs, many planes, more labels or combinations than fit."""
     yield special((2, 3, 5, 2100), (12, 40), num_labels=5)  # maps too large to be staged whole
     yield special((1, 1, 2, 2), (1, 16384), num_labels=3)  # runs of 64 bits
     yield special((2, 2, 3, 3), (9, 9), num_labels=9, num_planes=35)
     yield special((2, 2, 3, 3), (9, 9), num_labels=13000)
+    yield special((1, 2, 3, 3), (40, 40), num_labels=2000)
+    yield special((1, 1, 3, 3), (48, 48), num_labels=13000)
 
 
 def special(shape, target, num_labels, num_planes=1):
