@@ -31,7 +31,8 @@ class UnitRow(NamedTuple):
         concept: the best concept, "-" where no concept has an IoU above 0.
         category: the concept's category.
         iou: intersection over union with it.
-        attainable: the bound ``min(q, f) / max(q, f)`` on the IoU, for firing fraction q and concept fraction f.
+        attainable: the bound ``min(q, f) / max(q, f)`` on the IoU, for concept fraction f and firing fraction
+            q (with scope "category" where the union counts it: in images that show the category).
         concept_fraction: f, the share of all pixels that carry the concept.
         threshold: the level above which the unit fires.
         firing: q, the share of all pixels where it does.
@@ -235,7 +236,10 @@ class Dissection:
         scores = layer.iou.gather(1, best[:, None])[:, 0]
         firing = layer.unit_area.double() / layer.num_pixels
         fraction = (layer.label_area.double() / layer.num_pixels)[best]
-        attainable = torch.minimum(firing, fraction) / torch.maximum(firing, fraction).clamp(min=1e-300)
+        # Under scope "category" a unit is judged by where it fires in the images that show the category.
+        area = layer.union_area
+        judged = (area if area.ndim == 1 else area.gather(1, best[:, None])[:, 0]).double() / layer.num_pixels
+        attainable = torch.minimum(judged, fraction) / torch.maximum(judged, fraction).clamp(min=1e-300)
         states = layer.states()
         return [
             UnitRow(

@@ -59,7 +59,7 @@ class Intervention:
         return f"<Intervention on {layers}: {', '.join(shown)}>"
 
     def __enter__(self) -> Intervention:
-        self._entered.append(Trace(self._model, self._units, edit=self._edit, clone=False).__enter__())
+        self._entered.append(Trace(self._model, self._units, edit=self._edit, clone=False, retain=None).__enter__())
         return self
 
     def __exit__(self, *error: Any) -> None:

@@ -36,7 +36,7 @@ class Trace:
             layer would run again is not seen then.
         clone: retain copies, so that an in-place operation that follows a layer cannot change what was retained.
         detach: retain tensors outside the autograd graph.
-        retain: "before" or "after" the edit.
+        retain: "before" or "after" the edit; None only edits, and a layer may run as often as it likes.
         inputs: retain what the layers were called with as well, see `inputs`.
 
     Raises:
@@ -62,11 +62,11 @@ class Trace:
         stop: bool = False,
         clone: bool = True,
         detach: bool = True,
-        retain: str = "before",
+        retain: str | None = "before",
         inputs: bool = False,
     ) -> None:
-        if retain not in ("before", "after"):
-            raise ValueError(f"Trace: retain must be 'before' or 'after', but got {retain!r}.")
+        if retain not in ("before", "after", None):
+            raise ValueError(f"Trace: retain must be 'before', 'after' or None, but got {retain!r}.")
         self.model = model
         self.layers = [layers] if isinstance(layers, str) else list(layers)
         self._modules = find_layers(model, self.layers)
@@ -145,8 +145,13 @@ class Trace:
         def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
             if threading.get_ident() != self._thread:
                 return output
+            if self._retain is None:
+                return output if self._edit is None else self._edit(output, name)
             if name in self._retained:
-                raise RanTwiceError(f"Trace: layer {name!r} ran twice in one forward pass; trace one that runs once.")
+                raise RanTwiceError(
+                    f"Trace: layer {name!r} ran twice in one forward pass (of the traced model, which must itself be "
+                    "called, for a pass to begin); trace one that runs once."
+                )
             if self._keep_inputs:
                 self._called_with[name] = self._keep(args), {key: self._keep(value) for key, value in kwargs.items()}
             edited = output if self._edit is None else self._edit(output, name)

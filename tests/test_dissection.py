@@ -384,6 +384,19 @@ def test_tokens_are_read_as_maps(result):
             dissect.dissect(model, "last", Scenes(), tokens=grid, **options)
 
 
+def test_attainable_is_a_bound_under_every_scope():
+    for scope in ("all", "category"):
+        for row in run(scope=scope).best():
+            assert row.iou <= row.attainable <= 1, scope
+    # Half of the images show the category; a unit that fires on all of them everywhere meets the concept there.
+    images, planes = torch.ones(4, 1, 4, 4), torch.zeros(4, 1, 4, 4, dtype=torch.int64)
+    images[:, :, 0, 0], planes[:2] = 0, 1
+    found = dissect.dissect(nn.Sequential(nn.ReLU()), "0", [(images, planes)], fraction=0.99, scope="category",
+                            positions="feature", concepts=["a"], progress=False)  # fmt: skip
+    (row,) = found.best()
+    assert row.iou <= row.attainable
+
+
 class Noisy(nn.Module):
     """Another output at every call."""
 

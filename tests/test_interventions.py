@@ -259,3 +259,30 @@ def test_a_layer_that_autograd_cannot_follow_is_named():
         edit.consumers(torch.rand(1, 3, 2, 2))
     with pytest.raises(KeyError, match="layer 'never' has not run"):
         dissect.ablate(Skip(), "never", [0]).consumers(torch.rand(1, 3, 2, 2), scale=2.0)
+
+
+def test_a_layer_that_runs_again_is_ablated_again():
+    """In one pass, and where the model itself is never called, so that no pass begins."""
+
+    class Shared(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.act = nn.Conv2d(3, 3, 1), nn.ReLU()
+
+        def encode(self, x):
+            return self.act(self.conv(x))
+
+        def forward(self, x):
+            return self.act(self.conv(self.encode(x)))
+
+    model, images = Shared().eval(), torch.rand(2, 3, 4, 4)
+    with torch.no_grad(), dissect.ablate(model, "act", [1]):
+        for _ in range(2):
+            assert not model.encode(images)[:, 1].any()
+        found = model(images)
+    with torch.no_grad():
+        first = model.encode(images)
+        first[:, 1] = 0
+        expected = model.act(model.conv(first))
+        expected[:, 1] = 0
+    assert torch.equal(found, expected)

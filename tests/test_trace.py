@@ -206,7 +206,7 @@ def test_errors():
         Trace(model, [[torch.zeros(1)], [torch.zeros(1)]])
     with pytest.raises(ValueError, match="at least one layer"):
         Trace(model, [])
-    with pytest.raises(ValueError, match="retain must be 'before' or 'after', but got 'both'"):
+    with pytest.raises(ValueError, match="retain must be 'before', 'after' or None, but got 'both'"):
         Trace(model, "0", retain="both")
     with pytest.raises(TypeError, match=r"nn.Module whose hooks fire, but got str"):
         Trace("model", "0")
