@@ -13,7 +13,7 @@ namespace dissect {
 struct ObserveParams {
   FeatureMaps maps;
 
-  float* peaks;  // [N, U], written: the highest value of each map
+  float* peaks;  // [N, U], -infinity at first, raised to the highest value of each map
 
   int64_t* bins;         // [U, B], added to: cells whose key lies within [low, high], see tail_histogram.h
   int64_t* above;        // [U], added to: cells with a higher key
@@ -22,7 +22,7 @@ struct ObserveParams {
   const int64_t* shift;  // [U]
   int64_t num_bins;
 
-  int64_t* unit_area;       // [N, U], written: cells strictly above the threshold
+  int64_t* unit_area;       // [N, U], added to: cells strictly above the threshold
   const float* thresholds;  // [U]
 
   // Blended features, with the strides of maps: another tensor, then written whole; or maps.data, in place, then only

@@ -45,6 +45,7 @@ int capability(int device);
 void iou_counts(const IouCountsParams& params, const DeviceGrid& grid, const Place& place);
 // At pixels.
 void tail_histogram(const TailHistogramParams& params, const DeviceGrid& grid, const Place& place);
+// `params.peaks` must be -infinity, `params.unit_area` zero.
 void observe(const ObserveParams& params, const Place& place);
 
 }  // namespace cuda

@@ -28,14 +28,22 @@ DISSECT_HD uint32_t key_of_stored(float stored) { return key_of(stored); }
 DISSECT_HD uint32_t key_of_stored(Float16 stored) { return key_of_half(stored.bits); }
 DISSECT_HD uint32_t key_of_stored(BFloat16 stored) { return key_of_half(stored.bits); }
 
-// A bound that every value with this key or a higher one reaches.
+// A bound that every value with this key or a higher one reaches; the lowest key that is taken is that of -infinity.
 DISSECT_HD float least_with_key(uint32_t key, float) { return value_of_key(key); }
-DISSECT_HD float least_with_key(uint32_t key, Float16) {
-  if (key <= 0x03ffu) return value_of_key(0);            // of -infinity, or of no number
-  if (key >= 0xfc00u) return value_of_key(0xffffffffu);  // of infinity, or of no number
-  return widen_float16(static_cast<uint16_t>(key ^ ((key >> 15) ? 0x8000u : 0xffffu)));
+template <typename T>
+DISSECT_HD T least_with_half_key(uint32_t key, uint32_t lowest) {
+  key = key > lowest ? key : lowest;
+  return {static_cast<uint16_t>(key ^ (key >> 15 ? 0x8000u : 0xffffu))};
 }
-DISSECT_HD float least_with_key(uint32_t key, BFloat16) { return value_of_key(key << 16); }
+DISSECT_HD Float16 least_with_key(uint32_t key, Float16) { return least_with_half_key<Float16>(key, 0x03ffu); }
+DISSECT_HD BFloat16 least_with_key(uint32_t key, BFloat16) { return least_with_half_key<BFloat16>(key, 0x007fu); }
+
+// No value reaches this, not even a bad one.
+DISSECT_HD float unreachable(float) { return float_of(0x7fc00000u); }
+template <typename T>
+DISSECT_HD T unreachable(T) {
+  return {0x7fff};
+}
 
 // Tells of bad input. A null status tells nobody.
 __device__ inline void tell(int32_t* status) {
@@ -44,7 +52,7 @@ __device__ inline void tell(int32_t* status) {
 
 // The largest magnitude's bits that a thread has met.
 struct Worst {
-  uint32_t magnitude;
+  uint32_t magnitude = 0;
 
   __device__ void add(float value) {
     const uint32_t bits = bits_of(value) & 0x7fffffffu;

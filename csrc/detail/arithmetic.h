@@ -79,14 +79,25 @@ DISSECT_HD float widen_float16(uint16_t bits) {
 #endif
 }
 
-// Rounds to nearest, ties to even, as torch does.
+// Rounds to nearest, ties to even, as torch does. NaN stays NaN; which one is the processor's choice.
 DISSECT_HD uint16_t narrow_bfloat16(float value) {
+#ifdef __CUDA_ARCH__
+  uint16_t stored;
+  asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(stored) : "f"(value));
+  return stored;
+#else
   const uint32_t bits = bits_of(value);
-  if ((bits & 0x7fffffffu) > 0x7f800000u) return static_cast<uint16_t>((bits >> 16) | 0x0040u);  // NaN stays NaN
+  if ((bits & 0x7fffffffu) > 0x7f800000u) return static_cast<uint16_t>((bits >> 16) | 0x0040u);
   return static_cast<uint16_t>((bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16);
+#endif
 }
 
 DISSECT_HD uint16_t narrow_float16(float value) {
+#ifdef __CUDA_ARCH__
+  uint16_t stored;
+  asm("cvt.rn.f16.f32 %0, %1;" : "=h"(stored) : "f"(value));
+  return stored;
+#else
   const uint32_t bits = bits_of(value), magnitude = bits & 0x7fffffffu;
   const uint16_t sign = static_cast<uint16_t>((bits >> 16) & 0x8000u);
   if (magnitude > 0x7f800000u) return sign | 0x7e00u;
@@ -98,6 +109,7 @@ DISSECT_HD uint16_t narrow_float16(float value) {
   }
   const uint32_t rounded = magnitude + 0x0fffu + ((magnitude >> 13) & 1u);
   return sign | static_cast<uint16_t>((rounded - 0x38000000u) >> 13);
+#endif
 }
 
 // a * value + (1 - a) * r, exactly value at a = 1 (a = 0 is the caller's: it leaves r alone).

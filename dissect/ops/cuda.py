@@ -136,7 +136,7 @@ def image_peaks(activations: Tensor, status: Tensor) -> Tensor:
     Raises:
         RuntimeError: the launch failed; names the op, the shapes and the device.
     """
-    peaks = activations.new_empty(activations.shape[:2], dtype=torch.float32)
+    peaks = _no_peaks(activations)
     _observe(activations, peaks=peaks, status=status)
     return peaks
 
@@ -180,8 +180,7 @@ def observe(
     Raises:
         RuntimeError: the launch failed; names the op, the shapes and the device.
     """
-    shape = activations.shape[:2]
-    peaks, unit_area = (activations.new_zeros(shape, dtype=dtype) for dtype in (torch.float32, torch.int64))
+    peaks, unit_area = _no_peaks(activations), activations.new_zeros(activations.shape[:2], dtype=torch.int64)
     _observe(
         activations,
         peaks=peaks,
@@ -193,6 +192,11 @@ def observe(
         status=status,
     )
     return peaks, unit_area
+
+
+def _no_peaks(activations: Tensor) -> Tensor:
+    """[N, U], which the kernel raises, since several blocks may share a map."""
+    return activations.new_full(activations.shape[:2], -torch.inf, dtype=torch.float32)
 
 
 def _observe(

@@ -218,6 +218,15 @@ def crowded_cases():
         yield case._replace(planes=case.planes % 3)
 
 
+def sliced_cases():
+    """Few maps of many cells, which several blocks share: positive and negative peaks, each layout and dtype."""
+    case = special((1, 8, 18, 20), (4, 4), num_labels=3)
+    below = torch.tensor([0.0, 9.0]).repeat(4)[:, None, None]
+    for dtype in (torch.float32, torch.float16, torch.bfloat16):
+        for layout in ("contiguous", "channels_last"):
+            yield case._replace(activations=laid_out((case.activations - below).to(dtype), layout))
+
+
 def run_crowded_cases(emulated):
     for schedule in (0, 1, 7):
         emulated.configure(schedule=schedule, resident=2, multiprocessors=1)
@@ -225,6 +234,10 @@ def run_crowded_cases(emulated):
         for case in crowded_cases():
             test_counts(case, encode_labels(case.planes, case.num_labels, backend="reference"))
             test_tails(case, random.Random(schedule))
+        emulated.configure(schedule=schedule, resident=4, multiprocessors=8)
+        for case in sliced_cases():
+            test_observe(case, random.Random(schedule))
+            test_blend(case, random.Random(schedule))
 
 
 def test_launch_failures(emulated):

@@ -320,6 +320,28 @@ T atomic_add(const char* file, int line, T* place, T more) {
   return old;
 }
 
+// Stores what `choose` makes of what is there and `value`.
+template <typename T, typename Choose>
+void atomic_choose(const char* file, int line, T* place, T value, const Choose& choose) {
+  if (is_mutated(file, line)) {
+    const T old = *place;
+    let_others_run();
+    *place = choose(old, value);
+    return;
+  }
+  T old = __atomic_load_n(place, __ATOMIC_RELAXED);
+  while (!__atomic_compare_exchange_n(place, &old, choose(old, value), true, __ATOMIC_RELAXED, __ATOMIC_RELAXED)) {
+  }
+}
+template <typename T>
+void atomic_max(const char* file, int line, T* place, T value) {
+  atomic_choose(file, line, place, value, [](T a, T b) { return a > b ? a : b; });
+}
+template <typename T>
+void atomic_min(const char* file, int line, T* place, T value) {
+  atomic_choose(file, line, place, value, [](T a, T b) { return a < b ? a : b; });
+}
+
 inline void atomic_exchange(const char* file, int line, int* place, int value) {
   if (is_mutated(file, line)) *place = value;
   else __atomic_exchange_n(place, value, __ATOMIC_RELAXED);
@@ -343,6 +365,7 @@ __attribute__((used, visibility("default"))) inline void emulation_configure(int
 
 #define __global__
 #define __device__
+#define __forceinline__ inline
 #define __launch_bounds__(...)
 #define DISSECT_SHARED_MEMORY(name) unsigned char* name = emulation::current->block->shared
 #define threadIdx (emulation::current->index)
@@ -351,6 +374,8 @@ __attribute__((used, visibility("default"))) inline void emulation_configure(int
 #define __syncthreads() emulation::barrier(__FILE__, __LINE__)
 #define __syncwarp() emulation::warp_barrier(__FILE__, __LINE__)
 #define atomicAdd(...) emulation::atomic_add(__FILE__, __LINE__, __VA_ARGS__)
+#define atomicMax(...) emulation::atomic_max(__FILE__, __LINE__, __VA_ARGS__)
+#define atomicMin(...) emulation::atomic_min(__FILE__, __LINE__, __VA_ARGS__)
 #define atomicExch(...) emulation::atomic_exchange(__FILE__, __LINE__, __VA_ARGS__)
 #define __ballot_sync(mask, value) emulation::ballot(value)
 #define __any_sync(mask, value) (emulation::ballot(value) != 0)

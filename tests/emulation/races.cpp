@@ -29,12 +29,14 @@ struct Problem {
   std::vector<int64_t> low = std::vector<int64_t>(kUnits, 0x80000000), high = std::vector<int64_t>(kUnits, 0xbf800000);
   std::vector<int64_t> shift = std::vector<int64_t>(kUnits, 28), bins = std::vector<int64_t>(kUnits * 16);
   std::vector<int64_t> above = std::vector<int64_t>(kUnits), unit_area = std::vector<int64_t>(kImages * kUnits);
-  std::vector<float> thresholds = std::vector<float>(kUnits, 0.5f), peaks = std::vector<float>(kImages * kUnits);
+  std::vector<float> thresholds = std::vector<float>(kUnits, 0.5f);
+  std::vector<float> peaks = std::vector<float>(kImages * kUnits, -INFINITY);
   float half = 0.5f;
   int32_t status = 0;
 
   explicit Problem(bool bad) {
-    for (size_t i = 0; i < activations.size(); ++i) activations[i] = static_cast<float>(i * 7 % 11) / 4 - 1;
+    for (size_t i = 0; i < activations.size(); ++i)
+      activations[i] = static_cast<float>(i * 7 % 11) / 4 - (i % kUnits == 0 ? 4 : 1);
     if (bad) activations[0] = activations[1] = activations[20] = INFINITY;
   }
   FeatureMaps maps(bool channels_last) {
@@ -70,6 +72,7 @@ void count(Problem& p, const FeatureMaps& maps, const cuda::DeviceGrid& grid) {
 
 void run_all(bool bad, bool channels_last) {
   Problem p(bad);
+  emulation_configure(0, 2, 1, 0);
   const FeatureMaps maps = p.maps(channels_last);
   const std::vector<GridEntry> entries = axis();
   const auto packed = cuda::PackedGrid::of(entries.data(), kTarget, entries.data(), kTarget);
@@ -80,6 +83,7 @@ void run_all(bool bad, bool channels_last) {
     cuda::tail_histogram(
         {maps, {}, sample, p.low.data(), p.high.data(), p.shift.data(), 16, p.bins.data(), p.above.data()}, grid,
         p.place());
+  emulation_configure(0, 4, 4, 0);  // several blocks share a map
   const Operand half{&p.half, 0, 0, 0, 0};
   cuda::observe({maps, p.peaks.data(), p.bins.data(), p.above.data(), p.low.data(), p.high.data(), p.shift.data(), 16,
                  p.unit_area.data(), p.thresholds.data(), maps.data, half, half, half},
@@ -90,7 +94,6 @@ void run_all(bool bad, bool channels_last) {
 
 int main(int count, char** arguments) {
   if (count == 3) emulation_mutate(arguments[1], std::atoi(arguments[2]));
-  emulation_configure(0, 2, 1, 0);
   for (bool bad : {false, true})
     for (bool channels_last : {false, true}) run_all(bad, channels_last);
 }
