@@ -43,7 +43,9 @@ struct ObserveLaunch {
     lanes = static_cast<int>(count), log_lanes = 0;
     while (1 << log_lanes < lanes) ++log_lanes;
   }
-  bool observes() const { return p.peaks != nullptr || p.bins != nullptr || p.unit_area != nullptr; }
+  bool observes() const {  // or only blends
+    return p.out == nullptr || p.peaks != nullptr || p.bins != nullptr || p.unit_area != nullptr;
+  }
   DISSECT_HD int area() const { return static_cast<int>(p.maps.height * p.maps.width); }
 };
 

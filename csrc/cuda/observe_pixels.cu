@@ -36,8 +36,10 @@ struct Column {
   bool writes = false;
 
   __device__ T blended(const ObserveLaunch& launch, int i, int pixel, T stored) const {
-    if (kCount > 1 || !launch.spatial)
-      return (changes >> i & 1) != 0 ? blendings[i * launch.lanes].changed(stored) : stored;
+    if (kCount > 1 || !launch.spatial) {
+      const T changed = blendings[i * launch.lanes].changed(stored);  // at any rate: to branch would cost more
+      return (changes >> i & 1) != 0 ? changed : stored;
+    }
     const int row = launch.width.quotient(pixel), column = pixel - row * launch.width.number;
     return Blending::at(launch.p, image, unit + i, row, column).of(stored);
   }
@@ -78,16 +80,13 @@ __device__ void prepare(const ObserveLaunch& launch, const PixelMemory<T, kCount
   column.writes = kBlends && (column.changes != 0 || !launch.in_place);
 }
 
-// kDepth pixels: `first`, and others at the distance of a block's step.
+// kDepth pixels: `first`, at `offset`, and others at the distance of a block's step, which is a leap in memory.
 template <typename T, int kCount, bool kObserves, bool kBlends>
 __device__ __forceinline__ void see_pixels(const ObserveLaunch& launch, Column<T, kCount>& column, int first, int end,
-                                           WorstOf<WordOf<T, kCount>>& worst) {
+                                           int64_t offset, int64_t leap, WorstOf<WordOf<T, kCount>>& worst) {
   using Loaded = Vector<T, kCount>;
-  const FeatureMaps& maps = launch.p.maps;
+  const T* from = static_cast<const T*>(launch.p.maps.data) + offset;
   const int step = kThreads >> launch.log_lanes;
-  const int64_t offset = column.image * maps.stride_image + first * maps.stride_column + column.unit;
-  const int64_t leap = step * maps.stride_column;
-  const T* from = static_cast<const T*>(maps.data) + offset;
   Loaded vectors[kDepth];
 #pragma unroll
   for (int d = 0; d < kDepth; ++d)
@@ -154,9 +153,13 @@ __global__ void __launch_bounds__(kThreads, 3) observe_pixels_kernel(ObserveLaun
     const int area = launch.area(), begin = slice * launch.per_slice;
     const int end = area - begin < launch.per_slice ? area : begin + launch.per_slice;
     WorstOf<WordOf<T, kCount>> worst;
-    const int step = kDepth * (kThreads >> launch.log_lanes);
-    for (int first = begin + static_cast<int>(threadIdx.x >> launch.log_lanes); first < end; first += step)
-      see_pixels<T, kCount, kObserves, kBlends>(launch, column, first, end, worst);
+    const FeatureMaps& maps = launch.p.maps;
+    const int step = kThreads >> launch.log_lanes;
+    int first = begin + static_cast<int>(threadIdx.x >> launch.log_lanes);
+    int64_t offset = column.image * maps.stride_image + first * maps.stride_column + column.unit;
+    const int64_t leap = step * maps.stride_column;
+    for (; first < end; first += kDepth * step, offset += kDepth * leap)
+      see_pixels<T, kCount, kObserves, kBlends>(launch, column, first, end, offset, leap, worst);
     if constexpr (kObserves) worst.tell_if_bad(launch.status);
   }
   if constexpr (kObserves) share_seen(launch, memory, column.image, first_unit, column.watches);
