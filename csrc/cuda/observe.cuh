@@ -64,13 +64,6 @@ inline int64_t num_slices(int64_t blocks, int64_t vectors, int64_t cells, int mu
   return std::max<int64_t>({1, std::min(wanted, vectors), (cells + (1 << 15) - 1) >> 15});
 }
 
-// The kernel that does what is asked for, and nothing else.
-template <template <bool kObserves, bool kBlends> class Kernel>
-auto chosen(const ObserveLaunch& launch) {
-  if (launch.p.out == nullptr) return Kernel<true, false>::function;
-  return launch.observes() ? Kernel<true, true>::function : Kernel<false, true>::function;
-}
-
 // Whether both tensors begin at multiples of this many bytes.
 inline bool is_aligned(const ObserveParams& p, uintptr_t bytes) {
   return reinterpret_cast<uintptr_t>(p.maps.data) % bytes == 0 && reinterpret_cast<uintptr_t>(p.out) % bytes == 0;

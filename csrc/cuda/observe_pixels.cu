@@ -166,14 +166,6 @@ __global__ void __launch_bounds__(kThreads, 3) observe_pixels_kernel(ObserveLaun
 }
 
 template <typename T, int kCount>
-struct PixelsKernel {
-  template <bool kObserves, bool kBlends>
-  struct Of {
-    static constexpr auto function = observe_pixels_kernel<T, kCount, kObserves, kBlends>;
-  };
-};
-
-template <typename T, int kCount>
 cudaError_t launch_pixels(ObserveLaunch launch, int multiprocessors, cudaStream_t stream) {
   const FeatureMaps& maps = launch.p.maps;
   const int64_t vectors = (maps.num_units + kCount - 1) / kCount, area = launch.area();
@@ -185,8 +177,10 @@ cudaError_t launch_pixels(ObserveLaunch launch, int multiprocessors, cudaStream_
   launch.units = Divisor::of(tiles);
   launch.per_slice = static_cast<int>((area + slices - 1) / slices);
   const size_t bytes = PixelMemory<T, kCount>::bytes(launch);
-  return dissect::launch(chosen<PixelsKernel<T, kCount>::template Of>(launch), blocks * slices, kThreads, bytes, stream,
-                         launch);
+  const auto kernel = launch.p.out == nullptr ? observe_pixels_kernel<T, kCount, true, false>
+                      : launch.observes()     ? observe_pixels_kernel<T, kCount, true, true>
+                                              : observe_pixels_kernel<T, kCount, false, true>;
+  return dissect::launch(kernel, blocks * slices, kThreads, bytes, stream, launch);
 }
 
 }  // namespace

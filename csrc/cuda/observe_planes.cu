@@ -178,14 +178,6 @@ __global__ void __launch_bounds__(kThreads, 3) observe_planes_kernel(ObserveLaun
 }
 
 template <typename T, int kCount>
-struct PlanesKernel {
-  template <bool kObserves, bool kBlends>
-  struct Of {
-    static constexpr auto function = observe_planes_kernel<T, kCount, kObserves, kBlends>;
-  };
-};
-
-template <typename T, int kCount>
 cudaError_t launch_planes(ObserveLaunch launch, int multiprocessors, cudaStream_t stream) {
   const FeatureMaps& maps = launch.p.maps;
   const int64_t num_maps = maps.num_images * maps.num_units, area = launch.area();
@@ -208,8 +200,10 @@ cudaError_t launch_planes(ObserveLaunch launch, int multiprocessors, cudaStream_
   launch.rounds = static_cast<int>(rounds);
   launch.image_step = static_cast<int>(blocks * kThreads / lanes / maps.num_units);
   launch.unit_step = static_cast<int>(blocks * kThreads / lanes % maps.num_units);
-  return dissect::launch(chosen<PlanesKernel<T, kCount>::template Of>(launch), blocks * slices, kThreads, 0, stream,
-                         launch);
+  const auto kernel = launch.p.out == nullptr ? observe_planes_kernel<T, kCount, true, false>
+                      : launch.observes()     ? observe_planes_kernel<T, kCount, true, true>
+                                              : observe_planes_kernel<T, kCount, false, true>;
+  return dissect::launch(kernel, blocks * slices, kThreads, 0, stream, launch);
 }
 
 }  // namespace
