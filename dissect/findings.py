@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from fractions import Fraction
 from functools import partial
 from typing import Any
 
@@ -121,11 +120,11 @@ class Findings:
         return [name for name, state in self.thresholds.items() if not state.done]
 
     def _tell_too_few(self) -> None:
-        samples = min(state.samples for state in self.thresholds.values())
-        if int(Fraction(str(self.rules.fraction)) * samples) == 0:
+        fewest = min(self.thresholds.values(), key=lambda state: state.samples)
+        if int(fewest.fraction * fewest.samples) == 0:
             warnings.warn(
-                f"dissect: a fraction of {self.rules.fraction} of {samples} samples is less than one, so that no unit "
-                "can fire; look at more images, or choose a larger fraction.",
+                f"dissect: a fraction of {self.rules.fraction} of {fewest.samples} samples is less than one, so that "
+                "no unit can fire; look at more images, or choose a larger fraction.",
                 stacklevel=5,
             )
 

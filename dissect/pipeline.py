@@ -6,7 +6,6 @@ import dataclasses
 import operator
 import warnings
 from collections.abc import Callable, Iterable
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ from dissect.interrupts import held_back
 from dissect.presets import preset_with
 from dissect.resume import Progress, code_of, fingerprint
 from dissect.source import Reading, Source
+from dissect.stats.bins import exact_fraction
 from dissect.trace import find_layers
 
 GIB = 2**30
@@ -107,7 +107,7 @@ def dissect(
     names = [layers] if isinstance(layers, str) else list(layers)
     find_layers(model, names)
     top_images, batch_size = _check(top_images, batch_size, tokens, memory_budget, disk_budget)
-    fraction = None if fraction is None else float(Fraction(str(fraction)))  # any number, as JSON can hold it
+    fraction = None if fraction is None else float(exact_fraction(fraction))  # any number, as JSON can hold it
     _tell_training(model)
     rules = preset_with(
         preset, fraction=fraction, positions=positions, border=border, scope=scope, detector_iou=detector_iou

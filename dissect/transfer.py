@@ -44,6 +44,23 @@ def to_device(value: Tensor, device: torch.device) -> Tensor:
     return sent
 
 
+#: What captured CUDA graphs read, which must outlive them; it is little.
+_captured: list[Tensor] = []
+
+
+def outlives_its_readers(*tensors: Tensor) -> None:
+    """Keeps the memory of cached tensors until the kernels that are about to read them have, though they are dropped.
+
+    On a GPU: until the current stream is past them, and where it is being captured into a graph, for good.
+    """
+    for tensor in tensors:
+        if tensor.device.type == "cuda":
+            if torch.cuda.is_current_stream_capturing():
+                _captured.append(tensor)
+            else:
+                tensor.record_stream(torch.cuda.current_stream(tensor.device))
+
+
 def runs_ahead(device: torch.device) -> bool:
     """Whether the host goes on while the device still computes, so that to look at a result is to wait."""
     return device.type == "cuda"

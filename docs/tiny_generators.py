@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from scipy.stats import binomtest
-from tiny_pictures import tile_sheet
+from tiny_pictures import enlarged, tile_sheet
 from torch import Tensor
 
 from dissect.cache import load_tensors
@@ -82,22 +82,22 @@ def light_rules(planes: Tensor) -> Iterator[tuple[str, Shown]]:
         yield name, Shown(int((given & effect).sum()), int(given.sum()))
 
 
-def enlarged(images: Tensor) -> list[np.ndarray]:
-    """Images as arrays, each pixel shown larger."""
-    return [np.kron(image, np.ones((1, ENLARGED, ENLARGED), np.uint8)) for image in images.numpy()]
+def tiles(images: Tensor) -> list[np.ndarray]:
+    """Images as arrays, large enough to look at."""
+    return [enlarged(image, ENLARGED) for image in images.numpy()]
 
 
 def sheets(name: str, made: Tensor, recipe: Recipe, folder: Path) -> list[str]:
     """Writes the random sheet and the nearest training images; returns lines for the page."""
-    tiles = enlarged(made[: COLUMNS * ROWS])
-    rows = [tiles[start : start + COLUMNS] for start in range(0, len(tiles), COLUMNS)]
-    captions = [f"z {start} to {start + COLUMNS - 1}" for start in range(0, len(tiles), COLUMNS)]
+    shown = tiles(made[: COLUMNS * ROWS])
+    rows = [shown[start : start + COLUMNS] for start in range(0, len(shown), COLUMNS)]
+    captions = [f"z {start} to {start + COLUMNS - 1}" for start in range(0, len(shown), COLUMNS)]
     tile_sheet(rows, captions).save(folder / f"{name}.png", optimize=True)
     training = drawn(scenes(recipe, "train", recipe.scenes))[0]
     places, _ = nearest(made[:COLUMNS], training.numpy())
     held = drawn(scenes(recipe, "val", 200))[0]
     usual = nearest(held, training.numpy())[1]
-    pair = [enlarged(made[:COLUMNS]), enlarged(training[places])]
+    pair = [tiles(made[:COLUMNS]), tiles(training[places])]
     tile_sheet(pair, ["generated", "the nearest training image, in pixels"]).save(folder / f"{name}-nearest.png")
     every = nearest(made[:200], training.numpy())[1]
     return [

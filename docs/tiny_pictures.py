@@ -39,6 +39,11 @@ def picture(image: np.ndarray) -> Image.Image:
     return Image.fromarray(np.ascontiguousarray(image.transpose(1, 2, 0)))
 
 
+def enlarged(image: np.ndarray, times: int) -> np.ndarray:
+    """[C, H, W] with each pixel shown larger."""
+    return image.repeat(times, 1).repeat(times, 2)
+
+
 def class_sheet(scenes: TinyScenes, names: Sequence[str], each: int = 4, across: int = 2) -> Image.Image:
     """The first scenes of each class, in blocks under the class' name."""
     block = (each * (scenes.size + GAP) - GAP, CAPTION + scenes.size)

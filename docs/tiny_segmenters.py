@@ -15,8 +15,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from scipy.stats import binomtest
-from tiny_pictures import plane_picture, swatches, tile_sheet
+from tiny_generators import SEEDS, Shown, segmented
+from tiny_pictures import enlarged, plane_picture, swatches, tile_sheet
 from torch import Tensor
 
 from dissect.cache import load_tensors
@@ -28,7 +28,6 @@ from dissect.tiny.train_segmenter import BATCH, degraded, ious, rendered
 
 HERE = Path(__file__).parent
 FOLDER = HERE / "segmenters"
-SEEDS = (0, 1)
 JUDGED, COLUMNS, ENLARGED = 50, 10, 2
 #: Seed of the z of the judged images; other pages show seed 1.
 Z_SEED = 2
@@ -55,15 +54,9 @@ def means(table: dict[str, float]) -> dict[str, tuple[float, int]]:
     return {name: (float(np.mean(values)), len(values)) for name, values in by_category.items()}
 
 
-@torch.inference_mode()
-def planes_of(network: Segmenter, images: Tensor) -> Tensor:
-    """Planes int16 [N, 4, H, W] of images uint8."""
-    return torch.cat([network(chunk.float() / 255) for chunk in images.split(64)])
-
-
 def agreement(networks: list[Segmenter], images: Tensor) -> list[float]:
     """Of each plane, the share of pixels to which both networks give the same label."""
-    one, other = (planes_of(network, images) for network in networks)
+    one, other = (segmented(network, images) for network in networks)
     return (one == other).float().mean((0, 2, 3)).tolist()
 
 
@@ -82,30 +75,26 @@ def sheets(networks: list[Segmenter], images: Tensor) -> None:
     scenes = TinyScenes("val", 64, 1)
     for plane, category in ((0, "object"), (1, "part")):
         colors = swatches(scenes, category)
-        seen = [planes_of(network, images)[:, plane].numpy() for network in networks]
+        seen = [segmented(network, images)[:, plane].numpy() for network in networks]
         for start in range(0, len(images), COLUMNS):
             here = range(start, min(start + COLUMNS, len(images)))
-            rows = [[enlarged(images[i].numpy()) for i in here]]
+            rows = [[enlarged(images[i].numpy(), ENLARGED) for i in here]]
             for labels in seen:
-                tiles = [plane_picture(enlarged(labels[i][None])[0], colors, scenes) for i in here]
+                tiles = [plane_picture(enlarged(labels[i][None], ENLARGED)[0], colors, scenes) for i in here]
                 rows.append([np.asarray(tile).transpose(2, 0, 1) for tile in tiles])
             captions = [f"images {start} to {here[-1]}", *(f"{TITLES[plane]}, network {seed}" for seed in SEEDS)]
             tile_sheet(rows, captions).save(FOLDER / f"{category}-{start:02}.png", optimize=True)
 
 
-def enlarged(image: np.ndarray) -> np.ndarray:
-    """Each pixel of [C, H, W] shown larger."""
-    return image.repeat(ENLARGED, 1).repeat(ENLARGED, 2)
-
-
 def tables(weights: Path, scenes: Path, networks: list[Segmenter]) -> list[str]:
     """Mean IoUs by category, then of every concept."""
     images, places = rendered("val", scenes)
+    worse = spoiled(images)
     columns = {}
     for seed, network in zip(SEEDS, networks, strict=True):
         about = load_tensors(weights / f"segmenter-{seed}.safetensors", *FORMAT)[1]
         columns[f"network {seed}"] = about["iou"]
-        columns[f"network {seed}, spoiled"] = ious(network.network, spoiled(images), places)
+        columns[f"network {seed}, spoiled"] = ious(network.network, worse, places)
     lines = [f"Intersection over union on {len(images):,} held-out scenes, as they are and spoiled as in training:", ""]
     lines += ["| mean IoU | concepts | " + " | ".join(columns) + " |", "|---" * (len(columns) + 2) + "|"]
     for name, (_, count) in means(next(iter(columns.values()))).items():
@@ -129,8 +118,7 @@ def by_eye() -> list[str]:
         cells = []
         for seed in SEEDS:
             count = sum(row[str(seed)] == verdict for row in judged["images"])
-            low, high = binomtest(count, JUDGED).proportion_ci(method="wilson")
-            cells.append(f"{count} ({low:.0%} to {high:.0%})")
+            cells.append(str(Shown(count, JUDGED)))
         lines.append(f"| {verdict} | " + " | ".join(cells) + " |")
     lines += [
         "",

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 from torch.utils.weak import WeakIdKeyDictionary
 
+from dissect.transfer import outlives_its_readers
+
 #: What every kernel over maps takes after its pointers, and is never compiled for.
 RUN_TIME = ("num_units", "height", "width", "stride_image", "stride_unit", "stride_row", "stride_column")
 
@@ -48,19 +50,11 @@ class AxisTable(NamedTuple):
         if device not in by_device:
             by_device[device] = _axis_table(table, device)
         axis = by_device[device]
-        if device.type == "cuda":
-            if torch.cuda.is_current_stream_capturing():
-                _CAPTURED.append(axis)
-            else:  # a grid may be dropped while a kernel still reads its table
-                for part in (axis.spans, axis.weights):
-                    part.record_stream(torch.cuda.current_stream(device))
+        outlives_its_readers(axis.spans, axis.weights)
         return axis
 
 
 _AXES: Any = WeakIdKeyDictionary()
-
-#: The tables of captured CUDA graphs, which must outlive the graphs and are few.
-_CAPTURED: list[AxisTable] = []
 
 
 def _axis_table(table: Tensor, device: torch.device) -> AxisTable:

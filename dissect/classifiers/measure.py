@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -93,7 +94,7 @@ def unit_importance(
     run.finish(probe, visits, alpha, memory_budget, saved, progress)
     for split, tally in run.tallies.items():
         _tell_missing(split, tally, names)
-    return UnitImportance(layer, names, run.fill, run.tallies["train"], run.tallies["val"], fingerprint(model))
+    return UnitImportance(layer, names, run.fill, run.tallies["train"], run.tallies["val"], probe.fingerprint)
 
 
 class Probe:
@@ -133,12 +134,17 @@ class Probe:
             raise ValueError(f"classes must be {count} names, as many as there are predictions, but are {len(names)}.")
         return names
 
+    @cached_property
+    def fingerprint(self) -> str:
+        """Of the network; all of its weights are read once."""
+        return fingerprint(self.model)
+
     def about(self, visits: dict[str, Batches], needed: bool) -> dict[str, Any]:
         """What tells this network and these data from others; nothing where it is not needed."""
         if not needed:
             return {}
         data = {name: [*batches.identity(), checksum_of_first(batches)] for name, batches in visits.items()}
-        return {"model": fingerprint(self.model), "code": code_of(self.model), **data}
+        return {"model": self.fingerprint, "code": code_of(self.model), **data}
 
     def fan_out(self, fill: Tensor, memory_budget: int) -> FanOut:
         """What runs sets of units of the layer."""

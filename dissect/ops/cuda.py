@@ -15,6 +15,7 @@ from torch import Tensor
 
 from dissect.grid import Grid
 from dissect.ops.native import DTYPES
+from dissect.transfer import outlives_its_readers
 
 _engine: ModuleType | None
 try:
@@ -237,18 +238,10 @@ def _packed_grid(rows: bytes, columns: bytes, device: torch.device) -> tuple[Ten
     return torch.tensor(words, dtype=torch.int32).to(device), tuple(spans)
 
 
-#: The grids of captured CUDA graphs, which must outlive the graphs and are few.
-_captured: list[Tensor] = []
-
-
 def _device_grid(rows: Tensor, columns: Tensor, device: torch.device) -> tuple[Tensor, tuple[int, ...]]:
     """A grid's words on the device, copied there once, and the sizes that tell how to read them."""
     words, spans = _packed_grid(rows.numpy().tobytes(), columns.numpy().tobytes(), device)
-    if device.type == "cuda":
-        if torch.cuda.is_current_stream_capturing():
-            _captured.append(words)
-        else:
-            words.record_stream(torch.cuda.current_stream(device))  # it may be dropped while a kernel still reads it
+    outlives_its_readers(words)
     return words, (len(rows), len(columns), *spans)
 
 

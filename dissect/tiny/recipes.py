@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from dissect.models import Discriminator, ProGAN, StyleGAN2
+from dissect.tiny.adversarial import RATE
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class Recipe:
     pixel_norm: str = "every"
     after_conv: str = "wscale"
     minibatch_stddev: bool = True
-    rate: float = 0.0025
+    rate: float = RATE
     stages: tuple[tuple[int, int], ...] = ((8, 50), (16, 120), (32, 160), (64, 400))
     scenes: int = 28000
 

@@ -93,7 +93,7 @@ class Checkpoint:
             network.load_state_dict({key[len(start) :]: t for key, t in states.items() if key.startswith(start)})
         for number, place, parameter, optimizer in self._places():
             start = f"optimizer{number}.{place}."
-            state = {key[len(start) :]: states[key].clone() for key in states if key.startswith(start)}
+            state = {key[len(start) :]: states[key] for key in states if key.startswith(start)}
             if state:
                 # Adam counts its steps on the CPU; what has the parameter's shape belongs beside the parameter.
                 optimizer.state[parameter] = {
