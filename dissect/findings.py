@@ -10,10 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dissect import ops
 from dissect.concepts import Concepts
 from dissect.dissection import Dissection, LayerDissection
 from dissect.grid import Grid
+from dissect.ops.encode_labels import Encoding
 from dissect.presets import Preset
 from dissect.source import Visit
 from dissect.stats import IouTally, Peaks, TailThreshold
@@ -201,8 +201,12 @@ class Findings:
     def _count(self, step: Step) -> None:
         if step.planes is None:
             raise RuntimeError("dissect: the counts need the label planes, but got a step without them.")
-        labels = ops.encode_labels(step.planes, self.tallies[self.layers[0]].num_labels)
         self.num_pixels += step.planes[:, 0].numel()
+        encoding = Encoding(step.planes, self.tallies[self.layers[0]].num_labels)
+        self._late.call(partial(self._count_encoded, step, encoding), encoding.size)
+
+    def _count_encoded(self, step: Step, encoding: Encoding, size: Tensor) -> None:
+        labels = encoding.labels(size)
         for name, activations in step.activations.items():
             self.tallies[name].add(activations, labels, step.numbers)
             units, ranks = torch.isin(self.tops[name], step.numbers).nonzero(as_tuple=True)

@@ -143,31 +143,38 @@ def write_table_kernel(
         tl.atomic_add(label_area + image * num_labels + label, pixels, mask=valid & (label > 0), sem="relaxed")
 
 
-def encode_labels(planes: Tensor, num_labels: int, runs: Tensor, label_area: Tensor) -> tuple[Tensor, Tensor] | None:
-    """Writes `runs` [N, H, W], adds to `label_area` [N, C], and returns the table and the offsets.
+class Combinations:
+    """The combinations of labels in the images of `planes`, looked for on the device; nobody waits for it.
 
-    Waits for the device once, since the size of the table depends on the labels. Returns None where a label is out of
-    range.
+    Attributes:
+        size: [2] int64 on the device: how many combinations there are in all images, and 1 if a label is out of range.
     """
-    num_images, num_planes, height, width = planes.shape
-    num_pixels, num_slots = height * width, triton.next_power_of_2(height * width)
-    sizes = (num_planes, num_labels, height, width, num_slots)
-    new: dict[str, Any] = {"dtype": torch.int32, "device": planes.device}
-    slots, counts = torch.full((num_images, num_slots), -1, **new), torch.zeros(num_images, num_slots, **new)
-    slot_of, firsts = torch.empty(num_images, num_pixels, **new), torch.zeros(num_images, num_pixels, **new)
-    status = torch.zeros((), **new)
-    over_pixels, over_slots = (num_images * -(-size // 256) for size in (num_pixels, num_slots))
-    launch(claim_slots_kernel, over_pixels, planes, slots, slot_of, status, *sizes, *planes.stride(), BLOCK=256)
-    launch(mark_firsts_kernel, over_slots, slots, firsts, num_pixels, num_slots, BLOCK=256)
-    numbers = firsts.cumsum(1, dtype=torch.int32)
-    offsets = torch.cat([numbers.new_zeros(1, dtype=torch.int64), (numbers[:, -1].long() + 1).cumsum(0)])
-    num_rows, bad = torch.stack([offsets[-1], status.long()]).tolist()
-    if bad:
-        return None
-    run_bits = 17 if runs.element_size() == 4 else 32
-    launch(write_runs_kernel, num_images * height, slots, slot_of, numbers, counts, runs, height, width, num_slots,
-           RUN_BITS=run_bits, BLOCK=64)  # fmt: skip
-    table = torch.zeros(num_rows, num_planes, **new)
-    launch(write_table_kernel, over_slots, planes, slots, numbers, counts, offsets, table, label_area, *sizes,
-           *planes.stride(), BLOCK=256)  # fmt: skip
-    return table, offsets
+
+    def __init__(self, planes: Tensor, num_labels: int) -> None:
+        num_images, num_planes, height, width = planes.shape
+        num_pixels, num_slots = height * width, triton.next_power_of_2(height * width)
+        self._planes, self._sizes = planes, (num_planes, num_labels, height, width, num_slots)
+        self._new: dict[str, Any] = {"dtype": torch.int32, "device": planes.device}
+        self._slots = torch.full((num_images, num_slots), -1, **self._new)
+        self._slot_of = torch.empty(num_images, num_pixels, **self._new)
+        firsts, status = torch.zeros(num_images, num_pixels, **self._new), torch.zeros((), **self._new)
+        launch(claim_slots_kernel, num_images * -(-num_pixels // 256), planes, self._slots, self._slot_of, status,
+               *self._sizes, *planes.stride(), BLOCK=256)  # fmt: skip
+        over_slots = num_images * -(-num_slots // 256)
+        launch(mark_firsts_kernel, over_slots, self._slots, firsts, num_pixels, num_slots, BLOCK=256)
+        self._numbers = firsts.cumsum(1, dtype=torch.int32)
+        counted = (self._numbers[:, -1].long() + 1).cumsum(0)
+        self._offsets = torch.cat([counted.new_zeros(1), counted])
+        self.size = torch.stack([self._offsets[-1], status.long()])
+
+    def write(self, num_rows: int, runs: Tensor, label_area: Tensor) -> tuple[Tensor, Tensor]:
+        """Writes `runs` [N, H, W], adds to `label_area` [N, C], and returns the table, of so many rows, and offsets."""
+        num_planes, _, height, width, num_slots = self._sizes
+        counts = torch.zeros_like(self._slots)
+        run_bits = 17 if runs.element_size() == 4 else 32
+        launch(write_runs_kernel, len(runs) * height, self._slots, self._slot_of, self._numbers, counts, runs,
+               height, width, num_slots, RUN_BITS=run_bits, BLOCK=64)  # fmt: skip
+        table = torch.zeros(num_rows, num_planes, **self._new)
+        launch(write_table_kernel, len(runs) * -(-num_slots // 256), self._planes, self._slots, self._numbers, counts,
+               self._offsets, table, label_area, *self._sizes, *self._planes.stride(), BLOCK=256)  # fmt: skip
+        return table, self._offsets

@@ -80,6 +80,64 @@ def encode_labels(planes: Tensor, num_labels: int, *, backend: str = "auto") -> 
         >>> labels.area  # column 0: planes 1 and 2; column 1: only 1; column 2: only 2
         tensor([[0, 2, 2]])
     """
+    _check(planes, num_labels)
+    return EncodedLabels(*torch.ops.dissect.encode_labels(planes, num_labels, backend))
+
+
+class Encoding:
+    """`encode_labels` in two steps, for those who do not wait for a GPU.
+
+    The first looks for the combinations of labels there; when the `size` of the result has come to the CPU, `labels`
+    writes it. On a CPU all is done in the second step.
+
+    Args:
+        planes: as of `encode_labels`; they must stay as they are until `labels` was called.
+        num_labels: as of `encode_labels`.
+        backend: as of `encode_labels`.
+
+    Attributes:
+        size: an integer tensor on the device of the planes.
+
+    Example:
+        >>> encoding = Encoding(torch.tensor([[[[1, 1, 2]], [[2, 1, 0]]]]), num_labels=3)
+        >>> encoding.labels(encoding.size.cpu()).area
+        tensor([[0, 2, 2]])
+    """
+
+    def __init__(self, planes: Tensor, num_labels: int, backend: str = "auto") -> None:
+        _check(planes, num_labels)
+        self._planes, self._num_labels = planes, num_labels
+        self._backend = select("encode_labels", backend, planes.device)
+        kernels = gpu.kernels(self._backend)
+        self._found = None if kernels is None else kernels.Combinations(planes, num_labels)
+        self.size: Tensor = torch.zeros(2, dtype=torch.int64) if self._found is None else self._found.size
+
+    def labels(self, size: Tensor) -> EncodedLabels:
+        """The labels, encoded; `size` is that of this encoding, on the CPU.
+
+        Raises:
+            ValueError: a label outside [0, num_labels); names the image.
+        """
+        return EncodedLabels(*self._fields(size))
+
+    def _fields(self, size: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        planes, num_labels = self._planes, self._num_labels
+        num_rows, out_of_range = size.tolist()
+        if self._backend == "reference" or out_of_range:
+            _check_range(planes, num_labels)  # finds and names the first one
+        if out_of_range:
+            raise RuntimeError("encode_labels: planes must not change while they are encoded, but did.")
+        if self._backend == "reference":
+            return reference.encode_labels(planes, num_labels)
+        num_images, _, height, width = planes.shape
+        runs = planes.new_empty((num_images, height, width), dtype=reference.run_dtype(height, width))
+        label_area = planes.new_zeros((num_images, num_labels), dtype=torch.int64)
+        if self._found is not None:
+            return runs, *self._found.write(num_rows, runs, label_area), label_area
+        return runs, *_by_the_engine(planes, num_labels, runs, label_area), label_area
+
+
+def _check(planes: Tensor, num_labels: int) -> None:
     checks.tensor("encode_labels", "planes", planes)
     if planes.dtype not in LABEL_DTYPES:
         raise TypeError(f"encode_labels: planes must be uint8, int16, int32 or int64, but got {planes.dtype}.")
@@ -89,7 +147,6 @@ def encode_labels(planes: Tensor, num_labels: int, *, backend: str = "auto") -> 
         )
     if num_labels < 1:
         raise ValueError(f"encode_labels: num_labels must be at least 1 (label 0), but got {num_labels}.")
-    return EncodedLabels(*torch.ops.dissect.encode_labels(planes, num_labels, backend))
 
 
 def _check_range(planes: Tensor, num_labels: int) -> None:
@@ -107,24 +164,8 @@ def _check_range(planes: Tensor, num_labels: int) -> None:
         )
 
 
-LIBRARY.define("encode_labels(Tensor planes, int num_labels, str backend) -> (Tensor, Tensor, Tensor, Tensor)")
-
-
-def _encode_labels(planes: Tensor, num_labels: int, backend: str) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    chosen = select("encode_labels", backend, planes.device)
-    if chosen == "reference":
-        _check_range(planes, num_labels)
-        return reference.encode_labels(planes, num_labels)
-    num_images, num_planes, height, width = planes.shape
-    runs = planes.new_empty((num_images, height, width), dtype=reference.run_dtype(height, width))
-    label_area = planes.new_zeros((num_images, num_labels), dtype=torch.int64)
-    kernels = gpu.kernels(chosen)
-    if kernels is not None:
-        found = kernels.encode_labels(planes, num_labels, runs, label_area)
-        if found is None:
-            _check_range(planes, num_labels)  # finds and names the first one
-            raise RuntimeError("encode_labels: planes must not change while they are encoded, but did.")
-        return runs, *found, label_area
+def _by_the_engine(planes: Tensor, num_labels: int, runs: Tensor, label_area: Tensor) -> tuple[Tensor, Tensor]:
+    """Fills `runs` and `label_area`; returns the table and the offsets."""
     tables = native.engine().encode_labels(
         planes.data_ptr(),
         LABEL_DTYPES.index(planes.dtype),
@@ -136,10 +177,18 @@ def _encode_labels(planes: Tensor, num_labels: int, backend: str) -> tuple[Tenso
         label_area.data_ptr(),
         torch.get_num_threads(),
     )
-    offsets = torch.tensor([0, *tables.sizes()]).cumsum(0) // num_planes
-    table = torch.empty(int(offsets[-1]), num_planes, dtype=torch.int32)
+    offsets = torch.tensor([0, *tables.sizes()]).cumsum(0) // planes.shape[1]
+    table = torch.empty(int(offsets[-1]), planes.shape[1], dtype=torch.int32)
     tables.write(table.data_ptr())
-    return runs, table, offsets, label_area
+    return table, offsets
+
+
+LIBRARY.define("encode_labels(Tensor planes, int num_labels, str backend) -> (Tensor, Tensor, Tensor, Tensor)")
+
+
+def _encode_labels(planes: Tensor, num_labels: int, backend: str) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    encoding = Encoding(planes, num_labels, backend)
+    return encoding._fields(encoding.size.cpu())
 
 
 def _encode_labels_fake(planes: Tensor, num_labels: int, backend: str) -> tuple[Tensor, Tensor, Tensor, Tensor]:

@@ -6,6 +6,7 @@ from torch import nn
 
 import dissect
 from dissect import ops, stats, transfer
+from dissect.ops.encode_labels import Encoding
 
 
 @pytest.fixture
@@ -87,8 +88,12 @@ def test_launches_wait_for_nothing(serving, problem):
         tally.add(maps, labels, numbers)
         peaks.add(maps, numbers)
         ops.image_peaks(maps, status=ops.new_status(maps.device), backend=peaking)
+        encoding = Encoding(labels.planes, 9, backend=serving("encode_labels"))
+        size = encoding.size.to("cpu", non_blocking=True)
     finally:
         torch.cuda.set_sync_debug_mode("default")
+    torch.cuda.synchronize(maps.device)
+    assert torch.equal(encoding.labels(size).runs, labels.runs)
 
 
 @pytest.mark.parametrize("positions", ["pixel", "feature"])

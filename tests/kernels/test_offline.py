@@ -75,7 +75,7 @@ def launches(monkeypatch):
         kernels.tail_histogram(*tail, grid.rows, grid.columns, "value", status)
         kernels.blend_units(maps, *operands)
         kernels.blend_units_backward(maps, maps, *operands)
-        kernels.encode_labels(planes, 5, labels.runs, labels.area)
+        kernels.Combinations(planes, 5).write(len(labels.table), labels.runs, labels.area)
         return found
 
     return launches_for
