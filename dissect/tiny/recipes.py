@@ -25,7 +25,8 @@ class Recipe:
         after_conv: of `ProGAN`; weights that nothing scales ("bias", "batch_norm") want a smaller `rate`.
         minibatch_stddev: of the discriminator.
         rate: the generator's learning rate.
-        stages: (resolution, thousands of images) one after another; a quarter of each, but for the first, fades in.
+        stages: (resolution, thousands of images) one after another; a quarter of each fades in, but for the first and
+            those that only go on at the resolution before.
         scenes: how many different ones are drawn for it.
     """
 
@@ -66,10 +67,11 @@ class Recipe:
 
     def stage(self, seen: int) -> tuple[int, float]:
         """Resolution and fade once so many images were shown; (the last, 1) at and beyond the end."""
-        for number, (resolution, thousands) in enumerate(self.stages):
+        before = self.stages[0][0]
+        for resolution, thousands in self.stages:
             if seen < thousands * 1000:
-                return resolution, 1.0 if number == 0 else min(1.0, seen / (thousands * 250))
-            seen -= thousands * 1000
+                return resolution, 1.0 if resolution == before else min(1.0, seen / (thousands * 250))
+            seen, before = seen - thousands * 1000, resolution
         return self.stages[-1][0], 1.0
 
     @property
@@ -91,7 +93,9 @@ _SMALL = Recipe(
 #: By the name of the weights' file.
 RECIPES = {
     "progan-street": Recipe(),
-    "stylegan2-street-watermark": Recipe(kind="stylegan2", watermark=True),
+    "stylegan2-street-watermark": Recipe(
+        kind="stylegan2", watermark=True, stages=((8, 50), (16, 80), (32, 100), (64, 160))
+    ),
     "progan-room": Recipe(family="room"),
     "progan-street-small": _SMALL,
     "progan-street-small-no-stddev": replace(_SMALL, minibatch_stddev=False),

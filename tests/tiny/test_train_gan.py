@@ -84,6 +84,12 @@ def test_stages_follow_one_another_and_fade_in():
     assert recipe.stage(10**9) == (16, 1.0)
 
 
+def test_a_stage_that_goes_on_at_its_resolution_does_not_fade_in():
+    recipe = Recipe(stages=((8, 4), (16, 8), (16, 8)))
+    assert recipe.stage(4000) == (16, 0.0)
+    assert recipe.stage(12000) == (16, 1.0)
+
+
 def test_real_images_are_shown_smaller_and_faded():
     images = np.array([[[[0, 0, 255, 255], [0, 0, 255, 255], [0, 255, 0, 255], [255, 0, 255, 0]]]], dtype=np.uint8)
     images = np.repeat(images, 3, 1)
