@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from dissect.transfer import device_of
 
 
-class StopForward(Exception):
-    """Ends a forward pass once every traced layer has run; `Trace` catches it."""
+class StopForward(BaseException):
+    """Ends a forward pass once every traced layer has run; `Trace` catches it, and no `except Exception` of a model."""
 
 
 class RanTwiceError(RuntimeError):

@@ -26,6 +26,27 @@ def test_a_layers_own_output_even_if_an_in_place_operation_follows():
     assert (trace["0"] < 0).any()
 
 
+def test_a_models_own_handler_does_not_take_the_stop():
+    class Careful(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.body, self.ran_on = network(), False
+
+        def forward(self, images):
+            try:
+                output = self.body(images)
+            except Exception:
+                output = None
+            self.ran_on = True
+            return output
+
+    model, images = Careful().eval(), torch.randn(2, 3, 5, 5)
+    with Trace(model, "body.0", stop=True) as trace:
+        assert trace.run(images) is None
+    assert not model.ran_on
+    assert torch.equal(trace["body.0"], model.body[0](images))
+
+
 def test_several_layers_and_nothing_left_behind():
     model, images = network(), torch.randn(2, 3, 5, 5)
     with Trace(model, ["0", "2"]) as trace:

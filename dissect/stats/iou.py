@@ -84,13 +84,19 @@ class IouTally(State):
         """Adds the counts of other images.
 
         Raises:
-            ValueError: the thresholds differ.
+            ValueError: the thresholds, the number of labels, or the grids differ.
         """
         self.check()
         other.check()
         device = self.thresholds.device
-        if not torch.equal(self.thresholds, other.thresholds.to(device)):
-            raise ValueError("IouTally: states to merge must have the same thresholds, but theirs differ.")
+        same = {
+            "thresholds": torch.equal(self.thresholds, other.thresholds.to(device)),
+            "number of labels": self.num_labels == other.num_labels,
+            "grid": (self.grid and self.grid.key) == (other.grid and other.grid.key),
+        }
+        for name, equal in same.items():
+            if not equal:
+                raise ValueError(f"IouTally: states to merge must agree, but their {name} differs.")
         self._intersection += other._intersection.to(device)
         self._batches += other._batches
 
@@ -177,9 +183,13 @@ class IouTally(State):
         """Goes on from a `state_dict`.
 
         Raises:
-            ValueError: its thresholds are not this state's.
+            ValueError: its thresholds or labels are not this tally's.
         """
         device = self.thresholds.device
+        if state["intersection"].shape[1] != self.num_labels:
+            raise ValueError(
+                f"IouTally: the state must count {self.num_labels} labels, but counts {state['intersection'].shape[1]}."
+            )
         if not torch.equal(self.thresholds, state["thresholds"].to(device)):
             raise ValueError("IouTally: the state's thresholds must be this tally's, but they differ.")
         self._status, self._batch = None, 0

@@ -63,10 +63,13 @@ class Peaks(State):
         """Adds the peaks that another state found in other images.
 
         Raises:
-            ValueError: another k; on a CPU, an image that both have kept.
+            ValueError: another k or number of units; on a CPU, an image that both have kept.
         """
         if other.k != self.k:
             raise ValueError(f"Peaks: states to merge must have the same k, but got {self.k} and {other.k}.")
+        units = len(self._values), len(other._values)
+        if 0 not in units and units[0] != units[1]:
+            raise ValueError(f"Peaks: states to merge must have as many units, but have {units[0]} and {units[1]}.")
         self.check()
         other.check()
         if not self._values.numel():

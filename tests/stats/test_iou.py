@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from dissect import ops
+from dissect.grid import Grid
 from dissect.reference import upsample
 from dissect.stats import IouTally, best_labels, iou
 
@@ -86,8 +87,14 @@ def test_errors():
         tally.add(torch.zeros(1, 1, 2, 2), ops.encode_labels(torch.ones(1, 1, 2, 2).byte(), 3), torch.arange(1))
     with pytest.raises(ValueError, match="IouTally: images must be added once each, but 5 came twice in a batch"):
         tally.add(torch.zeros(2, 1, 2, 2), torch.ones(2, 1, 2, 2).byte(), torch.tensor([5, 5]))
-    with pytest.raises(ValueError, match="must have the same thresholds"):
+    with pytest.raises(ValueError, match="must agree, but their thresholds differs"):
         tally.merge(IouTally(torch.ones(1), 2))
+    with pytest.raises(ValueError, match="must agree, but their number of labels differs"):
+        tally.merge(IouTally(tally.thresholds, 3))
+    with pytest.raises(ValueError, match="must agree, but their grid differs"):
+        tally.merge(IouTally(tally.thresholds, 2, grid=Grid.half_pixel((2, 2), (4, 4))))
+    with pytest.raises(ValueError, match="must count 2 labels, but counts 3"):
+        tally.load_state_dict(IouTally(tally.thresholds, 3).state_dict())
     with pytest.raises(ValueError, match="thresholds must be this tally's"):
         tally.load_state_dict(IouTally(torch.ones(1), 2).state_dict())
 

@@ -76,3 +76,7 @@ def test_errors():
     assert peaks.images().tolist() == [[7]]
     with pytest.raises(ValueError, match="must have the same k, but got 1 and 2"):
         Peaks(1).merge(Peaks(2))
+    others = Peaks(1)
+    others.add(torch.ones(1, 3, 1, 1), torch.tensor([8]))
+    with pytest.raises(ValueError, match="must have as many units, but have 1 and 3"):
+        peaks.merge(others)
