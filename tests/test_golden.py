@@ -39,9 +39,10 @@ def test_dissection_1():
     assert found.settings["num_images"] == 2
 
 
-def test_tail_threshold_1():
+@pytest.mark.parametrize("version", [1, 2])
+def test_tail_threshold(version):
     state = TailThreshold(0.25, size=(2, 2))
-    state.load(GOLDEN / "TailThreshold-1.safetensors")
+    state.load(GOLDEN / f"TailThreshold-{version}.safetensors")
     maps = writer().MAPS
     while not state.advance():
         state.add(maps)

@@ -24,16 +24,33 @@ def exact_fraction(fraction: float | str | Decimal | Fraction) -> Fraction:
         raise ValueError(f"TailThreshold: fraction must be a number such as 0.01, but got {fraction!r}.") from None
 
 
-@lru_cache(maxsize=64)
-def sparse(grid: Grid) -> Grid:
-    """Every fifth row and column: few pixels that stand for all in a guess.
+#: So many choices of `sparse` pixels take turns.
+PHASES = 5
 
-    The step shares no factor with the enlargement (as far as the target's size tells), so that all places within a
-    cell take part; a step of four would see the same few of them again and again.
+
+@lru_cache(maxsize=512)
+def sparse(grid: Grid, phase: int) -> Grid:
+    """About every fifth row and column, one of five choices: few pixels that stand for all in a guess.
+
+    Each choice spreads over all places within a cell, and together they are nearly all rows and columns. One alone
+    would have too much or too little of the edges, where zero padding makes some units fire.
+
+    Args:
+        grid: of all pixels.
+        phase: the number of the choice, from 0; any number, modulo 5.
     """
-    steps = [1 if size < 16 else next((s for s in (5, 3, 7) if size % s), 4) for size in grid.target_shape]
-    rows, columns = (table[step // 2 :: step].contiguous() for table, step in zip((grid.rows, grid.columns), steps))
-    return Grid(rows, columns, grid.source_shape)
+    height, width = grid.target_shape
+    rows, columns = _spread(height, phase % PHASES), _spread(width, (2 * phase + 1) % PHASES)
+    return Grid(grid.rows[rows].contiguous(), grid.columns[columns].contiguous(), grid.source_shape)
+
+
+def _spread(size: int, shift: int) -> Tensor:
+    """Of equal parts of [0, size) the place at (shift + 1/2) / 5 of each; all places where there are few."""
+    if size < 16:
+        return torch.arange(size)
+    # A part is a little less than 5 long, so that it divides no cell.
+    count = size // PHASES + 1
+    return (torch.arange(count) * 2 * PHASES + 2 * shift + 1) * size // (2 * PHASES * count)
 
 
 def narrowest_shift(first: Tensor, last: Tensor, num_bins: int) -> Tensor:

@@ -22,6 +22,9 @@ class State:
     #: The version of a state's `state_dict`.
     version: ClassVar[int] = 1
 
+    #: Keys of a state that files of earlier versions lack.
+    since: ClassVar[tuple[str, ...]] = ()
+
     #: The attributes that hold tensors.
     tensors: ClassVar[tuple[str, ...]] = ()
 
@@ -80,8 +83,8 @@ class State:
         tensors, meta = load_tensors(path, type(self).__name__, self.version)
         state = {**meta, **tensors}
         expected = self.state_dict().keys()
-        if state.keys() != expected:
-            extra, missing = sorted(state.keys() - expected), sorted(expected - state.keys())
+        if {*state, *self.since} != expected:
+            extra, missing = sorted(state.keys() - expected), sorted(expected - state.keys() - {*self.since})
             raise ValueError(
                 f"{path} must hold the keys of a {type(self).__name__}: unknown {extra}, missing {missing}."
             )

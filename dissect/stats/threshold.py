@@ -19,17 +19,17 @@ from dissect.stats.state import State
 
 POSITIONS = ("pixel", "feature")
 
-#: Bins of a visit; where all brackets are narrow already, fewer, which lie in a core's cache while they are filled.
-NUM_BINS, NUM_FINE_BINS = 4096, 1024
+#: Bins of a visit.
+NUM_BINS = 4096
 
-#: From so many images of the first batch it is guessed where the tails begin.
-WINDOW_IMAGES = 4
+#: The first visit bins what may be in the tail: from where a tail so many times as large began in so many images.
+WINDOW_RANKS, WINDOW_IMAGES = 5, 4
 
-#: In the first visit a bin holds 2^15 keys, 1/256 of an octave.
-WINDOW_SHIFT = 15
+#: The first visit's last key, below that of 2^126, the least value that is refused; a tail's bins all end there.
+LAST_KEY = ((1 << 31) | (253 << 23)) - 1
 
-#: The key of 0.
-ZERO = 1 << 31
+#: A bin of the first visit held 2^15 keys in states of version 1.
+FIRST_SHIFT = 15
 
 
 class TailThreshold(State):
@@ -40,10 +40,10 @@ class TailThreshold(State):
     the two differ by one sample.) q is the decimal that it is written as: 0.1 of 10 samples is 1 sample.
 
     Each visit to all activations narrows a bracket per unit, in the integer order of the floats. The first certifies
-    one by histograms of each cell's least and largest corner, which bound its pixels, and guesses a narrower one from
-    every fifth pixel of every fifth row. The next visits count what lies above the guess and bin what lies inside: that
-    either certifies a 1,024th of it or tells on which side the threshold is. Usually three visits end at one float.
-    16-bit maps at positions "feature" need one.
+    one by histograms of each cell's least and largest corner, which bound its pixels, and guesses a narrower one from a
+    few pixels of each map. The next visits count what lies above the guess and bin what lies inside: that either
+    certifies a 4,096th of it or tells on which side the threshold is. Three visits end at one float for most units, and
+    four for nearly all. 16-bit maps at positions "feature" need one.
 
     Args:
         fraction: q, between 0 and 1; a float, Decimal, Fraction, or a string such as "0.005".
@@ -66,7 +66,9 @@ class TailThreshold(State):
         tensor([5.])
     """
 
-    tensors = ("_low", "_high", "_first", "_last", "_bins", "_above")
+    version = 2
+    since = ("shift",)
+    tensors = ("_low", "_high", "_first", "_last", "_shift", "_bins", "_above")
 
     def __init__(
         self,
@@ -87,7 +89,6 @@ class TailThreshold(State):
         self.positions, self.size, self.backend = positions, size, backend
         self.grid = grid if positions == "pixel" else None
         self.visit = 0  # visits that ended
-        self._closed = False  # after a merge of windows that do not meet nothing more can be binned in this visit
         self._done = False  # kept, since to look at the brackets on a GPU is to wait for it
         self.batch = 0  # batches of the visit under way
         self.samples = 0  # M, known when the first visit ends
@@ -96,8 +97,8 @@ class TailThreshold(State):
         self._dtype: torch.dtype | None = None  # whose keys these are
         # [U] keys: every threshold lies in [_low, _high].
         self._low = self._high = torch.empty(0, dtype=torch.int64)
-        # [R, U] keys: what each of the visit's R histograms bins; [R, U, B] and [R, U]: its counts.
-        self._first = self._last = self._above = torch.empty(0, 0, dtype=torch.int64)
+        # [R, U]: keys that each of the visit's R histograms bins, 2^shift to a bin; [R, U, B] and [R, U]: its counts.
+        self._first = self._last = self._shift = self._above = torch.empty(0, 0, dtype=torch.int64)
         self._bins = torch.empty(0, 0, 0, dtype=torch.int64)
 
     def add(self, activations: Tensor) -> None:
@@ -107,8 +108,6 @@ class TailThreshold(State):
             TypeError, ValueError: bad activations (the message says which batch, image and unit), or other numbers of
                 units, another map size or, at positions "feature", another dtype than before. Nothing is added then.
         """
-        if self._closed:
-            raise ValueError("TailThreshold: all batches of the first visit must be added before states are merged.")
         try:
             self._start(activations)
             if not len(activations):
@@ -116,10 +115,13 @@ class TailThreshold(State):
             self._move(activations.device)
             status = ops.new_status(activations.device)
             if not len(self._first):
-                self._open_windows(activations[:WINDOW_IMAGES], status)
+                step = max(1, len(activations) // WINDOW_IMAGES)
+                self._open_windows(activations[::step][:WINDOW_IMAGES], status)
             for row, (sample, grid) in enumerate(self._histograms()):
-                first, last = self._first[row], self._last[row]
-                self._count(activations, sample, grid, first, last, self._bins[row], self._above[row], status)
+                ops.tail_histogram(
+                    activations, self._first[row], self._last[row], self._shift[row], self._bins[row], self._above[row],
+                    grid=grid, sample=sample, status=status, backend=self.backend,
+                )  # fmt: skip
         except (TypeError, ValueError) as error:
             raise type(error)(f"TailThreshold: batch {self.batch} of visit {self.visit}: {error}") from None
         self._note(status, self.batch)
@@ -207,9 +209,11 @@ class TailThreshold(State):
             if not equal:
                 raise ValueError(f"TailThreshold: states to merge must agree, but their {name} differs.")
         first, last = torch.maximum(self._first, other._first), torch.minimum(self._last, other._last)
-        mine, theirs = (state._within(first, last) for state in (self, other))
-        self._first, self._last = first, last
-        self._see_windows()
+        if self.visit == 0 and bool((first > last).any()):
+            raise ValueError("TailThreshold: states to merge must agree, but their bins do not meet; add all to one.")
+        shift = torch.maximum(self._shift, other._shift)
+        mine, theirs = (state._within(first, last, shift) for state in (self, other))
+        self._first, self._last, self._shift = first, last, shift
         self._bins, self._above = mine[0] + theirs[0], mine[1] + theirs[1]
         self._seen += other._seen
         self.batch += other.batch
@@ -247,14 +251,12 @@ class TailThreshold(State):
         self._dtype = None if state["dtype"] is None else getattr(torch, state["dtype"])
         if state["source"] is not None:
             self.grid = Grid(state["rows"], state["columns"], tuple(state["source"]))
+        if "shift" not in state:  # version 1
+            state = {**state, "shift": self._shift_before(state)}
         for name in self.tensors:
             setattr(self, name, state[name[1:]].clone())
         self._done = self.visit > 0 and bool((self._low == self._high).all())
-        self._see_windows()
         self._status = None
-
-    def _see_windows(self) -> None:
-        self._closed = self.visit == 0 and bool((self._first > self._last).any())
 
     def _batch_name(self, number: int) -> str:
         return f"batch {number} of visit {self.visit}"
@@ -285,7 +287,7 @@ class TailThreshold(State):
         """What the visit under way bins: kinds of samples, and where they are taken."""
         if self.visit > 0 or self.grid is None:
             return [("value", self.grid)]
-        return [("min", self.grid), ("max", self.grid), ("value", sparse(self.grid))]
+        return [("min", self.grid), ("max", self.grid), ("value", sparse(self.grid, self.batch))]
 
     @property
     def _bits(self) -> int:
@@ -296,32 +298,15 @@ class TailThreshold(State):
         """Samples per unit and image."""
         return self._map_area if grid is None else grid.target_shape[0] * grid.target_shape[1]
 
-    def _count(
-        self,
-        maps: Tensor,
-        sample: str,
-        grid: Grid | None,
-        first: Tensor,
-        last: Tensor,
-        bins: Tensor,
-        above: Tensor,
-        status: Tensor,
-    ) -> None:
-        shift = self._shift(first, last)
-        ops.tail_histogram(
-            maps, first, last, shift, bins, above, grid=grid, sample=sample, status=status, backend=self.backend
-        )
-
-    def _shift(self, first: Tensor, last: Tensor) -> Tensor:
-        """[U]: the width of the bins as a power of two; in the first visit one for all, so that states merge."""
-        if self._bits == 16:
-            return torch.zeros_like(first)
-        if self.visit == 0:
-            return torch.full_like(first, WINDOW_SHIFT)
-        return narrowest_shift(first, last, self._bins.shape[2])
+    def _shift_before(self, state: dict[str, Any]) -> Tensor:
+        """[R, U]: the shifts of a state of version 1."""
+        first, last = state["first"], state["last"]
+        if self._bits == 16 or self.visit > 0:
+            return self._shifts(first, last, state["bins"].shape[2])
+        return torch.full_like(first, FIRST_SHIFT)
 
     def _open_windows(self, maps: Tensor, status: Tensor) -> None:
-        """Chooses what the first visit bins: from well below where this batch's tail begins, for sixteen octaves."""
+        """Chooses what the first visit bins: everything from well below where the tail of these maps begins."""
         histograms = self._histograms()
         shape = (len(histograms), len(self._low))
         if self._bits == 16:
@@ -329,7 +314,7 @@ class TailThreshold(State):
         else:
             firsts = [self._window_for(maps, sample, grid, status) for sample, grid in histograms]
             self._first = torch.stack(firsts)
-            self._last = (self._first + (NUM_BINS << WINDOW_SHIFT)).clamp(max=1 << 32) - 1
+            self._last = torch.full_like(self._first, LAST_KEY)
         self._clear()
 
     def _window_for(self, maps: Tensor, sample: str, grid: Grid | None, status: Tensor) -> Tensor:
@@ -341,18 +326,16 @@ class TailThreshold(State):
             backend=self.backend,
         )  # fmt: skip
         samples = maps.shape[0] * self._area(grid)
-        rank = int(self.fraction * samples) + 1
-        tail = bin_of_rank(bins, torch.full_like(coarse, rank)) << 21
-        floor = bin_of_rank(bins, torch.full_like(coarse, min(2 * rank + 16, samples))) << 21
-        # A positive tail must be inside, however close to zero the floor is.
-        return torch.where(tail >= ZERO, torch.maximum(floor, (tail - (14 << 23)).clamp(min=ZERO)), floor)
+        rank = min(WINDOW_RANKS * int(self.fraction * samples) + 16, samples)
+        return bin_of_rank(bins, torch.full_like(coarse, rank)) << 21
 
     def _clear(self) -> None:
-        widest = int((self._last - self._first).max()) if self._first.numel() else 0
-        narrow = widest < NUM_FINE_BINS**2 and self._first.shape[0] == 1
-        num_bins = 1 << 16 if self._bits == 16 else NUM_FINE_BINS if narrow else NUM_BINS
-        self._bins = self._first.new_zeros(*self._first.shape, num_bins)
+        self._bins = self._first.new_zeros(*self._first.shape, 1 << 16 if self._bits == 16 else NUM_BINS)
         self._above = torch.zeros_like(self._first)
+        self._shift = self._shifts(self._first, self._last, NUM_BINS)
+
+    def _shifts(self, first: Tensor, last: Tensor, num_bins: int) -> Tensor:
+        return torch.zeros_like(first) if self._bits == 16 else narrowest_shift(first, last, num_bins)
 
     def _narrow(self) -> None:
         """Narrows the bracket by the visit's histograms, and chooses what the next visit bins."""
@@ -370,8 +353,9 @@ class TailThreshold(State):
         self._low, self._high = torch.where(known, self._low, low), torch.where(known, self._high, high)
         first, last = self._low, self._high
         if len(self._bins) == 3:
-            sampled = int(self.fraction * self._seen * self._area(sparse(self.grid))) + 1
-            margin = sampled * 2 // 100 + math.isqrt(sampled) + 1
+            sampled = int(self.fraction * self._seen * self._area(sparse(self.grid, 0))) + 1
+            # Neighbours are alike, so that the samples are worth far fewer; a wrong guess costs another visit.
+            margin = sampled * 5 // 100 + 4 * math.isqrt(sampled) + 1
             guess = self._locate(2, sampled + margin)[0], self._locate(2, max(1, sampled - margin))[1]
             guess = torch.maximum(guess[0], low), torch.minimum(guess[1], high)
             sound = guess[0] <= guess[1]
@@ -379,22 +363,21 @@ class TailThreshold(State):
         # A unit whose threshold is known is left out: its window is empty.
         known = self._low == self._high
         self._first, self._last = torch.where(known, 1, first)[None], torch.where(known, 0, last)[None]
-        self._closed = False
         self._clear()
 
     def _locate(self, row: int, rank: int) -> tuple[Tensor, Tensor]:
         """[U] keys each: the rank-th largest sample of a histogram lies between them."""
-        first, last = self._first[row], self._last[row]
-        shift = self._shift(first, last)
-        return located(first, last, shift, self._bins[row], self._above[row], rank, (1 << self._bits) - 1)
+        return located(
+            self._first[row], self._last[row], self._shift[row], self._bins[row], self._above[row], rank,
+            (1 << self._bits) - 1,
+        )  # fmt: skip
 
-    def _within(self, first: Tensor, last: Tensor) -> tuple[Tensor, Tensor]:
-        """This visit's bins and counts above, had it binned only [first, last], which must lie on its bins' edges."""
-        shift = self._shift(self._first[0], self._last[0])
-        offset, count = (first - self._first) >> shift, (last - first + 1 + (1 << shift) - 1) >> shift
-        places = torch.arange(self._bins.shape[2], device=first.device)
-        index, inside = places + offset[..., None], places < count[..., None]
-        moved = self._bins.gather(2, index.clamp(max=self._bins.shape[2] - 1))
-        kept = torch.where(inside & (index < self._bins.shape[2]), moved, 0)
-        skipped = torch.where(places < offset[..., None], self._bins, 0).sum(2)
-        return kept, self._above + self._bins.sum(2) - kept.sum(2) - skipped
+    def _within(self, first: Tensor, last: Tensor, shift: Tensor) -> tuple[Tensor, Tensor]:
+        """This visit's bins and counts above, had it binned [first, last] by 2^shift keys: edges of its own bins."""
+        keys = self._first[..., None] + (
+            torch.arange(self._bins.shape[2], device=first.device) << self._shift[..., None]
+        )
+        over, inside = keys > last[..., None], (keys >= first[..., None]) & (keys <= last[..., None])
+        places = torch.where(inside, (keys - first[..., None]) >> shift[..., None], 0)
+        bins = torch.zeros_like(self._bins).scatter_add_(2, places, torch.where(inside, self._bins, 0))
+        return bins, self._above + torch.where(over, self._bins, 0).sum(2)

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from dissect import Grid
 from dissect.reference import upsample
 from dissect.stats import TailThreshold
+from dissect.stats.bins import sparse
 
 KINDS = ("normal", "relu", "ties", "constant", "tiny", "huge", "subnormal")
 
@@ -226,20 +227,63 @@ def test_states_that_do_not_fit_do_not_merge():
         fresh().load_state_dict(fresh(0.2).state_dict())
 
 
-def test_after_a_merge_of_windows_that_do_not_meet_nothing_is_lost():
-    """A shard that begins with a dead unit opens its window elsewhere."""
-    shards = []
-    for low in (0.0, 1.0):
-        state = TailThreshold(0.01, positions="feature")
+def test_units_of_the_edges_take_no_further_visits():
+    """A fixed choice of pixels would have a wrong share of them, and so guess wrongly."""
+    maps = torch.randn(80, 6, 16, 16).abs()
+    for unit, edge in enumerate((maps[:, 0, 0], maps[:, 1, -1], maps[:, 2, :, 0], maps[:, 3, :, -1], maps[:, 4, -3])):
+        edge *= 1 + unit + 3 * torch.rand(80, 1)
+    batches = maps.split(8)
+    state = TailThreshold(0.01, size=(128, 128))
+    assert settle(state, batches) == 3
+    values = upsample(maps, *(table.to(maps.device) for table in (state.grid.rows, state.grid.columns)))
+    assert torch.equal(state.threshold(), order_statistic(values.transpose(0, 1).flatten(1), 0.01))
+
+
+def test_units_that_the_first_images_mislead_take_one_more():
+    maps = torch.randn(60, 4, 8, 8)
+    maps[:10, 0] -= 30  # dead at first
+    maps[:10, 1] += 30
+    maps[10:, 2] = -torch.rand(50, 8, 8)  # silent later
+    assert settle(TailThreshold(0.01, size=(50, 50)), maps.split(10)) <= 4
+
+
+def test_choices_of_pixels_are_all_pixels_together():
+    for size in (7, 16, 50, 125, 224, 225):
+        grid = Grid.half_pixel((7, 7), (size, size))
+        chosen = [sparse(grid, phase) for phase in range(5)]
+        assert len({choice.target_shape for choice in chosen}) == 1
+        for table, tables in (
+            (grid.rows, [choice.rows for choice in chosen]),
+            (grid.columns, [choice.columns for choice in chosen]),
+        ):
+            places = {tuple(row) for part in tables for row in part.tolist()}
+            assert len(places) >= 0.95 * len({tuple(row) for row in table.tolist()})
+
+
+def test_shards_whose_windows_open_elsewhere_merge_and_go_on():
+    shards, batches = [], []
+    for low in (-3.0, 0.0, 1.0, 100.0):
+        batches.append(low * (1 + torch.rand(4, 2, 8, 8)))
+        shards.append(TailThreshold(0.01, positions="feature"))
+        shards[-1].add(batches[-1])
+    for shard in shards[1:]:
+        shards[0].merge(shard)
+    batches.append(5 + torch.rand(4, 2, 8, 8))
+    shards[0].add(batches[-1])
+    assert not shards[0].advance()
+    assert settle(shards[0], batches) <= 3
+    values = torch.cat(batches).transpose(0, 1).flatten(1)
+    assert torch.equal(shards[0].threshold(), order_statistic(values, 0.01))
+
+
+def test_states_of_before_do_not_merge_where_their_bins_do_not_meet():
+    """Their windows ended after 2^27 keys."""
+    states = [TailThreshold(0.01, positions="feature") for _ in range(2)]
+    for state, low in zip(states, (1.0, 1e9), strict=True):
         state.add(low * (1 + torch.rand(4, 1, 8, 8)))
-        shards.append(state)
-    shards[0].merge(shards[1])
-    with pytest.raises(ValueError, match="all batches of the first visit must be added before states are merged"):
-        shards[0].add(5 + torch.rand(4, 1, 8, 8))
-    loaded = TailThreshold(0.01, positions="feature")
-    loaded.load_state_dict(shards[0].state_dict())
-    with pytest.raises(ValueError, match="before states are merged"):
-        loaded.add(5 + torch.rand(4, 1, 8, 8))
+        state._last = state._first + (1 << 27) - 1
+    with pytest.raises(ValueError, match="their bins do not meet"):
+        states[0].merge(states[1])
 
 
 def test_brackets_are_numbers():
