@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
 
 import torch
@@ -30,8 +31,8 @@ class Segmenter(nn.Module):
         images: float [N, 3, H, W]. Returns planes int16 [N, K, H, W], without gradients.
 
     Raises:
-        ValueError: a label outside the vocabulary or twice in a group, or logits that are not as many as the groups'
-            labels.
+        ValueError: no groups, a label outside the vocabulary or twice in a group, or logits that are not as many as
+            the groups' labels.
 
     Example:
         >>> from dissect.segmentation import Segmenter
@@ -46,6 +47,8 @@ class Segmenter(nn.Module):
         self, network: nn.Module, concepts: Concepts, groups: Sequence[Sequence[int]], *, signed: bool = False
     ) -> None:
         super().__init__()
+        if not groups:
+            raise ValueError("Segmenter: groups must hold the labels of at least one plane, but there are none.")
         for group in groups:
             if len(set(group)) != len(group) or not group or not all(0 <= label < len(concepts) for label in group):
                 raise ValueError(
@@ -68,10 +71,11 @@ class Segmenter(nn.Module):
 
         Args:
             images: float [N, 3, H, W].
-            concept: a label number, or a name; "category/name" where several categories have it.
+            concept: a label number, or a name; "category/name" where planes show it in several categories.
 
         Raises:
-            KeyError: there is no such concept, or no group has it.
+            KeyError: there is no such concept, no group has it, or groups have it in several categories.
+            TypeError: neither a number nor a text.
         """
         label = self.label(concept)
         absent: Tensor | None = None
@@ -87,14 +91,26 @@ class Segmenter(nn.Module):
         """The label number of a concept, given by number, name or "category/name".
 
         Raises:
-            KeyError: there is none.
+            KeyError: there is none, or a name alone stands for several that planes show.
+            TypeError: neither a number nor a text.
         """
-        if isinstance(concept, int):
-            if not 0 < concept < len(self.concepts):
-                raise KeyError(f"Segmenter: concept must be in [1, {len(self.concepts)}), but got {concept}.")
-            return concept
+        if not isinstance(concept, str):
+            try:
+                number = operator.index(concept)
+            except TypeError:
+                kind = type(concept).__name__
+                raise TypeError(f"Segmenter: concept must be a label number or a name, but got a {kind}.") from None
+            if not 0 < number < len(self.concepts):
+                raise KeyError(f"Segmenter: concept must be in [1, {len(self.concepts)}), but got {number}.")
+            return number
         category, slash, name = concept.partition("/")
-        return self.concepts.number(name, category) if slash else self.concepts.number(concept)
+        if slash:
+            return self.concepts.number(name, category)
+        shown = sorted({label for group in self.groups for label in group if self.concepts.names[label] == concept})
+        if len(shown) > 1:
+            choices = ", ".join(repr(f"{self.concepts.categories[label]}/{concept}") for label in shown)
+            raise KeyError(f"Segmenter: {concept!r} is in several categories; say which: {choices}.")
+        return shown[0] if shown else self.concepts.number(concept)
 
     def logits(self, images: Tensor) -> tuple[Tensor, ...]:
         """The network's logits, [N, labels of the group, H, W] for each group."""

@@ -48,6 +48,17 @@ def test_scores_are_probabilities_over_all_planes():
     assert torch.allclose(told(*logits).scores(images, "part/door"), part.expand(1, 2, 2))
 
 
+def test_a_name_alone_must_stand_for_one_label():
+    segmenter, images = told(*[0.0] * 8), torch.zeros(1, 3, 2, 2)
+    with pytest.raises(KeyError, match=r"'door' is in several categories; say which: 'object/door', 'part/door'"):
+        segmenter.scores(images, "door")
+    parts = Segmenter(nn.Identity(), CONCEPTS, [[0, 3, 4]])
+    assert torch.equal(parts.scores(images, "door"), parts.scores(images, "part/door"))
+    assert torch.equal(parts.scores(images, torch.tensor(3)), parts.scores(images, 3))
+    with pytest.raises(TypeError, match="must be a label number or a name, but got a float"):
+        parts.scores(images, 3.0)
+
+
 def test_scores_have_gradients():
     images = torch.full((1, 3, 2, 2), 0.5, requires_grad=True)
     told(*[0.0] * 8).scores(images, "tree").sum().backward()
@@ -64,6 +75,8 @@ def test_signed_images_are_clamped_and_scaled():
 def test_bad_arguments_are_named():
     with pytest.raises(ValueError, match=r"labels in \[0, 5\), but one is \[0, 5\]"):
         Segmenter(nn.Identity(), CONCEPTS, [[0, 5]])
+    with pytest.raises(ValueError, match="labels of at least one plane, but there are none"):
+        Segmenter(nn.Identity(), CONCEPTS, [])
     with pytest.raises(ValueError, match=r"but one is \[1, 1\]"):
         Segmenter(nn.Identity(), CONCEPTS, [[1, 1]])
     with pytest.raises(ValueError, match=r"must give \[N, 8, H, W\]"):
@@ -74,6 +87,12 @@ def test_bad_arguments_are_named():
         told(*[0.0] * 8).scores(torch.zeros(1, 3, 2, 2), 0)
     with pytest.raises(KeyError, match="no plane can show"):
         Segmenter(nn.Identity(), CONCEPTS, [[0, 1, 2]]).scores(torch.zeros(1, 3, 2, 2), 4)
+
+
+def test_a_u_net_leaves_the_global_stream_alone():
+    state = torch.get_rng_state()
+    UNet((4, 6), outputs=5, seed=1)
+    assert torch.equal(state, torch.get_rng_state())
 
 
 def test_a_u_net_sees_the_whole_image_and_keeps_its_size():

@@ -70,12 +70,15 @@ def read(path: str | Path) -> dict[str, Any]:
     return dict(data)
 
 
-def tensors_of(data: Mapping[str, Any], path: str | Path) -> dict[str, Tensor]:
-    """The entries, all of which must be tensors.
+def tensors_of(data: Any, path: str | Path) -> dict[str, Tensor]:
+    """The entries of a dictionary, all of which must be tensors under texts.
 
     Raises:
         ValueError: some are not; names them.
     """
+    if not isinstance(data, Mapping) or not all(isinstance(name, str) for name in data):
+        what = "other keys" if isinstance(data, Mapping) else f"a {type(data).__name__}"
+        raise ValueError(f"{path} must hold its weights as a dictionary from names to tensors, but holds {what}.")
     others = [f"{name} ({type(value).__name__})" for name, value in data.items() if not isinstance(value, Tensor)]
     if others:
         hint = "; it looks like a StyleGAN2 checkpoint, which load_stylegan2 reads" if "g_ema" in data else ""
@@ -83,13 +86,54 @@ def tensors_of(data: Mapping[str, Any], path: str | Path) -> dict[str, Tensor]:
     return dict(data)
 
 
+def seems(keys: Iterable[str], wanted: str) -> tuple[str, str] | None:
+    """Another architecture than the wanted one that the keys are of, and what loads it."""
+    for marks, architecture, loader in ARCHITECTURES:
+        if architecture != wanted and any(mark in keys for mark in marks):
+            return architecture, loader
+    return None
+
+
 def another_architecture(path: str | Path, wanted: str, keys: Iterable[str]) -> ValueError:
     """The error for a file that does not hold what was wanted, with what it seems to hold."""
     keys = sorted(keys)
-    for marks, architecture, loader in ARCHITECTURES:
-        if architecture != wanted and any(mark in keys for mark in marks):
-            return ValueError(f"{path} must hold a {wanted}, but holds a {architecture}: use {loader}.")
+    found = seems(keys, wanted)
+    if found is not None:
+        return ValueError(f"{path} must hold a {wanted}, but holds a {found[0]}: use {found[1]}.")
     return ValueError(f"{path} must hold a {wanted}, but its keys are {listed(keys)}.")
+
+
+def sized(state: Mapping[str, Tensor], wanted: Mapping[str, int], path: str | Path, what: str) -> list[Tensor]:
+    """The weights that tell a model's sizes.
+
+    Args:
+        state: the file's tensors by the file's keys.
+        wanted: the keys, and how many dimensions each has.
+        path: named in messages.
+        what: the architecture, named in messages.
+
+    Raises:
+        ValueError: some are missing, or have another number of dimensions; names them.
+    """
+    missing = [key for key in wanted if key not in state]
+    if missing:
+        raise ValueError(f"{path} must hold a {what}, but {len(missing)} keys are missing ({listed(missing)}).")
+    bent = [f"{key} {list(state[key].shape)}" for key, dim in wanted.items() if state[key].dim() != dim]
+    if bent:
+        raise ValueError(f"{path} must hold a {what}, but {len(bent)} weights have another shape: {listed(bent)}.")
+    return [state[key] for key in wanted]
+
+
+def numbered(state: Iterable[str], pattern: str, first: int) -> int:
+    """How many numbers, from the first on without a gap, keys have where the pattern has its group.
+
+    At least 1 if any later number is there, so that the first is told to be missing.
+    """
+    numbers = {int(found[1]) for key in state if (found := re.match(pattern, key))}
+    end = first
+    while end in numbers:
+        end += 1
+    return max(end - first, int(any(number > first for number in numbers)))
 
 
 def build(make: Callable[[], G], path: str | Path, resolution: int, wanted: int | None) -> G:
@@ -125,6 +169,9 @@ def fill(
     if len(dtypes) > 1:
         raise ValueError(f"{path}: all weights must have one dtype, but some are {' and some '.join(sorted(dtypes))}.")
     own = model.state_dict()
+    for name, (key, _) in published.items():
+        if own[name].is_floating_point() != state[key].is_floating_point():
+            raise ValueError(f"{path}: {key} must hold {own[name].dtype}, but holds {state[key].dtype}.")
     filled = {name: state[key].reshape(own[name].shape) for name, (key, _) in published.items()}
     model.load_state_dict(filled, strict=True, assign=True)
     return model.eval().to(device)
@@ -152,6 +199,11 @@ def check_fit(state: Mapping[str, Tensor], wanted: Mapping[str, Size], path: str
               if state[key].shape != shape]  # fmt: skip
     if shapes:
         raise ValueError(f"{path}: {len(shapes)} weights have another shape than the layers need: {listed(shapes)}.")
+    odd = [f"{key} ({_kind(state[key])})" for key in wanted if not _is_plain(state[key])]
+    if odd:
+        raise ValueError(
+            f"{path}: weights must be dense floats of 16 to 64 bits, but {len(odd)} are not: {listed(odd)}."
+        )
     broken = [key for key in wanted if not _is_finite(state[key])]
     if broken:
         raise ValueError(f"{path}: {len(broken)} weights are NaN or infinite somewhere: {listed(broken)}.")
@@ -168,6 +220,17 @@ def listed(names: list[str]) -> str:
         return "none"
     more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
     return ", ".join(names[:SHOWN]) + more
+
+
+def _is_plain(tensor: Tensor) -> bool:
+    """Whether it is dense, and of floats that networks compute with, or of integers, as counters are."""
+    floats = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+    integers = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
+    return tensor.layout == torch.strided and tensor.dtype in (*floats, *integers)
+
+
+def _kind(tensor: Tensor) -> str:
+    return str(tensor.dtype if tensor.layout == torch.strided else tensor.layout).removeprefix("torch.")
 
 
 def _is_finite(tensor: Tensor) -> bool:

@@ -124,6 +124,8 @@ def with_stddev(x: Tensor) -> Tensor:
         ValueError: N is more than 4 and no multiple of it.
     """
     images = len(x)
+    if not images:
+        raise ValueError("Discriminator: a batch must hold at least one image, but holds none.")
     group = min(STDDEV_GROUP, images)
     if images % group:
         raise ValueError(f"Discriminator: a batch must be a multiple of {STDDEV_GROUP} images, but got {images}.")

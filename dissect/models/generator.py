@@ -46,10 +46,11 @@ class Generator(nn.Module):
 
         Raises:
             TypeError: no tensor, or not of the weights' dtype.
-            ValueError: another shape.
+            ValueError: another shape, or on another device than the weights.
         """
         name, length = type(self).__name__, self.z_channels
-        dtype = next(self.parameters()).dtype
+        weight = next(self.parameters())
+        dtype = weight.dtype
         if not isinstance(vectors, Tensor) or vectors.dtype != dtype:
             got = vectors.dtype if isinstance(vectors, Tensor) else type(vectors).__name__
             raise TypeError(f"{name}: {letter} must be a tensor of {dtype}, as the weights are, but got {got}.")
@@ -57,6 +58,10 @@ class Generator(nn.Module):
             raise ValueError(
                 f"{name}: {letter} must have shape [N, {length}] or [N, {length}, 1, 1], "
                 f"but got {list(vectors.shape)}; dissect.latents makes z that fit."
+            )
+        if vectors.device != weight.device:
+            raise ValueError(
+                f"{name}: {letter} must be on {weight.device}, as the weights are, but is on {vectors.device}."
             )
         return vectors.flatten(1)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -38,7 +39,7 @@ def latents(
 
     Raises:
         ValueError: count or start is negative, or seed outside its range.
-        TypeError: the shape of z cannot be told.
+        TypeError: the shape of z cannot be told; count, seed or start is no integer.
 
     Example:
         >>> z = dissect.latents((512,), 10)
@@ -69,6 +70,7 @@ def noise_seeds(count: int, seed: int = 1, *, start: int = 0) -> Tensor:
         int64 [count]: `seed * 2^32 + number`.
 
     Raises:
+        TypeError: count, seed or start is no integer.
         ValueError: count or start is negative or too large, or seed outside its range.
 
     Example:
@@ -109,6 +111,9 @@ def _z_shape(generator: Any) -> tuple[int, ...]:
 
 
 def _check_range(name: str, count: int, seed: int, start: int, seeds: int) -> None:
+    for what, value in (("count", count), ("seed", seed), ("start", start)):
+        if not isinstance(value, numbers.Integral):
+            raise TypeError(f"{name}: {what} must be an integer, but got {value!r}.")
     if count < 0 or start < 0:
         raise ValueError(f"{name}: count and start must not be negative, but got {count} and {start}.")
     if not 0 <= seed < seeds:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,8 @@ def load_progan(
     Layouts: `layer1.conv.weight`, `layer1.wscale.b`, ..., `output_256x256.*` (published), `features.0.*`, ...,
     `output.*` (older, and the published ablations), either of them plain or under `state_dict`; .pt, .pth (tensors
     only) or .safetensors. The file is read once, nothing is copied, and the weights stay mapped to it: replace the file
-    as a whole (`os.replace`) or not at all while the model is in use.
+    as a whole (`os.replace`) or not at all while the model is in use. (A file from before PyTorch 1.6 cannot be mapped:
+    all of it is read into memory.)
 
     Args:
         path: of the file.
@@ -57,11 +58,13 @@ def load_progan(
     """
     data = checkpoint.read(path)
     state = checkpoint.tensors_of(data.get("state_dict", data), path)
-    old = "features.0.conv.weight" in state
+    old = any(key.startswith("features.") for key in state)
     first = "features.0" if old else "layer1"
-    weights = list(_numbered(state, "features.{}.conv.weight" if old else "layer{}.conv.weight", 0 if old else 1))
-    if not weights or any(weight.dim() != 4 for weight in weights):
+    layers = checkpoint.numbered(state, r"(?:features\.|layer)(\d+)\.(?:conv|wscale)\.", 0 if old else 1)
+    if not layers or checkpoint.seems(state, PROGAN):
         raise checkpoint.another_architecture(path, PROGAN, state)
+    keys = [f"features.{n}.conv.weight" if old else f"layer{n + 1}.conv.weight" for n in range(layers)]
+    weights = checkpoint.sized(state, dict.fromkeys(keys, 4), path, PROGAN)
     after_conv = _after_conv(state, first)
     choice = {"wscale": "every", "bias": "first", "batch_norm": "none"}.get(after_conv) or ""
     if not (pixel_norm or choice):
@@ -98,7 +101,8 @@ def load_stylegan2(
     Layouts: rosinality's, that is `g_ema` and `latent_avg` (converted networks), `g_ema` among what the training script
     saves, or the tensors of `g_ema` alone; and `StyleGAN2.state_dict()`; .pt, .pth (tensors only) or .safetensors. The
     file is read once, nothing is copied, and the weights stay mapped to it: replace the file as a whole (`os.replace`)
-    or not at all while the model is in use.
+    or not at all while the model is in use. (A file from before PyTorch 1.6 cannot be mapped: all of it is read into
+    memory, in a training checkpoint also what is not `g_ema`.)
 
     Args:
         path: of the file.
@@ -122,12 +126,17 @@ def load_stylegan2(
     """
     data = checkpoint.read(path)
     state = checkpoint.tensors_of(data.get("g_ema", data), path)
-    own = "mapping.fc1.weight" in state
-    mapping = list(_numbered(state, "mapping.fc{}.weight" if own else "style.{}.weight", 1))
-    layers = list(_numbered(state, "layer{}.conv.weight" if own else "convs.{}.conv.weight", 3 if own else 0))
-    constant = state.get("layer1.input" if own else "input.input")
-    if not mapping or constant is None or constant.dim() != 4:
-        raise checkpoint.another_architecture(path, STYLEGAN2, data)
+    own = any(key.startswith("mapping.") for key in state)
+    depth = checkpoint.numbered(state, r"(?:mapping\.fc|style\.)(\d+)\.", 1)
+    if not depth:
+        raise checkpoint.another_architecture(path, STYLEGAN2, state)
+    first, pattern = (3, r"layer(\d+)\.") if own else (0, r"convs\.(\d+)\.")
+    numbers = range(first, first + checkpoint.numbered(state, pattern, first))
+    keys = {f"mapping.fc{n}.weight" if own else f"style.{n}.weight": 2 for n in range(1, depth + 1)}
+    keys["layer1.input" if own else "input.input"] = 4
+    keys |= {f"layer{n}.conv.weight": 4 for n in numbers} if own else {f"convs.{n}.conv.weight": 5 for n in numbers}
+    found = checkpoint.sized(state, keys, path, STYLEGAN2)
+    mapping, constant, layers = found[:depth], found[depth], found[depth + 1 :]
     average = state.pop("latent_avg", data.get("latent_avg"))
     channels = (constant.shape[1], *(weight.shape[-4] for weight in layers[::2]))
     model = checkpoint.build(
@@ -167,10 +176,11 @@ def load_wgangp(path: str | Path, *, resolution: int | None = None, device: str 
     """
     data = checkpoint.read(path)
     state = checkpoint.tensors_of(data.get("state_dict", data), path)
-    linear = state.get("layer1.linear.weight")
-    if linear is None or linear.dim() != 2:
+    layers = checkpoint.numbered(state, r"layer(\d+)\.(?:linear|norm|conv1|conv2|norm1|norm2)\.", 1)
+    if not layers or checkpoint.seems(state, WGAN_GP):
         raise checkpoint.another_architecture(path, WGAN_GP, state)
-    blocks = _numbered(state, "layer{}.conv2.weight", 2)
+    keys = {"layer1.linear.weight": 2, **{f"layer{n}.conv2.weight": 4 for n in range(2, layers + 1)}}
+    linear, *blocks = checkpoint.sized(state, keys, path, WGAN_GP)
     channels = (len(linear) // 16, *(len(weight) for weight in blocks))
     model = checkpoint.build(lambda: WGANGP(channels, linear.shape[1]), path, 2 << len(channels), resolution)
     return checkpoint.fill(model, state, checkpoint.unchanged(model), path, device)
@@ -186,13 +196,6 @@ def stylegan2_checkpoint(model: StyleGAN2) -> dict[str, Any]:
     tensors = {key: state[name].view(shape) for name, (key, shape) in _rosinality(model).items()}
     average = {} if model.latent_avg is None else {"latent_avg": model.latent_avg}
     return {"g_ema": tensors, **average}
-
-
-def _numbered(state: Mapping[str, Tensor], pattern: str, number: int) -> Iterator[Tensor]:
-    """The tensors `pattern.format(number)`, ... as far as they go."""
-    while (key := pattern.format(number)) in state:
-        yield state[key]
-        number += 1
 
 
 def _after_conv(state: Mapping[str, Tensor], first: str) -> str:

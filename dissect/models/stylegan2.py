@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Any
@@ -137,6 +138,12 @@ class StyleGAN2(Generator):
                 image = self.get_submodule(f"to_rgb{number // 2}")(x, w[:, number - 1], image)
         return image
 
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        average = state_dict.get(f"{prefix}latent_avg")
+        if average is not None and self.latent_avg is None:  # a buffer now, which is filled with the others
+            self.latent_avg = torch.empty_like(average, device=self.layer1.input.device)
+        super()._load_from_state_dict(state_dict, prefix, *args)
+
     def truncate(self, w: Tensor, truncation: float) -> Tensor:
         """`latent_avg + truncation * (w - latent_avg)` of any w [..., w_channels].
 
@@ -185,8 +192,8 @@ class StyleGAN2(Generator):
 
 
 def _checked_truncation(truncation: float) -> float:
-    if not isinstance(truncation, (int, float)):
+    if not isinstance(truncation, numbers.Real):
         raise TypeError(f"StyleGAN2: truncation must be a number, but got {type(truncation).__name__}.")
     if not 0 <= truncation <= 1:
         raise ValueError(f"StyleGAN2: truncation must be in [0, 1], but got {truncation}.")
-    return truncation
+    return float(truncation)

@@ -40,11 +40,13 @@ class UNet(nn.Module):
         if not channels or min(*channels, outputs) < 1:
             raise ValueError(f"UNet: channels and outputs must be positive, but got {tuple(channels)} and {outputs}.")
         self.levels = len(channels)
-        for level, width in enumerate(channels, start=1):
-            self.add_module(f"down{level}", _pair(3 if level == 1 else channels[level - 2], width))
-        for level in range(self.levels - 1, 0, -1):
-            self.add_module(f"up{level}", _pair(channels[level] + channels[level - 1], channels[level - 1]))
-        self.output = nn.Conv2d(channels[0], outputs, 1)
+        # What torch's layers draw for themselves is replaced, and must not be taken from the caller's stream.
+        with torch.random.fork_rng(devices=[]):
+            for level, width in enumerate(channels, start=1):
+                self.add_module(f"down{level}", _pair(3 if level == 1 else channels[level - 2], width))
+            for level in range(self.levels - 1, 0, -1):
+                self.add_module(f"up{level}", _pair(channels[level] + channels[level - 1], channels[level - 1]))
+            self.output = nn.Conv2d(channels[0], outputs, 1)
         he_normal(self, seed)
 
     def forward(self, images: Tensor) -> Tensor:

@@ -58,9 +58,11 @@ class VGG(nn.Module):
                 "VGG: channels, num_classes, hidden and pooled must be positive, "
                 f"but got {tuple(channels)}, {num_classes}, {hidden} and {pooled}."
             )
-        self.features = nn.Sequential(_features(channels))
-        self.avgpool = nn.AdaptiveAvgPool2d(pooled)
-        self.classifier = nn.Sequential(_classifier(channels[-1] * pooled * pooled, hidden, num_classes, dropout))
+        # What torch's layers draw for themselves is replaced, and must not be taken from the caller's stream.
+        with torch.random.fork_rng(devices=[]):
+            self.features = nn.Sequential(_features(channels))
+            self.avgpool = nn.AdaptiveAvgPool2d(pooled)
+            self.classifier = nn.Sequential(_classifier(channels[-1] * pooled * pooled, hidden, num_classes, dropout))
         he_normal(self, seed)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:

@@ -95,5 +95,9 @@ def test_errors():
         noise_seeds(1, start=2**32)
     with pytest.raises(TypeError, match=r"generator must have an attribute z_shape, .* but got function"):
         latents(lambda z: z, 1)
+    with pytest.raises(TypeError, match=r"latents: count must be an integer, but got 2\.5"):
+        latents((4,), 2.5)
+    with pytest.raises(TypeError, match=r"noise_seeds: seed must be an integer, but got 1\.5"):
+        noise_seeds(1, 1.5)
     with pytest.raises(TypeError, match="but got ReLU"):
         latents(nn.ReLU(), 1)

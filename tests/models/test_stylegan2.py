@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 
@@ -88,6 +89,13 @@ def test_truncation_zero_is_the_average_and_one_does_nothing():
 
 
 @torch.no_grad()
+def test_the_average_goes_with_the_weights():
+    model, twin = disturbed(), StyleGAN2(CHANNELS, 7, mapping_layers=2)
+    twin.load_state_dict(model.state_dict())
+    z = latents(model, 2)
+    assert torch.equal(model(z, truncation=np.float32(0.5)), twin(z, truncation=0.5))
+
+
 def test_truncation_of_the_model_serves_where_a_call_gives_none():
     half, full = disturbed(truncation=0.5), disturbed()
     z = latents(half, 2)
@@ -180,6 +188,8 @@ def test_wrong_inputs():
         model(torch.zeros(2, 5, 7), latent="w")
     with pytest.raises(TypeError, match=r"z must be a tensor of torch.float32, .* but got torch.float16"):
         model(z.half())
+    with pytest.raises(ValueError, match="z must be on cpu, as the weights are, but is on meta"):
+        model(z.to("meta"))
     with pytest.raises(ValueError, match=r"latent must be 'z' or 'w', but got 's'"):
         model(z, latent="s")
     for value in (-0.1, 1.5, math.nan):

@@ -51,13 +51,13 @@ def test_input_is_centred_without_being_changed():
 
 
 def test_seed_decides_the_weights():
-    first, same, other = (VGG(CHANNELS, 3, hidden=10, seed=seed) for seed in (1, 1, 2))
     state = torch.get_rng_state()
+    first, same, other = (VGG(CHANNELS, 3, hidden=10, seed=seed) for seed in (1, 1, 2))
     assert torch.equal(first.features.conv3_2.weight, same.features.conv3_2.weight)
     assert not torch.equal(first.features.conv3_2.weight, other.features.conv3_2.weight)
     VGG(CHANNELS, 3, hidden=10, seed=5)
     assert not first.features.conv3_2.bias.any()
-    assert state.shape == torch.get_rng_state().shape
+    assert torch.equal(state, torch.get_rng_state())
 
 
 def test_initial_weights_keep_the_signal():
