@@ -1,6 +1,6 @@
 """Judges trained segmentation networks, and writes docs/segmenters.md with its pictures.
 
-python docs/tiny_segmenters.py --weights DIR --scenes DIR [--generator PATH]
+python docs/tiny_segmenters.py --weights DIR --scenes DIR --generator PATH
 
 DIR of the scenes is where `dissect.tiny.train_segmenter` left its held-out ones. What was seen by eye is read from
 docs/segmenters/verdicts.json; without that file the page has only the sheets to judge.

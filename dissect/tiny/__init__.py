@@ -1,7 +1,8 @@
 """Procedural scenes with exact segmentations, and small networks trained on them.
 
 `TinyScenes` is a data set that needs no files: item i of a split is drawn when it is asked for, image and label planes
-together, from integers alone, so that it has the same bytes everywhere. `vgg()` is a network that names the scenes.
+together, from integers alone, so that it has the same bytes everywhere. Trained on them, and shipped, are `vgg()`,
+which names the scenes, `generator()`, which invents more of them, and `segmenter()`, which sees what an image shows.
 
 How it is drawn: `vocabulary` says which classes there are and which objects tell them; `rng` hashes (split, class,
 number) into choices; `casting` picks the objects that a scene shows; the layout of the class's family
@@ -26,6 +27,6 @@ on the machine. A texture takes the canvas' coordinates, so that it looks alike 
 """
 
 from dissect.tiny.dataset import TinyScenes
-from dissect.tiny.networks import vgg
+from dissect.tiny.networks import generator, segmenter, vgg
 
-__all__ = ["TinyScenes", "vgg"]
+__all__ = ["TinyScenes", "generator", "segmenter", "vgg"]

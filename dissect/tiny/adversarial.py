@@ -111,4 +111,5 @@ class Adversaries:
         share = torch.rand(len(real), 1, 1, 1, generator=chance).to(real.device)
         between = torch.lerp(real, fake, share).requires_grad_(True)
         (gradient,) = torch.autograd.grad(self.discriminator(between, fade).sum(), between, create_graph=True)
-        return GRADIENT_PENALTY * (gradient.square().sum((1, 2, 3)).sqrt() - 1).square().mean()
+        # Not quite zero, where the root has no slope.
+        return GRADIENT_PENALTY * ((gradient.square().sum((1, 2, 3)) + 1e-12).sqrt() - 1).square().mean()

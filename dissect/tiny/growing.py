@@ -17,6 +17,7 @@ class Growing(nn.Module):
 
     Args:
         full: the generator in the end; it is trained in place.
+        seed: of the initial weights of what is thrown away.
 
     Forward:
         z: [N, z_channels].
@@ -27,12 +28,18 @@ class Growing(nn.Module):
         Returns images [N, 3, resolution, resolution].
     """
 
-    def __init__(self, full: ProGAN | StyleGAN2) -> None:
+    def __init__(self, full: ProGAN | StyleGAN2, seed: int = 0) -> None:
         super().__init__()
         self.full = full
         if isinstance(full, ProGAN):
             smaller = [
-                ProGAN(full.channels[:levels], full.z_channels, pixel_norm=full.pixel_norm, after_conv=full.after_conv)
+                ProGAN(
+                    full.channels[:levels],
+                    full.z_channels,
+                    pixel_norm=full.pixel_norm,
+                    after_conv=full.after_conv,
+                    seed=seed,
+                )
                 for levels in range(1, len(full.channels))
             ]
             names = (f"output_{each.resolution}x{each.resolution}" for each in smaller)
@@ -47,7 +54,7 @@ class Growing(nn.Module):
         x = z[:, :, None, None]
         layers = 2 * (resolution.bit_length() - 2)
         for number in range(1, layers + 1):
-            if number == layers - 1 and fade < 1:
+            if number == layers - 1 and fade < 1 and resolution > 4:
                 below = self._output(resolution // 2, x)
             x = chain(self.full.get_submodule(f"layer{number}"), x)
         image = self._output(resolution, x)

@@ -18,17 +18,22 @@ BATCH = 64
 
 
 @torch.inference_mode()
-def sampled(generator: Callable[..., Tensor], count: int, seed: int = 1) -> Tensor:
-    """Images uint8 [count, 3, R, R] of the first z of the set that `seed` names, with noise by seed."""
+def sampled(
+    generator: Callable[..., Tensor], count: int, seed: int = 1, z_shape: tuple[int, ...] | None = None
+) -> Tensor:
+    """Images uint8 [count, 3, R, R] on the CPU, of the first z of the set that `seed` names, with noise by seed.
+
+    `z_shape` is the shape of one z where a bare function does not tell.
+    """
     images = []
     for start in range(0, count, BATCH):
         here = min(BATCH, count - start)
-        z = latents(generator, here, seed, start=start)
+        z = latents(z_shape or generator, here, seed, start=start)
         if isinstance(generator, StyleGAN2):
             made = generator(z, noise=noise_seeds(here, seed, start=start))
         else:
             made = generator(z)
-        images.append(made.add(1).mul(127.5).clamp(0, 255).round().byte())
+        images.append(made.add(1).mul(127.5).clamp(0, 255).round().byte().cpu())
     return torch.cat(images)
 
 
@@ -63,7 +68,9 @@ def nearest(images: Tensor, training: np.ndarray, chunk: int = 1024) -> tuple[Te
     place = torch.zeros(len(images), dtype=torch.int64)
     for start in range(0, len(training), chunk):
         others = torch.tensor(training[start : start + chunk]).flatten(1).float()
-        squares = torch.cdist(wanted, others).square() / wanted.shape[1]
+        # By differences: the products that cdist would take for many rows leave copies some distance.
+        apart = torch.cdist(wanted, others, compute_mode="donot_use_mm_for_euclid_dist")
+        squares = apart.square() / wanted.shape[1]
         least, here = squares.min(1)
         place = torch.where(least < best, here + start, place)
         best = torch.minimum(best, least)

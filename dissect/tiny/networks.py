@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
+
+from torch import Tensor
 
 from dissect.cache import load_tensors
 from dissect.models import VGG, ProGAN, StyleGAN2, UNet
 from dissect.segmentation import Segmenter
-from dissect.tiny.recipes import Recipe
+from dissect.tiny.recipes import RECIPES, Recipe
 from dissect.tiny.vocabulary import CONCEPTS, MATERIALS, OBJECTS, PARTS, SCENES, label
 
 #: The widths of the shipped VGG's five blocks and of its hidden fully connected layers.
@@ -37,7 +40,20 @@ SEGMENTER_GROUPS = tuple(
 #: What the files of networks say that they are.
 FORMAT = ("network", 1)
 
+#: The generators, and the seeds of the segmentation networks, whose weights are shipped.
+GENERATORS = ("progan-street",)
+SEGMENTER_SEEDS = (0, 1)
+
 FOLDER = Path(__file__).parent / "weights"
+
+
+def _loaded(path: str | Path, *architectures: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The weights in a file, widened to float32, and what it says of them."""
+    states, about = load_tensors(path, *FORMAT)
+    found = about.get("architecture", "training that is not finished")
+    if found not in architectures:
+        raise ValueError(f"{path} must hold a {' or a '.join(architectures)}, but holds a {found}.")
+    return {name: value.float() if value.is_floating_point() else value for name, value in states.items()}, about
 
 
 def load_network(path: str | Path) -> VGG:
@@ -47,9 +63,9 @@ def load_network(path: str | Path) -> VGG:
         FileNotFoundError: no such file.
         ValueError: the file is damaged, or holds something else.
     """
-    states, about = load_tensors(path, *FORMAT)
+    states, about = _loaded(path, "VGG")
     model = VGG(about["channels"], len(about["classes"]), about["hidden"], about["pooled"], seed=about["seed"])
-    model.load_state_dict({name: value.float() for name, value in states.items()})
+    model.load_state_dict(states)
     return model.eval()
 
 
@@ -79,12 +95,34 @@ def load_generator(path: str | Path) -> ProGAN | StyleGAN2:
         FileNotFoundError: no such file.
         ValueError: the file is damaged, or holds something else.
     """
-    states, about = load_tensors(path, *FORMAT)
+    states, about = _loaded(path, "ProGAN", "StyleGAN2")
     model = Recipe.of(about["recipe"]).generator(about["seed"])
-    if "latent_avg" in states:
-        model.latent_avg = states["latent_avg"].float()
-    model.load_state_dict({name: value.float() for name, value in states.items()})
+    model.load_state_dict(states)
     return model.eval()
+
+
+def generator(name: str = GENERATORS[0], trained: bool = True) -> ProGAN | StyleGAN2:
+    """A small generator of street scenes, 64x64, in eval mode.
+
+    Args:
+        name: "progan-street", a Progressive GAN; `TinyScenes(family="street")` has the scenes that it imitates.
+        trained: with the shipped weights; otherwise the untrained twin, from which the training started. There is a
+            twin of every recipe of `dissect.tiny.recipes.RECIPES`.
+
+    Raises:
+        FileNotFoundError: the weights' file is missing from the installation.
+        ValueError: no such generator is shipped.
+
+    Example:
+        >>> model = generator()
+        >>> images = model(dissect.latents(model, 2))
+        >>> tuple(images.shape), model.layer5.conv.out_channels
+        ((2, 3, 64, 64), 128)
+    """
+    names = GENERATORS if trained else tuple(RECIPES)
+    if name not in names:
+        raise ValueError(f"generator: name must be one of {', '.join(names)}, but got {name!r}.")
+    return load_generator(FOLDER / f"{name}.safetensors") if trained else RECIPES[name].generator(SEED).eval()
 
 
 def load_segmenter(path: str | Path, *, signed: bool = False) -> Segmenter:
@@ -98,9 +136,29 @@ def load_segmenter(path: str | Path, *, signed: bool = False) -> Segmenter:
         FileNotFoundError: no such file.
         ValueError: the file is damaged, or holds something else.
     """
-    states, about = load_tensors(path, *FORMAT)
+    states, about = _loaded(path, "UNet")
     network = UNet(about["channels"], sum(len(group) for group in SEGMENTER_GROUPS))
-    network.load_state_dict({
-        name: value.float() if value.is_floating_point() else value for name, value in states.items()
-    })  # fmt: skip
+    network.load_state_dict(states)
     return Segmenter(network, CONCEPTS, SEGMENTER_GROUPS, signed=signed).eval()
+
+
+def segmenter(seed: int = SEGMENTER_SEEDS[0], *, signed: bool = False) -> Segmenter:
+    """A small segmentation network for the scenes: objects, parts, parts inside parts, materials; in eval mode.
+
+    Args:
+        seed: 0 or 1, that of its training: what both see is less likely to be the network's own doing.
+        signed: images come in [-1, 1], as generators give them, not in [0, 1].
+
+    Raises:
+        FileNotFoundError: the weights' file is missing from the installation.
+        ValueError: no network of this seed is shipped.
+
+    Example:
+        >>> street = dissect.tiny.generator()
+        >>> planes = segmenter(signed=True)(street(dissect.latents(street, 2)))
+        >>> tuple(planes.shape), planes.dtype
+        ((2, 4, 64, 64), torch.int16)
+    """
+    if seed not in SEGMENTER_SEEDS:
+        raise ValueError(f"segmenter: seed must be one of {', '.join(map(str, SEGMENTER_SEEDS))}, but got {seed!r}.")
+    return load_segmenter(FOLDER / f"segmenter-{seed}.safetensors", signed=signed)

@@ -12,7 +12,6 @@ time suffices for all epochs; so a run that was killed and goes on ends with the
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import math
 import time
@@ -28,7 +27,7 @@ from dissect.models import VGG
 from dissect.tiny.dataset import DEFAULT_COUNTS, SPLITS, TinyScenes
 from dissect.tiny.muon import Muon
 from dissect.tiny.networks import CHANNELS, FORMAT, HIDDEN, POOLED
-from dissect.tiny.training import Checkpoint, order, rendered
+from dissect.tiny.training import Checkpoint, fingerprint, order, rendered
 
 BATCH = 128
 IMAGES = 51600
@@ -53,15 +52,6 @@ PROGRESS = ("step", "elapsed", "snapshots", "loss", "seen", "busy", "log")
 
 #: How far the training is, from 0 to 1, when each snapshot is taken.
 SNAPSHOTS = (0.0, *(2.0**power for power in range(-10, 1)))
-
-
-def fingerprint(size: int) -> str:
-    """Tells this version of the scenes from others: a digest of one validation scene of each class."""
-    scenes = TinyScenes("val", size)
-    digest = hashlib.sha256()
-    for index in range(len(scenes.classes)):
-        digest.update(scenes.raw(index)[0].tobytes())
-    return digest.hexdigest()[:16]
 
 
 def images_of(split: str, size: int, count: int, folder: Path) -> np.ndarray:

@@ -4,8 +4,8 @@ DIR receives the rendered scenes, a checkpoint from which a stopped run goes on,
 (`snapshots/NAME/IMAGES.safetensors`) and, at the end, `NAME.safetensors`, which `dissect.tiny.networks.load_generator`
 reads, and `NAME.log`, one JSON object per snapshot.
 
-Order and z are functions of the seed and the step, so a run that was killed and goes on shows what one that was not
-would have shown.
+Order and z are functions of the seed and the step: a run that was killed and goes on ends with the weights of one that
+was not. Only the losses in its log are then means over fewer steps.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from dissect.tiny.dataset import TinyScenes
 from dissect.tiny.growing import Growing
 from dissect.tiny.networks import FORMAT
 from dissect.tiny.recipes import RECIPES, Recipe
-from dissect.tiny.training import Checkpoint, Training, add_arguments, order, rendered
+from dissect.tiny.training import Checkpoint, Training, add_arguments, fingerprint, narrowed, order, rendered
 
 SNAPSHOT_EVERY = 50_000
 
@@ -37,8 +37,12 @@ SNAPSHOT_EVERY = 50_000
 def images_of(recipe: Recipe, folder: Path) -> np.ndarray:
     """The scenes of a recipe, uint8 [count, 3, R, R]; rendered once, then read from the folder."""
     scenes = TinyScenes("train", recipe.resolution, recipe.scenes, family=recipe.family, watermark=recipe.watermark)
-    name = f"{recipe.family}{'-watermark' * recipe.watermark}-{recipe.resolution}-{recipe.scenes}.npy"
-    return rendered(scenes, folder / name)
+    name = f"{recipe.family}{'-watermark' * recipe.watermark}-{recipe.resolution}-{recipe.scenes}"
+    return rendered(scenes, folder / f"{name}-{_version(recipe)}.npy")
+
+
+def _version(recipe: Recipe) -> str:
+    return fingerprint(recipe.resolution, recipe.family, recipe.watermark)
 
 
 def shown(images: Tensor, resolution: int, fade: float) -> Tensor:
@@ -69,7 +73,7 @@ class Run(Training):
         self.name, self.recipe, self.out, self.seed, self.device = name, RECIPES[name], out, seed, device
         self.batch, self.steps = batch, math.ceil(RECIPES[name].images / batch)
         self.images = torch.tensor(images_of(self.recipe, out), device=device)
-        generator, average = (Growing(self.recipe.generator(seed)) for _ in range(2))
+        generator, average = (Growing(self.recipe.generator(seed), seed) for _ in range(2))
         discriminator = self.recipe.discriminator(seed + 1)
         networks = {"generator": generator, "average": average, "discriminator": discriminator}
         for network in networks.values():
@@ -117,11 +121,12 @@ class Run(Training):
         """Writes the averaged generator as float16."""
         if isinstance(self.result, StyleGAN2):
             self.result.measure_latent_avg()
-        halves = {name: value.half() for name, value in self.result.state_dict().items()}
+        halves = narrowed(self.result.state_dict())
         if isinstance(self.result, StyleGAN2):
             self.result.latent_avg = None  # it belongs to these weights, not to those that training goes on with
         save_tensors(path, *FORMAT, halves, {
             "architecture": type(self.result).__name__, **self.about, "images": self.seen, "minutes": self.minutes,
+            "scenes": _version(self.recipe),
         })  # fmt: skip
 
 

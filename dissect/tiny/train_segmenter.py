@@ -6,7 +6,7 @@ per tenth of the training and one with the IoU of every concept on held-out scen
 
 So that the network can be trusted with generated images, half of the training images are blurred, made noisy, or made
 smaller and larger again. Order and chance are functions of the seed and the step: a run that was killed and goes on
-ends with the weights of one that was not.
+ends with the weights of one that was not, and only the losses in its log are means over fewer steps.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from dissect.models import UNet
 from dissect.tiny.dataset import TinyScenes
 from dissect.tiny.muon import Muon
 from dissect.tiny.networks import FORMAT, SEGMENTER_CHANNELS, SEGMENTER_GROUPS, SEGMENTER_PLANES
-from dissect.tiny.training import Checkpoint, Training, add_arguments, order, save_array
+from dissect.tiny.training import Checkpoint, Training, add_arguments, fingerprint, narrowed, order, save_array
 from dissect.tiny.vocabulary import CONCEPTS
 
 SIZE = 64
@@ -45,7 +45,8 @@ BLUR, NOISE = (0.4, 1.2), (0.01, 0.06)
 def rendered(split: str, folder: Path) -> tuple[np.ndarray, np.ndarray]:
     """Images uint8 [count, 3, 64, 64] and places in the groups uint8 [count, K, 64, 64]; rendered once, then read."""
     count = COUNTS[split]
-    images, places = (folder / f"{split}-{SIZE}-{count}-{what}.npy" for what in ("images", "places"))
+    version = fingerprint(SIZE)
+    images, places = (folder / f"{split}-{SIZE}-{count}-{version}-{what}.npy" for what in ("images", "places"))
     if not places.exists():
         scenes = TinyScenes(split, SIZE, count)
         lookup = np.zeros((len(SEGMENTER_GROUPS), len(CONCEPTS)), dtype=np.uint8)
@@ -179,12 +180,11 @@ class Run(Training):
 
     def _finish(self) -> None:
         self.network.cpu()
-        halves = {name: value.half() if value.is_floating_point() else value
-                  for name, value in self.network.state_dict().items()}  # fmt: skip
+        halves = narrowed(self.network.state_dict())
         self.network.load_state_dict(halves)
         reached = ious(self.network, *rendered("val", self.out))
         save_tensors(self.out / f"{self.name}.safetensors", *FORMAT, halves, {
-            "architecture": "UNet", **self.about, "minutes": self.minutes, "iou": reached,
+            "architecture": "UNet", **self.about, "minutes": self.minutes, "iou": reached, "scenes": fingerprint(SIZE),
         })  # fmt: skip
         self._write_log({"iou": reached})
 

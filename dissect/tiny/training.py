@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import time
 from abc import ABC, abstractmethod
@@ -13,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 from tqdm import tqdm
 
 from dissect.cache import load_tensors, replacing, save_tensors
@@ -24,6 +25,15 @@ from dissect.tiny.networks import FORMAT
 CHECKPOINT_EVERY = 240
 
 
+def fingerprint(size: int, family: str | None = None, watermark: bool = False) -> str:
+    """Tells this version of the scenes from others: a digest of one validation scene of each class."""
+    scenes = TinyScenes("val", size, family=family, watermark=watermark)
+    digest = hashlib.sha256()
+    for index in range(len(scenes.classes)):
+        digest.update(scenes.raw(index)[0].tobytes())
+    return digest.hexdigest()[:16]
+
+
 def rendered(scenes: TinyScenes, path: Path) -> np.ndarray:
     """The images of scenes, uint8 [count, 3, size, size]; rendered once, then mapped from the file."""
     if not path.exists():
@@ -32,6 +42,11 @@ def rendered(scenes: TinyScenes, path: Path) -> np.ndarray:
             images[index] = scenes.raw(index)[0]
         save_array(path, images)
     return np.load(path, mmap_mode="r")
+
+
+def narrowed(states: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Weights as they are shipped: floats in 16 bits, counters as they are."""
+    return {name: value.half() if value.is_floating_point() else value for name, value in states.items()}
 
 
 def save_array(path: Path, array: np.ndarray) -> None:

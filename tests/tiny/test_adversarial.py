@@ -79,6 +79,15 @@ def test_wgan_by_hand():
     assert torch.allclose(both.discriminator.weight, weight - slope, atol=1e-5)
 
 
+def test_a_critic_without_slope_keeps_its_weights_finite():
+    generator, critic = Plain(), Linear()
+    torch.nn.init.zeros_(critic.weight)
+    both = Adversaries(generator, copy.deepcopy(generator), critic, "wgan")
+    seeds = torch.zeros(2, dtype=torch.int64)
+    both.step(1, torch.ones(2, 3, 4, 4), torch.ones(2, 1), seeds, 1.0, torch.Generator())
+    assert critic.weight.isfinite().all()
+
+
 def test_the_average_forgets_half_in_its_half_life(monkeypatch):
     monkeypatch.setattr(adversarial, "HALF_LIFE", 2)
     both = stepped("logistic")[0]

@@ -41,6 +41,20 @@ def test_fading_starts_from_the_smaller_image(kind):
     assert torch.allclose(half, (start + end) / 2, atol=1e-5)
 
 
+@pytest.mark.parametrize("kind", [ProGAN, StyleGAN2])
+def test_the_smallest_image_has_nothing_to_fade_from(kind):
+    full = kind((8, 6), 5)
+    growing, z, seeds = Growing(full), latents(full, 2), noise_seeds(2)
+    assert torch.equal(growing(z, 4, 0.5, seeds), growing(z, 4, 1.0, seeds))
+
+
+def test_the_seed_decides_all_weights():
+    one, other = (Growing(ProGAN((4, 4, 4), 4, seed=seed), seed) for seed in (1, 2))
+    for name, value in one.named_parameters():
+        if name.endswith("conv.weight"):
+            assert not torch.equal(value, other.get_parameter(name)), name
+
+
 def test_only_what_a_size_needs_is_trained():
     growing = Growing(ProGAN((8, 6, 4), 5))
     growing(latents(growing.full, 2), 8).sum().backward()

@@ -38,3 +38,15 @@ def test_the_nearest_training_image_is_found():
     assert distance[2] > 1
     others = training[5].float() // 2 - training.float()
     assert torch.isclose(distance[2], others.square().mean((1, 2, 3)).min().sqrt(), rtol=1e-3)
+
+
+def test_a_copy_has_no_distance_however_many_there_are():
+    training = scenes("train", 60)
+    place, distance = nearest(training[10:50], training.numpy())
+    assert place.tolist() == list(range(10, 50))
+    assert not distance.any()
+
+
+def test_a_bare_function_serves_if_the_shape_of_its_z_is_given():
+    made = sampled(lambda z: z[:, :3, None, None].expand(-1, 3, 4, 4), 5, z_shape=(6,))
+    assert made.shape == (5, 3, 4, 4)

@@ -1,14 +1,31 @@
-"""The shipped network: it loads, it was trained on these very scenes, and it knows them."""
+"""The shipped networks: they load, they were trained on these very scenes, and they know them."""
 
+import numpy as np
 import pytest
 import torch
 
 from dissect.cache import load_tensors
-from dissect.tiny import TinyScenes, vgg
-from dissect.tiny.networks import FOLDER, FORMAT, SEED
-from dissect.tiny.train import fingerprint
+from dissect.models import latents
+from dissect.stats import frechet_distance
+from dissect.tiny import TinyScenes, generator, segmenter, vgg
+from dissect.tiny.judge import features, sampled
+from dissect.tiny.networks import (
+    FOLDER,
+    FORMAT,
+    GENERATORS,
+    SEED,
+    SEGMENTER_SEEDS,
+    load_generator,
+    load_network,
+    load_segmenter,
+)
+from dissect.tiny.recipes import RECIPES, Recipe
+from dissect.tiny.training import fingerprint
+from dissect.tiny.vocabulary import CONCEPTS
 
 CHECKED = 500
+#: Images by which a generator, and scenes by which a segmentation network, is tried.
+FEW = 172
 
 
 @pytest.fixture(scope="module")
@@ -25,9 +42,24 @@ def test_weights_describe_themselves(about):
     assert about["val_accuracy"] >= 0.9
 
 
-def test_it_was_trained_on_these_scenes(about):
+def test_they_were_trained_on_these_scenes(about):
     """If this fails, the scenes have changed: train again, or take the change back."""
     assert about["scenes"] == fingerprint(about["size"])
+    for name in GENERATORS:
+        stated = load_tensors(FOLDER / f"{name}.safetensors", *FORMAT)[1]
+        recipe = Recipe.of(stated["recipe"])
+        assert stated["scenes"] == fingerprint(recipe.resolution, recipe.family, recipe.watermark)
+    for seed in SEGMENTER_SEEDS:
+        assert load_tensors(FOLDER / f"segmenter-{seed}.safetensors", *FORMAT)[1]["scenes"] == fingerprint(64)
+
+
+def test_files_of_something_else_are_named():
+    with pytest.raises(ValueError, match="must hold a ProGAN or a StyleGAN2, but holds a VGG"):
+        load_generator(FOLDER / "vgg.safetensors")
+    with pytest.raises(ValueError, match="must hold a UNet, but holds a ProGAN"):
+        load_segmenter(FOLDER / "progan-street.safetensors")
+    with pytest.raises(ValueError, match="must hold a VGG, but holds a UNet"):
+        load_network(FOLDER / "segmenter-0.safetensors")
 
 
 def test_the_twin_has_the_same_shape_and_other_weights():
@@ -55,3 +87,82 @@ def test_missing_weights(monkeypatch, tmp_path):
     monkeypatch.setattr("dissect.tiny.networks.FOLDER", tmp_path)
     with pytest.raises(FileNotFoundError):
         vgg()
+
+
+def test_all_weights_are_small():
+    sizes = {path.name: path.stat().st_size for path in FOLDER.glob("*.safetensors")}
+    expected = {"vgg", *GENERATORS, *(f"segmenter-{seed}" for seed in SEGMENTER_SEEDS)}
+    assert sizes.keys() == {f"{name}.safetensors" for name in expected}
+    assert max(sizes.values()) <= 10_000_000
+    assert sum(sizes.values()) <= 40_000_000
+
+
+@pytest.mark.parametrize("name", GENERATORS)
+def test_generators_are_of_their_recipes(name):
+    about = load_tensors(FOLDER / f"{name}.safetensors", *FORMAT)[1]
+    assert Recipe.of(about["recipe"]) == RECIPES[name]
+    trained, twin = generator(name), generator(name, trained=False)
+    shapes = [{key: value.shape for key, value in model.state_dict().items()} for model in (trained, twin)]
+    shapes[0].pop("latent_avg", None)  # which an untrained StyleGAN2 does not know
+    assert shapes[0] == shapes[1]
+    assert not any(model.training for model in (trained, twin))
+    middle = {"layer5.conv", "layer6.conv"}
+    assert all(trained.get_submodule(layer).weight.shape[0] >= 128 for layer in middle)
+
+
+@pytest.mark.parametrize("name", GENERATORS)
+def test_generated_images_are_like_the_scenes(name):
+    recipe = RECIPES[name]
+    scenes = TinyScenes("val", recipe.resolution, FEW, family=recipe.family, watermark=recipe.watermark)
+    real = features(torch.from_numpy(np.stack([scenes.raw(index)[0] for index in range(FEW)])))
+    trained, twin = (
+        frechet_distance(features(sampled(model, FEW)), real) for model in (generator(name), generator(name, False))
+    )
+    assert trained < twin / 10
+
+
+def test_generators_are_asked_for_by_name():
+    with pytest.raises(ValueError, match=r"must be one of progan-street.*, but got 'progan'"):
+        generator("progan")
+    with pytest.raises(ValueError, match="but got 'progan-room'"):
+        generator("progan-room")
+    assert generator("progan-room", trained=False).resolution == 64
+
+
+@pytest.mark.parametrize("seed", SEGMENTER_SEEDS)
+def test_segmenters_know_scenes_that_they_have_not_seen(seed):
+    stated = load_tensors(FOLDER / f"segmenter-{seed}.safetensors", *FORMAT)[1]["iou"]
+    network, scenes = segmenter(seed), TinyScenes("val", 64, FEW)
+    both, either = torch.zeros(2, len(CONCEPTS), dtype=torch.int64)
+    for index in range(FEW):
+        image, planes = (torch.from_numpy(part) for part in scenes.raw(index))
+        said, true = network(image[None].float() / 255)[0, 0].long(), planes[0].long()
+        both += torch.bincount(said[said == true], minlength=len(CONCEPTS))
+        either += sum(torch.bincount(plane.flatten(), minlength=len(CONCEPTS)) for plane in (said, true))
+    either -= both
+    found, expected = [], []
+    for name, value in stated.items():
+        category, _, concept = name.partition("/")
+        if category == "object" and both[label := CONCEPTS.number(concept, category)] > 0:
+            found.append(float(both[label] / either[label]))
+            expected.append(value)
+    assert len(found) >= 50
+    assert sum(found) / len(found) == pytest.approx(sum(expected) / len(expected), abs=0.06)
+    assert sum(expected) / len(expected) >= 0.7
+
+
+def test_segmenters_see_what_a_generator_made():
+    street = generator()
+    images = street(latents(street, 8))
+    one, other = (segmenter(seed, signed=True)(images) for seed in SEGMENTER_SEEDS)
+    assert 0.6 < (one[:, 0] == other[:, 0]).double().mean() < 1
+    probability = segmenter(signed=True).scores(images, "object/sky")
+    assert (probability > 0.5).sum() > 100
+    assert (one[:, 0][probability > 0.5] == CONCEPTS.number("sky", "object")).all()
+    (slope,) = torch.autograd.grad(probability.sum(), street.layer1.conv.weight)
+    assert slope.abs().sum() > 0
+
+
+def test_segmenters_are_asked_for_by_seed():
+    with pytest.raises(ValueError, match="seed must be one of 0, 1, but got 2"):
+        segmenter(2)

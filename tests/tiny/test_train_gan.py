@@ -12,6 +12,7 @@ from dissect.models import latents
 from dissect.tiny import train_gan
 from dissect.tiny.networks import FORMAT, load_generator
 from dissect.tiny.recipes import RECIPES, Recipe
+from dissect.tiny.training import fingerprint
 
 SMALL = Recipe(
     channels=(8, 8, 4), critic=(8, 8, 4), z_channels=6, stages=((4, 1), (8, 1), (16, 1)), scenes=40, watermark=True
@@ -26,7 +27,7 @@ def _small(monkeypatch):
     batch_norm = replace(SMALL, pixel_norm="none", after_conv="batch_norm", rate=0.001, stages=((16, 2),))
     monkeypatch.setitem(RECIPES, "small-batch-norm", batch_norm)
     monkeypatch.setattr(train_gan, "SNAPSHOT_EVERY", 1000)
-    monkeypatch.setattr(Recipe, "images", property(lambda _: 1500))
+    monkeypatch.setattr(Recipe, "images", property(lambda _: 2500))  # into the last of the stages
 
 
 def weights(path):
@@ -44,7 +45,8 @@ def test_a_run_that_was_stopped_ends_as_one_that_was_not(tmp_path, name):
     one, other = (weights(tmp_path / folder / f"{name}.safetensors") for folder in ("whole", "parts"))
     assert one.keys() == other.keys()
     assert all(torch.equal(one[key], other[key]) for key in one)
-    assert {value.dtype for value in one.values()} == {torch.float16}
+    assert {value.dtype for key, value in one.items() if "num_batches" not in key} == {torch.float16}
+    assert {int(value) for key, value in one.items() if "num_batches" in key} <= {125}
 
     model = load_generator(tmp_path / "whole" / f"{name}.safetensors")
     z = latents(model, 2)
@@ -58,13 +60,14 @@ def test_a_run_that_was_stopped_ends_as_one_that_was_not(tmp_path, name):
 def test_it_leaves_snapshots_and_a_log(tmp_path):
     train_gan.Run("small", tmp_path, 3, "cpu", 20).train(10)
     assert sorted(path.name for path in (tmp_path / "snapshots" / "small").iterdir()) == [
-        "000001000.safetensors", "000001500.safetensors",
+        "000001000.safetensors", "000002000.safetensors", "000002500.safetensors",
     ]  # fmt: skip
     lines = [json.loads(line) for line in (tmp_path / "small.log").read_text().splitlines()]
-    assert [(line["images"], line["resolution"]) for line in lines] == [(1000, 8), (1500, 8)]
+    assert [(line["images"], line["resolution"]) for line in lines] == [(1000, 8), (2000, 16), (2500, 16)]
     assert all(np.isfinite(line["discriminator_loss"]) for line in lines)
     about = load_tensors(tmp_path / "small.safetensors", *FORMAT)[1]
-    assert (about["architecture"], about["seed"], about["images"]) == ("ProGAN", 3, 1500)
+    assert (about["architecture"], about["seed"], about["images"]) == ("ProGAN", 3, 2500)
+    assert about["scenes"] == fingerprint(16, "street", watermark=True)
     assert about["recipe"]["watermark"] is True
 
 
@@ -103,7 +106,7 @@ def test_the_command_line_goes_on_and_trains_one_after_another(tmp_path, monkeyp
     command = ["train_gan", "small", "small-style", "--out", str(tmp_path), "--batch", "20"]
     monkeypatch.setattr("sys.argv", [*command, "--minutes", "0"])
     train_gan.main()
-    assert "small: stopped after 20 of 1500 images" in capsys.readouterr().out
+    assert "small: stopped after 20 of 2500 images" in capsys.readouterr().out
     monkeypatch.setattr("sys.argv", command)
     train_gan.main()
     train_gan.main()
