@@ -37,10 +37,10 @@ def sparse(grid: Grid, phase: int) -> Grid:
 
     Args:
         grid: of all pixels.
-        phase: the number of the choice, from 0; any number, modulo 5.
+        phase: the number of the choice, from 0 to 4.
     """
     height, width = grid.target_shape
-    rows, columns = _spread(height, phase % PHASES), _spread(width, (2 * phase + 1) % PHASES)
+    rows, columns = _spread(height, phase), _spread(width, (2 * phase + 1) % PHASES)
     return Grid(grid.rows[rows].contiguous(), grid.columns[columns].contiguous(), grid.source_shape)
 
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from dissect import ops
 from dissect.grid import Grid
 from dissect.reference import keys_of, values_of
-from dissect.stats.bins import bin_of_rank, exact_fraction, located, narrowest_shift, sparse
+from dissect.stats.bins import PHASES, bin_of_rank, exact_fraction, located, narrowest_shift, sparse
 from dissect.stats.state import State
 
 POSITIONS = ("pixel", "feature")
@@ -117,10 +117,10 @@ class TailThreshold(State):
             if not len(self._first):
                 step = max(1, len(activations) // WINDOW_IMAGES)
                 self._open_windows(activations[::step][:WINDOW_IMAGES], status)
-            for row, (sample, grid) in enumerate(self._histograms()):
+            for row, sample, grid, images in self._histograms():
                 ops.tail_histogram(
-                    activations, self._first[row], self._last[row], self._shift[row], self._bins[row], self._above[row],
-                    grid=grid, sample=sample, status=status, backend=self.backend,
+                    activations[images], self._first[row], self._last[row], self._shift[row], self._bins[row],
+                    self._above[row], grid=grid, sample=sample, status=status, backend=self.backend,
                 )  # fmt: skip
         except (TypeError, ValueError) as error:
             raise type(error)(f"TailThreshold: batch {self.batch} of visit {self.visit}: {error}") from None
@@ -283,11 +283,18 @@ class TailThreshold(State):
             self._low = torch.zeros(num_units, dtype=torch.int64, device=activations.device)
             self._high = torch.full_like(self._low, (1 << (8 * key_dtype.itemsize)) - 1)
 
-    def _histograms(self) -> list[tuple[str, Grid | None]]:
-        """What the visit under way bins: kinds of samples, and where they are taken."""
+    def _histograms(self) -> list[tuple[int, str, Grid | None, slice]]:
+        """What the visit under way bins of the next batch: rows of the bins, kinds of samples, where, in which images.
+
+        Images take turns in which pixels stand for all, by their number, so that batches make no difference.
+        """
         if self.visit > 0 or self.grid is None:
-            return [("value", self.grid)]
-        return [("min", self.grid), ("max", self.grid), ("value", sparse(self.grid, self.batch))]
+            return [(0, "value", self.grid, slice(None))]
+        turns = [
+            (2, "value", sparse(self.grid, phase), slice((phase - self._seen) % PHASES, None, PHASES))
+            for phase in range(PHASES)
+        ]
+        return [(0, "min", self.grid, slice(None)), (1, "max", self.grid, slice(None)), *turns]
 
     @property
     def _bits(self) -> int:
@@ -307,13 +314,11 @@ class TailThreshold(State):
 
     def _open_windows(self, maps: Tensor, status: Tensor) -> None:
         """Chooses what the first visit bins: everything from well below where the tail of these maps begins."""
-        histograms = self._histograms()
-        shape = (len(histograms), len(self._low))
         if self._bits == 16:
-            self._first, self._last = self._low.expand(shape).clone(), self._high.expand(shape).clone()
+            self._first, self._last = self._low[None].clone(), self._high[None].clone()
         else:
-            firsts = [self._window_for(maps, sample, grid, status) for sample, grid in histograms]
-            self._first = torch.stack(firsts)
+            kinds = {row: (sample, grid) for row, sample, grid, _ in self._histograms()}
+            self._first = torch.stack([self._window_for(maps, *kind, status) for kind in kinds.values()])
             self._last = torch.full_like(self._first, LAST_KEY)
         self._clear()
 
