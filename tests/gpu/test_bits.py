@@ -99,6 +99,41 @@ def test_blend_units(serving, device):
             assert equal([ops.blend_units(*moved, inplace=True, backend=backend)], [expected]), seed
 
 
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last], ids=["contiguous", "channels_last"])
+def test_maps_of_more_than_2_to_the_31_elements(serving, device, layout):
+    images, units = 2**31 // (512 * 14 * 14) + 3, 512
+    last = torch.randn(2, units, 14, 14).bfloat16()
+    maps = torch.zeros(images, units, 14, 14, dtype=torch.bfloat16, device=device).contiguous(memory_format=layout)
+    maps[-2:] = last.to(device)
+    assert maps.numel() > 2**31
+    planes = torch.randint(0, 9, (2, 1, 28, 28))
+    everywhere = torch.zeros(images, 1, 28, 28, dtype=torch.uint8, device=device)
+    everywhere[-2:] = planes.to(device)
+    thresholds = torch.full((units,), 1.5)
+    ours = ops.iou_counts(maps, thresholds.to(device), everywhere, 9, backend=serving("iou_counts"))
+    expected = ops.iou_counts(last, thresholds, planes, 9)
+    assert torch.equal(ours.intersection.cpu(), expected.intersection)
+    assert torch.equal(ours.unit_area[-2:].cpu(), expected.unit_area)
+    assert not ours.unit_area[:-2].any()
+    peaks = ops.image_peaks(maps, backend=serving("image_peaks"))
+    assert torch.equal(peaks[-2:].cpu(), ops.image_peaks(last))
+    for grid in (None, Grid.half_pixel((14, 14), (28, 28))):
+        bits = 16 if grid is None else 32
+        low, high = torch.full((units,), (1 << (bits - 1)) + 1), torch.full((units,), (1 << bits) - 1)
+        shift = torch.full((units,), bits - 12)
+        counted = []
+        for maps_there, backend in ((maps, serving("tail_histogram")), (last, "reference")):
+            bins, above = torch.zeros(units, 4096, dtype=torch.int64), torch.zeros(units, dtype=torch.int64)
+            moved = [part.to(maps_there.device) for part in (low, high, shift, bins, above)]
+            ops.tail_histogram(maps_there, *moved, grid=grid, backend=backend)
+            counted.append([part.cpu() for part in moved[3:]])
+        assert equal(*counted)
+    alpha = torch.zeros(units)
+    alpha[7] = 1.0
+    ops.blend_units(maps, alpha.to(device), 0.25, inplace=True, backend=serving("blend_units"))
+    assert torch.equal(maps[-2:].cpu(), ops.blend_units(last, alpha, 0.25))
+
+
 def test_gradients(serving, device):
     backend = serving("blend_units")
     for seed in range(50):
