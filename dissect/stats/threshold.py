@@ -23,7 +23,7 @@ POSITIONS = ("pixel", "feature")
 NUM_BINS = 4096
 
 #: The first visit bins what may be in the tail: from where a tail so many times as large began in so many images.
-WINDOW_RANKS, WINDOW_IMAGES = 5, 4
+WINDOW_RANKS, WINDOW_IMAGES = 4, 4
 
 #: The first visit's last key, below that of 2^126, the least value that is refused; a tail's bins all end there.
 LAST_KEY = ((1 << 31) | (253 << 23)) - 1
@@ -360,7 +360,7 @@ class TailThreshold(State):
         if len(self._bins) == 3:
             sampled = int(self.fraction * self._seen * self._area(sparse(self.grid, 0))) + 1
             # Neighbours are alike, so that the samples are worth far fewer; a wrong guess costs another visit.
-            margin = sampled * 5 // 100 + 4 * math.isqrt(sampled) + 1
+            margin = sampled * 3 // 100 + 3 * math.isqrt(sampled) + 1
             guess = self._locate(2, sampled + margin)[0], self._locate(2, max(1, sampled - margin))[1]
             guess = torch.maximum(guess[0], low), torch.minimum(guess[1], high)
             sound = guess[0] <= guess[1]
