@@ -27,10 +27,10 @@ from dissect.tiny.vocabulary import label
 
 HERE = Path(__file__).parent
 INTRO = """\
-How near are they to the scenes? By the Frechet distance of the tiny classifier's features (`dissect.tiny.judge`), by what
-both segmentation networks find in them, and by eye. Did they learn how light falls? In the scenes the sun's reflection lies
-on water under a sun and hardly anywhere else, and lit windows of dark scenes make the ground glow (a sun in the picture says
-little about how dark it is). In brackets 95 % intervals (Wilson).
+How near are they to the scenes? By the Frechet distance of the tiny classifier's features (`dissect.tiny.judge`), by
+what both segmentation networks find in them, and by eye. Did they learn how light falls? In the scenes the sun's
+reflection lies on water under a sun and hardly anywhere else, and lit windows of dark scenes make the ground glow (a
+sun in the picture says little about how dark it is). In brackets 95 % intervals (Wilson).
 """
 SEEDS = (0, 1)
 COLUMNS, ROWS, ENLARGED = 10, 6, 2
