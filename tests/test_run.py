@@ -14,7 +14,7 @@ from torch import nn
 
 import dissect
 from dissect.cli import main
-from dissect.run import load_model
+from dissect.run import _load_weights, load_model
 
 CODE = """
 import torch
@@ -131,6 +131,18 @@ def test_weights_that_do_not_fit(here):
     save_file({**weights, "0.bias": torch.full((4,), float("nan"))}, here / "w.safetensors")
     with pytest.raises(ValueError, match=r"1 weights are NaN or infinite somewhere: 0\.bias"):
         load_model("mine:network", here / "w.safetensors")
+
+
+def test_masks_and_counters_are_weights_too(tmp_path):
+    def network():
+        model = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4))
+        model.register_buffer("mask", torch.tensor([True, False]))
+        return model
+
+    one, other = network(), network()
+    save_file(one.state_dict(), tmp_path / "w.safetensors")
+    _load_weights(other, tmp_path / "w.safetensors")
+    assert all(torch.equal(value, other.state_dict()[name]) for name, value in one.state_dict().items())
 
 
 def test_libraries_that_are_missing_are_named(monkeypatch):

@@ -223,10 +223,10 @@ def listed(names: list[str]) -> str:
 
 
 def _is_plain(tensor: Tensor) -> bool:
-    """Whether it is dense, and of floats that networks compute with, or of integers, as counters are."""
+    """Whether it is dense, and of floats that networks compute with, or of integers or bools, as counters and masks."""
     floats = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
-    integers = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
-    return tensor.layout == torch.strided and tensor.dtype in (*floats, *integers)
+    others = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64, torch.bool)
+    return tensor.layout == torch.strided and tensor.dtype in (*floats, *others)
 
 
 def _kind(tensor: Tensor) -> str:
