@@ -28,28 +28,24 @@ def kernels_hash(kind: str = "cpu") -> str:
 
 
 def record(raw: Path, name: str) -> None:
-    """Writes results/<name>.json; rows that were not measured now stay, if they are of the same kernels and torch."""
+    """Writes results/<name>.json; rows that were not measured now stay, if nothing else has changed since."""
     import torch
 
     run = json.loads(raw.read_text())
     commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True)
     path = RESULTS / f"{name}.json"
-    before = json.loads(path.read_text()) if path.exists() else {}
-    if (before.get("kernels"), before.get("torch")) != (kernels_hash(), torch.__version__):
-        before = {"rows": {}}
-    rows = {
-        name: {"commit": before["commit"], **row} if "commit" in before else row for name, row in before["rows"].items()
-    }
-    for row in run["benchmarks"]:
-        rows[row["name"].removeprefix("test_")] = {"commit": commit.stdout.strip(), **row["extra_info"]}
     result = {
         "machine": run["machine_info"]["cpu"].get("brand_raw", platform.machine()),
         "threads": 2,
         "python": platform.python_version(),
         "torch": torch.__version__,
         "kernels": kernels_hash(),
-        "rows": rows,
     }
+    before = json.loads(path.read_text()) if path.exists() else {}
+    rows = before.get("rows", {}) if all(before.get(key) == value for key, value in result.items()) else {}
+    for row in run["benchmarks"]:
+        rows[row["name"].removeprefix("test_")] = {"commit": commit.stdout.strip(), **row["extra_info"]}
+    result["rows"] = rows
     RESULTS.mkdir(exist_ok=True)
     path.write_text(json.dumps(result, indent=1) + "\n")
 

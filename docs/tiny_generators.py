@@ -6,7 +6,7 @@ python docs/tiny_generators.py --weights DIR [--count N] [--names NAME ...]
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,7 +21,7 @@ from dissect.segmentation import Segmenter
 from dissect.stats import frechet_distance
 from dissect.tiny import TinyScenes
 from dissect.tiny.judge import features, nearest, sampled
-from dissect.tiny.networks import FORMAT, load_generator, load_segmenter
+from dissect.tiny.networks import FORMAT, SEGMENTER_SEEDS, load_generator, load_segmenter
 from dissect.tiny.recipes import Recipe
 from dissect.tiny.vocabulary import label
 
@@ -32,7 +32,6 @@ what both segmentation networks find in them, and by eye. Did they learn how lig
 reflection lies on water under a sun and hardly anywhere else, and lit windows of dark scenes make the ground glow (a
 sun in the picture says little about how dark it is). In brackets 95 % intervals (Wilson).
 """
-SEEDS = (0, 1)
 COLUMNS, ROWS, ENLARGED = 10, 6, 2
 #: Pixels of 64x64 from which on a thing counts as there.
 SUN, WATER, WINDOW, LIGHT = 6, 60, 8, 6
@@ -110,12 +109,11 @@ def sheets(name: str, made: Tensor, recipe: Recipe, folder: Path) -> list[str]:
     captions = [f"z {start} to {start + COLUMNS - 1}" for start in range(0, len(shown), COLUMNS)]
     tile_sheet(rows, captions).save(folder / f"{name}.png", optimize=True)
     training = drawn(scenes(recipe, "train", recipe.scenes))[0]
-    places, _ = nearest(made[:COLUMNS], training.numpy())
+    places, every = nearest(made[:200], training.numpy())
     held = drawn(scenes(recipe, "val", 200))[0]
     usual = nearest(held, training.numpy())[1]
-    pair = [tiles(made[:COLUMNS]), tiles(training[places])]
+    pair = [tiles(made[:COLUMNS]), tiles(training[places[:COLUMNS]])]
     tile_sheet(pair, ["generated", "the nearest training image, in pixels"]).save(folder / f"{name}-nearest.png")
-    every = nearest(made[:200], training.numpy())[1]
     return [
         f"![{name}](generators/{name}.png)", "",
         f"The first {COLUMNS * ROWS} images of z set 1, none left out.", "",
@@ -133,6 +131,7 @@ def judged(path: Path, count: int, networks: dict[int, Segmenter], folder: Path)
     made = sampled(model, count)
     real, planes = drawn(scenes(recipe, "val", count))
     other = drawn(scenes(recipe, "train", count))[0]
+    wanted = features(real)
     parameters = sum(parameter.numel() for parameter in model.parameters())
     lines = [
         f"## {path.stem}", "",
@@ -142,17 +141,14 @@ def judged(path: Path, count: int, networks: dict[int, Segmenter], folder: Path)
         "or two cores of an AMD EPYC, beside other work.", "",
         *sheets(path.stem, made, recipe, folder), "",
         f"| {count:,} images against {count:,} held-out scenes | Frechet distance |", "|---|---|",
-        f"| generated | {frechet_distance(features(made), features(real)):.2f} |",
-        f"| training scenes | {frechet_distance(features(other), features(real)):.2f} |", "",
+        f"| generated | {frechet_distance(features(made), wanted):.2f} |",
+        f"| training scenes | {frechet_distance(features(other), wanted):.2f} |", "",
     ]  # fmt: skip
-    columns: dict[str, Callable[[], Tensor]] = {"held-out scenes, true labels": lambda: planes}
+    columns = {"held-out scenes, true labels": planes}
     for seed, network in networks.items():
-        columns[f"held-out scenes, network {seed}"] = lambda network=network: segmented(network, real)
-        columns[f"generated, network {seed}"] = lambda network=network: segmented(network, made)
-    results = {}
-    for name, column in columns.items():
-        seen = column()
-        results[name] = {**dict(recognised(seen)), **dict(light_rules(seen))}
+        columns[f"held-out scenes, network {seed}"] = segmented(network, real)
+        columns[f"generated, network {seed}"] = segmented(network, made)
+    results = {name: {**dict(recognised(seen)), **dict(light_rules(seen))} for name, seen in columns.items()}
     rules = list(next(iter(results.values())))
     lines += ["| of ...: how many show ... | " + " | ".join(results) + " |", "|---" * (len(results) + 1) + "|"]
     lines += [f"| {rule} | " + " | ".join(str(result[rule]) for result in results.values()) + " |" for rule in rules]
@@ -168,7 +164,7 @@ def main() -> None:
     arguments = parser.parse_args()
     folder = HERE / "generators"
     folder.mkdir(exist_ok=True)
-    networks = {seed: load_segmenter(arguments.weights / f"segmenter-{seed}.safetensors") for seed in SEEDS}
+    networks = {seed: load_segmenter(arguments.weights / f"segmenter-{seed}.safetensors") for seed in SEGMENTER_SEEDS}
     text = ["# Generators of scenes", "", f"Written by `docs/{Path(__file__).name}`.", "", INTRO.strip()]
     for name in arguments.names:
         text += ["", *judged(arguments.weights / f"{name}.safetensors", arguments.count, networks, folder)]

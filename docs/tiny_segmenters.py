@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from tiny_generators import SEEDS, Shown, segmented
+from tiny_generators import Shown, segmented
 from tiny_pictures import enlarged, plane_picture, swatches, tile_sheet
 from torch import Tensor
 
@@ -23,7 +23,7 @@ from dissect.cache import load_tensors
 from dissect.segmentation import Segmenter
 from dissect.tiny import TinyScenes
 from dissect.tiny.judge import sampled
-from dissect.tiny.networks import FORMAT, load_generator, load_segmenter
+from dissect.tiny.networks import FORMAT, SEGMENTER_SEEDS, load_generator, load_segmenter
 from dissect.tiny.train_segmenter import BATCH, degraded, ious, rendered
 
 HERE = Path(__file__).parent
@@ -82,7 +82,10 @@ def sheets(networks: list[Segmenter], images: Tensor) -> None:
             for labels in seen:
                 tiles = [plane_picture(enlarged(labels[i][None], ENLARGED)[0], colors, scenes) for i in here]
                 rows.append([np.asarray(tile).transpose(2, 0, 1) for tile in tiles])
-            captions = [f"images {start} to {here[-1]}", *(f"{TITLES[plane]}, network {seed}" for seed in SEEDS)]
+            captions = [
+                f"images {start} to {here[-1]}",
+                *(f"{TITLES[plane]}, network {seed}" for seed in SEGMENTER_SEEDS),
+            ]
             tile_sheet(rows, captions).save(FOLDER / f"{category}-{start:02}.png", optimize=True)
 
 
@@ -91,7 +94,7 @@ def tables(weights: Path, scenes: Path, networks: list[Segmenter]) -> list[str]:
     images, places = rendered("val", scenes)
     worse = spoiled(images)
     columns = {}
-    for seed, network in zip(SEEDS, networks, strict=True):
+    for seed, network in zip(SEGMENTER_SEEDS, networks, strict=True):
         about = load_tensors(weights / f"segmenter-{seed}.safetensors", *FORMAT)[1]
         columns[f"network {seed}"] = about["iou"]
         columns[f"network {seed}, spoiled"] = ious(network.network, worse, places)
@@ -116,7 +119,7 @@ def by_eye() -> list[str]:
     lines = [*judged["how"], "", "| objects of 50 generated images | network 0 | network 1 |", "|---|---|---|"]
     for verdict in VERDICTS:
         cells = []
-        for seed in SEEDS:
+        for seed in SEGMENTER_SEEDS:
             count = sum(row[str(seed)] == verdict for row in judged["images"])
             cells.append(str(Shown(count, JUDGED)))
         lines.append(f"| {verdict} | " + " | ".join(cells) + " |")
@@ -139,7 +142,7 @@ def main() -> None:
     parser.add_argument("--generator", type=Path, required=True, help="file of the generator whose images are judged")
     arguments = parser.parse_args()
     FOLDER.mkdir(exist_ok=True)
-    networks = [load_segmenter(arguments.weights / f"segmenter-{seed}.safetensors") for seed in SEEDS]
+    networks = [load_segmenter(arguments.weights / f"segmenter-{seed}.safetensors") for seed in SEGMENTER_SEEDS]
     model = load_generator(arguments.generator)
     sheets(networks, sampled(model, JUDGED, Z_SEED))
     real = torch.tensor(rendered("val", arguments.scenes)[0][:500])

@@ -89,14 +89,11 @@ class IouTally(State):
         self.check()
         other.check()
         device = self.thresholds.device
-        same = {
+        self._agree({
             "thresholds": torch.equal(self.thresholds, other.thresholds.to(device)),
             "number of labels": self.num_labels == other.num_labels,
             "grid": (self.grid and self.grid.key) == (other.grid and other.grid.key),
-        }
-        for name, equal in same.items():
-            if not equal:
-                raise ValueError(f"IouTally: states to merge must agree, but their {name} differs.")
+        })  # fmt: skip
         self._intersection += other._intersection.to(device)
         self._batches += other._batches
 

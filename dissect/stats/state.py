@@ -52,6 +52,12 @@ class State:
         seen = torch.zeros_like(status) if self._status is None else self._status.to(status.device)
         self._status = torch.where((seen == 0) & (status != 0), batch + 1, seen)
 
+    def _agree(self, same: dict[str, bool]) -> None:
+        """Refuses to merge states of which something, by its name, is not the same."""
+        for name, equal in same.items():
+            if not equal:
+                raise ValueError(f"{type(self).__name__}: states to merge must agree, but their {name} differs.")
+
     def _move(self, device: torch.device) -> None:
         """Goes where the activations are."""
         for name in self.tensors:

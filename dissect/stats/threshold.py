@@ -196,7 +196,7 @@ class TailThreshold(State):
             return
         other = copy(other)
         other._move(self._low.device)
-        same = {
+        self._agree({
             "fraction": self.fraction == other.fraction,
             "positions": self.positions == other.positions,
             "grid": (self.grid and self.grid.key) == (other.grid and other.grid.key),
@@ -204,10 +204,7 @@ class TailThreshold(State):
             "visit": self.visit == other.visit,
             "bracket": torch.equal(self._low, other._low) and torch.equal(self._high, other._high),
             "map size": self._map_area == other._map_area,
-        }
-        for name, equal in same.items():
-            if not equal:
-                raise ValueError(f"TailThreshold: states to merge must agree, but their {name} differs.")
+        })  # fmt: skip
         first, last = torch.maximum(self._first, other._first), torch.minimum(self._last, other._last)
         if self.visit == 0 and bool((first > last).any()):
             raise ValueError("TailThreshold: states to merge must agree, but their bins do not meet; add all to one.")
