@@ -52,7 +52,7 @@ class Modulate(nn.Module):
 
     def forward(self, x: Tensor, style: Tensor) -> Tensor:
         """X [N, C, h, w] with style [N, C]."""
-        return x * style[:, :, None, None]
+        return x * style[:, :, None, None].to(x.dtype)
 
 
 class EqualConv(nn.Module):
@@ -81,7 +81,7 @@ class Demodulate(nn.Module):
     def forward(self, x: Tensor, style: Tensor, weight: Tensor) -> Tensor:
         """X [N, outputs, h, w] with style [N, inputs] and weight [outputs, inputs, k, k]."""
         energy = style.square() @ weight.square().sum(dim=(2, 3)).t()
-        return x * torch.rsqrt(energy + 1e-8)[:, :, None, None]
+        return x * torch.rsqrt(energy + 1e-8)[:, :, None, None].to(x.dtype)
 
 
 class Blur(nn.Module):
@@ -121,8 +121,9 @@ class Noise(nn.Module):
     def forward(self, x: Tensor, seeds: Tensor | None) -> Tensor:
         """X [N, C, h, w] with int64 seeds [N]."""
         if seeds is None:
-            return x + self.weight * self.get_buffer("fixed")
-        return x + self.weight * seeded_noise(seeds, self.layer, x.shape[2], x.shape[3]).to(x.dtype)
+            return x + (self.weight * self.get_buffer("fixed")).to(x.dtype)
+        noise = seeded_noise(seeds, self.layer, x.shape[2], x.shape[3])
+        return x + (self.weight * noise).to(x.dtype)
 
 
 class Activate(nn.Module):
@@ -134,7 +135,7 @@ class Activate(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """X [N, C, h, w]."""
-        return scaled_leaky_relu(x + self.bias[:, None, None])
+        return scaled_leaky_relu(x + self.bias[:, None, None].to(x.dtype))
 
 
 class StyledLayer(nn.Module):

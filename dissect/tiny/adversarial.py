@@ -35,13 +35,20 @@ class Adversaries:
         discriminator: called with (images, fade).
         loss: "logistic" or "wgan".
         rate: the generator's learning rate.
+        r1_gamma: of the R1 penalty at 64x64.
     """
 
     def __init__(
-        self, generator: nn.Module, average: nn.Module, discriminator: nn.Module, loss: str, rate: float = RATE
+        self,
+        generator: nn.Module,
+        average: nn.Module,
+        discriminator: nn.Module,
+        loss: str,
+        rate: float = RATE,
+        r1_gamma: float = R1_GAMMA,
     ) -> None:
         self.generator, self.average, self.discriminator = generator, average.requires_grad_(False), discriminator
-        self.loss = loss
+        self.loss, self.r1_gamma = loss, r1_gamma
         self.optimizers = [
             torch.optim.Adam(network.parameters(), lr=its_rate, betas=BETAS)
             for network, its_rate in ((generator, rate), (discriminator, RATE))
@@ -104,7 +111,7 @@ class Adversaries:
     def _r1(self, real: Tensor, fade: float) -> Tensor:
         real = real.detach().requires_grad_(True)
         (gradient,) = torch.autograd.grad(self.discriminator(real, fade).sum(), real, create_graph=True)
-        gamma = R1_GAMMA * (real.shape[-1] / 64) ** 2
+        gamma = self.r1_gamma * (real.shape[-1] / 64) ** 2
         return gamma / 2 * R1_EVERY * gradient.square().sum((1, 2, 3)).mean()
 
     def _gradient_penalty(self, real: Tensor, fake: Tensor, fade: float, chance: torch.Generator) -> Tensor:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from dissect.models import Discriminator, ProGAN, StyleGAN2
-from dissect.tiny.adversarial import RATE
+from dissect.tiny.adversarial import R1_GAMMA, RATE
 
 
 @dataclass(frozen=True)
@@ -25,6 +25,7 @@ class Recipe:
         after_conv: of `ProGAN`; weights that nothing scales ("bias", "batch_norm") want a smaller `rate`.
         minibatch_stddev: of the discriminator.
         rate: the generator's learning rate.
+        r1_gamma: of the logistic loss's R1 penalty at 64x64.
         stages: (resolution, thousands of images) one after another; a quarter of each fades in, but for the first and
             those that only go on at the resolution before.
         scenes: how many different ones are drawn for it.
@@ -41,6 +42,7 @@ class Recipe:
     after_conv: str = "wscale"
     minibatch_stddev: bool = True
     rate: float = RATE
+    r1_gamma: float = R1_GAMMA
     stages: tuple[tuple[int, int], ...] = ((8, 50), (16, 120), (32, 160), (64, 400))
     scenes: int = 28000
 
@@ -94,7 +96,7 @@ _SMALL = Recipe(
 RECIPES = {
     "progan-street": Recipe(),
     "stylegan2-street-watermark": Recipe(
-        kind="stylegan2", watermark=True, stages=((8, 50), (16, 80), (32, 100), (64, 160))
+        kind="stylegan2", watermark=True, r1_gamma=0.1, stages=((8, 50), (16, 80), (32, 100), (64, 400))
     ),
     "progan-room": Recipe(family="room"),
     "progan-street-small": _SMALL,

@@ -80,7 +80,9 @@ class Run(Training):
             network.to(device=device)
             network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.result = average.full
-        self.adversaries = Adversaries(generator, average, discriminator, self.recipe.loss, self.recipe.rate)
+        self.adversaries = Adversaries(
+            generator, average, discriminator, self.recipe.loss, self.recipe.rate, self.recipe.r1_gamma
+        )
         self._losses: list[tuple[float, float]] = []
         self.about = {"recipe": json.loads(json.dumps(asdict(self.recipe))), "seed": seed, "batch": batch}
         self._resume(Checkpoint(out / f"{name}.checkpoint", networks, self.adversaries.optimizers, self.about))

@@ -144,6 +144,20 @@ def test_gradients_reach_every_parameter_even_after_inference():
 
 
 @torch.no_grad()
+@pytest.mark.parametrize("seeded", [False, True])
+@torch.no_grad()
+def test_autocast_stays_in_16_bits_from_the_first_convolution_on(seeded):
+    model = disturbed()
+    children = ("modulate", "conv", "demodulate", "noise", "activate")
+    steps = [f"layer{number}.{child}" for number in range(2, 7) for child in children]
+    z, noise = latents(model, 3), noise_seeds(3) if seeded else None
+    expected = model(z, noise=noise)
+    with torch.autocast("cpu", torch.bfloat16), Trace(model, steps) as trace:
+        images = model(z, noise=noise)
+    assert {trace[step].dtype for step in steps[1:]} == {torch.bfloat16}
+    assert (images - expected).norm() < 0.03 * expected.norm()
+
+
 def test_channels_last():
     model = disturbed()
     z = latents(model, 2)

@@ -71,6 +71,13 @@ def test_it_leaves_snapshots_and_a_log(tmp_path):
     assert about["recipe"]["watermark"] is True
 
 
+def test_the_recipe_sets_rates_and_penalty(tmp_path, monkeypatch):
+    monkeypatch.setitem(RECIPES, "other", replace(SMALL, rate=0.03, r1_gamma=0.7))
+    both = train_gan.Run("other", tmp_path, 3, "cpu", 20).adversaries
+    assert both.optimizers[0].param_groups[0]["lr"] == 0.03
+    assert both.r1_gamma == 0.7
+
+
 def test_another_seed_does_not_go_on(tmp_path):
     train_gan.Run("small", tmp_path, 3, "cpu", 20).train(0)
     with pytest.raises(ValueError, match="must hold a run of"):
