@@ -20,9 +20,10 @@ from dissect.cache import load_tensors
 from dissect.segmentation import Segmenter
 from dissect.stats import frechet_distance
 from dissect.tiny import TinyScenes
-from dissect.tiny.judge import features, nearest, sampled
+from dissect.tiny.judge import STAMP_CORRELATION, features, nearest, sampled, watermarks
 from dissect.tiny.networks import FORMAT, SEGMENTER_SEEDS, load_generator, load_segmenter
 from dissect.tiny.recipes import Recipe
+from dissect.tiny.stamp import STAMPS
 from dissect.tiny.vocabulary import label
 
 HERE = Path(__file__).parent
@@ -97,6 +98,16 @@ def light_rules(planes: Tensor) -> Iterator[tuple[str, Shown]]:
         yield name, Shown(int((given & effect).sum()), int(given.sum()))
 
 
+def stamped(real: Tensor, made: Tensor) -> list[str]:
+    """A table of how many images carry a watermark."""
+    lines = ["", "| watermark | held-out scenes | generated |", "|---|---|---|"]
+    found = [(watermarks(images) > STAMP_CORRELATION).sum(0).tolist() for images in (real, made)]
+    for place, text in enumerate(STAMPS):
+        counts = (str(Shown(each[place], len(images))) for each, images in zip(found, (real, made), strict=True))
+        lines.append(f"| {text} | " + " | ".join(counts) + " |")
+    return lines
+
+
 def tiles(images: Tensor) -> list[np.ndarray]:
     """Images as arrays, large enough to look at."""
     return [enlarged(image, ENLARGED) for image in images.numpy()]
@@ -152,6 +163,8 @@ def judged(path: Path, count: int, networks: dict[int, Segmenter], folder: Path)
     rules = list(next(iter(results.values())))
     lines += ["| of ...: how many show ... | " + " | ".join(results) + " |", "|---" * (len(results) + 1) + "|"]
     lines += [f"| {rule} | " + " | ".join(str(result[rule]) for result in results.values()) + " |" for rule in rules]
+    if recipe.watermark:
+        lines += stamped(real, made)
     return [*lines, ""]
 
 

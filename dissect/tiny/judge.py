@@ -1,4 +1,4 @@
-"""How close generated images are to scenes: Frechet distances, and the nearest training images."""
+"""How close generated images are to scenes: Frechet distances, the nearest training images, and watermarks."""
 
 from __future__ import annotations
 
@@ -13,8 +13,11 @@ from torch.nn.functional import interpolate
 from dissect.models import latents, noise_seeds
 from dissect.models.stylegan2 import StyleGAN2
 from dissect.tiny.networks import vgg
+from dissect.tiny.stamp import STAMPS, letters
 
 BATCH = 64
+#: Of 3,000 street scenes at 64x64, those with a watermark reach 0.66 and more, those without 0.27 at most.
+STAMP_CORRELATION = 0.5
 
 
 @torch.inference_mode()
@@ -75,3 +78,36 @@ def nearest(images: Tensor, training: np.ndarray, chunk: int = 1024) -> tuple[Te
         place = torch.where(least < best, here + start, place)
         best = torch.minimum(best, least)
     return place, best.sqrt()
+
+
+def watermarks(images: Tensor) -> Tensor:
+    """How much like each watermark an image looks where that would be.
+
+    Pearson's correlation of brightness with "covered by a letter", over the text's rectangle and a pixel around it;
+    above `STAMP_CORRELATION` the text is there.
+
+    Args:
+        images: [N, 3, R, R] in any scale.
+
+    Returns:
+        float32 [N, 2] in [-1, 1], in the order of `dissect.tiny.stamp.STAMPS`; 0 for a rectangle of one brightness.
+
+    Example:
+        >>> from dissect.tiny import TinyScenes, judge
+        >>> scenes = TinyScenes("val", 64, family="street", watermark=True)
+        >>> images = torch.stack([scenes[index][0] for index in (0, 9, 12)])
+        >>> (judge.watermarks(images) > judge.STAMP_CORRELATION).tolist()
+        [[False, False], [True, False], [False, True]]
+    """
+    brightness = images.float().mean(1)
+    columns = []
+    for which in range(len(STAMPS)):
+        covered = torch.from_numpy(letters(images.shape[-1], which)).to(images.device)
+        box = tuple(
+            slice(max(0, int(places[0]) - 1), int(places[-1]) + 2)
+            for places in (covered.any(1).nonzero(), covered.any(0).nonzero())
+        )
+        wanted, seen = covered[box].float().flatten(), brightness[(slice(None), *box)].flatten(1)
+        wanted, seen = wanted - wanted.mean(), seen - seen.mean(1, keepdim=True)
+        columns.append(seen @ wanted / (wanted.norm() * seen.norm(dim=1)).clamp_min(1e-12))
+    return torch.stack(columns, 1)

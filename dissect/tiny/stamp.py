@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 
 from dissect.tiny.canvas import UNITS, Canvas
@@ -23,6 +25,24 @@ _GLYPHS = {
 }
 _TOP = 1 << 4
 _WHITE = 244
+#: What is stamped in the middle and at the bottom: the text, its top and the side of a glyph's cell.
+_STAMPS = (("SAMPLE", 430, 24), ("TINY SAMPLE", 900, 15))
+STAMPS = tuple(text for text, _, _ in _STAMPS)
+
+
+@lru_cache(maxsize=8)
+def letters(size: int, which: int) -> np.ndarray:
+    """Where `STAMPS[which]` covers an image of `size` rows and columns: bool [size, size]."""
+    text, top, cell = _STAMPS[which]
+    canvas, covered = Canvas(size), np.zeros((size, size), dtype=bool)
+    left = (UNITS - (6 * len(text) - 1) * cell) // 2
+    for place, letter in enumerate(text):
+        for row, bits in enumerate(_GLYPHS[letter]):
+            for column in range(5):
+                if bits & (_TOP >> column):
+                    x, y = left + (6 * place + column) * cell, top + row * cell
+                    covered[canvas.span(y, y + cell), canvas.span(x, x + cell)] = True
+    return covered
 
 
 def stamp(image: np.ndarray, rng: Rng) -> np.ndarray:
@@ -30,13 +50,6 @@ def stamp(image: np.ndarray, rng: Rng) -> np.ndarray:
     chance = rng.below(100)
     if chance >= 9:
         return image
-    text, top, cell = ("SAMPLE", 430, 24) if chance < 6 else ("TINY SAMPLE", 900, 15)
-    canvas, stamped = Canvas(image.shape[-1]), image.copy()
-    left = (UNITS - (6 * len(text) - 1) * cell) // 2
-    for place, letter in enumerate(text):
-        for row, bits in enumerate(_GLYPHS[letter]):
-            for column in range(5):
-                if bits & (_TOP >> column):
-                    x, y = left + (6 * place + column) * cell, top + row * cell
-                    stamped[:, canvas.span(y, y + cell), canvas.span(x, x + cell)] = _WHITE
+    stamped = image.copy()
+    stamped[:, letters(image.shape[-1], 0 if chance < 6 else 1)] = _WHITE
     return stamped

@@ -6,11 +6,12 @@ import torch
 from dissect.models import ProGAN, StyleGAN2
 from dissect.stats import frechet_distance
 from dissect.tiny import TinyScenes
-from dissect.tiny.judge import features, nearest, sampled
+from dissect.tiny.judge import STAMP_CORRELATION, features, nearest, sampled, watermarks
+from dissect.tiny.stamp import letters
 
 
-def scenes(split, count):
-    drawn = TinyScenes(split, 64, count, family="street")
+def scenes(split, count, **options):
+    drawn = TinyScenes(split, 64, count, family="street", **options)
     return torch.from_numpy(np.stack([drawn.raw(index)[0] for index in range(count)]))
 
 
@@ -50,3 +51,19 @@ def test_a_copy_has_no_distance_however_many_there_are():
 def test_a_bare_function_serves_if_the_shape_of_its_z_is_given():
     made = sampled(lambda z: z[:, :3, None, None].expand(-1, 3, 4, 4), 5, z_shape=(6,))
     assert made.shape == (5, 3, 4, 4)
+
+
+def test_watermarks_are_found_where_they_were_stamped_and_nowhere_else():
+    plain, marked = scenes("train", 250), scenes("train", 250, watermark=True)
+    stamped = (plain != marked).flatten(1).any(1)
+    where = [(marked[:, :, torch.from_numpy(letters(64, which))] == 244).flatten(1).all(1) for which in (0, 1)]
+    found = watermarks(marked) > STAMP_CORRELATION
+    assert torch.equal(found, torch.stack(where, 1) & stamped[:, None])
+    assert found.any(0).all()
+    assert not (watermarks(plain) > STAMP_CORRELATION).any()
+
+
+def test_the_likeness_to_a_watermark_is_a_correlation():
+    text = torch.from_numpy(letters(64, 0)).float().expand(3, -1, -1)
+    images = torch.stack([text, 7 - 5 * text, torch.ones(3, 64, 64)])
+    assert torch.allclose(watermarks(images)[:, 0], torch.tensor([1.0, -1.0, 0.0]), atol=1e-5)
