@@ -200,10 +200,9 @@ def _configuration(transformers: Any, name: str) -> Any:
 
 
 def _load_weights(model: nn.Module, path: Path) -> None:
-    from dissect.models.checkpoint import check_fit, read, tensors_of
+    from dissect.models.checkpoint import check_fit, read
 
-    data = read(path)
-    state = tensors_of(data.get("state_dict", data), path)
+    state, _ = read(path, "state_dict")
     if state and all(name.startswith("module.") for name in state):  # as DataParallel saves them
         state = {name.removeprefix("module."): value for name, value in state.items()}
     check_fit(state, {name: value.shape for name, value in model.state_dict().items()}, path, type(model).__name__)

@@ -33,6 +33,8 @@ what both segmentation networks find in them, and by eye. Did they learn how lig
 reflection lies on water under a sun and hardly anywhere else, and lit windows of dark scenes make the ground glow (a
 sun in the picture says little about how dark it is). In brackets 95 % intervals (Wilson).
 """
+#: Where the networks were trained whose files do not say it yet.
+EARLIER = "one or two cores of an AMD EPYC"
 COLUMNS, ROWS, ENLARGED = 10, 6, 2
 #: Pixels of 64x64 from which on a thing counts as there.
 SUN, WATER, WINDOW, LIGHT = 6, 60, 8, 6
@@ -148,8 +150,8 @@ def judged(path: Path, count: int, networks: dict[int, Segmenter], folder: Path)
         f"## {path.stem}", "",
         f"{about['architecture']}, {recipe.family} scenes{' with watermarks' if recipe.watermark else ''}, "
         f"{recipe.resolution}x{recipe.resolution}, {parameters / 1e6:.2f} M parameters, units {recipe.channels}; "
-        f"{about['images']:,} of the recipe's {recipe.images:,} images shown, in {about['minutes']:.0f} minutes on one "
-        "or two cores of an AMD EPYC, beside other work.", "",
+        f"{about['images']:,} of the recipe's {recipe.images:,} images shown, in {about['minutes']:.0f} minutes on "
+        f"{about.get('machine', EARLIER)}, beside other work.", "",
         *sheets(path.stem, made, recipe, folder), "",
         f"| {count:,} images against {count:,} held-out scenes | Frechet distance |", "|---|---|",
         f"| generated | {frechet_distance(features(made), wanted):.2f} |",

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from tiny_generators import Shown, segmented
+from tiny_generators import EARLIER, Shown, segmented
 from tiny_pictures import enlarged, plane_picture, swatches, tile_sheet
 from torch import Tensor
 
@@ -93,12 +93,14 @@ def tables(weights: Path, scenes: Path, networks: list[Segmenter]) -> list[str]:
     """Mean IoUs by category, then of every concept."""
     images, places = rendered("val", scenes)
     worse = spoiled(images)
-    columns = {}
+    columns, lines = {}, []
     for seed, network in zip(SEGMENTER_SEEDS, networks, strict=True):
         about = load_tensors(weights / f"segmenter-{seed}.safetensors", *FORMAT)[1]
+        where = about.get("machine", EARLIER)
+        lines.append(f"Network {seed}: {about['images']:,} images in {about['minutes']:.0f} minutes on {where}.")
         columns[f"network {seed}"] = about["iou"]
         columns[f"network {seed}, spoiled"] = ious(network.network, worse, places)
-    lines = [f"Intersection over union on {len(images):,} held-out scenes, as they are and spoiled as in training:", ""]
+    lines += ["", f"IoU on {len(images):,} held-out scenes, as they are and spoiled as in training:", ""]
     lines += ["| mean IoU | concepts | " + " | ".join(columns) + " |", "|---" * (len(columns) + 2) + "|"]
     for name, (_, count) in means(next(iter(columns.values()))).items():
         cells = " | ".join(f"{means(column)[name][0]:.3f}" for column in columns.values())

@@ -21,6 +21,9 @@ G = TypeVar("G", bound=Generator)
 #: At most so many names appear in a message.
 SHOWN = 10
 
+#: A mapped file is copied in so many parts, one of which is in memory twice.
+PARTS = 10
+
 #: What torch and safetensors raise when the bytes of a file make no sense to them.
 DAMAGED = (
     pickle.UnpicklingError, SafetensorError, RuntimeError, OSError, EOFError, LookupError, TypeError, ValueError,
@@ -35,12 +38,17 @@ ARCHITECTURES = (
 )
 
 
-def read(path: str | Path) -> dict[str, Any]:
-    """What a .safetensors file, or one that torch.save wrote, holds.
+def read(path: str | Path, *sections: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The weights in a .safetensors file, or one that torch.save wrote, and what else it holds.
 
     Nothing is unpickled but tensors, containers, numbers and text (and the arguments that the training script of
-    rosinality's StyleGAN2 saves beside its weights, an argparse.Namespace). Tensors stay mapped to the file, and are
-    copied page by page when they are written to, except for files from before PyTorch 1.6, which are read at once.
+    rosinality's StyleGAN2 saves beside its weights, an argparse.Namespace). The weights are contiguous and have memory
+    of their own, so that the file can be written again; hardly more is needed to read them. What else there is stays
+    mapped to the file. (A file from before PyTorch 1.6 is read at once instead.)
+
+    Args:
+        path: of the file.
+        sections: names under which the file may hold its weights; the first that it has counts, else the whole file.
 
     Raises:
         FileNotFoundError: no such file.
@@ -51,6 +59,19 @@ def read(path: str | Path) -> dict[str, Any]:
         raise FileNotFoundError(f"there is no file {path}.")
     with path.open("rb") as file:
         zipped = file.read(2) == b"PK"
+    data = _opened(path, zipped)
+    section = next((name for name in sections if name in data), None)
+    rest = {} if section is None else {name: value for name, value in data.items() if name != section}
+    state = _tensors_of(data, section, path)
+    if path.suffix == ".safetensors" or zipped:
+        sizes = {name: tensor.numel() * tensor.element_size() for name, tensor in state.items()}
+        del state, data
+        return _copied(lambda: _tensors_of(_opened(path, zipped), section, path), sizes), rest
+    return {name: tensor.contiguous() for name, tensor in state.items()}, rest
+
+
+def _opened(path: Path, zipped: bool) -> dict[str, Any]:
+    """What a file holds, its tensors mapped to it if it is a zip or a safetensors file."""
     try:
         if path.suffix == ".safetensors":
             with safe_open(path, framework="pt") as file:
@@ -70,20 +91,40 @@ def read(path: str | Path) -> dict[str, Any]:
     return dict(data)
 
 
-def tensors_of(data: Any, path: str | Path) -> dict[str, Tensor]:
-    """The entries of a dictionary, all of which must be tensors under texts.
-
-    Raises:
-        ValueError: some are not; names them.
-    """
-    if not isinstance(data, Mapping) or not all(isinstance(name, str) for name in data):
-        what = "other keys" if isinstance(data, Mapping) else f"a {type(data).__name__}"
+def _tensors_of(data: Mapping[str, Any], section: str | None, path: Path) -> dict[str, Tensor]:
+    """The weights in what a file holds: tensors under texts."""
+    weights = data if section is None else data[section]
+    if not isinstance(weights, Mapping) or not all(isinstance(name, str) for name in weights):
+        what = "other keys" if isinstance(weights, Mapping) else f"a {type(weights).__name__}"
         raise ValueError(f"{path} must hold its weights as a dictionary from names to tensors, but holds {what}.")
-    others = [f"{name} ({type(value).__name__})" for name, value in data.items() if not isinstance(value, Tensor)]
+    others = [f"{name} ({type(value).__name__})" for name, value in weights.items() if not isinstance(value, Tensor)]
     if others:
-        hint = "; it looks like a StyleGAN2 checkpoint, which load_stylegan2 reads" if "g_ema" in data else ""
+        hint = ""
+        if "g_ema" in weights:
+            hint = "; it looks like a StyleGAN2 checkpoint, which load_stylegan2 reads"
+        elif "g" in weights and "d" in weights:
+            hint = "; a StyleGAN2 checkpoint would have its averaged generator under g_ema, which is missing"
         raise ValueError(f"{path} must hold only tensors among its weights, but also holds {listed(others)}{hint}.")
-    return dict(data)
+    return dict(weights)
+
+
+def _copied(opened: Callable[[], dict[str, Tensor]], sizes: Mapping[str, int]) -> dict[str, Tensor]:
+    """Copies of mapped tensors, of so many bytes; the file is mapped anew for each of `PARTS`.
+
+    What was read of a mapping stays in memory until it is given up, and a mapped file must not be written to.
+    """
+    copies: dict[str, Tensor] = {}
+    names, limit = list(sizes), sum(sizes.values()) // PARTS
+    while len(copies) < len(names):
+        mapped, taken = opened(), 0
+        for name in names[len(copies) :]:
+            plain = mapped[name].layout == torch.strided
+            copies[name] = mapped[name].clone(memory_format=torch.contiguous_format) if plain else mapped[name]
+            taken += sizes[name]
+            if taken > limit:
+                break
+        del mapped
+    return copies
 
 
 def seems(keys: Iterable[str], wanted: str) -> tuple[str, str] | None:
@@ -103,8 +144,22 @@ def another_architecture(path: str | Path, wanted: str, keys: Iterable[str]) -> 
     return ValueError(f"{path} must hold a {wanted}, but its keys are {listed(keys)}.")
 
 
+def check_names(found: Iterable[str], wanted: Iterable[str], path: str | Path, what: str) -> None:
+    """Refuses keys that are missing or too many, whatever the weights' sizes.
+
+    Raises:
+        ValueError: names them.
+    """
+    missing, extra = sorted({*wanted} - {*found}), sorted({*found} - {*wanted})
+    if missing or extra:
+        raise ValueError(
+            f"{path} does not fit {what}: "
+            f"{len(missing)} keys are missing ({listed(missing)}), {len(extra)} are extra ({listed(extra)})."
+        )
+
+
 def sized(state: Mapping[str, Tensor], wanted: Mapping[str, int], path: str | Path, what: str) -> list[Tensor]:
-    """The weights that tell a model's sizes.
+    """The weights that tell a model's sizes, all of which are there.
 
     Args:
         state: the file's tensors by the file's keys.
@@ -113,27 +168,23 @@ def sized(state: Mapping[str, Tensor], wanted: Mapping[str, int], path: str | Pa
         what: the architecture, named in messages.
 
     Raises:
-        ValueError: some are missing, or have another number of dimensions; names them.
+        ValueError: some have another number of dimensions; names them.
     """
-    missing = [key for key in wanted if key not in state]
-    if missing:
-        raise ValueError(f"{path} must hold a {what}, but {len(missing)} keys are missing ({listed(missing)}).")
     bent = [f"{key} {list(state[key].shape)}" for key, dim in wanted.items() if state[key].dim() != dim]
     if bent:
         raise ValueError(f"{path} must hold a {what}, but {len(bent)} weights have another shape: {listed(bent)}.")
     return [state[key] for key in wanted]
 
 
-def numbered(state: Iterable[str], pattern: str, first: int) -> int:
-    """How many numbers, from the first on without a gap, keys have where the pattern has its group.
+def numbered(keys: Iterable[str], pattern: str, first: int) -> int:
+    """How many layers there must be, by the numbers that keys have where the pattern has its group.
 
-    At least 1 if any later number is there, so that the first is told to be missing.
+    They end at the largest number up to which half of all are there: a layer that is missing as a whole is missed, and
+    a key of some layer 99 is one too many.
     """
-    numbers = {int(found[1]) for key in state if (found := re.match(pattern, key))}
-    end = first
-    while end in numbers:
-        end += 1
-    return max(end - first, int(any(number > first for number in numbers)))
+    numbers = sorted({int(found[1]) - first + 1 for key in keys if (found := re.match(pattern, key))})
+    numbers = [number for number in numbers if number > 0]
+    return max((number for place, number in enumerate(numbers, 1) if 2 * place >= number), default=0)
 
 
 def build(make: Callable[[], G], path: str | Path, resolution: int, wanted: int | None) -> G:
@@ -189,12 +240,7 @@ def check_fit(state: Mapping[str, Tensor], wanted: Mapping[str, Size], path: str
     Raises:
         ValueError: keys are missing or extra, shapes differ, or a weight is NaN or infinite.
     """
-    missing, extra = sorted(wanted.keys() - state.keys()), sorted(state.keys() - wanted.keys())
-    if missing or extra:
-        raise ValueError(
-            f"{path} does not fit {model}: "
-            f"{len(missing)} keys are missing ({listed(missing)}), {len(extra)} are extra ({listed(extra)})."
-        )
+    check_names(state, wanted, path, model)
     shapes = [f"{key} {list(state[key].shape)} for {list(shape)}" for key, shape in wanted.items()
               if state[key].shape != shape]  # fmt: skip
     if shapes:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,9 +30,7 @@ def load_progan(
 
     Layouts: `layer1.conv.weight`, `layer1.wscale.b`, ..., `output_256x256.*` (published), `features.0.*`, ...,
     `output.*` (older, and the published ablations), either of them plain or under `state_dict`; .pt, .pth (tensors
-    only) or .safetensors. The file is read once, nothing is copied, and the weights stay mapped to it: replace the file
-    as a whole (`os.replace`) or not at all while the model is in use. (A file from before PyTorch 1.6 cannot be mapped:
-    all of it is read into memory.)
+    only) or .safetensors. The file is read once.
 
     Args:
         path: of the file.
@@ -56,36 +55,37 @@ def load_progan(
         >>> model.resolution, model.channels
         (8, (16, 8))
     """
-    data = checkpoint.read(path)
-    state = checkpoint.tensors_of(data.get("state_dict", data), path)
+    state, _ = checkpoint.read(path, "state_dict")
     old = any(key.startswith("features.") for key in state)
-    first = "features.0" if old else "layer1"
-    layers = checkpoint.numbered(state, r"(?:features\.|layer)(\d+)\.(?:conv|wscale)\.", 0 if old else 1)
-    if not layers or checkpoint.seems(state, PROGAN):
+    after_conv = _after_conv(state)
+    levels = _progan_levels(state, old)
+    if not levels or checkpoint.seems(state, PROGAN):
         raise checkpoint.another_architecture(path, PROGAN, state)
-    keys = [f"features.{n}.conv.weight" if old else f"layer{n + 1}.conv.weight" for n in range(layers)]
-    weights = checkpoint.sized(state, dict.fromkeys(keys, 4), path, PROGAN)
-    after_conv = _after_conv(state, first)
     choice = {"wscale": "every", "bias": "first", "batch_norm": "none"}.get(after_conv) or ""
+
+    def made(channels: Sequence[int], z_channels: int) -> ProGAN:
+        norm = pixel_norm or choice or "every"
+        return ProGAN(channels, z_channels, pixel_norm=norm, after_conv=after_conv, clamp=clamp)
+
+    def named(model: ProGAN) -> dict[str, tuple[str, Size]]:
+        return {name: (_old_key(name) if old else name, value.shape) for name, value in model.state_dict().items()}
+
+    any_widths = checkpoint.build(lambda: made((1,) * levels, 1), path, 2 << levels, resolution)
+    wanted = [key for key, _ in named(any_widths).values()]
+    for key in wanted:
+        if key.endswith("num_batches_tracked"):  # files from before PyTorch 0.4.1 do not count them
+            state.setdefault(key, torch.tensor(0))
+    checkpoint.check_names(state, wanted, path, f"a {PROGAN} of {2 << levels}x{2 << levels} images")
     if not (pixel_norm or choice):
         raise ValueError(
             f"{path} stores wscale.scale, and no key tells where pixels are normalised; pass pixel_norm='every' "
             "(pixelwise-normalization, or a complete network) or 'ends' (equalized-learning-rate)."
         )
-    channels = tuple(len(weight) for weight in weights[::2])
-    model = checkpoint.build(
-        lambda: ProGAN(
-            channels, weights[0].shape[1], pixel_norm=pixel_norm or choice, after_conv=after_conv, clamp=clamp
-        ),
-        path,
-        2 << len(channels),
-        resolution,
-    )
-    published = {name: (_old_key(name) if old else name, value.shape) for name, value in model.state_dict().items()}
-    for _, (key, _) in published.items():
-        if key.endswith("num_batches_tracked"):  # files from before PyTorch 0.4.1 do not count them
-            state.setdefault(key, torch.tensor(0))
-    return checkpoint.fill(model, state, published, path, device)
+    keys = [f"features.{n}.conv.weight" if old else f"layer{n + 1}.conv.weight" for n in range(2 * levels)]
+    weights = checkpoint.sized(state, dict.fromkeys(keys, 4), path, PROGAN)
+    widths = tuple(len(weight) for weight in weights[::2])
+    model = checkpoint.build(lambda: made(widths, weights[0].shape[1]), path, 2 << levels, resolution)
+    return checkpoint.fill(model, state, named(model), path, device)
 
 
 def load_stylegan2(
@@ -94,21 +94,23 @@ def load_stylegan2(
     truncation: float = 1.0,
     latent_avg_samples: int = 4096,
     resolution: int | None = None,
+    mapping_layers: int | None = None,
     device: str | torch.device = "cpu",
 ) -> StyleGAN2:
     """The StyleGAN2 in a file, in evaluation mode; sizes and the number of mapping layers are inferred.
 
     Layouts: rosinality's, that is `g_ema` and `latent_avg` (converted networks), `g_ema` among what the training script
-    saves, or the tensors of `g_ema` alone; and `StyleGAN2.state_dict()`; .pt, .pth (tensors only) or .safetensors. The
-    file is read once, nothing is copied, and the weights stay mapped to it: replace the file as a whole (`os.replace`)
-    or not at all while the model is in use. (A file from before PyTorch 1.6 cannot be mapped: all of it is read into
-    memory, in a training checkpoint also what is not `g_ema`.)
+    saves, or the tensors of `g_ema` alone; and `StyleGAN2.state_dict()`, plain or under `state_dict`; .pt, .pth
+    (tensors only) or .safetensors. The file is read once, in a training checkpoint only what is needed of it. (Of a
+    file from before PyTorch 1.6 everything is read into memory first.)
 
     Args:
         path: of the file.
         truncation: see `StyleGAN2`.
         latent_avg_samples: where the file has no `latent_avg`, it is measured on so many z (seed 0).
         resolution: of the images, if another one is to be an error.
+        mapping_layers: if another number is to be an error. Only a training checkpoint tells by itself that the last
+            ones are missing.
         device: where the model goes.
 
     Raises:
@@ -124,28 +126,36 @@ def load_stylegan2(
         >>> model.resolution, model.latent_avg.shape
         (8, torch.Size([4]))
     """
-    data = checkpoint.read(path)
-    state = checkpoint.tensors_of(data.get("g_ema", data), path)
+    if latent_avg_samples < 1:
+        raise ValueError(f"load_stylegan2: latent_avg_samples must be positive, but got {latent_avg_samples}.")
+    state, rest = checkpoint.read(path, "g_ema", "state_dict")
+    average = state.pop("latent_avg", rest.get("latent_avg"))
     own = any(key.startswith("mapping.") for key in state)
     depth = checkpoint.numbered(state, r"(?:mapping\.fc|style\.)(\d+)\.", 1)
     if not depth:
         raise checkpoint.another_architecture(path, STYLEGAN2, state)
-    first, pattern = (3, r"layer(\d+)\.") if own else (0, r"convs\.(\d+)\.")
-    numbers = range(first, first + checkpoint.numbered(state, pattern, first))
-    keys = {f"mapping.fc{n}.weight" if own else f"style.{n}.weight": 2 for n in range(1, depth + 1)}
-    keys["layer1.input" if own else "input.input"] = 4
-    keys |= {f"layer{n}.conv.weight": 4 for n in numbers} if own else {f"convs.{n}.conv.weight": 5 for n in numbers}
-    found = checkpoint.sized(state, keys, path, STYLEGAN2)
-    mapping, constant, layers = found[:depth], found[depth], found[depth + 1 :]
-    average = state.pop("latent_avg", data.get("latent_avg"))
-    channels = (constant.shape[1], *(weight.shape[-4] for weight in layers[::2]))
-    model = checkpoint.build(
-        lambda: StyleGAN2(channels, len(mapping[0]), mapping_layers=len(mapping), truncation=truncation),
-        path,
-        2 << len(channels),
-        resolution,
-    )
-    model = checkpoint.fill(model, state, checkpoint.unchanged(model) if own else _rosinality(model), path, device)
+    trained = getattr(rest.get("args"), "n_mlp", None)  # by the training script, which tells how many there were
+    depth = max(depth, trained) if isinstance(trained, int) else depth
+    if mapping_layers not in (None, depth):
+        raise ValueError(f"{path} must hold a {STYLEGAN2} of {mapping_layers} mapping layers, but holds {depth}.")
+    levels = _stylegan2_levels(state, own)
+
+    def made(channels: Sequence[int], w_channels: int) -> StyleGAN2:
+        return StyleGAN2(channels, w_channels, mapping_layers=depth, truncation=truncation)
+
+    def named(model: StyleGAN2) -> dict[str, tuple[str, Size]]:
+        return checkpoint.unchanged(model) if own else _rosinality(model)
+
+    any_widths = checkpoint.build(lambda: made((1,) * levels, 1), path, 2 << levels, resolution)
+    wanted = [key for key, _ in named(any_widths).values()]
+    checkpoint.check_names(state, wanted, path, f"a {STYLEGAN2} of {2 << levels}x{2 << levels} images")
+    first = {"mapping.fc1.weight" if own else "style.1.weight": 2, "layer1.input" if own else "input.input": 4}
+    numbers = range(3, 2 * levels, 2) if own else range(0, 2 * levels - 2, 2)
+    layers = {f"layer{n}.conv.weight": 4 for n in numbers} if own else {f"convs.{n}.conv.weight": 5 for n in numbers}
+    mapping, constant, *weights = checkpoint.sized(state, first | layers, path, STYLEGAN2)
+    widths = (constant.shape[1], *(weight.shape[-4] for weight in weights))
+    model = checkpoint.build(lambda: made(widths, len(mapping)), path, 2 << levels, resolution)
+    model = checkpoint.fill(model, state, named(model), path, device)
     if average is None:
         model.measure_latent_avg(latent_avg_samples)
     else:
@@ -174,15 +184,17 @@ def load_wgangp(path: str | Path, *, resolution: int | None = None, device: str 
         >>> model.channels
         (8, 4)
     """
-    data = checkpoint.read(path)
-    state = checkpoint.tensors_of(data.get("state_dict", data), path)
-    layers = checkpoint.numbered(state, r"layer(\d+)\.(?:linear|norm|conv1|conv2|norm1|norm2)\.", 1)
-    if not layers or checkpoint.seems(state, WGAN_GP):
+    state, _ = checkpoint.read(path, "state_dict")
+    levels = checkpoint.numbered(state, r"layer(\d+)\.(?:linear|norm|conv1|conv2|norm1|norm2)\.", 1)
+    if not levels or checkpoint.seems(state, WGAN_GP):
         raise checkpoint.another_architecture(path, WGAN_GP, state)
-    keys = {"layer1.linear.weight": 2, **{f"layer{n}.conv2.weight": 4 for n in range(2, layers + 1)}}
+    any_widths = checkpoint.build(lambda: WGANGP((1,) * levels, 1), path, 2 << levels, resolution)
+    what = f"a {WGAN_GP} of {2 << levels}x{2 << levels} images"
+    checkpoint.check_names(state, checkpoint.unchanged(any_widths), path, what)
+    keys = {"layer1.linear.weight": 2, **{f"layer{n}.conv2.weight": 4 for n in range(2, levels + 1)}}
     linear, *blocks = checkpoint.sized(state, keys, path, WGAN_GP)
     channels = (len(linear) // 16, *(len(weight) for weight in blocks))
-    model = checkpoint.build(lambda: WGANGP(channels, linear.shape[1]), path, 2 << len(channels), resolution)
+    model = checkpoint.build(lambda: WGANGP(channels, linear.shape[1]), path, 2 << levels, resolution)
     return checkpoint.fill(model, state, checkpoint.unchanged(model), path, device)
 
 
@@ -198,11 +210,34 @@ def stylegan2_checkpoint(model: StyleGAN2) -> dict[str, Any]:
     return {"g_ema": tensors, **average}
 
 
-def _after_conv(state: Mapping[str, Tensor], first: str) -> str:
-    for suffix, choice in (("wscale.scale", "stored_wscale"), ("norm.weight", "batch_norm"), ("conv.bias", "bias")):
-        if f"{first}.{suffix}" in state:
+def _after_conv(state: Iterable[str]) -> str:
+    """What follows the convolutions, by any layer that tells."""
+    for choice, suffixes in (
+        ("stored_wscale", (".wscale.scale",)),
+        ("wscale", (".wscale.b",)),
+        ("batch_norm", (".norm.weight", ".norm.bias", ".norm.running_mean", ".norm.running_var")),
+        ("bias", (".conv.bias",)),
+    ):
+        if any(key.endswith(suffixes) for key in state):
             return choice
     return "wscale"
+
+
+def _progan_levels(state: Iterable[str], old: bool) -> int:
+    """How many resolutions there must be: by the layers, and by the name of the output where it tells."""
+    layers = checkpoint.numbered(state, r"(?:features\.|layer)(\d+)\.(?:conv|wscale|norm)\.", 0 if old else 1)
+    outputs = [int(found[1]) for key in state if (found := re.match(r"output_(\d{1,4})x\1\.", key))]
+    return max([(layers + 1) // 2, *(size.bit_length() - 2 for size in outputs)]) if layers else 0
+
+
+def _stylegan2_levels(state: Iterable[str], own: bool) -> int:
+    """How many resolutions there must be, by every kind of layer that each has."""
+    patterns = (r"layer(\d+)\.", r"to_rgb(\d+)\.") if own else (r"convs\.(\d+)\.", r"to_rgbs\.(\d+)\.")
+    layers, images = (checkpoint.numbered(state, pattern, int(own)) for pattern in patterns)
+    if own:
+        return max(1, (layers + 1) // 2, images)
+    noises = checkpoint.numbered(state, r"noises\.noise_(\d+)$", 0)
+    return 1 + max((layers + 1) // 2, images, noises // 2)
 
 
 def _old_key(name: str) -> str:
@@ -240,9 +275,10 @@ def _rosinality(model: StyleGAN2) -> dict[str, tuple[str, Size]]:
 
 
 def _checked_average(average: Any, model: StyleGAN2, path: str | Path) -> Tensor:
-    if not isinstance(average, Tensor) or average.numel() != model.z_channels or not bool(average.isfinite().all()):
-        what = list(average.shape) if isinstance(average, Tensor) else type(average).__name__
+    fits = isinstance(average, Tensor) and average.is_floating_point() and average.numel() == model.z_channels
+    if not fits or not bool(average.isfinite().all()):
+        what = f"{list(average.shape)} {average.dtype}" if isinstance(average, Tensor) else type(average).__name__
         raise ValueError(
-            f"{path}: latent_avg must be {model.z_channels} finite numbers, as w has, but is {what}, or NaN somewhere."
+            f"{path}: latent_avg must be {model.z_channels} finite floats, as w has, but is {what}, or NaN somewhere."
         )
-    return average.detach().flatten().to(model.layer1.input)
+    return average.detach().flatten().to(model.layer1.input, copy=True)

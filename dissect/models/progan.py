@@ -45,9 +45,9 @@ def progan_channels(resolution: int) -> tuple[int, ...]:
 class ProGAN(Generator):
     """Pairs of convolutions at 4x4, 8x8, ..., and a 1x1 convolution to RGB.
 
-    The layers are called `layer1`, `layer2`, ..., `output_64x64` (for 64x64), as in the papers, where `layer{2j-1}` and
-    `layer{2j}` work at 4 * 2^(j-1) rows. Each is a chain of children `norm`, `up`, `conv`, `wscale`, `relu`, those of
-    which it has::
+    The layers are called `layer1`, `layer2`, ..., `output_64x64` (for 64x64), as in the papers and their files (the
+    output of 256x256 is the papers' layer15), where `layer{2j-1}` and `layer{2j}` work at 4 * 2^(j-1) rows. Each is a
+    chain of children `norm`, `up`, `conv`, `wscale`, `relu`, those of which it has::
 
         x = x / sqrt(mean over channels of x^2 + 1e-8)            norm  (section 4.2)
         x = x, each pixel repeated twice each way                 up    (layer3, layer5, ...)

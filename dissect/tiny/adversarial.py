@@ -106,7 +106,7 @@ class Adversaries:
         for ours, theirs in zip(self.average.parameters(), self.generator.parameters(), strict=True):
             ours.lerp_(theirs, 1 - keep)
         for mine, its in zip(self.average.buffers(), self.generator.buffers(), strict=True):
-            mine.copy_(its)  # a batch norm's statistics are an average already
+            mine.copy_(its)
 
     def _r1(self, real: Tensor, fade: float) -> Tensor:
         real = real.detach().requires_grad_(True)

@@ -21,9 +21,11 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, interpolate
+from torch.optim.swa_utils import update_bn
 
 from dissect.cache import save_tensors
 from dissect.models import StyleGAN2
+from dissect.models.latent import normal_blocks
 from dissect.tiny.adversarial import Adversaries
 from dissect.tiny.dataset import TinyScenes
 from dissect.tiny.growing import Growing
@@ -32,6 +34,8 @@ from dissect.tiny.recipes import RECIPES, Recipe
 from dissect.tiny.training import Checkpoint, Training, add_arguments, fingerprint, narrowed, order, rendered
 
 SNAPSHOT_EVERY = 50_000
+#: z over which a batch norm's statistics are taken.
+STATISTICS = 4096
 
 
 def images_of(recipe: Recipe, folder: Path) -> np.ndarray:
@@ -120,15 +124,18 @@ class Run(Training):
         self._write_log()
 
     def _write(self, path: Path) -> None:
-        """Writes the averaged generator as float16."""
+        """Writes the averaged generator as float16, with statistics of its own."""
         if isinstance(self.result, StyleGAN2):
             self.result.measure_latent_avg()
+        elif self.recipe.after_conv == "batch_norm":
+            # Those of the generator, which are copied after each step, are of weights that were not averaged.
+            update_bn((z.to(self.device) for z in normal_blocks(self.recipe.z_channels, STATISTICS, 0)), self.result)
         halves = narrowed(self.result.state_dict())
         if isinstance(self.result, StyleGAN2):
             self.result.latent_avg = None  # it belongs to these weights, not to those that training goes on with
         save_tensors(path, *FORMAT, halves, {
             "architecture": type(self.result).__name__, **self.about, "images": self.seen, "minutes": self.minutes,
-            "scenes": _version(self.recipe),
+            "machine": self.machine, "scenes": _version(self.recipe),
         })  # fmt: skip
 
 

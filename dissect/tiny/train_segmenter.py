@@ -4,9 +4,10 @@ DIR receives the rendered scenes with their labels, a checkpoint from which a st
 `segmenter-S.safetensors`, which `dissect.tiny.networks.load_segmenter` reads, and `segmenter-S.log`, one JSON object
 per tenth of the training and one with the IoU of every concept on held-out scenes.
 
-So that the network can be trusted with generated images, half of the training images are blurred, made noisy, or made
-smaller and larger again. Order and chance are functions of the seed and the step: a run that was killed and goes on
-ends with the weights of one that was not, and only the losses in its log are means over fewer steps.
+So that the network can be trusted with generated images, a quarter of the training images are blurred, a quarter made
+noisy, a quarter made smaller and larger again, independently. Order and chance are functions of the seed and the step:
+a run that was killed and goes on ends with the weights of one that was not, and only the losses in its log are means
+over fewer steps.
 """
 
 from __future__ import annotations
@@ -184,7 +185,8 @@ class Run(Training):
         self.network.load_state_dict(halves)
         reached = ious(self.network, *rendered("val", self.out))
         save_tensors(self.out / f"{self.name}.safetensors", *FORMAT, halves, {
-            "architecture": "UNet", **self.about, "minutes": self.minutes, "iou": reached, "scenes": fingerprint(SIZE),
+            "architecture": "UNet", **self.about, "minutes": self.minutes, "machine": self.machine, "iou": reached,
+            "scenes": fingerprint(SIZE),
         })  # fmt: skip
         self._write_log({"iou": reached})
 

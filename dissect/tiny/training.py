@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from dissect.cache import load_tensors, replacing, save_tensors
+from dissect.info import processor
 from dissect.tiny.dataset import TinyScenes
 from dissect.tiny.networks import FORMAT
 
@@ -133,12 +134,14 @@ class Training(ABC):
     Attributes:
         name: of its checkpoint and its log.
         out: the folder of both.
+        device: where it runs.
         steps: how many there are in all.
         step: how many are done.
     """
 
     name: str
     out: Path
+    device: str
     steps: int
 
     def __init__(self) -> None:
@@ -167,6 +170,13 @@ class Training(ABC):
     def minutes(self) -> float:
         """How long the run has taken, its earlier parts included."""
         return (self.elapsed + time.monotonic() - self._since) / 60
+
+    @property
+    def machine(self) -> str:
+        """What it trains on, in words."""
+        if torch.device(self.device).type == "cuda":
+            return f"one {torch.cuda.get_device_name(self.device)}"
+        return f"{torch.get_num_threads()} threads of an {processor()}".replace("1 threads", "one thread")
 
     @abstractmethod
     def _train_step(self) -> None:

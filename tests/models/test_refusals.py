@@ -1,5 +1,6 @@
-"""Files that hold no generator: each missing key is named, and what is no weight."""
+"""Files that hold no generator: all missing keys are named, and what is no weight."""
 
+import argparse
 import re
 
 import pytest
@@ -8,30 +9,92 @@ from safetensors.torch import save_file
 
 from dissect.models import WGANGP, ProGAN, StyleGAN2, load_progan, load_stylegan2, load_wgangp
 
-from .layouts import normal, progan_tensors, stylegan2_tensors
+from .layouts import ablation_tensors, normal, progan_tensors, stylegan2_tensors
 
 OWN = StyleGAN2((6, 5), w_channels=4, mapping_layers=2)
-
-
-@pytest.mark.parametrize(
+EVERY_LAYOUT = pytest.mark.parametrize(
     ("load", "tensors"),
     [
         (load_progan, progan_tensors()),
         (load_progan, ProGAN((6, 5), z_channels=3).state_dict()),
-        (load_stylegan2, stylegan2_tensors(mapping_layers=2)),
+        *((load_progan, ablation_tensors(kind)) for kind in ("wscale", "stored_wscale", "bias", "batch_norm")),
+        (load_stylegan2, stylegan2_tensors(mapping_layers=3)),
         (load_stylegan2, OWN.state_dict()),
-        (load_wgangp, WGANGP((4, 4), z_channels=3).state_dict()),
+        (load_wgangp, WGANGP((4, 4, 4), z_channels=3).state_dict()),
     ],
-    ids=["progan", "own-progan", "rosinality", "own-stylegan2", "wgangp"],
-)
+    ids=[
+        "progan", "own-progan", "features-wscale", "features-stored-wscale", "features-bias", "features-batch-norm",
+        "rosinality", "own-stylegan2", "wgangp",
+    ],
+)  # fmt: skip
+
+#: What no key tells to be missing: without it the file is that of a smaller network.
+LAST = [(load_stylegan2, "style.3"), (load_stylegan2, "mapping.fc2"), (load_wgangp, "layer3")]
+
+
+def without(tensors, *missing):
+    return {key: value.contiguous() for key, value in tensors.items() if key not in missing}
+
+
+@EVERY_LAYOUT
 def test_each_missing_key_is_named(tmp_path, load, tensors):
     path = tmp_path / "bad.safetensors"
     for missing in tensors:
         if missing.endswith("num_batches_tracked"):
             continue
-        save_file({key: value.contiguous() for key, value in tensors.items() if key != missing}, path)
-        with pytest.raises(ValueError, match=rf"1 keys are missing \({re.escape(missing)}\)"):
+        save_file(without(tensors, missing), path)
+        with pytest.raises(ValueError, match=rf"1 keys are missing \({re.escape(missing)}\), 0 are extra"):
             load(path)
+
+
+@EVERY_LAYOUT
+def test_a_layer_that_is_missing_as_a_whole_is_named_and_no_other(tmp_path, load, tensors):
+    path = tmp_path / "bad.safetensors"
+    layers = {re.match(r"((?:style|noises|convs|to_rgbs|features|mapping)\.)?[^.]*", key)[0] for key in tensors}
+    for layer in layers:
+        if (load, layer) in LAST:
+            continue
+        gone = [key for key in tensors if key == layer or key.startswith(f"{layer}.")]
+        save_file(without(tensors, *gone), path)
+        named = rf"{len(gone)} keys are missing \({re.escape(min(gone))}.*, 0 are extra"
+        with pytest.raises(ValueError, match=named):
+            load(path)
+
+
+def test_all_that_is_missing_and_all_that_is_too_much_is_named_at_once(tmp_path):
+    tensors = without(progan_tensors(), "layer3.conv.weight", "layer5.wscale.b") | {"other": normal(1)}
+    save_file(tensors, tmp_path / "bad.safetensors")
+    with pytest.raises(
+        ValueError, match=r"2 keys are missing \(layer3.conv.weight, layer5.wscale.b\), 1 are extra \(other\)"
+    ):
+        load_progan(tmp_path / "bad.safetensors")
+
+
+def test_mapping_layers_that_are_cut_off_at_the_end(tmp_path):
+    path = tmp_path / "short.pt"
+    tensors = without(stylegan2_tensors(), "style.8.weight", "style.8.bias")
+    torch.save({"g_ema": tensors, "args": argparse.Namespace(n_mlp=8)}, path)
+    with pytest.raises(ValueError, match=r"2 keys are missing \(style.8.bias, style.8.weight\), 0 are extra"):
+        load_stylegan2(path)
+    torch.save({"g_ema": tensors}, path)
+    with pytest.raises(ValueError, match="must hold a StyleGAN2 generator of 8 mapping layers, but holds 7"):
+        load_stylegan2(path, mapping_layers=8)
+    assert len(load_stylegan2(path, mapping_layers=7).mapping) == 8  # the normalisation, and fc1 to fc7
+
+
+def test_a_training_checkpoint_without_its_average_is_told_apart(tmp_path):
+    torch.save({"g": stylegan2_tensors(), "d": {"x": normal(1)}}, tmp_path / "bad.pt")
+    with pytest.raises(ValueError, match=r"also holds g \(dict\), d \(dict\); .* under g_ema, which is missing"):
+        load_stylegan2(tmp_path / "bad.pt")
+
+
+def test_averages_of_w_that_are_none(tmp_path):
+    path = tmp_path / "bad.pt"
+    torch.save({"g_ema": stylegan2_tensors(), "latent_avg": torch.zeros(8, dtype=torch.int64)}, path)
+    with pytest.raises(ValueError, match=r"latent_avg must be 8 finite floats, as w has, but is \[8\] torch.int64"):
+        load_stylegan2(path)
+    with pytest.raises(ValueError, match="latent_avg_samples must be positive, but got -1"):
+        load_stylegan2(path, latent_avg_samples=-1)
 
 
 @pytest.mark.parametrize(

@@ -8,9 +8,15 @@ from dissect.models import ProGAN, StyleGAN2, latents, noise_seeds
 from dissect.tiny.growing import Growing
 
 
-@pytest.mark.parametrize("options", [{}, {"pixel_norm": "none"}, {"after_conv": "bias", "pixel_norm": "ends"}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {}, {"pixel_norm": "none"}, {"after_conv": "bias", "pixel_norm": "ends"},
+        {"after_conv": "stored_wscale"}, {"after_conv": "batch_norm", "pixel_norm": "none"},
+    ],
+)  # fmt: skip
 def test_a_grown_progan_is_the_progan(options):
-    full = ProGAN((8, 6, 4), z_channels=5, seed=1, **options)
+    full = ProGAN((8, 6, 4), z_channels=5, seed=1, **options).eval()
     for parameter in full.parameters():
         if parameter.dim() == 1:
             torch.nn.init.normal_(parameter)

@@ -1,14 +1,17 @@
 """The training script of generators, on a handful of small images."""
 
 import json
+import re
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
+from dissect import Trace
 from dissect.cache import load_tensors
 from dissect.models import latents
+from dissect.models.latent import BLOCK
 from dissect.tiny import train_gan
 from dissect.tiny.networks import FORMAT, load_generator
 from dissect.tiny.recipes import RECIPES, Recipe
@@ -46,7 +49,8 @@ def test_a_run_that_was_stopped_ends_as_one_that_was_not(tmp_path, name):
     assert one.keys() == other.keys()
     assert all(torch.equal(one[key], other[key]) for key in one)
     assert {value.dtype for key, value in one.items() if "num_batches" not in key} == {torch.float16}
-    assert {int(value) for key, value in one.items() if "num_batches" in key} <= {125}
+    batches = {int(value) for key, value in one.items() if "num_batches" in key}
+    assert batches <= {train_gan.STATISTICS // BLOCK}
 
     model = load_generator(tmp_path / "whole" / f"{name}.safetensors")
     z = latents(model, 2)
@@ -69,6 +73,30 @@ def test_it_leaves_snapshots_and_a_log(tmp_path):
     assert (about["architecture"], about["seed"], about["images"]) == ("ProGAN", 3, 2500)
     assert about["scenes"] == fingerprint(16, "street", watermark=True)
     assert about["recipe"]["watermark"] is True
+    assert re.fullmatch(r"(one thread|\d+ threads) of an .+", about["machine"])
+
+
+def test_a_stylegan2_is_written_with_its_average_and_goes_on_without(tmp_path):
+    run = train_gan.Run("small-style", tmp_path, 3, "cpu", 20)
+    run.train(10)
+    assert run.result.latent_avg is None
+    model = load_generator(tmp_path / "small-style.safetensors")
+    z = latents(model, 4096, seed=0)
+    with torch.no_grad():
+        assert torch.allclose(model.latent_avg, model.mapping(z).mean(0), atol=2e-3)
+        average = model(z[:2], truncation=0)
+    assert torch.allclose(average[0], average[1], atol=1e-5)
+
+
+def test_batch_norm_gets_the_statistics_of_the_averaged_weights(tmp_path):
+    train_gan.Run("small-batch-norm", tmp_path, 3, "cpu", 20).train(10)
+    model = load_generator(tmp_path / "small-batch-norm.safetensors")
+    with torch.no_grad(), Trace(model, "layer1.conv") as trace:
+        model(latents(model, train_gan.STATISTICS, seed=0))
+    seen = trace["layer1.conv"]
+    norm = model.layer1.norm
+    assert torch.allclose(norm.running_mean, seen.mean((0, 2, 3)), atol=2e-3)
+    assert torch.allclose(norm.running_var, seen.var((0, 2, 3)), rtol=1e-2)
 
 
 def test_the_recipe_sets_rates_and_penalty(tmp_path, monkeypatch):
