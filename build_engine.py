@@ -74,9 +74,20 @@ def write_cuda_ninja(folder: Path, target: Path, compile_flags: list[str]) -> No
     The flags are for the one file that knows Python. CUDA's runtime is linked in; the driver is looked for when it is
     first needed.
     """
-    command = [str(nvcc()), *(["-ccbin", str(compiler())])]
-    link_flags = ["-shared", "-cudart", "static"]
+    command = [str(nvcc()), "-ccbin", shlex.split(str(compiler()))[-1]]  # the words before it are a cache's, as ccache
+    link_flags = ["-shared", "-cudart", "static", *for_nvcc(os.environ.get("LDFLAGS", ""))]
     write_ninja(folder, target, cuda_sources(), compile_flags, link_flags, nvcc=[*command, *NVCC_FLAGS], linker=command)
+
+
+def for_nvcc(flags: str) -> list[str]:
+    """Flags of the host compiler when it links, as nvcc takes them."""
+    words = []
+    for word in shlex.split(flags):
+        if word.startswith("-Wl,"):
+            words += [each for part in word.split(",")[1:] for each in ("-Xlinker", part)]
+        else:
+            words += [word] if word.startswith(("-L", "-l")) else ["-Xcompiler", word]
+    return words
 
 
 def write_ninja(
@@ -98,7 +109,7 @@ def write_ninja(
         f"rule cxx\n  command = {cxx} -MMD -MF $out.d $flags $level -c $in -o $out\n"
         "  depfile = $out.d\n  deps = gcc\n  description = compile $in",
         f"rule link\n  command = {shlex.join(linker) if linker else cxx} $in -o $out {shlex.join(link_flags)} "
-        f"{os.environ.get('LDFLAGS', '')}\n  description = link $out",
+        f"{'' if linker else os.environ.get('LDFLAGS', '')}\n  description = link $out",
         f"rule nvcc\n  command = {shlex.join(nvcc or [])} -MD -MF $out.d -c $in -o $out >$out.txt 2>&1 "
         "|| { cat $out.txt; false; }\n  depfile = $out.d\n  deps = gcc\n  description = compile $in",
     ]

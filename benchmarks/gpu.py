@@ -9,18 +9,18 @@ one, its target; `host_us` is what a call costs the host, which queues it.
 
 import json
 import platform
+import re
 import shutil
-import statistics
 import subprocess
 import sys
-import time
 from functools import cache, partial
-from itertools import cycle, product
+from itertools import product
 
 import torch
 import torch.nn.functional as F
 from baselines import eager_iou_counts, published_iou_counts
 from gpu_stages import FOLDER, ROOT, tree
+from gpu_timing import host_microseconds, milliseconds, rotation, row, with_targets
 from networks import Replayed, resnet152
 from tables import RESULTS, kernels_hash
 from workload import NUM_LABELS, NUM_PLANES
@@ -30,10 +30,8 @@ from dissect import ops, stats
 from dissect.models import VGG
 
 DEVICE = torch.device("cuda")
-ROTATED_BYTES = 256 << 20  # several times any GPU's cache
 BATCH = 256
 QUEUED = 10  # calls of an op that are timed together
-CYCLES_TO_QUEUE = 400_000  # of the device's clock, about 200 us: more than the host needs for a call
 EQUAL_IMAGES = 48  # of the maps that the CPU sees too; their numbers are exact in bfloat16
 SHAPES = {
     "512 units 14x14 to 224x224": (512, 14, 224),
@@ -41,58 +39,6 @@ SHAPES = {
     "256 units 56x56 to 224x224": (256, 56, 224),
 }
 LAYOUTS = {"channels_last": torch.channels_last, "contiguous_format": torch.contiguous_format}
-
-#: By how a row's name begins: what of it must be at least (">=") or at most ("<=") how much.
-TARGETS = {
-    "iou_counts[512 units 14x14 to 224x224": [("images_per_s", ">=", 700e3), ("times_published", ">=", 1000)],
-    "iou_counts[512 units 14x14 to 56x56": [("images_per_s", ">=", 2e6)],
-    "iou_counts[256 units 56x56 to 224x224": [("images_per_s", ">=", 300e3)],
-    "TailThreshold[": [("us_per_image", "<=", 2.5)],
-    "observe[": [("share_of_copy", ">=", 0.6)],
-    "blend_units[512 of": [("share_of_copy", ">=", 0.85)],
-    "dissect[VGG-16 conv5_3]": [("times_of_forward", "<=", 1.05)],
-    "dissect[ResNet-152 layer4]": [("times_of_forward", "<=", 1.05)],
-    "dissect[VGG-16 all 13 layers]": [("times_of_forward", "<=", 1.5)],
-    "dissect[VGG-16 all 13 layers, 16 GiB kept]": [("times_of_forward", "<=", 2.2)],
-}
-
-
-def milliseconds(function, inputs, least_rounds=20, seconds=3.0, calls=1):
-    """The device's time for a call, the median over many rounds; each call has the next of the inputs.
-
-    With several calls to a round they are queued while the device sleeps, so that it never waits for Python, as where a
-    network's forward pass is queued before: the time is that of the kernels and of the gaps between them.
-    """
-    turn = cycle(inputs)
-    for _ in range(3):
-        function(next(turn))
-    torch.cuda.synchronize()
-    times: list[float] = []
-    while len(times) < least_rounds or sum(times) * calls < 1e3 * seconds:
-        begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-        if calls > 1:
-            torch.cuda._sleep(calls * CYCLES_TO_QUEUE)
-        begin.record()
-        for _ in range(calls):
-            function(next(turn))
-        end.record()
-        end.synchronize()
-        times.append(begin.elapsed_time(end) / calls)
-        if len(times) >= 3 and sum(times) * calls > 6e4:  # a rival that is very slow
-            break
-    return statistics.median(times)
-
-
-def host_microseconds(function, inputs, calls=100):
-    """What a call costs the host, which queues it and does not wait."""
-    turn = cycle(inputs)
-    torch.cuda.synchronize()
-    started = time.perf_counter()
-    for _ in range(calls):
-        function(next(turn))
-    spent = time.perf_counter() - started
-    torch.cuda.synchronize()
-    return 1e6 * spent / calls
 
 
 def random_maps(count, units, size, layout, seed):
@@ -109,10 +55,6 @@ def random_planes(count, size, seed):
     return coarse.repeat_interleave(size // 8, 2).repeat_interleave(size // 8, 3).to(torch.int16)
 
 
-def rotation(bytes_of_one):
-    return 1 + ROTATED_BYTES // bytes_of_one
-
-
 def thresholds_of(batches, **options):
     """All visits."""
     state = stats.TailThreshold(0.01, **options)
@@ -121,33 +63,6 @@ def thresholds_of(batches, **options):
             state.add(maps)
         if state.advance():
             return state
-
-
-def row(ms, images=None, bytes_moved=None, copy=None, **more):
-    """One row of the results."""
-    found = {"ms": ms, **more}
-    if images is not None:
-        found |= {"images_per_s": 1e3 * images / ms, "us_per_image": 1e3 * ms / images}
-    if bytes_moved is not None:
-        found["gb_per_s"] = bytes_moved / ms / 1e6
-        found["floor_ms"] = bytes_moved / copy / 1e6 if copy else None
-        found["share_of_copy"] = found["gb_per_s"] / copy if copy else None
-    return found
-
-
-def with_targets(name, found):
-    """The row with its targets, and whether it meets them."""
-    goals = next((goals for begin, goals in TARGETS.items() if name.startswith(begin)), [])
-    met = {">=": lambda value, bound: value >= bound, "<=": lambda value, bound: value <= bound}
-    targets = [
-        {
-            "of": field,
-            "must_be": f"{sign} {bound:g}",
-            "met": found.get(field) is not None and met[sign](found[field], bound),
-        }
-        for field, sign, bound in goals
-    ]
-    return {**found, "targets": targets} if targets else found
 
 
 def copy_rows(copy):
@@ -287,17 +202,27 @@ def observe_row(layout, backend, copy):
 
 
 def blend_row(layout, blended, backend, copy):
+    """With alpha 2 and value 1/4 a map becomes 1/2 minus itself: however often, it stays as random as it was."""
     batches = feature_batches(layout)
-    alpha = torch.zeros(512, device=DEVICE)
-    alpha[torch.linspace(0, 511, blended).long()] = 0.5
+    alpha, units = torch.zeros(512, device=DEVICE), torch.linspace(0, 511, blended).long().to(DEVICE)
+    alpha[units] = 2.0
     expected = ops.blend_units(batches[0][:2].cpu(), alpha.cpu(), 0.25)
     if not torch.equal(ops.blend_units(batches[0][:2], alpha, 0.25, backend=backend).cpu(), expected):
         raise AssertionError("blend_units differs from the CPU's")
+
+    def eager(maps):
+        if blended < 512:
+            maps[:, units] = 0.5 - maps[:, units]
+        else:
+            maps.mul_(-1).add_(0.5)
+
+    rival = batches[0][:2].clone()
+    eager(rival)
+    torch.testing.assert_close(rival.cpu(), expected)
     call = partial(ops.blend_units, alpha=alpha, value=0.25, inplace=True, backend=backend)
     ms = milliseconds(call, batches, calls=QUEUED)
-    weights = (1 - alpha).to(torch.bfloat16)[:, None, None]
-    eager = milliseconds(lambda maps: maps.mul_(weights).add_(0.25), batches, calls=QUEUED)
-    faster, host = {"eager mul_ and add_, which rounds twice": eager / ms}, host_microseconds(call, batches)
+    others = milliseconds(eager, batches, calls=QUEUED)
+    faster, host = {"eager, which knows alpha and value": others / ms}, host_microseconds(call, batches)
     return row(ms, BATCH, 2 * batches[0].nbytes * blended // 512, copy, faster=faster, host_us=host)
 
 
@@ -373,9 +298,15 @@ PARTS = {
 }
 
 
+def short(name):
+    """h200 for "NVIDIA H200", h100 for "NVIDIA H100 80GB HBM3"."""
+    found = re.search(r"[A-Z]+\d+\w*", name)
+    return (found[0] if found else name.replace(" ", "-")).lower()
+
+
 def main(part):
     name = torch.cuda.get_device_name()
-    path = FOLDER / f"{name.split()[-1].lower()}.json"  # where calls keep what they leave
+    path = FOLDER / f"{short(name)}.json"  # where calls keep what they leave
     kept = json.loads(path.read_text()) if path.exists() else {}
     rows = kept["rows"] if kept.get("kernels") == kernels_hash("gpu") else {}
     copy = rows.get("copy of 1 GiB", {}).get("gb_per_s")

@@ -1,10 +1,11 @@
-"""What to do on a machine with a GPU, in pieces: build, test, sanitize, bench.
+"""What to do on a machine with a GPU, in pieces: build, test, sanitize, cpu, bench, thorough.
 
 ``python benchmarks/gpu_stages.py 540 build test`` does the pieces of these stages that are not done yet, for at most so
-many seconds, and exits with 0 when none is left, with 75 when the time is up (call it again), with 1 when one failed.
-What is done is kept in build/gpu/done.json, for the tree as it is; a piece that failed is tried again at the next
-call, and the others are done nevertheless. Where OUT names a folder, logs and results are copied there at the end of a
-call. No network is needed: the Python at hand must have torch, and what pyproject.toml asks for to build and to test.
+many seconds, and exits with 0 when none is left, with 75 when the time is up (call it again), with 1 when one failed;
+its last line says so too. What was done is kept in build/gpu/done.json, for the tree as it is; a piece that failed is
+tried again when all others are done. Where OUT names a folder, results and one file of all logs are copied there at
+the end of a call. No network is needed: the Python at hand must have torch, and what pyproject.toml asks for to build
+and to test.
 """
 
 import hashlib
@@ -25,10 +26,14 @@ SHOWN = 2500
 PYTEST = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
 BENCH = [sys.executable, "benchmarks/gpu.py"]
 
-#: What the tests must not skip for want of.
-REQUIRED = {"DISSECT_TEST_REQUIRE": "cpp,gpu,cuda,triton"}
 
-#: Per stage its pieces, by name: a command, what it adds to the environment, and how long it may take at most.
+def gpu_tests(which: str, cases: int = 200) -> tuple[list[str], dict[str, str]]:
+    """A piece: the tests on a GPU whose names fit, none of which may be skipped for want of a backend."""
+    needed = {"DISSECT_TEST_REQUIRE": "cpp,gpu,cuda,triton", "DISSECT_GPU_CASES": str(cases)}
+    return [*PYTEST, "tests/gpu", "-k", which], needed
+
+
+#: Per stage its pieces, by name: a command, and what it adds to the environment.
 STAGES = {
     "build": {
         "install": (
@@ -44,20 +49,18 @@ STAGES = {
         "info": ([sys.executable, "-m", "dissect", "info"], {}),
     },
     "test": {
-        "bits": ([*PYTEST, "tests/gpu", "-k", "not test_iou_counts"], REQUIRED),
-        "iou_counts cuda": (
-            [*PYTEST, "tests/gpu", "-k", "test_iou_counts and cuda"],
-            {"DISSECT_GPU_CASES": "10000", **REQUIRED},
-        ),
-        "iou_counts triton": (
-            [*PYTEST, "tests/gpu", "-k", "test_iou_counts and triton"],
-            {"DISSECT_GPU_CASES": "10000", **REQUIRED},
-        ),
+        "cuda": gpu_tests("not triton and not compiles"),
+        "triton": gpu_tests("triton and not compiles"),
+        "compiled": gpu_tests("compiles"),
         "no spills": ([*PYTEST, "tests/native/test_cuda_build.py"], {"DISSECT_TEST_REQUIRE": "cpp,nvcc"}),
     },
     "sanitize": {
         tool: (
-            ["compute-sanitizer", "--tool", tool, "--error-exitcode", "9", sys.executable, "tests/gpu/small_run.py"],
+            [
+                "compute-sanitizer", "--tool", tool, "--error-exitcode", "9",
+                "--report-api-errors", "no", "--kernel-name", "kns=dissect",  # torch's own are not in question
+                sys.executable, "tests/gpu/small_run.py",
+            ],
             {"PYTORCH_NO_CUDA_MEMORY_CACHING": "1"},
         )
         for tool in ("memcheck", "racecheck")
@@ -67,10 +70,14 @@ STAGES = {
         **{name: ([*BENCH, name], {}) for name in ("copy", "iou_counts", "thresholds", "maps", "dissect")},
         "readme": ([sys.executable, "benchmarks/tables.py", "readme"], {}),
     },
-}
+    "thorough": {
+        f"iou_counts {backend}": gpu_tests(f"test_iou_counts and {backend}", 10_000) for backend in ("cuda", "triton")
+    },
+}  # fmt: skip
 
-#: What compute-sanitizer says where the machine does not let it work.
-REFUSALS = ("Device not supported", "unable to", "not found", "No such file")
+#: What compute-sanitizer says where the machine does not let it work; small_run exits with this where bits differ.
+REFUSALS = ("Device not supported", "Unable to attach", "error while loading shared libraries")
+WRONG_BITS = 3
 
 
 def tree() -> str:
@@ -85,24 +92,33 @@ def tree() -> str:
     return digest.hexdigest()[:16]
 
 
+def found(tool: str) -> str | None:
+    """Where a program is: on the PATH, or with CUDA."""
+    homes = [os.environ.get("CUDA_HOME"), "/usr/local/cuda"]
+    folders = [os.environ.get("PATH", ""), *(f"{home}/bin" for home in homes if home)]
+    return shutil.which(tool, path=os.pathsep.join(folders))
+
+
 def run_piece(stage: str, name: str, seconds: float) -> str:
     """Returns "done", "no time", "failed", or for a sanitizer that must not work here "unavailable: reason"."""
     command, extra = STAGES[stage][name]
     log = FOLDER / f"{stage}-{name.replace(' ', '-')}.log"
-    if stage == "sanitize" and shutil.which(command[0]) is None:
-        return f"unavailable: {command[0]} was not found on the PATH."
+    program = found(command[0])
+    if program is None:
+        return f"unavailable: {command[0]} was not found, neither on the PATH nor with CUDA."
     environment = {**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONPATH": str(ROOT), **extra}
     with log.open("w") as out:
         try:
             done = subprocess.run(
-                command, cwd=ROOT, env=environment, stdout=out, stderr=subprocess.STDOUT, timeout=seconds, check=False
-            )
+                [program, *command[1:]], cwd=ROOT, env=environment, stdout=out, stderr=subprocess.STDOUT,
+                timeout=seconds, check=False,
+            )  # fmt: skip
         except subprocess.TimeoutExpired:
             return "no time"
     text = log.read_text(errors="replace")
     print(text[-SHOWN:])
     refusal = next((line for line in text.splitlines() if any(words in line for words in REFUSALS)), None)
-    if stage == "sanitize" and done.returncode not in (0, 9) and refusal:
+    if stage == "sanitize" and done.returncode not in (0, 9, WRONG_BITS) and refusal:
         return f"unavailable: {refusal.strip('= ')}"
     return "done" if done.returncode == 0 else "failed"
 
@@ -116,39 +132,49 @@ def is_installed() -> bool:
 def main(seconds: float, stages: list[str]) -> int:
     FOLDER.mkdir(parents=True, exist_ok=True)
     try:
-        return do(stages, time.monotonic() + seconds)
+        code = do(stages, time.monotonic() + seconds)
     finally:
         if os.environ.get("OUT"):
-            for path in [*FOLDER.glob("*.log"), *FOLDER.glob("*.json")]:
-                shutil.copy(path, os.environ["OUT"])
+            bring_back(Path(os.environ["OUT"]))
+    print("STATE:", {0: "all done", NOT_YET: "more to do, call again"}.get(code, "some failed"))
+    return code
+
+
+def bring_back(out: Path) -> None:
+    """Copies the results, and all logs as one file, since few files may come back."""
+    for path in FOLDER.glob("*.json"):
+        shutil.copy(path, out)
+    logs = [f"===== {path.name}\n{path.read_text(errors='replace')}\n" for path in sorted(FOLDER.glob("*.log"))]
+    (out / "logs.txt").write_text("".join(logs))
 
 
 def do(stages: list[str], end: float) -> int:
-    """The pieces that are left, until the time `end`."""
+    """The pieces that are left, until the time `end`; those that failed before come last."""
     record = FOLDER / "done.json"
     kept = json.loads(record.read_text()) if record.exists() else {}
     state = kept if kept.get("tree") == tree() else {"tree": tree()}
     if not is_installed():
         state.pop("build: install", None)
-    code = 0
-    for stage, name in [(each, name) for each in stages for name in STAGES[each]]:
+    pieces = [(stage, name) for stage in stages for name in STAGES[stage]]
+    bench_failed = False
+    pieces.sort(key=lambda piece: state.get(": ".join(piece)) == "failed" and piece[0] != "build")
+    for stage, name in pieces:
         key = f"{stage}: {name}"
-        if key in state:
+        if state.get(key, "failed") != "failed":
             print(f"{key}: {state[key]} (before)")
             continue
         result = run_piece(stage, name, max(1.0, end - time.monotonic()))
         print(f"{key}: {result}", flush=True)
         if result == "no time":
-            print("the time is up; call again to go on")
             return NOT_YET
-        if result == "failed":
-            code = 1
-            if stage == "build":
-                return code
-            continue
-        state[key] = result
-        record.write_text(json.dumps(state, indent=1) + "\n")
-    return code
+        if stage == "build" and result == "failed":
+            return 1
+        if stage != "bench":  # which looks itself what is there, of this card
+            state[key] = result
+            record.write_text(json.dumps(state, indent=1) + "\n")
+        bench_failed |= stage == "bench" and result == "failed"
+    asked = [state.get(f"{stage}: {name}") for stage, name in pieces]
+    return int(bench_failed or "failed" in asked)
 
 
 if __name__ == "__main__":

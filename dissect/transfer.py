@@ -35,6 +35,8 @@ def to_device(value: Tensor, device: torch.device) -> Tensor:
     """
     if value.device.type != "cpu" or device.type != "cuda":
         return value.to(device)
+    if device.index is None:
+        device = torch.device("cuda", torch.cuda.current_device())
     pinned = value if value.is_pinned() else torch.empty_like(value, pin_memory=True).copy_(value)
     copying, computing = _copy_stream(device), torch.cuda.current_stream(device)
     with torch.cuda.stream(copying):

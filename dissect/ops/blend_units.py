@@ -54,8 +54,7 @@ def blend_units(
     operands = blend_operands(features, alpha, value, mask)
     if not inplace:
         return torch.ops.dissect.blend_units(features, *operands, backend)
-    check_inplace(features, operands)
-    torch.ops.dissect.blend_units_(features, *operands, backend)
+    torch.ops.dissect.blend_units_(features, *inplace_operands(features, operands), backend)
     return features
 
 
@@ -71,8 +70,8 @@ def blend_operands(
     return _alpha(features, alpha), _value(features, value), _mask(features, mask)
 
 
-def check_inplace(features: Tensor, operands: tuple[Tensor, Tensor, Tensor]) -> None:
-    """Refuses features that must not be written.
+def inplace_operands(features: Tensor, operands: tuple[Tensor, Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+    """The operands, a copy of those that are views of the features; refuses features that must not be written.
 
     Raises:
         ValueError: autograd would need the old values, or the features are expanded.
@@ -84,6 +83,11 @@ def check_inplace(features: Tensor, operands: tuple[Tensor, Tensor, Tensor]) -> 
         )
     if any(size > 1 and stride == 0 for size, stride in zip(features.shape, features.stride())):
         raise ValueError("blend_units: inplace must come with features that own their memory, but they are expanded.")
+    if torch.compiler.is_compiling():
+        return operands
+    written = features.untyped_storage().data_ptr()
+    alpha, value, mask = (each.clone() if each.untyped_storage().data_ptr() == written else each for each in operands)
+    return alpha, value, mask
 
 
 def _alpha(features: Tensor, alpha: Tensor) -> Tensor:

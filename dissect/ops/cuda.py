@@ -29,16 +29,21 @@ SAMPLES = ("value", "min", "max")
 LEAST_CAPABILITY = 80
 
 
-@cache
 def unavailable(device: torch.device) -> str | None:
     """None, or why the CUDA engine cannot serve tensors on this GPU."""
+    current = torch.cuda.current_device() if device.index is None and torch.cuda.is_available() else 0
+    return _unavailable(current if device.index is None else device.index)
+
+
+@cache
+def _unavailable(number: int) -> str | None:
     if _engine is None:
         return f"the CUDA engine is missing ({_missing}); install CUDA's nvcc and reinstall the package."
     if torch.version.cuda is None:
         return f"torch {torch.__version__} is not built for NVIDIA's GPUs."
     if reason := _engine.unavailable():
         return reason
-    capability = _engine.capability(torch.cuda.current_device() if device.index is None else device.index)
+    capability = _engine.capability(number)
     if capability < LEAST_CAPABILITY:
         return (
             f"the GPU has compute capability {capability / 10}, but the engine needs {LEAST_CAPABILITY / 10} or later."

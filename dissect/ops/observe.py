@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from dissect.ops import checks, gpu
-from dissect.ops.blend_units import blend_operands, check_inplace
+from dissect.ops.blend_units import blend_operands, inplace_operands
 from dissect.ops.dispatch import LIBRARY, select
 from dissect.ops.image_peaks import image_peaks
 from dissect.ops.tail_histogram import check_tails, tail_histogram
@@ -67,8 +67,8 @@ def observe(
         low: [U] int64 keys; a unit whose low exceeds its high is left out of the histogram.
         high: [U] int64 keys; ``(high - low) >> shift`` must be below B.
         shift: [U] int64.
-        bins: [U, B] int64, contiguous; added to.
-        above: [U] int64; added to.
+        bins: [U, B] int64, contiguous, B >= 1; added to.
+        above: [U] int64, contiguous; added to.
         thresholds: [U] float32.
         alpha: [U] or [N, U]; blends in place. None: nothing is written.
         value: as of `blend_units`.
@@ -97,8 +97,7 @@ def observe(
     tails = (low, high, shift, bins, above)
     if alpha is None:
         return Observation(*torch.ops.dissect.observe(activations, *tails, thresholds, backend))
-    operands = blend_operands(activations, alpha, value, mask)
-    check_inplace(activations, operands)
+    operands = inplace_operands(activations, blend_operands(activations, alpha, value, mask))
     return Observation(*torch.ops.dissect.observe_(activations, *tails, thresholds, *operands, backend))
 
 

@@ -36,8 +36,8 @@ def tail_histogram(
         low: [U] int64 keys; a unit whose low exceeds its high is left out.
         high: [U] int64 keys; ``(high - low) >> shift`` must be below B.
         shift: [U] int64.
-        bins: [U, B] int64, contiguous; added to.
-        above: [U] int64; added to.
+        bins: [U, B] int64, contiguous, B >= 1; added to.
+        above: [U] int64, contiguous; added to.
         grid: samples are the pixels of its target; None: the feature map's own cells.
         sample: what a target pixel contributes: its "value", or the smallest ("min") or largest ("max") of its four
             corners, which bound the value.
@@ -75,8 +75,16 @@ def check_tails(activations: Tensor, low: Tensor, high: Tensor, shift: Tensor, b
     checks.activations("tail_histogram", activations)
     for name, value in (("low", low), ("high", high), ("shift", shift), ("above", above)):
         checks.vector("tail_histogram", name, value, torch.int64, activations)
-    if bins.dtype != torch.int64 or bins.ndim != 2 or bins.shape[0] != len(low) or not bins.is_contiguous():
-        raise ValueError(f"tail_histogram: bins must be contiguous int64 [U, B], but got {list(bins.shape)}.")
+    if not above.is_contiguous():
+        raise ValueError(f"tail_histogram: above must be contiguous, but has stride {above.stride(0)}.")
+    checks.same_device("tail_histogram", "bins", bins, activations)
+    if bins.dtype != torch.int64 or bins.ndim != 2 or bins.shape[0] != len(low) or bins.shape[1] < 1:
+        raise ValueError(
+            f"tail_histogram: bins must be int64 [U, B] with U={len(low)}, B >= 1, but got {bins.dtype} "
+            f"{list(bins.shape)}."
+        )
+    if not bins.is_contiguous():
+        raise ValueError(f"tail_histogram: bins must be contiguous, but has strides {list(bins.stride())}.")
 
 
 LIBRARY.define(

@@ -108,6 +108,7 @@ class TailThreshold(State):
             TypeError, ValueError: bad activations (the message says which batch, image and unit), or other numbers of
                 units, another map size or, at positions "feature", another dtype than before. Nothing is added then.
         """
+        counted = False
         try:
             self._start(activations)
             if not len(activations):
@@ -122,8 +123,13 @@ class TailThreshold(State):
                     activations[images], self._first[row], self._last[row], self._shift[row], self._bins[row],
                     self._above[row], grid=grid, sample=sample, status=status, backend=self.backend,
                 )  # fmt: skip
+                counted = True
         except (TypeError, ValueError) as error:
             raise type(error)(f"TailThreshold: batch {self.batch} of visit {self.visit}: {error}") from None
+        except BaseException:
+            if counted:  # by some of the histograms: no reader may take this for the whole batch or for none of it
+                self._status = torch.tensor(self.batch + 1, dtype=torch.int32)
+            raise
         self._note(status, self.batch)
         self.batch += 1
         self._seen += activations.shape[0]
@@ -145,9 +151,8 @@ class TailThreshold(State):
                 f"but saw {samples}."
             )
         if not self.done:
+            self._narrow(samples)
             self.samples = samples
-            self._narrow()
-            self._done = bool((self._low == self._high).all())
         self.visit += 1
         self._seen = self.batch = 0
         return self.done
@@ -312,12 +317,11 @@ class TailThreshold(State):
     def _open_windows(self, maps: Tensor, status: Tensor) -> None:
         """Chooses what the first visit bins: everything from well below where the tail of these maps begins."""
         if self._bits == 16:
-            self._first, self._last = self._low[None].clone(), self._high[None].clone()
-        else:
-            kinds = {row: (sample, grid) for row, sample, grid, _ in self._histograms()}
-            self._first = torch.stack([self._window_for(maps, *kind, status) for kind in kinds.values()])
-            self._last = torch.full_like(self._first, LAST_KEY)
-        self._clear()
+            self._bin(self._low[None].clone(), self._high[None].clone(), 1 << 16)
+            return
+        kinds = {row: (sample, grid) for row, sample, grid, _ in self._histograms()}
+        first = torch.stack([self._window_for(maps, *kind, status) for kind in kinds.values()])
+        self._bin(first, torch.full_like(first, LAST_KEY), NUM_BINS)
 
     def _window_for(self, maps: Tensor, sample: str, grid: Grid | None, status: Tensor) -> Tensor:
         """[U]: the first key to bin, by the histogram of a few images in bins of a quarter of an octave."""
@@ -331,17 +335,18 @@ class TailThreshold(State):
         rank = min(WINDOW_RANKS * int(self.fraction * samples) + 16, samples)
         return bin_of_rank(bins, torch.full_like(coarse, rank)) << 21
 
-    def _clear(self) -> None:
-        self._bins = self._first.new_zeros(*self._first.shape, 1 << 16 if self._bits == 16 else NUM_BINS)
-        self._above = torch.zeros_like(self._first)
-        self._shift = self._shifts(self._first, self._last, NUM_BINS)
+    def _bin(self, first: Tensor, last: Tensor, num_bins: int) -> None:
+        """Begins histograms of [first, last]; where there is no memory for them, nothing has changed."""
+        bins, above = first.new_zeros(*first.shape, num_bins), torch.zeros_like(first)
+        shift = self._shifts(first, last, num_bins)
+        self._first, self._last, self._shift, self._bins, self._above = first, last, shift, bins, above
 
     def _shifts(self, first: Tensor, last: Tensor, num_bins: int) -> Tensor:
         return torch.zeros_like(first) if self._bits == 16 else narrowest_shift(first, last, num_bins)
 
-    def _narrow(self) -> None:
+    def _narrow(self, samples: int) -> None:
         """Narrows the bracket by the visit's histograms, and chooses what the next visit bins."""
-        rank = int(self.fraction * self.samples) + 1
+        rank = int(self.fraction * samples) + 1
         known = self._low == self._high
         low, high = self._locate(0, rank)[0], self._locate(-1 if len(self._bins) == 1 else 1, rank)[1]
         low, high = torch.maximum(self._low, low), torch.minimum(self._high, high)
@@ -352,8 +357,8 @@ class TailThreshold(State):
                 f"{torn[0]} ({len(torn)} units in all) have changed; is the network in evaluation mode and without "
                 "chance of its own, and the data the same at every visit?"
             )
-        self._low, self._high = torch.where(known, self._low, low), torch.where(known, self._high, high)
-        first, last = self._low, self._high
+        low, high = torch.where(known, self._low, low), torch.where(known, self._high, high)
+        first, last = low, high
         if len(self._bins) == 3:
             sampled = int(self.fraction * self._seen * self._area(sparse(self.grid, 0))) + 1
             # Neighbours are alike, so that the samples are worth far fewer; a wrong guess costs another visit.
@@ -363,9 +368,11 @@ class TailThreshold(State):
             sound = guess[0] <= guess[1]
             first, last = torch.where(sound, guess[0], first), torch.where(sound, guess[1], last)
         # A unit whose threshold is known is left out: its window is empty.
-        known = self._low == self._high
-        self._first, self._last = torch.where(known, 1, first)[None], torch.where(known, 0, last)[None]
-        self._clear()
+        known = low == high
+        done = bool(known.all())
+        num_bins = 1 if done else 1 << 16 if self._bits == 16 else NUM_BINS
+        self._bin(torch.where(known, 1, first)[None], torch.where(known, 0, last)[None], num_bins)
+        self._low, self._high, self._done = low, high, done
 
     def _locate(self, row: int, rank: int) -> tuple[Tensor, Tensor]:
         """[U] keys each: the rank-th largest sample of a histogram lies between them."""

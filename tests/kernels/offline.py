@@ -48,6 +48,13 @@ class MachineCode(NamedTuple):
     stack: int
 
 
+def with_wide_strides(launch: Launch) -> Launch:
+    """The same launch for tensors whose strides need 64 bits."""
+    named = zip(launch.kernel.arg_names, launch.arguments)
+    wide = tuple(1 << 33 if name.startswith("stride_") else argument for name, argument in named)
+    return launch._replace(arguments=wide)
+
+
 def compiled(launch: Launch, capability: int) -> MachineCode:
     """The machine code of a launch for a GPU of this compute capability, e.g. 90."""
     names = launch.kernel.arg_names
@@ -55,8 +62,10 @@ def compiled(launch: Launch, capability: int) -> MachineCode:
     for name, argument in zip(names, launch.arguments):
         if isinstance(argument, torch.Tensor):
             signature[name] = POINTERS[argument.dtype]
+        elif isinstance(argument, int):
+            signature[name] = "i32" if -(1 << 31) <= argument < 1 << 31 else "i64"  # as Triton's launcher types it
         else:
-            signature[name] = "i32" if isinstance(argument, int) else "fp32"
+            signature[name] = "fp32"
     source = ASTSource(launch.kernel, signature, values)
     options = {"num_warps": launch.num_warps, "enable_fp_fusion": False}
     asm = triton.compile(source, target=GPUTarget("cuda", capability, 32), options=options).asm

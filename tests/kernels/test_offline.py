@@ -18,7 +18,7 @@ from triton.compiler import ASTSource
 
 from dissect import kernels
 
-from .offline import Launch, compiled
+from .offline import Launch, compiled, with_wide_strides
 
 pytestmark = pytest.mark.skipif(
     gpu.triton_unavailable(torch.device("cpu")) is None, reason="TRITON_INTERPRET=1: nothing is compiled then"
@@ -50,17 +50,23 @@ def _fresh_cache(tmp_path_factory):
 
 
 @pytest.fixture
-def launches(monkeypatch):
+def recorded(monkeypatch):
+    """Every launch of the ops from now on, in order; nothing runs."""
+    found = []
+
+    def record(kernel, num_programs, *arguments, num_warps=1, **constants):
+        found.append(Launch(kernel, arguments, constants, num_warps))
+
+    for op in ("blend_units", "encode_labels", "image_peaks", "iou_counts", "tail_histogram"):
+        monkeypatch.setattr(importlib.import_module(f"dissect.kernels.{op}"), "launch", record)
+    return found
+
+
+@pytest.fixture
+def launches(recorded):
     """Gives every launch of the ops, by kernel, for maps of a dtype and layout; nothing runs."""
 
     def launches_for(dtype, memory_format):
-        found = {}
-
-        def record(kernel, num_programs, *arguments, num_warps=1, **constants):
-            found[kernel.__name__] = Launch(kernel, arguments, constants, num_warps)
-
-        for op in ("blend_units", "encode_labels", "image_peaks", "iou_counts", "tail_histogram"):
-            monkeypatch.setattr(importlib.import_module(f"dissect.kernels.{op}"), "launch", record)
         maps = torch.zeros(2, 32, 14, 14, dtype=dtype).contiguous(memory_format=memory_format)
         planes = torch.zeros(2, 3, 224, 224, dtype=torch.int16)
         labels, grid = ops.encode_labels(planes, 5), Grid.half_pixel((14, 14), (224, 224))
@@ -76,7 +82,7 @@ def launches(monkeypatch):
         kernels.blend_units(maps, *operands)
         kernels.blend_units_backward(maps, maps, *operands)
         kernels.Combinations(planes, 5).write(len(labels.table), labels.runs, labels.area)
-        return found
+        return {launch.kernel.__name__: launch for launch in recorded}
 
     return launches_for
 
@@ -106,6 +112,38 @@ def test_machine_code(name, capability, dtype, memory_format, launches, record_p
     assert code.stack <= STACK
     record_property("registers", code.registers)
     print(f"{name} sm_{capability}: {code.registers} registers, {code.stack} bytes of stack")
+
+
+@pytest.mark.parametrize(
+    ("dtype", "size", "target", "sample", "planes_dtype"),
+    [
+        (torch.float16, 7, 7, "min", torch.int64),
+        (torch.float32, 14, 56, "max", torch.uint8),
+        (torch.bfloat16, 7, 56, "min", torch.int32),
+    ],
+    ids=["float16-tile1", "float32-tile4", "bfloat16-tile8"],
+)
+def test_rarer_variants_compile_too(dtype, size, target, sample, planes_dtype, recorded):
+    """Sliced maps, small tiles, runs of 64 bits, other planes, value maps, in place, strides of 64 bits."""
+    maps = torch.zeros(2, 32, size, size + 1, dtype=dtype)[..., :size]
+    planes = torch.zeros(2, 3, target, target, dtype=planes_dtype)
+    labels, grid = ops.encode_labels(planes, 5), Grid.half_pixel((size, size), (target, target))
+    status, keys, runs = ops.new_status(maps.device), torch.zeros(32, dtype=torch.int64), labels.runs.long()
+    tail = (maps, keys, keys, keys, torch.zeros(32, 8, dtype=torch.int64), keys)
+    operands = (torch.ones(2, 32, 1, 1), torch.ones(2, 32, size, size), torch.ones(1, 1, size, size))
+    kernels.image_peaks(maps, status)
+    kernels.iou_counts(maps, torch.zeros(32), runs, labels.table, labels.offsets, 5, grid.rows, grid.columns, status)
+    kernels.tail_histogram(*tail, None, None, "value", status)
+    kernels.tail_histogram(*tail, grid.rows, grid.columns, sample, status)
+    kernels.blend_units_(maps, *operands)
+    kernels.blend_units_backward(maps, maps, *operands)
+    kernels.Combinations(planes, 5).write(len(labels.table), runs, labels.area)
+    assert {launch.kernel.__name__ for launch in recorded} == set(KERNELS)
+    for launch in [*recorded, with_wide_strides(recorded[1])]:
+        code = compiled(launch, 90)
+        assert not fused(code.ptx), launch.kernel.__name__
+        assert ".ftz" not in code.ptx, launch.kernel.__name__
+        assert code.stack <= STACK, launch.kernel.__name__
 
 
 @triton.jit

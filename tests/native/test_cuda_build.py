@@ -3,6 +3,7 @@
 import importlib.util
 import os
 import re
+import shlex
 import subprocess
 import sys
 import sysconfig
@@ -20,19 +21,38 @@ REPORT = re.compile(
 
 
 @pytest.fixture(scope="module")
-def module(missing):
-    """What the installation compiled; only what changed since then is compiled again."""
-    pybind11 = pytest.importorskip("pybind11")
+def script(missing):
+    """The module build_engine."""
     spec = importlib.util.spec_from_file_location("build_script", ROOT / "build_engine.py")
     script = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(script)
     if script.nvcc() is None or script.compiler() is None:
         missing("nvcc", "CUDA's nvcc is not here.")
+    return script
+
+
+@pytest.fixture(scope="module")
+def module(script):
+    """What the installation compiled; only what changed since then is compiled again."""
+    pybind11 = pytest.importorskip("pybind11")
     target = script.CUDA_FOLDER / f"_cuda{sysconfig.get_config_var('EXT_SUFFIX')}"
     includes = [f"-I{path}" for path in (sysconfig.get_path("include"), pybind11.get_include())]
     script.write_cuda_ninja(script.CUDA_FOLDER, target, ["-O3", *script.engine_flags(), *includes])
     script.run_ninja(script.CUDA_FOLDER)
     return target
+
+
+def test_it_is_linked_with_the_flags_of_the_host_compiler(script, tmp_path, monkeypatch):
+    monkeypatch.setenv("LDFLAGS", "-Wl,-O1,--as-needed -L/nowhere -lm -pthread")
+    monkeypatch.setenv("CXX", "env g++")
+    script.write_cuda_ninja(tmp_path, tmp_path / "_cuda.so", [])
+    (command,) = re.findall(r"rule link\n  command = (.*)", (tmp_path / "build.ninja").read_text())
+    (tmp_path / "one.o").touch()
+    words = shlex.split(command.replace("$in", str(tmp_path / "one.o")).replace("$out", str(tmp_path / "_cuda.so")))
+    done = subprocess.run([words[0], "--dryrun", *words[1:]], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    link = done.stderr.splitlines()[-1]
+    assert all(f" {flags} " in link for flags in ("-Xlinker -O1 -Xlinker --as-needed", "-lm", "-pthread"))
 
 
 def test_no_kernel_spills_a_register(module):

@@ -167,3 +167,13 @@ def test_in_place_where_it_must_not_be():
         ops.blend_units(torch.zeros(1, 1, 2, 2), torch.ones(1, requires_grad=True), inplace=True)
     with pytest.raises(ValueError, match="but they are expanded"):
         ops.blend_units(torch.zeros(1, 1, 1, 1).expand(2, 1, 1, 1), torch.ones(1), inplace=True)
+
+
+@pytest.mark.parametrize("backend", ["cpp", "reference"])
+def test_operands_that_are_views_of_the_features_in_place(backend):
+    features = torch.rand(3, 4, 6, 6)
+    for value, mask in ((lambda f: f.mT, lambda f: None), (lambda f: f.flip(0), lambda f: f[:, 2:3])):
+        expected = ops.blend_units(features, torch.full((4,), 0.5), value(features), mask(features), backend=backend)
+        ours = features.clone()
+        ops.blend_units(ours, torch.full((4,), 0.5), value(ours), mask(ours), inplace=True, backend=backend)
+        assert torch.equal(ours, expected)

@@ -130,3 +130,16 @@ def test_errors():
         run(maps, zeros, zeros[:1], zeros, 3)
     with pytest.raises(ValueError, match="feature maps of"):
         run(maps, zeros, zeros, zeros, 3, grid=Grid.half_pixel((2, 2), (4, 4)))
+    bins, above = torch.zeros(2, 3, dtype=torch.int64), torch.zeros(2, 2, dtype=torch.int64)
+    for values, message in (
+        ((bins, above[:, 0]), "above must be contiguous, but has stride 2"),
+        ((bins, above[:1, 0].expand(2)), "above must be contiguous, but has stride 0"),
+        ((bins[:, ::2], above[0]), r"bins must be contiguous, but has strides \[3, 2\]"),
+        ((bins[:, :0], above[0]), r"bins must be int64 \[U, B\] with U=2, B >= 1, but got torch.int64 \[2, 0\]"),
+        ((bins.int(), above[0]), r"bins must be int64 .* but got torch.int32"),
+        ((bins.to("meta"), above[0]), "bins must be on the activations' device cpu, but got meta"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            ops.tail_histogram(maps, zeros, zeros, zeros, *values)
+    with pytest.raises(TypeError, match=r"bins must be a torch.Tensor, but got list"):
+        ops.tail_histogram(maps, zeros, zeros, zeros, [[0]], above[0])

@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dissect import Grid
+from dissect import Grid, ops
 from dissect.reference import upsample
 from dissect.stats import TailThreshold
 from dissect.stats.bins import sparse
@@ -309,3 +309,60 @@ def test_other_activations_at_a_later_visit_are_told():
 def test_fractions_that_are_no_numbers():
     with pytest.raises(ValueError, match=r"fraction must be a number such as 0\.01, but got '1%'"):
         TailThreshold("1%", positions="feature")
+
+
+def test_a_visit_that_cannot_begin_for_want_of_memory_can_be_tried_again(monkeypatch):
+    batches = torch.randn(12, 3, 5, 6).split(4)
+    expected, state = TailThreshold(0.05, size=(20, 22)), TailThreshold(0.05, size=(20, 22))
+    begin, failures = TailThreshold._bin, []
+
+    def short_of_memory(self, *windows):
+        if self is state and len(failures) < 2 * (state.visit + 1):  # twice at each visit
+            failures.append(state.visit)
+            raise torch.OutOfMemoryError
+        begin(self, *windows)
+
+    monkeypatch.setattr(TailThreshold, "_bin", short_of_memory)
+
+    def tried(call, *arguments):
+        for _ in range(3):
+            try:
+                return call(*arguments)
+            except torch.OutOfMemoryError:
+                pass
+        raise AssertionError("it fails for good")
+
+    visits = settle(expected, batches)
+    for visit in range(1, visits + 1):
+        for batch in batches:
+            tried(state.add, batch)
+        assert tried(state.advance) == (visit == visits)
+    assert len(failures) >= 4
+    assert torch.equal(state.threshold(), expected.threshold())
+
+
+def test_a_batch_that_was_counted_in_part_poisons_the_state(monkeypatch):
+    state, maps = TailThreshold(0.05, size=(20, 22)), torch.randn(4, 3, 5, 6)
+    state.add(maps)
+    counting, calls = ops.tail_histogram, []
+
+    def failing(*arguments, **options):
+        if len(calls) == 2:
+            raise RuntimeError("the launch failed")
+        calls.append(1)
+        counting(*arguments, **options)
+
+    monkeypatch.setattr(ops, "tail_histogram", failing)
+    with pytest.raises(RuntimeError, match="the launch failed"):
+        state.add(maps)
+    monkeypatch.undo()
+    for reader in (state.advance, state.state_dict, state.bracket):
+        with pytest.raises(ValueError, match="batch 1 of visit 0 are not; its counts are worthless"):
+            reader()
+
+
+def test_a_state_that_is_done_holds_no_more_bins():
+    for positions, dtype in (("pixel", torch.float32), ("feature", torch.bfloat16)):
+        state = TailThreshold(0.05, positions=positions, size=(9, 9))
+        settle(state, [torch.randn(4, 3, 5, 6).to(dtype)])
+        assert state.state_dict()["bins"].numel() == 3
