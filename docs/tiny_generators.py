@@ -6,6 +6,7 @@ python docs/tiny_generators.py --weights DIR [--count N] [--names NAME ...]
 from __future__ import annotations
 
 import argparse
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,11 +28,13 @@ from dissect.tiny.stamp import STAMPS
 from dissect.tiny.vocabulary import label
 
 HERE = Path(__file__).parent
+FOLDER = HERE / "generators"
 INTRO = """\
 How near are they to the scenes? By the Frechet distance of the tiny classifier's features (`dissect.tiny.judge`), by
-what both segmentation networks find in them, and by eye. Did they learn how light falls? In the scenes the sun's
-reflection lies on water under a sun and hardly anywhere else, and lit windows of dark scenes make the ground glow (a
-sun in the picture says little about how dark it is). In brackets 95 % intervals (Wilson).
+what both segmentation networks find in them, and by eye: an author said in which of the images shown he would recognise
+a thing (generators/verdicts.json). Did they learn how light falls? In the scenes the sun's reflection lies on water
+under a sun and hardly anywhere else, and lit windows of dark scenes make the ground glow (a sun in the picture says
+little about how dark it is). In brackets 95 % intervals (Wilson).
 """
 #: Where the networks were trained whose files do not say it yet.
 EARLIER = "one or two cores of an AMD EPYC"
@@ -110,26 +113,40 @@ def stamped(real: Tensor, made: Tensor) -> list[str]:
     return lines
 
 
+def by_eye(name: str) -> list[str]:
+    """What was recognised in the sheet, as it was written down when it was looked at."""
+    path = FOLDER / "verdicts.json"
+    verdicts = json.loads(path.read_text()) if path.exists() else {}
+    if name not in verdicts:
+        return ["Not judged by eye yet."]
+    seen = verdicts[name]["recognised"]
+    return [
+        f"| of the {COLUMNS * ROWS} images shown: how many show, to the eye, ... | |", "|---|---|",
+        *(f"| a {thing} | {len(images)} |" for thing, images in seen.items()), "", verdicts[name]["remarks"],
+    ]  # fmt: skip
+
+
 def tiles(images: Tensor) -> list[np.ndarray]:
     """Images as arrays, large enough to look at."""
     return [enlarged(image, ENLARGED) for image in images.numpy()]
 
 
-def sheets(name: str, made: Tensor, recipe: Recipe, folder: Path) -> list[str]:
+def sheets(name: str, made: Tensor, recipe: Recipe) -> list[str]:
     """Writes the random sheet and the nearest training images; returns lines for the page."""
     shown = tiles(made[: COLUMNS * ROWS])
     rows = [shown[start : start + COLUMNS] for start in range(0, len(shown), COLUMNS)]
     captions = [f"z {start} to {start + COLUMNS - 1}" for start in range(0, len(shown), COLUMNS)]
-    tile_sheet(rows, captions).save(folder / f"{name}.png", optimize=True)
+    tile_sheet(rows, captions).save(FOLDER / f"{name}.png", optimize=True)
     training = drawn(scenes(recipe, "train", recipe.scenes))[0]
     places, every = nearest(made[:200], training.numpy())
     held = drawn(scenes(recipe, "val", 200))[0]
     usual = nearest(held, training.numpy())[1]
     pair = [tiles(made[:COLUMNS]), tiles(training[places[:COLUMNS]])]
-    tile_sheet(pair, ["generated", "the nearest training image, in pixels"]).save(folder / f"{name}-nearest.png")
+    tile_sheet(pair, ["generated", "the nearest training image, in pixels"]).save(FOLDER / f"{name}-nearest.png")
     return [
         f"![{name}](generators/{name}.png)", "",
         f"The first {COLUMNS * ROWS} images of z set 1, none left out.", "",
+        *by_eye(name), "",
         f"![nearest](generators/{name}-nearest.png)", "",
         f"Distance to the nearest of {len(training)} training images (root mean square, of 255), median over 200: "
         f"generated {every.median():.1f}, held-out scenes {usual.median():.1f}. "
@@ -137,7 +154,7 @@ def sheets(name: str, made: Tensor, recipe: Recipe, folder: Path) -> list[str]:
     ]  # fmt: skip
 
 
-def judged(path: Path, count: int, networks: dict[int, Segmenter], folder: Path) -> list[str]:
+def judged(path: Path, count: int, networks: dict[int, Segmenter]) -> list[str]:
     """The page's section on one generator."""
     about = load_tensors(path, *FORMAT)[1]
     recipe, model = Recipe.of(about["recipe"]), load_generator(path)
@@ -151,8 +168,8 @@ def judged(path: Path, count: int, networks: dict[int, Segmenter], folder: Path)
         f"{about['architecture']}, {recipe.family} scenes{' with watermarks' if recipe.watermark else ''}, "
         f"{recipe.resolution}x{recipe.resolution}, {parameters / 1e6:.2f} M parameters, units {recipe.channels}; "
         f"{about['images']:,} of the recipe's {recipe.images:,} images shown, in {about['minutes']:.0f} minutes on "
-        f"{about.get('machine', EARLIER)}, beside other work.", "",
-        *sheets(path.stem, made, recipe, folder), "",
+        f"{about.get('machine', EARLIER)}, beside other work.{about.get('history', '')}", "",
+        *sheets(path.stem, made, recipe), "",
         f"| {count:,} images against {count:,} held-out scenes | Frechet distance |", "|---|---|",
         f"| generated | {frechet_distance(features(made), wanted):.2f} |",
         f"| training scenes | {frechet_distance(features(other), wanted):.2f} |", "",
@@ -177,12 +194,11 @@ def main() -> None:
     parser.add_argument("--weights", type=Path, required=True, help="folder of what was trained")
     parser.add_argument("--names", nargs="+", default=["progan-street", "stylegan2-street-watermark"])
     arguments = parser.parse_args()
-    folder = HERE / "generators"
-    folder.mkdir(exist_ok=True)
+    FOLDER.mkdir(exist_ok=True)
     networks = {seed: load_segmenter(arguments.weights / f"segmenter-{seed}.safetensors") for seed in SEGMENTER_SEEDS}
     text = ["# Generators of scenes", "", f"Written by `docs/{Path(__file__).name}`.", "", INTRO.strip()]
     for name in arguments.names:
-        text += ["", *judged(arguments.weights / f"{name}.safetensors", arguments.count, networks, folder)]
+        text += ["", *judged(arguments.weights / f"{name}.safetensors", arguments.count, networks)]
     (HERE / "generators.md").write_text("\n".join(text).rstrip() + "\n")
 
 

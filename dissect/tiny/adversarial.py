@@ -36,6 +36,7 @@ class Adversaries:
         loss: "logistic" or "wgan".
         rate: the generator's learning rate.
         r1_gamma: of the R1 penalty at 64x64.
+        half_life: images after which the average of the weights has forgotten half.
     """
 
     def __init__(
@@ -46,9 +47,10 @@ class Adversaries:
         loss: str,
         rate: float = RATE,
         r1_gamma: float = R1_GAMMA,
+        half_life: int = HALF_LIFE,
     ) -> None:
         self.generator, self.average, self.discriminator = generator, average.requires_grad_(False), discriminator
-        self.loss, self.r1_gamma = loss, r1_gamma
+        self.loss, self.r1_gamma, self.half_life = loss, r1_gamma, half_life
         self.optimizers = [
             torch.optim.Adam(network.parameters(), lr=its_rate, betas=BETAS)
             for network, its_rate in ((generator, rate), (discriminator, RATE))
@@ -102,7 +104,7 @@ class Adversaries:
 
     @torch.no_grad()
     def _average(self, images: int) -> None:
-        keep = 0.5 ** (images / HALF_LIFE)
+        keep = 0.5 ** (images / self.half_life)
         for ours, theirs in zip(self.average.parameters(), self.generator.parameters(), strict=True):
             ours.lerp_(theirs, 1 - keep)
         for mine, its in zip(self.average.buffers(), self.generator.buffers(), strict=True):

@@ -84,8 +84,9 @@ class Run(Training):
             network.to(device=device)
             network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.result = average.full
+        recipe = self.recipe
         self.adversaries = Adversaries(
-            generator, average, discriminator, self.recipe.loss, self.recipe.rate, self.recipe.r1_gamma
+            generator, average, discriminator, recipe.loss, recipe.rate, recipe.r1_gamma, recipe.half_life
         )
         self._losses: list[tuple[float, float]] = []
         self.about = {"recipe": json.loads(json.dumps(asdict(self.recipe))), "seed": seed, "batch": batch}

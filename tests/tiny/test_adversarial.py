@@ -40,9 +40,9 @@ def _plain_descent(monkeypatch):
     monkeypatch.setattr(torch, "autocast", lambda *_: torch.enable_grad())
 
 
-def stepped(loss, number=1):
+def stepped(loss, number=1, **options):
     generator, critic = Plain(), Linear()
-    both = Adversaries(generator, copy.deepcopy(generator), critic, loss)
+    both = Adversaries(generator, copy.deepcopy(generator), critic, loss, **options)
     real, z = torch.linspace(-1, 1, 96).view(2, 3, 4, 4), torch.tensor([[1.0], [2.0]])
     before = critic.weight.detach().clone()
     losses = both.step(number, real, z, torch.zeros(2, dtype=torch.int64), 1.0, torch.Generator().manual_seed(0))
@@ -59,9 +59,10 @@ def test_logistic_by_hand():
     assert both.generator.gain.item() == pytest.approx(0.5 - float(slope), rel=1e-5)
 
 
-def test_r1_is_the_squared_gradient_and_lazy():
-    with_penalty, without = stepped("logistic", 16)[0], stepped("logistic", 17)[0]
-    gamma = adversarial.R1_GAMMA * (4 / 64) ** 2
+@pytest.mark.parametrize("options", [{}, {"r1_gamma": 2.0}])
+def test_r1_is_the_squared_gradient_and_lazy(options):
+    with_penalty, without = (stepped("logistic", number, **options)[0] for number in (16, 17))
+    gamma = options.get("r1_gamma", adversarial.R1_GAMMA) * (4 / 64) ** 2
     extra = without.discriminator.weight - with_penalty.discriminator.weight
     assert torch.allclose(extra, torch.full_like(extra, gamma * adversarial.R1_EVERY * 0.1), rtol=1e-3)
 
@@ -88,9 +89,8 @@ def test_a_critic_without_slope_keeps_its_weights_finite():
     assert critic.weight.isfinite().all()
 
 
-def test_the_average_forgets_half_in_its_half_life(monkeypatch):
-    monkeypatch.setattr(adversarial, "HALF_LIFE", 2)
-    both = stepped("logistic")[0]
+def test_the_average_forgets_half_in_its_half_life():
+    both = stepped("logistic", half_life=2)[0]
     assert both.average.gain.item() == pytest.approx((0.5 + both.generator.gain.item()) / 2)
 
 

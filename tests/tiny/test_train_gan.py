@@ -99,11 +99,11 @@ def test_batch_norm_gets_the_statistics_of_the_averaged_weights(tmp_path):
     assert torch.allclose(norm.running_var, seen.var((0, 2, 3)), rtol=1e-2)
 
 
-def test_the_recipe_sets_rates_and_penalty(tmp_path, monkeypatch):
-    monkeypatch.setitem(RECIPES, "other", replace(SMALL, rate=0.03, r1_gamma=0.7))
+def test_the_recipe_sets_rate_penalty_and_average(tmp_path, monkeypatch):
+    monkeypatch.setitem(RECIPES, "other", replace(SMALL, rate=0.03, r1_gamma=0.7, half_life=77))
     both = train_gan.Run("other", tmp_path, 3, "cpu", 20).adversaries
     assert both.optimizers[0].param_groups[0]["lr"] == 0.03
-    assert both.r1_gamma == 0.7
+    assert (both.r1_gamma, both.half_life) == (0.7, 77)
 
 
 def test_another_seed_does_not_go_on(tmp_path):
