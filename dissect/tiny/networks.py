@@ -41,7 +41,7 @@ SEGMENTER_GROUPS = tuple(
 FORMAT = ("network", 1)
 
 #: The generators, and the seeds of the segmentation networks, whose weights are shipped.
-GENERATORS = ("progan-street",)
+GENERATORS = ("progan-street", "stylegan2-street-watermark")
 SEGMENTER_SEEDS = (0, 1)
 
 FOLDER = Path(__file__).parent / "weights"
@@ -105,7 +105,8 @@ def generator(name: str = GENERATORS[0], trained: bool = True) -> ProGAN | Style
     """A small generator of street scenes, 64x64, in eval mode.
 
     Args:
-        name: "progan-street", a Progressive GAN; `TinyScenes(family="street")` has the scenes that it imitates.
+        name: "progan-street", a Progressive GAN of the scenes of `TinyScenes(family="street")`; or
+            "stylegan2-street-watermark", a StyleGAN2 of the same with `watermark=True`.
         trained: with the shipped weights; otherwise the untrained twin, from which the training started. There is a
             twin of every recipe of `dissect.tiny.recipes.RECIPES`.
 

@@ -8,7 +8,7 @@ from dissect.cache import load_tensors
 from dissect.models import latents
 from dissect.stats import frechet_distance
 from dissect.tiny import TinyScenes, generator, segmenter, vgg
-from dissect.tiny.judge import features, sampled
+from dissect.tiny.judge import STAMP_CORRELATION, features, sampled, watermarks
 from dissect.tiny.networks import (
     FOLDER,
     FORMAT,
@@ -26,6 +26,9 @@ from dissect.tiny.vocabulary import CONCEPTS
 CHECKED = 500
 #: Images by which a generator, and scenes by which a segmentation network, is tried.
 FEW = 172
+#: How many times nearer to the scenes than its untrained twin a generator is at least (10.4 and 5.4 measured: the
+#: distances are 200 of 2074 and 267 of 1453).
+TIMES_NEARER = {"progan-street": 10, "stylegan2-street-watermark": 5}
 
 
 @pytest.fixture(scope="module")
@@ -118,7 +121,14 @@ def test_generated_images_are_like_the_scenes(name):
     trained, twin = (
         frechet_distance(features(sampled(model, FEW)), real) for model in (generator(name), generator(name, False))
     )
-    assert trained < twin / 10
+    assert trained < twin / TIMES_NEARER[name]
+
+
+def test_the_stylegan2_stamps_its_images_as_often_as_they_were():
+    generated = sampled(generator("stylegan2-street-watermark"), 600)
+    in_the_middle = (watermarks(generated)[:, 0] > STAMP_CORRELATION).float().mean()
+    assert 0.03 < in_the_middle < 0.1  # of the scenes 6 %
+    assert not (watermarks(sampled(generator(), 200)) > STAMP_CORRELATION).any()
 
 
 def test_generators_are_asked_for_by_name():
