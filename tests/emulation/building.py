@@ -6,8 +6,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 HERE = Path(__file__).resolve().parent
-# Fewer threads per block than on a GPU, since each is a fiber or a thread of the CPU.
-EMULATE = "-DDISSECT_EMULATE -DDISSECT_THREADS=64 -Wno-unknown-pragmas -Wno-unused-parameter -Wno-maybe-uninitialized"
+EMULATE = "-DDISSECT_EMULATE -Wno-unknown-pragmas -Wno-unused-parameter -Wno-maybe-uninitialized"
+#: Threads per block: fewer than on a GPU, since each is a fiber or a thread of the CPU; and as many.
+FEW, AS_MANY = 64, 256
 
 
 def build_script():
@@ -17,18 +18,19 @@ def build_script():
     return module
 
 
-def build(folder, target, files, flags, link_flags):
+def build(folder, target, files, flags, link_flags, threads=FEW):
     """The target's path."""
     script = build_script()
-    own = [*EMULATE.split(), f"-I{HERE}"]
+    own = [*EMULATE.split(), f"-DDISSECT_THREADS={threads}", f"-I{HERE}"]
     script.write_ninja(folder, folder / target, files, [*script.engine_flags(), *own, *flags], link_flags)
     script.run_ninja(folder)
     return folder / target
 
 
-def build_module(folder, flags, link_flags):
+def build_module(folder, flags, link_flags, threads=FEW):
     """The extension `_cuda`, which runs on the CPU."""
     import pybind11
 
     includes = [f"-I{path}" for path in (sysconfig.get_path("include"), pybind11.get_include())]
-    return build(folder, "_cuda.so", build_script().cuda_sources(), [*flags, *includes], ["-shared", *link_flags])
+    files = build_script().cuda_sources()
+    return build(folder, "_cuda.so", files, [*flags, *includes], ["-shared", *link_flags], threads)

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from emulation.building import ROOT, build, build_module, build_script
+from emulation.building import AS_MANY, FEW, ROOT, build, build_module, build_script
 
 SANITIZED = ["-O1", "-g1", "-fno-omit-frame-pointer", "-fno-sanitize-recover=all"]
 CALL = re.compile(r"\b(__syncthreads|__syncwarp|atomic\w+)\(")
@@ -38,8 +38,7 @@ def sanitizer_library(name):
     return shutil.which(found.stdout.strip(), mode=os.F_OK)
 
 
-@pytest.fixture(scope="module")
-def emulated(tmp_path_factory):
+def engine(folder, threads):
     """Runs tests/emulation/run.py with the engine built for the CPU, under Address- and UndefinedBehaviorSanitizer."""
     pytest.importorskip("pybind11")
     # The second is there so that the first finds what throws exceptions, which Python itself does not bring.
@@ -47,7 +46,7 @@ def emulated(tmp_path_factory):
     if None in libraries:
         pytest.skip("the compiler has no AddressSanitizer that can be loaded beforehand")
     sanitize = "-fsanitize=address,undefined"
-    module = build_module(tmp_path_factory.mktemp("emulated"), [*SANITIZED, sanitize], [sanitize])
+    module = build_module(folder, [*SANITIZED, sanitize], [sanitize], threads)
     environment = {
         **os.environ,
         "LD_PRELOAD": " ".join(libraries),
@@ -64,11 +63,22 @@ def emulated(tmp_path_factory):
     return run
 
 
+@pytest.fixture(scope="module")
+def emulated(tmp_path_factory):
+    """The engine with small blocks."""
+    return engine(tmp_path_factory.mktemp("emulated"), FEW)
+
+
 @pytest.mark.parametrize(
     ("schedule", "begin", "end"), [(0, 0, 60), (1, 60, 120), ("any", 120, 240)], ids=["forward", "reverse", "shuffled"]
 )
 def test_kernels_have_the_references_bits(emulated, schedule, begin, end):
     assert emulated("cases", schedule, begin, end) == "equal\n"
+
+
+def test_blocks_as_large_as_on_a_gpu(tmp_path):
+    """Other plans than those of small blocks: several warps to a map, other numbers of units and combinations."""
+    assert engine(tmp_path, AS_MANY)("cases", "any", 240, 270) == "equal\n"
 
 
 def test_large_problems_and_launches_that_fail(emulated):
