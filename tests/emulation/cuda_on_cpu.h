@@ -168,9 +168,12 @@ inline void after_switch(void* fake_stack, const void** stack, size_t* bytes) {
 #endif
 }
 
-// swapcontext also saves the mask of signals, by two calls of the system each time; these save three registers.
+// swapcontext also saves the mask of signals, by two calls of the system each time; these save three registers. The
+// jump is a function of its own: in one with __builtin_setjmp, GCC 12 lets that return to the wrong place if it
+// optimises.
+[[noreturn]] __attribute__((noinline)) inline void jump(void** to) { __builtin_longjmp(to, 1); }
 __attribute__((noinline)) inline void go(void** from, void** to) {
-  if (__builtin_setjmp(from) == 0) __builtin_longjmp(to, 1);
+  if (__builtin_setjmp(from) == 0) jump(to);
 }
 __attribute__((noinline)) inline void begin(Thread* thread) {
   thread->begun = true;
@@ -189,7 +192,7 @@ inline void thread_body() {
   run_kernel(kernel_to_run);
   ++num_ended;
   before_switch(nullptr, scheduler_stack, scheduler_stack_bytes);  // and never back
-  __builtin_longjmp(scheduler_place, 1);
+  jump(scheduler_place);
 }
 
 inline void Meeting::wait() {
