@@ -21,7 +21,7 @@ from dissect.cache import load_tensors
 from dissect.segmentation import Segmenter
 from dissect.stats import frechet_distance
 from dissect.tiny import TinyScenes
-from dissect.tiny.judge import STAMP_CORRELATION, features, nearest, sampled, watermarks
+from dissect.tiny.judge import STAMP_CORRELATION, features, nearest, sampled, segmenter_features, watermarks
 from dissect.tiny.networks import FORMAT, SEGMENTER_SEEDS, load_generator, load_segmenter
 from dissect.tiny.recipes import Recipe
 from dissect.tiny.stamp import STAMPS
@@ -154,6 +154,20 @@ def sheets(name: str, made: Tensor, recipe: Recipe) -> list[str]:
     ]  # fmt: skip
 
 
+def distances(sets: dict[str, Tensor], real: Tensor) -> list[str]:
+    """A table of Frechet distances to the real images, by the features of two networks."""
+    lines = [
+        f"| {len(real):,} images against {len(real):,} held-out scenes: Frechet distance by the features of ... "
+        "| the classifier | segmentation network 0 |", "|---|---|---|",
+    ]  # fmt: skip
+    seen = (features, segmenter_features)
+    wanted = [network(real) for network in seen]
+    for name, images in sets.items():
+        found = (frechet_distance(network(images), by) for network, by in zip(seen, wanted, strict=True))
+        lines.append(f"| {name} | " + " | ".join(f"{distance:.2f}" for distance in found) + " |")
+    return lines
+
+
 def judged(path: Path, count: int, networks: dict[int, Segmenter]) -> list[str]:
     """The page's section on one generator."""
     about = load_tensors(path, *FORMAT)[1]
@@ -161,7 +175,6 @@ def judged(path: Path, count: int, networks: dict[int, Segmenter]) -> list[str]:
     made = sampled(model, count)
     real, planes = drawn(scenes(recipe, "val", count))
     other = drawn(scenes(recipe, "train", count))[0]
-    wanted = features(real)
     parameters = sum(parameter.numel() for parameter in model.parameters())
     lines = [
         f"## {path.stem}", "",
@@ -170,9 +183,7 @@ def judged(path: Path, count: int, networks: dict[int, Segmenter]) -> list[str]:
         f"{about['images']:,} of the recipe's {recipe.images:,} images shown, in {about['minutes']:.0f} minutes on "
         f"{about.get('machine', EARLIER)}, beside other work.{about.get('history', '')}", "",
         *sheets(path.stem, made, recipe), "",
-        f"| {count:,} images against {count:,} held-out scenes | Frechet distance |", "|---|---|",
-        f"| generated | {frechet_distance(features(made), wanted):.2f} |",
-        f"| training scenes | {frechet_distance(features(other), wanted):.2f} |", "",
+        *distances({"generated": made, "training scenes": other}, real), "",
     ]  # fmt: skip
     columns = {"held-out scenes, true labels": planes}
     for seed, network in networks.items():

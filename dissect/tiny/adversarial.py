@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import softplus
+
+from dissect.tiny.feature_critic import FeatureCritic
 
 RATE, BETAS = 0.0025, (0.0, 0.99)
 #: The R1 penalty at 64x64; it goes with the number of pixels, as the squared norm of a gradient does.
@@ -29,6 +33,8 @@ class Adversaries:
         D: mean D(G(z)) - mean D(x) + 10 mean (|grad D(x')| - 1)^2 + 0.001 mean D(x)^2,   x' between x and G(z)
         G: -mean D(G(z))
 
+    Scores of a feature critic are compared in the same way, without a penalty, and all losses are added.
+
     Args:
         generator: called with (z, resolution, fade, seeds).
         average: a second one of the same shape and weights.
@@ -37,6 +43,7 @@ class Adversaries:
         rate: the generator's learning rate.
         r1_gamma: of the R1 penalty at 64x64.
         half_life: images after which the average of the weights has forgotten half.
+        feature_critic: judges beside the discriminator; learns at the same rate.
     """
 
     def __init__(
@@ -48,12 +55,16 @@ class Adversaries:
         rate: float = RATE,
         r1_gamma: float = R1_GAMMA,
         half_life: int = HALF_LIFE,
+        feature_critic: FeatureCritic | None = None,
     ) -> None:
         self.generator, self.average, self.discriminator = generator, average.requires_grad_(False), discriminator
         self.loss, self.r1_gamma, self.half_life = loss, r1_gamma, half_life
+        self.feature_critic = feature_critic
+        heads = [] if feature_critic is None else [feature_critic.heads]
+        self._judges = nn.ModuleList([discriminator, *heads])
         self.optimizers = [
             torch.optim.Adam(network.parameters(), lr=its_rate, betas=BETAS)
-            for network, its_rate in ((generator, rate), (discriminator, RATE))
+            for network, its_rate in ((generator, rate), (self._judges, RATE))
         ]
 
     def step(
@@ -73,26 +84,32 @@ class Adversaries:
             The losses of generator and discriminator, without penalties.
         """
         device = real.device.type
-        self.discriminator.requires_grad_(False)
+        self._judges.requires_grad_(False)
         with torch.autocast(device, torch.bfloat16):
             fake = self.generator(z, real.shape[-1], fade, seeds)
-            score = self.discriminator(fake, fade)
-        loss_g = softplus(-score.float()).mean() if self.loss == "logistic" else -score.float().mean()
+            scores = self._scores(fake, fade)
+        loss_g = _sum(softplus(-score).mean() if self.loss == "logistic" else -score.mean() for score in scores)
         self._update(0, loss_g)
         self._average(len(real))
 
-        self.discriminator.requires_grad_(True)
+        self._judges.requires_grad_(True)
         fake = fake.detach().float().contiguous(memory_format=torch.channels_last)
         with torch.autocast(device, torch.bfloat16):
-            on_fake, on_real = self.discriminator(fake, fade).float(), self.discriminator(real, fade).float()
+            on_fake, on_real = self._scores(fake, fade), self._scores(real, fade)
+        pairs = list(zip(on_fake, on_real, strict=True))
         if self.loss == "logistic":
-            loss_d = softplus(on_fake).mean() + softplus(-on_real).mean()
+            loss_d = _sum(softplus(false).mean() + softplus(-true).mean() for false, true in pairs)
             penalty = self._r1(real, fade) if number % R1_EVERY == 0 else 0.0
         else:
-            loss_d = on_fake.mean() - on_real.mean()
-            penalty = self._gradient_penalty(real, fake, fade, chance) + DRIFT * on_real.square().mean()
+            loss_d = _sum(false.mean() - true.mean() for false, true in pairs)
+            penalty = self._gradient_penalty(real, fake, fade, chance) + DRIFT * on_real[0].square().mean()
         self._update(1, loss_d + penalty)
         return float(loss_g.detach()), float(loss_d.detach())
+
+    def _scores(self, images: Tensor, fade: float) -> list[Tensor]:
+        """The discriminator's, then the feature critic's."""
+        others = [] if self.feature_critic is None else self.feature_critic(images)
+        return [self.discriminator(images, fade).float(), *others]
 
     def _update(self, which: int, loss: Tensor) -> None:
         if not torch.isfinite(loss):
@@ -122,3 +139,7 @@ class Adversaries:
         (gradient,) = torch.autograd.grad(self.discriminator(between, fade).sum(), between, create_graph=True)
         # Not quite zero, where the root has no slope.
         return GRADIENT_PENALTY * ((gradient.square().sum((1, 2, 3)) + 1e-12).sqrt() - 1).square().mean()
+
+
+def _sum(losses: Iterable[Tensor]) -> Tensor:
+    return torch.stack(list(losses)).sum()

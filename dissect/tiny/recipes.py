@@ -24,6 +24,7 @@ class Recipe:
         pixel_norm: of `ProGAN`.
         after_conv: of `ProGAN`; weights that nothing scales ("bias", "batch_norm") want a smaller `rate`.
         minibatch_stddev: of the discriminator.
+        feature_critic: let a `FeatureCritic` judge beside it.
         rate: the generator's learning rate.
         r1_gamma: of the logistic loss's R1 penalty at 64x64.
         half_life: images after which the average of the generator's weights has forgotten half.
@@ -42,6 +43,7 @@ class Recipe:
     pixel_norm: str = "every"
     after_conv: str = "wscale"
     minibatch_stddev: bool = True
+    feature_critic: bool = False
     rate: float = RATE
     r1_gamma: float = R1_GAMMA
     half_life: int = HALF_LIFE

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, interpolate
 from torch.optim.swa_utils import update_bn
 
@@ -28,8 +28,9 @@ from dissect.models import StyleGAN2
 from dissect.models.latent import normal_blocks
 from dissect.tiny.adversarial import Adversaries
 from dissect.tiny.dataset import TinyScenes
+from dissect.tiny.feature_critic import FeatureCritic
 from dissect.tiny.growing import Growing
-from dissect.tiny.networks import FORMAT
+from dissect.tiny.networks import FORMAT, vgg
 from dissect.tiny.recipes import RECIPES, Recipe
 from dissect.tiny.training import Checkpoint, Training, add_arguments, fingerprint, narrowed, order, rendered
 
@@ -79,15 +80,19 @@ class Run(Training):
         self.images = torch.tensor(images_of(self.recipe, out), device=device)
         generator, average = (Growing(self.recipe.generator(seed), seed) for _ in range(2))
         discriminator = self.recipe.discriminator(seed + 1)
-        networks = {"generator": generator, "average": average, "discriminator": discriminator}
+        networks: dict[str, nn.Module] = {"generator": generator, "average": average, "discriminator": discriminator}
+        feature_critic = FeatureCritic(vgg(), seed + 2) if self.recipe.feature_critic else None
+        if feature_critic is not None:
+            networks["feature_critic"] = feature_critic
         for network in networks.values():
             network.to(device=device)
             network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.result = average.full
         recipe = self.recipe
         self.adversaries = Adversaries(
-            generator, average, discriminator, recipe.loss, recipe.rate, recipe.r1_gamma, recipe.half_life
-        )
+            generator, average, discriminator, recipe.loss, recipe.rate, recipe.r1_gamma, recipe.half_life,
+            feature_critic,
+        )  # fmt: skip
         self._losses: list[tuple[float, float]] = []
         self.about = {"recipe": json.loads(json.dumps(asdict(self.recipe))), "seed": seed, "batch": batch}
         self._resume(Checkpoint(out / f"{name}.checkpoint", networks, self.adversaries.optimizers, self.about))

@@ -80,6 +80,34 @@ def test_wgan_by_hand():
     assert torch.allclose(both.discriminator.weight, weight - slope, atol=1e-5)
 
 
+class Places(nn.Module):
+    """A feature critic with two scores of each image, by one parameter."""
+
+    def __init__(self):
+        super().__init__()
+        self.heads = nn.ParameterList([torch.tensor(0.2)])
+
+    def forward(self, images):
+        return [self.heads[0] * images[:, :, :2].mean((1, 3)).flatten()]
+
+
+def test_a_feature_critic_s_losses_are_added_by_hand():
+    critic = Places()
+    both, (loss_g, loss_d), real, z, weight = stepped("logistic", feature_critic=critic)
+    fake = (0.5 * z)[:, :, None, None].expand(-1, 3, 4, 4)
+    on_fake, on_real = ((images * weight).sum((1, 2, 3)) for images in (fake, real))
+    seen_fake, seen_real = (images[:, :, :2].mean((1, 3)) for images in (fake, real))
+    expected = softplus(-on_fake).mean() + softplus(-0.2 * seen_fake).mean()
+    assert loss_g == pytest.approx(float(expected))
+    slopes = (torch.sigmoid(-on_fake) * 48 * 0.1 * z[:, 0]).mean() + (torch.sigmoid(-0.2 * seen_fake) * 0.2 * z).mean()
+    assert both.generator.gain.item() == pytest.approx(0.5 + float(slopes), rel=1e-5)
+    told = softplus(on_fake).mean() + softplus(-on_real).mean()
+    told = told + softplus(0.2 * seen_fake).mean() + softplus(-0.2 * seen_real).mean()
+    assert loss_d == pytest.approx(float(told))
+    slope = (torch.sigmoid(0.2 * seen_fake) * seen_fake).mean() - (torch.sigmoid(-0.2 * seen_real) * seen_real).mean()
+    assert critic.heads[0].item() == pytest.approx(0.2 - float(slope), rel=1e-5)
+
+
 def test_a_critic_without_slope_keeps_its_weights_finite():
     generator, critic = Plain(), Linear()
     torch.nn.init.zeros_(critic.weight)

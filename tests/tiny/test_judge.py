@@ -1,12 +1,13 @@
 """What judges generators, on images that are known."""
 
 import numpy as np
+import pytest
 import torch
 
 from dissect.models import ProGAN, StyleGAN2
 from dissect.stats import frechet_distance
-from dissect.tiny import TinyScenes
-from dissect.tiny.judge import STAMP_CORRELATION, features, nearest, sampled, watermarks
+from dissect.tiny import TinyScenes, segmenter
+from dissect.tiny.judge import STAMP_CORRELATION, features, nearest, sampled, segmenter_features, watermarks
 from dissect.tiny.stamp import letters
 
 
@@ -24,11 +25,21 @@ def test_samples_do_not_depend_on_how_many_are_drawn():
         assert not torch.equal(sampled(model, 6, seed=2), many[:6])
 
 
-def test_real_scenes_are_nearer_to_each_other_than_to_noise():
-    one, other = features(scenes("train", 84)), features(scenes("val", 84))
+@pytest.mark.parametrize(("network", "width"), [(features, 192), (segmenter_features, 128)])
+def test_real_scenes_are_nearer_to_each_other_than_to_noise(network, width):
+    one, other = network(scenes("train", 84)), network(scenes("val", 84))
     noise = torch.randint(256, (84, 3, 64, 64), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
-    assert one.shape == (84, 192)
-    assert frechet_distance(one, other) * 3 < frechet_distance(one, features(noise))
+    assert one.shape == (84, width)
+    assert frechet_distance(one, other) * 3 < frechet_distance(one, network(noise))
+
+
+@torch.inference_mode()
+def test_features_of_a_segmenter_are_those_of_its_deepest_maps():
+    images, network = scenes("val", 70), segmenter(1).network
+    x = (images.float() / 255 - 0.5) * 4
+    for level in range(1, 6):
+        x = network.get_submodule(f"down{level}")(x if level == 1 else torch.nn.functional.avg_pool2d(x, 2))
+    assert torch.allclose(segmenter_features(images, 1), x.mean((2, 3)), atol=1e-4)
 
 
 def test_the_nearest_training_image_is_found():

@@ -12,7 +12,7 @@ from dissect import Trace
 from dissect.cache import load_tensors
 from dissect.models import latents
 from dissect.models.latent import BLOCK
-from dissect.tiny import train_gan
+from dissect.tiny import feature_critic, train_gan
 from dissect.tiny.networks import FORMAT, load_generator
 from dissect.tiny.recipes import RECIPES, Recipe
 from dissect.tiny.training import fingerprint
@@ -29,6 +29,8 @@ def _small(monkeypatch):
     monkeypatch.setitem(RECIPES, "small-wgan", replace(SMALL, loss="wgan"))
     batch_norm = replace(SMALL, pixel_norm="none", after_conv="batch_norm", rate=0.001, stages=((16, 2),))
     monkeypatch.setitem(RECIPES, "small-batch-norm", batch_norm)
+    monkeypatch.setitem(RECIPES, "small-critic", replace(SMALL, feature_critic=True))
+    monkeypatch.setattr(feature_critic, "SMALLEST", 16)
     monkeypatch.setattr(train_gan, "SNAPSHOT_EVERY", 1000)
     monkeypatch.setattr(Recipe, "images", property(lambda _: 2500))  # into the last of the stages
 
@@ -37,7 +39,7 @@ def weights(path):
     return load_tensors(path, *FORMAT)[0]
 
 
-@pytest.mark.parametrize("name", ["small", "small-style", "small-wgan", "small-batch-norm"])
+@pytest.mark.parametrize("name", ["small", "small-style", "small-wgan", "small-batch-norm", "small-critic"])
 def test_a_run_that_was_stopped_ends_as_one_that_was_not(tmp_path, name):
     whole = train_gan.Run(name, tmp_path / "whole", 3, "cpu", 20)
     assert whole.train(10)
