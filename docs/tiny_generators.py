@@ -30,11 +30,13 @@ from dissect.tiny.vocabulary import label
 HERE = Path(__file__).parent
 FOLDER = HERE / "generators"
 INTRO = """\
-How near are they to the scenes? By the Frechet distance of the tiny classifier's features (`dissect.tiny.judge`), by
-what both segmentation networks find in them, and by eye: an author said in which of the images shown he would recognise
-a thing (generators/verdicts.json). Did they learn how light falls? In the scenes the sun's reflection lies on water
-under a sun and hardly anywhere else, and lit windows of dark scenes make the ground glow (a sun in the picture says
-little about how dark it is). In brackets 95 % intervals (Wilson).
+How near are they to the scenes? By the Frechet distance of the tiny classifier's features (`dissect.tiny.judge`), and
+of a segmentation network's, since a feature critic (`dissect.tiny.feature_critic`), where one took part in the
+training, looked through the classifier and flatters the former; by what both segmentation networks find in them; and by
+eye: an author said in which of the images shown he would recognise a thing (generators/verdicts.json). Did they learn
+how light falls? In the scenes the sun's reflection lies on water under a sun and hardly anywhere else, and lit windows
+of dark scenes make the ground glow (a sun in the picture says little about how dark it is). In brackets 95 % intervals
+(Wilson).
 """
 #: Where the networks were trained whose files do not say it yet.
 EARLIER = "one or two cores of an AMD EPYC"
