@@ -98,9 +98,9 @@ _SMALL = Recipe(
 
 #: Of StyleGAN2, after 379,000 images and 20,000 of another penalty, the Frechet distance was 266 with 0.1 (ADA's rule
 #: gives 0.05), where the discriminator ran away, and 240 with 0.8; 22,000 images later 244 with 0.8 and 231 with 3. It
-#: stayed near 240 up to 630,000; with 1 and a feature critic, changed at once, it was 190 after 70,000 more and 136
-#: after 330,000. A ProGAN whose discriminator started anew at 600,000 went from 168 to 227 in 50,000 images without a
-#: feature critic, and from 152 to 131 in 35,000 with one (both with 0.5).
+#: stayed near 240 up to 630,000; 30,000 images later it was 226 with 1, and 210 with 1 and a feature critic (two runs
+#: differ by 10), which went on to 136 after 330,000. A ProGAN whose discriminator started anew at 600,000 went from 168
+#: to 227 in 50,000 images without a feature critic, and from 152 to 131 in 35,000 with one (both with 0.5).
 _STEADY: dict[str, Any] = {"r1_gamma": 1.0, "half_life": 20_000, "feature_critic": True}
 
 #: By the name of the weights' file.
