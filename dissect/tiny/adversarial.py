@@ -81,7 +81,7 @@ class Adversaries:
             chance: where random numbers come from.
 
         Returns:
-            The losses of generator and discriminator, without penalties.
+            The losses of generator and discriminator, the feature critic's added, without penalties.
         """
         device = real.device.type
         self._judges.requires_grad_(False)

@@ -51,13 +51,15 @@ class FeatureCritic(nn.Module):
     def forward(self, images: Tensor) -> list[Tensor]:
         """Scores by layer; see the class."""
         scores: list[Tensor] = []
+        if images.shape[-1] < SMALLEST:
+            return scores
         x = images * 2  # (p - 0.5) * 4 of p in [0, 1], as the classifier does it
         for name, layer in self.network.features.named_children():
-            if images.shape[-1] < SMALLEST or len(scores) == len(LAYERS):
-                break
             x = layer(x)
             if name in LAYERS:
                 scores.append(self.heads[name](x).float().flatten())
+            if name == LAYERS[-1]:
+                break
         return scores
 
 
