@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from test_dissection import Scenes, network, run, same
+from small_dissection import Scenes, network, run, same
 from torch import nn
 
 import dissect

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from test_dissection import Scenes, network, run, same
+from small_dissection import Scenes, network, run, same
 from torch import nn
 
 import dissect

@@ -8,7 +8,7 @@ import time
 
 import pytest
 import torch
-from test_dissection import CONCEPTS, Scenes, network, run, same
+from small_dissection import CONCEPTS, Scenes, network, run, same
 
 import dissect
 from dissect.store import Cost, Step, Store, cuts, narrow

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from test_dissection import Scenes, run, same
+from small_dissection import Scenes, run, same
 
 from dissect import transfer
 from dissect.transfer import Late, checksum, device_of

@@ -1,0 +1,48 @@
+"""A small network and small images, dissected in a moment, for the tests of the whole way."""
+
+import torch
+from torch import nn
+from torch.utils.data import Dataset
+
+import dissect
+
+CONCEPTS = [("sky", "object"), ("tree", "object"), ("green", "color"), ("street", "scene")]
+
+
+class Scenes(Dataset):
+    """Random images whose planes follow from their colours."""
+
+    concepts = CONCEPTS
+
+    def __init__(self, count=21):
+        generator = torch.Generator().manual_seed(1)
+        self.images = torch.rand(count, 3, 16, 16, generator=generator)
+        objects = (self.images[:, 0] > 0.5).long() + (self.images[:, 1] > 0.7).long()
+        self.planes = torch.stack([objects, 3 * (self.images[:, 1] > 0.6), torch.full_like(objects, 4)], 1)
+
+    def __len__(self):
+        return len(self.images)
+
+    def __getitem__(self, index):
+        return self.images[index], self.planes[index]
+
+
+def network():
+    torch.manual_seed(3)
+    layers = [nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(inplace=True), nn.MaxPool2d(2), nn.Conv2d(8, 6, 3, padding=1)]
+    return nn.Sequential(*layers).eval()
+
+
+def run(**options):
+    options = {"batch_size": 5, "fraction": 0.05, "progress": False, **options}
+    return dissect.dissect(network(), options.pop("layers", ["1", "3"]), options.pop("images", Scenes()), **options)
+
+
+def same(one, other):
+    for name in one.layers:
+        for field in ("thresholds", "intersection", "unit_area", "label_area", "peaks", "peak_images", "peak_maps"):
+            assert torch.equal(getattr(one[name], field), getattr(other[name], field)), (name, field)
+    assert torch.equal(one.images, other.images)
+    assert torch.equal(one.image_numbers, other.image_numbers)
+    assert one.concepts == other.concepts
+    assert one.settings == other.settings

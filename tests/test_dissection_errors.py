@@ -1,0 +1,168 @@
+"""dissect(): what is told, and when."""
+
+import pytest
+import torch
+from small_dissection import Scenes, network, run
+from torch import nn
+from torch.utils.data import DataLoader
+
+import dissect
+
+
+def test_errors():
+    scenes = Scenes()
+    with pytest.raises(TypeError, match=r"layers must be names, .* but 4 of them are no text but Tensor\.$"):
+        dissect.dissect(nn.ReLU(), torch.zeros(4, 1, 2, 2), "0")
+    with pytest.raises(KeyError, match="no layer '9'"):
+        run(layers="9")
+    with pytest.raises(ValueError, match="label planes must come with the images or from a segmenter"):
+        run(images=scenes.images)
+    with pytest.raises(ValueError, match=r"planes must hold labels below 3 .* but hold 4"):
+        run(images=[(scenes.images, scenes.planes)], concepts=["a", "b"])
+    with pytest.raises(ValueError, match=r"planes of batch 0 must have shape \[N, K, H, W\] with N=21"):
+        run(images=[(scenes.images, scenes.planes[0])])
+    with pytest.raises(ValueError, match="must hold at least one batch"):
+        run(images=[])
+    with pytest.raises(TypeError, match="images must be a Dataset, a tensor or an iterable of batches, but got int"):
+        run(images=3)
+    with pytest.raises(ValueError, match="the DataLoader shuffles"):
+        run(images=DataLoader(scenes, shuffle=True))
+    with pytest.raises(ValueError, match="but got a generator that is used up"):
+        run(images=(b for b in [(scenes.images, scenes.planes)]), memory_budget=0)
+    broken = nn.Sequential(nn.Conv2d(3, 2, 1), nn.Flatten()).eval()
+    with pytest.raises(ValueError, match=r"layer '1' must give maps \[N, U, h, w\], but gave \[5, 512\]"):
+        dissect.dissect(broken, "1", Scenes(), batch_size=5, progress=False)
+    with pytest.raises(ValueError, match=r"batch 0 of visit 0: .* unit 0"):
+        run(images=[(scenes.images * float("nan"), scenes.planes)])
+
+
+class Twice(nn.Module):
+    """Runs its ReLU before and after its convolution."""
+
+    def __init__(self):
+        super().__init__()
+        self.relu, self.conv = nn.ReLU(), nn.Conv2d(3, 4, 1)
+
+    def forward(self, x):
+        return self.relu(self.conv(self.relu(x)))
+
+
+@pytest.mark.parametrize("layers", ["relu", ["relu", "conv"]])
+def test_a_layer_that_runs_twice_is_told_though_passes_stop_early(layers):
+    with pytest.raises(RuntimeError, match="layer 'relu' ran twice in one forward pass"):
+        dissect.dissect(Twice().eval(), layers, Scenes(), progress=False)
+    assert dissect.dissect(Twice().eval(), "conv", Scenes(), progress=False)["conv"].num_units == 4
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"top_images": 0}, "top_images must be at least 1, but got 0"),
+        ({"batch_size": 0}, "batch_size must be at least 1, but got 0"),
+        ({"memory_budget": -1}, "memory_budget must be a number of bytes, 0 or more, but is -1"),
+        ({"disk_budget": -1}, "disk_budget must be a number of bytes, 0 or more, but is -1"),
+        ({"tokens": (0, 4)}, r"tokens must be the \(h, w\) of a grid of at least one token, but got \(0, 4\)"),
+        ({"fraction": 1.0}, r"fraction must lie strictly between 0 and 1, but got 1\.0"),
+        ({"positions": "cell"}, r"positions must be one of \('pixel', 'feature'\), but got 'cell'"),
+        ({"border": "mirror"}, r"border must be one of \('edge', 'zeros'\), but got 'mirror'"),
+        ({"scope": "some"}, r"scope must be one of \('all', 'category'\), but got 'some'"),
+        ({"preset": "cvpr2017"}, "preset must be one of .*, but got 'cvpr2017'"),
+        ({"layers": ["1", "1"]}, r"layers must name each layer once, but got \['1', '1'\]"),
+    ],
+)
+def test_options_that_break_the_rules_are_told_before_the_work(options, message):
+    with pytest.raises(ValueError, match=message):
+        run(images=(pytest.fail("an image was asked for") for _ in range(1)), **options)
+
+
+def test_planes_that_are_no_labels():
+    images, planes = Scenes().images[:5], Scenes().planes[:5]
+    with pytest.raises(ValueError, match="batch of image 0: planes must hold labels from 0 on, but hold -1"):
+        run(images=[(images, planes - 1)])
+    with pytest.raises(TypeError, match=r"planes of batch 0 must be a tensor of one of .*, but got torch\.float32"):
+        run(images=[(images, planes.float())])
+    with pytest.raises(TypeError, match=r"planes of batch 0 must be a tensor of one of .*, but got list"):
+        run(images=images, segmenter=lambda _: [0])
+
+
+class Changing(Scenes):
+    """Another image at every visit, as of a data set that augments at random."""
+
+    def __init__(self):
+        super().__init__()
+        self.asked = 0
+
+    def __getitem__(self, index):
+        self.asked += 1
+        return self.images[index] + (self.asked > 21 and index == 13) * 0.1, self.planes[index]
+
+
+def test_images_that_change_between_visits_are_told():
+    with pytest.raises(ValueError, match="must be the same at every visit, but those of batch 2 have changed"):
+        run(images=Changing(), memory_budget=0)
+
+
+class Uneven(Scenes):
+    def __getitem__(self, index):
+        return self.images[index][:, index == 3 :], self.planes[index]
+
+
+def test_images_of_different_sizes_are_told():
+    scenes = Scenes()
+    with pytest.raises(ValueError, match="must all have one size, but a batch holds"):
+        run(images=Uneven())
+    with pytest.raises(ValueError, match=r"image 5 has \[3, 16, 15\] and those before it \[3, 16, 16\]"):
+        run(images=[(scenes.images[:5], scenes.planes[:5]), (scenes.images[:5, :, :, 1:], scenes.planes[:5])])
+    with pytest.raises(ValueError, match=r"layer '1', batch of image 5"):
+        run(images=[(scenes.images[:5], scenes.planes[:5]), (scenes.images[5:7], scenes.planes[5:7, :, 1:])])
+
+
+class Noisy(nn.Module):
+    """Another output at every call."""
+
+    def forward(self, x):
+        return x + 1e-3 * torch.randn_like(x)
+
+
+class Unitless(nn.Module):
+    """Maps of no units."""
+
+    def forward(self, x):
+        return x[:, :0]
+
+
+class InPlace(nn.Module):
+    """Normalises the images where they are."""
+
+    def forward(self, x):
+        return x.sub_(0.5)
+
+
+def test_a_network_that_changes_its_mind_is_told_and_so_is_one_that_changes_its_images():
+    options = {"batch_size": 5, "fraction": 0.05, "progress": False}
+    with pytest.raises(ValueError, match=r"layer '0': TailThreshold: visit \d+ must see the activations of the visits"):
+        dissect.dissect(nn.Sequential(Noisy()), "0", Scenes(), memory_budget=0, **options)
+    with pytest.raises(ValueError, match="model must leave its images as they are"):
+        dissect.dissect(nn.Sequential(InPlace()), "0", Scenes(), **options)
+
+
+def test_inputs_and_layers_that_cannot_be_dissected_are_told():
+    options = {"batch_size": 5, "fraction": 0.05, "progress": False}
+    with pytest.raises(ValueError, match=r"images must be batches \[N, C, H, W\], but batch 0 is \[5, 4\]"):
+        dissect.dissect(nn.Sequential(nn.Linear(4, 4)), "0", torch.zeros(21, 4), segmenter=lambda z: z, **options)
+    with pytest.raises(ValueError, match="layer '0' must have at least one unit"):
+        dissect.dissect(nn.Sequential(Unitless()), "0", Scenes(), **options)
+    empty = [(Scenes().images[:2], Scenes().planes[:2]), (Scenes().images[:0], Scenes().planes[:0])]
+    with pytest.raises(ValueError, match="batch 1 holds none"):
+        dissect.dissect(network(), "1", empty, fraction=0.05, progress=False)
+    planes = torch.full((1, 1, 16, 16), 10**9)
+    with pytest.raises(ValueError, match="planes must hold labels below 1048576 where no concepts are given"):
+        dissect.dissect(network(), "1", [(Scenes().images[:1], planes)], progress=False)
+    with pytest.warns(UserWarning, match="a fraction of 0.001 of 256 samples is less than one"):
+        dissect.dissect(network(), "1", [(Scenes().images[:1], Scenes().planes[:1])], fraction=0.001, progress=False)
+
+
+def test_training_mode_is_told():
+    model = nn.Sequential(nn.Conv2d(3, 2, 1), nn.BatchNorm2d(2))
+    with pytest.warns(UserWarning, match="the model is in training mode"):
+        dissect.dissect(model, "0", Scenes(), progress=False)
