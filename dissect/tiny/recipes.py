@@ -30,6 +30,7 @@ class Recipe:
         half_life: images after which the average of the generator's weights has forgotten half.
         stages: (resolution, thousands of images) one after another; a quarter of each fades in, but for the first and
             those that only go on at the resolution before.
+        cooldown: thousands of images, the last ones, over which both learning rates go down to zero.
         scenes: how many different ones are drawn for it.
     """
 
@@ -48,6 +49,7 @@ class Recipe:
     r1_gamma: float = R1_GAMMA
     half_life: int = HALF_LIFE
     stages: tuple[tuple[int, int], ...] = ((8, 50), (16, 120), (32, 160), (64, 400))
+    cooldown: int = 0
     scenes: int = 28000
 
     @classmethod
@@ -79,6 +81,11 @@ class Recipe:
                 return resolution, 1.0 if resolution == before else min(1.0, seen / (thousands * 250))
             seen, before = seen - thousands * 1000, resolution
         return self.stages[-1][0], 1.0
+
+    def pace(self, seen: int) -> float:
+        """What learning rates are multiplied with once so many images were shown."""
+        left = self.images - seen
+        return min(1.0, max(0.0, left / (self.cooldown * 1000))) if self.cooldown else 1.0
 
     @property
     def images(self) -> int:

@@ -111,7 +111,7 @@ class Run(Training):
         chance = torch.Generator().manual_seed((self.seed << 32) + self.step)
         z = torch.randn(self.batch, self.recipe.z_channels, generator=chance).to(self.device)
         seeds = torch.randint(1 << 62, (self.batch,), generator=chance).to(self.device)
-        self._losses.append(self.adversaries.step(self.step, real, z, seeds, fade, chance))
+        self._losses.append(self.adversaries.step(self.step, real, z, seeds, fade, chance, self.recipe.pace(self.seen)))
         self.step += 1
         if self.seen % SNAPSHOT_EVERY < self.batch or self.step == self.steps:
             self._snapshot()

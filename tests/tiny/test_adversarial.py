@@ -40,12 +40,13 @@ def _plain_descent(monkeypatch):
     monkeypatch.setattr(torch, "autocast", lambda *_: torch.enable_grad())
 
 
-def stepped(loss, number=1, **options):
+def stepped(loss, number=1, pace=1.0, **options):
     generator, critic = Plain(), Linear()
     both = Adversaries(generator, copy.deepcopy(generator), critic, loss, **options)
     real, z = torch.linspace(-1, 1, 96).view(2, 3, 4, 4), torch.tensor([[1.0], [2.0]])
     before = critic.weight.detach().clone()
-    losses = both.step(number, real, z, torch.zeros(2, dtype=torch.int64), 1.0, torch.Generator().manual_seed(0))
+    seeds, chance = torch.zeros(2, dtype=torch.int64), torch.Generator().manual_seed(0)
+    losses = both.step(number, real, z, seeds, 1.0, chance, pace)
     return both, losses, real, z, before
 
 
@@ -120,6 +121,16 @@ def test_a_critic_without_slope_keeps_its_weights_finite():
 def test_the_average_forgets_half_in_its_half_life():
     both = stepped("logistic", half_life=2)[0]
     assert both.average.gain.item() == pytest.approx((0.5 + both.generator.gain.item()) / 2)
+
+
+def test_a_step_at_half_the_pace_goes_half_as_far():
+    moved = {}
+    for pace in (1.0, 0.5, 0.0):
+        both, *_, before = stepped("wgan", pace=pace)
+        moved[pace] = [both.generator.gain.item() - 0.5, float((both.discriminator.weight - before).detach().sum())]
+    assert all(moved[1.0])
+    assert moved[0.5] == pytest.approx([distance / 2 for distance in moved[1.0]], rel=1e-3)
+    assert moved[0.0] == [0, 0]
 
 
 def test_a_loss_that_is_no_number_stops_the_training():

@@ -29,7 +29,7 @@ def _small(monkeypatch):
     monkeypatch.setitem(RECIPES, "small-wgan", replace(SMALL, loss="wgan"))
     batch_norm = replace(SMALL, pixel_norm="none", after_conv="batch_norm", rate=0.001, stages=((16, 2),))
     monkeypatch.setitem(RECIPES, "small-batch-norm", batch_norm)
-    monkeypatch.setitem(RECIPES, "small-critic", replace(SMALL, feature_critic=True))
+    monkeypatch.setitem(RECIPES, "small-critic", replace(SMALL, feature_critic=True, cooldown=1))
     monkeypatch.setattr(feature_critic, "SMALLEST", 16)
     monkeypatch.setattr(train_gan, "SNAPSHOT_EVERY", 1000)
     monkeypatch.setattr(Recipe, "images", property(lambda _: 2500))  # into the last of the stages
@@ -128,6 +128,11 @@ def test_a_stage_that_goes_on_at_its_resolution_does_not_fade_in():
     recipe = Recipe(stages=((8, 4), (16, 8), (16, 8)))
     assert recipe.stage(4000) == (16, 0.0)
     assert recipe.stage(12000) == (16, 1.0)
+
+
+def test_rates_go_down_to_zero_in_the_end():
+    assert [replace(SMALL, cooldown=1).pace(seen) for seen in (0, 1500, 2000, 2500, 2600)] == [1, 1, 0.5, 0, 0]
+    assert SMALL.pace(2500) == 1
 
 
 def test_real_images_are_shown_smaller_and_faded():
