@@ -106,8 +106,8 @@ _SMALL = Recipe(
 #: Of StyleGAN2, after 379,000 images and 20,000 of another penalty, the Frechet distance was 266 with 0.1 (ADA's rule
 #: gives 0.05), where the discriminator ran away, and 240 with 0.8; 22,000 images later 244 with 0.8 and 231 with 3. It
 #: stayed near 240 up to 630,000; 30,000 images later it was 226 with 1, and 210 with 1 and a feature critic (two runs
-#: differ by 10), which went on to 136 after 330,000. Its discriminator told scenes from images with ease then, held-out
-#: scenes too, so the generator got more units where they cost little: 128 instead of 48 at 32x32, 64 instead of 24 at
+#: differ by 10), which went on to 136 after 330,000. Its discriminator easily told images from scenes then, held-out
+#: ones too, so the generator got more units where they cost little: 128 instead of 48 at 32x32, 64 instead of 24 at
 #: 64x64 (62 images/s on two threads instead of 71). 436,000 images later, rates going down over the last 100,000, the
 #: distance by a segmentation network's features was 0.12 instead of 0.21, and doors were there (not compared with going
 #: on without). A ProGAN whose discriminator started anew at 600,000 went from 168 to 227 in 50,000 images without a
