@@ -8,7 +8,7 @@ import time
 
 import pytest
 import torch
-from small_dissection import CONCEPTS, Scenes, network, run, same
+from small_dissection import CONCEPTS, Counting, Scenes, network, run, same
 
 import dissect
 from dissect.store import Cost, Step, Store, cuts, narrow
@@ -89,18 +89,6 @@ def test_planes_take_the_narrowest_type():
     assert narrow(torch.zeros(0, 1, 1, 1, dtype=torch.int64)).numel() == 0
     already = torch.zeros(1, 1, 1, 1, dtype=torch.int16)
     assert narrow(already).dtype == torch.uint8
-
-
-class Counting(Scenes):
-    """Counts how often an image is asked for."""
-
-    def __init__(self):
-        super().__init__()
-        self.asked = 0
-
-    def __getitem__(self, index):
-        self.asked += 1
-        return super().__getitem__(index)
 
 
 def counted(**options):

@@ -66,17 +66,9 @@ class Adversaries:
             torch.optim.Adam(network.parameters(), lr=its_rate, betas=BETAS)
             for network, its_rate in ((generator, rate), (self._judges, RATE))
         ]
-        self._rates = [optimizer.param_groups[0]["lr"] for optimizer in self.optimizers]
 
     def step(
-        self,
-        number: int,
-        real: Tensor,
-        z: Tensor,
-        seeds: Tensor,
-        fade: float,
-        chance: torch.Generator,
-        pace: float = 1.0,
+        self, number: int, real: Tensor, z: Tensor, seeds: Tensor, fade: float, chance: torch.Generator
     ) -> tuple[float, float]:
         """Updates the generator, then the discriminator on the same generated images.
 
@@ -87,14 +79,11 @@ class Adversaries:
             seeds: of the noise, int64 [N].
             fade: see `Growing`.
             chance: where random numbers come from.
-            pace: times both learning rates, in this step.
 
         Returns:
             The losses of generator and discriminator, the feature critic's added, without penalties.
         """
         device = real.device.type
-        for optimizer, rate in zip(self.optimizers, self._rates, strict=True):
-            optimizer.param_groups[0]["lr"] = rate * pace
         self._judges.requires_grad_(False)
         with torch.autocast(device, torch.bfloat16):
             fake = self.generator(z, real.shape[-1], fade, seeds)

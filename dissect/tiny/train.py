@@ -27,7 +27,7 @@ from dissect.models import VGG
 from dissect.tiny.dataset import DEFAULT_COUNTS, SPLITS, TinyScenes
 from dissect.tiny.muon import Muon
 from dissect.tiny.networks import CHANNELS, FORMAT, HIDDEN, POOLED
-from dissect.tiny.training import Checkpoint, fingerprint, order, rendered
+from dissect.tiny.training import Checkpoint, fingerprint, order, rendered, set_pace
 
 BATCH = 128
 IMAGES = 51600
@@ -183,8 +183,8 @@ class Run:
         loss = nn.functional.cross_entropy(logits.float(), numbers, label_smoothing=LABEL_SMOOTHING)
         self.model.zero_grad(set_to_none=True)
         loss.backward()
-        for optimizer, peak in zip(self.optimizers, (MUON_RATE, PEAK_RATE)):
-            optimizer.param_groups[0]["lr"] = peak * self.rate()
+        set_pace(self.optimizers, self.rate())
+        for optimizer in self.optimizers:
             optimizer.step()
         value = float(loss.detach())
         self.step += 1

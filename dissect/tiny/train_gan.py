@@ -32,7 +32,7 @@ from dissect.tiny.feature_critic import FeatureCritic
 from dissect.tiny.growing import Growing
 from dissect.tiny.networks import FORMAT, vgg
 from dissect.tiny.recipes import RECIPES, Recipe
-from dissect.tiny.training import Checkpoint, Training, add_arguments, fingerprint, narrowed, order, rendered
+from dissect.tiny.training import Checkpoint, Training, add_arguments, fingerprint, narrowed, order, rendered, set_pace
 
 SNAPSHOT_EVERY = 50_000
 #: z over which a batch norm's statistics are taken.
@@ -111,7 +111,8 @@ class Run(Training):
         chance = torch.Generator().manual_seed((self.seed << 32) + self.step)
         z = torch.randn(self.batch, self.recipe.z_channels, generator=chance).to(self.device)
         seeds = torch.randint(1 << 62, (self.batch,), generator=chance).to(self.device)
-        self._losses.append(self.adversaries.step(self.step, real, z, seeds, fade, chance, self.recipe.pace(self.seen)))
+        set_pace(self.adversaries.optimizers, self.recipe.pace(self.seen))
+        self._losses.append(self.adversaries.step(self.step, real, z, seeds, fade, chance))
         self.step += 1
         if self.seen % SNAPSHOT_EVERY < self.batch or self.step == self.steps:
             self._snapshot()

@@ -27,7 +27,16 @@ from dissect.models import UNet
 from dissect.tiny.dataset import TinyScenes
 from dissect.tiny.muon import Muon
 from dissect.tiny.networks import FORMAT, SEGMENTER_CHANNELS, SEGMENTER_GROUPS, SEGMENTER_PLANES
-from dissect.tiny.training import Checkpoint, Training, add_arguments, fingerprint, narrowed, order, save_array
+from dissect.tiny.training import (
+    Checkpoint,
+    Training,
+    add_arguments,
+    fingerprint,
+    narrowed,
+    order,
+    save_array,
+    set_pace,
+)
 from dissect.tiny.vocabulary import CONCEPTS
 
 SIZE = 64
@@ -158,8 +167,8 @@ class Run(Training):
         loss = torch.stack([cross_entropy(said.float(), places[:, plane]) for plane, said in enumerate(logits)]).sum()
         if not torch.isfinite(loss):
             raise FloatingPointError(f"the loss is {loss.item()} at step {self.step}.")
-        for optimizer, peak in zip(self.optimizers, (MUON_RATE, PEAK_RATE), strict=True):
-            optimizer.param_groups[0]["lr"] = peak * self._rate()
+        set_pace(self.optimizers, self._rate())
+        for optimizer in self.optimizers:
             optimizer.zero_grad(set_to_none=True)
         loss.backward()
         for optimizer in self.optimizers:

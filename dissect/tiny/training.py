@@ -7,7 +7,7 @@ import hashlib
 import json
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -60,6 +60,13 @@ def save_array(path: Path, array: np.ndarray) -> None:
 def order(seed: int, epoch: int, count: int) -> np.ndarray:
     """The order of `count` items in an epoch, the same for a run that was killed and goes on."""
     return np.random.default_rng((seed, epoch)).permutation(count)
+
+
+def set_pace(optimizers: Iterable[torch.optim.Optimizer], pace: float) -> None:
+    """Sets all learning rates to those that the optimisers were made with, times `pace`."""
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            group["lr"] = optimizer.defaults["lr"] * pace
 
 
 class Checkpoint:

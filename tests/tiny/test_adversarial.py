@@ -9,6 +9,7 @@ from torch.nn.functional import softplus
 
 from dissect.tiny import adversarial
 from dissect.tiny.adversarial import Adversaries
+from dissect.tiny.training import set_pace
 
 
 class Plain(nn.Module):
@@ -45,8 +46,8 @@ def stepped(loss, number=1, pace=1.0, **options):
     both = Adversaries(generator, copy.deepcopy(generator), critic, loss, **options)
     real, z = torch.linspace(-1, 1, 96).view(2, 3, 4, 4), torch.tensor([[1.0], [2.0]])
     before = critic.weight.detach().clone()
-    seeds, chance = torch.zeros(2, dtype=torch.int64), torch.Generator().manual_seed(0)
-    losses = both.step(number, real, z, seeds, 1.0, chance, pace)
+    set_pace(both.optimizers, pace)
+    losses = both.step(number, real, z, torch.zeros(2, dtype=torch.int64), 1.0, torch.Generator().manual_seed(0))
     return both, losses, real, z, before
 
 

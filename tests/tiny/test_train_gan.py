@@ -47,6 +47,8 @@ def test_a_run_that_was_stopped_ends_as_one_that_was_not(tmp_path, name):
     stopped = train_gan.Run(name, tmp_path / "parts", 3, "cpu", 20)
     assert stopped.step == 1
     assert stopped.train(10)
+    for optimizer in stopped.adversaries.optimizers:
+        assert optimizer.param_groups[0]["lr"] == optimizer.defaults["lr"] * stopped.recipe.pace(stopped.seen - 20)
     one, other = (weights(tmp_path / folder / f"{name}.safetensors") for folder in ("whole", "parts"))
     assert one.keys() == other.keys()
     assert all(torch.equal(one[key], other[key]) for key in one)
