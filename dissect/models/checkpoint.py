@@ -6,9 +6,10 @@ import argparse
 import pickle
 import re
 import struct
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -30,12 +31,34 @@ DAMAGED = (
     AttributeError, struct.error,
 )  # fmt: skip
 
+PROGAN, STYLEGAN2, WGAN_GP = "Progressive GAN generator", "StyleGAN2 generator", "WGAN-GP generator"
 #: Keys by which a file of another architecture is known, and what loads it.
 ARCHITECTURES = (
-    (("mapping.fc1.weight", "style.1.weight", "g_ema"), "StyleGAN2 generator", "load_stylegan2"),
-    (("layer1.conv.weight", "features.0.conv.weight"), "Progressive GAN generator", "load_progan"),
-    (("layer1.linear.weight",), "WGAN-GP generator", "load_wgangp"),
+    (("mapping.fc1.weight", "style.1.weight", "g_ema"), STYLEGAN2, "load_stylegan2"),
+    (("layer1.conv.weight", "features.0.conv.weight"), PROGAN, "load_progan"),
+    (("layer1.linear.weight",), WGAN_GP, "load_wgangp"),
 )
+
+
+@dataclass(frozen=True)
+class Layout(Generic[G]):
+    """How a file holds a generator.
+
+    Args:
+        architecture: named in messages.
+        levels: how many resolutions from 4x4 on there must be, by the file's keys.
+        make: the model of some units by level and some length of z.
+        published: for each of a model's keys, the file's key and the shape that it has there.
+        telling: the file's keys of the weights that tell the sizes, and how many dimensions each has.
+        sizes: units by level and the length of z, from these weights.
+    """
+
+    architecture: str
+    levels: int
+    make: Callable[[Sequence[int], int], G]
+    published: Callable[[G], dict[str, tuple[str, Size]]]
+    telling: Mapping[str, int]
+    sizes: Callable[[list[Tensor]], tuple[tuple[int, ...], int]]
 
 
 def read(path: str | Path, *sections: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -79,7 +102,9 @@ def _opened(path: Path, zipped: bool) -> dict[str, Any]:
         with torch.serialization.safe_globals([argparse.Namespace]):
             data = torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
     except DAMAGED as error:
-        stranger = re.search(r"GLOBAL ([\w.]+)", str(error))
+        if re.search("allocate memory|unable to mmap", str(error)):  # nothing is wrong with the file
+            raise
+        stranger = re.search(r"GLOBAL ([\w.]+)", str(error)) or re.search("with (TorchScript)", str(error))
         if stranger is None:
             raise ValueError(f"{path} is damaged or no file of weights{_why(path, error)}.") from error
         raise ValueError(
@@ -187,16 +212,32 @@ def numbered(keys: Iterable[str], pattern: str, first: int) -> int:
     return max((number for place, number in enumerate(numbers, 1) if 2 * place >= number), default=0)
 
 
-def build(make: Callable[[], G], path: str | Path, resolution: int, wanted: int | None) -> G:
-    """A model without memory for its weights, of the resolution that was asked for if any.
+def assemble(
+    layout: Layout[G], state: Mapping[str, Tensor], path: str | Path, resolution: int | None, device: Any
+) -> G:
+    """The generator that a file holds, its sizes inferred, in evaluation mode.
+
+    Args:
+        layout: of the file.
+        state: the file's tensors by the file's keys.
+        path: named in messages.
+        resolution: of the images, if another one is to be an error.
+        device: where the model goes.
 
     Raises:
-        ValueError: the file's resolution is another.
+        ValueError: the file's resolution is another; or see `fill`.
     """
-    if wanted not in (None, resolution):
-        raise ValueError(f"{path} must hold a generator of {wanted}x{wanted} images, but makes {resolution}.")
+    size = 2 << layout.levels
+    if resolution not in (None, size):
+        raise ValueError(f"{path} must hold a generator of {resolution}x{resolution} images, but makes {size}.")
+    with torch.device("meta"):  # no memory for weights that the file's take the place of
+        any_widths = layout.make((1,) * layout.levels, 1)
+    keys = [key for key, _ in layout.published(any_widths).values()]
+    check_names(state, keys, path, f"a {layout.architecture} of {size}x{size} images")
+    channels, z_channels = layout.sizes(sized(state, layout.telling, path, layout.architecture))
     with torch.device("meta"):
-        return make()
+        model = layout.make(channels, z_channels)
+    return fill(model, state, layout.published(model), path, device)
 
 
 def fill(

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, conv2d, leaky_relu
 
+from dissect.models.initial import draw
+
 #: Images that share one standard deviation (Karras et al. 2020, as published; the whole batch in Karras et al. 2018).
 STDDEV_GROUP = 4
 
@@ -61,10 +63,12 @@ class Discriminator(nn.Module):
         generator = torch.Generator().manual_seed(seed)
         for module in self.modules():
             if isinstance(module, ScaledConv):
-                nn.init.normal_(module.weight, generator=generator)
+                draw(module.weight, nn.init.normal_, generator)
 
     def forward(self, images: Tensor, fade: float = 1.0) -> Tensor:
         """Scores [N] of images [N, 3, R, R]."""
+        if not 0 <= fade <= 1:
+            raise ValueError(f"Discriminator: fade must be in [0, 1], but got {fade}.")
         size = images.shape[-1]
         level = size.bit_length() - 3
         fits = 0 <= level < len(self.channels) and size == 4 << level

@@ -55,9 +55,10 @@ class Generator(nn.Module):
             got = vectors.dtype if isinstance(vectors, Tensor) else type(vectors).__name__
             raise TypeError(f"{name}: {letter} must be a tensor of {dtype}, as the weights are, but got {got}.")
         if vectors.dim() not in (2, 4) or vectors.shape[1] != length or any(n != 1 for n in vectors.shape[2:]):
+            hint = "; dissect.latents makes z that fit" if letter == "z" else ""
             raise ValueError(
                 f"{name}: {letter} must have shape [N, {length}] or [N, {length}, 1, 1], "
-                f"but got {list(vectors.shape)}; dissect.latents makes z that fit."
+                f"but got {list(vectors.shape)}{hint}."
             )
         if vectors.device != weight.device:
             raise ValueError(

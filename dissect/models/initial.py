@@ -1,9 +1,31 @@
-"""Initial weights that more than one network starts from."""
+"""Initial weights: drawn from streams of their own, the same on every device."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Any
+
 import torch
-from torch import nn
+from torch import Tensor, nn
+
+
+def undrawn() -> AbstractContextManager[None]:
+    """Within it, what torch's layers draw for themselves, to be replaced, is not taken from the caller's stream."""
+    return torch.random.fork_rng(devices=[])
+
+
+@torch.no_grad()
+def draw(weight: Tensor, init: Callable[..., Tensor], generator: torch.Generator, **options: Any) -> None:
+    """Fills a weight with what one of `torch.nn.init` draws, on the CPU wherever the weight is.
+
+    Args:
+        weight: on any device.
+        init: called with a tensor of the weight's shape, `generator` and the options.
+        generator: a stream on the CPU.
+        options: of `init`.
+    """
+    weight.copy_(init(torch.empty_like(weight, device="cpu"), generator=generator, **options))
 
 
 def he_normal(model: nn.Module, seed: int) -> None:
@@ -16,6 +38,6 @@ def he_normal(model: nn.Module, seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     for module in model.modules():
         if isinstance(module, (nn.Conv2d, nn.Linear)):
-            nn.init.kaiming_normal_(module.weight, nonlinearity="relu", generator=generator)
+            draw(module.weight, nn.init.kaiming_normal_, generator, nonlinearity="relu")
             if module.bias is not None:
                 nn.init.zeros_(module.bias)

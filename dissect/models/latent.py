@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import numbers
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -38,7 +39,7 @@ def latents(
         that starts with a convolution gets [count, C, 1, 1].
 
     Raises:
-        ValueError: count or start is negative, or seed outside its range.
+        ValueError: count or start is negative, seed outside its range, or the shape of z not one of positive integers.
         TypeError: the shape of z cannot be told; count, seed or start is no integer.
 
     Example:
@@ -46,10 +47,10 @@ def latents(
         >>> torch.equal(dissect.latents((512,), 4, start=6), z[6:])
         True
     """
-    _check_range("latents", count, seed, start, 2**32)
+    count, seed, start = _checked_range("latents", count, seed, start, 2**32)
     shape = _z_shape(generator)
-    length = int(np.prod(shape))
-    z = torch.empty(count, length)
+    length = math.prod(shape)
+    z = torch.empty(count, length, dtype=torch.float32, device="cpu")
     filled = 0
     for block in normal_blocks(length, count, seed, start):
         z[filled : filled + len(block)] = block
@@ -77,10 +78,10 @@ def noise_seeds(count: int, seed: int = 1, *, start: int = 0) -> Tensor:
         >>> dissect.noise_seeds(3, seed=0, start=5).tolist()
         [5, 6, 7]
     """
-    _check_range("noise_seeds", count, seed, start, 2**31)
+    count, seed, start = _checked_range("noise_seeds", count, seed, start, 2**31)
     if start + count > 2**32:
         raise ValueError(f"noise_seeds: start + count must be at most 2^32, but got {start} + {count}.")
-    return torch.arange(start, start + count, dtype=torch.int64) + (seed << 32)
+    return torch.arange(start, start + count, dtype=torch.int64, device="cpu") + (seed << 32)
 
 
 def normal_blocks(length: int, count: int, seed: int, start: int = 0) -> Iterator[Tensor]:
@@ -94,10 +95,11 @@ def normal_blocks(length: int, count: int, seed: int, start: int = 0) -> Iterato
 
 
 def _z_shape(generator: Any) -> tuple[int, ...]:
-    if isinstance(generator, tuple):
-        return generator
-    if hasattr(generator, "z_shape"):
-        return tuple(generator.z_shape)
+    if isinstance(generator, tuple) or hasattr(generator, "z_shape"):
+        shape = generator if isinstance(generator, tuple) else generator.z_shape
+        if not isinstance(shape, Sequence) or not all(isinstance(n, numbers.Integral) and int(n) > 0 for n in shape):
+            raise ValueError(f"latents: the shape of one z must be a tuple of positive integers, but got {shape!r}.")
+        return tuple(int(n) for n in shape)
     if isinstance(generator, nn.Module):
         for module in generator.modules():
             if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)):
@@ -110,11 +112,18 @@ def _z_shape(generator: Any) -> tuple[int, ...]:
     )
 
 
-def _check_range(name: str, count: int, seed: int, start: int, seeds: int) -> None:
-    for what, value in (("count", count), ("seed", seed), ("start", start)):
-        if not isinstance(value, numbers.Integral):
-            raise TypeError(f"{name}: {what} must be an integer, but got {value!r}.")
+def _checked_range(name: str, count: int, seed: int, start: int, seeds: int) -> tuple[int, int, int]:
+    values = {"count": count, "seed": seed, "start": start}
+    count, seed, start = (checked_integer(f"{name}: {what}", value) for what, value in values.items())
     if count < 0 or start < 0:
         raise ValueError(f"{name}: count and start must not be negative, but got {count} and {start}.")
     if not 0 <= seed < seeds:
         raise ValueError(f"{name}: seed must be in [0, {seeds}), but got {seed}.")
+    return count, seed, start
+
+
+def checked_integer(what: str, value: Any) -> int:
+    """Python's integer, which cannot overflow as NumPy's do; a TypeError that says what must be one."""
+    if not isinstance(value, numbers.Integral):
+        raise TypeError(f"{what} must be an integer, but got {value!r}.")
+    return int(value)

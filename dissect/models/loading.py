@@ -11,11 +11,11 @@ import torch
 from torch import Size, Tensor
 
 from dissect.models import checkpoint
+from dissect.models.checkpoint import PROGAN, STYLEGAN2, WGAN_GP, Layout, assemble
+from dissect.models.latent import checked_integer
 from dissect.models.progan import ProGAN
 from dissect.models.stylegan2 import StyleGAN2
 from dissect.models.wgangp import WGANGP
-
-PROGAN, STYLEGAN2, WGAN_GP = "Progressive GAN generator", "StyleGAN2 generator", "WGAN-GP generator"
 
 
 def load_progan(
@@ -70,22 +70,20 @@ def load_progan(
     def named(model: ProGAN) -> dict[str, tuple[str, Size]]:
         return {name: (_old_key(name) if old else name, value.shape) for name, value in model.state_dict().items()}
 
-    any_widths = checkpoint.build(lambda: made((1,) * levels, 1), path, 2 << levels, resolution)
-    wanted = [key for key, _ in named(any_widths).values()]
-    for key in wanted:
-        if key.endswith("num_batches_tracked"):  # files from before PyTorch 0.4.1 do not count them
-            state.setdefault(key, torch.tensor(0))
-    checkpoint.check_names(state, wanted, path, f"a {PROGAN} of {2 << levels}x{2 << levels} images")
-    if not (pixel_norm or choice):
-        raise ValueError(
-            f"{path} stores wscale.scale, and no key tells where pixels are normalised; pass pixel_norm='every' "
-            "(pixelwise-normalization, or a complete network) or 'ends' (equalized-learning-rate)."
-        )
+    def sizes(weights: list[Tensor]) -> tuple[tuple[int, ...], int]:
+        if not (pixel_norm or choice):
+            raise ValueError(
+                f"{path} stores wscale.scale, and no key tells where pixels are normalised; pass pixel_norm='every' "
+                "(pixelwise-normalization, or a complete network) or 'ends' (equalized-learning-rate)."
+            )
+        return tuple(len(weight) for weight in weights[::2]), weights[0].shape[1]
+
     keys = [f"features.{n}.conv.weight" if old else f"layer{n + 1}.conv.weight" for n in range(2 * levels)]
-    weights = checkpoint.sized(state, dict.fromkeys(keys, 4), path, PROGAN)
-    widths = tuple(len(weight) for weight in weights[::2])
-    model = checkpoint.build(lambda: made(widths, weights[0].shape[1]), path, 2 << levels, resolution)
-    return checkpoint.fill(model, state, named(model), path, device)
+    if after_conv == "batch_norm":  # which did not count its batches before PyTorch 0.4.1
+        for key in keys:
+            state.setdefault(key.replace("conv.weight", "norm.num_batches_tracked"), torch.tensor(0))
+    layout = Layout(PROGAN, levels, made, named, dict.fromkeys(keys, 4), sizes)
+    return assemble(layout, state, path, resolution, device)
 
 
 def load_stylegan2(
@@ -116,6 +114,7 @@ def load_stylegan2(
     Raises:
         FileNotFoundError: no such file.
         ValueError: see `load_progan`; truncation outside [0, 1]; samples not positive.
+        TypeError: samples is no integer.
 
     Example:
         >>> import tempfile, os
@@ -126,7 +125,7 @@ def load_stylegan2(
         >>> model.resolution, model.latent_avg.shape
         (8, torch.Size([4]))
     """
-    if latent_avg_samples < 1:
+    if checked_integer("load_stylegan2: latent_avg_samples", latent_avg_samples) < 1:
         raise ValueError(f"load_stylegan2: latent_avg_samples must be positive, but got {latent_avg_samples}.")
     state, rest = checkpoint.read(path, "g_ema", "state_dict")
     average = state.pop("latent_avg", rest.get("latent_avg"))
@@ -146,16 +145,15 @@ def load_stylegan2(
     def named(model: StyleGAN2) -> dict[str, tuple[str, Size]]:
         return checkpoint.unchanged(model) if own else _rosinality(model)
 
-    any_widths = checkpoint.build(lambda: made((1,) * levels, 1), path, 2 << levels, resolution)
-    wanted = [key for key, _ in named(any_widths).values()]
-    checkpoint.check_names(state, wanted, path, f"a {STYLEGAN2} of {2 << levels}x{2 << levels} images")
+    def sizes(weights: list[Tensor]) -> tuple[tuple[int, ...], int]:
+        mapping, constant, *others = weights
+        return (constant.shape[1], *(weight.shape[-4] for weight in others)), len(mapping)
+
     first = {"mapping.fc1.weight" if own else "style.1.weight": 2, "layer1.input" if own else "input.input": 4}
     numbers = range(3, 2 * levels, 2) if own else range(0, 2 * levels - 2, 2)
     layers = {f"layer{n}.conv.weight": 4 for n in numbers} if own else {f"convs.{n}.conv.weight": 5 for n in numbers}
-    mapping, constant, *weights = checkpoint.sized(state, first | layers, path, STYLEGAN2)
-    widths = (constant.shape[1], *(weight.shape[-4] for weight in weights))
-    model = checkpoint.build(lambda: made(widths, len(mapping)), path, 2 << levels, resolution)
-    model = checkpoint.fill(model, state, named(model), path, device)
+    layout = Layout(STYLEGAN2, levels, made, named, first | layers, sizes)
+    model = assemble(layout, state, path, resolution, device)
     if average is None:
         model.measure_latent_avg(latent_avg_samples)
     else:
@@ -188,14 +186,14 @@ def load_wgangp(path: str | Path, *, resolution: int | None = None, device: str 
     levels = checkpoint.numbered(state, r"layer(\d+)\.(?:linear|norm|conv1|conv2|norm1|norm2)\.", 1)
     if not levels or checkpoint.seems(state, WGAN_GP):
         raise checkpoint.another_architecture(path, WGAN_GP, state)
-    any_widths = checkpoint.build(lambda: WGANGP((1,) * levels, 1), path, 2 << levels, resolution)
-    what = f"a {WGAN_GP} of {2 << levels}x{2 << levels} images"
-    checkpoint.check_names(state, checkpoint.unchanged(any_widths), path, what)
+
+    def sizes(weights: list[Tensor]) -> tuple[tuple[int, ...], int]:
+        linear, *blocks = weights
+        return (len(linear) // 16, *(len(weight) for weight in blocks)), linear.shape[1]
+
     keys = {"layer1.linear.weight": 2, **{f"layer{n}.conv2.weight": 4 for n in range(2, levels + 1)}}
-    linear, *blocks = checkpoint.sized(state, keys, path, WGAN_GP)
-    channels = (len(linear) // 16, *(len(weight) for weight in blocks))
-    model = checkpoint.build(lambda: WGANGP(channels, linear.shape[1]), path, 2 << levels, resolution)
-    return checkpoint.fill(model, state, checkpoint.unchanged(model), path, device)
+    layout = Layout(WGAN_GP, levels, WGANGP, checkpoint.unchanged, keys, sizes)
+    return assemble(layout, state, path, resolution, device)
 
 
 def stylegan2_checkpoint(model: StyleGAN2) -> dict[str, Any]:

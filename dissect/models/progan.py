@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from dissect.models.generator import Generator, PixelNorm
+from dissect.models.initial import draw, undrawn
 
 PIXEL_NORMS = ("every", "ends", "first", "none")
 AFTER_CONV = ("wscale", "stored_wscale", "bias", "batch_norm")
@@ -99,8 +100,7 @@ class ProGAN(Generator):
         if after_conv == "batch_norm" and pixel_norm != "none":
             raise ValueError(f"ProGAN: after_conv='batch_norm' needs pixel_norm='none', but got {pixel_norm!r}.")
         self.pixel_norm, self.after_conv, self.clamp = pixel_norm, after_conv, clamp
-        # What torch's layers draw for themselves is replaced, and must not be taken from the caller's stream.
-        with torch.random.fork_rng(devices=[]):
+        with undrawn():
             self._build()
         if not next(self.parameters()).is_meta:
             self._initialise(seed)
@@ -127,9 +127,9 @@ class ProGAN(Generator):
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 if self.after_conv in ("wscale", "stored_wscale"):
-                    nn.init.normal_(module.weight, generator=generator)
+                    draw(module.weight, nn.init.normal_, generator)
                 else:
-                    nn.init.kaiming_normal_(module.weight, a=0.2, generator=generator)
+                    draw(module.weight, nn.init.kaiming_normal_, generator, a=0.2)
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
 

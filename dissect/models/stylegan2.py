@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import numbers
-from collections import OrderedDict
-from collections.abc import Sequence
+from collections import OrderedDict, deque
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from dissect.models.generator import Generator, PixelNorm
-from dissect.models.latent import normal_blocks
+from dissect.models.initial import draw
+from dissect.models.latent import checked_integer, normal_blocks
 from dissect.models.stylegan2_layers import ConstantInput, EqualConv, EqualLinear, Noise, StyledLayer, ToRGB
 
 #: The mapping network learns a hundred times more slowly.
@@ -112,13 +113,13 @@ class StyleGAN2(Generator):
         generator = torch.Generator().manual_seed(seed)
         for module in self.modules():
             if isinstance(module, EqualLinear):
-                nn.init.normal_(module.weight, std=1 / module.multiplier, generator=generator)
+                draw(module.weight, nn.init.normal_, generator, std=1 / module.multiplier)
             elif isinstance(module, EqualConv):
-                nn.init.normal_(module.weight, generator=generator)
+                draw(module.weight, nn.init.normal_, generator)
             elif isinstance(module, ConstantInput):
-                nn.init.normal_(module.input, generator=generator)
+                draw(module.input, nn.init.normal_, generator)
             elif isinstance(module, Noise):
-                nn.init.normal_(module.get_buffer("fixed"), generator=generator)
+                draw(module.get_buffer("fixed"), nn.init.normal_, generator)
 
     def forward(
         self, z: Tensor, *, truncation: float | None = None, noise: Tensor | None = None, latent: str = "z"
@@ -129,19 +130,30 @@ class StyleGAN2(Generator):
         w = self.mapping(self.checked(z)) if latent == "z" else self._checked_w(z)
         w = self.truncate(w, self.truncation if truncation is None else truncation)
         w = w[:, None].expand(-1, 2 * len(self.channels), -1) if w.dim() == 2 else w
-        seeds = self._checked_noise(noise, w)
+        return deque(self.images(w, self._checked_noise(noise, w)), maxlen=1).pop()
+
+    def images(self, w: Tensor, seeds: Tensor | None = None) -> Iterator[Tensor]:
+        """The images at 4x4, 8x8, ..., each computed when it is asked for.
+
+        Args:
+            w: [N, 2 * len(channels), w_channels], truncated already.
+            seeds: of the noise, int64 [N]; None for the fixed buffers.
+
+        Yields:
+            [N, 3, R, R]; each but the last is what the next is added to, enlarged.
+        """
         x = self.layer1(w)
         image: Any = None
         for number in range(2, 2 * len(self.channels) + 1):
             x = self.get_submodule(f"layer{number}")(x, w[:, number - 2], seeds)
             if number % 2 == 0:
                 image = self.get_submodule(f"to_rgb{number // 2}")(x, w[:, number - 1], image)
-        return image
+                yield image
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
         average = state_dict.get(f"{prefix}latent_avg")
         if average is not None and self.latent_avg is None:  # a buffer now, which is filled with the others
-            self.latent_avg = torch.empty_like(average, device=self.layer1.input.device)
+            self.latent_avg = self.layer1.input.new_empty(self.z_channels)
         super()._load_from_state_dict(state_dict, prefix, *args)
 
     def truncate(self, w: Tensor, truncation: float) -> Tensor:
@@ -165,20 +177,26 @@ class StyleGAN2(Generator):
         4,096 is what the published code uses where a checkpoint has no average (generate.py).
 
         Raises:
-            ValueError: no samples.
+            TypeError, ValueError: samples is no positive integer.
         """
-        if samples < 1:
+        if checked_integer("StyleGAN2: samples", samples) < 1:
             raise ValueError(f"StyleGAN2: samples must be positive, but got {samples}.")
         weight = self.layer1.input
-        total = torch.zeros(self.z_channels, dtype=torch.float64)
+        total = torch.zeros(self.z_channels, dtype=torch.float64, device="cpu")
         for z in normal_blocks(self.z_channels, samples, seed):
             total += self.mapping(z.to(weight)).sum(dim=0, dtype=torch.float64).cpu()
         self.latent_avg = (total / samples).to(weight)
 
     def _checked_w(self, w: Tensor) -> Tensor:
-        if isinstance(w, Tensor) and w.dim() == 3 and w.shape[1] == 2 * len(self.channels):
-            return self.checked(w.flatten(0, 1), "w").view(w.shape)
-        return self.checked(w, "w")
+        if not isinstance(w, Tensor) or w.dim() != 3:
+            return self.checked(w, "w")
+        each = (2 * len(self.channels), self.z_channels)
+        if w.shape[1:] != each:
+            raise ValueError(
+                f"StyleGAN2: w must have shape [N, {each[1]}], or [N, {each[0]}, {each[1]}] where every layer has its "
+                f"own, but got {list(w.shape)}."
+            )
+        return self.checked(w.flatten(0, 1), "w").view(w.shape)
 
     def _checked_noise(self, noise: Tensor | None, w: Tensor) -> Tensor | None:
         if noise is None:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
-from dissect.models.initial import he_normal
+from dissect.models.initial import he_normal, undrawn
 
 
 class UNet(nn.Module):
@@ -40,8 +40,7 @@ class UNet(nn.Module):
         if not channels or min(*channels, outputs) < 1:
             raise ValueError(f"UNet: channels and outputs must be positive, but got {tuple(channels)} and {outputs}.")
         self.levels = len(channels)
-        # What torch's layers draw for themselves is replaced, and must not be taken from the caller's stream.
-        with torch.random.fork_rng(devices=[]):
+        with undrawn():
             for level, width in enumerate(channels, start=1):
                 self.add_module(f"down{level}", _pair(3 if level == 1 else channels[level - 2], width))
             for level in range(self.levels - 1, 0, -1):

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from dissect.models.initial import he_normal
+from dissect.models.initial import he_normal, undrawn
 
 #: Convolutions in each of the five blocks.
 BLOCKS = (2, 2, 3, 3, 3)
@@ -58,8 +58,7 @@ class VGG(nn.Module):
                 "VGG: channels, num_classes, hidden and pooled must be positive, "
                 f"but got {tuple(channels)}, {num_classes}, {hidden} and {pooled}."
             )
-        # What torch's layers draw for themselves is replaced, and must not be taken from the caller's stream.
-        with torch.random.fork_rng(devices=[]):
+        with undrawn():
             self.features = nn.Sequential(_features(channels))
             self.avgpool = nn.AdaptiveAvgPool2d(pooled)
             self.classifier = nn.Sequential(_classifier(channels[-1] * pooled * pooled, hidden, num_classes, dropout))

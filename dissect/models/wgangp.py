@@ -6,12 +6,11 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from itertools import pairwise
 
-import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate, relu
 
 from dissect.models.generator import Generator
-from dissect.models.initial import he_normal
+from dissect.models.initial import he_normal, undrawn
 
 #: Units at 4x4, 8x8, ... of the published network of 64x64 images.
 WGANGP_CHANNELS = (512, 512, 256, 128, 64)
@@ -52,8 +51,7 @@ class WGANGP(Generator):
 
     def __init__(self, channels: Sequence[int] = WGANGP_CHANNELS, z_channels: int = 128, *, seed: int = 0) -> None:
         super().__init__(channels, z_channels)
-        # What torch's layers draw for themselves is replaced, and must not be taken from the caller's stream.
-        with torch.random.fork_rng(devices=[]):
+        with undrawn():
             self.layer1 = nn.Sequential(
                 OrderedDict(linear=nn.Linear(z_channels, 16 * channels[0]), cells=nn.Unflatten(1, (channels[0], 4, 4)))
             )

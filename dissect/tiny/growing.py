@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import Any
 
 import torch
@@ -58,9 +59,7 @@ class Growing(nn.Module):
                 below = self._output(resolution // 2, x)
             x = chain(self.full.get_submodule(f"layer{number}"), x)
         image = self._output(resolution, x)
-        if fade < 1 and resolution > 4:
-            image = image * fade + interpolate(below, scale_factor=2.0) * (1 - fade)
-        return image
+        return _faded(below, image, fade) if fade < 1 and resolution > 4 else image
 
     def _output(self, resolution: int, x: Tensor) -> Tensor:
         name = f"output_{resolution}x{resolution}"
@@ -68,17 +67,14 @@ class Growing(nn.Module):
 
     def _stylegan2(self, z: Tensor, resolution: int, fade: float, seeds: Tensor | None) -> Tensor:
         full: Any = self.full
-        w = full.mapping(z)
-        x = full.layer1(w)
-        image: Any = None
-        for number in range(2, 2 * (resolution.bit_length() - 2) + 1):
-            x = full.get_submodule(f"layer{number}")(x, w, seeds)
-            if number % 2 == 0:
-                to_rgb: Any = full.get_submodule(f"to_rgb{number // 2}")
-                below, image = image, to_rgb(x, w, image)
-        if fade < 1 and below is not None:
-            image = image * fade + to_rgb.upsample(below) * (1 - fade)
-        return image
+        w = full.mapping(z)[:, None].expand(-1, 2 * len(full.channels), -1)
+        images = list(islice(full.images(w, seeds), resolution.bit_length() - 2))
+        return images[-1] if fade == 1 or resolution == 4 else _faded(images[-2], images[-1], fade)
+
+
+def _faded(below: Tensor, image: Tensor, fade: float) -> Tensor:
+    """Between an image and the next smaller one with its pixels repeated, as training fades the real ones."""
+    return image * fade + interpolate(below, scale_factor=2.0) * (1 - fade)
 
 
 def chain(layer: nn.Module, x: Tensor) -> Tensor:

@@ -84,6 +84,8 @@ def test_images_of_another_size_are_refused(shape):
 def test_bad_arguments_are_refused():
     with pytest.raises(ValueError, match="channels must be positive"):
         Discriminator((4, 0))
+    with pytest.raises(ValueError, match=r"fade must be in \[0, 1\], but got 1\.5"):
+        Discriminator((4, 4))(torch.zeros(4, 3, 8, 8), 1.5)
     with pytest.raises(ValueError, match="at least one image, but holds none"):
         Discriminator((4, 4))(images(0, 8))
     with pytest.raises(ValueError, match="multiple of 4 images, but got 6"):

@@ -50,6 +50,21 @@ def test_noise_seeds_are_distinct_stable_and_shardable():
     assert torch.equal(noise_seeds(30, seed=3, start=50), whole[50:80])
     assert len({*whole.tolist(), *noise_seeds(100, seed=4).tolist()}) == 200
     assert noise_seeds(1, seed=2**31 - 1, start=2**32 - 1).tolist() == [2**63 - 1]
+    assert torch.equal(noise_seeds(30, seed=np.uint8(3), start=np.int32(50)), whole[50:80])
+
+
+def test_the_defaults_of_torch_change_nothing():
+    z, seeds, model = latents((4,), 2), noise_seeds(2), StyleGAN2((4,), w_channels=4, mapping_layers=1)
+    with torch.device("meta"):
+        assert torch.equal(latents((4,), 2), z)
+        assert torch.equal(noise_seeds(2), seeds)
+        model.measure_latent_avg(5)
+    assert model.latent_avg.isfinite().all()
+    torch.set_default_dtype(torch.float64)
+    try:
+        assert torch.equal(latents((4,), 2), z)
+    finally:
+        torch.set_default_dtype(torch.float32)
 
 
 def splitmix(bits):
@@ -99,5 +114,8 @@ def test_errors():
         latents((4,), 2.5)
     with pytest.raises(TypeError, match=r"noise_seeds: seed must be an integer, but got 1\.5"):
         noise_seeds(1, 1.5)
+    for shape in ((-4,), (4.0,), (0,)):
+        with pytest.raises(ValueError, match=r"shape of one z must be a tuple of positive integers, but got \("):
+            latents(shape, 1)
     with pytest.raises(TypeError, match="but got ReLU"):
         latents(nn.ReLU(), 1)

@@ -2,6 +2,7 @@
 
 import argparse
 import re
+import zipfile
 
 import pytest
 import torch
@@ -95,6 +96,30 @@ def test_averages_of_w_that_are_none(tmp_path):
         load_stylegan2(path)
     with pytest.raises(ValueError, match="latent_avg_samples must be positive, but got -1"):
         load_stylegan2(path, latent_avg_samples=-1)
+    with pytest.raises(TypeError, match=r"latent_avg_samples must be an integer, but got 1\.5"):
+        load_stylegan2(path, latent_avg_samples=1.5)
+
+
+@pytest.mark.filterwarnings("ignore:.*TorchScript")
+def test_files_with_code_are_refused(tmp_path):
+    path = tmp_path / "script.pt"
+    torch.save(progan_tensors(), path)
+    with zipfile.ZipFile(path, "a") as archive:  # by which torch knows what torch.jit.save wrote
+        archive.writestr("script/constants.pkl", b"")
+    with pytest.raises(ValueError, match=r"holds more than tensors \(TorchScript\) and is refused"):
+        load_progan(path)
+
+
+def test_a_file_that_does_not_fit_into_memory_is_not_called_damaged(tmp_path, monkeypatch):
+    path = tmp_path / "progan.pt"
+    torch.save(progan_tensors(), path)
+
+    def full(*_, **__):
+        raise RuntimeError("unable to mmap 512 bytes from file: Cannot allocate memory (12)")
+
+    monkeypatch.setattr(torch, "load", full)
+    with pytest.raises(RuntimeError, match="unable to mmap"):
+        load_progan(path)
 
 
 @pytest.mark.parametrize(

@@ -95,6 +95,12 @@ def test_the_average_goes_with_the_weights():
     z = latents(model, 2)
     assert torch.equal(model(z, truncation=np.float32(0.5)), twin(z, truncation=0.5))
 
+    half = StyleGAN2(CHANNELS, 7, mapping_layers=2).half()
+    half.load_state_dict(model.state_dict())
+    assert half.latent_avg.dtype == torch.float16
+    with pytest.raises(RuntimeError, match="size mismatch for latent_avg"):
+        StyleGAN2(CHANNELS, 7, mapping_layers=2).load_state_dict(model.state_dict() | {"latent_avg": torch.zeros(1)})
+
 
 def test_truncation_of_the_model_serves_where_a_call_gives_none():
     half, full = disturbed(truncation=0.5), disturbed()
@@ -198,7 +204,7 @@ def test_wrong_inputs():
     z = latents(model, 2)
     with pytest.raises(ValueError, match=r"StyleGAN2: z must have shape \[N, 7\] .* but got \[2, 9\]"):
         model(torch.zeros(2, 9))
-    with pytest.raises(ValueError, match=r"w must have shape \[N, 7\] .* but got \[2, 5, 7\]"):
+    with pytest.raises(ValueError, match=r"w must have shape \[N, 7\], or \[N, 6, 7\] .* but got \[2, 5, 7\]"):
         model(torch.zeros(2, 5, 7), latent="w")
     with pytest.raises(TypeError, match=r"z must be a tensor of torch.float32, .* but got torch.float16"):
         model(z.half())
@@ -226,6 +232,8 @@ def test_wrong_arguments():
         StyleGAN2((4,), mapping_layers=0)
     with pytest.raises(ValueError, match="samples must be positive, but got 0"):
         StyleGAN2((4,)).measure_latent_avg(0)
+    with pytest.raises(TypeError, match=r"samples must be an integer, but got 1\.5"):
+        StyleGAN2((4,)).measure_latent_avg(1.5)
     with pytest.raises(ValueError, match=r"needs latent_avg, which is not known; call measure_latent_avg\(\) first"):
         StyleGAN2((4,), w_channels=4)(torch.zeros(1, 4), truncation=0.5)
     with pytest.raises(ValueError, match="resolution must be a power of two from 8 to 1024, but got 100"):
