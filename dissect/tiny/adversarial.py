@@ -10,6 +10,7 @@ from torch.nn.functional import softplus
 
 from dissect.tiny.feature_critic import FeatureCritic
 
+LOSSES = ("logistic", "wgan")
 RATE, BETAS = 0.0025, (0.0, 0.99)
 #: The R1 penalty at 64x64; it goes with the number of pixels, as the squared norm of a gradient does.
 R1_GAMMA = 0.3
@@ -58,6 +59,8 @@ class Adversaries:
         feature_critic: FeatureCritic | None = None,
     ) -> None:
         self.generator, self.average, self.discriminator = generator, average.requires_grad_(False), discriminator
+        if loss not in LOSSES:
+            raise ValueError(f"Adversaries: loss must be one of {LOSSES}, but got {loss!r}.")
         self.loss, self.r1_gamma, self.half_life = loss, r1_gamma, half_life
         self.feature_critic = feature_critic
         heads = [] if feature_critic is None else [feature_critic.heads]
@@ -82,6 +85,9 @@ class Adversaries:
 
         Returns:
             The losses of generator and discriminator, the feature critic's added, without penalties.
+
+        Raises:
+            FloatingPointError: a loss is not finite; nothing was updated by it.
         """
         device = real.device.type
         self._judges.requires_grad_(False)
@@ -113,7 +119,10 @@ class Adversaries:
 
     def _update(self, which: int, loss: Tensor) -> None:
         if not torch.isfinite(loss):
-            raise FloatingPointError(f"the {('generator', 'discriminator')[which]}'s loss is {loss.item()}.")
+            raise FloatingPointError(
+                f"the {('generator', 'discriminator')[which]}'s loss is {loss.item()}, but must be finite; a smaller "
+                "rate or, for the logistic loss, a larger r1_gamma may keep it so."
+            )
         optimizer = self.optimizers[which]
         optimizer.zero_grad(set_to_none=True)
         loss.backward()

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
 from dissect.models import VGG
+from dissect.models.initial import undrawn
 
 #: The layers of the classifier that are judged.
 LAYERS = ("relu1_2", "relu2_2", "relu3_3")
@@ -44,8 +45,8 @@ class FeatureCritic(nn.Module):
     def __init__(self, network: VGG, seed: int = 0) -> None:
         super().__init__()
         self.network = network.requires_grad_(False)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+        with undrawn():
+            torch.default_generator.manual_seed(seed)  # torch.manual_seed would set those of all GPUs too
             self.heads = nn.ModuleDict({layer: _head(_width(network, layer)) for layer in LAYERS})
 
     def forward(self, images: Tensor) -> list[Tensor]:

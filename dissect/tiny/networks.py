@@ -108,8 +108,8 @@ def generator(name: str = GENERATORS[0], trained: bool = True) -> ProGAN | Style
         name: "progan-street", a Progressive GAN of the scenes of `TinyScenes(family="street")`; or
             "stylegan2-street-watermark", a StyleGAN2 of the same with `watermark=True`, trained with a `FeatureCritic`
             beside its discriminator.
-        trained: with the shipped weights; otherwise the untrained twin, from which the training started. There is a
-            twin of every recipe of `dissect.tiny.recipes.RECIPES`.
+        trained: with the shipped weights; otherwise an untrained twin: the same layers, with the initial weights of the
+            same seed. There is a twin of every recipe of `dissect.tiny.recipes.RECIPES`.
 
     Raises:
         FileNotFoundError: the weights' file is missing from the installation.

@@ -6,7 +6,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from dissect.models import Discriminator, ProGAN, StyleGAN2
-from dissect.tiny.adversarial import HALF_LIFE, R1_GAMMA, RATE
+from dissect.tiny.adversarial import HALF_LIFE, LOSSES, R1_GAMMA, RATE
+
+KINDS = ("progan", "stylegan2")
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,18 @@ class Recipe:
     stages: tuple[tuple[int, int], ...] = ((8, 50), (16, 120), (32, 160), (64, 400))
     cooldown: int = 0
     scenes: int = 28000
+
+    def __post_init__(self) -> None:
+        """Raises a ValueError where a choice is none of those above."""
+        for name, choices in (("kind", KINDS), ("loss", LOSSES)):
+            if getattr(self, name) not in choices:
+                raise ValueError(f"Recipe: {name} must be one of {choices}, but got {getattr(self, name)!r}.")
+        sizes = [resolution for resolution, _ in self.stages]
+        grown = [4 << level for level in range(len(self.channels))]
+        if not sizes or sizes != sorted(sizes) or sizes[-1] != grown[-1] or not {*sizes} <= {*grown}:
+            raise ValueError(f"Recipe: stages must grow to {grown[-1]}, among {grown}, but got {self.stages}.")
+        if not 0 <= self.cooldown * 1000 <= self.images:
+            raise ValueError(f"Recipe: cooldown must be at most all {self.images} images, but got {self.cooldown}000.")
 
     @classmethod
     def of(cls, written: dict[str, Any]) -> Recipe:
@@ -119,7 +133,7 @@ RECIPES = {
     "progan-street": Recipe(),
     "stylegan2-street-watermark": Recipe(
         kind="stylegan2", watermark=True, channels=(128, 128, 128, 128, 64), **_STEADY,
-        stages=((8, 50), (16, 80), (32, 100), (64, 1170)), cooldown=100,
+        stages=((8, 50), (16, 80), (32, 100), (64, 400), (64, 770)), cooldown=100,
     ),
     "progan-room": Recipe(family="room", **_STEADY),
     "progan-street-small": _SMALL,

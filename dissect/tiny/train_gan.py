@@ -1,11 +1,13 @@
-"""Train a generator on the scenes: `python -m dissect.tiny.train_gan NAME --out DIR`, NAME one of `RECIPES`, or all.
+"""Train a generator on the scenes: `python -m dissect.tiny.train_gan NAME --out DIR`.
 
-DIR receives the rendered scenes, a checkpoint from which a stopped run goes on, snapshots of the averaged generator
+NAME is one of `RECIPES`, or "all" of them, or the "rest", those whose weights do not come with the package. DIR
+receives the rendered scenes, a checkpoint from which a stopped run goes on, snapshots of the averaged generator
 (`snapshots/NAME/IMAGES.safetensors`) and, at the end, `NAME.safetensors`, which `dissect.tiny.networks.load_generator`
 reads, and `NAME.log`, one JSON object per snapshot.
 
-Order and z are functions of the seed and the step: a run that was killed and goes on ends with the weights of one that
-was not. Only the losses in its log are then means over fewer steps.
+Order and z are functions of the seed and the step: on a CPU, with as many threads, a run that was killed and goes on
+ends with the weights of one that was not. Only the losses in its log are then means over fewer steps. (A GPU does not
+take its sums in the same order twice.)
 """
 
 from __future__ import annotations
@@ -25,12 +27,13 @@ from torch.optim.swa_utils import update_bn
 
 from dissect.cache import save_tensors
 from dissect.models import StyleGAN2
+from dissect.models.discriminator import STDDEV_GROUP
 from dissect.models.latent import normal_blocks
 from dissect.tiny.adversarial import Adversaries
 from dissect.tiny.dataset import TinyScenes
 from dissect.tiny.feature_critic import FeatureCritic
 from dissect.tiny.growing import Growing
-from dissect.tiny.networks import FORMAT, vgg
+from dissect.tiny.networks import FORMAT, GENERATORS, vgg
 from dissect.tiny.recipes import RECIPES, Recipe
 from dissect.tiny.training import Checkpoint, Training, add_arguments, fingerprint, narrowed, order, rendered, set_pace
 
@@ -70,31 +73,38 @@ class Run(Training):
         batch: images in a step.
 
     Raises:
-        ValueError: the folder holds a run of another recipe, seed or batch.
+        ValueError: the folder holds a run of another recipe, seed or batch, or on other scenes; or a batch that the
+            discriminator or the scenes have no use for.
     """
 
     def __init__(self, name: str, out: Path, seed: int, device: str, batch: int = 16) -> None:
         super().__init__()
-        self.name, self.recipe, self.out, self.seed, self.device = name, RECIPES[name], out, seed, device
-        self.batch, self.steps = batch, math.ceil(RECIPES[name].images / batch)
-        self.images = torch.tensor(images_of(self.recipe, out), device=device)
-        generator, average = (Growing(self.recipe.generator(seed), seed) for _ in range(2))
-        discriminator = self.recipe.discriminator(seed + 1)
+        recipe = RECIPES[name]
+        if not 1 <= batch <= recipe.scenes or (recipe.minibatch_stddev and batch % min(batch, STDDEV_GROUP)):
+            raise ValueError(
+                f"batch must be positive, a multiple of {STDDEV_GROUP} if it is more (for the minibatch standard "
+                f"deviation), and at most the {recipe.scenes} scenes of {name}, but is {batch}."
+            )
+        self.name, self.recipe, self.out, self.seed, self.device = name, recipe, out, seed, device
+        self.batch, self.steps = batch, math.ceil(recipe.images / batch)
+        self.images = torch.tensor(images_of(recipe, out), device=device)
+        generator, average = (Growing(recipe.generator(seed), seed) for _ in range(2))
+        discriminator = recipe.discriminator(seed + 1)
         networks: dict[str, nn.Module] = {"generator": generator, "average": average, "discriminator": discriminator}
-        feature_critic = FeatureCritic(vgg(), seed + 2) if self.recipe.feature_critic else None
+        feature_critic = FeatureCritic(vgg(), seed + 2) if recipe.feature_critic else None
         if feature_critic is not None:
             networks["feature_critic"] = feature_critic
         for network in networks.values():
             network.to(device=device)
             network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.result = average.full
-        recipe = self.recipe
         self.adversaries = Adversaries(
             generator, average, discriminator, recipe.loss, recipe.rate, recipe.r1_gamma, recipe.half_life,
             feature_critic,
         )  # fmt: skip
         self._losses: list[tuple[float, float]] = []
-        self.about = {"recipe": json.loads(json.dumps(asdict(self.recipe))), "seed": seed, "batch": batch}
+        written = json.loads(json.dumps(asdict(recipe)))
+        self.about = {"recipe": written, "seed": seed, "batch": batch, "scenes": _version(recipe)}
         self._resume(Checkpoint(out / f"{name}.checkpoint", networks, self.adversaries.optimizers, self.about))
 
     @property
@@ -142,21 +152,22 @@ class Run(Training):
             self.result.latent_avg = None  # it belongs to these weights, not to those that training goes on with
         save_tensors(path, *FORMAT, halves, {
             "architecture": type(self.result).__name__, **self.about, "images": self.seen, "minutes": self.minutes,
-            "machine": self.machine, "scenes": _version(self.recipe),
+            "machine": self.machine,
         })  # fmt: skip
 
 
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description="Train a generator on the tiny scenes.")
-    parser.add_argument("names", nargs="+", choices=["all", *RECIPES], help="what is trained, one after another")
+    parser.add_argument("names", nargs="+", choices=["all", "rest", *RECIPES], help="what is trained, in turn")
     add_arguments(parser)
     parser.add_argument("--batch", type=int, default=16, help="images in a step (default 16)")
     arguments = parser.parse_args()
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
     end = time.monotonic() + arguments.minutes * 60
-    for name in RECIPES if "all" in arguments.names else arguments.names:
+    rest = [name for name in RECIPES if name not in GENERATORS]
+    for name in {"all": list(RECIPES), "rest": rest}.get(arguments.names[0], arguments.names):
         run = Run(name, arguments.out, arguments.seed, arguments.device, arguments.batch)
         if not run.train((end - time.monotonic()) / 60):
             print(f"{name}: stopped after {run.seen} of {run.recipe.images} images; the same command goes on.")

@@ -6,8 +6,8 @@ per tenth of the training and one with the IoU of every concept on held-out scen
 
 So that the network can be trusted with generated images, a quarter of the training images are blurred, a quarter made
 noisy, a quarter made smaller and larger again, independently. Order and chance are functions of the seed and the step:
-a run that was killed and goes on ends with the weights of one that was not, and only the losses in its log are means
-over fewer steps.
+on a CPU, with as many threads, a run that was killed and goes on ends with the weights of one that was not. Only the
+losses in its log are then means over fewer steps.
 """
 
 from __future__ import annotations
@@ -150,7 +150,9 @@ class Run(Training):
         )
         self.steps = IMAGES // BATCH
         self._losses: list[float] = []
-        self.about = {"seed": seed, "images": IMAGES, "channels": list(SEGMENTER_CHANNELS)}
+        self.about = {
+            "seed": seed, "images": IMAGES, "channels": list(SEGMENTER_CHANNELS), "scenes": fingerprint(SIZE),
+        }  # fmt: skip
         self._resume(
             Checkpoint(out / f"{self.name}.checkpoint", {"network": self.network}, self.optimizers, self.about)
         )
@@ -195,7 +197,6 @@ class Run(Training):
         reached = ious(self.network, *rendered("val", self.out))
         save_tensors(self.out / f"{self.name}.safetensors", *FORMAT, halves, {
             "architecture": "UNet", **self.about, "minutes": self.minutes, "machine": self.machine, "iou": reached,
-            "scenes": fingerprint(SIZE),
         })  # fmt: skip
         self._write_log({"iou": reached})
 

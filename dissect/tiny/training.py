@@ -153,6 +153,7 @@ class Training(ABC):
 
     def __init__(self) -> None:
         self.step, self.elapsed = 0, 0.0
+        self.machines: list[str] = []
         self.log: list[dict[str, Any]] = []
         self._since = time.monotonic()
 
@@ -160,6 +161,8 @@ class Training(ABC):
         """Trains to the end or for so long; returns whether it came to the end."""
         self._since = saved = time.monotonic()
         end = self._since + minutes * 60
+        if self.step < self.steps and self._machine() not in self.machines:
+            self.machines.append(self._machine())
         with tqdm(total=self.steps, initial=self.step, desc=self.name, disable=None, mininterval=10) as bar:
             while self.step < self.steps:
                 self._train_step()
@@ -180,7 +183,10 @@ class Training(ABC):
 
     @property
     def machine(self) -> str:
-        """What it trains on, in words."""
+        """What all of its parts were trained on, in words."""
+        return " and ".join(self.machines)
+
+    def _machine(self) -> str:
         if torch.device(self.device).type == "cuda":
             return f"one {torch.cuda.get_device_name(self.device)}"
         return f"{torch.get_num_threads()} threads of an {processor()}".replace("1 threads", "one thread")
@@ -202,7 +208,7 @@ class Training(ABC):
         now = time.monotonic()
         self.elapsed += now - self._since
         self._since = now
-        self._checkpoint.save({key: getattr(self, key) for key in ("step", "elapsed", "log")})
+        self._checkpoint.save({key: getattr(self, key) for key in ("step", "elapsed", "machines", "log")})
 
     def _tell(self, line: dict[str, Any]) -> None:
         self.log.append(line)

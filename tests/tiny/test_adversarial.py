@@ -134,6 +134,11 @@ def test_a_step_at_half_the_pace_goes_half_as_far():
     assert moved[0.0] == [0, 0]
 
 
+def test_losses_that_there_are_none_of_are_refused():
+    with pytest.raises(ValueError, match=r"loss must be one of \('logistic', 'wgan'\), but got 'hinge'"):
+        Adversaries(Plain(), Plain(), Linear(), "hinge")
+
+
 def test_a_loss_that_is_no_number_stops_the_training():
     both = stepped("logistic")[0]
     z = torch.full((2, 1), torch.nan)

@@ -1,5 +1,6 @@
 """The second discriminator: what it judges, what learns, and from which size on."""
 
+import pytest
 import torch
 
 from dissect import Trace
@@ -31,8 +32,9 @@ def test_small_images_are_not_judged():
     assert FeatureCritic(vgg())(torch.zeros(2, 3, 32, 32)) == []
 
 
-def test_its_seed_is_its_own():
+def test_its_seed_is_its_own(monkeypatch):
     torch.manual_seed(1)
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", lambda _: pytest.fail("a GPU's stream was set"))
     before = torch.get_rng_state()
     one, same, other = (FeatureCritic(vgg(), seed).heads["relu1_2"][4].weight for seed in (3, 3, 4))
     assert torch.equal(torch.get_rng_state(), before)

@@ -3,6 +3,7 @@
 import json
 import re
 from dataclasses import replace
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from dissect.models.latent import BLOCK
 from dissect.tiny import feature_critic, train_gan
 from dissect.tiny.networks import FORMAT, load_generator
 from dissect.tiny.recipes import RECIPES, Recipe
-from dissect.tiny.training import fingerprint
+from dissect.tiny.training import Training, fingerprint
 
 SMALL = Recipe(
     channels=(8, 8, 4), critic=(8, 8, 4), z_channels=6, stages=((4, 1), (8, 1), (16, 1)), scenes=40, watermark=True
@@ -35,6 +36,13 @@ def _small(monkeypatch):
     monkeypatch.setattr(Recipe, "images", property(lambda _: 2500))  # into the last of the stages
 
 
+def stopped_at(run, step):
+    """Trains up to a step, and leaves the run's checkpoint there."""
+    while run.step < step:
+        run._train_step()
+    run._save()
+
+
 def weights(path):
     return load_tensors(path, *FORMAT)[0]
 
@@ -44,8 +52,13 @@ def test_a_run_that_was_stopped_ends_as_one_that_was_not(tmp_path, name):
     whole = train_gan.Run(name, tmp_path / "whole", 3, "cpu", 20)
     assert whole.train(10)
     assert not train_gan.Run(name, tmp_path / "parts", 3, "cpu", 20).train(0)
+    early = train_gan.Run(name, tmp_path / "parts", 3, "cpu", 20)
+    assert early.step == 1
+    stopped_at(early, 105)  # where the largest size fades in, and all that learns has learned
     stopped = train_gan.Run(name, tmp_path / "parts", 3, "cpu", 20)
-    assert stopped.step == 1
+    assert stopped.step == 105
+    for one, other in zip(early._checkpoint.networks.values(), stopped._checkpoint.networks.values(), strict=True):
+        assert all(torch.equal(value, other.state_dict()[key]) for key, value in one.state_dict().items())
     assert stopped.train(10)
     for optimizer in stopped.adversaries.optimizers:
         assert optimizer.param_groups[0]["lr"] == optimizer.defaults["lr"] * stopped.recipe.pace(stopped.seen - 20)
@@ -110,14 +123,51 @@ def test_the_recipe_sets_rate_penalty_and_average(tmp_path, monkeypatch):
     assert (both.r1_gamma, both.half_life) == (0.7, 77)
 
 
-def test_another_seed_does_not_go_on(tmp_path):
+def test_another_seed_and_other_scenes_do_not_go_on(tmp_path, monkeypatch):
     train_gan.Run("small", tmp_path, 3, "cpu", 20).train(0)
     with pytest.raises(ValueError, match="must hold a run of"):
         train_gan.Run("small", tmp_path, 4, "cpu", 20)
+    monkeypatch.setattr(train_gan, "fingerprint", lambda *_: "another")
+    with pytest.raises(ValueError, match=r"must hold a run of .*'another'"):
+        train_gan.Run("small", tmp_path, 3, "cpu", 20)
+
+
+def test_a_finished_run_says_what_trained_it_and_not_what_came_by_later(tmp_path, monkeypatch):
+    train_gan.Run("small", tmp_path, 3, "cpu", 20).train(0)
+    monkeypatch.setattr(Training, "_machine", lambda _: "a second machine")
+    train_gan.Run("small", tmp_path, 3, "cpu", 20).train(10)
+    monkeypatch.setattr(Training, "_machine", lambda _: "a third machine")
+    train_gan.Run("small", tmp_path, 3, "cpu", 20).train(10)
+    machine = load_tensors(tmp_path / "small.safetensors", *FORMAT)[1]["machine"]
+    assert re.fullmatch(r"(one thread|\d+ threads) of an .+ and a second machine", machine)
+
+
+@pytest.mark.parametrize("batch", [0, -4, 6, 41])
+def test_batches_that_no_discriminator_takes_are_refused_before_scenes_are_rendered(tmp_path, batch):
+    with pytest.raises(ValueError, match=rf"batch must be positive, .* at most the 40 scenes of small, but is {batch}"):
+        train_gan.Run("small", tmp_path, 3, "cpu", batch)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("choice", "message"),
+    [
+        ({"kind": "StyleGAN2"}, r"kind must be one of \('progan', 'stylegan2'\), but got 'StyleGAN2'"),
+        ({"loss": "hinge"}, r"loss must be one of \('logistic', 'wgan'\), but got 'hinge'"),
+        ({"stages": ((8, 1),)}, r"stages must grow to 16, among \[4, 8, 16\], but got \(\(8, 1\),\)"),
+        ({"stages": ((16, 1), (8, 1), (16, 1))}, "stages must grow to 16"),
+        ({"stages": ((12, 1), (16, 1))}, "stages must grow to 16"),
+        ({"stages": ()}, "stages must grow to 16"),
+        ({"cooldown": 3}, "cooldown must be at most all 2500 images, but got 3000"),
+    ],
+)
+def test_recipes_that_would_train_something_else_are_refused(choice, message):
+    with pytest.raises(ValueError, match=f"Recipe: {message}"):
+        replace(SMALL, **choice)
 
 
 def test_stages_follow_one_another_and_fade_in():
-    recipe = Recipe(stages=((8, 4), (16, 8)))
+    recipe = replace(SMALL, stages=((8, 4), (16, 8)))
     assert recipe.stage(0) == (8, 1.0)
     assert recipe.stage(3999) == (8, 1.0)
     assert recipe.stage(4000) == (16, 0.0)
@@ -127,7 +177,7 @@ def test_stages_follow_one_another_and_fade_in():
 
 
 def test_a_stage_that_goes_on_at_its_resolution_does_not_fade_in():
-    recipe = Recipe(stages=((8, 4), (16, 8), (16, 8)))
+    recipe = replace(SMALL, stages=((8, 4), (16, 8), (16, 8)))
     assert recipe.stage(4000) == (16, 0.0)
     assert recipe.stage(12000) == (16, 1.0)
 
@@ -155,3 +205,13 @@ def test_the_command_line_goes_on_and_trains_one_after_another(tmp_path, monkeyp
     train_gan.main()
     train_gan.main()
     assert {path.name for path in tmp_path.glob("*.safetensors")} == {"small.safetensors", "small-style.safetensors"}
+
+
+def test_the_rest_is_what_does_not_come_with_the_package(tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(train_gan, "RECIPES", {"progan-street": SMALL, "small": SMALL, "small-wgan": SMALL})
+    monkeypatch.setattr(train_gan, "Run", lambda name, *_: asked.append(name) or Mock(train=lambda _: True))
+    for names in ("rest", "all"):
+        monkeypatch.setattr("sys.argv", ["train_gan", names, "--out", str(tmp_path)])
+        train_gan.main()
+    assert asked == ["small", "small-wgan", "progan-street", "small", "small-wgan"]

@@ -23,9 +23,12 @@ def _few(monkeypatch):
 @pytest.mark.usefixtures("_few")
 def test_a_run_that_was_stopped_ends_as_one_that_was_not(tmp_path, monkeypatch):
     assert train_segmenter.Run(tmp_path / "whole", 3).train(10)
-    assert not train_segmenter.Run(tmp_path / "parts", 3).train(0)
+    early = train_segmenter.Run(tmp_path / "parts", 3)
+    for _ in range(3):
+        early._train_step()
+    early._save()
     stopped = train_segmenter.Run(tmp_path / "parts", 3)
-    assert stopped.step == 1
+    assert stopped.step == 3
     assert stopped.train(10)
     (one, about), (other, _) = (
         load_tensors(tmp_path / folder / "segmenter-3.safetensors", *FORMAT) for folder in ("whole", "parts")
@@ -42,6 +45,18 @@ def test_a_run_that_was_stopped_ends_as_one_that_was_not(tmp_path, monkeypatch):
     monkeypatch.setattr(train_segmenter, "IMAGES", 48)
     with pytest.raises(ValueError, match="must hold a run of"):
         train_segmenter.Run(tmp_path / "parts", 3)
+
+
+@pytest.mark.usefixtures("_few")
+def test_it_learns(tmp_path, monkeypatch):
+    monkeypatch.setattr(train_segmenter, "IMAGES", 480)
+    monkeypatch.setattr(train_segmenter, "SEGMENTER_CHANNELS", (12, 16))
+    run = train_segmenter.Run(tmp_path, 3)
+    before = {name: value.clone() for name, value in run.network.named_parameters()}
+    run.train(10)
+    assert run.log[-1]["loss"] < 0.8 * run.log[0]["loss"]
+    for name, value in run.network.named_parameters():
+        assert not torch.equal(value, before[name]), name
 
 
 @pytest.mark.usefixtures("_few")
@@ -89,6 +104,23 @@ def test_degraded_images_are_some_of_them_and_alike_for_a_seed():
     assert 20 < changed < 55
     assert one.min() >= 0
     assert one.max() <= 1
+
+
+@pytest.mark.parametrize("which", range(3))
+def test_each_degradation_alone(monkeypatch, which):
+    """Blurred, noisy, and smaller and larger again, in this order."""
+    images = torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    real, chosen = torch.rand, torch.ones(3, 2)
+    chosen[which, 1] = 0
+    monkeypatch.setattr(torch, "rand", lambda *shape, **how: chosen if shape == (3, 2) else real(*shape, **how))
+    made = train_segmenter.degraded(images, torch.Generator().manual_seed(5))
+    assert torch.equal(made[0], images[0])
+    change = made[1] - images[1]
+    if which == 1:
+        assert train_segmenter.NOISE[0] * 0.5 < change.std() < train_segmenter.NOISE[1]
+    else:
+        rough, smooth = (torch.diff(image, dim=2).abs().mean() for image in (images[1], made[1]))
+        assert smooth < (0.95, 0.7)[which == 2] * rough
 
 
 def test_a_blur_keeps_flat_images_and_the_sum_of_a_point():
