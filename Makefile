@@ -31,7 +31,7 @@ bench: $(VENV)/.installed
 # ends within $(SECONDS_AT_MOST) seconds, having said whether there is more to do.
 SECONDS_AT_MOST ?= 540
 test-gpu:
-	$(PYTHON) benchmarks/gpu_stages.py $(SECONDS_AT_MOST) build test sanitize cpu thorough
+	$(PYTHON) benchmarks/gpu_stages.py $(SECONDS_AT_MOST) build test sanitize triton cpu thorough
 
 bench-gpu:
 	$(PYTHON) benchmarks/gpu_stages.py $(SECONDS_AT_MOST) build bench

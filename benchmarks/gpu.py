@@ -247,7 +247,8 @@ def dissect_row(make, layers, budget=64 << 30):
     images = torch.rand(8 * BATCH, 3, 224, 224, device=DEVICE, dtype=torch.bfloat16)
     images = images.contiguous(memory_format=torch.channels_last)
     planes = random_planes(len(images), 224, 0).to(DEVICE)
-    assert_equal_on_the_cpu(model, layers[-1], images[:EQUAL_IMAGES], planes[:EQUAL_IMAGES])
+    for layer in dict.fromkeys((layers[0], layers[-1])):
+        assert_equal_on_the_cpu(model, layer, images[:EQUAL_IMAGES], planes[:EQUAL_IMAGES])
     batches = [(images[at : at + BATCH], planes[at : at + BATCH]) for at in range(0, len(images), BATCH)]
 
     @torch.inference_mode()

@@ -1,4 +1,4 @@
-"""What to do on a machine with a GPU, in pieces: build, test, sanitize, cpu, bench, thorough.
+"""What to do on a machine with a GPU, in pieces: build, test, sanitize, triton, cpu, bench, thorough.
 
 ``python benchmarks/gpu_stages.py 540 build test`` does the pieces of these stages that are not done yet, for at most so
 many seconds, and exits with 0 when none is left, with 75 when the time is up (call it again), with 1 when one failed;
@@ -33,6 +33,15 @@ def gpu_tests(which: str, cases: int = 200) -> tuple[list[str], dict[str, str]]:
     return [*PYTEST, "tests/gpu", "-k", which], needed
 
 
+def sanitizer(tool: str) -> list[str]:
+    """What comes before a command that a tool of compute-sanitizer watches; torch's own kernels are not in question."""
+    report = ["--error-exitcode", str(FOUND), "--report-api-errors", "no"]
+    return ["compute-sanitizer", "--tool", tool, *report, "--kernel-name", "kns=dissect"]
+
+
+#: With what small_run exits where bits differ, and with what a sanitizer where it found something.
+WRONG_BITS, FOUND = 3, 9
+
 #: Per stage its pieces, by name: a command, and what it adds to the environment.
 STAGES = {
     "build": {
@@ -50,20 +59,24 @@ STAGES = {
     },
     "test": {
         "cuda": gpu_tests("not triton and not compiles"),
-        "triton": gpu_tests("triton and not compiles"),
-        "compiled": gpu_tests("compiles"),
         "no spills": ([*PYTEST, "tests/native/test_cuda_build.py"], {"DISSECT_TEST_REQUIRE": "cpp,nvcc"}),
     },
     "sanitize": {
-        tool: (
-            [
-                "compute-sanitizer", "--tool", tool, "--error-exitcode", "9",
-                "--report-api-errors", "no", "--kernel-name", "kns=dissect",  # torch's own are not in question
-                sys.executable, "tests/gpu/small_run.py",
-            ],
-            {"PYTORCH_NO_CUDA_MEMORY_CACHING": "1"},
-        )
-        for tool in ("memcheck", "racecheck")
+        "planted error": ([sys.executable, "tests/gpu/planted_error.py"], {}),
+        **{
+            tool: (
+                [*sanitizer(tool), sys.executable, "tests/gpu/small_run.py"],
+                {"PYTORCH_NO_CUDA_MEMORY_CACHING": "1"},
+            )
+            for tool in ("memcheck", "racecheck")
+        },
+    },
+    # Each compiles for minutes, and what was compiled is kept.
+    "triton": {
+        "iou_counts": gpu_tests("triton and test_iou_counts"),
+        "tail_histogram": gpu_tests("triton and test_tail_histogram"),
+        "rest": gpu_tests("triton and not test_iou_counts and not test_tail_histogram and not compiles"),
+        "compiled": gpu_tests("compiles"),
     },
     "cpu": {"ops and stats with this PyTorch": ([*PYTEST, "tests/ops", "tests/stats"], {})},
     "bench": {
@@ -75,9 +88,13 @@ STAGES = {
     },
 }  # fmt: skip
 
-#: What compute-sanitizer says where the machine does not let it work; small_run exits with this where bits differ.
-REFUSALS = ("Device not supported", "Unable to attach", "error while loading shared libraries")
-WRONG_BITS = 3
+#: What compute-sanitizer says where the machine does not let it work.
+REFUSALS = (
+    "Device not supported",
+    "Unable to attach",
+    "error while loading shared libraries",
+    "file or directory: 'compute-",
+)
 
 
 def tree() -> str:
@@ -118,7 +135,7 @@ def run_piece(stage: str, name: str, seconds: float) -> str:
     text = log.read_text(errors="replace")
     print(text[-SHOWN:])
     refusal = next((line for line in text.splitlines() if any(words in line for words in REFUSALS)), None)
-    if stage == "sanitize" and done.returncode not in (0, 9, WRONG_BITS) and refusal:
+    if stage == "sanitize" and done.returncode not in (0, FOUND, WRONG_BITS) and refusal:
         return f"unavailable: {refusal.strip('= ')}"
     return "done" if done.returncode == 0 else "failed"
 
@@ -132,11 +149,12 @@ def is_installed() -> bool:
 def main(seconds: float, stages: list[str]) -> int:
     FOLDER.mkdir(parents=True, exist_ok=True)
     try:
-        code = do(stages, time.monotonic() + seconds)
+        code, unavailable = do(stages, time.monotonic() + seconds)
     finally:
         if os.environ.get("OUT"):
             bring_back(Path(os.environ["OUT"]))
-    print("STATE:", {0: "all done", NOT_YET: "more to do, call again"}.get(code, "some failed"))
+    words = {0: "all done", NOT_YET: "more to do, call again"}.get(code, "some failed")
+    print("STATE:", words + (f"; not available: {', '.join(unavailable)}" if unavailable else ""))
     return code
 
 
@@ -148,8 +166,11 @@ def bring_back(out: Path) -> None:
     (out / "logs.txt").write_text("".join(logs))
 
 
-def do(stages: list[str], end: float) -> int:
-    """The pieces that are left, until the time `end`; those that failed before come last."""
+def do(stages: list[str], end: float) -> tuple[int, list[str]]:
+    """Does the pieces that are left, until the time `end`; those that failed before come last.
+
+    Returns what to exit with, and the pieces that this machine does not let work.
+    """
     record = FOLDER / "done.json"
     kept = json.loads(record.read_text()) if record.exists() else {}
     state = kept if kept.get("tree") == tree() else {"tree": tree()}
@@ -166,15 +187,16 @@ def do(stages: list[str], end: float) -> int:
         result = run_piece(stage, name, max(1.0, end - time.monotonic()))
         print(f"{key}: {result}", flush=True)
         if result == "no time":
-            return NOT_YET
+            return NOT_YET, []
         if stage == "build" and result == "failed":
-            return 1
+            return 1, []
         if stage != "bench":  # which looks itself what is there, of this card
             state[key] = result
             record.write_text(json.dumps(state, indent=1) + "\n")
         bench_failed |= stage == "bench" and result == "failed"
-    asked = [state.get(f"{stage}: {name}") for stage, name in pieces]
-    return int(bench_failed or "failed" in asked)
+    asked = {key: state.get(key, "") for key in map(": ".join, pieces)}
+    unavailable = [key for key, result in asked.items() if result.startswith("unavailable")]
+    return int(bench_failed or "failed" in asked.values()), unavailable
 
 
 if __name__ == "__main__":

@@ -36,9 +36,12 @@ def test_pieces_are_done_once_and_those_that_failed_come_last(stages, capfd, tmp
     assert gpu_stages.main(60, ["build", "test", "sanitize", "bench"]) == 1
     first = lines(capfd)
     assert [line for line in first if "unavailable" not in line] == [
-        "build: install: done", "test: bad: failed", "test: good: done", "bench: row: done", "STATE: some failed",
+        "build: install: done", "test: bad: failed", "test: good: done", "bench: row: done",
+        "STATE: some failed; not available: sanitize: gone",
     ]  # fmt: skip
     assert any("no-such-tool was not found" in line for line in first)
+    assert gpu_stages.main(60, ["sanitize"]) == 0
+    assert lines(capfd)[-1] == "STATE: all done; not available: sanitize: gone"
     stages["test"]["bad"] = program("print('mended')")
     assert gpu_stages.main(60, ["build", "test", "bench"]) == 0
     assert lines(capfd) == [
@@ -66,7 +69,7 @@ def test_nothing_else_is_tried_where_the_build_fails(stages, capfd):
 @pytest.mark.parametrize(
     ("code", "text", "result"),
     [
-        (9, "1 error", "failed"),
+        (gpu_stages.FOUND, "1 error", "failed"),
         (gpu_stages.WRONG_BITS, "Unable to attach; wrong: [3]", "failed"),
         (1, "Traceback: No such file", "failed"),
         (1, "= Error: Device not supported.", "unavailable: Error: Device not supported."),

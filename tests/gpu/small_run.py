@@ -6,9 +6,9 @@ from pathlib import Path
 import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from generate import random_case
+from generate import DTYPES, LAYOUTS, Case, laid_out, random_case
 
-from dissect import ops, reference
+from dissect import Grid, ops, reference
 
 
 def moved(tensor):
@@ -18,9 +18,28 @@ def moved(tensor):
     return torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device="cuda").copy_(tensor)
 
 
-def run(seed):
+def cases():
+    """Random ones; every dtype and layout by vectors and by single values; runs of 64 bits."""
+    for seed in range(28):
+        case = random_case(seed)
+        if len(case.activations):
+            yield case
+    torch.manual_seed(0)
+    for dtype in DTYPES:
+        for layout in LAYOUTS:
+            for units in (3, 16):
+                yield special(laid_out(torch.randn(2, units, 5, 6).to(dtype), layout), (11, 9))
+        yield special(torch.randn(1, 2, 3, 3).to(dtype), (4, 40_000))
+
+
+def special(maps, target):
+    """A problem of these maps."""
+    planes = torch.randint(0, 7, (len(maps), 2, *target))
+    return Case(maps, torch.full((maps.shape[1],), 0.5), planes, 7, Grid.half_pixel(maps.shape[2:], target))
+
+
+def run(case):
     """True if all results are the reference's."""
-    case = random_case(seed)
     maps, num_units = moved(case.activations), case.activations.shape[1]
     labels = ops.encode_labels(case.planes, case.num_labels)
     on_device = ops.EncodedLabels(labels.runs.cuda(), labels.table.cuda(), labels.offsets.cuda(), labels.area.cuda())
@@ -41,10 +60,14 @@ def run(seed):
     good = good and torch.equal(seen.peaks.cpu(), reference.image_peaks(case.activations))
     alpha = torch.randint(0, 3, (num_units,)) / 2
     blended = ops.blend_units(maps, alpha.cuda(), 0.5, backend="cuda")
+    if 0 not in maps.stride():
+        options = {"thresholds": case.thresholds.cuda(), "alpha": alpha.cuda(), "value": 0.5}
+        ops.observe(maps, *on_gpu, ours, above_ours, **options, backend="cuda")
+        good = good and torch.equal(maps.cpu(), blended.cpu())
     return good and torch.equal(blended.cpu(), ops.blend_units(case.activations, alpha, 0.5, backend="reference"))
 
 
-seeds = [seed for seed in range(40) if len(random_case(seed).activations)][:25]
-wrong = [seed for seed in seeds if not run(seed)]
-print(f"{len(seeds)} problems, wrong: {wrong}")
+right = [run(case) for case in cases()]
+wrong = [number for number, good in enumerate(right) if not good]
+print(f"{len(right)} problems, wrong: {wrong}")
 sys.exit(3 if wrong else 0)

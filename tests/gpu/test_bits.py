@@ -5,7 +5,7 @@ import os
 import pytest
 import torch
 from generate import DTYPES, LAYOUTS, laid_out, random_case
-from small_cases import counted, random_blend, random_bracket, random_problem
+from small_cases import Problem, counted, random_blend, random_bracket, random_problem
 
 from dissect import Grid, ops
 
@@ -48,6 +48,30 @@ def test_iou_counts_of_a_layer(serving, device, dtype, layout):
     planes, thresholds = torch.randint(0, 50, (4, 3, 112, 112)), torch.full((64,), 2.3)
     ours = ops.iou_counts(to(maps, device), thresholds.to(device), planes.to(device), 50, backend=backend)
     assert equal(ours, ops.iou_counts(maps, thresholds, planes, 50))
+
+
+@pytest.mark.parametrize(
+    ("shape", "target", "num_labels"),
+    [
+        ((1, 16, 13, 13), (400, 400), 9),  # runs of 64 bits
+        ((2, 16, 13, 13), (50, 50), 1300),  # more than 48 KB of shared memory
+        ((2, 4, 13, 13), (50, 50), 13_000),  # labels that no multiprocessor holds
+        ((1, 4, 224, 224), (224, 224), 20),  # tables of a grid that stay where they are
+    ],
+    ids=["wide runs", "large tables", "many labels", "large grid"],
+)
+def test_launches_that_random_problems_do_not_make(serving, device, shape, target, num_labels):
+    maps, thresholds = torch.randn(shape), torch.full((shape[1],), 1.2)
+    planes, grid = torch.randint(0, num_labels, (shape[0], 2, *target)), Grid.half_pixel(shape[2:], target)
+    moved = maps.to(device), thresholds.to(device), ops.encode_labels(planes.to(device), num_labels)
+    ours = ops.iou_counts(*moved, grid=grid, backend=serving("iou_counts"))
+    assert equal(ours, ops.iou_counts(maps, thresholds, planes, num_labels, grid=grid))
+    for sample in ("value", "max"):
+        problem, bracket = Problem(maps, thresholds, planes, num_labels, grid), random_bracket(3, shape[1], 32)
+        expected = counted(problem, bracket, grid, sample, "auto")
+        problem = problem._replace(maps=maps.to(device))
+        there = [part.to(device) for part in bracket]
+        assert equal(counted(problem, there, grid, sample, serving("tail_histogram")), expected), sample
 
 
 @pytest.mark.parametrize("sample", ["value", "min", "max", "feature"])
@@ -97,6 +121,18 @@ def test_blend_units(serving, device):
         assert equal([ops.blend_units(*moved, backend=backend)], [expected]), seed
         if 0 not in arguments[0].stride():
             assert equal([ops.blend_units(*moved, inplace=True, backend=backend)], [expected]), seed
+
+
+@pytest.mark.parametrize("layout", [layout for layout in LAYOUTS if layout != "expanded"])
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", [(4, 64, 14, 14), (3, 12, 9, 5)])
+def test_blend_units_of_a_layer(serving, device, shape, dtype, layout):
+    backend, maps = serving("blend_units"), laid_out(torch.randn(shape).to(dtype), layout)
+    alpha, mask = torch.randint(0, 3, shape[1:2]) / 2, torch.rand(shape[2:])
+    expected = ops.blend_units(maps, alpha, 0.25, mask)
+    for inplace in (False, True):
+        given = to(maps, device), alpha.to(device), 0.25, mask.to(device)
+        assert equal([ops.blend_units(*given, inplace=inplace, backend=backend)], [expected]), inplace
 
 
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last], ids=["contiguous", "channels_last"])

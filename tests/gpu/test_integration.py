@@ -10,11 +10,16 @@ from dissect.ops.encode_labels import Encoding
 
 
 @pytest.fixture
-def problem(device):
+def planes(device):
+    """Label planes as a data set gives them, some pixels with the same label twice."""
+    return torch.randint(0, 9, (8, 2, 50, 50), device=device)
+
+
+@pytest.fixture
+def problem(device, planes):
     """Maps, thresholds and encoded labels."""
     maps = torch.randn(8, 40, 13, 13, device=device, dtype=torch.bfloat16)
-    labels = ops.encode_labels(torch.randint(0, 9, (8, 2, 50, 50), device=device), 9)
-    return maps, torch.full((40,), 1.5, device=device), labels
+    return maps, torch.full((40,), 1.5, device=device), ops.encode_labels(planes, 9)
 
 
 def reference_counts(maps, thresholds, labels):
@@ -74,7 +79,7 @@ def test_autocast_changes_nothing(serving, problem):
 
 
 @pytest.mark.filterwarnings("ignore:Synchronization debug mode")
-def test_launches_wait_for_nothing(serving, problem):
+def test_launches_wait_for_nothing(serving, problem, planes):
     maps, thresholds, labels = problem
     counting, tails, peaking = (serving(op) for op in ("iou_counts", "tail_histogram", "image_peaks"))
     state = stats.TailThreshold(0.01, size=(50, 50), backend=tails)
@@ -90,7 +95,7 @@ def test_launches_wait_for_nothing(serving, problem):
         tally.add(maps, labels, numbers)
         peaks.add(maps, numbers)
         ops.image_peaks(maps, status=ops.new_status(maps.device), backend=peaking)
-        encoding = Encoding(labels.planes, 9)
+        encoding = Encoding(planes, 9)
         size = encoding.size.to("cpu", non_blocking=True)
     finally:
         torch.cuda.set_sync_debug_mode("default")
