@@ -1,6 +1,6 @@
 """Builds the engines `dissect._C` and `dissect._cuda`. Everything else about the package is in pyproject.toml.
 
-The build sees no torch. Without a C++ compiler the package installs without the engines, and the references serve;
+The build sees no torch. Without a C++ compiler, or Python's headers, there are no engines, and the references serve;
 DISSECT_REQUIRE_NATIVE=1 makes that an error. Without CUDA's nvcc, or with DISSECT_CUDA=0, there is no `dissect._cuda`;
 DISSECT_CUDA=1 makes that an error.
 """
@@ -22,7 +22,10 @@ class NinjaBuild(build_ext):
 
     def run(self) -> None:
         """Builds, or says why there will be no compiled engine."""
-        reason = None if build_engine.compiler() else "no C++ compiler was found (set CXX, or install g++ or clang++)"
+        header = Path(sysconfig.get_path("include"), "Python.h")
+        reason = None if header.is_file() else f"{header} is missing (Debian: python3-dev)"
+        if build_engine.compiler() is None:
+            reason = "no C++ compiler was found (set CXX, or install g++ or clang++)"
         if sys.platform == "win32":
             reason = "the engine is built on Linux and macOS only"
         if reason and os.environ.get("DISSECT_REQUIRE_NATIVE") == "1":

@@ -19,8 +19,10 @@ def add_importance_arguments(parser: argparse.ArgumentParser) -> None:
     _add_common(parser)
     parser.add_argument("--layer", default=LAYER, help="a name as in model.named_modules() (%(default)s)")
     parser.add_argument(
-        "--train", metavar="MODULE:CALLABLE", help="called without arguments, gives (image, class number); ranks units"
-    )
+        "--train", metavar="MODULE:CALLABLE",
+        help="called without arguments, gives a data set of (image, class number), with the classes' names as an "
+        "attribute `classes`; ranks units (the embedded scenes)",
+    )  # fmt: skip
     parser.add_argument("--fill", choices=("zero", "mean"), default="zero", help="what an ablated unit gives (zero)")
 
 

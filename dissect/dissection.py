@@ -209,7 +209,7 @@ class Dissection:
         return self.images[self._position[number]]
 
     def save(self, path: str | Path) -> Path:
-        """Writes the whole result to one file, whole or not at all; ".dissection" is added where there is no suffix.
+        """Writes all to one file, whole or not at all; ".dissection" is added where there is no such suffix.
 
         Returns:
             The file's path.

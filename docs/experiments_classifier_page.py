@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from string import Template
+from typing import Any
 
 from torch import Tensor
 
@@ -60,24 +63,34 @@ $one
 
 ## How long it takes
 
-The figures below were measured apart from this page and typed in: processor time of one thread of a shared AMD EPYC,
-torch 2.13.0+cpu. `benchmarks/bench_importance.py` (`make bench`) asserts that scores equal those of running the network
-once per unit, within 1e-4 of the largest, and times both, four images at a time. The long way is one measured forward
-pass times the number of units:
+`benchmarks/bench_importance.py` (`make bench`) asserts that scores equal those of running the network once per unit,
+within 1e-4 of the largest, and times both, four images at a time. The long way is one measured forward pass times the
+number of units ($machine, two threads):
 
 $speed
 On the embedded network, an image's forward pass takes 8.5 ms, and all 193 variants together 9.6 ms, 32 images at a
 time; its scene takes 3.9 ms to draw. `python docs/experiments_classifier.py --images $everything` makes this page from
 all $whole validation scenes and as many training scenes. Extrapolated from 172 of each, that takes 210 s of one thread
 for the importance of all units to all classes, and 165 s for the sets of the curves, on cores that have nothing else to
-do (beside other work the same took up to four times as long). An interrupted run goes on when called again.
+do (beside other work the same took up to four times as long). These figures are of one thread, measured apart from this
+page and typed in. An interrupted run goes on when called again.
 """)
 
-#: (workload, times faster than the network once per unit, what of that the arithmetic allows); see the page.
-SPEED = (
-    ("VGG-16, conv5_3, 512 units, 365 classes, random weights", "308", "318, by counting multiplications"),
-    ("ResNet-50, its last but one block, 256 units", "17.6", "17.8, the cost of the network over that of what follows"),
-)
+#: What `make bench` measured.
+MEASURED = Path(__file__).parents[1] / "benchmarks/results/cpu.json"
+
+
+def _speed(rows: dict[str, Any]) -> str:
+    """How often faster than the network once per unit, and what of that the arithmetic allows."""
+    vgg, resnet = (rows[f"importance_of_{name}"] for name in ("vgg16_conv5_3", "a_resnet50_block"))
+    times = [f"{row['speed-up over one pass per unit']:.3g}" for row in (vgg, resnet)]
+    parts = resnet["ms_per_image"]
+    allowed = f"{parts['one forward pass'] / parts['what follows']:.3g}"
+    lines = (
+        ("VGG-16, conv5_3, 512 units, 365 classes, random weights", times[0], "318, by counting multiplications"),
+        ("ResNet-50, its last but one block, 512 units", times[1], f"{allowed}, a pass over that of what follows"),
+    )
+    return _table(("workload", "times faster", "allowed"), lines)
 
 
 def _drops(tally: ClassTally, half: int) -> Tensor:
@@ -100,6 +113,7 @@ def page(importance: dissect.UnitImportance, sets: dissect.UnitSets, example: st
     images = {split: int(importance.tally(split).images().sum()) for split in ("train", "val")}
     per_class = images["val"] // len(importance.classes)
     everything = len(TinyScenes("val")) // len(importance.classes)
+    measured = json.loads(MEASURED.read_text())
     return PAGE.substitute(
         sample="a sample" if per_class < everything else "all validation scenes and as many training scenes",
         everything=everything,
@@ -125,7 +139,8 @@ def page(importance: dissect.UnitImportance, sets: dissect.UnitSets, example: st
         details=_details(sets),
         example=example,
         one=_beside(sets, example, ("81.4", "64.0", "53.5", "77.7")),
-        speed=_table(("workload", "times faster", "allowed"), SPEED),
+        speed=_speed(measured["rows"]),
+        machine=measured["machine"],
     )
 
 

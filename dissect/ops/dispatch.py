@@ -108,7 +108,9 @@ def record_backends() -> Iterator[list[tuple[str, str]]]:
 
 
 def select(op: str, backend: str, device: torch.device) -> str:
-    """The backend that serves: `backend` itself, or for "auto" the first available (or DISSECT_BACKEND).
+    """The backend that serves: `backend` itself, or for "auto" the first available.
+
+    DISSECT_BACKEND is what "auto" means for the ops and devices that have such a backend.
 
     Raises:
         ValueError: the op has no such backend.
@@ -128,7 +130,10 @@ def _choose(op: str, backend: str, device: torch.device) -> str:
             f"{op}: tensors must be on a CPU or a GPU; there are no kernels for {device.type!r}."
         )
     if backend == "auto":
-        backend = os.environ.get("DISSECT_BACKEND") or "auto"
+        wanted = os.environ.get("DISSECT_BACKEND") or "auto"
+        if wanted != "auto" and wanted not in _REASONS:
+            raise ValueError(f"DISSECT_BACKEND must be 'auto' or one of {list(_REASONS)}, but is {wanted!r}.")
+        backend = wanted if wanted in choices else "auto"  # no op has them all
     if backend == "auto":
         return _fastest(op, device, choices)
     if backend not in choices:

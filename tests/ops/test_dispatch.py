@@ -43,6 +43,12 @@ def test_unknown_names():
 def test_the_environment_replaces_auto(monkeypatch):
     monkeypatch.setenv("DISSECT_BACKEND", "reference")
     assert dispatch.select("iou_counts", "auto", torch.device("cpu")) == "reference"
+    for elsewhere in ("cuda", "auto"):  # no op has that on a CPU
+        monkeypatch.setenv("DISSECT_BACKEND", elsewhere)
+        assert dispatch.select("iou_counts", "auto", torch.device("cpu")) == "cpp"
+    monkeypatch.setenv("DISSECT_BACKEND", "fast")
+    with pytest.raises(ValueError, match=r"DISSECT_BACKEND must be 'auto' or one of .*, but is 'fast'"):
+        dispatch.select("iou_counts", "auto", torch.device("cpu"))
     monkeypatch.delenv("DISSECT_BACKEND")
     assert dispatch.select("iou_counts", "cpp", torch.device("cpu")) == "cpp"
     assert dispatch.select("iou_counts", "auto", torch.device("cpu")) == "cpp"
