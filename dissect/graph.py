@@ -31,12 +31,14 @@ class Graph:
             KeyError, RuntimeError: the layer does not run, or runs twice; or one that follows it fails (says which).
             ValueError: the layer does not give a tensor.
         """
-        running: list[str] = []
+        running: list[tuple[str, Any]] = []  # modules, each with the node of what it was given
         handles = []
         for name, module in self.modules.items():
-            handles.append(module.register_forward_pre_hook(lambda *_, name=name: running.append(name)))
             handles.append(
-                module.register_forward_hook(lambda _, args, out, name=name: self._after(name, args, out, running))
+                module.register_forward_pre_hook(lambda _, args, name=name: running.append((name, _node(args))))
+            )
+            handles.append(
+                module.register_forward_hook(lambda _, args, out, name=name: self._after(args, out, *running.pop()))
             )
         try:
             with torch.no_grad(), Trace(self._model, self._layer, edit=self._begin, clone=False) as trace:
@@ -48,7 +50,7 @@ class Graph:
             if self.root is None:
                 raise
             raise RuntimeError(
-                f"{running[-1] or 'the network'!r} cannot run while autograd looks for what follows layer "
+                f"{running[-1][0] or 'the network'!r} cannot run while autograd looks for what follows layer "
                 f"{self._layer!r}: {error}"
             ) from error
         finally:
@@ -68,26 +70,25 @@ class Graph:
         self.root, self.floats = self.output.grad_fn, self.output.numel()
         return self.output
 
-    def _after(self, name: str, args: tuple[Any, ...], output: Any, running: list[str]) -> None:
-        running.pop()
+    def _after(self, args: tuple[Any, ...], output: Any, name: str, before: Any) -> None:
         if not name or self.root is None or not isinstance(output, Tensor) or output.grad_fn is None:
             return
         self.floats = max(self.floats, output.numel())
         self.runs[name] += 1
-        self._name(name, args, output)
+        self._name(name, before, output)
         self.shapes[name] = args[0].shape if args and isinstance(self.modules[name], nn.Linear) else output.shape
 
-    def _name(self, name: str, args: tuple[Any, ...], output: Tensor) -> None:
-        """Names the node of a module's output, and, of a module without parts, those from its input on."""
+    def _name(self, name: str, before: Any, output: Tensor) -> None:
+        """Names the node of a module's output, and, of a module without parts, those from its input's on.
+
+        A module that gives what it was given, as dropout in evaluation mode, made no node.
+        """
         node = output.grad_fn
-        before = args[0].grad_fn if args and isinstance(args[0], Tensor) and args[0] is not output else node
-        while node is not None and node is not self.root and node not in self.names:
+        while node is not before and node is not None and node is not self.root and node not in self.names:
             self.names[node] = name
-            if node is before or any(self.modules[name].children()) or len(node.next_functions) != 1:
+            if any(self.modules[name].children()) or len(node.next_functions) != 1:
                 return
             node = node.next_functions[0][0]
-            if node is before:
-                return
 
     def readers(self, output: Any) -> dict[Any, list[Any]]:
         """Of each node from which the model's output can be reached, the nodes that read it."""
@@ -135,6 +136,11 @@ def edit_first(output: Any, edit: Callable[[Any], Any]) -> Any:
         parts = (edit(output[0]), *output[1:])
         return type(output)(*parts) if hasattr(output, "_fields") else type(output)(parts)
     return edit(output)
+
+
+def _node(args: tuple[Any, ...]) -> Any:
+    """Autograd's node of the first argument, if it has one."""
+    return args[0].grad_fn if args and isinstance(args[0], Tensor) else None
 
 
 def _tensors(output: Any) -> Iterator[Tensor]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from numbers import Integral, Real
+import warnings
+from collections.abc import Mapping, Sequence
+from numbers import Real
 from typing import Any
 
 import torch
@@ -13,13 +14,13 @@ from torch.nn.utils import parametrize
 from dissect import ops
 from dissect.graph import Graph, edit_first
 from dissect.trace import Trace, find_layers
+from dissect.units import Units, check_units, is_one_of, like_output, name_before, source_of, unit_axis, unit_maps
 
-Units = int | Iterable[int] | Tensor
 #: A number, one per unit, or where that is said a feature map.
 Amount = Tensor | float | Sequence[float]
 
 _LINEAR = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
-_DROPOUTS = (nn.Dropout, nn.Dropout2d)
+_DROPOUTS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d)
 _NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
 
@@ -29,7 +30,8 @@ class Intervention:
     Within a ``with`` block every forward pass of the entering thread is edited: ``a * value + (1 - a) * r`` at the
     layer's output (see `ops.blend_units`), so that all who read that output see the edit (`consumers`). Blocks nest:
     of two on the same layer the inner one edits what the outer one gives. When a block ends, by an exception too, the
-    model is as it was. `write` makes the edit permanent.
+    model is as it was; if the model ran and a layer was never called, a warning says that it was not edited. `write`
+    makes the edit permanent.
     """
 
     def __init__(
@@ -45,8 +47,10 @@ class Intervention:
         _check_alpha(alpha)
         self._units = {layer: check_units(layer, numbers) for layer, numbers in units.items()}
         find_layers(model, list(self._units))
+        self._sources = {layer: source_of(model, layer) for layer in self._units}
         self._model, self._value, self._alpha, self._mask, self._others = model, value, alpha, mask, others
         self._entered: list[Trace] = []
+        self._edited: list[set[str]] = []  # of each block that was entered, the layers that have run
 
     def __repr__(self) -> str:
         but = "all but " if self._others else ""
@@ -60,10 +64,19 @@ class Intervention:
 
     def __enter__(self) -> Intervention:
         self._entered.append(Trace(self._model, self._units, edit=self._edit, clone=False, retain=None).__enter__())
+        self._edited.append(set())
         return self
 
     def __exit__(self, *error: Any) -> None:
-        self._entered.pop().__exit__(*error)
+        trace, edited = self._entered.pop(), self._edited.pop()
+        trace.__exit__(*error)
+        missed = [layer for layer in self._units if layer not in edited]
+        if trace.passes and missed and error[0] is None:
+            warnings.warn(
+                f"layer {missed[0]!r} was not edited, since it was not called while the model ran: the model passes it "
+                "by, reads its weights itself (as nn.MultiheadAttention does), or ran in another thread.",
+                stacklevel=2,
+            )
 
     def consumers(self, *args: Any, **kwargs: Any) -> dict[str, tuple[str, ...]]:
         """Who reads each edited layer's output, and so sees the edit; found by a forward pass per layer.
@@ -123,16 +136,19 @@ class Intervention:
                     module.bias[chosen.to(module.bias.device)] = values.to(module.bias)
 
     def _edit(self, output: Any, layer: str) -> Any:
+        for edited in self._edited:
+            edited.add(layer)
         return edit_first(output, lambda first: self._blend(first, layer))
 
     def _blend(self, output: Tensor, layer: str) -> Tensor:
-        maps = unit_maps(output, layer)
+        axis = unit_axis(output, layer, self._sources[layer])
+        maps = unit_maps(output, axis)
         chosen = self._chosen(layer, self._units[layer], maps.shape[1])
         alpha = _per_unit("alpha", self._alpha, chosen, maps)
         value = self._value
         if isinstance(value, Tensor) and value.ndim == 1:
             value = _per_unit("value", value, chosen, maps)
-        return like_output(ops.blend_units(maps, alpha, value, self._mask), output)
+        return like_output(ops.blend_units(maps, alpha, value, self._mask), output, axis)
 
     def _chosen(self, layer: str, units: Tensor, count: int) -> Tensor:
         """The units to blend, of `count`."""
@@ -161,7 +177,8 @@ def ablate(
         model: any nn.Module.
         layer: a name as in ``model.named_modules()``; or a mapping from several names to their units.
         units: numbers of the units, each once, or one number. Of maps [N, U, h, w] and of vectors [N, U] a unit is a
-            channel, of tokens [N, T, U] a place in each token.
+            channel, of tokens [N, T, U] a place in each token; `dissect.units.unit_axis` says where units are in what
+            one-dimensional convolutions, and fully connected layers over maps, give.
         value: what they give instead: a number, one per unit, or a feature map that broadcasts to [N, U, h, w].
         alpha: how much of the value, from 0 to 1: a number or one per unit.
         mask: where: [h, w] or [N, 1, h, w], 0 to 1; everywhere by default.
@@ -229,53 +246,6 @@ def keep(
     return Intervention(model, _by_layer(layer, units), value, alpha, mask, others=True)
 
 
-def check_units(layer: str, units: Units) -> Tensor:
-    """[K] int64: unit numbers, of several units or of one.
-
-    Raises:
-        TypeError: no integers.
-        ValueError: one is negative or repeated.
-    """
-    if isinstance(units, str) or not isinstance(units, (Integral, Iterable)):
-        raise TypeError(f"units of layer {layer!r} must be a list of integers, but got {units!r}.")
-    numbers = torch.as_tensor(units if isinstance(units, (Tensor, Integral)) else list(units))
-    if numbers.numel() == 0:
-        return torch.empty(0, dtype=torch.int64)
-    numbers = numbers[None] if numbers.ndim == 0 else numbers
-    if numbers.ndim != 1 or numbers.is_floating_point() or numbers.dtype == torch.bool:
-        raise TypeError(f"units of layer {layer!r} must be a list of integers, but got {units!r}.")
-    numbers = numbers.long().cpu()
-    values, counts = numbers.unique(return_counts=True)
-    if int(values[0]) < 0:
-        raise ValueError(f"units of layer {layer!r} must not be negative, but one is {int(values[0])}.")
-    if int(counts.max()) > 1:
-        raise ValueError(
-            f"units of layer {layer!r} must be named once, but {int(values[counts.argmax()])} is repeated."
-        )
-    return numbers
-
-
-def unit_maps(output: Any, layer: str) -> Tensor:
-    """A layer's output as maps [N, U, h, w]: of vectors [N, U] and tokens [N, T, U] too.
-
-    Raises:
-        ValueError: none of these.
-    """
-    if isinstance(output, Tensor) and output.ndim == 4:
-        return output
-    if isinstance(output, Tensor) and output.ndim == 3:
-        return output.transpose(1, 2)[..., None]
-    if isinstance(output, Tensor) and output.ndim == 2:
-        return output[..., None, None]
-    got = list(output.shape) if isinstance(output, Tensor) else type(output).__name__
-    raise ValueError(f"layer {layer!r} must give [N, U, h, w], [N, T, U] or [N, U], but gave {got}.")
-
-
-def like_output(maps: Tensor, output: Tensor) -> Tensor:
-    """The inverse of `unit_maps`: maps in the shape of the layer's output."""
-    return maps[..., 0].transpose(1, 2) if output.ndim == 3 else maps.reshape(output.shape)
-
-
 def _by_layer(layer: str | Mapping[str, Units], units: Units | None) -> dict[str, Units]:
     if isinstance(layer, str) and units is not None:
         return {layer: units}
@@ -289,7 +259,7 @@ def _per_unit(name: str, given: Tensor | float, chosen: Tensor, maps: Tensor) ->
     values = torch.as_tensor(given, dtype=torch.float32, device=maps.device)
     if values.ndim > 1 or (values.ndim == 1 and values.shape != chosen.shape):
         raise ValueError(f"{name} must be a number or one per unit, {len(chosen)}, but has shape {list(values.shape)}.")
-    zeros = torch.zeros(maps.shape[1], device=maps.device)
+    zeros = torch.zeros(maps.shape[1], dtype=torch.float32, device=maps.device)
     return zeros.index_put((chosen.to(maps.device),), values.expand(len(chosen)))
 
 
@@ -328,36 +298,26 @@ def _writable(model: nn.Module, layer: str, negative: bool) -> Any:
     Raises:
         ValueError: there is none, or others depend on these weights too.
     """
+    everywhere = list(model.named_modules(remove_duplicate=False))
     name, module = layer, find_layers(model, [layer])[0]
-    while isinstance(module, nn.ReLU) or (isinstance(module, _DROPOUTS) and not module.training):
+    while is_one_of(module, (nn.ReLU,)) or (is_one_of(module, _DROPOUTS) and not module.training):
         if isinstance(module, nn.ReLU) and negative:
             raise ValueError(f"write: after the ReLU {name!r} a unit cannot have a negative value.")
-        name, module = _before(model, name)
-    if not isinstance(module, (*_LINEAR, *_NORMS)) or module.weight is None:
+        places = [other for other, part in everywhere if part is module]
+        if len(places) > 1:
+            raise ValueError(f"write: {name!r} runs in several places, {places}, each after other weights.")
+        before = name_before(model, name)
+        if before is None:
+            raise ValueError(f"write: what feeds {name!r} is not known, since it follows nothing in an nn.Sequential.")
+        name, module = before, model.get_submodule(before)
+    if not is_one_of(module, (*_LINEAR, *_NORMS)) or module.weight is None:
         raise ValueError(
             f"write: the units of layer {layer!r} must be the outputs of a convolution, a fully connected layer or a "
             f"batch normalisation with weights, but {name!r} is {type(module).__name__}; use it as a context manager."
         )
     if parametrize.is_parametrized(module) or "weight" not in module._parameters:
         raise ValueError(f"write: the weights of {name!r} are computed from others, so they cannot be written.")
-    everywhere = model.named_modules(remove_duplicate=False)
     holders = [other for other, part in everywhere if any(p is module.weight for p in part._parameters.values())]
     if len(holders) > 1:
         raise ValueError(f"write: the weights of {name!r} are shared by {holders}.")
     return module
-
-
-def _before(model: nn.Module, name: str) -> tuple[str, nn.Module]:
-    """The module before one in its nn.Sequential.
-
-    Raises:
-        ValueError: there is none.
-    """
-    parent_name, _, child = name.rpartition(".")
-    parent = model.get_submodule(parent_name)
-    children = list(parent._modules)
-    at = children.index(child)
-    if type(parent).forward is not nn.Sequential.forward or at == 0:
-        raise ValueError(f"write: what feeds {name!r} is not known, since it follows nothing in an nn.Sequential.")
-    before = f"{parent_name}.{children[at - 1]}".removeprefix(".")
-    return before, model.get_submodule(before)

@@ -40,8 +40,8 @@ class Trace:
         inputs: retain what the layers were called with as well, see `inputs`.
 
     Raises:
-        TypeError: a compiled, scripted or exported model, whose hooks do not fire, or a list of layers (says what to
-            do); layers that are no names.
+        TypeError: a compiled, scripted or exported model, whose hooks do not fire, one in threads of its own, or a list
+            of layers (says what to do); layers that are no names.
         KeyError: a layer that the model does not have; names the nearest.
         ValueError: no layers, or an unknown `retain`.
 
@@ -76,6 +76,8 @@ class Trace:
         self._called_with: dict[str, tuple[tuple[Any, ...], dict[str, Any]]] = {}
         self._handles: list[Any] = []
         self._thread: int | None = None
+        #: How many forward passes of the whole model have begun.
+        self.passes = 0
 
     def __enter__(self) -> Trace:
         self._thread = threading.get_ident()
@@ -138,6 +140,7 @@ class Trace:
 
     def _begin(self) -> None:
         if threading.get_ident() == self._thread:
+            self.passes += 1
             self._retained.clear()
             self._called_with.clear()
 
@@ -186,6 +189,11 @@ def find_layers(model: nn.Module, layers: list[str]) -> list[nn.Module]:
         where = f"its part {name!r}" if name else "it"
         if isinstance(module, torch.jit.ScriptModule):
             raise TypeError(f"Trace: model must be an nn.Module whose hooks fire, but {where} is a TorchScript module.")
+        if isinstance(module, nn.DataParallel) and len(module.device_ids) > 1:
+            raise TypeError(
+                f"Trace: model must be an nn.Module that runs in the thread that calls it, but {where} is an "
+                "nn.DataParallel over several GPUs, which runs copies in threads of their own; give its `.module`."
+            )
         if "_orig_mod" in module._modules or getattr(module, "_compiled_call_impl", None) is not None:
             raise TypeError(
                 f"Trace: model must be an nn.Module whose hooks fire, but {where} was compiled by torch.compile, and "

@@ -89,6 +89,90 @@ def test_vectors_tokens_and_tuples():
     assert hidden.any()
 
 
+@pytest.mark.parametrize(
+    ("make", "shape"),
+    [
+        (lambda: nn.Sequential(nn.Conv1d(2, 3, 1), nn.ReLU(), nn.Dropout()), (4, 2, 5)),
+        (lambda: nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Dropout()), (4, 5, 6, 2)),
+        (lambda: nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Dropout()), (4, 5, 2)),
+        (lambda: nn.Sequential(nn.BatchNorm1d(3), nn.ReLU(), nn.Dropout()), (4, 3, 5)),
+        (lambda: nn.Sequential(nn.BatchNorm1d(3), nn.ReLU(), nn.Dropout()), (4, 3)),
+    ],
+    ids=["convolution", "over maps", "tokens", "normalisation", "of vectors"],
+)
+@pytest.mark.parametrize("layer", ["0", "1", "2"])
+def test_units_lie_where_their_module_puts_them(make, shape, layer):
+    model, x = make().eval(), torch.randn(shape)
+    with torch.no_grad():
+        plain = model(x)
+        edit = dissect.insert(model, layer, [2], value=7.0)
+        with edit:
+            edited = model(x)
+    axis = next(axis for axis, size in enumerate(edited.shape) if axis and size == 3)
+    assert (edited.movedim(axis, 0)[2] == 7).all()
+    assert torch.equal(edited.movedim(axis, 0)[:2], plain.movedim(axis, 0)[:2])
+    edit.write()
+    with torch.no_grad():
+        assert torch.equal(model(x), edited)
+
+
+def test_a_normalisation_over_channels_that_come_last():
+    model, x = nn.Sequential(nn.LayerNorm(3)), torch.randn(2, 4, 5, 3)
+    with dissect.ablate(model, "0", [1]):
+        assert torch.equal(model(x), model[0].forward(x) * torch.tensor([1.0, 0, 1]))
+
+    class OfMaps(nn.LayerNorm):
+        """As torchvision's LayerNorm2d: its units come first."""
+
+        def forward(self, x):
+            return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+    model = nn.Sequential(OfMaps(3))
+    with dissect.ablate(model, "0", [1]):
+        assert not model(torch.randn(2, 3, 4, 5))[:, 1].any()
+
+
+def test_one_signal_without_a_batch_is_refused():
+    model = nn.Sequential(nn.Conv1d(1, 2, 1))
+    with pytest.raises(ValueError, match=r"layer '0' must give .*, but gave \[2, 5\]"), dissect.ablate(model, "0", 0):
+        model(torch.randn(1, 5))
+
+
+def test_the_default_dtype_changes_nothing():
+    model = network()
+    torch.set_default_dtype(torch.float64)
+    try:
+        with dissect.ablate(model, "0", [1]), torch.no_grad():
+            assert model(IMAGE).flatten().tolist() == [301, 602]
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
+class Reads(nn.Module):
+    """Calls a layer or reads its weights itself."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(4, 3)
+
+    def forward(self, x, calls):
+        return self.layer(x) if calls else nn.functional.linear(x, self.layer.weight)
+
+
+def test_a_layer_that_was_passed_by_is_told():
+    model, x = Reads(), torch.randn(2, 4)
+    edit = dissect.ablate(model, "layer", [0])
+    with pytest.warns(UserWarning, match="layer 'layer' was not edited, since it was not called while"), edit:
+        model(x, False)
+    with edit, edit:
+        model(x, True)
+        model(x, False)
+    with edit:  # nothing ran
+        pass
+    with pytest.raises(RuntimeError, match="shapes cannot be multiplied"), edit:  # which is what is to be told
+        model(x.T, False)
+
+
 def test_gradients_reach_alpha_and_value():
     model = network()
     alpha, value = torch.full((2,), 0.5, requires_grad=True), torch.tensor(3.0, requires_grad=True)
@@ -140,6 +224,11 @@ class Forked(nn.Module):
         return self.relu(self.conv(x)) + self.conv(x)
 
 
+def twice():
+    act = nn.ReLU()
+    return nn.Sequential(nn.Conv2d(3, 3, 1), act, nn.Conv2d(3, 3, 1), act)
+
+
 def tied():
     model = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4))
     model[1].weight = model[0].weight
@@ -158,6 +247,7 @@ def tied():
         (lambda: dissect.ablate(deep(), "6", [1]), "layer '6' must be the outputs of a convolution.* is Flatten"),
         (lambda: dissect.ablate(deep(), "0", [6]), "units of layer '0' must be below 6, but one is 6"),
         (lambda: dissect.ablate(Forked(), "relu", [1]), "what feeds 'relu' is not known"),
+        (lambda: dissect.ablate(twice(), "1", [1]), r"'1' runs in several places, \['1', '3'\], each after"),
         (lambda: dissect.ablate(tied(), "0", [1]), r"shared by \['0', '1'\]"),
         (
             lambda: dissect.ablate(nn.Sequential(nn.utils.parametrizations.weight_norm(nn.Linear(4, 4))), "0", [1]),

@@ -185,6 +185,14 @@ def test_other_threads_are_not_traced():
     assert hooks(model) == 0
 
 
+def test_models_in_threads_of_their_own_are_refused():
+    model = nn.DataParallel(nn.Sequential(nn.ReLU()))
+    Trace(model, "module.0")  # on one device it runs in the thread that calls it
+    model.device_ids = [0, 1]
+    with pytest.raises(TypeError, match=r"it is an nn\.DataParallel over several GPUs, .* give its `\.module`"):
+        Trace(model, "module.0")
+
+
 @pytest.mark.filterwarnings("ignore:.*torch.jit.trace:DeprecationWarning")
 def test_compiled_models_are_refused():
     inner = torch.compile(network(), backend="eager")

@@ -14,8 +14,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from dissect import ops
 from dissect.classifiers.flow import Flow
 from dissect.graph import edit_first
-from dissect.interventions import like_output, unit_maps
 from dissect.trace import Trace
+from dissect.units import like_output, source_of, unit_axis, unit_maps
 
 #: How many tensors of the largest size are alive at once in what follows the layer.
 _ALIVE = 3
@@ -54,6 +54,7 @@ class FanOut:
         self, model: nn.Module, layer: str, flow: Flow, fill: Tensor, images: Tensor, memory_budget: int
     ) -> None:
         self._model, self._layer, self._flow, self._fill = model, layer, flow, fill
+        self._source = source_of(model, layer)
         self._together = True
         self._update: _LinearUpdate | None = None
         rows = memory_budget // (4 * _ALIVE * flow.floats)
@@ -125,7 +126,11 @@ class FanOut:
             handle.remove()
 
     def _blended(self, output: Any, alpha: Tensor) -> Any:
-        return edit_first(output, lambda first: _Blend.apply(first, alpha, self._fill.to(first.device), self._layer))
+        def blend(first: Any) -> Tensor:
+            axis = unit_axis(first, self._layer, self._source)
+            return _Blend.apply(first, alpha, self._fill.to(first.device), axis)
+
+        return edit_first(output, blend)
 
     def _filled(self, output: Any, layer: str) -> Any:
         return self._blended(output, torch.ones_like(self._fill))
@@ -135,17 +140,17 @@ class _Blend(torch.autograd.Function):
     """`ops.blend_units` at a layer's output, which under vmap makes one blended copy per set."""
 
     @staticmethod
-    def forward(output: Tensor, alpha: Tensor, fill: Tensor, layer: str) -> Tensor:
-        return like_output(ops.blend_units(unit_maps(output, layer), alpha, fill), output)
+    def forward(output: Tensor, alpha: Tensor, fill: Tensor, axis: int) -> Tensor:
+        return like_output(ops.blend_units(unit_maps(output, axis), alpha, fill), output, axis)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
         pass
 
     @staticmethod
-    def vmap(info: Any, in_dims: tuple[Any, ...], output: Tensor, alpha: Tensor, fill: Tensor, layer: str) -> Any:
+    def vmap(info: Any, in_dims: tuple[Any, ...], output: Tensor, alpha: Tensor, fill: Tensor, axis: int) -> Any:
         copies = output.repeat(info.batch_size, *[1] * (output.ndim - 1))
-        maps = unit_maps(copies, layer)
+        maps = unit_maps(copies, axis)
         ops.blend_units(maps, alpha.repeat_interleave(len(output), 0), fill, inplace=True)
         return copies.unflatten(0, (info.batch_size, -1)), 0
 

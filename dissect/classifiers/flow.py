@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from dissect.graph import Graph
-from dissect.interventions import unit_maps
+from dissect.units import is_one_of, source_of, unit_axis
 
 #: Layers that treat each unit alone, so that ablating one unit changes only its own part of what they give.
 _UNIT_WISE = (
@@ -88,15 +88,16 @@ def follow(model: nn.Module, layer: str, images: Tensor) -> Flow:
     readers = graph.readers(scores)
     if graph.root not in readers and graph.root is not scores.grad_fn:
         raise ValueError(f"layer {layer!r} must have a path to the predictions, but changing it cannot change them.")
-    units = unit_maps(graph.output, layer).shape[1]
+    axis = unit_axis(graph.output, layer, source_of(model, layer))
+    units = graph.output.shape[axis]
     consumers = graph.consumers(scores, "the predictions")
-    return Flow(units, scores.shape[1], consumers, _linear(graph, readers, units), graph.floats // len(images))
+    return Flow(units, scores.shape[1], consumers, _linear(graph, readers, units, axis), graph.floats // len(images))
 
 
-def _linear(graph: Graph, readers: dict[Any, list[Any]], units: int) -> str | None:
+def _linear(graph: Graph, readers: dict[Any, list[Any]], units: int, axis: int) -> str | None:
     """See `Flow`."""
     node = graph.root
-    if graph.output.ndim == 3:  # of tokens, units come last
+    if axis != 1:  # a unit's inputs are not neighbours
         return None
     images = len(graph.output)
     while len(readers[node]) == 1:
@@ -109,8 +110,8 @@ def _linear(graph: Graph, readers: dict[Any, list[Any]], units: int) -> str | No
         module, shape = graph.modules[name], graph.shapes[name]
         if graph.runs[name] != 1 or shape[0] != images:
             return None
-        if isinstance(module, nn.Linear):
+        if is_one_of(module, (nn.Linear,)):
             return name if len(shape) == 2 and shape[1] % units == 0 else None
-        if not isinstance(module, (*_UNIT_WISE, nn.Flatten)) or shape[1] % units:
+        if not is_one_of(module, (*_UNIT_WISE, nn.Flatten)) or shape[1] % units:
             return None
     return None

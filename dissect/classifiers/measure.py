@@ -20,10 +20,10 @@ from dissect.classifiers.importance import UnitImportance
 from dissect.classifiers.tally import ClassTally
 from dissect.data import Batch, Batches
 from dissect.interrupts import held_back
-from dissect.interventions import unit_maps
 from dissect.resume import Progress, code_of, fingerprint
 from dissect.trace import Trace, find_layers
 from dissect.transfer import device_of
+from dissect.units import source_of, unit_axis, unit_maps
 
 GIB = 2**30
 FILLS = ("zero", "mean")
@@ -223,7 +223,8 @@ class SetRun:
         with torch.no_grad(), Trace(probe.model, probe.layer, stop=True, clone=False) as trace:
             trace.run(images)
         output = trace[probe.layer]
-        maps = unit_maps(output if isinstance(output, Tensor) else output[0], probe.layer)
+        output = output if isinstance(output, Tensor) else output[0]
+        maps = unit_maps(output, unit_axis(output, probe.layer, source_of(probe.model, probe.layer)))
         self._sums += maps.double().sum((0, 2, 3)).cpu()
         self._cells += maps[:, 0].numel()
 

@@ -108,7 +108,7 @@ def _value(features: Tensor, value: Tensor | float) -> Tensor:
     if not isinstance(value, Tensor):
         if not isinstance(value, Real):  # which numpy's numbers are too
             checks.tensor("blend_units", "value", value, "a number or a torch.Tensor")
-        return torch.full((1, 1, 1, 1), float(value), device=features.device)
+        return torch.full((1, 1, 1, 1), float(value), dtype=torch.float32, device=features.device)
     checks.same_device("blend_units", "value", value, features)
     value = value.float()
     if value.ndim == 1 and len(value) == features.shape[1]:
@@ -118,7 +118,7 @@ def _value(features: Tensor, value: Tensor | float) -> Tensor:
 
 def _mask(features: Tensor, mask: Tensor | None) -> Tensor:
     if mask is None:
-        return torch.ones(1, 1, 1, 1, device=features.device)
+        return torch.ones(1, 1, 1, 1, dtype=torch.float32, device=features.device)
     checks.same_device("blend_units", "mask", mask, features)
     return _broadcast("mask", mask.float(), [features.shape[0], 1, *features.shape[2:]])
 

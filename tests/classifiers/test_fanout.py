@@ -94,6 +94,49 @@ def test_who_reads_the_layer():
     assert follow(model, "fc", images).consumers == ("the predictions",)
 
 
+class AddsThenDrops(nn.Module):
+    """A skip connection that no module makes, before a dropout that gives what it is given."""
+
+    def __init__(self, joined=False):
+        super().__init__()
+        self.stem, self.conv, self.drop = nn.Conv2d(3, 4, 3, stride=4), nn.Conv2d(4, 4, 1), nn.Dropout()
+        self.fc, self.joined = nn.Linear(16 * (1 + joined), 5), joined
+
+    def forward(self, x):
+        x = self.stem(x)
+        x = torch.cat([self.conv(x), x], 1) if self.joined else x + self.conv(x)
+        return self.fc(self.drop(x).flatten(1))
+
+
+@pytest.mark.parametrize("joined", [False, True])
+def test_a_module_that_gives_what_it_was_given_hides_nothing(joined):
+    model, images = AddsThenDrops(joined).eval(), torch.randn(3, 3, 8, 8)
+    flow = follow(model, "conv", images)
+    assert flow.linear is None
+    assert flow.consumers[0].startswith("CatBackward0" if joined else "AddBackward0")
+    fan = FanOut(model, "conv", flow, torch.zeros(4), images[:1], 2**20)
+    expected = one_by_one(model, "conv", images, singles(4), torch.zeros(4))
+    torch.testing.assert_close(fan(images, singles(4)), expected, rtol=1e-4, atol=1e-5)
+    plain = nn.Sequential(nn.Conv2d(3, 4, 1), nn.Dropout(), nn.Flatten(), nn.Linear(256, 5)).eval()
+    assert follow(plain, "0", images).linear == "3"
+
+
+class Scaled(nn.Linear):
+    """Not what its weights say."""
+
+    def forward(self, x):
+        return 2 * super().forward(x)
+
+
+def test_a_layer_that_computes_something_else_than_its_type_is_run_as_it_is():
+    model, images = nn.Sequential(nn.Conv2d(3, 4, 1), nn.Flatten(), Scaled(256, 5)).eval(), torch.randn(3, 3, 8, 8)
+    flow = follow(model, "0", images)
+    assert flow.linear is None
+    fan = FanOut(model, "0", flow, torch.zeros(4), images[:1], 2**20)
+    expected = one_by_one(model, "0", images, singles(4), torch.zeros(4))
+    torch.testing.assert_close(fan(images, singles(4)), expected, rtol=1e-4, atol=1e-5)
+
+
 class Reshaped(nn.Module):
     """Flattens with channels last, so that a unit's inputs are not neighbours."""
 
