@@ -72,6 +72,7 @@ class Findings:
         self.maps: dict[str, Tensor] = {}
         self.tops: dict[str, Tensor] = {}  # of the counts: the peaks' images, on the CPU
         self.checksums: list[list[int]] = []
+        self.first_maps: list[int] = []
         self.before_saving: Callable[[], None] = lambda: None
         self._late = Late()
 
@@ -184,8 +185,16 @@ class Findings:
         for number in self.pictures.keys() - self._wanted:
             del self.pictures[number]
         new = torch.isin(numbers, wanted).nonzero().flatten()
-        chosen = images[to_device(new, images.device)]
-        self._late.call(partial(self._take_pictures, numbers[new]), self._to_pictures(chosen))
+        if not len(new):
+            return
+        found = self._to_pictures(images[to_device(new, images.device)])
+        fits = isinstance(found, Tensor) and found.dtype == torch.uint8 and found.ndim == 4
+        if not fits or found.shape[:2] != (len(new), 3):
+            got = f"{found.dtype} {list(found.shape)}" if isinstance(found, Tensor) else type(found).__name__
+            raise ValueError(
+                f"dissect: pictures must give uint8 [{len(new)}, 3, H, W] of so many images, but gave {got}."
+            )
+        self._late.call(partial(self._take_pictures, numbers[new]), found)
 
     def _take_pictures(self, numbers: Tensor, found: Tensor) -> None:
         # Copied, else each would keep its whole batch in memory.
@@ -295,4 +304,4 @@ class Findings:
         self.pictures = dict(zip(state["numbers"], state["pictures"]))
 
 
-_SCALARS = ("phase", "visit", "batch", "num_images", "num_labels", "num_pixels", "checksums")
+_SCALARS = ("phase", "visit", "batch", "num_images", "num_labels", "num_pixels", "checksums", "first_maps")

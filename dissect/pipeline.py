@@ -106,32 +106,36 @@ def dissect(
     """
     names = [layers] if isinstance(layers, str) else list(layers)
     find_layers(model, names)
-    top_images, batch_size = _check(top_images, batch_size, tokens, memory_budget, disk_budget)
-    fraction = None if fraction is None else float(exact_fraction(fraction))  # any number, as JSON can hold it
+    _check_budgets(memory_budget, disk_budget)
+    top_images, batch_size = _count("top_images", top_images), _count("batch_size", batch_size)
+    tokens = None if tokens is None else _grid_of(tokens)
     _tell_training(model)
     rules = preset_with(
-        preset, fraction=fraction, positions=positions, border=border, scope=scope, detector_iou=detector_iou
-    )
+        preset, fraction=_share("fraction", fraction), positions=positions, border=border, scope=scope,
+        detector_iou=_share("detector_iou", detector_iou),
+    )  # fmt: skip
     concepts = concepts if concepts is not None else getattr(segmenter or images, "concepts", None)
     vocabulary = None if concepts is None else Concepts.of(concepts)
     to_uint8 = getattr(images, "to_pictures", to_pictures) if pictures is None else pictures
     run = Findings(names, rules, top_images, model, to_uint8)
     batches = Batches(images, batch_size)
     settings = {"preset": preset, **dataclasses.asdict(rules), "tokens": tokens and list(tokens)}
+    known = resume is not None  # else nobody asks
     about = {
-        "model": resume and fingerprint(model),
+        "model": known and fingerprint(model),
         "layers": names,
         "options": {**settings, "top_images": top_images, "batch_size": batch_size},
         "concepts": vocabulary and [list(vocabulary.names), list(vocabulary.categories)],
-        "segmenter": resume and fingerprint(segmenter),
-        "code": resume and [code_of(model), code_of(segmenter)],
-        "images": resume and batches.identity(),
+        "segmenter": known and fingerprint(segmenter),
+        "code": known and [code_of(model), code_of(segmenter)],
+        "pictures": known and code_of(to_uint8),
+        "images": known and batches.identity(),
     }
     reading = Reading(rules.relu, rules.step, tokens)
     saved = Progress(resume, about)
     with Source(model, batches, segmenter, reading, memory_budget, disk_budget, progress) as source:
         saved.restore(run)
-        source.expect(run.checksums, whole=run.phase != "survey")
+        source.expect(run.checksums, run.first_maps, names, whole=run.phase != "survey")
         run.before_saving = source.settle  # the checksums are the run's
         _finish(run, source, saved, vocabulary)
     return run.result(vocabulary, settings)
@@ -144,30 +148,66 @@ def _finish(run: Findings, source: Source, saved: Progress, concepts: Concepts |
             for step in source.visit(run.needs, run.batch):
                 with held_back():  # else Ctrl-C in the middle would leave nothing whole to save
                     run.add(step, concepts)
-                saved.save(run)
+                    saved.save(run)
             with held_back():
                 run.end_visit(concepts)
-            saved.save(run, now=True)
+                saved.save(run, now=True)
 
 
-def _check(top_images: int, batch_size: int, tokens: tuple[int, int] | None, memory: int, disk: int) -> tuple[int, int]:
-    """Refuses what would only fail later; gives the first two as Python's own integers."""
+def _check_budgets(memory: int, disk: int) -> None:
     for name, value in (("memory_budget", memory), ("disk_budget", disk)):
         if not isinstance(value, (int, float)) or value < 0:
             raise ValueError(f"dissect: {name} must be a number of bytes, 0 or more, but is {value!r}.")
-    for name, value in (("top_images", top_images), ("batch_size", batch_size)):
-        if value < 1:
-            raise ValueError(f"dissect: {name} must be at least 1, but got {value}.")
-    if tokens is not None and (len(tokens) != 2 or min(tokens) < 1):
-        raise ValueError(f"dissect: tokens must be the (h, w) of a grid of at least one token, but got {tokens}.")
-    return operator.index(top_images), operator.index(batch_size)
+
+
+def _count(name: str, value: int) -> int:
+    """Python's own integer, which JSON can hold, as all that follows."""
+    try:
+        number = operator.index(value)
+    except TypeError:
+        raise TypeError(f"dissect: {name} must be an integer, but got {value!r}.") from None
+    if number < 1:
+        raise ValueError(f"dissect: {name} must be at least 1, but got {value}.")
+    return number
+
+
+def _grid_of(tokens: Iterable[int]) -> tuple[int, int]:
+    try:
+        sides = tuple(operator.index(side) for side in tokens)
+    except TypeError:
+        raise TypeError(f"dissect: tokens must be the (h, w) of a grid, two integers, but got {tokens!r}.") from None
+    if len(sides) != 2 or min(sides) < 1:
+        raise ValueError(f"dissect: tokens must be the (h, w) of a grid of at least one token, but got {sides}.")
+    return sides
+
+
+def _share(name: str, value: float | None) -> float | None:
+    """Any number from 0 to 1 as a float."""
+    if value is None:
+        return None
+    try:
+        exact = exact_fraction(value)
+    except ValueError:
+        raise ValueError(f"dissect: {name} must be a number such as 0.01, but got {value!r}.") from None
+    if not 0 <= exact <= 1:
+        raise ValueError(f"dissect: {name} must be from 0 to 1, but got {value}.")
+    if exact_fraction(float(exact)) != exact:
+        raise ValueError(f"dissect: {name} must be a number that a float is written as, but {value!r} is not.")
+    return float(exact)
 
 
 def _tell_training(model: nn.Module) -> None:
-    random = (nn.modules.batchnorm._BatchNorm, nn.modules.dropout._DropoutNd)
-    if any(module.training and isinstance(module, random) for module in model.modules()):
+    if any(module.training and _is_random(module) for module in model.modules()):
         warnings.warn(
             "dissect: the model is in training mode, so dropout or batch statistics change its activations "
             "between visits; call model.eval() first.",
             stacklevel=3,
         )
+
+
+def _is_random(module: nn.Module) -> bool:
+    """Whether a module's outputs depend on chance or on the batch while it is in training mode."""
+    kinds = (nn.modules.batchnorm._BatchNorm, nn.modules.dropout._DropoutNd, nn.RReLU)
+    name, rate = type(module).__name__.lower(), getattr(module, "dropout", 0)
+    named = "drop" in name or "stochasticdepth" in name
+    return isinstance(module, kinds) or named or (isinstance(rate, float) and rate > 0)

@@ -14,6 +14,7 @@ from tqdm.auto import tqdm
 
 from dissect import ops
 from dissect.data import Batch, Batches
+from dissect.interrupts import held_back
 from dissect.ops.encode_labels import LABEL_DTYPES
 from dissect.store import Cost, Step, Store
 from dissect.trace import RanTwiceError, Trace
@@ -117,8 +118,9 @@ class Source:
         self._ran_once = False
         self._device = device_of(model)
         self._home = ops.home(self._device)  # of activations and planes
-        #: Of each batch's images and planes, known once it was computed and `settle` was called.
+        #: Of each batch's images and planes, and of the first batch's maps; known once `settle` was called.
         self.checksums: list[list[int]] = []
+        self.first_maps: list[int] = []
         self._late = Late()
         self.num_batches: int | None = None  # known after a whole visit
 
@@ -128,22 +130,45 @@ class Source:
     def __exit__(self, *_: object) -> None:
         self._store.close()
 
-    def expect(self, checksums: list[list[int]], whole: bool) -> None:
+    def expect(self, checksums: list[list[int]], first_maps: list[int], layers: list[str], whole: bool) -> None:
         """Every batch must have these checksums, known from an interrupted run; the first one is looked at now.
 
-        Unless they are the whole data set's, those of batches that come after them are added to the list.
+        (Of an iterator, when it comes by.) Unless they are the whole data set's, those of batches that come after them
+        are added to the list.
+
+        Args:
+            checksums: of each batch's images and planes.
+            first_maps: of the layers' maps of the first batch.
+            layers: all of the run.
+            whole: whether they are the whole data set's.
 
         Raises:
-            ValueError: it is another data set.
+            ValueError: it is another data set, or the network gives other maps.
         """
-        self.checksums = checksums
+        self.checksums, self.first_maps, self._layers = checksums, first_maps, layers
         if whole:
             self.num_batches = len(checksums)
         if self.checksums and not self._batches.used_once:
-            batch = next(iter(self._batches))
-            images = to_device(batch.images, self._device)
-            self._check_same(0, images, self._planes(0, batch, images))
-            self.settle()
+            self._recognise(next(iter(self._batches)))
+
+    def _recognise(self, batch: Batch) -> None:
+        """Compares the first batch, its planes and maps with those of the run that goes on."""
+        images = to_device(batch.images, self._device)
+        self._check_same(0, images, self._planes(0, batch, images))
+        self._see_first_maps(self._maps(images, self._layers)[0])
+        self.settle()
+
+    def _see_first_maps(self, maps: dict[str, Tensor]) -> None:
+        self._late.call(self._compare_maps, torch.stack([checksum(maps[name]) for name in self._layers]))
+
+    def _compare_maps(self, found: Tensor) -> None:
+        sums = found.tolist()
+        if self.first_maps and self.first_maps != sums:
+            raise ValueError(
+                "dissect: activations must be those of the run to resume, but those of batch 0 are not; was it run "
+                "under other interventions, on another device, in another precision or with another number of threads?"
+            )
+        self.first_maps[:] = sums
 
     def visit(self, visit: Visit, start: int = 0) -> Iterator[Step]:
         """Every step from batch `start` on.
@@ -153,13 +178,18 @@ class Source:
         """
         number = self.num_batches
         held = {index for index in range(start, number or 0) if self._store.holds(index, visit.layers, visit.planes)}
+        # What comes before `start` is gone for good in an iterator, and its first batch is looked at as it goes by.
+        begins = 0 if self._batches.used_once else start
         if number is not None and len(held) == number - start:
             for index in self._bar(range(start, number), visit.title, start):
                 yield self._at_home(self._store.recall(index, visit.layers))
             return
-        count, begin = start, time.perf_counter()
-        for batch in self._bar(self._batches.visit(start, held), visit.title, start):
-            if batch is None:
+        count, begin = begins, time.perf_counter()
+        for batch in self._bar(self._batches.visit(begins, held | set(range(1, start))), visit.title, begins):
+            if count < start:
+                if batch is not None:
+                    self._recognise(batch)
+            elif batch is None:
                 yield self._at_home(self._store.recall(count, visit.layers))
             else:
                 yield self._compute(count, batch, visit, begin)
@@ -190,6 +220,8 @@ class Source:
         maps, ends = self._maps(images, missing) if missing else ({}, {})
         maps |= self._store.maps(index, visit.layers)
         planes = self._store.planes(index)
+        if index == 0 and not self.first_maps:
+            self._see_first_maps(maps)
         if self._segmenter is None or (visit.planes and planes is None):
             planes = self._planes(index, batch, images)
             self._check_same(index, images, planes)
@@ -255,7 +287,8 @@ class Source:
         return output
 
     def _planes(self, index: int, batch: Batch, images: Tensor) -> Tensor:
-        planes = batch.planes if self._segmenter is None else self._segmenter(images)
+        with torch.no_grad():
+            planes = batch.planes if self._segmenter is None else self._segmenter(images)
         if planes is None:
             raise ValueError("dissect: label planes must come with the images or from a segmenter, but there are none.")
         if not isinstance(planes, Tensor) or planes.dtype not in LABEL_DTYPES:
@@ -264,9 +297,9 @@ class Source:
                 f"dissect: planes of batch {index} must be a tensor of one of {LABEL_DTYPES}, but got {got}."
             )
         planes = to_device(planes, self._home)
-        if planes.ndim != 4 or len(planes) != len(images):
+        if planes.ndim != 4 or len(planes) != len(images) or not planes.shape[1]:
             raise ValueError(
-                f"dissect: planes of batch {index} must have shape [N, K, H, W] with N={len(images)}, "
+                f"dissect: planes of batch {index} must have shape [N, K, H, W] with N={len(images)} and K from 1 on, "
                 f"but got {list(planes.shape)}."
             )
         return planes
@@ -276,11 +309,12 @@ class Source:
 
         On a GPU this is done when the next batch is under way there.
         """
-        earlier = self._late.take()
-        sums = torch.stack([checksum(part).to(self._home) for part in (images, planes) if part is not None])
-        self._late.call(partial(self._compare, index), sums)
-        for compare in earlier:
-            compare()
+        with held_back():  # else Ctrl-C could take away what no one would compare any more
+            earlier = self._late.take()
+            sums = torch.stack([checksum(part).to(self._home) for part in (images, planes) if part is not None])
+            self._late.call(partial(self._compare, index), sums)
+            for compare in earlier:
+                compare()
 
     def settle(self) -> None:
         """Makes `checksums` whole: waits for what the last batch has still to tell.
@@ -288,7 +322,8 @@ class Source:
         Raises:
             ValueError: a batch is not what it was at an earlier visit.
         """
-        self._late.settle()
+        with held_back():
+            self._late.settle()
 
     def _compare(self, index: int, found: Tensor) -> None:
         sums = found.tolist()

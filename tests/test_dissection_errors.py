@@ -1,8 +1,11 @@
 """dissect(): what is told, and when."""
 
+from fractions import Fraction
+
+import numpy as np
 import pytest
 import torch
-from small_dissection import Counting, Scenes, network, run
+from small_dissection import Counting, Scenes, network, run, same
 from torch import nn
 from torch.utils.data import DataLoader
 
@@ -57,6 +60,12 @@ def test_a_layer_that_runs_twice_is_told_though_passes_stop_early(layers):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
+        ({"detector_iou": 1.5}, r"detector_iou must be from 0 to 1, but got 1\.5"),
+        ({"detector_iou": "high"}, "detector_iou must be a number such as 0.01, but got 'high'"),
+        (
+            {"fraction": Fraction(1, 3)},
+            "fraction must be a number that a float is written as, but Fraction.1, 3. is not",
+        ),
         ({"top_images": 0}, "top_images must be at least 1, but got 0"),
         ({"batch_size": 0}, "batch_size must be at least 1, but got 0"),
         ({"memory_budget": -1}, "memory_budget must be a number of bytes, 0 or more, but is -1"),
@@ -75,12 +84,65 @@ def test_options_that_break_the_rules_are_told_before_the_work(options, message)
         run(images=(pytest.fail("an image was asked for") for _ in range(1)), **options)
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"top_images": 2.5}, r"top_images must be an integer, but got 2\.5"),
+        ({"batch_size": "5"}, "batch_size must be an integer, but got '5'"),
+        ({"tokens": (1.5, 2)}, r"tokens must be the \(h, w\) of a grid, two integers, but got \(1\.5, 2\)"),
+        ({"tokens": 14}, "tokens must be the .* two integers, but got 14"),
+    ],
+)
+def test_options_of_another_type_are_told_before_the_work(options, message):
+    with pytest.raises(TypeError, match=message):
+        run(images=(pytest.fail("an image was asked for") for _ in range(1)), **options)
+
+
+def test_numbers_of_numpy_are_numbers(tmp_path):
+    options = {"detector_iou": np.float32(0.04), "top_images": np.int64(2), "fraction": np.float32(0.05)}
+    found = run(**options)
+    assert (found.settings["detector_iou"], found.settings["fraction"]) == (0.04, 0.05)
+    found.save(tmp_path / "found")
+
+    model = nn.Sequential(nn.Flatten(2), nn.Linear(256, 16)).eval()
+
+    def tokens(**options):
+        return dissect.dissect(model, "1", Scenes(), progress=False, fraction=0.05, **options)
+
+    same(tokens(tokens=np.array([1, 3])), tokens(tokens=(1, 3)))
+
+
+@pytest.mark.parametrize(
+    "pictures", [lambda images: images, lambda images: images.byte()[:1], lambda images: images.byte()[:, :2], len]
+)
+def test_pictures_that_are_none(pictures):
+    with pytest.raises(ValueError, match=r"pictures must give uint8 \[5, 3, H, W\] of so many images, but gave"):
+        run(pictures=pictures)
+
+
+def test_pictures_are_never_asked_of_no_images():
+    run(pictures=lambda images: (images / images.max() * 255).byte(), top_images=1)
+
+
+def test_a_segmenter_keeps_no_graph():
+    weight = torch.ones(1, 3, 1, 1, requires_grad=True)
+
+    def segmenter(images):
+        found = nn.functional.conv2d(images, weight)
+        assert not found.requires_grad
+        return found.long()
+
+    run(images=Scenes().images, segmenter=segmenter, concepts=["a", "b", "c", "d"])
+
+
 def test_planes_that_are_no_labels():
     images, planes = Scenes().images[:5], Scenes().planes[:5]
     with pytest.raises(ValueError, match="batch of image 0: planes must hold labels from 0 on, but hold -1"):
         run(images=[(images, planes - 1)])
     with pytest.raises(TypeError, match=r"planes of batch 0 must be a tensor of one of .*, but got torch\.float32"):
         run(images=[(images, planes.float())])
+    with pytest.raises(ValueError, match=r"planes of batch 0 must have shape \[N, K, H, W\] with N=5 and K from 1 on"):
+        run(images=[(images, planes[:, :0])])
     with pytest.raises(TypeError, match=r"planes of batch 0 must be a tensor of one of .*, but got list"):
         run(images=images, segmenter=lambda _: [0])
 
@@ -158,7 +220,20 @@ def test_inputs_and_layers_that_cannot_be_dissected_are_told():
         dissect.dissect(network(), "1", [(Scenes().images[:1], Scenes().planes[:1])], fraction=0.001, progress=False)
 
 
-def test_training_mode_is_told():
-    model = nn.Sequential(nn.Conv2d(3, 2, 1), nn.BatchNorm2d(2))
+class DropPath(nn.Module):
+    """As there are many, by many names."""
+
+    def forward(self, x):
+        return x
+
+
+@pytest.mark.parametrize(
+    "part", [nn.BatchNorm2d(2), nn.Dropout(), nn.RReLU(), DropPath(), nn.MultiheadAttention(2, 1, dropout=0.1)]
+)
+def test_training_mode_is_told(part):
+    model = nn.Sequential(nn.Conv2d(3, 2, 1), part).train()
+    dissect.dissect(model.eval(), "0", Scenes(), progress=False)
+    dissect.dissect(nn.Sequential(nn.Conv2d(3, 2, 1), nn.ReLU()).train(), "0", Scenes(), progress=False)
+    model.train()
     with pytest.warns(UserWarning, match="the model is in training mode"):
         dissect.dissect(model, "0", Scenes(), progress=False)

@@ -56,9 +56,10 @@ def test_peaks_1():
     assert state.images().tolist() == [[1], [1]]
 
 
-def test_iou_tally_1():
+@pytest.mark.parametrize("version", [1, 2])
+def test_iou_tally(version):
     state = IouTally(torch.tensor([1.0, 0.5]), 3)
-    state.load(GOLDEN / "IouTally-1.safetensors")
+    state.load(GOLDEN / f"IouTally-{version}.safetensors")
     assert state.intersection().tolist() == [[0, 3, 1], [0, 0, 2]]
     assert state.unit_area().tolist() == [[2, 1], [2, 2]]
     assert state.label_area().tolist() == [[0, 2, 0], [0, 1, 3]]

@@ -109,6 +109,81 @@ def test_another_architecture_or_an_intervention_is_another_model(tmp_path, ofte
         dissect.dissect(same_model, "1", Scenes(), **options)
 
 
+@pytest.mark.parametrize("finished", [False, True])
+def test_other_activations_are_refused(finished, tmp_path, often):
+    options = {"batch_size": 5, "fraction": 0.05, "progress": False, "resume": tmp_path}
+    model = network()
+    with dissect.ablate(model, "0", [0]):
+        if finished:
+            dissect.dissect(model, "1", Scenes(), **options)
+        else:
+            with pytest.raises(OSError):  # noqa: PT011
+                dissect.dissect(model, "1", Stopping(14, OSError), **options)
+    for other in (dissect.ablate(model, "0", [1]), dissect.ablate(model, "0", [0], value=1.0)):
+        with (
+            other,
+            pytest.raises(ValueError, match="activations must be those of the run to resume, but those of batch 0"),
+        ):
+            dissect.dissect(model, "1", Scenes(), **options)
+    with dissect.ablate(model, "0", [0]):
+        found = dissect.dissect(model, "1", Scenes(), **options)
+        same(found, dissect.dissect(model, "1", Scenes(), **{**options, "resume": None}))
+
+
+def test_other_pictures_are_refused(tmp_path, often):
+    run(resume=tmp_path)
+    with pytest.raises(ValueError, match="whose run had the same pictures, but"):
+        run(resume=tmp_path, pictures=lambda images: (images * 200).byte())
+
+
+def test_an_iterator_is_looked_at_as_it_goes_by(tmp_path, often):
+    def batches(scenes, stop=None):
+        for number, at in enumerate(range(0, 21, 5)):
+            if number == stop:
+                raise OSError
+            yield scenes.images[at : at + 5], scenes.planes[at : at + 5]
+
+    with pytest.raises(OSError):  # noqa: PT011
+        run(images=batches(Scenes(), 3), resume=tmp_path, concepts=Scenes.concepts)
+    other = Scenes()
+    other.images = other.images.flip(0)
+    with pytest.raises(ValueError, match="those of batch 0 have changed"):
+        run(images=batches(other), resume=tmp_path, concepts=Scenes.concepts)
+    with pytest.raises(ValueError, match="got a generator that is used up"):  # the first three batches are wanted again
+        run(images=batches(Scenes()), resume=tmp_path, concepts=Scenes.concepts)
+
+
+def test_the_current_folder_is_a_folder(tmp_path, monkeypatch, often):
+    monkeypatch.chdir(tmp_path)
+    run(resume="")
+    other = network()
+    with torch.no_grad():
+        other[0].bias += 1
+    with pytest.raises(ValueError, match="whose run had the same model, but"):
+        dissect.dissect(other, ["1", "3"], Scenes(), batch_size=5, fraction=0.05, progress=False, resume="")
+
+
+@pytest.mark.parametrize("method", ["source.Source._compare", "findings.Findings._count_encoded"])
+@pytest.mark.parametrize("moment", [0, 2, 4])
+def test_an_interrupt_while_a_gpu_is_looked_at_loses_nothing(method, moment, tmp_path, monkeypatch, often):
+    expected = run(memory_budget=0)
+    monkeypatch.setattr("dissect.transfer.runs_ahead", lambda device: True)
+    module, kind, name = method.split(".")
+    owner, calls = getattr(getattr(dissect, module), kind), []
+    real = getattr(owner, name)
+
+    def interrupted(self, *arguments):
+        calls.append(name)
+        if len(calls) == moment + 1:
+            signal.raise_signal(signal.SIGINT)
+        real(self, *arguments)
+
+    monkeypatch.setattr(owner, name, interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run(memory_budget=0, resume=tmp_path)
+    same(expected, run(memory_budget=0, resume=tmp_path))
+
+
 def test_an_interrupt_in_the_middle_of_a_batch_waits_for_its_end(tmp_path, monkeypatch):
     add, calls = dissect.findings.Findings.add, []
 
@@ -124,7 +199,8 @@ def test_an_interrupt_in_the_middle_of_a_batch_waits_for_its_end(tmp_path, monke
     monkeypatch.undo()
     asked = Stopping(10**6)
     same(run(), run(images=asked, resume=tmp_path))
-    assert 10**6 - asked.left < 3 * 21  # the first three batches were not looked at again but for the very first
+    # The first batch again, to see that it is the same, all from the fourth on, and the first three for later visits.
+    assert 10**6 - asked.left == 5 + 6 + 15
 
 
 def test_an_interrupt_saves_what_is_known(tmp_path):
@@ -134,8 +210,8 @@ def test_an_interrupt_saves_what_is_known(tmp_path):
     assert file.name == "progress.safetensors"
     asked = Stopping(10**6)
     same(run(), run(images=asked, resume=tmp_path))
-    # The first batch again, to see that it is the same, then all from the third on, and those not kept once more.
-    assert 10**6 - asked.left < 3 * 21
+    # The first batch again, to see that it is the same, all from the third on, and the first two for later visits.
+    assert 10**6 - asked.left == 5 + 11 + 10
 
 
 def test_what_has_changed_is_named(tmp_path, often):

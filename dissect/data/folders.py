@@ -93,7 +93,7 @@ class ImageFolder(Dataset):
 
         path = self.files[index]
         picture = _opened(path)
-        square = _square(_rgb(picture), self.size, Image.Resampling.BILINEAR)
+        square = _square(_rgb(picture, path), self.size, Image.Resampling.BILINEAR)
         pixels = torch.from_numpy(np.array(square)).permute(2, 0, 1).float() / 255
         image = (pixels - self._mean) / self._std
         return image if self._planes is None else (image, self._labels(path, picture.size))
@@ -149,6 +149,11 @@ class ImageFolder(Dataset):
                 f"ImageFolder: label planes must have the shape of their image, {size[1]} x {size[0]} rows and columns "
                 f"or a scale of it, but {path} holds {rows} x {columns}."
             )
+        if planes.size and not 0 <= int(planes.min()) <= int(planes.max()) < 2**31:
+            raise ValueError(
+                f"ImageFolder: label planes must hold numbers from 0 to 2^31 - 1, but {path} holds {planes.min()} to "
+                f"{planes.max()}."
+            )
         squares = [
             _square(Image.fromarray(plane.astype(np.int32)), self.size, Image.Resampling.NEAREST) for plane in planes
         ]
@@ -169,10 +174,19 @@ def _array(path: Path) -> np.ndarray:
         raise ValueError(f"ImageFolder: {path} cannot be read: {error}") from error
 
 
-def _rgb(picture: Any) -> Any:
-    """Three channels of 8 bits."""
+def _rgb(picture: Any, path: Path) -> Any:
+    """Three channels of 8 bits.
+
+    Raises:
+        ValueError: it has 32 bits, of which it is not known where white is.
+    """
     from PIL import Image
 
+    if picture.mode in ("I", "F"):
+        raise ValueError(
+            f"ImageFolder: pictures must have 8 or 16 bits per channel, but {path} has 32 (mode {picture.mode}); "
+            "convert it first."
+        )
     if picture.mode.startswith("I;16"):  # Pillow would cut 16 bits off at 255
         picture = Image.fromarray((np.array(picture).astype(np.float32) / 257).round().astype(np.uint8))
     return picture.convert("RGB")

@@ -57,6 +57,9 @@ class IouTally(State):
 
     tensors = ("thresholds", "_intersection")
 
+    version = 2
+    since = ("grid",)
+
     def __init__(self, thresholds: Tensor, num_labels: int, *, grid: Grid | None = None, backend: str = "auto") -> None:
         self.thresholds, self.grid, self.backend = thresholds, grid, backend
         self._batch = 0
@@ -166,7 +169,7 @@ class IouTally(State):
         self._batches = [(first, unit_sums, label_sums)]
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything needed to go on, as tensors."""
+        """Everything needed to go on, as tensors and JSON values."""
         images, unit_area, label_area = self._by_image()
         return {
             "thresholds": self.thresholds.clone(),
@@ -174,13 +177,14 @@ class IouTally(State):
             "images": images,
             "unit_area": unit_area,
             "label_area": label_area,
+            "grid": None if self.grid is None else self.grid.key,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Goes on from a `state_dict`.
 
         Raises:
-            ValueError: its thresholds or labels are not this tally's.
+            ValueError: its thresholds, labels or grid are not this tally's.
         """
         device = self.thresholds.device
         if state["intersection"].shape[1] != self.num_labels:
@@ -189,6 +193,8 @@ class IouTally(State):
             )
         if not torch.equal(self.thresholds, state["thresholds"].to(device)):
             raise ValueError("IouTally: the state's thresholds must be this tally's, but they differ.")
+        if "grid" in state and state["grid"] != (None if self.grid is None else self.grid.key):
+            raise ValueError("IouTally: the state's grid must be this tally's, but they differ.")
         self._status, self._batch = None, 0
         self._intersection = state["intersection"].to(device, copy=True)
         self._batches = [(state["images"], state["unit_area"], state["label_area"])]

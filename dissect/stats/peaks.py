@@ -72,6 +72,8 @@ class Peaks(State):
             raise ValueError(f"Peaks: states to merge must have as many units, but have {units[0]} and {units[1]}.")
         self.check()
         other.check()
+        if not other._values.numel():
+            return
         if not self._values.numel():
             self._move(other._values.device)
         device = self._values.device

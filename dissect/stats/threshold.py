@@ -242,17 +242,22 @@ class TailThreshold(State):
         """Goes on from a `state_dict`.
 
         Raises:
-            ValueError: it is of another fraction or other positions.
+            ValueError: it is of another fraction, other positions, or another grid or size than this one has.
             KeyError: a key is missing.
         """
         for name, own in (("fraction", str(self.fraction)), ("positions", self.positions)):
             if state[name] != own:
                 raise ValueError(f"TailThreshold: the state's {name} must be {own}, but is {state[name]}.")
+        if state["source"] is not None:
+            grid = Grid(state["rows"], state["columns"], tuple(state["source"]))
+            if self.grid is not None and grid.key != self.grid.key:
+                raise ValueError("TailThreshold: the state's grid must be this one's, but they differ.")
+            if self.size is not None and grid.target_shape != tuple(self.size):
+                raise ValueError(f"TailThreshold: the state's size must be {self.size}, but is {grid.target_shape}.")
+            self.grid = grid
         self.visit, self.batch = state["visit"], state["batch"]
         self.samples, self._seen, self._map_area = state["samples"], state["seen"], state["map_area"]
         self._dtype = None if state["dtype"] is None else getattr(torch, state["dtype"])
-        if state["source"] is not None:
-            self.grid = Grid(state["rows"], state["columns"], tuple(state["source"]))
         if "shift" not in state:  # version 1
             state = {**state, "shift": self._shift_before(state)}
         for name in self.tensors:

@@ -97,6 +97,10 @@ def test_errors(tmp_path):
     np.save(planes / "one.npy", np.zeros((4, 4)))
     with pytest.raises(ValueError, match=r"must be integers .* but .*one\.npy holds float64 \[4, 4\]"):
         ImageFolder(tmp_path / "images", planes)[0]
+    for wrong in (2**32, -1):
+        np.save(planes / "one.npy", np.full((4, 6), wrong))
+        with pytest.raises(ValueError, match=rf"must hold numbers from 0 to 2\^31 - 1, but .*one\.npy holds {wrong}"):
+            ImageFolder(tmp_path / "images", planes)[0]
     (planes / "one.npy").write_bytes(b"x")
     with pytest.raises(ValueError, match=r"ImageFolder: .*one\.npy cannot be read"):
         ImageFolder(tmp_path / "images", planes)[0]
@@ -128,7 +132,10 @@ def test_sixteen_bits_are_a_scale_of_grey_and_pictures_have_their_colours(tmp_pa
     Image.fromarray(ramp).save(tmp_path / "a.png")
     colours = np.random.default_rng(0).integers(0, 256, (16, 16, 3), dtype=np.uint8)
     Image.fromarray(colours).save(tmp_path / "b.png")
+    Image.fromarray(ramp.astype(np.int32)).save(tmp_path / "c.tiff")
     folder = ImageFolder(tmp_path, size=16)
+    with pytest.raises(ValueError, match=r"must have 8 or 16 bits per channel, but .*c\.tiff has 32 \(mode I\)"):
+        folder[2]
     shown = folder.to_pictures(torch.stack([folder[0], folder[1]]))
     assert np.array_equal(shown[0, 1].numpy(), np.arange(256).reshape(16, 16))
     assert np.array_equal(shown[1].permute(1, 2, 0).numpy(), colours)

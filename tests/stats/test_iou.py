@@ -67,6 +67,15 @@ def test_states_merge_and_load():
         assert torch.equal(tally.label_area(), whole.label_area())
 
 
+def test_a_state_of_another_grid_is_refused():
+    edge, zeros = (Grid.half_pixel((3, 3), (6, 6), border=border) for border in ("edge", "zeros"))
+    state = IouTally(torch.zeros(4), 6, grid=edge).state_dict()
+    IouTally(torch.zeros(4), 6, grid=edge).load_state_dict(state)
+    for other in (zeros, None):
+        with pytest.raises(ValueError, match="the state's grid must be this tally's, but they differ"):
+            IouTally(torch.zeros(4), 6, grid=other).load_state_dict(state)
+
+
 def test_planes_count_as_their_encoding_does():
     maps, planes = torch.randn(3, 4, 3, 3), torch.randint(0, 6, (3, 2, 10, 11))
     encoded, raw = IouTally(torch.zeros(4), 6), IouTally(torch.zeros(4), 6)

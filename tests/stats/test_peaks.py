@@ -44,7 +44,10 @@ def test_splits_and_merges_do_not_matter():
     left.merge(right)
     assert torch.equal(left.images(), whole.images())
     assert torch.equal(left.values(), whole.values())
+    left.merge(Peaks(4))  # a shard that had no images
+    assert torch.equal(left.values(), whole.values())
     again = Peaks(4)
+    again.merge(Peaks(4))
     again.load_state_dict(whole.state_dict())
     assert torch.equal(again.images(), whole.images())
 

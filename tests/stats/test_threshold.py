@@ -225,6 +225,14 @@ def test_states_that_do_not_fit_do_not_merge():
         fresh().merge(ahead)
     with pytest.raises(ValueError, match="state's fraction must be 1/10, but is 1/5"):
         fresh().load_state_dict(fresh(0.2).state_dict())
+    other = fresh(size=(5, 5))
+    with pytest.raises(ValueError, match="the state's grid must be this one's, but they differ"):
+        fresh().load_state_dict(other.state_dict())
+    unused = TailThreshold(0.1, size=(4, 4))
+    for take in (unused.merge, lambda other: unused.load_state_dict(other.state_dict())):
+        with pytest.raises(ValueError, match=r"the state's size must be \(4, 4\), but is \(5, 5\)"):
+            take(other)
+    unused.merge(fresh())
 
 
 def test_units_of_the_edges_take_no_further_visits():
