@@ -124,10 +124,9 @@ def attack(options: argparse.Namespace) -> int:
     model = _model(options)
     # What the table of changes would refuse is told before the attacks.
     importance.check_model(model)
-    if not 1 <= options.most <= importance.num_units // 2:
-        raise ValueError(
-            f"classify: --most must be in [1, {importance.num_units // 2}], half the units, but got {options.most}."
-        )
+    most = experiments.most_important(importance.num_units)
+    if not 1 <= options.most <= most:
+        raise ValueError(f"classify: --most must be in [1, {most}], less than half the units, but got {options.most}.")
     found = experiments.attack(
         model,
         importance.layer,

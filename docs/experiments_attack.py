@@ -115,6 +115,8 @@ def _combinations(importance: UnitImportance, dissection: dissect.Dissection, sc
         if len(shown) < EXAMPLES and combination.weakest >= CLEAR and not familiar:
             shown.append(combination)
     names = pictures.unit_names(dissection, importance.layer)
+    for old in FOLDER.glob("combination-*.png"):  # of which there may be fewer now
+        old.unlink()
     for number, combination in enumerate(shown, start=1):
         units, classes = list(combination.units), list(combination.classes)
         figure = pictures.combination_picture(

@@ -93,7 +93,7 @@ def unit_importance(
     saved.restore(run)
     run.finish(probe, visits, alpha, memory_budget, saved, progress)
     for split, tally in run.tallies.items():
-        _tell_missing(split, tally, names)
+        tell_missing(split, tally, names, range(len(names)))
     return UnitImportance(layer, names, run.fill, run.tallies["train"], run.tallies["val"], probe.fingerprint)
 
 
@@ -289,8 +289,9 @@ def checksum_of_first(batches: Batches) -> int:
     return zlib.crc32(b"".join(part.contiguous().flatten().view(torch.uint8).numpy().tobytes() for part in parts))
 
 
-def _tell_missing(split: str, tally: ClassTally, names: tuple[str, ...]) -> None:
-    missing = [names[number] for number in (tally.images() == 0).nonzero().flatten().tolist()]
+def tell_missing(split: str, tally: ClassTally, names: tuple[str, ...], wanted: Iterable[int]) -> None:
+    """Warns of classes, of some by their numbers, that no image showed."""
+    missing = [names[number] for number in wanted if int(tally.images()[number]) == 0]
     if missing:
         more = f" and {len(missing) - 5} more" if len(missing) > 5 else ""
         warnings.warn(

@@ -15,7 +15,7 @@ from torch.utils.data import Dataset
 
 from dissect.cache import load_tensors, save_tensors, with_suffix
 from dissect.classifiers.importance import UnitImportance
-from dissect.classifiers.measure import GIB, Probe, SetRun
+from dissect.classifiers.measure import GIB, Probe, SetRun, tell_missing
 from dissect.classifiers.tally import ClassTally, rank_area
 from dissect.data import Batches
 from dissect.resume import Progress
@@ -103,13 +103,14 @@ class UnitSets:
         return self._own(self.tally.balanced_accuracy(), removed)
 
     def table(self, name: str | int | None = None) -> Table:
-        """Rows of one class, or (None) averaged over all that were measured, as a `Table` of `SetRow`.
+        """Rows of one class, or (None) averaged over all that were measured on images, as a `Table` of `SetRow`.
 
         Raises:
             KeyError: a class that was not measured.
         """
-        chosen = list(range(len(self.measured))) if name is None else [self._position(name)]
         tally, own = self.tally, list(self.measured)
+        known = (tally.images()[own] > 0).nonzero().flatten().tolist()
+        chosen = known if name is None else [self._position(name)]
         readers = ("balanced_accuracy", "recall", "precision", "true_negative_rate", "accuracy")
         values = {reader: getattr(tally, reader)() for reader in readers}
         whole = {reader: value[0, own][chosen].mean() for reader, value in values.items()}
@@ -208,7 +209,8 @@ def unit_sets(
         importance: ranks the units, on its training images.
         images: validation images: a Dataset or batches of (image, class number).
         counts: how many units to remove; by default 0.8, 3.9, 50 and 96.1 % of them, as published.
-        classes: names or numbers of the classes to measure; by default all that have images.
+        classes: names or numbers of the classes to measure; by default all that the importance had images of. Of those
+            without any among `images` a warning tells.
         batch_size: of a Dataset.
         memory_budget: bytes for what follows the layer.
         resume: a folder for what an interrupted run needs to go on, see `dissect.dissect`.
@@ -218,7 +220,8 @@ def unit_sets(
         A `UnitSets`.
 
     Raises:
-        KeyError, RuntimeError, ValueError: see `unit_importance`; a count outside [1, U] or repeated, another network.
+        KeyError, RuntimeError, ValueError: see `unit_importance`; a count outside [1, U] or repeated, another network;
+            a class that is named twice.
 
     Example:
         >>> model = torch.nn.Sequential(torch.nn.Conv2d(1, 4, 1), torch.nn.Flatten(), torch.nn.Linear(16, 2)).eval()
@@ -233,6 +236,8 @@ def unit_sets(
     if not chosen or not all(isinstance(k, int) and 1 <= k <= units for k in chosen) or len({*chosen}) < len(chosen):
         raise ValueError(f"unit_sets: counts must be different integers in [1, {units}], but are {list(chosen)}.")
     wanted = importance.measured_classes() if classes is None else [importance.class_number(name) for name in classes]
+    if len({*wanted}) < len(wanted):
+        raise ValueError(f"unit_sets: classes must be named once each, but are {list(classes or ())}.")
     visits = {"val": Batches(images, batch_size)}
     probe = Probe(model, importance.layer, visits["val"])
     names = probe.class_names(importance.classes)
@@ -250,6 +255,7 @@ def unit_sets(
     saved = Progress(resume, about | probe.about(visits, resume is not None))
     saved.restore(run)
     run.finish(probe, visits, alpha, memory_budget, saved, progress)
+    tell_missing("val", run.tallies["val"], names, wanted)
     auc, baseline = _areas(run, own, wanted)
     return UnitSets(importance.layer, names, tuple(wanted), chosen, units, run.tallies["val"], auc, baseline)
 

@@ -1,7 +1,7 @@
 """The papers' experiments, one file each."""
 
-from dissect.experiments.attack import AttackResult, GroupRow, attack
-from dissect.experiments.carlini_wagner import CarliniWagner, adversarial, with_noise
+from dissect.experiments.attack import AttackResult, GroupRow, attack, most_important
+from dissect.experiments.carlini_wagner import PUBLISHED, CarliniWagner, adversarial, with_noise
 from dissect.experiments.relations import (
     Combination,
     important_pairs,
@@ -15,6 +15,7 @@ from dissect.experiments.relations import (
 )
 
 __all__ = [
+    "PUBLISHED",
     "AttackResult",
     "CarliniWagner",
     "Combination",
@@ -25,6 +26,7 @@ __all__ = [
     "iou_by_classes",
     "iou_by_importance",
     "mean_importance",
+    "most_important",
     "overlapping_combinations",
     "peak_correlation",
     "rank_correlation",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,7 +34,7 @@ from dissect.transfer import device_of
 
 FORMAT = ("attack", 1)
 SUFFIX = ".attack"
-#: Two-sided 99 % of a normal distribution.
+#: Two-sided 99 % of a normal distribution, which the mean of many images nearly has.
 Z99 = 2.576
 
 
@@ -103,11 +104,14 @@ class AttackResult:
         """How much the units most important to the target, to the source, and all others change: rows of `GroupRow`.
 
         Over the n attacks that reached their target. An image counts with the mean over the units of a group; a unit
-        among the k of both classes counts for both. An interval is ``2.576 * s / sqrt(n)``.
+        among the k of both classes counts for both. An interval is ``2.576 * s / sqrt(n)``, too narrow where n is less
+        than about 30. Units whose peak never varies over the unchanged images have no standard deviation and are left
+        out of what is scaled (NaN where too few images are left).
 
         Raises:
             ValueError: an importance of another network, layer or of other units, a class that it knows nothing about,
-                k outside [1, U / 2], or fewer than two attacks that reached their target.
+                k below 1 or so large that no other units may be left (2 k >= U), or fewer than two attacks that reached
+                their target.
         """
         won = self.reached
         groups = {name: members[won] for name, members in self._groups(importance, k).items()}
@@ -115,15 +119,14 @@ class AttackResult:
             raise ValueError(
                 f"AttackResult: intervals need two attacks that reached their target, but there are {int(won.sum())}."
             )
-        # A unit that never varies has no scale; nothing of it is counted there.
         spread = self.before.double().std(0)
-        spread = torch.where(spread > 0, spread, torch.inf)
         rows = []
         for cause, peaks in (("attack", self.after), ("noise", self.noise)):
             change = (peaks - self.before)[won].double()
             for name, members in groups.items():
                 rise, _ = _mean_interval(change, members)
-                plain, scaled = _mean_interval(change.abs(), members), _mean_interval(change.abs() / spread, members)
+                plain = _mean_interval(change.abs(), members)
+                scaled = _mean_interval(change.abs() / spread.clamp_min(1e-300), members & (spread > 0))
                 rows.append(GroupRow(name, cause, *plain, rise, *scaled))
         return Table(rows)
 
@@ -140,8 +143,11 @@ class AttackResult:
                 "AttackResult: importance must be of the network that was attacked, but is of one with other modules, "
                 "hooks or weights; measure this one with unit_importance."
             )
-        if not 1 <= k <= units // 2:
-            raise ValueError(f"AttackResult: k must be in [1, {units // 2}], half the units, but got {k}.")
+        if not 1 <= k <= most_important(units):
+            raise ValueError(
+                f"AttackResult: k must be in [1, {most_important(units)}], less than half the {units} units, "
+                f"but got {k}."
+            )
         top, groups = importance.top_units(k), {}
         for name, classes in (("target", self.targets), ("source", self.sources)):
             chosen = top[classes]
@@ -326,7 +332,14 @@ class _Run:
         self._parts = [state["found"]] if state["found"] else []
 
 
+def most_important(units: int) -> int:
+    """The largest k with which some unit is among the k most important ones of neither of two classes."""
+    return (units - 1) // 2
+
+
 def _mean_interval(values: Tensor, members: Tensor) -> tuple[float, float]:
-    """Mean over images of the mean over their members [n, U], and half the width of its 99 % interval."""
-    means = (values * members).sum(1) / members.sum(1)
-    return float(means.mean()), float(Z99 * means.std() / len(means) ** 0.5)
+    """Mean over images of the mean over their members [n, U], if any, and half the width of its 99 % interval."""
+    some = members.any(1)
+    means = (values * members)[some].sum(1) / members[some].sum(1)
+    deviation = float(means.std()) if len(means) > 1 else math.nan
+    return float(means.mean()), Z99 * deviation / max(1, len(means)) ** 0.5

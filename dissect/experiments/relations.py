@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from dissect.classifiers import UnitImportance
 from dissect.classifiers.flow import check_evaluating
+from dissect.classifiers.tally import mean_ranks
 from dissect.data import Batches
 from dissect.experiments.peaks import scores_and_peaks
 from dissect.table import Table
@@ -148,11 +149,7 @@ def rank_correlation(first: Tensor, second: Tensor) -> float:
         >>> round(rank_correlation(torch.tensor([1.0, 2.0, 3.0]), torch.tensor([1.0, 10.0, 100.0])), 6)
         1.0
     """
-    ranks = []
-    for values in (first, second):
-        _, place, count = values.unique(return_inverse=True, return_counts=True)
-        ranks.append((count.cumsum(0) - (count - 1) / 2)[place])
-    return float(correlation(ranks[0][:, None], ranks[1][:, None]))
+    return float(correlation(*(mean_ranks(values)[:, None] for values in (first, second))))
 
 
 def peak_correlation(

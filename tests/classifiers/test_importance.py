@@ -263,6 +263,22 @@ def test_sets_by_hand(importance):
         sets.curve("some")
 
 
+def test_sets_of_classes_without_images_are_told_and_not_averaged(importance):
+    batches = [(images[labels < 2], labels[labels < 2]) for images, labels in colors()]
+    with pytest.warns(UserWarning, match=r"1 classes have no val images \(c\)"):
+        sets = dissect.unit_sets(by_hand(), importance, batches, counts=[1], progress=False)
+    assert sets.measured == (0, 1, 2)
+    average = sets.table()
+    assert average[0].balanced_accuracy == 1
+    for at in (1, 2):
+        own = [sets.table(name)[at] for name in "ab"]
+        for field in ("balanced_accuracy", "recall", "auc", "all_class_accuracy"):
+            assert getattr(average[at], field) == pytest.approx(sum(getattr(row, field) for row in own) / 2)
+    assert sets.table("c")[0].balanced_accuracy != sets.table("c")[0].balanced_accuracy  # NaN
+    with pytest.raises(ValueError, match=r"classes must be named once each, but are \['a', 0\]"):
+        dissect.unit_sets(by_hand(), importance, batches, counts=[1], classes=["a", 0], progress=False)
+
+
 def test_sets_equal_the_long_way(tmp_path):
     model, images, labels = chain(), torch.randn(40, 3, 8, 8), torch.arange(40) % 5
     batches = list(zip(images.split(9), labels.split(9)))

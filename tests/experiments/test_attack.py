@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from dissect.experiments import AttackResult, CarliniWagner, adversarial, attack, with_noise
+from dissect.experiments import AttackResult, CarliniWagner, adversarial, attack, most_important, with_noise
 
 from .conftest import make_importance
 
@@ -232,9 +232,9 @@ def test_changes_of_groups():
     assert (target.rise, source.rise, other.rise) == pytest.approx((3, -4, (2 / 3 + 1 / 3) / 2))
     assert target.interval == pytest.approx(2.576 * math.sqrt(2) / math.sqrt(2))
     assert [(row.change, row.rise, row.interval) for row in noise] == [(0.5, 0.5, 0)] * 3
-    # Units 0 and 4 vary by 2 over the images, the others never.
-    assert (target.scaled, noise[0].scaled) == pytest.approx((1.0, 0.125))
-    assert (other.scaled, noise[2].scaled) == pytest.approx((1 / 12, (1 / 12 + 1 / 6) / 2))
+    # Units 0 and 4 vary by 2 over the images, the others never: of image 1 no unit of the target's class is left.
+    assert (target.scaled, noise[0].scaled) == pytest.approx((2.0, 0.25))
+    assert (other.scaled, noise[2].scaled) == pytest.approx(((0.5 + 0) / 2, 0.25))
 
 
 def test_a_unit_of_both_classes_counts_for_both():
@@ -246,8 +246,9 @@ def test_a_unit_of_both_classes_counts_for_both():
 def test_changes_refuse_what_does_not_fit(importance):
     with pytest.raises(ValueError, match="of the 5 units of 'conv', but is of the 5 units of 'fc'"):
         hand_made().changes(make_importance(torch.zeros(5, 3), layer="fc"))
-    with pytest.raises(ValueError, match=r"k must be in \[1, 2\], half the units, but got 4"):
+    with pytest.raises(ValueError, match=r"k must be in \[1, 2\], less than half the 5 units, but got 4"):
         hand_made().changes(importance, k=4)
+    assert [most_important(units) for units in (3, 4, 5, 192)] == [1, 1, 2, 95]
     with pytest.raises(ValueError, match="two attacks that reached their target, but there are 1"):
         hand_made(reached=torch.tensor([True, False, False])).changes(importance, k=1)
     importance.fingerprint = "of another"
