@@ -34,9 +34,9 @@ def replacing(path: str | Path) -> Iterator[Path]:
     partial = path.with_name(f".{path.name}.{secrets.token_hex(6)}.part")
     try:
         yield partial
-        os.chmod(partial, 0o666 & ~_UMASK)  # safetensors makes files that only their owner can read
-        with open(partial, "rb") as written:
+        with open(partial, "r+b") as written:  # Windows syncs only what may be written
             os.fsync(written.fileno())
+        os.chmod(partial, 0o666 & ~_UMASK)  # safetensors makes files that only their owner can read
         os.replace(partial, path)
     except OSError as error:
         if error.errno is not None and error.filename in (None, str(partial)):

@@ -109,7 +109,7 @@ def sets(options: argparse.Namespace) -> int:
     if options.json:
         tables = {found.classes[number]: _rows(found.table(number)) for number in found.measured}
         return _print_json(result=str(path), average=_rows(found.table()), classes=tables)
-    print(f"average of {len(found.measured)} classes:\n\n{found.table()}\n\nresult: {path}")
+    print(f"{found.title(None)}:\n\n{found.table()}\n\nresult: {path}")
     return 0
 
 

@@ -52,6 +52,7 @@ class Concepts:
 
         Raises:
             TypeError: one text or a mapping; an entry that is neither a string nor a pair of strings.
+            ValueError: a category without a name.
 
         Warns:
             UserWarning: the first name stands for "no label", which is label 0 and has no entry here.
@@ -68,6 +69,8 @@ class Concepts:
             pair = (entry, "concept") if isinstance(entry, str) else tuple(entry)
             if len(pair) != 2 or not all(isinstance(text, str) for text in pair):
                 raise TypeError(f"concepts: an entry must be a name or a (name, category) pair, but got {entry!r}.")
+            if not pair[1]:
+                raise ValueError(f"concepts: a category must have a name, but that of {pair[0]!r} is empty.")
             pairs.append(pair)
         names, categories = zip(*pairs)
         if names[1:] and names[1].lower() in NO_LABEL:

@@ -43,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--tokens", nargs=2, type=int, metavar=("H", "W"), help="grid of a vision transformer's tokens")
     parser.add_argument("--fraction", type=float, help="share of samples on which a unit fires (the preset's)")
     parser.add_argument("--detector-iou", type=float, help="a unit is a detector above it (the preset's)")
-    parser.add_argument("--top-images", type=int, default=5, help="images to show per unit (5)")
+    parser.add_argument("--top-images", type=int, default=5, help="images to keep per unit (5); the report shows five")
     parser.add_argument("--batch-size", type=int, default=32, help="images at a time (32)")
     parser.add_argument("--memory", type=float, default=4, help="GiB of activations to keep between visits (4)")
     parser.add_argument("--disk", type=float, default=0, help="GiB to keep in temporary files beyond that (0)")

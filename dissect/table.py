@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 from collections.abc import Iterable
 from html import escape
 from pathlib import Path
@@ -34,14 +35,19 @@ class Table(list):
         return self[0]._fields if self else ()
 
     def top(self, count: int, by: str) -> Table:
-        """The rows with the largest values in a column; ties stay in their order.
+        """The rows with the largest values in a column; ties stay in their order, and what is NaN comes last.
 
         Raises:
-            ValueError: no such column.
+            ValueError: no such column, or one that holds no numbers.
         """
         if self and by not in self.columns:
             raise ValueError(f"Table: by must be one of {self.columns}, but got {by!r}.")
-        return Table(sorted(self, key=lambda row: -getattr(row, by))[:count])
+        values = [getattr(row, by) for row in self]
+        strange = next((value for value in values if not isinstance(value, (int, float))), None)
+        if strange is not None:
+            raise ValueError(f"Table: by must be a column of numbers, but {by!r} holds {strange!r}.")
+        order = sorted(range(len(self)), key=lambda at: (math.isnan(values[at]), -values[at]))
+        return Table(self[at] for at in order[:count])
 
     def __getitem__(self, at: Any) -> Any:
         """A row, or of a slice the `Table` of its rows."""
@@ -77,4 +83,6 @@ class Table(list):
 
 
 def _text(value: Any) -> str:
-    return f"{value:.3f}" if isinstance(value, float) else str(value)
+    if not isinstance(value, float):
+        return str(value)
+    return f"{value:.3f}" if value == 0 or abs(value) >= 0.01 or math.isnan(value) else f"{value:.3g}"

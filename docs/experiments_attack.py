@@ -129,7 +129,8 @@ def _combinations(importance: UnitImportance, dissection: dissect.Dissection, sc
         )
         pictures.save(figure, FOLDER / f"combination-{number}.png")
     texts = [
-        [scenes.classes[c] for c in combination.classes] + [names[unit] for unit in combination.units]
+        [scenes.classes[c] for c in combination.classes]
+        + [names.get(unit, f"unit {unit}") for unit in combination.units]
         for combination in shown
     ]
     return {"found": len(found), "shown": texts, "classes": len({c for part in found for c in part.classes})}

@@ -2,6 +2,7 @@
 
 import doctest
 import importlib
+import math
 import os
 import pkgutil
 import subprocess
@@ -81,6 +82,8 @@ def test_concepts():
         concepts.number("sea")
     with pytest.raises(TypeError, match=r"a name or a \(name, category\) pair, but got \('a', 'b', 'c'\)"):
         Concepts.of([("a", "b", "c")])
+    with pytest.raises(ValueError, match="a category must have a name, but that of 'a' is empty"):
+        Concepts.of([("a", "")])
     for wrong in ({"1": "circle"}, "abcd"):
         with pytest.raises(TypeError, match=r"must be a list of those of the labels 1, 2, 3, \.\.\., but got a"):
             Concepts.of(wrong)
@@ -115,3 +118,8 @@ def test_table():
     assert str(Table()) == "(no rows)"
     with pytest.raises(ValueError, match="by must be one of"):
         table.top(1, by="weight")
+    with pytest.raises(ValueError, match="by must be a column of numbers, but 'name' holds '<b>'"):
+        table.top(1, by="name")
+    odd = Table(Row(str(value), value) for value in (0.1, math.nan, 0.5, 0.2, math.nan, 0.9))
+    assert [row.value for row in odd.top(4, by="value")] == [0.9, 0.5, 0.2, 0.1]
+    assert str(Table([Row("a", 0.0004), Row("b", 12.0)])).splitlines()[1:] == ["a     0.0004", "b     12.000"]

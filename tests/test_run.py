@@ -111,7 +111,7 @@ def test_a_segmenter_a_preset_and_weights(here):
     ],
 )
 def test_errors_are_one_line(here, capsys, arguments, message):
-    assert run(*arguments) != 0
+    assert run(*arguments) == 2
     lines = capsys.readouterr().err.strip().splitlines()
     assert len(lines) == 1
     assert message in lines[0]

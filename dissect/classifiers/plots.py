@@ -61,8 +61,7 @@ def plot_sets(sets: UnitSets, name: str | int | None = None) -> Figure:
         chosen = [row for row in rows if row.removed == removed]
         counts, values = [0, *(row.units for row in chosen)], [base, *(row.balanced_accuracy for row in chosen)]
         axes.plot(counts, values, color=color, marker=".", label=f"without the {removed} important")
-    title = f"average of {len(sets.measured)} classes" if name is None else str(name)
-    _finish(figure, axes, f"units of {sets.layer} removed, of {sets.num_units}", title)
+    _finish(figure, axes, f"units of {sets.layer} removed, of {sets.num_units}", sets.title(name))
     return figure
 
 

@@ -102,6 +102,17 @@ class UnitSets:
         """
         return self._own(self.tally.balanced_accuracy(), removed)
 
+    def averaged(self) -> tuple[int, ...]:
+        """Numbers of the measured classes that have images, over which `table` averages."""
+        images = self.tally.images()
+        return tuple(number for number in self.measured if int(images[number]))
+
+    def title(self, name: str | int | None) -> str:
+        """What a table or plot is of: a class's name, or the average of so many."""
+        if name is None:
+            return f"average of {len(self.averaged())} classes"
+        return self.classes[self.measured[self._position(name)]]
+
     def table(self, name: str | int | None = None) -> Table:
         """Rows of one class, or (None) averaged over all that were measured on images, as a `Table` of `SetRow`.
 
@@ -109,8 +120,7 @@ class UnitSets:
             KeyError: a class that was not measured.
         """
         tally, own = self.tally, list(self.measured)
-        known = (tally.images()[own] > 0).nonzero().flatten().tolist()
-        chosen = known if name is None else [self._position(name)]
+        chosen = [self._position(number) for number in (self.averaged() if name is None else [name])]
         readers = ("balanced_accuracy", "recall", "precision", "true_negative_rate", "accuracy")
         values = {reader: getattr(tally, reader)() for reader in readers}
         whole = {reader: value[0, own][chosen].mean() for reader, value in values.items()}

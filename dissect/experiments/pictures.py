@@ -86,8 +86,8 @@ def save(figure: Figure, path: str | Path) -> Path:
 
 
 def unit_names(dissection: Dissection | None, layer: str) -> dict[int, str]:
-    """What each unit of a layer detects, by its number; "unit 7" where nothing is known."""
-    return {} if dissection is None else {row.unit: row.concept for row in dissection.best(layer)}
+    """What each unit of a layer detects, by its number; those of which nothing is known are left out."""
+    return {} if dissection is None else {row.unit: row.concept for row in dissection.best(layer) if row.iou > 0}
 
 
 def attack_chart(changes: Table, k: int) -> Figure:
@@ -148,7 +148,7 @@ def attack_maps(
     grid = Grid.half_pixel((before.shape[1], before.shape[2]), (image.shape[1], image.shape[2]))
     change = upsample((after - before)[None], grid.rows, grid.columns)[0]
     shown = [unit for _, units in groups for unit in units]
-    scale = float(change[shown].abs().max())
+    scale = float(change[shown].abs().max().clamp(min=1e-6))
     columns = max(4, *(len(units) for _, units in groups))  # three pictures and a key are above them
     with drawing():
         figure = Figure(figsize=(2.0 * columns, 2.25 + 2.7 * len(groups)))
@@ -253,6 +253,7 @@ def combination_picture(
     from matplotlib.figure import Figure
 
     names, found = unit_names(dissection, layer), dissection[layer]
+    examples = min(examples, found.peak_images.shape[1])
     with drawing():
         columns, rows = examples + len(classes), 1 + len(units)
         figure = Figure(figsize=(1.25 * columns, 1.5 * rows))
@@ -270,7 +271,7 @@ def combination_picture(
             masks = found.masks(unit)
             for at, axes in enumerate(line[:examples]):
                 image = dissection.image(int(found.peak_images[unit, at])).float() / 255
-                _tile(axes, _lit(image, masks[at]), f"{names[unit]} ({unit})" if at == 0 else "")
+                _tile(axes, _lit(image, masks[at]), f"{names.get(unit, 'unit')} ({unit})" if at == 0 else "")
             for column, axes in enumerate(line[examples:]):
                 _mark(axes, float(drops[row, column]), bool(important[row, column]))
         figure.subplots_adjust(0.01, 0.02, 0.99, 0.955, wspace=0.06, hspace=0.28)

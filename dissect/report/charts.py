@@ -99,7 +99,7 @@ def iou_chart(layer: Layer, cutoff: float) -> str:
     from matplotlib.ticker import MaxNLocator
 
     scores = [card.row.iou for card in layer.cards]
-    highest = max(0.1, *scores, 0)
+    highest = max(0.1, 1.1 * cutoff, *scores)
     step = 0.01 if highest <= 0.25 else 0.02
     edges = np.arange(int(np.ceil(highest / step - 1e-9)) + 1) * step
     top = edges[-1]
@@ -112,7 +112,9 @@ def iou_chart(layer: Layer, cutoff: float) -> str:
         axes.bar(edges[:-1] + step / 2, detectors, width=step * 0.88, bottom=rest, color=ACCENT)
         axes.axvline(cutoff, color=MUTED, linewidth=0.9, linestyle=(0, (3, 2)))
         height = axes.get_ylim()[1]
-        axes.text(cutoff + top / 80, height, f"cut-off {cutoff:g}", va="bottom", fontsize=8, color=MUTED)
+        right = cutoff < top / 2  # of the line there is more room on this side
+        place, align = cutoff + (1 if right else -1) * top / 80, "left" if right else "right"
+        axes.text(place, height, f"cut-off {cutoff:g}", va="bottom", ha=align, fontsize=8, color=MUTED)
         axes.set_xlim(0, top)
         axes.set_ylim(0, height)
         axes.xaxis.set_major_locator(MaxNLocator(5))

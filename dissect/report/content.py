@@ -179,11 +179,11 @@ def layer_content(
     cutoff = dissection.settings["detector_iou"]
     order = layer.iou.sort(dim=1, descending=True, stable=True).indices[:, : MAX_SCORES + 1]
     cards, mask_shape = [], (1, 1)
-    for row, masks in zip(dissection.best(name), top_masks(layer, MAX_PICTURES, side)):
+    for row, (masks, shares) in zip(dissection.best(name), top_masks(layer, MAX_PICTURES, side)):
         mask_shape = (masks.shape[1], masks.shape[2])
         scores = _scores(dissection.concepts, shades, layer, row.unit, order[row.unit].tolist())
         shade = shades[row.category]
-        pictures = [] if row.state == "dead" else _pictures(layer, row.unit, masks)
+        pictures = [] if row.state == "dead" else _pictures(layer, row.unit, masks, shares)
         important = [] if classes is None else classes[row.unit]
         cards.append(Card(f"u{index}-{row.unit}", row, shade, row.iou > cutoff, scores, pictures, important))
     cards.sort(key=lambda card: (-card.row.iou, card.row.unit))
@@ -215,12 +215,11 @@ def _scores(
     return scores[:MAX_SCORES]
 
 
-def _pictures(layer: LayerDissection, unit: int, masks: Tensor) -> list[Picture]:
-    """The top images in which a unit fires."""
-    shares = masks.numpy().mean(axis=(1, 2))
+def _pictures(layer: LayerDissection, unit: int, masks: Tensor, shares: Tensor) -> list[Picture]:
+    """The top images in which a unit fires, on such shares of them."""
     numbers, peaks = layer.peak_images[unit].tolist(), layer.peaks[unit].tolist()
     pictures = []
-    for number, peak, share, mask in zip(numbers, peaks, shares, encode_masks(masks)):
+    for number, peak, share, mask in zip(numbers, peaks, shares.tolist(), encode_masks(masks)):
         if share > 0:
             text = f"Image {number}: peak activation {peak:.3g}; the unit fires on {share:.1%} of it"
             pictures.append(Picture(number, mask, text))

@@ -171,7 +171,11 @@ def _number(value: Any) -> str:
 
 
 def _percent(value: float) -> str:
-    """A share as a percentage with two significant digits, or three for 100%."""
+    """A share as a percentage with two significant digits, three near 100%, which is all of it and no less."""
+    if 0 < value < 1e-5:
+        return "<0.001%"
+    if 0.99 <= value < 1:
+        return f"{min(100 * value, 99.9):.1f}%"
     return f"{value:.0%}" if value >= 0.1 else f"{100 * value:.2g}%"
 
 

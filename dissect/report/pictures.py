@@ -43,9 +43,13 @@ def encode_pictures(images: Tensor) -> tuple[str, list[str]]:
     probes = images[torch.linspace(0, max(len(images) - 1, 0), min(PROBES, len(images))).long()]
     for side, quality in QUALITIES:
         tried = [_encode(image, kind, side, quality) for image in probes]
-        if sum(map(len, tried)) / max(len(tried), 1) * len(images) <= PICTURE_BUDGET:
+        last = (side, quality) == QUALITIES[-1]
+        if not last and sum(map(len, tried)) / max(len(tried), 1) * len(images) > PICTURE_BUDGET:
+            continue
+        texts = [_encode(image, kind, side, quality) for image in images]
+        if last or sum(map(len, texts)) <= PICTURE_BUDGET:  # the others may be larger than those that were tried
             break
-    return f"image/{kind.lower()}", [_encode(image, kind, side, quality) for image in images]
+    return f"image/{kind.lower()}", texts
 
 
 def _encode(image: Tensor, kind: str, side: int, quality: int) -> str:
@@ -60,27 +64,38 @@ def _encode(image: Tensor, kind: str, side: int, quality: int) -> str:
 
 def mask_side(layers: Iterable[LayerDissection], count: int) -> int:
     """The side to which masks are thinned, so that those of `count` images per unit fit the budget."""
-    layers = list(layers)
+    probes = []
+    for layer in layers:
+        units = torch.linspace(0, layer.num_units - 1, min(PROBES, layer.num_units)).long()
+        probes.append((_masks(layer, units, count), layer.num_units / len(units)))
     for side in MASK_SIDES:
         total = 0.0
-        for layer in layers:
-            units = torch.linspace(0, layer.num_units - 1, min(PROBES, layer.num_units)).long()
-            tried = sum(len(text) for unit in units for text in encode_masks(_masks(layer, unit[None], count, side)[0]))
-            total += tried / len(units) * layer.num_units
+        for masks, times in probes:
+            total += times * sum(len(text) for unit in _few_lines(masks, side) for text in encode_masks(unit))
         if total <= MASK_BUDGET:
             break
     return side
 
 
-def top_masks(layer: LayerDissection, count: int, side: int) -> Iterator[Tensor]:
-    """Per unit [count, rows, columns] bool: `layer.masks`, thinned to at most `side` rows and columns."""
+def top_masks(layer: LayerDissection, count: int, side: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Per unit `layer.masks` of the first images: thinned, and the share of each that was True before.
+
+    Yields:
+        [count, rows, columns] bool, of at most `side` rows and columns, and [count] float.
+    """
     for units in torch.arange(layer.num_units).split(CHUNK):
-        yield from _masks(layer, units, count, side)
+        whole = _masks(layer, units, count)
+        yield from zip(_few_lines(whole, side), whole.float().mean((2, 3)), strict=True)
 
 
-def _masks(layer: LayerDissection, units: Tensor, count: int, side: int) -> Tensor:
-    rows, columns = (axis[_thinned(len(axis), side)] for axis in (layer.grid.rows, layer.grid.columns))
-    return upsample(layer.peak_maps[units, :count], rows, columns) > layer.thresholds[units, None, None, None]
+def _masks(layer: LayerDissection, units: Tensor, count: int) -> Tensor:
+    maps = upsample(layer.peak_maps[units, :count], layer.grid.rows, layer.grid.columns)
+    return maps > layer.thresholds[units, None, None, None]
+
+
+def _few_lines(masks: Tensor, side: int) -> Tensor:
+    rows, columns = (_thinned(size, side) for size in masks.shape[2:])
+    return masks[:, :, rows][..., columns]
 
 
 def _thinned(size: int, side: int) -> Tensor:

@@ -199,6 +199,10 @@ for (const [type, whole] of [["pointerover", true], ["pointerout", false]]) {
 let waiting;
 addEventListener("resize", () => { clearTimeout(waiting); waiting = setTimeout(redraw, 150); });
 addEventListener("hashchange", follow);
+// A link to the card that the address names already changes nothing there.
+document.addEventListener("click", ({ target }) => {
+  if (location.hash && target.closest?.("a")?.getAttribute("href") === location.hash) setTimeout(follow);
+});
 addEventListener("beforeprint", beforePrint);
 addEventListener("afterprint", afterPrint);
 // Browsers keep what was entered when a page is loaded again.

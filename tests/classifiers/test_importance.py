@@ -268,6 +268,7 @@ def test_sets_of_classes_without_images_are_told_and_not_averaged(importance):
     with pytest.warns(UserWarning, match=r"1 classes have no val images \(c\)"):
         sets = dissect.unit_sets(by_hand(), importance, batches, counts=[1], progress=False)
     assert sets.measured == (0, 1, 2)
+    assert [sets.title(name) for name in (None, "b", 0)] == ["average of 2 classes", "b", "a"]
     average = sets.table()
     assert average[0].balanced_accuracy == 1
     for at in (1, 2):

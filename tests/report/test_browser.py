@@ -241,6 +241,18 @@ def test_a_link_shows_a_card_that_is_filtered_away(page):
     assert count(page) == "19 units"
 
 
+def test_the_same_link_shows_it_again(page):
+    page.js("location.hash = '#u0-3'")
+    enter(page, "text", "nothing like it")
+    assert not page.js("document.getElementById('u0-3').checkVisibility()")
+    page.js("""
+        document.body.insertAdjacentHTML('beforeend', '<a id=again href=#u0-3><b>3</b></a>');
+        document.querySelector('#again b').click();
+    """)
+    page.wait("document.getElementById('u0-3').checkVisibility()")
+    assert count(page) == "19 units"
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_contrast(page, scheme):
     page.emulate(1280, 900, prefers_color_scheme=scheme)

@@ -210,6 +210,13 @@ def test_tables_count_as_the_dissection_does(dissection, tmp_path):
         assert sorted(linked) == sorted(f"#u{index}-{row.unit}" for row in dissection.detectors(name))
 
 
+def test_shares_near_none_and_all_are_neither():
+    shares = (0, 2e-8, 0.00004, 0.0123, 0.456, 0.9949, 0.99995, 1)
+    assert [html._percent(share) for share in shares] == [
+        "0%", "<0.001%", "0.004%", "1.2%", "46%", "99.5%", "99.9%", "100%",
+    ]  # fmt: skip
+
+
 def test_no_detectors(tmp_path):
     layers = [make_layer(name, units, 6, 9, share=0.02) for name, units in (("a", 4), ("b", 3))]
     page = read(write_report(make_dissection(layers), tmp_path))

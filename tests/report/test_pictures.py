@@ -44,12 +44,12 @@ def test_masks_are_those_of_the_layer(monkeypatch):
     monkeypatch.setattr(pictures, "CHUNK", 3)
     masks = list(top_masks(layer, 5, 128))
     assert len(masks) == 7
-    assert all(torch.equal(mask, layer.masks(unit)) for unit, mask in enumerate(masks))
+    assert all(torch.equal(mask, layer.masks(unit)) for unit, (mask, _) in enumerate(masks))
 
 
 def test_large_masks_are_thinned():
     layer = make_layer("a", 3, 6, 9, size=3 * 32)
-    for unit, masks in enumerate(top_masks(layer, 2, 32)):
+    for unit, (masks, _) in enumerate(top_masks(layer, 2, 32)):
         assert torch.equal(masks, layer.masks(unit)[:2, 1::3, 1::3])
 
 
@@ -57,7 +57,9 @@ def test_masks_fit_the_budget(monkeypatch):
     layers = [make_layer("a", 60, 6, 9, size=200), make_layer("b", 1, 6, 9, size=50)]
 
     def taken(side):
-        return sum(len(text) for layer in layers for masks in top_masks(layer, 5, side) for text in encode_masks(masks))
+        return sum(
+            len(text) for layer in layers for masks, _ in top_masks(layer, 5, side) for text in encode_masks(masks)
+        )
 
     assert mask_side(layers, 5) == MASK_SIDES[0]
     monkeypatch.setattr(pictures, "MASK_BUDGET", taken(MASK_SIDES[0]) // 2)
@@ -72,6 +74,20 @@ def test_pictures_fit_the_budget(monkeypatch):
     wide = sum(map(len, encode_pictures(images)[1]))
     monkeypatch.setattr(pictures, "PICTURE_BUDGET", wide // 3)
     assert sum(map(len, encode_pictures(images)[1])) <= wide // 3
+
+
+def test_what_was_not_tried_may_be_larger(monkeypatch):
+    images = torch.randint(0, 256, (48, 3, 64, 96), generator=torch.Generator().manual_seed(0)).byte()
+    monkeypatch.setattr(pictures, "PICTURE_BUDGET", sum(map(len, encode_pictures(images)[1])) // 8)
+    images[torch.linspace(0, 47, pictures.PROBES).long()] = 128
+    assert sum(map(len, encode_pictures(images)[1])) <= pictures.PICTURE_BUDGET
+
+
+def test_shares_are_of_the_whole_mask():
+    layer = make_layer("a", 40, 6, 9, size=200)
+    for unit, (masks, shares) in enumerate(top_masks(layer, 5, 24)):
+        assert masks.shape[1] == 24
+        assert torch.equal(shares, layer.masks(unit)[:5].float().mean((1, 2)))
 
 
 def test_no_pictures():
