@@ -205,7 +205,8 @@ class Findings:
         for name, state in self.thresholds.items():
             self.tallies[name] = IouTally(state.threshold(), len(concepts), grid=self.grids[name])
             self.tops[name] = self.peaks[name].images().cpu()
-            self.maps[name] = torch.zeros(*self.tops[name].shape, *self.grids[name].source_shape)
+            shape = (*self.tops[name].shape, *self.grids[name].source_shape)
+            self.maps[name] = torch.zeros(shape, dtype=torch.float32, device="cpu")
 
     def _count(self, step: Step) -> None:
         if step.planes is None:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from dissect import reference
 from dissect.ops import checks, gpu, native
-from dissect.ops.dispatch import LIBRARY, select
+from dissect.ops.dispatch import LIBRARY, select, writes_its_first
 
 
 def blend_units(
@@ -50,7 +50,7 @@ def blend_units(
         >>> dissect.ops.blend_units(features, torch.tensor([0.0, 1.0, 0.5])).flatten(1)
         tensor([[1.0000, 1.0000, 0.0000, 0.0000, 0.5000, 0.5000]])
     """
-    checks.activations("blend_units", features)
+    checks.activations("blend_units", features, "features")
     operands = blend_operands(features, alpha, value, mask)
     if not inplace:
         return torch.ops.dissect.blend_units(features, *operands, backend)
@@ -99,8 +99,8 @@ def _alpha(features: Tensor, alpha: Tensor) -> Tensor:
             f"blend_units: alpha must have shape [U] or [N, U] with N={num_images}, U={num_units}, "
             f"but got {list(alpha.shape)}."
         )
-    checks.same_device("blend_units", "alpha", alpha, features)
-    return alpha.float().reshape(-1, num_units, 1, 1)
+    checks.same_device("blend_units", "alpha", alpha, features, "features")
+    return alpha.float().reshape(num_images if alpha.ndim == 2 else 1, num_units, 1, 1)
 
 
 def _value(features: Tensor, value: Tensor | float) -> Tensor:
@@ -109,7 +109,7 @@ def _value(features: Tensor, value: Tensor | float) -> Tensor:
         if not isinstance(value, Real):  # which numpy's numbers are too
             checks.tensor("blend_units", "value", value, "a number or a torch.Tensor")
         return torch.full((1, 1, 1, 1), float(value), dtype=torch.float32, device=features.device)
-    checks.same_device("blend_units", "value", value, features)
+    checks.same_device("blend_units", "value", value, features, "features")
     value = value.float()
     if value.ndim == 1 and len(value) == features.shape[1]:
         value = value[:, None, None]
@@ -119,7 +119,7 @@ def _value(features: Tensor, value: Tensor | float) -> Tensor:
 def _mask(features: Tensor, mask: Tensor | None) -> Tensor:
     if mask is None:
         return torch.ones(1, 1, 1, 1, dtype=torch.float32, device=features.device)
-    checks.same_device("blend_units", "mask", mask, features)
+    checks.same_device("blend_units", "mask", mask, features, "features")
     return _broadcast("mask", mask.float(), [features.shape[0], 1, *features.shape[2:]])
 
 
@@ -141,8 +141,8 @@ LIBRARY.define("blend_units_(Tensor(a!) features, Tensor alpha, Tensor value, Te
 
 def _blend_units(features: Tensor, alpha: Tensor, value: Tensor, mask: Tensor, backend: str) -> Tensor:
     chosen = select("blend_units", backend, features.device)
-    if chosen == "reference":
-        return reference.blend_units(features, alpha, value, mask)
+    if chosen == "reference":  # in the layout that the fake promises a compiler
+        return torch.empty_like(features).copy_(reference.blend_units(features, alpha, value, mask))
     kernels = gpu.kernels(chosen)
     if kernels is not None:
         return kernels.blend_units(features, alpha, value, mask)
@@ -202,6 +202,7 @@ for _key in ("CPU", "CUDA"):
     LIBRARY.impl("blend_units", _blend_units, _key)
     LIBRARY.impl("blend_units_", _blend_units_inplace, _key)
     LIBRARY.impl("blend_units_backward", _blend_units_backward, _key)
+writes_its_first("blend_units_")
 torch.library.register_fake("dissect::blend_units", _blend_units_fake, lib=LIBRARY)
 torch.library.register_fake("dissect::blend_units_", lambda *arguments: None, lib=LIBRARY)
 torch.library.register_fake("dissect::blend_units_backward", _blend_units_backward_fake, lib=LIBRARY)

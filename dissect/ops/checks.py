@@ -27,18 +27,18 @@ def tensor(op: str, name: str, value: object, rule: str = "a torch.Tensor") -> N
     raise TypeError(f"{op}: {name} must be {rule}, but got {got}{hint}.")
 
 
-def activations(op: str, value: Tensor) -> None:
+def activations(op: str, value: Tensor, name: str = "activations") -> None:
     """Refuses anything but [N, U, h, w] floating maps of at least 1x1.
 
     Raises:
         TypeError: no tensor, or another dtype.
         ValueError: another shape.
     """
-    tensor(op, "activations", value)
+    tensor(op, name, value)
     if value.dtype not in ACTIVATION_DTYPES:
-        raise TypeError(f"{op}: activations must be float32, float16 or bfloat16, but got {value.dtype}.")
+        raise TypeError(f"{op}: {name} must be float32, float16 or bfloat16, but got {value.dtype}.")
     if value.ndim != 4 or min(value.shape[2:]) < 1:
-        raise ValueError(f"{op}: activations must have shape [N, U, h, w] with h, w >= 1, but got {list(value.shape)}.")
+        raise ValueError(f"{op}: {name} must have shape [N, U, h, w] with h, w >= 1, but got {list(value.shape)}.")
 
 
 def vector(op: str, name: str, value: Tensor, dtype: torch.dtype, like: Tensor) -> None:
@@ -59,7 +59,7 @@ def vector(op: str, name: str, value: Tensor, dtype: torch.dtype, like: Tensor) 
     same_device(op, name, value, like)
 
 
-def same_device(op: str, name: str, value: Tensor, like: Tensor) -> None:
+def same_device(op: str, name: str, value: Tensor, like: Tensor, owner: str = "activations") -> None:
     """Refuses anything but a tensor on the activations' device.
 
     Raises:
@@ -68,7 +68,7 @@ def same_device(op: str, name: str, value: Tensor, like: Tensor) -> None:
     """
     tensor(op, name, value)
     if value.device != like.device:
-        raise ValueError(f"{op}: {name} must be on the activations' device {like.device}, but got {value.device}.")
+        raise ValueError(f"{op}: {name} must be on the {owner}' device {like.device}, but got {value.device}.")
 
 
 def status(op: str, value: Tensor | None, like: Tensor) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import cache
+from typing import Any
 
 import torch
 
@@ -121,6 +122,20 @@ def select(op: str, backend: str, device: torch.device) -> str:
     if served is not None:
         served.append((op, chosen))
     return chosen
+
+
+def writes_its_first(op: str) -> None:
+    """Lets autograd know that an op writes its first argument, so that it refuses a backward pass that needs the old.
+
+    For ops that torch.library defines by a schema, torch does not do it by itself.
+    """
+    overload = getattr(torch.ops.dissect, op).default
+
+    def noted(keyset: Any, written: torch.Tensor, *others: Any) -> Any:
+        torch.autograd.graph.increment_version(written)
+        return overload.redispatch(keyset & torch._C._after_ADInplaceOrView_keyset, written, *others)
+
+    LIBRARY.impl(op, noted, "ADInplaceOrView", with_keyset=True)
 
 
 def _choose(op: str, backend: str, device: torch.device) -> str:

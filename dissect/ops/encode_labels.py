@@ -110,7 +110,7 @@ class Encoding:
         self._backend = select("encode_labels", backend, planes.device)
         kernels = gpu.kernels(self._backend)
         self._found = None if kernels is None else kernels.Combinations(planes, num_labels)
-        self.size: Tensor = torch.zeros(2, dtype=torch.int64) if self._found is None else self._found.size
+        self.size: Tensor = torch.zeros(2, dtype=torch.int64, device="cpu") if self._found is None else self._found.size
 
     def labels(self, size: Tensor) -> EncodedLabels:
         """The labels, encoded; `size` is that of this encoding, on the CPU.
@@ -177,8 +177,8 @@ def _by_the_engine(planes: Tensor, num_labels: int, runs: Tensor, label_area: Te
         label_area.data_ptr(),
         torch.get_num_threads(),
     )
-    offsets = torch.tensor([0, *tables.sizes()]).cumsum(0) // planes.shape[1]
-    table = torch.empty(int(offsets[-1]), planes.shape[1], dtype=torch.int32)
+    offsets = torch.tensor([0, *tables.sizes()], device="cpu").cumsum(0) // planes.shape[1]
+    table = torch.empty(int(offsets[-1]), planes.shape[1], dtype=torch.int32, device="cpu")
     tables.write(table.data_ptr())
     return table, offsets
 

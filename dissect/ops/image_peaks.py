@@ -47,7 +47,7 @@ def _image_peaks(activations: Tensor, backend: str, status: Tensor | None = None
         return reference.image_peaks(activations)
     if kernels is not None:
         return kernels.image_peaks(activations, gpu.new_status(activations.device) if status is None else status)
-    peaks = torch.empty(activations.shape[:2])
+    peaks = torch.empty(activations.shape[:2], dtype=torch.float32)
     native.engine().image_peaks(*native.maps_arguments(activations), peaks.data_ptr(), torch.get_num_threads())
     return peaks
 

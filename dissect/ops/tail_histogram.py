@@ -33,9 +33,9 @@ def tail_histogram(
 
     Args:
         activations: [N, U, h, w] float32, float16 or bfloat16, any strides.
-        low: [U] int64 keys; a unit whose low exceeds its high is left out.
+        low: [U] int64 keys, from 0 on; a unit whose low exceeds its high is left out.
         high: [U] int64 keys; ``(high - low) >> shift`` must be below B.
-        shift: [U] int64.
+        shift: [U] int64 from 0 to 31.
         bins: [U, B] int64, contiguous, B >= 1; added to.
         above: [U] int64, contiguous; added to.
         grid: samples are the pixels of its target; None: the feature map's own cells.
@@ -109,7 +109,8 @@ def _tail_histogram(
     chosen = select("tail_histogram", backend, activations.device)
     kernels = gpu.kernels(chosen)
     if kernels is None or status is None:
-        _check_bins(low, high, shift, bins.shape[1])
+        bits = 16 if rows is None and activations.element_size() == 2 else 32
+        _check_bins(low, high, shift, bins.shape[1], bits)
     if kernels is not None:
         if status is None:
             checks.finite("tail_histogram", activations)
@@ -139,7 +140,15 @@ def _tail_histogram(
         checks.finite("tail_histogram", activations)  # finds and names the first one
 
 
-def _check_bins(low: Tensor, high: Tensor, shift: Tensor, num_bins: int) -> None:
+def _check_bins(low: Tensor, high: Tensor, shift: Tensor, num_bins: int, bits: int) -> None:
+    # Kernels compute with keys of so many bits and shift those of 32.
+    for name, values, end in (("low", low, 1 << bits), ("high", high, 1 << bits), ("shift", shift, 32)):
+        wrong = ((values < 0) | (values >= end)).nonzero()
+        if len(wrong):
+            unit = int(wrong[0])
+            raise ValueError(
+                f"tail_histogram: {name} must lie in [0, {end}), but of unit {unit} is {int(values[unit])}."
+            )
     if bool((((high - low) >> shift) >= num_bins).any()):
         raise ValueError(f"tail_histogram: [low, high] must fit in B={num_bins} bins of 2^shift keys.")
 

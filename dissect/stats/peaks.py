@@ -35,7 +35,7 @@ class Peaks(State):
         if k < 1:
             raise ValueError(f"Peaks: k must be at least 1, but got {k}.")
         self.k = k
-        self._values = torch.empty(0, 0)
+        self._values = torch.empty(0, 0, dtype=torch.float32)
         self._images = torch.empty(0, 0, dtype=torch.int64)
         self._batch = 0
 

@@ -75,7 +75,6 @@ def test_calls_from_several_threads_at_once():
     assert found == [expected] * 80
 
 
-@pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="this system cannot fork")
 class Watched:
     """The engine, with a flag that is up just while one of its functions runs."""
 
@@ -133,6 +132,7 @@ def test_other_threads_run_during_a_call(name, monkeypatch):
     assert watched.seen > 0
 
 
+@pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="this system cannot fork")
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
 def test_the_engine_works_in_a_forked_process():
     expected = count_once()

@@ -118,6 +118,18 @@ def test_bad_values_change_nothing(seed, simd):
 
 def test_errors():
     maps, zeros = torch.ones(1, 2, 1, 1), torch.zeros(2, dtype=torch.int64)
+    maps, zeros = torch.ones(1, 2, 1, 1), torch.zeros(2, dtype=torch.int64)
+    whole, ones = zeros + (1 << 32) - 1, torch.tensor([0, 1])
+    for bracket, told in (
+        ((zeros, whole, zeros + 32 * ones), r"shift must lie in \[0, 32\), but of unit 1 is 32"),
+        ((zeros, zeros, -ones), r"shift must lie in \[0, 32\), but of unit 1 is -1"),
+        ((zeros, ones << 32, zeros + 31), r"high must lie in \[0, 4294967296\), but of unit 1 is 4294967296"),
+        ((-ones, zeros, zeros), r"low must lie in \[0, 4294967296\), but of unit 1 is -1"),
+    ):
+        with pytest.raises(ValueError, match=told):
+            ops.tail_histogram(maps, *bracket, torch.zeros(2, 4, dtype=torch.int64), zeros.clone())
+    with pytest.raises(ValueError, match=r"high must lie in \[0, 65536\), but of unit 0 is 4294967295"):
+        ops.tail_histogram(maps.half(), zeros, whole, zeros + 31, torch.zeros(2, 4, dtype=torch.int64), zeros.clone())
     with pytest.raises(ValueError, match="must fit in B=3 bins"):
         run(maps, zeros, zeros + 3, zeros, 3)
     with pytest.raises(ValueError, match=r"sample must be one of .* but got 'mean'"):
