@@ -286,7 +286,7 @@ class Findings:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Goes on from a `state_dict` of the same layers and rules."""
         for name in _SCALARS:
-            setattr(self, name, state[name])
+            setattr(self, name, state.get(name, []))  # files of before have no `first_maps`
         for name, layer in zip(self.layers, state["layers"].values()):
             self.grids[name] = Grid(layer["rows"], layer["columns"], tuple(layer["source"]))
             self.thresholds[name] = TailThreshold(

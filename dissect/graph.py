@@ -11,6 +11,9 @@ from torch import Tensor, nn
 
 from dissect.trace import RanTwiceError, Trace
 
+#: In place of the node of what a module was given, where that was no positional tensor.
+_UNKNOWN = object()
+
 
 class Graph:
     """Autograd's graph from a layer's output on, its nodes named by the layers that made them."""
@@ -81,12 +84,13 @@ class Graph:
     def _name(self, name: str, before: Any, output: Tensor) -> None:
         """Names the node of a module's output, and, of a module without parts, those from its input's on.
 
-        A module that gives what it was given, as dropout in evaluation mode, made no node.
+        A module that gives what it was given, as dropout in evaluation mode, made no node. Of one whose input is not
+        known only the output's node is named.
         """
         node = output.grad_fn
         while node is not before and node is not None and node is not self.root and node not in self.names:
             self.names[node] = name
-            if any(self.modules[name].children()) or len(node.next_functions) != 1:
+            if before is _UNKNOWN or any(self.modules[name].children()) or len(node.next_functions) != 1:
                 return
             node = node.next_functions[0][0]
 
@@ -140,7 +144,7 @@ def edit_first(output: Any, edit: Callable[[Any], Any]) -> Any:
 
 def _node(args: tuple[Any, ...]) -> Any:
     """Autograd's node of the first argument, if it has one."""
-    return args[0].grad_fn if args and isinstance(args[0], Tensor) else None
+    return args[0].grad_fn if args and isinstance(args[0], Tensor) else _UNKNOWN
 
 
 def _tensors(output: Any) -> Iterator[Tensor]:

@@ -63,9 +63,8 @@ class Progress:
         if self._path is None or not self._path.exists():
             return
         tensors, meta = load_tensors(self._path, *FORMAT)
-        changed = sorted(
-            name for name in self._about | meta["about"] if self._about.get(name) != meta["about"].get(name)
-        )
+        # Files of before say less.
+        changed = sorted(name for name, value in meta["about"].items() if self._about.get(name) != value)
         if changed:
             raise ValueError(
                 f"dissect: resume must name a folder whose run had the same {', '.join(changed)}, but {self._path} "

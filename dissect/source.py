@@ -19,6 +19,7 @@ from dissect.ops.encode_labels import LABEL_DTYPES
 from dissect.store import Cost, Step, Store
 from dissect.trace import RanTwiceError, Trace
 from dissect.transfer import Late, checksum, device_of, to_device
+from dissect.units import source_of, unit_axis, unit_maps
 
 #: Tokens that a vision transformer may have beside those of its grid; fewer than a row of it are taken for such too.
 MOST_OTHER_TOKENS = 8
@@ -32,8 +33,13 @@ class Reading:
     step: int | None = None
     tokens: tuple[int, int] | None = None
 
-    def maps(self, layer: str, output: Any) -> Tensor:
+    def maps(self, layer: str, output: Any, source: nn.Module) -> Tensor:
         """[N, U, h, w] of a layer's output; of tokens [N, T, U] the last h * w, row by row.
+
+        Args:
+            layer: its name.
+            output: what it gave.
+            source: the module that its units come from, see `dissect.units`.
 
         Raises:
             ValueError: neither maps nor tokens that fit the token grid.
@@ -55,6 +61,7 @@ class Reading:
                 "; give tokens=(h, w) for tokens [N, T, U]" if isinstance(output, Tensor) and output.ndim == 3 else ""
             )
             raise ValueError(f"dissect: layer {layer!r} must give maps [N, U, h, w], but gave {got}{hint}.")
+        output = unit_maps(output, unit_axis(output, layer, source))
         return output.clamp(min=0) if self.relu else output
 
     def planes(self, planes: Tensor, images: Tensor) -> Tensor:
@@ -145,6 +152,8 @@ class Source:
         Raises:
             ValueError: it is another data set, or the network gives other maps.
         """
+        if not checksums:
+            first_maps.clear()
         self.checksums, self.first_maps, self._layers = checksums, first_maps, layers
         if whole:
             self.num_batches = len(checksums)
@@ -159,7 +168,7 @@ class Source:
         self.settle()
 
     def _see_first_maps(self, maps: dict[str, Tensor]) -> None:
-        self._late.call(self._compare_maps, torch.stack([checksum(maps[name]) for name in self._layers]))
+        self._late.call(self._compare_maps, torch.stack([checksum(maps[name]).to(self._home) for name in self._layers]))
 
     def _compare_maps(self, found: Tensor) -> None:
         sums = found.tolist()
@@ -186,12 +195,11 @@ class Source:
             return
         count, begin = begins, time.perf_counter()
         for batch in self._bar(self._batches.visit(begins, held | set(range(1, start))), visit.title, begins):
-            if count < start:
-                if batch is not None:
-                    self._recognise(batch)
-            elif batch is None:
+            if begins == count == 0 and self.checksums and self._batches.used_once and batch is not None:
+                self._recognise(batch)
+            if count >= start and batch is None:
                 yield self._at_home(self._store.recall(count, visit.layers))
-            else:
+            elif count >= start and batch is not None:
                 yield self._compute(count, batch, visit, begin)
             count, begin = count + 1, time.perf_counter()
         self.settle()
@@ -220,14 +228,14 @@ class Source:
         maps, ends = self._maps(images, missing) if missing else ({}, {})
         maps |= self._store.maps(index, visit.layers)
         planes = self._store.planes(index)
-        if index == 0 and not self.first_maps:
-            self._see_first_maps(maps)
         if self._segmenter is None or (visit.planes and planes is None):
             planes = self._planes(index, batch, images)
             self._check_same(index, images, planes)
             planes = self._reading.planes(planes, batch.images)
         else:
             self._check_same(index, images)
+        if index == 0 and not self.first_maps:
+            self._see_first_maps(maps)
         # Of the images those on the device: looked at a batch later, when those on the CPU may have been overwritten.
         step = self._at_home(Step(batch.numbers, planes, maps, images))
         if not visit.last:
@@ -262,7 +270,7 @@ class Source:
         else:
             with torch.no_grad(), trace:
                 trace.run(images)
-        return {name: self._reading.maps(name, trace.pop(name)) for name in layers}
+        return {name: self._reading.maps(name, trace.pop(name), source_of(self._model, name)) for name in layers}
 
     def _whole_pass(self, images: Tensor, layers: list[str]) -> Trace:
         """A pass to the network's end, to see whether a layer runs again after all others did.

@@ -76,12 +76,13 @@ class Trace:
         self._called_with: dict[str, tuple[tuple[Any, ...], dict[str, Any]]] = {}
         self._handles: list[Any] = []
         self._thread: int | None = None
-        #: How many forward passes of the whole model have begun.
+        #: How many forward passes of the whole model came to their end.
         self.passes = 0
 
     def __enter__(self) -> Trace:
         self._thread = threading.get_ident()
         self._handles.append(self.model.register_forward_pre_hook(lambda *_: self._begin()))
+        self._handles.append(self.model.register_forward_hook(lambda *_: self._end()))
         for name, module in zip(self.layers, self._modules):
             self._handles.append(module.register_forward_hook(self._hook_for(name), with_kwargs=True))
         return self
@@ -140,9 +141,11 @@ class Trace:
 
     def _begin(self) -> None:
         if threading.get_ident() == self._thread:
-            self.passes += 1
             self._retained.clear()
             self._called_with.clear()
+
+    def _end(self) -> None:
+        self.passes += threading.get_ident() == self._thread
 
     def _hook_for(self, name: str) -> Callable[..., Any]:
         def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:

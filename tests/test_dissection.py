@@ -282,3 +282,23 @@ def test_settings_are_kept(result):
         "tokens": None,
         "num_images": 21,
     }
+
+
+def test_units_of_channels_that_come_last_are_those_of_interventions():
+    class Last(nn.Module):
+        def forward(self, x):
+            return x.permute(0, 2, 3, 1)
+
+    torch.manual_seed(0)
+    last = nn.Sequential(Last(), nn.Linear(3, 6), nn.ReLU()).eval()
+    first = nn.Sequential(nn.Conv2d(3, 6, 1), nn.ReLU()).eval()
+    with torch.no_grad():
+        first[0].weight.copy_(last[1].weight[..., None, None])
+        first[0].bias.copy_(last[1].bias)
+    options = {"batch_size": 5, "fraction": 0.05, "progress": False}
+    one, other = (dissect.dissect(model, layer, Scenes(), **options) for model, layer in ((last, "2"), (first, "1")))
+    assert one["2"].num_units == 6
+    assert torch.allclose(one["2"].thresholds, other["1"].thresholds, atol=1e-6)
+    with dissect.ablate(last, "2", [0, 1, 2]):
+        found = dissect.dissect(last, "1", Scenes(), **options)
+    assert found["1"].num_units == 6

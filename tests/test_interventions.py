@@ -153,9 +153,10 @@ class Reads(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.layer = nn.Linear(4, 3)
+        self.before, self.layer = nn.Identity(), nn.Linear(4, 3)
 
     def forward(self, x, calls):
+        x = self.before(x)
         return self.layer(x) if calls else nn.functional.linear(x, self.layer.weight)
 
 
@@ -169,6 +170,8 @@ def test_a_layer_that_was_passed_by_is_told():
         model(x, False)
     with edit:  # nothing ran
         pass
+    with edit, dissect.Trace(model, "before", stop=True) as trace:  # nor was it to
+        trace.run(x, True)
     with pytest.raises(RuntimeError, match="shapes cannot be multiplied"), edit:  # which is what is to be told
         model(x.T, False)
 

@@ -49,7 +49,7 @@ def test_stopped_anywhere_and_resumed(stop, budget, tmp_path, often):
     except OSError:
         pass
     same(expected, run(resume=tmp_path, memory_budget=budget))
-    # A finished run comes back without the network: this one would give another result.
+    # A finished run looks at the first batch alone.
     never = Stopping(5)
     same(expected, run(images=never, resume=tmp_path))
 
@@ -151,6 +151,12 @@ def test_an_iterator_is_looked_at_as_it_goes_by(tmp_path, often):
         run(images=batches(other), resume=tmp_path, concepts=Scenes.concepts)
     with pytest.raises(ValueError, match="got a generator that is used up"):  # the first three batches are wanted again
         run(images=batches(Scenes()), resume=tmp_path, concepts=Scenes.concepts)
+    model, options = network(), {"batch_size": 5, "fraction": 0.05, "progress": False, "concepts": Scenes.concepts}
+    options |= {"resume": tmp_path / "other", "memory_budget": 0}
+    with dissect.ablate(model, "0", [0]), pytest.raises(ValueError, match="used up"):
+        dissect.dissect(model, "1", batches(Scenes()), **options)  # at the beginning of the second visit
+    with dissect.ablate(model, "0", [1]), pytest.raises(ValueError, match="activations must be those of the run"):
+        dissect.dissect(model, "1", batches(Scenes()), **options)
 
 
 def test_the_current_folder_is_a_folder(tmp_path, monkeypatch, often):

@@ -8,12 +8,11 @@ from typing import Any
 from torch import Tensor, nn
 
 from dissect.graph import Graph
-from dissect.units import is_one_of, source_of, unit_axis
+from dissect.units import POINTWISE, is_one_of, source_of, unit_axis
 
 #: Layers that treat each unit alone, so that ablating one unit changes only its own part of what they give.
 _UNIT_WISE = (
-    nn.ReLU, nn.LeakyReLU, nn.ELU, nn.SiLU, nn.GELU, nn.Sigmoid, nn.Tanh, nn.Dropout, nn.Dropout2d, nn.BatchNorm2d,
-    nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d,
+    *POINTWISE, nn.BatchNorm2d, nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d,
 )  # fmt: skip
 #: The same for operations that belong to no layer, by autograd's names: other shapes of the same numbers, and pooling.
 _UNIT_WISE_NODES = (

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from dissect import ops
 from dissect.trace import Trace
 from dissect.transfer import device_of
+from dissect.units import source_of, unit_axis, unit_maps
 
 
 def scores_and_peaks(name: str, model: nn.Module, layer: str, images: Tensor) -> tuple[Tensor, Tensor]:
@@ -34,7 +35,8 @@ def scores_and_peaks(name: str, model: nn.Module, layer: str, images: Tensor) ->
         raise ValueError(f"{name}: model must give logits [N={len(images)}, classes], but gave {_shape(scores)}.")
     if not isinstance(activations, Tensor) or activations.ndim != 4:
         raise ValueError(f"{name}: layer {layer!r} must give [N, U, h, w], but gave {_shape(activations)}.")
-    return scores.float().cpu(), ops.image_peaks(activations.cpu())
+    maps = unit_maps(activations, unit_axis(activations, layer, source_of(model, layer)))
+    return scores.float().cpu(), ops.image_peaks(maps.cpu())
 
 
 def _shape(output: object) -> str:

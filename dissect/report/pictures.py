@@ -24,8 +24,8 @@ MASK_BUDGET, PICTURE_BUDGET = 4_000_000, 14_000_000
 QUALITIES = ((224, 82), (160, 80), (128, 76), (112, 70), (96, 62), (80, 55), (64, 45), (48, 35), (32, 25))
 #: How many pictures, and units of a layer, are tried to judge what fits.
 PROBES = 24
-#: Units whose masks are computed together.
-CHUNK = 32
+#: Pixels of masks that are computed together.
+PIXELS = 1 << 21
 
 
 def encode_pictures(images: Tensor) -> tuple[str, list[str]]:
@@ -67,11 +67,12 @@ def mask_side(layers: Iterable[LayerDissection], count: int) -> int:
     probes = []
     for layer in layers:
         units = torch.linspace(0, layer.num_units - 1, min(PROBES, layer.num_units)).long()
-        probes.append((_masks(layer, units, count), layer.num_units / len(units)))
+        probes.append((layer, units))
     for side in MASK_SIDES:
         total = 0.0
-        for masks, times in probes:
-            total += times * sum(len(text) for unit in _few_lines(masks, side) for text in encode_masks(unit))
+        for layer, units in probes:
+            tried = sum(len(text) for unit in units for text in encode_masks(_masks(layer, unit[None], count, side)[0]))
+            total += tried / len(units) * layer.num_units
         if total <= MASK_BUDGET:
             break
     return side
@@ -83,19 +84,17 @@ def top_masks(layer: LayerDissection, count: int, side: int) -> Iterator[tuple[T
     Yields:
         [count, rows, columns] bool, of at most `side` rows and columns, and [count] float.
     """
-    for units in torch.arange(layer.num_units).split(CHUNK):
-        whole = _masks(layer, units, count)
-        yield from zip(_few_lines(whole, side), whole.float().mean((2, 3)), strict=True)
+    height, width = layer.grid.target_shape
+    rows, columns = _thinned(height, side), _thinned(width, side)
+    for units in torch.arange(layer.num_units).split(max(1, PIXELS // (count * height * width))):
+        whole = _masks(layer, units, count, max(height, width))
+        shares = whole.sum((2, 3)).double() / (height * width)
+        yield from zip(whole[:, :, rows][..., columns], shares, strict=True)
 
 
-def _masks(layer: LayerDissection, units: Tensor, count: int) -> Tensor:
-    maps = upsample(layer.peak_maps[units, :count], layer.grid.rows, layer.grid.columns)
-    return maps > layer.thresholds[units, None, None, None]
-
-
-def _few_lines(masks: Tensor, side: int) -> Tensor:
-    rows, columns = (_thinned(size, side) for size in masks.shape[2:])
-    return masks[:, :, rows][..., columns]
+def _masks(layer: LayerDissection, units: Tensor, count: int, side: int) -> Tensor:
+    rows, columns = (axis[_thinned(len(axis), side)] for axis in (layer.grid.rows, layer.grid.columns))
+    return upsample(layer.peak_maps[units, :count], rows, columns) > layer.thresholds[units, None, None, None]
 
 
 def _thinned(size: int, side: int) -> Tensor:

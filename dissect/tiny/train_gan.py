@@ -167,7 +167,8 @@ def main() -> None:
         torch.set_num_threads(arguments.threads)
     end = time.monotonic() + arguments.minutes * 60
     rest = [name for name in RECIPES if name not in GENERATORS]
-    for name in {"all": list(RECIPES), "rest": rest}.get(arguments.names[0], arguments.names):
+    several = {"all": list(RECIPES), "rest": rest}
+    for name in dict.fromkeys(name for given in arguments.names for name in several.get(given, [given])):
         run = Run(name, arguments.out, arguments.seed, arguments.device, arguments.batch)
         if not run.train((end - time.monotonic()) / 60):
             print(f"{name}: stopped after {run.seen} of {run.recipe.images} images; the same command goes on.")

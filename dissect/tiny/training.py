@@ -109,7 +109,7 @@ class Checkpoint:
         if not self.path.exists():
             return {}
         states, saved = load_tensors(self.path, *FORMAT)
-        if saved["about"] != self.about:
+        if any(self.about.get(key) != value for key, value in saved["about"].items()):  # earlier files say less
             raise ValueError(f"{self.path} must hold a run of {self.about}, but holds one of {saved['about']}.")
         for name, network in self.networks.items():
             start = f"{name}."

@@ -97,20 +97,22 @@ def test_who_reads_the_layer():
 class AddsThenDrops(nn.Module):
     """A skip connection that no module makes, before a dropout that gives what it is given."""
 
-    def __init__(self, joined=False):
+    def __init__(self, joined=False, by_name=False):
         super().__init__()
+        self.relu, self.by_name = nn.ReLU(), by_name
         self.stem, self.conv, self.drop = nn.Conv2d(3, 4, 3, stride=4), nn.Conv2d(4, 4, 1), nn.Dropout()
         self.fc, self.joined = nn.Linear(16 * (1 + joined), 5), joined
 
     def forward(self, x):
         x = self.stem(x)
         x = torch.cat([self.conv(x), x], 1) if self.joined else x + self.conv(x)
-        return self.fc(self.drop(x).flatten(1))
+        return self.fc((self.relu(input=x) if self.by_name else self.drop(x)).flatten(1))
 
 
+@pytest.mark.parametrize("by_name", [False, True])
 @pytest.mark.parametrize("joined", [False, True])
-def test_a_module_that_gives_what_it_was_given_hides_nothing(joined):
-    model, images = AddsThenDrops(joined).eval(), torch.randn(3, 3, 8, 8)
+def test_a_module_takes_no_name_from_what_it_was_given(joined, by_name):
+    model, images = AddsThenDrops(joined, by_name).eval(), torch.randn(3, 3, 8, 8)
     flow = follow(model, "conv", images)
     assert flow.linear is None
     assert flow.consumers[0].startswith("CatBackward0" if joined else "AddBackward0")

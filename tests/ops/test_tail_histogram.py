@@ -118,7 +118,6 @@ def test_bad_values_change_nothing(seed, simd):
 
 def test_errors():
     maps, zeros = torch.ones(1, 2, 1, 1), torch.zeros(2, dtype=torch.int64)
-    maps, zeros = torch.ones(1, 2, 1, 1), torch.zeros(2, dtype=torch.int64)
     whole, ones = zeros + (1 << 32) - 1, torch.tensor([0, 1])
     for bracket, told in (
         ((zeros, whole, zeros + 32 * ones), r"shift must lie in \[0, 32\), but of unit 1 is 32"),

@@ -41,7 +41,7 @@ def test_random_masks():
 
 def test_masks_are_those_of_the_layer(monkeypatch):
     layer = make_layer("a", 7, 6, 9)
-    monkeypatch.setattr(pictures, "CHUNK", 3)
+    monkeypatch.setattr(pictures, "PIXELS", 3 * 5 * 40 * 40)
     masks = list(top_masks(layer, 5, 128))
     assert len(masks) == 7
     assert all(torch.equal(mask, layer.masks(unit)) for unit, (mask, _) in enumerate(masks))
@@ -87,7 +87,7 @@ def test_shares_are_of_the_whole_mask():
     layer = make_layer("a", 40, 6, 9, size=200)
     for unit, (masks, shares) in enumerate(top_masks(layer, 5, 24)):
         assert masks.shape[1] == 24
-        assert torch.equal(shares, layer.masks(unit)[:5].float().mean((1, 2)))
+        assert torch.equal(shares, layer.masks(unit)[:5].double().mean((1, 2)))
 
 
 def test_no_pictures():
