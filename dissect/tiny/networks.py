@@ -106,8 +106,8 @@ def generator(name: str = GENERATORS[0], trained: bool = True) -> ProGAN | Style
 
     Args:
         name: "progan-street", a Progressive GAN of the scenes of `TinyScenes(family="street")`; or
-            "stylegan2-street-watermark", a StyleGAN2 of the same with `watermark=True`, trained with a `FeatureCritic`
-            beside its discriminator.
+            "stylegan2-street-watermark", a StyleGAN2 of the same with `watermark=True`. Both were trained with a
+            `FeatureCritic` beside their discriminator from some point on.
         trained: with the shipped weights; otherwise an untrained twin: the same layers, with the initial weights of the
             same seed. There is a twin of every recipe of `dissect.tiny.recipes.RECIPES`.
 
