@@ -7,12 +7,14 @@
 #include <memory>
 #include <mutex>
 #include <stdexcept>
+#include <system_error>
 #include <thread>
 
 #include "../spans.h"
 #include "encode_labels.h"
 #include "label_cells.h"
 #include "load_maps.h"
+#include "subnormals.h"
 
 namespace dissect {
 
@@ -81,6 +83,7 @@ void share(int64_t num_items, int num_threads, const Work& work) {
   std::exception_ptr error;
   int64_t failed = INT64_MAX;
   auto run = [&](int worker) {
+    const KeepsSubnormals kept;
     for (int64_t item = next++; item < num_items; item = next++) {
       try {
         work(item, worker);
@@ -92,7 +95,14 @@ void share(int64_t num_items, int num_threads, const Work& work) {
   };
   const int num_workers = static_cast<int>(std::min<int64_t>(std::max(1, num_threads), num_items));
   std::vector<std::thread> threads;
-  for (int worker = 1; worker < num_workers; ++worker) threads.emplace_back(run, worker);
+  threads.reserve(std::max(0, num_workers - 1));
+  for (int worker = 1; worker < num_workers; ++worker) {
+    try {
+      threads.emplace_back(run, worker);
+    } catch (const std::system_error&) {  // no more threads can be had: those that are there do all
+      break;
+    }
+  }
   if (num_items > 0) run(0);
   for (std::thread& thread : threads) thread.join();
   if (error) std::rethrow_exception(error);

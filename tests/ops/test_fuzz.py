@@ -1,6 +1,8 @@
 """Shapes and values that nobody thought of, and the engine in other threads and processes."""
 
 import multiprocessing
+import os
+import subprocess
 import sys
 import threading
 import time
@@ -130,6 +132,54 @@ def test_other_threads_run_during_a_call(name, monkeypatch):
         done.set()
         watcher.join()
     assert watched.seen > 0
+
+
+SUBNORMAL = """
+import torch
+from dissect import ops
+maps = torch.full((2, 40, 3, 3), 1e-40)
+if not torch.set_flush_denormal(True):
+    print("cannot")
+    raise SystemExit
+planes = torch.ones(2, 1, 6, 6, dtype=torch.uint8)
+counts = ops.iou_counts(maps, torch.zeros(40), planes, 2, backend="cpp")
+peaks = ops.image_peaks(maps, backend="cpp").view(torch.int32)
+print(int(counts.unit_area.sum()), peaks.unique().tolist(), (torch.full((1,), 1e-40) + 0).item())
+"""
+
+
+@pytest.mark.parametrize("threads", ["1", "3"])
+def test_subnormal_numbers_are_kept_where_torch_drops_them(threads):
+    done = subprocess.run(
+        [sys.executable, "-c", SUBNORMAL], capture_output=True, text=True, check=True,
+        env={**os.environ, "OMP_NUM_THREADS": threads, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )  # fmt: skip
+    if "cannot" in done.stdout:
+        pytest.skip("this processor cannot drop them")
+    bits = torch.full((1,), 1e-40).view(torch.int32).item()
+    assert done.stdout.split("\n")[0] == f"{2 * 40 * 36} [{bits}] 0.0"
+
+
+FEW_THREADS = """
+import resource, torch
+from dissect import ops
+maps = torch.randn(4, 4096, 7, 7)
+expected = ops.image_peaks(maps, backend="cpp")
+pages = int(open("/proc/self/statm").read().split()[0])
+resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + (30 << 20),) * 2)
+torch.set_num_threads(64)
+assert torch.equal(ops.image_peaks(maps, backend="cpp"), expected)
+print("the same")
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+def test_threads_that_cannot_be_had_are_done_without():
+    done = subprocess.run(
+        [sys.executable, "-c", FEW_THREADS], capture_output=True, text=True, check=False,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (0, "the same\n"), done.stderr[-2000:]
 
 
 @pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="this system cannot fork")
