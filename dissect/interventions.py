@@ -49,8 +49,7 @@ class Intervention:
         find_layers(model, list(self._units))
         self._sources = {layer: source_of(model, layer) for layer in self._units}
         self._model, self._value, self._alpha, self._mask, self._others = model, value, alpha, mask, others
-        self._entered: list[Trace] = []
-        self._edited: list[set[str]] = []  # of each block that was entered, the layers that have run
+        self._entered: list[tuple[Trace, set[str]]] = []  # blocks, each with the layers that it has edited
 
     def __repr__(self) -> str:
         but = "all but " if self._others else ""
@@ -63,12 +62,12 @@ class Intervention:
         return f"<Intervention on {layers}: {', '.join(shown)}>"
 
     def __enter__(self) -> Intervention:
-        self._entered.append(Trace(self._model, self._units, edit=self._edit, clone=False, retain=None).__enter__())
-        self._edited.append(set())
+        trace = Trace(self._model, self._units, edit=self._edit, clone=False, retain=None)
+        self._entered.append((trace.__enter__(), set()))
         return self
 
     def __exit__(self, *error: Any) -> None:
-        trace, edited = self._entered.pop(), self._edited.pop()
+        trace, edited = self._entered.pop()
         trace.__exit__(*error)
         missed = [layer for layer in self._units if layer not in edited]
         if trace.passes and missed and error[0] is None:
@@ -136,7 +135,7 @@ class Intervention:
                     module.bias[chosen.to(module.bias.device)] = values.to(module.bias)
 
     def _edit(self, output: Any, layer: str) -> Any:
-        for edited in self._edited:
+        for _, edited in self._entered:
             edited.add(layer)
         return edit_first(output, lambda first: self._blend(first, layer))
 

@@ -121,6 +121,7 @@ class Source:
         self._reading, self._progress = reading, progress
         self._store = Store(memory_budget, disk_budget)
         self._traces: dict[tuple[str, ...], Trace] = {}  # by layers: to look for them takes a walk of all modules
+        self._sources: dict[str, nn.Module] = {}  # of all layers the modules that their units come from
         self._ends: dict[str, float] = {}
         self._ran_once = False
         self._device = device_of(model)
@@ -154,7 +155,8 @@ class Source:
         """
         if not checksums:
             first_maps.clear()
-        self.checksums, self.first_maps, self._layers = checksums, first_maps, layers
+        self.checksums, self.first_maps = checksums, first_maps
+        self._sources = {name: source_of(self._model, name) for name in layers}
         if whole:
             self.num_batches = len(checksums)
         if self.checksums and not self._batches.used_once:
@@ -164,11 +166,13 @@ class Source:
         """Compares the first batch, its planes and maps with those of the run that goes on."""
         images = to_device(batch.images, self._device)
         self._check_same(0, images, self._planes(0, batch, images))
-        self._see_first_maps(self._maps(images, self._layers)[0])
+        self._see_first_maps(self._maps(images, list(self._sources))[0])
         self.settle()
 
     def _see_first_maps(self, maps: dict[str, Tensor]) -> None:
-        self._late.call(self._compare_maps, torch.stack([checksum(maps[name]).to(self._home) for name in self._layers]))
+        self._late.call(
+            self._compare_maps, torch.stack([checksum(maps[name]).to(self._home) for name in self._sources])
+        )
 
     def _compare_maps(self, found: Tensor) -> None:
         sums = found.tolist()
@@ -270,7 +274,7 @@ class Source:
         else:
             with torch.no_grad(), trace:
                 trace.run(images)
-        return {name: self._reading.maps(name, trace.pop(name), source_of(self._model, name)) for name in layers}
+        return {name: self._reading.maps(name, trace.pop(name), self._sources[name]) for name in layers}
 
     def _whole_pass(self, images: Tensor, layers: list[str]) -> Trace:
         """A pass to the network's end, to see whether a layer runs again after all others did.

@@ -291,7 +291,8 @@ def checksum_of_first(batches: Batches) -> int:
 
 def tell_missing(split: str, tally: ClassTally, names: tuple[str, ...], wanted: Iterable[int]) -> None:
     """Warns of classes, of some by their numbers, that no image showed."""
-    missing = [names[number] for number in wanted if int(tally.images()[number]) == 0]
+    images = tally.images().tolist()
+    missing = [names[number] for number in wanted if not images[number]]
     if missing:
         more = f" and {len(missing) - 5} more" if len(missing) > 5 else ""
         warnings.warn(

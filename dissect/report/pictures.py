@@ -64,13 +64,11 @@ def _encode(image: Tensor, kind: str, side: int, quality: int) -> str:
 
 def mask_side(layers: Iterable[LayerDissection], count: int) -> int:
     """The side to which masks are thinned, so that those of `count` images per unit fit the budget."""
-    probes = []
-    for layer in layers:
-        units = torch.linspace(0, layer.num_units - 1, min(PROBES, layer.num_units)).long()
-        probes.append((layer, units))
+    layers = list(layers)
     for side in MASK_SIDES:
         total = 0.0
-        for layer, units in probes:
+        for layer in layers:
+            units = torch.linspace(0, layer.num_units - 1, min(PROBES, layer.num_units)).long()
             tried = sum(len(text) for unit in units for text in encode_masks(_masks(layer, unit[None], count, side)[0]))
             total += tried / len(units) * layer.num_units
         if total <= MASK_BUDGET:
