@@ -48,6 +48,13 @@ class Growing(nn.Module):
                 {name: each.get_submodule(name) for name, each in zip(names, smaller, strict=True)}
             )
 
+    def give(self, smaller: ProGAN | StyleGAN2) -> None:
+        """Copies weights into a generator of the same layers up to a resolution, `full`'s or less."""
+        states = self.full.state_dict()
+        if isinstance(self.full, ProGAN):
+            states |= self.outputs.state_dict()
+        smaller.load_state_dict({name: states[name] for name in smaller.state_dict()})
+
     def forward(self, z: Tensor, resolution: int, fade: float = 1.0, seeds: Tensor | None = None) -> Tensor:
         """Images; see the class."""
         if isinstance(self.full, StyleGAN2):

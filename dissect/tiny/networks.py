@@ -91,12 +91,14 @@ def vgg(trained: bool = True) -> VGG:
 def load_generator(path: str | Path) -> ProGAN | StyleGAN2:
     """A generator that `python -m dissect.tiny.train_gan` wrote, in eval mode: its weights or one of its snapshots.
 
+    A snapshot is of the size to which the generator had grown.
+
     Raises:
         FileNotFoundError: no such file.
         ValueError: the file is damaged, or holds something else.
     """
     states, about = _loaded(path, "ProGAN", "StyleGAN2")
-    model = Recipe.of(about["recipe"]).generator(about["seed"])
+    model = Recipe.of(about["recipe"]).generator(about["seed"], about.get("resolution"))  # earlier files do not say it
     model.load_state_dict(states)
     return model.eval()
 

@@ -1,9 +1,9 @@
 """Train a generator on the scenes: `python -m dissect.tiny.train_gan NAME --out DIR`.
 
 NAME is one of `RECIPES`, or "all" of them, or the "rest", those whose weights do not come with the package. DIR
-receives the rendered scenes, a checkpoint from which a stopped run goes on, snapshots of the averaged generator
-(`snapshots/NAME/IMAGES.safetensors`) and, at the end, `NAME.safetensors`, which `dissect.tiny.networks.load_generator`
-reads, and `NAME.log`, one JSON object per snapshot.
+receives the rendered scenes, a checkpoint from which a stopped run goes on, snapshots of the averaged generator at the
+size to which it had grown (`snapshots/NAME/IMAGES.safetensors`) and, at the end, `NAME.safetensors`; both are read by
+`dissect.tiny.networks.load_generator`. `NAME.log` has one JSON object per snapshot.
 
 Order and z are functions of the seed and the step: on a CPU, with as many threads, a run that was killed and goes on
 ends with the weights of one that was not. Only the losses in its log are then means over fewer steps. (A GPU does not
@@ -26,7 +26,7 @@ from torch.nn.functional import avg_pool2d, interpolate
 from torch.optim.swa_utils import update_bn
 
 from dissect.cache import save_tensors
-from dissect.models import StyleGAN2
+from dissect.models import ProGAN, StyleGAN2
 from dissect.models.discriminator import STDDEV_GROUP
 from dissect.models.latent import normal_blocks
 from dissect.tiny.adversarial import Adversaries
@@ -97,7 +97,7 @@ class Run(Training):
         for network in networks.values():
             network.to(device=device)
             network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.result = average.full
+        self.average = average
         self.adversaries = Adversaries(
             generator, average, discriminator, recipe.loss, recipe.rate, recipe.r1_gamma, recipe.half_life,
             feature_critic,
@@ -128,31 +128,36 @@ class Run(Training):
             self._snapshot()
 
     def _snapshot(self) -> None:
-        self._write(self.out / "snapshots" / self.name / f"{self.seen:09}.safetensors")
+        resolution = self.recipe.grown(self.seen)
+        self._write(self.out / "snapshots" / self.name / f"{self.seen:09}.safetensors", resolution)
         loss_g, loss_d = np.mean(self._losses, axis=0).round(4).tolist()
         self._losses.clear()
         self._tell({
-            "images": self.seen, "resolution": self.recipe.stage(self.seen)[0],
+            "images": self.seen, "resolution": resolution,
             "generator_loss": loss_g, "discriminator_loss": loss_d, "minutes": round(self.minutes, 2),
         })  # fmt: skip
 
     def _finish(self) -> None:
-        self._write(self.out / f"{self.name}.safetensors")
+        self._write(self.out / f"{self.name}.safetensors", self.recipe.resolution)
         self._write_log()
 
-    def _write(self, path: Path) -> None:
-        """Writes the averaged generator as float16, with statistics of its own."""
-        if isinstance(self.result, StyleGAN2):
-            self.result.measure_latent_avg()
+    def averaged(self, resolution: int) -> ProGAN | StyleGAN2:
+        """A copy of the averaged generator up to a resolution, with statistics of its own."""
+        model = self.recipe.generator(self.seed, resolution).to(self.device)
+        self.average.give(model)
+        if isinstance(model, StyleGAN2):
+            model.measure_latent_avg()
         elif self.recipe.after_conv == "batch_norm":
             # Those of the generator, which are copied after each step, are of weights that were not averaged.
-            update_bn((z.to(self.device) for z in normal_blocks(self.recipe.z_channels, STATISTICS, 0)), self.result)
-        halves = narrowed(self.result.state_dict())
-        if isinstance(self.result, StyleGAN2):
-            self.result.latent_avg = None  # it belongs to these weights, not to those that training goes on with
-        save_tensors(path, *FORMAT, halves, {
-            "architecture": type(self.result).__name__, **self.about, "images": self.seen, "minutes": self.minutes,
-            "machine": self.machine,
+            update_bn((z.to(self.device) for z in normal_blocks(self.recipe.z_channels, STATISTICS, 0)), model)
+        return model
+
+    def _write(self, path: Path, resolution: int) -> None:
+        """Writes the averaged generator as float16."""
+        model = self.averaged(resolution)
+        save_tensors(path, *FORMAT, narrowed(model.state_dict()), {
+            "architecture": type(model).__name__, **self.about, "resolution": resolution, "images": self.seen,
+            "minutes": self.minutes, "machine": self.machine,
         })  # fmt: skip
 
 

@@ -44,6 +44,18 @@ def test_fading_starts_from_the_smaller_image(kind):
 
 
 @pytest.mark.parametrize("kind", [ProGAN, StyleGAN2])
+@pytest.mark.parametrize("resolution", [4, 8, 16])
+def test_a_generator_of_a_smaller_size_is_given_its_weights(kind, resolution):
+    full = kind((8, 6, 4), 5, seed=1)
+    growing, z, seeds = Growing(full, seed=2), latents(full, 3), noise_seeds(3)
+    smaller = kind((8, 6, 4)[: {4: 1, 8: 2, 16: 3}[resolution]], 5, seed=3)
+    growing.give(smaller)
+    with torch.no_grad():
+        images = smaller(z, noise=seeds) if kind is StyleGAN2 else smaller(z)
+        assert torch.allclose(images, growing(z, resolution, seeds=seeds), atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", [ProGAN, StyleGAN2])
 def test_the_smallest_image_has_nothing_to_fade_from(kind):
     full = kind((8, 6), 5)
     growing, z, seeds = Growing(full), latents(full, 2), noise_seeds(2)

@@ -72,7 +72,7 @@ def test_a_run_that_was_stopped_ends_as_one_that_was_not(tmp_path, name):
     model = load_generator(tmp_path / "whole" / f"{name}.safetensors")
     z = latents(model, 2)
     with torch.no_grad():
-        written, trained = model(z), whole.result.eval()(z)
+        written, trained = model(z), whole.averaged(16).eval()(z)
     assert written.shape == (2, 3, 16, 16)
     assert torch.allclose(written, trained, atol=0.05)
     assert not torch.allclose(written, Recipe.of(whole.about["recipe"]).generator(3)(z), atol=0.05)
@@ -84,19 +84,21 @@ def test_it_leaves_snapshots_and_a_log(tmp_path):
         "000001000.safetensors", "000002000.safetensors", "000002500.safetensors",
     ]  # fmt: skip
     lines = [json.loads(line) for line in (tmp_path / "small.log").read_text().splitlines()]
-    assert [(line["images"], line["resolution"]) for line in lines] == [(1000, 8), (2000, 16), (2500, 16)]
+    assert [(line["images"], line["resolution"]) for line in lines] == [(1000, 4), (2000, 8), (2500, 16)]
     assert all(np.isfinite(line["discriminator_loss"]) for line in lines)
     about = load_tensors(tmp_path / "small.safetensors", *FORMAT)[1]
     assert (about["architecture"], about["seed"], about["images"]) == ("ProGAN", 3, 2500)
     assert about["scenes"] == fingerprint(16, "street", watermark=True)
     assert about["recipe"]["watermark"] is True
+    snapshots = [load_generator(path) for path in sorted((tmp_path / "snapshots" / "small").iterdir())]
+    assert [model.resolution for model in snapshots] == [4, 8, 16]
     assert re.fullmatch(r"(one thread|\d+ threads) of an .+", about["machine"])
 
 
 def test_a_stylegan2_is_written_with_its_average_and_goes_on_without(tmp_path):
     run = train_gan.Run("small-style", tmp_path, 3, "cpu", 20)
     run.train(10)
-    assert run.result.latent_avg is None
+    assert run.average.full.latent_avg is None
     model = load_generator(tmp_path / "small-style.safetensors")
     z = latents(model, 4096, seed=0)
     with torch.no_grad():
