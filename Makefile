@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 CPP := $(shell find csrc tests/native tests/emulation -name '*.h' -o -name '*.cpp' -o -name '*.cu' -o -name '*.cuh')
 BUILD_INPUTS := setup.py build_engine.py pyproject.toml constraints.txt $(filter csrc/%,$(CPP))
 
-.PHONY: demo test test-gpu lint bench bench-gpu wheel test-wheel clean
+.PHONY: demo test test-gpu lint bench bench-gpu profile-gpu wheel test-wheel clean
 demo: $(VENV)/.installed
 	$(BIN)/dissect demo --out out
 
@@ -35,6 +35,9 @@ test-gpu:
 
 bench-gpu:
 	$(PYTHON) benchmarks/gpu_stages.py $(SECONDS_AT_MOST) build bench
+
+profile-gpu:
+	$(PYTHON) benchmarks/gpu_stages.py $(SECONDS_AT_MOST) build profile
 
 # The wheel is built from the source distribution, so that a file missing from that is noticed.
 wheel: $(VENV)/.installed

@@ -227,12 +227,8 @@ def blend_row(layout, blended, backend, copy):
 
 
 def dissect_rows(copy):
-    vgg = partial(VGG, (64, 128, 256, 512, 512), 1000, 4096, 7)
-    every = vgg_layers()
-    yield "dissect[VGG-16 conv5_3]", partial(dissect_row, vgg, every[-1:])
-    yield "dissect[ResNet-152 layer4]", partial(dissect_row, resnet152, ["layer4"])
-    yield "dissect[VGG-16 all 13 layers, 16 GiB kept]", partial(dissect_row, vgg, every, 16 << 30)
-    yield "dissect[VGG-16 all 13 layers]", partial(dissect_row, vgg, every)
+    for name, *of in DISSECTED:
+        yield f"dissect[{name}]", partial(dissect_row, *of)
 
 
 def vgg_layers():
@@ -240,16 +236,32 @@ def vgg_layers():
     return [f"features.conv{block}_{layer}" for block, layer in blocks]
 
 
-def dissect_row(make, layers, budget=64 << 30):
-    """dissect() over a bfloat16 network beside its bare forward loop; images and planes are on the device."""
+VGG16 = partial(VGG, (64, 128, 256, 512, 512), 1000, 4096, 7)
+#: A name, what makes the network, the layers, and the memory budget.
+DISSECTED = (
+    ("VGG-16 conv5_3", VGG16, vgg_layers()[-1:], 64 << 30),
+    ("ResNet-152 layer4", resnet152, ["layer4"], 64 << 30),
+    ("VGG-16 all 13 layers, 16 GiB kept", VGG16, vgg_layers(), 16 << 30),
+    ("VGG-16 all 13 layers", VGG16, vgg_layers(), 64 << 30),
+)
+
+
+def dissected(make):
+    """A bfloat16 network, and batches of images and planes on the device."""
     torch.manual_seed(0)
     model = make().eval().to(DEVICE, torch.bfloat16, memory_format=torch.channels_last)
     images = torch.rand(8 * BATCH, 3, 224, 224, device=DEVICE, dtype=torch.bfloat16)
     images = images.contiguous(memory_format=torch.channels_last)
     planes = random_planes(len(images), 224, 0).to(DEVICE)
+    return model, [(images[at : at + BATCH], planes[at : at + BATCH]) for at in range(0, len(images), BATCH)]
+
+
+def dissect_row(make, layers, budget):
+    """dissect() over a network beside its bare forward loop."""
+    model, batches = dissected(make)
+    few = [part[:EQUAL_IMAGES] for part in batches[0]]
     for layer in dict.fromkeys((layers[0], layers[-1])):
-        assert_equal_on_the_cpu(model, layer, images[:EQUAL_IMAGES], planes[:EQUAL_IMAGES])
-    batches = [(images[at : at + BATCH], planes[at : at + BATCH]) for at in range(0, len(images), BATCH)]
+        assert_equal_on_the_cpu(model, layer, *few)
 
     @torch.inference_mode()
     def forward(_):
@@ -266,7 +278,7 @@ def dissect_row(make, layers, budget=64 << 30):
     )
     beyond = torch.cuda.max_memory_allocated() - held - own
     found = {"times_of_forward": ms / bare, "forward_ms": bare, "floor_ms": bare}
-    return row(ms, len(images), **found, peak_bytes=beyond, memory_budget=budget)
+    return row(ms, BATCH * len(batches), **found, peak_bytes=beyond, memory_budget=budget)
 
 
 @torch.inference_mode()

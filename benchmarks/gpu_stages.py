@@ -1,4 +1,4 @@
-"""What to do on a machine with a GPU, in pieces: build, test, sanitize, triton, cpu, bench, thorough.
+"""What to do on a machine with a GPU, in pieces: build, test, sanitize, triton, cpu, bench, profile, thorough.
 
 ``python benchmarks/gpu_stages.py 540 build test`` does the pieces of these stages that are not done yet, for at most so
 many seconds, and exits with 0 when none is left, with 75 when the time is up (call it again), with 1 when one failed;
@@ -83,6 +83,7 @@ STAGES = {
         **{name: ([*BENCH, name], {}) for name in ("copy", "iou_counts", "thresholds", "maps", "dissect")},
         "readme": ([sys.executable, "benchmarks/tables.py", "readme"], {}),
     },
+    "profile": {f"dissect {row}": ([sys.executable, "benchmarks/gpu_profile.py", str(row)], {}) for row in range(4)},
     "thorough": {
         f"iou_counts {backend}": gpu_tests(f"test_iou_counts and {backend}", 10_000) for backend in ("cuda", "triton")
     },

@@ -8,6 +8,9 @@ from torch import Tensor
 #: How far beyond [0, 1] a value may be, by rounding, of an image that needs no stretching.
 SLACK = 1e-3
 
+#: Images that a CPU works on together, and should hold in its cache.
+IN_CACHE = 8
+
 
 def to_pictures(images: Tensor) -> Tensor:
     """[N, 3, H, W] uint8 for people to look at, from images as the model takes them.
@@ -17,9 +20,14 @@ def to_pictures(images: Tensor) -> Tensor:
     """
     images = images.detach()
     if images.dtype != torch.uint8 and len(images):
-        images = images.float()
-        low, high = (end.view(-1, 1, 1, 1) for end in images.flatten(1).aminmax(dim=1))
-        stretched = (images - low) / (high - low).clamp(min=1e-12)
-        images = torch.where((low < -SLACK) | (high > 1 + SLACK), stretched, images.clamp(0, 1))
-        images = (images * 255).round().to(torch.uint8)
+        at_a_time = IN_CACHE if images.device.type == "cpu" else len(images)
+        images = torch.cat([_to_uint8(few) for few in images.split(at_a_time)])
     return images[:, :3] if images.shape[1] >= 3 else images[:, :1].expand(-1, 3, -1, -1)
+
+
+def _to_uint8(images: Tensor) -> Tensor:
+    images = images.to(torch.float32, copy=True)
+    low, high = (end.view(-1, 1, 1, 1) for end in images.flatten(1).aminmax(dim=1))
+    beyond = (low < -SLACK) | (high > 1 + SLACK)
+    start, span = torch.where(beyond, low, 0), torch.where(beyond, (high - low).clamp(min=1e-12), 1)
+    return images.sub_(start).div_(span).clamp_(0, 1).mul_(255).round_().to(torch.uint8)
