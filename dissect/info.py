@@ -49,7 +49,7 @@ def collect_info() -> dict[str, Any]:
         "simd_levels": [] if native.unavailable() else list(native.engine().simd_levels()),
         "gpus": [] if missing else [torch.cuda.get_device_name(n) for n in range(torch.cuda.device_count())],
         "gpu_missing": missing,
-        "packages": {name: _version(name) for name in PACKAGES},
+        "packages": {name: _version(name) for name in PACKAGES} | {"torch": torch.__version__},
         "backends": {op: dict(dispatch.backends(op)) for op in dispatch.CPU_BACKENDS},
         "gpu_backends": {op: dict(dispatch.backends(op, "cuda")) for op in dispatch.GPU_BACKENDS},
     }

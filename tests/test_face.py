@@ -23,9 +23,14 @@ MODULES = sorted(
     if not module.name.endswith(("__main__", "._C"))
 )
 
+#: What an example needs beyond the core.
+EXTRAS = {"dissect.experiments.attack": "foolbox"}
+
 
 @pytest.mark.parametrize("name", MODULES)
 def test_examples_in_docstrings(name):
+    if name in EXTRAS:
+        pytest.importorskip(EXTRAS[name])
     module = importlib.import_module(name)
     names = {"torch": torch, "dissect": dissect, "NamedTuple": NamedTuple}
     failed, _ = doctest.testmod(module, extraglobs=names, optionflags=doctest.ELLIPSIS)

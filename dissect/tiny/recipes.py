@@ -98,7 +98,7 @@ class Recipe:
         return self.stages[-1][0], 1.0
 
     def grown(self, seen: int) -> int:
-        """The largest resolution that has faded in once so many images were shown."""
+        """The largest resolution that has faded in once so many images were shown, where stages double it."""
         resolution, fade = self.stage(seen)
         return resolution if fade == 1 else resolution // 2
 
@@ -117,9 +117,9 @@ def _tuples(value: Any) -> Any:
     return tuple(_tuples(each) for each in value) if isinstance(value, list) else value
 
 
-#: At 32x32 for what is compared: the Progressive GANs of thesis Figure 4-7, which are a baseline, the same with
-#: minibatch standard deviation, and that with pixel normalisation too; and the baseline of Karras et al. 2018 that the
-#: thesis calls WGAN-GP (Figure A-5), which does not grow.
+#: At 32x32 for what is compared: Progressive GANs as in thesis Figure 4-7, a baseline, the same with minibatch standard
+#: deviation, and that with pixel normalisation too (here all have scaled weights and the logistic loss); and the
+#: baseline that the thesis calls WGAN-GP (Figure A-5), which does not grow.
 _SMALL = Recipe(
     channels=(96, 96, 96, 48), critic=(96, 96, 96, 48), r1_gamma=0.5, half_life=10_000,
     stages=((8, 50), (16, 100), (32, 250)),
@@ -148,12 +148,12 @@ RECIPES = {
         stages=((8, 50), (16, 80), (32, 100), (64, 400), (64, 770)), cooldown=100,
     ),
     "progan-room": Recipe(family="room", **_STEADY),
-    "progan-room-small": replace(_SMALL, family="room", feature_critic=True),
+    "progan-room-small": replace(_SMALL, family="room"),
     "progan-street-small": _SMALL,
     "progan-street-small-no-pixelnorm": replace(_SMALL, pixel_norm="none"),
     "progan-street-small-baseline": replace(_SMALL, pixel_norm="none", minibatch_stddev=False),
     "wgangp-street-small": replace(
-        _SMALL, loss="wgan", minibatch_stddev=False, rate=0.0002, stages=((32, 150),),
+        _SMALL, loss="wgan", minibatch_stddev=False, rate=0.0002, stages=((32, 100),),
         pixel_norm="none", after_conv="batch_norm",
     ),
 }  # fmt: skip

@@ -133,7 +133,7 @@ class Run(Training):
         loss_g, loss_d = np.mean(self._losses, axis=0).round(4).tolist()
         self._losses.clear()
         self._tell({
-            "images": self.seen, "resolution": resolution,
+            "images": self.seen, "resolution": self.recipe.stage(self.seen)[0],
             "generator_loss": loss_g, "discriminator_loss": loss_d, "minutes": round(self.minutes, 2),
         })  # fmt: skip
 

@@ -122,6 +122,7 @@ def test_a_file_that_does_not_fit_into_memory_is_not_called_damaged(tmp_path, mo
         load_progan(path)
 
 
+@pytest.mark.filterwarnings("ignore:Sparse invariant checks")  # of torch 2.11, as it reads them
 @pytest.mark.parametrize(
     ("content", "message"),
     [

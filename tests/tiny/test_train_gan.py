@@ -84,7 +84,7 @@ def test_it_leaves_snapshots_and_a_log(tmp_path):
         "000001000.safetensors", "000002000.safetensors", "000002500.safetensors",
     ]  # fmt: skip
     lines = [json.loads(line) for line in (tmp_path / "small.log").read_text().splitlines()]
-    assert [(line["images"], line["resolution"]) for line in lines] == [(1000, 4), (2000, 8), (2500, 16)]
+    assert [(line["images"], line["resolution"]) for line in lines] == [(1000, 8), (2000, 16), (2500, 16)]
     assert all(np.isfinite(line["discriminator_loss"]) for line in lines)
     about = load_tensors(tmp_path / "small.safetensors", *FORMAT)[1]
     assert (about["architecture"], about["seed"], about["images"]) == ("ProGAN", 3, 2500)
