@@ -121,8 +121,8 @@ def _tuples(value: Any) -> Any:
 #: deviation, and that with pixel normalisation too (here all have scaled weights and the logistic loss); and the
 #: baseline that the thesis calls WGAN-GP (Figure A-5), which does not grow.
 _SMALL = Recipe(
-    channels=(96, 96, 96, 48), critic=(96, 96, 96, 48), r1_gamma=0.5, half_life=10_000,
-    stages=((8, 50), (16, 100), (32, 250)),
+    channels=(96, 96, 96, 48), critic=(96, 96, 96, 48), r1_gamma=5.0, half_life=10_000,
+    stages=((8, 50), (16, 80), (32, 150)),
 )  # fmt: skip
 
 #: Of StyleGAN2, after 379,000 images and 20,000 of another penalty, the Frechet distance was 266 with 0.1 (ADA's rule
