@@ -7,6 +7,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -92,7 +93,7 @@ class Findings:
                 self.thresholds[name].add(step.activations[name])
         else:
             self._count(step)
-            if self.batch % FOLD == 0:
+            if (self.batch + 1) % FOLD == 0:
                 self._fold(concepts)
         for finish in earlier:
             finish()
@@ -206,7 +207,7 @@ class Findings:
             self.tallies[name] = IouTally(state.threshold(), len(concepts), grid=self.grids[name])
             self.tops[name] = self.peaks[name].images().cpu()
             shape = (*self.tops[name].shape, *self.grids[name].source_shape)
-            self.maps[name] = torch.zeros(shape, dtype=torch.float32, device="cpu")
+            self.maps[name] = torch.from_numpy(np.zeros(shape, dtype=np.float32))  # memory that is not touched yet
 
     def _count(self, step: Step) -> None:
         if step.planes is None:

@@ -19,6 +19,22 @@ namespace {
 // be read in long runs.
 constexpr int64_t kFeatureBlock = kUnitBlock / 2;
 
+// Of a cell.
+struct Corners {
+  float a, b, c, d;
+
+  inline Corners(const float* upper, const float* lower, const Span& columns)
+      : a(upper[columns.index0]), b(upper[columns.index1]), c(lower[columns.index0]), d(lower[columns.index1]) {}
+  inline float least() const {
+    const float upper = a < b ? a : b, lower = c < d ? c : d;
+    return upper < lower ? upper : lower;
+  }
+  inline float largest() const {
+    const float upper = a > b ? a : b, lower = c > d ? c : d;
+    return upper > lower ? upper : lower;
+  }
+};
+
 // One unit's bracket and bins.
 struct Tail {
   uint32_t low;
@@ -35,7 +51,21 @@ struct Tail {
     return ~(greater(low_value, lanes) | above_bits) & valid;
   }
 
-  inline void add(float value, int64_t weight) { bins[(key_of(value) - low) >> shift] += step * weight; }
+  inline uint32_t bin_of(float value) const { return (key_of(value) - low) >> shift; }
+  inline void add(float value, int64_t weight) { bins[bin_of(value)] += step * weight; }
+
+  // Counts all samples of a cell at once where its corners are above the bracket, or in one bin, as the zeros are of a
+  // unit that is seldom above 0. Returns whether it did.
+  inline bool add_alike(const Corners& corners, int64_t samples) {
+    const float least = corners.least();
+    return __builtin_expect(least >= low_value[0], 0) && add_alike(least, corners.largest(), samples);
+  }
+  __attribute__((noinline)) bool add_alike(float least, float largest, int64_t samples) {
+    if (least > high_value[0]) above += samples;
+    else if (largest <= high_value[0] && bin_of(least) == bin_of(largest)) add(least, samples);
+    else return false;
+    return true;
+  }
 };
 
 inline Tail tail_of(const TailHistogramParams& p, int64_t unit, int64_t step) {
@@ -136,7 +166,8 @@ inline void add_map(const TailHistogramParams& p, const float* map, float* row, 
       return;
     }
     for (int64_t y = span.begin; y < span.end; y += kLanes) {
-      const uint32_t valid = first_bits(span.end - y);
+      const int64_t rows = span.end - y < kLanes ? span.end - y : kLanes;
+      const uint32_t valid = first_bits(rows);
       const Lanes weights = load(grid.row_weights + y);
       const auto passes = [=](Lanes values) { return ~greater(low, values) & valid; };
       Profiles profiles(upper, lower, weights, passes);
@@ -144,7 +175,7 @@ inline void add_map(const TailHistogramParams& p, const float* map, float* row, 
         if (is_small(span, columns)) {
           const int64_t pixels = int64_t{span.end - span.begin} * (columns.end - columns.begin);
           waiting.add(tail, small_cell(grid, columns, upper, lower, weights), first_bits(pixels));
-        } else {
+        } else if (!tail.add_alike(Corners(upper, lower, columns), rows * (columns.end - columns.begin))) {
           const Profile& left = profiles[columns.index0];
           add_span(grid, columns, left, profiles[columns.index1], tail, waiting);
         }

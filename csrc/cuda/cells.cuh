@@ -334,14 +334,17 @@ __device__ void visit_rows(const Band& band, int rows, WantedRows own, const Vis
 }
 
 // Calls visit(row, columns, left, right) for every target row of every cell that has a wanted end; left and right are
-// the row's ends within the cell. Lanes without a row do not call.
-template <typename Wanted, typename Visit>
-__device__ void for_wanted_rows(const CellPlan& plan, const Band& band, const Wanted& wanted, const Visit& visit) {
+// the row's ends within the cell. Lanes without a row do not call. Left out are cells for which whole(cell, corners)
+// says that it did what there was to do.
+template <typename Wanted, typename Whole, typename Visit>
+__device__ void for_wanted_rows(const CellPlan& plan, const Band& band, const Wanted& wanted, const Whole& whole,
+                                const Visit& visit) {
   CellCursor cursor(plan, band);
   int waiting = 0;
   while (waiting > 0 || cursor.more(band)) {
     for (; waiting < 32 && cursor.more(band); cursor.advance(plan, band)) {
-      const bool takes = wanted(cursor.corners(band).largest()) && cursor.inside(band);
+      const Corners corners = cursor.corners(band);
+      const bool takes = wanted(corners.largest()) && cursor.inside(band) && !whole(cursor.cell, corners);
       const unsigned takers = __ballot_sync(kAllLanes, takes);
       if (takes) band.queue[waiting + __popc(takers & ((1u << lane_of_thread()) - 1u))] = cursor.cell;
       waiting += __popc(takers);

@@ -91,7 +91,8 @@ __device__ void count_band(const IouCountsLaunch& launch, const Counts& counts, 
   const int width = static_cast<int>(p.grid.num_columns);
   const Word* runs = kept(static_cast<const Word*>(p.runs) + image * p.grid.num_rows * p.grid.num_columns);
   int area = 0;
-  for_wanted_rows(launch.plan, band, fires, [&](int row, Span columns, float left, float right) {
+  const auto never = [](const Cell&, const Corners&) { return false; };
+  for_wanted_rows(launch.plan, band, fires, never, [&](int row, Span columns, float left, float right) {
     Range range = range_where(launch.plan, band.tables.column_weights, columns.begin, columns.end, left, right, fires);
     area += range.to - range.from;
     while (range.from < range.to) {

@@ -1,6 +1,7 @@
 // tail_histogram at pixels on a GPU; observe.cu does it at the feature maps' own cells. Values: a warp visits the
 // target rows of one map that reach the bracket (cells.cuh), one per lane; what lies above the bracket is a range of
-// the row, and what lies within comes next to it, so only the few samples within are computed and binned. Bounds: a
+// the row, and what lies within comes next to it, so only the few samples within are computed and binned; a cell whose
+// samples all lie above, or in one bin, as the zeros do of a unit that is seldom above 0, is counted at once. Bounds: a
 // lane bins a whole cell at once.
 #include "../tail_histogram.h"
 #include "device.h"
@@ -33,19 +34,34 @@ struct Tail {
         num_bins(static_cast<uint32_t>(p.num_bins < UINT32_MAX ? p.num_bins : UINT32_MAX)),
         bins(p.bins + kept(unit * p.num_bins)) {}
 
+  __device__ uint32_t bin_of(float value) const { return (key_of(value) - low) >> shift; }
   __device__ void add(float value, int64_t weight) const {
-    const uint32_t bin = (key_of(value) - low) >> shift;
+    const uint32_t bin = bin_of(value);
     // Nobody waits to check that the bracket fits, and a bad value may lie anywhere.
     if (bin < num_bins) atomicAdd(counter(bins + bin), static_cast<unsigned long long>(weight));
   }
 };
+
+__device__ inline int64_t samples_of(const Band& band, const Cell& cell) {
+  const Span rows = band.tables.row_spans[cell.row_span], columns = band.tables.column_spans[cell.column_span];
+  return int64_t{rows.end - rows.begin} * (columns.end - columns.begin);
+}
 
 // Returns how many of this lane's samples lie above the bracket.
 __device__ inline int64_t add_values(const CellPlan& plan, const Band& band, const Tail& tail) {
   int64_t above = 0;
   const auto reaches = [&](float value) { return value >= tail.low_value; };
   const auto exceeds = [&](float value) { return value > tail.high_value; };
-  for_wanted_rows(plan, band, reaches, [&](int, Span columns, float left, float right) {
+  const auto whole = [&](const Cell& cell, const Corners& corners) {
+    const float least = corners.smallest();
+    if (!reaches(least)) return false;
+    if (exceeds(least)) above += samples_of(band, cell);
+    else if (!exceeds(corners.largest()) && tail.bin_of(least) == tail.bin_of(corners.largest()))
+      tail.add(least, samples_of(band, cell));
+    else return false;
+    return true;
+  };
+  for_wanted_rows(plan, band, reaches, whole, [&](int, Span columns, float left, float right) {
     const float* weights = band.tables.column_weights;
     const Range tops = range_where(plan, weights, columns.begin, columns.end, left, right, exceeds);
     above += tops.to - tops.from;
@@ -69,11 +85,9 @@ __device__ inline int64_t add_bounds(const TailHistogramParams& p, const CellPla
     const Corners corners = cursor.corners(band);
     const float bound = p.sample == Sample::kMin ? corners.smallest() : corners.largest();
     if (!(bound >= tail.low_value)) continue;
-    const Span rows = band.tables.row_spans[cursor.cell.row_span];
-    const Span columns = band.tables.column_spans[cursor.cell.column_span];
-    const int64_t weight = int64_t{rows.end - rows.begin} * (columns.end - columns.begin);
-    if (bound > tail.high_value) above += weight;
-    else tail.add(bound, weight);
+    const int64_t samples = samples_of(band, cursor.cell);
+    if (bound > tail.high_value) above += samples;
+    else tail.add(bound, samples);
   }
   return above;
 }

@@ -79,6 +79,22 @@ def test_cells_that_wait_across_images(simd):
     assert torch.equal(ours[1], expected[1])
 
 
+@pytest.mark.parametrize("seed", range(20))
+def test_cells_whose_pixels_are_all_alike(seed, simd):
+    """Large cells with corners that are equal, in one bin, above the bracket or at its ends, as a ReLU's zeros are."""
+    torch.manual_seed(seed)
+    maps = torch.randint(0, 4, (2, 40, 5, 6)).float()
+    maps[:, :10] = maps[:, :10].clamp(max=1)
+    maps[:, 10:20] *= torch.rand(2, 10, 5, 6) < 0.1
+    maps[:, 20:25] = -0.0
+    grid = Grid.half_pixel((5, 6), (47, 60), border=random.Random(seed).choice(("edge", "zeros")))
+    low, high = (keys_of(end) for end in torch.randint(0, 4, (2, 40)).float().sort(dim=0).values)
+    shift = torch.full_like(low, 29) - torch.randint(0, 2, (40,))
+    expected = run(maps, low, high, shift, 64, grid=grid, backend="reference")
+    assert all(map(torch.equal, run(maps, low, high, shift, 64, grid=grid, backend="cpp"), expected))
+
+
+
 def test_units_without_a_bracket_are_left_out(backend):
     maps = torch.ones(1, 3, 2, 2)
     low, high = torch.tensor([0, 1, 0]), torch.tensor([0, 0, 0])
