@@ -100,7 +100,8 @@ def gpu_table(result: dict) -> list[str]:
     earlier = result["kernels"] != kernels_hash("gpu")
     since = f" Measured at {result['commit'][:7]}; the kernels have changed since." if earlier else ""
     lines = [
-        f"{result['machine']}, torch {result['torch']}, CUDA {result['cuda']}; medians of CUDA events, bfloat16.{since}",
+        f"{result['machine']}, torch {result['torch']}, CUDA {result['cuda']}; medians of CUDA events, bfloat16."
+        f"{since}",
         "",
         "| workload | us per image | floor | images/s | GB/s that must move | of a copy's | target | faster than |",
         "|---|---|---|---|---|---|---|---|",

@@ -60,6 +60,12 @@ class Grid:
         """(H, W)."""
         return self.rows.shape[0], self.columns.shape[0]
 
+    @cached_property
+    def is_identity(self) -> bool:
+        """Whether each target pixel is the cell at its place."""
+        tables = zip((self.rows, self.columns), self.source_shape)
+        return all(table.tolist() == [[at, at, 0] for at in range(size)] for table, size in tables)
+
     @classmethod
     def half_pixel(cls, source: tuple[int, int], target: tuple[int, int], *, border: str = "edge") -> Grid:
         """Pixel centres at half-integers: ``src = (y + 0.5) * h / H - 0.5``.

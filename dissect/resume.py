@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from dissect.cache import load_tensors, save_tensors
 
-FORMAT = ("progress", 1)
+FORMAT = ("progress", 2)
 FILE = "progress.safetensors"
 
 #: Seconds between saves at least, and how many times longer than a save itself they are apart at least.

@@ -43,7 +43,8 @@ class TailThreshold(State):
     one by histograms of each cell's least and largest corner, which bound its pixels, and guesses a narrower one from a
     few pixels of each map. The next visits count what lies above the guess and bin what lies inside: that either
     certifies a 4,096th of it or tells on which side the threshold is. Three visits end at one float for most units, and
-    four for nearly all. 16-bit maps at positions "feature" need one.
+    four for nearly all. Where the samples are the maps' own cells, at positions "feature" or where the maps have the
+    segmentation's size, a visit is faster, and 16-bit maps need one.
 
     Args:
         fraction: q, between 0 and 1; a float, Decimal, Fraction, or a string such as "0.005".
@@ -66,8 +67,8 @@ class TailThreshold(State):
         tensor([5.])
     """
 
-    version = 2
-    since = ("shift",)
+    version = 3
+    since = ("shift", "at_cells")
     tensors = ("_low", "_high", "_first", "_last", "_shift", "_bins", "_above")
 
     def __init__(
@@ -94,6 +95,7 @@ class TailThreshold(State):
         self.samples = 0  # M, known when the first visit ends
         self._seen = 0  # images of the visit under way
         self._map_area = 0  # cells per map
+        self._at_cells = positions == "feature"  # whether samples are the maps' own cells; known after a batch
         self._dtype: torch.dtype | None = None  # whose keys these are
         # [U] keys: every threshold lies in [_low, _high].
         self._low = self._high = torch.empty(0, dtype=torch.int64)
@@ -106,7 +108,7 @@ class TailThreshold(State):
 
         Raises:
             TypeError, ValueError: bad activations (the message says which batch, image and unit), or other numbers of
-                units, another map size or, at positions "feature", another dtype than before. Nothing is added then.
+                units, another map size or, where samples are cells, another dtype than before. Nothing is added then.
         """
         counted = False
         try:
@@ -205,7 +207,7 @@ class TailThreshold(State):
             "fraction": self.fraction == other.fraction,
             "positions": self.positions == other.positions,
             "grid": (self.grid and self.grid.key) == (other.grid and other.grid.key),
-            "dtype": self._dtype == other._dtype,
+            "dtype": self._dtype == other._dtype and self._at_cells == other._at_cells,
             "visit": self.visit == other.visit,
             "bracket": torch.equal(self._low, other._low) and torch.equal(self._high, other._high),
             "map size": self._map_area == other._map_area,
@@ -231,6 +233,7 @@ class TailThreshold(State):
             "samples": self.samples,
             "seen": self._seen,
             "map_area": self._map_area,
+            "at_cells": self._at_cells,
             "dtype": None if self._dtype is None else str(self._dtype).removeprefix("torch."),
             "source": None if self.grid is None else list(self.grid.source_shape),
             "rows": None if self.grid is None else self.grid.rows.clone(),
@@ -258,6 +261,7 @@ class TailThreshold(State):
         self.visit, self.batch = state["visit"], state["batch"]
         self.samples, self._seen, self._map_area = state["samples"], state["seen"], state["map_area"]
         self._dtype = None if state["dtype"] is None else getattr(torch, state["dtype"])
+        self._at_cells = state.get("at_cells", self.positions == "feature")  # version 2 lacks it
         if "shift" not in state:  # version 1
             state = {**state, "shift": self._shift_before(state)}
         for name in self.tensors:
@@ -272,7 +276,11 @@ class TailThreshold(State):
         """On the first batch: learns the map's size and type, and opens the widest bracket."""
         ops.checks.activations("TailThreshold", activations)
         num_units, map_shape = activations.shape[1], (activations.shape[2], activations.shape[3])
-        key_dtype = torch.float32 if self.positions == "pixel" else activations.dtype
+        if self._dtype is None:
+            if self.positions == "pixel" and self.grid is None:
+                self.grid = Grid.half_pixel(map_shape, self.size or map_shape)
+            self._at_cells = self.grid is None or self.grid.is_identity
+        key_dtype = activations.dtype if self._at_cells else torch.float32
         if self._dtype is not None:
             if (num_units, key_dtype) != (len(self._low), self._dtype):
                 raise ValueError(
@@ -281,8 +289,6 @@ class TailThreshold(State):
                 )
             if self.grid is None and self._map_area != map_shape[0] * map_shape[1]:
                 raise ValueError(f"activations must be maps of {self._map_area} cells, but got {list(map_shape)}.")
-        elif self.positions == "pixel" and self.grid is None:
-            self.grid = Grid.half_pixel(map_shape, self.size or map_shape)
         if self.grid is not None:
             self.grid.check("TailThreshold", map_shape)
         if self._dtype is None:
@@ -295,7 +301,9 @@ class TailThreshold(State):
 
         Images take turns in which pixels stand for all, by their number, so that batches make no difference.
         """
-        if self.visit > 0 or self.grid is None:
+        if self._at_cells:
+            return [(0, "value", None, slice(None))]
+        if self.visit > 0:
             return [(0, "value", self.grid, slice(None))]
         turns = [
             (2, "value", sparse(self.grid, phase), slice((phase - self._seen) % PHASES, None, PHASES))

@@ -94,7 +94,6 @@ def test_cells_whose_pixels_are_all_alike(seed, simd):
     assert all(map(torch.equal, run(maps, low, high, shift, 64, grid=grid, backend="cpp"), expected))
 
 
-
 def test_units_without_a_bracket_are_left_out(backend):
     maps = torch.ones(1, 3, 2, 2)
     low, high = torch.tensor([0, 1, 0]), torch.tensor([0, 0, 0])

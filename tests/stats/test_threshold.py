@@ -148,6 +148,34 @@ def test_the_bracket_holds_the_threshold_after_every_visit():
     assert all((later[0] >= earlier[0]).all() for earlier, later in itertools.pairwise(brackets))
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+def test_maps_of_the_segmentations_size_are_not_interpolated(dtype, backend):
+    maps = maps_of("normal", (6, 5, 7, 8)).to(dtype)
+    maps[:, 2] *= -0.0
+    state, cells = (TailThreshold(0.1, positions=at, size=(7, 8), backend=backend) for at in ("pixel", "feature"))
+    assert settle(state, maps.split(4)) == settle(cells, maps.split(4)) == (1 if dtype.itemsize == 2 else 3)
+    wanted = maps.float().transpose(0, 1).flatten(1).sort(dim=1, descending=True).values[:, 336 // 10]
+    assert torch.equal(state.threshold(), wanted)
+    assert torch.equal(cells.threshold(), wanted)
+    again = TailThreshold(0.1, size=(7, 8), backend=backend)
+    again.add(maps[:2])
+    again.load_state_dict(again.state_dict())
+    rest = TailThreshold(0.1, size=(7, 8), backend=backend)
+    rest.add(maps[2:])
+    again.merge(rest)
+    while not again.advance():
+        again.add(maps)
+    assert torch.equal(again.threshold(), wanted)
+
+
+def test_grids_of_the_maps_own_cells():
+    assert Grid.half_pixel((3, 4), (3, 4)).is_identity
+    assert Grid.half_pixel((3, 4), (3, 4), border="zeros").is_identity
+    assert Grid.align_corners((3, 4), (3, 4)).is_identity
+    for other in (((3, 4), (3, 5)), ((3, 4), (2, 4)), ((1, 1), (3, 3))):
+        assert not Grid.half_pixel(*other).is_identity
+
+
 def test_resumes_from_a_state_dict_in_the_middle_of_a_visit():
     maps = maps_of("normal", (4, 3, 5, 5))
     straight, resumed = TailThreshold(0.1, size=(9, 9)), TailThreshold(0.1, size=(9, 9))
