@@ -19,21 +19,14 @@ namespace {
 // be read in long runs.
 constexpr int64_t kFeatureBlock = kUnitBlock / 2;
 
-// Of a cell.
-struct Corners {
-  float a, b, c, d;
-
-  inline Corners(const float* upper, const float* lower, const Span& columns)
-      : a(upper[columns.index0]), b(upper[columns.index1]), c(lower[columns.index0]), d(lower[columns.index1]) {}
-  inline float least() const {
-    const float upper = a < b ? a : b, lower = c < d ? c : d;
-    return upper < lower ? upper : lower;
-  }
-  inline float largest() const {
-    const float upper = a > b ? a : b, lower = c > d ? c : d;
-    return upper > lower ? upper : lower;
-  }
-};
+inline float smallest(float a, float b, float c, float d) {
+  const float one = a < b ? a : b, other = c < d ? c : d;
+  return one < other ? one : other;
+}
+inline float largest(float a, float b, float c, float d) {
+  const float one = a > b ? a : b, other = c > d ? c : d;
+  return one > other ? one : other;
+}
 
 // One unit's bracket and bins.
 struct Tail {
@@ -54,15 +47,11 @@ struct Tail {
   inline uint32_t bin_of(float value) const { return (key_of(value) - low) >> shift; }
   inline void add(float value, int64_t weight) { bins[bin_of(value)] += step * weight; }
 
-  // Counts all samples of a cell at once where its corners are above the bracket, or in one bin, as the zeros are of a
-  // unit that is seldom above 0. Returns whether it did.
-  inline bool add_alike(const Corners& corners, int64_t samples) {
-    const float least = corners.least();
-    return __builtin_expect(least >= low_value[0], 0) && add_alike(least, corners.largest(), samples);
-  }
-  __attribute__((noinline)) bool add_alike(float least, float largest, int64_t samples) {
+  // Counts samples between two values of which the lesser reaches the bracket, all at once where they are above it, or
+  // in one bin, as the zeros are of a unit that is seldom above 0. Returns whether it did.
+  inline bool add_alike(float least, float most, int64_t samples) {
     if (least > high_value[0]) above += samples;
-    else if (largest <= high_value[0] && bin_of(least) == bin_of(largest)) add(least, samples);
+    else if (most <= high_value[0] && bin_of(least) == bin_of(most)) add(least, samples);
     else return false;
     return true;
   }
@@ -134,8 +123,12 @@ inline void add_bounds(const TailHistogramParams& p, const Span& rows, const flo
 }
 
 // The pixels of up to sixteen target rows in one span, whose ends are at or above `low` in the profiles' bits.
-inline void add_span(const GridView& grid, const Span& span, const Profile& left, const Profile& right, Tail& tail,
-                     Waiting& waiting) {
+inline void add_span(const GridView& grid, const Span& span, const Profile& left, const Profile& right, int64_t rows,
+                     Tail& tail, Waiting& waiting) {
+  if (__builtin_expect((left.bits & right.bits) == first_bits(rows), 0)) {
+    const float a = left.values[0], b = right.values[0], c = left.values[rows - 1], d = right.values[rows - 1];
+    if (tail.add_alike(smallest(a, b, c, d), largest(a, b, c, d), rows * (span.end - span.begin))) return;
+  }
   const uint32_t active = left.bits | right.bits;
   const uint32_t whole =
       greater(load(left.values), tail.high_value) & greater(load(right.values), tail.high_value) & active;
@@ -175,9 +168,9 @@ inline void add_map(const TailHistogramParams& p, const float* map, float* row, 
         if (is_small(span, columns)) {
           const int64_t pixels = int64_t{span.end - span.begin} * (columns.end - columns.begin);
           waiting.add(tail, small_cell(grid, columns, upper, lower, weights), first_bits(pixels));
-        } else if (!tail.add_alike(Corners(upper, lower, columns), rows * (columns.end - columns.begin))) {
+        } else {
           const Profile& left = profiles[columns.index0];
-          add_span(grid, columns, left, profiles[columns.index1], tail, waiting);
+          add_span(grid, columns, left, profiles[columns.index1], rows, tail, waiting);
         }
       });
     }
