@@ -41,7 +41,15 @@ SEGMENTER_GROUPS = tuple(
 FORMAT = ("network", 1)
 
 #: The generators, and the seeds of the segmentation networks, whose weights are shipped.
-GENERATORS = ("progan-street", "stylegan2-street-watermark")
+GENERATORS = (
+    "progan-street",
+    "stylegan2-street-watermark",
+    "progan-room-small",
+    "progan-street-small",
+    "progan-street-small-no-pixelnorm",
+    "progan-street-small-baseline",
+    "wgangp-street-small",
+)
 SEGMENTER_SEEDS = (0, 1)
 
 FOLDER = Path(__file__).parent / "weights"
@@ -104,12 +112,15 @@ def load_generator(path: str | Path) -> ProGAN | StyleGAN2:
 
 
 def generator(name: str = GENERATORS[0], trained: bool = True) -> ProGAN | StyleGAN2:
-    """A small generator of street scenes, 64x64, in eval mode.
+    """A small generator of scenes, in eval mode.
 
     Args:
-        name: "progan-street", a Progressive GAN of the scenes of `TinyScenes(family="street")`; or
-            "stylegan2-street-watermark", a StyleGAN2 of the same with `watermark=True`. Both were trained with a
-            `FeatureCritic` beside their discriminator from some point on.
+        name: "progan-street", a Progressive GAN of the scenes of `TinyScenes(family="street")` at 64x64;
+            "stylegan2-street-watermark", a StyleGAN2 of the same with `watermark=True`: both were trained with a
+            `FeatureCritic` beside their discriminator from some point on. Or, at 32x32 and trained for half an hour
+            each, to be compared (docs/generators_compared.md): "progan-room-small", of rooms; "progan-street-small";
+            "progan-street-small-no-pixelnorm", without pixel normalisation; "progan-street-small-baseline", without
+            that and without minibatch standard deviation; "wgangp-street-small", a baseline that does not grow.
         trained: with the shipped weights; otherwise an untrained twin: the same layers, with the initial weights of the
             same seed. There is a twin of every recipe of `dissect.tiny.recipes.RECIPES`.
 

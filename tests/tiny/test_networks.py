@@ -26,9 +26,13 @@ from dissect.tiny.vocabulary import CONCEPTS
 CHECKED = 500
 #: Images by which a generator, and scenes by which a segmentation network, is tried.
 FEW = 172
-#: How many times nearer to the scenes than its untrained twin a generator is at least (10.5 and 11.1 measured: the
-#: distances are 161 of 1692 and 139 of 1541).
-TIMES_NEARER = {"progan-street": 10, "stylegan2-street-watermark": 10}
+#: How many times nearer to the scenes than its untrained twin a generator is at least (10.5 and 11.1 measured, and of
+#: the small ones 4.6, of rooms, 8.8, 9.4, 8.5 and 6.7).
+TIMES_NEARER = {
+    **{"progan-street": 10, "stylegan2-street-watermark": 10},
+    **{"progan-room-small": 4, "wgangp-street-small": 6},
+    **{f"progan-street-small{variant}": 8 for variant in ("", "-no-pixelnorm", "-baseline")},
+}
 
 
 @pytest.fixture(scope="module")
@@ -110,7 +114,7 @@ def test_generators_are_of_their_recipes(name):
     assert shapes[0] == shapes[1]
     assert not any(model.training for model in (trained, twin))
     middle = {"layer5.conv", "layer6.conv"}
-    assert all(trained.get_submodule(layer).weight.shape[0] >= 128 for layer in middle)
+    assert trained.resolution == 32 or all(trained.get_submodule(at).weight.shape[0] >= 128 for at in middle)
 
 
 @pytest.mark.parametrize("name", GENERATORS)
