@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from tiny_generators import COLUMNS, FOLDER, HERE, ROWS, by_eye, drawn, scenes
+from tiny_generators import COLUMNS, FOLDER, HERE, ROWS, by_eye, drawn, random_sheet, scenes
 from tiny_pictures import enlarged, tile_sheet
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, interpolate
@@ -24,9 +24,9 @@ from dissect import Trace
 from dissect.cache import load_tensors
 from dissect.models import latents
 from dissect.segmentation import Segmenter
-from dissect.stats import IouTally, TailThreshold, frechet_distance
+from dissect.stats import IouTally, TailThreshold, frechet_distance, iou
 from dissect.tiny import TinyScenes
-from dissect.tiny.judge import BATCH, features, nearest, sampled, segmenter_features
+from dissect.tiny.judge import BATCH, features, in_bytes, nearest, sampled, segmenter_features
 from dissect.tiny.networks import FORMAT, load_generator, segmenter
 from dissect.tiny.recipes import RECIPES, Recipe
 from dissect.tiny.train_gan import images_of
@@ -84,7 +84,7 @@ def batches(model: Any, network: Segmenter, count: int) -> Iterator[tuple[Tensor
     with Trace(model, LAYER) as trace:
         for start in range(0, count, BATCH):
             z = latents(model, min(BATCH, count - start), 1, start=start)
-            images = model(z).add(1).mul(127.5).clamp(0, 255).round().byte()
+            images = in_bytes(model(z))
             yield trace[LAYER], network(as_seen(images)), torch.arange(start, start + len(z))
 
 
@@ -98,19 +98,19 @@ def dissected(model: Any, network: Segmenter, count: int) -> Units:
     kept = list(batches(model, network, count))
     pixels = count * SEEN * SEEN
     levels = [level(kept, fraction, network) for fraction in FRACTIONS]
-    ratio, iou = (torch.stack(parts) for parts in zip(*(agreement(*each, pixels) for each in levels)))
-    for category, label in zip(network.concepts.categories, range(len(network.concepts))):
+    ratio, overlap = (torch.stack(parts) for parts in zip(*(agreement(*each, pixels) for each in levels)))
+    for label, category in enumerate(network.concepts.categories):
         if category not in CATEGORIES:
             ratio[:, :, label] = -1
     at = ratio.argmax(0, keepdim=True)
-    ratio, iou = ratio.gather(0, at)[0], iou.gather(0, at)[0]
+    ratio, overlap = ratio.gather(0, at)[0], overlap.gather(0, at)[0]
     best = ratio.argmax(1, keepdim=True)
-    iou = iou.gather(1, best)[:, 0]
-    matches = (ratio.gather(1, best)[:, 0] > 0) & (iou > LEAST_IOU)
+    overlap = overlap.gather(1, best)[:, 0]
+    matches = (ratio.gather(1, best)[:, 0] > 0) & (overlap > LEAST_IOU)
     found = [(network.concepts.categories[label], label) for label in best[matches, 0].tolist()]
     matching = {each: sum(category == each for category, _ in found) for each in CATEGORIES}
     concepts = {each: len({label for category, label in found if category == each}) for each in CATEGORIES}
-    return Units(matching, len(best), concepts, float(iou[matches].mean()) if found else 0.0)
+    return Units(matching, len(best), concepts, float(overlap[matches].mean()) if found else 0.0)
 
 
 def level(kept: list[Any], fraction: float, network: Segmenter) -> tuple[Tensor, Tensor, Tensor]:
@@ -139,8 +139,7 @@ def agreement(both: Tensor, fires: Tensor, shows: Tensor, pixels: int) -> tuple[
     entropy = -torch.xlogy(joint, joint).sum(0)
     own = sum(-torch.xlogy(x, x) - torch.xlogy(1 - x, 1 - x) for x in (p.double(), q.double()))
     counts = (entropy > 0) & (joint[0] + joint[3] > LEAST_ACCURACY) & (with_both > p * q)
-    ratio = torch.where(counts, (own - entropy) / entropy.clamp(min=1e-300), 0)
-    return ratio, with_both / (p + q - with_both).clamp(min=1e-300)
+    return torch.where(counts, (own - entropy) / entropy.clamp(min=1e-300), 0), iou(both, fires, shows)
 
 
 class Real:
@@ -186,10 +185,7 @@ def row(*cells: object) -> str:
 def sheet(path: Path, made: Tensor) -> list[str]:
     """Writes the random sheet of a generator; returns its section of the page."""
     name, about = path.stem, load_tensors(path, *FORMAT)[1]
-    shown = tiles(made[: COLUMNS * ROWS])
-    rows = [shown[start : start + COLUMNS] for start in range(0, len(shown), COLUMNS)]
-    captions = [f"z {start} to {start + COLUMNS - 1}" for start in range(0, len(shown), COLUMNS)]
-    tile_sheet(rows, captions).save(FOLDER / f"{name}.png", optimize=True)
+    random_sheet(name, tiles(made[: COLUMNS * ROWS]))
     return [
         "", f"## {NAMES[name]}", "",
         f"`{name}`, on {about['machine']}, beside other work; the first {COLUMNS * ROWS} images of z set 1.", "",

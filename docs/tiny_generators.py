@@ -125,12 +125,17 @@ def tiles(images: Tensor) -> list[np.ndarray]:
     return [enlarged(image, ENLARGED) for image in images.numpy()]
 
 
-def sheets(weights: Path, made: Tensor, recipe: Recipe) -> list[str]:
-    """Writes the random sheet and the nearest training images; returns lines for the page."""
-    name, shown = weights.stem, tiles(made[: COLUMNS * ROWS])
+def random_sheet(name: str, shown: list[np.ndarray]) -> None:
+    """Writes the picture of a generator's first images."""
     rows = [shown[start : start + COLUMNS] for start in range(0, len(shown), COLUMNS)]
     captions = [f"z {start} to {start + COLUMNS - 1}" for start in range(0, len(shown), COLUMNS)]
     tile_sheet(rows, captions).save(FOLDER / f"{name}.png", optimize=True)
+
+
+def sheets(weights: Path, made: Tensor, recipe: Recipe) -> list[str]:
+    """Writes the random sheet and the nearest training images; returns lines for the page."""
+    name = weights.stem
+    random_sheet(name, tiles(made[: COLUMNS * ROWS]))
     training = drawn(scenes(recipe, "train", recipe.scenes))[0]
     places, every = nearest(made[:200], training.numpy())
     held = drawn(scenes(recipe, "val", 200))[0]

@@ -42,8 +42,13 @@ def sampled(
             made = generator(z, noise=noise_seeds(here, seed, start=start))
         else:
             made = generator(z)
-        images.append(made.add(1).mul(127.5).clamp(0, 255).round().byte().cpu())
+        images.append(in_bytes(made).cpu())
     return torch.cat(images)
+
+
+def in_bytes(images: Tensor) -> Tensor:
+    """Images uint8 of those that a generator gives, in [-1, 1]; what lies beyond is cut."""
+    return images.add(1).mul(127.5).clamp(0, 255).round().byte()
 
 
 @torch.inference_mode()
