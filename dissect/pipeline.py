@@ -12,6 +12,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
+from dissect.arguments import integer, num_bytes
 from dissect.concepts import Concepts
 from dissect.data import Batches
 from dissect.data.pictures import to_pictures
@@ -106,8 +107,9 @@ def dissect(
     """
     names = [layers] if isinstance(layers, str) else list(layers)
     find_layers(model, names)
-    _check_budgets(memory_budget, disk_budget)
-    top_images, batch_size = _count("top_images", top_images), _count("batch_size", batch_size)
+    memory_budget = num_bytes("dissect", "memory_budget", memory_budget)
+    disk_budget = num_bytes("dissect", "disk_budget", disk_budget)
+    top_images, batch_size = integer("dissect", "top_images", top_images), integer("dissect", "batch_size", batch_size)
     tokens = None if tokens is None else _grid_of(tokens)
     _tell_training(model)
     rules = preset_with(
@@ -152,23 +154,6 @@ def _finish(run: Findings, source: Source, saved: Progress, concepts: Concepts |
             with held_back():
                 run.end_visit(concepts)
                 saved.save(run, now=True)
-
-
-def _check_budgets(memory: int, disk: int) -> None:
-    for name, value in (("memory_budget", memory), ("disk_budget", disk)):
-        if not isinstance(value, (int, float)) or value < 0:
-            raise ValueError(f"dissect: {name} must be a number of bytes, 0 or more, but is {value!r}.")
-
-
-def _count(name: str, value: int) -> int:
-    """Python's own integer, which JSON can hold, as all that follows."""
-    try:
-        number = operator.index(value)
-    except TypeError:
-        raise TypeError(f"dissect: {name} must be an integer, but got {value!r}.") from None
-    if number < 1:
-        raise ValueError(f"dissect: {name} must be at least 1, but got {value}.")
-    return number
 
 
 def _grid_of(tokens: Iterable[int]) -> tuple[int, int]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -14,10 +13,12 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 from tqdm.auto import tqdm
 
+from dissect.arguments import integer, num_bytes
 from dissect.classifiers.fanout import FAILURES, FanOut
 from dissect.classifiers.flow import check_evaluating, follow
 from dissect.classifiers.importance import UnitImportance
 from dissect.classifiers.tally import ClassTally
+from dissect.classifiers.visits import Seen, class_numbers, first_batch
 from dissect.data import Batch, Batches
 from dissect.interrupts import held_back
 from dissect.resume import Progress, code_of, fingerprint
@@ -65,8 +66,10 @@ def unit_importance(
     Raises:
         KeyError: a layer that the model does not have.
         RuntimeError: a layer that runs twice.
-        ValueError: a network in training mode, predictions that are not [N, C], a layer with no path to them, images
-            without class numbers, another number of class names; a folder to resume from that holds another run.
+        TypeError, ValueError: a network in training mode, predictions that are not [N, C], a layer with no path to
+            them, images without class numbers, another number of class names; a folder to resume from that holds
+            another run, or one over other images; images that change between visits; wrong options (told before
+            anything is computed).
 
     Warns:
         UserWarning: the layer's output is read in several places, all of which see the edit (says where); a class has
@@ -81,6 +84,8 @@ def unit_importance(
     """
     if fill not in FILLS:
         raise ValueError(f"unit_importance: fill must be one of {FILLS}, but got {fill!r}.")
+    batch_size = integer("unit_importance", "batch_size", batch_size)
+    memory_budget = num_bytes("unit_importance", "memory_budget", memory_budget)
     visits = {"train": Batches(images, batch_size), "val": Batches(val_images, batch_size)}
     probe = Probe(model, layer, visits["train"])
     names = probe.class_names(classes if classes is not None else getattr(images, "classes", None))
@@ -143,7 +148,7 @@ class Probe:
         """What tells this network and these data from others; nothing where it is not needed."""
         if not needed:
             return {}
-        data = {name: [*batches.identity(), checksum_of_first(batches)] for name, batches in visits.items()}
+        data = {name: batches.identity() for name, batches in visits.items()}
         return {"model": self.fingerprint, "code": code_of(self.model), **data}
 
     def fan_out(self, fill: Tensor, memory_budget: int) -> FanOut:
@@ -166,6 +171,7 @@ class SetRun:
         self, tallies: dict[str, ClassTally], fill: Tensor, *, mean: bool = False, own: Tensor | None = None
     ) -> None:
         self.tallies, self.fill, self._own = tallies, fill, own
+        self._seen = {name: Seen(f"{name} images") for name in tallies}
         self.phase, self.batch = "mean" if mean else next(iter(tallies)), 0
         self._sums, self._cells = torch.zeros(len(fill), dtype=torch.float64), 0
         self._scores: list[Tensor] = []
@@ -182,17 +188,21 @@ class SetRun:
         self, probe: Probe, visits: dict[str, Batches], alpha: Tensor, memory: int, saved: Progress, progress: bool
     ) -> None:
         order = list(visits)
+        for name, seen in self._seen.items():
+            seen.visit_again(visits[name], progress)
         while self.phase != "done":
             source = order[0] if self.phase == "mean" else self.phase
             add = self._add_means if self.phase == "mean" else self._adder(probe, alpha, memory)
             for batch in self._bar(visits[source], progress):
                 labels = class_numbers(batch)
                 with held_back():
+                    self._seen[source].check(self.batch, batch)
                     add(probe, batch.images.to(probe.device), labels, batch.numbers)
                     self.batch += 1
                 saved.save(self)
             if self.batch == 0:
                 raise ValueError(f"{source} images must hold at least one batch, but held none.")
+            self._seen[source].end(self.batch)
             if self.phase == "mean":
                 self.fill = (self._sums / self._cells).float()
             following = order if self.phase == "mean" else order[order.index(source) + 1 :]
@@ -241,6 +251,7 @@ class SetRun:
             "fill": self.fill,
             "sums": self._sums,
             "cells": self._cells,
+            "seen": {name: seen.state_dict() for name, seen in self._seen.items()},
             "tallies": {name: tally.state_dict() for name, tally in self.tallies.items()},
             **scores,
         }
@@ -251,42 +262,9 @@ class SetRun:
         self.fill, self._sums, self._cells = state["fill"].clone(), state["sums"].clone(), state["cells"]
         for name, tally in self.tallies.items():
             tally.load_state_dict(state["tallies"][name])
+            self._seen[name].load_state_dict(state["seen"][name])
         self._scores = [state["scores"]] if "scores" in state else []
         self._labels = [state["labels"]] if "labels" in state else []
-
-
-def first_batch(batches: Batches) -> Batch:
-    """The first batch.
-
-    Raises:
-        ValueError: there is none, or the data can only be visited once.
-    """
-    if batches.used_once:
-        raise ValueError("images must be an iterable that can be visited again, but got a generator; pass a Dataset.")
-    batch = next(iter(batches), None)
-    if batch is None or not len(batch.images):
-        raise ValueError("images must hold at least one batch, but held none.")
-    return batch
-
-
-def class_numbers(batch: Batch) -> Tensor:
-    """[N] the class number of each image.
-
-    Raises:
-        ValueError: the images come without them.
-    """
-    labels = batch.planes
-    if not isinstance(labels, Tensor) or labels.ndim != 1 or labels.is_floating_point():
-        got = list(labels.shape) if isinstance(labels, Tensor) else type(labels).__name__
-        raise ValueError(f"images must come with class numbers [N], integers, but came with {got}.")
-    return labels.long()
-
-
-def checksum_of_first(batches: Batches) -> int:
-    """Of the first batch's images and classes, by which a resumed run knows its data again."""
-    batch = first_batch(batches)
-    parts = (batch.images.cpu(), class_numbers(batch).cpu())
-    return zlib.crc32(b"".join(part.contiguous().flatten().view(torch.uint8).numpy().tobytes() for part in parts))
 
 
 def tell_missing(split: str, tally: ClassTally, names: tuple[str, ...], wanted: Iterable[int]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
+from dissect.arguments import integer, num_bytes
 from dissect.cache import load_tensors, save_tensors, with_suffix
 from dissect.classifiers.importance import UnitImportance
 from dissect.classifiers.measure import GIB, Probe, SetRun, tell_missing
@@ -241,10 +243,10 @@ def unit_sets(
         >>> [(row.removed, row.units) for row in sets.table()]
         [('none', 0), ('most', 1), ('most', 3), ('least', 1), ('least', 3)]
     """
+    batch_size = integer("unit_sets", "batch_size", batch_size)
+    memory_budget = num_bytes("unit_sets", "memory_budget", memory_budget)
     units = importance.num_units
-    chosen = default_counts(units) if counts is None else tuple(sorted(counts))
-    if not chosen or not all(isinstance(k, int) and 1 <= k <= units for k in chosen) or len({*chosen}) < len(chosen):
-        raise ValueError(f"unit_sets: counts must be different integers in [1, {units}], but are {list(chosen)}.")
+    chosen = default_counts(units) if counts is None else _different_counts(counts, units)
     wanted = importance.measured_classes() if classes is None else [importance.class_number(name) for name in classes]
     if len({*wanted}) < len(wanted):
         raise ValueError(f"unit_sets: classes must be named once each, but are {list(classes or ())}.")
@@ -273,6 +275,17 @@ def unit_sets(
 def default_counts(units: int) -> tuple[int, ...]:
     """`FRACTIONS` of the units, rounded, at least one."""
     return tuple(sorted({max(1, math.floor(fraction * units + 0.5)) for fraction in FRACTIONS}))
+
+
+def _different_counts(counts: Sequence[int], units: int) -> tuple[int, ...]:
+    """Rising, as Python's own integers."""
+    try:
+        chosen = tuple(sorted(operator.index(k) for k in counts))
+    except TypeError:
+        chosen = ()
+    if not chosen or not all(1 <= k <= units for k in chosen) or len({*chosen}) < len(chosen):
+        raise ValueError(f"unit_sets: counts must be different integers in [1, {units}], but are {counts!r}.")
+    return chosen
 
 
 def set_alphas(importance: UnitImportance, classes: Sequence[int], counts: Sequence[int]) -> Tensor:

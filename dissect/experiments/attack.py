@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from numbers import Real
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,10 +15,11 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 from tqdm import tqdm
 
+from dissect.arguments import integer
 from dissect.cache import load_tensors, save_tensors, with_suffix
 from dissect.classifiers import UnitImportance
 from dissect.classifiers.flow import check_evaluating
-from dissect.classifiers.measure import checksum_of_first, class_numbers
+from dissect.classifiers.visits import Seen, check_visited_again, class_numbers
 from dissect.data import Batch, Batches
 from dissect.experiments.carlini_wagner import (
     DEFAULT,
@@ -30,6 +32,7 @@ from dissect.experiments.peaks import scores_and_peaks
 from dissect.interrupts import held_back
 from dissect.resume import Progress, code_of, fingerprint
 from dissect.table import Table
+from dissect.trace import find_layers
 from dissect.transfer import device_of
 
 FORMAT = ("attack", 1)
@@ -214,9 +217,9 @@ def attack(
 
     Raises:
         ImportError: foolbox is missing; it comes with the extra `attack`.
-        ValueError: a network in training mode, output that is not [N, C], images without classes, classes or targets
-            out of range, a target that is the image's own class, pixels out of bounds, no images, or a folder that
-            holds another run.
+        TypeError, ValueError: a network in training mode, output that is not [N, C], images without classes, classes or
+            targets out of range, a target that is the image's own class, pixels out of bounds, no images, a folder that
+            holds another run or one over other images; wrong options (told before anything is computed).
         KeyError: no such layer.
 
     Example:
@@ -228,6 +231,10 @@ def attack(
         (2, 192)
     """
     check_evaluating(model)
+    find_layers(model, [layer])
+    batch_size, seed = integer("attack", "batch_size", batch_size), integer("attack", "seed", seed, least=0)
+    bounds, targets = _checked_bounds(bounds), _checked_targets(targets)
+    _check_settings(settings)
     load_foolbox()
     network = fingerprint(model)
     about = {
@@ -236,20 +243,54 @@ def attack(
     }  # fmt: skip
     batches, run = Batches(images, batch_size), _Run()
     if resume is not None:
+        check_visited_again(batches)
         about["code"] = code_of(model)
-        about["images"] = [*batches.identity(), checksum_of_first(batches)]
+        about["images"] = batches.identity()
     saved = Progress(resume, about)
     saved.restore(run)
     visit, total = batches.visit(run.batches), batches.count()
     with saved.keeping(run):
+        run.same.visit_again(batches, progress)
         for batch in tqdm(visit, "attack", total, initial=run.batches, unit="batch", disable=not progress):
-            run.add(len(batch.numbers), _attack_batch(model, layer, batch, targets, settings, bounds, seed))
+            run.add(batch, _attack_batch(model, layer, batch, targets, settings, bounds, seed))
             saved.save(run)
     if not run.batches:
         raise ValueError("attack: images must hold at least one batch, but are empty.")
+    run.same.end(run.batches)
     saved.save(run, now=True)
     found: dict[str, Any] = run.tensors()
     return AttackResult(layer, settings, seed, run.seen - len(found["images"]), **found, fingerprint=network)
+
+
+def _checked_bounds(bounds: tuple[float, float]) -> tuple[float, float]:
+    try:
+        least, largest = (float(bound) for bound in bounds)
+    except (TypeError, ValueError):
+        raise ValueError(f"attack: bounds must be two numbers, but are {bounds!r}.") from None
+    if not -math.inf < least < largest < math.inf:
+        raise ValueError(f"attack: bounds must be two finite numbers, the smaller one first, but are {bounds!r}.")
+    return least, largest
+
+
+def _checked_targets(targets: Tensor | None) -> Tensor | None:
+    if targets is None:
+        return None
+    found = torch.as_tensor(targets)
+    if found.ndim != 1 or found.is_floating_point() or found.is_complex() or found.dtype == torch.bool:
+        raise ValueError(
+            f"attack: targets must be integers [number of images], but are {found.dtype} {list(found.shape)}."
+        )
+    return found
+
+
+def _check_settings(settings: CarliniWagner) -> None:
+    for name in ("binary_search_steps", "steps"):
+        integer("attack", f"settings.{name}", getattr(settings, name))
+    for name, least in (("stepsize", "above 0"), ("initial_const", "above 0"), ("confidence", "0 or more")):
+        value = getattr(settings, name)
+        number = float(value) if isinstance(value, Real) else math.nan
+        if not 0 <= number < math.inf or (number == 0 and least == "above 0"):
+            raise ValueError(f"attack: settings.{name} must be a finite number, {least}, but is {value!r}.")
 
 
 def _attack_batch(
@@ -312,12 +353,14 @@ class _Run:
 
     def __init__(self) -> None:
         self.batches = self.seen = 0
+        self.same = Seen("attack: images")
         self._parts: list[dict[str, Tensor]] = []
 
-    def add(self, seen: int, part: dict[str, Tensor]) -> None:
+    def add(self, batch: Batch, part: dict[str, Tensor]) -> None:
         with held_back():
+            self.same.check(self.batches, batch)
             self.batches += 1
-            self.seen += seen
+            self.seen += len(batch.numbers)
             self._parts.append(part)
 
     def tensors(self) -> dict[str, Tensor]:
@@ -325,10 +368,12 @@ class _Run:
         return {name: torch.cat([part[name] for part in self._parts]) for name in self._parts[0]}
 
     def state_dict(self) -> dict[str, Any]:
-        return {"batches": self.batches, "seen": self.seen, "found": self.tensors() if self._parts else {}}
+        found = self.tensors() if self._parts else {}
+        return {"batches": self.batches, "seen": self.seen, "same": self.same.state_dict(), "found": found}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.batches, self.seen = state["batches"], state["seen"]
+        self.same.load_state_dict(state["same"])
         self._parts = [state["found"]] if state["found"] else []
 
 

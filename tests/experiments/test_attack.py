@@ -160,7 +160,7 @@ def test_ctrl_c_saves_an_attack(net, images, named, tmp_path):
         attack(net, "conv", scenes, **options)
     rest = Scenes(pairs(images, named))
     assert len(attack(net, "conv", rest, **options).images) == 10
-    assert rest.asked == [0, 1, 2, 6, 7, 8, 9]
+    assert rest.asked == list(range(10))
 
 
 def test_targets_depend_on_the_image_alone(net, images, named):
@@ -187,15 +187,20 @@ def test_an_interrupted_run_goes_on(net, images, named, tmp_path, monkeypatch):
         attack(net, "conv", Scenes(pairs(images, named), broken=7), resume=tmp_path, **options)
     rest = Scenes(pairs(images, named))
     result = attack(net, "conv", rest, resume=tmp_path, **options)
-    assert rest.asked == [0, 1, 2, 6, 7, 8, 9]  # the first three to know them again
+    assert rest.asked == list(range(10))  # the first six to know them again
     for name, value in vars(whole).items():
         same = torch.equal(value, getattr(result, name)) if isinstance(value, torch.Tensor) else True
         assert same, name
     assert (result.misnamed, result.seed) == (0, 0)
     with pytest.raises(ValueError, match="a folder whose run had the same seed"):
         attack(net, "conv", rest, resume=tmp_path, seed=1, **options)
+    for changed in (0, 9):
+        others = images.clone()
+        others[changed, 0, 0, 0] = 1 - others[changed, 0, 0, 0]
+        with pytest.raises(ValueError, match=f"images must be the same .* batch {changed // 3} have changed"):
+            attack(net, "conv", Scenes(pairs(others, named)), resume=tmp_path, **options)
     with pytest.raises(ValueError, match="a folder whose run had the same images"):
-        attack(net, "conv", Scenes(pairs(images.flip(0), named)), resume=tmp_path, **options)
+        attack(net, "conv", Scenes(pairs(images, named)[:9]), resume=tmp_path, **options)
     with pytest.raises(ValueError, match="an iterable that can be visited again"):
         attack(net, "conv", iter([(images, named)]), resume=tmp_path, **options)
 
@@ -288,6 +293,34 @@ def test_what_is_refused(net, images, named, changed, message):
     layer = changed.get("layer", "0" if "model" in changed else "conv")
     with pytest.raises(ValueError, match=message):
         attack(model, layer, [batch], targets=targets, settings=HOPELESS, progress=False)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "kind", "told"),
+    [
+        ({"batch_size": 0}, ValueError, "batch_size must be at least 1, but got 0"),
+        ({"batch_size": "8"}, TypeError, "batch_size must be an integer, but got '8'"),
+        ({"seed": -1}, ValueError, "seed must be at least 0, but got -1"),
+        ({"seed": 0.5}, TypeError, r"seed must be an integer, but got 0\.5"),
+        ({"bounds": (1.0, 0.0)}, ValueError, r"bounds must be two finite numbers, the smaller one first, but are \(1"),
+        ({"bounds": (0.0, math.nan)}, ValueError, "bounds must be two finite numbers"),
+        ({"bounds": 1.0}, ValueError, r"bounds must be two numbers, but are 1\.0"),
+        ({"targets": torch.zeros(10)}, ValueError, r"targets must be integers .* but are torch.float32 \[10\]"),
+        ({"targets": torch.zeros(10, 1).long()}, ValueError, r"targets must be integers .* but are .* \[10, 1\]"),
+        ({"settings": QUICK._replace(steps=0)}, ValueError, r"settings\.steps must be at least 1, but got 0"),
+        ({"settings": QUICK._replace(stepsize=-1.0)}, ValueError, r"settings\.stepsize must be .* above 0, but is -1"),
+        (
+            {"settings": QUICK._replace(confidence=math.inf)},
+            ValueError,
+            "confidence must be a finite number, 0 or more",
+        ),
+        ({"layer": "nose"}, KeyError, "no layer 'nose'"),
+    ],
+)
+def test_wrong_options_are_told_before_the_work(net, wrong, kind, told):
+    given = {"layer": "conv", "images": (pytest.fail("an image was asked for") for _ in range(1)), "progress": False}
+    with pytest.raises(kind, match=told):
+        attack(net, **(given | wrong))
 
 
 def test_no_images_are_refused(net):

@@ -1,0 +1,52 @@
+"""Checks of arguments that several functions take, so that each is told in the same words, before any work."""
+
+from __future__ import annotations
+
+import operator
+from numbers import Real
+
+
+def integer(who: str, name: str, value: int, least: int = 1) -> int:
+    """Python's own integer, which JSON can hold, of any integer from `least` on.
+
+    Args:
+        who: the function that was called, for the message.
+        name: of the argument.
+        value: what was given.
+        least: the smallest that is allowed.
+
+    Raises:
+        TypeError: no integer.
+        ValueError: one below `least`.
+
+    Example:
+        >>> import numpy
+        >>> integer("dissect", "batch_size", numpy.int64(32))
+        32
+    """
+    try:
+        number = operator.index(value)
+    except TypeError:
+        raise TypeError(f"{who}: {name} must be an integer, but got {value!r}.") from None
+    if number < least:
+        raise ValueError(f"{who}: {name} must be at least {least}, but got {value}.")
+    return number
+
+
+#: What stands for memory without a limit.
+_ALL = 2**63 - 1
+
+
+def num_bytes(who: str, name: str, value: float) -> int:
+    """A number of bytes, 0 or more, of any real number; infinity is one too.
+
+    Raises:
+        ValueError: anything else.
+
+    Example:
+        >>> num_bytes("dissect", "memory_budget", 2e9)
+        2000000000
+    """
+    if not isinstance(value, Real) or not value >= 0:  # NaN is not
+        raise ValueError(f"{who}: {name} must be a number of bytes, 0 or more, but is {value!r}.")
+    return int(min(value, _ALL))
