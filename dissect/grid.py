@@ -34,7 +34,8 @@ class Grid:
 
     Laws: index0 never decreases along an axis, index1 is index0 or index0 + 1, and 0 <= weight <= 1 - 2^-22. Hence v
     lies between its row's ends `left` and `right`, and these between the four corners. Index -1 and index h (or w)
-    stand for virtual corners of value 0; only the border "zeros" uses them.
+    stand for virtual corners of value 0; only the border "zeros" uses them, and only along an axis of two cells or
+    more: the one cell of an axis fills it, as in the published code.
 
     Use a constructor: `half_pixel` (the default geometry of the library), `align_corners` or `receptive_field`.
 
@@ -183,7 +184,8 @@ def _check_sizes(source: tuple[int, int], target: tuple[int, int], border: str) 
 
 def _axis_table(centres: np.ndarray, size: int, border: str) -> Tensor:
     """[T, 3] int32 table of one axis from its source coordinates (float64, non-decreasing)."""
-    low, high = (0, size - 1) if border == "edge" else (-1, size)
+    # The published code scales by size - 1, so that of one cell every coordinate is 0 and no border is met.
+    low, high = (0, size - 1) if border == "edge" or size == 1 else (-1, size)
     centres = np.clip(centres, low, high)
     index0 = np.floor(centres)
     weight = (centres - index0).astype(np.float32)

@@ -1,5 +1,6 @@
 """Grid: literal tables, laws, third parties, errors."""
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -117,6 +118,44 @@ def test_zeros_border_is_grid_samples_zero_padding():
     expected = F.grid_sample(maps.double(), flow, align_corners=True, padding_mode="zeros")
     grid = Grid.half_pixel((7, 7), (28, 28), border="zeros")
     assert (upsample(maps, grid.rows, grid.columns) - expected).abs().max() < 1e-5
+
+
+def published_upsample(plane, target):
+    """The published PNAS code in numpy: its coordinates (`upsample_grid`), and grid_sample with zero padding."""
+    axes = []
+    for size, pixels in zip(plane.shape, target):
+        scale = pixels / size
+        offset = 0.5 * scale - 0.5
+        flow = (np.arange(pixels) - offset) * (2 / (scale * max(1, size - 1))) - 1
+        axes.append((flow + 1) / 2 * (size - 1))
+    padded = np.pad(plane.astype(np.float64), 1)
+    enlarged = np.zeros(target)
+    for y, row in enumerate(axes[0]):
+        for x, column in enumerate(axes[1]):
+            top, left = int(np.floor(row)), int(np.floor(column))
+            for i, share in ((top, 1 - (row - top)), (top + 1, row - top)):
+                for j, part in ((left, 1 - (column - left)), (left + 1, column - left)):
+                    enlarged[y, x] += share * part * padded[i + 1, j + 1]
+    return enlarged
+
+
+@pytest.mark.parametrize("source", [(1, 1), (1, 3), (5, 1), (1, 2), (2, 2), (4, 7)])
+@pytest.mark.parametrize("target", [(1, 1), (4, 4), (3, 9), (16, 1)])
+def test_zeros_border_is_the_published_code_for_one_cell_too(source, target):
+    maps = torch.randn(1, 1, *source)
+    grid = Grid.half_pixel(source, target, border="zeros")
+    enlarged = upsample(maps, grid.rows, grid.columns)[0, 0].double().numpy()
+    np.testing.assert_allclose(enlarged, published_upsample(maps[0, 0].numpy(), target), atol=1e-6)
+
+
+def test_one_cell_fills_its_axis_at_any_border():
+    for border in ("edge", "zeros"):
+        for grid in (
+            Grid.half_pixel((1, 1), (3, 2), border=border),
+            Grid.receptive_field([(3, 4, 1), (3, 2, 0)], (1, 1), (3, 2), border=border),
+        ):
+            assert table(grid) == [(0, 0, 0)] * 3
+            assert table(grid, "columns") == [(0, 0, 0)] * 2
 
 
 def test_key_tells_grids_apart():
