@@ -23,7 +23,7 @@ from dissect.report import write_report
 from dissect.trace import Trace
 
 if TYPE_CHECKING:
-    from dissect import tiny
+    from dissect import experiments, segmentation, tiny
 
 __version__ = "0.1.0"
 
@@ -37,6 +37,7 @@ __all__ = [
     "ablate",
     "classifiers",
     "dissect",
+    "experiments",
     "insert",
     "keep",
     "latents",
@@ -45,6 +46,7 @@ __all__ = [
     "noise_seeds",
     "ops",
     "reference",
+    "segmentation",
     "stats",
     "tiny",
     "unit_importance",
@@ -53,8 +55,15 @@ __all__ = [
 ]
 
 
+#: Imported where they are used: most programs never do, and they are more than half of all code here.
+_LATE = ("experiments", "segmentation", "tiny")
+
+
 def __getattr__(name: str) -> Any:
-    """The tiny world is imported where it is used: most programs never do, and it is half of all code here."""
-    if name == "tiny":
-        return importlib.import_module("dissect.tiny")
+    if name in _LATE:
+        return importlib.import_module(f"dissect.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

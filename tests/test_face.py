@@ -77,6 +77,18 @@ def test_import_brings_no_stranger():
     assert out.strip() == "[]"
 
 
+@pytest.mark.parametrize("name", ["experiments", "segmentation", "tiny"])
+def test_rooms_that_are_imported_where_they_are_used(name):
+    code = f"""
+import sys, dissect
+print("dissect.{name}" in sys.modules, "{name}" in dir(dissect), "{name}" in dissect.__all__)
+print(dissect.{name}.__name__, "dissect.{name}" in sys.modules)
+"""
+    assert in_a_fresh_interpreter(code).split("\n")[:2] == ["False True True", f"dissect.{name} True"]
+    with pytest.raises(AttributeError, match="module 'dissect' has no attribute 'nothing'"):
+        _ = dissect.nothing
+
+
 def test_concepts():
     concepts = Concepts.of([("tree", "object"), ("tree", "part"), "sky"])
     assert concepts.number("tree") == 1
