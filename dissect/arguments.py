@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import operator
 from numbers import Real
+from typing import Any
+
+import torch
+from torch import Tensor
 
 
 def integer(who: str, name: str, value: int, least: int = 1) -> int:
@@ -50,3 +54,16 @@ def num_bytes(who: str, name: str, value: float) -> int:
     if not isinstance(value, Real) or not value >= 0:  # NaN is not
         raise ValueError(f"{who}: {name} must be a number of bytes, 0 or more, but is {value!r}.")
     return int(min(value, _ALL))
+
+
+def check_precision(layer: str, output: Any) -> None:
+    """Refuses what a network gives in double precision, in which nothing here computes.
+
+    Raises:
+        TypeError: it is float64; says what to do.
+    """
+    if isinstance(output, Tensor) and output.dtype == torch.float64:
+        raise TypeError(
+            f"activations of layer {layer!r} are float64, but must be float32, float16 or bfloat16: call model.float() "
+            "and give the model float32 images."
+        )

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from dissect import ops
+from dissect.arguments import check_precision
 from dissect.graph import Graph, edit_first
 from dissect.trace import Trace, find_layers
 from dissect.units import Units, check_units, is_one_of, like_output, name_before, source_of, unit_axis, unit_maps
@@ -140,6 +141,7 @@ class Intervention:
         return edit_first(output, lambda first: self._blend(first, layer))
 
     def _blend(self, output: Tensor, layer: str) -> Tensor:
+        check_precision(layer, output)
         axis = unit_axis(output, layer, self._sources[layer])
         maps = unit_maps(output, axis)
         chosen = self._chosen(layer, self._units[layer], maps.shape[1])

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from dissect import ops
+from dissect.arguments import check_precision
 from dissect.data import Batch, Batches
 from dissect.interrupts import held_back
 from dissect.ops.encode_labels import LABEL_DTYPES
@@ -61,6 +62,7 @@ class Reading:
                 "; give tokens=(h, w) for tokens [N, T, U]" if isinstance(output, Tensor) and output.ndim == 3 else ""
             )
             raise ValueError(f"dissect: layer {layer!r} must give maps [N, U, h, w], but gave {got}{hint}.")
+        check_precision(layer, output)
         output = unit_maps(output, unit_axis(output, layer, source))
         return output.clamp(min=0) if self.relu else output
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from dissect.arguments import check_precision
 from dissect.graph import Graph
 from dissect.units import POINTWISE, is_one_of, source_of, unit_axis
 
@@ -87,6 +88,7 @@ def follow(model: nn.Module, layer: str, images: Tensor) -> Flow:
     readers = graph.readers(scores)
     if graph.root not in readers and graph.root is not scores.grad_fn:
         raise ValueError(f"layer {layer!r} must have a path to the predictions, but changing it cannot change them.")
+    check_precision(layer, graph.output)
     axis = unit_axis(graph.output, layer, source_of(model, layer))
     units = graph.output.shape[axis]
     consumers = graph.consumers(scores, "the predictions")

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from dissect import ops
+from dissect.arguments import check_precision
 from dissect.trace import Trace
 from dissect.transfer import device_of
 from dissect.units import source_of, unit_axis, unit_maps
@@ -35,6 +36,7 @@ def scores_and_peaks(name: str, model: nn.Module, layer: str, images: Tensor) ->
         raise ValueError(f"{name}: model must give logits [N={len(images)}, classes], but gave {_shape(scores)}.")
     if not isinstance(activations, Tensor) or activations.ndim != 4:
         raise ValueError(f"{name}: layer {layer!r} must give [N, U, h, w], but gave {_shape(activations)}.")
+    check_precision(layer, activations)
     maps = unit_maps(activations, unit_axis(activations, layer, source_of(model, layer)))
     return scores.float().cpu(), ops.image_peaks(maps.cpu())
 
