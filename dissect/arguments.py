@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import operator
 from numbers import Real
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -54,6 +55,27 @@ def num_bytes(who: str, name: str, value: float) -> int:
     if not isinstance(value, Real) or not value >= 0:  # NaN is not
         raise ValueError(f"{who}: {name} must be a number of bytes, 0 or more, but is {value!r}.")
     return int(min(value, _ALL))
+
+
+def result_file(who: str, path: Path, suffix: str) -> Path:
+    """The path of a result, which may come without its suffix, but is no folder.
+
+    Args:
+        who: the command that was called, for the message.
+        path: what was given.
+        suffix: of the kind of result that it takes.
+
+    Raises:
+        ValueError: a folder; says which such files it holds, and that one of them must be given.
+    """
+    if not path.is_dir() or (path.name and path.with_name(path.name + suffix).is_file()):
+        return path
+    held = sorted(file for file in path.iterdir() if file.suffix == suffix and file.is_file())
+    told = (
+        f"which holds no {suffix} file" if not held else "give the file in it" if len(held) == 1 else "give one in it"
+    )
+    names = ", ".join(map(str, held[:5])) + (f" and {len(held) - 5} more" if len(held) > 5 else "")
+    raise ValueError(f"{who}: a {suffix} file is needed, but {path} is a folder, {told}{': ' + names if held else ''}.")
 
 
 def check_precision(layer: str, output: Any) -> None:

@@ -1,4 +1,7 @@
-"""The command line: ``dissect demo``, ``run``, ``classify``, ``report`` and ``info``; also ``python -m dissect``."""
+"""The command line; also ``python -m dissect``.
+
+Commands: ``dissect demo``, ``layers``, ``run``, ``classify``, ``report`` and ``info``.
+"""
 
 from __future__ import annotations
 
@@ -11,9 +14,12 @@ import warnings
 from pathlib import Path
 from typing import NoReturn
 
+import dissect
 from dissect import classify as classify_commands
+from dissect.arguments import result_file
 from dissect.interrupts import Interrupts
-from dissect.run import add_arguments
+from dissect.run import add_arguments, add_layers_arguments
+from dissect.run import layers as layers_command
 from dissect.run import run as run_command
 
 DEMO_LAYERS = ("features.conv4_3", "features.conv5_3")
@@ -91,6 +97,7 @@ class _Parser(argparse.ArgumentParser):
 
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser("dissect", description="Finds out what the single units of a network detect.")
+    parser.add_argument("--version", action="version", version=f"dissect {dissect.__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     demo = commands.add_parser("demo", help="dissect the embedded network over the embedded scenes, write a report")
@@ -99,6 +106,10 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument("--layers", nargs="+", default=list(DEMO_LAYERS), help="layers to dissect (%(default)s)")
     demo.add_argument("--untrained", action="store_true", help="dissect the network as it was before its training")
     demo.set_defaults(command=_demo)
+
+    layers = commands.add_parser("layers", help="list the layers of a network, their outputs' shapes and their units")
+    add_layers_arguments(layers)
+    layers.set_defaults(command=layers_command)
 
     run = commands.add_parser("run", help="dissect your own network over a folder of images")
     add_arguments(run)
@@ -130,7 +141,6 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _demo(options: argparse.Namespace) -> int:
-    import dissect
     from dissect import tiny
     from dissect.report.html import check_extras
 
@@ -154,10 +164,10 @@ def _demo(options: argparse.Namespace) -> int:
 
 
 def _report(options: argparse.Namespace) -> int:
-    import dissect
-
-    importance = () if options.importance is None else dissect.UnitImportance.load(options.importance)
-    print(f"report: {dissect.write_report(dissect.load(options.result), options.out, importance=importance)}")
+    result = dissect.load(result_file("report", options.result, ".dissection"))
+    given = options.importance
+    importance = () if given is None else dissect.UnitImportance.load(result_file("report", given, ".importance"))
+    print(f"report: {dissect.write_report(result, options.out, importance=importance)}")
     return 0
 
 

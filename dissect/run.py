@@ -1,8 +1,9 @@
-"""The command ``dissect run``: a user's own network over a folder of images."""
+"""The commands ``dissect run``, a user's own network over a folder of images, and ``dissect layers``."""
 
 from __future__ import annotations
 
 import argparse
+import difflib
 import importlib
 import json
 import os
@@ -11,25 +12,39 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import nn
+
+from dissect.arguments import integer
+from dissect.suggest import LIBRARIES, did_you_mean
 
 if TYPE_CHECKING:
     from dissect.dissection import Dissection
 
-LIBRARIES = ("torchvision", "timm", "transformers")
+
+MODEL_HELP = (
+    "MODULE:CALLABLE, which is imported (the current folder first) and called without arguments: this runs that code; "
+    "or torchvision:NAME, timm:NAME, transformers:NAME (a kind of model, a folder with a config.json or a name of the "
+    "hub), built without weights"
+)
+
+
+def add_layers_arguments(parser: argparse.ArgumentParser) -> None:
+    """What ``dissect layers`` takes."""
+    parser.add_argument("model", metavar="MODEL", help=MODEL_HELP)
+    parser.add_argument(
+        "--size", nargs="+", type=int, default=[224], metavar="N",
+        help="rows and columns of the image that it runs on; one number for both, or two (224)",
+    )  # fmt: skip
+    parser.add_argument("--channels", type=int, default=3, help="of that image (3)")
+    parser.add_argument("--json", action="store_true", help="for programs")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What the command takes."""
-    parser.add_argument(
-        "--model",
-        required=True,
-        metavar="NAME",
-        help="MODULE:CALLABLE, which is imported (the current folder first) and called without arguments: this runs "
-        "that code; or torchvision:NAME, timm:NAME, transformers:NAME (a kind of model, a folder with a config.json "
-        "or a name of the hub), built without weights",
-    )
+    parser.add_argument("--model", required=True, metavar="NAME", help=MODEL_HELP)
     parser.add_argument("--weights", type=Path, help="a state dict, .safetensors or .pt (read as tensors only)")
+    parser.add_argument("--seed", type=int, default=0, help="of random weights, where there are no others (0)")
     parser.add_argument("--layers", nargs="+", required=True, help="names as in model.named_modules()")
     parser.add_argument("--images", type=Path, required=True, help="a folder of images, subfolders too")
     parser.add_argument("--planes", type=Path, help="a folder of label planes (see dissect.data.ImageFolder)")
@@ -58,6 +73,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print what was found for programs")
 
 
+def layers(options: argparse.Namespace) -> int:
+    """Prints the layers of a network."""
+    from dissect.listing import list_layers
+    from dissect.table import Table
+
+    if len(options.size) > 2:
+        raise ValueError(f"layers: --size must be one number or two, rows and columns, but got {options.size}.")
+    sides = [integer("layers", "--size", side) for side in (options.size * 2)[:2]]
+    image = torch.zeros(1, integer("layers", "--channels", options.channels), *sides)
+    found = list_layers(load_model(options.model).eval(), image)
+    if options.json:
+        print(json.dumps([row._asdict() for row in found]))
+    else:
+        shown = [("x".join(map(str, row.output)), "-" if row.units is None else str(row.units)) for row in found]
+        print(Table(row._replace(output=output, units=units) for row, (output, units) in zip(found, shown)))
+    return 0
+
+
 def run(options: argparse.Namespace) -> int:
     """Dissects, saves the result, writes the report; an interrupted run goes on when called again."""
     import dissect
@@ -65,8 +98,8 @@ def run(options: argparse.Namespace) -> int:
     from dissect.resume import FILE as PROGRESS_FILE
 
     check_extras()
-    if (options.planes is None) == (options.segmenter is None):
-        raise ValueError("run: either --planes or --segmenter must say what the images show.")
+    if options.planes is not None and options.segmenter is not None:
+        raise ValueError("run: --planes and --segmenter both say what the images show; give one of them.")
     progress = options.out / "progress" / PROGRESS_FILE
     if options.fresh:
         progress.unlink(missing_ok=True)
@@ -100,8 +133,10 @@ def _dissected(options: argparse.Namespace, progress: Path) -> Dissection:
         options.images, options.planes, size=options.size, skip=options.skip,
         mean=options.mean or MEAN, std=options.std or STD,
     )  # fmt: skip
-    return dissect.dissect(
-        load_model(options.model, options.weights).eval().to(options.device),
+    model = load_model(options.model, options.weights, integer("run", "--seed", options.seed, least=0))
+    random = random_weights(options)
+    found = dissect.dissect(
+        model.eval().to(options.device),
         options.layers,
         images,
         segmenter=None if options.segmenter is None else called(options.segmenter),
@@ -116,6 +151,21 @@ def _dissected(options: argparse.Namespace, progress: Path) -> Dissection:
         disk_budget=gibibytes("--disk", options.disk),
         resume=progress,
     )
+    if random is not None:
+        found.settings["weights"] = random
+    return found
+
+
+def random_weights(options: argparse.Namespace) -> str | None:
+    """Which weights a library's network has that was given none, told on stderr; None where it has others.
+
+    A function of the user's own may well load weights itself, so nothing is said of what it gives.
+    """
+    if options.weights is not None or (options.model or "").partition(":")[0] not in LIBRARIES:
+        return None
+    told = f"random (seed {options.seed})"
+    print(f"dissect: {options.model} has no --weights: they are {told}, as before any training.", file=sys.stderr)
+    return told
 
 
 def _names(path: Path) -> Any:
@@ -136,8 +186,11 @@ def gibibytes(name: str, value: float) -> int:
     return int(value * 2**30)
 
 
-def load_model(name: str, weights: Path | None = None) -> nn.Module:
+def load_model(name: str, weights: Path | None = None, seed: int = 0) -> nn.Module:
     """A network by name, with weights from a file.
+
+    Whatever is drawn at random while it is built, its weights as a rule, is drawn by the seed, so that the same command
+    gives the same network again.
 
     Raises:
         ImportError: a module or library that cannot be imported; names it.
@@ -145,7 +198,10 @@ def load_model(name: str, weights: Path | None = None) -> nn.Module:
         FileNotFoundError: no such file.
     """
     library, _, architecture = name.partition(":")
-    model = _published(library, architecture) if library in LIBRARIES else called(name)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        published = library in LIBRARIES and architecture
+        model = _published(library, architecture) if published else called(name, did_you_mean)
     if not isinstance(model, nn.Module):
         raise ValueError(f"run: --model must give a torch.nn.Module, but {name} gave {type(model).__name__}.")
     if weights is not None:
@@ -153,25 +209,35 @@ def load_model(name: str, weights: Path | None = None) -> nn.Module:
     return model
 
 
-def called(name: str) -> Any:
+def called(name: str, hint: Callable[[str], str] = lambda name: "") -> Any:
     """What MODULE:CALLABLE gives when it is called without arguments.
+
+    Args:
+        name: MODULE:CALLABLE.
+        hint: what to say of a name that is none, or whose module is not there.
 
     Raises:
         ImportError, ValueError: see `load_model`.
     """
     module_name, colon, attribute = name.partition(":")
-    if not (module_name and colon and attribute):
-        raise ValueError(f"run: a name must be MODULE:CALLABLE, but got {name!r}.")
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
+    if not (module_name and colon and attribute):
+        raise ValueError(f"run: a name must be MODULE:CALLABLE, but got {name!r}{hint(name)}.".replace("?.", "?"))
     try:
-        found: Any = importlib.import_module(module_name)
+        module = importlib.import_module(module_name)
     except ImportError as error:
-        raise ImportError(f"run: the module {module_name!r} cannot be imported: {error}") from error
+        absent = isinstance(error, ModuleNotFoundError) and module_name.startswith(str(error.name))
+        told = f"run: the module {module_name!r} cannot be imported: {error}"
+        raise ImportError(told + hint(name) if absent else told) from error
+    found: Any = module
     for part in attribute.split("."):
         found = getattr(found, part, None)
     if not callable(found):
-        raise ValueError(f"run: {module_name} must have a callable {attribute!r}, but has none.")
+        names = [known for known, thing in vars(module).items() if callable(thing) and not known.startswith("_")]
+        near = difflib.get_close_matches(attribute, names, 3)
+        told = f"; the nearest are {near}" if near else ""
+        raise ValueError(f"run: {module_name} must have a callable {attribute!r}, but has none{told}.")
     return found()
 
 
@@ -189,7 +255,9 @@ def _published(library: str, architecture: str) -> nn.Module:
     try:
         return builders[library]()
     except (ValueError, RuntimeError, OSError) as error:
-        raise ValueError(f"run: {library} cannot build {architecture!r}: {error}") from error
+        hint = did_you_mean(f"{library}:{architecture}")
+        reason = str(error).rstrip(".") if hint else error
+        raise ValueError(f"run: {library} cannot build {architecture!r}: {reason}{hint}") from error
 
 
 def _configuration(transformers: Any, name: str) -> Any:

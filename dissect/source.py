@@ -304,7 +304,10 @@ class Source:
         with torch.no_grad():
             planes = batch.planes if self._segmenter is None else self._segmenter(images)
         if planes is None:
-            raise ValueError("dissect: label planes must come with the images or from a segmenter, but there are none.")
+            raise ValueError(
+                "dissect: label planes must come with the images or from a segmenter, but there are none; give batches "
+                "of (images, planes), an ImageFolder with planes=, or segmenter= (dissect run: --planes, --segmenter)."
+            )
         if not isinstance(planes, Tensor) or planes.dtype not in LABEL_DTYPES:
             got = planes.dtype if isinstance(planes, Tensor) else type(planes).__name__
             raise TypeError(

@@ -83,6 +83,13 @@ def test_info_says_why_something_is_missing():
     ]
 
 
+def test_the_version(capsys):
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["--version"])
+    assert ended.value.code == 0
+    assert capsys.readouterr().out == f"dissect {dissect.__version__}\n"
+
+
 def test_demo_on_a_few_scenes(tmp_path, capsys):
     assert cli.main(["demo", "--out", str(tmp_path), "--images", "40", "--layers", "features.conv5_3"]) == 0
     out = capsys.readouterr().out
@@ -98,6 +105,27 @@ def test_report_of_a_saved_result(tmp_path, capsys, result):
     written = (tmp_path / "new" / "report.html").read_bytes()
     assert cli.main(["report", result.removesuffix(".dissection"), "--out", str(tmp_path / "mine.html")]) == 0
     assert (tmp_path / "mine.html").read_bytes() == written
+
+
+def test_a_folder_is_no_result_but_its_files_are_told(tmp_path, capsys, monkeypatch, result):
+    monkeypatch.chdir(tmp_path)
+
+    def told(*arguments):
+        assert cli.main(["report", *arguments]) == 2
+        return capsys.readouterr().err
+
+    (tmp_path / "empty").mkdir()
+    needed = "dissect: report: a .dissection file is needed, but"
+    assert told("empty/") == f"{needed} empty is a folder, which holds no .dissection file.\n"
+    assert told(".") == f"{needed} . is a folder, give the file in it: saved.dissection.\n"
+    for number in range(6):
+        (tmp_path / f"empty/{number}.dissection").write_text("")
+    five = ", ".join(f"empty/{number}.dissection" for number in range(5))
+    assert told("empty") == f"{needed} empty is a folder, give one in it: {five} and 1 more.\n"
+    importance = "dissect: report: a .importance file is needed, but empty is a folder, which holds no"
+    assert told(result, "--importance", "empty").startswith(importance)
+    (tmp_path / "saved").mkdir()  # beside saved.dissection, which the name has always meant
+    assert cli.main(["report", "saved", "--out", "new"]) == 0
 
 
 def test_demo_tells_first_what_would_stop_the_report(tmp_path, capsys, monkeypatch):

@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import re
 import sys
 import types
 
@@ -99,12 +100,17 @@ def test_a_segmenter_a_preset_and_weights(here):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--layers", "0"], "either --planes or --segmenter"),
+        (["--layers", "0", "--planes", "planes", "--segmenter", "mine:Segmenter"], "give one of them"),
         (["--layers", "9", "--planes", "planes"], "no layer '9'; it has ['0', '1', '2']."),
         (["--layers", "0", "--planes", "nothing"], "there is no folder nothing"),
         (["--layers", "0", "--planes", "planes", "--model", "mine"], "must be MODULE:CALLABLE, but got 'mine'"),
         (["--layers", "0", "--planes", "planes", "--model", "yours:network"], "'yours' cannot be imported"),
+        (["--layers", "0", "--planes", "planes", "--seed", "-1"], "run: --seed must be at least 0, but got -1"),
         (["--layers", "0", "--planes", "planes", "--model", "mine:number"], "must have a callable 'number'"),
+        (["--layers", "0", "--planes", "planes", "--model", "mine:netwrok"], "the nearest are ['network']."),
+        (["--layers", "0", "--planes", "planes", "--model", "mine.network"], "; did you mean mine:network?"),
+        (["--layers", "0", "--planes", "planes", "--model", "mine.py:network"], "; did you mean mine:network?"),
+        (["--layers", "0", "--planes", "planes", "--model", "w.pt"], "; weights go to --weights, and --model names"),
         (["--layers", "0", "--planes", "planes", "--model", "mine:text"], "must give a torch.nn.Module"),
         (["--layers", "0", "--planes", "planes", "--weights", "none.pt"], "there is no file none.pt"),
         (["--layers", "0", "--planes", "planes", "--weights", "images/0.png"], "is damaged or no file of weights"),
@@ -166,6 +172,124 @@ def test_a_library_that_cannot_build_or_load_is_named(monkeypatch):
     monkeypatch.setattr("dissect.run.importlib.import_module", fail)
     with pytest.raises(ImportError, match=r"torchvision cannot be imported .operator torchvision::nms does not exist"):
         load_model("torchvision:resnet18")
+
+
+class Vision(types.ModuleType):
+    """A library of networks, as torchvision.models and timm are."""
+
+    __spec__ = None
+
+    def list_models(self):
+        return ["resnet18", "resnet50", "vgg16_bn", "vit_b_16"]
+
+    def get_model(self, name, weights):
+        if name not in self.list_models():
+            raise ValueError(f"Unknown model {name}")
+        return nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(), nn.Conv2d(4, 2, 1))
+
+
+@pytest.fixture
+def vision(monkeypatch):
+    for name in ("torchvision", "torchvision.models"):
+        monkeypatch.setitem(sys.modules, name, Vision(name))
+    for name in ("timm", "transformers"):
+        monkeypatch.setitem(sys.modules, name, None)
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("resnet18", "torchvision:resnet18?"),
+        ("ResNet18", "torchvision:resnet18?"),
+        ("vgg16-bn", "torchvision:vgg16_bn?"),
+        ("torchvision.models.resnet18", "torchvision:resnet18?"),
+        ("torchvision/resnet18", "torchvision:resnet18?"),
+        ("torchvison:resnet18", "torchvision:resnet18?"),
+        ("torchvision:resnet_18", "torchvision:resnet18?"),
+        ("torchvision:vgg16_nb", "torchvision:vgg16_bn?"),
+        ("torchvision", "torchvision:NAME?"),
+        ("resnett18", "timm:resnett18 or transformers:resnett18 (not installed here) or torchvision:resnet18?"),
+    ],
+)
+def test_near_misses_of_names(vision, name, meant):
+    with pytest.raises((ValueError, ImportError)) as told:
+        load_model(name)
+    assert str(told.value).endswith(f"; did you mean {meant}")
+
+
+def test_libraries_that_are_not_here_are_suggested_as_such(monkeypatch):
+    for name in ("torchvision", "torchvision.models", "timm", "transformers"):
+        monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(ValueError, match=r"mean torchvision:resnet18 or timm:resnet18 or .* .not installed here.?"):
+        load_model("resnet18")
+
+
+@pytest.mark.parametrize("name", ["", ":", "a b", "no:", "../x", "dissect.nothing.at_all"])
+def test_what_is_like_nothing_is_told_without_a_guess(name):
+    with pytest.raises(ValueError, match=r"a name must be MODULE:CALLABLE, but got '.*'\.$"):
+        load_model(name)
+
+
+def test_random_weights_are_told_and_the_same_every_time(here, vision, capsys):
+    options = ["--model", "torchvision:resnet18", "--layers", "2", "--planes", "planes"]
+    torch.manual_seed(99)
+    assert run(*options, "--json") == 0
+    shown = capsys.readouterr()
+    told = "dissect: torchvision:resnet18 has no --weights: they are random (seed 0), as before any training.\n"
+    assert told in shown.err
+    assert json.loads(shown.out)["settings"]["weights"] == "random (seed 0)"
+    first = dissect.load("out/result")
+    assert first.settings["weights"] == "random (seed 0)"
+    assert "random (seed 0)" in (here / "out/report.html").read_text()
+    assert run(*options, "--out", "again") == 0
+    again = dissect.load("again/result")
+    assert torch.equal(first["2"].thresholds, again["2"].thresholds)
+    capsys.readouterr()
+    assert run(*options, "--out", "other", "--seed", "7") == 0
+    assert "are random (seed 7)" in capsys.readouterr().err
+    assert not torch.equal(first["2"].thresholds, dissect.load("other/result")["2"].thresholds)
+    before = torch.random.get_rng_state()
+    load_model("torchvision:resnet18")
+    assert torch.equal(before, torch.random.get_rng_state())
+
+
+def test_weights_that_are_given_or_a_users_own_are_not_called_random(here, vision, capsys):
+    save_file(load_model("torchvision:resnet18").state_dict(), here / "w.safetensors")
+    options = ["--layers", "2", "--planes", "planes"]
+    assert run("--model", "torchvision:resnet18", "--weights", "w.safetensors", *options) == 0
+    assert run(*options, "--out", "own") == 0
+    assert "random" not in capsys.readouterr().err
+    assert "weights" not in dissect.load("out/result").settings
+    assert "weights" not in dissect.load("own/result").settings
+
+
+def test_layers_for_people_and_programs(here, vision, capsys):
+    assert main(["layers", "mine:network", "--size", "8"]) == 0
+    shown = capsys.readouterr().out
+    assert main(["layers", "torchvision:resnet18", "--size", "8", "6", "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert shown.splitlines() == [
+        "layer  kind    output  units  note",
+        "0      Conv2d  4x8x8   4",
+        "1      ReLU    4x8x8   4",
+        "2      Conv2d  2x8x8   2",
+    ]
+    assert rows[2] == {"layer": "2", "kind": "Conv2d", "output": [2, 8, 6], "units": 2, "note": ""}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--channels", "1"], r"layers: the network cannot take images \[1, 1, 224, 224\]: .* 3 channels"),
+        (["--size", "0"], "layers: --size must be at least 1, but got 0"),
+        (["--size", "1", "2", "3"], r"layers: --size must be one number or two, rows and columns, but got \[1, 2, 3\]"),
+    ],
+)
+def test_layers_of_what_cannot_run(here, capsys, arguments, told):
+    assert main(["layers", "mine:network", *arguments]) == 2
+    error = capsys.readouterr().err
+    assert re.match("dissect: " + told, error)
+    assert error.count("\n") == 1
 
 
 def library(name):

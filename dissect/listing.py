@@ -1,0 +1,87 @@
+"""The layers of a network, as one pass finds them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from dissect.table import Table
+from dissect.transfer import device_of
+from dissect.units import source_of, unit_axis
+
+
+class LayerRow(NamedTuple):
+    """A layer.
+
+    Attributes:
+        layer: its name, as all functions take it.
+        kind: its class.
+        output: the shape of what it gives, without the images' axis; of several tensors the first one's. Empty where it
+            does not run, or gives something else.
+        units: how many it has; None where that is not known, so that it cannot be dissected.
+        note: what to know before it is chosen, or "".
+    """
+
+    layer: str
+    kind: str
+    output: tuple[int, ...]
+    units: int | None
+    note: str
+
+
+def list_layers(model: nn.Module, images: Tensor) -> Table:
+    """All layers of a network, in the order of ``model.named_modules()``: a `Table` of `LayerRow`.
+
+    The network runs once, as it is (in training mode some networks give other shapes).
+
+    Args:
+        model: the network.
+        images: [N, C, H, W], a batch to run; shapes may depend on its size.
+
+    Raises:
+        ValueError: the network cannot take these images; says why.
+
+    Example:
+        >>> model = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.Flatten())
+        >>> list_layers(model, torch.zeros(1, 3, 5, 5))
+        layer  kind     output     units  note
+        0      Conv2d   (4, 3, 3)      4
+        1      Flatten  (36,)         36
+    """
+    outputs: dict[str, list[Any]] = {name: [] for name, _ in model.named_modules() if name}
+    handles = [module.register_forward_hook(_keeping(outputs[name])) for name, module in model.named_modules() if name]
+    try:
+        with torch.no_grad():
+            model(images.to(device_of(model)))
+    except (RuntimeError, ValueError, TypeError, IndexError, AssertionError) as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise ValueError(f"layers: the network cannot take images {list(images.shape)}: {reason}") from error
+    finally:
+        for handle in handles:
+            handle.remove()
+    return Table(_row(model, name, found) for name, found in outputs.items())
+
+
+def _keeping(into: list[Any]) -> Callable[..., None]:
+    def hook(module: nn.Module, inputs: Any, output: Any) -> None:
+        several = isinstance(output, (tuple, list)) and output
+        into.append(None if into else output[0] if several else output)  # the first one tells
+
+    return hook
+
+
+def _row(model: nn.Module, name: str, found: list[Any]) -> LayerRow:
+    kind = type(model.get_submodule(name)).__name__
+    if not found:
+        return LayerRow(name, kind, (), None, "does not run")
+    output = found[0]
+    if not isinstance(output, Tensor):
+        return LayerRow(name, kind, (), None, f"gives {type(output).__name__}")
+    try:
+        units: int | None = output.shape[unit_axis(output, name, source_of(model, name))]
+    except ValueError:
+        units = None
+    return LayerRow(name, kind, tuple(output.shape[1:]), units, f"runs {len(found)} times" if len(found) > 1 else "")
