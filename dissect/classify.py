@@ -5,11 +5,13 @@ from __future__ import annotations
 import argparse
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from torch import nn
+
+from dissect.arguments import integer, result_file
 
 LAYER = "features.conv5_3"
 
@@ -19,8 +21,9 @@ def add_importance_arguments(parser: argparse.ArgumentParser) -> None:
     _add_common(parser)
     parser.add_argument("--layer", default=LAYER, help="a name as in model.named_modules() (%(default)s)")
     parser.add_argument(
-        "--train", metavar="MODULE:CALLABLE",
-        help="called without arguments, gives a data set of (image, class number), with the classes' names as an "
+        "--train", metavar="IMAGES",
+        help="a folder with a subfolder of images per class, numbered in the order of their names; or MODULE:CALLABLE, "
+        "called without arguments, which gives a data set of (image, class number), with the classes' names as an "
         "attribute `classes`; ranks units (the embedded scenes)",
     )  # fmt: skip
     parser.add_argument("--fill", choices=("zero", "mean"), default="zero", help="what an ablated unit gives (zero)")
@@ -44,7 +47,16 @@ def add_attack_arguments(parser: argparse.ArgumentParser) -> None:
 def _add_common(parser: argparse.ArgumentParser, images: int = 860) -> None:
     parser.add_argument("--model", metavar="NAME", help="as for dissect run (the embedded network)")
     parser.add_argument("--weights", type=Path, help="a state dict for --model, .safetensors or .pt")
-    parser.add_argument("--val", metavar="MODULE:CALLABLE", help="the same as --train; measures (the embedded scenes)")
+    parser.add_argument("--seed", type=int, default=0, help="of random weights, where there are no others (0)")
+    parser.add_argument(
+        "--val", metavar="IMAGES",
+        help="a folder of classes, which may lack some, or MODULE:CALLABLE, see `dissect classify importance --help`; "
+        "measures (the embedded scenes)",
+    )  # fmt: skip
+    parser.add_argument("--size", type=int, default=224, help="rows and columns of a folder's images (224)")
+    parser.add_argument("--skip", action="store_true", help="leave out images that cannot be read, naming them")
+    parser.add_argument("--mean", nargs=3, type=float, metavar="M", help="of their channels in [0, 1] (ImageNet's)")
+    parser.add_argument("--std", nargs=3, type=float, metavar="S", help="of their channels in [0, 1] (ImageNet's)")
     parser.add_argument("--images", type=int, metavar="N", help=f"how many embedded scenes ({images})")
     parser.set_defaults(scenes=images)
     parser.add_argument("--batch-size", type=int, default=32, help="images at a time (32)")
@@ -56,11 +68,12 @@ def importance(options: argparse.Namespace) -> int:
     """Measures and saves; an interrupted run goes on when called again."""
     import dissect
 
+    train = _images(options, "train")
     found = dissect.unit_importance(
         _model(options),
         options.layer,
-        _images(options, "train"),
-        _images(options, "val"),
+        train,
+        _images(options, "val", getattr(train, "classes", None)),
         fill=options.fill,
         batch_size=options.batch_size,
         resume=options.out / "importance-progress",
@@ -96,10 +109,11 @@ def sets(options: argparse.Namespace) -> int:
     """Measures, saves, and prints the average class's table; an interrupted run goes on when called again."""
     import dissect
 
+    importance = dissect.UnitImportance.load(result_file("classify", options.importance, ".importance"))
     found = dissect.unit_sets(
         _model(options),
-        dissect.UnitImportance.load(options.importance),
-        _images(options, "val"),
+        importance,
+        _images(options, "val", importance.classes),
         counts=options.counts,
         classes=options.classes,
         batch_size=options.batch_size,
@@ -120,7 +134,7 @@ def attack(options: argparse.Namespace) -> int:
     from dissect.experiments import pictures
 
     pictures.check_extras()
-    importance = dissect.UnitImportance.load(options.importance)
+    importance = dissect.UnitImportance.load(result_file("classify", options.importance, ".importance"))
     model = _model(options)
     # What the table of changes would refuse is told before the attacks.
     importance.check_model(model)
@@ -130,7 +144,7 @@ def attack(options: argparse.Namespace) -> int:
     found = experiments.attack(
         model,
         importance.layer,
-        _images(options, "val"),
+        _images(options, "val", importance.classes),
         batch_size=options.batch_size,
         resume=options.out / "attack-progress",
     )
@@ -152,24 +166,49 @@ def attack(options: argparse.Namespace) -> int:
 
 def _model(options: argparse.Namespace) -> nn.Module:
     from dissect import tiny
-    from dissect.run import load_model
+    from dissect.run import load_model, random_weights
 
     if options.model is None and options.weights is not None:
         raise ValueError("classify: --weights needs --model.")
-    return tiny.vgg() if options.model is None else load_model(options.model, options.weights).eval()
+    if options.model is None:
+        return tiny.vgg()
+    model = load_model(options.model, options.weights, integer("classify", "--seed", options.seed, least=0))
+    random_weights(options)
+    return model.eval()
 
 
-def _images(options: argparse.Namespace, split: str) -> Any:
+def _images(options: argparse.Namespace, split: str, classes: Sequence[str] | None = None) -> Any:
+    """A data set of (image, class number).
+
+    Args:
+        options: of the command.
+        split: "train" or "val".
+        classes: the names that a folder of classes must have, in the order of their numbers; None: those it has.
+    """
     from dissect import tiny
+    from dissect.data import ClassFolder
+    from dissect.data.folders import MEAN, STD
     from dissect.run import called
 
     name = getattr(options, split)
     if name is None and options.model is not None:
-        raise ValueError(f"classify: --model needs --{split}, a data set of (image, class number).")
+        raise ValueError(
+            f"classify: --model needs --{split}, a data set of (image, class number) or a folder of classes."
+        )
     if name is not None and options.images is not None:
         raise ValueError(f"classify: --images is how many embedded scenes to take, so it goes with no --{split}.")
     count = options.scenes if options.images is None else options.images
-    return tiny.TinyScenes(split, count=count, target="class") if name is None else called(name)
+    if name is None:
+        return tiny.TinyScenes(split, count=count, target="class")
+    if Path(name).is_dir():
+        mean, std = options.mean or MEAN, options.std or STD
+        return ClassFolder(name, classes, size=options.size, mean=mean, std=std, skip=options.skip)
+    return called(name, _no_folder)
+
+
+def _no_folder(name: str) -> str:
+    """What to say of a name of images that is neither."""
+    return f", and there is no folder {name} either"
 
 
 def _rows(table: Iterable[Any]) -> list[dict[str, Any]]:

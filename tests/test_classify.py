@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
 import dissect
@@ -48,6 +49,61 @@ def test_importance_then_sets_then_report(here, capsys):
     out = capsys.readouterr().out
     assert "average of 1 classes" in out
     assert dissect.UnitSets.load(here / "result").counts == (1, 3)
+
+
+def folder_of_classes(path, names):
+    """Small pictures of one color each, red for "a", green for "b", blue for "c"."""
+    for name in names:
+        (path / name / "more").mkdir(parents=True)
+        for number in range(4):
+            color = [0, 0, 0]
+            color["abc".index(name)] = 200 + number
+            Image.new("RGB", (6 + number, 8), tuple(color)).save(
+                path / name / ("more" * (number % 2)) / f"{number}.png"
+            )
+
+
+def test_folders_of_classes(here, capsys):
+    folder_of_classes(here / "train", "cab")
+    folder_of_classes(here / "val", "bc")
+    options = ["--model", "here:net", "--val", "val", "--size", "4", "--out", "out"]
+    with pytest.warns(UserWarning, match=r"1 classes have no val images \(a\)"):
+        assert cli.main(["classify", "importance", "--train", "train", "--layer", "0", *options]) == 0
+    found = dissect.UnitImportance.load("out/result")
+    assert found.classes == ("a", "b", "c")
+    assert found.train.images().tolist() == [4, 4, 4]
+    assert found.val.images().tolist() == [0, 4, 4]
+    assert cli.main(["classify", "sets", "out", *options]) == 2
+    told = "dissect: classify: a .importance file is needed, but out is a folder, give the file in it: out/result.imp"
+    assert capsys.readouterr().err.split("\r")[-1].split("\n")[-2].startswith(told)
+    assert cli.main(["classify", "sets", "out/result", *options, "--counts", "1", "--classes", "b", "c"]) == 0
+    sets = dissect.UnitSets.load("out/result")
+    assert sets.tally.images().tolist() == [0, 4, 4]
+    Image.new("RGB", (4, 4)).save(here / "val/lost.png")
+    assert cli.main(["classify", "sets", "out/result", *options, "--counts", "1"]) == 2
+    assert "1 lie in val itself, lost.png among them." in capsys.readouterr().err
+
+
+def test_a_folder_with_other_classes_is_refused(here, capsys):
+    folder_of_classes(here / "train", "ab")
+    folder_of_classes(here / "val", "bc")
+    model = ["--model", "here:net", "--layer", "0", "--out", "out"]
+    assert cli.main(["classify", "importance", *model, "--train", "train", "--val", "val", "--size", "4"]) == 2
+    assert "every subfolder of val must be one of the 2 classes, but not 'c'." in capsys.readouterr().err
+    assert cli.main(["classify", "importance", *model, "--train", "nowhere", "--val", "val"]) == 2
+    told = "dissect: run: a name must be MODULE:CALLABLE, but got 'nowhere', and there is no folder nowhere either.\n"
+    assert capsys.readouterr().err == told
+
+
+def test_random_weights_are_told(here, capsys, monkeypatch):
+    library = SimpleNamespace(get_model=lambda name, weights: nn.Sequential(*network()))
+    monkeypatch.setitem(sys.modules, "torchvision", SimpleNamespace(models=library))
+    monkeypatch.setitem(sys.modules, "torchvision.models", library)
+    data = ["--train", "here:data", "--val", "here:data", "--layer", "0", "--out", "out"]
+    assert cli.main(["classify", "importance", "--model", "torchvision:net", *data, "--seed", "3"]) == 0
+    assert "torchvision:net has no --weights: they are random (seed 3)" in capsys.readouterr().err
+    assert cli.main(["classify", "importance", "--model", "torchvision:net", *data, "--seed", "-3"]) == 2
+    assert "dissect: classify: --seed must be at least 0, but got -3." in capsys.readouterr().err
 
 
 def test_sets_of_another_network_are_refused(here, capsys):

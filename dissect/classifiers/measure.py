@@ -18,7 +18,7 @@ from dissect.classifiers.fanout import FAILURES, FanOut
 from dissect.classifiers.flow import check_evaluating, follow
 from dissect.classifiers.importance import UnitImportance
 from dissect.classifiers.tally import ClassTally
-from dissect.classifiers.visits import Seen, class_numbers, first_batch
+from dissect.classifiers.visits import Seen, check_class_names, class_numbers, first_batch
 from dissect.data import Batch, Batches
 from dissect.interrupts import held_back
 from dissect.resume import Progress, code_of, fingerprint
@@ -67,9 +67,9 @@ def unit_importance(
         KeyError: a layer that the model does not have.
         RuntimeError: a layer that runs twice.
         TypeError, ValueError: a network in training mode, predictions that are not [N, C], a layer with no path to
-            them, images without class numbers, another number of class names; a folder to resume from that holds
-            another run, or one over other images; images that change between visits; wrong options (told before
-            anything is computed).
+            them, images without class numbers, data sets that name their classes otherwise, another number of class
+            names; a folder to resume from that holds another run, or one over other images; images that change between
+            visits; wrong options (told before anything is computed).
 
     Warns:
         UserWarning: the layer's output is read in several places, all of which see the edit (says where); a class has
@@ -86,6 +86,8 @@ def unit_importance(
         raise ValueError(f"unit_importance: fill must be one of {FILLS}, but got {fill!r}.")
     batch_size = integer("unit_importance", "batch_size", batch_size)
     memory_budget = num_bytes("unit_importance", "memory_budget", memory_budget)
+    if classes is None:
+        check_class_names(getattr(images, "classes", None), getattr(val_images, "classes", None))
     visits = {"train": Batches(images, batch_size), "val": Batches(val_images, batch_size)}
     probe = Probe(model, layer, visits["train"])
     names = probe.class_names(classes if classes is not None else getattr(images, "classes", None))

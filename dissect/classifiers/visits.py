@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import zip_longest
 from typing import Any
 
 import torch
@@ -46,6 +48,23 @@ def class_numbers(batch: Batch) -> Tensor:
         got = list(labels.shape) if isinstance(labels, Tensor) else type(labels).__name__
         raise ValueError(f"images must come with class numbers [N], integers, but came with {got}.")
     return labels.long()
+
+
+def check_class_names(train: Sequence[str] | None, val: Sequence[str] | None) -> None:
+    """Refuses two data sets whose class numbers mean different classes, where both have names.
+
+    Raises:
+        ValueError: the names differ; says where.
+    """
+    if train is None or val is None or list(train) == list(val):
+        return
+    names = zip_longest(train, val)
+    number, pair = next((number, pair) for number, pair in enumerate(names) if pair[0] != pair[1])
+    one, other = ("no class" if name is None else repr(name) for name in pair)
+    raise ValueError(
+        f"both data sets must number the same classes alike, but class {number} is {one} of the training images and "
+        f"{other} of the validation images; if they do, name them with classes=."
+    )
 
 
 class Seen:

@@ -394,6 +394,28 @@ def test_wrong_numbers_are_told_before_the_work(importance, wrong, kind, told):
         dissect.unit_sets(by_hand(), importance, Untouched(), progress=False, **wrong)
 
 
+class Named(list):
+    def __init__(self, classes):
+        super().__init__(colors())
+        self.classes = classes
+
+
+@pytest.mark.parametrize(
+    ("val", "told"),
+    [
+        (("a", "c", "b"), "but class 1 is 'b' of the training images and 'c' of the validation images; if they do"),
+        (("a", "b"), "but class 2 is 'c' of the training images and no class of the validation images"),
+    ],
+)
+def test_data_sets_that_number_their_classes_otherwise_are_refused(val, told):
+    def run(**options):
+        return dissect.unit_importance(by_hand(), "0", Named(CLASSES), Named(val), progress=False, **options)
+
+    with pytest.raises(ValueError, match=told):
+        run()
+    assert run(classes=["x", "y", "z"]).classes == ("x", "y", "z")
+
+
 def test_any_real_number_of_bytes_is_a_budget(importance, tmp_path):
     for budget in (0, 0.5, float("inf"), np.int64(10**6), np.float32(1e9)):
         options = {"memory_budget": budget, "batch_size": np.int32(9), "resume": tmp_path / str(budget)}
