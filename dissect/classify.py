@@ -12,6 +12,7 @@ from typing import Any
 from torch import nn
 
 from dissect.arguments import integer, result_file
+from dissect.run import called, load_model, random_weights, telling_what_is_saved
 
 LAYER = "features.conv5_3"
 
@@ -69,15 +70,17 @@ def importance(options: argparse.Namespace) -> int:
     import dissect
 
     train = _images(options, "train")
-    found = dissect.unit_importance(
-        _model(options),
-        options.layer,
-        train,
-        _images(options, "val", getattr(train, "classes", None)),
-        fill=options.fill,
-        batch_size=options.batch_size,
-        resume=options.out / "importance-progress",
-    )
+    resume = options.out / "importance-progress"
+    with telling_what_is_saved(resume):
+        found = dissect.unit_importance(
+            _model(options),
+            options.layer,
+            train,
+            _images(options, "val", getattr(train, "classes", None)),
+            fill=options.fill,
+            batch_size=options.batch_size,
+            resume=resume,
+        )
     path = found.save(options.out / "result")
     if options.json:
         halves = found.split_half().tolist()
@@ -110,15 +113,17 @@ def sets(options: argparse.Namespace) -> int:
     import dissect
 
     importance = dissect.UnitImportance.load(result_file("classify", options.importance, ".importance"))
-    found = dissect.unit_sets(
-        _model(options),
-        importance,
-        _images(options, "val", importance.classes),
-        counts=options.counts,
-        classes=options.classes,
-        batch_size=options.batch_size,
-        resume=options.out / "sets-progress",
-    )
+    resume = options.out / "sets-progress"
+    with telling_what_is_saved(resume):
+        found = dissect.unit_sets(
+            _model(options),
+            importance,
+            _images(options, "val", importance.classes),
+            counts=options.counts,
+            classes=options.classes,
+            batch_size=options.batch_size,
+            resume=resume,
+        )
     path = found.save(options.out / "result")
     if options.json:
         tables = {found.classes[number]: _rows(found.table(number)) for number in found.measured}
@@ -141,13 +146,15 @@ def attack(options: argparse.Namespace) -> int:
     most = experiments.most_important(importance.num_units)
     if not 1 <= options.most <= most:
         raise ValueError(f"classify: --most must be in [1, {most}], less than half the units, but got {options.most}.")
-    found = experiments.attack(
-        model,
-        importance.layer,
-        _images(options, "val", importance.classes),
-        batch_size=options.batch_size,
-        resume=options.out / "attack-progress",
-    )
+    resume = options.out / "attack-progress"
+    with telling_what_is_saved(resume):
+        found = experiments.attack(
+            model,
+            importance.layer,
+            _images(options, "val", importance.classes),
+            batch_size=options.batch_size,
+            resume=resume,
+        )
     path = found.save(options.out / "result")
     changes = found.changes(importance, options.most)
     chart = pictures.save(pictures.attack_chart(changes, options.most), options.out / "attack.png")
@@ -166,7 +173,6 @@ def attack(options: argparse.Namespace) -> int:
 
 def _model(options: argparse.Namespace) -> nn.Module:
     from dissect import tiny
-    from dissect.run import load_model, random_weights
 
     if options.model is None and options.weights is not None:
         raise ValueError("classify: --weights needs --model.")
@@ -188,7 +194,6 @@ def _images(options: argparse.Namespace, split: str, classes: Sequence[str] | No
     from dissect import tiny
     from dissect.data import ClassFolder
     from dissect.data.folders import MEAN, STD
-    from dissect.run import called
 
     name = getattr(options, split)
     if name is None and options.model is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -42,7 +43,10 @@ def list_layers(model: nn.Module, images: Tensor) -> Table:
         images: [N, C, H, W], a batch to run; shapes may depend on its size.
 
     Raises:
-        ValueError: the network cannot take these images; says why.
+        ValueError: the network cannot take these images, so that no layer ran; says why.
+
+    Warns:
+        UserWarning: it failed later; the layers that did not run say so.
 
     Example:
         >>> model = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.Flatten())
@@ -56,9 +60,12 @@ def list_layers(model: nn.Module, images: Tensor) -> Table:
     try:
         with torch.no_grad():
             model(images.to(device_of(model)))
-    except (RuntimeError, ValueError, TypeError, IndexError, AssertionError) as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise ValueError(f"layers: the network cannot take images {list(images.shape)}: {reason}") from error
+    except Exception as error:  # it is the network's own code that failed
+        reason = f"{list(images.shape)}: {' '.join(str(error).split()) or type(error).__name__}"
+        ran = sum(map(bool, outputs.values()))
+        if not ran:
+            raise ValueError(f"layers: the network cannot take images {reason}") from error
+        warnings.warn(f"the network failed once {ran} of its layers had run on images {reason}", stacklevel=2)
     finally:
         for handle in handles:
             handle.remove()

@@ -5,10 +5,12 @@ from __future__ import annotations
 import argparse
 import difflib
 import importlib
+import inspect
 import json
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -98,6 +100,7 @@ def run(options: argparse.Namespace) -> int:
     from dissect.resume import FILE as PROGRESS_FILE
 
     check_extras()
+    check_device(options.device)
     if options.planes is not None and options.segmenter is not None:
         raise ValueError("run: --planes and --segmenter both say what the images show; give one of them.")
     progress = options.out / "progress" / PROGRESS_FILE
@@ -105,12 +108,8 @@ def run(options: argparse.Namespace) -> int:
         progress.unlink(missing_ok=True)
     if progress.exists():
         print(f"dissect: goes on from {progress}; --fresh begins anew.", file=sys.stderr)
-    try:
+    with telling_what_is_saved(progress.parent):
         result = _dissected(options, progress.parent)
-    except KeyboardInterrupt:
-        if progress.exists():
-            print(f"\ndissect: saved in {progress}; the same command goes on from there.", file=sys.stderr)
-        raise
     files = {
         "result": str(result.save(options.out / "result")),
         "report": str(dissect.write_report(result, options.out)),
@@ -122,6 +121,32 @@ def run(options: argparse.Namespace) -> int:
         print(result.unique_detectors())
         print("\n".join(f"{name}: {path}" for name, path in files.items()))
     return 0
+
+
+@contextmanager
+def telling_what_is_saved(folder: Path) -> Iterator[None]:
+    """After Ctrl-C says where the work so far is, if there is any yet."""
+    from dissect.resume import FILE
+
+    try:
+        yield
+    except KeyboardInterrupt:
+        if (folder / FILE).exists():
+            print(f"\ndissect: saved in {folder / FILE}; the same command goes on from there.", file=sys.stderr)
+        raise
+
+
+def check_device(name: str) -> None:
+    """Refuses a device that torch does not have here.
+
+    Raises:
+        ValueError: says why.
+    """
+    try:
+        torch.empty(0, device=name)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:  # AssertionError: torch without CUDA
+        reason = str(error).strip().split("\n")[0]
+        raise ValueError(f"run: --device must be one that torch has here, but {name!r} is not: {reason}") from error
 
 
 def _dissected(options: argparse.Namespace, progress: Path) -> Dissection:
@@ -238,7 +263,20 @@ def called(name: str, hint: Callable[[str], str] = lambda name: "") -> Any:
         near = difflib.get_close_matches(attribute, names, 3)
         told = f"; the nearest are {near}" if near else ""
         raise ValueError(f"run: {module_name} must have a callable {attribute!r}, but has none{told}.")
+    _check_call(name, found)
     return found()
+
+
+def _check_call(name: str, function: Callable[..., Any]) -> None:
+    """Refuses a callable that needs arguments, as far as it tells."""
+    try:
+        signature = inspect.signature(function)
+    except (ValueError, TypeError):  # some compiled ones tell nothing
+        return
+    try:
+        signature.bind()
+    except TypeError as error:
+        raise ValueError(f"run: {name} must take no arguments, but has the signature {signature}.") from error
 
 
 def _published(library: str, architecture: str) -> nn.Module:

@@ -95,6 +95,19 @@ def test_a_folder_with_other_classes_is_refused(here, capsys):
     assert capsys.readouterr().err == told
 
 
+def test_after_ctrl_c_it_is_told_where_the_work_is(here, capsys, monkeypatch):
+    def interrupted(*arguments, resume, **options):
+        resume.mkdir(parents=True, exist_ok=True)
+        (resume / "progress.safetensors").write_text("")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(dissect, "unit_importance", interrupted)
+    data = ["--model", "here:net", "--train", "here:data", "--val", "here:data"]
+    assert cli.main(["classify", "importance", *data]) == 130
+    saved = "dissect: saved in out/importance-progress/progress.safetensors; the same command goes on from there.\n"
+    assert capsys.readouterr().err == f"\n{saved}\ndissect: interrupted.\n"
+
+
 def test_random_weights_are_told(here, capsys, monkeypatch):
     library = SimpleNamespace(get_model=lambda name, weights: nn.Sequential(*network()))
     monkeypatch.setitem(sys.modules, "torchvision", SimpleNamespace(models=library))

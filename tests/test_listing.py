@@ -39,8 +39,23 @@ def test_every_layer_has_a_row():
     assert not any(module._forward_hooks for module in model.modules())
 
 
+class Late(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.one, self.two = nn.Conv2d(3, 5, 1), nn.Linear(2, 2)
+
+    def forward(self, images):
+        return self.two(self.one(images).missing)
+
+
+def test_layers_before_a_failure_are_listed_and_it_is_told():
+    with pytest.warns(UserWarning, match=r"failed once 1 of its layers had run on images \[1, 3, 4, 4\]: .*'missing'"):
+        rows = list_layers(Late(), torch.zeros(1, 3, 4, 4))
+    assert [(row.units, row.note) for row in rows] == [(5, ""), (None, "does not run")]
+
+
 def test_a_network_that_fails_is_told_and_left_as_it_was():
-    model = Odd()
+    model = nn.Sequential(nn.Conv2d(3, 5, 1))
     with pytest.raises(ValueError, match=r"layers: the network cannot take images \[1, 2, 4, 4\]: "):
         list_layers(model, torch.zeros(1, 2, 4, 4))
     assert not any(module._forward_hooks for module in model.modules())

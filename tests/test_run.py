@@ -33,6 +33,9 @@ class Segmenter:
 
 number = 3
 
+def needy(size):
+    return None
+
 def text():
     return "no network"
 """
@@ -105,6 +108,11 @@ def test_a_segmenter_a_preset_and_weights(here):
         (["--layers", "0", "--planes", "nothing"], "there is no folder nothing"),
         (["--layers", "0", "--planes", "planes", "--model", "mine"], "must be MODULE:CALLABLE, but got 'mine'"),
         (["--layers", "0", "--planes", "planes", "--model", "yours:network"], "'yours' cannot be imported"),
+        (
+            ["--layers", "0", "--planes", "planes", "--model", "mine:needy"],
+            "no arguments, but has the signature (size)",
+        ),
+        (["--layers", "0", "--planes", "planes", "--device", "gpu"], "one that torch has here, but 'gpu' is not: "),
         (["--layers", "0", "--planes", "planes", "--seed", "-1"], "run: --seed must be at least 0, but got -1"),
         (["--layers", "0", "--planes", "planes", "--model", "mine:number"], "must have a callable 'number'"),
         (["--layers", "0", "--planes", "planes", "--model", "mine:netwrok"], "the nearest are ['network']."),
