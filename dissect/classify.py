@@ -42,6 +42,10 @@ def add_attack_arguments(parser: argparse.ArgumentParser) -> None:
     """What ``dissect classify attack`` takes."""
     parser.add_argument("importance", type=Path, help="a file that UnitImportance.save wrote; it names the layer")
     _add_common(parser, images=344)
+    parser.epilog = (
+        "Attacked pixels stay in [0, 1]: for a folder of images give --mean 0 0 0 --std 1 1 1, and a model that "
+        "normalises by itself."
+    )
     parser.add_argument("--most", type=int, default=4, metavar="K", help="units of a class that count as important (4)")
 
 
@@ -62,6 +66,7 @@ def _add_common(parser: argparse.ArgumentParser, images: int = 860) -> None:
     parser.set_defaults(scenes=images)
     parser.add_argument("--batch-size", type=int, default=32, help="images at a time (32)")
     parser.add_argument("--out", type=Path, default=Path("out"), help="folder for result and progress (out)")
+    parser.add_argument("--fresh", action="store_true", help="begin anew, whatever run --out holds")
     parser.add_argument("--json", action="store_true", help="print what was found for programs")
 
 
@@ -70,7 +75,7 @@ def importance(options: argparse.Namespace) -> int:
     import dissect
 
     train = _images(options, "train")
-    resume = options.out / "importance-progress"
+    resume = _progress(options, "importance-progress")
     with telling_what_is_saved(resume):
         found = dissect.unit_importance(
             _model(options),
@@ -113,7 +118,7 @@ def sets(options: argparse.Namespace) -> int:
     import dissect
 
     importance = dissect.UnitImportance.load(result_file("classify", options.importance, ".importance"))
-    resume = options.out / "sets-progress"
+    resume = _progress(options, "sets-progress")
     with telling_what_is_saved(resume):
         found = dissect.unit_sets(
             _model(options),
@@ -146,7 +151,7 @@ def attack(options: argparse.Namespace) -> int:
     most = experiments.most_important(importance.num_units)
     if not 1 <= options.most <= most:
         raise ValueError(f"classify: --most must be in [1, {most}], less than half the units, but got {options.most}.")
-    resume = options.out / "attack-progress"
+    resume = _progress(options, "attack-progress")
     with telling_what_is_saved(resume):
         found = experiments.attack(
             model,
@@ -169,6 +174,16 @@ def attack(options: argparse.Namespace) -> int:
     print(f"{len(found.images)} images attacked, {found.success_rate():.1%} reached their target:\n\n{changes}\n")
     print(f"result: {path}\nchart: {chart}")
     return 0
+
+
+def _progress(options: argparse.Namespace, name: str) -> Path:
+    """The folder of an experiment's progress, of which --fresh leaves nothing."""
+    from dissect.resume import FILE
+
+    folder: Path = options.out / name
+    if options.fresh:
+        (folder / FILE).unlink(missing_ok=True)
+    return folder
 
 
 def _model(options: argparse.Namespace) -> nn.Module:

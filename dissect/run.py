@@ -118,7 +118,8 @@ def run(options: argparse.Namespace) -> int:
         units = [row._asdict() for row in result.best()]
         print(json.dumps({**files, "settings": result.settings, "units": units}))
     else:
-        print(result.unique_detectors())
+        labelled = options.planes is not None or options.segmenter is not None
+        print(result.unique_detectors() if labelled else "no --planes and no --segmenter: units have no concepts")
         print("\n".join(f"{name}: {path}" for name, path in files.items()))
     return 0
 
@@ -154,11 +155,12 @@ def _dissected(options: argparse.Namespace, progress: Path) -> Dissection:
     from dissect.data import ImageFolder
     from dissect.data.folders import MEAN, STD
 
+    model = load_model(options.model, options.weights, integer("run", "--seed", options.seed, least=0))
+    _check_layers(model, options)  # before any image is read
     images = ImageFolder(
         options.images, options.planes, size=options.size, skip=options.skip,
         mean=options.mean or MEAN, std=options.std or STD,
     )  # fmt: skip
-    model = load_model(options.model, options.weights, integer("run", "--seed", options.seed, least=0))
     random = random_weights(options)
     found = dissect.dissect(
         model.eval().to(options.device),
@@ -179,6 +181,16 @@ def _dissected(options: argparse.Namespace, progress: Path) -> Dissection:
     if random is not None:
         found.settings["weights"] = random
     return found
+
+
+def _check_layers(model: nn.Module, options: argparse.Namespace) -> None:
+    """Tells of a layer that the model does not have, and how to see those that it has."""
+    from dissect.trace import find_layers
+
+    try:
+        find_layers(model, options.layers)
+    except KeyError as error:
+        raise KeyError(f"{error.args[0]} `dissect layers {options.model}` lists all.") from error
 
 
 def random_weights(options: argparse.Namespace) -> str | None:

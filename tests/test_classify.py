@@ -108,6 +108,18 @@ def test_after_ctrl_c_it_is_told_where_the_work_is(here, capsys, monkeypatch):
     assert capsys.readouterr().err == f"\n{saved}\ndissect: interrupted.\n"
 
 
+def test_it_goes_on_over_the_same_images_only_unless_told_to_begin_anew(here, capsys):
+    folder_of_classes(here / "train", "abc")
+    run = ["classify", "importance", "--model", "here:net", "--train", "train", "--val", "train", "--size", "4"]
+    run += ["--layer", "0", "--out", "out"]
+    assert cli.main(run) == cli.main(run) == 0
+    Image.new("RGB", (4, 4)).save(here / "train/a/new.png")
+    assert cli.main(run) == 2
+    assert "had the same train, val, but" in capsys.readouterr().err
+    assert cli.main([*run, "--fresh"]) == 0
+    assert dissect.UnitImportance.load("out/result").val.images().tolist() == [5, 4, 4]
+
+
 def test_random_weights_are_told(here, capsys, monkeypatch):
     library = SimpleNamespace(get_model=lambda name, weights: nn.Sequential(*network()))
     monkeypatch.setitem(sys.modules, "torchvision", SimpleNamespace(models=library))

@@ -104,7 +104,7 @@ def test_a_segmenter_a_preset_and_weights(here):
     ("arguments", "message"),
     [
         (["--layers", "0", "--planes", "planes", "--segmenter", "mine:Segmenter"], "give one of them"),
-        (["--layers", "9", "--planes", "planes"], "no layer '9'; it has ['0', '1', '2']."),
+        (["--layers", "9", "--planes", "planes"], "it has ['0', '1', '2']. `dissect layers mine:network` lists all."),
         (["--layers", "0", "--planes", "nothing"], "there is no folder nothing"),
         (["--layers", "0", "--planes", "planes", "--model", "mine"], "must be MODULE:CALLABLE, but got 'mine'"),
         (["--layers", "0", "--planes", "planes", "--model", "yours:network"], "'yours' cannot be imported"),

@@ -100,7 +100,7 @@ class Seen:
             raise ValueError(
                 f"{self._title} must be the same at every visit, but those of batch {index} have changed; does the "
                 "data set shuffle or augment at random, or is this another one than the run to resume began with? Then "
-                "resume from another folder, or delete what is in this one."
+                "resume from another folder, or delete what is in this one (dissect classify: --fresh)."
             )
 
     def end(self, count: int) -> None:
