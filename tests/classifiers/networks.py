@@ -104,3 +104,24 @@ def settled(model):
             part.running_mean.normal_()
             part.running_var.uniform_(0.5, 2)
     return model.eval()
+
+
+CLASSES = ("a", "b", "c")
+
+
+def by_hand():
+    """Unit u sees color u; class c's logit is unit c, and unit 3 counts for class "a" a little."""
+    model = nn.Sequential(nn.Conv2d(4, 4, 1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 3)).eval()
+    with torch.no_grad():
+        model[0].weight.copy_(torch.eye(4)[..., None, None])
+        model[0].bias.zero_()
+        model[4].weight.copy_(torch.tensor([[1.0, 0, 0, 0.25], [0, 1, 0, 0], [0, 0, 1, 0]]))
+        model[4].bias.copy_(torch.tensor([0.0, 0.1, 0.2]))
+    return model
+
+
+def colors():
+    """Two batches of nine images, each of the color of its class."""
+    labels = torch.arange(9) % 3
+    images = torch.eye(4)[labels][..., None, None].expand(9, 4, 2, 2) + torch.tensor([0, 0, 0, 1.0])[:, None, None]
+    return [(images, labels), (images, labels)]
