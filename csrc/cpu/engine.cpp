@@ -12,6 +12,7 @@
 
 #include "../spans.h"
 #include "encode_labels.h"
+#include "image_counts.h"
 #include "label_cells.h"
 #include "load_maps.h"
 #include "subnormals.h"
@@ -205,34 +206,85 @@ std::vector<std::unique_ptr<OwnedLabelCells>> label_cells(const IouCountsParams&
   return cells;
 }
 
-}  // namespace
+// [N]; likewise.
+std::vector<std::unique_ptr<OwnedImageLabels>> image_labels(const IouCountsParams& params, int num_threads) {
+  std::vector<std::unique_ptr<OwnedImageLabels>> labels(params.maps.num_images);
+  share(params.maps.num_images, num_threads,
+        [&](int64_t image, int) { labels[image] = std::make_unique<OwnedImageLabels>(params, image); });
+  return labels;
+}
 
-bool iou_counts(const IouCountsParams& params, int num_threads) {
-  const IouCountsBlock block = chosen_level().iou_counts;
-  const auto owned_cells = label_cells(params, num_threads);
-  std::vector<LabelCells> cells;
-  for (const auto& owned : owned_cells) cells.push_back(owned->view());
-  std::atomic<bool> good{true};
+// The views of what is owned.
+template <typename View, typename Owned>
+std::vector<View> views_of(const std::vector<std::unique_ptr<Owned>>& owned) {
+  std::vector<View> views;
+  views.reserve(owned.size());
+  for (const auto& one : owned) views.push_back(one->view());
+  return views;
+}
+
+// What a thread needs to count.
+struct CountsMemory {
+  std::vector<float> maps;
+  std::vector<uint64_t> bits;
+  std::vector<int64_t> counts;
+  std::vector<int32_t> touched, by_place;
+};
+
+// The most that an image has of what `number` tells.
+template <typename Number>
+int64_t most_of(int64_t num_images, const Number& number) {
   int64_t most = 0;
-  for (int64_t n = 0; n < params.maps.num_images; ++n) most = std::max(most, params.offsets[n + 1] - params.offsets[n]);
-  struct Memory {
-    std::vector<float> maps;
-    std::vector<uint64_t> bits;
-    std::vector<int64_t> counts;
-    std::vector<int32_t> touched;
-  };
-  std::vector<Memory> memories(std::max(1, num_threads));
+  for (int64_t image = 0; image < num_images; ++image) most = std::max<int64_t>(most, number(image));
+  return most;
+}
+
+// Counts, and per image too if `by_image` is given. Returns false where it met a bad value.
+bool count(const IouCountsParams& params, int num_threads, ImageCounts* by_image) {
+  const IouCountsBlock block = chosen_level().iou_counts;
+  const int64_t num_images = params.maps.num_images;
+  const auto owned_cells = label_cells(params, num_threads);
+  const auto cells = views_of<LabelCells>(owned_cells);
+  decltype(image_labels(params, num_threads)) owned_labels;
+  if (by_image != nullptr) owned_labels = image_labels(params, num_threads);
+  const auto labels = views_of<ImageLabels>(owned_labels);
+  const int64_t most = most_of(num_images, [&](int64_t n) { return params.offsets[n + 1] - params.offsets[n]; });
+  const int64_t most_labels = most_of(labels.size(), [&](int64_t n) { return labels[n].num_labels; });
+  std::vector<CountsMemory> memories(std::max(1, num_threads));
+  std::atomic<bool> good{true};
+  std::mutex mutex;
   share_units(params.maps.num_units, 8 * params.num_labels, num_threads, [&](int64_t begin, int64_t end, int worker) {
-    Memory& memory = memories[worker];
+    CountsMemory& memory = memories[worker];
     memory.maps.resize(block_floats(params.maps));
     memory.bits.resize(bit_words(params.maps));
     memory.counts.resize(most);
     memory.touched.resize(most + 1);
-    const IouCountsWorkspace workspace{cells.data(), memory.maps.data(), memory.bits.data(), memory.counts.data(),
-                                       memory.touched.data()};
+    IouCountsWorkspace workspace{cells.data(),         memory.maps.data(),    memory.bits.data(),
+                                 memory.counts.data(), memory.touched.data(), nullptr};
+    if (by_image == nullptr) {
+      if (!block(params, begin, end, workspace)) good = false;
+      return;
+    }
+    memory.by_place.resize(most_labels + kLanes);
+    auto slice = std::make_unique<ImageCounts::Slice>();
+    slice->begin = begin, slice->end = end;
+    const ByImageWorkspace noting{labels.data(), memory.by_place.data(), &slice->noted.list(),
+                                  by_image->per_map.data()};
+    workspace.by_image = &noting;
     if (!block(params, begin, end, workspace)) good = false;
+    const std::lock_guard<std::mutex> lock(mutex);
+    by_image->slices.push_back(std::move(slice));
   });
   return good;
+}
+
+}  // namespace
+
+bool iou_counts(const IouCountsParams& params, int num_threads) { return count(params, num_threads, nullptr); }
+
+std::unique_ptr<ImageCounts> iou_counts_by_image(const IouCountsParams& params, int num_threads) {
+  auto counts = std::make_unique<ImageCounts>(params.maps.num_images, params.maps.num_units);
+  return count(params, num_threads, counts.get()) ? std::move(counts) : nullptr;
 }
 
 bool tail_histogram(const TailHistogramParams& params, int num_threads) {

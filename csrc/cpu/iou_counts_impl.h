@@ -61,6 +61,33 @@ struct Meetings {
     num_touched = 0;
     return area;
   }
+
+  // The same, and notes each label with its pixels, in order.
+  inline int64_t take_apart(const ImageLabels& image, int64_t num_planes, int64_t* intersection, int32_t* by_place,
+                            LabelCounts& noted) {
+    int64_t area = 0;
+    for (int64_t i = 0; i < num_touched; ++i) {
+      const int64_t pixels = counts[touched[i]];
+      const int32_t* places = image.places + touched[i] * num_planes;
+      for (int64_t k = 0; k < num_planes; ++k) by_place[places[k]] += static_cast<int32_t>(pixels);
+      counts[touched[i]] = 0;
+      area += pixels;
+    }
+    if (num_touched == 0) return 0;
+    num_touched = 0;
+    by_place[0] = 0;  // "no label"
+    LabelCount* to = noted.data + noted.size;
+    for (int64_t begin = 0; begin < image.num_labels; begin += kLanes)
+      for (uint32_t met = positive(by_place + begin); met != 0; met &= met - 1) {
+        const int64_t place = begin + __builtin_ctz(met);
+        const LabelCount count{image.labels[place], by_place[place]};
+        by_place[place] = 0;
+        intersection[count.label] += count.pixels;
+        *to++ = count;
+      }
+    noted.size = to - noted.data;
+    return area;
+  }
 };
 
 // How many columns of a span fire in one row, given that exactly one of its ends does.
@@ -180,6 +207,21 @@ inline void count_map(const IouCountsParams& p, int64_t image, const LabelCells&
   });
 }
 
+// Takes apart what a map met. Returns its area.
+inline int64_t take_apart(const IouCountsParams& p, int64_t image, int64_t unit, Meetings& meetings,
+                          const ByImageWorkspace* by_image) {
+  int64_t* intersection = p.intersection + unit * p.num_labels;
+  if (by_image == nullptr)
+    return meetings.take_apart(p.table + p.offsets[image] * p.num_planes, p.num_planes, intersection);
+  const ImageLabels& labels = by_image->images[image];
+  LabelCounts& counts = *by_image->counts;
+  if (counts.capacity - counts.size < labels.num_labels) counts.reserve(counts, labels.num_labels);
+  const int64_t before = counts.size;
+  const int64_t area = meetings.take_apart(labels, p.num_planes, intersection, by_image->by_place, counts);
+  by_image->per_map[image * p.maps.num_units + unit] = static_cast<int32_t>(counts.size - before);
+  return area;
+}
+
 // Returns false at the first bad value.
 template <typename Word>
 bool count_units(const IouCountsParams& p, int64_t unit_begin, int64_t unit_end, const IouCountsWorkspace& workspace) {
@@ -188,15 +230,13 @@ bool count_units(const IouCountsParams& p, int64_t unit_begin, int64_t unit_end,
   const ColumnBits bits{workspace.bits, words_per_row(p.maps)};
   // Images outside, so that an image's runs stay in the cache for all units.
   for (int64_t image = 0; image < p.maps.num_images; ++image) {
-    const int32_t* table = p.table + p.offsets[image] * p.num_planes;
     for (int64_t block = unit_begin; block < unit_end; block += kUnitBlock) {
       const int64_t block_end = block + kUnitBlock < unit_end ? block + kUnitBlock : unit_end;
       if (!load_maps(p.maps, image, block, block_end - block, workspace.maps)) return false;
       for (int64_t unit = block; unit < block_end; ++unit) {
         const float* map = workspace.maps + (unit - block) * size;
         count_map<Word>(p, image, workspace.cells[image], map, p.thresholds[unit], bits, meetings);
-        p.unit_area[image * p.maps.num_units + unit] =
-            meetings.take_apart(table, p.num_planes, p.intersection + unit * p.num_labels);
+        p.unit_area[image * p.maps.num_units + unit] = take_apart(p, image, unit, meetings, workspace.by_image);
       }
     }
   }

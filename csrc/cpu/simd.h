@@ -71,6 +71,14 @@ inline uint32_t greater(Lanes a, Lanes b) {
 #endif
 }
 
+// Bit i is set where from[i], not negative, is not 0.
+inline uint32_t positive(const int32_t* from) {
+  typedef int32_t Counts __attribute__((vector_size(64)));
+  Counts counts;
+  __builtin_memcpy(&counts, from, sizeof counts);
+  return greater(__builtin_convertvector(counts, Lanes), Lanes{});
+}
+
 // Bit i is set where lanes[i] is NaN, infinite or of magnitude 2^126 or more; see is_bad.
 inline uint32_t bad_bits(Lanes lanes) {
   typedef int32_t Patterns __attribute__((vector_size(64)));
