@@ -142,7 +142,7 @@ def _iou_counts_by_image(
     arguments = (activations, thresholds, runs, table, offsets, num_labels, rows, columns)
     kernels = gpu.kernels(chosen)
     if kernels is not None:
-        return *_by_kernels(kernels, *arguments, status), status
+        return *by_kernels(kernels, *arguments, status), status
     check_thresholds("iou_counts_by_image", thresholds)
     if chosen == "reference":
         checks.finite("iou_counts_by_image", activations)
@@ -157,7 +157,7 @@ def _iou_counts_by_image(
     return intersection, unit_area, entries, status
 
 
-def _by_kernels(
+def by_kernels(
     kernels: ModuleType,
     activations: Tensor,
     thresholds: Tensor,
@@ -168,10 +168,13 @@ def _by_kernels(
     rows: Tensor,
     columns: Tensor,
     status: Tensor,
+    workspace: int = WORKSPACE,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """By iou_counts' own kernels, to which the label of one image is another than the same label of the next.
+    """The intersection, unit_area and entries by iou_counts' own kernels, for which each image has labels of its own.
 
-    What they call the intersection of such a label is that of its image, in one launch for many images.
+    The same label in two images is two labels to them, so one launch counts many images, each by itself: [U, P] for P
+    pairs of an image and a label that it carries. Images are taken so many at a time as need `workspace` bytes for
+    that, or one.
     """
     num_images, num_units = activations.shape[:2]
     intersection = activations.new_zeros((num_units, num_labels), dtype=torch.int64)
@@ -181,7 +184,7 @@ def _by_kernels(
     carries[:, 0] = False
     pairs = carries.sum(1)  # of an image and a label
     areas, entries = [], [torch.zeros(4, 0, dtype=torch.int32, device=table.device)]
-    for begin, end in _chunks(pairs.tolist(), WORKSPACE // (8 * max(1, num_units))):
+    for begin, end in _chunks(pairs.tolist(), workspace // (8 * max(1, num_units))):
         images, labels = carries[begin:end].nonzero(as_tuple=True)
         number = carries[begin:end].flatten().cumsum(0).int().view(end - begin, num_labels) * carries[begin:end]
         numbers = number[(image_of_row - begin).clamp(0, end - begin - 1)[:, None], table.long()]
