@@ -118,7 +118,8 @@ PYBIND11_MODULE(_C, module) {
   py::class_<ImageCounts>(module, "ImageCounts")
       .def("size", &ImageCounts::size)
       .def(
-          "write", [](const ImageCounts& counts, uintptr_t to) { counts.write(at<int32_t>(to)); },
+          "write",
+          [](const ImageCounts& counts, uintptr_t to, int num_threads) { write(counts, at<int32_t>(to), num_threads); },
           py::call_guard<py::gil_scoped_release>());
 
   def_counts(module, "iou_counts", iou_counts);

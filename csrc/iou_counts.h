@@ -35,22 +35,17 @@ struct LabelCells {
   const CellPieces* pieces;
 };
 
-// The labels of one image in order, label 0 first, and the image's table of combinations with a label's place among
-// them instead of the label.
+// The labels of one image in order, label 0 first, with room for 16 more, and the image's table of combinations with a
+// label's place among them instead of the label.
 struct ImageLabels {
   const int32_t* labels;
   int64_t num_labels;
   const int32_t* places;
 };
 
-// A label that a map meets, and on how many pixels.
-struct LabelCount {
-  int32_t label, pixels;
-};
-
-// A list that grows: `reserve` makes room for so many more.
+// Labels that maps meet, each with its pixels: lists that grow. `reserve` makes room for so many more.
 struct LabelCounts {
-  LabelCount* data;
+  int32_t *labels, *pixels;
   int64_t size, capacity;
   void (*reserve)(LabelCounts&, int64_t more);
 };

@@ -283,8 +283,17 @@ bool count(const IouCountsParams& params, int num_threads, ImageCounts* by_image
 bool iou_counts(const IouCountsParams& params, int num_threads) { return count(params, num_threads, nullptr); }
 
 std::unique_ptr<ImageCounts> iou_counts_by_image(const IouCountsParams& params, int num_threads) {
-  auto counts = std::make_unique<ImageCounts>(params.maps.num_images, params.maps.num_units);
+  const int64_t num_images = params.maps.num_images, num_units = params.maps.num_units;
+  auto counts = std::make_unique<ImageCounts>();
+  counts->num_images = num_images, counts->num_units = num_units;
+  counts->per_map.resize(num_images * num_units);
   return count(params, num_threads, counts.get()) ? std::move(counts) : nullptr;
+}
+
+void write(const ImageCounts& counts, int32_t* to, int num_threads) {
+  const std::vector<int64_t> starts = counts.starts();
+  share(counts.slices.size(), num_threads,
+        [&](int64_t slice, int) { counts.write(*counts.slices[slice], starts, to); });
 }
 
 bool tail_histogram(const TailHistogramParams& params, int num_threads) {

@@ -32,6 +32,8 @@ void image_peaks(const ImagePeaksParams& params, int num_threads);
 bool iou_counts(const IouCountsParams& params, int num_threads);
 // The same, and the counts of each image; null where it met a bad value.
 std::unique_ptr<ImageCounts> iou_counts_by_image(const IouCountsParams& params, int num_threads);
+// To [4, counts.size()]: the images, the units, the labels, the pixels.
+void write(const ImageCounts& counts, int32_t* to, int num_threads);
 // Returns false where it met a bad value; then nothing has been added.
 bool tail_histogram(const TailHistogramParams& params, int num_threads);
 

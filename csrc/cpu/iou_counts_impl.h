@@ -63,29 +63,32 @@ struct Meetings {
   }
 
   // The same, and notes each label with its pixels, in order.
-  inline int64_t take_apart(const ImageLabels& image, int64_t num_planes, int64_t* intersection, int32_t* by_place,
-                            LabelCounts& noted) {
+  inline int64_t take_apart(const int32_t* table, int64_t num_planes, int64_t* intersection, const ImageLabels& image,
+                            int32_t* by_place, LabelCounts& noted) {
+    if (num_touched == 0) return 0;
     int64_t area = 0;
     for (int64_t i = 0; i < num_touched; ++i) {
       const int64_t pixels = counts[touched[i]];
+      const int32_t* labels = table + touched[i] * num_planes;
       const int32_t* places = image.places + touched[i] * num_planes;
-      for (int64_t k = 0; k < num_planes; ++k) by_place[places[k]] += static_cast<int32_t>(pixels);
+      for (int64_t k = 0; k < num_planes; ++k) {
+        intersection[labels[k]] += pixels;
+        by_place[places[k]] += static_cast<int32_t>(pixels);
+      }
       counts[touched[i]] = 0;
       area += pixels;
     }
-    if (num_touched == 0) return 0;
     num_touched = 0;
     by_place[0] = 0;  // "no label"
-    LabelCount* to = noted.data + noted.size;
-    for (int64_t begin = 0; begin < image.num_labels; begin += kLanes)
-      for (uint32_t met = positive(by_place + begin); met != 0; met &= met - 1) {
-        const int64_t place = begin + __builtin_ctz(met);
-        const LabelCount count{image.labels[place], by_place[place]};
-        by_place[place] = 0;
-        intersection[count.label] += count.pixels;
-        *to++ = count;
-      }
-    noted.size = to - noted.data;
+    const int32_t* const labels = image.labels;
+    const int64_t num_labels = image.num_labels;
+    int32_t* const labels_to = noted.labels + noted.size;
+    int32_t* const pixels_to = noted.pixels + noted.size;
+    int64_t size = 0;
+    for (int64_t i = 0; i < num_labels; i += kLanes)
+      size += compress_counts(labels_to + size, pixels_to + size, labels + i, by_place + i);
+    __builtin_memset(by_place, 0, num_labels * sizeof(int32_t));
+    noted.size += size;
     return area;
   }
 };
@@ -211,13 +214,13 @@ inline void count_map(const IouCountsParams& p, int64_t image, const LabelCells&
 inline int64_t take_apart(const IouCountsParams& p, int64_t image, int64_t unit, Meetings& meetings,
                           const ByImageWorkspace* by_image) {
   int64_t* intersection = p.intersection + unit * p.num_labels;
-  if (by_image == nullptr)
-    return meetings.take_apart(p.table + p.offsets[image] * p.num_planes, p.num_planes, intersection);
+  const int32_t* table = p.table + p.offsets[image] * p.num_planes;
+  if (by_image == nullptr) return meetings.take_apart(table, p.num_planes, intersection);
   const ImageLabels& labels = by_image->images[image];
   LabelCounts& counts = *by_image->counts;
-  if (counts.capacity - counts.size < labels.num_labels) counts.reserve(counts, labels.num_labels);
+  if (counts.capacity - counts.size < labels.num_labels + kLanes) counts.reserve(counts, labels.num_labels + kLanes);
   const int64_t before = counts.size;
-  const int64_t area = meetings.take_apart(labels, p.num_planes, intersection, by_image->by_place, counts);
+  const int64_t area = meetings.take_apart(table, p.num_planes, intersection, labels, by_image->by_place, counts);
   by_image->per_map[image * p.maps.num_units + unit] = static_cast<int32_t>(counts.size - before);
   return area;
 }

@@ -71,14 +71,6 @@ inline uint32_t greater(Lanes a, Lanes b) {
 #endif
 }
 
-// Bit i is set where from[i], not negative, is not 0.
-inline uint32_t positive(const int32_t* from) {
-  typedef int32_t Counts __attribute__((vector_size(64)));
-  Counts counts;
-  __builtin_memcpy(&counts, from, sizeof counts);
-  return greater(__builtin_convertvector(counts, Lanes), Lanes{});
-}
-
 // Bit i is set where lanes[i] is NaN, infinite or of magnitude 2^126 or more; see is_bad.
 inline uint32_t bad_bits(Lanes lanes) {
   typedef int32_t Patterns __attribute__((vector_size(64)));
@@ -133,6 +125,18 @@ inline int64_t compress(float* to, Lanes lanes, uint32_t keep) {
   for (uint32_t rest = keep; rest != 0; rest &= rest - 1) to[count++] = scalars[__builtin_ctz(rest)];
 #endif
   return __builtin_popcount(keep);
+}
+
+// Sixteen counts of which those above 0 are kept, in order, at `to`; beside each, at `keys_to`, its key. Sixteen of
+// both may be written. Returns how many they are.
+inline int64_t compress_counts(int32_t* keys_to, int32_t* to, const int32_t* keys, const int32_t* counts) {
+  typedef int32_t Counts __attribute__((vector_size(64)));
+  Counts lanes, lanes_of_keys;
+  __builtin_memcpy(&lanes, counts, sizeof lanes);
+  __builtin_memcpy(&lanes_of_keys, keys, sizeof lanes_of_keys);
+  const uint32_t keep = greater(__builtin_convertvector(lanes, Lanes), Lanes{});
+  compress(reinterpret_cast<float*>(keys_to), reinterpret_cast<Lanes>(lanes_of_keys), keep);
+  return compress(reinterpret_cast<float*>(to), reinterpret_cast<Lanes>(lanes), keep);
 }
 
 // The lowest `count` bits, all for 16 and more.

@@ -153,7 +153,7 @@ def _iou_counts_by_image(
     if found is None:
         checks.finite("iou_counts_by_image", activations)  # finds and names the first one
     entries = torch.empty(4, found.size(), dtype=torch.int32)
-    found.write(entries.data_ptr())
+    found.write(entries.data_ptr(), torch.get_num_threads())
     return intersection, unit_area, entries, status
 
 
