@@ -1,4 +1,4 @@
-"""iou_counts against upsampling alone, the best eager PyTorch and the published loop, and counts per image; equality asserted first."""
+"""iou_counts against upsampling alone, the best eager PyTorch and the published loop; equality asserted first."""
 
 import pytest
 import torch
