@@ -194,33 +194,22 @@ void image_peaks(const ImagePeaksParams& params, int num_threads) {
 
 namespace {
 
-// [N]; once per call, for all units.
-std::vector<std::unique_ptr<OwnedLabelCells>> label_cells(const IouCountsParams& params, int num_threads) {
+// What the units need to know of an image's labels, made once per call.
+struct LabelsOfImage {
+  std::unique_ptr<OwnedLabelCells> cells;
+  std::unique_ptr<OwnedImageLabels> labels;  // if counts per image are wanted
+};
+
+std::vector<LabelsOfImage> labels_of_images(const IouCountsParams& params, bool by_image, int num_threads) {
   const int64_t area = params.grid.num_rows * params.grid.num_columns;
-  std::vector<std::unique_ptr<OwnedLabelCells>> cells(params.maps.num_images);
+  std::vector<LabelsOfImage> made(params.maps.num_images);
   share(params.maps.num_images, num_threads, [&](int64_t image, int) {
     const auto make = [&](auto* runs) { return std::make_unique<OwnedLabelCells>(params.grid, runs + image * area); };
-    cells[image] =
+    made[image].cells =
         params.wide ? make(static_cast<const int64_t*>(params.runs)) : make(static_cast<const int32_t*>(params.runs));
+    if (by_image) made[image].labels = std::make_unique<OwnedImageLabels>(params, image);
   });
-  return cells;
-}
-
-// [N]; likewise.
-std::vector<std::unique_ptr<OwnedImageLabels>> image_labels(const IouCountsParams& params, int num_threads) {
-  std::vector<std::unique_ptr<OwnedImageLabels>> labels(params.maps.num_images);
-  share(params.maps.num_images, num_threads,
-        [&](int64_t image, int) { labels[image] = std::make_unique<OwnedImageLabels>(params, image); });
-  return labels;
-}
-
-// The views of what is owned.
-template <typename View, typename Owned>
-std::vector<View> views_of(const std::vector<std::unique_ptr<Owned>>& owned) {
-  std::vector<View> views;
-  views.reserve(owned.size());
-  for (const auto& one : owned) views.push_back(one->view());
-  return views;
+  return made;
 }
 
 // What a thread needs to count.
@@ -231,25 +220,20 @@ struct CountsMemory {
   std::vector<int32_t> touched, by_place;
 };
 
-// The most that an image has of what `number` tells.
-template <typename Number>
-int64_t most_of(int64_t num_images, const Number& number) {
-  int64_t most = 0;
-  for (int64_t image = 0; image < num_images; ++image) most = std::max<int64_t>(most, number(image));
-  return most;
-}
-
 // Counts, and per image too if `by_image` is given. Returns false where it met a bad value.
 bool count(const IouCountsParams& params, int num_threads, ImageCounts* by_image) {
   const IouCountsBlock block = chosen_level().iou_counts;
-  const int64_t num_images = params.maps.num_images;
-  const auto owned_cells = label_cells(params, num_threads);
-  const auto cells = views_of<LabelCells>(owned_cells);
-  decltype(image_labels(params, num_threads)) owned_labels;
-  if (by_image != nullptr) owned_labels = image_labels(params, num_threads);
-  const auto labels = views_of<ImageLabels>(owned_labels);
-  const int64_t most = most_of(num_images, [&](int64_t n) { return params.offsets[n + 1] - params.offsets[n]; });
-  const int64_t most_labels = most_of(labels.size(), [&](int64_t n) { return labels[n].num_labels; });
+  const auto owned = labels_of_images(params, by_image != nullptr, num_threads);
+  std::vector<LabelCells> cells;
+  std::vector<ImageLabels> labels;
+  int64_t most = 0, most_labels = 0;
+  for (size_t image = 0; image < owned.size(); ++image) {
+    cells.push_back(owned[image].cells->view());
+    most = std::max(most, params.offsets[image + 1] - params.offsets[image]);
+    if (by_image == nullptr) continue;
+    labels.push_back(owned[image].labels->view());
+    most_labels = std::max(most_labels, labels.back().num_labels);
+  }
   std::vector<CountsMemory> memories(std::max(1, num_threads));
   std::atomic<bool> good{true};
   std::mutex mutex;

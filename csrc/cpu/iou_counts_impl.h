@@ -86,8 +86,7 @@ struct Meetings {
     int32_t* const pixels_to = noted.pixels + noted.size;
     int64_t size = 0;
     for (int64_t i = 0; i < num_labels; i += kLanes)
-      size += compress_counts(labels_to + size, pixels_to + size, labels + i, by_place + i);
-    __builtin_memset(by_place, 0, num_labels * sizeof(int32_t));
+      size += take_counts(labels_to + size, pixels_to + size, labels + i, by_place + i);
     noted.size += size;
     return area;
   }
