@@ -32,3 +32,18 @@ def test_iou_counts(compare, shape, noisy):
         assert torch.equal(published, counts.intersection)
         others["published"] = lambda: published_iou_counts(*arguments)
     compare(lambda: ops.iou_counts(work.activations, work.thresholds, work.labels), others, per=images)
+
+
+@pytest.mark.parametrize("noisy", [False, True], ids=["patches", "noisy labels"])
+@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES.keys())
+def test_iou_counts_by_image(compare, shape, noisy):
+    """What the counts of each image cost beside those of all."""
+    images, units, source, target = shape if compare.enabled else (1, 16, *shape[2:])
+    work = Workload(images, units, source, target, noisy)
+    arguments = (work.activations, work.thresholds, work.labels)
+    counts = ops.iou_counts_by_image(*arguments)
+    assert torch.equal(counts.intersection, work.intersection)
+    summed = torch.zeros_like(work.intersection)
+    summed.index_put_((counts.units.long(), counts.labels.long()), counts.counts.long(), accumulate=True)
+    assert torch.equal(summed, work.intersection)
+    compare(lambda: ops.iou_counts_by_image(*arguments), {"all images": lambda: ops.iou_counts(*arguments)}, per=images)

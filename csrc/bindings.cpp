@@ -53,6 +53,23 @@ class LabelTables {
   std::vector<std::vector<int32_t>> tables_;
 };
 
+// Defines an op with the arguments of iou_counts.
+template <typename Count>
+void def_counts(py::module_& module, const char* name, const Count& count) {
+  module.def(
+      name,
+      [&count](uintptr_t data, int dtype, Four shape, Four strides, uintptr_t rows, int64_t num_rows, uintptr_t columns,
+               int64_t num_columns, uintptr_t thresholds, uintptr_t runs, bool wide, uintptr_t table, uintptr_t offsets,
+               int64_t num_planes, int64_t num_labels, uintptr_t intersection, uintptr_t unit_area, int num_threads) {
+        const OwnedGrid grid(at<const GridEntry>(rows), num_rows, at<const GridEntry>(columns), num_columns);
+        return count({feature_maps(data, dtype, shape, strides), grid.view(), at<const float>(thresholds),
+                      at<const void>(runs), wide, at<const int32_t>(table), at<const int64_t>(offsets), num_planes,
+                      num_labels, at<int64_t>(intersection), at<int64_t>(unit_area)},
+                     num_threads);
+      },
+      py::call_guard<py::gil_scoped_release>());
+}
+
 }  // namespace
 
 PYBIND11_MODULE(_C, module) {
@@ -98,18 +115,15 @@ PYBIND11_MODULE(_C, module) {
       },
       py::call_guard<py::gil_scoped_release>());
 
-  module.def(
-      "iou_counts",
-      [](uintptr_t data, int dtype, Four shape, Four strides, uintptr_t rows, int64_t num_rows, uintptr_t columns,
-         int64_t num_columns, uintptr_t thresholds, uintptr_t runs, bool wide, uintptr_t table, uintptr_t offsets,
-         int64_t num_planes, int64_t num_labels, uintptr_t intersection, uintptr_t unit_area, int num_threads) {
-        const OwnedGrid grid(at<const GridEntry>(rows), num_rows, at<const GridEntry>(columns), num_columns);
-        return iou_counts({feature_maps(data, dtype, shape, strides), grid.view(), at<const float>(thresholds),
-                           at<const void>(runs), wide, at<const int32_t>(table), at<const int64_t>(offsets), num_planes,
-                           num_labels, at<int64_t>(intersection), at<int64_t>(unit_area)},
-                          num_threads);
-      },
-      py::call_guard<py::gil_scoped_release>());
+  py::class_<ImageCounts>(module, "ImageCounts")
+      .def("size", &ImageCounts::size)
+      .def(
+          "write",
+          [](const ImageCounts& counts, uintptr_t to, int num_threads) { write(counts, at<int32_t>(to), num_threads); },
+          py::call_guard<py::gil_scoped_release>());
+
+  def_counts(module, "iou_counts", iou_counts);
+  def_counts(module, "iou_counts_by_image", iou_counts_by_image);
 
   module.def(
       "tail_histogram",

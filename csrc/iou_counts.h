@@ -35,6 +35,30 @@ struct LabelCells {
   const CellPieces* pieces;
 };
 
+// The labels of one image in order, label 0 first, with room for 16 more, and the image's table of combinations with a
+// label's place among them instead of the label.
+struct ImageLabels {
+  const int32_t* labels;
+  int64_t num_labels;
+  const int32_t* places;
+};
+
+// Labels that maps meet, each with its pixels: lists that grow. `reserve` makes room for so many more.
+struct LabelCounts {
+  int32_t *labels, *pixels;
+  int64_t size, capacity;
+  void (*reserve)(LabelCounts&, int64_t more);
+};
+
+// What counts per image need. `by_place` holds an entry per label of the image that has most, and those of 16 more;
+// it is zero before and after.
+struct ByImageWorkspace {
+  const ImageLabels* images;  // an entry per image
+  int32_t* by_place;
+  LabelCounts* counts;  // added to: image after image, unit after unit, label after label
+  int32_t* per_map;     // [N, U], written: how many were added
+};
+
 // Counts the units [unit_begin, unit_end) over all images. Writes only their rows.
 // `cells` holds an entry per image; `maps` holds block_floats(maps), zero at first; `bits` holds bit_words(maps);
 // `counts` and `touched` hold an entry per combination of the image that has most; counts is zero before and after.
@@ -44,6 +68,7 @@ struct IouCountsWorkspace {
   uint64_t* bits;
   int64_t* counts;
   int32_t* touched;
+  const ByImageWorkspace* by_image;  // null: counts per image are not wanted
 };
 // Returns false where it met a bad value; the counts are then worthless.
 using IouCountsBlock = bool (*)(const IouCountsParams&, int64_t unit_begin, int64_t unit_end,

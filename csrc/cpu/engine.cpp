@@ -12,6 +12,7 @@
 
 #include "../spans.h"
 #include "encode_labels.h"
+#include "image_counts.h"
 #include "label_cells.h"
 #include "load_maps.h"
 #include "subnormals.h"
@@ -193,46 +194,90 @@ void image_peaks(const ImagePeaksParams& params, int num_threads) {
 
 namespace {
 
-// [N]; once per call, for all units.
-std::vector<std::unique_ptr<OwnedLabelCells>> label_cells(const IouCountsParams& params, int num_threads) {
+// What the units need to know of an image's labels, made once per call.
+struct LabelsOfImage {
+  std::unique_ptr<OwnedLabelCells> cells;
+  std::unique_ptr<OwnedImageLabels> labels;  // if counts per image are wanted
+};
+
+std::vector<LabelsOfImage> labels_of_images(const IouCountsParams& params, bool by_image, int num_threads) {
   const int64_t area = params.grid.num_rows * params.grid.num_columns;
-  std::vector<std::unique_ptr<OwnedLabelCells>> cells(params.maps.num_images);
+  std::vector<LabelsOfImage> made(params.maps.num_images);
   share(params.maps.num_images, num_threads, [&](int64_t image, int) {
     const auto make = [&](auto* runs) { return std::make_unique<OwnedLabelCells>(params.grid, runs + image * area); };
-    cells[image] =
+    made[image].cells =
         params.wide ? make(static_cast<const int64_t*>(params.runs)) : make(static_cast<const int32_t*>(params.runs));
+    if (by_image) made[image].labels = std::make_unique<OwnedImageLabels>(params, image);
   });
-  return cells;
+  return made;
 }
 
-}  // namespace
+// What a thread needs to count.
+struct CountsMemory {
+  std::vector<float> maps;
+  std::vector<uint64_t> bits;
+  std::vector<int64_t> counts;
+  std::vector<int32_t> touched, by_place;
+};
 
-bool iou_counts(const IouCountsParams& params, int num_threads) {
+// Counts, and per image too if `by_image` is given. Returns false where it met a bad value.
+bool count(const IouCountsParams& params, int num_threads, ImageCounts* by_image) {
   const IouCountsBlock block = chosen_level().iou_counts;
-  const auto owned_cells = label_cells(params, num_threads);
+  const auto owned = labels_of_images(params, by_image != nullptr, num_threads);
   std::vector<LabelCells> cells;
-  for (const auto& owned : owned_cells) cells.push_back(owned->view());
+  std::vector<ImageLabels> labels;
+  int64_t most = 0, most_labels = 0;
+  for (size_t image = 0; image < owned.size(); ++image) {
+    cells.push_back(owned[image].cells->view());
+    most = std::max(most, params.offsets[image + 1] - params.offsets[image]);
+    if (by_image == nullptr) continue;
+    labels.push_back(owned[image].labels->view());
+    most_labels = std::max(most_labels, labels.back().num_labels);
+  }
+  std::vector<CountsMemory> memories(std::max(1, num_threads));
   std::atomic<bool> good{true};
-  int64_t most = 0;
-  for (int64_t n = 0; n < params.maps.num_images; ++n) most = std::max(most, params.offsets[n + 1] - params.offsets[n]);
-  struct Memory {
-    std::vector<float> maps;
-    std::vector<uint64_t> bits;
-    std::vector<int64_t> counts;
-    std::vector<int32_t> touched;
-  };
-  std::vector<Memory> memories(std::max(1, num_threads));
+  std::mutex mutex;
   share_units(params.maps.num_units, 8 * params.num_labels, num_threads, [&](int64_t begin, int64_t end, int worker) {
-    Memory& memory = memories[worker];
+    CountsMemory& memory = memories[worker];
     memory.maps.resize(block_floats(params.maps));
     memory.bits.resize(bit_words(params.maps));
     memory.counts.resize(most);
     memory.touched.resize(most + 1);
-    const IouCountsWorkspace workspace{cells.data(), memory.maps.data(), memory.bits.data(), memory.counts.data(),
-                                       memory.touched.data()};
+    IouCountsWorkspace workspace{cells.data(),         memory.maps.data(),    memory.bits.data(),
+                                 memory.counts.data(), memory.touched.data(), nullptr};
+    if (by_image == nullptr) {
+      if (!block(params, begin, end, workspace)) good = false;
+      return;
+    }
+    memory.by_place.resize(most_labels + kLanes);
+    auto slice = std::make_unique<ImageCounts::Slice>();
+    slice->begin = begin, slice->end = end;
+    const ByImageWorkspace noting{labels.data(), memory.by_place.data(), &slice->noted.list(),
+                                  by_image->per_map.data()};
+    workspace.by_image = &noting;
     if (!block(params, begin, end, workspace)) good = false;
+    const std::lock_guard<std::mutex> lock(mutex);
+    by_image->slices.push_back(std::move(slice));
   });
   return good;
+}
+
+}  // namespace
+
+bool iou_counts(const IouCountsParams& params, int num_threads) { return count(params, num_threads, nullptr); }
+
+std::unique_ptr<ImageCounts> iou_counts_by_image(const IouCountsParams& params, int num_threads) {
+  const int64_t num_images = params.maps.num_images, num_units = params.maps.num_units;
+  auto counts = std::make_unique<ImageCounts>();
+  counts->num_images = num_images, counts->num_units = num_units;
+  counts->per_map.resize(num_images * num_units);
+  return count(params, num_threads, counts.get()) ? std::move(counts) : nullptr;
+}
+
+void write(const ImageCounts& counts, int32_t* to, int num_threads) {
+  const std::vector<int64_t> starts = counts.starts();
+  share(counts.slices.size(), num_threads,
+        [&](int64_t slice, int) { counts.write(*counts.slices[slice], starts, to); });
 }
 
 bool tail_histogram(const TailHistogramParams& params, int num_threads) {

@@ -1,6 +1,7 @@
 // The CPU engine: chooses the SIMD level, checks values, and shares the units among threads.
 #pragma once
 
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -9,6 +10,7 @@
 #include "../image_peaks.h"
 #include "../iou_counts.h"
 #include "../tail_histogram.h"
+#include "image_counts.h"
 
 namespace dissect {
 
@@ -28,6 +30,10 @@ std::vector<std::vector<int32_t>> encode_labels(const EncodeLabelsParams& params
 void image_peaks(const ImagePeaksParams& params, int num_threads);
 // Returns false where it met a bad value; the counts are then worthless.
 bool iou_counts(const IouCountsParams& params, int num_threads);
+// The same, and the counts of each image; null where it met a bad value.
+std::unique_ptr<ImageCounts> iou_counts_by_image(const IouCountsParams& params, int num_threads);
+// To [4, counts.size()]: the images, the units, the labels, the pixels.
+void write(const ImageCounts& counts, int32_t* to, int num_threads);
 // Returns false where it met a bad value; then nothing has been added.
 bool tail_histogram(const TailHistogramParams& params, int num_threads);
 

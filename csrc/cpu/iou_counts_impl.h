@@ -61,6 +61,35 @@ struct Meetings {
     num_touched = 0;
     return area;
   }
+
+  // The same, and notes each label with its pixels, in order.
+  inline int64_t take_apart(const int32_t* table, int64_t num_planes, int64_t* intersection, const ImageLabels& image,
+                            int32_t* by_place, LabelCounts& noted) {
+    if (num_touched == 0) return 0;
+    int64_t area = 0;
+    for (int64_t i = 0; i < num_touched; ++i) {
+      const int64_t pixels = counts[touched[i]];
+      const int32_t* labels = table + touched[i] * num_planes;
+      const int32_t* places = image.places + touched[i] * num_planes;
+      for (int64_t k = 0; k < num_planes; ++k) {
+        intersection[labels[k]] += pixels;
+        by_place[places[k]] += static_cast<int32_t>(pixels);
+      }
+      counts[touched[i]] = 0;
+      area += pixels;
+    }
+    num_touched = 0;
+    by_place[0] = 0;  // "no label"
+    const int32_t* const labels = image.labels;
+    const int64_t num_labels = image.num_labels;
+    int32_t* const labels_to = noted.labels + noted.size;
+    int32_t* const pixels_to = noted.pixels + noted.size;
+    int64_t size = 0;
+    for (int64_t i = 0; i < num_labels; i += kLanes)
+      size += take_counts(labels_to + size, pixels_to + size, labels + i, by_place + i);
+    noted.size += size;
+    return area;
+  }
 };
 
 // How many columns of a span fire in one row, given that exactly one of its ends does.
@@ -180,6 +209,21 @@ inline void count_map(const IouCountsParams& p, int64_t image, const LabelCells&
   });
 }
 
+// Takes apart what a map met. Returns its area.
+inline int64_t take_apart(const IouCountsParams& p, int64_t image, int64_t unit, Meetings& meetings,
+                          const ByImageWorkspace* by_image) {
+  int64_t* intersection = p.intersection + unit * p.num_labels;
+  const int32_t* table = p.table + p.offsets[image] * p.num_planes;
+  if (by_image == nullptr) return meetings.take_apart(table, p.num_planes, intersection);
+  const ImageLabels& labels = by_image->images[image];
+  LabelCounts& counts = *by_image->counts;
+  if (counts.capacity - counts.size < labels.num_labels + kLanes) counts.reserve(counts, labels.num_labels + kLanes);
+  const int64_t before = counts.size;
+  const int64_t area = meetings.take_apart(table, p.num_planes, intersection, labels, by_image->by_place, counts);
+  by_image->per_map[image * p.maps.num_units + unit] = static_cast<int32_t>(counts.size - before);
+  return area;
+}
+
 // Returns false at the first bad value.
 template <typename Word>
 bool count_units(const IouCountsParams& p, int64_t unit_begin, int64_t unit_end, const IouCountsWorkspace& workspace) {
@@ -188,15 +232,13 @@ bool count_units(const IouCountsParams& p, int64_t unit_begin, int64_t unit_end,
   const ColumnBits bits{workspace.bits, words_per_row(p.maps)};
   // Images outside, so that an image's runs stay in the cache for all units.
   for (int64_t image = 0; image < p.maps.num_images; ++image) {
-    const int32_t* table = p.table + p.offsets[image] * p.num_planes;
     for (int64_t block = unit_begin; block < unit_end; block += kUnitBlock) {
       const int64_t block_end = block + kUnitBlock < unit_end ? block + kUnitBlock : unit_end;
       if (!load_maps(p.maps, image, block, block_end - block, workspace.maps)) return false;
       for (int64_t unit = block; unit < block_end; ++unit) {
         const float* map = workspace.maps + (unit - block) * size;
         count_map<Word>(p, image, workspace.cells[image], map, p.thresholds[unit], bits, meetings);
-        p.unit_area[image * p.maps.num_units + unit] =
-            meetings.take_apart(table, p.num_planes, p.intersection + unit * p.num_labels);
+        p.unit_area[image * p.maps.num_units + unit] = take_apart(p, image, unit, meetings, workspace.by_image);
       }
     }
   }

@@ -127,6 +127,19 @@ inline int64_t compress(float* to, Lanes lanes, uint32_t keep) {
   return __builtin_popcount(keep);
 }
 
+// Sixteen counts, which become 0, and of which those above 0 are kept, in order, at `to`; beside each, at `keys_to`,
+// its key. Sixteen of both may be written. Returns how many they are.
+inline int64_t take_counts(int32_t* keys_to, int32_t* to, const int32_t* keys, int32_t* counts) {
+  typedef int32_t Counts __attribute__((vector_size(64)));
+  Counts lanes, lanes_of_keys;
+  __builtin_memcpy(&lanes, counts, sizeof lanes);
+  __builtin_memcpy(&lanes_of_keys, keys, sizeof lanes_of_keys);
+  __builtin_memset(counts, 0, sizeof lanes);
+  const uint32_t keep = greater(__builtin_convertvector(lanes, Lanes), Lanes{});
+  compress(reinterpret_cast<float*>(keys_to), reinterpret_cast<Lanes>(lanes_of_keys), keep);
+  return compress(reinterpret_cast<float*>(to), reinterpret_cast<Lanes>(lanes), keep);
+}
+
 // The lowest `count` bits, all for 16 and more.
 inline uint32_t first_bits(int64_t count) { return count >= kLanes ? 0xffffu : (1u << count) - 1u; }
 

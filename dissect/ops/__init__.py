@@ -7,6 +7,7 @@ from dissect.ops.encode_labels import EncodedLabels, encode_labels
 from dissect.ops.gpu import new_status
 from dissect.ops.image_peaks import image_peaks
 from dissect.ops.iou_counts import IouCounts, iou_counts
+from dissect.ops.iou_counts_by_image import ImageCounts, iou_counts_by_image
 from dissect.ops.observe import Observation, observe
 from dissect.ops.tail_histogram import tail_histogram
 
@@ -14,6 +15,7 @@ __all__ = [
     "BackendUnavailableError",
     "BackendWarning",
     "EncodedLabels",
+    "ImageCounts",
     "IouCounts",
     "Observation",
     "backends",
@@ -23,6 +25,7 @@ __all__ = [
     "home",
     "image_peaks",
     "iou_counts",
+    "iou_counts_by_image",
     "new_status",
     "observe",
     "record_backends",

@@ -22,6 +22,7 @@ CPU_BACKENDS: dict[str, tuple[str, ...]] = {
     "encode_labels": ("cpp", "reference", "triton"),
     "image_peaks": ("cpp", "reference", "triton"),
     "iou_counts": ("cpp", "reference", "triton"),
+    "iou_counts_by_image": ("cpp", "reference", "triton"),
     "observe": ("cpp", "reference", "triton"),
     "tail_histogram": ("cpp", "reference", "triton"),
 }
@@ -32,6 +33,7 @@ GPU_BACKENDS: dict[str, tuple[str, ...]] = {
     "encode_labels": ("triton",),
     "image_peaks": ("cuda", "triton"),
     "iou_counts": ("cuda", "triton"),
+    "iou_counts_by_image": ("cuda", "triton"),
     "observe": ("cuda", "triton"),
     "tail_histogram": ("cuda", "triton"),
 }

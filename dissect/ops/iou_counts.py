@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -32,12 +33,21 @@ class IouCounts(NamedTuple):
 
     def check(self) -> IouCounts:
         """Returns itself, or raises ValueError where `status` tells of bad data. Waits for the device."""
-        if int(self.status):
-            raise ValueError(
-                f"iou_counts: activations must be finite and below 2^126 in magnitude, and thresholds not NaN, "
-                f"but batch {int(self.status) - 1} held others."
-            )
+        check_status("iou_counts", self.status)
         return self
+
+
+def check_status(op: str, status: Tensor) -> None:
+    """Refuses a status that tells of bad data. Waits for the device.
+
+    Raises:
+        ValueError: names the batch.
+    """
+    if int(status):
+        raise ValueError(
+            f"{op}: activations must be finite and below 2^126 in magnitude, and thresholds not NaN, "
+            f"but batch {int(status) - 1} held others."
+        )
 
 
 def iou_counts(
@@ -84,14 +94,7 @@ def iou_counts(
         >>> counts.intersection, counts.unit_area
         (tensor([[0, 0, 2]]), tensor([[2]]))
     """
-    checks.activations("iou_counts", activations)
-    checks.vector("iou_counts", "thresholds", thresholds, torch.float32, activations)
-    labels = _encoded(labels, num_labels, backend)
-    if len(labels) != activations.shape[0]:
-        raise ValueError(f"iou_counts: labels must be of N={activations.shape[0]} images, but got {len(labels)}.")
-    for part in (labels.runs, labels.table, labels.offsets):
-        checks.same_device("iou_counts", "labels", part, activations)
-    rows, columns = checks.tables("iou_counts", grid, activations, labels.size)
+    labels, rows, columns = prepared("iou_counts", activations, thresholds, labels, num_labels, grid, backend)
     intersection, unit_area, status = torch.ops.dissect.iou_counts(
         activations,
         thresholds,
@@ -106,13 +109,37 @@ def iou_counts(
     return IouCounts(intersection, unit_area, labels.area, status)
 
 
-def _encoded(labels: EncodedLabels | Tensor, num_labels: int | None, backend: str) -> EncodedLabels:
+def prepared(
+    op: str,
+    activations: Tensor,
+    thresholds: Tensor,
+    labels: EncodedLabels | Tensor,
+    num_labels: int | None,
+    grid: Grid | None,
+    backend: str,
+) -> tuple[EncodedLabels, Tensor | None, Tensor | None]:
+    """What an op that counts does first: its arguments checked, the labels encoded, the grid's tables.
+
+    Raises:
+        TypeError, ValueError: as `iou_counts`.
+    """
+    checks.activations(op, activations)
+    checks.vector(op, "thresholds", thresholds, torch.float32, activations)
+    labels = _encoded(op, labels, num_labels, backend)
+    if len(labels) != activations.shape[0]:
+        raise ValueError(f"{op}: labels must be of N={activations.shape[0]} images, but got {len(labels)}.")
+    for part in (labels.runs, labels.table, labels.offsets):
+        checks.same_device(op, "labels", part, activations)
+    return labels, *checks.tables(op, grid, activations, labels.size)
+
+
+def _encoded(op: str, labels: EncodedLabels | Tensor, num_labels: int | None, backend: str) -> EncodedLabels:
     if isinstance(labels, EncodedLabels):
         if num_labels not in (None, labels.num_labels):
-            raise ValueError(f"iou_counts: num_labels must be the labels' {labels.num_labels}, but got {num_labels}.")
+            raise ValueError(f"{op}: num_labels must be the labels' {labels.num_labels}, but got {num_labels}.")
         return labels
     if num_labels is None:
-        raise ValueError("iou_counts: num_labels must be given with label planes, but got None.")
+        raise ValueError(f"{op}: num_labels must be given with label planes, but got None.")
     # The CUDA engine has no encoder of its own.
     return encode_labels(labels, num_labels, backend="auto" if backend == "cuda" else backend)
 
@@ -135,25 +162,64 @@ def _iou_counts(
     backend: str,
 ) -> tuple[Tensor, Tensor, Tensor]:
     chosen = select("iou_counts", backend, activations.device)
-    if rows is None or columns is None:
-        grid = Grid.half_pixel((activations.shape[2], activations.shape[3]), (runs.shape[1], runs.shape[2]))
-        rows, columns = grid.rows, grid.columns
-    num_images, num_units = activations.shape[:2]
+    rows, columns = tables_or_half_pixel(activations, runs, rows, columns)
     status = gpu.new_status(activations.device)
     kernels = gpu.kernels(chosen)
     if kernels is not None:
         counts = kernels.iou_counts(activations, thresholds, runs, table, offsets, num_labels, rows, columns, status)
         return counts[0], counts[1], status
-    _check_thresholds(thresholds)
+    check_thresholds("iou_counts", thresholds)
     if chosen == "reference":
         checks.finite("iou_counts", activations)
         planes = reference.decode_labels(runs, table, offsets)
         return *reference.iou_counts(activations, thresholds, planes, num_labels, rows, columns), status
+    intersection, unit_area, good = by_the_engine(
+        native.engine().iou_counts, activations, thresholds, runs, table, offsets, num_labels, rows, columns
+    )
+    if not good:
+        checks.finite("iou_counts", activations)  # finds and names the first one
+    return intersection, unit_area, status
+
+
+def tables_or_half_pixel(
+    activations: Tensor, runs: Tensor, rows: Tensor | None, columns: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """The tables of the grid that was given, or of the default."""
+    if rows is not None and columns is not None:
+        return rows, columns
+    grid = Grid.half_pixel((activations.shape[2], activations.shape[3]), (runs.shape[1], runs.shape[2]))
+    return grid.rows, grid.columns
+
+
+def check_thresholds(op: str, thresholds: Tensor) -> None:
+    """Refuses NaN.
+
+    Raises:
+        ValueError: names the first unit.
+    """
+    if bool(thresholds.isnan().any()):
+        unit = int(thresholds.isnan().nonzero()[0])
+        raise ValueError(f"{op}: thresholds must not be NaN, but unit {unit}'s is.")
+
+
+def by_the_engine(
+    count: Callable[..., Any],
+    activations: Tensor,
+    thresholds: Tensor,
+    runs: Tensor,
+    table: Tensor,
+    offsets: Tensor,
+    num_labels: int,
+    rows: Tensor,
+    columns: Tensor,
+) -> tuple[Tensor, Tensor, Any]:
+    """The intersection [U, C], unit_area [N, U], and what this function of the CPU engine returned."""
+    num_images, num_units = activations.shape[:2]
     thresholds = thresholds.contiguous()
     # Left empty: filling large tensors would wake torch's own threads, which then spin beside the engine's.
     intersection = torch.empty(num_units, num_labels, dtype=torch.int64)
     unit_area = torch.empty(num_images, num_units, dtype=torch.int64)
-    good = native.engine().iou_counts(
+    returned = count(
         *native.maps_arguments(activations),
         *native.grid_arguments(rows, columns),
         thresholds.data_ptr(),
@@ -167,15 +233,7 @@ def _iou_counts(
         unit_area.data_ptr(),
         torch.get_num_threads(),
     )
-    if not good:
-        checks.finite("iou_counts", activations)  # finds and names the first one
-    return intersection, unit_area, status
-
-
-def _check_thresholds(thresholds: Tensor) -> None:
-    if bool(thresholds.isnan().any()):
-        unit = int(thresholds.isnan().nonzero()[0])
-        raise ValueError(f"iou_counts: thresholds must not be NaN, but unit {unit}'s is.")
+    return intersection, unit_area, returned
 
 
 def _iou_counts_fake(

@@ -7,7 +7,7 @@ where the sampling rule rounds twice.
 from dissect.reference.blend_units import blend_units, blend_units_backward
 from dissect.reference.encode_labels import decode_labels, encode_labels, run_dtype
 from dissect.reference.image_peaks import image_peaks
-from dissect.reference.iou_counts import iou_counts
+from dissect.reference.iou_counts import iou_counts, iou_counts_by_image
 from dissect.reference.observe import observe
 from dissect.reference.sampling import corners, upsample
 from dissect.reference.tail_histogram import keys_of, tail_histogram, values_of
@@ -20,6 +20,7 @@ __all__ = [
     "encode_labels",
     "image_peaks",
     "iou_counts",
+    "iou_counts_by_image",
     "keys_of",
     "observe",
     "run_dtype",

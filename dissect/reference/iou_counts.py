@@ -37,3 +37,27 @@ def iou_counts(
                 carries = (planes[image] == label).any(0)
                 intersection[:, label] += fires[:, carries].sum(1)
     return intersection, unit_area
+
+
+def iou_counts_by_image(
+    activations: Tensor, thresholds: Tensor, planes: Tensor, num_labels: int, rows: Tensor, columns: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """`iou_counts`, and the intersections of each image by itself, sparse.
+
+    Returns:
+        intersection: [U, C] int64, over all images.
+        unit_area: [N, U] int64.
+        entries: [4, E] int32: image, unit, label and pixels of every intersection that is not 0, sorted by the first
+            three.
+    """
+    num_images, num_units = activations.shape[:2]
+    intersection = torch.zeros(num_units, num_labels, dtype=torch.int64)
+    unit_area = torch.zeros(num_images, num_units, dtype=torch.int64)
+    entries = [torch.zeros(4, 0, dtype=torch.int64)]
+    for image in range(num_images):
+        one = slice(image, image + 1)
+        pixels, unit_area[one] = iou_counts(activations[one], thresholds, planes[one], num_labels, rows, columns)
+        units, labels = pixels.nonzero(as_tuple=True)
+        entries.append(torch.stack([torch.full_like(units, image), units, labels, pixels[units, labels]]))
+        intersection += pixels
+    return intersection, unit_area, torch.cat(entries, 1).int()

@@ -11,6 +11,7 @@ from generate import Case, laid_out, random_case
 
 from dissect import Grid, reference
 from dissect.ops import cuda, encode_labels
+from dissect.ops.iou_counts_by_image import by_kernels
 
 
 class Emulated:
@@ -60,6 +61,20 @@ def test_counts(case, labels):
     )
     expected = reference.iou_counts(case.activations, case.thresholds, labels.planes, case.num_labels, rows, columns)
     same((*ours, status), (*expected, new_status()), "iou_counts")
+    test_counts_by_image(case, labels)
+
+
+def test_counts_by_image(case, labels):
+    """All images at once, and one after the other."""
+    rows, columns = case.grid.rows, case.grid.columns
+    encoded = (labels.runs, labels.table, labels.offsets, case.num_labels, rows, columns)
+    expected = reference.iou_counts_by_image(
+        case.activations, case.thresholds, labels.planes, case.num_labels, rows, columns
+    )
+    for workspace in (1 << 28, 1):
+        status = new_status()
+        ours = by_kernels(cuda, case.activations, case.thresholds, *encoded, status, workspace)
+        same((*ours, status), (*expected, new_status()), "iou_counts_by_image")
 
 
 def brackets(choose, keys, num_bins):
@@ -145,6 +160,8 @@ def test_bad_values(case, choose):
         lambda status: cuda.tail_histogram(bad, *tails(0), *tables, "max", status),
         lambda status: cuda.iou_counts(bad, case.thresholds, *encoded, *tables, status),
         lambda status: cuda.iou_counts(case.activations, nan, *encoded, *tables, status),
+        lambda status: by_kernels(cuda, bad, case.thresholds, *encoded, *tables, status),
+        lambda status: by_kernels(cuda, case.activations, nan, *encoded, *tables, status),
         *(
             lambda status, sample=sample: cuda.tail_histogram(
                 case.activations, *tails((1 << 32) - 1), *tables, sample, status

@@ -40,6 +40,19 @@ def test_iou_counts(serving, device):
         assert equal(ours, expected), seed
 
 
+def test_iou_counts_by_image(serving, device):
+    backend = serving("iou_counts_by_image")
+    for seed in range(CASES):
+        case = random_case(seed)
+        labels = ops.encode_labels(case.planes.to(device), case.num_labels)
+        arguments = to(case.activations, device), case.thresholds.to(device), labels
+        ours = ops.iou_counts_by_image(*arguments, grid=case.grid, backend=backend)
+        expected = ops.iou_counts_by_image(
+            case.activations, case.thresholds, case.planes, case.num_labels, grid=case.grid, backend="reference"
+        )
+        assert equal(ours, expected), seed
+
+
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_iou_counts_of_a_layer(serving, device, dtype, layout):
@@ -66,6 +79,8 @@ def test_launches_that_random_problems_do_not_make(serving, device, shape, targe
     moved = maps.to(device), thresholds.to(device), ops.encode_labels(planes.to(device), num_labels)
     ours = ops.iou_counts(*moved, grid=grid, backend=serving("iou_counts"))
     assert equal(ours, ops.iou_counts(maps, thresholds, planes, num_labels, grid=grid))
+    ours = ops.iou_counts_by_image(*moved, grid=grid, backend=serving("iou_counts_by_image"))
+    assert equal(ours, ops.iou_counts_by_image(maps, thresholds, planes, num_labels, grid=grid))
     for sample in ("value", "max"):
         problem, bracket = Problem(maps, thresholds, planes, num_labels, grid), random_bracket(3, shape[1], 32)
         expected = counted(problem, bracket, grid, sample, "auto")

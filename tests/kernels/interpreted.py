@@ -4,8 +4,9 @@ import pytest
 import torch
 from small_cases import counted, random_blend, random_bracket, random_problem
 
-from dissect import Grid, ops, stats
+from dissect import Grid, kernels, ops, stats
 from dissect.ops import gpu
+from dissect.ops.iou_counts_by_image import by_kernels
 
 assert gpu.triton_unavailable(torch.device("cpu")) is None  # TRITON_INTERPRET=1 was set before the start
 
@@ -19,6 +20,22 @@ def test_iou_counts(seed):
         for backend in ("triton", "reference")
     )
     assert all(map(torch.equal, ours, expected))
+
+
+@pytest.mark.parametrize("seed", range(0, 52, 3))
+def test_iou_counts_by_image(seed):
+    problem = random_problem(seed)
+    labels = ops.encode_labels(problem.planes, problem.num_labels)
+    ours, expected = (
+        ops.iou_counts_by_image(problem.maps, problem.thresholds, labels, grid=problem.grid, backend=backend)
+        for backend in ("triton", "reference")
+    )
+    assert all(map(torch.equal, ours, expected))
+    # With memory for one image at a time.
+    status, grid = ops.new_status(problem.maps.device), problem.grid
+    encoded = (labels.runs, labels.table, labels.offsets, problem.num_labels, grid.rows, grid.columns)
+    one_by_one = by_kernels(kernels, problem.maps, problem.thresholds, *encoded, status, workspace=1)
+    assert all(map(torch.equal, one_by_one, (ours.intersection, ours.unit_area, torch.stack(ours[4:]))))
 
 
 @pytest.mark.parametrize("sample", ["value", "min", "max", "feature"])
@@ -101,6 +118,10 @@ def test_nothing_to_count(shape):
     counts = ops.iou_counts(maps, torch.zeros(shape[1]), planes, 3, backend="triton")
     assert counts.intersection.shape == (shape[1], 3)
     assert counts.unit_area.shape == ops.image_peaks(maps, backend="triton").shape == shape
+    by_image = ops.iou_counts_by_image(maps, torch.zeros(shape[1]), planes, 3, backend="triton")
+    assert by_image.unit_area.shape == shape
+    assert by_image.intersection.shape == (shape[1], 3)
+    assert by_image.counts.shape == (0,)
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), 2.0**126, -(2.0**126)])
@@ -112,6 +133,9 @@ def test_bad_values_set_the_status(bad, place):
     counts = ops.iou_counts(maps, torch.zeros(3), planes, 2, backend="triton")
     with pytest.raises(ValueError, match="batch 0 held others"):
         counts.check()
+    by_image = ops.iou_counts_by_image(maps, torch.zeros(3), planes, 2, backend="triton")
+    with pytest.raises(ValueError, match=r"^iou_counts_by_image: .*batch 0 held others"):
+        by_image.check()
     for grid in (None, Grid.half_pixel((2, 3), (4, 4))):
         # A unit that is left out is looked at too.
         status = ops.new_status(maps.device)

@@ -95,6 +95,27 @@ Problem random_problem() {
   return p;
 }
 
+void test_counts_by_image(const Problem& p, IouCountsParams params, int num_threads) {
+  std::vector<int64_t> intersection(p.num_units * p.num_labels), unit_area(p.num_images * p.num_units);
+  const std::vector<int64_t> expected(params.intersection, params.intersection + intersection.size());
+  params.intersection = intersection.data(), params.unit_area = unit_area.data();
+  const auto counts = iou_counts_by_image(params, num_threads);
+  require(counts != nullptr && intersection == expected, "counts per image are in all what counts are");
+  const int64_t size = counts->size();
+  std::vector<int32_t> entries(4 * size);
+  write(*counts, entries.data(), num_threads);
+  note(entries);
+  int64_t last = -1;
+  for (int64_t i = 0; i < size; ++i) {
+    const int64_t map = int64_t{entries[i]} * p.num_units + entries[size + i], label = entries[2 * size + i];
+    require(label > 0 && entries[3 * size + i] > 0, "only labels that are met have counts");
+    require(last < map * p.num_labels + label, "counts are sorted");
+    last = map * p.num_labels + label;
+    intersection[entries[size + i] * p.num_labels + label] -= entries[3 * size + i];
+  }
+  for (int64_t left : intersection) require(left == 0, "counts per image add up");
+}
+
 template <typename Word>
 void test_counts(Problem& p, const GridView& grid, int num_threads) {
   const bool wide = sizeof(Word) == 8;
@@ -112,9 +133,11 @@ void test_counts(Problem& p, const GridView& grid, int num_threads) {
   }
   std::vector<float> thresholds(p.num_units, 0.5f);
   std::vector<int64_t> intersection(p.num_units * p.num_labels), unit_area(p.num_images * p.num_units);
-  iou_counts({p.maps, grid, thresholds.data(), runs.data(), wide, table.data(), offsets.data(), p.num_planes,
-              p.num_labels, intersection.data(), unit_area.data()},
-             num_threads);
+  const IouCountsParams params{p.maps,          grid,           thresholds.data(), runs.data(),  wide,
+                               table.data(),    offsets.data(), p.num_planes,      p.num_labels, intersection.data(),
+                               unit_area.data()};
+  iou_counts(params, num_threads);
+  test_counts_by_image(p, params, num_threads);
   note(intersection), note(unit_area), note(p.label_area);
   for (int64_t u = 0; u < p.num_units; ++u) {
     int64_t area = 0;
