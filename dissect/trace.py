@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import difflib
 import threading
 from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
-from dissect.transfer import device_of
+# What used to be here is found here still.
+from dissect.layers import find_layers as find_layers
+from dissect.layers import nearest as nearest
+from dissect.receptive_field import layer_chain as layer_chain
 
 
 class StopForward(BaseException):
@@ -178,126 +179,3 @@ class Trace:
             parts = [self._keep(part) for part in output]
             return type(output)(*parts) if hasattr(output, "_fields") else type(output)(parts)
         return output
-
-
-def find_layers(model: nn.Module, layers: list[str]) -> list[nn.Module]:
-    """The modules with these names.
-
-    Raises:
-        TypeError, KeyError, ValueError: see `Trace`.
-    """
-    if not isinstance(model, nn.Module):
-        raise TypeError(f"Trace: model must be an nn.Module whose hooks fire, but got {type(model).__name__}.")
-    for name, module in model.named_modules():
-        where = f"its part {name!r}" if name else "it"
-        if isinstance(module, torch.jit.ScriptModule):
-            raise TypeError(f"Trace: model must be an nn.Module whose hooks fire, but {where} is a TorchScript module.")
-        if isinstance(module, nn.DataParallel) and len(module.device_ids) > 1:
-            raise TypeError(
-                f"Trace: model must be an nn.Module that runs in the thread that calls it, but {where} is an "
-                "nn.DataParallel over several GPUs, which runs copies in threads of their own; give its `.module`."
-            )
-        if "_orig_mod" in module._modules or getattr(module, "_compiled_call_impl", None) is not None:
-            raise TypeError(
-                f"Trace: model must be an nn.Module whose hooks fire, but {where} was compiled by torch.compile, and "
-                "compiled code knows no hooks that came later; give the module that was compiled instead."
-            )
-    if not layers:
-        raise ValueError("Trace: layers must name at least one layer, but got none.")
-    strange = [type(name).__name__ for name in layers if not isinstance(name, str)]
-    if strange:
-        raise TypeError(
-            "Trace: layers must be names, as in model.named_modules(), and come before the images, "
-            f"but {len(strange)} of them are no text but {strange[0]}."
-        )
-    if len(set(layers)) < len(layers):
-        raise ValueError(f"Trace: layers must name each layer once, but got {layers}.")
-    modules = dict(model.named_modules())
-    for name in layers:
-        if name not in modules or name == "":
-            raise KeyError(
-                f"Trace: the model has no layer {name!r}; {nearest(name, [known for known in modules if known])}."
-            )
-        module = modules[name]
-        if type(module).forward is nn.Module.forward and "forward" not in vars(module):
-            raise TypeError(
-                f"Trace: layer {name!r} must be one that is called, but is a {type(module).__name__}, which never is: "
-                "a list of layers (name one of them), or part of an exported program (give the module it was made of)."
-            )
-    return [modules[name] for name in layers]
-
-
-def nearest(name: str, known: list[str]) -> str:
-    """What to say of the names that there are, after one that is not among them."""
-    near = difflib.get_close_matches(name, known, n=3, cutoff=0.3)
-    if near or not known:
-        return f"the nearest are {near}" if near else "it has none, for it consists of no modules"
-    more = f" and {len(known) - 5} more" if len(known) > 5 else ""
-    return f"it has {known[:5]}{more}"
-
-
-def layer_chain(model: nn.Module, layer: str, images: Tensor) -> list[tuple[int, int, int, int]]:
-    """(kernel, stride, padding, dilation) of each convolution and pooling from the image up to and including a layer.
-
-    Found by running the model: each layer must read what the one before it gave, as in AlexNet and VGG.
-
-    Args:
-        model: the network.
-        layer: the last one of the chain.
-        images: [N, 3, H, W], a batch to run.
-
-    Raises:
-        ValueError: the layers form no chain, or one of them is of a kind whose geometry is not known.
-
-    Example:
-        >>> model = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3, padding=1), torch.nn.ReLU(), torch.nn.MaxPool2d(2))
-        >>> layer_chain(model, "2", torch.zeros(1, 3, 8, 8))
-        [(3, 1, 1, 1), (2, 2, 0, 1)]
-    """
-    (probed,) = find_layers(model, [layer])
-    leaves = {module: name for name, module in model.named_modules() if not any(module.children())}
-    chain: list[tuple[int, int, int, int]] = []
-    last: list[Any] = [None]  # what the leaf before gave
-
-    def hook(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
-        if last[0] is not None and (not inputs or inputs[0] is not last[0]):
-            raise ValueError(
-                f"layer_chain: the layers up to {layer!r} must form a chain for a receptive-field grid, but "
-                f"{leaves[module]!r} reads something else than the layer before it gave; use another preset."
-            )
-        geometry = _geometry(leaves[module], module, inputs[0], output)
-        if geometry is not None:
-            chain.append(geometry)
-        last[0] = output
-
-    handles = [leaf.register_forward_hook(hook) for leaf in leaves]
-    handles.append(probed.register_forward_hook(lambda *_: _stop()))
-    try:
-        with torch.no_grad():
-            model(images.to(device_of(model, images.device)))
-    except StopForward:
-        pass
-    finally:
-        for handle in handles:
-            handle.remove()
-    return chain
-
-
-def _stop() -> None:
-    raise StopForward
-
-
-def _geometry(name: str, module: nn.Module, given: Any, output: Any) -> tuple[int, int, int, int] | None:
-    """Of a layer; None where it works pixel by pixel."""
-    if hasattr(module, "kernel_size") and not getattr(module, "transposed", False):
-        values = [getattr(module, field, 1) for field in ("kernel_size", "stride", "padding", "dilation")]
-        pairs = [value if isinstance(value, tuple) else (value, value) for value in values]
-        if all(len(set(pair)) == 1 and isinstance(pair[0], int) for pair in pairs):
-            kernel, stride, padding, dilation = (pair[0] for pair in pairs)
-            return kernel, stride, padding, dilation
-    elif isinstance(output, Tensor) and isinstance(given, Tensor) and output.shape[2:] == given.shape[2:]:
-        return None
-    raise ValueError(
-        f"layer_chain: a receptive-field grid needs convolutions and poolings of one size in both directions, "
-        f"but layer {name!r} is {module}."
-    )
