@@ -18,11 +18,11 @@ from dissect.data.pictures import to_pictures
 from dissect.dissection import Dissection
 from dissect.findings import Findings
 from dissect.interrupts import held_back
+from dissect.layers import find_layers, layer_names
 from dissect.presets import preset_with
 from dissect.resume import Progress, code_of, fingerprint
 from dissect.source import Reading, Source
 from dissect.stats.bins import exact_fraction
-from dissect.trace import find_layers
 
 GIB = 2**30
 
@@ -104,7 +104,7 @@ def dissect(
 
     Example: see `Dissection`.
     """
-    names = [layers] if isinstance(layers, str) else list(layers)
+    names = layer_names(model, layers)
     find_layers(model, names)
     _check_budgets(memory_budget, disk_budget)
     top_images, batch_size = _count("top_images", top_images), _count("batch_size", batch_size)
