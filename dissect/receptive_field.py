@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from dissect.hooks import Hooks
 from dissect.layers import find_layers
 from dissect.transfer import device_of
 
@@ -38,7 +39,7 @@ def layer_chain(model: nn.Module, layer: str, images: Tensor) -> list[tuple[int,
     chain: list[tuple[int, int, int, int]] = []
     last: list[Any] = [None]  # what the leaf before gave
 
-    def hook(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
+    def hook(module: nn.Module, inputs: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
         if last[0] is not None and (not inputs or inputs[0] is not last[0]):
             raise ValueError(
                 f"layer_chain: the layers up to {layer!r} must form a chain for a receptive-field grid, but "
@@ -49,16 +50,15 @@ def layer_chain(model: nn.Module, layer: str, images: Tensor) -> list[tuple[int,
             chain.append(geometry)
         last[0] = output
 
-    handles = [leaf.register_forward_hook(hook) for leaf in leaves]
-    handles.append(probed.register_forward_hook(lambda *_: _stop()))
-    try:
-        with torch.no_grad():
-            model(images.to(device_of(model, images.device)))
-    except _ReachedError:
-        pass
-    finally:
-        for handle in handles:
-            handle.remove()
+    with Hooks() as hooks:
+        for leaf in leaves:
+            hooks.after(leaf, hook)
+        hooks.after(probed, lambda *_: _stop())
+        try:
+            with torch.no_grad():
+                model(images.to(device_of(model, images.device)))
+        except _ReachedError:
+            pass
     return chain
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
@@ -246,18 +247,37 @@ def _folds(module: nn.Module) -> bool:
 def _kernels_with_vmap(model: nn.Module, device: torch.device) -> Iterator[None]:
     """Within, what vmap would run slowly runs by kernels that it knows how to batch."""
     norms: list[Any] = [part for part in model.modules() if _folds(part)]
-    fused = torch.backends.mha.get_fastpath_enabled()
-    with Hooks() as hooks:  # other threads see forwards that do what they did
+    with _slow_attention(), Hooks() as hooks:  # other threads see forwards that do what they did
         for module in norms:
             module.forward = _folded(module.forward, hooks)
         try:
-            torch.backends.mha.set_fastpath_enabled(False)
             with sdpa_kernel(SDPBackend.MATH) if device.type == "cpu" else nullcontext():
                 yield
         finally:
-            torch.backends.mha.set_fastpath_enabled(fused)
             for module in norms:
                 del module.forward
+
+
+#: Of the process's one switch of fused attention, how many turned it off, and what it was before the first did.
+_switch = threading.Lock()
+_off: list[Any] = [0, True]
+
+
+@contextmanager
+def _slow_attention() -> Iterator[None]:
+    """Without torch's fused attention, which vmap cannot run, until the last thread that asks for it is done."""
+    with _switch:
+        if not _off[0]:
+            _off[1] = torch.backends.mha.get_fastpath_enabled()
+        _off[0] += 1
+        torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        with _switch:
+            _off[0] -= 1
+            if not _off[0]:
+                torch.backends.mha.set_fastpath_enabled(_off[1])
 
 
 def _failing_layer(model: nn.Module, run: Callable[[], Any]) -> str:

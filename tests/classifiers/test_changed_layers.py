@@ -9,6 +9,7 @@ from torch import nn
 from torch.nn.modules.module import register_module_forward_hook
 
 import dissect
+from dissect.classifiers.fanout import _kernels_with_vmap
 from dissect.classifiers.flow import follow
 
 IMAGES, CLASSES = torch.rand(12, 3, 8, 8), torch.arange(12) % 3
@@ -76,6 +77,16 @@ def test_global_hooks():
         check(network(), "0")
     finally:
         handle.remove()
+
+
+def test_fused_attention_comes_back_when_the_last_one_is_done():
+    first, second = (_kernels_with_vmap(network(), torch.device("cpu")) for _ in range(2))
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    assert not torch.backends.mha.get_fastpath_enabled()
+    second.__exit__(None, None, None)
+    assert torch.backends.mha.get_fastpath_enabled()
 
 
 class OverTheBatch(nn.BatchNorm2d):
