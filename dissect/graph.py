@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from dissect.hooks import Hooks
+from dissect.outputs import first_tensor, tensors, with_first
 from dissect.trace import RanTwiceError, Trace
 
 #: In place of the node of what a module was given, where that was no positional tensor.
@@ -23,6 +25,7 @@ class Graph:
         self.modules = dict(model.named_modules())
         self.names: dict[Any, str] = {}
         self.shapes: dict[str, torch.Size] = {}
+        self.dtypes: dict[str, set[torch.dtype]] = {}  # of what a layer was given and gave
         self.runs: Counter[str] = Counter()  # of each layer, the probed one and what comes before it left out
         self.root: Any = None
         self.floats = 0
@@ -35,18 +38,14 @@ class Graph:
             ValueError: the layer does not give a tensor.
         """
         running: list[tuple[str, Any]] = []  # modules, each with the node of what it was given
-        handles = []
-        for name, module in self.modules.items():
-            handles.append(
-                module.register_forward_pre_hook(lambda _, args, name=name: running.append((name, _node(args))))
-            )
-            handles.append(
-                module.register_forward_hook(lambda _, args, out, name=name: self._after(args, out, *running.pop()))
-            )
         try:
-            with torch.no_grad(), Trace(self._model, self._layer, edit=self._begin, clone=False) as trace:
-                output = self._model(*args, **kwargs)
-                trace[self._layer]
+            with torch.no_grad(), Hooks() as hooks:
+                for name, module in self.modules.items():
+                    hooks.before(module, lambda _, args, kwargs, name=name: running.append((name, _node(args))))
+                    hooks.after(module, lambda _, args, kwargs, out: self._after(args, out, *running.pop()))
+                with Trace(self._model, self._layer, edit=self._begin, clone=False, detach=False) as trace:
+                    output = self._model(*args, **kwargs)
+                    trace[self._layer]
         except RanTwiceError:
             raise
         except (RuntimeError, TypeError) as error:
@@ -56,9 +55,6 @@ class Graph:
                 f"{running[-1][0] or 'the network'!r} cannot run while autograd looks for what follows layer "
                 f"{self._layer!r}: {error}"
             ) from error
-        finally:
-            for handle in handles:
-                handle.remove()
         return output
 
     def _begin(self, output: Any, layer: str) -> Any:
@@ -79,6 +75,7 @@ class Graph:
         self.floats = max(self.floats, output.numel())
         self.runs[name] += 1
         self._name(name, before, output)
+        self.dtypes[name] = {part.dtype for part in (*args, output) if isinstance(part, Tensor)}
         self.shapes[name] = args[0].shape if args and isinstance(self.modules[name], nn.Linear) else output.shape
 
     def _name(self, name: str, before: Any, output: Tensor) -> None:
@@ -120,7 +117,7 @@ class Graph:
 
     def _ends(self, output: Any) -> list[Any]:
         """The nodes of the model's output."""
-        return [part.grad_fn for part in _tensors(output) if part.grad_fn is not None]
+        return [part.grad_fn for part in tensors(output) if part.grad_fn is not None]
 
     def _describe(self, node: Any, readers: dict[Any, list[Any]]) -> str:
         """The layer that a node is, or the operation and a layer that it comes before."""
@@ -135,22 +132,10 @@ class Graph:
 
 
 def edit_first(output: Any, edit: Callable[[Any], Any]) -> Any:
-    """A layer's output, edited; of several, the first one."""
-    if isinstance(output, (tuple, list)) and output and isinstance(output[0], Tensor):
-        parts = (edit(output[0]), *output[1:])
-        return type(output)(*parts) if hasattr(output, "_fields") else type(output)(parts)
-    return edit(output)
+    """A layer's output, edited; of several tensors, the first one (see `outputs.first_tensor`)."""
+    return with_first(output, edit(first_tensor(output)))
 
 
 def _node(args: tuple[Any, ...]) -> Any:
     """Autograd's node of the first argument, if it has one."""
     return args[0].grad_fn if args and isinstance(args[0], Tensor) else _UNKNOWN
-
-
-def _tensors(output: Any) -> Iterator[Tensor]:
-    """All tensors of a model's output, however nested."""
-    if isinstance(output, Tensor):
-        yield output
-    elif isinstance(output, (tuple, list, dict)):
-        for part in output.values() if isinstance(output, dict) else output:
-            yield from _tensors(part)

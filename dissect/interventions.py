@@ -4,35 +4,34 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
+from functools import partial
 from numbers import Real
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import parametrize
 
 from dissect import ops
 from dissect.arguments import check_precision
 from dissect.graph import Graph, edit_first
-from dissect.trace import Trace, find_layers
-from dissect.units import Units, check_units, is_one_of, like_output, name_before, source_of, unit_axis, unit_maps
+from dissect.layers import find_layers, layer_names
+from dissect.trace import Trace
+from dissect.units import Units, check_units, like_output, source_of, unit_axis, unit_maps
+from dissect.writing import writable
 
 #: A number, one per unit, or where that is said a feature map.
 Amount = Tensor | float | Sequence[float]
-
-_LINEAR = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
-_DROPOUTS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d)
-_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
 
 class Intervention:
     """Units of some layers blended with a value; made by `ablate`, `insert` and `keep`.
 
-    Within a ``with`` block every forward pass of the entering thread is edited: ``a * value + (1 - a) * r`` at the
-    layer's output (see `ops.blend_units`), so that all who read that output see the edit (`consumers`). Blocks nest:
-    of two on the same layer the inner one edits what the outer one gives. When a block ends, by an exception too, the
-    model is as it was; if the model ran and a layer was never called, a warning says that it was not edited. `write`
-    makes the edit permanent.
+    Within a ``with`` block every forward pass of the entering thread or coroutine is edited (see `Trace`):
+    ``a * value + (1 - a) * r`` at the layer's output (see `ops.blend_units`), of several tensors the first, so that all
+    who read that output see the edit (`consumers`). Blocks nest: of two on the same layer the inner one edits what the
+    outer one gives. When a block ends, by an exception too, the model is as it was; if the model ran and a layer was
+    never called, a warning says that it was not edited. Copies of the model are never edited, even those made within
+    the block. `write` makes the edit permanent.
     """
 
     def __init__(
@@ -63,12 +62,15 @@ class Intervention:
         return f"<Intervention on {layers}: {', '.join(shown)}>"
 
     def __enter__(self) -> Intervention:
-        trace = Trace(self._model, self._units, edit=self._edit, clone=False, retain=None)
-        self._entered.append((trace.__enter__(), set()))
+        edited: set[str] = set()
+        trace = Trace(self._model, self._units, edit=partial(self._edit, edited), clone=False, retain=None)
+        self._entered.append((trace.__enter__(), edited))
         return self
 
     def __exit__(self, *error: Any) -> None:
-        trace, edited = self._entered.pop()
+        # The block that ends is the last one of this thread or coroutine; others may be in blocks of their own.
+        last = max(range(len(self._entered)), key=lambda place: (self._entered[place][0].hooks.here(), place))
+        trace, edited = self._entered.pop(last)
         trace.__exit__(*error)
         missed = [layer for layer in self._units if layer not in edited]
         if trace.passes and missed and error[0] is None:
@@ -109,7 +111,7 @@ class Intervention:
         That is so where whole units are set to one value each (alpha 1, no mask, no map), and the layer is a
         convolution or a fully connected layer (the units' weights become 0, their biases the value), a batch
         normalisation with weights, or a ReLU or dropout that follows one of these in an nn.Sequential (after a ReLU
-        for values from 0 on only).
+        for values from 0 on only). None of these may have forward hooks, which read or change what the weights give.
 
         Raises:
             ValueError: the edit cannot be written exactly; says why. Nothing has changed then.
@@ -121,23 +123,25 @@ class Intervention:
             raise ValueError(f"write: value must be a number or one per unit, but has shape {list(values.shape)}.")
         edits = []
         for layer, units in self._units.items():
-            module = _writable(self._model, layer, bool((values < 0).any()))
+            module = writable(self._model, layer, bool((values < 0).any()))
             count = getattr(module, "num_features", None) or module.weight.shape[0]
             edits.append((layer, module, self._chosen(layer, units, count)))
         for layer, module, chosen in edits:
             if module.bias is None and bool((values != 0).any()):
                 raise ValueError(f"write: layer {layer!r} has no bias, so its units can only be set to 0.")
-            if values.ndim and values.shape != chosen.shape:
-                raise ValueError(f"write: value must have one entry per unit, {len(chosen)}, but has {len(values)}.")
+            for name, given in (("value", values), ("alpha", torch.as_tensor(self._alpha))):
+                if given.ndim and given.shape != chosen.shape:
+                    raise ValueError(
+                        f"write: {name} must have one entry per unit, {len(chosen)}, but has {len(given)}."
+                    )
         with torch.no_grad():
             for _, module, chosen in edits:
                 module.weight[chosen.to(module.weight.device)] = 0
                 if module.bias is not None:
                     module.bias[chosen.to(module.bias.device)] = values.to(module.bias)
 
-    def _edit(self, output: Any, layer: str) -> Any:
-        for _, edited in self._entered:
-            edited.add(layer)
+    def _edit(self, edited: set[str], output: Any, layer: str) -> Any:
+        edited.add(layer)
         return edit_first(output, lambda first: self._blend(first, layer))
 
     def _blend(self, output: Tensor, layer: str) -> Tensor:
@@ -200,7 +204,7 @@ def ablate(
         >>> output[:, [0, 2]].abs().max().item()
         0.0
     """
-    return Intervention(model, _by_layer(layer, units), value, alpha, mask)
+    return Intervention(model, _by_layer(model, layer, units), value, alpha, mask)
 
 
 def insert(
@@ -223,7 +227,7 @@ def insert(
         >>> output[0, 1, 0, 0].item()
         7.0
     """
-    return Intervention(model, _by_layer(layer, units), value, alpha, mask)
+    return Intervention(model, _by_layer(model, layer, units), value, alpha, mask)
 
 
 def keep(
@@ -244,10 +248,12 @@ def keep(
         >>> (output != 0).flatten().tolist()
         [False, True, False]
     """
-    return Intervention(model, _by_layer(layer, units), value, alpha, mask, others=True)
+    return Intervention(model, _by_layer(model, layer, units), value, alpha, mask, others=True)
 
 
-def _by_layer(layer: str | Mapping[str, Units], units: Units | None) -> dict[str, Units]:
+def _by_layer(model: nn.Module, layer: str | Mapping[str, Units], units: Units | None) -> dict[str, Units]:
+    if isinstance(layer, nn.Module):
+        layer_names(model, layer)  # which says that it must be named, and its name
     if isinstance(layer, str) and units is not None:
         return {layer: units}
     if isinstance(layer, Mapping) and units is None:
@@ -291,34 +297,3 @@ def _shown(part: Tensor | float) -> str:
 
 def _is_one(alpha: Tensor | float) -> bool:
     return bool((torch.as_tensor(alpha) == 1).all())
-
-
-def _writable(model: nn.Module, layer: str, negative: bool) -> Any:
-    """The module whose weights determine a layer's units.
-
-    Raises:
-        ValueError: there is none, or others depend on these weights too.
-    """
-    everywhere = list(model.named_modules(remove_duplicate=False))
-    name, module = layer, find_layers(model, [layer])[0]
-    while is_one_of(module, (nn.ReLU,)) or (is_one_of(module, _DROPOUTS) and not module.training):
-        if isinstance(module, nn.ReLU) and negative:
-            raise ValueError(f"write: after the ReLU {name!r} a unit cannot have a negative value.")
-        places = [other for other, part in everywhere if part is module]
-        if len(places) > 1:
-            raise ValueError(f"write: {name!r} runs in several places, {places}, each after other weights.")
-        before = name_before(model, name)
-        if before is None:
-            raise ValueError(f"write: what feeds {name!r} is not known, since it follows nothing in an nn.Sequential.")
-        name, module = before, model.get_submodule(before)
-    if not is_one_of(module, (*_LINEAR, *_NORMS)) or module.weight is None:
-        raise ValueError(
-            f"write: the units of layer {layer!r} must be the outputs of a convolution, a fully connected layer or a "
-            f"batch normalisation with weights, but {name!r} is {type(module).__name__}; use it as a context manager."
-        )
-    if parametrize.is_parametrized(module) or "weight" not in module._parameters:
-        raise ValueError(f"write: the weights of {name!r} are computed from others, so they cannot be written.")
-    holders = [other for other, part in everywhere if any(p is module.weight for p in part._parameters.values())]
-    if len(holders) > 1:
-        raise ValueError(f"write: the weights of {name!r} are shared by {holders}.")
-    return module

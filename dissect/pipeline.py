@@ -19,11 +19,11 @@ from dissect.data.pictures import to_pictures
 from dissect.dissection import Dissection
 from dissect.findings import Findings
 from dissect.interrupts import held_back
+from dissect.layers import find_layers, layer_names
 from dissect.presets import preset_with
 from dissect.resume import Progress, code_of, fingerprint
 from dissect.source import Reading, Source
 from dissect.stats.bins import exact_fraction
-from dissect.trace import find_layers
 
 GIB = 2**30
 
@@ -105,7 +105,7 @@ def dissect(
 
     Example: see `Dissection`.
     """
-    names = [layers] if isinstance(layers, str) else list(layers)
+    names = layer_names(model, layers)
     find_layers(model, names)
     memory_budget = num_bytes("dissect", "memory_budget", memory_budget)
     disk_budget = num_bytes("dissect", "disk_budget", disk_budget)

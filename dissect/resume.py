@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from dissect.cache import load_tensors, save_tensors
+from dissect.hooks import effective_hooks
 
 FORMAT = ("progress", 2)
 FILE = "progress.safetensors"
@@ -94,12 +95,15 @@ class Progress:
 
 
 def fingerprint(model: object) -> str:
-    """Of a network's modules, hooks, parameters and buffers; of anything else its class alone."""
+    """Of a network's modules, hooks, parameters and buffers; of anything else its class alone.
+
+    Hooks of a `Trace` that only retains do not count, nor do those of interventions in other threads.
+    """
     kind = type(model)
     digest = hashlib.sha256(f"{kind.__module__}.{kind.__qualname__}".encode())
     if isinstance(model, nn.Module):
         for name, module in model.named_modules():
-            hooks = len(module._forward_hooks) + len(module._forward_pre_hooks)  # those of interventions among them
+            hooks = effective_hooks(module)  # those of interventions among them
             digest.update(f"{name} {type(module).__qualname__} {module.extra_repr()} {hooks}".encode())
         for name, value in sorted([*model.named_parameters(), *model.named_buffers()]):
             digest.update(f"{name} {value.dtype} {list(value.shape)}".encode())

@@ -225,10 +225,11 @@ class Source:
     def _compute(self, index: int, batch: Batch, visit: Visit, begin: float) -> Step:
         """A step whose batch was asked for at the time `begin`: what the store does not hold of it, from the model."""
         images = to_device(batch.images, self._device)
-        if images.ndim != 4:
+        single = images.ndim == 4 and images.shape[2:].numel() == 1  # as z [N, C, 1, 1]: no places, so no images
+        if images.ndim != 4 or single:
             raise ValueError(
-                f"dissect: images must be batches [N, C, H, W], but batch {index} is {list(images.shape)}. What a "
-                "generator makes of z cannot be dissected yet."
+                f"dissect: images must be batches [N, C, H, W], but batch {index} is {list(images.shape)}"
+                f"{', one pixel each' if single else ''}. What a generator makes of z cannot be dissected yet."
             )
         missing = self._store.missing(index, visit.layers)
         maps, ends = self._maps(images, missing) if missing else ({}, {})

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-import difflib
-import threading
 from collections.abc import Callable, Iterable
+from functools import partial
 from types import TracebackType
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from dissect.transfer import device_of
+from dissect.hooks import Hooks, computed_again, in_checkpoint
+
+# What used to be here is found here still.
+from dissect.layers import find_layers as find_layers
+from dissect.layers import layer_names
+from dissect.layers import nearest as nearest
+from dissect.outputs import copied, first_tensor
+from dissect.receptive_field import layer_chain as layer_chain
 
 
 class StopForward(BaseException):
@@ -25,13 +31,18 @@ class RanTwiceError(RuntimeError):
 class Trace:
     """Within a ``with`` block, retains the outputs of layers of any module, and edits them if asked.
 
-    Only forward passes of the thread that entered the block are traced; other threads may use the model meanwhile.
+    Only forward passes of the thread or coroutine that entered the block are traced, and of tasks that it starts within
+    (`asyncio.gather`, `asyncio.to_thread`); others may use the model meanwhile. Copies of the model are not traced.
     When the block ends, by an exception too, the model is as it was.
+
+    What is retained has the type that the layer gave: a tensor, or tuples, lists, dicts and dataclasses of some, as
+    Hugging Face's outputs are.
 
     Args:
         model: any nn.Module.
         layers: names as in ``model.named_modules()``.
-        edit: called as ``edit(output, layer)`` after a layer has run; what it returns replaces the output.
+        edit: called as ``edit(output, layer)`` after a layer has run; what it returns replaces the output. The layers
+            must give ordinary tensors then.
         stop: end each forward pass as soon as all layers have run; the call then returns None (use `run`). Whether a
             layer would run again is not seen then.
         clone: retain copies, so that an in-place operation that follows a layer cannot change what was retained.
@@ -41,9 +52,12 @@ class Trace:
 
     Raises:
         TypeError: a compiled, scripted or exported model, whose hooks do not fire, one in threads of its own, or a list
-            of layers (says what to do); layers that are no names.
+            of layers (says what to do); layers that are no names (says theirs). In a pass: a layer that gives an object
+            with tensors that cannot be copied, or, where it would be edited, quantized or sparse numbers.
         KeyError: a layer that the model does not have; names the nearest.
-        ValueError: no layers, or an unknown `retain`.
+        ValueError: no layers, an unknown `retain`, or weights on the meta device, which have no values.
+        RuntimeError: the block is entered again before it ended. In a pass: a layer ran twice; or it runs within
+            torch.utils.checkpoint while gradients are recorded and would be edited, which backward would not know of.
 
     Example:
         >>> model = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.ReLU(inplace=True))
@@ -68,31 +82,31 @@ class Trace:
         if retain not in ("before", "after", None):
             raise ValueError(f"Trace: retain must be 'before', 'after' or None, but got {retain!r}.")
         self.model = model
-        self.layers = [layers] if isinstance(layers, str) else list(layers)
+        self.layers = layer_names(model, layers)
         self._modules = find_layers(model, self.layers)
         self._edit, self._stop, self._clone, self._detach, self._retain = edit, stop, clone, detach, retain
         self._keep_inputs = inputs
         self._retained: dict[str, Any] = {}
         self._called_with: dict[str, tuple[tuple[Any, ...], dict[str, Any]]] = {}
-        self._handles: list[Any] = []
-        self._thread: int | None = None
+        #: Those of its block.
+        self.hooks = Hooks()
+        self._records = True  # whether the pass began with gradients recorded
         #: How many forward passes of the whole model came to their end.
         self.passes = 0
 
     def __enter__(self) -> Trace:
-        self._thread = threading.get_ident()
-        self._handles.append(self.model.register_forward_pre_hook(lambda *_: self._begin()))
-        self._handles.append(self.model.register_forward_hook(lambda *_: self._end()))
+        self.hooks.__enter__()
+        self._records = torch.is_grad_enabled()
+        self.hooks.before(self.model, self._begin)
+        self.hooks.after(self.model, self._end)
         for name, module in zip(self.layers, self._modules):
-            self._handles.append(module.register_forward_hook(self._hook_for(name), with_kwargs=True))
+            self.hooks.after(module, partial(self._after, name), edits=self._edit is not None)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool:
-        for handle in self._handles:
-            handle.remove()
-        self._handles.clear()
+        self.hooks.__exit__()
         return kind is not None and issubclass(kind, StopForward)
 
     def __getitem__(self, layer: str) -> Any:
@@ -139,165 +153,51 @@ class Trace:
         except StopForward:
             return None
 
-    def _begin(self) -> None:
-        if threading.get_ident() == self._thread:
-            self._retained.clear()
-            self._called_with.clear()
+    def _begin(self, *_: object) -> None:
+        self._records = torch.is_grad_enabled()
+        self._retained.clear()
+        self._called_with.clear()
 
-    def _end(self) -> None:
-        self.passes += threading.get_ident() == self._thread
+    def _end(self, *_: object) -> None:
+        self.passes += 1
 
-    def _hook_for(self, name: str) -> Callable[..., Any]:
-        def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
-            if threading.get_ident() != self._thread:
-                return output
-            if self._retain is None:
-                return output if self._edit is None else self._edit(output, name)
-            if name in self._retained:
-                raise RanTwiceError(
-                    f"Trace: layer {name!r} ran twice in one forward pass (of the traced model, which must itself be "
-                    "called, for a pass to begin); trace one that runs once."
-                )
-            if self._keep_inputs:
-                self._called_with[name] = self._keep(args), {key: self._keep(value) for key, value in kwargs.items()}
-            edited = output if self._edit is None else self._edit(output, name)
-            self._retained[name] = self._keep(output if self._retain == "before" else edited)
-            if self._stop and self.complete():
-                raise StopForward
-            return edited
-
-        return hook
-
-    def _keep(self, output: Any) -> Any:
-        if isinstance(output, Tensor):
-            output = output.detach() if self._detach else output
-            return output.clone() if self._clone else output
-        if isinstance(output, dict):
-            return {key: self._keep(value) for key, value in output.items()}
-        if isinstance(output, (tuple, list)):
-            parts = [self._keep(part) for part in output]
-            return type(output)(*parts) if hasattr(output, "_fields") else type(output)(parts)
-        return output
-
-
-def find_layers(model: nn.Module, layers: list[str]) -> list[nn.Module]:
-    """The modules with these names.
-
-    Raises:
-        TypeError, KeyError, ValueError: see `Trace`.
-    """
-    if not isinstance(model, nn.Module):
-        raise TypeError(f"Trace: model must be an nn.Module whose hooks fire, but got {type(model).__name__}.")
-    for name, module in model.named_modules():
-        where = f"its part {name!r}" if name else "it"
-        if isinstance(module, torch.jit.ScriptModule):
-            raise TypeError(f"Trace: model must be an nn.Module whose hooks fire, but {where} is a TorchScript module.")
-        if isinstance(module, nn.DataParallel) and len(module.device_ids) > 1:
-            raise TypeError(
-                f"Trace: model must be an nn.Module that runs in the thread that calls it, but {where} is an "
-                "nn.DataParallel over several GPUs, which runs copies in threads of their own; give its `.module`."
+    def _after(self, name: str, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
+        if self._retain is None:
+            return self._edited(output, name)
+        if name in self._retained:
+            if torch.is_grad_enabled() and computed_again():
+                return None
+            raise RanTwiceError(
+                f"Trace: layer {name!r} ran twice in one forward pass (of the traced model, which must itself be "
+                "called, for a pass to begin); trace one that runs once."
             )
-        if "_orig_mod" in module._modules or getattr(module, "_compiled_call_impl", None) is not None:
-            raise TypeError(
-                f"Trace: model must be an nn.Module whose hooks fire, but {where} was compiled by torch.compile, and "
-                "compiled code knows no hooks that came later; give the module that was compiled instead."
+        if self._keep_inputs:
+            what = f"what layer {name!r} is called with"
+            self._called_with[name] = self._keep(args, what), self._keep(kwargs, what)
+        edited = self._edited(output, name)
+        self._retained[name] = self._keep(output if self._retain == "before" else edited, f"what layer {name!r} gives")
+        if self._stop and self.complete():
+            raise StopForward
+        return edited
+
+    def _edited(self, output: Any, name: str) -> Any:
+        if self._edit is None:
+            return output
+        first = first_tensor(output)
+        if isinstance(first, Tensor) and (first.is_quantized or first.layout is not torch.strided):
+            kind = f"quantized numbers, {first.dtype}" if first.is_quantized else f"a tensor of layout {first.layout}"
+            raise TypeError(f"layer {name!r} must give an ordinary tensor, but gives {kind}; name one that does.")
+        if (self._records or torch.is_grad_enabled()) and in_checkpoint():
+            raise RuntimeError(
+                f"layer {name!r} must not run within torch.utils.checkpoint while it is edited and gradients are "
+                "recorded: backward runs it again, which may be without this edit, or with one that the pass had not. "
+                "Turn checkpoints off (transformers: model.gradient_checkpointing_disable()), or use torch.no_grad()."
             )
-    if not layers:
-        raise ValueError("Trace: layers must name at least one layer, but got none.")
-    strange = [type(name).__name__ for name in layers if not isinstance(name, str)]
-    if strange:
-        raise TypeError(
-            "Trace: layers must be names, as in model.named_modules(), and come before the images, "
-            f"but {len(strange)} of them are no text but {strange[0]}."
-        )
-    if len(set(layers)) < len(layers):
-        raise ValueError(f"Trace: layers must name each layer once, but got {layers}.")
-    modules = dict(model.named_modules())
-    for name in layers:
-        if name not in modules or name == "":
-            raise KeyError(
-                f"Trace: the model has no layer {name!r}; {nearest(name, [known for known in modules if known])}."
-            )
-        module = modules[name]
-        if type(module).forward is nn.Module.forward and "forward" not in vars(module):
-            raise TypeError(
-                f"Trace: layer {name!r} must be one that is called, but is a {type(module).__name__}, which never is: "
-                "a list of layers (name one of them), or part of an exported program (give the module it was made of)."
-            )
-    return [modules[name] for name in layers]
+        return self._edit(output, name)
 
+    def _keep(self, output: Any, name: str) -> Any:
+        return copied(output, self._keep_tensor, name) if self._clone or self._detach else output
 
-def nearest(name: str, known: list[str]) -> str:
-    """What to say of the names that there are, after one that is not among them."""
-    near = difflib.get_close_matches(name, known, n=3, cutoff=0.3)
-    if near or not known:
-        return f"the nearest are {near}" if near else "it has none, for it consists of no modules"
-    more = f" and {len(known) - 5} more" if len(known) > 5 else ""
-    return f"it has {known[:5]}{more}"
-
-
-def layer_chain(model: nn.Module, layer: str, images: Tensor) -> list[tuple[int, int, int, int]]:
-    """(kernel, stride, padding, dilation) of each convolution and pooling from the image up to and including a layer.
-
-    Found by running the model: each layer must read what the one before it gave, as in AlexNet and VGG.
-
-    Args:
-        model: the network.
-        layer: the last one of the chain.
-        images: [N, 3, H, W], a batch to run.
-
-    Raises:
-        ValueError: the layers form no chain, or one of them is of a kind whose geometry is not known.
-
-    Example:
-        >>> model = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3, padding=1), torch.nn.ReLU(), torch.nn.MaxPool2d(2))
-        >>> layer_chain(model, "2", torch.zeros(1, 3, 8, 8))
-        [(3, 1, 1, 1), (2, 2, 0, 1)]
-    """
-    (probed,) = find_layers(model, [layer])
-    leaves = {module: name for name, module in model.named_modules() if not any(module.children())}
-    chain: list[tuple[int, int, int, int]] = []
-    last: list[Any] = [None]  # what the leaf before gave
-
-    def hook(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
-        if last[0] is not None and (not inputs or inputs[0] is not last[0]):
-            raise ValueError(
-                f"layer_chain: the layers up to {layer!r} must form a chain for a receptive-field grid, but "
-                f"{leaves[module]!r} reads something else than the layer before it gave; use another preset."
-            )
-        geometry = _geometry(leaves[module], module, inputs[0], output)
-        if geometry is not None:
-            chain.append(geometry)
-        last[0] = output
-
-    handles = [leaf.register_forward_hook(hook) for leaf in leaves]
-    handles.append(probed.register_forward_hook(lambda *_: _stop()))
-    try:
-        with torch.no_grad():
-            model(images.to(device_of(model, images.device)))
-    except StopForward:
-        pass
-    finally:
-        for handle in handles:
-            handle.remove()
-    return chain
-
-
-def _stop() -> None:
-    raise StopForward
-
-
-def _geometry(name: str, module: nn.Module, given: Any, output: Any) -> tuple[int, int, int, int] | None:
-    """Of a layer; None where it works pixel by pixel."""
-    if hasattr(module, "kernel_size") and not getattr(module, "transposed", False):
-        values = [getattr(module, field, 1) for field in ("kernel_size", "stride", "padding", "dilation")]
-        pairs = [value if isinstance(value, tuple) else (value, value) for value in values]
-        if all(len(set(pair)) == 1 and isinstance(pair[0], int) for pair in pairs):
-            kernel, stride, padding, dilation = (pair[0] for pair in pairs)
-            return kernel, stride, padding, dilation
-    elif isinstance(output, Tensor) and isinstance(given, Tensor) and output.shape[2:] == given.shape[2:]:
-        return None
-    raise ValueError(
-        f"layer_chain: a receptive-field grid needs convolutions and poolings of one size in both directions, "
-        f"but layer {name!r} is {module}."
-    )
+    def _keep_tensor(self, tensor: Tensor) -> Tensor:
+        tensor = tensor.detach() if self._detach else tensor
+        return tensor.clone() if self._clone else tensor

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import threading
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from typing import Any
 
 import torch
@@ -14,6 +16,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from dissect import ops
 from dissect.classifiers.flow import Flow
 from dissect.graph import edit_first
+from dissect.hooks import Hooks
 from dissect.trace import Trace
 from dissect.units import like_output, source_of, unit_axis, unit_maps
 
@@ -62,7 +65,7 @@ class FanOut:
             module: Any = model.get_submodule(flow.linear)
             with (
                 torch.no_grad(),
-                Trace(model, layer, edit=self._filled),
+                Trace(model, layer, edit=self._filled, clone=False, detach=False),
                 Trace(model, flow.linear, inputs=True) as trace,
             ):
                 model(images)
@@ -114,18 +117,18 @@ class FanOut:
     def _with_set(self, images: Tensor, alpha: Tensor) -> Tensor:
         """Predictions of the network without one set, alpha [U]; under vmap, of all sets."""
         if self._update is None:
-            with Trace(self._model, self._layer, edit=lambda output, _: self._blended(output, alpha), clone=False):
+            edit = partial(self._blended, alpha=alpha)
+            with Trace(self._model, self._layer, edit=edit, clone=False, detach=False):
                 return self._model(images)
-        module = self._model.get_submodule(self._flow.linear or "")
-        handle = module.register_forward_hook(
-            lambda _, args, output: _Update.apply(args[0], output, alpha, self._update)
-        )
-        try:
+        with Hooks() as hooks:
+            hooks.after(
+                self._model.get_submodule(self._flow.linear or ""),
+                lambda _, args, kwargs, output: _Update.apply(args[0], output, alpha, self._update),
+                edits=True,
+            )
             return self._model(images)
-        finally:
-            handle.remove()
 
-    def _blended(self, output: Any, alpha: Tensor) -> Any:
+    def _blended(self, output: Any, layer: str, alpha: Tensor) -> Any:
         def blend(first: Any) -> Tensor:
             axis = unit_axis(first, self._layer, self._source)
             return _Blend.apply(first, alpha, self._fill.to(first.device), axis)
@@ -133,7 +136,7 @@ class FanOut:
         return edit_first(output, blend)
 
     def _filled(self, output: Any, layer: str) -> Any:
-        return self._blended(output, torch.ones_like(self._fill))
+        return self._blended(output, layer, torch.ones_like(self._fill))
 
 
 class _Blend(torch.autograd.Function):
@@ -228,40 +231,64 @@ class _Fold(torch.autograd.Function):
         return forward(images.flatten(0, 1)).unflatten(0, images.shape[:2]), 0
 
 
-def _folded(forward: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
-    return lambda images: _Fold.apply(images, forward)
+def _folded(forward: Callable[[Tensor], Tensor], hooks: Hooks) -> Callable[[Tensor], Tensor]:
+    return lambda images: _Fold.apply(images, forward) if hooks.here() else forward(images)
+
+
+def _folds(module: nn.Module) -> bool:
+    """Whether a module is a batch normalisation that treats each image alone, as its class does."""
+    kind = nn.modules.batchnorm._BatchNorm
+    if not isinstance(module, kind) or module.training or module.running_mean is None:
+        return False
+    return type(module).forward is kind.forward and "forward" not in vars(module)
 
 
 @contextmanager
 def _kernels_with_vmap(model: nn.Module, device: torch.device) -> Iterator[None]:
     """Within, what vmap would run slowly runs by kernels that it knows how to batch."""
-    kind = nn.modules.batchnorm._BatchNorm
-    norms: list[Any] = [part for part in model.modules() if isinstance(part, kind) and "forward" not in vars(part)]
-    fused = torch.backends.mha.get_fastpath_enabled()
-    for module in norms:
-        module.forward = _folded(module.forward)
-    try:
-        torch.backends.mha.set_fastpath_enabled(False)
-        with sdpa_kernel(SDPBackend.MATH) if device.type == "cpu" else nullcontext():
-            yield
-    finally:
-        torch.backends.mha.set_fastpath_enabled(fused)
+    norms: list[Any] = [part for part in model.modules() if _folds(part)]
+    with _slow_attention(), Hooks() as hooks:  # other threads see forwards that do what they did
         for module in norms:
-            del module.forward
+            module.forward = _folded(module.forward, hooks)
+        try:
+            with sdpa_kernel(SDPBackend.MATH) if device.type == "cpu" else nullcontext():
+                yield
+        finally:
+            for module in norms:
+                del module.forward
+
+
+#: Of the process's one switch of fused attention, how many turned it off, and what it was before the first did.
+_switch = threading.Lock()
+_off: list[Any] = [0, True]
+
+
+@contextmanager
+def _slow_attention() -> Iterator[None]:
+    """Without torch's fused attention, which vmap cannot run, until the last thread that asks for it is done."""
+    with _switch:
+        if not _off[0]:
+            _off[1] = torch.backends.mha.get_fastpath_enabled()
+        _off[0] += 1
+        torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        with _switch:
+            _off[0] -= 1
+            if not _off[0]:
+                torch.backends.mha.set_fastpath_enabled(_off[1])
 
 
 def _failing_layer(model: nn.Module, run: Callable[[], Any]) -> str:
     """The name of the innermost layer in which a run fails."""
     running: list[str] = []
-    handles = []
-    for name, module in model.named_modules():
-        handles.append(module.register_forward_pre_hook(lambda *_, name=name: running.append(name)))
-        handles.append(module.register_forward_hook(lambda *_: running.pop() and None))
-    try:
-        run()
-    except FAILURES:
-        pass
-    finally:
-        for handle in handles:
-            handle.remove()
+    with Hooks() as hooks:
+        for name, module in model.named_modules():
+            hooks.before(module, lambda *_, name=name: running.append(name))
+            hooks.after(module, lambda *_: running.pop() and None)
+        try:
+            run()
+        except FAILURES:
+            pass
     return running[-1] if running else ""

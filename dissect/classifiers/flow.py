@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from dissect.arguments import check_precision
 from dissect.graph import Graph
+from dissect.hooks import others_hooks, why_not_plain
 from dissect.units import POINTWISE, is_one_of, source_of, unit_axis
 
 #: Layers that treat each unit alone, so that ablating one unit changes only its own part of what they give.
@@ -33,7 +34,8 @@ class Flow:
         consumers: who reads the layer's output, and so sees an edit of it: names of layers, and autograd's names of
             other operations.
         linear: the fully connected layer that only layers which treat each unit alone separate from the layer, if
-            there is one: the same number of its inputs belongs to each unit, in the units' order.
+            there is one: the same number of its inputs belongs to each unit, in the units' order. None where hooks of
+            others, exchanged forwards or autocast may make any of these give something else.
         floats: numbers per image in the largest output from the layer on.
     """
 
@@ -101,6 +103,8 @@ def _linear(graph: Graph, readers: dict[Any, list[Any]], units: int, axis: int) 
     if axis != 1:  # a unit's inputs are not neighbours
         return None
     images = len(graph.output)
+    if others_hooks():  # global ones, of all modules
+        return None
     while len(readers[node]) == 1:
         node = readers[node][0]
         name = graph.names.get(node)
@@ -109,10 +113,11 @@ def _linear(graph: Graph, readers: dict[Any, list[Any]], units: int, axis: int) 
                 return None
             continue
         module, shape = graph.modules[name], graph.shapes[name]
-        if graph.runs[name] != 1 or shape[0] != images:
+        if graph.runs[name] != 1 or shape[0] != images or why_not_plain(module) is not None:
             return None
         if is_one_of(module, (nn.Linear,)):
-            return name if len(shape) == 2 and shape[1] % units == 0 else None
+            one_dtype = graph.dtypes[name] == {module.weight.dtype}  # under autocast it computes in another
+            return name if one_dtype and len(shape) == 2 and shape[1] % units == 0 else None
         if not is_one_of(module, (*_UNIT_WISE, nn.Flatten)) or shape[1] % units:
             return None
     return None
