@@ -9,17 +9,17 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from dissect.concepts import Concepts
 from dissect.dissection import Dissection, LayerDissection
+from dissect.geometry import Geometry
 from dissect.grid import Grid
 from dissect.ops.encode_labels import Encoding
 from dissect.presets import Preset
 from dissect.source import Visit
 from dissect.stats import IouTally, Peaks, TailThreshold
 from dissect.store import Step
-from dissect.trace import layer_chain
 from dissect.transfer import Late, to_device
 
 #: Tables have a row of each label, so that a stray number would fill the memory.
@@ -27,22 +27,6 @@ MOST_LABELS = 1 << 20
 
 #: After so many batches of the counts, what they hold by image is added up.
 FOLD = 16
-
-
-def _check_chain(
-    layer: str, chain: list[tuple[int, int, int, int]], image: tuple[int, int], source: tuple[int, int]
-) -> None:
-    """Whether the chain gives maps of the layer's size, up to a pixel that pooling may round up."""
-    found = image
-    for kernel, stride, padding, dilation in chain:
-        rows, columns = ((side + 2 * padding - dilation * (kernel - 1) - 1) // stride + 1 for side in found)
-        found = (rows, columns)
-    if max(abs(found[0] - source[0]), abs(found[1] - source[1])) > 1:
-        raise ValueError(
-            f"dissect: the modules up to layer {layer!r} must explain its size for a receptive-field grid, but make "
-            f"{found} of {image} where the layer gives {source}: operations that are no modules lie between; use "
-            "another preset."
-        )
 
 
 class Findings:
@@ -57,10 +41,10 @@ class Findings:
         layers: list[str],
         rules: Preset,
         top_images: int,
-        model: nn.Module,
+        geometry: Geometry,
         to_pictures: Callable[[Tensor], Tensor],
     ) -> None:
-        self.layers, self.rules, self.top_images, self._model = layers, rules, top_images, model
+        self.layers, self.rules, self.top_images, self._geometry = layers, rules, top_images, geometry
         self._to_pictures = to_pictures
         self.phase, self.visit, self.batch = "survey", 1, 0
         self.num_images, self.num_labels, self.num_pixels = 0, 1, 0
@@ -168,13 +152,7 @@ class Findings:
         source = (maps.shape[2], maps.shape[3])
         if not maps.shape[1]:
             raise ValueError(f"dissect: layer {name!r} must have at least one unit, but has none.")
-        if self.rules.grid == "half_pixel":
-            grid = Grid.half_pixel(source, size, border=self.rules.border)
-        else:
-            chain = layer_chain(self._model, name, images[:1])
-            image = (images.shape[2], images.shape[3])
-            _check_chain(name, chain, image, source)
-            grid = Grid.receptive_field(chain, source, size, image=image, border=self.rules.border)
+        grid = self._geometry.grid(name, source, size, images)
         self.grids[name] = grid
         self.thresholds[name] = TailThreshold(self.rules.fraction, positions=self.rules.positions, grid=grid)
         self.peaks[name] = Peaks(self.top_images)
@@ -240,7 +218,8 @@ class Findings:
         numbers = torch.tensor(sorted(self.pictures), dtype=torch.int64)
         pictures = torch.stack([self.pictures[number] for number in numbers.tolist()])
         found = {name: self._layer(name, vocabulary) for name in self.layers}
-        return Dissection(found, vocabulary, {**settings, "num_images": self.num_images}, pictures, numbers)
+        settings = {**settings, **self._geometry.settings(self.grids), "num_images": self.num_images}
+        return Dissection(found, vocabulary, settings, pictures, numbers)
 
     def _layer(self, name: str, concepts: Concepts) -> LayerDissection:
         tally, peaks = self.tallies[name], self.peaks[name]
@@ -290,6 +269,7 @@ class Findings:
             setattr(self, name, state.get(name, []))  # files of before have no `first_maps`
         for name, layer in zip(self.layers, state["layers"].values()):
             self.grids[name] = Grid(layer["rows"], layer["columns"], tuple(layer["source"]))
+            self._geometry.check_same(name, self.grids[name])
             self.thresholds[name] = TailThreshold(
                 self.rules.fraction, positions=self.rules.positions, grid=self.grids[name]
             )

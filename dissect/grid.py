@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from numbers import Integral
 
 import numpy as np
 import torch
@@ -37,7 +38,8 @@ class Grid:
     stand for virtual corners of value 0; only the border "zeros" uses them, and only along an axis of two cells or
     more: the one cell of an axis fills it, as in the published code.
 
-    Use a constructor: `half_pixel` (the default geometry of the library), `align_corners` or `receptive_field`.
+    Use a constructor: `half_pixel` (the default geometry of the library), `align_corners`, `receptive_field`,
+    `netdissect`, or `from_centres` for any other geometry.
 
     Attributes:
         rows: [H, 3] int32, one (index0, index1, bits of the float32 weight) per target row.
@@ -102,10 +104,11 @@ class Grid:
     ) -> Grid:
         """Feature-map cells placed at the centres of their receptive fields in the image.
 
-        A chain of layers maps cell i to image coordinate ``i * scale + offset``, composed from the probed layer
-        backwards: ``scale *= stride; offset = offset * stride + (kernel - 1) * dilation / 2 - padding``. For a
-        segmentation smaller than the image both shrink by ``(H - 1) / (image_h - 1)``, and
-        ``src = (y - offset) / scale`` (Bau et al. 2017; the published `sequence_scale_offset`).
+        The exact geometry: a chain of layers maps cell i to image coordinate ``i * scale + offset``, composed from the
+        probed layer backwards: ``scale *= stride; offset = offset * stride + (kernel - 1) * dilation / 2 - padding``.
+        For a segmentation smaller than the image both shrink by ``(H - 1) / (image_h - 1)``, and
+        ``src = (y - offset) / scale`` (the published `sequence_scale_offset` of Bau et al. 2020). `netdissect` has the
+        whole pixels of Bau et al. 2017.
 
         Args:
             layers: (kernel, stride, padding[, dilation]) of each convolution and pooling from the image up to and
@@ -119,19 +122,96 @@ class Grid:
             ValueError: a size below 1, an unknown border, or a layer that is no such tuple.
         """
         _check_sizes(source, target, border)
-        scale, offset = 1.0, 0.0
-        for layer in reversed(list(layers)):
-            if len(layer) not in (3, 4) or layer[0] < 1 or layer[1] < 1:
-                raise ValueError(
-                    f"Grid: a layer must be (kernel, stride, padding) or (kernel, stride, padding, dilation), "
-                    f"but got {layer!r}."
-                )
-            kernel, stride, padding, dilation = (*layer, 1)[:4]
-            scale, offset = scale * stride, offset * stride + (kernel - 1) * dilation / 2 - padding
+        field, offset, step = _field_map(layers)
+        middle = offset + (field - 1) / 2
         centres = []
         for size, full in zip(target, image or target):
             shrink = (size - 1) / (full - 1) if full > 1 else 1.0
-            centres.append((np.arange(size, dtype=np.float64) - offset * shrink) / (scale * (shrink or 1.0)))
+            centres.append((np.arange(size, dtype=np.float64) - middle * shrink) / (step * (shrink or 1.0)))
+        return cls._from_centres(centres, source, border)
+
+    @classmethod
+    def netdissect(
+        cls,
+        layers: Iterable[tuple[int, int, int] | tuple[int, int, int, int]],
+        source: tuple[int, int],
+        target: tuple[int, int],
+        *,
+        image: tuple[int, int] | None = None,
+        border: str = "edge",
+    ) -> Grid:
+        """Feature-map cells at whole pixels near the centres of their receptive fields, as NetDissect places them.
+
+        A chain of layers has a receptive field of `size` image pixels, the first of which begins at `offset`, and
+        `step` pixels from one to the next, composed from the image on: ``size += (kernel - 1) * dilation * step;
+        offset -= padding * step; step *= stride``. Cell i lies at pixel ``(size // 2 + offset) // r + i * (step // r)``
+        of a segmentation r times smaller, with r = round(image / H): at 8, 16, ..., 104 of 113 for AlexNet's conv5 at
+        227. `receptive_field` is the exact geometry (8.42, ..., 103.58 there).
+
+        Args:
+            layers: as of `receptive_field`.
+            source: (h, w) of the probed layer.
+            target: (H, W) of the segmentation.
+            image: size of the image that the layers see; the target's by default.
+            border: "edge" (as published) or "zeros".
+
+        Raises:
+            ValueError: as of `receptive_field`; or places that do not exist: a segmentation larger than the image, or
+                cells less than a pixel apart.
+
+        Example:
+            >>> grid = Grid.netdissect([(3, 1, 1), (2, 2, 0)], (3, 3), (6, 6))  # cells at 1, 3, 5
+            >>> grid.indices("rows").tolist(), grid.weights("rows").tolist()
+            ([[0, 0], [0, 0], [0, 1], [1, 1], [1, 2], [2, 2]], [0.0, 0.0, 0.5, 0.0, 0.5, 0.0])
+        """
+        _check_sizes(source, target, border)
+        field, offset, step = _field_map(layers)
+        centres = []
+        for size, full in zip(target, image or target):
+            reduction = round(full / size)
+            if reduction < 1 or step < reduction:
+                raise ValueError(
+                    f"Grid: NetDissect's whole pixels need a segmentation no larger than the image and cells at least "
+                    f"one of its pixels apart, but got {size} of {full} pixels and cells {step} pixels of the image "
+                    "apart; use the exact geometry, receptive_field."
+                )
+            first, apart = (field // 2 + offset) // reduction, step // reduction
+            centres.append((np.arange(size, dtype=np.float64) - first) / apart)
+        return cls._from_centres(centres, source, border)
+
+    @classmethod
+    def from_centres(
+        cls,
+        rows: Iterable[float],
+        columns: Iterable[float],
+        source: tuple[int, int],
+        *,
+        border: str = "edge",
+    ) -> Grid:
+        """Any geometry: where in the feature map each row and each column of the segmentation samples.
+
+        Args:
+            rows: [H] coordinates in rows of the map, 0 the first; none less than the one before.
+            columns: [W], the same in its columns.
+            source: (h, w) of the feature map.
+            border: beyond the map's cells "edge" or "zeros".
+
+        Raises:
+            ValueError: sizes below 1, an unknown border, or coordinates that fall or are not finite.
+
+        Example:
+            >>> Grid.from_centres([0, 0.5, 1], [0, 1], (2, 2)).weights("rows").tolist()
+            [0.0, 0.5, 0.0]
+        """
+        centres = []
+        for name, values in (("rows", rows), ("columns", columns)):
+            axis = np.asarray(values if hasattr(values, "__array__") else list(values), dtype=np.float64)
+            if axis.ndim != 1 or not np.isfinite(axis).all() or (np.diff(axis) < 0).any():
+                raise ValueError(
+                    f"Grid: {name} must be one list of finite coordinates that never fall, but got {axis.tolist()}."
+                )
+            centres.append(axis)
+        _check_sizes(source, (len(centres[0]), len(centres[1])), border)
         return cls._from_centres(centres, source, border)
 
     @classmethod
@@ -180,6 +260,24 @@ def _check_sizes(source: tuple[int, int], target: tuple[int, int], border: str) 
             raise ValueError(f"Grid: {name} must be two sizes of at least 1, but got {tuple(shape)}.")
     if border not in BORDERS:
         raise ValueError(f"Grid: border must be one of {BORDERS}, but got {border!r}.")
+
+
+def _field_map(layers: Iterable[tuple[int, ...]]) -> tuple[int, int, int]:
+    """(size, offset, step) of a chain's receptive fields, in image pixels: how wide, from where, how far apart.
+
+    Raises:
+        ValueError: a layer that is no (kernel, stride, padding) or (kernel, stride, padding, dilation) of integers.
+    """
+    size, offset, step = 1, 0, 1
+    for layer in layers:
+        if len(layer) not in (3, 4) or not all(isinstance(value, Integral) for value in layer) or min(layer[:2]) < 1:
+            raise ValueError(
+                f"Grid: a layer must be (kernel, stride, padding) or (kernel, stride, padding, dilation), "
+                f"but got {layer!r}."
+            )
+        kernel, stride, padding, dilation = (*layer, 1)[:4]
+        size, offset, step = size + (kernel - 1) * dilation * step, offset - padding * step, step * stride
+    return size, offset, step
 
 
 def _axis_table(centres: np.ndarray, size: int, border: str) -> Tensor:

@@ -18,6 +18,7 @@ from dissect.data import Batches
 from dissect.data.pictures import to_pictures
 from dissect.dissection import Dissection
 from dissect.findings import Findings
+from dissect.geometry import Geometry, Given, named_or_given
 from dissect.interrupts import held_back
 from dissect.layers import find_layers, layer_names
 from dissect.presets import preset_with
@@ -39,8 +40,10 @@ def dissect(
     fraction: float | None = None,
     positions: str | None = None,
     border: str | None = None,
+    grid: str | Given | None = None,
     scope: str | None = None,
     detector_iou: float | None = None,
+    relu: bool | None = None,
     tokens: tuple[int, int] | None = None,
     top_images: int = 5,
     batch_size: int = 32,
@@ -70,13 +73,17 @@ def dissect(
         segmenter: makes planes [N, K, H, W] of a batch of images; its attribute `concepts` names the labels.
         concepts: names, (name, category) pairs or `Concepts` of the labels 1, 2, ...; by default those of the
             segmenter or of `images` (attribute `concepts`), and the numbers themselves where there are none.
-        preset: the rules, all of which the five arguments that follow can change: "default", or those of a paper,
-            "pnas2020" or "tpami2018" (`dissect.presets.PRESETS` lists what they say).
+        preset: the rules, all of which the seven arguments that follow can change: "default", or those of a paper,
+            "pnas2020" or "tpami2018" (`dissect.presets` says what they are).
         fraction: the share of samples on which a unit fires.
         positions: thresholds over "pixel" (upsampled maps) or "feature" (raw maps) samples.
         border: "edge", or "zeros" as the PNAS 2020 code.
+        grid: where maps are sampled. "half_pixel"; for a chain of convolutions and poolings also "receptive_field"
+            (the exact centres) or "netdissect" (its whole pixels); or the `Grid` itself, without `border`: one for all
+            layers, a mapping {layer: Grid}, or a function (layer, size of its maps, size of the planes) -> Grid.
         scope: of the union: "all" images, or "category": those that carry a label of the concept's category.
         detector_iou: a unit is a detector if its best IoU exceeds this.
+        relu: True reads layers after the ReLU that follows them (negative activations are 0), False before it.
         tokens: (h, w) of the grid of tokens, for layers that give tokens [N, T, U] as a vision transformer's do; the
             last h * w tokens are taken, row by row, so that class and register tokens before them are left out.
         top_images: how many images to keep per unit.
@@ -112,16 +119,18 @@ def dissect(
     top_images, batch_size = integer("dissect", "top_images", top_images), integer("dissect", "batch_size", batch_size)
     tokens = None if tokens is None else _grid_of(tokens)
     _tell_training(model)
+    kind, given = named_or_given(grid, border)
     rules = preset_with(
         preset, fraction=_share("fraction", fraction), positions=positions, border=border, scope=scope,
-        detector_iou=_share("detector_iou", detector_iou),
+        grid=kind, detector_iou=_share("detector_iou", detector_iou), relu=relu,
     )  # fmt: skip
+    geometry = Geometry(model, names, rules, given)
     concepts = concepts if concepts is not None else getattr(segmenter or images, "concepts", None)
     vocabulary = None if concepts is None else Concepts.of(concepts)
     to_uint8 = getattr(images, "to_pictures", to_pictures) if pictures is None else pictures
-    run = Findings(names, rules, top_images, model, to_uint8)
+    run = Findings(names, rules, top_images, geometry, to_uint8)
     batches = Batches(images, batch_size)
-    settings = {"preset": preset, **dataclasses.asdict(rules), "tokens": tokens and list(tokens)}
+    settings = {"preset": preset, **dataclasses.asdict(rules), "tokens": tokens and list(tokens), **geometry.settings()}
     known = resume is not None  # else nobody asks
     about = {
         "model": known and fingerprint(model),
@@ -133,7 +142,7 @@ def dissect(
         "pictures": known and code_of(to_uint8),
         "images": known and batches.identity(),
     }
-    reading = Reading(rules.relu, rules.step, tokens)
+    reading = Reading(rules.relu, rules.step, tokens, expects_relu=rules.relu and relu is None)
     saved = Progress(resume, about)
     with Source(model, batches, segmenter, reading, memory_budget, disk_budget, progress) as source:
         saved.restore(run)

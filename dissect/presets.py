@@ -1,4 +1,28 @@
-"""The published rules, as named sets of options (`dissect.dissect(preset=...)`)."""
+"""The published rules, as named sets of options (`dissect.dissect(preset=...)`).
+
+`pnas2020` is Bau et al. 2020 as their code computes it, `tpami2018` is Zhou, Bau et al. 2018 as NetDissect does. Both
+read after the ReLU, also where a convolution is named: torchvision's VGG and AlexNet, and Caffe's, rectify in place, so
+that the published "conv5" is what its ReLU leaves. (The default reads the module's own output, before the ReLU.)
+
+NetDissect's cells lie at whole pixels, of AlexNet's conv5 at 227 at 8, 16, ..., 104 of 113 (`Grid.netdissect`). The
+exact centres of their receptive fields, 8.42, ..., 103.58, are an option: ``grid="receptive_field"``.
+
+For AlexNet, and no other network, the code of 2020 placed cells by a chain of layers that is too long: whatever layer
+is probed, it goes on to pool5, and takes the maps to be 6x6. That is a fault, and `pnas2020` does not repeat it (their
+masks of the top 1 % overlap half-pixel ones by an IoU of 0.13). This gives their numbers, at 227 pixels:
+
+>>> from dissect import Grid
+>>> def published(layer, maps, planes):  # pool5's cells lie at pixels 33 + 32 i of 227
+...     rows, columns = (
+...         [(y * 226 / (size - 1) - 33) / 32 * (cells - 1) / 5 for y in range(size)]
+...         for cells, size in zip(maps, planes)
+...     )
+...     return Grid.from_centres(rows, columns, maps, border="zeros")
+>>> published("features.conv5", (13, 13), (56, 56)).indices("rows")[[0, 11, 55]].tolist()  # -2.48, 0.91, 14.48
+[[-1, -1], [0, 1], [13, 13]]
+
+and then ``dissect(alexnet, "features.conv5", images, preset="pnas2020", grid=published)``.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +34,8 @@ from dissect.grid import BORDERS
 from dissect.stats.iou import SCOPES
 from dissect.stats.threshold import POSITIONS
 
-GRIDS = ("half_pixel", "receptive_field")
+#: Names of the constructors of `Grid` that make them.
+GRIDS = ("half_pixel", "receptive_field", "netdissect")
 
 
 @dataclass(frozen=True)
@@ -20,12 +45,14 @@ class Preset:
     Attributes:
         fraction: the share of samples on which a unit fires.
         positions: samples of a threshold: "pixel" (upsampled maps) or "feature" (raw maps).
-        grid: "half_pixel", or "receptive_field": cells at the centres of their receptive fields.
+        grid: "half_pixel"; "receptive_field": cells at the exact centres of their receptive fields; "netdissect": at
+            the whole pixels near them where NetDissect places them.
         border: beyond the outermost cells "edge" goes on as the last cell, "zeros" falls to 0.
         step: image pixels per pixel of the segmentation, in each direction; None: the planes' own size.
         scope: of the union: "all" images, or "category": those that carry a label of the concept's category.
         detector_iou: a unit is a detector if its best IoU exceeds this.
-        relu: negative activations are 0, as the ReLU that follows a layer would make them.
+        relu: True reads a layer after the ReLU that follows it: negative activations are 0, as a ReLU that runs in
+            place leaves them. False reads before it: the module's own output.
     """
 
     fraction: float = 0.01
@@ -43,14 +70,15 @@ class Preset:
         for name, choices in (("positions", POSITIONS), ("grid", GRIDS), ("border", BORDERS), ("scope", SCOPES)):
             if getattr(self, name) not in choices:
                 raise ValueError(f"dissect: {name} must be one of {choices}, but got {getattr(self, name)!r}.")
+        if not isinstance(self.relu, bool):
+            raise ValueError(f"dissect: relu must be True or False, but got {self.relu!r}.")
 
 
-#: `pnas2020` is Bau et al. 2020 as their code computes it (its layers are convolutions whose in-place ReLU has run by
-#: the time they are read); `tpami2018` is Zhou, Bau et al. 2018.
+#: By name; the module says what the papers' rules are.
 PRESETS = {
     "default": Preset(),
     "pnas2020": Preset(border="zeros", step=4, relu=True),
-    "tpami2018": Preset(0.005, "feature", "receptive_field", "edge", 2, "category"),
+    "tpami2018": Preset(0.005, "feature", "netdissect", "edge", 2, "category", relu=True),
 }
 
 

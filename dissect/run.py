@@ -57,6 +57,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--std", nargs=3, type=float, metavar="S", help="of the channels in [0, 1] (ImageNet's)")
     parser.add_argument("--device", default="cpu", help="where the network runs, cuda for example (cpu)")
     parser.add_argument("--preset", default="default", help="default, pnas2020 or tpami2018")
+    parser.add_argument(
+        "--grid", help="half_pixel, receptive_field or netdissect: where maps are sampled (the preset's)"
+    )
     parser.add_argument("--tokens", nargs=2, type=int, metavar=("H", "W"), help="grid of a vision transformer's tokens")
     parser.add_argument("--fraction", type=float, help="share of samples on which a unit fires (the preset's)")
     parser.add_argument("--detector-iou", type=float, help="a unit is a detector above it (the preset's)")
@@ -169,6 +172,7 @@ def _dissected(options: argparse.Namespace, progress: Path) -> Dissection:
         segmenter=None if options.segmenter is None else called(options.segmenter),
         concepts=None if options.concepts is None else _names(options.concepts),
         preset=options.preset,
+        grid=options.grid,
         fraction=options.fraction,
         detector_iou=options.detector_iou,
         tokens=options.tokens and tuple(options.tokens),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -17,6 +18,7 @@ from dissect.arguments import check_precision
 from dissect.data import Batch, Batches
 from dissect.interrupts import held_back
 from dissect.ops.encode_labels import LABEL_DTYPES
+from dissect.rectified import ReluWatch
 from dissect.store import Cost, Step, Store
 from dissect.trace import RanTwiceError, Trace
 from dissect.transfer import Late, checksum, device_of, to_device
@@ -28,11 +30,15 @@ MOST_OTHER_TOKENS = 8
 
 @dataclass(frozen=True)
 class Reading:
-    """How a layer's output becomes maps, and planes get their size. See `dissect.dissect`."""
+    """How a layer's output becomes maps, and planes get their size. See `dissect.dissect`.
+
+    With `expects_relu`, `relu` is a preset's: it is told where no ReLU follows.
+    """
 
     relu: bool = False
     step: int | None = None
     tokens: tuple[int, int] | None = None
+    expects_relu: bool = False
 
     def maps(self, layer: str, output: Any, source: nn.Module) -> Tensor:
         """[N, U, h, w] of a layer's output; of tokens [N, T, U] the last h * w, row by row.
@@ -286,8 +292,9 @@ class Source:
             RanTwiceError: one does.
         """
         trace = Trace(self._model, layers, edit=self._look_at_the_clock)
+        watch = ReluWatch(self._model, layers) if self._reading.expects_relu else nullcontext()
         try:
-            with torch.no_grad(), trace:
+            with torch.no_grad(), trace, watch:
                 trace.run(images)
         except RanTwiceError:
             raise

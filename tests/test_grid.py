@@ -55,6 +55,53 @@ def test_receptive_field_of_alexnet_conv5_spans_what_was_measured():
         assert low + weight == pytest.approx(min(max(centre, -1), 13), abs=1e-6)
 
 
+ALEXNET = [(11, 4, 0), (3, 2, 0), (5, 1, 2), (3, 2, 0), (3, 1, 1), (3, 1, 1), (3, 1, 1)]
+
+
+def test_netdissect_of_alexnet_conv5():
+    # FACTS 1.2 and 11: size 163, offset -64, step 16, so cell i lies at (81 - 64) // 2 + 8 i = 8, 16, ..., 104.
+    grid = Grid.netdissect(ALEXNET, (13, 13), (113, 113), image=(227, 227))
+    rows = table(grid)
+    assert rows[:9] == [(0, 0, 0)] * 9
+    assert rows[9:12] == [(0, 1, 0.125), (0, 1, 0.25), (0, 1, 0.375)]
+    assert [rows[8 + 8 * cell] for cell in range(13)] == [(cell, cell, 0) for cell in range(13)]
+    assert rows[103] == (11, 12, 0.875)
+    assert rows[104:] == [(12, 12, 0)] * 9
+
+
+def test_netdissect_of_vgg16_conv5_3():
+    # By hand: size 196, offset -90, step 16, so cell i lies at (98 - 90) // 2 + 8 i = 4, 12, ..., 108.
+    conv, pool = (3, 1, 1), (2, 2, 0)
+    layers = [conv, conv, pool] * 2 + [conv, conv, conv, pool] * 2 + [conv] * 3
+    rows = table(Grid.netdissect(layers, (14, 14), (112, 112), image=(224, 224)))
+    assert rows[:6] == [(0, 0, 0)] * 5 + [(0, 1, 0.125)]
+    assert [rows[4 + 8 * cell] for cell in range(14)] == [(cell, cell, 0) for cell in range(14)]
+    assert rows[107:] == [(12, 13, 0.875)] + [(13, 13, 0)] * 4
+
+
+def test_netdissect_with_odd_numbers_rounds_down():
+    # size 5 then 5 + 2 * 3 = 11, offset -2 then -2 - 4 * 3 = -14, step 3 then 6: from (5 - 14) // 2 = -5 on, by 3.
+    layers = [(5, 3, 2), (2, 2, 4, 2)]
+    grid = Grid.netdissect(layers, (4, 4), (10, 10), image=(20, 20), border="zeros")
+    places = [low + weight for low, _, weight in table(grid)]
+    assert places == pytest.approx([5 / 3, 2, 7 / 3, 8 / 3, 3, 10 / 3, 11 / 3, 4, 4, 4])
+
+
+def test_the_exact_centres_of_alexnet_conv5_lie_beside_netdissects():
+    # FACTS 11: 8.42 ... 103.58 of 113, where the whole pixels are 8 ... 104.
+    grid = Grid.receptive_field(ALEXNET, (13, 13), (113, 113), image=(227, 227))
+    places = [low + weight for low, _, weight in table(grid)]
+    apart = (103.58 - 8.42) / 12
+    assert places[9:104] == pytest.approx([(row - 8.42) / apart for row in range(9, 104)], abs=1e-3)
+
+
+def test_from_centres_by_hand():
+    grid = Grid.from_centres([-0.5, 0, 1.25, 9], torch.tensor([0.5]), (3, 2), border="zeros")
+    assert table(grid) == [(-1, 0, 0.5), (0, 0, 0), (1, 2, 0.25), (3, 3, 0)]
+    assert table(grid, "columns") == [(0, 1, 0.5)]
+    assert Grid.from_centres([-0.25, 0.25, 0.75, 1.25], [0], (2, 1)).key == Grid.half_pixel((2, 1), (4, 1)).key
+
+
 @given(SIZES, SIZES, BORDERS, st.sampled_from(["half_pixel", "align_corners"]))
 def test_laws_of_tables(source, target, border, kind):
     grid = getattr(Grid, kind)(source, target, border=border)
@@ -170,6 +217,16 @@ def test_key_tells_grids_apart():
         (lambda: Grid.align_corners((2, 2), (4,)), r"target must be two sizes of at least 1, but got \(4,\)"),
         (lambda: Grid.half_pixel((2, 2), (4, 4), border="wrap"), r"border must be one of .* but got 'wrap'"),
         (lambda: Grid.receptive_field([(3, 0, 1)], (2, 2), (4, 4)), r"a layer must be .* but got \(3, 0, 1\)"),
+        (lambda: Grid.netdissect([(3, 1.5, 1)], (2, 2), (4, 4)), r"a layer must be .* but got \(3, 1.5, 1\)"),
+        (
+            lambda: Grid.netdissect([(3, 1, 1)], (8, 8), (4, 4), image=(8, 8)),
+            r"cells at least one .* got 4 of 8 pixels and cells 1 pixels .* use the exact geometry, receptive_field",
+        ),
+        (lambda: Grid.netdissect([(3, 2, 1)], (8, 8), (40, 40), image=(16, 16)), "no larger than the image"),
+        (lambda: Grid.from_centres([1, 0], [0], (2, 2)), r"rows must be one list .* never fall, but got \[1.0, 0.0\]"),
+        (lambda: Grid.from_centres([0], [float("nan")], (2, 2)), "columns must be one list of finite coordinates"),
+        (lambda: Grid.from_centres([[0]], [0], (2, 2)), "rows must be one list of finite"),
+        (lambda: Grid.from_centres([], [0], (2, 2)), r"target must be two sizes of at least 1, but got \(0, 1\)"),
         (lambda: Grid.half_pixel((2, 2), (4, 4)).check("op", (2, 3)), r"op: grid must be for feature maps of \(2, 3\)"),
         (lambda: Grid.half_pixel((2, 2), (4, 4)).check("op", (2, 2), (5, 5)), r"segmentations of \(5, 5\), but got"),
     ],

@@ -89,12 +89,12 @@ def test_a_segmenter_a_preset_and_weights(here):
     other = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(), nn.Conv2d(4, 2, 1))
     save_file(other.state_dict(), here / "other.safetensors")
     torch.save({"state_dict": {f"module.{k}": v for k, v in other.state_dict().items()}}, here / "other.pt")
-    options = ("--layers", "2", "--segmenter", "mine:Segmenter", "--preset", "pnas2020")
+    options = ("--layers", "2", "--segmenter", "mine:Segmenter", "--preset", "pnas2020", "--grid", "receptive_field")
     results = []
     for number, weights in enumerate(("other.safetensors", "other.pt")):
         assert run(*options, "--weights", weights, "--out", f"out{number}") == 0
         results.append(dissect.load(f"out{number}/result"))
-    assert results[0].settings["preset"] == "pnas2020"
+    assert (results[0].settings["preset"], results[0].settings["grid"]) == ("pnas2020", "receptive_field")
     assert torch.equal(results[0]["2"].thresholds, results[1]["2"].thresholds)
     assert run(*options) == 0
     assert not torch.equal(results[0]["2"].thresholds, dissect.load("out/result")["2"].thresholds)

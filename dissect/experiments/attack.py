@@ -196,8 +196,12 @@ def attack(
 ) -> AttackResult:
     """Attacks every image that the network names right, and measures the peaks of a layer's units before and after.
 
-    The peak of unit u in image x is ``max over p of a_u(x, p)``, of the layer's own output (PNAS 2020: conv5_3 before
-    its ReLU). Each image is also compared with itself plus random noise of the same L2 norm, see `with_noise`.
+    The peak of unit u in image x is ``max over p of a_u(x, p)``, of the layer's own output. In PNAS 2020 that is of
+    conv5_3 after its ReLU, which runs in place: peaks differ only where a whole map is negative. (Name the ReLU.)
+    Each image is also compared with itself plus random noise of the same L2 norm, see `with_noise`.
+
+    The published code does not ask for images that the network names right, but for those whose class and whose answer
+    both differ from the target.
 
     Args:
         model: a classifier that gives logits [N, C], in eval mode.

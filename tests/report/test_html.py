@@ -343,7 +343,11 @@ def test_unknown_categories_get_the_colors_that_are_left_then_take_turns(tmp_pat
 def test_the_lead_tells_images_and_preset(dissection, tmp_path):
     assert "in 9 images, by the preset default." in " ".join(read(write_report(dissection, tmp_path)).text.split())
     dissection.settings["preset"] = "tpami2018"
-    assert "by the preset tpami2018." in " ".join(read(write_report(dissection, tmp_path)).text.split())
+    dissection.settings |= {"grid": "receptive_field", "relu": True}
+    text = " ".join(read(write_report(dissection, tmp_path)).text.split())
+    assert "by the preset tpami2018." in text
+    assert "Gridreceptive field" in text
+    assert "Layers readafter the ReLU" in text
 
 
 def test_two_thousand_units_stay_small(wide_report):
