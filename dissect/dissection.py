@@ -16,6 +16,7 @@ from dissect.concepts import CATEGORIES, Concepts
 from dissect.grid import Grid
 from dissect.reference import upsample
 from dissect.stats import best_labels, iou
+from dissect.subnormals import keeps_subnormals
 from dissect.table import Table
 
 FORMAT = ("dissection", 1)
@@ -123,6 +124,7 @@ class LayerDissection:
         best = best_labels(self.iou)
         return torch.where(self.iou.gather(1, best[:, None])[:, 0] > 0, best, 0)
 
+    @keeps_subnormals
     def states(self) -> list[str]:
         """Per unit "ok", "sparse" or "dead"; see `UnitRow`."""
         fires = self.unit_area > 0
@@ -130,6 +132,7 @@ class LayerDissection:
             "dead" if not fires[u] else "sparse" if self.thresholds[u] == 0 else "ok" for u in range(self.num_units)
         ]
 
+    @keeps_subnormals
     def masks(self, unit: int) -> Tensor:
         """[k, H, W] bool: where the unit fires in its top images, at the planes' size."""
         return upsample(self.peak_maps[unit], self.grid.rows, self.grid.columns) > self.thresholds[unit]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -71,7 +72,7 @@ def iou_counts(
         backend: "auto", "cpp", "cuda", "triton" or "reference".
 
     Raises:
-        TypeError: wrong dtypes.
+        TypeError: wrong dtypes; tensors of other kinds than plain ones; num_labels that is no integer.
         ValueError: shapes, devices or the grid disagree; thresholds are NaN; a label is outside [0, C); activations
             are NaN, infinite or of magnitude 2^126 or more (on a CPU before anything is counted; on a GPU thresholds
             and activations set `status` instead).
@@ -84,6 +85,7 @@ def iou_counts(
         >>> counts.intersection, counts.unit_area
         (tensor([[0, 0, 2]]), tensor([[2]]))
     """
+    checks.backend("iou_counts", backend)
     checks.activations("iou_counts", activations)
     checks.vector("iou_counts", "thresholds", thresholds, torch.float32, activations)
     labels = _encoded(labels, num_labels, backend)
@@ -107,6 +109,8 @@ def iou_counts(
 
 
 def _encoded(labels: EncodedLabels | Tensor, num_labels: int | None, backend: str) -> EncodedLabels:
+    if num_labels is not None:
+        num_labels = checks.integer("iou_counts", "num_labels", num_labels, 1)
     if isinstance(labels, EncodedLabels):
         if num_labels not in (None, labels.num_labels):
             raise ValueError(f"iou_counts: num_labels must be the labels' {labels.num_labels}, but got {num_labels}.")
@@ -139,6 +143,7 @@ def _iou_counts(
         grid = Grid.half_pixel((activations.shape[2], activations.shape[3]), (runs.shape[1], runs.shape[2]))
         rows, columns = grid.rows, grid.columns
     num_images, num_units = activations.shape[:2]
+    _check_layouts(activations, thresholds, runs, table, offsets, rows, columns)
     status = gpu.new_status(activations.device)
     kernels = gpu.kernels(chosen)
     if kernels is not None:
@@ -170,6 +175,27 @@ def _iou_counts(
     if not good:
         checks.finite("iou_counts", activations)  # finds and names the first one
     return intersection, unit_area, status
+
+
+def _check_layouts(
+    activations: Tensor,
+    thresholds: Tensor,
+    runs: Tensor,
+    table: Tensor,
+    offsets: Tensor,
+    rows: Tensor,
+    columns: Tensor,
+) -> None:
+    """Of what `EncodedLabels` and `Grid` promise, and a call of torch.ops.dissect.iou_counts may not keep."""
+    num_images, num_units = activations.shape[:2]
+    laid_out, size = partial(checks.laid_out, "iou_counts"), runs.shape
+    if thresholds.dtype is not torch.float32 or thresholds.shape != (num_units,):
+        laid_out("thresholds", thresholds, torch.float32, (num_units,))
+    laid_out("runs", runs, torch.int64 if runs.dtype is torch.int64 else torch.int32, (num_images, *size[1:]))
+    laid_out("table", table, torch.int32, (table.shape[0], table.shape[-1]))
+    laid_out("offsets", offsets, torch.int64, (num_images + 1,))
+    laid_out("rows", rows, torch.int32, (size[1], 3))
+    laid_out("columns", columns, torch.int32, (size[2], 3))
 
 
 def _check_thresholds(thresholds: Tensor) -> None:

@@ -10,6 +10,7 @@ from torch import Tensor
 from dissect import ops
 from dissect.ops import checks
 from dissect.stats.state import State, image_numbers
+from dissect.subnormals import keeps_subnormals
 from dissect.transfer import to_device
 
 
@@ -109,6 +110,7 @@ class Peaks(State):
         self._values, self._images = state["values"].clone(), state["images"].clone()
         self._status, self._batch = None, 0
 
+    @keeps_subnormals
     def _keep_best(self, values: Tensor, images: Tensor) -> None:
         if self._values.numel():
             values, images = torch.cat([self._values, values], 1), torch.cat([self._images, images], 1)
