@@ -294,7 +294,7 @@ class Findings:
         """
         check_under_way(state, len(self.layers))
         for name in _SCALARS:
-            setattr(self, name, state.get(name, []))  # files of before have no `first_maps`
+            setattr(self, name, [] if state.get(name) is None else state[name])  # files of before have no `first_maps`
         for name, layer in zip(self.layers, state["layers"].values()):
             self.grids[name] = Grid(layer["rows"], layer["columns"], tuple(layer["source"]))
             self.thresholds[name] = TailThreshold(

@@ -6,6 +6,7 @@ from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor
+from torch._subclasses import FakeTensor
 
 from dissect import reference
 from dissect.ops import checks, gpu, native
@@ -166,6 +167,10 @@ def _check(planes: Tensor, num_labels: int) -> int:
     """The number of labels."""
     checks.tensor("encode_labels", "planes", planes)
     checks.on_a_device("encode_labels", "planes", planes)
+    if isinstance(planes, FakeTensor) and planes.fake_mode.shape_env is None:
+        raise TypeError(
+            "encode_labels: planes must hold values, since the result's size depends on them, but are fake."
+        )
     if planes.dtype not in LABEL_DTYPES:
         raise TypeError(f"encode_labels: planes must be uint8, int16, int32 or int64, but got {planes.dtype}.")
     if planes.ndim != 4 or min(planes.shape[1:]) < 1:

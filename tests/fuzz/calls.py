@@ -50,6 +50,13 @@ def with_entry(r, value, entry):
     return value
 
 
+def is_plain(value):
+    """Whether torch can make other things of a tensor."""
+    return value.layout is torch.strided and not (
+        value.is_meta or value.is_nested or value.is_quantized or value.is_neg()
+    )
+
+
 def hostile(r, value):
     """Something else in a tensor's place."""
     with torch.no_grad():
@@ -79,6 +86,7 @@ def hostile(r, value):
 
 def hostile_grid(r, grid, source, target):
     """Makes a grid, when it is called, that may be refused."""
+
     def tampered():
         tables = [grid.rows.clone(), grid.columns.clone()]
         table = r.choice(tables)
@@ -94,6 +102,7 @@ def hostile_grid(r, grid, source, target):
 
 def hostile_labels(r, labels):
     """Makes labels, when it is called, of which a field was tampered with."""
+
     def tampered():
         field = r.choice(dataclasses.fields(labels)).name
         value = getattr(labels, field).clone()
@@ -113,14 +122,16 @@ def problem(r):
     border = r.choice(["edge", "zeros"])
     grid = r.choice([Grid.half_pixel, Grid.align_corners])((height, width), target, border=border)
     given = {"activations": maps(r, images, units, height, width)}
-    op = r.choice(["iou_counts", "iou_counts", "tail_histogram", "blend_units", "image_peaks", "encode_labels", "observe"])
+    op = r.choice(
+        ["iou_counts", "iou_counts", "tail_histogram", "blend_units", "image_peaks", "encode_labels", "observe"]
+    )
     planes = torch.randint(0, 4, (images, r.randint(1, 3), *target)).to(r.choice(LABEL_DTYPES))
     if op in ("tail_histogram", "observe"):
         bits = 16 if given["activations"].element_size() == 2 and op == "observe" else 32
         low = torch.randint(0, 1 << bits, (units,))
         high = (low + torch.randint(-5, 1 << (bits - 2), (units,))).clamp(0, (1 << bits) - 1)
-        given |= {"low": low, "high": high, "shift": torch.full((units,), bits - 6),
-                  "bins": torch.zeros(units, 64, dtype=torch.int64), "above": torch.zeros(units, dtype=torch.int64)}  # fmt: skip
+        bins, above = torch.zeros(units, 64, dtype=torch.int64), torch.zeros(units, dtype=torch.int64)
+        given |= {"low": low, "high": high, "shift": torch.full((units,), bits - 6), "bins": bins, "above": above}
     if op == "tail_histogram":
         given |= {"grid": grid, "sample": r.choice(["value", "min", "max"])}
     if op in ("iou_counts", "observe"):
@@ -145,7 +156,7 @@ def problem(r):
             given[name] = hostile_grid(r, grid, (height, width), target)
         elif isinstance(value, ops.EncodedLabels):
             given[name] = hostile_labels(r, value)
-        elif isinstance(value, torch.Tensor):
+        elif isinstance(value, torch.Tensor) and is_plain(value):
             given[name] = hostile(r, value)
         elif name != "inplace":
             given[name] = r.choice(NO_TENSOR)
