@@ -61,7 +61,8 @@ void def_counts(py::module_& module, const char* name, const Count& count) {
       [&count](uintptr_t data, int dtype, Four shape, Four strides, uintptr_t rows, int64_t num_rows, uintptr_t columns,
                int64_t num_columns, uintptr_t thresholds, uintptr_t runs, bool wide, uintptr_t table, uintptr_t offsets,
                int64_t num_planes, int64_t num_labels, uintptr_t intersection, uintptr_t unit_area, int num_threads) {
-        const OwnedGrid grid(at<const GridEntry>(rows), num_rows, at<const GridEntry>(columns), num_columns);
+        const OwnedGrid grid(at<const GridEntry>(rows), num_rows, at<const GridEntry>(columns), num_columns, shape[2],
+                             shape[3]);
         return count({feature_maps(data, dtype, shape, strides), grid.view(), at<const float>(thresholds),
                       at<const void>(runs), wide, at<const int32_t>(table), at<const int64_t>(offsets), num_planes,
                       num_labels, at<int64_t>(intersection), at<int64_t>(unit_area)},
@@ -130,7 +131,8 @@ PYBIND11_MODULE(_C, module) {
       [](uintptr_t data, int dtype, Four shape, Four strides, uintptr_t rows, int64_t num_rows, uintptr_t columns,
          int64_t num_columns, int sample, uintptr_t low, uintptr_t high, uintptr_t shift, int64_t num_bins,
          uintptr_t bins, uintptr_t above, int num_threads) {
-        const OwnedGrid grid(at<const GridEntry>(rows), num_rows, at<const GridEntry>(columns), num_columns);
+        const OwnedGrid grid(at<const GridEntry>(rows), num_rows, at<const GridEntry>(columns), num_columns, shape[2],
+                             shape[3]);
         return tail_histogram({feature_maps(data, dtype, shape, strides), grid.view(), static_cast<Sample>(sample),
                                at<const int64_t>(low), at<const int64_t>(high), at<const int64_t>(shift), num_bins,
                                at<int64_t>(bins), at<int64_t>(above)},

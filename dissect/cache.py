@@ -17,6 +17,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors import torch as safetensors_torch
 from torch import Tensor
 
+from dissect.checked import Of, Whole, fields
+
 # It can only be read by setting it, so that is done once, early.
 _UMASK = os.umask(0)
 os.umask(_UMASK)
@@ -109,11 +111,13 @@ def load_tensors(path: str | Path, kind: str, version: int) -> tuple[dict[str, T
             # Copied: what stays mapped to the file would change with it.
             tensors = {name: file.get_tensor(name).clone() for name in file.keys()}
         header = json.loads(metadata.get("dissect", "{}"))
-        sha256 = metadata.get("sha256") or header.pop("sha256", None)  # beside the header in older files
-    except (SafetensorError, json.JSONDecodeError) as error:
+    except (SafetensorError, ValueError, RecursionError) as error:  # no JSON, numbers too long, nested too deep
         raise ValueError(f"{path} is damaged or no safetensors file: {error}") from error
-    if header.get("kind") != kind:
-        raise ValueError(f"{path} must hold a {kind}, but holds {header.get('kind') or 'something else'}.")
+    if not isinstance(header, dict) or header.get("kind") != kind:
+        holds = header.get("kind") if isinstance(header, dict) else None
+        raise ValueError(f"{path} must hold a {kind}, but holds {holds or 'something else'}.")
+    fields(f"{path}: the header", header, _HEADER)
+    sha256 = metadata.get("sha256") or header.pop("sha256", None)  # beside the header in older files
     if header["version"] > version:
         raise ValueError(
             f"{path} is of version {header['version']}, newer than the {version} known here; update dissect."
@@ -121,6 +125,9 @@ def load_tensors(path: str | Path, kind: str, version: int) -> tuple[dict[str, T
     if sha256 != _digest(json.dumps(header), tensors):
         raise ValueError(f"{path} is damaged: its content does not match its checksum.")
     return tensors, header["meta"]
+
+
+_HEADER = {"version": Whole(1), "meta": Of(dict)}
 
 
 def _digest(text: str, tensors: dict[str, Tensor]) -> str:

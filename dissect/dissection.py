@@ -12,10 +12,13 @@ import torch
 from torch import Tensor
 
 from dissect.cache import load_tensors, save_tensors, with_suffix
+from dissect.checked import fields, named, require
 from dissect.concepts import CATEGORIES, Concepts
+from dissect.contents import LAYER, META, SETTINGS, check_layer, check_pictures
 from dissect.grid import Grid
 from dissect.reference import upsample
 from dissect.stats import best_labels, iou
+from dissect.subnormals import keeps_subnormals
 from dissect.table import Table
 
 FORMAT = ("dissection", 1)
@@ -123,6 +126,7 @@ class LayerDissection:
         best = best_labels(self.iou)
         return torch.where(self.iou.gather(1, best[:, None])[:, 0] > 0, best, 0)
 
+    @keeps_subnormals
     def states(self) -> list[str]:
         """Per unit "ok", "sparse" or "dead"; see `UnitRow`."""
         fires = self.unit_area > 0
@@ -130,6 +134,7 @@ class LayerDissection:
             "dead" if not fires[u] else "sparse" if self.thresholds[u] == 0 else "ok" for u in range(self.num_units)
         ]
 
+    @keeps_subnormals
     def masks(self, unit: int) -> Tensor:
         """[k, H, W] bool: where the unit fires in its top images, at the planes' size."""
         return upsample(self.peak_maps[unit], self.grid.rows, self.grid.columns) > self.thresholds[unit]
@@ -275,14 +280,27 @@ def load(path: str | Path) -> Dissection:
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: a damaged file, another kind of file, or a newer version.
+        ValueError: a damaged file, another kind of file, a newer version, or content that cannot be; names the file.
     """
-    path = Path(path)
-    tensors, meta = load_tensors(path if path.is_file() else with_suffix(path, SUFFIX), *FORMAT)
+    path = Path(path) if Path(path).is_file() else with_suffix(path, SUFFIX)
+    tensors, meta = load_tensors(path, *FORMAT)
+    with named(path):
+        return _dissection(str(path), tensors, meta)
+
+
+def _dissection(path: str, tensors: dict[str, Tensor], meta: dict[str, Any]) -> Dissection:
+    sizes = fields(path, meta, META)
+    fields(f"{path}: settings", meta["settings"], SETTINGS)
+    check_pictures(path, tensors)
     layers = {}
     for index, layer in enumerate(meta["layers"]):
-        grid = Grid(tensors[f"{index}.rows"], tensors[f"{index}.columns"], tuple(layer["source"]))
-        fields = {name: tensors[f"{index}.{name}"] for name in _LAYER_TENSORS}
-        layers[layer["name"]] = LayerDissection(layer["name"], num_pixels=layer["num_pixels"], grid=grid, **fields)
+        fields(path, layer, LAYER)
+        what, start = f"{path}: layer {layer['name']!r}", f"{index}."
+        own = {name.removeprefix(start): value for name, value in tensors.items() if name.startswith(start)}
+        check_layer(what, own, layer, sizes["C"], tensors["image_numbers"])
+        grid = Grid(own["rows"], own["columns"], tuple(layer["source"]))
+        values = {name: own[name] for name in _LAYER_TENSORS}
+        layers[layer["name"]] = LayerDissection(layer["name"], num_pixels=layer["num_pixels"], grid=grid, **values)
+    require(path, len(layers) == len(meta["layers"]), "layers have different names")
     concepts = Concepts(tuple(meta["names"]), tuple(meta["categories"]))
     return Dissection(layers, concepts, meta["settings"], tensors["images"], tensors["image_numbers"])

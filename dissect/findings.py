@@ -11,7 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dissect.checked import Array, fields
 from dissect.concepts import Concepts
+from dissect.contents import check_parts, check_under_way
 from dissect.dissection import Dissection, LayerDissection
 from dissect.geometry import Geometry
 from dissect.grid import Grid
@@ -264,9 +266,14 @@ class Findings:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Goes on from a `state_dict` of the same layers and rules."""
+        """Goes on from a `state_dict` of the same layers and rules.
+
+        Raises:
+            ValueError: it holds what cannot be.
+        """
+        check_under_way(state, len(self.layers))
         for name in _SCALARS:
-            setattr(self, name, state.get(name, []))  # files of before have no `first_maps`
+            setattr(self, name, [] if state.get(name) is None else state[name])  # files of before have no `first_maps`
         for name, layer in zip(self.layers, state["layers"].values()):
             self.grids[name] = Grid(layer["rows"], layer["columns"], tuple(layer["source"]))
             self._geometry.check_same(name, self.grids[name])
@@ -276,8 +283,15 @@ class Findings:
             self.thresholds[name].load_state_dict(layer["threshold"])
             self.peaks[name] = Peaks(self.top_images)
             self.peaks[name].load_state_dict(layer["peaks"])
+            units, tops = len(layer["threshold"]["low"]), self.peaks[name].images()
+            check_parts(name, tops, layer.get("maps"), units, state["numbers"])
             if "tally" in layer:
                 tally = layer["tally"]
+                fields(
+                    "the run",
+                    tally,
+                    {"thresholds": Array(torch.float32, "U"), "intersection": Array(torch.int64, "U C")},
+                )
                 self.tallies[name] = IouTally(
                     tally["thresholds"], tally["intersection"].shape[1], grid=self.grids[name]
                 )

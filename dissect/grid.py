@@ -7,6 +7,7 @@ computed once, on the host, in float64; kernels only ever read it, so no backend
 from __future__ import annotations
 
 import hashlib
+import operator
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -39,12 +40,17 @@ class Grid:
     more: the one cell of an axis fills it, as in the published code.
 
     Use a constructor: `half_pixel` (the default geometry of the library), `align_corners`, `receptive_field`,
-    `netdissect`, or `from_centres` for any other geometry.
+    `netdissect`, or `from_centres` for any other geometry. Tables
+    of your own are checked against the laws and copied, so that kernels can trust them; do not write into them.
 
     Attributes:
-        rows: [H, 3] int32, one (index0, index1, bits of the float32 weight) per target row.
+        rows: [H, 3] int32, one (index0, index1, bits of the float32 weight) per target row; on the CPU.
         columns: [W, 3] int32, the same for the target columns.
         source_shape: (h, w).
+
+    Raises:
+        TypeError: a table that is no int32 tensor on the CPU, sizes that are no integers.
+        ValueError: a table of another shape, or an entry that breaks a law; names the entry.
 
     Example:
         >>> grid = Grid.half_pixel((2, 2), (4, 4))
@@ -57,6 +63,11 @@ class Grid:
     rows: Tensor
     columns: Tensor
     source_shape: tuple[int, int]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "source_shape", _sizes("source_shape", self.source_shape))
+        for name, size in zip(("rows", "columns"), self.source_shape):
+            object.__setattr__(self, name, _checked_table(name, getattr(self, name), size))
 
     @property
     def target_shape(self) -> tuple[int, int]:
@@ -77,18 +88,20 @@ class Grid:
         PNAS 2020 code is this geometry with border "zeros". Grids are cached; do not write into their tables.
 
         Raises:
+            TypeError: a size that is no integer.
             ValueError: a size below 1, or an unknown border.
         """
-        return _half_pixel(tuple(source), tuple(target), border)
+        return _half_pixel(*_checked_sizes(source, target, border), border)
 
     @classmethod
     def align_corners(cls, source: tuple[int, int], target: tuple[int, int], *, border: str = "edge") -> Grid:
         """Corner pixels on corner pixels: ``src = y * (h - 1) / (H - 1)``, and 0 where H is 1.
 
         Raises:
+            TypeError: a size that is no integer.
             ValueError: a size below 1, or an unknown border.
         """
-        _check_sizes(source, target, border)
+        source, target = _checked_sizes(source, target, border)
         centres = [np.arange(t, dtype=np.float64) * (s - 1) / max(1, t - 1) for s, t in zip(source, target)]
         return cls._from_centres(centres, source, border)
 
@@ -119,13 +132,15 @@ class Grid:
             border: "edge" or "zeros".
 
         Raises:
+            TypeError: a size that is no integer.
             ValueError: a size below 1, an unknown border, or a layer that is no such tuple.
         """
-        _check_sizes(source, target, border)
+        source, target = _checked_sizes(source, target, border)
+        image = target if image is None else _sizes("image", image)
         field, offset, step = _field_map(layers)
         middle = offset + (field - 1) / 2
         centres = []
-        for size, full in zip(target, image or target):
+        for size, full in zip(target, image):
             shrink = (size - 1) / (full - 1) if full > 1 else 1.0
             centres.append((np.arange(size, dtype=np.float64) - middle * shrink) / (step * (shrink or 1.0)))
         return cls._from_centres(centres, source, border)
@@ -164,10 +179,11 @@ class Grid:
             >>> grid.indices("rows").tolist(), grid.weights("rows").tolist()
             ([[0, 0], [0, 0], [0, 1], [1, 1], [1, 2], [2, 2]], [0.0, 0.0, 0.5, 0.0, 0.5, 0.0])
         """
-        _check_sizes(source, target, border)
+        source, target = _checked_sizes(source, target, border)
+        image = target if image is None else _sizes("image", image)
         field, offset, step = _field_map(layers)
         centres = []
-        for size, full in zip(target, image or target):
+        for size, full in zip(target, image):
             reduction = round(full / size)
             if reduction < 1 or step < reduction:
                 raise ValueError(
@@ -211,13 +227,13 @@ class Grid:
                     f"Grid: {name} must be one list of finite coordinates that never fall, but got {axis.tolist()}."
                 )
             centres.append(axis)
-        _check_sizes(source, (len(centres[0]), len(centres[1])), border)
+        source, _ = _checked_sizes(source, (len(centres[0]), len(centres[1])), border)
         return cls._from_centres(centres, source, border)
 
     @classmethod
     def _from_centres(cls, centres: list[np.ndarray], source: tuple[int, int], border: str) -> Grid:
         rows, columns = (_axis_table(axis, size, border) for axis, size in zip(centres, source))
-        return cls(rows, columns, (int(source[0]), int(source[1])))
+        return cls(rows, columns, source)
 
     def indices(self, axis: str) -> Tensor:
         """[T, 2] int64: index0 and index1 of each target row (axis "rows") or column ("columns")."""
@@ -249,17 +265,53 @@ class Grid:
 
 @lru_cache(maxsize=64)
 def _half_pixel(source: tuple[int, int], target: tuple[int, int], border: str) -> Grid:
-    _check_sizes(source, target, border)
     centres = [(np.arange(t, dtype=np.float64) + 0.5) * s / t - 0.5 for s, t in zip(source, target)]
     return Grid._from_centres(centres, source, border)
 
 
-def _check_sizes(source: tuple[int, int], target: tuple[int, int], border: str) -> None:
-    for name, shape in (("source", source), ("target", target)):
-        if len(shape) != 2 or min(shape) < 1:
-            raise ValueError(f"Grid: {name} must be two sizes of at least 1, but got {tuple(shape)}.")
+def _checked_sizes(
+    source: Iterable[int], target: Iterable[int], border: str
+) -> tuple[tuple[int, int], tuple[int, int]]:
     if border not in BORDERS:
         raise ValueError(f"Grid: border must be one of {BORDERS}, but got {border!r}.")
+    return _sizes("source", source), _sizes("target", target)
+
+
+def _sizes(name: str, given: Iterable[int]) -> tuple[int, int]:
+    try:
+        sizes = tuple(operator.index(size) for size in given)
+    except TypeError:
+        raise TypeError(f"Grid: {name} must be two integers, but got {given!r}.") from None
+    if len(sizes) != 2 or min(sizes) < 1:
+        raise ValueError(f"Grid: {name} must be two sizes of at least 1, but got {sizes}.")
+    return sizes
+
+
+def _checked_table(name: str, table: Tensor, size: int) -> Tensor:
+    """A contiguous copy of a table, which no one else can write into; refuses what breaks a law of `Grid`."""
+    if not isinstance(table, Tensor) or table.dtype != torch.int32 or table.layout != torch.strided:
+        got = f"{table.dtype}, {table.layout}" if isinstance(table, Tensor) else type(table).__name__
+        raise TypeError(f"Grid: {name} must be an int32 tensor, but got {got}.")
+    if table.device.type != "cpu":
+        raise TypeError(f"Grid: {name} must be on the CPU, but is on {table.device}.")
+    if table.ndim != 2 or table.shape[0] < 1 or table.shape[1] != 3:
+        raise ValueError(f"Grid: {name} must have shape [T, 3] with T >= 1, but got {list(table.shape)}.")
+    with torch.inference_mode(False):
+        table = table.detach().clone(memory_format=torch.contiguous_format)
+    index0, index1, weight = table.numpy().T
+    inside, neighbours = (index0 >= -1) & (index1 <= size), (index1 == index0) | (index1 - 1 == index0)
+    # The bits of floats from 0 on are in their order.
+    weighs = (weight >= 0) & (weight <= np.float32(MAX_WEIGHT).view(np.int32))
+    good = inside & neighbours & weighs
+    good[1:] &= (index0[1:] >= index0[:-1]) & (index1[1:] >= index1[:-1])
+    if not good.all():
+        at = int(good.argmin())
+        entry = (int(index0[at]), int(index1[at]), float(weight[at].view(np.float32)))
+        raise ValueError(
+            f"Grid: {name} must hold (index0, index1, weight) with indices in [-1, {size}] that never decrease, index1 "
+            f"equal to index0 or index0 + 1, and weights from 0 to 1 - 2^-22, but entry {at} is {entry}."
+        )
+    return table
 
 
 def _field_map(layers: Iterable[tuple[int, ...]]) -> tuple[int, int, int]:

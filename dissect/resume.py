@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from dissect.cache import load_tensors, save_tensors
+from dissect.checked import Of, fields, named
 from dissect.hooks import effective_hooks
 
 FORMAT = ("progress", 2)
@@ -64,6 +65,7 @@ class Progress:
         if self._path is None or not self._path.exists():
             return
         tensors, meta = load_tensors(self._path, *FORMAT)
+        fields(str(self._path), meta, {"about": Of(dict), "state": Of(dict)})
         # Files of before say less.
         changed = sorted(name for name, value in meta["about"].items() if self._about.get(name) != value)
         if changed:
@@ -72,7 +74,8 @@ class Progress:
                 "holds one with another; choose another folder (dissect run: --out), or delete that file to begin anew "
                 "(dissect run: --fresh)."
             )
-        run.load_state_dict(_nested(tensors, meta["state"]))
+        with named(self._path):
+            run.load_state_dict(_nested(tensors, meta["state"]))
 
     @contextmanager
     def keeping(self, run: Resumable) -> Iterator[None]:
@@ -144,9 +147,11 @@ def _nested(tensors: dict[str, Tensor], rest: dict[str, Any]) -> dict[str, Any]:
     """The inverse of `_flat`."""
     state = {name: _nested({}, value) if isinstance(value, dict) else value for name, value in rest.items()}
     for path, tensor in tensors.items():
-        place = state
+        place: Any = state
         *folders, name = path.split("/")
         for folder in folders:
-            place = place[folder]
+            place = place.get(folder) if isinstance(place, dict) else None
+        if not isinstance(place, dict):
+            raise ValueError(f"tensor {path!r} must lie in a part of the state, but there is none.")
         place[name] = tensor
     return state

@@ -31,6 +31,12 @@ def offsets_of(image, units, cells, stride_image, stride_unit):
     return image * stride_image + units.to(tl.int64)[None, :] * stride_unit + cells[:, None]
 
 
+@triton.jit
+def share_of(alphas, masks):
+    """Their product, and 0 where either is 0, whatever the other: infinity and NaN too."""
+    return tl.where((alphas == 0.0) | (masks == 0.0), 0.0, alphas * masks)
+
+
 @triton.jit(do_not_specialize=[*RUN_TIME, *OPERANDS])
 def blend_units_kernel(
     features, out, alpha, value, mask,
@@ -45,7 +51,7 @@ def blend_units_kernel(
     alphas = tl.load(alpha + image * alpha_image + units * alpha_unit, mask=units < num_units, other=0.0)
     masks = tl.load(mask + image * mask_image + at_position(positions, width, mask_row, mask_column, FLAT),
                     mask=positions < height * width, other=0.0)  # fmt: skip
-    a = alphas[None, :] * masks[:, None]
+    a = share_of(alphas[None, :], masks[:, None])
     touched = exist & (a != 0.0) if IN_PLACE else exist
     cells = at_position(positions, width, stride_row, stride_column, FLAT)
     stored = tl.load(features + offsets_of(image, units, cells, stride_image, stride_unit), mask=touched, other=0.0)
@@ -76,7 +82,7 @@ def blend_units_backward_kernel(
     alphas = tl.load(alpha + image * alpha_image + units * alpha_unit, mask=units < num_units, other=0.0)
     masks = tl.load(mask + image * mask_image + at_position(positions, width, mask_row, mask_column, FLAT),
                     mask=positions < num_positions, other=0.0)[:, None]  # fmt: skip
-    a = alphas[None, :] * masks
+    a = share_of(alphas[None, :], masks)
     cells = at_position(positions, width, stride_row, stride_column, FLAT)
     r = widen(tl.load(features + offsets_of(image, units, cells, stride_image, stride_unit), mask=exist, other=0.0))
     cells = at_position(positions, width, value_row, value_column, FLAT)

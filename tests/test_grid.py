@@ -234,3 +234,74 @@ def test_key_tells_grids_apart():
 def test_errors(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def entries(*rows):
+    """A table of (index0, index1, weight)."""
+    pairs = torch.tensor([row[:2] for row in rows], dtype=torch.int32)
+    weights = torch.tensor([row[2] for row in rows], dtype=torch.float32).view(torch.int32)
+    return torch.cat([pairs, weights[:, None]], 1)
+
+
+GOOD = entries((0, 1, 0.25), (1, 1, 0.0))
+
+
+@pytest.mark.parametrize(
+    ("table", "error", "message"),
+    [
+        (GOOD.tolist(), TypeError, "rows must be an int32 tensor, but got list"),
+        (GOOD.long(), TypeError, r"rows must be an int32 tensor, but got torch\.int64"),
+        (GOOD.float(), TypeError, r"rows must be an int32 tensor, but got torch\.float32"),
+        (GOOD.to_sparse(), TypeError, r"rows must be an int32 tensor, but got torch\.int32, torch\.sparse_coo"),
+        (GOOD.to("meta"), TypeError, "rows must be on the CPU, but is on meta"),
+        (GOOD[:, :2], ValueError, r"rows must have shape \[T, 3\] with T >= 1, but got \[2, 2\]"),
+        (GOOD[:0], ValueError, r"rows must have shape \[T, 3\] with T >= 1, but got \[0, 3\]"),
+        (entries((0, 0, 0.0), (10**6, 10**6, 0.0)), ValueError, r"indices in \[-1, 2\].*but entry 1 is \(1000000, "),
+        (entries((-2, -2, 0.0)), ValueError, r"entry 0 is \(-2, -2, 0\.0\)"),
+        (entries((2, 3, 0.5)), ValueError, r"entry 0 is \(2, 3, 0\.5\)"),
+        (entries((0, 2, 0.5)), ValueError, r"entry 0 is \(0, 2, 0\.5\)"),
+        (entries((-(2**31), 2**31 - 1, 0.5)), ValueError, "entry 0 is"),
+        (entries((1, 1, 0.0), (0, 1, 0.5)), ValueError, r"that never decrease.*entry 1 is \(0, 1, 0\.5\)"),
+        (entries((0, 1, 0.5), (0, 0, 0.0)), ValueError, r"that never decrease.*entry 1 is \(0, 0, 0\.0\)"),
+        (entries((0, 1, 1.0)), ValueError, r"weights from 0 to 1 - 2\^-22, but entry 0 is \(0, 1, 1\.0\)"),
+        (entries((0, 1, -0.5)), ValueError, r"but entry 0 is \(0, 1, -0\.5\)"),
+        (entries((0, 1, float("nan"))), ValueError, r"but entry 0 is \(0, 1, nan\)"),
+    ],
+)
+def test_a_table_that_breaks_a_law_is_refused(table, error, message):
+    with pytest.raises(error, match=message):
+        Grid(table, GOOD, (2, 2))
+    with pytest.raises(error, match=message.replace("rows", "columns")):
+        Grid(GOOD, table, (2, 2))
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: Grid.half_pixel((2.5, 2), (4, 4)),
+        lambda: Grid.align_corners((2, 2), (4, 4.0)),
+        lambda: Grid.receptive_field([(3, 1, 1)], (2, 2), (4, 4), image=(8.5, 8)),
+        lambda: Grid(GOOD, GOOD, (2, 2.5)),
+        lambda: Grid.half_pixel(7, (4, 4)),
+    ],
+)
+def test_sizes_that_are_no_integers_are_refused(make):
+    with pytest.raises(TypeError, match="must be two integers, but got"):
+        make()
+
+
+def test_a_table_that_is_a_view_is_that_view():
+    whole = Grid.half_pixel((4, 4), (16, 16))
+    half = Grid(whole.rows[::2], whole.columns[::2], whole.source_shape)
+    assert half.rows.is_contiguous()
+    assert table(half) == table(whole)[::2]
+
+
+def test_who_writes_into_the_table_given_writes_into_no_grid():
+    given_rows = GOOD.clone()
+    grid = Grid(given_rows, GOOD, (2, 2))
+    given_rows[:] = 10**6
+    assert torch.equal(grid.rows, GOOD)
+    with torch.inference_mode():
+        made = Grid.align_corners((3, 2), (7, 5))
+    assert not made.rows.is_inference()

@@ -18,7 +18,7 @@ void blend_plane(const BlendUnitsParams& p, int64_t image, int64_t unit, float a
   const float* mask = p.mask.data + image * p.mask.stride_image + unit * p.mask.stride_unit;
   for (int64_t y = 0; y < maps.height; ++y) {
     for (int64_t x = 0; x < maps.width; ++x) {
-      const float a = alpha * mask[y * p.mask.stride_row + x * p.mask.stride_column];
+      const float a = share_of(alpha, mask[y * p.mask.stride_row + x * p.mask.stride_column]);
       if (a == 0.0f) continue;
       Stored* here = features + y * maps.stride_row + x * maps.stride_column;
       *here = Widen<T>::back(blend(a, value[y * p.value.stride_row + x * p.value.stride_column], Widen<T>::one(*here)));

@@ -304,9 +304,19 @@ bool tail_histogram(const TailHistogramParams& params, int num_threads) {
   return good;
 }
 
-OwnedGrid::OwnedGrid(const GridEntry* rows, int64_t num_rows, const GridEntry* columns, int64_t num_columns)
-    : row_spans_(make_spans(rows, num_rows)),
-      column_spans_(make_spans(columns, num_columns)),
+namespace {
+
+std::vector<Span> checked_spans(const char* name, const GridEntry* entries, int64_t count, int64_t size) {
+  check_axis(name, entries, count, size);
+  return make_spans(entries, count);
+}
+
+}  // namespace
+
+OwnedGrid::OwnedGrid(const GridEntry* rows, int64_t num_rows, const GridEntry* columns, int64_t num_columns,
+                     int64_t height, int64_t width)
+    : row_spans_(checked_spans("rows", rows, num_rows, height)),
+      column_spans_(checked_spans("columns", columns, num_columns, width)),
       row_weights_(num_rows + 16),
       column_weights_(num_columns + 16),
       left_index_(column_spans_.size() + 16),

@@ -40,7 +40,8 @@ bool tail_histogram(const TailHistogramParams& params, int num_threads);
 // A GridView and what it points to.
 class OwnedGrid {
  public:
-  OwnedGrid(const GridEntry* rows, int64_t num_rows, const GridEntry* columns, int64_t num_columns);
+  OwnedGrid(const GridEntry* rows, int64_t num_rows, const GridEntry* columns, int64_t num_columns, int64_t height,
+            int64_t width);
   OwnedGrid(const OwnedGrid&) = delete;
   const GridView& view() const { return view_; }
 

@@ -247,7 +247,7 @@ struct Blending {
   }
 
   __device__ static Blending at(const ObserveParams& p, int64_t image, int64_t unit, int row, int column) {
-    const float a = dissect::at(p.alpha, image, unit, 0, 0) * dissect::at(p.mask, image, unit, row, column);
+    const float a = share_of(dissect::at(p.alpha, image, unit, 0, 0), dissect::at(p.mask, image, unit, row, column));
     return {a * dissect::at(p.value, image, unit, row, column), 1.0f - a, a != 0.0f};
   }
   template <typename T>

@@ -112,6 +112,12 @@ DISSECT_HD uint16_t narrow_float16(float value) {
 #endif
 }
 
+// alpha * mask, and 0 where either is 0, whatever the other: infinity and NaN too.
+DISSECT_HD float share_of(float alpha, float mask) {
+  const float share = alpha * mask;
+  return alpha == 0.0f || mask == 0.0f ? 0.0f : share;
+}
+
 // a * value + (1 - a) * r, exactly value at a = 1 (a = 0 is the caller's: it leaves r alone).
 DISSECT_HD float blend(float a, float value, float r) {
   const float taken = a * value;

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from dissect.cache import load_tensors, save_tensors, with_suffix
+from dissect.checked import Array, Each, Maybe, Text, fields, named
 from dissect.classifiers.tally import ClassTally, mean_ranks
 from dissect.resume import fingerprint
 from dissect.table import Table
@@ -223,9 +225,17 @@ class UnitImportance:
 
         Raises:
             FileNotFoundError: no such file.
-            ValueError: a damaged file, another kind of file, or a newer version.
+            ValueError: a damaged file, another kind of file, a newer version, or content that cannot be; names it.
         """
-        tensors, meta = load_tensors(with_suffix(path, SUFFIX), *FORMAT)
+        path = with_suffix(path, SUFFIX)
+        tensors, meta = load_tensors(path, *FORMAT)
+        with named(path):
+            return cls._of(str(path), tensors, meta)
+
+    @classmethod
+    def _of(cls, path: str, tensors: dict[str, Tensor], meta: dict[str, Any]) -> UnitImportance:
+        fields(path, meta, {"layer": Text(), "classes": Each(Text()), "fingerprint": Maybe(Text())})
+        fields(path, tensors, {"fill": Array(torch.float32, "U", -math.inf, math.inf)})
         shape = {"num_sets": len(tensors["fill"]) + 1, "num_classes": len(meta["classes"])}
         tallies = []
         for split in SPLITS:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
@@ -14,6 +15,7 @@ from torch.utils.data import Dataset
 from tqdm.auto import tqdm
 
 from dissect.arguments import integer, num_bytes
+from dissect.checked import Array, Of, Text, Whole, fields
 from dissect.classifiers.fanout import FAILURES, FanOut
 from dissect.classifiers.flow import check_evaluating, follow
 from dissect.classifiers.importance import UnitImportance
@@ -259,7 +261,19 @@ class SetRun:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Goes on from a `state_dict` of the same sets."""
+        """Goes on from a `state_dict` of the same sets.
+
+        Raises:
+            ValueError: it holds what cannot be.
+        """
+        what = "the run"
+        phases = Text(("mean", *self.tallies, "done"))
+        rules = {"phase": phases, "batch": Whole(), "cells": Whole(0, 1 << 53), "tallies": Of(dict)}
+        arrays = {"fill": Array(torch.float32, "U", -math.inf, math.inf), "sums": Array(torch.float64, "U")}
+        fields(what, state, {**rules, **arrays}, {"U": len(self.fill)})
+        fields(what, state["tallies"], dict.fromkeys(self.tallies, Of(dict)))
+        if "scores" in state or "labels" in state:
+            fields(what, state, {"scores": Array(torch.float32, "R N"), "labels": Array(torch.int64, "N", 0)})
         self.phase, self.batch = state["phase"], state["batch"]
         self.fill, self._sums, self._cells = state["fill"].clone(), state["sums"].clone(), state["cells"]
         for name, tally in self.tallies.items():

@@ -16,6 +16,7 @@ from torch.utils.data import Dataset
 
 from dissect.arguments import integer, num_bytes
 from dissect.cache import load_tensors, save_tensors, with_suffix
+from dissect.checked import Array, Each, Text, Whole, fields, named, require
 from dissect.classifiers.importance import UnitImportance
 from dissect.classifiers.measure import GIB, Probe, SetRun, tell_missing
 from dissect.classifiers.tally import ClassTally, rank_area
@@ -164,9 +165,19 @@ class UnitSets:
 
         Raises:
             FileNotFoundError: no such file.
-            ValueError: a damaged file, another kind of file, or a newer version.
+            ValueError: a damaged file, another kind of file, a newer version, or content that cannot be; names it.
         """
-        tensors, meta = load_tensors(with_suffix(path, SUFFIX), *FORMAT)
+        path = with_suffix(path, SUFFIX)
+        tensors, meta = load_tensors(path, *FORMAT)
+        with named(path):
+            return cls._of(str(path), tensors, meta)
+
+    @classmethod
+    def _of(cls, path: str, tensors: dict[str, Tensor], meta: dict[str, Any]) -> UnitSets:
+        sizes = fields(path, meta, _META)
+        fields(path, meta, {"measured": Each(Whole(0, sizes["C"] - 1)), "counts": Each(Whole(1, meta["num_units"]))})
+        require(path, list(meta["counts"]) == sorted(meta["counts"]), "counts rise")
+        fields(path, tensors, _AREAS, {"M": sizes["M"], "A": 2 * sizes["M"] * sizes["K"]})
         tally = ClassTally(len(tensors["auc"]) + 1, len(meta["classes"]))
         tally.load_state_dict({**tally.state_dict(), **tensors})
         classes, measured, counts = (tuple(meta[name]) for name in ("classes", "measured", "counts"))
@@ -198,6 +209,16 @@ class UnitSets:
         return SetRow(
             removed, count, percent, change=change, auc=float(auc), all_class_accuracy=float(overall), **numbers
         )
+
+
+_META = {
+    "layer": Text(),
+    "classes": Each(Text(), "C"),
+    "measured": Each(Whole(), "M", different=True),
+    "counts": Each(Whole(1), "K", different=True),
+    "num_units": Whole(1),
+}
+_AREAS = {"auc": Array(torch.float64, "A", 0, 1, nan=True), "baseline_auc": Array(torch.float64, "M", 0, 1, nan=True)}
 
 
 def unit_sets(

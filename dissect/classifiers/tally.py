@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dissect.checked import Array, Whole, fields, require
 from dissect.stats.state import State
 
 #: Sums of logits are integers in these steps, so that any order of the images gives the same bits.
@@ -144,9 +145,15 @@ class ClassTally(State):
         """Goes on from a `state_dict`.
 
         Raises:
-            ValueError: it is of another S or C.
+            ValueError: it is of another S or C, or holds what cannot be.
         """
+        what = "ClassTally: the state"
+        fields(what, state, {"num_sets": Whole(1), "num_classes": Whole(2)})
         self._check_shape(state["num_sets"], state["num_classes"])
+        fields(what, state, _STATE, {"S": self.num_sets, "C": self.num_classes})
+        hits, predicted, images = state["hits"], state["predicted"], state["images"]
+        require(what, hits <= predicted.minimum(images[:, None]), "no hits exceed a class's images or predictions")
+        require(what, predicted.sum(2) <= images.sum(1)[:, None], "no image is predicted twice")
         for name in _COUNTS:
             setattr(self, name, state[name.removeprefix("_")].clone())
 
@@ -159,6 +166,13 @@ class ClassTally(State):
 
 
 _COUNTS = ("_hits", "_predicted", "_images", "_logits")
+
+_STATE = {
+    "hits": Array(torch.int64, "2 S C", 0, 1 << 53),
+    "predicted": Array(torch.int64, "2 S C", 0, 1 << 53),
+    "images": Array(torch.int64, "2 C", 0, 1 << 53),
+    "logits": Array(torch.int64, "2 S C"),
+}
 
 
 def _of(counts: Tensor, half: int | None) -> Tensor:

@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from dissect.arguments import integer
 from dissect.cache import load_tensors, save_tensors, with_suffix
+from dissect.checked import Array, Maybe, Number, Of, Text, Whole, fields, require
 from dissect.classifiers import UnitImportance
 from dissect.classifiers.flow import check_evaluating
 from dissect.classifiers.visits import Seen, check_visited_again, class_numbers
@@ -174,11 +175,44 @@ class AttackResult:
 
         Raises:
             FileNotFoundError: no such file.
-            ValueError: a damaged file, another kind of file, or a newer version.
+            ValueError: a damaged file, another kind of file, a newer version, or content that cannot be; names it.
         """
-        tensors, meta = load_tensors(with_suffix(path, SUFFIX), *FORMAT)
-        values: dict[str, Any] = {**meta, **tensors, "settings": CarliniWagner(**meta["settings"])}
+        path = with_suffix(path, SUFFIX)
+        tensors, meta = load_tensors(path, *FORMAT)
+        fields(str(path), meta, _META)
+        fields(f"{path}: settings", meta["settings"], _SETTINGS)
+        check_found(str(path), tensors)
+        known = {name: meta.get(name) for name in _META} | {name: tensors[name] for name in _FOUND}
+        settings = CarliniWagner(**{name: meta["settings"][name] for name in _SETTINGS})
+        values: dict[str, Any] = {**known, "settings": settings}
         return cls(**values)
+
+
+_META = {"layer": Text(), "settings": Of(dict), "seed": Whole(), "misnamed": Whole(), "fingerprint": Maybe(Text())}
+_SETTINGS = {
+    "binary_search_steps": Whole(1),
+    "steps": Whole(1),
+    "stepsize": Number(0),
+    "initial_const": Number(0),
+    "confidence": Number(0),
+}
+_FOUND = {
+    **{name: Array(torch.int64, "N", 0) for name in ("images", "sources", "targets")},
+    **{name: Array(torch.bool, "N") for name in ("reached", "noise_kept")},
+    "norms": Array(torch.float32, "N", 0, math.inf),
+    **{name: Array(torch.float32, "N U", -math.inf, math.inf) for name in ("before", "after", "noise")},
+}
+
+
+def check_found(what: str, tensors: dict[str, Tensor]) -> None:
+    """Refuses the tensors of an `AttackResult` that cannot be.
+
+    Raises:
+        ValueError: says which.
+    """
+    fields(what, tensors, _FOUND)
+    require(what, tensors["sources"] != tensors["targets"], "no target is the image's own class")
+    require(what, len(tensors["images"].unique()) == len(tensors["images"]), "images come once each")
 
 
 def attack(
@@ -376,6 +410,9 @@ class _Run:
         return {"batches": self.batches, "seen": self.seen, "same": self.same.state_dict(), "found": found}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        fields("attack: the state", state, {"batches": Whole(), "seen": Whole(), "found": Of(dict)})
+        if state["found"]:
+            check_found("attack: the state", state["found"])
         self.batches, self.seen = state["batches"], state["seen"]
         self.same.load_state_dict(state["same"])
         self._parts = [state["found"]] if state["found"] else []

@@ -11,6 +11,7 @@ from torch import Tensor
 from dissect import reference
 from dissect.ops import checks, gpu, native
 from dissect.ops.dispatch import LIBRARY, select, writes_its_first
+from dissect.subnormals import keeps_subnormals
 
 
 def blend_units(
@@ -29,7 +30,7 @@ def blend_units(
 
     Args:
         features: [N, U, h, w] float32, float16 or bfloat16, any strides: r.
-        alpha: [U] or [N, U], usually between 0 and 1.
+        alpha: [U] or [N, U], usually between 0 and 1; where it or the mask is 0, a is 0, whatever the other is.
         value: a number, [U], or a feature map that broadcasts to [N, U, h, w].
         mask: where to blend: broadcasts to [N, 1, h, w], e.g. [h, w] or [N, 1, h, w]; everywhere by default.
         inplace: write into `features`, whose planes with alpha 0 are then neither read nor written.
@@ -40,9 +41,10 @@ def blend_units(
         alpha and value unless inplace.
 
     Raises:
-        TypeError: features of another dtype; alpha, value or mask that is no tensor (a value may be a number).
-        ValueError: shapes or devices that do not fit; inplace where autograd would need the old values, or on
-            expanded features.
+        TypeError: features of another dtype; alpha, value or mask that is no tensor (a value may be a number), no plain
+            one, or complex.
+        ValueError: shapes or devices that do not fit; a value beyond all floats; inplace where autograd would need the
+            old values, or on features whose elements share memory, or that inference mode made.
         BackendUnavailableError: an explicit backend is not here.
 
     Example:
@@ -50,6 +52,7 @@ def blend_units(
         >>> dissect.ops.blend_units(features, torch.tensor([0.0, 1.0, 0.5])).flatten(1)
         tensor([[1.0000, 1.0000, 0.0000, 0.0000, 0.5000, 0.5000]])
     """
+    checks.backend("blend_units", backend)
     checks.activations("blend_units", features, "features")
     operands = blend_operands(features, alpha, value, mask)
     if not inplace:
@@ -58,6 +61,7 @@ def blend_units(
     return features
 
 
+@keeps_subnormals
 def blend_operands(
     features: Tensor, alpha: Tensor, value: Tensor | float, mask: Tensor | None
 ) -> tuple[Tensor, Tensor, Tensor]:
@@ -74,15 +78,15 @@ def inplace_operands(features: Tensor, operands: tuple[Tensor, Tensor, Tensor]) 
     """The operands, a copy of those that are views of the features; refuses features that must not be written.
 
     Raises:
-        ValueError: autograd would need the old values, or the features are expanded.
+        ValueError: autograd would need the old values, or the features' elements share memory or inference mode made
+            them.
     """
     if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in (features, *operands)):
         raise ValueError(
             "blend_units: inplace must come with torch.no_grad() or tensors that need no gradient, "
             "since autograd would lose the old values."
         )
-    if any(size > 1 and stride == 0 for size, stride in zip(features.shape, features.stride())):
-        raise ValueError("blend_units: inplace must come with features that own their memory, but they are expanded.")
+    checks.written("blend_units", "features", features)
     if torch.compiler.is_compiling():
         return operands
     written = features.untyped_storage().data_ptr()
@@ -93,13 +97,12 @@ def inplace_operands(features: Tensor, operands: tuple[Tensor, Tensor, Tensor]) 
 def _alpha(features: Tensor, alpha: Tensor) -> Tensor:
     """[1 or N, U, 1, 1] float32."""
     num_images, num_units = features.shape[:2]
-    checks.tensor("blend_units", "alpha", alpha)
+    _check_operand("alpha", alpha, features)
     if alpha.shape not in ((num_units,), (num_images, num_units)):
         raise ValueError(
             f"blend_units: alpha must have shape [U] or [N, U] with N={num_images}, U={num_units}, "
             f"but got {list(alpha.shape)}."
         )
-    checks.same_device("blend_units", "alpha", alpha, features, "features")
     return alpha.float().reshape(num_images if alpha.ndim == 2 else 1, num_units, 1, 1)
 
 
@@ -108,8 +111,12 @@ def _value(features: Tensor, value: Tensor | float) -> Tensor:
     if not isinstance(value, Tensor):
         if not isinstance(value, Real):  # which numpy's numbers are too
             checks.tensor("blend_units", "value", value, "a number or a torch.Tensor")
-        return torch.full((1, 1, 1, 1), float(value), dtype=torch.float32, device=features.device)
-    checks.same_device("blend_units", "value", value, features, "features")
+        try:
+            number = float(value)
+        except OverflowError:
+            raise ValueError("blend_units: value must fit in a float, but is an integer beyond all of them.") from None
+        return torch.full((1, 1, 1, 1), number, dtype=torch.float32, device=features.device)
+    _check_operand("value", value, features)
     value = value.float()
     if value.ndim == 1 and len(value) == features.shape[1]:
         value = value[:, None, None]
@@ -119,8 +126,14 @@ def _value(features: Tensor, value: Tensor | float) -> Tensor:
 def _mask(features: Tensor, mask: Tensor | None) -> Tensor:
     if mask is None:
         return torch.ones(1, 1, 1, 1, dtype=torch.float32, device=features.device)
-    checks.same_device("blend_units", "mask", mask, features, "features")
+    _check_operand("mask", mask, features)
     return _broadcast("mask", mask.float(), [features.shape[0], 1, *features.shape[2:]])
+
+
+def _check_operand(name: str, value: Tensor, features: Tensor) -> None:
+    checks.same_device("blend_units", name, value, features, "features")
+    if value.is_complex():
+        raise TypeError(f"blend_units: {name} must hold real numbers, but got {value.dtype}.")
 
 
 def _broadcast(name: str, value: Tensor, shape: list[int]) -> Tensor:
@@ -164,6 +177,10 @@ def _blend_units_inplace(features: Tensor, alpha: Tensor, value: Tensor, mask: T
 
 
 def _blend_in_place(features: Tensor, alpha: Tensor, value: Tensor, mask: Tensor) -> None:
+    if not alpha.dtype == value.dtype == mask.dtype == torch.float32:
+        raise TypeError(
+            f"blend_units: alpha, value and mask must be float32, but got {alpha.dtype}, {value.dtype}, {mask.dtype}."
+        )
     operands = [operand.expand_as(features) for operand in (alpha, value, mask)]
     native.engine().blend_units(
         *native.maps_arguments(features),
@@ -176,6 +193,7 @@ def _blend_units_fake(features: Tensor, alpha: Tensor, value: Tensor, mask: Tens
     return torch.empty_like(features)
 
 
+@keeps_subnormals
 def _blend_units_backward(
     gradient: Tensor, features: Tensor, alpha: Tensor, value: Tensor, mask: Tensor, backend: str
 ) -> tuple[Tensor, Tensor, Tensor]:

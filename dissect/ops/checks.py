@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import operator
+from collections.abc import Sequence
+from typing import Any
+
 import torch
 from torch import Tensor
+from torch._subclasses import FakeTensor
 
 from dissect.grid import Grid
 from dissect.ops import native
@@ -13,18 +18,127 @@ LIMIT = 2.0**126
 
 
 def tensor(op: str, name: str, value: object, rule: str = "a torch.Tensor") -> None:
-    """Refuses what is no tensor.
+    """Refuses what is no tensor, or one whose values do not lie in memory at strides.
 
     Raises:
         TypeError: says what it is, and how a numpy array becomes one.
     """
     if isinstance(value, Tensor):
+        if value.layout is not torch.strided or value.is_quantized or value.is_nested:
+            raise TypeError(f"{op}: {name} must be a plain tensor of values, but got a {_kind_of(value)} one.")
         return
     kind = type(value)
     got, hint = kind.__name__, ""
     if kind.__module__ == "numpy":
         got, hint = f"numpy.{got}", "; torch.from_numpy makes one" if got == "ndarray" else ""
     raise TypeError(f"{op}: {name} must be {rule}, but got {got}{hint}.")
+
+
+def _kind_of(value: Tensor) -> str:
+    if value.is_nested:
+        return "nested"
+    if value.layout is not torch.strided:
+        return f"{str(value.layout).removeprefix('torch.').removeprefix('_')} (its to_dense() is plain)"
+    return "quantized (its dequantize() is plain)"
+
+
+def on_a_device(op: str, name: str, value: Tensor) -> None:
+    """Refuses a tensor on the meta device, which has no values; all others must be where it is.
+
+    Raises:
+        TypeError: it is there.
+    """
+    if value.is_meta:
+        raise TypeError(f"{op}: {name} must hold values, but is on the meta device, which has none.")
+
+
+def integer(op: str, name: str, value: object, least: int) -> int:
+    """An integer of at least `least`.
+
+    Raises:
+        TypeError: no integer.
+        ValueError: a smaller one.
+    """
+    if isinstance(value, bool) or not hasattr(value, "__index__") or isinstance(value, Tensor):
+        raise TypeError(f"{op}: {name} must be an integer, but got {value!r}.")
+    number: Any = value if isinstance(value, torch.SymInt) else operator.index(value)
+    if number < least:
+        raise ValueError(f"{op}: {name} must be at least {least}, but got {number}.")
+    return number
+
+
+def backend(op: str, value: object) -> None:
+    """Refuses a backend that is no text.
+
+    Raises:
+        TypeError: says what it is.
+    """
+    if not isinstance(value, str):
+        raise TypeError(f"{op}: backend must be the name of one, but got {value!r}.")
+
+
+def laid_out(op: str, name: str, value: Tensor, dtype: torch.dtype, shape: tuple[int, ...]) -> None:
+    """Refuses what an engine would read or write beyond its end: for calls that do not come by `dissect.ops`.
+
+    Raises:
+        ValueError: another dtype or shape, or not contiguous.
+    """
+    if value.dtype is not dtype or value.shape != shape or not value.is_contiguous():
+        raise ValueError(
+            f"{op}: {name} must be contiguous {dtype} {list(shape)}, but got {value.dtype} {list(value.shape)} with "
+            f"strides {list(value.stride())}."
+        )
+
+
+def written(op: str, name: str, value: Tensor) -> None:
+    """Refuses a tensor that cannot be written in place: elements that share memory, or that inference mode made.
+
+    Raises:
+        ValueError: says which.
+    """
+    if torch.compiler.is_compiling():
+        return
+    if value.is_inference() and not torch.is_inference_mode_enabled():
+        raise ValueError(f"{op}: {name} must not be written outside inference mode, which made it; clone it.")
+    if value.is_neg():
+        raise ValueError(f"{op}: {name} must be a plain view, but is a negated one; its resolve_neg() is plain.")
+    if value.is_contiguous():
+        return
+    reach = 0  # of all dimensions with smaller strides
+    for stride, size in sorted((stride, size) for stride, size in zip(value.stride(), value.shape) if size > 1):
+        if stride <= reach:
+            raise ValueError(
+                f"{op}: {name} to be written must own their memory, but they are expanded or overlap (shape "
+                f"{list(value.shape)}, strides {list(value.stride())}); clone them."
+            )
+        reach += stride * (size - 1)
+
+
+def apart(op: str, names: Sequence[str], values: Sequence[Tensor], num_written: int) -> None:
+    """Refuses tensors that share memory with one of the first `num_written`, which are written.
+
+    Raises:
+        ValueError: names both.
+    """
+    if torch.compiler.is_compiling():
+        return
+    owners = [value.untyped_storage().data_ptr() for value in values]
+    if all(owners.count(owner) == 1 for owner in owners[:num_written]):
+        return
+    spans = [_span_of(value) for value in values]
+    for first in range(num_written):
+        for second in range(first + 1, len(values)):
+            if spans[first][0] < spans[second][1] and spans[second][0] < spans[first][1]:
+                raise ValueError(
+                    f"{op}: {names[first]} is written, so it must not share memory with {names[second]}; clone one."
+                )
+
+
+def _span_of(value: Tensor) -> tuple[int, int]:
+    """Addresses from the first byte to the one after the last."""
+    begin = value.data_ptr()
+    reach = sum((size - 1) * stride for size, stride in zip(value.shape, value.stride())) + 1
+    return begin, begin + (reach * value.element_size() if value.numel() else 0)
 
 
 def activations(op: str, value: Tensor, name: str = "activations") -> None:
@@ -35,6 +149,7 @@ def activations(op: str, value: Tensor, name: str = "activations") -> None:
         ValueError: another shape.
     """
     tensor(op, name, value)
+    on_a_device(op, name, value)
     if value.dtype not in ACTIVATION_DTYPES:
         raise TypeError(f"{op}: {name} must be float32, float16 or bfloat16, but got {value.dtype}.")
     if value.ndim != 4 or min(value.shape[2:]) < 1:
@@ -69,6 +184,9 @@ def same_device(op: str, name: str, value: Tensor, like: Tensor, owner: str = "a
     tensor(op, name, value)
     if value.device != like.device:
         raise ValueError(f"{op}: {name} must be on the {owner}' device {like.device}, but got {value.device}.")
+    if isinstance(value, FakeTensor) != isinstance(like, FakeTensor):
+        fake, real = (name, owner) if isinstance(value, FakeTensor) else (owner, name)
+        raise TypeError(f"{op}: {fake} must be a tensor of values as {real} is, but is a fake one.")
 
 
 def status(op: str, value: Tensor | None, like: Tensor) -> None:

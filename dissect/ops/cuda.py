@@ -82,7 +82,7 @@ def iou_counts(
     if rows is None or columns is None:
         grid = Grid.half_pixel((height, width), (runs.shape[1], runs.shape[2]))
         rows, columns = grid.rows, grid.columns
-    words, grid_arguments = _device_grid(rows, columns, activations.device)
+    words, grid_arguments = _device_grid(rows, columns, activations)
     thresholds, runs, table = thresholds.contiguous(), runs.contiguous(), table.contiguous()
     intersection = activations.new_zeros((num_units, num_labels), dtype=torch.int64)
     unit_area = activations.new_zeros((num_images, num_units), dtype=torch.int64)
@@ -124,7 +124,7 @@ def tail_histogram(
     if rows is None or columns is None:
         _observe(activations, tails=(low, high, shift, bins, above), status=status)
         return
-    words, grid_arguments = _device_grid(rows, columns, activations.device)
+    words, grid_arguments = _device_grid(rows, columns, activations)
     low, high, shift = low.contiguous(), high.contiguous(), shift.contiguous()
     with _guard(activations):
         engine().tail_histogram(
@@ -236,16 +236,20 @@ def _observe(
 
 
 @lru_cache(maxsize=256)
-def _packed_grid(rows: bytes, columns: bytes, device: torch.device) -> tuple[Tensor, tuple[int, int, int]]:
+def _packed_grid(
+    rows: bytes, columns: bytes, source: tuple[int, int], device: torch.device
+) -> tuple[Tensor, tuple[int, int, int]]:
     entries = [torch.frombuffer(bytearray(table), dtype=torch.int32) for table in (rows, columns)]
+    Grid(entries[0].view(-1, 3), entries[1].view(-1, 3), source)  # refuses what a call that names tables may bring
     sizes = [part for table in entries for part in (table.data_ptr(), len(table) // 3)]
     words, *spans = engine().pack_grid(*sizes)
     return torch.tensor(words, dtype=torch.int32).to(device), tuple(spans)
 
 
-def _device_grid(rows: Tensor, columns: Tensor, device: torch.device) -> tuple[Tensor, tuple[int, ...]]:
-    """A grid's words on the device, copied there once, and the sizes that tell how to read them."""
-    words, spans = _packed_grid(rows.numpy().tobytes(), columns.numpy().tobytes(), device)
+def _device_grid(rows: Tensor, columns: Tensor, maps: Tensor) -> tuple[Tensor, tuple[int, ...]]:
+    """A grid's words on the device of the maps, copied there once, and the sizes that tell how to read them."""
+    source = (maps.shape[2], maps.shape[3])
+    words, spans = _packed_grid(rows.numpy().tobytes(), columns.numpy().tobytes(), source, maps.device)
     outlives_its_readers(words)
     return words, (len(rows), len(columns), *spans)
 

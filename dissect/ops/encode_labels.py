@@ -6,18 +6,25 @@ from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor
+from torch._subclasses import FakeTensor
 
 from dissect import reference
 from dissect.ops import checks, gpu, native
 from dissect.ops.dispatch import LIBRARY, select
+from dissect.ops.encoded import checked_labels
 
 #: In the order of the engine's enum.
 LABEL_DTYPES = (torch.uint8, torch.int16, torch.int32, torch.int64)
+
+#: Tables hold labels as int32.
+MOST_LABELS = 1 << 31
 
 
 @dataclass(frozen=True)
 class EncodedLabels:
     """Label planes in the form that every op takes. Made by `encode_labels`; its fields may change between versions.
+
+    Fields that come from elsewhere are checked, so that kernels can trust them, which takes as long as to encode.
 
     The labels of a pixel in all planes are one combination of its image. The combinations are numbered as they first
     occur, row by row; number 0 is that without any label.
@@ -28,12 +35,28 @@ class EncodedLabels:
         table: [T, K] int32, the labels of every combination, image after image, no label twice in a row.
         offsets: [N + 1] int64, where each image's combinations begin in the table.
         area: [N, C] int64, pixels that carry each label, 0 for label 0.
+
+    Raises:
+        TypeError: a field that is no plain tensor.
+        ValueError: fields that are not what `encode_labels` gives; says what.
     """
 
     runs: Tensor
     table: Tensor
     offsets: Tensor
     area: Tensor
+
+    def __post_init__(self) -> None:
+        for field, value in zip(fields(self), checked_labels(self.runs, self.table, self.offsets, self.area)):
+            object.__setattr__(self, field.name, value)
+
+    @classmethod
+    def _trusted(cls, *values: Tensor) -> EncodedLabels:
+        """Of fields that `encode_labels` just made."""
+        labels = object.__new__(cls)
+        for field, value in zip(_FIELDS, values):
+            object.__setattr__(labels, field, value)
+        return labels
 
     @property
     def planes(self) -> Tensor:
@@ -59,6 +82,9 @@ class EncodedLabels:
         return sum(getattr(self, field.name).nbytes for field in fields(self))
 
 
+_FIELDS = tuple(field.name for field in fields(EncodedLabels))
+
+
 def encode_labels(planes: Tensor, num_labels: int, *, backend: str = "auto") -> EncodedLabels:
     """Checks label planes and prepares them for counting, once, however often they are counted.
 
@@ -71,7 +97,7 @@ def encode_labels(planes: Tensor, num_labels: int, *, backend: str = "auto") -> 
             many combinations there are depends on the labels.
 
     Raises:
-        TypeError: planes that are no tensor, or of another dtype.
+        TypeError: planes that are no plain tensor, or of another dtype; num_labels that is no integer.
         ValueError: another shape, num_labels below 1, or a label outside [0, num_labels); names the image.
         BackendUnavailableError: an explicit backend is not here.
 
@@ -80,8 +106,9 @@ def encode_labels(planes: Tensor, num_labels: int, *, backend: str = "auto") -> 
         >>> labels.area  # column 0: planes 1 and 2; column 1: only 1; column 2: only 2
         tensor([[0, 2, 2]])
     """
-    _check(planes, num_labels)
-    return EncodedLabels(*torch.ops.dissect.encode_labels(planes, num_labels, backend))
+    checks.backend("encode_labels", backend)
+    num_labels = _check(planes, num_labels)
+    return EncodedLabels._trusted(*torch.ops.dissect.encode_labels(planes, num_labels, backend))
 
 
 class Encoding:
@@ -105,11 +132,10 @@ class Encoding:
     """
 
     def __init__(self, planes: Tensor, num_labels: int, backend: str = "auto") -> None:
-        _check(planes, num_labels)
-        self._planes, self._num_labels = planes, num_labels
+        self._planes, self._num_labels = planes, _check(planes, num_labels)
         self._backend = select("encode_labels", backend, planes.device)
         kernels = gpu.kernels(self._backend)
-        self._found = None if kernels is None else kernels.Combinations(planes, num_labels)
+        self._found = None if kernels is None else kernels.Combinations(planes, self._num_labels)
         self.size: Tensor = torch.zeros(2, dtype=torch.int64, device="cpu") if self._found is None else self._found.size
 
     def labels(self, size: Tensor) -> EncodedLabels:
@@ -118,7 +144,7 @@ class Encoding:
         Raises:
             ValueError: a label outside [0, num_labels); names the image.
         """
-        return EncodedLabels(*self._fields(size))
+        return EncodedLabels._trusted(*self._fields(size))
 
     def _fields(self, size: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         planes, num_labels = self._planes, self._num_labels
@@ -137,16 +163,24 @@ class Encoding:
         return runs, *_by_the_engine(planes, num_labels, runs, label_area), label_area
 
 
-def _check(planes: Tensor, num_labels: int) -> None:
+def _check(planes: Tensor, num_labels: int) -> int:
+    """The number of labels."""
     checks.tensor("encode_labels", "planes", planes)
+    checks.on_a_device("encode_labels", "planes", planes)
+    if isinstance(planes, FakeTensor) and planes.fake_mode.shape_env is None:
+        raise TypeError(
+            "encode_labels: planes must hold values, since the result's size depends on them, but are fake."
+        )
     if planes.dtype not in LABEL_DTYPES:
         raise TypeError(f"encode_labels: planes must be uint8, int16, int32 or int64, but got {planes.dtype}.")
     if planes.ndim != 4 or min(planes.shape[1:]) < 1:
         raise ValueError(
             f"encode_labels: planes must have shape [N, K, H, W] with K, H, W >= 1, but got {list(planes.shape)}."
         )
-    if num_labels < 1:
-        raise ValueError(f"encode_labels: num_labels must be at least 1 (label 0), but got {num_labels}.")
+    count = checks.integer("encode_labels", "num_labels", num_labels, 1)
+    if count > MOST_LABELS:
+        raise ValueError(f"encode_labels: num_labels must be at most 2^31, since labels are int32, but got {count}.")
+    return count
 
 
 def _check_range(planes: Tensor, num_labels: int) -> None:

@@ -32,6 +32,7 @@ def image_peaks(activations: Tensor, *, status: Tensor | None = None, backend: s
     """
     checks.activations("image_peaks", activations)
     checks.status("image_peaks", status, activations)
+    checks.backend("image_peaks", backend)
     return torch.ops.dissect.image_peaks(activations, backend, status)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -81,7 +82,7 @@ def iou_counts(
         backend: "auto", "cpp", "cuda", "triton" or "reference".
 
     Raises:
-        TypeError: wrong dtypes.
+        TypeError: wrong dtypes; tensors of other kinds than plain ones; num_labels that is no integer.
         ValueError: shapes, devices or the grid disagree; thresholds are NaN; a label is outside [0, C); activations
             are NaN, infinite or of magnitude 2^126 or more (on a CPU before anything is counted; on a GPU thresholds
             and activations set `status` instead).
@@ -123,6 +124,7 @@ def prepared(
     Raises:
         TypeError, ValueError: as `iou_counts`.
     """
+    checks.backend(op, backend)
     checks.activations(op, activations)
     checks.vector(op, "thresholds", thresholds, torch.float32, activations)
     labels = _encoded(op, labels, num_labels, backend)
@@ -134,6 +136,8 @@ def prepared(
 
 
 def _encoded(op: str, labels: EncodedLabels | Tensor, num_labels: int | None, backend: str) -> EncodedLabels:
+    if num_labels is not None:
+        num_labels = checks.integer(op, "num_labels", num_labels, 1)
     if isinstance(labels, EncodedLabels):
         if num_labels not in (None, labels.num_labels):
             raise ValueError(f"{op}: num_labels must be the labels' {labels.num_labels}, but got {num_labels}.")
@@ -162,7 +166,7 @@ def _iou_counts(
     backend: str,
 ) -> tuple[Tensor, Tensor, Tensor]:
     chosen = select("iou_counts", backend, activations.device)
-    rows, columns = tables_or_half_pixel(activations, runs, rows, columns)
+    rows, columns = checked_tables("iou_counts", activations, thresholds, runs, table, offsets, rows, columns)
     status = gpu.new_status(activations.device)
     kernels = gpu.kernels(chosen)
     if kernels is not None:
@@ -181,14 +185,22 @@ def _iou_counts(
     return intersection, unit_area, status
 
 
-def tables_or_half_pixel(
-    activations: Tensor, runs: Tensor, rows: Tensor | None, columns: Tensor | None
+def checked_tables(
+    op: str,
+    activations: Tensor,
+    thresholds: Tensor,
+    runs: Tensor,
+    table: Tensor,
+    offsets: Tensor,
+    rows: Tensor | None,
+    columns: Tensor | None,
 ) -> tuple[Tensor, Tensor]:
-    """The tables of the grid that was given, or of the default."""
-    if rows is not None and columns is not None:
-        return rows, columns
-    grid = Grid.half_pixel((activations.shape[2], activations.shape[3]), (runs.shape[1], runs.shape[2]))
-    return grid.rows, grid.columns
+    """The tables of the grid that was given, or of the default, once all that goes with them is laid out as it must."""
+    if rows is None or columns is None:
+        grid = Grid.half_pixel((activations.shape[2], activations.shape[3]), (runs.shape[1], runs.shape[2]))
+        rows, columns = grid.rows, grid.columns
+    _check_layouts(op, activations, thresholds, runs, table, offsets, rows, columns)
+    return rows, columns
 
 
 def check_thresholds(op: str, thresholds: Tensor) -> None:
@@ -234,6 +246,28 @@ def by_the_engine(
         torch.get_num_threads(),
     )
     return intersection, unit_area, returned
+
+
+def _check_layouts(
+    op: str,
+    activations: Tensor,
+    thresholds: Tensor,
+    runs: Tensor,
+    table: Tensor,
+    offsets: Tensor,
+    rows: Tensor,
+    columns: Tensor,
+) -> None:
+    """Of what `EncodedLabels` and `Grid` promise, and a call of torch.ops.dissect's may not keep."""
+    num_images, num_units = activations.shape[:2]
+    laid_out, size = partial(checks.laid_out, op), runs.shape
+    if thresholds.dtype is not torch.float32 or thresholds.shape != (num_units,):
+        laid_out("thresholds", thresholds, torch.float32, (num_units,))
+    laid_out("runs", runs, torch.int64 if runs.dtype is torch.int64 else torch.int32, (num_images, *size[1:]))
+    laid_out("table", table, torch.int32, (table.shape[0], table.shape[-1]))
+    laid_out("offsets", offsets, torch.int64, (num_images + 1,))
+    laid_out("rows", rows, torch.int32, (size[1], 3))
+    laid_out("columns", columns, torch.int32, (size[2], 3))
 
 
 def _iou_counts_fake(

@@ -17,8 +17,8 @@ from dissect.ops.iou_counts import (
     by_the_engine,
     check_status,
     check_thresholds,
+    checked_tables,
     prepared,
-    tables_or_half_pixel,
 )
 
 #: Bytes of the counts that a GPU keeps before they become sparse.
@@ -137,7 +137,7 @@ def _iou_counts_by_image(
     backend: str,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     chosen = select("iou_counts_by_image", backend, activations.device)
-    rows, columns = tables_or_half_pixel(activations, runs, rows, columns)
+    rows, columns = checked_tables("iou_counts_by_image", activations, thresholds, runs, table, offsets, rows, columns)
     status = gpu.new_status(activations.device)
     arguments = (activations, thresholds, runs, table, offsets, num_labels, rows, columns)
     kernels = gpu.kernels(chosen)

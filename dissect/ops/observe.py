@@ -12,6 +12,7 @@ from dissect.ops.blend_units import blend_operands, inplace_operands
 from dissect.ops.dispatch import LIBRARY, select, writes_its_first
 from dissect.ops.image_peaks import image_peaks
 from dissect.ops.tail_histogram import check_tails, tail_histogram
+from dissect.subnormals import keeps_subnormals
 
 
 class Observation(NamedTuple):
@@ -91,6 +92,7 @@ def observe(
         >>> seen.peaks.item(), seen.unit_area.item(), bins.item(), above.item(), maps.sum().item()
         (3.0, 3, 1, 2, 0.0)
     """
+    checks.backend("observe", backend)
     check_tails(activations, low, high, shift, bins, above)
     if thresholds is not None:
         checks.vector("observe", "thresholds", thresholds, torch.float32, activations)
@@ -131,10 +133,15 @@ def _observe(
     peaks = image_peaks(activations, status=status, backend=chosen)
     unit_area = torch.zeros(activations.shape[:2], dtype=torch.int64, device=activations.device)
     if thresholds is not None:
-        unit_area = (activations.float() > thresholds[:, None, None]).sum((2, 3))
+        unit_area = _firing_cells(activations, thresholds)
     if operands is not None:
         torch.ops.dissect.blend_units_(activations, *operands, chosen)
     return peaks, unit_area, status
+
+
+@keeps_subnormals
+def _firing_cells(activations: Tensor, thresholds: Tensor) -> Tensor:
+    return (activations.float() > thresholds[:, None, None]).sum((2, 3))
 
 
 def _observe_inplace(

@@ -58,8 +58,9 @@ def tail_histogram(
         >>> bins.item(), above.item()
         (1, 2)
     """
+    checks.backend("tail_histogram", backend)
     check_tails(activations, low, high, shift, bins, above)
-    if sample not in SAMPLES:
+    if not isinstance(sample, str) or sample not in SAMPLES:
         raise ValueError(f"tail_histogram: sample must be one of {SAMPLES}, but got {sample!r}.")
     rows, columns = checks.tables("tail_histogram", grid, activations)
     checks.status("tail_histogram", status, activations)
@@ -85,6 +86,14 @@ def check_tails(activations: Tensor, low: Tensor, high: Tensor, shift: Tensor, b
         )
     if not bins.is_contiguous():
         raise ValueError(f"tail_histogram: bins must be contiguous, but has strides {list(bins.stride())}.")
+    checks.written("tail_histogram", "bins", bins)
+    checks.written("tail_histogram", "above", above)
+    checks.apart(
+        "tail_histogram",
+        ("bins", "above", "low", "high", "shift", "activations"),
+        (bins, above, low, high, shift, activations),
+        num_written=2,
+    )
 
 
 LIBRARY.define(
@@ -106,6 +115,13 @@ def _tail_histogram(
     backend: str,
     status: Tensor | None = None,
 ) -> None:
+    units = (activations.shape[1],)
+    if not (
+        low.dtype is high.dtype is shift.dtype is above.dtype is bins.dtype is torch.int64
+        and low.shape == high.shape == shift.shape == above.shape == bins.shape[:1] == units
+        and bins.is_contiguous()
+    ):  # a call that did not come by dissect.ops
+        check_tails(activations, low, high, shift, bins, above)
     chosen = select("tail_histogram", backend, activations.device)
     kernels = gpu.kernels(chosen)
     if kernels is None or status is None:
@@ -117,6 +133,9 @@ def _tail_histogram(
             status = gpu.new_status(activations.device)
         kernels.tail_histogram(activations, low, high, shift, bins, above, rows, columns, sample, status)
         return
+    if rows is not None and columns is not None:
+        checks.laid_out("tail_histogram", "rows", rows, torch.int32, (rows.shape[0], 3))
+        checks.laid_out("tail_histogram", "columns", columns, torch.int32, (columns.shape[0], 3))
     if chosen == "reference":
         checks.finite("tail_histogram", activations)
         counted = reference.tail_histogram(activations, low, high, shift, bins.shape[1], rows, columns, sample)

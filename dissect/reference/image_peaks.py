@@ -2,7 +2,10 @@
 
 from torch import Tensor
 
+from dissect.subnormals import keeps_subnormals
 
+
+@keeps_subnormals
 def image_peaks(activations: Tensor) -> Tensor:
     """``max over y, x of activations[n, u, y, x]``, on the feature map itself.
 

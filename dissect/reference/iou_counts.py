@@ -4,8 +4,10 @@ import torch
 from torch import Tensor
 
 from dissect.reference.sampling import upsample
+from dissect.subnormals import keeps_subnormals
 
 
+@keeps_subnormals
 def iou_counts(
     activations: Tensor, thresholds: Tensor, planes: Tensor, num_labels: int, rows: Tensor, columns: Tensor
 ) -> tuple[Tensor, Tensor]:

@@ -6,8 +6,10 @@ from torch import Tensor
 from dissect.reference.blend_units import blend_units
 from dissect.reference.image_peaks import image_peaks
 from dissect.reference.tail_histogram import tail_histogram
+from dissect.subnormals import keeps_subnormals
 
 
+@keeps_subnormals
 def observe(
     activations: Tensor,
     low: Tensor,

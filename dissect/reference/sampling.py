@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from dissect.subnormals import keeps_subnormals
+
 
 def corners(activations: Tensor, rows: Tensor, columns: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """The four source values a00, a01, a10, a11 of every target pixel, where the first digit counts rows.
@@ -23,6 +25,7 @@ def corners(activations: Tensor, rows: Tensor, columns: Tensor) -> tuple[Tensor,
     return upper[..., x0], upper[..., x1], lower[..., x0], lower[..., x1]
 
 
+@keeps_subnormals
 def upsample(activations: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
     """Every feature map at every target pixel, [..., H, W] float32, by the rule in `dissect.grid.Grid`."""
     a00, a01, a10, a11 = corners(activations, rows, columns)

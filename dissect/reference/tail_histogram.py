@@ -4,8 +4,10 @@ import torch
 from torch import Tensor
 
 from dissect.reference.sampling import corners, upsample
+from dissect.subnormals import keeps_subnormals
 
 
+@keeps_subnormals
 def keys_of(values: Tensor) -> Tensor:
     """Integers in the order of the floats: int64 in [0, 2^32) for float32, in [0, 2^16) for 16-bit types.
 
@@ -31,6 +33,7 @@ def values_of(keys: Tensor, dtype: torch.dtype) -> Tensor:
     return pattern.to(torch.int16 if bits == 16 else torch.int32).view(dtype)
 
 
+@keeps_subnormals
 def tail_histogram(
     activations: Tensor,
     low: Tensor,

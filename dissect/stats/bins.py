@@ -41,7 +41,7 @@ def sparse(grid: Grid, phase: int) -> Grid:
     """
     height, width = grid.target_shape
     rows, columns = _spread(height, phase), _spread(width, (2 * phase + 1) % PHASES)
-    return Grid(grid.rows[rows].contiguous(), grid.columns[columns].contiguous(), grid.source_shape)
+    return Grid(grid.rows[rows], grid.columns[columns], grid.source_shape)
 
 
 def _spread(size: int, shift: int) -> Tensor:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from dissect import ops
+from dissect.checked import Array, Maybe, Text, fields, require
 from dissect.grid import Grid
 from dissect.stats.state import State, image_numbers
 from dissect.transfer import to_device
@@ -184,8 +186,9 @@ class IouTally(State):
         """Goes on from a `state_dict`.
 
         Raises:
-            ValueError: its thresholds, labels or grid are not this tally's.
+            ValueError: its thresholds, labels or grid are not this tally's, or it holds what cannot be.
         """
+        _check_state(state)
         device = self.thresholds.device
         if state["intersection"].shape[1] != self.num_labels:
             raise ValueError(
@@ -209,3 +212,35 @@ class IouTally(State):
         order = images.argsort(stable=True)
         self._batches = [(images[order], unit_area[order], label_area[order])]
         return self._batches[0]
+
+
+#: Counts are exact as float64 too.
+MOST = 1 << 53
+
+_STATE = {
+    "thresholds": Array(torch.float32, "U", -math.inf, math.inf),
+    "intersection": Array(torch.int64, "U C", 0, MOST),
+    "images": Array(torch.int64, "N"),
+    "unit_area": Array(torch.int64, "N U", 0, MOST),
+    "label_area": Array(torch.int64, "N C", 0, MOST),
+    "grid": Maybe(Text()),
+}
+
+
+def _check_state(state: dict[str, Any]) -> None:
+    """Refuses a state of `IouTally` that cannot be."""
+    what = "IouTally: the state"
+    require(what, fields(what, state, _STATE)["C"] >= 1, "there is a label 0")
+    check_counts(what, state["intersection"], state["unit_area"].sum(0), state["label_area"].sum(0))
+
+
+def check_counts(what: str, intersection: Tensor, unit_area: Tensor, label_area: Tensor) -> None:
+    """Refuses an intersection [U, C] that is larger than the area [U] or [U, C] of its unit, or [C] of its label.
+
+    Raises:
+        ValueError: says which.
+    """
+    unit_area = unit_area[:, None] if unit_area.ndim == 1 else unit_area
+    require(what, intersection <= unit_area, "no intersection exceeds its unit's area")
+    require(what, intersection <= label_area, "no intersection exceeds its label's area")
+    require(what, (intersection[:, 0] == 0).all() & (label_area[0] == 0), "label 0 is counted nowhere")

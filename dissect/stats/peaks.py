@@ -8,8 +8,10 @@ import torch
 from torch import Tensor
 
 from dissect import ops
+from dissect.checked import Array, Whole, fields, require
 from dissect.ops import checks
 from dissect.stats.state import State, image_numbers
+from dissect.subnormals import keeps_subnormals
 from dissect.transfer import to_device
 
 
@@ -102,13 +104,21 @@ class Peaks(State):
         """Goes on from a `state_dict`.
 
         Raises:
-            ValueError: it is of another k.
+            ValueError: it is of another k, or holds what cannot be.
         """
+        what = "Peaks: the state"
+        rules = {"k": Whole(1), "values": Array(torch.float32, "U K", -(2.0**126), 2.0**126)}
+        sizes = fields(what, state, {**rules, "images": Array(torch.int64, "U K")})
+        values, images = state["values"], state["images"].sort(1).values
+        require(what, sizes["K"] <= state["k"], "there are at most k")
+        require(what, values[:, 1:] <= values[:, :-1], "values never rise")
+        require(what, images[:, 1:] != images[:, :-1], "images are different ones for each unit")
         if state["k"] != self.k:
             raise ValueError(f"Peaks: the state's k must be {self.k}, but is {state['k']}.")
         self._values, self._images = state["values"].clone(), state["images"].clone()
         self._status, self._batch = None, 0
 
+    @keeps_subnormals
     def _keep_best(self, values: Tensor, images: Tensor) -> None:
         if self._values.numel():
             values, images = torch.cat([self._values, values], 1), torch.cat([self._images, images], 1)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from dissect.cache import load_tensors, save_tensors
+from dissect.checked import named
 from dissect.ops import checks
 
 
@@ -83,8 +84,8 @@ class State:
 
         Raises:
             FileNotFoundError: no such file.
-            ValueError: a damaged file, another state's, a newer version, missing or unknown keys, or a state that was
-                made with other arguments.
+            ValueError: a damaged file, another state's, a newer version, missing or unknown keys, content that cannot
+                be, or a state that was made with other arguments; names the file.
         """
         tensors, meta = load_tensors(path, type(self).__name__, self.version)
         state = {**meta, **tensors}
@@ -94,7 +95,8 @@ class State:
             raise ValueError(
                 f"{path} must hold the keys of a {type(self).__name__}: unknown {extra}, missing {missing}."
             )
-        self.load_state_dict(state)
+        with named(path):
+            self.load_state_dict(state)
 
 
 def image_numbers(state: str, images: Tensor, activations: Tensor) -> Tensor:

@@ -16,6 +16,7 @@ from dissect.grid import Grid
 from dissect.reference import keys_of, values_of
 from dissect.stats.bins import PHASES, bin_of_rank, exact_fraction, located, narrowest_shift, sparse
 from dissect.stats.state import State
+from dissect.stats.threshold_state import check_keys, check_scalars
 
 POSITIONS = ("pixel", "feature")
 
@@ -245,9 +246,10 @@ class TailThreshold(State):
         """Goes on from a `state_dict`.
 
         Raises:
-            ValueError: it is of another fraction, other positions, or another grid or size than this one has.
-            KeyError: a key is missing.
+            ValueError: it is of another fraction, other positions, or another grid or size than this one has; or it
+                holds what cannot be.
         """
+        check_scalars(state)
         for name, own in (("fraction", str(self.fraction)), ("positions", self.positions)):
             if state[name] != own:
                 raise ValueError(f"TailThreshold: the state's {name} must be {own}, but is {state[name]}.")
@@ -264,6 +266,7 @@ class TailThreshold(State):
         self._at_cells = state.get("at_cells", self.positions == "feature")  # version 2 lacks it
         if "shift" not in state:  # version 1
             state = {**state, "shift": self._shift_before(state)}
+        check_keys(state, self._bits, self._at_cells)
         for name in self.tensors:
             setattr(self, name, state[name[1:]].clone())
         self._done = self.visit > 0 and bool((self._low == self._high).all())

@@ -209,7 +209,8 @@ int main(int count, char** arguments) {
   for (int round = 0; round < rounds; ++round) {
     Problem problem = random_problem();
     const int num_threads = static_cast<int>(pick(1, 4));
-    const OwnedGrid grid(problem.rows.data(), problem.target_height, problem.columns.data(), problem.target_width);
+    const OwnedGrid grid(problem.rows.data(), problem.target_height, problem.columns.data(), problem.target_width,
+                         problem.height, problem.width);
     test_counts<int32_t>(problem, grid.view(), num_threads);
     test_counts<int64_t>(problem, grid.view(), num_threads);
     test_tails(problem, grid.view(), num_threads);

@@ -4,8 +4,11 @@ import importlib.util
 import os
 import shutil
 import subprocess
+import sys
+import sysconfig
 from pathlib import Path
 
+import pybind11
 import pytest
 
 from dissect.ops import native
@@ -64,6 +67,35 @@ def digest(tmp_path_factory):
 @pytest.mark.parametrize("level", LEVELS)
 def test_the_engine_is_clean_and_every_level_has_the_same_bits(program, level, digest):
     assert run(program, level=level) == digest
+
+
+def test_fuzzed_calls_are_clean_under_the_address_sanitizer(tmp_path):
+    script, flags = build_script(), ["-O1", "-g", "-fno-omit-frame-pointer", "-fsanitize=address"]
+    runtime = [library("libasan.so"), library("libstdc++.so")]
+    if not all(runtime):
+        pytest.skip("no C++ compiler with an address sanitizer")
+    includes = [f"-I{sysconfig.get_path('include')}", f"-I{pybind11.get_include()}"]
+    engine = tmp_path / "_C.so"
+    compile_flags = [*script.engine_flags(), *flags, *includes]
+    script.write_ninja(tmp_path, engine, script.sources(), compile_flags, ["-shared", "-pthread", "-fsanitize=address"])
+    script.run_ninja(tmp_path)
+    command = [sys.executable, ROOT / "tests/fuzz/calls.py", "2000", "4000", engine]
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False,
+        env={**os.environ, "LD_PRELOAD": " ".join(runtime), "ASAN_OPTIONS": "detect_leaks=0", "OMP_NUM_THREADS": "1",
+             "PYTHONPATH": os.pathsep.join(sys.path)},
+    )  # fmt: skip
+    assert done.returncode == 0, f"after seed {done.stdout[-6:]}: {done.stderr[-3000:]}"
+
+
+def library(name):
+    """Where the compiler has a library of its own; None where it has none, or is not g++."""
+    if shutil.which("g++") is None:
+        return None
+    found = subprocess.run(
+        ["g++", f"-print-file-name={name}"], capture_output=True, text=True, check=True
+    ).stdout.strip()
+    return found if os.path.isabs(found) else None
 
 
 def test_aarch64_has_the_same_bits(tmp_path, monkeypatch, digest):

@@ -1,0 +1,233 @@
+"""The library's own files, altered: `python files.py FOLDER BEGIN END` does the alterations of the seeds between.
+
+A file is refused with a ValueError that names it, or what it holds can be used without any other error. The number
+that is printed last is the seed of a crash.
+"""
+
+import json
+import random
+import struct
+import sys
+import warnings
+from pathlib import Path
+
+import torch
+from safetensors.torch import load, save
+from torch import nn
+
+import dissect
+from dissect import ops, resume
+from dissect.cache import _digest
+from dissect.classifiers import ClassTally
+from dissect.experiments import AttackResult, CarliniWagner
+from dissect.stats import IouTally, Peaks, TailThreshold
+
+torch.manual_seed(0)
+MAPS, PLANES = torch.randn(6, 3, 4, 4), torch.randint(0, 3, (6, 1, 8, 8))
+NUMBERS = torch.arange(6)
+BATCHES = [(MAPS, PLANES), (MAPS.flip(0), PLANES.flip(0))]
+NET = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1)).eval()
+
+
+class Stop(BaseException):
+    """Ends a run in its middle."""
+
+
+def dissected(**options):
+    """A small dissection."""
+    return dissect.dissect(NET, "0", BATCHES, progress=False, fraction=0.1, top_images=2, **options)
+
+
+def interrupted(folder, saves):
+    """The file of a run that was stopped after so many saves."""
+    resume.EVERY = resume.TIMES = 0
+    save_before, count = resume.Progress.save, [0]
+
+    def stopping(self, run, now=False):
+        save_before(self, run, now)
+        count[0] += 1
+        if count[0] == saves:
+            raise Stop
+
+    resume.Progress.save = stopping
+    try:
+        dissected(resume=folder)
+    except Stop:
+        pass
+    resume.Progress.save = save_before
+    return folder / resume.FILE
+
+
+def use_state(empty, add):
+    """How a state of this kind is read and gone on with."""
+
+    def use(path):
+        state = empty()
+        state.load(path)
+        add(state)
+        return state.state_dict()
+
+    return use
+
+
+def use_dissection(path):
+    d = dissect.load(path)
+    return str(d.best()), str(d.unique_detectors()), d["0"].states(), d["0"].masks(0).shape, repr(d)
+
+
+def use_importance(path):
+    found = dissect.UnitImportance.load(path)
+    return [str(found.top(number)) for number in found.measured_classes()], found.split_half(), repr(found)
+
+
+def kinds(folder):
+    """Per kind of file its bytes, the place where it is read, and how."""
+    threshold, peaks, tally = TailThreshold(0.1, size=(8, 8)), Peaks(2), IouTally(torch.zeros(3), 3)
+    threshold.add(MAPS)
+    peaks.add(MAPS, NUMBERS)
+    tally.add(MAPS, ops.encode_labels(PLANES, 3), NUMBERS)
+    classes = ClassTally(2, 3)
+    classes.add(torch.randn(2, 6, 3), NUMBERS % 3, NUMBERS)
+    model = nn.Sequential(NET, nn.AdaptiveAvgPool2d(1), nn.Flatten()).eval()
+    pairs = [(MAPS, NUMBERS % 4)]
+    importance = dissect.unit_importance(model, "0", pairs, pairs, progress=False)
+    sets = dissect.unit_sets(model, importance, pairs, counts=[1, 2], progress=False)
+    before = torch.rand(2, 3)
+    attack = AttackResult("0", CarliniWagner(), 1, 0, NUMBERS[:2], NUMBERS[:2], NUMBERS[1:3], torch.ones(2).bool(),
+                          torch.rand(2), torch.ones(2).bool(), before, before, before)  # fmt: skip
+    saved = {
+        "threshold": (threshold.save(folder / "threshold"),
+                      use_state(lambda: TailThreshold(0.1, size=(8, 8)), lambda s: (s.add(MAPS), s.advance()))),
+        "peaks": (peaks.save(folder / "peaks"), use_state(lambda: Peaks(2), lambda s: s.add(MAPS, NUMBERS + 10))),
+        "tally": (tally.save(folder / "tally"),
+                  use_state(lambda: IouTally(torch.zeros(3), 3),
+                            lambda s: (s.add(MAPS, PLANES, NUMBERS + 10), s.iou()))),
+        "classes": (classes.save(folder / "classes"),
+                    use_state(lambda: ClassTally(2, 3), lambda s: s.balanced_accuracy())),
+        "dissection": (dissected().save(folder / "a"), use_dissection),
+        "importance": (importance.save(folder / "a"), use_importance),
+        "sets": (sets.save(folder / "a"), lambda path: str(dissect.UnitSets.load(path).table())),
+        "attack": (attack.save(folder / "a"), lambda path: AttackResult.load(path).success_rate()),
+    }  # fmt: skip
+    for saves in (1, 3, 4, 6):
+        path = interrupted(folder / f"run{saves}", saves)
+        saved[f"run{saves}"] = (path, lambda path: str(dissected(resume=path.parent).best()))
+    return {name: (path.read_bytes(), path, use) for name, (path, use) in saved.items()}
+
+
+def signed(tensors, header):
+    """A file as the library writes it, with a right checksum."""
+    header = {name: value for name, value in header.items() if name != "sha256"}
+    header["sha256"] = _digest(json.dumps(header), tensors)
+    return save({name: value.contiguous() for name, value in tensors.items()}, {"dissect": json.dumps(header)})
+
+
+LEAVES = (None, -1, 0, 1, 2**63, 10**30, 3.5, float("nan"), "", "x", [], {}, [1, 2], True, [[0]], {"x": 1})
+
+
+def other_leaf(r, value):
+    """JSON like the value, with something else at one place."""
+    if isinstance(value, dict) and value and r.random() < 0.9:
+        name = r.choice(list(value))
+        if r.random() < 0.1:
+            return {key: entry for key, entry in value.items() if key != name}
+        return {**value, name: other_leaf(r, value[name])}
+    if isinstance(value, list) and value and r.random() < 0.8:
+        at = r.randrange(len(value))
+        return [*value[:at], other_leaf(r, value[at]), *value[at + 1 :]]
+    return r.choice(LEAVES)
+
+
+def other_tensor(r, value):
+    """A tensor like it, but not it."""
+    flat = value.clone().flatten()
+    entries = {torch.bool: (True, False), torch.uint8: (0, 255)}.get(value.dtype, (-1, 0, 1, 3, 10**6, 2**31 - 1))
+    if value.is_floating_point():
+        entries = (float("nan"), float("inf"), -1.0, 0.0, 1e30, 1e-40)
+    elif value.dtype == torch.int64:
+        entries += (2**62, -(2**63), 2**53 + 1)
+    if flat.numel() and r.random() < 0.5:
+        flat[r.randrange(len(flat))] = r.choice(entries)
+        return flat.view(value.shape)
+    if flat.numel() and r.random() < 0.3:
+        return torch.full_like(value, r.choice(entries))
+    changes = [
+        lambda: value[:-1],
+        lambda: value[:0],
+        lambda: value[None],
+        lambda: value.flatten(),
+        lambda: value.double(),
+        lambda: value.int(),
+        lambda: value.long(),
+        lambda: torch.cat([value, value]),
+        lambda: value.flip(0),
+        lambda: value.transpose(0, -1),
+        lambda: value[..., :-1],
+        lambda: value.half(),
+    ]
+    return r.choice(changes)()
+
+
+def altered(r, data):
+    """The file's bytes, not as they were."""
+    kind = r.choice(["cut", "flip", "swap", "header", "tensor", "tensor", "tensor", "json", "json", "drop"])
+    changed = bytearray(data)
+    if kind == "cut":
+        return data[: r.randrange(len(data))]
+    if kind == "flip":
+        for _ in range(r.randint(1, 3)):
+            changed[r.randrange(len(data))] ^= 1 << r.randrange(8)
+        return bytes(changed)
+    if kind == "swap":
+        one, two, size = r.randrange(len(data)), r.randrange(len(data)), r.randint(1, 64)
+        changed[one : one + size], changed[two : two + size] = data[two : two + size], data[one : one + size]
+        return bytes(changed)
+    length = struct.unpack("<Q", data[:8])[0]
+    outer = json.loads(data[8 : 8 + length])
+    if kind == "header":
+        if r.random() < 0.2:
+            return struct.pack("<Q", r.choice([0, 1, length - 1, length + 1, 2**40, 2**63])) + data[8:]
+        text = json.dumps(other_leaf(r, outer)).encode()
+        return struct.pack("<Q", len(text)) + text + data[8 + length :]
+    tensors, header = load(data), json.loads(outer["__metadata__"]["dissect"])
+    if kind == "json":
+        return signed(tensors, other_leaf(r, header)) if r.random() < 0.2 else signed(
+            tensors, {**header, "meta": other_leaf(r, header["meta"])})  # fmt: skip
+    name = r.choice(list(tensors))
+    if kind == "drop":
+        del tensors[name]
+    else:
+        tensors[name] = other_tensor(r, tensors[name])
+    return signed(tensors, header)
+
+
+def main(folder, begin, end):
+    """The alterations of the seeds from begin to before end; how many files were refused."""
+    torch.set_num_threads(1)
+    warnings.simplefilter("ignore")
+    files, refused = kinds(folder), 0
+    for seed in range(begin, end):
+        print(seed, flush=True)
+        r = random.Random(seed)
+        name = r.choice(list(files))
+        data, path, use = files[name]
+        try:
+            changed = altered(r, data)
+        except (AttributeError, IndexError, RuntimeError, TypeError):  # there is no such file
+            continue
+        path.write_bytes(changed)
+        try:
+            use(path)
+        except ValueError as error:
+            # What shows later, when the run or the state goes on, is told as of any other.
+            later = "must see the activations of the visits before" in str(error) or str(error).startswith("dissect: ")
+            if str(path) not in str(error) and not later:
+                raise AssertionError(f"seed {seed}: the error does not name {path}") from error
+            refused += 1
+        finally:
+            path.write_bytes(data)
+    print(f"refused {refused} of {end - begin}")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]))
