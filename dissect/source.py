@@ -195,14 +195,14 @@ class Source:
         begins = 0 if self._batches.used_once else start
         if number is not None and len(held) == number - start:
             for index in self._bar(range(start, number), visit.title, start):
-                yield self._at_home(self._store.recall(index, visit.layers))
+                yield self._recalled(index, visit)
             return
         count, begin = begins, time.perf_counter()
         for batch in self._bar(self._batches.visit(begins, held | set(range(1, start))), visit.title, begins):
             if begins == count == 0 and self.checksums and self._batches.used_once and batch is not None:
                 self._recognise(batch)
             if count >= start and batch is None:
-                yield self._at_home(self._store.recall(count, visit.layers))
+                yield self._recalled(count, visit)
             elif count >= start and batch is not None:
                 yield self._compute(count, batch, visit, begin)
             count, begin = count + 1, time.perf_counter()
@@ -228,9 +228,10 @@ class Source:
                 f"dissect: images must be batches [N, C, H, W], but batch {index} is {list(images.shape)}. What a "
                 "generator makes of z cannot be dissected yet."
             )
-        missing = self._store.missing(index, visit.layers)
+        kept = self._store.maps(index, visit.layers)
+        missing = [name for name in visit.layers if name not in kept]
         maps, ends = self._maps(images, missing) if missing else ({}, {})
-        maps |= self._store.maps(index, visit.layers)
+        maps |= kept
         planes = self._store.planes(index)
         if self._segmenter is None or (visit.planes and planes is None):
             planes = self._planes(index, batch, images)
@@ -247,6 +248,15 @@ class Source:
             cost = Cost({name: end - begin for name, end in ends.items()}, time.perf_counter() - begin)
             self._store.keep(index, step, cost, left, self._segmenter is not None)
         return step
+
+    def _recalled(self, index: int, visit: Visit) -> Step:
+        """A step that the store holds; computed again if a temporary file of it is gone or has changed."""
+        step = self._store.recall(index, visit.layers)
+        if step is not None:
+            return self._at_home(step)
+        begin = time.perf_counter()
+        batch = next(batch for batch in self._batches.visit(index) if batch is not None)
+        return self._compute(index, batch, visit, begin)
 
     def _at_home(self, step: Step) -> Step:
         """With planes and maps, some of which may come from a file or the data set, where the ops serve."""
