@@ -14,6 +14,7 @@ from tqdm.auto import tqdm
 
 from dissect import ops
 from dissect.data import Batch, Batches
+from dissect.data.planes import label_planes
 from dissect.interrupts import held_back
 from dissect.ops.encode_labels import LABEL_DTYPES
 from dissect.store import Cost, Step, Store
@@ -313,6 +314,7 @@ class Source:
             planes = batch.planes if self._segmenter is None else self._segmenter(images)
         if planes is None:
             raise ValueError("dissect: label planes must come with the images or from a segmenter, but there are none.")
+        planes = label_planes(planes, images, index) if isinstance(planes, Tensor) else planes
         if not isinstance(planes, Tensor) or planes.dtype not in LABEL_DTYPES:
             got = planes.dtype if isinstance(planes, Tensor) else type(planes).__name__
             raise TypeError(
