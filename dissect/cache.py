@@ -5,23 +5,22 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import platform
 import re
 import secrets
+import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors import torch as safetensors_torch
 from torch import Tensor
 
 from dissect.checked import Of, Whole, fields
-
-# It can only be read by setting it, so that is done once, early.
-_UMASK = os.umask(0)
-os.umask(_UMASK)
+from dissect.tensorfile import read_tensors
 
 
 @contextmanager
@@ -33,12 +32,16 @@ def replacing(path: str | Path) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{secrets.token_hex(6)}.part")
+    sweep(path)
+    partial = path.with_name(f".{path.name}.{_writer()}.{secrets.token_hex(6)}.part")
     try:
+        made = os.open(partial, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
+        mode = stat.S_IMODE(os.fstat(made).st_mode)  # which the system made of the umask, as it is now
+        os.close(made)
         yield partial
         with open(partial, "r+b") as written:  # Windows syncs only what may be written
             os.fsync(written.fileno())
-        os.chmod(partial, 0o666 & ~_UMASK)  # safetensors makes files that only their owner can read
+        os.chmod(partial, mode)  # safetensors makes files that only their owner can read
         os.replace(partial, path)
     except OSError as error:
         if error.errno is not None and error.filename in (None, str(partial)):
@@ -46,6 +49,43 @@ def replacing(path: str | Path) -> Iterator[Path]:
         raise
     finally:
         partial.unlink(missing_ok=True)
+
+
+def sweep(path: str | Path) -> None:
+    """Removes what processes of this machine that were killed while they wrote the file at `path` have left of it."""
+    path = Path(path)
+    pattern = re.compile(rf"\.{re.escape(path.name)}\.{_host()}-(\d{{1,9}})\.[0-9a-f]+\.part")
+    try:
+        names = os.listdir(path.parent)
+    except OSError:  # there is nothing to remove, or nobody may
+        return
+    for name in names:
+        found = pattern.fullmatch(name)
+        if found is not None and not _runs(int(found[1])):
+            with suppress(OSError):
+                (path.parent / name).unlink()
+
+
+def _writer() -> str:
+    """This machine and process, as they stand in the names of files under way."""
+    return f"{_host()}-{os.getpid()}"
+
+
+def _host() -> str:
+    return hashlib.sha256(os.fsencode(platform.node())).hexdigest()[:8]
+
+
+def _runs(process: int) -> bool:
+    """Whether a process of this machine may still be there; on Windows there is no way to ask that does no harm."""
+    if os.name != "posix":
+        return True
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # another user's
+        pass
+    return True
 
 
 def save_file(tensors: dict[str, Tensor], path: str | Path, metadata: dict[str, str] | None = None) -> None:
@@ -106,10 +146,7 @@ def load_tensors(path: str | Path, kind: str, version: int) -> tuple[dict[str, T
     if not path.is_file():
         raise FileNotFoundError(f"there is no file {path}.")
     try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            # Copied: what stays mapped to the file would change with it.
-            tensors = {name: file.get_tensor(name).clone() for name in file.keys()}
+        tensors, metadata = read_tensors(path)
         header = json.loads(metadata.get("dissect", "{}"))
     except (SafetensorError, ValueError, RecursionError) as error:  # no JSON, numbers too long, nested too deep
         raise ValueError(f"{path} is damaged or no safetensors file: {error}") from error

@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+import operator
 import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 #: The papers' categories, in the order in which tables and charts list them. Others may follow them.
 CATEGORIES = ("object", "part", "material", "texture", "color", "scene")
 
-#: What label 0 is called elsewhere.
-NO_LABEL = ("-", "background", "unlabeled", "unlabelled")
+#: What label 0 is called elsewhere, with spaces for other signs.
+NO_LABEL = (
+    "", "background", "bg", "ignore", "ignored", "no label", "none", "nothing", "other", "others", "unlabeled",
+    "unlabelled", "void",
+)  # fmt: skip
+
+#: Labels lie below it.
+MOST_LABELS = 1 << 20
+
+#: From so many labels on, planes without names are taken to hold numbers of something else.
+MANY_LABELS = 10_000
 
 
 @dataclass(frozen=True)
@@ -22,7 +33,7 @@ class Concepts:
         categories: the (primary) category of each label; ``""`` for label 0.
 
     Raises:
-        ValueError: the two differ in length, or there is no label 0.
+        ValueError: the two differ in length, there is no label 0, or a text cannot be written to a file.
 
     Example:
         >>> concepts = Concepts.of([("tree", "object"), ("green", "color")])
@@ -39,33 +50,41 @@ class Concepts:
                 "Concepts: names and categories must have the same length, at least 1 (label 0), "
                 f"but got {len(self.names)} names and {len(self.categories)} categories."
             )
+        _check_texts((*self.names, *self.categories))
 
     def __len__(self) -> int:
         """The number of labels C, label 0 included, so every label lies in [0, C)."""
         return len(self.names)
 
     @classmethod
-    def of(cls, concepts: Concepts | Iterable[str] | Iterable[tuple[str, str]]) -> Concepts:
+    def of(cls, concepts: Concepts | Iterable[str] | Iterable[tuple[str, str]] | Mapping[Any, Any]) -> Concepts:
         """Concepts from names, or from (name, category) pairs, of the labels 1, 2, 3, ...
 
-        A bare name gets the category "concept".
+        A bare name gets the category "concept". A mapping gives them by label number, which may be written as text (as
+        in JSON); labels up to the largest that it leaves out are called by their numbers, and label 0 may be there only
+        under a name for "no label", such as "background".
 
         Raises:
-            TypeError: one text or a mapping; an entry that is neither a string nor a pair of strings.
-            ValueError: a category without a name.
+            TypeError: one text; an entry that is neither a string nor a pair of strings.
+            ValueError: a category without a name; a mapping whose keys are no label numbers, hold one twice, or call
+                label 0 by the name of a concept: whether its planes count from 0 or from 1 is then not known.
 
         Warns:
             UserWarning: the first name stands for "no label", which is label 0 and has no entry here.
+
+        Example:
+            >>> Concepts.of({"0": "background", "1": "sky", "3": ("red", "color")}).names
+            ('-', 'sky', '2', 'red')
         """
         if isinstance(concepts, Concepts):
             return concepts
-        if isinstance(concepts, (str, Mapping)):
+        if isinstance(concepts, str):
             raise TypeError(
-                "concepts: names must be a list of those of the labels 1, 2, 3, ..., "
-                f"but got a {type(concepts).__name__}, {concepts!r}."
+                "concepts: names must be a list of those of the labels 1, 2, 3, ..., or a dictionary of them by label "
+                f"number, but got a {type(concepts).__name__}, {concepts!r}."
             )
         pairs = [("-", "")]
-        for entry in concepts:
+        for entry in _in_order(concepts) if isinstance(concepts, Mapping) else concepts:
             pair = (entry, "concept") if isinstance(entry, str) else tuple(entry)
             if len(pair) != 2 or not all(isinstance(text, str) for text in pair):
                 raise TypeError(f"concepts: an entry must be a name or a (name, category) pair, but got {entry!r}.")
@@ -73,7 +92,7 @@ class Concepts:
                 raise ValueError(f"concepts: a category must have a name, but that of {pair[0]!r} is empty.")
             pairs.append(pair)
         names, categories = zip(*pairs)
-        if names[1:] and names[1].lower() in NO_LABEL:
+        if names[1:] and is_no_label(names[1]):
             warnings.warn(
                 f"concepts: the list begins with label 1, but its first name is {names[1]!r}; label 0 is 'no label' "
                 "and has no name in the list, so leave that name out, or all names are one label too high.",
@@ -83,8 +102,18 @@ class Concepts:
 
     @classmethod
     def numbered(cls, count: int) -> Concepts:
-        """Concepts that are called by their numbers, for planes that come without names."""
-        return cls.of([str(number) for number in range(1, count)])
+        """Concepts that are called by their numbers, for planes that come without names.
+
+        Warns:
+            UserWarning: there are so many that these may be no labels.
+        """
+        if count > MANY_LABELS:
+            warnings.warn(
+                f"concepts: labels go up to {count - 1}, and no names tell what they are; are they instances "
+                "or panoptic segments? Each number up to the largest takes memory and time, as a concept of its own.",
+                stacklevel=2,
+            )
+        return cls(("-", *map(str, range(1, count))), ("", *["concept"] * (count - 1)))
 
     def number(self, name: str, category: str | None = None) -> int:
         """The label number of a concept.
@@ -96,3 +125,58 @@ class Concepts:
             if self.names[number] == name and category in (None, self.categories[number]):
                 return number
         raise KeyError(f"no concept is called {name!r}" + (f" in category {category!r}." if category else "."))
+
+
+def _check_texts(texts: Iterable[str]) -> None:
+    """Tells now what could not be written to a file after the work.
+
+    Raises:
+        ValueError: a text with half characters (lone surrogates) or NUL.
+    """
+    whole = "".join(texts)
+    try:
+        whole.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise ValueError(
+            f"Concepts: texts must be such that a file can hold them, but in one stands {error}."
+        ) from error
+    if "\0" in whole:
+        raise ValueError("Concepts: texts must be such that a file can hold them, but in one stands NUL.")
+
+
+def is_no_label(name: str) -> bool:
+    """Whether a name stands for "no label", as "__background__", "void" and "-" do."""
+    return " ".join(name.replace("_", " ").replace("-", " ").split()).casefold() in NO_LABEL
+
+
+def _in_order(by_label: Mapping[Any, Any]) -> list[Any]:
+    """The entries of labels 1, 2, ... of a dictionary by label number.
+
+    Raises:
+        ValueError: it is not certain which labels they are of.
+    """
+    entries: dict[int, Any] = {}
+    for key, entry in by_label.items():
+        label = _label_number(key)
+        if label is None or label in entries:
+            rule = "must be label numbers from 0 on" if label is None else "must hold each label once"
+            raise ValueError(f"concepts: the keys of a dictionary {rule}, below {MOST_LABELS}, but one is {key!r}.")
+        entries[label] = entry
+    first = entries.pop(0, "-")
+    name = first if isinstance(first, str) else next(iter(first), "") if isinstance(first, (tuple, list)) else first
+    if not isinstance(name, str) or not is_no_label(name):
+        raise ValueError(
+            f"concepts: label 0 is 'no label', but the dictionary calls it {name!r}. If the planes count from 1, pass "
+            "{number + 1: name for number, name in names.items()}; if from 0, add 1 to the planes too."
+        )
+    return [entries.get(label, str(label)) for label in range(1, max(entries, default=0) + 1)]
+
+
+def _label_number(key: Any) -> int | None:
+    """The label that a key is, or writes; None if it is none."""
+    if isinstance(key, str):
+        return int(key) if key.isascii() and key.isdigit() and len(key) <= 7 and int(key) < MOST_LABELS else None
+    try:
+        return number if not isinstance(key, bool) and 0 <= (number := operator.index(key)) < MOST_LABELS else None
+    except TypeError:
+        return None

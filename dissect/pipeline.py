@@ -15,6 +15,7 @@ from torch.utils.data import Dataset
 from dissect.arguments import integer, num_bytes
 from dissect.concepts import Concepts
 from dissect.data import Batches
+from dissect.data.batches import attribute_of
 from dissect.data.pictures import to_pictures
 from dissect.dissection import Dissection
 from dissect.findings import Findings
@@ -125,9 +126,9 @@ def dissect(
         grid=kind, detector_iou=_share("detector_iou", detector_iou), relu=relu,
     )  # fmt: skip
     geometry = Geometry(model, names, rules, given)
-    concepts = concepts if concepts is not None else getattr(segmenter or images, "concepts", None)
+    concepts = concepts if concepts is not None else attribute_of(segmenter or images, "concepts")
     vocabulary = None if concepts is None else Concepts.of(concepts)
-    to_uint8 = getattr(images, "to_pictures", to_pictures) if pictures is None else pictures
+    to_uint8 = pictures or attribute_of(images, "to_pictures") or to_pictures
     run = Findings(names, rules, top_images, geometry, to_uint8)
     batches = Batches(images, batch_size)
     settings = {"preset": preset, **dataclasses.asdict(rules), "tokens": tokens and list(tokens), **geometry.settings()}

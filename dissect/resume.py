@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from dissect.cache import load_tensors, save_tensors
+from dissect.cache import load_tensors, save_tensors, sweep
 from dissect.checked import Of, fields, named
 from dissect.hooks import effective_hooks
 
@@ -47,17 +47,18 @@ class Progress:
         about: what the run depends on, by name; a run that is brought back must depend on the same.
 
     Raises:
-        OSError: the folder cannot be made, or not be written to.
+        OSError: the folder cannot be made, or not be written to; that is told at once, unless the folder holds a run,
+            which may be finished: then `restore` tells it of one that is not.
         ValueError: `restore` found a run of something else (says what), or a damaged file.
     """
 
     def __init__(self, folder: str | Path | None, about: dict[str, Any]) -> None:
         self._path = None if folder is None else Path(folder) / FILE
         self._about = about
-        if self._path is not None:  # what cannot be written to is told now, and not at the first save
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            if not os.access(self._path.parent, os.W_OK):
-                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(self._path.parent))
+        if self._path is not None and not self._path.exists():
+            self._check_writable(self._path.parent)
+        if self._path is not None:
+            sweep(self._path)
         self._next = time.monotonic() + EVERY
 
     def restore(self, run: Resumable) -> None:
@@ -76,6 +77,15 @@ class Progress:
             )
         with named(self._path):
             run.load_state_dict(_nested(tensors, meta["state"]))
+        if getattr(run, "phase", None) != "done":
+            self._check_writable(self._path.parent)
+
+    @staticmethod
+    def _check_writable(folder: Path) -> None:
+        """What cannot be written to is told before the work, and not at the first save."""
+        folder.mkdir(parents=True, exist_ok=True)
+        if not os.access(folder, os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(folder))
 
     @contextmanager
     def keeping(self, run: Resumable) -> Iterator[None]:

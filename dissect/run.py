@@ -322,10 +322,12 @@ def _configuration(transformers: Any, name: str) -> Any:
 
 
 def _load_weights(model: nn.Module, path: Path) -> None:
-    from dissect.models.checkpoint import check_fit, read
+    from dissect.models.checkpoint import check_fit, counted
+    from dissect.models.reading import read, unwrapped
 
+    own = model.state_dict()
     state, _ = read(path, "state_dict")
-    if state and all(name.startswith("module.") for name in state):  # as DataParallel saves them
-        state = {name.removeprefix("module."): value for name, value in state.items()}
-    check_fit(state, {name: value.shape for name, value in model.state_dict().items()}, path, type(model).__name__)
+    renamed = dict(zip(unwrapped(own), own))  # a model may stand in a wrapper too
+    state = {renamed.get(name, name): value for name, value in counted(state, renamed).items()}
+    check_fit(state, {name: value.shape for name, value in own.items()}, path, type(model).__name__)
     model.load_state_dict(state)

@@ -16,6 +16,7 @@ from tqdm.auto import tqdm
 from dissect import ops
 from dissect.arguments import check_precision
 from dissect.data import Batch, Batches
+from dissect.data.planes import label_planes
 from dissect.interrupts import held_back
 from dissect.ops.encode_labels import LABEL_DTYPES
 from dissect.rectified import ReluWatch
@@ -203,14 +204,14 @@ class Source:
         begins = 0 if self._batches.used_once else start
         if number is not None and len(held) == number - start:
             for index in self._bar(range(start, number), visit.title, start):
-                yield self._at_home(self._store.recall(index, visit.layers))
+                yield self._recalled(index, visit)
             return
         count, begin = begins, time.perf_counter()
         for batch in self._bar(self._batches.visit(begins, held | set(range(1, start))), visit.title, begins):
             if begins == count == 0 and self.checksums and self._batches.used_once and batch is not None:
                 self._recognise(batch)
             if count >= start and batch is None:
-                yield self._at_home(self._store.recall(count, visit.layers))
+                yield self._recalled(count, visit)
             elif count >= start and batch is not None:
                 yield self._compute(count, batch, visit, begin)
             count, begin = count + 1, time.perf_counter()
@@ -237,9 +238,10 @@ class Source:
                 f"dissect: images must be batches [N, C, H, W], but batch {index} is {list(images.shape)}"
                 f"{', one pixel each' if single else ''}. What a generator makes of z cannot be dissected yet."
             )
-        missing = self._store.missing(index, visit.layers)
+        kept = self._store.maps(index, visit.layers)
+        missing = [name for name in visit.layers if name not in kept]
         maps, ends = self._maps(images, missing) if missing else ({}, {})
-        maps |= self._store.maps(index, visit.layers)
+        maps |= kept
         planes = self._store.planes(index)
         if self._segmenter is None or (visit.planes and planes is None):
             planes = self._planes(index, batch, images)
@@ -256,6 +258,15 @@ class Source:
             cost = Cost({name: end - begin for name, end in ends.items()}, time.perf_counter() - begin)
             self._store.keep(index, step, cost, left, self._segmenter is not None)
         return step
+
+    def _recalled(self, index: int, visit: Visit) -> Step:
+        """A step that the store holds; computed again if a temporary file of it is gone or has changed."""
+        step = self._store.recall(index, visit.layers)
+        if step is not None:
+            return self._at_home(step)
+        begin = time.perf_counter()
+        batch = next(batch for batch in self._batches.visit(index) if batch is not None)
+        return self._compute(index, batch, visit, begin)
 
     def _at_home(self, step: Step) -> Step:
         """With planes and maps, some of which may come from a file or the data set, where the ops serve."""
@@ -316,6 +327,7 @@ class Source:
                 "dissect: label planes must come with the images or from a segmenter, but there are none; give batches "
                 "of (images, planes), an ImageFolder with planes=, or segmenter= (dissect run: --planes, --segmenter)."
             )
+        planes = label_planes(planes, images, index) if isinstance(planes, Tensor) else planes
         if not isinstance(planes, Tensor) or planes.dtype not in LABEL_DTYPES:
             got = planes.dtype if isinstance(planes, Tensor) else type(planes).__name__
             raise TypeError(

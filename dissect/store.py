@@ -10,10 +10,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError
 from torch import Tensor
 
 from dissect.cache import save_file
+from dissect.tensorfile import read_tensors
+from dissect.transfer import checksum
 
 #: How often a step is read again after the first visit: twice for thresholds, as a rule, and once for the counts.
 VISITS = 3
@@ -98,15 +100,22 @@ class Store:
         return self._kept.get(index, _NOTHING).planes
 
     def maps(self, index: int, layers: list[str]) -> dict[str, Tensor]:
-        """Of those of the layers that are kept."""
+        """Of those of the layers that are kept; those in a file that is gone or has changed are so no longer."""
         kept = self._kept.get(index, _NOTHING)
         maps = {name: kept.maps[name] for name in layers if name in kept.maps}
         wanted = [name for name in layers if name in kept.on_disk]
-        return maps | (self._disk.read(kept.file, wanted) if kept.file is not None and wanted else {})
+        if not wanted or kept.file is None:
+            return maps
+        found = self._disk.recover(kept.file, wanted)
+        if found is None:
+            kept.on_disk = ()  # the file stays known, so that none is written again where files do not last
+            return maps
+        return maps | found
 
-    def recall(self, index: int, layers: list[str]) -> Step:
-        """A step that it holds."""
-        return Step(self._kept[index].numbers, self.planes(index), self.maps(index, layers))
+    def recall(self, index: int, layers: list[str]) -> Step | None:
+        """A step that it holds; None if a file of it is gone or has changed."""
+        maps = self.maps(index, layers)
+        return Step(self._kept[index].numbers, self.planes(index), maps) if len(maps) == len(layers) else None
 
     def keep(self, index: int, step: Step, cost: Cost, batches_left: int, planes_first: bool) -> None:
         """Keeps of a step that was just computed what is worth it, beside what is kept of it already.
@@ -199,6 +208,8 @@ class _Disk:
     def __init__(self, budget: int) -> None:
         self._budget = budget
         self._folder: Path | None = None
+        self._checksums: dict[Path, dict[str, int]] = {}  # of each file's maps
+        self._told = False
         self._bytes = self._seconds = 0.0  # written so far, and what writing once and reading `VISITS` times takes
 
     def write(self, index: int, maps: dict[str, Tensor], seconds: float) -> Path | None:
@@ -214,23 +225,37 @@ class _Disk:
         path = folder / f"{index}.safetensors"
         begin = time.perf_counter()
         try:
-            save_file({name: part.cpu().contiguous() for name, part in maps.items()}, path)
+            parts = {name: part.cpu().contiguous() for name, part in maps.items()}
+            self._checksums[path] = {name: int(checksum(part)) for name, part in parts.items()}
+            save_file(parts, path)
         except OSError as error:
             path.unlink(missing_ok=True)
             self._budget = 0
             warnings.warn(f"dissect: what is left is computed again at each visit, since {error}.", stacklevel=2)
             return None
         written = time.perf_counter()
-        self.read(path, list(maps))
+        self.recover(path, list(maps))
         self._seconds += written - begin + VISITS * (time.perf_counter() - written)
         self._bytes += size
         self._budget -= size
         return path
 
+    def recover(self, path: Path, names: list[str]) -> dict[str, Tensor] | None:
+        """Some of the maps in a file; None, and a warning once, if it does not hold them as they were written."""
+        try:
+            maps, why = self.read(path, names), "has changed since it was written"
+        except (OSError, SafetensorError, KeyError) as error:
+            maps, why = {}, f"cannot be read: {error}"
+        if len(maps) == len(names) and all(int(checksum(maps[name])) == self._checksums[path][name] for name in names):
+            return maps
+        if not self._told:
+            warnings.warn(f"dissect: what the temporary file {path} held is computed again: it {why}.", stacklevel=2)
+        self._told = True
+        return None
+
     def read(self, path: Path, names: list[str]) -> dict[str, Tensor]:
-        """Some of the maps in a file."""
-        with safe_open(path, framework="pt") as file:
-            return {name: file.get_tensor(name) for name in names}
+        """Some of the maps in a file, unchecked."""
+        return read_tensors(path, names)[0]
 
     def close(self) -> None:
         """Removes all files."""

@@ -101,9 +101,8 @@ def test_concepts():
         Concepts.of([("a", "b", "c")])
     with pytest.raises(ValueError, match="a category must have a name, but that of 'a' is empty"):
         Concepts.of([("a", "")])
-    for wrong in ({"1": "circle"}, "abcd"):
-        with pytest.raises(TypeError, match=r"must be a list of those of the labels 1, 2, 3, \.\.\., but got a"):
-            Concepts.of(wrong)
+    with pytest.raises(TypeError, match=r"must be a list of those of the labels 1, 2, 3, \.\.\., .* but got a str"):
+        Concepts.of("abcd")
     with pytest.warns(UserWarning, match="its first name is 'Background'; label 0 is 'no label' and has no name"):
         Concepts.of(["Background", "sky"])
     with pytest.raises(ValueError, match="the same length, at least 1"):

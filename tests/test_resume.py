@@ -54,6 +54,31 @@ def test_stopped_anywhere_and_resumed(stop, budget, tmp_path, often):
     same(expected, run(images=never, resume=tmp_path))
 
 
+def test_a_finished_run_needs_no_disk_that_can_be_written_to(tmp_path, often, monkeypatch):
+    expected = run(resume=tmp_path / "done")
+    with pytest.raises(KeyError):
+        run(images=Stopping(30, KeyError), resume=tmp_path / "half", memory_budget=0)
+    monkeypatch.setattr("os.access", lambda path, mode: mode != os.W_OK)
+    same(expected, run(resume=tmp_path / "done"))
+    for folder in ("half", "new"):
+        with pytest.raises(PermissionError, match=folder):
+            run(resume=tmp_path / folder)
+
+
+def test_what_a_kill_left_is_removed_by_a_finished_run_too(tmp_path, often):
+    run(resume=tmp_path)
+    code = f"""
+import os, signal
+from dissect.cache import replacing
+with replacing({str(tmp_path / "progress.safetensors")!r}):
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+    subprocess.run([sys.executable, "-c", code], check=False)
+    assert len(list(tmp_path.iterdir())) == 2
+    run(resume=tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["progress.safetensors"]
+
+
 @pytest.mark.parametrize("preset", ["pnas2020", "tpami2018"])
 @pytest.mark.parametrize("stop", [6, 22, 30, 64])
 def test_resumed_under_every_preset(preset, stop, tmp_path, often):

@@ -147,6 +147,19 @@ def test_weights_that_do_not_fit(here):
         load_model("mine:network", here / "w.safetensors")
 
 
+@pytest.mark.parametrize("prefix", ["", "module.", "_orig_mod."])
+def test_weights_as_wrappers_and_old_versions_saved_them(tmp_path, prefix):
+    def network():
+        return torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.BatchNorm2d(4))
+
+    state = network().state_dict()
+    old = {prefix + key: value for key, value in state.items() if "num_batches" not in key}
+    torch.save({"epoch": 90, "state_dict": old}, tmp_path / "w.pth.tar")
+    for model in (network(), torch.nn.DataParallel(network())):
+        _load_weights(model, tmp_path / "w.pth.tar")
+        assert all(map(torch.equal, model.state_dict().values(), state.values()))
+
+
 def test_masks_and_counters_are_weights_too(tmp_path):
     def network():
         model = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4))

@@ -1,6 +1,8 @@
 """What is kept between visits, and where: the memory and the time go where they save the most."""
 
+import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,7 +13,7 @@ import torch
 from small_dissection import CONCEPTS, Counting, Scenes, network, run, same
 
 import dissect
-from dissect.store import Cost, Step, Store, cuts, narrow
+from dissect.store import Cost, Step, Store, _Disk, cuts, narrow
 
 
 @pytest.fixture(scope="module")
@@ -211,6 +213,43 @@ def test_a_full_disk_while_saving_progress_and_the_way_back(result, monkeypatch,
         run(resume=tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["progress.safetensors"]
     same(result, run(resume=tmp_path))
+
+
+def flipped(path):
+    data = bytearray(path.read_bytes())
+    for at in range(1000, len(data), 100):  # in every layer's maps
+        data[at] ^= 1
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize(
+    ("harm", "why"),
+    [
+        (flipped, "it has changed since it was written"),
+        (lambda path: os.truncate(path, 300), "it cannot be read: "),
+        (lambda path: path.unlink(), "it cannot be read: .*No such file"),
+        (lambda path: shutil.rmtree(path.parent), "it cannot be read: .*No such file"),
+    ],
+)
+@pytest.mark.parametrize("batches", [True, False])
+@pytest.mark.parametrize("planes", ["kept", "not kept"])
+def test_temporary_files_that_are_harmed_are_computed_again(result, monkeypatch, harm, why, batches, planes):
+    monkeypatch.setattr("dissect.store.VISITS", 10**9)
+    read, reads = _Disk.read, []
+
+    def harmed(self, path, names):
+        reads.append(path)
+        if len(reads) == 9:  # five files were written and read once, to time it
+            harm(path)
+        return read(self, path, names)
+
+    monkeypatch.setattr(_Disk, "read", harmed)
+    images = [Scenes()[numbers] for numbers in torch.arange(21).split(5)] if batches else Scenes()
+    memory = 21 * 3 * 16 * 16 if planes == "kept" else 0
+    with pytest.warns(UserWarning, match=rf"temporary file .*safetensors held is computed again: {why}") as told:
+        found = run(images=images, concepts=CONCEPTS, memory_budget=memory, disk_budget=10**9)
+    assert len(told) == 1
+    same(result, found)
 
 
 LIMITED = """

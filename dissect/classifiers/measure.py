@@ -22,6 +22,7 @@ from dissect.classifiers.importance import UnitImportance
 from dissect.classifiers.tally import ClassTally
 from dissect.classifiers.visits import Seen, check_class_names, class_numbers, first_batch
 from dissect.data import Batch, Batches
+from dissect.data.batches import attribute_of
 from dissect.interrupts import held_back
 from dissect.resume import Progress, code_of, fingerprint
 from dissect.trace import Trace, find_layers
@@ -92,7 +93,7 @@ def unit_importance(
         check_class_names(getattr(images, "classes", None), getattr(val_images, "classes", None))
     visits = {"train": Batches(images, batch_size), "val": Batches(val_images, batch_size)}
     probe = Probe(model, layer, visits["train"])
-    names = probe.class_names(classes if classes is not None else getattr(images, "classes", None))
+    names = probe.class_names(classes if classes is not None else attribute_of(images, "classes"))
     units = probe.flow.num_units
     tallies = {split: ClassTally(units + 1, len(names)) for split in visits}
     run = SetRun(tallies, torch.zeros(units), mean=fill == "mean")

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Container, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, IterableDataset, RandomSampler, default_collate
+from torch.utils.data import DataLoader, Dataset, IterableDataset, RandomSampler, Subset, default_collate
 
 
 class Batch(NamedTuple):
@@ -85,9 +86,8 @@ class Batches:
             return None
 
     def identity(self) -> list[int | str | None]:
-        """Tells a data set from another without reading it: its `count`, and its own `fingerprint` if it has one."""
-        own = getattr(self._source, "fingerprint", None)
-        return [self.count(), own() if callable(own) else None]
+        """Tells a data set from another without reading it: its `count`, and its `fingerprint` if it has one."""
+        return [self.count(), _fingerprint(self._source)]
 
     @property
     def used_once(self) -> bool:
@@ -149,6 +149,32 @@ class Batches:
         loaded = iter(DataLoader(self._source, batch_sampler=wanted, collate_fn=_collate))  # type: ignore[arg-type]
         for index in range(start, count):
             yield index, None if index in skip else next(loaded)
+
+
+def attribute_of(source: Any, name: str) -> Any:
+    """What a data set says of itself, such as its `concepts`, through loaders and subsets around it; None if nothing.
+
+    Example:
+        >>> class Scenes(torch.utils.data.Dataset):
+        ...     concepts = ["sky"]
+        >>> attribute_of(torch.utils.data.Subset(Scenes(), [2, 3]), "concepts")
+        ['sky']
+    """
+    while not hasattr(source, name) and isinstance(source, (DataLoader, Subset)):
+        source = source.dataset
+    return getattr(source, name, None)
+
+
+def _fingerprint(source: Any) -> str | None:
+    """A data set's own, with what loaders and subsets around it make of it; None if it has none."""
+    own = getattr(source, "fingerprint", None)
+    if callable(own):
+        return own()
+    if not isinstance(source, (DataLoader, Subset)):
+        return None
+    inner = _fingerprint(source.dataset)
+    how = list(source.indices) if isinstance(source, Subset) else source.batch_size
+    return inner and hashlib.sha256(f"{inner} {how}".encode()).hexdigest()[:16]
 
 
 def _is_one_batch(source: Any) -> bool:

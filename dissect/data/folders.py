@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import operator
+import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,9 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from dissect.concepts import Concepts
+from dissect.data.files import MOST_PLANES, TRANSPOSED, UPRIGHT, array, files_under, opened, rgb
 from dissect.extras import require
+from dissect.text import printable, shown
 
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
 
@@ -26,23 +30,31 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 class ImageFolder(Dataset):
     """The images under a folder, in the order of their paths, as a network takes them.
 
-    An image is scaled so that its shorter side has `size` pixels and cut to the middle square, then normalised,
-    ``(x - mean) / std`` per channel. Planes are treated alike, but never mixed: a pixel takes the nearest label.
+    A photograph is turned as its orientation tag says, scaled so that its shorter side has `size` pixels and cut to
+    the middle square, then normalised, ``(x - mean) / std`` per channel. Planes are treated alike, but never mixed: a
+    pixel takes the nearest label.
 
     Args:
-        folder: images, in subfolders too; every file with one of `SUFFIXES`.
-        planes: a folder of label planes: for ``a/b.jpg`` the file ``a/b.npy``, integers [K, H, W] or [H, W], or
-            ``a/b.png``, one plane of 8 or 16 bits (no palette is looked up), of the image's own shape (any scale of
-            it; orientation tags of photographs are not applied). A file ``concepts.json`` there, a list of
-            names or of [name, category] for the labels 1, 2, ..., names them. None: images come without planes.
+        folder: images, in subfolders and linked ones too; every file with one of `SUFFIXES` (in any case). Hidden files
+            and folders, whose names begin with a dot, are left out.
+        planes: a folder of label planes: for ``a/b.jpg`` the file ``a/b.npy``, integers or bools [K, H, W] or [H, W],
+            at most 256 planes, or ``a/b.png``, one plane of 1, 8 or 16 bits (no palette is looked up), of the image's
+            own shape as it is seen upright (any scale of it). A file ``concepts.json`` there, a list of names or of
+            [name, category] for the labels 1, 2, ..., or an object of them by number, names them. An image that has
+            none, where others have, is left out, which a warning tells. None: images come without planes.
         size: rows and columns.
         mean: of the channels of an image in [0, 1].
         std: of the same.
         skip: leave out files that cannot be read, with a warning that names each, instead of an error. They are found
             now, by reading every file once.
+        ignore: a label, or several, that stand for "no label", 255 for example; they become 0.
+        colors: labels by color, ``{(128, 64, 128): 1, ...}``: planes are .png files of these colors, and any other
+            color is an error. 0 is "no label" here too.
+        orientation: turn photographs, and planes, that have an orientation tag (EXIF); else all are as they are stored.
 
     Attributes:
         files: the paths, in order.
+        unlabelled: the paths of those that were left out for want of planes.
         concepts: `Concepts` of the planes, or None.
 
     Items:
@@ -51,9 +63,16 @@ class ImageFolder(Dataset):
 
     Raises:
         ImportError: Pillow is missing; names the extra.
-        FileNotFoundError: no such folder, or no planes for an image (names it, before any is read).
-        ValueError: no images; a file that cannot be read, is cut short or has more than 89 million pixels (names
-            it); planes of another shape; concepts.json that is no such list.
+        FileNotFoundError: no such folder, or no planes for any image (names the first, before any is read).
+        TypeError: a label of `ignore` or `colors` that is no integer.
+        ValueError: no images; a file that cannot be read, is cut short, is damaged or has more than 89 million pixels
+            (names it); planes of another shape; two files of planes for an image; concepts.json that is no such list.
+
+    Warns:
+        UserWarning: images without planes; the first photograph whose tag turns it so that the shape of its planes
+            does not tell whether they are drawn on it upright, which they are taken to be.
+
+    Data sets and loaders around it (`torch.utils.data.Subset`, `DataLoader`) keep its concepts and colors.
     """
 
     def __init__(
@@ -65,24 +84,34 @@ class ImageFolder(Dataset):
         mean: Sequence[float] = MEAN,
         std: Sequence[float] = STD,
         skip: bool = False,
+        ignore: int | Iterable[int] = (),
+        colors: Mapping[tuple[int, int, int], int] | None = None,
+        orientation: bool = True,
     ) -> None:
         require("ImageFolder", "report", "PIL")
-        self.folder, self.size = Path(folder), size
+        self.folder, self.size, self.orientation = Path(folder), size, orientation
         self._planes = None if planes is None else Path(planes)
         for given in (self.folder, self._planes):
             if given is not None and not given.is_dir():
-                raise FileNotFoundError(f"ImageFolder: there is no folder {given}.")
+                raise FileNotFoundError(f"ImageFolder: there is no folder {shown(given)}.")
         if size < 1:
             raise ValueError(f"ImageFolder: size must be positive, but got {size}.")
         self._mean, self._std = (torch.tensor(values, dtype=torch.float32)[:, None, None] for values in (mean, std))
-        found = sorted(path for path in self.folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
+        self._ignore = _labels_to_ignore(ignore)
+        self._colors = None if colors is None else _by_color(colors)
+        found = files_under(self.folder, SUFFIXES)
         self.files = [path for path in found if self._readable(path)] if skip else found
         if not self.files:
-            raise ValueError(f"ImageFolder: folder must hold images ({', '.join(SUFFIXES)}), but {folder} holds none.")
+            raise ValueError(
+                f"ImageFolder: folder must hold images ({', '.join(SUFFIXES)}), but {shown(folder)} holds none that is "
+                "not hidden."
+            )
         self.concepts = None if self._planes is None else _concepts(self._planes / "concepts.json")
+        self.unlabelled: list[Path] = []
+        self._planes_of: dict[Path, Path] = {}
         if self._planes is not None:
-            for path in self.files:
-                self._planes_file(path)
+            self._find_planes(self._planes)
+        self._told = False
 
     def __len__(self) -> int:
         return len(self.files)
@@ -92,11 +121,11 @@ class ImageFolder(Dataset):
         from PIL import Image
 
         path = self.files[index]
-        picture = _opened(path)
-        square = _square(_rgb(picture, path), self.size, Image.Resampling.BILINEAR)
+        picture, tag = opened(path, self.orientation)
+        square = _square(rgb(picture, path), self.size, Image.Resampling.BILINEAR)
         pixels = torch.from_numpy(np.array(square)).permute(2, 0, 1).float() / 255
         image = (pixels - self._mean) / self._std
-        return image if self._planes is None else (image, self._labels(path, picture.size))
+        return image if self._planes is None else (image, self._labels(path, picture.size, tag))
 
     def to_pictures(self, images: Tensor) -> Tensor:
         """Uint8 [N, 3, H, W] of images [N, 3, H, W] that were normalised here: with the colours of the files."""
@@ -106,109 +135,180 @@ class ImageFolder(Dataset):
     def fingerprint(self) -> str:
         """Of the files' names, sizes and times, and of how images are made of them: tells whether they changed."""
         digest = hashlib.sha256(f"{self.size} {self._mean.tolist()} {self._std.tolist()}".encode())
+        if self._ignore or self._colors or not self.orientation:  # else as it was before there was a choice
+            digest.update(f"{self._ignore} {self._colors} {self.orientation}".encode())
         for image in self.files:
-            for path in (image, *(() if self._planes is None else (self._planes_file(image),))):
+            for path in (image, *(() if self._planes is None else (self._planes_of[image],))):
                 facts = path.stat()
-                digest.update(f"{path.name} {facts.st_size} {facts.st_mtime_ns}".encode())
+                digest.update(os.fsencode(path.name) + f" {facts.st_size} {facts.st_mtime_ns}".encode())
         return digest.hexdigest()[:16]
 
     def _readable(self, path: Path) -> bool:
         try:
-            _opened(path)
+            opened(path, self.orientation)
         except ValueError as error:
             warnings.warn(f"left out: {error}", stacklevel=3)
             return False
         return True
 
-    def _planes_file(self, image: Path) -> Path:
-        base = self._planes / image.relative_to(self.folder)  # type: ignore[operator]
-        path = next((p for p in (base.with_suffix(".npy"), base.with_suffix(".png")) if p.is_file()), None)
-        if path is None:
+    def _find_planes(self, folder: Path) -> None:
+        """The file of each image's planes; images without are left out, and told."""
+        listings: dict[Path, dict[str, list[Path]]] = {}
+        for image in self.files:
+            base = folder / image.relative_to(self.folder)
+            if base.parent not in listings:
+                listings[base.parent] = _by_name(base.parent)
+            of_image = listings[base.parent]
+            found = of_image.get(f"{base.stem}.npy") or of_image.get(f"{base.stem}.png", [])
+            if len(found) > 1:
+                raise ValueError(f"ImageFolder: {shown(image)} must have one file of label planes, but has {found}.")
+            if found:
+                self._planes_of[image] = found[0]
+        self.unlabelled = [image for image in self.files if image not in self._planes_of]
+        first = ", ".join(map(shown, self.unlabelled[:3])) + (", ..." if len(self.unlabelled) > 3 else "")
+        if not self._planes_of:
+            base = folder / self.files[0].relative_to(self.folder)
             raise FileNotFoundError(
-                f"ImageFolder: {image} has no label planes; there is no {base.with_suffix('.npy')}, nor .png."
+                f"ImageFolder: {shown(self.files[0])} has no label planes; there is no "
+                f"{shown(base.with_suffix('.npy'))}, nor .png. No other image has any either."
             )
-        return path
+        if self.unlabelled:
+            warnings.warn(
+                f"ImageFolder: {len(self.unlabelled)} of {len(self.files)} images have no label planes and are left "
+                f"out (attribute unlabelled): {first}.",
+                stacklevel=3,
+            )
+            self.files = [image for image in self.files if image in self._planes_of]
 
-    def _labels(self, image: Path, size: tuple[int, int]) -> Tensor:
-        """Planes of an image whose file has `size`: columns, rows."""
+    def _labels(self, image: Path, size: tuple[int, int], tag: int) -> Tensor:
+        """Planes of an image that has `size`, columns and rows, and was turned as `tag` says."""
         from PIL import Image
 
-        path = self._planes_file(image)
-        planes = _array(path)
-        wanted = "[H, W]" if path.suffix == ".png" else "[K, H, W] or [H, W]"
-        if planes.ndim not in ((2,) if path.suffix == ".png" else (2, 3)) or planes.dtype.kind not in "iu":
-            raise ValueError(
-                f"ImageFolder: label planes must be integers {wanted}, but {path} holds "
-                f"{planes.dtype} {list(planes.shape)}."
-            )
+        path = self._planes_of[image]
+        planes = self._array(path)
         planes = planes[None] if planes.ndim == 2 else planes
         rows, columns = planes.shape[1:]
-        # Of the same shape up to the rounding of a pixel of the smaller one.
-        if abs(rows * size[0] - columns * size[1]) > max(size):
+        self._check_shape(path, (rows, columns), size, tag)
+        if not 1 <= len(planes) <= MOST_PLANES or not rows or not columns:
             raise ValueError(
-                f"ImageFolder: label planes must have the shape of their image, {size[1]} x {size[0]} rows and columns "
-                f"or a scale of it, but {path} holds {rows} x {columns}."
+                f"ImageFolder: an image must have 1 to {MOST_PLANES} label planes, but {shown(path)} holds "
+                f"{list(planes.shape)}."
             )
-        if planes.size and not 0 <= int(planes.min()) <= int(planes.max()) < 2**31:
+        if self._ignore:
+            planes = np.where(np.isin(planes, self._ignore), 0, planes)
+        if not 0 <= int(planes.min()) <= int(planes.max()) < 2**31:
             raise ValueError(
-                f"ImageFolder: label planes must hold numbers from 0 to 2^31 - 1, but {path} holds {planes.min()} to "
-                f"{planes.max()}."
+                f"ImageFolder: label planes must hold numbers from 0 to 2^31 - 1, but {shown(path)} holds "
+                f"{planes.min()} to {planes.max()}; ignore= takes those that mean 'no label'."
             )
         squares = [
             _square(Image.fromarray(plane.astype(np.int32)), self.size, Image.Resampling.NEAREST) for plane in planes
         ]
         return torch.from_numpy(np.stack([np.array(square) for square in squares])).long()
 
+    def _array(self, path: Path) -> np.ndarray:
+        """Integers [K, H, W] or [H, W] of a file of label planes.
 
-def _array(path: Path) -> np.ndarray:
-    """What a file of label planes holds.
+        Raises:
+            ValueError: it holds something else, or colors that have no label; names the file.
+        """
+        png = path.suffix.lower() == ".png"
+        if png and self._colors is not None:
+            return _labels_of_colors(opened(path, self.orientation)[0], self._colors, path)
+        planes = np.array(opened(path, self.orientation)[0]) if png else array(path)
+        if planes.ndim not in ((2,) if png else (2, 3)) or planes.dtype.kind not in "iub":
+            wanted = "[H, W]" if png else "[K, H, W] or [H, W]"
+            hint = " (colors= says which label each color is)" if png else ""
+            raise ValueError(
+                f"ImageFolder: label planes must be integers {wanted}, but {shown(path)} holds "
+                f"{planes.dtype} {list(planes.shape)}{hint}."
+            )
+        return planes.astype(np.uint8) if planes.dtype.kind == "b" else planes
 
-    Raises:
-        ValueError: it cannot be read; names the file.
+    def _check_shape(self, path: Path, shape: tuple[int, int], size: tuple[int, int], tag: int) -> None:
+        """Compares the planes' shape with their image's.
+
+        Raises:
+            ValueError: it is no scale of it.
+        """
+        if not _alike(shape, size):
+            turned = tag >= TRANSPOSED and _alike(shape, size[::-1])
+            hint = " It is that of the image as it is stored, untouched by its orientation tag: pass orientation=False."
+            raise ValueError(
+                f"ImageFolder: label planes must have the shape of their image, {size[1]} x {size[0]} rows and columns "
+                f"or a scale of it, but {shown(path)} holds {shape[0]} x {shape[1]}.{hint if turned else ''}"
+            )
+        if tag != UPRIGHT and not self._told and (tag < TRANSPOSED or _alike(shape, size[::-1])):
+            self._told = True
+            warnings.warn(
+                f"ImageFolder: the image of {shown(path)} was turned as its orientation tag {tag} says; the planes, "
+                "whose shape does not tell, are taken to be drawn on it upright; orientation=False turns none.",
+                stacklevel=4,
+            )
+
+
+def _alike(shape: tuple[int, int], size: tuple[int, int]) -> bool:
+    """Whether rows and columns are those of a picture of so many columns and rows.
+
+    Or a scale of them, up to the rounding of a pixel of the smaller one.
     """
-    if path.suffix == ".png":
-        return np.array(_opened(path))
+    return abs(shape[0] * size[0] - shape[1] * size[1]) <= max(size)
+
+
+def _by_name(folder: Path) -> dict[str, list[Path]]:
+    """The files of a folder by stem and lower-case suffix; none if there is no such folder."""
+    files: dict[str, list[Path]] = {}
+    if folder.is_dir():
+        for path in sorted(folder.iterdir()):
+            if path.is_file():
+                files.setdefault(path.stem + path.suffix.lower(), []).append(path)
+    return files
+
+
+def _labels_to_ignore(ignore: int | Iterable[int]) -> tuple[int, ...]:
     try:
-        return np.load(path)
-    except (OSError, ValueError) as error:
-        raise ValueError(f"ImageFolder: {path} cannot be read: {error}") from error
+        return tuple(operator.index(label) for label in (ignore if isinstance(ignore, Iterable) else (ignore,)))
+    except TypeError:
+        raise TypeError(f"ImageFolder: ignore must be a label or several, integers, but got {ignore!r}.") from None
 
 
-def _rgb(picture: Any, path: Path) -> Any:
-    """Three channels of 8 bits.
+def _by_color(colors: Mapping[tuple[int, int, int], int]) -> dict[int, int]:
+    """Labels by color as one number.
 
     Raises:
-        ValueError: it has 32 bits, of which it is not known where white is.
+        TypeError, ValueError: they are no such table.
     """
-    from PIL import Image
+    table = {}
+    for color, label in colors.items():
+        if not isinstance(label, (int, np.integer)) or isinstance(label, bool):
+            raise TypeError(f"ImageFolder: colors must give integer labels, but gives {color!r} {label!r}.")
+        parts = color if isinstance(color, Sequence) and not isinstance(color, str) else ()
+        if len(parts) != 3 or not all(isinstance(part, (int, np.integer)) and 0 <= part <= 255 for part in parts):
+            raise ValueError(f"ImageFolder: colors must be (red, green, blue) from 0 to 255, but got {color!r}.")
+        table[int(parts[0]) << 16 | int(parts[1]) << 8 | int(parts[2])] = int(label)
+    if not table:
+        raise ValueError("ImageFolder: colors must give at least one color's label, but is empty.")
+    return table
 
-    if picture.mode in ("I", "F"):
+
+def _labels_of_colors(picture: Any, table: dict[int, int], path: Path) -> np.ndarray:
+    """The label of each pixel's color.
+
+    Raises:
+        ValueError: a color that has none, or a pixel that is seen through.
+    """
+    if picture.has_transparency_data and np.array(picture.convert("RGBA"))[..., 3].min() < 255:
+        raise ValueError(f"ImageFolder: label planes must be opaque, but {shown(path)} has transparent pixels.")
+    channels = np.array(rgb(picture, path)).astype(np.int64)
+    colors, places = np.unique(channels @ np.array([1 << 16, 1 << 8, 1]), return_inverse=True)
+    strange = [f"({c >> 16}, {c >> 8 & 255}, {c & 255})" for c in colors.tolist() if c not in table]
+    if strange:
+        more = f" and {len(strange) - 5} others" if len(strange) > 5 else ""
         raise ValueError(
-            f"ImageFolder: pictures must have 8 or 16 bits per channel, but {path} has 32 (mode {picture.mode}); "
-            "convert it first."
+            f"ImageFolder: colors must give the label of every color, but {shown(path)} has "
+            f"{', '.join(strange[:5])}{more}; give those without a label 0."
         )
-    if picture.mode.startswith("I;16"):  # Pillow would cut 16 bits off at 255
-        picture = Image.fromarray((np.array(picture).astype(np.float32) / 257).round().astype(np.uint8))
-    return picture.convert("RGB")
-
-
-def _opened(path: Path) -> Any:
-    """A decoded picture.
-
-    Raises:
-        ValueError: it cannot be read; names the file.
-    """
-    from PIL import Image, UnidentifiedImageError
-
-    too_large = (Image.DecompressionBombError, Image.DecompressionBombWarning)
-    try:
-        with warnings.catch_warnings(), path.open("rb") as file:
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            picture = Image.open(file)
-            picture.load()
-    except (OSError, SyntaxError, UnidentifiedImageError, *too_large) as error:
-        raise ValueError(f"ImageFolder: {path} cannot be read: {error}") from error
-    return picture
+    return np.array([table[color] for color in colors.tolist()])[places].reshape(channels.shape[:2])
 
 
 def _square(picture: Any, size: int, resampling: Any) -> Any:
@@ -223,7 +323,17 @@ def _concepts(path: Path) -> Concepts | None:
     if not path.is_file():
         return None
     try:
-        entries = json.loads(path.read_text(encoding="utf-8"))
-        return Concepts.of(entries)
-    except (ValueError, TypeError) as error:
-        raise ValueError(f"ImageFolder: {path} must be a list of names or of [name, category]: {error}") from error
+        return Concepts.of(json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_once))
+    except (ValueError, TypeError, RecursionError) as error:
+        raise ValueError(
+            f"ImageFolder: {shown(path)} must be a list of names or of [name, category], or an object of them by "
+            f"number: {printable(str(error))}"
+        ) from error
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object, no name of which stands there twice."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError(f"a name stands twice among {[name for name, _ in pairs][:20]}")
+    return found

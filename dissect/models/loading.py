@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,13 @@ from torch import Size, Tensor
 from dissect.models import checkpoint
 from dissect.models.checkpoint import PROGAN, STYLEGAN2, WGAN_GP, Layout, assemble
 from dissect.models.latent import checked_integer
-from dissect.models.progan import ProGAN
+from dissect.models.noise import seeded_noise
+from dissect.models.progan import PIXEL_NORMS, ProGAN
 from dissect.models.stylegan2 import StyleGAN2
 from dissect.models.wgangp import WGANGP
+
+#: The published ones have 8.
+MOST_MAPPING_LAYERS = 64
 
 
 def load_progan(
@@ -62,6 +67,7 @@ def load_progan(
     if not levels or checkpoint.seems(state, PROGAN):
         raise checkpoint.another_architecture(path, PROGAN, state)
     choice = {"wscale": "every", "bias": "first", "batch_norm": "none"}.get(after_conv) or ""
+    _check_pixel_norm(pixel_norm, choice, after_conv, path)
 
     def made(channels: Sequence[int], z_channels: int) -> ProGAN:
         norm = pixel_norm or choice or "every"
@@ -79,9 +85,6 @@ def load_progan(
         return tuple(len(weight) for weight in weights[::2]), weights[0].shape[1]
 
     keys = [f"features.{n}.conv.weight" if old else f"layer{n + 1}.conv.weight" for n in range(2 * levels)]
-    if after_conv == "batch_norm":  # which did not count its batches before PyTorch 0.4.1
-        for key in keys:
-            state.setdefault(key.replace("conv.weight", "norm.num_batches_tracked"), torch.tensor(0))
     layout = Layout(PROGAN, levels, made, named, dict.fromkeys(keys, 4), sizes)
     return assemble(layout, state, path, resolution, device)
 
@@ -134,10 +137,16 @@ def load_stylegan2(
     if not depth:
         raise checkpoint.another_architecture(path, STYLEGAN2, state)
     trained = getattr(rest.get("args"), "n_mlp", None)  # by the training script, which tells how many there were
+    if isinstance(trained, int) and trained > MOST_MAPPING_LAYERS:
+        raise ValueError(
+            f"{path} must hold a {STYLEGAN2} of at most {MOST_MAPPING_LAYERS} mapping layers, but its arguments say "
+            f"n_mlp={trained}."
+        )
     depth = max(depth, trained) if isinstance(trained, int) else depth
     if mapping_layers not in (None, depth):
         raise ValueError(f"{path} must hold a {STYLEGAN2} of {mapping_layers} mapping layers, but holds {depth}.")
     levels = _stylegan2_levels(state, own)
+    drawn = _drawn_noise(state, levels, own)
 
     def made(channels: Sequence[int], w_channels: int) -> StyleGAN2:
         return StyleGAN2(channels, w_channels, mapping_layers=depth, truncation=truncation)
@@ -153,7 +162,13 @@ def load_stylegan2(
     numbers = range(3, 2 * levels, 2) if own else range(0, 2 * levels - 2, 2)
     layers = {f"layer{n}.conv.weight": 4 for n in numbers} if own else {f"convs.{n}.conv.weight": 5 for n in numbers}
     layout = Layout(STYLEGAN2, levels, made, named, first | layers, sizes)
-    model = assemble(layout, state, path, resolution, device)
+    model = assemble(layout, state | drawn, path, resolution, device)
+    if drawn:
+        warnings.warn(
+            f"load_stylegan2: {path} holds no fixed noise, as files of before its code stored any; new noise was drawn "
+            "(seed 0), so images differ in detail from those of another draw.",
+            stacklevel=2,
+        )
     if average is None:
         model.measure_latent_avg(latent_avg_samples)
     else:
@@ -221,6 +236,31 @@ def _after_conv(state: Iterable[str]) -> str:
     return "wscale"
 
 
+def _check_pixel_norm(given: str | None, published: str, after_conv: str, path: str | Path) -> None:
+    """Compares what is said of pixel normalisation with what the published networks of such keys have.
+
+    Raises:
+        ValueError: it is no choice, or stands beside batch normalisation.
+
+    Warns:
+        UserWarning: it is another choice than theirs.
+    """
+    if given is None:
+        return
+    if given not in PIXEL_NORMS:
+        raise ValueError(f"load_progan: pixel_norm must be one of {PIXEL_NORMS}, but got {given!r}.")
+    if after_conv == "batch_norm" and given != "none":
+        raise ValueError(
+            f"{path} has batch normalisation, beside which pixel_norm must be 'none' (or left out), but got {given!r}."
+        )
+    if published and given != published:
+        warnings.warn(
+            f"load_progan: pixel_norm={given!r} is taken as given, but published networks with the keys of {path} have "
+            f"{published!r}; leave it out if this is one of them.",
+            stacklevel=3,
+        )
+
+
 def _progan_levels(state: Iterable[str], old: bool) -> int:
     """How many resolutions there must be: by the layers, and by the name of the output where it tells."""
     layers = checkpoint.numbered(state, r"(?:features\.|layer)(\d+)\.(?:conv|wscale|norm)\.", 0 if old else 1)
@@ -236,6 +276,20 @@ def _stylegan2_levels(state: Iterable[str], own: bool) -> int:
         return max(1, (layers + 1) // 2, images)
     noises = checkpoint.numbered(state, r"noises\.noise_(\d+)$", 0)
     return 1 + max((layers + 1) // 2, images, noises // 2)
+
+
+def _drawn_noise(state: Mapping[str, Tensor], levels: int, own: bool) -> dict[str, Tensor]:
+    """Fixed noise, always the same, for a file that holds none at all; where some of it is missing, it is damaged."""
+    pattern = r"layer\d+\.noise\.fixed$" if own else r"noises\."
+    if any(re.match(pattern, key) for key in state) or levels > checkpoint.MOST_LEVELS:
+        return {}
+    like = state.get("layer1.input" if own else "input.input", torch.empty(0))
+    noise = {}
+    for number in range(2, 2 * levels + 1):
+        size = 2 << (number + 1) // 2
+        fixed = seeded_noise(torch.zeros(1, dtype=torch.int64), number, size, size)
+        noise[f"layer{number}.noise.fixed" if own else f"noises.noise_{number - 2}"] = fixed.to(like)
+    return noise
 
 
 def _old_key(name: str) -> str:

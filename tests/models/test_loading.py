@@ -208,11 +208,74 @@ def test_missing_extra_and_misshapen_weights_are_named(tmp_path):
         ValueError, match=r"1 weights have another shape .*: layer3.conv.weight \[5, 6, 5, 5\] for \[5, 6,"
     ):
         load_progan(path)
-    torch.save({key: value for key, value in stylegan2_tensors().items() if "noises" not in key}, path)
+    torch.save({key: value for key, value in stylegan2_tensors().items() if key != "noises.noise_3"}, path)
     with pytest.raises(
-        ValueError, match=r"fit a StyleGAN2 generator of 16x16 images: 5 keys are missing \(noises.noise_0, "
+        ValueError, match=r"fit a StyleGAN2 generator of 16x16 images: 1 keys are missing \(noises.noise_3\)"
     ):
         load_stylegan2(path)
+
+
+@pytest.mark.parametrize("own", [False, True])
+def test_a_stylegan2_without_fixed_noise_gets_some_that_is_always_the_same(tmp_path, own):
+    path = tmp_path / "550000.pt"
+    model = StyleGAN2((4, 4), w_channels=4, mapping_layers=2)
+    whole = {"state_dict": model.state_dict()} if own else stylegan2_checkpoint(model)
+    section = "state_dict" if own else "g_ema"
+    without = {key: value for key, value in whole[section].items() if "fixed" not in key and "noises" not in key}
+    torch.save(whole | {section: without}, path)
+    drawn = []
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        with pytest.warns(UserWarning, match=r"550000\.pt holds no fixed noise.*new noise was drawn \(seed 0\)"):
+            drawn.append(load_stylegan2(path).state_dict())
+    fixed = {key: value for key, value in drawn[0].items() if key.endswith("noise.fixed")}
+    assert {key: value.shape[2] for key, value in fixed.items()} == {
+        f"layer{n}.noise.fixed": s for n, s in ((2, 4), (3, 8), (4, 8))
+    }
+    assert all(torch.equal(value, drawn[1][key]) and 0.5 < value.std() < 1.5 for key, value in fixed.items())
+    assert all(torch.equal(drawn[0][key], value) for key, value in model.state_dict().items() if key not in fixed)
+
+
+@pytest.mark.parametrize("load", [load_progan, load_wgangp])
+def test_batch_normalisations_of_before_they_counted(tmp_path, load):
+    model = (
+        WGANGP((4, 4), z_channels=3)
+        if load is load_wgangp
+        else ProGAN((4, 4), z_channels=3, after_conv="batch_norm", pixel_norm="none")
+    )
+    state = model.state_dict()
+    counts = [key for key in state if key.endswith("num_batches_tracked")]
+    torch.save({key: value for key, value in state.items() if key not in counts}, tmp_path / "old.pt")
+    assert load(tmp_path / "old.pt").state_dict().keys() == state.keys()
+    torch.save({key: value for key, value in state.items() if key != counts[0]}, tmp_path / "damaged.pt")
+    with pytest.raises(ValueError, match=rf"1 keys are missing \({counts[0]}\)"):
+        load(tmp_path / "damaged.pt")
+
+
+def test_pixel_norm_is_compared_with_what_the_keys_say(tmp_path):
+    path = tmp_path / "progan.pt"
+    torch.save(progan_tensors(), path)
+    assert load_progan(path, pixel_norm="every").pixel_norm == "every"
+    with pytest.warns(UserWarning, match=r"pixel_norm='none' is taken as given, but published .* have 'every'"):
+        assert load_progan(path, pixel_norm="none").pixel_norm == "none"
+    with pytest.raises(ValueError, match=r"load_progan: pixel_norm must be one of .* but got 'all'"):
+        load_progan(path, pixel_norm="all")
+    torch.save(ablation_tensors("batch_norm"), path)
+    with pytest.raises(ValueError, match=r"progan\.pt has batch normalisation, beside which pixel_norm must be 'none'"):
+        load_progan(path, pixel_norm="every")
+
+
+def test_files_that_claim_to_be_huge_are_refused_at_once(tmp_path):
+    path = tmp_path / "huge.pt"
+    torch.save({"g_ema": stylegan2_tensors(), "args": argparse.Namespace(n_mlp=10**9)}, path)
+    with pytest.raises(ValueError, match="of at most 64 mapping layers, but its arguments say n_mlp=1000000000"):
+        load_stylegan2(path)
+    torch.save({f"layer{n}.conv.weight": torch.ones(1) for n in range(1, 41)}, path)
+    with pytest.raises(ValueError, match="Progressive GAN generator of at most 12 resolutions, but its keys are of 20"):
+        load_progan(path)
+    torch.save(progan_tensors() | {f"layer{'9' * 5000}.conv.weight": torch.ones(1)}, path)
+    with pytest.raises(ValueError, match="1 are extra"):
+        load_progan(path)
 
 
 def test_another_architecture_or_resolution_is_named(tmp_path):

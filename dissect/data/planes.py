@@ -1,0 +1,60 @@
+"""Label planes that come with images, in the one form that all that follows takes."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def label_planes(planes: Tensor, images: Tensor, batch: int) -> Tensor:
+    """Integer planes [N, K, H, W] of what came with a batch; [N, H, W] and bools where it is certain what they mean.
+
+    Args:
+        planes: what came.
+        images: [N, C, H, W] of the same batch.
+        batch: its number, for messages; masks are looked for in batch 0, which costs a look at all of its labels.
+
+    Returns:
+        The planes; a bool plane's True is label 1.
+
+    Raises:
+        ValueError: label numbers come last, or planes are masks, one per label, which say 1 where the label is.
+
+    Example:
+        >>> label_planes(torch.ones(2, 8, 8, dtype=torch.bool), torch.zeros(2, 3, 8, 8), 0).shape
+        torch.Size([2, 1, 8, 8])
+    """
+    if planes.ndim == 3 and images.ndim == 4 and len(planes) == len(images) and _fits(planes.shape[1:], images):
+        planes = planes[:, None]
+    if planes.ndim != 4 or images.ndim != 4:
+        return planes
+    if not _fits(planes.shape[2:], images) and _fits(planes.shape[1:3], images):
+        raise ValueError(
+            f"dissect: planes of batch {batch} must have shape [N, K, H, W], but {list(planes.shape)} are [N, H, W, K] "
+            f"beside images of {list(images.shape[2:])}; pass planes.permute(0, 3, 1, 2)"
+            + ("." if planes.shape[3] == 1 else ", or, of masks of one label each, the numbers of their labels.")
+        )
+    if batch == 0 and planes.shape[1] > 1 and _are_masks(planes):
+        raise ValueError(
+            f"dissect: planes must hold the numbers of labels, but the {planes.shape[1]} of batch 0 hold only 0 and 1, "
+            "as masks do, each of another label; pass the labels' numbers: of masks [N, C, H, W] that exclude each "
+            "other, masks.argmax(1) where mask 0 is 'no label'; of others, planes that say c + 1 where mask c is 1."
+        )
+    return planes.to(torch.uint8) if planes.dtype == torch.bool else planes
+
+
+def _fits(size: torch.Size, images: Tensor) -> bool:
+    """Whether rows and columns are the images', or a scale of them up to the rounding of a pixel of the smaller one."""
+    (rows, columns), (height, width) = size, images.shape[2:]
+    return abs(rows * width - columns * height) <= max(min(height, rows), min(width, columns), 1)
+
+
+def _are_masks(planes: Tensor) -> bool:
+    """Whether several planes hold 1 and none another label; of integers, only if no pixel has it twice."""
+    if planes.dtype == torch.bool:
+        return int(planes.flatten(2).any(2).any(0).sum()) > 1
+    ends = planes.aminmax()
+    if int(ends.min) < 0 or int(ends.max) != 1:
+        return False
+    used = planes.amax((0, 2, 3))
+    return int(used.sum()) > 1 and int(planes.sum(1, dtype=torch.int64).max()) <= 1
