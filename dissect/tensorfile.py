@@ -53,7 +53,7 @@ def fill(tensor: Tensor, file: BinaryIO, offset: int) -> bool:
     if not tensor.numel():
         return True
     file.seek(offset)
-    left = memoryview(tensor.view(-1).view(torch.uint8).numpy())
+    left: Any = memoryview(tensor.view(-1).view(torch.uint8).numpy().data)
     while len(left):
         got = file.readinto(left)  # type: ignore[attr-defined]
         if not got:

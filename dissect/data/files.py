@@ -35,7 +35,10 @@ def files_under(folder: Path, suffixes: Collection[str]) -> list[Path]:
     Hidden ones are left out, and hidden folders, whose names begin with a dot. Linked folders are entered, but each
     folder only once, and where it stands itself rather than where a link stands. A link to nothing is listed.
     """
-    found, seen, links, waiting = [], set(), [], [folder]
+    found: list[Path] = []
+    seen: set[str] = set()
+    links: list[Path] = []
+    waiting = [folder]
     while waiting or links:
         at = waiting.pop() if waiting else links.pop(0)
         real = os.path.realpath(at)

@@ -164,11 +164,12 @@ def _fetched(tensor: Tensor, file: BinaryIO, name: str, path: Path) -> Tensor:
     """
     if not is_plain(tensor) or tensor.device.type != "meta":
         return tensor.detach().contiguous() if is_plain(tensor) else tensor
-    storage, length, item = tensor.untyped_storage(), _span(tensor), tensor.element_size()
+    storage: Any = tensor.untyped_storage()
+    length, item = _span(tensor), tensor.element_size()
     if (tensor.storage_offset() + length) * item > storage.nbytes():
         raise ValueError(f"{path} is damaged: {name} reaches over what is stored of it.")
     stored = torch.empty(length, dtype=tensor.dtype)
-    begin = storage._checkpoint_offset + tensor.storage_offset() * item  # type: ignore[attr-defined]
+    begin = int(storage._checkpoint_offset + tensor.storage_offset() * item)
     if not fill(stored, file, begin):
         raise ValueError(f"{path} is damaged: it ends before {name} does, or was cut while it was read.")
     return stored.as_strided(tensor.shape, tensor.stride()).contiguous()
