@@ -15,8 +15,10 @@ from dissect import ops
 from dissect.arguments import check_precision
 from dissect.graph import Graph, edit_first
 from dissect.layers import find_layers, layer_names
+from dissect.layouts import LayoutOption, Layouts, from_maps, to_maps
 from dissect.trace import Trace
-from dissect.units import Units, check_units, like_output, source_of, unit_axis, unit_maps
+from dissect.tracking import TrackedPasses
+from dissect.units import Units, check_units
 from dissect.writing import writable
 
 #: A number, one per unit, or where that is said a feature map.
@@ -42,14 +44,16 @@ class Intervention:
         alpha: Amount,
         mask: Tensor | None,
         others: bool = False,
+        layout: LayoutOption | None = None,
     ) -> None:
         value, alpha = _amount("value", value), _amount("alpha", alpha)
         _check_alpha(alpha)
         self._units = {layer: check_units(layer, numbers) for layer, numbers in units.items()}
         find_layers(model, list(self._units))
-        self._sources = {layer: source_of(model, layer) for layer in self._units}
+        self._layouts = Layouts(model, self._units, layout)
         self._model, self._value, self._alpha, self._mask, self._others = model, value, alpha, mask, others
-        self._entered: list[tuple[Trace, set[str]]] = []  # blocks, each with the layers that it has edited
+        # Blocks, each with the layers that it has edited.
+        self._entered: list[tuple[Trace, TrackedPasses, set[str]]] = []
 
     def __repr__(self) -> str:
         but = "all but " if self._others else ""
@@ -63,14 +67,17 @@ class Intervention:
 
     def __enter__(self) -> Intervention:
         edited: set[str] = set()
-        trace = Trace(self._model, self._units, edit=partial(self._edit, edited), clone=False, retain=None)
-        self._entered.append((trace.__enter__(), edited))
+        passes = TrackedPasses(self._model, lambda: bool(self._layouts.may_be_uncertain()))
+        edit = partial(self._edit, edited, passes)
+        trace = Trace(self._model, self._units, edit=edit, clone=False, retain=None)
+        self._entered.append((trace.__enter__(), passes.__enter__(), edited))
         return self
 
     def __exit__(self, *error: Any) -> None:
         # The block that ends is the last one of this thread or coroutine; others may be in blocks of their own.
         last = max(range(len(self._entered)), key=lambda place: (self._entered[place][0].hooks.here(), place))
-        trace, edited = self._entered.pop(last)
+        trace, passes, edited = self._entered.pop(last)
+        passes.__exit__(*error)
         trace.__exit__(*error)
         missed = [layer for layer in self._units if layer not in edited]
         if trace.passes and missed and error[0] is None:
@@ -140,20 +147,22 @@ class Intervention:
                 if module.bias is not None:
                     module.bias[chosen.to(module.bias.device)] = values.to(module.bias)
 
-    def _edit(self, edited: set[str], output: Any, layer: str) -> Any:
+    def _edit(self, edited: set[str], passes: TrackedPasses, output: Any, layer: str) -> Any:
         edited.add(layer)
+        if passes.tracker is not None and self._layouts.uncertain(layer, output):
+            self._layouts.learn(layer, output, passes.tracker)
         return edit_first(output, lambda first: self._blend(first, layer))
 
     def _blend(self, output: Tensor, layer: str) -> Tensor:
         check_precision(layer, output)
-        axis = unit_axis(output, layer, self._sources[layer])
-        maps = unit_maps(output, axis)
+        axes = self._layouts.of(layer, output).axes
+        maps = to_maps(output, axes)
         chosen = self._chosen(layer, self._units[layer], maps.shape[1])
         alpha = _per_unit("alpha", self._alpha, chosen, maps)
         value = self._value
         if isinstance(value, Tensor) and value.ndim == 1:
             value = _per_unit("value", value, chosen, maps)
-        return like_output(ops.blend_units(maps, alpha, value, self._mask), output, axis)
+        return from_maps(ops.blend_units(maps, alpha, value, self._mask), axes)
 
     def _chosen(self, layer: str, units: Tensor, count: int) -> Tensor:
         """The units to blend, of `count`."""
@@ -172,6 +181,7 @@ def ablate(
     value: Amount = 0.0,
     alpha: Amount = 1.0,
     mask: Tensor | None = None,
+    layout: LayoutOption | None = None,
 ) -> Intervention:
     """Removes units: within a ``with`` block they give 0, or another neutral `value`.
 
@@ -181,12 +191,13 @@ def ablate(
     Args:
         model: any nn.Module.
         layer: a name as in ``model.named_modules()``; or a mapping from several names to their units.
-        units: numbers of the units, each once, or one number. Of maps [N, U, h, w] and of vectors [N, U] a unit is a
-            channel, of tokens [N, T, U] a place in each token; `dissect.units.unit_axis` says where units are in what
-            one-dimensional convolutions, and fully connected layers over maps, give.
+        units: numbers of the units, each once, or one number. Where they lie in the layer's output, see `layout`.
         value: what they give instead: a number, one per unit, or a feature map that broadcasts to [N, U, h, w].
         alpha: how much of the value, from 0 to 1: a number or one per unit.
         mask: where: [h, w] or [N, 1, h, w], 0 to 1; everywhere by default.
+        layout: a letter for each axis of the layer's output, as "NUHW", "NHWU", "NTU" or "NU" (N images, U units), or
+            a mapping from names to such. By default it is what the kind of layer says, or what following the units
+            through the first forward pass tells (`dissect.layouts`); what is not certain is refused.
 
     Returns:
         An `Intervention`: a context manager, with a method `write` that makes it permanent.
@@ -204,7 +215,7 @@ def ablate(
         >>> output[:, [0, 2]].abs().max().item()
         0.0
     """
-    return Intervention(model, _by_layer(model, layer, units), value, alpha, mask)
+    return Intervention(model, _by_layer(model, layer, units), value, alpha, mask, layout=layout)
 
 
 def insert(
@@ -215,6 +226,7 @@ def insert(
     value: Amount,
     alpha: Amount = 1.0,
     mask: Tensor | None = None,
+    layout: LayoutOption | None = None,
 ) -> Intervention:
     """Forces units to a value, everywhere or where a mask says (Bau et al. 2020, "Role of Units in GANs").
 
@@ -227,7 +239,7 @@ def insert(
         >>> output[0, 1, 0, 0].item()
         7.0
     """
-    return Intervention(model, _by_layer(model, layer, units), value, alpha, mask)
+    return Intervention(model, _by_layer(model, layer, units), value, alpha, mask, layout=layout)
 
 
 def keep(
@@ -238,6 +250,7 @@ def keep(
     value: Amount = 0.0,
     alpha: Amount = 1.0,
     mask: Tensor | None = None,
+    layout: LayoutOption | None = None,
 ) -> Intervention:
     """Removes all units but these. Arguments, errors: see `ablate`; `alpha` and `value` belong to the removed ones.
 
@@ -248,7 +261,7 @@ def keep(
         >>> (output != 0).flatten().tolist()
         [False, True, False]
     """
-    return Intervention(model, _by_layer(model, layer, units), value, alpha, mask, others=True)
+    return Intervention(model, _by_layer(model, layer, units), value, alpha, mask, others=True, layout=layout)
 
 
 def _by_layer(model: nn.Module, layer: str | Mapping[str, Units], units: Units | None) -> dict[str, Units]:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from dissect.layouts import Layouts
+from dissect.outputs import first_tensor
 from dissect.table import Table
+from dissect.tracking import UnitTracker
 from dissect.transfer import device_of
-from dissect.units import source_of, unit_axis
 
 
 class LayerRow(NamedTuple):
@@ -56,10 +57,24 @@ def list_layers(model: nn.Module, images: Tensor) -> Table:
         1      Flatten  (36,)         36
     """
     outputs: dict[str, list[Any]] = {name: [] for name, _ in model.named_modules() if name}
-    handles = [module.register_forward_hook(_keeping(outputs[name])) for name, module in model.named_modules() if name]
+    layouts, tracker = Layouts(model, outputs), UnitTracker()
+
+    def keep(name: str, output: Any) -> None:
+        # The first run tells.
+        outputs[name].append(None if outputs[name] else first_tensor(output))
+        if len(outputs[name]) == 1:
+            layouts.learn(name, output, tracker, len(images))
+
+    handles = [
+        module.register_forward_hook(lambda _, args, output, name=name: keep(name, output))
+        for name, module in model.named_modules()
+        if name
+    ]
+    images = images.to(device_of(model))
     try:
-        with torch.no_grad():
-            model(images.to(device_of(model)))
+        with torch.no_grad(), tracker:
+            tracker.begin(images)
+            model(images)
     except Exception as error:  # it is the network's own code that failed
         reason = f"{list(images.shape)}: {' '.join(str(error).split()) or type(error).__name__}"
         ran = sum(map(bool, outputs.values()))
@@ -69,18 +84,10 @@ def list_layers(model: nn.Module, images: Tensor) -> Table:
     finally:
         for handle in handles:
             handle.remove()
-    return Table(_row(model, name, found) for name, found in outputs.items())
+    return Table(_row(model, layouts, name, found) for name, found in outputs.items())
 
 
-def _keeping(into: list[Any]) -> Callable[..., None]:
-    def hook(module: nn.Module, inputs: Any, output: Any) -> None:
-        several = isinstance(output, (tuple, list)) and output
-        into.append(None if into else output[0] if several else output)  # the first one tells
-
-    return hook
-
-
-def _row(model: nn.Module, name: str, found: list[Any]) -> LayerRow:
+def _row(model: nn.Module, layouts: Layouts, name: str, found: list[Any]) -> LayerRow:
     kind = type(model.get_submodule(name)).__name__
     if not found:
         return LayerRow(name, kind, (), None, "does not run")
@@ -88,7 +95,7 @@ def _row(model: nn.Module, name: str, found: list[Any]) -> LayerRow:
     if not isinstance(output, Tensor):
         return LayerRow(name, kind, (), None, f"gives {type(output).__name__}")
     try:
-        units: int | None = output.shape[unit_axis(output, name, source_of(model, name))]
+        units: int | None = output.shape[layouts.of(name, output).axes.index("U")]
     except ValueError:
         units = None
     return LayerRow(name, kind, tuple(output.shape[1:]), units, f"runs {len(found)} times" if len(found) > 1 else "")

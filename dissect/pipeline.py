@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import operator
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from dissect.findings import Findings
 from dissect.geometry import Geometry, Given, named_or_given
 from dissect.interrupts import held_back
 from dissect.layers import find_layers, layer_names
+from dissect.layouts import LayoutOption, Layouts
 from dissect.presets import preset_with
 from dissect.resume import Progress, code_of, fingerprint
 from dissect.source import Reading, Source
@@ -45,7 +46,8 @@ def dissect(
     scope: str | None = None,
     detector_iou: float | None = None,
     relu: bool | None = None,
-    tokens: tuple[int, int] | None = None,
+    tokens: tuple[int, int] | Mapping[str, tuple[int, int]] | None = None,
+    layout: LayoutOption | None = None,
     top_images: int = 5,
     batch_size: int = 32,
     memory_budget: int = 4 * GIB,
@@ -86,7 +88,12 @@ def dissect(
         detector_iou: a unit is a detector if its best IoU exceeds this.
         relu: True reads layers after the ReLU that follows them (negative activations are 0), False before it.
         tokens: (h, w) of the grid of tokens, for layers that give tokens [N, T, U] as a vision transformer's do; the
-            last h * w tokens are taken, row by row, so that class and register tokens before them are left out.
+            last h * w tokens are taken, row by row, so that class and register tokens before them are left out. Of
+            layers with grids of different sizes a mapping {layer: (h, w)}.
+        layout: a letter for each axis of a layer's output, as "NUHW", "NHWU" (Swin's blocks), "NTU" or "TNU" (tokens;
+            N images, U units), or a mapping {layer: letters}. By default it is what the kind of layer says, or what
+            following the units through a forward pass of two images tells (`dissect.layouts`); the result's settings
+            say which. What is not certain is refused.
         top_images: how many images to keep per unit.
         batch_size: of a Dataset or a tensor.
         memory_budget: bytes of activations and planes to keep between visits. Where they do not suffice, those layers
@@ -118,7 +125,9 @@ def dissect(
     memory_budget = num_bytes("dissect", "memory_budget", memory_budget)
     disk_budget = num_bytes("dissect", "disk_budget", disk_budget)
     top_images, batch_size = integer("dissect", "top_images", top_images), integer("dissect", "batch_size", batch_size)
-    tokens = None if tokens is None else _grid_of(tokens)
+    grids = _token_grids(tokens, names)
+    told = _told_tokens(tokens, grids)
+    Layouts(model, names, layout)  # refuses what is none
     _tell_training(model)
     kind, given = named_or_given(grid, border)
     rules = preset_with(
@@ -131,26 +140,27 @@ def dissect(
     to_uint8 = pictures or attribute_of(images, "to_pictures") or to_pictures
     run = Findings(names, rules, top_images, geometry, to_uint8)
     batches = Batches(images, batch_size)
-    settings = {"preset": preset, **dataclasses.asdict(rules), "tokens": tokens and list(tokens), **geometry.settings()}
+    settings = {"preset": preset, **dataclasses.asdict(rules), "tokens": told, **geometry.settings()}
     known = resume is not None  # else nobody asks
     about = {
         "model": known and fingerprint(model),
         "layers": names,
-        "options": {**settings, "top_images": top_images, "batch_size": batch_size},
+        "options": {**settings, **_told_layout(layout), "top_images": top_images, "batch_size": batch_size},
         "concepts": vocabulary and [list(vocabulary.names), list(vocabulary.categories)],
         "segmenter": known and fingerprint(segmenter),
         "code": known and [code_of(model), code_of(segmenter)],
         "pictures": known and code_of(to_uint8),
         "images": known and batches.identity(),
     }
-    reading = Reading(rules.relu, rules.step, tokens, expects_relu=rules.relu and relu is None)
+    reading = Reading(rules.relu, rules.step, grids, rules.relu and relu is None, layout)
     saved = Progress(resume, about)
     with Source(model, batches, segmenter, reading, memory_budget, disk_budget, progress) as source:
         saved.restore(run)
         source.expect(run.checksums, run.first_maps, names, whole=run.phase != "survey")
         run.before_saving = source.settle  # the checksums are the run's
         _finish(run, source, saved, vocabulary)
-    return run.result(vocabulary, settings)
+        layouts = source.layouts
+    return run.result(vocabulary, {**settings, "layouts": layouts})
 
 
 def _finish(run: Findings, source: Source, saved: Progress, concepts: Concepts | None) -> None:
@@ -164,6 +174,30 @@ def _finish(run: Findings, source: Source, saved: Progress, concepts: Concepts |
             with held_back():
                 run.end_visit(concepts)
                 saved.save(run, now=True)
+
+
+def _token_grids(tokens: Any, layers: list[str]) -> dict[str, tuple[int, int]]:
+    """The grid of tokens of each layer that has one."""
+    if tokens is None:
+        return {}
+    if not isinstance(tokens, Mapping):
+        return dict.fromkeys(layers, _grid_of(tokens))
+    unknown = [name for name in tokens if name not in layers]
+    if unknown:
+        raise ValueError(f"dissect: tokens must be of layers {layers}, but names {unknown[0]!r}.")
+    return {name: _grid_of(grid) for name, grid in tokens.items()}
+
+
+def _told_tokens(tokens: Any, grids: dict[str, tuple[int, int]]) -> Any:
+    """What a result says of them."""
+    if isinstance(tokens, Mapping):
+        return {name: list(grid) for name, grid in grids.items()}
+    return list(next(iter(grids.values()))) if grids else None
+
+
+def _told_layout(layout: LayoutOption | None) -> dict[str, Any]:
+    """What a resumed run compares of it."""
+    return {} if layout is None else {"layout": layout if isinstance(layout, str) else dict(layout)}
 
 
 def _grid_of(tokens: Iterable[int]) -> tuple[int, int]:

@@ -14,83 +14,20 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from dissect import ops
-from dissect.arguments import check_precision
 from dissect.data import Batch, Batches
 from dissect.data.planes import label_planes
 from dissect.interrupts import held_back
+from dissect.layouts import Layouts
 from dissect.ops.encode_labels import LABEL_DTYPES
+from dissect.reading import Reading
 from dissect.rectified import ReluWatch
 from dissect.store import Cost, Step, Store
 from dissect.trace import RanTwiceError, Trace
+from dissect.tracking import UnitTracker
 from dissect.transfer import Late, checksum, device_of, to_device
-from dissect.units import source_of, unit_axis, unit_maps
 
-#: Tokens that a vision transformer may have beside those of its grid; fewer than a row of it are taken for such too.
-MOST_OTHER_TOKENS = 8
-
-
-@dataclass(frozen=True)
-class Reading:
-    """How a layer's output becomes maps, and planes get their size. See `dissect.dissect`.
-
-    With `expects_relu`, `relu` is a preset's: it is told where no ReLU follows.
-    """
-
-    relu: bool = False
-    step: int | None = None
-    tokens: tuple[int, int] | None = None
-    expects_relu: bool = False
-
-    def maps(self, layer: str, output: Any, source: nn.Module) -> Tensor:
-        """[N, U, h, w] of a layer's output; of tokens [N, T, U] the last h * w, row by row.
-
-        Args:
-            layer: its name.
-            output: what it gave.
-            source: the module that its units come from, see `dissect.units`.
-
-        Raises:
-            ValueError: neither maps nor tokens that fit the token grid.
-        """
-        if isinstance(output, (tuple, list)) and output and isinstance(output[0], Tensor):
-            output = output[0]
-        if isinstance(output, Tensor) and output.ndim == 3 and self.tokens is not None:
-            height, width = self.tokens
-            others = output.shape[1] - height * width
-            if not 0 <= others <= max(width - 1, MOST_OTHER_TOKENS):
-                raise ValueError(
-                    f"dissect: tokens must be the grid of the {output.shape[1]} tokens of layer {layer!r}, up to a few "
-                    f"class and register tokens before it, but {height}x{width} leaves {others}."
-                )
-            output = output[:, others:].unflatten(1, self.tokens).permute(0, 3, 1, 2)
-        if not isinstance(output, Tensor) or output.ndim != 4:
-            got = list(output.shape) if isinstance(output, Tensor) else type(output).__name__
-            hint = (
-                "; give tokens=(h, w) for tokens [N, T, U]" if isinstance(output, Tensor) and output.ndim == 3 else ""
-            )
-            raise ValueError(f"dissect: layer {layer!r} must give maps [N, U, h, w], but gave {got}{hint}.")
-        check_precision(layer, output)
-        output = unit_maps(output, unit_axis(output, layer, source))
-        return output.clamp(min=0) if self.relu else output
-
-    def planes(self, planes: Tensor, images: Tensor) -> Tensor:
-        """The planes at the segmentation's size: of each step x step pixels the one at the centre.
-
-        Raises:
-            ValueError: planes that have neither the images' size nor already the segmentation's.
-        """
-        if self.step is None:
-            return planes
-        full, wanted = tuple(images.shape[2:]), tuple(size // self.step for size in images.shape[2:])
-        if tuple(planes.shape[2:]) == wanted:
-            return planes
-        if tuple(planes.shape[2:]) != full:
-            raise ValueError(
-                f"dissect: planes must have the images' size {full} or {wanted}, one pixel in {self.step} each way, "
-                f"but have {tuple(planes.shape[2:])}."
-            )
-        centre = self.step // 2
-        return planes[:, :, centre :: self.step, centre :: self.step][:, :, : wanted[0], : wanted[1]].contiguous()
+#: What a network raises that cannot take what it is given.
+FAILURES = (RuntimeError, ValueError, TypeError, IndexError, NotImplementedError)
 
 
 @dataclass(frozen=True)
@@ -130,7 +67,8 @@ class Source:
         self._reading, self._progress = reading, progress
         self._store = Store(memory_budget, disk_budget)
         self._traces: dict[tuple[str, ...], Trace] = {}  # by layers: to look for them takes a walk of all modules
-        self._sources: dict[str, nn.Module] = {}  # of all layers the modules that their units come from
+        self._layers: list[str] = []
+        self._layouts = Layouts(model, [])
         self._ends: dict[str, float] = {}
         self._ran_once = False
         self._device = device_of(model)
@@ -146,6 +84,11 @@ class Source:
 
     def __exit__(self, *_: object) -> None:
         self._store.close()
+
+    @property
+    def layouts(self) -> dict[str, list[str]]:
+        """Of each layer that has run, how its output is laid out, and how that is known; see `Layout`."""
+        return {name: list(layout) for name, layout in self._layouts.seen.items()}
 
     def expect(self, checksums: list[list[int]], first_maps: list[int], layers: list[str], whole: bool) -> None:
         """Every batch must have these checksums, known from an interrupted run; the first one is looked at now.
@@ -165,7 +108,7 @@ class Source:
         if not checksums:
             first_maps.clear()
         self.checksums, self.first_maps = checksums, first_maps
-        self._sources = {name: source_of(self._model, name) for name in layers}
+        self._layers, self._layouts = layers, Layouts(self._model, layers, self._reading.layout)
         if whole:
             self.num_batches = len(checksums)
         if self.checksums and not self._batches.used_once:
@@ -175,13 +118,11 @@ class Source:
         """Compares the first batch, its planes and maps with those of the run that goes on."""
         images = to_device(batch.images, self._device)
         self._check_same(0, images, self._planes(0, batch, images))
-        self._see_first_maps(self._maps(images, list(self._sources))[0])
+        self._see_first_maps(self._maps(images, self._layers)[0])
         self.settle()
 
     def _see_first_maps(self, maps: dict[str, Tensor]) -> None:
-        self._late.call(
-            self._compare_maps, torch.stack([checksum(maps[name]).to(self._home) for name in self._sources])
-        )
+        self._late.call(self._compare_maps, torch.stack([checksum(maps[name]).to(self._home) for name in self._layers]))
 
     def _compare_maps(self, found: Tensor) -> None:
         sums = found.tolist()
@@ -294,7 +235,30 @@ class Source:
         else:
             with torch.no_grad(), trace:
                 trace.run(images)
-        return {name: self._reading.maps(name, trace.pop(name), self._sources[name]) for name in layers}
+        outputs = {name: trace.pop(name) for name in layers}
+        number = len(images)
+        uncertain = [name for name, output in outputs.items() if self._layouts.uncertain(name, output, number)]
+        if uncertain:
+            self._follow_units(images, uncertain)
+        return {name: self._reading.maps(name, output, self._layouts, number) for name, output in outputs.items()}
+
+    def _follow_units(self, images: Tensor, layers: list[str]) -> None:
+        """Learns where units are from another pass, over few images, so that it costs little."""
+        part = images[: 1 if len(images) == 2 else 2].clone()
+        try:
+            self._followed_pass(part, layers)
+        except FAILURES:  # a network that takes batches of one size
+            self._followed_pass(images.clone(), layers)
+
+    def _followed_pass(self, images: Tensor, layers: list[str]) -> None:
+        tracker = UnitTracker()
+        found: dict[str, Any] = {}
+        trace = Trace(self._model, layers, edit=lambda output, layer: found.setdefault(layer, output), stop=True)
+        with torch.no_grad(), trace, tracker:
+            tracker.begin(images)
+            trace.run(images)
+        for layer, output in found.items():
+            self._layouts.learn(layer, output, tracker, len(images))
 
     def _whole_pass(self, images: Tensor, layers: list[str]) -> Trace:
         """A pass to the network's end, to see whether a layer runs again after all others did.

@@ -1,10 +1,9 @@
-"""Which units: their numbers, where in a layer's output they lie, and which module makes them."""
+"""Which units: their numbers, and which module makes them. Where they lie in its output: `dissect.layouts`."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from numbers import Integral
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,10 +16,6 @@ POINTWISE = (
     nn.Softplus, nn.Softsign, nn.Sigmoid, nn.LogSigmoid, nn.Tanh, nn.Hardsigmoid, nn.Hardswish, nn.Hardtanh,
     nn.Hardshrink, nn.Softshrink, nn.Tanhshrink, nn.Threshold, nn.Identity,
     nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout,
-)  # fmt: skip
-_CHANNELS_FIRST = (
-    nn.Conv1d, nn.ConvTranspose1d, nn.BatchNorm1d, nn.InstanceNorm1d, nn.GroupNorm, nn.MaxPool1d, nn.AvgPool1d,
-    nn.AdaptiveMaxPool1d, nn.AdaptiveAvgPool1d,
 )  # fmt: skip
 
 
@@ -52,22 +47,32 @@ def check_units(layer: str, units: Units) -> Tensor:
 
 def is_one_of(module: nn.Module, kinds: tuple[type[nn.Module], ...]) -> bool:
     """Whether a module is of one of these types and computes what that does: subclasses may compute anything."""
-    return any(isinstance(module, kind) and type(module).forward is kind.forward for kind in kinds)
+    plain = "forward" not in vars(module)
+    return plain and any(isinstance(module, kind) and type(module).forward is kind.forward for kind in kinds)
 
 
 def source_of(model: nn.Module, layer: str) -> nn.Module:
-    """The module that a layer's units come from: itself, or before pointwise ones in an nn.Sequential.
+    """The module that a layer's units come from: itself, its last part, or one before pointwise ones in a sequence.
 
     Example:
         >>> source_of(torch.nn.Sequential(torch.nn.Conv1d(1, 3, 1), torch.nn.ReLU()), "1")
         Conv1d(1, 3, kernel_size=(1,), stride=(1,))
     """
-    name: str | None = layer
-    module = model.get_submodule(layer)
-    while name is not None and is_one_of(module, POINTWISE):
-        name = name_before(model, name)
-        module = module if name is None else model.get_submodule(name)
+    name, module = _last_part(layer, model.get_submodule(layer))
+    while is_one_of(module, POINTWISE):
+        before = name_before(model, name)
+        if before is None:
+            break
+        name, module = _last_part(before, model.get_submodule(before))
     return module
+
+
+def _last_part(name: str, module: nn.Module) -> tuple[str, nn.Module]:
+    """Of an nn.Sequential its last module, however nested."""
+    while is_one_of(module, (nn.Sequential,)) and len(module._modules):
+        child = list(module._modules)[-1]
+        name, module = f"{name}.{child}", module.get_submodule(child)
+    return name, module
 
 
 def name_before(model: nn.Module, name: str) -> str | None:
@@ -79,38 +84,3 @@ def name_before(model: nn.Module, name: str) -> str | None:
     if type(parent).forward is not nn.Sequential.forward or at == 0:
         return None
     return f"{parent_name}.{children[at - 1]}".removeprefix(".")
-
-
-def unit_axis(output: Any, layer: str, source: nn.Module) -> int:
-    """The axis of a layer's units.
-
-    1 of maps [N, U, h, w], of vectors [N, U] and of what one-dimensional convolutions, poolings and normalisations
-    give; the last of tokens [N, T, U], and of [N, h, w, U] from nn.Linear or nn.LayerNorm.
-
-    Args:
-        output: of the layer.
-        layer: its name, for messages.
-        source: the module that its units come from, see `source_of`.
-
-    Raises:
-        ValueError: it gives none of these.
-    """
-    dims = output.ndim if isinstance(output, Tensor) else 0
-    if dims not in (2, 3, 4) or (dims == 2 and is_one_of(source, (nn.Conv1d, nn.ConvTranspose1d))):
-        got = list(output.shape) if dims else type(output).__name__
-        raise ValueError(f"layer {layer!r} must give [N, U, h, w], [N, T, U] or [N, U], but gave {got}.")
-    if dims == 3:
-        return 1 if is_one_of(source, _CHANNELS_FIRST) else 2
-    over_channels = is_one_of(source, (nn.LayerNorm,)) and len(source.normalized_shape) == 1  # type: ignore[arg-type]
-    return 3 if dims == 4 and (over_channels or is_one_of(source, (nn.Linear,))) else 1
-
-
-def unit_maps(output: Tensor, axis: int) -> Tensor:
-    """A layer's output with units on an axis as maps [N, U, h, w], a view."""
-    moved = output.movedim(axis, 1)
-    return moved[(..., *(None,) * (4 - output.ndim))]
-
-
-def like_output(maps: Tensor, output: Tensor, axis: int) -> Tensor:
-    """The inverse of `unit_maps`: maps in the shape of the layer's output."""
-    return maps.flatten(output.ndim - 1).movedim(1, axis) if output.ndim < 4 else maps.movedim(1, axis)

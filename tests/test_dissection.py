@@ -280,6 +280,7 @@ def test_settings_are_kept(result):
         "detector_iou": 0.04,
         "relu": False,
         "tokens": None,
+        "layouts": {"1": ["NUHW", "module"], "3": ["NUHW", "module"]},
         "num_images": 21,
     }
 

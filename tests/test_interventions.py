@@ -369,7 +369,13 @@ def test_a_layer_that_runs_again_is_ablated_again():
             return self.act(self.conv(self.encode(x)))
 
     model, images = Shared().eval(), torch.rand(2, 3, 4, 4)
-    with torch.no_grad(), dissect.ablate(model, "act", [1]):
+    with (
+        torch.no_grad(),
+        pytest.raises(ValueError, match="the axis of the units of layer 'act'"),
+        dissect.ablate(model, "act", [1]),
+    ):
+        model.encode(images)  # no pass of the model, in which units could be followed
+    with torch.no_grad(), dissect.ablate(model, "act", [1], layout="NUHW"):
         for _ in range(2):
             assert not model.encode(images)[:, 1].any()
         found = model(images)

@@ -34,7 +34,7 @@ def test_every_layer_has_a_row():
         "act": ("ReLU", (3, 4, 6), 3, "runs 2 times"),
         "never": ("Linear", (), None, "does not run"),
         "out": ("LSTM", (24, 7), 7, ""),
-        "wrapped": ("Named", (), None, "gives dict"),
+        "wrapped": ("Named", (24, 7), 7, ""),
     }
     assert not any(module._forward_hooks for module in model.modules())
 

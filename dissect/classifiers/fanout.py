@@ -17,8 +17,8 @@ from dissect import ops
 from dissect.classifiers.flow import Flow
 from dissect.graph import edit_first
 from dissect.hooks import Hooks
+from dissect.layouts import from_maps, to_maps
 from dissect.trace import Trace
-from dissect.units import like_output, source_of, unit_axis, unit_maps
 
 #: How many tensors of the largest size are alive at once in what follows the layer.
 _ALIVE = 3
@@ -57,7 +57,6 @@ class FanOut:
         self, model: nn.Module, layer: str, flow: Flow, fill: Tensor, images: Tensor, memory_budget: int
     ) -> None:
         self._model, self._layer, self._flow, self._fill = model, layer, flow, fill
-        self._source = source_of(model, layer)
         self._together = True
         self._update: _LinearUpdate | None = None
         rows = memory_budget // (4 * _ALIVE * flow.floats)
@@ -130,8 +129,7 @@ class FanOut:
 
     def _blended(self, output: Any, layer: str, alpha: Tensor) -> Any:
         def blend(first: Any) -> Tensor:
-            axis = unit_axis(first, self._layer, self._source)
-            return _Blend.apply(first, alpha, self._fill.to(first.device), axis)
+            return _Blend.apply(first, alpha, self._fill.to(first.device), self._flow.axes)
 
         return edit_first(output, blend)
 
@@ -143,19 +141,24 @@ class _Blend(torch.autograd.Function):
     """`ops.blend_units` at a layer's output, which under vmap makes one blended copy per set."""
 
     @staticmethod
-    def forward(output: Tensor, alpha: Tensor, fill: Tensor, axis: int) -> Tensor:
-        return like_output(ops.blend_units(unit_maps(output, axis), alpha, fill), output, axis)
+    def forward(output: Tensor, alpha: Tensor, fill: Tensor, axes: str) -> Tensor:
+        return from_maps(ops.blend_units(to_maps(output, axes), alpha, fill), axes)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
         pass
 
     @staticmethod
-    def vmap(info: Any, in_dims: tuple[Any, ...], output: Tensor, alpha: Tensor, fill: Tensor, axis: int) -> Any:
-        copies = output.repeat(info.batch_size, *[1] * (output.ndim - 1))
-        maps = unit_maps(copies, axis)
-        ops.blend_units(maps, alpha.repeat_interleave(len(output), 0), fill, inplace=True)
-        return copies.unflatten(0, (info.batch_size, -1)), 0
+    def vmap(info: Any, in_dims: tuple[Any, ...], output: Tensor, alpha: Tensor, fill: Tensor, axes: str) -> Any:
+        images = output.shape[axes.index("N")]
+        alpha = alpha.repeat_interleave(images, 0)
+        if axes[0] == "N":
+            copies = output.repeat(info.batch_size, *[1] * (output.ndim - 1))
+            ops.blend_units(to_maps(copies, axes), alpha, fill, inplace=True)
+            return copies.unflatten(0, (info.batch_size, -1)), 0
+        maps = to_maps(output, axes).repeat(info.batch_size, 1, 1, 1)
+        ops.blend_units(maps, alpha, fill, inplace=True)
+        return torch.stack([from_maps(part, axes) for part in maps.split(images)]), 0
 
 
 class _LinearUpdate:

@@ -10,7 +10,10 @@ from torch import Tensor, nn
 from dissect.arguments import check_precision
 from dissect.graph import Graph
 from dissect.hooks import others_hooks, why_not_plain
-from dissect.units import POINTWISE, is_one_of, source_of, unit_axis
+from dissect.layers import find_layers
+from dissect.layouts import LayoutOption, Layouts
+from dissect.tracking import UnitTracker
+from dissect.units import POINTWISE, is_one_of
 
 #: Layers that treat each unit alone, so that ablating one unit changes only its own part of what they give.
 _UNIT_WISE = (
@@ -37,6 +40,7 @@ class Flow:
             there is one: the same number of its inputs belongs to each unit, in the units' order. None where hooks of
             others, exchanged forwards or autocast may make any of these give something else.
         floats: numbers per image in the largest output from the layer on.
+        axes: how the layer's output is laid out, see `dissect.layouts.Layout`.
     """
 
     num_units: int
@@ -44,6 +48,7 @@ class Flow:
     consumers: tuple[str, ...]
     linear: str | None
     floats: int
+    axes: str
 
 
 def check_evaluating(model: nn.Module) -> None:
@@ -65,13 +70,14 @@ def check_evaluating(model: nn.Module) -> None:
             )
 
 
-def follow(model: nn.Module, layer: str, images: Tensor) -> Flow:
+def follow(model: nn.Module, layer: str, images: Tensor, layout: LayoutOption | None = None) -> Flow:
     """What follows a layer, from autograd's graph of one forward pass.
 
     Args:
         model: a classifier in evaluation mode.
         layer: a layer's name.
         images: a batch to run, on the model's device.
+        layout: of the layer's output where it is not certain, see `dissect.ablate`.
 
     Raises:
         KeyError, RuntimeError: the layer does not exist, does not run, or runs twice.
@@ -80,10 +86,17 @@ def follow(model: nn.Module, layer: str, images: Tensor) -> Flow:
     Example:
         >>> model = torch.nn.Sequential(torch.nn.Conv2d(1, 3, 1), torch.nn.ReLU(), torch.nn.Flatten())
         >>> follow(model.append(torch.nn.Linear(12, 5)).eval(), "0", torch.rand(1, 1, 2, 2))
-        Flow(num_units=3, num_classes=5, consumers=('1',), linear='3', floats=12)
+        Flow(num_units=3, num_classes=5, consumers=('1',), linear='3', floats=12, axes='NUHW')
     """
-    graph = Graph(model, layer)
-    scores = graph.run(images)
+    find_layers(model, [layer])
+    graph, layouts, tracker = Graph(model, layer), Layouts(model, [layer], layout), UnitTracker()
+    if layouts.may_be_uncertain():
+        with tracker:
+            tracker.begin(images)
+            scores = graph.run(images)
+        layouts.learn(layer, graph.output, tracker, len(images))
+    else:
+        scores = graph.run(images)
     if not isinstance(scores, Tensor) or scores.ndim != 2 or len(scores) != len(images):
         got = list(scores.shape) if isinstance(scores, Tensor) else type(scores).__name__
         raise ValueError(f"the model must give predictions [N, classes] with N={len(images)}, but gave {got}.")
@@ -91,10 +104,13 @@ def follow(model: nn.Module, layer: str, images: Tensor) -> Flow:
     if graph.root not in readers and graph.root is not scores.grad_fn:
         raise ValueError(f"layer {layer!r} must have a path to the predictions, but changing it cannot change them.")
     check_precision(layer, graph.output)
-    axis = unit_axis(graph.output, layer, source_of(model, layer))
+    axes = layouts.of(layer, graph.output).axes
+    axis = axes.index("U")
     units = graph.output.shape[axis]
     consumers = graph.consumers(scores, "the predictions")
-    return Flow(units, scores.shape[1], consumers, _linear(graph, readers, units, axis), graph.floats // len(images))
+    return Flow(
+        units, scores.shape[1], consumers, _linear(graph, readers, units, axis), graph.floats // len(images), axes
+    )
 
 
 def _linear(graph: Graph, readers: dict[Any, list[Any]], units: int, axis: int) -> str | None:

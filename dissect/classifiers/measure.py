@@ -24,10 +24,11 @@ from dissect.classifiers.visits import Seen, check_class_names, class_numbers, f
 from dissect.data import Batch, Batches
 from dissect.data.batches import attribute_of
 from dissect.interrupts import held_back
+from dissect.layouts import LayoutOption, to_maps
+from dissect.outputs import first_tensor
 from dissect.resume import Progress, code_of, fingerprint
 from dissect.trace import Trace, find_layers
 from dissect.transfer import device_of
-from dissect.units import source_of, unit_axis, unit_maps
 
 GIB = 2**30
 FILLS = ("zero", "mean")
@@ -45,6 +46,7 @@ def unit_importance(
     memory_budget: int = GIB,
     resume: str | Path | None = None,
     progress: bool = True,
+    layout: LayoutOption | None = None,
 ) -> UnitImportance:
     """Ablates each unit of a layer alone and measures every class (Bau et al. 2020, "Role of Units in a Classifier").
 
@@ -62,6 +64,7 @@ def unit_importance(
         memory_budget: bytes for what follows the layer.
         resume: a folder for what an interrupted run needs to go on, see `dissect.dissect`.
         progress: show a bar.
+        layout: where units are in the layer's output, if that is not certain; see `dissect.ablate`.
 
     Returns:
         A `UnitImportance`.
@@ -92,7 +95,7 @@ def unit_importance(
     if classes is None:
         check_class_names(getattr(images, "classes", None), getattr(val_images, "classes", None))
     visits = {"train": Batches(images, batch_size), "val": Batches(val_images, batch_size)}
-    probe = Probe(model, layer, visits["train"])
+    probe = Probe(model, layer, visits["train"], layout)
     names = probe.class_names(classes if classes is not None else attribute_of(images, "classes"))
     units = probe.flow.num_units
     tallies = {split: ClassTally(units + 1, len(names)) for split in visits}
@@ -114,7 +117,7 @@ class Probe:
         KeyError, RuntimeError, ValueError: see `unit_importance`.
     """
 
-    def __init__(self, model: nn.Module, layer: str, batches: Batches) -> None:
+    def __init__(self, model: nn.Module, layer: str, batches: Batches, layout: LayoutOption | None = None) -> None:
         find_layers(model, [layer])
         check_evaluating(model)
         self.model, self.layer = model, layer
@@ -123,9 +126,9 @@ class Probe:
         #: Whether the network takes fewer images than come in a batch.
         self.divisible = True
         try:
-            self.images, self.flow = images[:2], follow(model, layer, images[:2])
+            self.images, self.flow = images[:2], follow(model, layer, images[:2], layout)
         except FAILURES:
-            self.images, self.flow, self.divisible = images, follow(model, layer, images), False
+            self.images, self.flow, self.divisible = images, follow(model, layer, images, layout), False
         if len(self.flow.consumers) > 1:
             warnings.warn(
                 f"the output of layer {layer!r} is read by {', '.join(self.flow.consumers)}; all of them see the edit.",
@@ -237,9 +240,7 @@ class SetRun:
     def _add_means(self, probe: Probe, images: Tensor, labels: Tensor, numbers: Tensor) -> None:
         with torch.no_grad(), Trace(probe.model, probe.layer, stop=True, clone=False) as trace:
             trace.run(images)
-        output = trace[probe.layer]
-        output = output if isinstance(output, Tensor) else output[0]
-        maps = unit_maps(output, unit_axis(output, probe.layer, source_of(probe.model, probe.layer)))
+        maps = to_maps(first_tensor(trace[probe.layer]), probe.flow.axes)
         self._sums += maps.double().sum((0, 2, 3)).cpu()
         self._cells += maps[:, 0].numel()
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
 from dissect import ops
 from dissect.arguments import check_precision
+from dissect.layouts import Layouts, to_maps
+from dissect.outputs import first_tensor
 from dissect.trace import Trace
+from dissect.tracking import TrackedPasses
 from dissect.transfer import device_of
-from dissect.units import source_of, unit_axis, unit_maps
 
 
 def scores_and_peaks(name: str, model: nn.Module, layer: str, images: Tensor) -> tuple[Tensor, Tensor]:
@@ -18,7 +22,7 @@ def scores_and_peaks(name: str, model: nn.Module, layer: str, images: Tensor) ->
     Args:
         name: of the caller, for messages.
         model: a classifier that gives logits [N, C].
-        layer: a layer's name, whose output is [N, U, h, w].
+        layer: a layer's name, whose output is maps, tokens or vectors.
         images: [N, 3, H, W], on any device.
 
     Returns:
@@ -29,16 +33,25 @@ def scores_and_peaks(name: str, model: nn.Module, layer: str, images: Tensor) ->
         KeyError: no such layer.
     """
     device = device_of(model, images.device)
-    with torch.no_grad(), Trace(model, layer) as trace:
+    layouts = Layouts(model, [layer])
+    passes = TrackedPasses(model, lambda: bool(layouts.may_be_uncertain()))
+
+    def learn(output: Any, layer: str) -> Any:
+        if passes.tracker is not None:
+            layouts.learn(layer, output, passes.tracker, len(images))
+        return output
+
+    with torch.no_grad(), passes, Trace(model, layer, edit=learn) as trace:
         scores = model(images.to(device))
-    activations = trace[layer]
+    activations = first_tensor(trace[layer])
     if not isinstance(scores, Tensor) or scores.ndim != 2 or len(scores) != len(images):
         raise ValueError(f"{name}: model must give logits [N={len(images)}, classes], but gave {_shape(scores)}.")
-    if not isinstance(activations, Tensor) or activations.ndim != 4:
-        raise ValueError(f"{name}: layer {layer!r} must give [N, U, h, w], but gave {_shape(activations)}.")
     check_precision(layer, activations)
-    maps = unit_maps(activations, unit_axis(activations, layer, source_of(model, layer)))
-    return scores.float().cpu(), ops.image_peaks(maps.cpu())
+    try:
+        axes = layouts.of(layer, activations, len(images)).axes
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from None
+    return scores.float().cpu(), ops.image_peaks(to_maps(activations, axes).cpu())
 
 
 def _shape(output: object) -> str:

@@ -273,7 +273,6 @@ def test_changes_refuse_what_does_not_fit(importance):
         ({"labels": [0.5] * IMAGES}, "images must come with class numbers"),
         ({"targets": [0] * 9}, "one entry per image, but there are 9"),
         ({"targets": [4] * IMAGES}, r"targets must be in \[0, 4\) and not the image's own class"),
-        ({"layer": "out"}, r"layer 'out' must give \[N, U, h, w\], but gave \[10, 4\]"),
         ({"scale": 2.0}, r"images must lie within bounds=\(0.0, 1.0\), but go from"),
         ({"training": True}, "the network must be in evaluation mode, but dropout"),
         ({"model": nn.Sequential(nn.Conv2d(3, 4, 3))}, r"model must give logits \[N=10, classes\], but gave \[10, 4"),
