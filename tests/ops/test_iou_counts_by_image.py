@@ -194,7 +194,9 @@ def test_errors(position, value, error, message, backend):
 
 def test_segmentations_that_do_not_fit_in_32_bits_are_refused():
     labels = ops.encode_labels(torch.zeros(1, 1, 1, 1, dtype=torch.uint8), 2)
-    large = ops.EncodedLabels(labels.runs.long().expand(1, 1 << 16, 1 << 15), labels.table, labels.offsets, labels.area)
+    large = ops.EncodedLabels._trusted(
+        labels.runs.long().expand(1, 1 << 16, 1 << 15), labels.table, labels.offsets, labels.area
+    )
     with pytest.raises(ValueError, match=r"must have fewer than 2\^31 pixels, but got 65536 x 32768"):
         ops.iou_counts_by_image(torch.zeros(1, 1, 1, 1), torch.zeros(1), large)
 
