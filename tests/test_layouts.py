@@ -17,8 +17,11 @@ IMAGES = 3
 
 
 @pytest.fixture(scope="module")
-def networks():
-    transformers = pytest.importorskip("transformers", reason="transformers is not installed")
+def networks(missing):
+    try:
+        import transformers
+    except ImportError as error:
+        missing("transformers", str(error))
     torch.manual_seed(0)
     return of_transformers(transformers)
 
