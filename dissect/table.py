@@ -11,6 +11,9 @@ from typing import Any, NamedTuple
 
 from dissect.cache import replacing
 
+#: What text of a formula begins with; the last four are the full-width forms of the first.
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+
 
 class Table(list):
     """A list of NamedTuples of one type.
@@ -57,13 +60,17 @@ class Table(list):
     def to_csv(self, path: str | Path) -> Path:
         """Writes the rows below the names of the columns, whole or not at all, with every digit.
 
-        The file is UTF-8; missing folders are made. A table without rows knows no columns, so its file is empty.
+        The file is UTF-8; missing folders are made. A table without rows knows no columns, so its file is empty. Text
+        that a spreadsheet would take for a formula, since it begins with one of ``= + - @``, a tab or a line's end, has
+        a ``'`` before it; numbers are as they are.
 
         Returns:
             The file's path.
         """
         with replacing(path) as partial, partial.open("w", encoding="utf-8", newline="") as file:
-            csv.writer(file, lineterminator="\n").writerows([self.columns, *self] if self else [])
+            csv.writer(file, lineterminator="\n").writerows(
+                [self.columns, *([_harmless(value) for value in row] for row in self)] if self else []
+            )
         return Path(path)
 
     def __repr__(self) -> str:
@@ -80,6 +87,12 @@ class Table(list):
         head = "".join(f"<th>{escape(name)}</th>" for name in self.columns)
         body = "".join("<tr>" + "".join(f"<td>{escape(_text(v))}</td>" for v in row) + "</tr>" for row in self)
         return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def _harmless(value: Any) -> Any:
+    """What goes into a spreadsheet's cell, where text must be no formula (OWASP, "CSV injection")."""
+    formula = isinstance(value, str) and value.startswith(_FORMULA) and value != "-"  # which stands for no concept
+    return f"'{value}" if formula else value
 
 
 def _text(value: Any) -> str:

@@ -1,5 +1,6 @@
 """The package as a whole: imports, names, docs."""
 
+import csv
 import doctest
 import importlib
 import math
@@ -117,6 +118,9 @@ def test_a_table_as_csv(tmp_path):
     path = Table([Row('a, "b"', 1 / 3)]).to_csv(tmp_path / "new" / "table.csv")
     assert path.read_text() == 'name,value\n"a, ""b""",0.3333333333333333\n'
     assert Table().to_csv(path).read_text() == ""
+    formulas = ["=1+1", "+1", "-1", "@a", "\t=1", "\n=1", "\uff1d1"]
+    with Table([Row(text, -0.5) for text in (*formulas, "a=b")]).to_csv(path).open(newline="") as file:
+        assert list(csv.reader(file))[1:] == [[f"'{text}", "-0.5"] for text in formulas] + [["a=b", "-0.5"]]
     assert [file.name for file in path.parent.iterdir()] == ["table.csv"]
 
 

@@ -126,7 +126,7 @@ class Slow(torch.nn.Module):
 def test_layers_that_take_little_memory_and_much_time_stay():
     model, options = torch.nn.Sequential(torch.nn.MaxPool2d(2), Slow()).eval(), {"batch_size": 7, "progress": False}
     large = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 1), model).eval()
-    dissect.dissect(large, ["0", "1.1"], Scenes(), memory_budget=21 * 8 * 8 * 8 * 4, **options)
+    dissect.dissect(large, ["0", "1.1"], Scenes(), memory_budget=21 * 8 * 8 * 8 * 4, layout="NUHW", **options)
     assert model[1].ran == 3
 
 
@@ -143,7 +143,7 @@ class Half(torch.nn.Module):
 def test_a_visit_stops_at_the_last_layer_whose_threshold_is_open():
     model = torch.nn.Sequential(torch.nn.Conv2d(3, 2, 1), Half()).eval()
     options = {"batch_size": 7, "progress": False, "memory_budget": 0, "positions": "feature"}
-    dissect.dissect(model, ["0", "1"], Scenes(), **options)
+    dissect.dissect(model, ["0", "1"], Scenes(), layout="NUHW", **options)  # else one more, to follow units
     assert model[1].ran == 3 + 3
 
 

@@ -155,7 +155,7 @@ function afterPrint() {
 
 // A spreadsheet would compute text that begins like a formula.
 function cell(value) {
-  const text = typeof value === "string" ? value.replace(/^(?=[=+\-@\t\r])/, "'") : String(value ?? "");
+  const text = typeof value === "string" ? value.replace(/^(?=[=+\-@\t\r\n\uff1d\uff0b\uff0d\uff20])/, "'") : String(value ?? "");
   return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
 }
 

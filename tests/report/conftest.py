@@ -22,13 +22,15 @@ def make_layer(
     intersection[torch.arange(units), own % (labels - 1) + 1] += int(area * share) // 2
     numbers = torch.stack([torch.randperm(images, generator=random)[:top] for _ in range(units)])
     maps = torch.rand(units, top, 6, 6, generator=random)
+    order = maps.amax((2, 3)).argsort(1, descending=True)
+    maps = maps.take_along_dim(order[..., None, None], 1)
     return LayerDissection(
         name,
         torch.full((units,), 0.6),
         intersection,
         torch.full((units,), area),
         torch.full((units,), area),
-        torch.full((labels,), area),
+        torch.full((labels,), area).index_fill(0, torch.tensor([0]), 0),
         images * size * size,
         maps.amax((2, 3)),
         numbers,

@@ -184,10 +184,12 @@ def test_hostile_names_stay_text(tmp_path, name):
 
 
 def test_odd_names_are_written(tmp_path):
-    names = ["", "木", "a\nb", "x" * 300, "\ud800"]
+    names = ["木", "", "a\nb", "x" * 300, "<b>"]
     layer = make_layer("a", 5, 6, 9)
     page = read(write_report(make_dissection([layer], pairs=[(name, "object") for name in names]), tmp_path))
     assert len(cards(page)) == 5
+    with pytest.raises(ValueError, match="texts must be such that a file can hold them"):
+        make_dissection([layer], pairs=[("\ud800", "object")] * 5)
 
 
 def test_one_layer_has_no_comparison(tmp_path):
