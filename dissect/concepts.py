@@ -133,15 +133,15 @@ def _check_texts(texts: Iterable[str]) -> None:
     Raises:
         ValueError: a text with half characters (lone surrogates) or NUL.
     """
-    whole = "".join(texts)
-    try:
-        whole.encode("utf-8")
-    except UnicodeEncodeError as error:
-        raise ValueError(
-            f"Concepts: texts must be such that a file can hold them, but in one stands {error}."
-        ) from error
-    if "\0" in whole:
-        raise ValueError("Concepts: texts must be such that a file can hold them, but in one stands NUL.")
+    for text in texts:
+        try:
+            text.encode("utf-8")
+        except UnicodeEncodeError as error:
+            raise ValueError(
+                f"Concepts: texts must be such that a file can hold them, but {text!r} is none: {error.reason}."
+            ) from error
+        if "\0" in text:
+            raise ValueError(f"Concepts: texts must be such that a file can hold them, but {text!r} holds NUL.")
 
 
 def is_no_label(name: str) -> bool:
