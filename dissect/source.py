@@ -22,7 +22,7 @@ from dissect.ops.encode_labels import LABEL_DTYPES
 from dissect.reading import Reading
 from dissect.rectified import ReluWatch
 from dissect.store import Cost, Step, Store
-from dissect.trace import RanTwiceError, Trace
+from dissect.trace import FirstTensorTrace, RanTwiceError, Trace
 from dissect.tracking import UnitTracker
 from dissect.transfer import Late, checksum, device_of, to_device
 
@@ -229,7 +229,9 @@ class Source:
     def _traced(self, images: Tensor, layers: list[str]) -> dict[str, Tensor]:
         trace = self._traces.get(tuple(layers))
         if trace is None:
-            trace = self._traces[tuple(layers)] = Trace(self._model, layers, edit=self._look_at_the_clock, stop=True)
+            trace = self._traces[tuple(layers)] = FirstTensorTrace(
+                self._model, layers, edit=self._look_at_the_clock, stop=True
+            )
         if not self._ran_once:
             trace, self._ran_once = self._whole_pass(images, layers), True
         else:
@@ -253,7 +255,9 @@ class Source:
     def _followed_pass(self, images: Tensor, layers: list[str]) -> None:
         tracker = UnitTracker()
         found: dict[str, Any] = {}
-        trace = Trace(self._model, layers, edit=lambda output, layer: found.setdefault(layer, output), stop=True)
+        trace = FirstTensorTrace(
+            self._model, layers, edit=lambda output, layer: found.setdefault(layer, output), stop=True
+        )
         with torch.no_grad(), trace, tracker:
             tracker.begin(images)
             trace.run(images)
@@ -266,7 +270,7 @@ class Source:
         Raises:
             RanTwiceError: one does.
         """
-        trace = Trace(self._model, layers, edit=self._look_at_the_clock)
+        trace = FirstTensorTrace(self._model, layers, edit=self._look_at_the_clock)
         watch = ReluWatch(self._model, layers) if self._reading.expects_relu else nullcontext()
         try:
             with torch.no_grad(), trace, watch:

@@ -201,3 +201,10 @@ class Trace:
     def _keep_tensor(self, tensor: Tensor) -> Tensor:
         tensor = tensor.detach() if self._detach else tensor
         return tensor.clone() if self._clone else tensor
+
+
+class FirstTensorTrace(Trace):
+    """A `Trace` that retains of what a layer gives the first tensor alone, so that the rest need not be copied."""
+
+    def _keep(self, output: Any, name: str) -> Any:
+        return super()._keep(first_tensor(output), name)

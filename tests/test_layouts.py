@@ -120,6 +120,36 @@ def test_as_many_tokens_as_images_are_told_apart_by_another_pass():
     assert d.settings["layouts"]["fc"][0] == "TNU"
 
 
+def test_what_else_a_layer_gives_is_left_alone():
+    class Cache:
+        def __init__(self, keys):
+            self.keys = keys
+
+    class Attend(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv = nn.Conv2d(3, 4, 1)
+
+        def forward(self, x):
+            found = self.conv(x)
+            return found, Cache(found)
+
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.attend = Attend()
+
+        def forward(self, x):
+            return self.attend(x)[0].relu_()
+
+    images, planes = torch.rand(4, 3, 6, 6), torch.randint(0, 3, (4, 1, 6, 6))
+    options = {"fraction": 0.1, "progress": False}
+    model = Net().eval()
+    d = dissect.dissect(model, ["attend", "attend.conv"], [(images, planes)], **options)
+    assert torch.equal(d["attend"].intersection, d["attend.conv"].intersection)
+    assert d.settings["layouts"]["attend"] == ["NUHW", "pass"]
+
+
 class Unfollowed(nn.Module):
     """Sorted numbers: nobody knows to which unit each belongs."""
 

@@ -27,7 +27,7 @@ from dissect.interrupts import held_back
 from dissect.layouts import LayoutOption, to_maps
 from dissect.outputs import first_tensor
 from dissect.resume import Progress, code_of, fingerprint
-from dissect.trace import Trace, find_layers
+from dissect.trace import FirstTensorTrace, find_layers
 from dissect.transfer import device_of
 
 GIB = 2**30
@@ -238,7 +238,7 @@ class SetRun:
         return add
 
     def _add_means(self, probe: Probe, images: Tensor, labels: Tensor, numbers: Tensor) -> None:
-        with torch.no_grad(), Trace(probe.model, probe.layer, stop=True, clone=False) as trace:
+        with torch.no_grad(), FirstTensorTrace(probe.model, probe.layer, stop=True, clone=False) as trace:
             trace.run(images)
         maps = to_maps(first_tensor(trace[probe.layer]), probe.flow.axes)
         self._sums += maps.double().sum((0, 2, 3)).cpu()

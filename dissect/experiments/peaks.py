@@ -11,7 +11,7 @@ from dissect import ops
 from dissect.arguments import check_precision
 from dissect.layouts import Layouts, to_maps
 from dissect.outputs import first_tensor
-from dissect.trace import Trace
+from dissect.trace import FirstTensorTrace
 from dissect.tracking import TrackedPasses
 from dissect.transfer import device_of
 
@@ -41,7 +41,7 @@ def scores_and_peaks(name: str, model: nn.Module, layer: str, images: Tensor) ->
             layouts.learn(layer, output, passes.tracker, len(images))
         return output
 
-    with torch.no_grad(), passes, Trace(model, layer, edit=learn) as trace:
+    with torch.no_grad(), passes, FirstTensorTrace(model, layer, edit=learn) as trace:
         scores = model(images.to(device))
     activations = first_tensor(trace[layer])
     if not isinstance(scores, Tensor) or scores.ndim != 2 or len(scores) != len(images):
