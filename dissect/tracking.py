@@ -45,6 +45,11 @@ _MOVES = {
     "pixel_shuffle", "pixel_unshuffle", "lift_fresh", "_to_copy", "to", "diagonal", "narrow", "swapaxes",
 }  # fmt: skip
 _REDUCTIONS = {"mean", "sum", "amax", "amin", "max", "min", "var", "std", "norm", "linalg_vector_norm", "logsumexp"}
+#: Those that write into some places of their first operand, or work on each number alone without torch saying so.
+_POINTWISE = {
+    "where", "copy", "copy_", "fill_", "zero_", "masked_fill_", "gelu_", "hardswish_", "index_put_", "index_copy_",
+    "scatter_", "dropout_",
+}  # fmt: skip
 
 
 class UnitTracker(TorchDispatchMode):
@@ -66,6 +71,7 @@ class UnitTracker(TorchDispatchMode):
     def __init__(self) -> None:
         super().__init__()
         self._units = WeakTensorKeyDictionary()  # by tensor: [shape] int32, the unit of each number; or nothing
+        self._weights = WeakTensorKeyDictionary()  # parameters, and what was computed of parameters alone
 
     def begin(self, inputs: Any) -> None:
         """Tells that these are images [N, C, H, W] or vectors [N, C], however nested: their units are on axis 1."""
@@ -87,11 +93,17 @@ class UnitTracker(TorchDispatchMode):
         """Runs an operation, and follows the units through it."""
         kwargs = kwargs or {}
         # Looked up before: an operation in place changes what its input holds.
-        known = {id(part): self._units.get(part) for part in tree_leaves((args, kwargs)) if isinstance(part, Tensor)}
+        operands = [part for part in tree_leaves((args, kwargs)) if isinstance(part, Tensor)]
+        known = {id(part): self._units.get(part) for part in operands}
+        weights = [isinstance(part, nn.Parameter) or part in self._weights for part in operands]
+        of_weights = {id(part) for part, weight in zip(operands, weights) if weight}
         output = func(*args, **kwargs)
         for place, part in enumerate(output if isinstance(output, (tuple, list)) else [output]):
             if isinstance(part, Tensor):
-                units = _follow(func, args, kwargs, place, part, known)
+                if weights and all(weights):
+                    self._weights[part] = True
+                    continue
+                units = _follow(func, args, kwargs, place, part, known, of_weights)
                 if units is not None:
                     self._units[part] = _renumbered(units)
                 elif part in self._units:
@@ -99,7 +111,9 @@ class UnitTracker(TorchDispatchMode):
         return output
 
 
-def _follow(func: Any, args: Any, kwargs: Any, place: int, output: Tensor, known: dict[int, Any]) -> Tensor | None:
+def _follow(
+    func: Any, args: Any, kwargs: Any, place: int, output: Tensor, known: dict[int, Any], weights: set[int]
+) -> Tensor | None:
     """The units of an operation's output, or of one of several."""
     name = func._overloadpacket.__name__
     first = known.get(id(args[0])) if args and isinstance(args[0], Tensor) else None
@@ -115,14 +129,14 @@ def _follow(func: Any, args: Any, kwargs: Any, place: int, output: Tensor, known
         over = args[1] if len(args) > 1 else kwargs.get("normalized_shape", ())
         return _numbered(output.shape, output.ndim - 1, output.device) if len(over) == 1 else first
     if name in _PRODUCTS:
-        return _product(args[_PRODUCTS[name]], output, known)
+        return _product(args[_PRODUCTS[name]], output, known, weights)
     if name.startswith("_scaled_dot_product") or name == "scaled_dot_product_attention":
         return _over_places(known.get(id(args[2])), output)
-    if name in _REDUCTIONS:
-        return _reduced(first, args, kwargs, output)
+    if name in _REDUCTIONS and torch.Tag.pointwise not in func.tags and "other" not in _names(func):
+        return _reduced(first, _argument(func, args, kwargs, "dim"), output)
     if name in _POOLINGS:
         return _pooled(first, output)
-    if torch.Tag.pointwise in func.tags or name.endswith("_") or name in ("where", "copy"):
+    if torch.Tag.pointwise in func.tags or name in _POINTWISE or name in _REDUCTIONS:
         return _agreed(
             [known.get(id(part)) for part in tree_leaves((args, kwargs)) if isinstance(part, Tensor)], output
         )
@@ -181,12 +195,13 @@ def _renumbered(units: Tensor) -> Tensor:
     return units if axis is None else _numbered(units.shape, axis, units.device)
 
 
-def _product(matrix: Tensor, output: Tensor, known: dict[int, Any]) -> Tensor | None:
-    """Of x W the last axis; of attention times values the values' units."""
+def _product(matrix: Tensor, output: Tensor, known: dict[int, Any], weights: set[int]) -> Tensor | None:
+    """Of x W, with W of weights, the last axis; of attention times values the values' units."""
     of = known.get(id(matrix))
     if of is not None:
         return _over_places(of, output)
-    return _numbered(output.shape, output.ndim - 1, output.device) if matrix.ndim == 2 else None
+    product = matrix.ndim == 2 and id(matrix) in weights
+    return _numbered(output.shape, output.ndim - 1, output.device) if product else None
 
 
 def _over_places(values: Tensor | None, output: Tensor) -> Tensor | None:
@@ -199,10 +214,22 @@ def _over_places(values: Tensor | None, output: Tensor) -> Tensor | None:
     return one.expand(output.shape).contiguous()
 
 
-def _reduced(first: Tensor | None, args: Any, kwargs: Any, output: Tensor) -> Tensor | None:
-    over = args[1] if len(args) > 1 else kwargs.get("dim")
+def _names(func: Any) -> list[str]:
+    return [argument.name for argument in func._schema.arguments]
+
+
+def _argument(func: Any, args: Any, kwargs: Any, name: str) -> Any:
+    """What an operation was given under this name, or None."""
+    if name in kwargs or name not in _names(func):
+        return kwargs.get(name)
+    place = _names(func).index(name)
+    return args[place] if place < len(args) else None
+
+
+def _reduced(first: Tensor | None, over: Any, output: Tensor) -> Tensor | None:
+    """Over some axes, of which none is the units'."""
     axis = None if first is None else _axis(first)
-    if first is None or axis is None or over is None or isinstance(over, float) or not output.ndim:
+    if first is None or axis is None or over is None or not output.ndim:
         return None
     dims = {dim % first.ndim for dim in ([over] if isinstance(over, int) else over)} or {*range(first.ndim)}
     if axis in dims:

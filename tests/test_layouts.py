@@ -267,3 +267,19 @@ def test_an_exchanged_forward_is_not_taken_for_its_class():
     assert not output[..., 2].any()
     assert bool((output[:, 2] != 0).any())
     assert Layouts(model, ["0"]).may_be_uncertain() == ["0"]
+
+
+def test_what_is_multiplied_must_be_weights():
+    """W x has its units on the first axis, x W on the last; a matrix of data says nothing of either."""
+    weight, x = nn.Parameter(torch.rand(5, 3)), torch.rand(4, 3)
+    with torch.no_grad(), UnitTracker() as tracker:
+        assert tracker.axis(x @ weight.t()) == 1
+        assert tracker.axis(x @ (weight / weight.norm()).t()) == 1  # of weights alone
+        assert tracker.axis(weight @ x.t()) is None
+        assert tracker.axis(x @ torch.rand(3, 6)) is None
+        normed = nn.functional.normalize(nn.functional.linear(x, weight), dim=1)
+        assert tracker.axis(normed) == 1
+        maps = nn.functional.conv2d(torch.rand(2, 3, 4, 4), torch.rand(5, 3, 1, 1))
+        assert tracker.axis(torch.maximum(maps, maps.flip(2))) == 1
+        assert tracker.axis(torch.linalg.vector_norm(maps, 2, dim=(2, 3))) == 1
+        assert tracker.axis(torch.linalg.vector_norm(maps, 2, dim=1)) is None
