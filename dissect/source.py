@@ -22,12 +22,9 @@ from dissect.ops.encode_labels import LABEL_DTYPES
 from dissect.reading import Reading
 from dissect.rectified import ReluWatch
 from dissect.store import Cost, Step, Store
-from dissect.trace import FirstTensorTrace, RanTwiceError, Trace
+from dissect.trace import FAILURES, FirstTensorTrace, RanTwiceError, Trace
 from dissect.tracking import UnitTracker
 from dissect.transfer import Late, checksum, device_of, to_device
-
-#: What a network raises that cannot take what it is given.
-FAILURES = (RuntimeError, ValueError, TypeError, IndexError, NotImplementedError)
 
 
 @dataclass(frozen=True)

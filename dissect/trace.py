@@ -19,6 +19,9 @@ from dissect.layers import nearest as nearest
 from dissect.outputs import copied, first_tensor
 from dissect.receptive_field import layer_chain as layer_chain
 
+#: What a network or a layer raises that cannot take what it is given.
+FAILURES = (RuntimeError, ValueError, TypeError, IndexError, NotImplementedError)
+
 
 class StopForward(BaseException):
     """Ends a forward pass once every traced layer has run; `Trace` catches it, and no `except Exception` of a model."""

@@ -18,12 +18,10 @@ from dissect.classifiers.flow import Flow
 from dissect.graph import edit_first
 from dissect.hooks import Hooks
 from dissect.layouts import from_maps, to_maps
-from dissect.trace import Trace
+from dissect.trace import FAILURES, Trace
 
 #: How many tensors of the largest size are alive at once in what follows the layer.
 _ALIVE = 3
-#: What a layer raises that cannot take what it is given.
-FAILURES = (RuntimeError, ValueError, TypeError, IndexError, NotImplementedError)
 
 
 class FanOut:

@@ -16,7 +16,7 @@ from tqdm.auto import tqdm
 
 from dissect.arguments import integer, num_bytes
 from dissect.checked import Array, Of, Text, Whole, fields
-from dissect.classifiers.fanout import FAILURES, FanOut
+from dissect.classifiers.fanout import FanOut
 from dissect.classifiers.flow import check_evaluating, follow
 from dissect.classifiers.importance import UnitImportance
 from dissect.classifiers.tally import ClassTally
@@ -27,7 +27,7 @@ from dissect.interrupts import held_back
 from dissect.layouts import LayoutOption, to_maps
 from dissect.outputs import first_tensor
 from dissect.resume import Progress, code_of, fingerprint
-from dissect.trace import FirstTensorTrace, find_layers
+from dissect.trace import FAILURES, FirstTensorTrace, find_layers
 from dissect.transfer import device_of
 
 GIB = 2**30
