@@ -13,6 +13,7 @@ from torch import nn
 
 from dissect.arguments import integer, result_file
 from dissect.run import called, load_model, random_weights, telling_what_is_saved
+from dissect.text import printable, shown
 
 LAYER = "features.conv5_3"
 
@@ -103,13 +104,14 @@ def importance(options: argparse.Namespace) -> int:
         )
     for number in found.measured_classes():
         units = ", ".join(f"{row.unit} ({0 - row.val_drop:+.3f})" for row in found.top(number, 4))
-        print(f"{found.classes[number]}: balanced accuracy {found.baseline()[number]:.3f}; without unit {units}")
+        name = printable(found.classes[number])
+        print(f"{name}: balanced accuracy {found.baseline()[number]:.3f}; without unit {units}")
     print(
         "\nunits: the four most important to each class, ranked on training images; in brackets the change of its "
         "balanced\naccuracy without that unit alone; all accuracies are those on validation images"
     )
     trust = found.split_half().nanmean()
-    print(f"split-half correlation of the rankings, on average: {trust:.2f}\nresult: {path}")
+    print(f"split-half correlation of the rankings, on average: {trust:.2f}\nresult: {shown(path)}")
     return 0
 
 
@@ -133,7 +135,7 @@ def sets(options: argparse.Namespace) -> int:
     if options.json:
         tables = {found.classes[number]: _rows(found.table(number)) for number in found.measured}
         return _print_json(result=str(path), average=_rows(found.table()), classes=tables)
-    print(f"{found.title(None)}:\n\n{found.table()}\n\nresult: {path}")
+    print(f"{found.title(None)}:\n\n{found.table()}\n\nresult: {shown(path)}")
     return 0
 
 
@@ -172,7 +174,7 @@ def attack(options: argparse.Namespace) -> int:
             changes=_rows(changes),
         )
     print(f"{len(found.images)} images attacked, {found.success_rate():.1%} reached their target:\n\n{changes}\n")
-    print(f"result: {path}\nchart: {chart}")
+    print(f"result: {shown(path)}\nchart: {shown(chart)}")
     return 0
 
 

@@ -21,6 +21,7 @@ from dissect.interrupts import Interrupts
 from dissect.run import add_arguments, add_layers_arguments
 from dissect.run import layers as layers_command
 from dissect.run import run as run_command
+from dissect.text import printable, shown
 
 DEMO_LAYERS = ("features.conv4_3", "features.conv5_3")
 #: Exit codes: wrong usage, or anything else that the user can mend; then as shells have them.
@@ -68,7 +69,7 @@ def _interrupted() -> int:
 
 
 def _warning_line(message: Warning | str, *_: object, **__: object) -> str:
-    return "dissect: warning: " + " ".join(str(message).removeprefix("dissect: ").split()) + "\n"
+    return "dissect: warning: " + _line(str(message)) + "\n"
 
 
 def _one_line(error: Exception) -> str:
@@ -77,7 +78,12 @@ def _one_line(error: Exception) -> str:
         text = str(error.args[0])  # its text would be the repr, quotes and all
     elif isinstance(error, OSError) and error.filename and error.strerror:
         text = f"{error.filename}: {error.strerror}."
-    return " ".join(text.removeprefix("dissect: ").split()) or type(error).__name__
+    return _line(text) or type(error).__name__
+
+
+def _line(text: str) -> str:
+    """A message in one line; what a terminal would obey in it is escaped, since it may quote anybody's files."""
+    return printable(" ".join(text.removeprefix("dissect: ").split()))
 
 
 def _whence(error: Exception) -> str:
@@ -92,7 +98,7 @@ class _Parser(argparse.ArgumentParser):
     """Tells wrong usage in one line."""
 
     def error(self, message: str) -> NoReturn:
-        self.exit(USER_ERROR, f"{self.prog}: {message}; see {self.prog} --help.\n")
+        self.exit(USER_ERROR, f"{self.prog}: {_line(message)}; see {self.prog} --help.\n")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -156,10 +162,11 @@ def _demo(options: argparse.Namespace) -> int:
     report = dissect.write_report(result, options.out / page)
     last = options.layers[-1]
     layer = result[last]
-    print(f"{last}: {len(result.detectors(last))} of {layer.num_units} units are detectors; the five best:\n")
+    found = len(result.detectors(last))
+    print(f"{printable(last)}: {found} of {layer.num_units} units are detectors; the five best:\n")
     for row in result.best(last).top(5, by="iou"):
         print(f"  unit {row.unit:4d}   {row.concept} ({row.category})   IoU {row.iou:.3f}")
-    print(f"\nreport: {report}")
+    print(f"\nreport: {shown(report)}")
     return 0
 
 
@@ -167,7 +174,7 @@ def _report(options: argparse.Namespace) -> int:
     result = dissect.load(result_file("report", options.result, ".dissection"))
     given = options.importance
     importance = () if given is None else dissect.UnitImportance.load(result_file("report", given, ".importance"))
-    print(f"report: {dissect.write_report(result, options.out, importance=importance)}")
+    print(f"report: {shown(dissect.write_report(result, options.out, importance=importance))}")
     return 0
 
 

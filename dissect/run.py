@@ -19,6 +19,7 @@ from torch import nn
 
 from dissect.arguments import integer
 from dissect.suggest import LIBRARIES, did_you_mean
+from dissect.text import printable, shown
 
 if TYPE_CHECKING:
     from dissect.dissection import Dissection
@@ -91,8 +92,7 @@ def layers(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps([row._asdict() for row in found]))
     else:
-        shown = [("x".join(map(str, row.output)), "-" if row.units is None else str(row.units)) for row in found]
-        print(Table(row._replace(output=output, units=units) for row, (output, units) in zip(found, shown)))
+        print(Table(row._replace(output="x".join(map(str, row.output))) for row in found))
     return 0
 
 
@@ -110,7 +110,7 @@ def run(options: argparse.Namespace) -> int:
     if options.fresh:
         progress.unlink(missing_ok=True)
     if progress.exists():
-        print(f"dissect: goes on from {progress}; --fresh begins anew.", file=sys.stderr)
+        print(f"dissect: goes on from {shown(progress)}; --fresh begins anew.", file=sys.stderr)
     with telling_what_is_saved(progress.parent):
         result = _dissected(options, progress.parent)
     files = {
@@ -123,7 +123,7 @@ def run(options: argparse.Namespace) -> int:
     else:
         labelled = options.planes is not None or options.segmenter is not None
         print(result.unique_detectors() if labelled else "no --planes and no --segmenter: units have no concepts")
-        print("\n".join(f"{name}: {path}" for name, path in files.items()))
+        print("\n".join(f"{name}: {shown(path)}" for name, path in files.items()))
     return 0
 
 
@@ -136,7 +136,7 @@ def telling_what_is_saved(folder: Path) -> Iterator[None]:
         yield
     except KeyboardInterrupt:
         if (folder / FILE).exists():
-            print(f"\ndissect: saved in {folder / FILE}; the same command goes on from there.", file=sys.stderr)
+            print(f"\ndissect: saved in {shown(folder / FILE)}; the same command goes on from there.", file=sys.stderr)
         raise
 
 
@@ -205,7 +205,8 @@ def random_weights(options: argparse.Namespace) -> str | None:
     if options.weights is not None or (options.model or "").partition(":")[0] not in LIBRARIES:
         return None
     told = f"random (seed {options.seed})"
-    print(f"dissect: {options.model} has no --weights: they are {told}, as before any training.", file=sys.stderr)
+    name = printable(options.model)
+    print(f"dissect: {name} has no --weights: they are {told}, as before any training.", file=sys.stderr)
     return told
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from dissect.cache import replacing
+from dissect.text import printable
 
 #: What text of a formula begins with; the last four are the full-width forms of the first.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
@@ -18,7 +19,17 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", 
 class Table(list):
     """A list of NamedTuples of one type.
 
-    ``pandas.DataFrame(table)`` keeps the column names, and a slice is a table again.
+    ``pandas.DataFrame(table)`` keeps the column names, and a slice is a table again. What ``by`` and ``show`` say is of
+    printing alone: iterating, indexing and `to_csv` give all columns of the rows in the order in which they came.
+
+    Args:
+        rows: the NamedTuples.
+        by: a column of numbers by which rows are printed, the largest first and what is NaN or None last; ties stay
+            in their order. None: as they came.
+        show: the columns that are printed, in this order; the names of the others follow below. None: all.
+
+    Raises:
+        ValueError: no such column, or a ``by`` that holds no numbers.
 
     Example:
         >>> class Row(NamedTuple):
@@ -27,10 +38,23 @@ class Table(list):
         >>> Table([Row(3, 0.25), Row(7, 0.5)]).top(1, by="iou")
         unit    iou
            7  0.500
+        >>> Table([Row(3, 0.25), Row(7, 0.5)], by="iou", show=["unit"])
+        unit
+           7
+           3
+        more columns: iou
     """
 
-    def __init__(self, rows: Iterable[NamedTuple] = ()) -> None:
+    def __init__(
+        self, rows: Iterable[NamedTuple] = (), *, by: str | None = None, show: Iterable[str] | None = None
+    ) -> None:
         super().__init__(rows)
+        self.by = by
+        self.show = None if show is None else tuple(show)
+        if self and self.show is not None and (not self.show or not {*self.show} <= {*self.columns}):
+            raise ValueError(f"Table: show must name columns of {self.columns}, but got {self.show}.")
+        if by is not None:
+            self._order(by)  # refuses what it cannot order by
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -38,24 +62,17 @@ class Table(list):
         return self[0]._fields if self else ()
 
     def top(self, count: int, by: str) -> Table:
-        """The rows with the largest values in a column; ties stay in their order, and what is NaN comes last.
+        """The rows with the largest values in a column; ties stay in their order, and what is NaN or None comes last.
 
         Raises:
             ValueError: no such column, or one that holds no numbers.
         """
-        if self and by not in self.columns:
-            raise ValueError(f"Table: by must be one of {self.columns}, but got {by!r}.")
-        values = [getattr(row, by) for row in self]
-        strange = next((value for value in values if not isinstance(value, (int, float))), None)
-        if strange is not None:
-            raise ValueError(f"Table: by must be a column of numbers, but {by!r} holds {strange!r}.")
-        order = sorted(range(len(self)), key=lambda at: (math.isnan(values[at]), -values[at]))
-        return Table(self[at] for at in order[:count])
+        return Table((self[at] for at in self._order(by)[:count]), show=self.show)
 
     def __getitem__(self, at: Any) -> Any:
         """A row, or of a slice the `Table` of its rows."""
         found = super().__getitem__(at)
-        return Table(found) if isinstance(at, slice) else found
+        return Table(found, by=self.by, show=self.show) if isinstance(at, slice) else found
 
     def to_csv(self, path: str | Path) -> Path:
         """Writes the rows below the names of the columns, whole or not at all, with every digit.
@@ -74,19 +91,42 @@ class Table(list):
         return Path(path)
 
     def __repr__(self) -> str:
-        cells = [list(self.columns)] + [[_text(value) for value in row] for row in self]
+        if not self:
+            return "(no rows)"
+        head, rows, more = self._printed()
+        cells = [head, *([_text(value) for value in row] for row in rows)]
         widths = [max(map(len, column)) for column in zip(*cells)]
-        numeric = [isinstance(value, (int, float)) for value in self[0]] if self else []
+        # None and NaN stand for numbers that are not known.
+        numeric = [any(isinstance(value, (int, float)) for value in column) for column in zip(*rows)]
         lines = []
         for line in cells:
             padded = (c.rjust(w) if n else c.ljust(w) for c, w, n in zip(line, widths, numeric))
             lines.append("  ".join(padded).rstrip())
-        return "\n".join(lines) if self else "(no rows)"
+        return "\n".join([*lines, more] if more else lines)
 
     def _repr_html_(self) -> str:
-        head = "".join(f"<th>{escape(name)}</th>" for name in self.columns)
-        body = "".join("<tr>" + "".join(f"<td>{escape(_text(v))}</td>" for v in row) + "</tr>" for row in self)
-        return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+        names, rows, more = self._printed()
+        head = "".join(f"<th>{escape(name)}</th>" for name in names)
+        body = "".join("<tr>" + "".join(f"<td>{escape(_text(v))}</td>" for v in row) + "</tr>" for row in rows)
+        table = f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+        return f"{table}<p>{escape(more)}</p>" if more else table
+
+    def _order(self, by: str) -> list[int]:
+        """The places of the rows, the largest value of a column first."""
+        if self and by not in self.columns:
+            raise ValueError(f"Table: by must be one of {self.columns}, but got {by!r}.")
+        values = [math.nan if value is None else value for value in (getattr(row, by) for row in self)]
+        strange = next((value for value in values if not isinstance(value, (int, float))), None)
+        if strange is not None:
+            raise ValueError(f"Table: by must be a column of numbers, but {by!r} holds {strange!r}.")
+        return sorted(range(len(self)), key=lambda at: (math.isnan(values[at]), -values[at]))
+
+    def _printed(self) -> tuple[list[str], list[list[Any]], str]:
+        """The columns that are printed, their values row by row, and the line below that names the others."""
+        shown = [name for name in (self.columns if self.show is None else self.show) if name in self.columns]
+        rows = self if self.by is None else [self[at] for at in self._order(self.by)]
+        more = ", ".join(name for name in self.columns if name not in shown)
+        return shown, [[getattr(row, name) for name in shown] for row in rows], more and f"more columns: {more}"
 
 
 def _harmless(value: Any) -> Any:
@@ -96,6 +136,9 @@ def _harmless(value: Any) -> Any:
 
 
 def _text(value: Any) -> str:
+    """A cell for people: what a terminal would obey is escaped, since names may come from anybody's files."""
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return "-"
     if not isinstance(value, float):
-        return str(value)
-    return f"{value:.3f}" if value == 0 or abs(value) >= 0.01 or math.isnan(value) else f"{value:.3g}"
+        return printable(str(value))
+    return f"{value:.3f}" if value == 0 or abs(value) >= 0.01 else f"{value:.3g}"

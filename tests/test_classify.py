@@ -51,6 +51,24 @@ def test_importance_then_sets_then_report(here, capsys):
     assert dissect.UnitSets.load(here / "result").counts == (1, 3)
 
 
+def test_classes_do_not_reach_the_terminal_as_commands(here, capsys, monkeypatch):
+    named = SimpleNamespace(net=network, data=lambda: Named(images()))
+    monkeypatch.setitem(sys.modules, "here", named)
+    out = str(here / "\x1b[2Jout")
+    model = ["--model", "here:net", "--val", "here:data", "--out", out, "--train", "here:data", "--layer", "0"]
+    assert cli.main(["classify", "importance", *model]) == 0
+    said = capsys.readouterr().out
+    assert "\\x1b[31ma: balanced accuracy" in said
+    assert f"result: {here}/\\x1b[2Jout/" in said
+    assert "\x1b" not in said
+
+
+class Named(list):
+    """Batches of classes with odd names."""
+
+    classes = ("\x1b[31ma", "b\n", "c")
+
+
 def folder_of_classes(path, names):
     """Small pictures of one color each, red for "a", green for "b", blue for "c"."""
     for name in names:

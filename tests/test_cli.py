@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 import warnings
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -264,3 +265,26 @@ def test_the_module_runs():
     command = [sys.executable, "-m", "dissect", "info", "--json"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert json.loads(done.stdout)["dissect"] == dissect.__version__
+
+
+def test_names_do_not_reach_the_terminal_as_commands(tmp_path, capsys, monkeypatch):
+    network = torch.nn.Sequential()
+    network.add_module("\x1b[31mconv\n", torch.nn.Conv2d(3, 2, 1))
+    monkeypatch.setitem(sys.modules, "here", SimpleNamespace(net=lambda: network))
+    assert cli.main(["layers", "here:net", "--size", "4"]) == 0
+    assert capsys.readouterr().out.splitlines()[1:] == ["\\x1b[31mconv\\n  Conv2d  2x4x4       2"]
+    layer = make_layer("\x1b[31ma", 5, 6, 9)
+    make_dissection([layer]).save(tmp_path / "\x1b[31msaved")
+    (tmp_path / "\u202ebroken.dissection").write_bytes(b"?")
+    for name, code in [("\x1b[31msaved", 0), ("\x1b[31mabsent", 2), ("\u202ebroken", 2), ("a\x1b[31m", 2)]:
+        arguments = ["report", str(tmp_path / name), "--out", str(tmp_path / "\x1b[31mout")]
+        assert cli.main(arguments) == code
+        said = "".join(capsys.readouterr())
+        assert ("\\x1b[31m" if code == 0 else name.encode("unicode_escape").decode()) in said
+        assert said.replace("\n", "").isprintable()
+    with pytest.raises(SystemExit):
+        cli.main(["\x1b[31m"])
+    assert "\\x1b[31m" in capsys.readouterr().err
+    monkeypatch.setattr(cli, "_info", lambda options: print(warnings.formatwarning("left out \x1b[31m.png")) or 0)
+    assert cli.main(["info"]) == 0
+    assert capsys.readouterr().out.strip() == "dissect: warning: left out \\x1b[31m.png"

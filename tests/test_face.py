@@ -1,10 +1,12 @@
 """The package as a whole: imports, names, docs."""
 
+import copy
 import csv
 import doctest
 import importlib
 import math
 import os
+import pickle
 import pkgutil
 import subprocess
 import sys
@@ -143,3 +145,56 @@ def test_table():
     odd = Table(Row(str(value), value) for value in (0.1, math.nan, 0.5, 0.2, math.nan, 0.9))
     assert [row.value for row in odd.top(4, by="value")] == [0.9, 0.5, 0.2, 0.1]
     assert str(Table([Row("a", 0.0004), Row("b", 12.0)])).splitlines()[1:] == ["a     0.0004", "b     12.000"]
+
+
+class Found(NamedTuple):
+    unit: int
+    concept: str
+    iou: float
+    same: bool | None = None
+
+
+def test_a_table_prints_the_best_first_and_keeps_its_order():
+    rows = [Found(0, "a", 0.1), Found(1, "b", math.nan), Found(2, "c", 0.5), Found(3, "d", 0.1, True)]
+    table = Table(rows, by="iou", show=("unit", "iou"))
+    printed = ["unit    iou", "   2  0.500", "   0  0.100", "   3  0.100", "   1      -", "more columns: concept, same"]
+    assert str(table).splitlines() == printed
+    assert list(table) == rows
+    assert table[0] == rows[0]
+    assert str(table[:2]).splitlines() == [printed[0], printed[2], printed[4], printed[5]]
+    assert (table[:2].by, table[:2].show) == ("iou", ("unit", "iou"))
+    top = table.top(3, by="unit")  # in the order asked for last, not by IoU
+    assert str(top).splitlines() == [printed[0], printed[3], printed[1], printed[4], printed[5]]
+    html = table._repr_html_()
+    assert html.index("<td>2</td>") < html.index("<td>0</td>") < html.index("<td>1</td><td>-</td>")
+    assert "<th>concept</th>" not in html
+    assert "more columns: concept, same" in html
+    assert copy.deepcopy(table).show == pickle.loads(pickle.dumps(table)).show == ("unit", "iou")
+
+
+def test_what_is_not_known_is_a_dash_and_comes_last():
+    table = Table([Found(0, "a", 0.1), Found(1, "b", 0.2, True), Found(2, "c", 0.2, False)], by="same")
+    assert [line.split()[-1] for line in str(table).splitlines()] == ["same", "True", "False", "-"]
+    assert str(table).splitlines()[-1] == "   0  a        0.100      -"
+    assert [row.unit for row in table.top(3, by="same")] == [1, 2, 0]
+
+
+def test_a_table_of_columns_that_are_not_there(tmp_path):
+    rows = [Found(0, "a", 0.1)]
+    with pytest.raises(ValueError, match=r"Table: by must be one of \('unit', .*, but got 'weight'"):
+        Table(rows, by="weight")
+    with pytest.raises(ValueError, match="Table: by must be a column of numbers, but 'concept' holds 'a'"):
+        Table(rows, by="concept")
+    for show in (["unit", "weight"], [], "unit"):
+        with pytest.raises(ValueError, match=r"Table: show must name columns of \('unit', .*, but got \("):
+            Table(rows, show=show)
+    assert str(Table([], by="weight", show=["unit"])) == "(no rows)"
+    csv_file = Table(rows, by="iou", show=["unit"]).to_csv(tmp_path / "all.csv")
+    assert csv_file.read_text() == "unit,concept,iou,same\n0,a,0.1,\n"
+
+
+def test_names_in_a_table_do_not_reach_the_terminal_as_commands():
+    table = Table([Found(0, "\x1b[31mred\n\u202egnp", 0.1)])
+    assert str(table).splitlines()[1:] == ["   0  \\x1b[31mred\\n\\u202egnp  0.100  -"]
+    assert "\\x1b[31mred\\n\\u202egnp" in table._repr_html_()
+    assert "\x1b" not in table._repr_html_()

@@ -291,9 +291,9 @@ def test_layers_for_people_and_programs(here, vision, capsys):
     rows = json.loads(capsys.readouterr().out)
     assert shown.splitlines() == [
         "layer  kind    output  units  note",
-        "0      Conv2d  4x8x8   4",
-        "1      ReLU    4x8x8   4",
-        "2      Conv2d  2x8x8   2",
+        "0      Conv2d  4x8x8       4",
+        "1      ReLU    4x8x8       4",
+        "2      Conv2d  2x8x8       2",
     ]
     assert rows[2] == {"layer": "2", "kind": "Conv2d", "output": [2, 8, 6], "units": 2, "note": ""}
 
