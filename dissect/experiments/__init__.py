@@ -1,6 +1,7 @@
 """The papers' experiments, one file each."""
 
-from dissect.experiments.attack import AttackResult, GroupRow, attack, most_important
+from dissect.experiments.attack import attack
+from dissect.experiments.attack_result import AttackResult, GroupRow, most_important
 from dissect.experiments.carlini_wagner import PUBLISHED, CarliniWagner, adversarial, with_noise
 from dissect.experiments.relations import (
     Combination,

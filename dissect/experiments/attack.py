@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
 from numbers import Real
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,12 +15,11 @@ from torch.utils.data import Dataset
 from tqdm import tqdm
 
 from dissect.arguments import integer
-from dissect.cache import load_tensors, save_tensors, with_suffix
-from dissect.checked import Array, Maybe, Number, Of, Text, Whole, fields, require
-from dissect.classifiers import UnitImportance
+from dissect.checked import Of, Whole, fields
 from dissect.classifiers.flow import check_evaluating
 from dissect.classifiers.visits import Seen, check_visited_again, class_numbers
 from dissect.data import Batch, Batches
+from dissect.experiments.attack_result import AttackResult, GroupRow, check_found, most_important
 from dissect.experiments.carlini_wagner import (
     DEFAULT,
     CarliniWagner,
@@ -32,187 +30,10 @@ from dissect.experiments.carlini_wagner import (
 from dissect.experiments.peaks import scores_and_peaks
 from dissect.interrupts import held_back
 from dissect.resume import Progress, code_of, fingerprint
-from dissect.table import Table
 from dissect.trace import find_layers
 from dissect.transfer import device_of
 
-FORMAT = ("attack", 1)
-SUFFIX = ".attack"
-#: Two-sided 99 % of a normal distribution, which the mean of many images nearly has.
-Z99 = 2.576
-
-
-class GroupRow(NamedTuple):
-    """How the peak activations of a group of units change.
-
-    Attributes:
-        units: "target" or "source" (the k units most important to that class), or "other" (all the rest).
-        cause: "attack", or "noise": random noise of the same L2 norm.
-        change: mean absolute change of the peak activation.
-        interval: half the width of its 99 % confidence interval.
-        rise: mean change with its sign, so below 0 where peaks fall.
-        scaled: as `change`, in standard deviations of each unit's peak over the unchanged images.
-        scaled_interval: half the width of its 99 % confidence interval.
-    """
-
-    units: str
-    cause: str
-    change: float
-    interval: float
-    rise: float
-    scaled: float
-    scaled_interval: float
-
-
-@dataclass(eq=False)  # tensors have no one truth value
-class AttackResult:
-    """Peak activations of a layer's U units before and after attacks on N images.
-
-    Attributes:
-        layer: the layer's name.
-        settings: of the attack.
-        seed: of targets and noise.
-        misnamed: how many images were left out because the network does not name their class.
-        images: [N] int64, numbers of the images in the data set.
-        sources: [N] int64, each image's class, which the network names.
-        targets: [N] int64, the class that it was attacked to.
-        reached: [N] bool, whether the network then names the target.
-        norms: [N] float32, L2 norm of the change of the image; 0 where the target was not reached.
-        noise_kept: [N] bool, whether the network still names the source under noise of that norm.
-        before: [N, U] float32, peak activations of the unchanged images.
-        after: [N, U] float32, of the attacked ones; of the unchanged one where the target was not reached.
-        noise: [N, U] float32, of the images with noise.
-        fingerprint: of the network that was attacked; None is unknown, as in files of before there were any.
-    """
-
-    layer: str
-    settings: CarliniWagner
-    seed: int
-    misnamed: int
-    images: Tensor
-    sources: Tensor
-    targets: Tensor
-    reached: Tensor
-    norms: Tensor
-    noise_kept: Tensor
-    before: Tensor
-    after: Tensor
-    noise: Tensor
-    fingerprint: str | None = None
-
-    def success_rate(self) -> float:
-        """The share of attacks that reached their target; NaN without attacks."""
-        return float(self.reached.double().mean())
-
-    def changes(self, importance: UnitImportance, k: int = 4) -> Table:
-        """How much the units most important to the target, to the source, and all others change: rows of `GroupRow`.
-
-        Over the n attacks that reached their target. An image counts with the mean over the units of a group; a unit
-        among the k of both classes counts for both. An interval is ``2.576 * s / sqrt(n)``, too narrow where n is less
-        than about 30. Units whose peak never varies over the unchanged images have no standard deviation and are left
-        out of what is scaled (NaN where too few images are left).
-
-        Raises:
-            ValueError: an importance of another network, layer or of other units, a class that it knows nothing about,
-                k below 1 or so large that no other units may be left (2 k >= U), or fewer than two attacks that reached
-                their target.
-        """
-        won = self.reached
-        groups = {name: members[won] for name, members in self._groups(importance, k).items()}
-        if int(won.sum()) < 2:
-            raise ValueError(
-                f"AttackResult: intervals need two attacks that reached their target, but there are {int(won.sum())}."
-            )
-        spread = self.before.double().std(0)
-        rows = []
-        for cause, peaks in (("attack", self.after), ("noise", self.noise)):
-            change = (peaks - self.before)[won].double()
-            for name, members in groups.items():
-                rise, _ = _mean_interval(change, members)
-                plain = _mean_interval(change.abs(), members)
-                scaled = _mean_interval(change.abs() / spread.clamp_min(1e-300), members & (spread > 0))
-                rows.append(GroupRow(name, cause, *plain, rise, *scaled))
-        return Table(rows)
-
-    def _groups(self, importance: UnitImportance, k: int) -> dict[str, Tensor]:
-        """[N, U] bool each: which units belong to a group for an image."""
-        units = self.before.shape[1]
-        if (importance.layer, importance.num_units) != (self.layer, units):
-            raise ValueError(
-                f"AttackResult: importance must be of the {units} units of {self.layer!r}, but is of the "
-                f"{importance.num_units} units of {importance.layer!r}."
-            )
-        if None not in (self.fingerprint, importance.fingerprint) and self.fingerprint != importance.fingerprint:
-            raise ValueError(
-                "AttackResult: importance must be of the network that was attacked, but is of one with other modules, "
-                "hooks or weights; measure this one with unit_importance."
-            )
-        if not 1 <= k <= most_important(units):
-            raise ValueError(
-                f"AttackResult: k must be in [1, {most_important(units)}], less than half the {units} units, "
-                f"but got {k}."
-            )
-        top, groups = importance.top_units(k), {}
-        for name, classes in (("target", self.targets), ("source", self.sources)):
-            chosen = top[classes]
-            if bool((chosen < 0).any()):
-                unknown = importance.classes[int(classes[(chosen < 0).any(1)][0])]
-                raise ValueError(f"AttackResult: importance must know every {name} class, but not {unknown!r}.")
-            groups[name] = torch.zeros_like(self.before, dtype=torch.bool).scatter_(1, chosen, True)
-        groups["other"] = ~(groups["target"] | groups["source"])
-        return groups
-
-    def save(self, path: str | Path) -> Path:
-        """Writes the result to one file, whole or not at all; ".attack" is added where there is no such suffix."""
-        tensors = {name: value for name, value in vars(self).items() if isinstance(value, Tensor)}
-        meta = {"layer": self.layer, "settings": self.settings._asdict(), "seed": self.seed, "misnamed": self.misnamed,
-                "fingerprint": self.fingerprint}  # fmt: skip
-        return save_tensors(with_suffix(path, SUFFIX), *FORMAT, tensors, meta)
-
-    @classmethod
-    def load(cls, path: str | Path) -> AttackResult:
-        """Reads what `save` wrote.
-
-        Raises:
-            FileNotFoundError: no such file.
-            ValueError: a damaged file, another kind of file, a newer version, or content that cannot be; names it.
-        """
-        path = with_suffix(path, SUFFIX)
-        tensors, meta = load_tensors(path, *FORMAT)
-        fields(str(path), meta, _META)
-        fields(f"{path}: settings", meta["settings"], _SETTINGS)
-        check_found(str(path), tensors)
-        known = {name: meta.get(name) for name in _META} | {name: tensors[name] for name in _FOUND}
-        settings = CarliniWagner(**{name: meta["settings"][name] for name in _SETTINGS})
-        values: dict[str, Any] = {**known, "settings": settings}
-        return cls(**values)
-
-
-_META = {"layer": Text(), "settings": Of(dict), "seed": Whole(), "misnamed": Whole(), "fingerprint": Maybe(Text())}
-_SETTINGS = {
-    "binary_search_steps": Whole(1),
-    "steps": Whole(1),
-    "stepsize": Number(0),
-    "initial_const": Number(0),
-    "confidence": Number(0),
-}
-_FOUND = {
-    **{name: Array(torch.int64, "N", 0) for name in ("images", "sources", "targets")},
-    **{name: Array(torch.bool, "N") for name in ("reached", "noise_kept")},
-    "norms": Array(torch.float32, "N", 0, math.inf),
-    **{name: Array(torch.float32, "N U", -math.inf, math.inf) for name in ("before", "after", "noise")},
-}
-
-
-def check_found(what: str, tensors: dict[str, Tensor]) -> None:
-    """Refuses the tensors of an `AttackResult` that cannot be.
-
-    Raises:
-        ValueError: says which.
-    """
-    fields(what, tensors, _FOUND)
-    require(what, tensors["sources"] != tensors["targets"], "no target is the image's own class")
-    require(what, len(tensors["images"].unique()) == len(tensors["images"]), "images come once each")
+__all__ = ["AttackResult", "GroupRow", "attack", "most_important"]
 
 
 def attack(
@@ -416,16 +237,3 @@ class _Run:
         self.batches, self.seen = state["batches"], state["seen"]
         self.same.load_state_dict(state["same"])
         self._parts = [state["found"]] if state["found"] else []
-
-
-def most_important(units: int) -> int:
-    """The largest k with which some unit is among the k most important ones of neither of two classes."""
-    return (units - 1) // 2
-
-
-def _mean_interval(values: Tensor, members: Tensor) -> tuple[float, float]:
-    """Mean over images of the mean over their members [n, U], if any, and half the width of its 99 % interval."""
-    some = members.any(1)
-    means = (values * members)[some].sum(1) / members[some].sum(1)
-    deviation = float(means.std()) if len(means) > 1 else math.nan
-    return float(means.mean()), Z99 * deviation / max(1, len(means)) ** 0.5

@@ -14,7 +14,7 @@ from dissect.classifiers.importance import FORMAT as IMPORTANCE
 from dissect.classifiers.sets import FORMAT as SETS
 from dissect.dissection import FORMAT as DISSECTION
 from dissect.experiments import AttackResult, CarliniWagner
-from dissect.experiments.attack import FORMAT as ATTACK
+from dissect.experiments.attack_result import FORMAT as ATTACK
 from dissect.stats import IouTally, Peaks, TailThreshold
 from dissect.stats.state import State
 
