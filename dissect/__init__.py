@@ -19,6 +19,7 @@ from dissect.grid import Grid
 from dissect.interventions import ablate, insert, keep
 from dissect.models import latents, noise_seeds
 from dissect.pipeline import dissect
+from dissect.provenance import DoubtfulResultWarning
 from dissect.report import write_report
 from dissect.trace import Trace
 
@@ -30,6 +31,7 @@ __version__ = "0.1.0"
 __all__ = [
     "Concepts",
     "Dissection",
+    "DoubtfulResultWarning",
     "Grid",
     "Trace",
     "UnitImportance",

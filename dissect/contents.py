@@ -33,6 +33,20 @@ _COUNTS = {
     "columns": Array(torch.int32, "W 3"),
 }
 
+_SAMPLE = {
+    "sample.peaks": Array(torch.float32, "U S", *_FINITE),
+    "sample.images": Array(torch.int64, "U Q", 0),
+    "sample.values": Array(torch.float32, "U Q", *_FINITE),
+    "sample.maps": Array(torch.float32, "U Q h w", *_FINITE),
+}
+_EVIDENCE = {
+    "evidence.null": Array(torch.float64, "K U", 0, 1),
+    "evidence.interval": Array(torch.float64, "U 2", 0, 1, nan=True),
+    "evidence.half_labels": Array(torch.int64, "2 U", 0, "last"),
+    "evidence.held_out": Array(torch.float64, "2 U", 0, 1, nan=True),
+    "evidence.place_iou": Array(torch.float64, "C", 0, 1),
+}
+
 
 def check_layer(what: str, own: dict[str, Tensor], layer: dict[str, Any], labels: int, numbers: Tensor) -> None:
     """Refuses the counts and peaks of a layer that cannot be, or not beside one another.
@@ -53,9 +67,19 @@ def check_layer(what: str, own: dict[str, Tensor], layer: dict[str, Any], labels
     require(what, torch.isin(images, numbers), "the images of its peaks are among those that were kept")
     ordered = images.sort(1).values
     require(what, ordered[:, 1:] != ordered[:, :-1], "the images of a unit's peaks are different ones")
+    if any(name.startswith("sample.") for name in own):
+        fields(what, layer, {"levels": Each(Number(0), "Q")}, fields(what, own, _SAMPLE, known))
+        require(what, torch.isin(own["sample.images"], numbers), "the images of its sample are among those kept")
+        spread = own["sample.peaks"]
+        require(what, spread[:, 1:] >= spread[:, :-1], "the peaks of its sample never fall")
+    if any(name.startswith("evidence.") for name in own):
+        fields(what, own, _EVIDENCE, {**known, "last": labels - 1})
+        require(
+            what, not (own["evidence.interval"][:, 0] > own["evidence.interval"][:, 1]).any(), "low is at most high"
+        )
 
 
-def check_pictures(what: str, tensors: dict[str, Tensor]) -> None:
+def check_pictures(what: str, tensors: dict[str, Tensor], labels: int) -> None:
     """Refuses pictures and their numbers that cannot be.
 
     Raises:
@@ -64,6 +88,10 @@ def check_pictures(what: str, tensors: dict[str, Tensor]) -> None:
     fields(what, tensors, PICTURES)
     numbers = tensors["image_numbers"]
     require(what, numbers[1:] > numbers[:-1], "image numbers rise")
+    if "image_labels" in tensors:
+        fields(what, tensors, {"image_labels": Array(torch.int64, "E 2", 0)})
+        require(what, tensors["image_labels"][:, 1] < labels, "images carry labels that there are")
+        require(what, torch.isin(tensors["image_labels"][:, 0], numbers), "labels are of images that were kept")
 
 
 _UNDER_WAY = {
@@ -72,7 +100,10 @@ _UNDER_WAY = {
     "batch": Whole(),
     "num_images": Whole(),
     "num_labels": Whole(1),
-    "num_pixels": Whole(),
+    "images_only": Maybe(Of(bool)),
+    "date": Text(),
+    "sample": Of(dict),
+    "gathering": Of(dict),
     "checksums": Each(Each(Whole(-(1 << 63)))),
     "first_maps": Maybe(Each(Whole(-(1 << 63)))),
     "layers": Of(dict),
@@ -95,6 +126,11 @@ def check_under_way(state: dict[str, Any], num_layers: int) -> None:
         ValueError: says which.
     """
     what = "the run"
+    if "gathering" not in state:
+        raise ValueError(
+            "the run was begun by a version of dissect that kept less; delete its file to begin anew (dissect run: "
+            "--fresh)."
+        )
     sizes = fields(what, state, _UNDER_WAY)
     if sizes["T"]:
         fields(what, state, {"pictures": Array(torch.uint8, "T 3 H W")}, sizes)
@@ -111,7 +147,7 @@ def check_under_way(state: dict[str, Any], num_layers: int) -> None:
             fields(what, layer, {"maps": Array(torch.float32, "U k h w", *_FINITE)}, {"h": height, "w": width})
 
 
-def check_parts(name: str, peaks: Tensor, maps: Tensor | None, units: int, pictures: list[int]) -> None:
+def check_parts(name: str, peaks: Tensor, shown: Tensor, maps: Tensor | None, units: int, pictures: list[int]) -> None:
     """Refuses what was saved of a layer, each part right for itself, if the parts are not of the same units and images.
 
     Raises:
@@ -119,5 +155,5 @@ def check_parts(name: str, peaks: Tensor, maps: Tensor | None, units: int, pictu
     """
     what = f"layer {name!r} of the run"
     require(what, len(peaks) in (0, units), "peaks and thresholds are of the same units")
-    require(what, torch.isin(peaks, torch.tensor(pictures, dtype=torch.int64)), "there is a picture of each peak")
-    require(what, maps is None or maps.shape[:2] == peaks.shape, "there is a map of each peak")
+    require(what, torch.isin(shown, torch.tensor(pictures, dtype=torch.int64)), "there is a picture of each peak")
+    require(what, maps is None or maps.shape[:2] == shown.shape, "there is a map of each peak")

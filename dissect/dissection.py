@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,55 +17,16 @@ from dissect.concepts import CATEGORIES, Concepts
 from dissect.contents import LAYER, META, SETTINGS, check_layer, check_pictures
 from dissect.grid import Grid
 from dissect.reference import upsample
+from dissect.rows import PRINTED, CategoryRow, discovery_rows, unit_rows
+from dissect.rows import UnitRow as UnitRow  # where it used to be
 from dissect.stats import best_labels, iou
+from dissect.stats.sample import PeakSample
+from dissect.stats.significance import Evidence
 from dissect.subnormals import keeps_subnormals
 from dissect.table import Table
 
 FORMAT = ("dissection", 1)
 SUFFIX = ".dissection"
-
-
-class UnitRow(NamedTuple):
-    """One unit in a table.
-
-    Attributes:
-        layer: the layer's name.
-        unit: number within the layer.
-        concept: the best concept, "-" where no concept has an IoU above 0.
-        category: the concept's category.
-        iou: intersection over union with it.
-        attainable: the bound ``min(q, f) / max(q, f)`` on the IoU, for concept fraction f and firing fraction
-            q (with scope "category" where the union counts it: in images that show the category).
-        concept_fraction: f, the share of all pixels that carry the concept.
-        threshold: the level above which the unit fires.
-        firing: q, the share of all pixels where it does.
-        state: "ok"; "sparse": its ReLU is 0 at the threshold, so it fires on less than asked; "dead": never fires.
-    """
-
-    layer: str
-    unit: int
-    concept: str
-    category: str
-    iou: float
-    attainable: float
-    concept_fraction: float
-    threshold: float
-    firing: float
-    state: str
-
-
-class CategoryRow(NamedTuple):
-    """A category in a table of detectors.
-
-    Attributes:
-        category: its name.
-        concepts: how many of its concepts have at least one detector.
-        units: how many units are detectors of them.
-    """
-
-    category: str
-    concepts: int
-    units: int
 
 
 @dataclass(eq=False)  # tensors have no one truth value; a result is equal to itself alone
@@ -87,6 +48,8 @@ class LayerDissection:
         peak_images: [U, k] int64, the numbers of their images.
         peak_maps: [U, k, h, w] float32, the unit's feature map in each of them.
         grid: how maps are sampled at the planes' pixels.
+        sample: how the units respond to a sample of all images; None in files of before.
+        evidence: what tells whether the labels can be trusted; None without planes, and in files of before.
     """
 
     name: str
@@ -100,6 +63,8 @@ class LayerDissection:
     peak_images: Tensor
     peak_maps: Tensor
     grid: Grid
+    sample: PeakSample | None = None
+    evidence: Evidence | None = None
 
     def __repr__(self) -> str:
         (h, w), (rows, columns) = self.grid.source_shape, (len(self.grid.rows), len(self.grid.columns))
@@ -126,6 +91,22 @@ class LayerDissection:
         best = best_labels(self.iou)
         return torch.where(self.iou.gather(1, best[:, None])[:, 0] > 0, best, 0)
 
+    @cached_property
+    def best_iou(self) -> Tensor:
+        """[U] float64: each unit's highest IoU; 0 where there are no labels."""
+        return self.iou.gather(1, self.best_label[:, None])[:, 0]
+
+    def false_discovery_rate(self, cutoff: float) -> float:
+        """The share of this layer's units above a cut-off of the IoU that would be there by chance.
+
+        See `Evidence.false_discovery_rate`; NaN without decoys.
+        """
+        return float("nan") if self.evidence is None else self.evidence.false_discovery_rate(self.best_iou, cutoff)
+
+    def cutoff_at(self, rate: float = 0.05) -> float | None:
+        """The lowest cut-off of the IoU that keeps the false discovery rate at `rate`; None where none does."""
+        return None if self.evidence is None else self.evidence.cutoff_at(self.best_iou, rate)
+
     @keeps_subnormals
     def states(self) -> list[str]:
         """Per unit "ok", "sparse" or "dead"; see `UnitRow`."""
@@ -150,6 +131,7 @@ class Dissection:
         settings: fraction, positions, scope, border, detector_iou, num_images.
         images: [T, 3, H, W] uint8, every image that is in some unit's top k.
         image_numbers: [T] int64, their numbers in the data set, rising.
+        image_labels: [E, 2] int64, rising: numbers of these images, and the labels that each of them carries.
 
     Example:
         >>> net = torch.nn.Sequential(torch.nn.Conv2d(3, 2, 3, padding=1)).eval()
@@ -164,6 +146,7 @@ class Dissection:
     settings: dict[str, Any]
     images: Tensor
     image_numbers: Tensor
+    image_labels: Tensor = field(default_factory=lambda: torch.empty(0, 2, dtype=torch.int64))
     _position: dict[int, int] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -186,13 +169,28 @@ class Dissection:
             raise KeyError(f"layer {layer!r} was not dissected; these were: {list(self.layers)}.")
         return self.layers[layer]
 
+    @property
+    def images_only(self) -> bool:
+        """Whether there were no planes, so that units have no concepts."""
+        return bool(self.settings.get("images_only", False))
+
     def best(self, layer: str | None = None) -> Table:
-        """Per unit its best concept, as a `Table` of `UnitRow`; of one layer or of all."""
-        return Table(row for name in self._names(layer) for row in self._rows(self[name]))
+        """Per unit its best concept, as a `Table` of `UnitRow`; of one layer or of all.
+
+        Rows are in the order of the units; printed, the highest IoU comes first, and some columns are left out.
+        """
+        return Table(
+            (row for name in self._names(layer) for row in unit_rows(self, self[name])), by="iou", show=PRINTED
+        )
 
     def detectors(self, layer: str | None = None) -> Table:
         """The rows of `best` whose IoU exceeds the detector cut-off (0.04 unless asked otherwise)."""
-        return Table(row for row in self.best(layer) if row.iou > self.settings["detector_iou"])
+        rows = (row for row in self.best(layer) if row.iou > self.settings["detector_iou"])
+        return Table(rows, by="iou", show=PRINTED)
+
+    def false_discoveries(self, layer: str | None = None) -> Table:
+        """How many units exceed each cut-off, and how many would by chance (`DiscoveryRow`); empty without decoys."""
+        return Table(row for name in self._names(layer) for row in discovery_rows(self[name]))
 
     def unique_detectors(self, layer: str | None = None) -> Table:
         """Per category, how many concepts have a detector and how many units these are (`CategoryRow`)."""
@@ -219,12 +217,17 @@ class Dissection:
         Returns:
             The file's path.
         """
-        tensors = {"images": self.images, "image_numbers": self.image_numbers}
+        tensors = {name: getattr(self, name) for name in ("images", "image_numbers", "image_labels")}
         layers = []
         for index, layer in enumerate(self.layers.values()):
             layers.append({"name": layer.name, "num_pixels": layer.num_pixels, "source": layer.grid.source_shape})
             tensors |= {f"{index}.{name}": getattr(layer, name) for name in _LAYER_TENSORS}
             tensors |= {f"{index}.rows": layer.grid.rows, f"{index}.columns": layer.grid.columns}
+            for part, names in _PARTS.items():
+                held = getattr(layer, part)
+                tensors |= {f"{index}.{part}.{name}": getattr(held, name) for name in names if held is not None}
+            if layer.sample is not None:
+                layers[-1]["levels"] = list(layer.sample.levels)
         meta = {
             "layers": layers,
             "names": self.concepts.names,
@@ -235,32 +238,6 @@ class Dissection:
 
     def _names(self, layer: str | None) -> list[str]:
         return list(self.layers) if layer is None else [layer]
-
-    def _rows(self, layer: LayerDissection) -> list[UnitRow]:
-        best = layer.best_label
-        scores = layer.iou.gather(1, best[:, None])[:, 0]
-        firing = layer.unit_area.double() / layer.num_pixels
-        fraction = (layer.label_area.double() / layer.num_pixels)[best]
-        # Under scope "category" a unit is judged by where it fires in the images that show the category.
-        area = layer.union_area
-        judged = (area if area.ndim == 1 else area.gather(1, best[:, None])[:, 0]).double() / layer.num_pixels
-        attainable = torch.minimum(judged, fraction) / torch.maximum(judged, fraction).clamp(min=1e-300)
-        states = layer.states()
-        return [
-            UnitRow(
-                layer.name,
-                unit,
-                self.concepts.names[best[unit]],
-                self.concepts.categories[best[unit]],
-                float(scores[unit]),
-                float(attainable[unit]),
-                float(fraction[unit]),
-                float(layer.thresholds[unit]),
-                float(firing[unit]),
-                states[unit],
-            )
-            for unit in range(layer.num_units)
-        ]
 
 
 _LAYER_TENSORS = (
@@ -273,6 +250,13 @@ _LAYER_TENSORS = (
     "peak_images",
     "peak_maps",
 )
+
+
+#: What a layer may have beside them, and its tensors.
+_PARTS = {
+    "sample": ("peaks", "images", "values", "maps"),
+    "evidence": ("null", "interval", "half_labels", "held_out", "place_iou"),
+}
 
 
 def load(path: str | Path) -> Dissection:
@@ -291,7 +275,7 @@ def load(path: str | Path) -> Dissection:
 def _dissection(path: str, tensors: dict[str, Tensor], meta: dict[str, Any]) -> Dissection:
     sizes = fields(path, meta, META)
     fields(f"{path}: settings", meta["settings"], SETTINGS)
-    check_pictures(path, tensors)
+    check_pictures(path, tensors, sizes["C"])
     layers = {}
     for index, layer in enumerate(meta["layers"]):
         fields(path, layer, LAYER)
@@ -299,8 +283,20 @@ def _dissection(path: str, tensors: dict[str, Tensor], meta: dict[str, Any]) -> 
         own = {name.removeprefix(start): value for name, value in tensors.items() if name.startswith(start)}
         check_layer(what, own, layer, sizes["C"], tensors["image_numbers"])
         grid = Grid(own["rows"], own["columns"], tuple(layer["source"]))
-        values = {name: own[name] for name in _LAYER_TENSORS}
+        values: dict[str, Any] = {name: own[name] for name in _LAYER_TENSORS}
+        sample, evidence = (_part(own, part) for part in ("sample", "evidence"))
+        values["sample"] = None if sample is None else PeakSample(levels=tuple(layer["levels"]), **sample)
+        values["evidence"] = None if evidence is None else Evidence(**evidence)
         layers[layer["name"]] = LayerDissection(layer["name"], num_pixels=layer["num_pixels"], grid=grid, **values)
     require(path, len(layers) == len(meta["layers"]), "layers have different names")
     concepts = Concepts(tuple(meta["names"]), tuple(meta["categories"]))
-    return Dissection(layers, concepts, meta["settings"], tensors["images"], tensors["image_numbers"])
+    pictures = tensors["images"], tensors["image_numbers"]
+    labels = tensors.get("image_labels", torch.empty(0, 2, dtype=torch.int64))
+    return Dissection(layers, concepts, meta["settings"], *pictures, labels)
+
+
+def _part(own: dict[str, Tensor], part: str) -> dict[str, Tensor] | None:
+    """A layer's tensors of a part; None where it has none of them."""
+    if not any(name.startswith(f"{part}.") for name in own):
+        return None
+    return {name: own[f"{part}.{name}"] for name in _PARTS[part]}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
@@ -15,12 +16,15 @@ from dissect.checked import Array, fields
 from dissect.concepts import Concepts
 from dissect.contents import check_parts, check_under_way
 from dissect.dissection import Dissection, LayerDissection
+from dissect.gathering import Gathering
 from dissect.geometry import Geometry
 from dissect.grid import Grid
-from dissect.ops.encode_labels import Encoding
+from dissect.kept import Pictures
+from dissect.ops.encode_labels import EncodedLabels, Encoding, encode_labels
 from dissect.presets import Preset
 from dissect.source import Visit
 from dissect.stats import IouTally, Peaks, TailThreshold
+from dissect.stats.sample import LEVELS, PeakSample, PeakSampling
 from dissect.store import Step
 from dissect.transfer import Late, to_device
 
@@ -35,7 +39,8 @@ class Findings:
     """A dissection under way: what it has learned, and which visit and batch come next.
 
     The visits are "survey" (the thresholds' first brackets, the peaks, and the pictures of the peaks), "thresholds" as
-    often as some bracket is still open, and "counts" (intersections and areas, and the maps of the top images).
+    often as some bracket is still open, and "counts" (intersections and areas, the decoys', and the maps of the images
+    to be shown). Where steps have no planes, the counts are of label 0 alone.
     """
 
     def __init__(
@@ -45,23 +50,29 @@ class Findings:
         top_images: int,
         geometry: Geometry,
         to_pictures: Callable[[Tensor], Tensor],
+        concepts: Concepts | None,
+        gathering: Gathering,
     ) -> None:
         self.layers, self.rules, self.top_images, self._geometry = layers, rules, top_images, geometry
-        self._to_pictures = to_pictures
+        self._concepts = concepts
         self.phase, self.visit, self.batch = "survey", 1, 0
-        self.num_images, self.num_labels, self.num_pixels = 0, 1, 0
+        self.num_images, self.num_labels = 0, 1
+        self.images_only: bool | None = None  # known after the first batch
+        self.date = datetime.now(UTC).date().isoformat()  # of the run's begin
         self.grids: dict[str, Grid] = {}
         self.thresholds: dict[str, TailThreshold] = {}
         self.peaks: dict[str, Peaks] = {}
-        self.pictures: dict[int, Tensor] = {}
-        self._wanted: set[int] = set()  # numbers of the pictures to keep, of those that may still come
         self.tallies: dict[str, IouTally] = {}
         self.maps: dict[str, Tensor] = {}
-        self.tops: dict[str, Tensor] = {}  # of the counts: the peaks' images, on the CPU
+        self.tops: dict[str, Tensor] = {}  # of the counts: images to be shown [U, k + Q], on the CPU
         self.checksums: list[list[int]] = []
         self.first_maps: list[int] = []
         self.before_saving: Callable[[], None] = lambda: None
         self._late = Late()
+        self.pictures = Pictures(to_pictures, self._late)
+        self.sampling = PeakSampling()
+        self.gathering = gathering
+        self._blank: dict[tuple[int, int, int], EncodedLabels] = {}  # without labels, of so many images and their size
 
     @property
     def needs(self) -> Visit:
@@ -69,23 +80,28 @@ class Findings:
         layers = self._open() if self.phase == "thresholds" else self.layers
         return Visit(f"visit {self.visit}: {self.phase}", layers, self.phase != "thresholds", self.phase == "counts")
 
-    def add(self, step: Step, concepts: Concepts | None) -> None:
+    @property
+    def concepts(self) -> Concepts:
+        """The vocabulary; where none was given the labels' numbers, of those seen so far."""
+        return Concepts.numbered(self.num_labels) if self._concepts is None else self._concepts
+
+    def add(self, step: Step) -> None:
         """One batch of the visit under way. What a GPU finds out is looked at when it has the next batch to work on."""
         earlier = self._late.take()
         if self.phase == "survey":
-            self._survey(step, concepts)
+            self._survey(step)
         elif self.phase == "thresholds":
             for name in self._open():
                 self.thresholds[name].add(step.activations[name])
         else:
             self._count(step)
             if (self.batch + 1) % FOLD == 0:
-                self._fold(concepts)
+                self._fold()
         for finish in earlier:
             finish()
         self.batch += 1
 
-    def end_visit(self, concepts: Concepts | None) -> None:
+    def end_visit(self) -> None:
         """Chooses what the next visit does."""
         self._late.settle()
         for name in self._open():
@@ -102,7 +118,7 @@ class Findings:
             self.phase = "done"
         else:
             self.phase = "counts"
-            self._begin_counts(Concepts.numbered(self.num_labels) if concepts is None else concepts)
+            self._begin_counts()
 
     def _open(self) -> list[str]:
         return [name for name, state in self.thresholds.items() if not state.done]
@@ -116,10 +132,12 @@ class Findings:
                 stacklevel=5,
             )
 
-    def _survey(self, step: Step, concepts: Concepts | None) -> None:
-        if step.images is None or step.planes is None:
+    def _survey(self, step: Step) -> None:
+        if step.images is None:
             raise RuntimeError("dissect: the survey must see steps that were just computed, but got a kept one.")
-        size = (step.planes.shape[2], step.planes.shape[3])
+        if self.images_only is None:
+            self.images_only = step.planes is None
+        size = self._plane_size(step)
         for name, maps in step.activations.items():
             if name not in self.thresholds:
                 self._begin_layer(name, maps, size, step.images)
@@ -130,12 +148,24 @@ class Findings:
                 self.peaks[name].add(maps, step.numbers)
             except (TypeError, ValueError) as error:
                 raise type(error)(f"dissect: layer {name!r}: {error}") from None
+        self.sampling.add({name: self.peaks[name].latest for name in step.activations}, step.numbers)
         self.num_images += len(step.numbers)
-        self._late.call(partial(self._see_labels, where, concepts), torch.stack(step.planes.aminmax()))
+        if step.planes is not None:
+            see = partial(self._see_labels, where, step)
+            self._late.call(see, torch.stack(step.planes.aminmax()))
         tops = torch.cat([peaks.candidates().flatten() for peaks in self.peaks.values()])
-        self._late.call(partial(self._keep_pictures, step.numbers, step.images), tops)
+        tops = torch.cat([tops, to_device(self.sampling.shown(), tops.device)])
+        self._late.call(partial(self.pictures.keep, step.numbers, step.images), tops)
 
-    def _see_labels(self, where: str, concepts: Concepts | None, ends: Tensor) -> None:
+    def _plane_size(self, step: Step) -> tuple[int, int]:
+        """(H, W) of the planes; without them what they would have."""
+        if step.planes is not None:
+            return step.planes.shape[2], step.planes.shape[3]
+        rows, columns = (side // (self.rules.step or 1) for side in step.images.shape[2:])  # type: ignore[union-attr]
+        return max(1, rows), max(1, columns)
+
+    def _see_labels(self, where: str, step: Step, ends: Tensor) -> None:
+        concepts = self._concepts
         least, largest = ends.tolist()
         if concepts is None and largest >= MOST_LABELS:
             raise ValueError(
@@ -149,95 +179,105 @@ class Findings:
                 f"{where}: planes must hold labels below {len(concepts)} (the concepts, and 0 for none), but hold "
                 f"{largest}; what is to be ignored (often 255) must be 0."
             )
+        if step.planes is not None:
+            self.gathering.survey(step.planes, step.numbers, largest + 1, self._late)
 
     def _begin_layer(self, name: str, maps: Tensor, size: tuple[int, int], images: Tensor) -> None:
         source = (maps.shape[2], maps.shape[3])
         if not maps.shape[1]:
             raise ValueError(f"dissect: layer {name!r} must have at least one unit, but has none.")
-        grid = self._geometry.grid(name, source, size, images)
+        placeless = bool(self.images_only) and source == (1, 1)  # as a fully connected layer
+        grid = Grid.half_pixel(source, size) if placeless else self._geometry.grid(name, source, size, images)
         self.grids[name] = grid
         self.thresholds[name] = TailThreshold(self.rules.fraction, positions=self.rules.positions, grid=grid)
         self.peaks[name] = Peaks(self.top_images)
 
-    def _keep_pictures(self, numbers: Tensor, images: Tensor, tops: Tensor) -> None:
-        """Keeps the pictures that are in some unit's top k so far, and drops those that no longer are."""
-        wanted = tops.unique()
-        self._wanted = set(wanted.tolist())
-        for number in self.pictures.keys() - self._wanted:
-            del self.pictures[number]
-        new = torch.isin(numbers, wanted).nonzero().flatten()
-        if not len(new):
-            return
-        found = self._to_pictures(images[to_device(new, images.device)])
-        fits = isinstance(found, Tensor) and found.dtype == torch.uint8 and found.ndim == 4
-        if not fits or found.shape[:2] != (len(new), 3):
-            got = f"{found.dtype} {list(found.shape)}" if isinstance(found, Tensor) else type(found).__name__
-            raise ValueError(
-                f"dissect: pictures must give uint8 [{len(new)}, 3, H, W] of so many images, but gave {got}."
-            )
-        self._late.call(partial(self._take_pictures, numbers[new]), found)
-
-    def _take_pictures(self, numbers: Tensor, found: Tensor) -> None:
-        # Copied, else each would keep its whole batch in memory.
-        taken = zip(numbers.tolist(), found)
-        self.pictures |= {number: picture.clone() for number, picture in taken if number in self._wanted}
-
-    def _begin_counts(self, concepts: Concepts) -> None:
+    def _begin_counts(self) -> None:
+        concepts = self._concepts = self.concepts
         for name, state in self.thresholds.items():
-            self.tallies[name] = IouTally(state.threshold(), len(concepts), grid=self.grids[name])
-            self.tops[name] = self.peaks[name].images().cpu()
+            groups = 0 if self.images_only else self.gathering.groups(len(state.threshold()), len(concepts))
+            self.tallies[name] = IouTally(state.threshold(), len(concepts), grid=self.grids[name], groups=groups)
+            self.tops[name] = self._shown(name)
             shape = (*self.tops[name].shape, *self.grids[name].source_shape)
             self.maps[name] = torch.from_numpy(np.zeros(shape, dtype=np.float32))  # memory that is not touched yet
+        self.pictures.drop_all_but(set(torch.cat([tops.flatten() for tops in self.tops.values()]).tolist()))
+        if not self.images_only:
+            self.gathering.begin_counts(self.tallies, concepts, self.num_images)
+
+    def _shown(self, name: str) -> Tensor:
+        """[U, k + Q] numbers of the images that a layer's units are shown with: of their peaks, and of the sample."""
+        return torch.cat([self.peaks[name].images().cpu(), self.sampling.at_levels(name)[0]], 1)
 
     def _count(self, step: Step) -> None:
+        if self.images_only:
+            self._count_encoded(step, None)
+            return
         if step.planes is None:
             raise RuntimeError("dissect: the counts need the label planes, but got a step without them.")
-        self.num_pixels += step.planes[:, 0].numel()
         encoding = Encoding(step.planes, self.tallies[self.layers[0]].num_labels)
-        self._late.call(partial(self._count_encoded, step, encoding), encoding.size)
+        self._late.call(lambda size: self._count_encoded(step, encoding.labels(size)), encoding.size)
 
-    def _count_encoded(self, step: Step, encoding: Encoding, size: Tensor) -> None:
-        labels = encoding.labels(size)
+    def _count_encoded(self, step: Step, labels: EncodedLabels | None) -> None:
         for name, activations in step.activations.items():
-            self.tallies[name].add(activations, labels, step.numbers)
+            self.tallies[name].add(activations, labels or self._without_labels(name, activations), step.numbers)
             units, ranks = torch.isin(self.tops[name], step.numbers).nonzero(as_tuple=True)
             images = self.tops[name][units, ranks] - step.numbers[0]
             found = activations[to_device(images, activations.device), to_device(units, activations.device)].float()
             self._late.call(partial(self._keep_maps, name, units, ranks), found)
+        if labels is not None:
+            self.gathering.count(step, labels, torch.tensor(list(self.pictures.found)))
+
+    def _without_labels(self, name: str, activations: Tensor) -> EncodedLabels:
+        """Of a batch without planes: label 0 everywhere."""
+        shape = (len(activations), *self.grids[name].target_shape)
+        if shape not in self._blank:
+            planes = torch.zeros(len(activations), 1, *shape[1:], dtype=torch.uint8, device=activations.device)
+            self._blank = {shape: encode_labels(planes, 1)}
+        return self._blank[shape]
 
     def _keep_maps(self, name: str, units: Tensor, ranks: Tensor, found: Tensor) -> None:
         self.maps[name][units, ranks] = found
 
-    def _fold(self, concepts: Concepts | None) -> None:
+    def _fold(self) -> None:
         """Memory must not grow with the number of images: what the union does not ask for by image is added up."""
-        categories = concepts.categories if concepts is not None and self.rules.scope == "category" else None
         for tally in self.tallies.values():
-            tally.fold(categories or ("",) * tally.num_labels)
+            categories = self.concepts.categories if self.rules.scope == "category" else ("",) * tally.num_labels
+            tally.fold(categories)
+        if self.tallies:
+            self.gathering.fold(categories)
 
-    def result(self, concepts: Concepts | None, settings: dict[str, Any]) -> Dissection:
+    def result(self, settings: dict[str, Any]) -> Dissection:
         """What was found, when all visits have ended."""
-        vocabulary = Concepts.numbered(self.num_labels) if concepts is None else concepts
-        numbers = torch.tensor(sorted(self.pictures), dtype=torch.int64)
-        pictures = torch.stack([self.pictures[number] for number in numbers.tolist()])
+        vocabulary = self.concepts
+        numbers, pictures = self.pictures.stacked()
         found = {name: self._layer(name, vocabulary) for name in self.layers}
         settings = {**settings, **self._geometry.settings(self.grids), "num_images": self.num_images}
-        return Dissection(found, vocabulary, settings, pictures, numbers)
+        settings["images_only"] = bool(self.images_only)
+        labels = self.gathering.image_labels()
+        return Dissection(found, vocabulary, settings, pictures, torch.tensor(numbers, dtype=torch.int64), labels)
 
     def _layer(self, name: str, concepts: Concepts) -> LayerDissection:
-        tally, peaks = self.tallies[name], self.peaks[name]
-        return LayerDissection(
+        tally, peaks, grid = self.tallies[name], self.peaks[name], self.grids[name]
+        top = peaks.images().shape[1]
+        images, values = self.sampling.at_levels(name)
+        maps = self.maps[name]
+        layer = LayerDissection(
             name,
             tally.thresholds.cpu(),
             tally.intersection().cpu(),
             tally.unit_area().sum(0).cpu(),
             tally.scoped_unit_area(self.rules.scope, concepts.categories).cpu(),
             tally.label_area().sum(0).cpu(),
-            self.num_pixels,
+            self.num_images * grid.target_shape[0] * grid.target_shape[1],
             peaks.values().cpu(),
             peaks.images().cpu(),
-            self.maps[name],
-            self.grids[name],
+            maps[:, :top],
+            grid,
+            PeakSample(self.sampling.spread(name), LEVELS, images, values, maps[:, top:]),
         )
+        if not self.images_only:
+            layer.evidence = self.gathering.evidence(name, tally, concepts, layer.best_label)
+        return layer
 
     def state_dict(self) -> dict[str, Any]:
         """Everything needed to go on."""
@@ -255,14 +295,14 @@ class Findings:
             }
             if name in self.tallies:
                 layers[str(index)] |= {"tally": self.tallies[name].state_dict(), "maps": self.maps[name]}
-        numbers = sorted(self.pictures)
-        pictures = [self.pictures[number] for number in numbers]
-        scalars = {name: getattr(self, name) for name in _SCALARS}
+        numbers, pictures = self.pictures.stacked()
         return {
-            **scalars,
+            **{name: getattr(self, name) for name in _SCALARS},
             "layers": layers,
             "numbers": numbers,
-            "pictures": torch.stack(pictures) if pictures else torch.empty(0, dtype=torch.uint8),
+            "pictures": pictures,
+            "sample": self.sampling.state_dict(),
+            "gathering": self.gathering.state_dict(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -273,31 +313,37 @@ class Findings:
         """
         check_under_way(state, len(self.layers))
         for name in _SCALARS:
-            setattr(self, name, [] if state.get(name) is None else state[name])  # files of before have no `first_maps`
+            setattr(self, name, state[name])
+        self.sampling.load_state_dict(state["sample"], self.layers)
         for name, layer in zip(self.layers, state["layers"].values()):
-            self.grids[name] = Grid(layer["rows"], layer["columns"], tuple(layer["source"]))
-            self._geometry.check_same(name, self.grids[name])
-            self.thresholds[name] = TailThreshold(
-                self.rules.fraction, positions=self.rules.positions, grid=self.grids[name]
+            self._load_layer(name, layer, state["numbers"])
+        self.pictures.found = dict(zip(state["numbers"], state["pictures"]))
+        tallies = {} if self.images_only else self.tallies
+        self.gathering.load_state_dict(state["gathering"], tallies, self.concepts, self.num_images)
+
+    def _load_layer(self, name: str, layer: dict[str, Any], pictures: list[int]) -> None:
+        self.grids[name] = Grid(layer["rows"], layer["columns"], tuple(layer["source"]))
+        self._geometry.check_same(name, self.grids[name])
+        self.thresholds[name] = TailThreshold(
+            self.rules.fraction, positions=self.rules.positions, grid=self.grids[name]
+        )
+        self.thresholds[name].load_state_dict(layer["threshold"])
+        self.peaks[name] = Peaks(self.top_images)
+        self.peaks[name].load_state_dict(layer["peaks"])
+        units, tops = len(layer["threshold"]["low"]), self.peaks[name].images()
+        counted = "tally" in layer
+        shown = self._shown(name) if counted else tops
+        check_parts(name, tops, shown, layer.get("maps"), units, pictures)
+        if counted:
+            tally = layer["tally"]
+            fields(
+                "the run", tally, {"thresholds": Array(torch.float32, "U"), "intersection": Array(torch.int64, "U C")}
             )
-            self.thresholds[name].load_state_dict(layer["threshold"])
-            self.peaks[name] = Peaks(self.top_images)
-            self.peaks[name].load_state_dict(layer["peaks"])
-            units, tops = len(layer["threshold"]["low"]), self.peaks[name].images()
-            check_parts(name, tops, layer.get("maps"), units, state["numbers"])
-            if "tally" in layer:
-                tally = layer["tally"]
-                fields(
-                    "the run",
-                    tally,
-                    {"thresholds": Array(torch.float32, "U"), "intersection": Array(torch.int64, "U C")},
-                )
-                self.tallies[name] = IouTally(
-                    tally["thresholds"], tally["intersection"].shape[1], grid=self.grids[name]
-                )
-                self.tallies[name].load_state_dict(tally)
-                self.maps[name], self.tops[name] = layer["maps"], self.peaks[name].images()
-        self.pictures = dict(zip(state["numbers"], state["pictures"]))
+            labels = tally["intersection"].shape[1]
+            groups = 0 if self.images_only else self.gathering.groups(units, labels)
+            self.tallies[name] = IouTally(tally["thresholds"], labels, grid=self.grids[name], groups=groups)
+            self.tallies[name].load_state_dict(tally)
+            self.maps[name], self.tops[name] = layer["maps"], shown
 
 
-_SCALARS = ("phase", "visit", "batch", "num_images", "num_labels", "num_pixels", "checksums", "first_maps")
+_SCALARS = ("phase", "visit", "batch", "num_images", "num_labels", "images_only", "date", "checksums", "first_maps")

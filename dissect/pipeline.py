@@ -19,11 +19,13 @@ from dissect.data.batches import attribute_of
 from dissect.data.pictures import to_pictures
 from dissect.dissection import Dissection
 from dissect.findings import Findings
+from dissect.gathering import Doubt, Gathering
 from dissect.geometry import Geometry, Given, named_or_given
 from dissect.interrupts import held_back
 from dissect.layers import find_layers, layer_names
 from dissect.layouts import LayoutOption, Layouts
 from dissect.presets import preset_with
+from dissect.provenance import provenance, tell_doubts
 from dissect.resume import Progress, code_of, fingerprint
 from dissect.source import Reading, Source
 from dissect.stats.bins import exact_fraction
@@ -55,6 +57,9 @@ def dissect(
     resume: str | Path | None = None,
     progress: bool = True,
     pictures: Callable[[Tensor], Tensor] | None = None,
+    decoys: int = 4,
+    resamples: int = 200,
+    seed: int = 0,
 ) -> Dissection:
     """Finds the concept that each unit of some layers detects (Bau et al. 2020, "Emergence of Object Detectors").
 
@@ -72,7 +77,9 @@ def dissect(
             own output [N, U, h, w] (the first one, of several), before any in-place operation that follows it.
         images: a Dataset, a tensor or an iterable of batches, of images or of (images, planes), where planes are
             integer label planes [K, H, W] with 0 for "no label". Every visit must give the same; this is checked.
-            Each batch needs memory of its own: a GPU may still read the one before.
+            Each batch needs memory of its own: a GPU may still read the one before. Images alone, without a segmenter
+            and names of concepts, give what needs no labels: thresholds, top images and masks, densities, dead units;
+            layers may then give vectors [N, U] too.
         segmenter: makes planes [N, K, H, W] of a batch of images; its attribute `concepts` names the labels.
         concepts: names, (name, category) pairs or `Concepts` of the labels 1, 2, ...; by default those of the
             segmenter or of `images` (attribute `concepts`), and the numbers themselves where there are none.
@@ -106,9 +113,16 @@ def dissect(
         pictures: makes uint8 [N, 3, H, W] for people of images as the model takes them; by default the data set's
             `to_pictures`, as `dissect.data.ImageFolder` has one that undoes its normalisation, or else
             `dissect.data.to_pictures`, which stretches what is not in [0, 1].
+        decoys: how often units are also counted against planes that are permuted among the images, for p-values and
+            false discovery rates (docs/trust.md); 0 for none.
+        resamples: how often images are drawn anew for the intervals of the IoUs; 0 leaves out intervals and halves.
+        seed: of the permutations and the draws.
 
     Returns:
         A `Dissection`.
+
+    Warns:
+        dissect.DoubtfulResultWarning: more than 5 % of a layer's detectors could be there by chance.
 
     Raises:
         KeyError: a layer that the model does not have, or that does not run.
@@ -125,6 +139,8 @@ def dissect(
     memory_budget = num_bytes("dissect", "memory_budget", memory_budget)
     disk_budget = num_bytes("dissect", "disk_budget", disk_budget)
     top_images, batch_size = integer("dissect", "top_images", top_images), integer("dissect", "batch_size", batch_size)
+    doubt = Doubt(*(integer("dissect", name, value, least=0) for name, value in
+                    (("decoys", decoys), ("resamples", resamples), ("seed", seed))))  # fmt: skip
     grids = _token_grids(tokens, names)
     told = _told_tokens(tokens, grids)
     Layouts(model, names, layout)  # refuses what is none
@@ -138,9 +154,10 @@ def dissect(
     concepts = concepts if concepts is not None else attribute_of(segmenter or images, "concepts")
     vocabulary = None if concepts is None else Concepts.of(concepts)
     to_uint8 = pictures or attribute_of(images, "to_pictures") or to_pictures
-    run = Findings(names, rules, top_images, geometry, to_uint8)
+    run = Findings(names, rules, top_images, geometry, to_uint8, vocabulary, Gathering(doubt, rules.scope, names))
     batches = Batches(images, batch_size)
     settings = {"preset": preset, **dataclasses.asdict(rules), "tokens": told, **geometry.settings()}
+    settings |= dataclasses.asdict(doubt)
     known = resume is not None  # else nobody asks
     about = {
         "model": known and fingerprint(model),
@@ -154,25 +171,30 @@ def dissect(
     }
     reading = Reading(rules.relu, rules.step, grids, rules.relu and relu is None, layout)
     saved = Progress(resume, about)
-    with Source(model, batches, segmenter, reading, memory_budget, disk_budget, progress) as source:
+    labelled = segmenter is not None or vocabulary is not None
+    with Source(model, batches, segmenter, reading, memory_budget, disk_budget, progress, labelled) as source:
         saved.restore(run)
+        source.images_only = run.images_only if run.images_only is not None else source.images_only
         source.expect(run.checksums, run.first_maps, names, whole=run.phase != "survey")
         run.before_saving = source.settle  # the checksums are the run's
-        _finish(run, source, saved, vocabulary)
+        _finish(run, source, saved)
         layouts = source.layouts
-    return run.result(vocabulary, {**settings, "layouts": layouts})
+    settings["provenance"] = provenance(model, images, batches.identity(), run.date)
+    found = run.result({**settings, "layouts": layouts})
+    tell_doubts(found)
+    return found
 
 
-def _finish(run: Findings, source: Source, saved: Progress, concepts: Concepts | None) -> None:
+def _finish(run: Findings, source: Source, saved: Progress) -> None:
     """All visits that are left."""
     with saved.keeping(run):
         while run.phase != "done":
             for step in source.visit(run.needs, run.batch):
                 with held_back():  # else Ctrl-C in the middle would leave nothing whole to save
-                    run.add(step, concepts)
+                    run.add(step)
                     saved.save(run)
             with held_back():
-                run.end_visit(concepts)
+                run.end_visit()
                 saved.save(run, now=True)
 
 

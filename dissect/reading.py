@@ -29,7 +29,7 @@ class Reading:
     expects_relu: bool = False
     layout: LayoutOption | None = None
 
-    def maps(self, layer: str, output: Any, layouts: Layouts, images: int) -> Tensor:
+    def maps(self, layer: str, output: Any, layouts: Layouts, images: int, vectors: bool = False) -> Tensor:
         """[N, U, h, w] of a layer's output; of tokens the last h * w, row by row.
 
         Args:
@@ -37,15 +37,16 @@ class Reading:
             output: what it gave.
             layouts: where units are in it.
             images: how many went in.
+            vectors: whether [N, U] may be maps of one cell, as where no planes ask for places.
 
         Raises:
             ValueError: neither maps nor tokens that fit the token grid.
         """
         output = first_tensor(output)
-        if not isinstance(output, Tensor) or output.ndim not in (3, 4):
+        if not isinstance(output, Tensor) or output.ndim not in ((2, 3, 4) if vectors else (3, 4)):
             got = list(output.shape) if isinstance(output, Tensor) else type(output).__name__
             vector = isinstance(output, Tensor) and output.ndim == 2
-            hint = "; vectors have no places that could overlap a concept" if vector else ""
+            hint = "; vectors have no place to overlap a concept: dissect them without planes" if vector else ""
             raise ValueError(f"dissect: layer {layer!r} must give maps [N, U, h, w], but gave {got}{hint}.")
         check_precision(layer, output)
         if 0 in output.shape[1:]:
@@ -57,6 +58,7 @@ class Reading:
         except ValueError as error:
             raise ValueError(f"dissect: {error}") from None
         maps = to_maps(output, axes)
+        maps = maps[:, :, None, None] if maps.ndim == 2 else maps
         if "T" in axes:
             maps = self._from_tokens(layer, maps, list(output.shape))
         return maps.clamp(min=0) if self.relu else maps

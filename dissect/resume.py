@@ -118,10 +118,28 @@ def fingerprint(model: object) -> str:
         for name, module in model.named_modules():
             hooks = effective_hooks(module)  # those of interventions among them
             digest.update(f"{name} {type(module).__qualname__} {module.extra_repr()} {hooks}".encode())
-        for name, value in sorted([*model.named_parameters(), *model.named_buffers()]):
-            digest.update(f"{name} {value.dtype} {list(value.shape)}".encode())
-            digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+        _add_weights(digest, model)
     return digest.hexdigest()[:16]
+
+
+def weights_fingerprint(model: nn.Module) -> str:
+    """Of a network's parameters and buffers, by name, alone.
+
+    Example:
+        >>> import copy
+        >>> layer = torch.nn.Linear(2, 2)
+        >>> weights_fingerprint(layer) == weights_fingerprint(copy.deepcopy(layer))
+        True
+    """
+    digest = hashlib.sha256()
+    _add_weights(digest, model)
+    return digest.hexdigest()[:16]
+
+
+def _add_weights(digest: hashlib._Hash, model: nn.Module) -> None:
+    for name, value in sorted([*model.named_parameters(), *model.named_buffers()]):
+        digest.update(f"{name} {value.dtype} {list(value.shape)}".encode())
+        digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
 
 
 def code_of(thing: object) -> str:

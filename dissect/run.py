@@ -7,6 +7,7 @@ import difflib
 import importlib
 import inspect
 import json
+import math
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -118,13 +119,18 @@ def run(options: argparse.Namespace) -> int:
         "report": str(dissect.write_report(result, options.out)),
     }
     if options.json:
-        units = [row._asdict() for row in result.best()]
+        units = [{name: _known(value) for name, value in row._asdict().items()} for row in result.best()]
         print(json.dumps({**files, "settings": result.settings, "units": units}))
     else:
         labelled = options.planes is not None or options.segmenter is not None
         print(result.unique_detectors() if labelled else "no --planes and no --segmenter: units have no concepts")
         print("\n".join(f"{name}: {shown(path)}" for name, path in files.items()))
     return 0
+
+
+def _known(value: Any) -> Any:
+    """A value for JSON, which has no NaN: None where it is not known."""
+    return None if isinstance(value, float) and math.isnan(value) else value
 
 
 @contextmanager

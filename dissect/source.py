@@ -26,6 +26,12 @@ from dissect.trace import FAILURES, FirstTensorTrace, RanTwiceError, Trace
 from dissect.tracking import UnitTracker
 from dissect.transfer import Late, checksum, device_of, to_device
 
+#: How an image comes by planes.
+WAYS = (
+    "Planes come in batches of (images, planes), from an ImageFolder with planes=, or from segmenter= (dissect run: "
+    "--planes, --segmenter)."
+)
+
 
 @dataclass(frozen=True)
 class Visit:
@@ -43,11 +49,12 @@ class Source:
     Args:
         model: the network.
         batches: the images.
-        segmenter: makes planes, or None where they come with the images.
+        segmenter: makes planes, or None where they come with the images, if there are any.
         reading: how outputs and planes are read.
         memory_budget: bytes, see `Store`.
         disk_budget: bytes, see `Store`.
         progress: show a bar.
+        labelled: there must be planes.
     """
 
     def __init__(
@@ -59,6 +66,7 @@ class Source:
         memory_budget: int,
         disk_budget: int,
         progress: bool,
+        labelled: bool,
     ) -> None:
         self._model, self._batches, self._segmenter = model, batches, segmenter
         self._reading, self._progress = reading, progress
@@ -75,6 +83,8 @@ class Source:
         self.first_maps: list[int] = []
         self._late = Late()
         self.num_batches: int | None = None  # known after a whole visit
+        #: Whether there are no planes, of no image and from no segmenter; known after the first batch.
+        self.images_only: bool | None = False if labelled else None
 
     def __enter__(self) -> Source:
         return self
@@ -114,7 +124,10 @@ class Source:
     def _recognise(self, batch: Batch) -> None:
         """Compares the first batch, its planes and maps with those of the run that goes on."""
         images = to_device(batch.images, self._device)
-        self._check_same(0, images, self._planes(0, batch, images))
+        if self.images_only is None:
+            self.images_only = batch.planes is None
+        planes = None if self.images_only else self._planes(0, batch, images)
+        self._check_same(0, images, planes)
         self._see_first_maps(self._maps(images, self._layers)[0])
         self.settle()
 
@@ -137,7 +150,8 @@ class Source:
             ValueError: no batches; or a batch is not what it was at an earlier visit.
         """
         number = self.num_batches
-        held = {index for index in range(start, number or 0) if self._store.holds(index, visit.layers, visit.planes)}
+        planes = visit.planes and not self.images_only
+        held = {index for index in range(start, number or 0) if self._store.holds(index, visit.layers, planes)}
         # What comes before `start` is gone for good in an iterator, and its first batch is looked at as it goes by.
         begins = 0 if self._batches.used_once else start
         if number is not None and len(held) == number - start:
@@ -176,12 +190,16 @@ class Source:
                 f"dissect: images must be batches [N, C, H, W], but batch {index} is {list(images.shape)}"
                 f"{', one pixel each' if single else ''}. What a generator makes of z cannot be dissected yet."
             )
+        if self.images_only is None:
+            self.images_only = batch.planes is None
         kept = self._store.maps(index, visit.layers)
         missing = [name for name in visit.layers if name not in kept]
         maps, ends = self._maps(images, missing) if missing else ({}, {})
         maps |= kept
         planes = self._store.planes(index)
-        if self._segmenter is None or (visit.planes and planes is None):
+        if self.images_only and batch.planes is None:
+            self._check_same(index, images)
+        elif self._segmenter is None or (visit.planes and planes is None):
             planes = self._planes(index, batch, images)
             self._check_same(index, images, planes)
             planes = self._reading.planes(planes, batch.images)
@@ -239,7 +257,8 @@ class Source:
         uncertain = [name for name, output in outputs.items() if self._layouts.uncertain(name, output, number)]
         if uncertain:
             self._follow_units(images, uncertain)
-        return {name: self._reading.maps(name, output, self._layouts, number) for name, output in outputs.items()}
+        read, vectors = self._reading.maps, bool(self.images_only)
+        return {name: read(name, output, self._layouts, number, vectors) for name, output in outputs.items()}
 
     def _follow_units(self, images: Tensor, layers: list[str]) -> None:
         """Learns where units are from another pass, over few images, so that it costs little."""
@@ -288,9 +307,15 @@ class Source:
         with torch.no_grad():
             planes = batch.planes if self._segmenter is None else self._segmenter(images)
         if planes is None:
+            before = "those of batches before it have some" if index else "there are names of concepts"
             raise ValueError(
-                "dissect: label planes must come with the images or from a segmenter, but there are none; give batches "
-                "of (images, planes), an ImageFolder with planes=, or segmenter= (dissect run: --planes, --segmenter)."
+                f"dissect: label planes must come with the images of batch {index}, since {before}, but there are "
+                f"none. {WAYS}"
+            )
+        if self.images_only:
+            raise ValueError(
+                f"dissect: label planes must come with all images or with none, but batch {index} has some and those "
+                f"before it have none. {WAYS}"
             )
         planes = label_planes(planes, images, index) if isinstance(planes, Tensor) else planes
         if not isinstance(planes, Tensor) or planes.dtype not in LABEL_DTYPES:

@@ -18,8 +18,13 @@ def test_errors():
         dissect.dissect(nn.ReLU(), torch.zeros(4, 1, 2, 2), "0")
     with pytest.raises(KeyError, match="no layer '9'"):
         run(layers="9")
-    with pytest.raises(ValueError, match="label planes must come with the images or from a segmenter"):
-        run(images=scenes.images)
+    with pytest.raises(ValueError, match=r"label planes must come .* batch 0, since there are names .* segmenter="):
+        run(images=scenes.images, concepts=["a", "b"])
+    half = [(scenes.images[:5], scenes.planes[:5]), scenes.images[5:]]
+    with pytest.raises(ValueError, match=r"label planes must come with the images of batch 1, since those of batches"):
+        run(images=half)
+    with pytest.raises(ValueError, match=r"planes must come with all images or with none, but batch 1 has some"):
+        run(images=[scenes.images[5:], half[0]])
     with pytest.raises(ValueError, match=r"planes must hold labels below 3 .* but hold 4"):
         run(images=[(scenes.images, scenes.planes)], concepts=["a", "b"])
     with pytest.raises(ValueError, match=r"planes of batch 0 must have shape \[N, K, H, W\] with N=21"):
@@ -33,7 +38,7 @@ def test_errors():
     with pytest.raises(ValueError, match="but got a generator that is used up"):
         run(images=(b for b in [(scenes.images, scenes.planes)]), memory_budget=0)
     broken = nn.Sequential(nn.Conv2d(3, 2, 1), nn.Flatten()).eval()
-    with pytest.raises(ValueError, match=r"layer '1' must give maps \[N, U, h, w\], but gave \[5, 512\]"):
+    with pytest.raises(ValueError, match=r"layer '1' must give maps .*, but gave \[5, 512\].*: dissect them without"):
         dissect.dissect(broken, "1", Scenes(), batch_size=5, progress=False)
     with pytest.raises(ValueError, match=r"batch 0 of visit 0: .* unit 0"):
         run(images=[(scenes.images * float("nan"), scenes.planes)])

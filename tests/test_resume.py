@@ -218,11 +218,11 @@ def test_an_interrupt_while_a_gpu_is_looked_at_loses_nothing(method, moment, tmp
 def test_an_interrupt_in_the_middle_of_a_batch_waits_for_its_end(tmp_path, monkeypatch):
     add, calls = dissect.findings.Findings.add, []
 
-    def interrupted(self, step, concepts):
+    def interrupted(self, step):
         calls.append(self.batch)
         if len(calls) == 3:
             signal.raise_signal(signal.SIGINT)
-        add(self, step, concepts)
+        add(self, step)
 
     monkeypatch.setattr(dissect.findings.Findings, "add", interrupted)
     with pytest.raises(KeyboardInterrupt):

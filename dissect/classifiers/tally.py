@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from dissect.checked import Array, Whole, fields, require
+from dissect.chosen import half_of
 from dissect.stats.state import State
 
 #: Sums of logits are integers in these steps, so that any order of the images gives the same bits.
@@ -177,11 +178,6 @@ _STATE = {
 
 def _of(counts: Tensor, half: int | None) -> Tensor:
     return counts.sum(0) if half is None else counts[half]
-
-
-def half_of(numbers: Tensor) -> Tensor:
-    """[N] int64: 0 or 1, the half that an image belongs to: the top bit of its number times 2^64 / golden ratio."""
-    return (numbers.long() * -7046029254386353131 < 0).long()
 
 
 def check_scores(scores: Tensor, labels: Tensor, num_classes: int, num_sets: int = 1) -> tuple[Tensor, Tensor]:

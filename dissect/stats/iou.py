@@ -10,6 +10,7 @@ from torch import Tensor
 
 from dissect import ops
 from dissect.checked import Array, Maybe, Text, fields, require
+from dissect.chosen import group_of, half_of
 from dissect.grid import Grid
 from dissect.stats.state import State, image_numbers
 from dissect.transfer import to_device
@@ -48,6 +49,8 @@ class IouTally(State):
         num_labels: C, label 0 included.
         grid: how the maps are sampled; half-pixel with edge border by default.
         backend: of `dissect.ops.iou_counts`.
+        groups: into how many groups images fall by a hash of their numbers, whose intersections are kept apart, for
+            `by_group` and `by_half`: a power of two from 2 on, or 0. They take 8 bytes per group, unit and label.
 
     Example:
         >>> tally = dissect.stats.IouTally(torch.tensor([0.5]), num_labels=2)
@@ -57,15 +60,27 @@ class IouTally(State):
         tensor([[0., 1.]], dtype=torch.float64)
     """
 
-    tensors = ("thresholds", "_intersection")
+    tensors = ("thresholds", "_intersection", "_grouped")
 
     version = 2
-    since = ("grid",)
+    since = ("grid", "grouped", "group_images")
 
-    def __init__(self, thresholds: Tensor, num_labels: int, *, grid: Grid | None = None, backend: str = "auto") -> None:
-        self.thresholds, self.grid, self.backend = thresholds, grid, backend
+    def __init__(
+        self,
+        thresholds: Tensor,
+        num_labels: int,
+        *,
+        grid: Grid | None = None,
+        backend: str = "auto",
+        groups: int = 0,
+    ) -> None:
+        if groups == 1 or groups < 0 or groups & (groups - 1):
+            raise ValueError(f"IouTally: groups must be 0 or a power of two from 2 on, but got {groups}.")
+        self.thresholds, self.grid, self.backend, self.groups = thresholds, grid, backend, groups
         self._batch = 0
         self._intersection = torch.zeros(len(thresholds), num_labels, dtype=torch.int64, device=thresholds.device)
+        self._grouped = torch.zeros(groups, len(thresholds), num_labels, dtype=torch.int64, device=thresholds.device)
+        self._images = torch.zeros(groups, dtype=torch.int64)
         # One entry per batch: image numbers [N], unit areas [N, U], label areas [N, C].
         units, labels = (torch.empty(0, size, dtype=torch.int64) for size in (len(thresholds), num_labels))
         self._batches: list[tuple[Tensor, Tensor, Tensor]] = [(torch.empty(0, dtype=torch.int64), units, labels)]
@@ -77,19 +92,27 @@ class IouTally(State):
         """
         images = image_numbers("IouTally", images, activations)
         self._move(activations.device)
-        counts = ops.iou_counts(
-            activations, self.thresholds, labels, self.num_labels, grid=self.grid, backend=self.backend
-        )
+        count = ops.iou_counts_by_image if self.groups else ops.iou_counts
+        counts = count(activations, self.thresholds, labels, self.num_labels, grid=self.grid, backend=self.backend)
         self._note(counts.status, self._batch)
         self._batch += 1
+        if isinstance(counts, ops.ImageCounts):
+            self._add_to_groups(counts, images)
         self._intersection += counts.intersection
         self._batches.append((to_device(images, activations.device).long(), counts.unit_area, counts.label_area))
+
+    def _add_to_groups(self, counts: ops.ImageCounts, images: Tensor) -> None:
+        group = group_of(images, self.groups)
+        self._images += group.cpu().bincount(minlength=self.groups)
+        group = to_device(group, counts.images.device)[counts.images.long()]
+        where = (group * self.num_units + counts.units) * self.num_labels + counts.labels
+        self._grouped.view(-1).index_add_(0, where, counts.counts.long())
 
     def merge(self, other: IouTally) -> None:
         """Adds the counts of other images.
 
         Raises:
-            ValueError: the thresholds, the number of labels, or the grids differ.
+            ValueError: the thresholds, the number of labels, the grids or the groups differ.
         """
         self.check()
         other.check()
@@ -98,9 +121,17 @@ class IouTally(State):
             "thresholds": torch.equal(self.thresholds, other.thresholds.to(device)),
             "number of labels": self.num_labels == other.num_labels,
             "grid": (self.grid and self.grid.key) == (other.grid and other.grid.key),
+            "groups": self.groups == other.groups,
         })  # fmt: skip
         self._intersection += other._intersection.to(device)
+        self._grouped += other._grouped.to(device)
+        self._images += other._images
         self._batches += other._batches
+
+    @property
+    def num_units(self) -> int:
+        """U."""
+        return len(self.thresholds)
 
     @property
     def num_labels(self) -> int:
@@ -138,33 +169,67 @@ class IouTally(State):
         if scope not in SCOPES:
             raise ValueError(f"IouTally: scope must be one of {SCOPES}, but got {scope!r}.")
         _, unit_area, label_area = self._by_image()
+        return _scoped(unit_area, label_area, scope, categories)
+
+    def images_by_group(self) -> Tensor:
+        """[G] int64: how many images fell into each group."""
+        return self._images
+
+    def by_group(
+        self, labels: Tensor, scope: str = "all", categories: tuple[str, ...] | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """What each group of images counts for one label per unit: integers whose sums over groups give the IoU.
+
+        Args:
+            labels: [U] int64, the label of each unit.
+            scope: of the union, see `iou`.
+            categories: [C] the category of each label, needed for scope "category".
+
+        Returns:
+            [G, U] int64 on the CPU: intersections, the units' areas in the union, and the labels' areas.
+        """
+        images, unit_area, label_area = (part.cpu() for part in self._by_image())
+        group = group_of(images, self.groups)
+        shared = self._grouped.cpu()[:, torch.arange(len(labels)), labels]
+        fires, carries = torch.zeros_like(shared), torch.zeros_like(shared)
+        carries.index_add_(0, group, label_area[:, labels])
         if scope == "all":
-            return unit_area.sum(0)
-        if categories is None or len(categories) != label_area.shape[1]:
-            raise ValueError('IouTally: scope "category" must come with the category of each label.')
-        area = torch.zeros_like(self._intersection)
-        for category in set(categories[1:]):
-            members = torch.tensor([name == category for name in categories], device=area.device)
-            carries = (label_area[:, members] > 0).any(1)
-            area[:, members] = unit_area[carries].sum(0)[:, None]
-        return area
+            fires.index_add_(0, group, unit_area)
+        else:
+            for category, members in _members(label_area, categories).items():
+                units = torch.tensor([(categories or ())[label] == category for label in labels.tolist()])
+                seen = (label_area[:, members] > 0).any(1)
+                fires[:, units] = fires[:, units].index_add(0, group[seen], unit_area[seen][:, units])
+        return shared, fires, carries
+
+    def by_half(
+        self, scope: str = "all", categories: tuple[str, ...] | None = None
+    ) -> list[tuple[Tensor, Tensor, Tensor]]:
+        """Of each half of the images (`dissect.chosen.half_of`) what `iou` takes, on the CPU."""
+        images, unit_area, label_area = (part.cpu() for part in self._by_image())
+        shared = self._grouped.cpu().view(2, -1, self.num_units, self.num_labels).sum(1)
+        found = []
+        for half in (0, 1):
+            here = half_of(images) == half
+            scoped = _scoped(unit_area[here], label_area[here], scope, categories)
+            found.append((shared[half], scoped, label_area[here].sum(0)))
+        return found
 
     def fold(self, categories: tuple[str, ...]) -> None:
-        """Adds up images that carry labels of the same categories, so that memory does not grow with their number.
+        """Adds up images of one group that carry labels of the same categories: memory grows no more with their number.
 
-        No IoU changes. `unit_area` and `label_area` have one row for each such group from then on, at the place of its
+        No IoU changes. `unit_area` and `label_area` have one row for each such set from then on, at the place of its
         lowest image number.
 
         Args:
             categories: [C] the category of each label; all the same where only scope "all" is asked for.
         """
         images, unit_area, label_area = self._by_image()
-        kinds = sorted(set(categories))
-        members = [torch.tensor([name == kind for name in categories], device=images.device) for kind in kinds]
-        carries = torch.stack([(label_area[:, of] > 0).any(1) for of in members], 1)
-        groups, group = carries.unique(dim=0, return_inverse=True)
-        first = images.new_full((len(groups),), torch.iinfo(torch.int64).max).scatter_reduce(0, group, images, "amin")
-        areas = (area.new_zeros(len(groups), area.shape[1]) for area in (unit_area, label_area))
+        members = _members(label_area, categories).values()
+        apart = [group_of(images, max(1, self.groups)), *((label_area[:, of] > 0).any(1).long() for of in members)]
+        sets, group = torch.stack(apart, 1).unique(dim=0, return_inverse=True)
+        first = images.new_full((len(sets),), torch.iinfo(torch.int64).max).scatter_reduce(0, group, images, "amin")
+        areas = (area.new_zeros(len(sets), area.shape[1]) for area in (unit_area, label_area))
         unit_sums, label_sums = (
             total.index_add_(0, group, area) for total, area in zip(areas, (unit_area, label_area))
         )
@@ -180,6 +245,8 @@ class IouTally(State):
             "unit_area": unit_area,
             "label_area": label_area,
             "grid": None if self.grid is None else self.grid.key,
+            "grouped": self._grouped.clone(),
+            "group_images": self._images.clone(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -198,7 +265,12 @@ class IouTally(State):
             raise ValueError("IouTally: the state's thresholds must be this tally's, but they differ.")
         if "grid" in state and state["grid"] != (None if self.grid is None else self.grid.key):
             raise ValueError("IouTally: the state's grid must be this tally's, but they differ.")
+        grouped, images = (state.get(name) for name in ("grouped", "group_images"))  # files of before have none
+        if self.groups != (0 if grouped is None else len(grouped)):
+            raise ValueError(f"IouTally: the state must have {self.groups} groups of images, but has others.")
         self._status, self._batch = None, 0
+        if grouped is not None and images is not None:
+            self._grouped, self._images = grouped.to(device, copy=True), images.clone()
         self._intersection = state["intersection"].to(device, copy=True)
         self._batches = [(state["images"], state["unit_area"], state["label_area"])]
 
@@ -214,6 +286,25 @@ class IouTally(State):
         return self._batches[0]
 
 
+def _members(label_area: Tensor, categories: tuple[str, ...] | None) -> dict[str, Tensor]:
+    """By category, [C] bool: which labels are of it."""
+    if categories is None or len(categories) != label_area.shape[1]:
+        raise ValueError('IouTally: scope "category" must come with the category of each label.')
+    kinds = sorted(set(categories[1:]))
+    return {kind: torch.tensor([name == kind for name in categories], device=label_area.device) for kind in kinds}
+
+
+def _scoped(unit_area: Tensor, label_area: Tensor, scope: str, categories: tuple[str, ...] | None) -> Tensor:
+    """[U] or [U, C] of areas [N, U] and [N, C] by image: see `IouTally.scoped_unit_area`."""
+    if scope == "all":
+        return unit_area.sum(0)
+    area = unit_area.new_zeros(unit_area.shape[1], label_area.shape[1])
+    for members in _members(label_area, categories).values():
+        carries = (label_area[:, members] > 0).any(1)
+        area[:, members] = unit_area[carries].sum(0)[:, None]
+    return area
+
+
 #: Counts are exact as float64 too.
 MOST = 1 << 53
 
@@ -224,6 +315,8 @@ _STATE = {
     "unit_area": Array(torch.int64, "N U", 0, MOST),
     "label_area": Array(torch.int64, "N C", 0, MOST),
     "grid": Maybe(Text()),
+    "grouped": Maybe(Array(torch.int64, "G U C", 0, MOST)),
+    "group_images": Maybe(Array(torch.int64, "G", 0, MOST)),
 }
 
 
@@ -232,6 +325,10 @@ def _check_state(state: dict[str, Any]) -> None:
     what = "IouTally: the state"
     require(what, fields(what, state, _STATE)["C"] >= 1, "there is a label 0")
     check_counts(what, state["intersection"], state["unit_area"].sum(0), state["label_area"].sum(0))
+    grouped, images = state.get("grouped"), state.get("group_images")
+    require(what, (grouped is None) == (images is None), "groups of images come with their counts")
+    if grouped is not None and len(grouped):
+        require(what, torch.equal(grouped.sum(0), state["intersection"]), "the groups' intersections add up")
 
 
 def check_counts(what: str, intersection: Tensor, unit_area: Tensor, label_area: Tensor) -> None:

@@ -21,6 +21,9 @@ class Peaks(State):
     Args:
         k: how many images to keep per unit.
 
+    Attributes:
+        latest: [N, U] float32, the peaks of the batch that was added last, as `dissect.ops.image_peaks` gives them.
+
     Raises:
         ValueError: k below 1.
 
@@ -37,7 +40,7 @@ class Peaks(State):
         if k < 1:
             raise ValueError(f"Peaks: k must be at least 1, but got {k}.")
         self.k = k
-        self._values = torch.empty(0, 0, dtype=torch.float32)
+        self.latest = self._values = torch.empty(0, 0, dtype=torch.float32)
         self._images = torch.empty(0, 0, dtype=torch.int64)
         self._batch = 0
 
@@ -56,9 +59,10 @@ class Peaks(State):
         images = image_numbers("Peaks", images, activations)
         self._move(activations.device)
         status = ops.new_status(activations.device)
-        values = ops.image_peaks(activations, status=status).T
+        self.latest = ops.image_peaks(activations, status=status)
         self._note(status, self._batch)
         self._batch += 1
+        values = self.latest.T
         self._keep_best(values, to_device(images, values.device).long().expand_as(values))
 
     def merge(self, other: Peaks) -> None:

@@ -1,0 +1,68 @@
+"""Where a result comes from, and what it should be doubted for: told in its settings, and by warnings."""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from dissect.resume import weights_fingerprint
+
+if TYPE_CHECKING:
+    from dissect.dissection import Dissection
+
+#: The false discovery rate above which a layer's detectors are warned of.
+MOST_FALSE = 0.05
+
+
+class DoubtfulResultWarning(UserWarning):
+    """A result that says less than it seems to: too many of its detectors could be there by chance, for example."""
+
+
+def provenance(model: nn.Module, images: object, identity: list[Any], date: str) -> dict[str, Any]:
+    """What a result's settings say of its network, data, software and day.
+
+    Args:
+        model: the network.
+        images: what was given as such.
+        identity: of the data set, see `dissect.data.Batches.identity`.
+        date: the day on which the run began, as ISO 8601 has it.
+    """
+    import dissect
+
+    kind = type(model)
+    data = f"{type(images).__name__}" + (f" {identity[1]}" if identity[1] else "")
+    return {
+        "network": f"{kind.__module__}.{kind.__qualname__}",
+        "weights": weights_fingerprint(model),
+        "images": data,
+        "dissect": dissect.__version__,
+        "torch": str(torch.__version__),
+        "date": date,
+    }
+
+
+def tell_doubts(found: Dissection) -> None:
+    """Warns of layers whose detectors could be there by chance.
+
+    Warns:
+        DoubtfulResultWarning: the false discovery rate at the detector cut-off exceeds 5 %; names the layers.
+    """
+    cutoff = found.settings["detector_iou"]
+    doubtful = []
+    for name, layer in found.layers.items():
+        rate, kept = layer.false_discovery_rate(cutoff), layer.cutoff_at(MOST_FALSE)
+        if rate > MOST_FALSE:
+            better = "no cut-off keeps" if kept is None else f"a cut-off of {kept:.3f} keeps"
+            units = len(found.detectors(name))
+            doubtful.append(f"{name!r}: about {rate:.0%} of its {units} would be there by chance; {better} that at 5 %")
+    if doubtful:
+        warnings.warn(
+            f"dissect: few images, an untrained network, or labels that lie at the same places make detectors: above "
+            f"an IoU of {cutoff:g}, of layer {'; '.join(doubtful)}. {found.settings['num_images']} images were seen. "
+            "See docs/trust.md.",
+            DoubtfulResultWarning,
+            stacklevel=3,
+        )

@@ -1,0 +1,132 @@
+"""Whether a unit's label can be trusted: a null of permuted planes, intervals, halves, and what place alone gives."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from dissect.stats.iou import IouTally, best_labels, iou
+
+#: Fewer groups of images than this give no interval.
+FEWEST_GROUPS = 10
+#: Of an interval: it leaves out half of the rest on each side.
+LEVEL = 0.95
+
+
+@dataclass(frozen=True, eq=False)
+class Evidence:
+    """What tells whether a layer's labels can be trusted. See docs/trust.md.
+
+    Attributes:
+        null: [K, U] float64; each unit's best IoU when the planes are permuted among the images, K times.
+        interval: [U, 2] float64; where 95 % of the IoUs with the unit's label lie when images are drawn again with
+            replacement (percentile bootstrap over groups of images); NaN where there are too few images.
+        half_labels: [2, U] int64; the best label by each half of the images alone.
+        held_out: [2, U] float64; the IoU in each half of the images with the label that the other half gives.
+        place_iou: [C] float64; the highest IoU that one mask, the same in all images, has with each label.
+
+    Example:
+        >>> evidence = Evidence(torch.tensor([[0.01, 0.05]]), *[torch.empty(0)] * 4)
+        >>> evidence.p_values(torch.tensor([0.2, 0.03]))
+        tensor([0.3333, 0.6667], dtype=torch.float64)
+    """
+
+    null: Tensor
+    interval: Tensor
+    half_labels: Tensor
+    held_out: Tensor
+    place_iou: Tensor
+
+    def p_values(self, scores: Tensor) -> Tensor:
+        """[U] float64: how probable so high a best IoU is under the null, which all units of the layer share.
+
+        ``(1 + number of null values >= IoU) / (1 + K U)`` (the empirical p-value; Phipson & Smyth 2010).
+
+        Args:
+            scores: [U] the units' best IoUs.
+        """
+        null = self.null.flatten().double().sort().values
+        if not len(null):
+            return torch.full(scores.shape, torch.nan, dtype=torch.float64)
+        reached = len(null) - torch.searchsorted(null, scores.double().contiguous())
+        return (1 + reached).double() / (1 + len(null))
+
+    def false_discovery_rate(self, scores: Tensor, cutoff: float) -> float:
+        """The share of units above a cut-off that would be there if planes said nothing about their images.
+
+        ``(1 + number of null values > cut-off) / K / number of IoUs > cut-off``, at most 1; the 1 keeps a few null
+        values from proving a rate of 0. NaN where no unit is above it, or without a null.
+
+        Args:
+            scores: [U] the units' best IoUs.
+            cutoff: of the IoU.
+        """
+        found, decoys = int((scores > cutoff).sum()), len(self.null)
+        if not found or not decoys:
+            return float("nan")
+        return min(1.0, (1 + int((self.null > cutoff).sum())) / decoys / found)
+
+    def cutoff_at(self, scores: Tensor, rate: float) -> float | None:
+        """The lowest cut-off at which the false discovery rate is at most `rate`; None where there is none.
+
+        Args:
+            scores: [U] the units' best IoUs.
+            rate: between 0 and 1.
+        """
+        # The rate falls only where a null value is left behind.
+        for cutoff in [0.0, *self.null.flatten().double().unique().tolist()]:
+            if self.false_discovery_rate(scores, cutoff) <= rate:
+                return cutoff
+        return None
+
+
+def null_scores(decoys: list[IouTally], scope: str, categories: tuple[str, ...]) -> Tensor:
+    """[K, U] float64: each unit's best IoU in each of the tallies."""
+    scores = [tally.iou(scope, categories)[:, 1:].amax(1).cpu() for tally in decoys if tally.num_labels > 1]
+    return torch.stack(scores) if scores else torch.empty(0, 0, dtype=torch.float64)
+
+
+def resampled(
+    tally: IouTally, labels: Tensor, scope: str, categories: tuple[str, ...], resamples: int, seed: int
+) -> Tensor:
+    """[U, 2] float64: the interval of each unit's IoU with a label, see `Evidence.interval`.
+
+    Args:
+        tally: that has counts by group of images.
+        labels: [U] int64.
+        scope: of the union.
+        categories: [C] of the labels.
+        resamples: how often images are drawn.
+        seed: of the draws.
+    """
+    counts, unit_area, label_area = tally.by_group(labels, scope, categories)
+    groups = tally.images_by_group() > 0
+    number, units = int(groups.sum()), len(labels)
+    if number < FEWEST_GROUPS or not resamples:
+        return torch.full((units, 2), torch.nan, dtype=torch.float64)
+    drawn = torch.randint(number, (resamples, number), generator=torch.Generator().manual_seed(seed))
+    weights = torch.zeros(resamples, number, dtype=torch.float64)
+    weights.scatter_add_(1, drawn, torch.ones_like(weights))
+    # Sums of integers below 2^53: exact in float64, in any order.
+    shared, fires, carries = (weights @ part[groups].double() for part in (counts, unit_area, label_area))
+    union = fires + carries - shared
+    scores = torch.where(union > 0, shared / union.clamp(min=1), 0.0)
+    # Order statistics, the next ones outwards: nothing is rounded.
+    low = int((1 - LEVEL) / 2 * (resamples - 1))
+    ordered = scores.sort(0).values
+    return torch.stack([ordered[low], ordered[resamples - 1 - low]], 1)
+
+
+def halves(tally: IouTally, scope: str, categories: tuple[str, ...]) -> tuple[Tensor, Tensor]:
+    """`Evidence.half_labels` and `Evidence.held_out`; label 0 and NaN where a half is empty."""
+    scores = [iou(*counts) for counts in tally.by_half(scope, categories)]
+    units = tally.num_units
+    images = tally.images_by_group().view(2, -1).sum(1)
+    if scores[0].shape[1] < 2 or not bool((images > 0).all()):
+        return torch.zeros(2, units, dtype=torch.int64), torch.full((2, units), torch.nan, dtype=torch.float64)
+    best = [best_labels(score) for score in scores]
+    held_out = [score.gather(1, other[:, None])[:, 0] for score, other in zip(scores, reversed(best))]
+    named = [torch.where(score.gather(1, own[:, None])[:, 0] > 0, own, 0) for score, own in zip(scores, best)]
+    return torch.stack(named), torch.stack(held_out)
