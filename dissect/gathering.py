@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -112,9 +113,15 @@ class Gathering:
                 torch.full(shape, torch.nan, dtype=torch.float64) for shape in ((units, 2), (2, units))
             )
             half_labels = torch.zeros(2, units, dtype=torch.int64)
-        null = null_scores(self._tallies[name], self._scope, categories)
-        place_iou = self._places.iou() if self._places is not None else torch.zeros(len(concepts), dtype=torch.float64)
-        return Evidence(null.reshape(-1, units), interval, half_labels, held_out, place_iou)
+        null = null_scores(self._tallies[name], self._scope, categories).reshape(-1, units)
+        return Evidence(null, interval, half_labels, held_out, self._place_iou)
+
+    @cached_property
+    def _place_iou(self) -> Tensor:
+        """Of all labels; read when the counts have ended, and the same for every layer."""
+        if self._places is None:
+            raise RuntimeError("dissect: places are known once the counts have ended.")
+        return self._places.iou()
 
     def image_labels(self) -> Tensor:
         """[E, 2] int64: image numbers and labels that the top images carry, rising."""

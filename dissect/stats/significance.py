@@ -76,10 +76,12 @@ class Evidence:
             rate: between 0 and 1.
         """
         # The rate falls only where a null value is left behind.
-        for cutoff in [0.0, *self.null.flatten().double().unique().tolist()]:
-            if self.false_discovery_rate(scores, cutoff) <= rate:
-                return cutoff
-        return None
+        null, found = self.null.flatten().double().sort().values, scores.double().sort().values
+        cutoffs = torch.cat([null.new_zeros(1), null.unique()])
+        above = len(null) - torch.searchsorted(null, cutoffs, right=True)
+        units = len(found) - torch.searchsorted(found, cutoffs, right=True)
+        good = (units > 0) & ((1 + above) / max(1, len(self.null)) <= rate * units)
+        return float(cutoffs[good][0]) if len(self.null) and bool(good.any()) else None
 
 
 def null_scores(decoys: list[IouTally], scope: str, categories: tuple[str, ...]) -> Tensor:
