@@ -25,7 +25,7 @@ from dissect.interrupts import held_back
 from dissect.layers import find_layers, layer_names
 from dissect.layouts import LayoutOption, Layouts
 from dissect.presets import preset_with
-from dissect.provenance import provenance, tell_doubts
+from dissect.provenance import provenance, tell_doubts, tell_untrained
 from dissect.resume import Progress, code_of, fingerprint
 from dissect.source import Reading, Source
 from dissect.stats.bins import exact_fraction
@@ -122,7 +122,8 @@ def dissect(
         A `Dissection`.
 
     Warns:
-        dissect.DoubtfulResultWarning: more than 5 % of a layer's detectors could be there by chance.
+        dissect.DoubtfulResultWarning: the model's weights look as they are drawn before any training; or more than 5 %
+            of a layer's detectors could be there by chance.
 
     Raises:
         KeyError: a layer that the model does not have, or that does not run.
@@ -145,6 +146,7 @@ def dissect(
     told = _told_tokens(tokens, grids)
     Layouts(model, names, layout)  # refuses what is none
     _tell_training(model)
+    doubts = tell_untrained(model)
     kind, given = named_or_given(grid, border)
     rules = preset_with(
         preset, fraction=_share("fraction", fraction), positions=positions, border=border, scope=scope,
@@ -179,6 +181,7 @@ def dissect(
         run.before_saving = source.settle  # the checksums are the run's
         _finish(run, source, saved)
         layouts = source.layouts
+    settings |= doubts
     settings["provenance"] = provenance(model, images, batches.identity(), run.date)
     found = run.result({**settings, "layouts": layouts})
     tell_doubts(found)

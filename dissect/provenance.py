@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from dissect.resume import weights_fingerprint
+from dissect.untrained import looks_untrained
 
 if TYPE_CHECKING:
     from dissect.dissection import Dissection
@@ -42,6 +43,24 @@ def provenance(model: nn.Module, images: object, identity: list[Any], date: str)
         "torch": str(torch.__version__),
         "date": date,
     }
+
+
+def tell_untrained(model: nn.Module) -> dict[str, str]:
+    """What a result's settings say of weights that nothing was learned into; nothing where they may be trained.
+
+    Warns:
+        DoubtfulResultWarning: they look so.
+    """
+    reason = looks_untrained(model)
+    if reason is None:
+        return {}
+    warnings.warn(
+        f"dissect: the weights of model look untrained: {reason}. Units of such a network have labels too; "
+        "see docs/trust.md.",
+        DoubtfulResultWarning,
+        stacklevel=3,
+    )
+    return {"weights": f"look untrained: {reason}"}
 
 
 def tell_doubts(found: Dissection) -> None:
