@@ -111,13 +111,14 @@ def _render(dissection: Dissection, classes: dict[str, list[list[str]]]) -> str:
         layer_content(dissection, index, name, side, classes.get(name)) for index, name in enumerate(dissection.layers)
     ]
     cutoff = dissection.settings["detector_iou"]
+    comparison = layers_chart(layers)
     script, environment = _script(), _environment()
     card_html = environment.get_template("unit.html")
     return environment.get_template("report.html").render(
         layers=layers,
         charts=[_charts(layer, cutoff) for layer in layers],
         choices=best_concepts(layers),
-        comparison=Markup(layers_chart(layers)) if len(layers) > 1 else None,
+        comparison=None if comparison is None else Markup(comparison),
         settings=dissection.settings,
         cutoff=cutoff,
         aspect="{} / {}".format(*reversed(dissection.images.shape[-2:])) if len(dissection.images) else "1 / 1",
@@ -152,9 +153,10 @@ def _charts(layer: Layer, cutoff: float) -> dict[str, Any]:
 
     from dissect.report.charts import detector_chart, iou_chart, is_wide
 
+    iou = iou_chart(layer, cutoff)
     return {
         "detectors": Markup(detector_chart(layer)) if layer.detectors else None,
-        "iou": Markup(iou_chart(layer, cutoff)),
+        "iou": None if iou is None else Markup(iou),
         "wide": is_wide(layer),
     }
 
