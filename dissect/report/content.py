@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from itertools import count
 from typing import TYPE_CHECKING
 
+import torch
 from torch import Tensor
 
 from dissect.concepts import CATEGORIES, Concepts
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 #: Further colors, for categories that are not among the papers'.
 OTHER_SHADES = 4
-#: Concepts that a unit's details list.
+#: Concepts that a unit's details list, and units of a layer that are known for each concept beyond these.
 MAX_SCORES = 10
 #: Images shown on a card.
 MAX_PICTURES = 5
@@ -67,6 +68,7 @@ class Card:
         shade: number of its category's color.
         detector: whether its IoU exceeds the cut-off.
         scores: the concepts with the highest IoUs, falling, as far as these are above 0.
+        more: further labels and IoUs, falling: the best of each category, and those whose best units it is among.
         pictures: the top images in which it fires.
         classes: the classes to which it is important, see `UnitImportance.classes_by_unit`.
     """
@@ -76,6 +78,7 @@ class Card:
     shade: int
     detector: bool
     scores: list[Score]
+    more: list[tuple[int, float]]
     pictures: list[Picture]
     classes: list[str]
 
@@ -178,6 +181,7 @@ def layer_content(
     shades = category_shades(dissection.concepts)
     cutoff = dissection.settings["detector_iou"]
     order = layer.iou.sort(dim=1, descending=True, stable=True).indices[:, : MAX_SCORES + 1]
+    further = _further(layer.iou, dissection.concepts.categories)
     cards, mask_shape = [], (1, 1)
     for row, (masks, shares) in zip(dissection.best(name), top_masks(layer, MAX_PICTURES, side)):
         mask_shape = (masks.shape[1], masks.shape[2])
@@ -185,7 +189,9 @@ def layer_content(
         shade = shades[row.category]
         pictures = [] if row.state == "dead" else _pictures(layer, row.unit, masks, shares)
         important = [] if classes is None else classes[row.unit]
-        cards.append(Card(f"u{index}-{row.unit}", row, shade, row.iou > cutoff, scores, pictures, important))
+        listed = {score.label for score in scores}
+        more = [(label, iou) for label, iou in further[row.unit] if label not in listed]
+        cards.append(Card(f"u{index}-{row.unit}", row, shade, row.iou > cutoff, scores, more, pictures, important))
     cards.sort(key=lambda card: (-card.row.iou, card.row.unit))
     categories = _by_category(dissection.unique_detectors(name), cards, shades, index)
     return Layer(f"layer{index}", name, cards, categories, mask_shape, layer.peaks.shape[1])
@@ -213,6 +219,22 @@ def _scores(
         if iou > 0:
             scores.append(Score(label, concepts.names[label], category, shades[category], iou))
     return scores[:MAX_SCORES]
+
+
+def _further(iou: Tensor, categories: tuple[str, ...]) -> list[list[tuple[int, float]]]:
+    """Per unit its best label of each category, and the labels for which it is among the best: with IoUs, falling."""
+    kept = torch.zeros_like(iou, dtype=torch.bool)
+    for category in set(categories[1:]):
+        labels = torch.tensor([label for label, its in enumerate(categories) if its == category and label > 0])
+        kept[torch.arange(len(iou)), labels[iou[:, labels].argmax(1)]] = True
+    kept.scatter_(0, iou.sort(dim=0, descending=True, stable=True).indices[:MAX_SCORES], True)
+    kept &= iou > 0
+    found = []
+    for unit, row in enumerate(kept):
+        labels = row.nonzero()[:, 0]
+        pairs = zip(labels.tolist(), iou[unit, labels].tolist())
+        found.append(sorted(pairs, key=lambda pair: (-pair[1], pair[0])))
+    return found
 
 
 def _pictures(layer: LayerDissection, unit: int, masks: Tensor, shares: Tensor) -> list[Picture]:

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 #: Significant digits of a number: they tell any two float32 apart.
 DIGITS = 9
+#: Of IoUs that serve to rank.
+FEWER_DIGITS = 6
 
 
 def pictures_json(dissection: Dissection, layers: list[Layer]) -> Markup:
@@ -32,14 +34,15 @@ def pictures_json(dissection: Dissection, layers: list[Layer]) -> Markup:
 def units_json(dissection: Dissection, layers: list[Layer], html: Callable[[Layer, Card], str]) -> Markup:
     """All units, from which the script makes cards as they are needed, details, and the table to download.
 
-    ``concepts`` lists name, category and color number by label; ``layers`` has, by a layer's id, its units, the highest
-    IoU first: see `_unit`.
+    ``concepts`` lists name, category and color number by label, ``categories`` their names; ``layers`` has, by a
+    layer's id, its units, the highest IoU first: see `_unit`.
     """
     vocabulary = dissection.concepts
     shades = category_shades(vocabulary)
     concepts = [(name, category, shades[category]) for name, category in zip(vocabulary.names, vocabulary.categories)]
     units = {layer.anchor: [_unit(card, html(layer, card)) for card in layer.cards] for layer in layers}
-    return _json({"concepts": concepts, "layers": units})
+    categories = [group.name for group in layers[0].categories] if layers else []
+    return _json({"categories": categories, "concepts": concepts, "layers": units})
 
 
 def _unit(card: Card, html: str) -> dict[str, Any]:
@@ -55,13 +58,14 @@ def _unit(card: Card, html: str) -> dict[str, Any]:
         "threshold": _rounded(row.threshold),
         "firing": _rounded(row.firing),
         "scores": [(score.label, _rounded(score.iou)) for score in card.scores],
+        "more": [(label, _rounded(iou, FEWER_DIGITS)) for label, iou in card.more],
         "html": html,
     }
 
 
-def _rounded(value: float) -> float | None:
+def _rounded(value: float, digits: int = DIGITS) -> float | None:
     """A number as short as it may be; None where JSON has no such number."""
-    return float(f"{value:.{DIGITS}g}") if math.isfinite(value) else None
+    return float(f"{value:.{digits}g}") if math.isfinite(value) else None
 
 
 def _json(value: Any) -> Markup:

@@ -1,0 +1,80 @@
+// Search, filters and order.
+const count = form.querySelector("output"), nothing = document.getElementById("nothing");
+const together = document.getElementById("together");
+const whole = { element: together, grid: together.querySelector(".grid"), cards: [...everything] };
+
+// The labels that are searched for or chosen, or null where none are asked for.
+function wantedLabels(text) {
+  const { category, concept } = field;
+  if (!text && !concept.value) return null;
+  const fitting = concepts.map(([name, itsCategory], label) => label > 0
+    && (!concept.value || String(label) === concept.value)
+    && (!category.value || itsCategory === category.value) && name.toLowerCase().includes(text));
+  return new Set(fitting.flatMap((fits, label) => fits ? [label] : []));
+}
+
+function fits(card, text, labels) {
+  const state = field.state.value, numbered = text && String(card.unit) === text.replace(/^(unit|#)\s*/, "");
+  card.met = labels && (card.all.find(([label]) => labels.has(label)) ?? null);
+  if (labels && !card.met && (!numbered || field.concept.value)) return false;
+  if (field.layer?.value && card.layer !== field.layer.value) return false;
+  if (!card.met && field.category.value && (card.iou === 0 || card.category !== field.category.value)) return false;
+  return !state || (state === "detector" ? card.detector : card.state === state);
+}
+
+const reach = (card) => card.attainable > 0 ? card.iou / card.attainable : 0;
+const metIou = (card) => card.met ? card.met[1] : 0;
+const ORDERS = {
+  iou: (a, b) => metIou(b) - metIou(a) || b.iou - a.iou,
+  reach: (a, b) => reach(b) - reach(a),
+  concept: (a, b) => (b.iou > 0) - (a.iou > 0) || a.concept.localeCompare(b.concept, "en") || a.label - b.label
+    || b.iou - a.iou,
+  unit: () => 0,
+};
+
+// Cards lie in the sections of their layers, or all in one.
+function arrange() {
+  const groups = field.together?.checked ? [whole] : sections, order = ORDERS[field.sort.value];
+  for (const { cards, grid } of groups) {
+    cards.sort((a, b) => order(a, b) || a.at - b.at || a.unit - b.unit);
+    if (cards.some(({ element }, at) => grid.children[at] !== element)) {
+      grid.append(...cards.map(({ element }) => element));
+    }
+  }
+  for (const group of [...sections, whole]) {
+    group.element.hidden = !groups.includes(group) || group.cards.every(({ element }) => element.hidden);
+  }
+  shown = groups.flatMap(({ cards }) => cards.filter(({ element }) => !element.hidden));
+}
+
+const units = (number) => `${number.toLocaleString("en")} unit${number === 1 ? "" : "s"}`;
+
+function tellCount(labels) {
+  const all = units(everything.length), ranked = field.sort.value === "iou" && shown.some((card) => card.met);
+  const name = ranked && (labels.size === 1 ? concepts[[...labels][0]][0] : "the concepts that fit");
+  count.value = (shown.length === everything.length ? all : `${shown.length.toLocaleString("en")} of ${all}`)
+    + (ranked ? `, by IoU with ${name}` : "");
+}
+
+// The list of concepts follows the category.
+function narrowConcepts() {
+  const category = field.category.value;
+  for (const group of field.concept.querySelectorAll("optgroup")) {
+    group.hidden = group.disabled = category !== "" && group.label !== category;
+  }
+  if (field.concept.selectedOptions[0]?.parentNode.disabled) field.concept.value = "";
+}
+
+function update() {
+  narrowConcepts();
+  const text = field.text.value.trim().toLowerCase(), labels = wantedLabels(text);
+  for (const card of everything) {
+    card.element.hidden = !fits(card, text, labels);
+    tellMet(card);
+  }
+  arrange();
+  tellCount(labels);
+  nothing.hidden = shown.length > 0;
+  field.csv.disabled = shown.length === 0;
+  whenIdle(fillRest);
+}
