@@ -68,6 +68,7 @@ addEventListener("afterprint", afterPrint);
 // Browsers keep what was entered when a page is loaded again.
 form.reset();
 update();
+drawFirst();
 everything.forEach(({ element }) => observer.observe(element));
 follow();
 if (location.hash.includes("=")) document.getElementById("units").scrollIntoView();

@@ -67,7 +67,9 @@ const observer = new IntersectionObserver((entries) => entries.forEach(({ target
     canvasesOf(target).forEach(clear);
   }
 }), { rootMargin: "500px" });
-const redraw = () => visible.forEach(drawCard);
+const first = document.querySelector(".first");
+const drawFirst = () => { if (first) drawAll(first, (canvas) => canvas.isConnected); };
+const redraw = () => { drawFirst(); visible.forEach(drawCard); };
 
 function whenIdle(work) {
   if (window.requestIdleCallback) requestIdleCallback(work); else setTimeout(work, 50);

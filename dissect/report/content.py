@@ -22,6 +22,8 @@ OTHER_SHADES = 4
 MAX_SCORES = 10
 #: Images shown on a card.
 MAX_PICTURES = 5
+#: Units in the first screen.
+MAX_FIRST = 8
 
 
 @dataclass(frozen=True)
@@ -206,6 +208,18 @@ def best_concepts(layers: list[Layer]) -> dict[str, list[tuple[Score, int]]]:
     for score in sorted(scores.values(), key=lambda score: (score.concept.lower(), score.label)):
         found.setdefault(score.category, []).append((score, units[score.label]))
     return {name: concepts for name, concepts in found.items() if concepts}
+
+
+def first_cards(layers: list[Layer]) -> list[tuple[Layer, Card]]:
+    """The units to begin with: the highest IoUs, each of another concept as far as there are enough."""
+    found = [(layer, card) for layer in layers for card in layer.cards if card.pictures and card.scores]
+    found.sort(key=lambda pair: -pair[1].row.iou)
+    seen: Counter[int] = Counter()
+    turns = []
+    for at, (_, card) in enumerate(found):
+        turns.append((seen[card.scores[0].label], at))
+        seen[card.scores[0].label] += 1
+    return [found[at] for _, at in sorted(sorted(turns)[:MAX_FIRST], key=lambda turn: turn[1])]
 
 
 def _scores(

@@ -102,7 +102,7 @@ def _render(dissection: Dissection, classes: dict[str, list[list[str]]]) -> str:
     from markupsafe import Markup
 
     from dissect.report.charts import layers_chart
-    from dissect.report.content import MAX_PICTURES, best_concepts, layer_content
+    from dissect.report.content import MAX_PICTURES, best_concepts, first_cards, layer_content
     from dissect.report.embedded import pictures_json, units_json
     from dissect.report.pictures import mask_side
 
@@ -117,6 +117,7 @@ def _render(dissection: Dissection, classes: dict[str, list[list[str]]]) -> str:
     return environment.get_template("report.html").render(
         layers=layers,
         charts=[_charts(layer, cutoff) for layer in layers],
+        first=first_cards(layers),
         choices=best_concepts(layers),
         comparison=None if comparison is None else Markup(comparison),
         settings=dissection.settings,

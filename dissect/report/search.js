@@ -1,16 +1,21 @@
 // Search, filters and order.
+const NAMED = 3;
 const count = form.querySelector("output"), nothing = document.getElementById("nothing");
 const together = document.getElementById("together");
 const whole = { element: together, grid: together.querySelector(".grid"), cards: [...everything] };
 
-// The labels that are searched for or chosen, or null where none are asked for.
+// The labels that are searched for or chosen, or null where none are asked for. Where words begin with the text, those
+// that have it inside are not meant: "tree" is no street.
 function wantedLabels(text) {
   const { category, concept } = field;
   if (!text && !concept.value) return null;
-  const fitting = concepts.map(([name, itsCategory], label) => label > 0
+  const names = concepts.map(([name, itsCategory], label) => label > 0
     && (!concept.value || String(label) === concept.value)
-    && (!category.value || itsCategory === category.value) && name.toLowerCase().includes(text));
-  return new Set(fitting.flatMap((fits, label) => fits ? [label] : []));
+    && (!category.value || itsCategory === category.value) ? name.toLowerCase() : null);
+  const begins = (name) => name.startsWith(text) || /[^\p{L}\p{N}]$/u.test(name.slice(0, Math.max(name.indexOf(text), 0)));
+  const inside = names.flatMap((name, label) => name?.includes(text) ? [label] : []);
+  const beginning = inside.filter((label) => begins(names[label]));
+  return new Set(beginning.length > 0 ? beginning : inside);
 }
 
 function fits(card, text, labels) {
@@ -49,9 +54,10 @@ function arrange() {
 
 const units = (number) => `${number.toLocaleString("en")} unit${number === 1 ? "" : "s"}`;
 
-function tellCount(labels) {
+function tellCount() {
   const all = units(everything.length), ranked = field.sort.value === "iou" && shown.some((card) => card.met);
-  const name = ranked && (labels.size === 1 ? concepts[[...labels][0]][0] : "the concepts that fit");
+  const names = ranked && new Set(shown.flatMap(({ met }) => met ? [concepts[met[0]][0]] : []));
+  const name = ranked && (names.size <= NAMED ? [...names].join(", ") : "the best of the concepts that fit");
   count.value = (shown.length === everything.length ? all : `${shown.length.toLocaleString("en")} of ${all}`)
     + (ranked ? `, by IoU with ${name}` : "");
 }
@@ -73,7 +79,7 @@ function update() {
     tellMet(card);
   }
   arrange();
-  tellCount(labels);
+  tellCount();
   nothing.hidden = shown.length > 0;
   field.csv.disabled = shown.length === 0;
   whenIdle(fillRest);

@@ -135,6 +135,27 @@ def test_search(page, result):
     page.wait("document.querySelector('.toolbar output').value === '19 units'")
 
 
+def test_a_search_means_words_that_begin_so(browser, tmp_path):
+    pairs = [("street", "scene"), ("palm tree", "object"), ("tree", "object"), ("wood", "material"), ("green", "color")]
+    browser.open(write_report(make_dissection([make_layer("a", 5, 6, 9)], pairs=pairs), tmp_path))
+    browser.wait("document.querySelectorAll('.open').length === 5")
+    for text, told in (("tree", "palm tree, tree"), ("ree", "street, palm tree, tree, green"), ("palm", "palm tree")):
+        enter(browser, "text", text)
+        names = set(count(browser).split("by IoU with ")[1].split(", "))
+        assert names == set(told.split(", ")) or (text == "ree" and names == {"the best of the concepts that fit"})
+
+
+def test_the_first_screen_has_pictures(page, result):
+    links = page.js("[...document.querySelectorAll('.first a')].map((link) => [link.hash, link.innerText])")
+    rows = {f"#u{list(result.layers).index(row.layer)}-{row.unit}": row for row in result.best()}
+    assert len(links) == 8
+    assert {rows[link].concept for link, _ in links[:5]} == {name for name, _ in PAIRS}
+    assert all(f"{rows[link].iou:.3f} · unit {rows[link].unit}" in text for link, text in links)
+    page.wait("[...document.querySelectorAll('.first canvas')].every((canvas) => canvas.width > 50)")
+    page.js("document.querySelector('.first a').click()")
+    page.wait(f"location.hash === {links[0][0]!r}")
+
+
 def test_filters(page, result):
     enter(page, "category", "object")
     assert set(shown(page)) == expected(result, lambda row: row.category == "object")
