@@ -1,11 +1,11 @@
 // The cards: made of what the page carries, filled and drawn once they come near the window, and printed.
 const PRINTED = 200;
-const { categories, concepts, layers } = JSON.parse(document.getElementById("units-data").textContent);
+const { categories, concepts, imagesOnly, layers } = JSON.parse(document.getElementById("units-data").textContent);
 const form = document.querySelector(".toolbar"), field = form.elements;
 const unprinted = document.getElementById("unprinted");
 const sections = [...document.querySelectorAll(".cards[data-layer]")].map((element, at) => {
-  const { layer, rows, columns } = element.dataset, name = element.querySelector(".layer-name").textContent;
-  const cards = layers[layer].map((unit) => describe(unit, { at, layer, rows, columns, layerName: name }));
+  const { layer, rows, columns, allowed, kept } = element.dataset, name = element.querySelector(".layer-name").textContent;
+  const cards = layers[layer].map((unit) => describe(unit, { at, layer, rows, columns, allowed, kept, layerName: name }));
   const grid = element.querySelector(".grid");
   grid.append(...cards.map((card) => card.element));
   return { element, grid, cards };

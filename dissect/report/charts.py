@@ -102,7 +102,8 @@ def iou_chart(layer: Layer, cutoff: float) -> str | None:
     scores = [card.row.iou for card in layer.cards]
     if not any(scores):
         return None
-    highest = max(0.1, 1.1 * cutoff, *scores)
+    null = layer.trust.null.numpy() if layer.trust else np.zeros((0, len(scores)))
+    highest = max(0.1, 1.1 * cutoff, *scores, *null.ravel().tolist())
     step = 0.01 if highest <= 0.25 else 0.02
     edges = np.arange(int(np.ceil(highest / step - 1e-9)) + 1) * step
     top = edges[-1]
@@ -113,6 +114,8 @@ def iou_chart(layer: Layer, cutoff: float) -> str | None:
         axes = figure.add_axes((0.11, 0.17, 0.84, 0.755))
         axes.bar(edges[:-1] + step / 2, rest, width=step * 0.88, color=REST)
         axes.bar(edges[:-1] + step / 2, detectors, width=step * 0.88, bottom=rest, color=ACCENT)
+        if len(null):
+            axes.stairs(np.histogram(null, edges)[0] / len(null), edges, color=INK, linewidth=1.1)
         axes.axvline(cutoff, color=MUTED, linewidth=0.9, linestyle=(0, (3, 2)))
         height = axes.get_ylim()[1]
         right = cutoff < top / 2  # of the line there is more room on this side
@@ -127,6 +130,8 @@ def iou_chart(layer: Layer, cutoff: float) -> str | None:
         _count_axis(axes)
 
     text = f"Histogram of the best IoU of {len(scores)} units; {layer.detectors} exceed the cut-off {cutoff:g}."
+    if layer.trust:
+        text += f" With the planes of other images {layer.trust.by_chance:.3g} do, on average: the line."
     return _svg(draw, (3.9, HEIGHT), f"{layer.anchor}i", text)
 
 

@@ -1,4 +1,4 @@
-// A unit's details in a dialog: larger pictures, and its best concepts.
+// A unit's details in a dialog: larger pictures, its best concepts, and how far they can be trusted.
 const dialog = document.getElementById("detail");
 const part = (name) => dialog.querySelector(`[data-part="${name}"]`);
 let current = null;
@@ -25,9 +25,9 @@ function fillDetail(card) {
   const place = shown.indexOf(card);
   current = card;
   part("where").textContent = `${card.layerName}, unit ${card.unit}`;
-  part("name").textContent = card.element.querySelector("h4 span").textContent;
+  part("name").textContent = card.element.querySelector("h4 span")?.textContent ?? `unit ${card.unit}`;
   part("kind").replaceChildren(...card.iou > 0 ? [chip(card.label)] : [],
-    ...[card.element.querySelector(".state")].filter(Boolean).map((state) => state.cloneNode(true)));
+    ...[...card.element.querySelectorAll(".state, .doubt")].map((mark) => mark.cloneNode(true)));
   part("iou").textContent = card.iou > 0 ? `IoU ${card.iou.toFixed(3)}` : "";
   const facts = card.element.querySelector("dl").cloneNode(true);
   facts.querySelector(".rest")?.remove();
@@ -41,6 +41,8 @@ function fillDetail(card) {
   const pictures = part("pictures");
   Object.assign(pictures.dataset, { rows: card.rows, columns: card.columns });
   pictures.replaceChildren(...[...canvasesOf(card.element)].map(figureOf));
+  fillTrust(card);
+  fillSpread(card);
   part("missing").hidden = pictures.children.length > 0;
 }
 
@@ -78,4 +80,5 @@ dialog.addEventListener("close", () => {
   current.element.scrollIntoView({ block: "nearest" });
   current.element.querySelector(".open").focus({ preventScroll: true });
   part("pictures").replaceChildren();
+  part("sample").replaceChildren();
 });

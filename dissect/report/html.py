@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 FILE_NAME = "report.html"
 FOLDER = Path(__file__).parent
 #: One script in the end; each file uses what those before it define.
-SCRIPTS = ("pictures.js", "cards.js", "search.js", "table.js", "detail.js", "address.js")
+SCRIPTS = ("pictures.js", "cards.js", "search.js", "table.js", "trust.js", "detail.js", "address.js")
 
 
 def write_report(
@@ -105,12 +105,14 @@ def _render(dissection: Dissection, classes: dict[str, list[list[str]]]) -> str:
     from dissect.report.content import MAX_PICTURES, best_concepts, first_cards, layer_content
     from dissect.report.embedded import pictures_json, units_json
     from dissect.report.pictures import mask_side
+    from dissect.report.trust import facts
 
     side = mask_side(dissection.layers.values(), MAX_PICTURES)
     layers = [
         layer_content(dissection, index, name, side, classes.get(name)) for index, name in enumerate(dissection.layers)
     ]
     cutoff = dissection.settings["detector_iou"]
+    images_only = dissection.images_only
     comparison = layers_chart(layers)
     script, environment = _script(), _environment()
     card_html = environment.get_template("unit.html")
@@ -125,8 +127,13 @@ def _render(dissection: Dissection, classes: dict[str, list[list[str]]]) -> str:
         aspect="{} / {}".format(*reversed(dissection.images.shape[-2:])) if len(dissection.images) else "1 / 1",
         pictures=pictures_json(dissection, layers),
         units=units_json(
-            dissection, layers, lambda layer, card: card_html.render(layer=layer, card=card, cutoff=cutoff)
+            dissection,
+            layers,
+            lambda layer, card: card_html.render(
+                layer=layer, card=card, known=facts(card.row), cutoff=cutoff, images_only=images_only
+            ),
         ),
+        images_only=images_only,
         style=Markup((FOLDER / "report.css").read_text("utf-8")),
         script=Markup(script),
         digest=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),

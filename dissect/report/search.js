@@ -4,14 +4,16 @@ const count = form.querySelector("output"), nothing = document.getElementById("n
 const together = document.getElementById("together");
 const whole = { element: together, grid: together.querySelector(".grid"), cards: [...everything] };
 
+// A control's value; "" where a page has none of it.
+const chosen = (control) => field[control]?.value ?? "";
+
 // The labels that are searched for or chosen, or null where none are asked for. Where words begin with the text, those
 // that have it inside are not meant: "tree" is no street.
 function wantedLabels(text) {
-  const { category, concept } = field;
-  if (!text && !concept.value) return null;
+  const category = chosen("category"), concept = chosen("concept");
+  if (!text && !concept) return null;
   const names = concepts.map(([name, itsCategory], label) => label > 0
-    && (!concept.value || String(label) === concept.value)
-    && (!category.value || itsCategory === category.value) ? name.toLowerCase() : null);
+    && (!concept || String(label) === concept) && (!category || itsCategory === category) ? name.toLowerCase() : null);
   const begins = (name) => name.startsWith(text) || /[^\p{L}\p{N}]$/u.test(name.slice(0, Math.max(name.indexOf(text), 0)));
   const inside = names.flatMap((name, label) => name?.includes(text) ? [label] : []);
   const beginning = inside.filter((label) => begins(names[label]));
@@ -19,12 +21,13 @@ function wantedLabels(text) {
 }
 
 function fits(card, text, labels) {
-  const state = field.state.value, numbered = text && String(card.unit) === text.replace(/^(unit|#)\s*/, "");
+  const state = chosen("state"), category = chosen("category");
+  const numbered = text && String(card.unit) === text.replace(/^(unit|#)\s*/, "");
   card.met = labels && (card.all.find(([label]) => labels.has(label)) ?? null);
-  if (labels && !card.met && (!numbered || field.concept.value)) return false;
-  if (field.layer?.value && card.layer !== field.layer.value) return false;
-  if (!card.met && field.category.value && (card.iou === 0 || card.category !== field.category.value)) return false;
-  return !state || (state === "detector" ? card.detector : card.state === state);
+  if (labels && !card.met && (!numbered || chosen("concept"))) return false;
+  if (chosen("layer") && card.layer !== chosen("layer")) return false;
+  if (!card.met && category && (card.iou === 0 || card.category !== category)) return false;
+  return !state || card.state === state || (state === "detector" && card.detector) || (state === "trusted" && card.trusted);
 }
 
 const reach = (card) => card.attainable > 0 ? card.iou / card.attainable : 0;
@@ -34,6 +37,7 @@ const ORDERS = {
   reach: (a, b) => reach(b) - reach(a),
   concept: (a, b) => (b.iou > 0) - (a.iou > 0) || a.concept.localeCompare(b.concept, "en") || a.label - b.label
     || b.iou - a.iou,
+  strength: (a, b) => b.strength - a.strength,
   unit: () => 0,
 };
 
@@ -64,6 +68,7 @@ function tellCount() {
 
 // The list of concepts follows the category.
 function narrowConcepts() {
+  if (!field.concept) return;
   const category = field.category.value;
   for (const group of field.concept.querySelectorAll("optgroup")) {
     group.hidden = group.disabled = category !== "" && group.label !== category;

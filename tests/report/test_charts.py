@@ -3,10 +3,12 @@ from xml.etree import ElementTree
 
 import pytest
 
+from dissect import write_report
 from dissect.report.charts import detector_chart, iou_chart, layers_chart
 from dissect.report.content import layer_content
 
-from .conftest import make_dissection, make_layer
+from .conftest import judge, make_dissection, make_layer
+from .reading import read
 
 #: Names that look like what the charts rewrite: a color, an id, a reference to one.
 NAMES = [": #000102", 'id="figure_1"', "#axes_1)", ": #000200", 'id="axes_1">']
@@ -62,3 +64,23 @@ def test_charts_of_nothing_are_none():
     weak = content(make_layer("a", 4, 6, 9, share=0.02))
     assert layers_chart(weak * 2) is None
     assert "cut-off 0.04" in texts(iou_chart(weak[0], 0.04))
+
+
+def test_charts_of_nothing_are_sentences(tmp_path):
+    layers = [make_layer(name, 4, 6, 9) for name in ("a", "b")]
+    for layer in layers:
+        layer.intersection.zero_()
+    page = read(write_report(make_dissection(layers), tmp_path))
+    assert not page.find("svg")
+    assert page.text.count("No unit meets any concept: every IoU is 0.") == 2
+    assert page.text.count("so no concept has a detector") == 1
+
+
+def test_chance_is_a_line():
+    result = judge(make_dissection([make_layer("a", 12, 6, 9)]), null=0.2)
+    layer = layer_content(result, 0, "a", 128)
+    plain = layer_content(make_dissection([make_layer("a", 12, 6, 9)]), 0, "a", 128)
+    svg = iou_chart(layer, 0.04)
+    by_chance = float((layer.trust.null > 0.04).sum()) / 4
+    assert f"With the planes of other images {by_chance:.3g} do, on average" in svg
+    assert svg.count("<path") > iou_chart(plain, 0.04).count("<path")

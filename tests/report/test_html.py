@@ -388,13 +388,3 @@ def test_importance_of_something_else_is_refused(dissection, tmp_path):
         write_report("cnnres.dissection", tmp_path)
     with pytest.raises(ValueError, match="must be of its 7 units, but is of 12"):
         write_report(dissection, tmp_path, importance=make_importance("features.b"))
-
-
-def test_charts_of_nothing_are_sentences(tmp_path):
-    layers = [make_layer(name, 4, 6, 9) for name in ("a", "b")]
-    for layer in layers:
-        layer.intersection.zero_()
-    page = read(write_report(make_dissection(layers), tmp_path))
-    assert not page.find("svg")
-    assert page.text.count("No unit meets any concept: every IoU is 0.") == 2
-    assert page.text.count("so no concept has a detector") == 1
