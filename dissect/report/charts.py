@@ -36,6 +36,7 @@ _STYLE = {
     "axes.spines.left": False,
     "axes.grid.axis": "y",
     "axes.axisbelow": True,
+    "axes.ymargin": 0.1,
     "grid.color": LINE,
     "grid.linewidth": 0.7,
     "xtick.color": LINE,
@@ -71,7 +72,7 @@ def detector_chart(layer: Layer) -> str:
         for bar, concept, count in zip(bars, concepts, counts):
             bar.set_url(f"#{concept.anchor}")
             axes.text(bar.get_x() + 0.37, count, str(count), ha="center", va="bottom", fontsize=8, color=MUTED)
-        axes.set_xlim(0.9, place + 1)
+        axes.set_xlim(0.9, max(place + 1, 0.9 + 2.6 / pitch))  # a few bars are no wider than those of many
         axes.set_xticks(places, names, rotation=90, rotation_mode="anchor", ha="right", va="center")
         axes.set_ylabel("units")
         _count_axis(axes)
@@ -93,13 +94,16 @@ def _places(layer: Layer) -> list[float]:
     return places[1:]
 
 
-def iou_chart(layer: Layer, cutoff: float) -> str:
-    """How the units' best IoUs are spread, and where the detectors begin."""
+def iou_chart(layer: Layer, cutoff: float) -> str | None:
+    """How the units' best IoUs are spread, and where the detectors begin; None where all are 0."""
     import numpy as np
     from matplotlib.ticker import MaxNLocator
 
     scores = [card.row.iou for card in layer.cards]
-    highest = max(0.1, 1.1 * cutoff, *scores)
+    if not any(scores):
+        return None
+    null = layer.trust.null.numpy() if layer.trust else np.zeros((0, len(scores)))
+    highest = max(0.1, 1.1 * cutoff, *scores, *null.ravel().tolist())
     step = 0.01 if highest <= 0.25 else 0.02
     edges = np.arange(int(np.ceil(highest / step - 1e-9)) + 1) * step
     top = edges[-1]
@@ -110,6 +114,8 @@ def iou_chart(layer: Layer, cutoff: float) -> str:
         axes = figure.add_axes((0.11, 0.17, 0.84, 0.755))
         axes.bar(edges[:-1] + step / 2, rest, width=step * 0.88, color=REST)
         axes.bar(edges[:-1] + step / 2, detectors, width=step * 0.88, bottom=rest, color=ACCENT)
+        if len(null):
+            axes.stairs(np.histogram(null, edges)[0] / len(null), edges, color=INK, linewidth=1.1)
         axes.axvline(cutoff, color=MUTED, linewidth=0.9, linestyle=(0, (3, 2)))
         height = axes.get_ylim()[1]
         right = cutoff < top / 2  # of the line there is more room on this side
@@ -124,11 +130,15 @@ def iou_chart(layer: Layer, cutoff: float) -> str:
         _count_axis(axes)
 
     text = f"Histogram of the best IoU of {len(scores)} units; {layer.detectors} exceed the cut-off {cutoff:g}."
+    if layer.trust:
+        text += f" With the planes of other images {layer.trust.by_chance:.3g} do, on average: the line."
     return _svg(draw, (3.9, HEIGHT), f"{layer.anchor}i", text)
 
 
-def layers_chart(layers: list[Layer]) -> str:
-    """Unique concepts by category in each layer (PNAS 2020, Fig. 1E)."""
+def layers_chart(layers: list[Layer]) -> str | None:
+    """Unique concepts by category in each layer (PNAS 2020, Fig. 1E); None where no layer has a detector."""
+    if not any(layer.detectors for layer in layers):
+        return None
     categories = layers[0].categories
     span = max(len(categories), 1) + 1.4
     pitch = min(max(7 / (span * len(layers)), 0.19), 0.32)
@@ -173,7 +183,8 @@ def _label(name: str) -> str:
 def _count_axis(axes: Axes) -> None:
     from matplotlib.ticker import MaxNLocator
 
-    axes.yaxis.set_major_locator(MaxNLocator(5, integer=True))
+    axes.set_ylim(bottom=0)
+    axes.yaxis.set_major_locator(MaxNLocator(5, integer=True, min_n_ticks=1))
     axes.grid(True, axis="y")
 
 
@@ -199,16 +210,26 @@ def _svg(draw: Callable[[Figure], None], size: tuple[float, float], prefix: str,
         figure.savefig(written, format="svg", transparent=True, metadata=metadata)
     svg = written.getvalue()
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg[svg.index("<svg") :], flags=re.DOTALL)
-    names = set(re.findall(r'\bid="([^"]+)"', svg))
-    svg = re.sub(
-        r'(\bid="|#)([^"#()\s]+)(?=["\)])',
-        lambda found: f"{found[1]}{prefix}-{found[2]}" if found[2] in names else found[0],
-        svg,
-    )
-    for color, variable in _VARIABLES.items():
-        svg = svg.replace(f": {color}", f": var({variable})")
+    svg = _with_own_names(svg, prefix)
     width, height = (round(inches * 96) for inches in size)
     head = f'<svg role="img" aria-label="{escape(text)}" width="{width}" height="{height}"'
     svg = re.sub(r'<svg [^>]*?viewBox="([^"]+)"[^>]*>', lambda found: f'{head} viewBox="{found[1]}">', svg, count=1)
     # The table beside a chart has the same links, in words.
     return svg.replace("<a xlink:href", '<a tabindex="-1" aria-hidden="true" xlink:href')
+
+
+def _with_own_names(svg: str, prefix: str) -> str:
+    """Ids begin with a prefix and colors are the page's: in tags alone, since a name may look like either."""
+    names = set(re.findall(r'<[^>]*\bid="([^"]+)"', svg))
+
+    def renamed(tag: re.Match[str]) -> str:
+        text = re.sub(
+            r'(\bid="|#)([^"#()\s]+)(?=["\)])',
+            lambda found: f"{found[1]}{prefix}-{found[2]}" if found[2] in names else found[0],
+            tag[0],
+        )
+        for color, variable in _VARIABLES.items():
+            text = text.replace(f": {color}", f": var({variable})")
+        return text
+
+    return re.sub(r"<[^>]+>", renamed, svg)

@@ -5,22 +5,26 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from dataclasses import dataclass
 from itertools import count
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor
 
 from dissect.concepts import CATEGORIES, Concepts
 from dissect.report.pictures import encode_masks, top_masks
+from dissect.report.trust import Density, LayerTrust, density, doubts, halves, layer_trust
 
 if TYPE_CHECKING:
     from dissect.dissection import CategoryRow, Dissection, LayerDissection, UnitRow
 
 #: Further colors, for categories that are not among the papers'.
 OTHER_SHADES = 4
-#: Concepts that a unit's details list.
+#: Concepts that a unit's details list, and units of a layer that are known for each concept beyond these.
 MAX_SCORES = 10
 #: Images shown on a card.
 MAX_PICTURES = 5
+#: Units in the first screen.
+MAX_FIRST = 8
 
 
 @dataclass(frozen=True)
@@ -44,17 +48,19 @@ class Score:
 
 @dataclass(frozen=True)
 class Picture:
-    """A unit's top image.
+    """An image of a unit's.
 
     Attributes:
         number: in the data set.
-        mask: where the unit fires, see `encode_masks`.
+        mask: where the unit fires, see `encode_masks`; "" where it fires nowhere.
         text: what the picture shows, for those who cannot see it.
+        level: the share of images whose peaks are lower, for an image of the sample.
     """
 
     number: int
     mask: str
     text: str
+    level: float | None = None
 
 
 @dataclass(frozen=True)
@@ -66,18 +72,32 @@ class Card:
         row: its row in the table of best concepts.
         shade: number of its category's color.
         detector: whether its IoU exceeds the cut-off.
+        trusted: whether it exceeds the one that keeps false discoveries rare, too.
         scores: the concepts with the highest IoUs, falling, as far as these are above 0.
+        more: further labels and IoUs, falling: the best of each category, and those whose best units it is among.
         pictures: the top images in which it fires.
         classes: the classes to which it is important, see `UnitImportance.classes_by_unit`.
+        halves: the labels by each half of the images, if they are known.
+        doubts: what speaks against its concept, see `trust.doubts`.
+        sample: images at some levels of its peaks.
+        density: how its peaks are spread, if a sample was kept.
+        strength: its highest peak as a multiple of its threshold; 0 where the threshold is not above 0.
     """
 
     anchor: str
     row: UnitRow
     shade: int
     detector: bool
+    trusted: bool
     scores: list[Score]
+    more: list[tuple[int, float]]
     pictures: list[Picture]
     classes: list[str]
+    halves: list[int]
+    doubts: dict[str, str]
+    sample: list[Picture]
+    density: Density | None
+    strength: float
 
 
 @dataclass(frozen=True)
@@ -125,6 +145,7 @@ class Layer:
         categories: all of the vocabulary.
         mask_shape: rows and columns of the cards' masks.
         kept: how many top images were kept per unit.
+        trust: what is known about its detectors, None where nothing is.
     """
 
     anchor: str
@@ -133,11 +154,17 @@ class Layer:
     categories: list[CategoryGroup]
     mask_shape: tuple[int, int]
     kept: int
+    trust: LayerTrust | None
 
     @property
     def detectors(self) -> int:
         """How many units are detectors."""
         return sum(card.detector for card in self.cards)
+
+    @property
+    def trusted(self) -> int:
+        """How many detectors are trusted."""
+        return sum(card.trusted for card in self.cards)
 
     @property
     def unique(self) -> int:
@@ -177,18 +204,34 @@ def layer_content(
     layer = dissection[name]
     shades = category_shades(dissection.concepts)
     cutoff = dissection.settings["detector_iou"]
+    trust = layer_trust(layer, cutoff)
     order = layer.iou.sort(dim=1, descending=True, stable=True).indices[:, : MAX_SCORES + 1]
-    cards, mask_shape = [], (1, 1)
+    further = _further(layer.iou, dissection.concepts.categories)
+    cards, mask_shape, kept = [], (1, 1), layer.peaks.shape[1]
     for row, (masks, shares) in zip(dissection.best(name), top_masks(layer, MAX_PICTURES, side)):
         mask_shape = (masks.shape[1], masks.shape[2])
         scores = _scores(dissection.concepts, shades, layer, row.unit, order[row.unit].tolist())
-        shade = shades[row.category]
-        pictures = [] if row.state == "dead" else _pictures(layer, row.unit, masks, shares)
-        important = [] if classes is None else classes[row.unit]
-        cards.append(Card(f"u{index}-{row.unit}", row, shade, row.iou > cutoff, scores, pictures, important))
+        listed = {score.label for score in scores}
+        cards.append(
+            Card(
+                f"u{index}-{row.unit}",
+                row,
+                shades[row.category],
+                detector=row.iou > cutoff,
+                trusted=trust is not None and trust.allowed is not None and row.iou > max(cutoff, trust.allowed),
+                scores=scores,
+                more=[(label, iou) for label, iou in further[row.unit] if label not in listed],
+                pictures=[] if row.state == "dead" else _pictures(layer, row.unit, masks, shares),
+                classes=[] if classes is None else classes[row.unit],
+                halves=halves(layer, row),
+                doubts=doubts(row, trust, kept),
+                **_sample(layer, row, masks, shares),
+                strength=float(layer.peaks[row.unit, 0]) / row.threshold if kept and row.threshold > 0 else 0.0,
+            )
+        )
     cards.sort(key=lambda card: (-card.row.iou, card.row.unit))
     categories = _by_category(dissection.unique_detectors(name), cards, shades, index)
-    return Layer(f"layer{index}", name, cards, categories, mask_shape, layer.peaks.shape[1])
+    return Layer(f"layer{index}", name, cards, categories, mask_shape, kept, trust)
 
 
 def best_concepts(layers: list[Layer]) -> dict[str, list[tuple[Score, int]]]:
@@ -200,6 +243,23 @@ def best_concepts(layers: list[Layer]) -> dict[str, list[tuple[Score, int]]]:
     for score in sorted(scores.values(), key=lambda score: (score.concept.lower(), score.label)):
         found.setdefault(score.category, []).append((score, units[score.label]))
     return {name: concepts for name, concepts in found.items() if concepts}
+
+
+def first_cards(layers: list[Layer]) -> list[tuple[Layer, Card]]:
+    """The units to begin with: the highest IoUs, each of another concept as far as there are enough.
+
+    Units in doubt come last. Without concepts: those that exceed their thresholds most, by other images.
+    """
+    found = [(layer, card) for layer in layers for card in layer.cards if card.pictures]
+    found = [pair for pair in found if pair[1].scores] or found
+    found.sort(key=lambda pair: (len(pair[1].doubts) > 0, -pair[1].row.iou, -pair[1].strength))
+    seen: Counter[int] = Counter()
+    turns = []
+    for at, (_, card) in enumerate(found):
+        told = card.scores[0].label if card.scores else card.pictures[0].number
+        turns.append((len(card.doubts) > 0, seen[told], at))
+        seen[told] += 1
+    return [found[at] for *_, at in sorted(sorted(turns)[:MAX_FIRST], key=lambda turn: turn[-1])]
 
 
 def _scores(
@@ -215,6 +275,22 @@ def _scores(
     return scores[:MAX_SCORES]
 
 
+def _further(iou: Tensor, categories: tuple[str, ...]) -> list[list[tuple[int, float]]]:
+    """Per unit its best label of each category, and the labels for which it is among the best: with IoUs, falling."""
+    kept = torch.zeros_like(iou, dtype=torch.bool)
+    for category in set(categories[1:]):
+        labels = torch.tensor([label for label, its in enumerate(categories) if its == category and label > 0])
+        kept[torch.arange(len(iou)), labels[iou[:, labels].argmax(1)]] = True
+    kept.scatter_(0, iou.sort(dim=0, descending=True, stable=True).indices[:MAX_SCORES], True)
+    kept &= iou > 0
+    found = []
+    for unit, row in enumerate(kept):
+        labels = row.nonzero()[:, 0]
+        pairs = zip(labels.tolist(), iou[unit, labels].tolist())
+        found.append(sorted(pairs, key=lambda pair: (-pair[1], pair[0])))
+    return found
+
+
 def _pictures(layer: LayerDissection, unit: int, masks: Tensor, shares: Tensor) -> list[Picture]:
     """The top images in which a unit fires, on such shares of them."""
     numbers, peaks = layer.peak_images[unit].tolist(), layer.peaks[unit].tolist()
@@ -224,6 +300,21 @@ def _pictures(layer: LayerDissection, unit: int, masks: Tensor, shares: Tensor) 
             text = f"Image {number}: peak activation {peak:.3g}; the unit fires on {share:.1%} of it"
             pictures.append(Picture(number, mask, text))
     return pictures
+
+
+def _sample(layer: LayerDissection, row: UnitRow, masks: Tensor, shares: Tensor) -> dict[str, Any]:
+    """A unit's peaks in a sample of the images, and the images at some levels of them, as fields of its card."""
+    sample = layer.sample
+    if sample is None or sample.peaks.shape[1] == 0:
+        return {"sample": [], "density": None}
+    count, pictures = len(sample.levels), []
+    numbers, peaks = sample.images[row.unit].tolist(), sample.values[row.unit].tolist()
+    coded = list(encode_masks(masks[-count:])) if count else []
+    for level, number, peak, share, mask in zip(sample.levels, numbers, peaks, shares[-count:].tolist(), coded):
+        fires = f"the unit fires on {share:.1%} of it" if share > 0 else "the unit does not fire in it"
+        text = f"Image {number}: peak activation {peak:.3g}; {fires}"
+        pictures.append(Picture(number, mask if share > 0 else "", text, level))
+    return {"sample": pictures, "density": density(sample.peaks[row.unit], row.threshold)}
 
 
 def _by_category(rows: list[CategoryRow], cards: list[Card], shades: dict[str, int], index: int) -> list[CategoryGroup]:

@@ -1,9 +1,7 @@
-// A unit's details in a dialog: larger pictures, and its best concepts.
+// A unit's details in a dialog: larger pictures, its best concepts, and how far they can be trusted.
 const dialog = document.getElementById("detail");
 const part = (name) => dialog.querySelector(`[data-part="${name}"]`);
 let current = null;
-
-const chip = (text, shade) => make("span", { className: `chip shade${shade}` }, text);
 
 function figureOf(canvas) {
   const copy = canvas.cloneNode(false);
@@ -13,23 +11,23 @@ function figureOf(canvas) {
 }
 
 function rowOf([label, iou]) {
-  const [name, category, shade] = concepts[label];
+  const [name, , shade] = concepts[label];
   const bar = make("div", { className: `bar shade${shade}`, ariaHidden: "true" });
   bar.style.setProperty("--iou", iou);
   bar.style.setProperty("--most", 0);
   bar.style.setProperty("--cut", dialog.dataset.cutoff);
-  return make("tr", {}, make("th", { scope: "row" }, name), make("td", {}, chip(category, shade)),
+  return make("tr", {}, make("th", { scope: "row" }, name), make("td", {}, chip(label)),
     make("td", { className: "num" }, iou.toFixed(3)), make("td", { className: "barcell" }, bar));
 }
 
 function fillDetail(card) {
   fillCard(card);
-  const section = card.element.closest(".cards"), place = shown.indexOf(card);
+  const place = shown.indexOf(card);
   current = card;
   part("where").textContent = `${card.layerName}, unit ${card.unit}`;
-  part("name").textContent = card.element.querySelector("h4 span").textContent;
-  part("kind").replaceChildren(...card.iou > 0 ? [chip(card.category, concepts[card.label][2])] : [],
-    ...[card.element.querySelector(".state")].filter(Boolean).map((state) => state.cloneNode(true)));
+  part("name").textContent = card.element.querySelector("h4 span")?.textContent ?? `unit ${card.unit}`;
+  part("kind").replaceChildren(...card.iou > 0 ? [chip(card.label)] : [],
+    ...[...card.element.querySelectorAll(".state, .doubt")].map((mark) => mark.cloneNode(true)));
   part("iou").textContent = card.iou > 0 ? `IoU ${card.iou.toFixed(3)}` : "";
   const facts = card.element.querySelector("dl").cloneNode(true);
   facts.querySelector(".rest")?.remove();
@@ -38,15 +36,18 @@ function fillDetail(card) {
   part("previous").disabled = place <= 0;
   part("next").disabled = place >= shown.length - 1;
   part("scores").hidden = card.scores.length === 0;
-  part("scores").tBodies[0].replaceChildren(...card.scores.map(rowOf));
+  const listed = card.met && !card.scores.includes(card.met) ? [...card.scores, card.met] : card.scores;
+  part("scores").tBodies[0].replaceChildren(...listed.map(rowOf));
   const pictures = part("pictures");
-  Object.assign(pictures.dataset, { rows: section.dataset.rows, columns: section.dataset.columns });
+  Object.assign(pictures.dataset, { rows: card.rows, columns: card.columns });
   pictures.replaceChildren(...[...canvasesOf(card.element)].map(figureOf));
+  fillTrust(card);
+  fillSpread(card);
   part("missing").hidden = pictures.children.length > 0;
 }
 
 function drawDetail() {
-  for (const canvas of canvasesOf(dialog)) draw(canvas, field.whole.checked, () => canvas.isConnected);
+  drawAll(dialog, (canvas) => canvas.isConnected);
 }
 
 function open(card) {
@@ -79,4 +80,5 @@ dialog.addEventListener("close", () => {
   current.element.scrollIntoView({ block: "nearest" });
   current.element.querySelector(".open").focus({ preventScroll: true });
   part("pictures").replaceChildren();
+  part("sample").replaceChildren();
 });

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from dissect.report.content import category_shades
 from dissect.report.pictures import encode_pictures
+from dissect.report.trust import facts
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,11 +19,13 @@ if TYPE_CHECKING:
 
 #: Significant digits of a number: they tell any two float32 apart.
 DIGITS = 9
+#: Of IoUs that serve to rank.
+FEWER_DIGITS = 6
 
 
 def pictures_json(dissection: Dissection, layers: list[Layer]) -> Markup:
     """The pictures of all cards, each once: ``{"type": media type, "data": {number: base64 text}}``."""
-    shown = {picture.number for layer in layers for card in layer.cards for picture in card.pictures}
+    shown = {picture.number for layer in layers for card in layer.cards for picture in card.pictures + card.sample}
     kept = [at for at, number in enumerate(dissection.image_numbers.tolist()) if number in shown]
     kind, texts = encode_pictures(dissection.images[kept])
     numbers = dissection.image_numbers[kept].tolist()
@@ -32,18 +35,20 @@ def pictures_json(dissection: Dissection, layers: list[Layer]) -> Markup:
 def units_json(dissection: Dissection, layers: list[Layer], html: Callable[[Layer, Card], str]) -> Markup:
     """All units, from which the script makes cards as they are needed, details, and the table to download.
 
-    ``concepts`` lists name, category and color number by label; ``layers`` has, by a layer's id, its units, the highest
-    IoU first: see `_unit`.
+    ``concepts`` lists name, category and color number by label, ``categories`` their names; ``layers`` has, by a
+    layer's id, its units, the highest IoU first: see `_unit`.
     """
     vocabulary = dissection.concepts
     shades = category_shades(vocabulary)
     concepts = [(name, category, shades[category]) for name, category in zip(vocabulary.names, vocabulary.categories)]
     units = {layer.anchor: [_unit(card, html(layer, card)) for card in layer.cards] for layer in layers}
-    return _json({"concepts": concepts, "layers": units})
+    categories = [group.name for group in layers[0].categories] if layers else []
+    parts = {"categories": categories, "concepts": concepts, "imagesOnly": dissection.images_only, "layers": units}
+    return _json(parts)
 
 
 def _unit(card: Card, html: str) -> dict[str, Any]:
-    """A unit's numbers, the labels and IoUs of its best concepts, and the inside of its card."""
+    """A unit's numbers, the labels and IoUs of its best concepts, what is known of them, and the inside of its card."""
     row = card.row
     return {
         "id": card.anchor,
@@ -54,14 +59,43 @@ def _unit(card: Card, html: str) -> dict[str, Any]:
         "covers": _rounded(row.concept_fraction),
         "threshold": _rounded(row.threshold),
         "firing": _rounded(row.firing),
+        "strength": _rounded(card.strength, FEWER_DIGITS),
         "scores": [(score.label, _rounded(score.iou)) for score in card.scores],
+        "more": [(label, _rounded(iou, FEWER_DIGITS)) for label, iou in card.more],
+        **_trust(card),
+        **_sample(card),
         "html": html,
     }
 
 
-def _rounded(value: float) -> float | None:
+def _trust(card: Card) -> dict[str, Any]:
+    """`trust.TRUST` as far as it is known, what speaks against the concept, and the labels by each half."""
+    known = {
+        name: value if isinstance(value, (bool, int)) else _rounded(value, FEWER_DIGITS)
+        for name, value in facts(card.row).items()
+    }
+    if not known and not card.doubts:
+        return {}
+    return {"trusted": card.trusted, "trust": known, "doubts": card.doubts, "halves": card.halves}
+
+
+def _sample(card: Card) -> dict[str, Any]:
+    """The spread of the unit's peaks, and the pictures at some levels."""
+    if card.density is None:
+        return {}
+    spread = card.density
+    return {
+        "density": [
+            *(_rounded(value, FEWER_DIGITS) for value in (spread.low, spread.high, spread.above)),
+            spread.counts,
+        ],
+        "sample": [(picture.level, picture.number, picture.mask, picture.text) for picture in card.sample],
+    }
+
+
+def _rounded(value: float, digits: int = DIGITS) -> float | None:
     """A number as short as it may be; None where JSON has no such number."""
-    return float(f"{value:.{DIGITS}g}") if math.isfinite(value) else None
+    return float(f"{value:.{digits}g}") if math.isfinite(value) else None
 
 
 def _json(value: Any) -> Markup:

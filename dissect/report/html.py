@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 FILE_NAME = "report.html"
 FOLDER = Path(__file__).parent
 #: One script in the end; each file uses what those before it define.
-SCRIPTS = ("pictures.js", "units.js", "detail.js")
+SCRIPTS = ("pictures.js", "cards.js", "search.js", "table.js", "trust.js", "detail.js", "address.js")
 
 
 def write_report(
@@ -102,29 +102,38 @@ def _render(dissection: Dissection, classes: dict[str, list[list[str]]]) -> str:
     from markupsafe import Markup
 
     from dissect.report.charts import layers_chart
-    from dissect.report.content import MAX_PICTURES, best_concepts, layer_content
+    from dissect.report.content import MAX_PICTURES, best_concepts, first_cards, layer_content
     from dissect.report.embedded import pictures_json, units_json
     from dissect.report.pictures import mask_side
+    from dissect.report.trust import facts
 
     side = mask_side(dissection.layers.values(), MAX_PICTURES)
     layers = [
         layer_content(dissection, index, name, side, classes.get(name)) for index, name in enumerate(dissection.layers)
     ]
     cutoff = dissection.settings["detector_iou"]
+    images_only = dissection.images_only
+    comparison = layers_chart(layers)
     script, environment = _script(), _environment()
     card_html = environment.get_template("unit.html")
     return environment.get_template("report.html").render(
         layers=layers,
         charts=[_charts(layer, cutoff) for layer in layers],
+        first=first_cards(layers),
         choices=best_concepts(layers),
-        comparison=Markup(layers_chart(layers)) if len(layers) > 1 else None,
+        comparison=None if comparison is None else Markup(comparison),
         settings=dissection.settings,
         cutoff=cutoff,
         aspect="{} / {}".format(*reversed(dissection.images.shape[-2:])) if len(dissection.images) else "1 / 1",
         pictures=pictures_json(dissection, layers),
         units=units_json(
-            dissection, layers, lambda layer, card: card_html.render(layer=layer, card=card, cutoff=cutoff)
+            dissection,
+            layers,
+            lambda layer, card: card_html.render(
+                layer=layer, card=card, known=facts(card.row), cutoff=cutoff, images_only=images_only
+            ),
         ),
+        images_only=images_only,
         style=Markup((FOLDER / "report.css").read_text("utf-8")),
         script=Markup(script),
         digest=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
@@ -152,9 +161,10 @@ def _charts(layer: Layer, cutoff: float) -> dict[str, Any]:
 
     from dissect.report.charts import detector_chart, iou_chart, is_wide
 
+    iou = iou_chart(layer, cutoff)
     return {
         "detectors": Markup(detector_chart(layer)) if layer.detectors else None,
-        "iou": Markup(iou_chart(layer, cutoff)),
+        "iou": None if iou is None else Markup(iou),
         "wide": is_wide(layer),
     }
 

@@ -56,7 +56,7 @@ function paint(canvas, image, whole) {
   const context = canvas.getContext("2d");
   context.imageSmoothingQuality = "high";
   context.drawImage(image, 0, 0, canvas.width, canvas.height);
-  if (whole) return;
+  if (whole || !canvas.dataset.mask) return;
   const mask = decodeMask(canvas.dataset.mask, rows * columns);
   context.drawImage(shadeOf(mask, rows, columns), 0, 0, canvas.width, canvas.height);
   context.strokeStyle = EDGE;

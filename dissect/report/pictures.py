@@ -69,7 +69,8 @@ def mask_side(layers: Iterable[LayerDissection], count: int) -> int:
         total = 0.0
         for layer in layers:
             units = torch.linspace(0, layer.num_units - 1, min(PROBES, layer.num_units)).long()
-            tried = sum(len(text) for unit in units for text in encode_masks(_masks(layer, unit[None], count, side)[0]))
+            maps = _shown_maps(layer, count, units)
+            tried = sum(len(text) for masks in _masks(layer, maps, units, side) for text in encode_masks(masks))
             total += tried / len(units) * layer.num_units
         if total <= MASK_BUDGET:
             break
@@ -77,22 +78,29 @@ def mask_side(layers: Iterable[LayerDissection], count: int) -> int:
 
 
 def top_masks(layer: LayerDissection, count: int, side: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """Per unit `layer.masks` of the first images: thinned, and the share of each that was True before.
+    """Per unit `layer.masks` of the first images, and where it fires in those of the layer's sample.
 
     Yields:
-        [count, rows, columns] bool, of at most `side` rows and columns, and [count] float.
+        [count + Q, rows, columns] bool, thinned to at most `side` rows and columns, and [count + Q] float: the share of
+        each that was True before.
     """
     height, width = layer.grid.target_shape
     rows, columns = _thinned(height, side), _thinned(width, side)
     for units in torch.arange(layer.num_units).split(max(1, PIXELS // (count * height * width))):
-        whole = _masks(layer, units, count, max(height, width))
+        whole = _masks(layer, _shown_maps(layer, count, units), units, max(height, width))
         shares = whole.sum((2, 3)).double() / (height * width)
         yield from zip(whole[:, :, rows][..., columns], shares, strict=True)
 
 
-def _masks(layer: LayerDissection, units: Tensor, count: int, side: int) -> Tensor:
+def _shown_maps(layer: LayerDissection, count: int, units: Tensor) -> Tensor:
+    """Some units' maps in their first images, and then in the sample's."""
+    maps = layer.peak_maps[units, :count]
+    return maps if layer.sample is None else torch.cat([maps, layer.sample.maps[units]], 1)
+
+
+def _masks(layer: LayerDissection, maps: Tensor, units: Tensor, side: int) -> Tensor:
     rows, columns = (axis[_thinned(len(axis), side)] for axis in (layer.grid.rows, layer.grid.columns))
-    return upsample(layer.peak_maps[units, :count], rows, columns) > layer.thresholds[units, None, None, None]
+    return upsample(maps, rows, columns) > layer.thresholds[units, None, None, None]
 
 
 def _thinned(size: int, side: int) -> Tensor:

@@ -1,160 +1,20 @@
 """The page in a browser: what people do with it by mouse, keyboard and screen reader."""
 
-import csv
-import io
-from pathlib import Path
-
 import pytest
 
-from dissect import Dissection, write_report
-
-from .chromium import Page, find_chromium
-from .conftest import make_dissection, make_layer
-
-PAIRS = [
-    ("sky", "object"),
-    ("tree", "object"),
-    ("<img src=x onerror=alert(1)>", "material"),
-    ('=1+"1"', "texture"),
-    ("</script><script>alert(2)</script>", "color"),
-]
-#: Cards that the filters leave, in their order.
-SHOWN = "[...document.querySelectorAll('.cards:not([hidden]) .card:not([hidden])')]"
-#: Per visible text its contrast with the color behind it, as [ratio, text], where it is below 4.5 : 1.
-FAINT = """(() => {
-  const light = ([r, g, b]) => [r, g, b].map((v) => (v /= 255) <= .03928 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4)
-    .reduce((sum, v, at) => sum + v * [.2126, .7152, .0722][at], 0);
-  const context = new OffscreenCanvas(1, 1).getContext("2d", { willReadFrequently: true });
-  const rgba = (color) => {
-    context.clearRect(0, 0, 1, 1); context.fillStyle = color; context.fillRect(0, 0, 1, 1);
-    return context.getImageData(0, 0, 1, 1).data;
-  };
-  const behind = (element) => {
-    for (let at = element; at; at = at.parentElement) {
-      const color = rgba(getComputedStyle(at).backgroundColor);
-      if (color[3] > 230) return color;
-    }
-    return [255, 255, 255];
-  };
-  const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT), faint = [];
-  while (texts.nextNode()) {
-    const element = texts.currentNode.parentElement, style = getComputedStyle(element);
-    if (!texts.currentNode.data.trim() || !element.checkVisibility() || element.closest("script, .hidden")) continue;
-    const color = rgba(element.closest("svg") ? style.fill : style.color);
-    const [a, b] = [light(color), light(behind(element))].sort((x, y) => y - x);
-    if ((a + .05) / (b + .05) < 4.5) faint.push([(a + .05) / (b + .05), texts.currentNode.data]);
-  }
-  return faint;
-})()"""
+from .browsing import FAINT, SHOWN, count, download, enter, shown
+from .conftest import HOSTILE_PAIRS
 
 
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory, missing):
-    program = find_chromium()
-    if program is None:
-        missing("chromium", "no Chromium was found on the PATH or in DISSECT_CHROMIUM")
-    page = Page(program, tmp_path_factory.mktemp("browser") / "profile")
-    yield page
-    page.close()
-
-
-@pytest.fixture(scope="module")
-def result() -> Dissection:
-    first = make_layer("features.a", 12, 6, 9)
-    first.thresholds[1] = 0.0
-    for counts in (first.intersection, first.unit_area, first.union_area):
-        counts[0] = 0
-    second = make_layer('<b>"b"', 7, 6, 9, share=0.3, seed=3)
-    return make_dissection([first, second], pairs=PAIRS)
-
-
-@pytest.fixture(scope="module")
-def report(result, tmp_path_factory) -> Path:
-    return write_report(result, tmp_path_factory.mktemp("report"))
-
-
-@pytest.fixture
-def page(browser, report):
-    """The page, freshly opened; that it asks for nothing and that nothing goes wrong is checked at the end."""
-    browser.requests.clear()
-    browser.errors.clear()
-    browser.emulate(1280, 900, prefers_color_scheme="light")
-    browser.open(report)
-    browser.wait("document.querySelectorAll('.open').length === 19")
-    yield browser
-    assert browser.requests == []
-    assert browser.errors == []
-
-
-def shown(page: Page) -> list[str]:
-    return page.js(f"{SHOWN}.map((card) => card.id)")
-
-
-def enter(page: Page, name: str, value: str) -> None:
-    page.js(f"document.querySelector('.toolbar').elements[{name!r}].focus()")
-    page.js(f"document.activeElement.value = {value!r}")
-    page.js("document.activeElement.dispatchEvent(new Event('input', { bubbles: true }))")
-
-
-def count(page: Page) -> str:
-    return page.js("document.querySelector('.toolbar output').value")
-
-
-def expected(result: Dissection, fits) -> set[str]:
-    return {f"u{list(result.layers).index(row.layer)}-{row.unit}" for row in result.best() if fits(row)}
-
-
-def test_search(page, result):
-    assert count(page) == "19 units"
-    page.js("document.querySelector('input[type=search]').focus()")
-    page.type("TREE")
-    trees = expected(result, lambda row: row.concept == "tree")
-    assert set(shown(page)) == trees
-    assert count(page) == f"{len(trees)} of 19 units"
-    enter(page, "text", "unit 6")
-    assert shown(page) == ["u0-6", "u1-6"]
-    enter(page, "text", "nothing like it")
-    assert shown(page) == []
-    assert page.js("document.getElementById('nothing').checkVisibility()")
-    page.js("document.querySelector('[type=reset]').click()")
-    page.wait("document.querySelector('.toolbar output').value === '19 units'")
-
-
-def test_filters(page, result):
-    enter(page, "category", "object")
-    assert set(shown(page)) == expected(result, lambda row: row.category == "object")
-    sky = page.js("[...document.querySelectorAll('option')].find((o) => o.text.startsWith('sky (')).value")
-    enter(page, "concept", sky)
-    assert set(shown(page)) == expected(result, lambda row: row.concept == "sky")
-    enter(page, "category", "color")
-    assert set(shown(page)) == expected(result, lambda row: row.category == "color")
-    enter(page, "category", "")
-    enter(page, "layer", "layer1")
-    assert set(shown(page)) == expected(result, lambda row: row.layer != "features.a")
-    enter(page, "layer", "")
-    for state in ("dead", "sparse"):
-        enter(page, "state", state)
-        assert set(shown(page)) == expected(result, lambda row, state=state: row.state == state)
-    enter(page, "state", "detector")
-    assert set(shown(page)) == expected(result, lambda row: row.iou > 0.04)
-
-
-def test_sort(page, result):
-    rows = {f"u{list(result.layers).index(row.layer)}-{row.unit}": row for row in result.best()}
-    keys = {
-        "unit": lambda row: row.unit,
-        "iou": lambda row: (-row.iou, row.unit),
-        "reach": lambda row: (-row.iou / (row.attainable or 1), row.unit),
-    }
-    for name, key in keys.items():
-        enter(page, "sort", name)
-        for layer in ("u0", "u1"):
-            order = [rows[card] for card in shown(page) if card.startswith(layer)]
-            assert order == sorted(order, key=key), name
-    enter(page, "sort", "concept")
-    names = [rows[card].concept for card in shown(page) if card.startswith("u1")]
-    assert len([name for name, after in zip(names, [*names[1:], None]) if name != after]) == len(set(names))
-    assert shown(page)[11] == "u0-0", "a unit without a concept comes last"
+def test_the_first_screen_has_pictures(page, result):
+    links = page.js("[...document.querySelectorAll('.first a')].map((link) => [link.hash, link.innerText])")
+    rows = {f"#u{list(result.layers).index(row.layer)}-{row.unit}": row for row in result.best()}
+    assert len(links) == 8
+    assert {rows[link].concept for link, _ in links} == {name for name, _ in HOSTILE_PAIRS}
+    assert all(f"{rows[link].iou:.3f} · unit {rows[link].unit}" in text for link, text in links)
+    page.wait("[...document.querySelectorAll('.first canvas')].every((canvas) => canvas.width > 50)")
+    page.js("document.querySelector('.first a').click()")
+    page.wait(f"location.hash === {links[0][0]!r}")
 
 
 def test_a_card_opens_by_keyboard(page):
@@ -197,7 +57,7 @@ def test_details_stop_at_the_ends(page):
 def test_details_list_the_best_concepts(page, result):
     page.js("document.getElementById('u0-3').querySelector('.open').click()")
     cells = "[...row.cells].map((cell) => cell.innerText)"
-    rows = page.js(f"[...document.querySelectorAll('#detail tbody tr')].map((row) => {cells})")
+    rows = page.js(f"[...document.querySelectorAll('#detail [data-part=scores] tbody tr')].map((row) => {cells})")
     row = result.best("features.a")[3]
     assert rows[0][:3] == [row.concept, row.category, f"{row.iou:.3f}"]
     assert len(rows) == 2
@@ -222,9 +82,7 @@ def test_pictures_are_dark_where_the_unit_does_not_fire(page):
 
 
 def test_table_to_download(page, result):
-    page.js("URL.createObjectURL = (blob) => { window.told = blob; return '#'; }")
-    page.js("document.querySelector('[name=csv]').click()")
-    rows = list(csv.DictReader(io.StringIO(page.js("told.text()"), newline="")))
+    rows = download(page)
     best = sorted(result.best(), key=lambda row: (list(result.layers).index(row.layer), -row.iou, row.unit))
     assert [(row["layer"], int(row["unit"])) for row in rows] == [(row.layer, row.unit) for row in best]
     for row, told in zip(best, rows):
@@ -232,6 +90,18 @@ def test_table_to_download(page, result):
         for name in ("iou", "attainable", "concept_fraction", "threshold", "firing"):
             assert float(told[name]) == pytest.approx(getattr(row, name), rel=1e-8)
         assert (told["state"], told["detector"]) == (row.state, str(row.iou > 0.04).lower())
+
+
+def test_the_table_has_the_best_concept_of_each_category(page, result):
+    vocabulary = result.concepts
+    for told in download(page):
+        iou = result[told["layer"]].iou[int(told["unit"])]
+        for category in ("object", "material", "texture", "color"):
+            labels = [label for label, its in enumerate(vocabulary.categories) if its == category]
+            best = max(labels, key=lambda label: (float(iou[label]), -label))
+            name = vocabulary.names[best].replace("=1+", "'=1+") if iou[best] > 0 else ""
+            assert told[category] == name
+            assert float(told[f"{category}_iou"] or 0) == pytest.approx(float(iou[best]), rel=1e-5)
 
 
 def test_a_link_shows_a_card_that_is_filtered_away(page):

@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 import torch
 
+from dissect.reference import upsample
 from dissect.report import pictures
 from dissect.report.pictures import MASK_SIDES, encode_masks, encode_pictures, mask_side, top_masks
 
-from .conftest import make_layer
+from .conftest import judge, make_dissection, make_layer
 
 
 def decode(text: str, shape: tuple[int, int]) -> torch.Tensor:
@@ -45,6 +46,15 @@ def test_masks_are_those_of_the_layer(monkeypatch):
     masks = list(top_masks(layer, 5, 128))
     assert len(masks) == 7
     assert all(torch.equal(mask, layer.masks(unit)) for unit, (mask, _) in enumerate(masks))
+
+
+def test_masks_of_the_sample_follow():
+    result = judge(make_dissection([make_layer("a", 7, 6, 9)]))
+    layer = result["a"]
+    for unit, (masks, shares) in enumerate(top_masks(layer, 3, 128)):
+        upsampled = upsample(layer.sample.maps[unit], layer.grid.rows, layer.grid.columns)
+        assert torch.equal(masks, torch.cat([layer.masks(unit)[:3], upsampled > layer.thresholds[unit]]))
+        assert torch.equal(shares, masks.double().mean((1, 2)))
 
 
 def test_large_masks_are_thinned():
