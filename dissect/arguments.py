@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+from collections.abc import Iterable
 from numbers import Real
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,24 @@ def integer(who: str, name: str, value: int, least: int = 1) -> int:
     if number < least:
         raise ValueError(f"{who}: {name} must be at least {least}, but got {value}.")
     return number
+
+
+def ignored_labels(who: str, ignore: int | Iterable[int]) -> tuple[int, ...]:
+    """The labels that stand for "no label", of one or several; each once, rising.
+
+    Raises:
+        TypeError: no integers.
+
+    Example:
+        >>> ignored_labels("dissect", 255), ignored_labels("dissect", [255, -1, 255])
+        ((255,), (-1, 255))
+    """
+    try:
+        return tuple(
+            sorted({operator.index(label) for label in (ignore if isinstance(ignore, Iterable) else [ignore])})
+        )
+    except TypeError:
+        raise TypeError(f"{who}: ignore must be a label or several, integers, but got {ignore!r}.") from None
 
 
 #: What stands for memory without a limit.

@@ -48,6 +48,11 @@ def add_attack_arguments(parser: argparse.ArgumentParser) -> None:
         "normalises by itself."
     )
     parser.add_argument("--most", type=int, default=4, metavar="K", help="units of a class that count as important (4)")
+    parser.add_argument(
+        "--candidates", choices=("correct", "non_target"), default="correct",
+        help="images to attack: those named right, or, as published, all whose class and answer are not the target "
+        "(correct)",
+    )  # fmt: skip
 
 
 def _add_common(parser: argparse.ArgumentParser, images: int = 860) -> None:
@@ -159,6 +164,7 @@ def attack(options: argparse.Namespace) -> int:
             model,
             importance.layer,
             _images(options, "val", importance.classes),
+            candidates=options.candidates,
             batch_size=options.batch_size,
             resume=resume,
         )

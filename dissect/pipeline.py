@@ -12,11 +12,12 @@ from typing import Any
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from dissect.arguments import integer, num_bytes
+from dissect.arguments import ignored_labels, integer, num_bytes
 from dissect.concepts import Concepts
 from dissect.data import Batches
 from dissect.data.batches import attribute_of
 from dissect.data.pictures import to_pictures
+from dissect.data.planes import check_ignored
 from dissect.dissection import Dissection
 from dissect.findings import Findings
 from dissect.gathering import Doubt, Gathering
@@ -40,6 +41,7 @@ def dissect(
     *,
     segmenter: Callable[[Tensor], Tensor] | None = None,
     concepts: Concepts | Iterable[str] | Iterable[tuple[str, str]] | None = None,
+    ignore: int | Iterable[int] = (),
     preset: str = "default",
     fraction: float | None = None,
     positions: str | None = None,
@@ -83,6 +85,8 @@ def dissect(
         segmenter: makes planes [N, K, H, W] of a batch of images; its attribute `concepts` names the labels.
         concepts: names, (name, category) pairs or `Concepts` of the labels 1, 2, ...; by default those of the
             segmenter or of `images` (attribute `concepts`), and the numbers themselves where there are none.
+        ignore: a label, or several, that stand for "no label" in the planes, 255 for example; they become 0. None may
+            be one that the concepts name, unless the name says as much ("void").
         preset: the rules, all of which the seven arguments that follow can change: "default", or those of a paper,
             "pnas2020" or "tpami2018" (`dissect.presets` says what they are).
         fraction: the share of samples on which a unit fires.
@@ -155,11 +159,13 @@ def dissect(
     geometry = Geometry(model, names, rules, given)
     concepts = concepts if concepts is not None else attribute_of(segmenter or images, "concepts")
     vocabulary = None if concepts is None else Concepts.of(concepts)
+    ignored = ignored_labels("dissect", ignore)
+    check_ignored(ignored, vocabulary)
     to_uint8 = pictures or attribute_of(images, "to_pictures") or to_pictures
     run = Findings(names, rules, top_images, geometry, to_uint8, vocabulary, Gathering(doubt, rules.scope, names))
     batches = Batches(images, batch_size)
     settings = {"preset": preset, **dataclasses.asdict(rules), "tokens": told, **geometry.settings()}
-    settings |= dataclasses.asdict(doubt)
+    settings |= dataclasses.asdict(doubt) | ({"ignore": list(ignored)} if ignored else {})
     known = resume is not None  # else nobody asks
     about = {
         "model": known and fingerprint(model),
@@ -171,7 +177,7 @@ def dissect(
         "pictures": known and code_of(to_uint8),
         "images": known and batches.identity(),
     }
-    reading = Reading(rules.relu, rules.step, grids, rules.relu and relu is None, layout)
+    reading = Reading(rules.relu, rules.step, grids, rules.relu and relu is None, layout, ignored)
     saved = Progress(resume, about)
     labelled = segmenter is not None or vocabulary is not None
     with Source(model, batches, segmenter, reading, memory_budget, disk_budget, progress, labelled) as source:

@@ -28,6 +28,7 @@ class Reading:
     tokens: Mapping[str, tuple[int, int]] | None = None
     expects_relu: bool = False
     layout: LayoutOption | None = None
+    ignore: tuple[int, ...] = ()
 
     def maps(self, layer: str, output: Any, layouts: Layouts, images: int, vectors: bool = False) -> Tensor:
         """[N, U, h, w] of a layer's output; of tokens the last h * w, row by row.

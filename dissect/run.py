@@ -54,6 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--planes", type=Path, help="a folder of label planes (see dissect.data.ImageFolder)")
     parser.add_argument("--segmenter", metavar="MODULE:CALLABLE", help="called without arguments, gives a segmenter")
     parser.add_argument("--concepts", type=Path, help="a JSON list of the labels' names, 1 on (planes' concepts.json)")
+    parser.add_argument("--ignore", nargs="+", type=int, default=[], metavar="L", help="labels that mean 'no label'")
     parser.add_argument("--size", type=int, default=224, help="rows and columns of the images (224)")
     parser.add_argument("--mean", nargs=3, type=float, metavar="M", help="of the channels in [0, 1] (ImageNet's)")
     parser.add_argument("--std", nargs=3, type=float, metavar="S", help="of the channels in [0, 1] (ImageNet's)")
@@ -63,6 +64,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--grid", help="half_pixel, receptive_field or netdissect: where maps are sampled (the preset's)"
     )
     parser.add_argument("--tokens", nargs=2, type=int, metavar=("H", "W"), help="grid of a vision transformer's tokens")
+    parser.add_argument(
+        "--layout", nargs="+", metavar="LETTERS",
+        help="a letter per axis of the layers' outputs, such as NHWU, or LAYER=LETTERS for each (found out)",
+    )  # fmt: skip
     parser.add_argument("--fraction", type=float, help="share of samples on which a unit fires (the preset's)")
     parser.add_argument("--detector-iou", type=float, help="a unit is a detector above it (the preset's)")
     parser.add_argument("--top-images", type=int, default=5, help="images to keep per unit (5); the report shows five")
@@ -168,7 +173,7 @@ def _dissected(options: argparse.Namespace, progress: Path) -> Dissection:
     _check_layers(model, options)  # before any image is read
     images = ImageFolder(
         options.images, options.planes, size=options.size, skip=options.skip,
-        mean=options.mean or MEAN, std=options.std or STD,
+        mean=options.mean or MEAN, std=options.std or STD, ignore=options.ignore,
     )  # fmt: skip
     random = random_weights(options)
     found = dissect.dissect(
@@ -177,11 +182,13 @@ def _dissected(options: argparse.Namespace, progress: Path) -> Dissection:
         images,
         segmenter=None if options.segmenter is None else called(options.segmenter),
         concepts=None if options.concepts is None else _names(options.concepts),
+        ignore=options.ignore,
         preset=options.preset,
         grid=options.grid,
         fraction=options.fraction,
         detector_iou=options.detector_iou,
         tokens=options.tokens and tuple(options.tokens),
+        layout=options.layout and _layout(options.layout),
         top_images=options.top_images,
         batch_size=options.batch_size,
         memory_budget=gibibytes("--memory", options.memory),
@@ -191,6 +198,17 @@ def _dissected(options: argparse.Namespace, progress: Path) -> Dissection:
     if random is not None:
         found.settings["weights"] = random
     return found
+
+
+def _layout(given: list[str]) -> str | dict[str, str]:
+    """LETTERS for all layers, or LAYER=LETTERS for each."""
+    if len(given) == 1 and "=" not in given[0]:
+        return given[0]
+    pairs = [entry.rpartition("=") for entry in given]
+    layers = [layer for layer, _, _ in pairs]
+    if not all(layers) or len({*layers}) < len(layers):
+        raise ValueError(f"run: --layout must be LETTERS, or LAYER=LETTERS once for each layer, but got {given}.")
+    return {layer: letters for layer, _, letters in pairs}
 
 
 def _check_layers(model: nn.Module, options: argparse.Namespace) -> None:

@@ -317,7 +317,8 @@ class Source:
                 f"dissect: label planes must come with all images or with none, but batch {index} has some and those "
                 f"before it have none. {WAYS}"
             )
-        planes = label_planes(planes, images, index) if isinstance(planes, Tensor) else planes
+        if isinstance(planes, Tensor):
+            planes = label_planes(planes, images, index, self._reading.ignore)
         if not isinstance(planes, Tensor) or planes.dtype not in LABEL_DTYPES:
             got = planes.dtype if isinstance(planes, Tensor) else type(planes).__name__
             raise TypeError(

@@ -59,8 +59,8 @@ attacked to another class, drawn at random, by the targeted L2 attack of Carlini
 $settings). The paper attacks 1,000 images to each of five fixed classes with foolbox's own settings
 (`experiments.PUBLISHED`: $published), 750 times
 as many steps. Its images are those whose class and whose answer both differ from the target, so that some are named
-wrong before; here all are named right. Its peaks are of conv5_3 after the ReLU, here before it: they differ only where
-a whole map is negative.
+wrong before (`candidates="non_target"`); here all are named right (`"correct"`). Its peaks are of conv5_3 after the
+ReLU, here before it: they differ only where a whole map is negative.
 
 **$reached of $attacked attacks reach their target.** The median L2 norm is $median (the largest is
 $largest), a root mean square of $rms of 255 levels of a pixel. Random noise of the same norms leaves the

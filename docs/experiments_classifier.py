@@ -44,20 +44,24 @@ def main() -> None:
     sets = dissect.unit_sets(model, importance, scenes["val"], counts=COUNTS, resume=options.work / "sets")
     sets.save(options.work / "tiny-vgg")
     print(f"{time.process_time() - begin:.0f} seconds of processor time")
-    few, many = dissect.classifiers.sets.default_counts(importance.num_units)[1::2]
+    few, half, many = dissect.classifiers.sets.default_counts(importance.num_units)[1:]
     lost = sets.baseline() - sets.curve("most")[:, COUNTS.index(few)]
     example = sets.classes[sets.measured[int(lost.argsort()[len(lost) // 2])]]
-    _draw(importance, sets, example, few, many)
+    _draw(importance, sets, example, (few, half, many))
     (DOCS / "experiments.md").write_text(page(importance, sets, example))
 
 
-def _draw(importance: dissect.UnitImportance, sets: dissect.UnitSets, example: str, few: int, many: int) -> None:
+def _draw(
+    importance: dissect.UnitImportance, sets: dissect.UnitSets, example: str, counts: tuple[int, int, int]
+) -> None:
     """Draws the pictures."""
+    few, half, many = counts
     figures: dict[str, Any] = {
         "important-units": importance.plot(example, 20),
         "sets-one-class": sets.plot(example),
         "sets-average": sets.plot(),
         "sets-all-classes": plots.plot_all_classes(sets, few, many),
+        "sets-by-class": plots.plot_by_class(sets, half),
     }
     FOLDER.mkdir(exist_ok=True)
     for name, figure in figures.items():

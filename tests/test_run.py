@@ -73,6 +73,57 @@ def test_planes_from_a_folder(here, capsys):
     assert "report: out/report.html" in capsys.readouterr().out
 
 
+def test_labels_to_ignore(here):
+    assert run("--layers", "2", "--planes", "planes", "--out", "plain") == 0
+    for number in range(6):
+        planes = np.load(here / f"planes/{number}.npy").astype(np.int16)
+        np.save(here / f"planes/{number}.npy", np.where(planes == 0, (-1, 255)[number % 2], planes))
+    assert run("--layers", "2", "--planes", "planes", "--ignore", "255", "-1") == 0
+    plain, found = (dissect.load(here / folder / "result") for folder in ("plain", "out"))
+    assert torch.equal(found["2"].intersection, plain["2"].intersection)
+    assert found.settings["ignore"] == [-1, 255]
+
+
+def test_labels_of_a_segmenter_to_ignore(here):
+    (here / "mine.py").write_text(
+        CODE
+        + """
+class Unsure(Segmenter):
+    def __call__(self, images):
+        return torch.where(super().__call__(images) == 0, 255, 1)
+"""
+    )
+    for name, ignore in (("Segmenter", ()), ("Unsure", ("--ignore", "255"))):
+        assert run("--layers", "2", "--segmenter", f"mine:{name}", *ignore, "--out", name) == 0
+    plain, found = (dissect.load(here / folder / "result") for folder in ("Segmenter", "Unsure"))
+    assert torch.equal(found["2"].intersection, plain["2"].intersection)
+
+
+def test_layouts_are_given_for_all_layers_or_each(here):
+    (here / "mine.py").write_text(
+        CODE
+        + """
+class Last(nn.Module):
+    def forward(self, maps):
+        return maps.movedim(1, 3)
+
+def last():
+    return nn.Sequential(network(), Last(), Last())
+"""
+    )
+
+    def layouts(name, *given):
+        layers = ("--layers", "0", "1") if len(given) > 1 else ("--layers", "1")
+        assert run(*layers, "--model", "mine:last", "--planes", "planes", "--layout", *given, "--out", name) == 0
+        return dissect.load(here / name / "result")
+
+    one, each = layouts("one", "NHWU"), layouts("each", "0=NUHW", "1=NHWU")
+    assert one.settings["layouts"] == {"1": ["NHWU", "given"]}
+    assert each.settings["layouts"] == {"0": ["NUHW", "given"], "1": ["NHWU", "given"]}
+    assert torch.equal(each["1"].intersection, each["0"].intersection)
+    assert torch.equal(each["1"].intersection, one["1"].intersection)
+
+
 def test_what_was_found_for_programs(here, capsys):
     assert run("--layers", "2", "--planes", "planes", "--json", "--memory", "0", "--disk", "0.1") == 0
     found = json.loads(capsys.readouterr().out)
@@ -114,6 +165,20 @@ def test_a_segmenter_a_preset_and_weights(here):
             "no arguments, but has the signature (size)",
         ),
         (["--layers", "0", "--planes", "planes", "--device", "gpu"], "one that torch has here, but 'gpu' is not: "),
+        (
+            ["--layers", "0", "--planes", "planes", "--ignore", "1"],
+            "but concepts calls label 1 'red'; leave the one or",
+        ),
+        (["--layers", "0", "--planes", "planes", "--layout", "NUXY"], "must be an order of NUHW"),
+        (["--layers", "0", "--planes", "planes", "--layout", "1=NUHW"], "must be of layers ['0'], but names '1'."),
+        (
+            ["--layers", "0", "--planes", "planes", "--layout", "0=NUHW", "NHWU"],
+            "LETTERS, or LAYER=LETTERS once for each",
+        ),
+        (
+            ["--layers", "0", "--planes", "planes", "--layout", "0=NU", "0=NU"],
+            "LETTERS, or LAYER=LETTERS once for each",
+        ),
         (["--layers", "0", "--planes", "planes", "--seed", "-1"], "run: --seed must be at least 0, but got -1"),
         (["--layers", "0", "--planes", "planes", "--model", "mine:number"], "must have a callable 'number'"),
         (["--layers", "0", "--planes", "planes", "--model", "mine:netwrok"], "the nearest are ['network']."),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from dissect.classifiers.importance import UnitImportance
 
@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from dissect.classifiers.sets import UnitSets
 
 MOST, LEAST, WHOLE, LINE = "#c2571a", "#1f6fb4", "#555555", "#d0d7de"
+#: More classes than these have no room for their names.
+MOST_NAMES = 60
 
 
 def new_figure(width: float, height: float) -> Figure:
@@ -87,6 +89,40 @@ def plot_all_classes(sets: UnitSets, few: int, many: int) -> Figure:
     return figure
 
 
+def plot_by_class(sets: UnitSets, count: int) -> Figure:
+    """Every class without its `count` most, and without its `count` least important units (SI Fig. S4a-b).
+
+    On the left accuracies, on the right how much they differ from that with all units, by which the classes are sorted.
+
+    Raises:
+        ValueError: a count that was not measured.
+    """
+    if count not in sets.counts:
+        raise ValueError(f"plot_by_class: count must be among {sets.counts}, but is {count}.")
+    base, at = sets.baseline(), sets.counts.index(count)
+    order, few = base.argsort(stable=True), len(base) <= MOST_NAMES
+    figure = new_figure(8.6, 0.9 + 0.155 * len(base) if few else 6.5)
+    left, right = figure.subplots(1, 2, sharey=True)
+    places = range(len(order))
+    left.plot(base[order], places, "|", markersize=7, color=WHOLE, label="all units")
+    for removed, color, marker in (("most", MOST, "v"), ("least", LEAST, "^")):
+        values, label = sets.curve(removed)[:, at], f"without the {count} {removed} important"
+        left.plot(values[order], places, marker, markersize=4, color=color, label=label)
+        right.plot(100 * (values - base)[order], places, marker, markersize=4, color=color)
+    left.axvline(0.5, color=WHOLE, linewidth=0.6)
+    right.axvline(0, color=WHOLE, linewidth=0.6)
+    left.set_xlabel("single-class accuracy")
+    right.set_xlabel("change, in points")
+    left.set_yticks(
+        places if few else [], [sets.classes[sets.measured[int(number)]] for number in order] if few else []
+    )
+    left.set_ylim(-0.8, len(order) - 0.2)
+    figure.legend(frameon=False, fontsize=8, loc="outside upper center", ncols=3, handlelength=1.2)
+    for axes in (left, right):
+        _plain(axes, "both" if few else "x")
+    return figure
+
+
 def _finish(figure: Figure, axes: Axes, xlabel: str, title: str) -> None:
     axes.axhline(0.5, color=WHOLE, linewidth=0.6)
     axes.set_ylim(0.45, 1.02)
@@ -97,9 +133,9 @@ def _finish(figure: Figure, axes: Axes, xlabel: str, title: str) -> None:
     _plain(axes)
 
 
-def _plain(axes: Axes) -> None:
+def _plain(axes: Axes, lines: Literal["x", "y", "both"] = "y") -> None:
     """Faint lines to read values by, and no box."""
-    axes.grid(True, axis="y", color=LINE, linewidth=0.7)
+    axes.grid(True, axis=lines, color=LINE, linewidth=0.7)
     axes.set_axisbelow(True)
     axes.spines[["top", "right", "left"]].set_visible(False)
     axes.spines["bottom"].set_color(LINE)

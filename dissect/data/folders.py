@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import operator
 import os
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from dissect.arguments import ignored_labels
 from dissect.concepts import Concepts
 from dissect.data.files import MOST_PLANES, TRANSPOSED, UPRIGHT, array, files_under, opened, rgb
 from dissect.extras import require
@@ -97,7 +97,7 @@ class ImageFolder(Dataset):
         if size < 1:
             raise ValueError(f"ImageFolder: size must be positive, but got {size}.")
         self._mean, self._std = (torch.tensor(values, dtype=torch.float32)[:, None, None] for values in (mean, std))
-        self._ignore = _labels_to_ignore(ignore)
+        self._ignore = ignored_labels("ImageFolder", ignore)
         self._colors = None if colors is None else _by_color(colors)
         found = files_under(self.folder, SUFFIXES)
         self.files = [path for path in found if self._readable(path)] if skip else found
@@ -263,13 +263,6 @@ def _by_name(folder: Path) -> dict[str, list[Path]]:
             if path.is_file():
                 files.setdefault(path.stem + path.suffix.lower(), []).append(path)
     return files
-
-
-def _labels_to_ignore(ignore: int | Iterable[int]) -> tuple[int, ...]:
-    try:
-        return tuple(operator.index(label) for label in (ignore if isinstance(ignore, Iterable) else (ignore,)))
-    except TypeError:
-        raise TypeError(f"ImageFolder: ignore must be a label or several, integers, but got {ignore!r}.") from None
 
 
 def _by_color(colors: Mapping[tuple[int, int, int], int]) -> dict[int, int]:

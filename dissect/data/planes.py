@@ -5,14 +5,19 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from dissect.concepts import Concepts, is_no_label
 
-def label_planes(planes: Tensor, images: Tensor, batch: int) -> Tensor:
+_INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
+
+
+def label_planes(planes: Tensor, images: Tensor, batch: int, ignore: tuple[int, ...] = ()) -> Tensor:
     """Integer planes [N, K, H, W] of what came with a batch; [N, H, W] and bools where it is certain what they mean.
 
     Args:
         planes: what came.
         images: [N, C, H, W] of the same batch.
         batch: its number, for messages; masks are looked for in batch 0, which costs a look at all of its labels.
+        ignore: labels that stand for "no label" and become 0.
 
     Returns:
         The planes; a bool plane's True is label 1.
@@ -24,6 +29,7 @@ def label_planes(planes: Tensor, images: Tensor, batch: int) -> Tensor:
         >>> label_planes(torch.ones(2, 8, 8, dtype=torch.bool), torch.zeros(2, 3, 8, 8), 0).shape
         torch.Size([2, 1, 8, 8])
     """
+    planes = _without(planes, ignore)
     if planes.ndim == 3 and images.ndim == 4 and len(planes) == len(images) and _fits(planes.shape[1:], images):
         planes = planes[:, None]
     if planes.ndim != 4 or images.ndim != 4:
@@ -41,6 +47,33 @@ def label_planes(planes: Tensor, images: Tensor, batch: int) -> Tensor:
             "other, masks.argmax(1) where mask 0 is 'no label'; of others, planes that say c + 1 where mask c is 1."
         )
     return planes.to(torch.uint8) if planes.dtype == torch.bool else planes
+
+
+def check_ignored(ignore: tuple[int, ...], concepts: Concepts | None) -> None:
+    """Refuses to leave out what is called by the name of a concept.
+
+    Raises:
+        ValueError: names it.
+    """
+    for label in ignore:
+        name = concepts.names[label] if concepts is not None and 0 < label < len(concepts) else ""
+        # A dictionary of names calls labels that it leaves out by their numbers.
+        if name != str(label) and not is_no_label(name):
+            raise ValueError(
+                f"dissect: ignore must be labels that stand for 'no label', but concepts calls label {label} {name!r}; "
+                "leave the one or the other out."
+            )
+
+
+def _without(planes: Tensor, ignore: tuple[int, ...]) -> Tensor:
+    """The planes with 0 for some labels."""
+    if planes.dtype not in _INTEGERS:
+        return planes
+    ends = torch.iinfo(planes.dtype)
+    for label in ignore:
+        if ends.min <= label <= ends.max:  # others, as -1 in uint8, would be taken for what their low bits say
+            planes = planes.masked_fill(planes == label, 0)
+    return planes
 
 
 def _fits(size: torch.Size, images: Tensor) -> bool:

@@ -19,7 +19,7 @@ from dissect.checked import Of, Whole, fields
 from dissect.classifiers.flow import check_evaluating
 from dissect.classifiers.visits import Seen, check_visited_again, class_numbers
 from dissect.data import Batch, Batches
-from dissect.experiments.attack_result import AttackResult, GroupRow, check_found, most_important
+from dissect.experiments.attack_result import CANDIDATES, AttackResult, GroupRow, check_found, most_important
 from dissect.experiments.carlini_wagner import (
     DEFAULT,
     CarliniWagner,
@@ -42,6 +42,7 @@ def attack(
     images: Dataset | Iterable[Any],
     *,
     targets: Tensor | None = None,
+    candidates: str = "correct",
     settings: CarliniWagner = DEFAULT,
     bounds: tuple[float, float] = (0.0, 1.0),
     seed: int = 0,
@@ -49,14 +50,11 @@ def attack(
     resume: str | Path | None = None,
     progress: bool = True,
 ) -> AttackResult:
-    """Attacks every image that the network names right, and measures the peaks of a layer's units before and after.
+    """Attacks images, by default all that the network names right, and measures the peaks of a layer's units.
 
     The peak of unit u in image x is ``max over p of a_u(x, p)``, of the layer's own output. In PNAS 2020 that is of
     conv5_3 after its ReLU, which runs in place: peaks differ only where a whole map is negative. (Name the ReLU.)
     Each image is also compared with itself plus random noise of the same L2 norm, see `with_noise`.
-
-    The published code does not ask for images that the network names right, but for those whose class and whose answer
-    both differ from the target.
 
     Args:
         model: a classifier that gives logits [N, C], in eval mode.
@@ -64,6 +62,9 @@ def attack(
         images: a Dataset of (image, class number), or batches of such pairs.
         targets: [number of images] int64, the class that each is attacked to; None draws one of the other classes for
             each image, by `seed` and the image's number.
+        candidates: which images are attacked. "correct": those that the network names right. "non_target", as in the
+            published code: those whose class and whose answer both differ from the target, right or wrong; so
+            ``targets`` may be the same class for all images, and those of that class are left out.
         settings: of the attack.
         bounds: the least and the largest value that a pixel can have.
         seed: of targets and noise.
@@ -77,8 +78,8 @@ def attack(
     Raises:
         ImportError: foolbox is missing; it comes with the extra `attack`.
         TypeError, ValueError: a network in training mode, output that is not [N, C], images without classes, classes or
-            targets out of range, a target that is the image's own class, pixels out of bounds, no images, a folder that
-            holds another run or one over other images; wrong options (told before anything is computed).
+            targets out of range, a target that is the own class of an image named right, pixels out of bounds, no
+            images, a folder that holds another run or one over other images; wrong options (told before any work).
         KeyError: no such layer.
 
     Example:
@@ -94,10 +95,14 @@ def attack(
     batch_size, seed = integer("attack", "batch_size", batch_size), integer("attack", "seed", seed, least=0)
     bounds, targets = _checked_bounds(bounds), _checked_targets(targets)
     _check_settings(settings)
+    if candidates not in CANDIDATES:
+        raise ValueError(f"attack: candidates must be one of {CANDIDATES}, but is {candidates!r}.")
     load_foolbox()
     network = fingerprint(model)
     about = {
-        "network": network, "layer": layer, "settings": list(settings), "bounds": list(bounds),
+        "network": network, "layer": layer, "bounds": list(bounds),
+        # Part of what folders of before hold too, which then are of "correct".
+        "settings": [*settings, *([] if candidates == "correct" else [candidates])],
         "seed": seed, "batch size": batch_size, "targets": None if targets is None else targets.tolist(),
     }  # fmt: skip
     batches, run = Batches(images, batch_size), _Run()
@@ -111,14 +116,15 @@ def attack(
     with saved.keeping(run):
         run.same.visit_again(batches, progress)
         for batch in tqdm(visit, "attack", total, initial=run.batches, unit="batch", disable=not progress):
-            run.add(batch, _attack_batch(model, layer, batch, targets, settings, bounds, seed))
+            run.add(batch, _attack_batch(model, layer, batch, targets, candidates, settings, bounds, seed))
             saved.save(run)
     if not run.batches:
         raise ValueError("attack: images must hold at least one batch, but are empty.")
     run.same.end(run.batches)
     saved.save(run, now=True)
     found: dict[str, Any] = run.tensors()
-    return AttackResult(layer, settings, seed, run.seen - len(found["images"]), **found, fingerprint=network)
+    left_out = run.seen - len(found["images"])
+    return AttackResult(layer, settings, seed, left_out, **found, fingerprint=network, candidates=candidates)
 
 
 def _checked_bounds(bounds: tuple[float, float]) -> tuple[float, float]:
@@ -153,16 +159,19 @@ def _check_settings(settings: CarliniWagner) -> None:
 
 
 def _attack_batch(
-    model: nn.Module, layer: str, batch: Batch, targets: Tensor | None, settings: CarliniWagner,
+    model: nn.Module, layer: str, batch: Batch, targets: Tensor | None, candidates: str, settings: CarliniWagner,
     bounds: tuple[float, float], seed: int,
 ) -> dict[str, Tensor]:  # fmt: skip
-    """The tensors of an `AttackResult` for those images of a batch that the network names right."""
+    """The tensors of an `AttackResult` for those images of a batch that are candidates."""
     device = device_of(model, batch.images.device)
     images, labels = batch.images.to(device), class_numbers(batch).cpu()
     scores, before = scores_and_peaks("attack", model, layer, images)
-    targets = _targets(targets, batch.numbers, labels, scores.shape[1], seed)
-    right = scores.argmax(1) == labels
-    images, numbers, sources, targets = images[right.to(device)], batch.numbers[right], labels[right], targets[right]
+    answers = scores.argmax(1)
+    targets = _targets(targets, batch.numbers, labels, scores.shape[1], seed, candidates)
+    chosen = answers == labels if candidates == "correct" else (labels != targets) & (answers != targets)
+    images, numbers, sources, targets = (
+        part[chosen.to(part.device)] for part in (images, batch.numbers, labels, targets)
+    )
     if not len(images):  # many networks cannot be called without an image
         none, nothing = before[:0], torch.zeros(0)
         return {
@@ -179,14 +188,14 @@ def _attack_batch(
         "targets": targets,
         "reached": reached.cpu(),
         "norms": norms.cpu(),
-        "noise_kept": noise_scores.argmax(1) == sources,
-        "before": before[right],
+        "noise_kept": noise_scores.argmax(1) == answers[chosen],
+        "before": before[chosen],
         "after": scores_and_peaks("attack", model, layer, found)[1],
         "noise": noise,
     }
 
 
-def _targets(given: Tensor | None, numbers: Tensor, labels: Tensor, classes: int, seed: int) -> Tensor:
+def _targets(given: Tensor | None, numbers: Tensor, labels: Tensor, classes: int, seed: int, candidates: str) -> Tensor:
     """[N] int64, the class that each image is attacked to."""
     if bool(((labels < 0) | (labels >= classes)).any()):
         raise ValueError(f"attack: classes must be in [0, {classes}), the model's, but got {labels.tolist()}.")
@@ -197,12 +206,14 @@ def _targets(given: Tensor | None, numbers: Tensor, labels: Tensor, classes: int
     if len(given) <= int(numbers.max()):
         raise ValueError(f"attack: targets must have one entry per image, but there are {len(given)}.")
     targets = given.long().cpu()[numbers]
-    wrong = (targets < 0) | (targets >= classes) | (targets == labels)
+    own = (targets == labels) & (candidates == "correct")
+    wrong = (targets < 0) | (targets >= classes) | own
     if bool(wrong.any()):
         at = int(wrong.nonzero()[0])
+        hint = '; candidates="non_target" leaves such images out' if own[at] else ""
         raise ValueError(
             f"attack: targets must be in [0, {classes}) and not the image's own class, but that of image "
-            f"{int(numbers[at])}, of class {int(labels[at])}, is {int(targets[at])}."
+            f"{int(numbers[at])}, of class {int(labels[at])}, is {int(targets[at])}{hint}."
         )
     return targets
 

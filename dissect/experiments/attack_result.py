@@ -18,6 +18,8 @@ from dissect.table import Table
 
 FORMAT = ("attack", 1)
 SUFFIX = ".attack"
+#: Which images are attacked: those named right, or those whose class and answer both differ from the target.
+CANDIDATES = ("correct", "non_target")
 #: Two-sided 99 % of a normal distribution, which the mean of many images nearly has.
 Z99 = 2.576
 
@@ -52,17 +54,19 @@ class AttackResult:
         layer: the layer's name.
         settings: of the attack.
         seed: of targets and noise.
-        misnamed: how many images were left out because the network does not name their class.
+        misnamed: how many images `candidates` left out: those whose class the network does not name, or those whose
+            class or answer is the target already.
         images: [N] int64, numbers of the images in the data set.
-        sources: [N] int64, each image's class, which the network names.
+        sources: [N] int64, each image's class (which the network names, for candidates "correct").
         targets: [N] int64, the class that it was attacked to.
         reached: [N] bool, whether the network then names the target.
         norms: [N] float32, L2 norm of the change of the image; 0 where the target was not reached.
-        noise_kept: [N] bool, whether the network still names the source under noise of that norm.
+        noise_kept: [N] bool, whether the network still gives the answer that it gave, under noise of that norm.
         before: [N, U] float32, peak activations of the unchanged images.
         after: [N, U] float32, of the attacked ones; of the unchanged one where the target was not reached.
         noise: [N, U] float32, of the images with noise.
         fingerprint: of the network that was attacked; None is unknown, as in files of before there were any.
+        candidates: "correct" or "non_target": which images were attacked, see `attack`.
     """
 
     layer: str
@@ -79,6 +83,7 @@ class AttackResult:
     after: Tensor
     noise: Tensor
     fingerprint: str | None = None
+    candidates: str = "correct"
 
     def success_rate(self) -> float:
         """The share of attacks that reached their target; NaN without attacks."""
@@ -146,7 +151,7 @@ class AttackResult:
         """Writes the result to one file, whole or not at all; ".attack" is added where there is no such suffix."""
         tensors = {name: value for name, value in vars(self).items() if isinstance(value, Tensor)}
         meta = {"layer": self.layer, "settings": self.settings._asdict(), "seed": self.seed, "misnamed": self.misnamed,
-                "fingerprint": self.fingerprint}  # fmt: skip
+                "fingerprint": self.fingerprint, "candidates": self.candidates}  # fmt: skip
         return save_tensors(with_suffix(path, SUFFIX), *FORMAT, tensors, meta)
 
     @classmethod
@@ -164,11 +169,13 @@ class AttackResult:
         check_found(str(path), tensors)
         known = {name: meta.get(name) for name in _META} | {name: tensors[name] for name in _FOUND}
         settings = CarliniWagner(**{name: meta["settings"][name] for name in _SETTINGS})
-        values: dict[str, Any] = {**known, "settings": settings}
+        # Of before there was a choice.
+        values: dict[str, Any] = {**known, "settings": settings, "candidates": known["candidates"] or CANDIDATES[0]}
         return cls(**values)
 
 
-_META = {"layer": Text(), "settings": Of(dict), "seed": Whole(), "misnamed": Whole(), "fingerprint": Maybe(Text())}
+_META = {"layer": Text(), "settings": Of(dict), "seed": Whole(), "misnamed": Whole(), "fingerprint": Maybe(Text()),
+         "candidates": Maybe(Text(CANDIDATES))}  # fmt: skip
 _SETTINGS = {
     "binary_search_steps": Whole(1),
     "steps": Whole(1),

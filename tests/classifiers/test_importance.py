@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 import dissect
-from dissect.classifiers import ClassTally, UnitImportance, UnitSets, measure
+from dissect.classifiers import ClassTally, UnitImportance, UnitSets, measure, plots
 from dissect.classifiers.sets import default_counts, set_alphas
 
 from .networks import CLASSES, Residual, Tokens, by_hand, chain, colors, settled
@@ -315,20 +315,37 @@ def test_counts(importance):
         dissect.unit_sets(wider, importance, colors(), progress=False)
 
 
+def test_every_class_is_a_row_of_its_name(importance):
+    sets = dissect.unit_sets(by_hand(), importance, colors(), counts=[1, 3], progress=False)
+    left, right = plots.plot_by_class(sets, 1).axes
+    names = [label.get_text() for label in left.get_yticklabels()]
+    assert sorted(names) == sorted(sets.classes)
+    order = [sets.classes.index(name) for name in names]
+    whole, most, least = (torch.tensor(line.get_xdata()) for line in left.lines[:3])
+    assert torch.equal(whole, sets.baseline()[order])
+    assert whole.tolist() == sorted(whole.tolist())
+    assert torch.equal(most, sets.curve("most")[order, 0])
+    assert torch.equal(least, sets.curve("least")[order, 0])
+    torch.testing.assert_close(torch.tensor(right.lines[0].get_xdata()), 100 * (most - whole))
+
+
 def test_plots(importance, tmp_path, monkeypatch):
     sets = dissect.unit_sets(by_hand(), importance, colors(), counts=[1, 3], progress=False)
     for figure in (
         importance.plot("a"),
         sets.plot("a"),
         sets.plot(),
-        dissect.classifiers.plots.plot_all_classes(sets, 1, 3),
+        plots.plot_all_classes(sets, 1, 3),
+        plots.plot_by_class(sets, 3),
     ):
         figure.savefig(tmp_path / "figure.png")
         assert (tmp_path / "figure.png").stat().st_size > 5000
     bars = importance.plot("c", 2).axes[0].containers
     assert [bar.get_height() for bar in bars[0]] == [0.5, 0.0]
     with pytest.raises(ValueError, match=r"counts must be among \(1, 3\), but one is 2"):
-        dissect.classifiers.plots.plot_all_classes(sets, 1, 2)
+        plots.plot_all_classes(sets, 1, 2)
+    with pytest.raises(ValueError, match=r"count must be among \(1, 3\), but is 2"):
+        plots.plot_by_class(sets, 2)
     monkeypatch.setitem(__import__("sys").modules, "matplotlib.figure", None)
     with pytest.raises(ImportError, match=r"pip install 'dissect-units\[report\]'"):
         importance.plot("a")

@@ -60,6 +60,92 @@ def test_planes_without_an_axis_count_the_same():
         dissect.dissect(model, "0", [(images, planes[..., None])], progress=False)
 
 
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int16, torch.int32, torch.int64])
+def test_what_is_to_be_ignored_becomes_no_label(dtype):
+    planes = torch.randint(0, 9, (4, 2, 12, 16)).to(dtype)
+    marked = torch.where(planes == 0, 7, planes)
+    marked[0, 0, 0, 0] = 9
+    before = marked.clone()
+    expected = torch.where((marked == 7) | (marked == 9), 0, marked)
+    assert torch.equal(label_planes(marked, IMAGES, 0, (7, 9)), expected)
+    assert torch.equal(marked, before)  # the caller's own
+
+
+def test_labels_that_a_type_cannot_hold_are_in_no_plane():
+    """Compared with uint8, -1 would be 255 and 256 would be 0."""
+    planes = torch.tensor([0, 255, 1, 2], dtype=torch.uint8).view(1, 1, 2, 2)
+    assert torch.equal(label_planes(planes, torch.zeros(1, 3, 2, 2), 0, (-1, 256, 257, 1 << 70)), planes)
+    signed = planes.to(torch.int16) - 1
+    assert label_planes(signed, torch.zeros(1, 3, 2, 2), 0, (-1,)).flatten().tolist() == [0, 254, 0, 1]
+
+
+def test_masks_with_a_border_are_masks():
+    one_hot = torch.nn.functional.one_hot(torch.randint(0, 5, (4, 12, 16)), 5).movedim(3, 1).clone()
+    one_hot[:, :, 0] = 255
+    with pytest.raises(ValueError, match="as masks do"):
+        label_planes(one_hot, IMAGES, 0, (255,))
+
+
+class Halves:
+    """A segmenter whose planes say 255 where it does not know."""
+
+    concepts = ("left", "top")
+
+    def __call__(self, images):
+        planes = torch.zeros(len(images), 2, *images.shape[2:], dtype=torch.uint8)
+        planes[:, 0, :, :8], planes[:, 1, :6] = 1, 2
+        planes[:, :, 4:8] = 255
+        return planes
+
+
+def known(planes):
+    return torch.where(planes == 255, 0, planes)
+
+
+def test_a_dissection_ignores_labels_of_images_and_of_segmenters(tmp_path):
+    model = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3, padding=1)).eval()
+    images, options = torch.rand(4, 3, 12, 16), {"fraction": 0.1, "progress": False}
+    planes = Halves()(images)
+    expected = dissect.dissect(model, "0", [(images, known(planes))], concepts=Halves.concepts, **options)
+    results = [
+        dissect.dissect(model, "0", [(images, planes)], concepts=Halves.concepts, ignore=255, **options),
+        dissect.dissect(model, "0", [(images, planes)], ignore=[255, -1], **options),  # labels by their numbers
+        dissect.dissect(model, "0", [images], segmenter=Halves(), ignore=[255], **options),
+    ]
+    for found in results:
+        assert torch.equal(found["0"].intersection, expected["0"].intersection)
+        assert torch.equal(found["0"].label_area, expected["0"].label_area)
+    assert [found.settings.get("ignore") for found in (expected, *results)] == [None, [255], [-1, 255], [255]]
+    with pytest.raises(ValueError, match="255"):
+        dissect.dissect(model, "0", [(images, planes)], concepts=Halves.concepts, **options)
+
+
+def test_what_the_concepts_name_cannot_be_ignored(tmp_path):
+    model = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3, padding=1)).eval()
+    images, options = torch.rand(4, 3, 12, 16), {"fraction": 0.1, "progress": False}
+    batches = [(images, torch.randint(0, 3, (4, 1, 12, 16)))]
+    with pytest.raises(ValueError, match=r"ignore must be labels .* but concepts calls label 2 'top'; leave the one"):
+        dissect.dissect(model, "0", batches, concepts=["left", "top"], ignore=[2], **options)
+    for names in (["left", "void"], {1: "left", 3: "right"}, {0: "background", 1: "left", 2: "Ignore"}):
+        found = dissect.dissect(model, "0", batches, concepts=names, ignore=2, **options)
+        assert int(found["0"].label_area[2]) == 0
+    for wrong in ("2", 1.5, [None]):
+        with pytest.raises(TypeError, match="ignore must be a label or several, integers, but got"):
+            dissect.dissect(model, "0", batches, ignore=wrong, **options)
+
+
+def test_a_run_that_ignores_other_labels_is_another(tmp_path):
+    model = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3, padding=1)).eval()
+    images = torch.rand(4, 3, 12, 16)
+    batches = [(images, torch.randint(0, 3, (4, 1, 12, 16)))]
+    options = {"fraction": 0.1, "progress": False, "resume": tmp_path}
+    first = dissect.dissect(model, "0", batches, ignore=2, **options)
+    assert torch.equal(dissect.dissect(model, "0", batches, ignore=[2], **options)["0"].iou, first["0"].iou)
+    for ignore in ((), 1, [1, 2]):
+        with pytest.raises(ValueError, match="a folder whose run had the same options"):
+            dissect.dissect(model, "0", batches, ignore=ignore, **options)
+
+
 class Named(TensorDataset):
     concepts = ("sky", "tree")
     classes = ("a", "b")

@@ -153,6 +153,35 @@ def test_a_batch_without_an_image_that_is_named_right(net, images, named):
     assert len(result.before) == len(result.after) == len(result.noise) == 6
 
 
+def test_the_published_candidates_are_those_whose_class_and_answer_are_not_the_target(net, images, named, tmp_path):
+    target, labels = int(named[5]), named.clone()
+    labels[3], labels[5] = target, (target + 1) % CLASSES  # image 5 is taken for one of the target's already
+    options = {"settings": QUICK, "batch_size": 4, "progress": False, "targets": torch.full((IMAGES,), target)}
+    with pytest.raises(ValueError, match=r'of image 3, of class .*; candidates="non_target" leaves such images out'):
+        attack(net, "conv", Scenes(pairs(images, labels)), **options)
+    result = attack(net, "conv", Scenes(pairs(images, labels)), candidates="non_target", **options)
+    kept = [at for at in range(IMAGES) if labels[at] != target and named[at] != target]
+    assert len(kept) > 5
+    assert not {3, 5} & {*kept}
+    assert result.images.tolist() == kept
+    assert (result.misnamed, result.candidates) == (IMAGES - len(kept), "non_target")
+    assert torch.equal(result.sources, labels[kept])
+    with torch.no_grad():
+        torch.testing.assert_close(result.before, net.conv(images[kept]).amax((2, 3)))
+    assert AttackResult.load(result.save(tmp_path / "saved")).candidates == "non_target"
+
+
+def test_candidates_that_are_named_wrong_are_attacked_and_keep_their_answer(net, images, named):
+    labels = (named + 1) % CLASSES
+    targets = (named + 2) % CLASSES
+    options = {"targets": targets, "settings": HOPELESS, "progress": False}
+    result = attack(net, "conv", [(images, labels)], candidates="non_target", **options)
+    assert len(result.images) == IMAGES
+    assert torch.equal(result.sources, labels)
+    assert result.noise_kept.all()  # noise of norm 0 changes no answer
+    assert len(attack(net, "conv", [(images, labels)], **options).images) == 0
+
+
 def test_ctrl_c_saves_an_attack(net, images, named, tmp_path):
     scenes = Scenes(pairs(images, named), broken=7, error=KeyboardInterrupt)
     options = {"settings": QUICK, "batch_size": 3, "progress": False, "resume": tmp_path}
@@ -192,6 +221,8 @@ def test_an_interrupted_run_goes_on(net, images, named, tmp_path, monkeypatch):
         same = torch.equal(value, getattr(result, name)) if isinstance(value, torch.Tensor) else True
         assert same, name
     assert (result.misnamed, result.seed) == (0, 0)
+    with pytest.raises(ValueError, match="a folder whose run had the same settings"):
+        attack(net, "conv", rest, resume=tmp_path, candidates="non_target", **options)
     with pytest.raises(ValueError, match="a folder whose run had the same seed"):
         attack(net, "conv", rest, resume=tmp_path, seed=1, **options)
     for changed in (0, 9):
@@ -314,6 +345,7 @@ def test_what_is_refused(net, images, named, changed, message):
             "confidence must be a finite number, 0 or more",
         ),
         ({"layer": "nose"}, KeyError, "no layer 'nose'"),
+        ({"candidates": "all"}, ValueError, r"candidates must be one of \('correct', 'non_target'\), but is 'all'"),
     ],
 )
 def test_wrong_options_are_told_before_the_work(net, wrong, kind, told):
@@ -342,6 +374,6 @@ def test_random_targets_are_even(net):
     from dissect.experiments.attack import _targets
 
     labels = torch.full((3000,), 2)
-    counts = np.bincount(_targets(None, torch.arange(3000), labels, CLASSES, 0), minlength=CLASSES)
+    counts = np.bincount(_targets(None, torch.arange(3000), labels, CLASSES, 0, "correct"), minlength=CLASSES)
     assert counts[2] == 0
     assert (abs(counts[[0, 1, 3]] - 1000) < 120).all()

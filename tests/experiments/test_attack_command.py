@@ -56,6 +56,9 @@ def test_a_users_network(project, capsys):
     found = json.loads(capsys.readouterr().out)
     assert (found["images"], found["success_rate"], len(found["changes"])) == (6, 1.0, 6)
     assert found["chart"] == str(Path("there/attack.png"))
+    arguments += ["--candidates", "non_target", "--out", "elsewhere"]
+    assert cli.main(["classify", "attack", "mine.importance", *arguments]) == 0
+    assert AttackResult.load(project / "elsewhere" / "result").candidates == "non_target"
 
 
 def test_what_is_refused(project, capsys):
