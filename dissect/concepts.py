@@ -101,19 +101,23 @@ class Concepts:
         return cls(tuple(names), tuple(categories))
 
     @classmethod
-    def numbered(cls, count: int) -> Concepts:
+    def numbered(cls, labels: int | Iterable[int]) -> Concepts:
         """Concepts that are called by their numbers, for planes that come without names.
 
+        Args:
+            labels: how many there are, label 0 included; or the number of each, label 0 first.
+
         Warns:
-            UserWarning: there are so many that these may be no labels.
+            UserWarning: they go so high that these may be no labels.
         """
-        if count > MANY_LABELS:
+        numbers = list(range(labels) if isinstance(labels, int) else labels)
+        if numbers[-1] >= MANY_LABELS:
             warnings.warn(
-                f"concepts: labels go up to {count - 1}, and no names tell what they are; are they instances "
-                "or panoptic segments? Each number up to the largest takes memory and time, as a concept of its own.",
+                f"concepts: labels go up to {numbers[-1]}, and no names tell what they are; are they instances "
+                "or panoptic segments? Each number that occurs is a concept of its own.",
                 stacklevel=2,
             )
-        return cls(("-", *map(str, range(1, count))), ("", *["concept"] * (count - 1)))
+        return cls(("-", *map(str, numbers[1:])), ("", *["concept"] * (len(numbers) - 1)))
 
     def number(self, name: str, category: str | None = None) -> int:
         """The label number of a concept.

@@ -99,7 +99,7 @@ _UNDER_WAY = {
     "visit": Whole(1),
     "batch": Whole(),
     "num_images": Whole(),
-    "num_labels": Whole(1),
+    "labels": Of(dict),
     "images_only": Maybe(Of(bool)),
     "date": Text(),
     "sample": Of(dict),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -15,6 +16,9 @@ from dissect.ops.encode_labels import EncodedLabels, Encoding
 from dissect.reference import run_dtype
 from dissect.reference.encode_labels import RUN_SHIFTS
 from dissect.transfer import Late, to_device
+
+#: Gives labels other numbers.
+Dense = Callable[[Tensor], Tensor]
 
 #: Bytes of planes that a pool may hold.
 POOL = 1 << 26
@@ -40,7 +44,7 @@ class PlanePool:
         self._limit = torch.iinfo(torch.int64).max  # no key from here on fits
         self._size = (0, 0)
 
-    def add(self, planes: Tensor, numbers: Tensor, num_labels: int, late: Late) -> None:
+    def add(self, planes: Tensor, numbers: Tensor, num_labels: int, late: Late, names: Tensor | None = None) -> None:
         """Adds those images of a batch that fit, when the device has encoded them.
 
         Args:
@@ -48,19 +52,21 @@ class PlanePool:
             numbers: [N] int64 image numbers.
             num_labels: all labels lie below it.
             late: what is done when a GPU comes to it.
+            names: [num_labels] what the planes' labels are called outside, rising; they are that by default.
         """
         wanted = (rank_keys(numbers) < self._limit).nonzero().flatten()
         if not len(wanted):
             return
         self._size = (planes.shape[2], planes.shape[3])
         encoding = Encoding(planes[to_device(wanted, planes.device)], num_labels)
-        late.call(partial(self._take, encoding, numbers[wanted]), encoding.size)
+        late.call(partial(self._take, encoding, numbers[wanted], names), encoding.size)
 
-    def _take(self, encoding: Encoding, numbers: Tensor, size: Tensor) -> None:
+    def _take(self, encoding: Encoding, numbers: Tensor, names: Tensor | None, size: Tensor) -> None:
         labels = encoding.labels(size)
+        table = labels.table if names is None else names[labels.table.long()].int()
         starts = _starts(labels.runs)
         runs = labels.runs.flatten(1)[starts].split(starts.sum(1).tolist())
-        tables = labels.table.split(labels.offsets.diff().tolist())
+        tables = table.split(labels.offsets.diff().tolist())
         for number, key, *parts in zip(numbers.tolist(), rank_keys(numbers).tolist(), runs, tables):
             if key < self._limit:
                 # Copied, else each would keep its whole batch in memory.
@@ -76,8 +82,14 @@ class PlanePool:
         """Of the images that it holds, rising."""
         return sorted(self._images)
 
-    def labels(self, numbers: list[int], num_labels: int) -> EncodedLabels:
-        """The planes of some of its images, in this order, as `encode_labels` gives them."""
+    def labels(self, numbers: list[int], num_labels: int, dense: Dense = lambda labels: labels) -> EncodedLabels:
+        """The planes of some of its images, in this order, as `encode_labels` gives them.
+
+        Args:
+            numbers: of the images.
+            num_labels: C.
+            dense: gives labels as they were added their numbers in [0, C).
+        """
         runs, tables = zip(*(self._images[number] for number in numbers))
         flat, sizes = torch.cat(runs), torch.tensor([len(table) for table in tables], device=runs[0].device)
         width, shift = self._size[1], RUN_SHIFTS[flat.dtype]
@@ -88,7 +100,7 @@ class PlanePool:
         lengths = (ends - begins).long()
         pixels = flat.repeat_interleave(lengths, output_size=len(numbers) * self._size[0] * width)
         planes = max(table.shape[1] for table in tables)
-        table = torch.cat([pad(table, (0, planes - table.shape[1])) for table in tables])
+        table = dense(torch.cat([pad(table, (0, planes - table.shape[1])) for table in tables])).int()
         offsets = torch.cat([sizes.new_zeros(1), sizes.cumsum(0)])
         image = torch.arange(len(numbers), device=flat.device)
         of_run = image.repeat_interleave(torch.tensor([len(part) for part in runs], device=flat.device))
@@ -117,8 +129,18 @@ class PlanePool:
             "table": torch.cat(tables) if tables else empty[:, None],
         }
 
-    def load_state_dict(self, state: dict[str, Any], num_labels: int) -> None:
-        """Goes on from a `state_dict` of planes whose labels lie below `num_labels`.
+    def check(self, dense: Dense, num_labels: int) -> None:
+        """Whether all of its labels lie below `num_labels`, by their dense numbers.
+
+        Raises:
+            ValueError: one does not.
+        """
+        for _, table in self._images.values():
+            inside = bool((dense(table) < num_labels).all())
+            require("the run's pool of planes", inside, f"labels lie in [0, {num_labels})")
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Goes on from a `state_dict`.
 
         Raises:
             ValueError: it holds what cannot be.
@@ -126,7 +148,7 @@ class PlanePool:
         what = "the run's pool of planes"
         rules = {"numbers": Each(Whole(), "P", different=True), "size": Each(Whole(), 2),
                  "lengths": Each(Whole(1), "P"), "rows": Each(Whole(1), "P"), "limit": Whole(-(1 << 63)),
-                 "table": Array(torch.int32, "T K", 0, num_labels - 1)}  # fmt: skip
+                 "table": Array(torch.int32, "T K", 0)}  # fmt: skip
         fields(what, state, rules)
         height, width = state["size"]
         dtype = run_dtype(height, width)
@@ -161,14 +183,16 @@ class Decoys:
         self.count = count if enough else 0
         self._places = cycles(self.count, num_images, seed) * len(self._numbers) // num_images if enough else None
 
-    def labels(self, decoy: int, numbers: Tensor, num_labels: int) -> EncodedLabels:
-        """The planes that stand in for those of the images of these numbers."""
+    def labels(
+        self, decoy: int, numbers: Tensor, num_labels: int, dense: Dense = lambda labels: labels
+    ) -> EncodedLabels:
+        """The planes that stand in for those of the images of these numbers; see `PlanePool.labels`."""
         if self._places is None:
             raise RuntimeError("dissect: there are no decoys.")
         places = self._places[decoy, numbers]
         own = self._numbers[places] == numbers
         places = torch.where(own, (places + 1) % len(self._numbers), places)
-        return self._pool.labels(self._numbers[places].tolist(), num_labels)
+        return self._pool.labels(self._numbers[places].tolist(), num_labels, dense)
 
 
 def _starts(runs: Tensor) -> Tensor:

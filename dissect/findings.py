@@ -22,14 +22,12 @@ from dissect.grid import Grid
 from dissect.kept import Pictures
 from dissect.ops.encode_labels import EncodedLabels, Encoding, encode_labels
 from dissect.presets import Preset
+from dissect.seen import MOST, SeenLabels
 from dissect.source import Visit
 from dissect.stats import IouTally, Peaks, TailThreshold
 from dissect.stats.sample import LEVELS, PeakSample, PeakSampling
 from dissect.store import Step
 from dissect.transfer import Late, to_device
-
-#: Tables have a row of each label, so that a stray number would fill the memory.
-MOST_LABELS = 1 << 20
 
 #: After so many batches of the counts, what they hold by image is added up.
 FOLD = 16
@@ -56,7 +54,8 @@ class Findings:
         self.layers, self.rules, self.top_images, self._geometry = layers, rules, top_images, geometry
         self._concepts = concepts
         self.phase, self.visit, self.batch = "survey", 1, 0
-        self.num_images, self.num_labels = 0, 1
+        self.num_images = 0
+        self.seen = SeenLabels()
         self.images_only: bool | None = None  # known after the first batch
         self.date = datetime.now(UTC).date().isoformat()  # of the run's begin
         self.grids: dict[str, Grid] = {}
@@ -83,7 +82,7 @@ class Findings:
     @property
     def concepts(self) -> Concepts:
         """The vocabulary; where none was given the labels' numbers, of those seen so far."""
-        return Concepts.numbered(self.num_labels) if self._concepts is None else self._concepts
+        return self.seen.concepts() if self._concepts is None else self._concepts
 
     def add(self, step: Step) -> None:
         """One batch of the visit under way. What a GPU finds out is looked at when it has the next batch to work on."""
@@ -167,19 +166,18 @@ class Findings:
     def _see_labels(self, where: str, step: Step, ends: Tensor) -> None:
         concepts = self._concepts
         least, largest = ends.tolist()
-        if concepts is None and largest >= MOST_LABELS:
-            raise ValueError(
-                f"{where}: planes must hold labels below {MOST_LABELS} where no concepts are given, but hold {largest}."
-            )
+        if largest > MOST:
+            raise ValueError(f"{where}: planes must hold labels below 2^31, but hold {largest}.")
         if least < 0:
             raise ValueError(f"{where}: planes must hold labels from 0 on, but hold {least}.")
-        self.num_labels = max(self.num_labels, largest + 1)
         if concepts is not None and largest >= len(concepts):
             raise ValueError(
                 f"{where}: planes must hold labels below {len(concepts)} (the concepts, and 0 for none), but hold "
                 f"{largest}; what is to be ignored (often 255) must be 0."
             )
         if step.planes is not None:
+            if concepts is None:
+                self.seen.see(step.planes, largest)
             self.gathering.survey(step.planes, step.numbers, largest + 1, self._late)
 
     def _begin_layer(self, name: str, maps: Tensor, size: tuple[int, int], images: Tensor) -> None:
@@ -202,7 +200,7 @@ class Findings:
             self.maps[name] = torch.from_numpy(np.zeros(shape, dtype=np.float32))  # memory that is not touched yet
         self.pictures.drop_all_but(set(torch.cat([tops.flatten() for tops in self.tops.values()]).tolist()))
         if not self.images_only:
-            self.gathering.begin_counts(self.tallies, concepts, self.num_images)
+            self.gathering.begin_counts(self.tallies, concepts, self.num_images, self.seen.dense)
 
     def _shown(self, name: str) -> Tensor:
         """[U, k + Q] numbers of the images that a layer's units are shown with: of their peaks, and of the sample."""
@@ -214,7 +212,9 @@ class Findings:
             return
         if step.planes is None:
             raise RuntimeError("dissect: the counts need the label planes, but got a step without them.")
-        encoding = Encoding(step.planes, self.tallies[self.layers[0]].num_labels)
+        planes = self.seen.dense(step.planes)
+        step = Step(step.numbers, planes, step.activations)
+        encoding = Encoding(planes, self.tallies[self.layers[0]].num_labels)
         self._late.call(lambda size: self._count_encoded(step, encoding.labels(size)), encoding.size)
 
     def _count_encoded(self, step: Step, labels: EncodedLabels | None) -> None:
@@ -301,6 +301,7 @@ class Findings:
             "layers": layers,
             "numbers": numbers,
             "pictures": pictures,
+            "labels": self.seen.state_dict(),
             "sample": self.sampling.state_dict(),
             "gathering": self.gathering.state_dict(),
         }
@@ -314,12 +315,13 @@ class Findings:
         check_under_way(state, len(self.layers))
         for name in _SCALARS:
             setattr(self, name, state[name])
+        self.seen.load_state_dict(state["labels"])
         self.sampling.load_state_dict(state["sample"], self.layers)
         for name, layer in zip(self.layers, state["layers"].values()):
             self._load_layer(name, layer, state["numbers"])
         self.pictures.found = dict(zip(state["numbers"], state["pictures"]))
         tallies = {} if self.images_only else self.tallies
-        self.gathering.load_state_dict(state["gathering"], tallies, self.concepts, self.num_images)
+        self.gathering.load_state_dict(state["gathering"], tallies, self.concepts, self.num_images, self.seen.dense)
 
     def _load_layer(self, name: str, layer: dict[str, Any], pictures: list[int]) -> None:
         self.grids[name] = Grid(layer["rows"], layer["columns"], tuple(layer["source"]))
@@ -346,4 +348,4 @@ class Findings:
             self.maps[name], self.tops[name] = layer["maps"], shown
 
 
-_SCALARS = ("phase", "visit", "batch", "num_images", "num_labels", "images_only", "date", "checksums", "first_maps")
+_SCALARS = ("phase", "visit", "batch", "num_images", "images_only", "date", "checksums", "first_maps")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor
 
 from dissect.checked import Array, Maybe, Of, Whole, fields
-from dissect.concepts import Concepts
+from dissect.concepts import MANY_LABELS, Concepts
 from dissect.decoys import Decoys, PlanePool
 from dissect.ops.encode_labels import EncodedLabels
 from dissect.stats.iou import IouTally
@@ -51,14 +52,18 @@ class Gathering:
         self._doubt, self._scope, self._layers = doubt, scope, layers
         self._pool = PlanePool()
         self._decoys: Decoys | None = None
+        self._dense: Callable[[Tensor], Tensor] = lambda labels: labels
         self._tallies: dict[str, list[IouTally]] = {}
         self._places: Places | None = None
         self._pairs: list[Tensor] = []  # [E, 2]: image numbers and the labels that they carry
 
     def survey(self, planes: Tensor, numbers: Tensor, num_labels: int, late: Late) -> None:
         """Takes planes [N, K, H, W] of a batch whose labels lie below `num_labels`."""
-        if self._doubt.decoys:
+        if self._doubt.decoys and num_labels <= MANY_LABELS:
             self._pool.add(planes, numbers, num_labels, late)
+        elif self._doubt.decoys:  # those that occur alone, else each would take a row of tables
+            names = torch.cat([planes.new_zeros(1), planes.flatten()]).unique()
+            self._pool.add(torch.searchsorted(names, planes), numbers, len(names), late, names)
 
     def groups(self, units: int, labels: int) -> int:
         """Into how many groups of images the counts of a layer go."""
@@ -67,8 +72,15 @@ class Gathering:
         fit = BUDGET // (len(self._layers) * units * labels * 8)
         return max(FEWEST_GROUPS, min(MOST_GROUPS, 1 << max(0, fit.bit_length() - 1)))
 
-    def begin_counts(self, tallies: dict[str, IouTally], concepts: Concepts, num_images: int) -> None:
-        """Makes ready to count the decoys of these tallies."""
+    def begin_counts(
+        self,
+        tallies: dict[str, IouTally],
+        concepts: Concepts,
+        num_images: int,
+        dense: Callable[[Tensor], Tensor],
+    ) -> None:
+        """Makes ready to count the decoys of these tallies; `dense` gives labels their numbers among the concepts."""
+        self._dense = dense
         self._decoys = Decoys(self._pool, num_images, self._doubt.decoys, self._doubt.seed)
         self._places = Places(len(concepts), concepts.categories if self._scope == "category" else None)
         self._tallies = {
@@ -91,7 +103,7 @@ class Gathering:
         places, carried = labels.area[here.to(labels.area.device)].nonzero(as_tuple=True)
         self._pairs.append(torch.stack([step.numbers[here][places.cpu()], carried.cpu()], 1))
         for decoy in range(self._decoys.count):
-            others = self._decoys.labels(decoy, step.numbers, labels.num_labels)
+            others = self._decoys.labels(decoy, step.numbers, labels.num_labels, self._dense)
             for name, maps in step.activations.items():
                 self._tallies[name][decoy].add(maps, others, step.numbers)
 
@@ -139,7 +151,12 @@ class Gathering:
         return {"pool": self._pool.state_dict(), "tallies": tallies, "places": places, "pairs": self.image_labels()}
 
     def load_state_dict(
-        self, state: dict[str, Any], tallies: dict[str, IouTally], concepts: Concepts, num_images: int
+        self,
+        state: dict[str, Any],
+        tallies: dict[str, IouTally],
+        concepts: Concepts,
+        num_images: int,
+        dense: Callable[[Tensor], Tensor],
     ) -> None:
         """Goes on from a `state_dict`; `tallies` are those of the counts, none before they began.
 
@@ -154,11 +171,12 @@ class Gathering:
             "pairs": Array(torch.int64, "E 2", 0),
         }
         fields(what, state, rules)
-        self._pool.load_state_dict(state["pool"], len(concepts))
+        self._pool.load_state_dict(state["pool"])
         self._pairs = [state["pairs"]]
         if not tallies:
             return
-        self.begin_counts(tallies, concepts, num_images)
+        self._pool.check(dense, len(concepts))
+        self.begin_counts(tallies, concepts, num_images, dense)
         fields(what, state, {"places": Of(dict)})
         if self._places is not None:
             self._places.load_state_dict(state["places"])

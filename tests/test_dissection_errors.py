@@ -218,8 +218,8 @@ def test_inputs_and_layers_that_cannot_be_dissected_are_told():
     empty = [(Scenes().images[:2], Scenes().planes[:2]), (Scenes().images[:0], Scenes().planes[:0])]
     with pytest.raises(ValueError, match="batch 1 holds none"):
         dissect.dissect(network(), "1", empty, fraction=0.05, progress=False)
-    planes = torch.full((1, 1, 16, 16), 10**9)
-    with pytest.raises(ValueError, match="planes must hold labels below 1048576 where no concepts are given"):
+    planes = torch.full((1, 1, 16, 16), 2**31)
+    with pytest.raises(ValueError, match=r"planes must hold labels below 2\^31, but hold 2147483648"):
         dissect.dissect(network(), "1", [(Scenes().images[:1], planes)], progress=False)
     with pytest.warns(UserWarning, match="a fraction of 0.001 of 256 samples is less than one"):
         dissect.dissect(network(), "1", [(Scenes().images[:1], Scenes().planes[:1])], fraction=0.001, progress=False)

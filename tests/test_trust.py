@@ -204,3 +204,42 @@ def test_a_sample_of_images_is_shown():
                 assert result.image(int(sample.images[unit, at])).shape == (3, 16, 16)
                 assert sample.maps[unit, at].max() == sample.values[unit, at]
         assert torch.equal(sample.peaks[:, -1], layer.peaks[:, 0])  # of 21 images all are in the sample
+
+
+class Renumbered(Scenes):
+    """The planes' labels by other numbers, as instances have them."""
+
+    concepts = None
+    numbers = torch.tensor([0, 2, 26001, 300_000, 2**31 - 1])
+
+    def __getitem__(self, index):
+        image, planes = super().__getitem__(index)
+        return image, self.numbers[planes]
+
+
+@pytest.mark.filterwarnings("ignore:concepts. labels go up to")
+def test_large_label_numbers_are_concepts_only_where_they_occur(tmp_path, monkeypatch):
+    named = run()
+    result = run(images=Renumbered())
+    assert result.concepts.names == ("-", "1", "2", "26001", "300000", str(2**31 - 1))
+    for layer in ("1", "3"):
+        assert torch.equal(result[layer].intersection[:, [0, 2, 3, 4, 5]], named[layer].intersection)
+        assert not result[layer].intersection[:, 1].any()
+        assert torch.equal(result[layer].evidence.null, named[layer].evidence.null)
+    with pytest.warns(UserWarning, match="labels go up to 2147483647, and no names tell what they are"):
+        run(images=Renumbered())
+    add, calls = dissect.findings.Findings.add, []
+
+    def stopped(self, step):
+        calls.append(self.phase)
+        if calls.count(self.phase) == 3 and self.phase != "thresholds":
+            raise KeyboardInterrupt
+        add(self, step)
+
+    monkeypatch.setattr(dissect.findings.Findings, "add", stopped)
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            run(images=Renumbered(), resume=tmp_path)
+    monkeypatch.undo()
+    assert {"survey", "counts"} <= set(calls)
+    same(result, run(images=Renumbered(), resume=tmp_path))
