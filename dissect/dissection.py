@@ -128,7 +128,8 @@ class Dissection:
     Attributes:
         layers: by name, in the order asked for.
         concepts: the names and categories of the labels.
-        settings: fraction, positions, scope, border, detector_iou, num_images.
+        settings: the rules and options, num_images, how layers were read, and under "provenance" the network, a
+            fingerprint of its weights, the data, versions and day.
         images: [T, 3, H, W] uint8, every image that is in some unit's top k.
         image_numbers: [T] int64, their numbers in the data set, rising.
         image_labels: [E, 2] int64, rising: numbers of these images, and the labels that each of them carries.
@@ -153,11 +154,10 @@ class Dissection:
         self._position = {int(number): at for at, number in enumerate(self.image_numbers)}
 
     def __repr__(self) -> str:
-        layers = ", ".join(
-            f"{name!r} ({layer.num_units} units, {len(self.detectors(name))} detectors)"
-            for name, layer in self.layers.items()
-        )
-        return f"<Dissection of {layers} over {self.settings['num_images']} images>"
+        found = {name: "" if self.images_only else f", {len(self.detectors(name))} detectors" for name in self.layers}
+        layers = ", ".join(f"{name!r} ({layer.num_units} units{found[name]})" for name, layer in self.layers.items())
+        alone = " without labels" if self.images_only else ""
+        return f"<Dissection of {layers} over {self.settings['num_images']} images{alone}>"
 
     def __getitem__(self, layer: str) -> LayerDissection:
         """A layer by name.

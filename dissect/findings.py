@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import datetime, timezone
 from functools import partial
 from typing import Any
 
@@ -57,7 +57,7 @@ class Findings:
         self.num_images = 0
         self.seen = SeenLabels()
         self.images_only: bool | None = None  # known after the first batch
-        self.date = datetime.now(UTC).date().isoformat()  # of the run's begin
+        self.date = datetime.now(timezone.utc).date().isoformat()  # of the run's begin
         self.grids: dict[str, Grid] = {}
         self.thresholds: dict[str, TailThreshold] = {}
         self.peaks: dict[str, Peaks] = {}
