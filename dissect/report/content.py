@@ -72,7 +72,7 @@ class Card:
         row: its row in the table of best concepts.
         shade: number of its category's color.
         detector: whether its IoU exceeds the cut-off.
-        trusted: whether it exceeds the one that keeps false discoveries rare, too.
+        beyond_chance: whether it exceeds the one that keeps false discoveries rare, too.
         scores: the concepts with the highest IoUs, falling, as far as these are above 0.
         more: further labels and IoUs, falling: the best of each category, and those whose best units it is among.
         pictures: the top images in which it fires.
@@ -88,7 +88,7 @@ class Card:
     row: UnitRow
     shade: int
     detector: bool
-    trusted: bool
+    beyond_chance: bool
     scores: list[Score]
     more: list[tuple[int, float]]
     pictures: list[Picture]
@@ -162,9 +162,9 @@ class Layer:
         return sum(card.detector for card in self.cards)
 
     @property
-    def trusted(self) -> int:
-        """How many detectors are trusted."""
-        return sum(card.trusted for card in self.cards)
+    def beyond_chance(self) -> int:
+        """How many detectors hardly come by chance."""
+        return sum(card.beyond_chance for card in self.cards)
 
     @property
     def unique(self) -> int:
@@ -218,7 +218,7 @@ def layer_content(
                 row,
                 shades[row.category],
                 detector=row.iou > cutoff,
-                trusted=trust is not None and trust.allowed is not None and row.iou > max(cutoff, trust.allowed),
+                beyond_chance=trust is not None and trust.allowed is not None and row.iou > max(cutoff, trust.allowed),
                 scores=scores,
                 more=[(label, iou) for label, iou in further[row.unit] if label not in listed],
                 pictures=[] if row.state == "dead" else _pictures(layer, row.unit, masks, shares),

@@ -76,7 +76,7 @@ def _trust(card: Card) -> dict[str, Any]:
     }
     if not known and not card.doubts:
         return {}
-    return {"trusted": card.trusted, "trust": known, "doubts": card.doubts, "halves": card.halves}
+    return {"beyond": card.beyond_chance, "trust": known, "doubts": card.doubts, "halves": card.halves}
 
 
 def _sample(card: Card) -> dict[str, Any]:

@@ -27,7 +27,7 @@ function fits(card, text, labels) {
   if (labels && !card.met && (!numbered || chosen("concept"))) return false;
   if (chosen("layer") && card.layer !== chosen("layer")) return false;
   if (!card.met && category && (card.iou === 0 || card.category !== category)) return false;
-  return !state || card.state === state || (state === "detector" && card.detector) || (state === "trusted" && card.trusted);
+  return !state || card.state === state || (state === "detector" && card.detector) || (state === "beyond" && card.beyond);
 }
 
 const reach = (card) => card.attainable > 0 ? card.iou / card.attainable : 0;

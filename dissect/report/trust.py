@@ -12,7 +12,7 @@ from torch import Tensor
 if TYPE_CHECKING:
     from dissect.dissection import LayerDissection, UnitRow
 
-#: The rate of false discoveries that trusted detectors keep to.
+#: The rate of false discoveries that detectors beyond chance keep to.
 RATE = 0.05
 #: A concept that fewer than this share of a unit's top images show is doubtful.
 SHOWN_SHARE = 0.4

@@ -48,10 +48,10 @@ def test_what_is_unknown_is_blank(page):
         assert (told["margin"] == "") == (told["concept"] == "")
 
 
-def test_trusted_detectors(page, pages):
+def test_detectors_beyond_chance(page, pages):
     result, report = pages["judged"]
     visit(page, report)
-    enter(page, "state", "trusted")
+    enter(page, "state", "beyond")
     assert set(shown(page)) == expected(result, lambda row: row.iou > (result[row.layer].cutoff_at() or math.inf))
     assert 0 < len(shown(page)) < 19
     enter(page, "state", "detector")

@@ -27,7 +27,7 @@ def test_units_tell_how_far_they_can_be_trusted(judged, tmp_path):
             assert unit["trust"] == pytest.approx({key: getattr(row, key) for key in TRUST}, rel=1e-5)
             assert not any(math.isnan(value) for value in unit["trust"].values())
             assert unit["halves"] == layer.evidence.half_labels[:, row.unit].tolist()
-            assert unit["trusted"] == (row.iou > layer.cutoff_at() > 0.04)
+            assert unit["beyond"] == (row.iou > layer.cutoff_at() > 0.04)
             assert unit["density"][0] <= row.threshold <= unit["density"][1]
             assert sum(unit["density"][3]) == 20
             assert unit["density"][2] == float((layer.sample.peaks[row.unit] > row.threshold).double().mean())
@@ -62,22 +62,26 @@ def test_layers_tell_what_comes_by_chance(judged, tmp_path):
         layer.cutoff_at(),
     )
     text = words(read(write_report(judged, tmp_path)))
-    assert "19 units, 19 detectors, 19 trusted" in text
+    assert "19 units, 19 detectors, 19 beyond chance" in text
     assert (
         f"12 detectors above 0.04; with the labels of other images, drawn at random, {chance:.3g} on average "
-        f"(false discovery rate {rate:.0%}). At the cut-off {allowed:.3g} the rate is 5%: 12 detectors are trusted."
+        f"(false discovery rate {rate:.0%}). At the cut-off {allowed:.3g} the rate is 5%: "
+        "12 detectors are beyond chance."
     ) in text
 
 
 @pytest.mark.parametrize(
-    ("null", "told", "trusted"),
+    ("null", "told", "beyond"),
     [(0.9, "No cut-off keeps that rate to 5%, so that none", 0), (0.03, "That is within 5%, so that all", 19)],
 )
-def test_all_or_none_may_be_there_by_chance(dissection, tmp_path, null, told, trusted):
+def test_all_or_none_may_be_there_by_chance(dissection, tmp_path, null, told, beyond):
     page = read(write_report(judge(dissection, null=null), tmp_path))
-    assert f"19 units, 19 detectors, {trusted} trusted" in words(page)
+    assert f"19 units, 19 detectors, {beyond} beyond chance" in words(page)
     assert told in words(page)
-    assert {"may be chance" in card.text for card in cards(page)} == {trusted == 0}
+    chance = sum(float((layer.evidence.null > 0.04).sum()) / 4 for layer in dissection.layers.values())
+    warning = f"About {round(chance)} of the 19 detectors could be there by chance: "
+    assert (warning in words(page)) == (beyond == 0)
+    assert {"may be chance" in card.text for card in cards(page)} == {beyond == 0}
 
 
 def words(page):
@@ -99,12 +103,12 @@ def test_same_bytes_twice_with_evidence(judged, tmp_path):
 
 def test_without_evidence_nothing_is_said_of_it(dissection, tmp_path):
     page = read(write_report(dissection, tmp_path))
-    assert not page.find("option", value="trusted")
+    assert not page.find("option", value="beyond")
     assert "labels of other images" not in page.find("body")[0].find("main")[0].text
     assert not page.find("p", class_="doubt")
     assert all("density" not in unit for unit in units(page).values())
     assert {key for unit in units(page).values() for key in unit["trust"]} == {"margin", "precision", "recall"}
-    assert not any(unit["trusted"] or unit["doubts"] or unit["halves"] for unit in units(page).values())
+    assert not any(unit["beyond"] or unit["doubts"] or unit["halves"] for unit in units(page).values())
 
 
 def test_evidence_without_decoys_judges_nobody(judged, tmp_path):
@@ -143,7 +147,7 @@ def test_provenance_and_weights(dissection, tmp_path):
     dissection.settings["provenance"] = {"network": "VGG <b>", "weights": "a1b2", "date": "2026-11-29"}
     page = read(write_report(dissection, tmp_path))
     (warning,) = page.find("p", class_="warning")
-    assert "The network's weights: random (seed <0>)." in warning.text
+    assert "The network's weights are random (seed <0>)." in warning.text
     rows = page.find("footer")[0].find("div")
     assert [(row.find("dt")[0].text, row.find("dd")[0].text) for row in rows] == [
         ("Network", "VGG <b>"),
