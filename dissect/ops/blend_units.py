@@ -10,7 +10,7 @@ from torch import Tensor
 
 from dissect import reference
 from dissect.ops import checks, gpu, native
-from dissect.ops.dispatch import LIBRARY, select, writes_its_first
+from dissect.ops.dispatch import LIBRARY, register_shapes, select, writes_its_first
 from dissect.subnormals import keeps_subnormals
 
 
@@ -181,6 +181,8 @@ def _blend_in_place(features: Tensor, alpha: Tensor, value: Tensor, mask: Tensor
         raise TypeError(
             f"blend_units: alpha, value and mask must be float32, but got {alpha.dtype}, {value.dtype}, {mask.dtype}."
         )
+    for name, operand in (("alpha", alpha), ("value", value), ("mask", mask)):
+        checks.same_device("blend_units", name, operand, features, "features")
     operands = [operand.expand_as(features) for operand in (alpha, value, mask)]
     native.engine().blend_units(
         *native.maps_arguments(features),
@@ -221,9 +223,9 @@ for _key in ("CPU", "CUDA"):
     LIBRARY.impl("blend_units_", _blend_units_inplace, _key)
     LIBRARY.impl("blend_units_backward", _blend_units_backward, _key)
 writes_its_first("blend_units_")
-torch.library.register_fake("dissect::blend_units", _blend_units_fake, lib=LIBRARY)
-torch.library.register_fake("dissect::blend_units_", lambda *arguments: None, lib=LIBRARY)
-torch.library.register_fake("dissect::blend_units_backward", _blend_units_backward_fake, lib=LIBRARY)
+register_shapes("blend_units", _blend_units_fake)
+register_shapes("blend_units_", lambda *arguments: None)
+register_shapes("blend_units_backward", _blend_units_backward_fake)
 
 
 def _keep_for_backward(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:

@@ -140,6 +140,20 @@ def writes_its_first(op: str) -> None:
     LIBRARY.impl(op, noted, "ADInplaceOrView", with_keyset=True)
 
 
+def register_shapes(op: str, shapes: Callable[..., Any]) -> None:
+    """Registers what an op gives of tensors without values: on the meta device, or while it is compiled.
+
+    torch also asks for it where some have values and some do not, and would take what was made empty for the result.
+    """
+
+    def checked(*arguments: Any) -> Any:
+        if len({value.is_meta for value in arguments if isinstance(value, torch.Tensor)}) > 1:
+            raise TypeError(f"{op}: all tensors must hold values, but some are on the meta device, which has none.")
+        return shapes(*arguments)
+
+    torch.library.register_fake(f"dissect::{op}", checked, lib=LIBRARY)
+
+
 def _choose(op: str, backend: str, device: torch.device) -> str:
     choices = dict(backends(op, device))
     if not choices:

@@ -10,8 +10,9 @@ from torch._subclasses import FakeTensor
 
 from dissect import reference
 from dissect.ops import checks, gpu, native
-from dissect.ops.dispatch import LIBRARY, select
+from dissect.ops.dispatch import LIBRARY, register_shapes, select
 from dissect.ops.encoded import checked_labels
+from dissect.ops.known import remember
 
 #: In the order of the engine's enum.
 LABEL_DTYPES = (torch.uint8, torch.int16, torch.int32, torch.int64)
@@ -49,6 +50,7 @@ class EncodedLabels:
     def __post_init__(self) -> None:
         for field, value in zip(fields(self), checked_labels(self.runs, self.table, self.offsets, self.area)):
             object.__setattr__(self, field.name, value)
+        self._remember()
 
     @classmethod
     def _trusted(cls, *values: Tensor) -> EncodedLabels:
@@ -56,7 +58,11 @@ class EncodedLabels:
         labels = object.__new__(cls)
         for field, value in zip(_FIELDS, values):
             object.__setattr__(labels, field, value)
+        labels._remember()
         return labels
+
+    def _remember(self) -> None:
+        remember(self.runs, self.table, self.offsets, facts=(self.num_labels,))
 
     @property
     def planes(self) -> Tensor:
@@ -238,4 +244,4 @@ def _encode_labels_fake(planes: Tensor, num_labels: int, backend: str) -> tuple[
 
 for _key in ("CPU", "CUDA"):
     LIBRARY.impl("encode_labels", _encode_labels, _key)
-torch.library.register_fake("dissect::encode_labels", _encode_labels_fake, lib=LIBRARY)
+register_shapes("encode_labels", _encode_labels_fake)

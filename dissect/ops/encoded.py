@@ -30,29 +30,42 @@ def checked_labels(runs: Tensor, table: Tensor, offsets: Tensor, area: Tensor) -
     _require(
         area.dtype == torch.int64 and area.ndim == 2 and len(area) == num_images and area.shape[1] >= 1, "area", area
     )
-    _check_numbers(runs, table, offsets, area)
+    check_runs(runs, table, offsets, area.shape[1])
+    _check_area(runs, table, offsets, area)
     return runs, table, offsets, area
 
 
-def _check_numbers(runs: Tensor, table: Tensor, offsets: Tensor, area: Tensor) -> None:
-    num_labels, width = area.shape[1], runs.shape[2]
+def check_runs(runs: Tensor, table: Tensor, offsets: Tensor, num_labels: int) -> None:
+    """Refuses numbers that would lead a kernel astray; dtypes and shapes are as they must be.
+
+    Raises:
+        ValueError: a number that `encode_labels` would not give.
+    """
+    width = runs.shape[2]
     sizes = offsets.diff()
     if bool((sizes < 0).any()) or int(offsets[0]) < 0 or int(offsets[-1]) > len(table):
         raise ValueError(f"EncodedLabels: offsets must rise within the {len(table)} rows of the table, but do not.")
     if table.numel() and not 0 <= int(table.min()) <= int(table.max()) < num_labels:
-        raise ValueError(f"EncodedLabels: table must hold labels in [0, {num_labels}) (from area), but does not.")
+        raise ValueError(f"EncodedLabels: table must hold labels in [0, {num_labels}), but does not.")
     ordered = table.sort(1).values
     if bool(((ordered[:, 1:] == ordered[:, :-1]) & (ordered[:, 1:] != 0)).any()):
         raise ValueError("EncodedLabels: table must not hold a label twice in a row, but does.")
     shift = RUN_SHIFTS[runs.dtype]
-    numbers, ends = runs & ((1 << shift) - 1), runs >> shift
+    numbers, ends = _numbers(runs), runs >> shift
     here = torch.arange(width, device=runs.device)
     goes_on = ends[..., :-1] > here[:-1] + 1
     good = bool((numbers < sizes[:, None, None]).all() and (ends > here).all() and (ends <= width).all())
     if not good or bool((goes_on & (runs[..., 1:] != runs[..., :-1])).any()):
         raise ValueError("EncodedLabels: runs must hold combinations of their image and where each ends, but do not.")
+
+
+def _numbers(runs: Tensor) -> Tensor:
+    return runs & ((1 << RUN_SHIFTS[runs.dtype]) - 1)
+
+
+def _check_area(runs: Tensor, table: Tensor, offsets: Tensor, area: Tensor) -> None:
     # Pixels of each row of the table, then of each label in each image.
-    rows = numbers.long() + offsets[:-1, None, None]
+    rows = _numbers(runs).long() + offsets[:-1, None, None]
     pixels = rows.flatten().bincount(minlength=len(table))
     image = torch.searchsorted(offsets[1:].contiguous(), torch.arange(len(table), device=runs.device), right=True)
     inside = (pixels > 0).nonzero().flatten()

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from dissect import reference
 from dissect.ops import checks, gpu, native
-from dissect.ops.dispatch import LIBRARY, select
+from dissect.ops.dispatch import LIBRARY, register_shapes, select
 
 
 def image_peaks(activations: Tensor, *, status: Tensor | None = None, backend: str = "auto") -> Tensor:
@@ -59,4 +59,4 @@ def _image_peaks_fake(activations: Tensor, backend: str, status: Tensor | None =
 
 for _key in ("CPU", "CUDA"):
     LIBRARY.impl("image_peaks", _image_peaks, _key)
-torch.library.register_fake("dissect::image_peaks", _image_peaks_fake, lib=LIBRARY)
+register_shapes("image_peaks", _image_peaks_fake)

@@ -11,9 +11,10 @@ from torch import Tensor
 
 from dissect import reference
 from dissect.grid import Grid
-from dissect.ops import checks, gpu, native
-from dissect.ops.dispatch import LIBRARY, select
+from dissect.ops import checks, gpu, known, native
+from dissect.ops.dispatch import LIBRARY, register_shapes, select
 from dissect.ops.encode_labels import EncodedLabels, encode_labels
+from dissect.ops.encoded import check_runs
 
 
 class IouCounts(NamedTuple):
@@ -166,7 +167,9 @@ def _iou_counts(
     backend: str,
 ) -> tuple[Tensor, Tensor, Tensor]:
     chosen = select("iou_counts", backend, activations.device)
-    rows, columns = checked_tables("iou_counts", activations, thresholds, runs, table, offsets, rows, columns)
+    rows, columns = checked_tables(
+        "iou_counts", activations, thresholds, runs, table, offsets, num_labels, rows, columns
+    )
     status = gpu.new_status(activations.device)
     kernels = gpu.kernels(chosen)
     if kernels is not None:
@@ -192,14 +195,28 @@ def checked_tables(
     runs: Tensor,
     table: Tensor,
     offsets: Tensor,
+    num_labels: int,
     rows: Tensor | None,
     columns: Tensor | None,
 ) -> tuple[Tensor, Tensor]:
-    """The tables of the grid that was given, or of the default, once all that goes with them is laid out as it must."""
+    """The tables of the grid that was given, or of the default, once all that goes with them can be trusted.
+
+    What `EncodedLabels` were asked for when they were made is not asked for again.
+    """
+    if activations.ndim != 4 or runs.ndim != 3 or table.ndim != 2 or not all((*activations.shape[2:], *runs.shape[1:])):
+        raise ValueError(
+            f"{op}: activations must be [N, U, h, w], runs [N, H, W] and table [T, K], but got "
+            f"{list(activations.shape)}, {list(runs.shape)} and {list(table.shape)}."
+        )
+    source, target = (activations.shape[2], activations.shape[3]), (runs.shape[1], runs.shape[2])
     if rows is None or columns is None:
-        grid = Grid.half_pixel((activations.shape[2], activations.shape[3]), (runs.shape[1], runs.shape[2]))
+        grid = Grid.half_pixel(source, target)
         rows, columns = grid.rows, grid.columns
-    _check_layouts(op, activations, thresholds, runs, table, offsets, rows, columns)
+    if thresholds.dtype is not torch.float32 or thresholds.shape != activations.shape[1:2]:
+        checks.laid_out(op, "thresholds", thresholds, torch.float32, (activations.shape[1],))
+    _check_labels(op, activations, runs, table, offsets, num_labels)
+    for name, axis, length in (("rows", rows, target[0]), ("columns", columns, target[1])):
+        checks.laid_out(op, name, axis, torch.int32, (length, 3))  # the engine looks at their numbers
     return rows, columns
 
 
@@ -248,26 +265,20 @@ def by_the_engine(
     return intersection, unit_area, returned
 
 
-def _check_layouts(
-    op: str,
-    activations: Tensor,
-    thresholds: Tensor,
-    runs: Tensor,
-    table: Tensor,
-    offsets: Tensor,
-    rows: Tensor,
-    columns: Tensor,
-) -> None:
-    """Of what `EncodedLabels` and `Grid` promise, and a call of torch.ops.dissect's may not keep."""
-    num_images, num_units = activations.shape[:2]
-    laid_out, size = partial(checks.laid_out, op), runs.shape
-    if thresholds.dtype is not torch.float32 or thresholds.shape != (num_units,):
-        laid_out("thresholds", thresholds, torch.float32, (num_units,))
-    laid_out("runs", runs, torch.int64 if runs.dtype is torch.int64 else torch.int32, (num_images, *size[1:]))
-    laid_out("table", table, torch.int32, (table.shape[0], table.shape[-1]))
+def _check_labels(op: str, activations: Tensor, runs: Tensor, table: Tensor, offsets: Tensor, num_labels: int) -> None:
+    """Of what `EncodedLabels` promises, and a call of torch.ops.dissect's may not keep."""
+    checks.integer(op, "num_labels", num_labels, 1)
+    num_images, laid_out = activations.shape[0], partial(checks.laid_out, op)
+    laid_out("runs", runs, torch.int64 if runs.dtype is torch.int64 else torch.int32, (num_images, *runs.shape[1:]))
+    laid_out("table", table, torch.int32, (len(table), table.shape[-1]))
     laid_out("offsets", offsets, torch.int64, (num_images + 1,))
-    laid_out("rows", rows, torch.int32, (size[1], 3))
-    laid_out("columns", columns, torch.int32, (size[2], 3))
+    # On a GPU it would have to be waited for.
+    if runs.is_cuda or known.is_known(runs, table, offsets, facts=(num_labels,)):
+        return
+    for name, value in (("runs", runs), ("table", table), ("offsets", offsets)):
+        checks.same_device(op, name, value, activations)
+    check_runs(runs, table, offsets, num_labels)
+    known.remember(runs, table, offsets, facts=(num_labels,))
 
 
 def _iou_counts_fake(
@@ -291,4 +302,4 @@ def _iou_counts_fake(
 
 for _key in ("CPU", "CUDA"):
     LIBRARY.impl("iou_counts", _iou_counts, _key)
-torch.library.register_fake("dissect::iou_counts", _iou_counts_fake, lib=LIBRARY)
+register_shapes("iou_counts", _iou_counts_fake)

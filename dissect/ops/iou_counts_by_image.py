@@ -11,7 +11,7 @@ from torch import Tensor
 from dissect import reference
 from dissect.grid import Grid
 from dissect.ops import checks, gpu, native
-from dissect.ops.dispatch import LIBRARY, select
+from dissect.ops.dispatch import LIBRARY, register_shapes, select
 from dissect.ops.encode_labels import EncodedLabels
 from dissect.ops.iou_counts import (
     by_the_engine,
@@ -137,7 +137,9 @@ def _iou_counts_by_image(
     backend: str,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     chosen = select("iou_counts_by_image", backend, activations.device)
-    rows, columns = checked_tables("iou_counts_by_image", activations, thresholds, runs, table, offsets, rows, columns)
+    rows, columns = checked_tables(
+        "iou_counts_by_image", activations, thresholds, runs, table, offsets, num_labels, rows, columns
+    )
     status = gpu.new_status(activations.device)
     arguments = (activations, thresholds, runs, table, offsets, num_labels, rows, columns)
     kernels = gpu.kernels(chosen)
@@ -245,4 +247,4 @@ def _iou_counts_by_image_fake(
 
 for _key in ("CPU", "CUDA"):
     LIBRARY.impl("iou_counts_by_image", _iou_counts_by_image, _key)
-torch.library.register_fake("dissect::iou_counts_by_image", _iou_counts_by_image_fake, lib=LIBRARY)
+register_shapes("iou_counts_by_image", _iou_counts_by_image_fake)

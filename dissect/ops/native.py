@@ -44,12 +44,12 @@ def maps_arguments(activations: Tensor) -> tuple[int, int, list[int], list[int]]
     """Address, dtype code, shape and strides of [N, U, h, w] activations.
 
     Raises:
-        TypeError: another dtype or number of dimensions, in a call that did not come by `dissect.ops`.
+        TypeError: another dtype or number of dimensions, or no places, in a call that did not come by `dissect.ops`.
     """
-    if activations.dtype not in DTYPES or activations.ndim != 4:
+    if activations.dtype not in DTYPES or activations.ndim != 4 or 0 in activations.shape[2:]:
         raise TypeError(
-            f"activations must be float32, float16 or bfloat16 [N, U, h, w], but got {activations.dtype} "
-            f"{list(activations.shape)}."
+            f"activations must be float32, float16 or bfloat16 [N, U, h, w] with h, w >= 1, but got "
+            f"{activations.dtype} {list(activations.shape)}."
         )
     return activations.data_ptr(), DTYPES[activations.dtype], list(activations.shape), list(activations.stride())
 

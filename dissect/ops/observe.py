@@ -9,7 +9,7 @@ from torch import Tensor
 
 from dissect.ops import checks, gpu
 from dissect.ops.blend_units import blend_operands, inplace_operands
-from dissect.ops.dispatch import LIBRARY, select, writes_its_first
+from dissect.ops.dispatch import LIBRARY, register_shapes, select, writes_its_first
 from dissect.ops.image_peaks import image_peaks
 from dissect.ops.tail_histogram import check_tails, tail_histogram
 from dissect.subnormals import keeps_subnormals
@@ -173,5 +173,5 @@ for _key in ("CPU", "CUDA"):
     LIBRARY.impl("observe", _observe, _key)
     LIBRARY.impl("observe_", _observe_inplace, _key)
 writes_its_first("observe_")
-torch.library.register_fake("dissect::observe", _observe_fake, lib=LIBRARY)
-torch.library.register_fake("dissect::observe_", _observe_fake, lib=LIBRARY)
+register_shapes("observe", _observe_fake)
+register_shapes("observe_", _observe_fake)

@@ -8,7 +8,7 @@ from torch import Tensor
 from dissect import reference
 from dissect.grid import Grid
 from dissect.ops import checks, gpu, native
-from dissect.ops.dispatch import LIBRARY, select
+from dissect.ops.dispatch import LIBRARY, register_shapes, select
 
 SAMPLES = ("value", "min", "max")
 
@@ -120,6 +120,7 @@ def _tail_histogram(
         low.dtype is high.dtype is shift.dtype is above.dtype is bins.dtype is torch.int64
         and low.shape == high.shape == shift.shape == above.shape == bins.shape[:1] == units
         and bins.is_contiguous()
+        and above.is_contiguous()
     ):  # a call that did not come by dissect.ops
         check_tails(activations, low, high, shift, bins, above)
     chosen = select("tail_histogram", backend, activations.device)
@@ -174,4 +175,4 @@ def _check_bins(low: Tensor, high: Tensor, shift: Tensor, num_bins: int, bits: i
 
 for _key in ("CPU", "CUDA"):
     LIBRARY.impl("tail_histogram", _tail_histogram, _key)
-torch.library.register_fake("dissect::tail_histogram", lambda *arguments: None, lib=LIBRARY)
+register_shapes("tail_histogram", lambda *arguments: None)

@@ -27,9 +27,10 @@ def run(program, *arguments, **environment):
 
 
 @pytest.mark.parametrize("part", range(PARTS))
-def test_calls(part):
+@pytest.mark.parametrize("program", ["calls.py", "direct.py"])
+def test_calls(program, part):
     size = CALLS // PARTS
-    answered = run("calls.py", part * size, (part + 1) * size).split()
+    answered = run(program, part * size, (part + 1) * size).split()
     assert 100 < int(answered[1]) < size - 100  # of both kinds there are many
 
 

@@ -79,13 +79,14 @@ def test_fuzzed_calls_are_clean_under_the_address_sanitizer(tmp_path):
     compile_flags = [*script.engine_flags(), *flags, *includes]
     script.write_ninja(tmp_path, engine, script.sources(), compile_flags, ["-shared", "-pthread", "-fsanitize=address"])
     script.run_ninja(tmp_path)
-    command = [sys.executable, ROOT / "tests/fuzz/calls.py", "2000", "4000", engine]
-    done = subprocess.run(
-        command, capture_output=True, text=True, check=False,
-        env={**os.environ, "LD_PRELOAD": " ".join(runtime), "ASAN_OPTIONS": "detect_leaks=0", "OMP_NUM_THREADS": "1",
-             "PYTHONPATH": os.pathsep.join(sys.path)},
-    )  # fmt: skip
-    assert done.returncode == 0, f"after seed {done.stdout[-6:]}: {done.stderr[-3000:]}"
+    for program in ("calls.py", "direct.py"):
+        command = [sys.executable, ROOT / "tests/fuzz" / program, "2000", "4000", engine]
+        done = subprocess.run(
+            command, capture_output=True, text=True, check=False,
+            env={**os.environ, "LD_PRELOAD": " ".join(runtime), "ASAN_OPTIONS": "detect_leaks=0",
+                 "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)},
+        )  # fmt: skip
+        assert done.returncode == 0, f"{program}, after seed {done.stdout[-6:]}: {done.stderr[-3000:]}"
 
 
 def library(name):

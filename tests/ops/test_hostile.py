@@ -206,11 +206,63 @@ def call_directly(**changed):
         ({"rows": GRID.rows[:4]}, r"rows must be contiguous torch\.int32 \[8, 3\], but got torch\.int32 \[4, 3\]"),
         ({"columns": GRID.columns + 10**6}, "grid: columns must be a table of a Grid for maps of 4 cells, but entry 0"),
         ({"rows": GRID.rows.flip(0)}, "grid: rows must be a table of a Grid for maps of 4 cells, but entry"),
+        ({"runs": put(LABELS.runs, 5, 9 << SHIFT)}, "runs must hold combinations of their image and where each ends"),
+        ({"runs": put(LABELS.runs, 5, (1 << SHIFT) - 1 | 8 << SHIFT)}, "runs must hold combinations of their image"),
+        ({"runs": put(LABELS.runs, 5, 0)}, "runs must hold combinations of their image and where each ends"),
+        ({"table": put(LABELS.table, 2, 10**9)}, r"table must hold labels in \[0, 3\)"),
+        ({"table": put(LABELS.table, 2, -1)}, r"table must hold labels in \[0, 3\)"),
+        ({"offsets": put(LABELS.offsets, 2, 10**9)}, "offsets must rise within the 6 rows of the table"),
+        ({"num_labels": 2}, r"table must hold labels in \[0, 2\)"),
+        ({"num_labels": 0}, "num_labels must be at least 1, but got 0"),
+        ({"runs": LABELS.runs[0]}, "activations must be .* but got .* and"),
+        ({"activations": MAPS[..., :0]}, "activations must be .* but got .* and"),
+        ({"table": LABELS.table.to("meta")}, "all tensors must hold values, but some are on the meta device"),
     ],
 )
 def test_calls_by_torch_ops_are_kept_within_memory(changed, message):
     with pytest.raises((TypeError, ValueError), match=message):
         call_directly(**changed)
+
+
+def test_other_calls_by_torch_ops_are_kept_within_memory():
+    with pytest.raises(TypeError, match=r"h, w >= 1, but got torch\.float32 \[2, 3, 4, 0\]"):
+        torch.ops.dissect.image_peaks(MAPS[..., :0], "cpp")
+    operands = torch.ones(1, 3, 1, 1), torch.ones(1, 3, 1, 1), torch.ones(1, 1, 4, 4)
+    for op in (torch.ops.dissect.blend_units, torch.ops.dissect.blend_units_):
+        with pytest.raises(TypeError, match="all tensors must hold values, but some are on the meta device"):
+            op(MAPS.clone(), *operands[:2], operands[2].to("meta"), "cpp")
+    assert torch.ops.dissect.blend_units(*(value.to("meta") for value in (MAPS, *operands)), "cpp").is_meta
+    bins, above = torch.zeros(3, 1, dtype=torch.int64), torch.zeros(6, dtype=torch.int64)[::2]
+    with pytest.raises(ValueError, match="above must be contiguous, but has stride 2"):
+        torch.ops.dissect.tail_histogram(MAPS, KEYS, KEYS, KEYS * 0, bins, above, None, None, "value", "cpp")
+
+
+def test_labels_are_looked_at_once(monkeypatch):
+    """When they are encoded, made by hand, or come to torch.ops.dissect by themselves; and again if written into."""
+    looked = []
+    monkeypatch.setattr(sys.modules["dissect.ops.iou_counts"], "check_runs", lambda *fields: looked.append(fields))
+    labels = ops.encode_labels(PLANES, 3)
+    by_hand = ops.EncodedLabels(*(getattr(labels, field.name).clone() for field in dataclasses.fields(labels)))
+    for known in (labels, by_hand):
+        ops.iou_counts(MAPS, THRESHOLDS, known)
+        ops.iou_counts_by_image(MAPS, THRESHOLDS, known)
+        call_directly(runs=known.runs, table=known.table, offsets=known.offsets)
+    assert not looked
+    own = {"runs": labels.runs.clone()}
+    for _ in range(3):
+        call_directly(**own)
+    assert len(looked) == 1
+    labels.runs[0, 0, 0] += 0
+    ops.iou_counts(MAPS, THRESHOLDS, labels)
+    assert len(looked) == 2
+
+
+def test_labels_that_were_written_into_are_refused():
+    labels = ops.encode_labels(PLANES, 3)
+    labels.runs[0, 0, 0] = -1
+    for count in (ops.iou_counts, ops.iou_counts_by_image):
+        with pytest.raises(ValueError, match="runs must hold combinations of their image"):
+            count(MAPS, THRESHOLDS, labels)
 
 
 FLUSHED = """
