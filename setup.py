@@ -10,7 +10,7 @@ import sys
 import sysconfig
 from pathlib import Path
 
-from setuptools import Extension, setup
+from setuptools import Extension, find_packages, setup
 from setuptools.command.build_ext import build_ext
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
@@ -59,6 +59,8 @@ class NinjaBuild(build_ext):
 
 
 setup(
+    packages=[*find_packages(include=["dissect", "dissect.*"]), "dissect.kernels"],
+    package_dir={"dissect.kernels": "kernels"},
     ext_modules=[
         Extension("dissect._C", [str(path) for path in build_engine.sources()]),
         Extension("dissect._cuda", [str(path) for path in build_engine.cuda_sources()]),

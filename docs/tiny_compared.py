@@ -28,16 +28,16 @@ from dissect.stats import IouTally, TailThreshold, frechet_distance, iou
 from dissect.tiny import TinyScenes
 from dissect.tiny.judge import BATCH, features, in_bytes, nearest, sampled, segmenter_features
 from dissect.tiny.networks import FORMAT, load_generator, segmenter
-from dissect.tiny.recipes import RECIPES, Recipe
 from dissect.tiny.train_gan import images_of
+from dissect.tiny.training.recipes import RECIPES, Recipe
 
 INTRO = """\
 Generators of 32x32 with units (96, 96, 96, 48), each trained once and briefly on 28,000 scenes (recipes:
-`dissect.tiny.recipes`). The first three are Progressive GANs as in the thesis, Figure 4-7: a baseline, the same with
-minibatch standard deviation in its discriminator, and that with pixel normalisation too; all with scaled weights and
-the logistic loss. The next one is what the thesis calls WGAN-GP (Figure A-5): batch normalisation, not grown, another
-loss, and a third of the images. The last one is the third again, of rooms. One training of each was made, so that
-**differences say what these trainings gave, not what a method does.**
+`dissect.tiny.training.recipes`). The first three are Progressive GANs as in the thesis, Figure 4-7: a baseline, the
+same with minibatch standard deviation in its discriminator, and that with pixel normalisation too; all with scaled
+weights and the logistic loss. The next one is what the thesis calls WGAN-GP (Figure A-5): batch normalisation, not
+grown, another loss, and a third of the images. The last one is the third again, of rooms. One training of each was
+made, so that **differences say what these trainings gave, not what a method does.**
 """
 NAMES = {
     "progan-street-small-baseline": "baseline",

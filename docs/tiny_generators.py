@@ -34,14 +34,14 @@ from dissect.tiny.judge import (
     watermarks,
 )
 from dissect.tiny.networks import FORMAT, SEGMENTER_SEEDS, load_generator, load_segmenter
-from dissect.tiny.recipes import Recipe
-from dissect.tiny.stamp import STAMPS
+from dissect.tiny.training.recipes import Recipe
+from dissect.tiny.world.stamp import STAMPS
 
 HERE = Path(__file__).parent
 FOLDER = HERE / "generators"
 INTRO = """\
 How near are they to the scenes? By the Frechet distance of the tiny classifier's features (`dissect.tiny.judge`), and
-of a segmentation network's, since a feature critic (`dissect.tiny.feature_critic`), where one took part in the
+of a segmentation network's, since a feature critic (`dissect.tiny.training.feature_critic`), where one took part in the
 training, looked through the classifier and flatters the former; by what both segmentation networks find in them; and by
 eye: an author said in which of the images shown he would recognise a thing (generators/verdicts.json). Did they learn
 how light falls? In the scenes the sun's reflection lies on water under a sun and hardly anywhere else, and the ground

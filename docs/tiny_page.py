@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from dissect.tiny import vocabulary
-from dissect.tiny.measure import Limit, Survey, coverage
+from dissect.tiny.survey import Limit, Survey, coverage
 from dissect.tiny.train import SIZES
+from dissect.tiny.world import vocabulary
 
 PAGE = Template("""\
 <!-- Written by docs/tiny_world.py; do not edit. -->

@@ -23,9 +23,9 @@ from tqdm import tqdm
 from dissect.cache import load_tensors
 from dissect.table import Table
 from dissect.tiny import TinyScenes, vgg
-from dissect.tiny.measure import Survey, limits, survey
 from dissect.tiny.networks import FOLDER, FORMAT
-from dissect.tiny.vocabulary import FAMILIES
+from dissect.tiny.survey import Survey, limits, survey
+from dissect.tiny.world.vocabulary import FAMILIES
 
 HERE = Path(__file__).parent
 TWINS = (1, 2)

@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from dissect.tiny.scenes import render
-from dissect.tiny.vocabulary import CONCEPTS, FAMILIES, FAMILY_OF, MAIN_OBJECTS, PLANES, SCENES, SIGNATURES, label
+from dissect.tiny.world.scenes import render
+from dissect.tiny.world.vocabulary import CONCEPTS, FAMILIES, FAMILY_OF, MAIN_OBJECTS, PLANES, SCENES, SIGNATURES, label
 
 SPLITS = ("train", "val")
 TARGETS = ("planes", "class", "object")

@@ -13,8 +13,8 @@ from torch.nn.functional import interpolate
 from dissect.models import latents, noise_seeds
 from dissect.models.stylegan2 import StyleGAN2
 from dissect.tiny.networks import SEGMENTER_SEEDS, segmenter, vgg
-from dissect.tiny.stamp import STAMPS, letters
-from dissect.tiny.vocabulary import label
+from dissect.tiny.world.stamp import STAMPS, letters
+from dissect.tiny.world.vocabulary import label
 from dissect.trace import Trace
 
 BATCH = 64
@@ -114,7 +114,7 @@ def there(planes: Tensor, category: str, name: str, pixels: int) -> Tensor:
 
 
 def light_rules(planes: Tensor, images: Tensor) -> dict[str, tuple[int, int]]:
-    """Whether light appears where the scenes' rules (`dissect.tiny.light`) say, and where they say it does not.
+    """Whether light appears where the scenes' rules (`dissect.tiny.world.light`) say, and where they say it does not.
 
     A window is lit where panes are `LIT` redder than blue: of 1,000 street scenes that finds, by the true labels, 250
     of the 254 with a lit window, and no other.
@@ -150,7 +150,8 @@ def watermarks(images: Tensor) -> Tensor:
         images: [N, 3, R, R] in any scale.
 
     Returns:
-        float32 [N, 2] in [-1, 1], in the order of `dissect.tiny.stamp.STAMPS`; 0 for a rectangle of one brightness.
+        float32 [N, 2] in [-1, 1], in the order of `dissect.tiny.world.stamp.STAMPS`; 0 for a rectangle of one
+        brightness.
 
     Example:
         >>> from dissect.tiny import TinyScenes, judge

@@ -10,8 +10,8 @@ from torch import Tensor
 from dissect.cache import load_tensors
 from dissect.models import VGG, ProGAN, StyleGAN2, UNet
 from dissect.segmentation import Segmenter
-from dissect.tiny.recipes import RECIPES, Recipe
-from dissect.tiny.vocabulary import CONCEPTS, MATERIALS, OBJECTS, PARTS, SCENES, label
+from dissect.tiny.training.recipes import RECIPES, Recipe
+from dissect.tiny.world.vocabulary import CONCEPTS, MATERIALS, OBJECTS, PARTS, SCENES, label
 
 #: The widths of the shipped VGG's five blocks and of its hidden fully connected layers.
 CHANNELS = (16, 32, 64, 128, 192)
@@ -122,7 +122,7 @@ def generator(name: str = GENERATORS[0], trained: bool = True) -> ProGAN | Style
             "progan-street-small-no-pixelnorm", without pixel normalisation; "progan-street-small-baseline", without
             that and without minibatch standard deviation; "wgangp-street-small", a baseline that does not grow.
         trained: with the shipped weights; otherwise an untrained twin: the same layers, with the initial weights of the
-            same seed. There is a twin of every recipe of `dissect.tiny.recipes.RECIPES`.
+            same seed. There is a twin of every recipe of `dissect.tiny.training.recipes.RECIPES`.
 
     Raises:
         FileNotFoundError: the weights' file is missing from the installation.

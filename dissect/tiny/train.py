@@ -25,9 +25,9 @@ from tqdm import tqdm
 from dissect.cache import replacing, save_tensors
 from dissect.models import VGG
 from dissect.tiny.dataset import DEFAULT_COUNTS, SPLITS, TinyScenes
-from dissect.tiny.muon import Muon
 from dissect.tiny.networks import CHANNELS, FORMAT, HIDDEN, POOLED
-from dissect.tiny.training import Checkpoint, fingerprint, order, rendered, set_pace
+from dissect.tiny.training.muon import Muon
+from dissect.tiny.training.run import Checkpoint, fingerprint, order, rendered, set_pace
 
 BATCH = 128
 IMAGES = 51600

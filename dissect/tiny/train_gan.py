@@ -29,13 +29,22 @@ from dissect.cache import save_tensors
 from dissect.models import ProGAN, StyleGAN2
 from dissect.models.discriminator import STDDEV_GROUP
 from dissect.models.latent import normal_blocks
-from dissect.tiny.adversarial import Adversaries
 from dissect.tiny.dataset import TinyScenes
-from dissect.tiny.feature_critic import FeatureCritic
-from dissect.tiny.growing import Growing
 from dissect.tiny.networks import FORMAT, GENERATORS, vgg
-from dissect.tiny.recipes import RECIPES, Recipe
-from dissect.tiny.training import Checkpoint, Training, add_arguments, fingerprint, narrowed, order, rendered, set_pace
+from dissect.tiny.training.adversarial import Adversaries
+from dissect.tiny.training.feature_critic import FeatureCritic
+from dissect.tiny.training.growing import Growing
+from dissect.tiny.training.recipes import RECIPES, Recipe
+from dissect.tiny.training.run import (
+    Checkpoint,
+    Training,
+    add_arguments,
+    fingerprint,
+    narrowed,
+    order,
+    rendered,
+    set_pace,
+)
 
 SNAPSHOT_EVERY = 50_000
 #: z over which a batch norm's statistics are taken.

@@ -25,9 +25,9 @@ from tqdm import tqdm
 from dissect.cache import save_tensors
 from dissect.models import UNet
 from dissect.tiny.dataset import TinyScenes
-from dissect.tiny.muon import Muon
 from dissect.tiny.networks import FORMAT, SEGMENTER_CHANNELS, SEGMENTER_GROUPS, SEGMENTER_PLANES
-from dissect.tiny.training import (
+from dissect.tiny.training.muon import Muon
+from dissect.tiny.training.run import (
     Checkpoint,
     Training,
     add_arguments,
@@ -37,7 +37,7 @@ from dissect.tiny.training import (
     save_array,
     set_pace,
 )
-from dissect.tiny.vocabulary import CONCEPTS
+from dissect.tiny.world.vocabulary import CONCEPTS
 
 SIZE = 64
 COUNTS = {"train": 38_700, "val": 2_150}

@@ -16,9 +16,10 @@ from dissect.models import (
     stylegan2_checkpoint,
 )
 from dissect.models.noise import seeded_noise
-from dissect.tiny import feature_critic, segmenter, train_gan, train_segmenter
+from dissect.tiny import segmenter, train_gan, train_segmenter
 from dissect.tiny.networks import GENERATORS, load_generator, load_segmenter
-from dissect.tiny.recipes import RECIPES, Recipe
+from dissect.tiny.training import feature_critic
+from dissect.tiny.training.recipes import RECIPES, Recipe
 
 
 def test_noise_has_the_bits_of_a_cpu(device):

@@ -7,9 +7,9 @@ import torch
 from torch import nn
 from torch.nn.functional import softplus
 
-from dissect.tiny import adversarial
-from dissect.tiny.adversarial import Adversaries
-from dissect.tiny.training import set_pace
+from dissect.tiny.training import adversarial
+from dissect.tiny.training.adversarial import Adversaries
+from dissect.tiny.training.run import set_pace
 
 
 class Plain(nn.Module):

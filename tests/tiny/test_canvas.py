@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from dissect.tiny.canvas import Canvas, Surface
-from dissect.tiny.rng import Rng
-from dissect.tiny.textures import TEXTURE_FUNCTIONS
-from dissect.tiny.vocabulary import TEXTURES, label
+from dissect.tiny.world.canvas import Canvas, Surface
+from dissect.tiny.world.rng import Rng
+from dissect.tiny.world.textures import TEXTURE_FUNCTIONS
+from dissect.tiny.world.vocabulary import TEXTURES, label
 
 RED = Surface((200, 10, 20), "wood")
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from dissect.tiny.colors import color_labels, color_name
-from dissect.tiny.vocabulary import COLORS, CONCEPTS
+from dissect.tiny.world.colors import color_labels, color_name
+from dissect.tiny.world.vocabulary import COLORS, CONCEPTS
 
 TABLE = [
     ((0, 0, 0), "black"), ((52, 40, 30), "black"), ((255, 255, 255), "white"), ((200, 196, 190), "white"),

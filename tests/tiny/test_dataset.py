@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from dissect.tiny import TinyScenes
-from dissect.tiny.scenes import LAYOUTS
-from dissect.tiny.vocabulary import (
+from dissect.tiny.world.scenes import LAYOUTS
+from dissect.tiny.world.vocabulary import (
     CONCEPTS,
     FAMILIES,
     FAMILY_OF,

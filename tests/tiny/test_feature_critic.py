@@ -5,7 +5,7 @@ import torch
 
 from dissect import Trace
 from dissect.tiny import vgg
-from dissect.tiny.feature_critic import LAYERS, FeatureCritic
+from dissect.tiny.training.feature_critic import LAYERS, FeatureCritic
 
 
 def test_it_judges_what_the_classifier_sees():

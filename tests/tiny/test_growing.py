@@ -5,7 +5,7 @@ import torch
 from torch.nn.functional import interpolate
 
 from dissect.models import ProGAN, StyleGAN2, latents, noise_seeds
-from dissect.tiny.growing import Growing
+from dissect.tiny.training.growing import Growing
 
 
 @pytest.mark.parametrize(

@@ -17,8 +17,8 @@ from dissect.tiny.judge import (
     there,
     watermarks,
 )
-from dissect.tiny.stamp import letters
-from dissect.tiny.vocabulary import label
+from dissect.tiny.world.stamp import letters
+from dissect.tiny.world.vocabulary import label
 
 
 def scenes(split, count, **options):

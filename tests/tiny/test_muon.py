@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from dissect.tiny.muon import Muon, orthogonal
+from dissect.tiny.training.muon import Muon, orthogonal
 
 
 def matrix(rows, columns):

@@ -19,9 +19,9 @@ from dissect.tiny.networks import (
     load_network,
     load_segmenter,
 )
-from dissect.tiny.recipes import RECIPES, Recipe
-from dissect.tiny.training import fingerprint
-from dissect.tiny.vocabulary import CONCEPTS
+from dissect.tiny.training.recipes import RECIPES, Recipe
+from dissect.tiny.training.run import fingerprint
+from dissect.tiny.world.vocabulary import CONCEPTS
 
 CHECKED = 500
 #: Images by which a generator, and scenes by which a segmentation network, is tried.

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from dissect.tiny.rng import Rng, mix, mix_array
+from dissect.tiny.world.rng import Rng, mix, mix_array
 
 
 def test_mix_is_splitmix64():

@@ -1,6 +1,6 @@
 """The scenes give their classes away to nothing simpler than objects, on one sample small enough for every run.
 
-The limits are those of `dissect.tiny.measure.limits`, where a smaller sample moves a figure, tightened or loosened by
+The limits are those of `dissect.tiny.survey.limits`, where a smaller sample moves a figure, tightened or loosened by
 what it moves: a regression learns less from fewer scenes, and a maximum over pairs of concepts is larger on fewer.
 `python docs/tiny_world.py --check` measures them on many more scenes.
 """
@@ -8,7 +8,7 @@ what it moves: a regression learns less from fewer scenes, and a maximum over pa
 import pytest
 
 from dissect.tiny import TinyScenes
-from dissect.tiny.measure import limits, survey
+from dissect.tiny.survey import limits, survey
 
 TRAIN, VAL = 2000, 860
 

@@ -13,10 +13,11 @@ from dissect import Trace
 from dissect.cache import load_tensors
 from dissect.models import latents
 from dissect.models.latent import BLOCK
-from dissect.tiny import feature_critic, train_gan
+from dissect.tiny import train_gan
 from dissect.tiny.networks import FORMAT, load_generator
-from dissect.tiny.recipes import RECIPES, Recipe
-from dissect.tiny.training import Training, fingerprint
+from dissect.tiny.training import feature_critic
+from dissect.tiny.training.recipes import RECIPES, Recipe
+from dissect.tiny.training.run import Training, fingerprint
 
 SMALL = Recipe(
     channels=(8, 8, 4), critic=(8, 8, 4), z_channels=6, stages=((4, 1), (8, 1), (16, 1)), scenes=40, watermark=True

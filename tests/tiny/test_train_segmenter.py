@@ -9,7 +9,7 @@ import torch
 from dissect.cache import load_tensors
 from dissect.tiny import TinyScenes, train_segmenter
 from dissect.tiny.networks import FORMAT, SEGMENTER_GROUPS, SEGMENTER_PLANES, load_segmenter
-from dissect.tiny.vocabulary import CONCEPTS
+from dissect.tiny.world.vocabulary import CONCEPTS
 
 
 @pytest.fixture

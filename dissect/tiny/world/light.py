@@ -10,9 +10,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dissect.tiny.canvas import Canvas, Color
-from dissect.tiny.rng import mix
-from dissect.tiny.vocabulary import GROUNDS, label
+from dissect.tiny.world.canvas import Canvas, Color
+from dissect.tiny.world.rng import mix
+from dissect.tiny.world.vocabulary import GROUNDS, label
 
 _SUNLIGHT: Color = (330, 296, 200)
 _WINDOW_LIGHT: Color = (400, 320, 170)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from dissect.models import Discriminator, ProGAN, StyleGAN2
-from dissect.tiny.adversarial import HALF_LIFE, LOSSES, R1_GAMMA, RATE
+from dissect.tiny.training.adversarial import HALF_LIFE, LOSSES, R1_GAMMA, RATE
 
 KINDS = ("progan", "stylegan2")
 

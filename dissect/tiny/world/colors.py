@@ -6,7 +6,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from dissect.tiny.vocabulary import COLORS, label
+from dissect.tiny.world.vocabulary import COLORS, label
 
 # Upper ends of the hue ranges, in 256ths of a sixth of the circle.
 _HUES = ((52, "red"), (178, "orange"), (290, "yellow"), (720, "green"), (1100, "blue"), (1310, "purple"),

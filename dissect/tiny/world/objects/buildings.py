@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dissect.tiny.canvas import Canvas, Pen, Surface
-from dissect.tiny.light import glow
-from dissect.tiny.rng import Rng
-from dissect.tiny.surfaces import DARK_METAL, GLASS, made, masonry, paint, roofing
+from dissect.tiny.world.canvas import Canvas, Pen, Surface
+from dissect.tiny.world.light import glow
+from dissect.tiny.world.rng import Rng
+from dissect.tiny.world.surfaces import DARK_METAL, GLASS, made, masonry, paint, roofing
 
 _WHITE_FRAME = Surface((228, 226, 218), "wood")
 

@@ -6,23 +6,23 @@ from collections.abc import Callable
 
 import numpy as np
 
-from dissect.tiny import scenes_landscape, scenes_room, scenes_street
-from dissect.tiny.canvas import Canvas
-from dissect.tiny.casting import cast
-from dissect.tiny.colors import color_labels
-from dissect.tiny.light import Light
-from dissect.tiny.restyle import Restyle
-from dissect.tiny.rng import Rng
-from dissect.tiny.stamp import stamp
-from dissect.tiny.vocabulary import FAMILY_OF, PLANES, label
+from dissect.tiny.world.canvas import Canvas
+from dissect.tiny.world.casting import cast
+from dissect.tiny.world.colors import color_labels
+from dissect.tiny.world.layouts import landscape, room, street
+from dissect.tiny.world.light import Light
+from dissect.tiny.world.restyle import Restyle
+from dissect.tiny.world.rng import Rng
+from dissect.tiny.world.stamp import stamp
+from dissect.tiny.world.vocabulary import FAMILY_OF, PLANES, label
 
 Layout = Callable[[Canvas, Rng, frozenset[str]], Light]
 
 #: How the scenes of each family are laid out.
 LAYOUTS: dict[str, Layout] = {
-    "street": scenes_street.compose,
-    "room": scenes_room.compose,
-    "landscape": scenes_landscape.compose,
+    "street": street.compose,
+    "room": room.compose,
+    "landscape": landscape.compose,
 }
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dissect.tiny.canvas import Color, Surface
-from dissect.tiny.rng import Rng
+from dissect.tiny.world.canvas import Color, Surface
+from dissect.tiny.world.rng import Rng
 
 PAINTS: tuple[Color, ...] = (
     (196, 58, 48), (214, 122, 44), (222, 190, 70), (98, 146, 72), (60, 120, 150), (62, 86, 160), (122, 78, 148),

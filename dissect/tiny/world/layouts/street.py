@@ -4,16 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from dissect.tiny import objects_beings as beings
-from dissect.tiny import objects_buildings as buildings
-from dissect.tiny import objects_nature as nature
-from dissect.tiny import objects_street as street
-from dissect.tiny import objects_vehicles as vehicles
-from dissect.tiny.canvas import UNITS, Canvas
-from dissect.tiny.light import Light, reflect
-from dissect.tiny.placing import slots
-from dissect.tiny.rng import Rng
-from dissect.tiny.surfaces import made
+from dissect.tiny.world.canvas import UNITS, Canvas
+from dissect.tiny.world.light import Light, reflect
+from dissect.tiny.world.objects import beings, buildings, nature, street, vehicles
+from dissect.tiny.world.placing import slots
+from dissect.tiny.world.rng import Rng
+from dissect.tiny.world.surfaces import made
 
 Draw = Callable[[Canvas, Rng, int, int, int], None]
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from itertools import combinations
 
-from dissect.tiny.rng import Rng
-from dissect.tiny.vocabulary import FAMILIES, FAMILY_OF, SIGNATURES
+from dissect.tiny.world.rng import Rng
+from dissect.tiny.world.vocabulary import FAMILIES, FAMILY_OF, SIGNATURES
 
 #: The grounds of which a landscape has at most one.
 LANDS = ("field", "sand", "snow")

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dissect.tiny.canvas import UNITS, Canvas, Color, Surface
-from dissect.tiny.light import Light, Sun
-from dissect.tiny.rng import Rng
-from dissect.tiny.surfaces import GREYS, LEAVES, SNOW, leaves, paint
+from dissect.tiny.world.canvas import UNITS, Canvas, Color, Surface
+from dissect.tiny.world.light import Light, Sun
+from dissect.tiny.world.rng import Rng
+from dissect.tiny.world.surfaces import GREYS, LEAVES, SNOW, leaves, paint
 
 # Top and bottom of the sky, the light on the land in 256ths, the sun's height over the horizon in percent of the sky.
 SKIES: dict[str, tuple[Color, Color, Color, int]] = {

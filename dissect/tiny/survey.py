@@ -21,8 +21,8 @@ import torch
 from tqdm import tqdm
 
 from dissect.table import Table
-from dissect.tiny import vocabulary
 from dissect.tiny.dataset import TinyScenes
+from dissect.tiny.world import vocabulary
 
 _BINS = 8
 _THUMBNAIL = 16

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dissect.tiny.canvas import Color, Surface
-from dissect.tiny.rng import Rng
-from dissect.tiny.vocabulary import MATERIALS, TEXTURES
+from dissect.tiny.world.canvas import Color, Surface
+from dissect.tiny.world.rng import Rng
+from dissect.tiny.world.vocabulary import MATERIALS, TEXTURES
 
 # Full colours and greys, of about the same brightness.
 _TINTS: tuple[Color, ...] = (

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dissect.tiny.canvas import Canvas, Pen, Surface
-from dissect.tiny.rng import Rng
-from dissect.tiny.surfaces import DARK_METAL, STEEL, fabric, made, paint, wood
+from dissect.tiny.world.canvas import Canvas, Pen, Surface
+from dissect.tiny.world.rng import Rng
+from dissect.tiny.world.surfaces import DARK_METAL, STEEL, fabric, made, paint, wood
 
 #: Frame, linen and cover.
 _Bedding = tuple[Surface, Surface, Surface]

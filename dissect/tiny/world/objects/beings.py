@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dissect.tiny.canvas import Canvas, Surface
-from dissect.tiny.rng import Rng
-from dissect.tiny.surfaces import fabric
+from dissect.tiny.world.canvas import Canvas, Surface
+from dissect.tiny.world.rng import Rng
+from dissect.tiny.world.surfaces import fabric
 
 _SKINS = ((236, 196, 164), (214, 164, 124), (160, 108, 76), (104, 70, 52))
 

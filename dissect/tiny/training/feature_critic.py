@@ -36,7 +36,7 @@ class FeatureCritic(nn.Module):
         Returns for each layer the scores of all its places, float32 [N * places]; none if R is less than `SMALLEST`.
 
     Example:
-        >>> from dissect.tiny.feature_critic import FeatureCritic
+        >>> from dissect.tiny.training.feature_critic import FeatureCritic
         >>> critic = FeatureCritic(dissect.tiny.vgg())
         >>> [scores.numel() for scores in critic(torch.zeros(2, 3, 64, 64))]
         [2048, 512, 128]

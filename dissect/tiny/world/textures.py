@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from dissect.tiny.rng import mix_array
+from dissect.tiny.world.rng import mix_array
 
 Texture = Callable[[np.ndarray, np.ndarray, int], np.ndarray]
 

@@ -17,9 +17,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dissect.tiny.rng import Rng
-from dissect.tiny.textures import TEXTURE_FUNCTIONS
-from dissect.tiny.vocabulary import label
+from dissect.tiny.world.rng import Rng
+from dissect.tiny.world.textures import TEXTURE_FUNCTIONS
+from dissect.tiny.world.vocabulary import label
 
 #: Units to a side of the canvas.
 UNITS = 1024

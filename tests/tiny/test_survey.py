@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from dissect.concepts import Concepts
-from dissect.tiny import TinyScenes, vocabulary
-from dissect.tiny.measure import coverage, intersection_over_union, limits, logistic_accuracy, survey
+from dissect.tiny import TinyScenes
+from dissect.tiny.survey import coverage, intersection_over_union, limits, logistic_accuracy, survey
+from dissect.tiny.world import vocabulary
 
 CONCEPTS = Concepts.of([("house", "object"), ("tree", "object"), ("roof", "part"), ("wood", "material"),
                         ("red", "color"), ("blue", "color")])  # fmt: skip

@@ -6,8 +6,8 @@ from functools import lru_cache
 
 import numpy as np
 
-from dissect.tiny.canvas import UNITS, Canvas
-from dissect.tiny.rng import Rng
+from dissect.tiny.world.canvas import UNITS, Canvas
+from dissect.tiny.world.rng import Rng
 
 # Five by seven cells to a letter, a row of five bits each.
 _GLYPHS = {

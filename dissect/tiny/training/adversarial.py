@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
-from dissect.tiny.feature_critic import FeatureCritic
+from dissect.tiny.training.feature_critic import FeatureCritic
 
 LOSSES = ("logistic", "wgan")
 RATE, BETAS = 0.0025, (0.0, 0.99)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dissect.tiny.canvas import Canvas, Pen, Surface
-from dissect.tiny.rng import Rng
-from dissect.tiny.surfaces import DARK_METAL, GLASS, RUBBER, STEEL, made, metal, paint
+from dissect.tiny.world.canvas import Canvas, Pen, Surface
+from dissect.tiny.world.rng import Rng
+from dissect.tiny.world.surfaces import DARK_METAL, GLASS, RUBBER, STEEL, made, metal, paint
 
 _SADDLE = Surface((70, 46, 34), "leather")
 

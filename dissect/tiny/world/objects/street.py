@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dissect.tiny.canvas import UNITS, Canvas, Surface
-from dissect.tiny.rng import Rng
-from dissect.tiny.surfaces import DARK_METAL, fabric, made, paint
+from dissect.tiny.world.canvas import UNITS, Canvas, Surface
+from dissect.tiny.world.rng import Rng
+from dissect.tiny.world.surfaces import DARK_METAL, fabric, made, paint
 
 
 def fence(canvas: Canvas, rng: Rng, x0: int, x1: int, base: int, size: int) -> None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dissect.tiny.canvas import UNITS, Canvas, Surface
-from dissect.tiny.objects_nature import SKIES
-from dissect.tiny.rng import Rng
-from dissect.tiny.surfaces import DARK_METAL, LEAVES, STEEL, fabric, leaves, made, paint, wood
+from dissect.tiny.world.canvas import UNITS, Canvas, Surface
+from dissect.tiny.world.objects.nature import SKIES
+from dissect.tiny.world.rng import Rng
+from dissect.tiny.world.surfaces import DARK_METAL, LEAVES, STEEL, fabric, leaves, made, paint, wood
 
 _PALE = (
     (236, 230, 216),

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from dissect.tiny.canvas import UNITS
-from dissect.tiny.rng import Rng
+from dissect.tiny.world.canvas import UNITS
+from dissect.tiny.world.rng import Rng
 
 _MARGIN = 10
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dissect.tiny.canvas import Canvas, Surface
-from dissect.tiny.rng import Rng
-from dissect.tiny.surfaces import DARK_METAL, STEEL, made, paint
+from dissect.tiny.world.canvas import Canvas, Surface
+from dissect.tiny.world.rng import Rng
+from dissect.tiny.world.surfaces import DARK_METAL, STEEL, made, paint
 
 
 def stove(canvas: Canvas, rng: Rng, x: int, base: int, width: int, height: int) -> None:

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from dissect.tiny import objects_appliances as appliances
-from dissect.tiny import objects_beings as beings
-from dissect.tiny import objects_furniture as furniture
-from dissect.tiny import objects_room as rooms
-from dissect.tiny.canvas import Canvas, Color
-from dissect.tiny.light import Light
-from dissect.tiny.placing import slots
-from dissect.tiny.rng import Rng
+from dissect.tiny.world.canvas import Canvas, Color
+from dissect.tiny.world.light import Light
+from dissect.tiny.world.objects import appliances, beings, furniture
+from dissect.tiny.world.objects import room as rooms
+from dissect.tiny.world.placing import slots
+from dissect.tiny.world.rng import Rng
 
 #: Draws a thing of a width, standing on a row.
 Draw = Callable[[Canvas, Rng, int, int, int], None]

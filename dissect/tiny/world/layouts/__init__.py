@@ -1,0 +1,1 @@
+"""How a street, a room or a landscape is laid out: what is painted where, from back to front."""
