@@ -135,9 +135,9 @@ class PlanePool:
         Raises:
             ValueError: one does not.
         """
-        for _, table in self._images.values():
-            inside = bool((dense(table) < num_labels).all())
-            require("the run's pool of planes", inside, f"labels lie in [0, {num_labels})")
+        tables = [table.flatten() for _, table in self._images.values()]
+        inside = not tables or bool((dense(torch.cat(tables)) < num_labels).all())
+        require("the run's pool of planes", inside, f"labels lie in [0, {num_labels})")
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Goes on from a `state_dict`.
@@ -189,6 +189,7 @@ class Decoys:
         """The planes that stand in for those of the images of these numbers; see `PlanePool.labels`."""
         if self._places is None:
             raise RuntimeError("dissect: there are no decoys.")
+        require("the run", bool((numbers < self._places.shape[1]).all()), "it has seen every image")
         places = self._places[decoy, numbers]
         own = self._numbers[places] == numbers
         places = torch.where(own, (places + 1) % len(self._numbers), places)

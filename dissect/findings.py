@@ -333,6 +333,7 @@ class Findings:
         self.peaks[name] = Peaks(self.top_images)
         self.peaks[name].load_state_dict(layer["peaks"])
         units, tops = len(layer["threshold"]["low"]), self.peaks[name].images()
+        self.sampling.check(name, units)
         counted = "tally" in layer
         shown = self._shown(name) if counted else tops
         check_parts(name, tops, shown, layer.get("maps"), units, pictures)

@@ -107,12 +107,20 @@ class PeakSampling:
         what = "the run's sample of images"
         sizes = fields(what, state, {"numbers": Each(Whole(), "S", different=True)})
         require(what, sizes["S"] <= SIZE and len(state["peaks"]) in (0, len(layers)), "it has peaks of every layer")
+        rule = {"peaks": Array(torch.float32, "S U", -(2.0**126), 2.0**126)}
         for peaks in state["peaks"].values():
-            fields(
-                what, {"peaks": peaks}, {"peaks": Array(torch.float32, "S U", -(2.0**126), 2.0**126)}, {"S": sizes["S"]}
-            )
+            fields(what, {"peaks": peaks}, rule, {"S": sizes["S"]})
         self._sample.numbers = torch.tensor(state["numbers"], dtype=torch.int64)
         self._peaks = dict(zip(layers, state["peaks"].values()))
+
+    def check(self, name: str, units: int) -> None:
+        """Whether what was loaded holds the peaks of a layer of so many units.
+
+        Raises:
+            ValueError: it does not.
+        """
+        peaks = self._peaks.get(name, torch.empty(0, 0))
+        require("the run's sample of images", len(peaks) > 0 and peaks.shape[1] == units, "it has peaks of every unit")
 
 
 @keeps_subnormals
