@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter, defaultdict
 from dataclasses import dataclass
 from itertools import count
@@ -221,7 +222,7 @@ def layer_content(
                 beyond_chance=trust is not None and trust.allowed is not None and row.iou > max(cutoff, trust.allowed),
                 scores=scores,
                 more=[(label, iou) for label, iou in further[row.unit] if label not in listed],
-                pictures=[] if row.state == "dead" else _pictures(layer, row.unit, masks, shares),
+                pictures=_pictures(layer, row, masks, shares, anyway=dissection.images_only),
                 classes=[] if classes is None else classes[row.unit],
                 halves=halves(layer, row),
                 doubts=doubts(row, trust, kept),
@@ -291,15 +292,27 @@ def _further(iou: Tensor, categories: tuple[str, ...]) -> list[list[tuple[int, f
     return found
 
 
-def _pictures(layer: LayerDissection, unit: int, masks: Tensor, shares: Tensor) -> list[Picture]:
-    """The top images in which a unit fires, on such shares of them."""
-    numbers, peaks = layer.peak_images[unit].tolist(), layer.peaks[unit].tolist()
-    pictures = []
-    for number, peak, share, mask in zip(numbers, peaks, shares.tolist(), encode_masks(masks)):
-        if share > 0:
-            text = f"Image {number}: peak activation {peak:.3g}; the unit fires on {share:.1%} of it"
-            pictures.append(Picture(number, mask, text))
-    return pictures
+def _picture(number: int, peak: float, share: float, mask: str, level: float | None = None) -> Picture:
+    """An image, on such a share of which the unit fires."""
+    fires = f"the unit fires on {share:.1%} of it" if share > 0 else "the unit does not fire in it"
+    return Picture(number, mask if share > 0 else "", f"Image {number}: peak activation {peak:.3g}; {fires}", level)
+
+
+def _pictures(
+    layer: LayerDissection, row: UnitRow, masks: Tensor, shares: Tensor, *, anyway: bool = False
+) -> list[Picture]:
+    """The top images in which a unit fires; `anyway` also others, unless all images are the same to it.
+
+    A vector has no positions, so it may exceed its threshold in none of few images: some excite it most all the same.
+    """
+    numbers, peaks = layer.peak_images[row.unit].tolist(), layer.peaks[row.unit].tolist()
+    lowest = -math.inf if layer.sample is None else float(layer.sample.peaks[row.unit, :1].amin())
+    anyway = anyway and len(peaks) > 0 and peaks[0] > lowest
+    return [
+        _picture(number, peak, share, mask)
+        for number, peak, share, mask in zip(numbers, peaks, shares.tolist(), encode_masks(masks))
+        if anyway or (share > 0 and row.state != "dead")
+    ]
 
 
 def _sample(layer: LayerDissection, row: UnitRow, masks: Tensor, shares: Tensor) -> dict[str, Any]:
@@ -307,13 +320,13 @@ def _sample(layer: LayerDissection, row: UnitRow, masks: Tensor, shares: Tensor)
     sample = layer.sample
     if sample is None or sample.peaks.shape[1] == 0:
         return {"sample": [], "density": None}
-    count, pictures = len(sample.levels), []
+    count = len(sample.levels)
     numbers, peaks = sample.images[row.unit].tolist(), sample.values[row.unit].tolist()
     coded = list(encode_masks(masks[-count:])) if count else []
-    for level, number, peak, share, mask in zip(sample.levels, numbers, peaks, shares[-count:].tolist(), coded):
-        fires = f"the unit fires on {share:.1%} of it" if share > 0 else "the unit does not fire in it"
-        text = f"Image {number}: peak activation {peak:.3g}; {fires}"
-        pictures.append(Picture(number, mask if share > 0 else "", text, level))
+    pictures = [
+        _picture(number, peak, share, mask, level)
+        for level, number, peak, share, mask in zip(sample.levels, numbers, peaks, shares[-count:].tolist(), coded)
+    ]
     return {"sample": pictures, "density": density(sample.peaks[row.unit], row.threshold)}
 
 

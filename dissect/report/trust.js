@@ -53,7 +53,7 @@ function fillSpread(card) {
   part("density").innerHTML = densityOf(low, high, counts, card.threshold);
   part("low").textContent = short(low);
   part("high").textContent = short(high);
-  part("told").textContent = `Its highest activation in each of ${sum.toLocaleString("en")} images${sum < dialog.dataset.images ? " drawn at random" : ""}. `
+  part("told").textContent = `Its highest activation in each of ${sum.toLocaleString("en")} image${sum === 1 ? "" : "s"}${sum < dialog.dataset.images ? " drawn at random" : ""}. `
     + `In ${share(above)} of them it exceeds the threshold${card.threshold === null ? "" : ` ${short(card.threshold)}, the line`}.`;
   const pictures = part("sample");
   Object.assign(pictures.dataset, { rows: card.rows, columns: card.columns });

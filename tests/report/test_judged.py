@@ -141,6 +141,21 @@ def test_images_only(dissection, tmp_path):
     assert len(page.find("ul", class_="first")[0].find("a")) == 8
 
 
+def test_images_only_shows_what_excites_a_unit_that_fires_nowhere(dissection, tmp_path):
+    result = images_only(dissection)
+    for layer in result.layers.values():
+        layer.unit_area.zero_()
+        layer.thresholds.fill_(2)  # as that of a vector in few images
+    layer.sample.peaks[3] = layer.peaks[3] = 0
+    found = {card.attributes["id"]: card for card in cards(read(write_report(result, tmp_path)))}
+    canvas = found["u0-0"].find("canvas")
+    assert len(canvas) == 5
+    assert all(one.attributes["data-mask"] == "" for one in canvas)
+    assert all("does not fire in it" in one.attributes["aria-label"] for one in canvas)
+    assert not found["u1-3"].find("canvas")
+    assert "All images are the same to it." in found["u1-3"].text
+
+
 def test_provenance_and_weights(dissection, tmp_path):
     assert not read(write_report(dissection, tmp_path)).find("footer")
     dissection.settings["weights"] = "random (seed <0>)"
