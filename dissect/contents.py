@@ -105,7 +105,7 @@ _UNDER_WAY = {
     "sample": Of(dict),
     "gathering": Of(dict),
     "checksums": Each(Each(Whole(-(1 << 63)))),
-    "first_maps": Maybe(Each(Whole(-(1 << 63)))),
+    "first_maps": Each(Whole(-(1 << 63))),
     "layers": Of(dict),
     "numbers": Each(Whole(), "T", different=True),
 }

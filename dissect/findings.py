@@ -334,6 +334,7 @@ class Findings:
         self.peaks[name].load_state_dict(layer["peaks"])
         units, tops = len(layer["threshold"]["low"]), self.peaks[name].images()
         counted = "tally" in layer
+        self.sampling.check(name, units)
         shown = self._shown(name) if counted else tops
         check_parts(name, tops, shown, layer.get("maps"), units, pictures)
         if counted:

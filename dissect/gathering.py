@@ -172,10 +172,10 @@ class Gathering:
         }
         fields(what, state, rules)
         self._pool.load_state_dict(state["pool"])
+        self._pool.check(dense, len(concepts))
         self._pairs = [state["pairs"]]
         if not tallies:
             return
-        self._pool.check(dense, len(concepts))
         self.begin_counts(tallies, concepts, num_images, dense)
         fields(what, state, {"places": Of(dict)})
         if self._places is not None:
