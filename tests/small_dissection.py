@@ -47,7 +47,8 @@ def network():
 
 def run(**options):
     options = {"batch_size": 5, "fraction": 0.05, "progress": False, **options}
-    return dissect.dissect(network(), options.pop("layers", ["1", "3"]), options.pop("images", Scenes()), **options)
+    model, layers = options.pop("model", None) or network(), options.pop("layers", ["1", "3"])
+    return dissect.dissect(model, layers, options.pop("images", Scenes()), **options)
 
 
 def same(one, other):

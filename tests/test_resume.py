@@ -54,6 +54,20 @@ def test_stopped_anywhere_and_resumed(stop, budget, tmp_path, often):
     same(expected, run(images=never, resume=tmp_path))
 
 
+@pytest.mark.parametrize("stop", [3, 100])
+def test_more_than_ten_layers_are_not_mixed_up(stop, tmp_path, often):
+    """A file holds the tensors of layer "10" before those of layer "2"."""
+    torch.manual_seed(0)
+    model, layers = nn.Sequential(*[nn.Conv2d(3, 3, 1) for _ in range(12)]).eval(), list(map(str, range(12)))
+    expected = run(model=model, layers=layers)
+    try:
+        run(model=model, layers=layers, images=Stopping(stop, OSError), resume=tmp_path)
+    except OSError:
+        pass
+    same(expected, run(model=model, layers=layers, resume=tmp_path))
+    same(expected, run(model=model, layers=layers, resume=tmp_path))
+
+
 def test_a_finished_run_needs_no_disk_that_can_be_written_to(tmp_path, often, monkeypatch):
     expected = run(resume=tmp_path / "done")
     with pytest.raises(KeyError):

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dissect.checked import Array, Each, Whole, fields, require
+from dissect.checked import Array, Each, Of, Whole, fields, require
 from dissect.chosen import rank_keys
 from dissect.subnormals import keeps_subnormals
 from dissect.transfer import to_device
@@ -105,22 +105,23 @@ class PeakSampling:
             ValueError: it holds what cannot be.
         """
         what = "the run's sample of images"
-        sizes = fields(what, state, {"numbers": Each(Whole(), "S", different=True)})
-        require(what, sizes["S"] <= SIZE and len(state["peaks"]) in (0, len(layers)), "it has peaks of every layer")
-        rule = {"peaks": Array(torch.float32, "S U", -(2.0**126), 2.0**126)}
-        for peaks in state["peaks"].values():
-            fields(what, {"peaks": peaks}, rule, {"S": sizes["S"]})
+        sizes = fields(what, state, {"numbers": Each(Whole(), "S", different=True), "peaks": Of(dict)})
+        require(what, sizes["S"] <= SIZE, f"it has at most {SIZE} images")
+        # By number: a file has its tensors in the order of their names, "10" before "2".
+        rule, known = Array(torch.float32, "S U", -(2.0**126), 2.0**126), layers if sizes["S"] else []
+        for at in range(len(known)):
+            fields(what, state["peaks"], {str(at): rule}, {"S": sizes["S"]})
         self._sample.numbers = torch.tensor(state["numbers"], dtype=torch.int64)
-        self._peaks = dict(zip(layers, state["peaks"].values()))
+        self._peaks = {name: state["peaks"][str(at)] for at, name in enumerate(known)}
 
     def check(self, name: str, units: int) -> None:
-        """Whether what was loaded holds the peaks of a layer of so many units.
+        """Whether there is a sample of a layer, of so many units.
 
         Raises:
-            ValueError: it does not.
+            ValueError: it is not.
         """
-        peaks = self._peaks.get(name, torch.empty(0, 0))
-        require("the run's sample of images", len(peaks) > 0 and peaks.shape[1] == units, "it has peaks of every unit")
+        good = name in self._peaks and self._peaks[name].shape[1] == units
+        require(f"layer {name!r} of the run", good, "its sample is of its units")
 
 
 @keeps_subnormals
