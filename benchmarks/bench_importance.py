@@ -8,8 +8,8 @@ import torch
 from torch import nn
 
 import dissect
-from dissect.classifiers.fanout import FanOut
-from dissect.classifiers.flow import follow
+from dissect.interventions.fanout import FanOut
+from dissect.interventions.flow import follow
 
 
 def prepare(model, layer, images, num_sets):

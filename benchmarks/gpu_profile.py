@@ -17,7 +17,7 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 
 import dissect
-from dissect.findings import Findings
+from dissect.dissection.findings import Findings
 
 SHOWN = 25
 

@@ -14,19 +14,18 @@ from typing import TYPE_CHECKING, Any
 from dissect import classifiers, models, ops, reference, stats
 from dissect.classifiers import UnitImportance, UnitSets, unit_importance, unit_sets
 from dissect.concepts import Concepts
-from dissect.dissection import Dissection, load
+from dissect.dissection.provenance import DoubtfulResultWarning
+from dissect.dissection.result import Dissection, load
+from dissect.dissection.run import dissect
 from dissect.grid import Grid
-from dissect.interventions import ablate, insert, keep
+from dissect.interventions.intervention import ablate, insert, keep
 from dissect.models import latents, noise_seeds
-from dissect.pipeline import dissect
-from dissect.provenance import DoubtfulResultWarning
+from dissect.network.trace import Trace
 from dissect.report import write_report
-from dissect.trace import Trace
+from dissect.version import __version__ as __version__
 
 if TYPE_CHECKING:
     from dissect import experiments, segmentation, tiny
-
-__version__ = "0.1.0"
 
 __all__ = [
     "Concepts",

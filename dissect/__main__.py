@@ -2,6 +2,6 @@
 
 import sys
 
-from dissect.cli import main
+from dissect.cli.commands import main
 
 sys.exit(main())

@@ -9,7 +9,7 @@ from html import escape
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from dissect.cache import replacing
+from dissect.files.tensors import replacing
 from dissect.text import printable
 
 #: What text of a formula begins with; the last four are the full-width forms of the first.

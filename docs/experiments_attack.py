@@ -29,10 +29,10 @@ from dissect.experiments import (
     mean_importance,
     overlapping_combinations,
     peak_correlation,
-    pictures,
     rank_correlation,
     sign_shares,
 )
+from dissect.experiments import figures as pictures
 from dissect.tiny import TinyScenes, vgg
 
 DOCS = Path(__file__).parent

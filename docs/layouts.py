@@ -12,11 +12,11 @@ import torch
 import transformers
 from torch import nn
 
-from dissect.layouts import Layouts
-from dissect.listing import list_layers
-from dissect.outputs import first_tensor
-from dissect.trace import Trace
-from dissect.tracking import UnitTracker
+from dissect.network.layouts import Layouts
+from dissect.network.listing import list_layers
+from dissect.network.outputs import first_tensor
+from dissect.network.trace import Trace
+from dissect.network.tracking import UnitTracker
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent / "tests"))
@@ -30,7 +30,7 @@ axis it is, is *inferred only where it is certain*:
 - **module**: the layer is a convolution, a fully connected layer, a normalisation, pooling, attention or recurrent,
   an nn.Sequential that ends in one, or a pointwise layer after one there; none of these with another `forward`.
 - **pass**: units are followed through the operations of a forward pass of two images
-  (`dissect.tracking.UnitTracker`). Convolutions, products with weights and normalisations write them to a known
+  (`dissect.network.tracking.UnitTracker`). Convolutions, products with weights and normalisations write them to a known
   axis; permutations, reshapings, rolls, windows and concatenations move them; what works on each number alone,
   pooling, attention and residual sums keep them.
 - **given**: `layout="NHWU"`, or `layout={{"blocks.1": "NHWU"}}` for several layers, a letter per axis. It is checked

@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d, interpolate
 
 from dissect import Trace
-from dissect.cache import load_tensors
+from dissect.files.tensors import load_tensors
 from dissect.models import latents
 from dissect.segmentation import Segmenter
 from dissect.stats import IouTally, TailThreshold, frechet_distance, iou

@@ -18,7 +18,7 @@ from scipy.stats import binomtest
 from tiny_pictures import enlarged, tile_sheet
 from torch import Tensor
 
-from dissect.cache import load_tensors
+from dissect.files.tensors import load_tensors
 from dissect.segmentation import Segmenter
 from dissect.stats import frechet_distance
 from dissect.tiny import TinyScenes

@@ -19,7 +19,7 @@ from tiny_generators import EARLIER, Shown, digest, segmented
 from tiny_pictures import enlarged, plane_picture, swatches, tile_sheet
 from torch import Tensor
 
-from dissect.cache import load_tensors
+from dissect.files.tensors import load_tensors
 from dissect.segmentation import Segmenter
 from dissect.tiny import TinyScenes
 from dissect.tiny.judge import sampled

@@ -20,7 +20,7 @@ from PIL import Image
 from tiny_page import Result, page
 from tqdm import tqdm
 
-from dissect.cache import load_tensors
+from dissect.files.tensors import load_tensors
 from dissect.table import Table
 from dissect.tiny import TinyScenes, vgg
 from dissect.tiny.networks import FOLDER, FORMAT

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 
 import dissect
-from dissect.rows import UnitRow
+from dissect.dissection.rows import UnitRow
 from dissect.table import Table
 from dissect.tiny import TinyScenes, vgg
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.weak import WeakIdKeyDictionary
 
-from dissect.transfer import outlives_its_readers
+from dissect.devices import outlives_its_readers
 
 #: What every kernel over maps takes after its pointers, and is never compiled for.
 RUN_TIME = ("num_units", "height", "width", "stride_image", "stride_unit", "stride_row", "stride_column")

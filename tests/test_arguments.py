@@ -7,7 +7,7 @@ from torch import nn
 
 import dissect
 from dissect.arguments import integer, num_bytes
-from dissect.experiments.peaks import scores_and_peaks
+from dissect.experiments.responses import scores_and_peaks
 
 
 def test_integers():

@@ -7,7 +7,7 @@ import sys
 import pytest
 import torch
 
-from dissect.cache import replacing, save_tensors, sweep
+from dissect.files.tensors import replacing, save_tensors, sweep
 
 posix = pytest.mark.skipif(os.name != "posix", reason="POSIX processes and permissions")
 
@@ -29,7 +29,7 @@ def test_permissions_follow_the_umask_of_the_moment(tmp_path, umask):
 
 KILLED = """
 import os, signal, sys
-from dissect.cache import replacing
+from dissect.files.tensors import replacing
 with replacing(sys.argv[1]) as partial:
     partial.write_bytes(b"a part")
     os.kill(os.getpid(), signal.SIGKILL)

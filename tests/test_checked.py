@@ -9,8 +9,8 @@ from safetensors.torch import save_file
 from small_dissection import run
 
 import dissect
-from dissect.cache import _digest, load_tensors, save_tensors
-from dissect.checked import Array, Each, Maybe, Number, Of, Text, Whole, fields, named, require
+from dissect.files.checked import Array, Each, Maybe, Number, Of, Text, Whole, fields, named, require
+from dissect.files.tensors import _digest, load_tensors, save_tensors
 
 LONG = torch.int64
 

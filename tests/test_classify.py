@@ -10,7 +10,8 @@ from PIL import Image
 from torch import nn
 
 import dissect
-from dissect import classify, cli
+from dissect.cli import classify
+from dissect.cli import commands as cli
 
 
 def network():

@@ -15,8 +15,8 @@ import pytest
 import torch
 
 import dissect
-from dissect import cli
-from dissect.info import PACKAGES, info_lines
+from dissect.cli import commands as cli
+from dissect.cli.info import PACKAGES, info_lines
 from dissect.ops import native
 
 from .report.conftest import make_dissection, make_layer
@@ -232,7 +232,7 @@ def test_interrupted(tmp_path):
 def test_interrupted_at_bad_moments(during):
     code = f"""
 import signal, sys, torch
-from dissect import cli
+from dissect.cli import commands as cli
 class Interrupting:
     def __len__(self):
         signal.raise_signal(signal.SIGINT)

@@ -175,10 +175,10 @@ def test_files_that_are_no_results(result, tmp_path):
         path.write_bytes(whole[:cut])
         with pytest.raises(ValueError, match="is damaged or no safetensors file"):
             dissect.load(path)
-    dissect.dissection.save_tensors(path, "state", 1, {}, {})
+    dissect.dissection.result.save_tensors(path, "state", 1, {}, {})
     with pytest.raises(ValueError, match="must hold a dissection, but holds state"):
         dissect.load(path)
-    dissect.dissection.save_tensors(path, "dissection", 99, {}, {})
+    dissect.dissection.result.save_tensors(path, "dissection", 99, {}, {})
     with pytest.raises(ValueError, match="of version 99, newer than the 1 known here"):
         dissect.load(path)
 
@@ -190,7 +190,7 @@ def test_a_failed_save_leaves_the_old_file(result, tmp_path, monkeypatch):
     def full_disk(*_, **__):
         raise OSError("no space left on device")
 
-    monkeypatch.setattr("dissect.cache.save_file", full_disk)
+    monkeypatch.setattr("dissect.files.tensors.save_file", full_disk)
     with pytest.raises(OSError, match="no space left"):
         result.save(tmp_path / "result")
     assert path.read_bytes() == before

@@ -5,7 +5,8 @@ import torch
 from small_dissection import Scenes, run, same
 
 import dissect
-from dissect import Grid, presets
+from dissect import Grid
+from dissect.dissection import presets
 
 HALF = {"1": Grid.half_pixel((16, 16), (16, 16)), "3": Grid.half_pixel((8, 8), (16, 16))}
 CORNERS = {"1": HALF["1"], "3": Grid.align_corners((8, 8), (16, 16))}
@@ -84,8 +85,8 @@ class Stopping(Scenes):
 @pytest.mark.parametrize("given", [CORNERS, corners])
 @pytest.mark.parametrize("stop", [6, 30, 64])
 def test_resumed(given, stop, tmp_path, monkeypatch):
-    monkeypatch.setattr("dissect.resume.EVERY", 0.0)
-    monkeypatch.setattr("dissect.resume.TIMES", 0)
+    monkeypatch.setattr("dissect.files.progress.EVERY", 0.0)
+    monkeypatch.setattr("dissect.files.progress.TIMES", 0)
     with pytest.raises(OSError, match="stopped"):
         run(images=Stopping(stop), resume=tmp_path, grid=given, memory_budget=0)
     for others in (HALF, lambda layer, maps, planes: HALF[layer]):

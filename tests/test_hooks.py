@@ -16,9 +16,9 @@ from torch.utils.checkpoint import checkpoint
 
 import dissect
 from dissect import Trace
-from dissect.hooks import Hooks
-from dissect.receptive_field import layer_chain
-from dissect.resume import fingerprint
+from dissect.network.hooks import Hooks
+from dissect.network.identity import fingerprint
+from dissect.network.receptive_field import layer_chain
 
 from .test_trace import hooks
 

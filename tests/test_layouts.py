@@ -6,10 +6,10 @@ from other_networks import PLACES, SIDE, of_others, of_transformers
 from torch import nn
 
 import dissect
-from dissect.layouts import Layouts, from_maps, to_maps
-from dissect.listing import list_layers
-from dissect.outputs import first_tensor
-from dissect.tracking import UnitTracker
+from dissect.network.layouts import Layouts, from_maps, to_maps
+from dissect.network.listing import list_layers
+from dissect.network.outputs import first_tensor
+from dissect.network.tracking import UnitTracker
 
 NAMES = ("ViT", "CLIP's vision tower", "ResNet", "ConvNeXt", "Swin", "SegFormer")
 OTHERS = tuple(of_others())

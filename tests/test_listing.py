@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from dissect.listing import list_layers
+from dissect.network.listing import list_layers
 
 
 class Odd(nn.Module):

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 import dissect
 from dissect import Trace
-from dissect.graph import Graph
-from dissect.outputs import first_tensor, tensors, with_first
+from dissect.network.graph import Graph
+from dissect.network.outputs import first_tensor, tensors, with_first
 
 
 @dataclasses.dataclass

@@ -8,9 +8,9 @@ from small_dissection import Scenes, network, run, same
 from torch import nn
 
 import dissect
-from dissect.presets import PRESETS
+from dissect.dissection.presets import PRESETS
+from dissect.network.trace import layer_chain
 from dissect.reference import upsample
-from dissect.trace import layer_chain
 
 
 def test_the_table():

@@ -1,6 +1,7 @@
 """Runs that are killed and go on: the same bits, or an error that says what has changed."""
 
 import hashlib
+import importlib
 import os
 import random
 import signal
@@ -22,8 +23,8 @@ KILLS = 20
 @pytest.fixture
 def often(monkeypatch):
     """Save after every batch."""
-    monkeypatch.setattr("dissect.resume.EVERY", 0.0)
-    monkeypatch.setattr("dissect.resume.TIMES", 0)
+    monkeypatch.setattr("dissect.files.progress.EVERY", 0.0)
+    monkeypatch.setattr("dissect.files.progress.TIMES", 0)
 
 
 class Stopping(Scenes):
@@ -83,7 +84,7 @@ def test_what_a_kill_left_is_removed_by_a_finished_run_too(tmp_path, often):
     run(resume=tmp_path)
     code = f"""
 import os, signal
-from dissect.cache import replacing
+from dissect.files.tensors import replacing
 with replacing({str(tmp_path / "progress.safetensors")!r}):
     os.kill(os.getpid(), signal.SIGKILL)
 """
@@ -208,13 +209,13 @@ def test_the_current_folder_is_a_folder(tmp_path, monkeypatch, often):
         dissect.dissect(other, ["1", "3"], Scenes(), batch_size=5, fraction=0.05, progress=False, resume="")
 
 
-@pytest.mark.parametrize("method", ["source.Source._compare", "findings.Findings._count_encoded"])
+@pytest.mark.parametrize("method", ["visits.source.Source._compare", "dissection.findings.Findings._count_encoded"])
 @pytest.mark.parametrize("moment", [0, 2, 4])
 def test_an_interrupt_while_a_gpu_is_looked_at_loses_nothing(method, moment, tmp_path, monkeypatch, often):
     expected = run(memory_budget=0)
-    monkeypatch.setattr("dissect.transfer.runs_ahead", lambda device: True)
-    module, kind, name = method.split(".")
-    owner, calls = getattr(getattr(dissect, module), kind), []
+    monkeypatch.setattr("dissect.devices.runs_ahead", lambda device: True)
+    module, kind, name = method.rsplit(".", 2)
+    owner, calls = getattr(importlib.import_module(f"dissect.{module}"), kind), []
     real = getattr(owner, name)
 
     def interrupted(self, *arguments):
@@ -230,7 +231,7 @@ def test_an_interrupt_while_a_gpu_is_looked_at_loses_nothing(method, moment, tmp
 
 
 def test_an_interrupt_in_the_middle_of_a_batch_waits_for_its_end(tmp_path, monkeypatch):
-    add, calls = dissect.findings.Findings.add, []
+    add, calls = dissect.dissection.findings.Findings.add, []
 
     def interrupted(self, step):
         calls.append(self.batch)
@@ -238,7 +239,7 @@ def test_an_interrupt_in_the_middle_of_a_batch_waits_for_its_end(tmp_path, monke
             signal.raise_signal(signal.SIGINT)
         add(self, step)
 
-    monkeypatch.setattr(dissect.findings.Findings, "add", interrupted)
+    monkeypatch.setattr(dissect.dissection.findings.Findings, "add", interrupted)
     with pytest.raises(KeyboardInterrupt):
         run(resume=tmp_path)
     monkeypatch.undo()
@@ -329,7 +330,7 @@ def _start(folder):
 
 def main(folder):
     """Prints a line per trial: how often it was killed, and the digest of its result."""
-    dissect.resume.EVERY, dissect.resume.TIMES = 0.0, 0
+    dissect.files.progress.EVERY, dissect.files.progress.TIMES = 0.0, 0
     choose = random.Random(7)
     whole = None
     for trial in range(KILLS + 1):

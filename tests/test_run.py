@@ -14,8 +14,8 @@ from safetensors.torch import save_file
 from torch import nn
 
 import dissect
-from dissect.cli import main
-from dissect.run import _load_weights, load_model
+from dissect.cli.commands import main
+from dissect.cli.run import _load_weights, load_model
 
 CODE = """
 import torch
@@ -256,7 +256,7 @@ def test_a_library_that_cannot_build_or_load_is_named(monkeypatch):
     def fail(_):
         raise RuntimeError("operator torchvision::nms does not exist")
 
-    monkeypatch.setattr("dissect.run.importlib.import_module", fail)
+    monkeypatch.setattr("dissect.cli.run.importlib.import_module", fail)
     with pytest.raises(ImportError, match=r"torchvision cannot be imported .operator torchvision::nms does not exist"):
         load_model("torchvision:resnet18")
 

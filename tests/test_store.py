@@ -13,7 +13,7 @@ import torch
 from small_dissection import CONCEPTS, Counting, Scenes, network, run, same
 
 import dissect
-from dissect.store import Cost, Step, Store, _Disk, cuts, narrow
+from dissect.visits.store import Cost, Step, Store, _Disk, cuts, narrow
 
 
 @pytest.fixture(scope="module")
@@ -187,7 +187,7 @@ def full(*_, **__):
 
 def test_a_full_disk_for_temporary_files_is_told_and_does_no_harm(result, monkeypatch, tmp_path):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    monkeypatch.setattr("dissect.cache.safetensors_torch.save_file", full)
+    monkeypatch.setattr("dissect.files.tensors.safetensors_torch.save_file", full)
     with pytest.warns(UserWarning, match=r"computed again at each visit, since .*No space left on device: .*dissect-"):
         found = run(memory_budget=0, disk_budget=10**9)
     same(result, found)
@@ -195,8 +195,8 @@ def test_a_full_disk_for_temporary_files_is_told_and_does_no_harm(result, monkey
 
 
 def test_a_full_disk_while_saving_progress_and_the_way_back(result, monkeypatch, tmp_path):
-    monkeypatch.setattr("dissect.resume.EVERY", 0.0)
-    monkeypatch.setattr("dissect.resume.TIMES", 0)
+    monkeypatch.setattr("dissect.files.progress.EVERY", 0.0)
+    monkeypatch.setattr("dissect.files.progress.TIMES", 0)
     saves = []
 
     def full_at_the_eighth(tensors, path, metadata=None):
@@ -208,7 +208,7 @@ def test_a_full_disk_while_saving_progress_and_the_way_back(result, monkeypatch,
 
     from safetensors.torch import save_file
 
-    monkeypatch.setattr("dissect.cache.safetensors_torch.save_file", full_at_the_eighth)
+    monkeypatch.setattr("dissect.files.tensors.safetensors_torch.save_file", full_at_the_eighth)
     with pytest.raises(OSError, match=r"No space left on device: .*progress\.safetensors'"):
         run(resume=tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["progress.safetensors"]
@@ -234,7 +234,7 @@ def flipped(path):
 @pytest.mark.parametrize("batches", [True, False])
 @pytest.mark.parametrize("planes", ["kept", "not kept"])
 def test_temporary_files_that_are_harmed_are_computed_again(result, monkeypatch, harm, why, batches, planes):
-    monkeypatch.setattr("dissect.store.VISITS", 10**9)
+    monkeypatch.setattr("dissect.visits.store.VISITS", 10**9)
     read, reads = _Disk.read, []
 
     def harmed(self, path, names):
@@ -255,7 +255,7 @@ def test_temporary_files_that_are_harmed_are_computed_again(result, monkeypatch,
 
 LIMITED = """
 import resource, signal, sys
-from dissect.cli import main
+from dissect.cli.commands import main
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
 sys.exit(main(["demo", "--images", "2", "--layers", "features.conv1_1", "--out", sys.argv[1]]))

@@ -10,7 +10,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save, save_file
 
-from dissect.tensorfile import DTYPES, fill, read_tensors
+from dissect.files.tensorfile import DTYPES, fill, read_tensors
 
 DTYPE_TENSORS = {name: torch.tensor([[1, 0, 1]]).to(dtype) for name, dtype in DTYPES.items()}
 
@@ -99,6 +99,6 @@ def test_a_file_that_is_cut_while_it_is_read(tmp_path, monkeypatch):
         os.truncate(tmp_path / "file", size - 4)
         return fill(tensor, file, offset)
 
-    monkeypatch.setattr("dissect.tensorfile.fill", cut)
+    monkeypatch.setattr("dissect.files.tensorfile.fill", cut)
     with pytest.raises(SafetensorError, match="was cut while 'a' was read"):
         read_tensors(tmp_path / "file")

@@ -4,8 +4,8 @@ import pytest
 import torch
 from small_dissection import Scenes, run, same
 
-from dissect import transfer
-from dissect.transfer import Late, checksum, device_of
+from dissect import devices as transfer
+from dissect.devices import Late, checksum, device_of
 
 
 @pytest.fixture
@@ -52,8 +52,8 @@ def test_checksums_see_every_element_and_their_order(dtype):
 
 @pytest.mark.parametrize("stop", [3, 21, 30, 63])
 def test_a_run_that_looks_late_is_stopped_and_resumed(stop, ahead, tmp_path, monkeypatch):
-    monkeypatch.setattr("dissect.resume.EVERY", 0.0)
-    monkeypatch.setattr("dissect.resume.TIMES", 0)
+    monkeypatch.setattr("dissect.files.progress.EVERY", 0.0)
+    monkeypatch.setattr("dissect.files.progress.TIMES", 0)
     with pytest.raises(OSError, match="out of images"):
         run(images=Ending(stop), resume=tmp_path, memory_budget=0)
     late = run(resume=tmp_path, memory_budget=0)

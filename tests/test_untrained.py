@@ -12,8 +12,8 @@ from torch.nn import functional
 
 from dissect import tiny
 from dissect.models import UNet
+from dissect.network.untrained import looks_untrained
 from dissect.tiny.networks import GENERATORS, SEGMENTER_SEEDS
-from dissect.untrained import looks_untrained
 
 WIDTHS = (32, 64, 64)
 CLASSES = 10

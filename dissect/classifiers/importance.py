@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from dissect.cache import load_tensors, save_tensors, with_suffix
-from dissect.checked import Array, Each, Maybe, Text, fields, named
-from dissect.classifiers.tally import ClassTally, mean_ranks
-from dissect.resume import fingerprint
+from dissect.files.checked import Array, Each, Maybe, Text, fields, named
+from dissect.files.tensors import load_tensors, save_tensors, with_suffix
+from dissect.network.identity import fingerprint
+from dissect.network.trace import nearest
+from dissect.stats.classes import ClassTally, mean_ranks
 from dissect.table import Table
-from dissect.trace import nearest
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -15,13 +15,13 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from dissect.arguments import integer, num_bytes
-from dissect.cache import load_tensors, save_tensors, with_suffix
-from dissect.checked import Array, Each, Text, Whole, fields, named, require
 from dissect.classifiers.importance import UnitImportance
-from dissect.classifiers.measure import GIB, Probe, SetRun, tell_missing
-from dissect.classifiers.tally import ClassTally, rank_area
+from dissect.classifiers.probe import GIB, Probe, SetRun, tell_missing
 from dissect.data import Batches
-from dissect.resume import Progress
+from dissect.files.checked import Array, Each, Text, Whole, fields, named, require
+from dissect.files.progress import Progress
+from dissect.files.tensors import load_tensors, save_tensors, with_suffix
+from dissect.stats.classes import ClassTally, rank_area
 from dissect.table import Table
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from dissect.data import Batch, Batches
-from dissect.transfer import checksum
+from dissect.devices import checksum
 
 
 def first_batch(batches: Batches) -> Batch:

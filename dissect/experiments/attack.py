@@ -15,10 +15,9 @@ from torch.utils.data import Dataset
 from tqdm import tqdm
 
 from dissect.arguments import integer
-from dissect.checked import Of, Whole, fields
-from dissect.classifiers.flow import check_evaluating
 from dissect.classifiers.visits import Seen, check_visited_again, class_numbers
 from dissect.data import Batch, Batches
+from dissect.devices import device_of
 from dissect.experiments.attack_result import CANDIDATES, AttackResult, GroupRow, check_found, most_important
 from dissect.experiments.carlini_wagner import (
     DEFAULT,
@@ -27,11 +26,13 @@ from dissect.experiments.carlini_wagner import (
     load_foolbox,
     with_noise,
 )
-from dissect.experiments.peaks import scores_and_peaks
+from dissect.experiments.responses import scores_and_peaks
+from dissect.files.checked import Of, Whole, fields
+from dissect.files.progress import Progress
 from dissect.interrupts import held_back
-from dissect.resume import Progress, code_of, fingerprint
-from dissect.trace import find_layers
-from dissect.transfer import device_of
+from dissect.interventions.flow import check_evaluating
+from dissect.network.identity import code_of, fingerprint
+from dissect.network.trace import find_layers
 
 __all__ = ["AttackResult", "GroupRow", "attack", "most_important"]
 

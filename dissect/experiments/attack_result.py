@@ -10,10 +10,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from dissect.cache import load_tensors, save_tensors, with_suffix
-from dissect.checked import Array, Maybe, Number, Of, Text, Whole, fields, require
 from dissect.classifiers import UnitImportance
 from dissect.experiments.carlini_wagner import CarliniWagner
+from dissect.files.checked import Array, Maybe, Number, Of, Text, Whole, fields, require
+from dissect.files.tensors import load_tensors, save_tensors, with_suffix
 from dissect.table import Table
 
 FORMAT = ("attack", 1)

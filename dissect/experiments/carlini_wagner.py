@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from dissect.classifiers.flow import check_evaluating
+from dissect.interventions.flow import check_evaluating
 
 
 class CarliniWagner(NamedTuple):

@@ -12,10 +12,10 @@ from torch.utils.data import Dataset
 from tqdm import tqdm
 
 from dissect.classifiers import UnitImportance
-from dissect.classifiers.flow import check_evaluating
-from dissect.classifiers.tally import mean_ranks
 from dissect.data import Batches
-from dissect.experiments.peaks import scores_and_peaks
+from dissect.experiments.responses import scores_and_peaks
+from dissect.interventions.flow import check_evaluating
+from dissect.stats.classes import mean_ranks
 from dissect.table import Table
 
 

@@ -17,7 +17,7 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
-from dissect.tensorfile import fill, read_tensors
+from dissect.files.tensorfile import fill, read_tensors
 
 #: At most so many names appear in a message.
 SHOWN = 10

@@ -13,9 +13,9 @@ from types import ModuleType
 import torch
 from torch import Tensor
 
+from dissect.devices import outlives_its_readers
 from dissect.grid import Grid
 from dissect.ops.native import DTYPES
-from dissect.transfer import outlives_its_readers
 
 _engine: ModuleType | None
 try:

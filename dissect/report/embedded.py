@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from markupsafe import Markup
 
-    from dissect.dissection import Dissection
+    from dissect.dissection.result import Dissection
     from dissect.report.content import Card, Layer
 
 #: Significant digits of a number: they tell any two float32 apart.

@@ -8,9 +8,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dissect.cache import replacing
-from dissect.dissection import Dissection
+from dissect.dissection.result import Dissection
 from dissect.extras import require
+from dissect.files.tensors import replacing
 
 if TYPE_CHECKING:
     from jinja2 import Environment

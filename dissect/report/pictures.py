@@ -14,7 +14,7 @@ from torch import Tensor
 from dissect.reference import upsample
 
 if TYPE_CHECKING:
-    from dissect.dissection import LayerDissection
+    from dissect.dissection.result import LayerDissection
 
 #: Larger masks are thinned out to the first of these sides at which all fit the budget; cards show about 128 pixels.
 MASK_SIDES = (128, 96, 64, 48, 32, 24)

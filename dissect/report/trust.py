@@ -10,7 +10,7 @@ import numpy as np
 from torch import Tensor
 
 if TYPE_CHECKING:
-    from dissect.dissection import LayerDissection, UnitRow
+    from dissect.dissection.result import LayerDissection, UnitRow
 
 #: The rate of false discoveries that detectors beyond chance keep to.
 RATE = 0.05

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 from dissect import ops
-from dissect.checked import Array, Maybe, Text, fields, require
 from dissect.chosen import group_of, half_of
+from dissect.devices import to_device
+from dissect.files.checked import Array, Maybe, Text, fields, require
 from dissect.grid import Grid
 from dissect.stats.state import State, image_numbers
-from dissect.transfer import to_device
 
 SCOPES = ("all", "category")
 

@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 
 from dissect import ops
-from dissect.checked import Array, Whole, fields, require
+from dissect.devices import to_device
+from dissect.files.checked import Array, Whole, fields, require
 from dissect.ops import checks
 from dissect.stats.state import State, image_numbers
 from dissect.subnormals import keeps_subnormals
-from dissect.transfer import to_device
 
 
 class Peaks(State):

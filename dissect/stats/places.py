@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dissect.checked import Array, fields
+from dissect.files.checked import Array, fields
 from dissect.stats.state import State
 
 #: Rows and columns of places at most, and bytes of their counts: beyond them there are fewer places.

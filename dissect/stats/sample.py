@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dissect.checked import Array, Each, Of, Whole, fields, require
 from dissect.chosen import rank_keys
+from dissect.devices import to_device
+from dissect.files.checked import Array, Each, Of, Whole, fields, require
 from dissect.subnormals import keeps_subnormals
-from dissect.transfer import to_device
 
 #: Images in the sample, and how many of them may be shown.
 SIZE, SHOWN = 512, 64

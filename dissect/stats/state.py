@@ -8,8 +8,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from dissect.cache import load_tensors, save_tensors
-from dissect.checked import named
+from dissect.files.checked import named
+from dissect.files.tensors import load_tensors, save_tensors
 from dissect.ops import checks
 
 

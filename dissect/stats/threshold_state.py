@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from dissect.checked import Array, Each, Maybe, Of, Text, Whole, fields, require
+from dissect.files.checked import Array, Each, Maybe, Of, Text, Whole, fields, require
 
 WHAT = "TailThreshold: the state"
 MOST = 1 << 53

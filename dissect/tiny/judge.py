@@ -12,10 +12,10 @@ from torch.nn.functional import interpolate
 
 from dissect.models import latents, noise_seeds
 from dissect.models.stylegan2 import StyleGAN2
+from dissect.network.trace import Trace
 from dissect.tiny.networks import SEGMENTER_SEEDS, segmenter, vgg
 from dissect.tiny.world.stamp import STAMPS, letters
 from dissect.tiny.world.vocabulary import label
-from dissect.trace import Trace
 
 BATCH = 64
 #: Of 3,000 street scenes at 64x64, those with a watermark reach 0.66 and more, those without 0.27 at most.

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from dissect.cache import load_tensors
+from dissect.files.tensors import load_tensors
 from dissect.models import VGG, ProGAN, StyleGAN2, UNet
 from dissect.segmentation import Segmenter
 from dissect.tiny.training.recipes import RECIPES, Recipe

@@ -22,7 +22,7 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from dissect.cache import replacing, save_tensors
+from dissect.files.tensors import replacing, save_tensors
 from dissect.models import VGG
 from dissect.tiny.dataset import DEFAULT_COUNTS, SPLITS, TinyScenes
 from dissect.tiny.networks import CHANNELS, FORMAT, HIDDEN, POOLED

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, interpolate
 from torch.optim.swa_utils import update_bn
 
-from dissect.cache import save_tensors
+from dissect.files.tensors import save_tensors
 from dissect.models import ProGAN, StyleGAN2
 from dissect.models.discriminator import STDDEV_GROUP
 from dissect.models.latent import normal_blocks

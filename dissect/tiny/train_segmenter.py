@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, conv2d, cross_entropy, interpolate, pad
 from tqdm import tqdm
 
-from dissect.cache import save_tensors
+from dissect.files.tensors import save_tensors
 from dissect.models import UNet
 from dissect.tiny.dataset import TinyScenes
 from dissect.tiny.networks import FORMAT, SEGMENTER_CHANNELS, SEGMENTER_GROUPS, SEGMENTER_PLANES

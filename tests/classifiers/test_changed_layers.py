@@ -9,8 +9,8 @@ from torch import nn
 from torch.nn.modules.module import register_module_forward_hook
 
 import dissect
-from dissect.classifiers.fanout import _kernels_with_vmap
-from dissect.classifiers.flow import follow
+from dissect.interventions.fanout import _kernels_with_vmap
+from dissect.interventions.flow import follow
 
 IMAGES, CLASSES = torch.rand(12, 3, 8, 8), torch.arange(12) % 3
 CHANGES = {

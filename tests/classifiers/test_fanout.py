@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 import dissect
-from dissect.classifiers.fanout import FanOut
-from dissect.classifiers.flow import check_evaluating, follow
+from dissect.interventions.fanout import FanOut
+from dissect.interventions.flow import check_evaluating, follow
 
 from ..test_trace import hooks
 from .networks import Choosing, Encoder, Residual, Tokens, chain, settled

@@ -7,7 +7,8 @@ import torch
 from torch import nn
 
 import dissect
-from dissect.classifiers import ClassTally, UnitImportance, UnitSets, measure, plots
+from dissect.classifiers import ClassTally, UnitImportance, UnitSets, plots
+from dissect.classifiers import probe as measure
 from dissect.classifiers.sets import default_counts, set_alphas
 
 from .networks import CLASSES, Residual, Tokens, by_hand, chain, colors, settled
@@ -133,8 +134,8 @@ def test_ctrl_c_saves(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("stop", [1, 3, 5, 8])
 def test_an_interrupted_run_goes_on_with_the_same_bits(tmp_path, monkeypatch, stop):
-    monkeypatch.setattr("dissect.resume.EVERY", 0)
-    monkeypatch.setattr("dissect.resume.TIMES", 0)
+    monkeypatch.setattr("dissect.files.progress.EVERY", 0)
+    monkeypatch.setattr("dissect.files.progress.TIMES", 0)
     model, images, labels = chain(), torch.randn(20, 3, 8, 8), torch.arange(20) % 5
     batches = list(zip(images.split(8), labels.split(8)))
     options = {"fill": "mean", "progress": False}

@@ -5,7 +5,7 @@ import torch
 from sklearn.metrics import balanced_accuracy_score, precision_score, recall_score, roc_auc_score
 
 from dissect.classifiers import ClassTally, one_vs_rest_auc
-from dissect.classifiers.tally import half_of, mean_ranks
+from dissect.stats.classes import half_of, mean_ranks
 
 #: Six images of classes 0 0 0 1 1 2, predicted as 0 0 1 1 2 2.
 LABELS = torch.tensor([0, 0, 0, 1, 1, 2])

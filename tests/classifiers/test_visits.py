@@ -37,8 +37,8 @@ def test_a_run_over_changed_data_does_not_go_on(tmp_path, monkeypatch, split, ch
             raise Interrupted
         add(self, *arguments)
 
-    monkeypatch.setattr("dissect.resume.EVERY", 0)
-    monkeypatch.setattr("dissect.resume.TIMES", 0)
+    monkeypatch.setattr("dissect.files.progress.EVERY", 0)
+    monkeypatch.setattr("dissect.files.progress.TIMES", 0)
     monkeypatch.setattr(ClassTally, "add", interrupted)
     with pytest.raises(Interrupted) if stop else nullcontext():
         dissect.unit_importance(model, "2", **given, **options)

@@ -208,8 +208,8 @@ def test_given_targets(net, images, named):
 
 
 def test_an_interrupted_run_goes_on(net, images, named, tmp_path, monkeypatch):
-    monkeypatch.setattr("dissect.resume.EVERY", 0.0)
-    monkeypatch.setattr("dissect.resume.TIMES", 0)
+    monkeypatch.setattr("dissect.files.progress.EVERY", 0.0)
+    monkeypatch.setattr("dissect.files.progress.TIMES", 0)
     options = {"settings": QUICK, "batch_size": 3, "progress": False}
     whole = attack(net, "conv", Scenes(pairs(images, named)), **options)
     with pytest.raises(OSError, match="cannot be read"):

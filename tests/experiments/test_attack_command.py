@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from dissect import cli
+from dissect.cli import commands as cli
 from dissect.experiments import AttackResult
 
 from .conftest import make_importance

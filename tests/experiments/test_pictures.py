@@ -7,7 +7,8 @@ import pytest
 import torch
 from PIL import Image
 
-from dissect.experiments import iou_by_classes, iou_by_importance, pictures
+from dissect.experiments import figures as pictures
+from dissect.experiments import iou_by_classes, iou_by_importance
 from dissect.experiments.attack import GroupRow
 from dissect.table import Table
 

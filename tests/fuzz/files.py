@@ -16,10 +16,11 @@ from safetensors.torch import load, save
 from torch import nn
 
 import dissect
-from dissect import ops, resume
-from dissect.cache import _digest
+from dissect import ops
 from dissect.classifiers import ClassTally
 from dissect.experiments import AttackResult, CarliniWagner
+from dissect.files import progress as resume
+from dissect.files.tensors import _digest
 from dissect.stats import IouTally, Peaks, TailThreshold
 
 torch.manual_seed(0)

@@ -12,7 +12,7 @@ import dissect
 from dissect import ops
 from dissect.classifiers.importance import FORMAT as IMPORTANCE
 from dissect.classifiers.sets import FORMAT as SETS
-from dissect.dissection import FORMAT as DISSECTION
+from dissect.dissection.result import FORMAT as DISSECTION
 from dissect.experiments import AttackResult, CarliniWagner
 from dissect.experiments.attack_result import FORMAT as ATTACK
 from dissect.stats import IouTally, Peaks, TailThreshold

@@ -5,7 +5,8 @@ import torch
 from torch import nn
 
 import dissect
-from dissect import ops, stats, transfer
+from dissect import devices as transfer
+from dissect import ops, stats
 from dissect.ops.encode_labels import Encoding
 
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from dissect import Concepts, Dissection, Grid, write_report
-from dissect.dissection import LayerDissection
+from dissect.dissection.result import LayerDissection
 from dissect.stats.sample import PeakSample
 from dissect.stats.significance import Evidence
 

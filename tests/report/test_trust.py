@@ -3,7 +3,7 @@ import dataclasses
 import pytest
 import torch
 
-from dissect.dissection import UnitRow
+from dissect.dissection.result import UnitRow
 from dissect.report.trust import LayerTrust, density, doubts, facts, layer_trust
 
 from .conftest import judge, make_dissection, make_layer

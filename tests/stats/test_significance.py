@@ -5,12 +5,12 @@ import torch
 
 import dissect
 from dissect.chosen import cycles, group_of, half_of, rank_keys
-from dissect.decoys import Decoys, PlanePool
+from dissect.devices import Late
+from dissect.dissection.decoys import Decoys, PlanePool
 from dissect.stats import IouTally
 from dissect.stats.places import Places
 from dissect.stats.sample import LEVELS, PeakSampling
 from dissect.stats.significance import Evidence, halves, null_scores, resampled
-from dissect.transfer import Late
 
 CATEGORIES = ("", "object", "object", "color", "scene")
 

@@ -8,7 +8,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from dissect import ops
-from dissect.cache import _digest
+from dissect.files.tensors import _digest
 from dissect.stats import IouTally, Peaks, TailThreshold
 
 

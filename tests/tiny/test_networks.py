@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from dissect.cache import load_tensors
+from dissect.files.tensors import load_tensors
 from dissect.models import latents
 from dissect.stats import frechet_distance
 from dissect.tiny import TinyScenes, generator, segmenter, vgg

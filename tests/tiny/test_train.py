@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from dissect.cache import load_tensors
+from dissect.files.tensors import load_tensors
 from dissect.tiny import TinyScenes, train
 from dissect.tiny.networks import FORMAT, load_network
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from dissect import Trace
-from dissect.cache import load_tensors
+from dissect.files.tensors import load_tensors
 from dissect.models import latents
 from dissect.models.latent import BLOCK
 from dissect.tiny import train_gan

@@ -17,8 +17,8 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from dissect.cache import load_tensors, replacing, save_tensors
-from dissect.info import processor
+from dissect.devices import processor
+from dissect.files.tensors import load_tensors, replacing, save_tensors
 from dissect.tiny.dataset import TinyScenes
 from dissect.tiny.networks import FORMAT
 

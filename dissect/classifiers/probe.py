@@ -1,0 +1,299 @@
+"""Visits of data sets in which every image meets many sets of ablated units; can be interrupted and go on."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+from tqdm.auto import tqdm
+
+from dissect.arguments import integer, num_bytes
+from dissect.classifiers.importance import UnitImportance
+from dissect.classifiers.visits import Seen, check_class_names, class_numbers, first_batch
+from dissect.data import Batch, Batches
+from dissect.data.batches import attribute_of
+from dissect.devices import device_of
+from dissect.files.checked import Array, Of, Text, Whole, fields
+from dissect.files.progress import Progress
+from dissect.interrupts import held_back
+from dissect.interventions.fanout import FanOut
+from dissect.interventions.flow import check_evaluating, follow
+from dissect.network.identity import code_of, fingerprint
+from dissect.network.layouts import LayoutOption, to_maps
+from dissect.network.outputs import first_tensor
+from dissect.network.trace import FAILURES, FirstTensorTrace, find_layers
+from dissect.stats.classes import ClassTally
+
+GIB = 2**30
+FILLS = ("zero", "mean")
+
+
+def unit_importance(
+    model: nn.Module,
+    layer: str,
+    images: Dataset | Iterable[Any],
+    val_images: Dataset | Iterable[Any],
+    *,
+    classes: Sequence[str] | None = None,
+    fill: str = "zero",
+    batch_size: int = 32,
+    memory_budget: int = GIB,
+    resume: str | Path | None = None,
+    progress: bool = True,
+    layout: LayoutOption | None = None,
+) -> UnitImportance:
+    """Ablates each unit of a layer alone and measures every class (Bau et al. 2020, "Role of Units in a Classifier").
+
+    What comes before the layer runs once per image, what follows once per unit; see `FanOut`.
+
+    Args:
+        model: any nn.Module from images to logits [N, C], in evaluation mode.
+        layer: a name as in ``model.named_modules()``; a layer that runs once.
+        images: training images, which rank the units: a Dataset or batches of (image, class number).
+        val_images: validation images, which measure.
+        classes: C names; by default those of `images` (attribute `classes`), or the numbers themselves.
+        fill: what an ablated unit gives: "zero", or its "mean" over the training images and all positions, since zero
+            is no neutral value after a leaky ReLU or a normalisation.
+        batch_size: of a Dataset.
+        memory_budget: bytes for what follows the layer.
+        resume: a folder for what an interrupted run needs to go on, see `dissect.dissect`.
+        progress: show a bar.
+        layout: where units are in the layer's output, if that is not certain; see `dissect.ablate`.
+
+    Returns:
+        A `UnitImportance`.
+
+    Raises:
+        KeyError: a layer that the model does not have.
+        RuntimeError: a layer that runs twice.
+        TypeError, ValueError: a network in training mode, predictions that are not [N, C], a layer with no path to
+            them, images without class numbers, data sets that name their classes otherwise, another number of class
+            names; a folder to resume from that holds another run, or one over other images; images that change between
+            visits; wrong options (told before anything is computed).
+
+    Warns:
+        UserWarning: the layer's output is read in several places, all of which see the edit (says where); a class has
+            no images (its numbers are NaN); a later layer cannot take several sets at once (says which).
+
+    Example:
+        >>> model = torch.nn.Sequential(torch.nn.Conv2d(1, 4, 1), torch.nn.Flatten(), torch.nn.Linear(16, 2)).eval()
+        >>> batches = [(torch.rand(6, 1, 2, 2), torch.tensor([0, 1, 0, 1, 0, 1]))]
+        >>> importance = unit_importance(model, "0", batches, batches, progress=False)
+        >>> importance.drop("val").shape, len(importance.top("1", 2))
+        (torch.Size([4, 2]), 2)
+    """
+    if fill not in FILLS:
+        raise ValueError(f"unit_importance: fill must be one of {FILLS}, but got {fill!r}.")
+    batch_size = integer("unit_importance", "batch_size", batch_size)
+    memory_budget = num_bytes("unit_importance", "memory_budget", memory_budget)
+    if classes is None:
+        check_class_names(getattr(images, "classes", None), getattr(val_images, "classes", None))
+    visits = {"train": Batches(images, batch_size), "val": Batches(val_images, batch_size)}
+    probe = Probe(model, layer, visits["train"], layout)
+    names = probe.class_names(classes if classes is not None else attribute_of(images, "classes"))
+    units = probe.flow.num_units
+    tallies = {split: ClassTally(units + 1, len(names)) for split in visits}
+    run = SetRun(tallies, torch.zeros(units), mean=fill == "mean")
+    alpha = torch.cat([torch.zeros(1, units), torch.eye(units)])
+    about = {"layer": layer, "classes": list(names), "fill": fill, "batch_size": batch_size, "memory": memory_budget}
+    saved = Progress(resume, about | probe.about(visits, resume is not None))
+    saved.restore(run)
+    run.finish(probe, visits, alpha, memory_budget, saved, progress)
+    for split, tally in run.tallies.items():
+        tell_missing(split, tally, names, range(len(names)))
+    return UnitImportance(layer, names, run.fill, run.tallies["train"], run.tallies["val"], probe.fingerprint)
+
+
+class Probe:
+    """A network and a layer that were looked at: the flow, a first image, the device.
+
+    Raises:
+        KeyError, RuntimeError, ValueError: see `unit_importance`.
+    """
+
+    def __init__(self, model: nn.Module, layer: str, batches: Batches, layout: LayoutOption | None = None) -> None:
+        find_layers(model, [layer])
+        check_evaluating(model)
+        self.model, self.layer = model, layer
+        self.device = device_of(model)
+        images = first_batch(batches).images.to(self.device)
+        #: Whether the network takes fewer images than come in a batch.
+        self.divisible = True
+        try:
+            self.images, self.flow = images[:2], follow(model, layer, images[:2], layout)
+        except FAILURES:
+            self.images, self.flow, self.divisible = images, follow(model, layer, images, layout), False
+        if len(self.flow.consumers) > 1:
+            warnings.warn(
+                f"the output of layer {layer!r} is read by {', '.join(self.flow.consumers)}; all of them see the edit.",
+                stacklevel=3,
+            )
+
+    def class_names(self, classes: Sequence[str] | None) -> tuple[str, ...]:
+        """As many as the network has classes.
+
+        Raises:
+            ValueError: another number of names.
+        """
+        count = self.flow.num_classes
+        names = tuple(str(number) for number in range(count)) if classes is None else tuple(classes)
+        if len(names) != count:
+            raise ValueError(f"classes must be {count} names, as many as there are predictions, but are {len(names)}.")
+        return names
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Of the network; all of its weights are read once."""
+        return fingerprint(self.model)
+
+    def about(self, visits: dict[str, Batches], needed: bool) -> dict[str, Any]:
+        """What tells this network and these data from others; nothing where it is not needed."""
+        if not needed:
+            return {}
+        data = {name: batches.identity() for name, batches in visits.items()}
+        return {"model": self.fingerprint, "code": code_of(self.model), **data}
+
+    def fan_out(self, fill: Tensor, memory_budget: int) -> FanOut:
+        """What runs sets of units of the layer."""
+        return FanOut(self.model, self.layer, self.flow, fill.to(self.device), self.images, memory_budget)
+
+
+class SetRun:
+    """Data sets under way, one visit each; before them, if asked, a visit for the units' means.
+
+    Args:
+        tallies: by visit, in the order of the visits.
+        fill: [U] float32, what ablated units give.
+        mean: set `fill` to the units' means over the first data set.
+        own: [S - 1] for each set but the first (the whole network) the class whose scores are kept for every image;
+            then the whole network's are kept too, of all classes. None keeps nothing.
+    """
+
+    def __init__(
+        self, tallies: dict[str, ClassTally], fill: Tensor, *, mean: bool = False, own: Tensor | None = None
+    ) -> None:
+        self.tallies, self.fill, self._own = tallies, fill, own
+        self._seen = {name: Seen(f"{name} images") for name in tallies}
+        self.phase, self.batch = "mean" if mean else next(iter(tallies)), 0
+        self._sums, self._cells = torch.zeros(len(fill), dtype=torch.float64), 0
+        self._scores: list[Tensor] = []
+        self._labels: list[Tensor] = []
+
+    def finish(
+        self, probe: Probe, visits: dict[str, Batches], alpha: Tensor, memory: int, saved: Progress, progress: bool
+    ) -> None:
+        """All visits that are left. Ctrl-C waits for the end of a batch, and what is known is saved."""
+        with saved.keeping(self):
+            self._finish(probe, visits, alpha, memory, saved, progress)
+
+    def _finish(
+        self, probe: Probe, visits: dict[str, Batches], alpha: Tensor, memory: int, saved: Progress, progress: bool
+    ) -> None:
+        order = list(visits)
+        for name, seen in self._seen.items():
+            seen.visit_again(visits[name], progress)
+        while self.phase != "done":
+            source = order[0] if self.phase == "mean" else self.phase
+            add = self._add_means if self.phase == "mean" else self._adder(probe, alpha, memory)
+            for batch in self._bar(visits[source], progress):
+                labels = class_numbers(batch)
+                with held_back():
+                    self._seen[source].check(self.batch, batch)
+                    add(probe, batch.images.to(probe.device), labels, batch.numbers)
+                    self.batch += 1
+                saved.save(self)
+            if self.batch == 0:
+                raise ValueError(f"{source} images must hold at least one batch, but held none.")
+            self._seen[source].end(self.batch)
+            if self.phase == "mean":
+                self.fill = (self._sums / self._cells).float()
+            following = order if self.phase == "mean" else order[order.index(source) + 1 :]
+            self.phase, self.batch = (following or ["done"])[0], 0
+            saved.save(self, now=True)
+
+    def kept_scores(self) -> tuple[Tensor, Tensor]:
+        """[C + S - 1, N] float32: the whole network's scores, then each set's of its own class; [N] images' classes."""
+        return torch.cat(self._scores, 1), torch.cat(self._labels)
+
+    def _adder(self, probe: Probe, alpha: Tensor, memory: int) -> Any:
+        fan = probe.fan_out(self.fill, memory)
+        tally = self.tallies[self.phase]
+
+        def add(_: Probe, images: Tensor, labels: Tensor, numbers: Tensor) -> None:
+            size = fan.group(len(alpha)) if probe.divisible else len(images)
+            for part, classes, own in zip(images.split(size), labels.split(size), numbers.split(size)):
+                scores = fan(part, alpha)
+                tally.add(scores, classes, own)
+                if self._own is not None:
+                    kept = scores[torch.arange(1, len(alpha)), :, self._own.to(scores.device)]
+                    self._scores.append(torch.cat([scores[0].T, kept]).float().cpu())
+                    self._labels.append(classes)
+
+        return add
+
+    def _add_means(self, probe: Probe, images: Tensor, labels: Tensor, numbers: Tensor) -> None:
+        with torch.no_grad(), FirstTensorTrace(probe.model, probe.layer, stop=True, clone=False) as trace:
+            trace.run(images)
+        maps = to_maps(first_tensor(trace[probe.layer]), probe.flow.axes)
+        self._sums += maps.double().sum((0, 2, 3)).cpu()
+        self._cells += maps[:, 0].numel()
+
+    def _bar(self, batches: Batches, progress: bool) -> Iterator[Batch]:
+        visit, total = batches.visit(self.batch), batches.count()
+        return iter(tqdm(visit, self.phase, total, initial=self.batch, disable=not progress, unit="batch", leave=False))
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything needed to go on."""
+        scores = {"scores": torch.cat(self._scores, 1), "labels": torch.cat(self._labels)} if self._scores else {}
+        return {
+            "phase": self.phase,
+            "batch": self.batch,
+            "fill": self.fill,
+            "sums": self._sums,
+            "cells": self._cells,
+            "seen": {name: seen.state_dict() for name, seen in self._seen.items()},
+            "tallies": {name: tally.state_dict() for name, tally in self.tallies.items()},
+            **scores,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Goes on from a `state_dict` of the same sets.
+
+        Raises:
+            ValueError: it holds what cannot be.
+        """
+        what = "the run"
+        phases = Text(("mean", *self.tallies, "done"))
+        rules = {"phase": phases, "batch": Whole(), "cells": Whole(0, 1 << 53), "tallies": Of(dict)}
+        arrays = {"fill": Array(torch.float32, "U", -math.inf, math.inf), "sums": Array(torch.float64, "U")}
+        fields(what, state, {**rules, **arrays}, {"U": len(self.fill)})
+        fields(what, state["tallies"], dict.fromkeys(self.tallies, Of(dict)))
+        if "scores" in state or "labels" in state:
+            fields(what, state, {"scores": Array(torch.float32, "R N"), "labels": Array(torch.int64, "N", 0)})
+        self.phase, self.batch = state["phase"], state["batch"]
+        self.fill, self._sums, self._cells = state["fill"].clone(), state["sums"].clone(), state["cells"]
+        for name, tally in self.tallies.items():
+            tally.load_state_dict(state["tallies"][name])
+            self._seen[name].load_state_dict(state["seen"][name])
+        self._scores = [state["scores"]] if "scores" in state else []
+        self._labels = [state["labels"]] if "labels" in state else []
+
+
+def tell_missing(split: str, tally: ClassTally, names: tuple[str, ...], wanted: Iterable[int]) -> None:
+    """Warns of classes, of some by their numbers, that no image showed."""
+    images = tally.images().tolist()
+    missing = [names[number] for number in wanted if not images[number]]
+    if missing:
+        more = f" and {len(missing) - 5} more" if len(missing) > 5 else ""
+        warnings.warn(
+            f"{len(missing)} classes have no {split} images ({', '.join(missing[:5])}{more}), so nothing is known "
+            "about them: their accuracies are NaN.",
+            stacklevel=3,
+        )

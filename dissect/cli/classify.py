@@ -1,0 +1,257 @@
+"""The commands ``dissect classify importance``, ``dissect classify sets`` and ``dissect classify attack``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from dissect.arguments import integer, result_file
+from dissect.cli.run import called, load_model, random_weights, telling_what_is_saved
+from dissect.text import printable, shown
+
+LAYER = "features.conv5_3"
+
+
+def add_importance_arguments(parser: argparse.ArgumentParser) -> None:
+    """What ``dissect classify importance`` takes."""
+    _add_common(parser)
+    parser.add_argument("--layer", default=LAYER, help="a name as in model.named_modules() (%(default)s)")
+    parser.add_argument(
+        "--train", metavar="IMAGES",
+        help="a folder with a subfolder of images per class, numbered in the order of their names; or MODULE:CALLABLE, "
+        "called without arguments, which gives a data set of (image, class number), with the classes' names as an "
+        "attribute `classes`; ranks units (the embedded scenes)",
+    )  # fmt: skip
+    parser.add_argument("--fill", choices=("zero", "mean"), default="zero", help="what an ablated unit gives (zero)")
+
+
+def add_sets_arguments(parser: argparse.ArgumentParser) -> None:
+    """What ``dissect classify sets`` takes."""
+    parser.add_argument("importance", type=Path, help="a file that UnitImportance.save wrote; it names the layer")
+    _add_common(parser)
+    parser.add_argument("--counts", nargs="+", type=int, help="units to remove (0.8, 3.9, 50 and 96.1 %% of them)")
+    parser.add_argument("--classes", nargs="+", help="names of classes (all)")
+
+
+def add_attack_arguments(parser: argparse.ArgumentParser) -> None:
+    """What ``dissect classify attack`` takes."""
+    parser.add_argument("importance", type=Path, help="a file that UnitImportance.save wrote; it names the layer")
+    _add_common(parser, images=344)
+    parser.epilog = (
+        "Attacked pixels stay in [0, 1]: for a folder of images give --mean 0 0 0 --std 1 1 1, and a model that "
+        "normalises by itself."
+    )
+    parser.add_argument("--most", type=int, default=4, metavar="K", help="units of a class that count as important (4)")
+    parser.add_argument(
+        "--candidates", choices=("correct", "non_target"), default="correct",
+        help="images to attack: those named right, or, as published, all whose class and answer are not the target "
+        "(correct)",
+    )  # fmt: skip
+
+
+def _add_common(parser: argparse.ArgumentParser, images: int = 860) -> None:
+    parser.add_argument("--model", metavar="NAME", help="as for dissect run (the embedded network)")
+    parser.add_argument("--weights", type=Path, help="a state dict for --model, .safetensors or .pt")
+    parser.add_argument("--seed", type=int, default=0, help="of random weights, where there are no others (0)")
+    parser.add_argument(
+        "--val", metavar="IMAGES",
+        help="a folder of classes, which may lack some, or MODULE:CALLABLE, see `dissect classify importance --help`; "
+        "measures (the embedded scenes)",
+    )  # fmt: skip
+    parser.add_argument("--size", type=int, default=224, help="rows and columns of a folder's images (224)")
+    parser.add_argument("--skip", action="store_true", help="leave out images that cannot be read, naming them")
+    parser.add_argument("--mean", nargs=3, type=float, metavar="M", help="of their channels in [0, 1] (ImageNet's)")
+    parser.add_argument("--std", nargs=3, type=float, metavar="S", help="of their channels in [0, 1] (ImageNet's)")
+    parser.add_argument("--images", type=int, metavar="N", help=f"how many embedded scenes ({images})")
+    parser.set_defaults(scenes=images)
+    parser.add_argument("--batch-size", type=int, default=32, help="images at a time (32)")
+    parser.add_argument("--out", type=Path, default=Path("out"), help="folder for result and progress (out)")
+    parser.add_argument("--fresh", action="store_true", help="begin anew, whatever run --out holds")
+    parser.add_argument("--json", action="store_true", help="print what was found for programs")
+
+
+def importance(options: argparse.Namespace) -> int:
+    """Measures and saves; an interrupted run goes on when called again."""
+    import dissect
+
+    train = _images(options, "train")
+    resume = _progress(options, "importance-progress")
+    with telling_what_is_saved(resume):
+        found = dissect.unit_importance(
+            _model(options),
+            options.layer,
+            train,
+            _images(options, "val", getattr(train, "classes", None)),
+            fill=options.fill,
+            batch_size=options.batch_size,
+            resume=resume,
+        )
+    path = found.save(options.out / "result")
+    if options.json:
+        halves = found.split_half().tolist()
+        return _print_json(
+            result=str(path),
+            classes=[
+                {
+                    "name": found.classes[number],
+                    "balanced_accuracy": float(found.baseline()[number]),
+                    "split_half": halves[number],
+                    "units": _rows(found.top(number, found.num_units)),
+                }
+                for number in found.measured_classes()
+            ],
+        )
+    for number in found.measured_classes():
+        units = ", ".join(f"{row.unit} ({0 - row.val_drop:+.3f})" for row in found.top(number, 4))
+        name = printable(found.classes[number])
+        print(f"{name}: balanced accuracy {found.baseline()[number]:.3f}; without unit {units}")
+    print(
+        "\nunits: the four most important to each class, ranked on training images; in brackets the change of its "
+        "balanced\naccuracy without that unit alone; all accuracies are those on validation images"
+    )
+    trust = found.split_half().nanmean()
+    print(f"split-half correlation of the rankings, on average: {trust:.2f}\nresult: {shown(path)}")
+    return 0
+
+
+def sets(options: argparse.Namespace) -> int:
+    """Measures, saves, and prints the average class's table; an interrupted run goes on when called again."""
+    import dissect
+
+    importance = dissect.UnitImportance.load(result_file("classify", options.importance, ".importance"))
+    resume = _progress(options, "sets-progress")
+    with telling_what_is_saved(resume):
+        found = dissect.unit_sets(
+            _model(options),
+            importance,
+            _images(options, "val", importance.classes),
+            counts=options.counts,
+            classes=options.classes,
+            batch_size=options.batch_size,
+            resume=resume,
+        )
+    path = found.save(options.out / "result")
+    if options.json:
+        tables = {found.classes[number]: _rows(found.table(number)) for number in found.measured}
+        return _print_json(result=str(path), average=_rows(found.table()), classes=tables)
+    print(f"{found.title(None)}:\n\n{found.table()}\n\nresult: {shown(path)}")
+    return 0
+
+
+def attack(options: argparse.Namespace) -> int:
+    """Attacks, saves, prints and draws how units change; an interrupted run goes on when called again."""
+    import dissect
+    from dissect import experiments
+    from dissect.experiments import figures as pictures
+
+    pictures.check_extras()
+    importance = dissect.UnitImportance.load(result_file("classify", options.importance, ".importance"))
+    model = _model(options)
+    # What the table of changes would refuse is told before the attacks.
+    importance.check_model(model)
+    most = experiments.most_important(importance.num_units)
+    if not 1 <= options.most <= most:
+        raise ValueError(f"classify: --most must be in [1, {most}], less than half the units, but got {options.most}.")
+    resume = _progress(options, "attack-progress")
+    with telling_what_is_saved(resume):
+        found = experiments.attack(
+            model,
+            importance.layer,
+            _images(options, "val", importance.classes),
+            candidates=options.candidates,
+            batch_size=options.batch_size,
+            resume=resume,
+        )
+    path = found.save(options.out / "result")
+    changes = found.changes(importance, options.most)
+    chart = pictures.save(pictures.attack_chart(changes, options.most), options.out / "attack.png")
+    if options.json:
+        return _print_json(
+            result=str(path),
+            chart=str(chart),
+            images=len(found.images),
+            success_rate=found.success_rate(),
+            changes=_rows(changes),
+        )
+    print(f"{len(found.images)} images attacked, {found.success_rate():.1%} reached their target:\n\n{changes}\n")
+    print(f"result: {shown(path)}\nchart: {shown(chart)}")
+    return 0
+
+
+def _progress(options: argparse.Namespace, name: str) -> Path:
+    """The folder of an experiment's progress, of which --fresh leaves nothing."""
+    from dissect.files.progress import FILE
+
+    folder: Path = options.out / name
+    if options.fresh:
+        (folder / FILE).unlink(missing_ok=True)
+    return folder
+
+
+def _model(options: argparse.Namespace) -> nn.Module:
+    from dissect import tiny
+
+    if options.model is None and options.weights is not None:
+        raise ValueError("classify: --weights needs --model.")
+    if options.model is None:
+        return tiny.vgg()
+    model = load_model(options.model, options.weights, integer("classify", "--seed", options.seed, least=0))
+    random_weights(options)
+    return model.eval()
+
+
+def _images(options: argparse.Namespace, split: str, classes: Sequence[str] | None = None) -> Any:
+    """A data set of (image, class number).
+
+    Args:
+        options: of the command.
+        split: "train" or "val".
+        classes: the names that a folder of classes must have, in the order of their numbers; None: those it has.
+    """
+    from dissect import tiny
+    from dissect.data import ClassFolder
+    from dissect.data.folders import MEAN, STD
+
+    name = getattr(options, split)
+    if name is None and options.model is not None:
+        raise ValueError(
+            f"classify: --model needs --{split}, a data set of (image, class number) or a folder of classes."
+        )
+    if name is not None and options.images is not None:
+        raise ValueError(f"classify: --images is how many embedded scenes to take, so it goes with no --{split}.")
+    count = options.scenes if options.images is None else options.images
+    if name is None:
+        return tiny.TinyScenes(split, count=count, target="class")
+    if Path(name).is_dir():
+        mean, std = options.mean or MEAN, options.std or STD
+        return ClassFolder(name, classes, size=options.size, mean=mean, std=std, skip=options.skip)
+    return called(name, _no_folder)
+
+
+def _no_folder(name: str) -> str:
+    """What to say of a name of images that is neither."""
+    return f", and there is no folder {name} either"
+
+
+def _rows(table: Iterable[Any]) -> list[dict[str, Any]]:
+    return [row._asdict() for row in table]
+
+
+def _print_json(**found: Any) -> int:
+    print(json.dumps(_without_nan(found)))
+    return 0
+
+
+def _without_nan(value: Any) -> Any:
+    """The value with None for NaN, which JSON does not have."""
+    if isinstance(value, dict):
+        return {name: _without_nan(part) for name, part in value.items()}
+    if isinstance(value, list):
+        return [_without_nan(part) for part in value]
+    return None if isinstance(value, float) and math.isnan(value) else value

@@ -1,0 +1,186 @@
+"""The command line; also ``python -m dissect``.
+
+Commands: ``dissect demo``, ``layers``, ``run``, ``classify``, ``report`` and ``info``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import traceback
+import warnings
+from pathlib import Path
+from typing import NoReturn
+
+import dissect
+from dissect.arguments import result_file
+from dissect.cli import classify as classify_commands
+from dissect.cli.run import add_arguments, add_layers_arguments
+from dissect.cli.run import layers as layers_command
+from dissect.cli.run import run as run_command
+from dissect.interrupts import Interrupts
+from dissect.text import printable, shown
+
+DEMO_LAYERS = ("features.conv4_3", "features.conv5_3")
+#: Exit codes: wrong usage, or anything else that the user can mend; then as shells have them.
+USER_ERROR, INTERRUPTED, BROKEN_PIPE = 2, 130, 141
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs a command; returns its exit code: 0, `USER_ERROR`, `INTERRUPTED` or `BROKEN_PIPE`.
+
+    An error is one line on stderr, and so is a warning. DISSECT_TRACEBACK=1 shows where they come from instead.
+
+    Raises:
+        SystemExit: wrong usage, or ``--help``.
+    """
+    as_usual = warnings.formatwarning
+    if os.environ.get("DISSECT_TRACEBACK") != "1":
+        warnings.formatwarning = _warning_line
+    interrupts = Interrupts()
+    try:
+        with interrupts:
+            options = _parser().parse_args(arguments)
+            code: int = options.command(options)
+            sys.stdout.flush()
+            return code
+    except BrokenPipeError:
+        # Whoever read the output has gone; Python would complain again when it ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return BROKEN_PIPE
+    except KeyboardInterrupt:
+        return _interrupted()
+    except Exception as error:
+        if interrupts.happened:
+            return _interrupted()
+        if os.environ.get("DISSECT_TRACEBACK") == "1":
+            raise
+        print("dissect: " + _one_line(error) + _whence(error), file=sys.stderr)
+        return USER_ERROR
+    finally:
+        warnings.formatwarning = as_usual
+
+
+def _interrupted() -> int:
+    print("\ndissect: interrupted.", file=sys.stderr)
+    return INTERRUPTED
+
+
+def _warning_line(message: Warning | str, *_: object, **__: object) -> str:
+    return "dissect: warning: " + _line(str(message)) + "\n"
+
+
+def _one_line(error: Exception) -> str:
+    text = str(error)
+    if isinstance(error, KeyError) and error.args:
+        text = str(error.args[0])  # its text would be the repr, quotes and all
+    elif isinstance(error, OSError) and error.filename and error.strerror:
+        text = f"{error.filename}: {error.strerror}."
+    return _line(text) or type(error).__name__
+
+
+def _line(text: str) -> str:
+    """A message in one line; what a terminal would obey in it is escaped, since it may quote anybody's files."""
+    return printable(" ".join(text.removeprefix("dissect: ").split()))
+
+
+def _whence(error: Exception) -> str:
+    """Where an error of other code than ours came from, which its text does not tell."""
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    if isinstance(error, OSError | ImportError) or Path(last.filename).is_relative_to(Path(__file__).parents[1]):
+        return ""
+    return f" ({Path(last.filename).name}, line {last.lineno}; DISSECT_TRACEBACK=1 shows the way there)"
+
+
+class _Parser(argparse.ArgumentParser):
+    """Tells wrong usage in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(USER_ERROR, f"{self.prog}: {_line(message)}; see {self.prog} --help.\n")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser("dissect", description="Finds out what the single units of a network detect.")
+    parser.add_argument("--version", action="version", version=f"dissect {dissect.__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    demo = commands.add_parser("demo", help="dissect the embedded network over the embedded scenes, write a report")
+    demo.add_argument("--out", type=Path, default=Path("out"), help="folder for the report and the result (out)")
+    demo.add_argument("--images", type=int, default=800, help="how many scenes to look at (800)")
+    demo.add_argument("--layers", nargs="+", default=list(DEMO_LAYERS), help="layers to dissect (%(default)s)")
+    demo.add_argument("--untrained", action="store_true", help="dissect the network as it was before its training")
+    demo.set_defaults(command=_demo)
+
+    layers = commands.add_parser("layers", help="list the layers of a network, their outputs' shapes and their units")
+    add_layers_arguments(layers)
+    layers.set_defaults(command=layers_command)
+
+    run = commands.add_parser("run", help="dissect your own network over a folder of images")
+    add_arguments(run)
+    run.set_defaults(command=run_command)
+
+    classify = commands.add_parser("classify", help="what units do for a classifier").add_subparsers(
+        required=True, metavar="EXPERIMENT"
+    )
+    importance = classify.add_parser("importance", help="what each class loses without each unit of a layer")
+    classify_commands.add_importance_arguments(importance)
+    importance.set_defaults(command=classify_commands.importance)
+    sets = classify.add_parser("sets", help="what each class has left without its most, or least, important units")
+    classify_commands.add_sets_arguments(sets)
+    sets.set_defaults(command=classify_commands.sets)
+    attack = classify.add_parser("attack", help="attack images, and tell whether the units important to a class change")
+    classify_commands.add_attack_arguments(attack)
+    attack.set_defaults(command=classify_commands.attack)
+
+    report = commands.add_parser("report", help="write the report of a saved result")
+    report.add_argument("result", type=Path, help="a file that Dissection.save wrote")
+    report.add_argument("--importance", type=Path, help="a file that UnitImportance.save wrote, for the cards")
+    report.add_argument("--out", type=Path, default=Path("out"), help="folder, or a file that ends in .html (out)")
+    report.set_defaults(command=_report)
+
+    info = commands.add_parser("info", help="versions, processors, backends, and why some are missing")
+    info.add_argument("--json", action="store_true", help="for programs")
+    info.set_defaults(command=_info)
+    return parser
+
+
+def _demo(options: argparse.Namespace) -> int:
+    from dissect import tiny
+    from dissect.report.html import check_extras
+
+    # What would stop the report is told before the work, not after it.
+    check_extras()
+    options.out.mkdir(parents=True, exist_ok=True)
+    model = tiny.vgg(trained=not options.untrained)
+    scenes = tiny.TinyScenes("val", count=options.images)
+    result = dissect.dissect(model, options.layers, scenes)
+    # The two are there to be compared, so neither takes the other's place.
+    name, page = ("tiny-vgg-untrained", "untrained.html") if options.untrained else ("tiny-vgg", "report.html")
+    result.save(options.out / name)
+    report = dissect.write_report(result, options.out / page)
+    last = options.layers[-1]
+    layer = result[last]
+    found = len(result.detectors(last))
+    print(f"{printable(last)}: {found} of {layer.num_units} units are detectors; the five best:\n")
+    for row in result.best(last).top(5, by="iou"):
+        print(f"  unit {row.unit:4d}   {row.concept} ({row.category})   IoU {row.iou:.3f}")
+    print(f"\nreport: {shown(report)}")
+    return 0
+
+
+def _report(options: argparse.Namespace) -> int:
+    result = dissect.load(result_file("report", options.result, ".dissection"))
+    given = options.importance
+    importance = () if given is None else dissect.UnitImportance.load(result_file("report", given, ".importance"))
+    print(f"report: {shown(dissect.write_report(result, options.out, importance=importance))}")
+    return 0
+
+
+def _info(options: argparse.Namespace) -> int:
+    from dissect.cli.info import collect_info, info_lines
+
+    facts = collect_info()
+    print(json.dumps(facts, indent=2) if options.json else "\n".join(info_lines(facts)))
+    return 0

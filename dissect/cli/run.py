@@ -1,0 +1,358 @@
+"""The commands ``dissect run``, a user's own network over a folder of images, and ``dissect layers``."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import importlib
+import inspect
+import json
+import math
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from dissect.arguments import integer
+from dissect.cli.suggest import LIBRARIES, did_you_mean
+from dissect.text import printable, shown
+
+if TYPE_CHECKING:
+    from dissect.dissection.result import Dissection
+
+
+MODEL_HELP = (
+    "MODULE:CALLABLE, which is imported (the current folder first) and called without arguments: this runs that code; "
+    "or torchvision:NAME, timm:NAME, transformers:NAME (a kind of model, a folder with a config.json or a name of the "
+    "hub), built without weights"
+)
+
+
+def add_layers_arguments(parser: argparse.ArgumentParser) -> None:
+    """What ``dissect layers`` takes."""
+    parser.add_argument("model", metavar="MODEL", help=MODEL_HELP)
+    parser.add_argument(
+        "--size", nargs="+", type=int, default=[224], metavar="N",
+        help="rows and columns of the image that it runs on; one number for both, or two (224)",
+    )  # fmt: skip
+    parser.add_argument("--channels", type=int, default=3, help="of that image (3)")
+    parser.add_argument("--json", action="store_true", help="for programs")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What the command takes."""
+    parser.add_argument("--model", required=True, metavar="NAME", help=MODEL_HELP)
+    parser.add_argument("--weights", type=Path, help="a state dict, .safetensors or .pt (read as tensors only)")
+    parser.add_argument("--seed", type=int, default=0, help="of random weights, where there are no others (0)")
+    parser.add_argument("--layers", nargs="+", required=True, help="names as in model.named_modules()")
+    parser.add_argument("--images", type=Path, required=True, help="a folder of images, subfolders too")
+    parser.add_argument("--planes", type=Path, help="a folder of label planes (see dissect.data.ImageFolder)")
+    parser.add_argument("--segmenter", metavar="MODULE:CALLABLE", help="called without arguments, gives a segmenter")
+    parser.add_argument("--concepts", type=Path, help="a JSON list of the labels' names, 1 on (planes' concepts.json)")
+    parser.add_argument("--ignore", nargs="+", type=int, default=[], metavar="L", help="labels that mean 'no label'")
+    parser.add_argument("--size", type=int, default=224, help="rows and columns of the images (224)")
+    parser.add_argument("--mean", nargs=3, type=float, metavar="M", help="of the channels in [0, 1] (ImageNet's)")
+    parser.add_argument("--std", nargs=3, type=float, metavar="S", help="of the channels in [0, 1] (ImageNet's)")
+    parser.add_argument("--device", default="cpu", help="where the network runs, cuda for example (cpu)")
+    parser.add_argument("--preset", default="default", help="default, pnas2020 or tpami2018")
+    parser.add_argument(
+        "--grid", help="half_pixel, receptive_field or netdissect: where maps are sampled (the preset's)"
+    )
+    parser.add_argument("--tokens", nargs=2, type=int, metavar=("H", "W"), help="grid of a vision transformer's tokens")
+    parser.add_argument(
+        "--layout", nargs="+", metavar="LETTERS",
+        help="a letter per axis of the layers' outputs, such as NHWU, or LAYER=LETTERS for each (found out)",
+    )  # fmt: skip
+    parser.add_argument("--fraction", type=float, help="share of samples on which a unit fires (the preset's)")
+    parser.add_argument("--detector-iou", type=float, help="a unit is a detector above it (the preset's)")
+    parser.add_argument("--top-images", type=int, default=5, help="images to keep per unit (5); the report shows five")
+    parser.add_argument("--batch-size", type=int, default=32, help="images at a time (32)")
+    parser.add_argument("--memory", type=float, default=4, help="GiB of activations to keep between visits (4)")
+    parser.add_argument("--disk", type=float, default=0, help="GiB to keep in temporary files beyond that (0)")
+    parser.add_argument("--skip", action="store_true", help="leave out images that cannot be read, naming them")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=Path("out"),
+        help="folder for result, report and progress (out); a run that it holds goes on there, or is shown again",
+    )
+    parser.add_argument("--fresh", action="store_true", help="begin anew, whatever --out holds")
+    parser.add_argument("--json", action="store_true", help="print what was found for programs")
+
+
+def layers(options: argparse.Namespace) -> int:
+    """Prints the layers of a network."""
+    from dissect.network.listing import list_layers
+    from dissect.table import Table
+
+    if len(options.size) > 2:
+        raise ValueError(f"layers: --size must be one number or two, rows and columns, but got {options.size}.")
+    sides = [integer("layers", "--size", side) for side in (options.size * 2)[:2]]
+    image = torch.zeros(1, integer("layers", "--channels", options.channels), *sides)
+    found = list_layers(load_model(options.model).eval(), image)
+    if options.json:
+        print(json.dumps([row._asdict() for row in found]))
+    else:
+        print(Table(row._replace(output="x".join(map(str, row.output))) for row in found))
+    return 0
+
+
+def run(options: argparse.Namespace) -> int:
+    """Dissects, saves the result, writes the report; an interrupted run goes on when called again."""
+    import dissect
+    from dissect.files.progress import FILE as PROGRESS_FILE
+    from dissect.report.html import check_extras
+
+    check_extras()
+    check_device(options.device)
+    if options.planes is not None and options.segmenter is not None:
+        raise ValueError("run: --planes and --segmenter both say what the images show; give one of them.")
+    progress = options.out / "progress" / PROGRESS_FILE
+    if options.fresh:
+        progress.unlink(missing_ok=True)
+    if progress.exists():
+        print(f"dissect: goes on from {shown(progress)}; --fresh begins anew.", file=sys.stderr)
+    with telling_what_is_saved(progress.parent):
+        result = _dissected(options, progress.parent)
+    files = {
+        "result": str(result.save(options.out / "result")),
+        "report": str(dissect.write_report(result, options.out)),
+    }
+    if options.json:
+        units = [{name: _known(value) for name, value in row._asdict().items()} for row in result.best()]
+        print(json.dumps({**files, "settings": result.settings, "units": units}))
+    else:
+        labelled = options.planes is not None or options.segmenter is not None
+        print(result.unique_detectors() if labelled else "no --planes and no --segmenter: units have no concepts")
+        print("\n".join(f"{name}: {shown(path)}" for name, path in files.items()))
+    return 0
+
+
+def _known(value: Any) -> Any:
+    """A value for JSON, which has no NaN: None where it is not known."""
+    return None if isinstance(value, float) and math.isnan(value) else value
+
+
+@contextmanager
+def telling_what_is_saved(folder: Path) -> Iterator[None]:
+    """After Ctrl-C says where the work so far is, if there is any yet."""
+    from dissect.files.progress import FILE
+
+    try:
+        yield
+    except KeyboardInterrupt:
+        if (folder / FILE).exists():
+            print(f"\ndissect: saved in {shown(folder / FILE)}; the same command goes on from there.", file=sys.stderr)
+        raise
+
+
+def check_device(name: str) -> None:
+    """Refuses a device that torch does not have here.
+
+    Raises:
+        ValueError: says why.
+    """
+    try:
+        torch.empty(0, device=name)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:  # AssertionError: torch without CUDA
+        reason = str(error).strip().split("\n")[0]
+        raise ValueError(f"run: --device must be one that torch has here, but {name!r} is not: {reason}") from error
+
+
+def _dissected(options: argparse.Namespace, progress: Path) -> Dissection:
+    import dissect
+    from dissect.data import ImageFolder
+    from dissect.data.folders import MEAN, STD
+
+    model = load_model(options.model, options.weights, integer("run", "--seed", options.seed, least=0))
+    _check_layers(model, options)  # before any image is read
+    images = ImageFolder(
+        options.images, options.planes, size=options.size, skip=options.skip,
+        mean=options.mean or MEAN, std=options.std or STD, ignore=options.ignore,
+    )  # fmt: skip
+    random = random_weights(options)
+    found = dissect.dissect(
+        model.eval().to(options.device),
+        options.layers,
+        images,
+        segmenter=None if options.segmenter is None else called(options.segmenter),
+        concepts=None if options.concepts is None else _names(options.concepts),
+        ignore=options.ignore,
+        preset=options.preset,
+        grid=options.grid,
+        fraction=options.fraction,
+        detector_iou=options.detector_iou,
+        tokens=options.tokens and tuple(options.tokens),
+        layout=options.layout and _layout(options.layout),
+        top_images=options.top_images,
+        batch_size=options.batch_size,
+        memory_budget=gibibytes("--memory", options.memory),
+        disk_budget=gibibytes("--disk", options.disk),
+        resume=progress,
+    )
+    if random is not None:
+        found.settings["weights"] = random
+    return found
+
+
+def _layout(given: list[str]) -> str | dict[str, str]:
+    """LETTERS for all layers, or LAYER=LETTERS for each."""
+    if len(given) == 1 and "=" not in given[0]:
+        return given[0]
+    pairs = [entry.rpartition("=") for entry in given]
+    layers = [layer for layer, _, _ in pairs]
+    if not all(layers) or len({*layers}) < len(layers):
+        raise ValueError(f"run: --layout must be LETTERS, or LAYER=LETTERS once for each layer, but got {given}.")
+    return {layer: letters for layer, _, letters in pairs}
+
+
+def _check_layers(model: nn.Module, options: argparse.Namespace) -> None:
+    """Tells of a layer that the model does not have, and how to see those that it has."""
+    from dissect.network.trace import find_layers
+
+    try:
+        find_layers(model, options.layers)
+    except KeyError as error:
+        raise KeyError(f"{error.args[0]} `dissect layers {options.model}` lists all.") from error
+
+
+def random_weights(options: argparse.Namespace) -> str | None:
+    """Which weights a library's network has that was given none, told on stderr; None where it has others.
+
+    A function of the user's own may well load weights itself, so nothing is said of what it gives.
+    """
+    if options.weights is not None or (options.model or "").partition(":")[0] not in LIBRARIES:
+        return None
+    told = f"random (seed {options.seed})"
+    name = printable(options.model)
+    print(f"dissect: {name} has no --weights: they are {told}, as before any training.", file=sys.stderr)
+    return told
+
+
+def _names(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"run: --concepts must be a JSON list of names, but {path} is not: {error}") from error
+
+
+def gibibytes(name: str, value: float) -> int:
+    """Bytes of so many GiB.
+
+    Raises:
+        ValueError: no such number.
+    """
+    if not 0 <= value < 2**30:
+        raise ValueError(f"run: {name} must be a number of GiB, but is {value}.")
+    return int(value * 2**30)
+
+
+def load_model(name: str, weights: Path | None = None, seed: int = 0) -> nn.Module:
+    """A network by name, with weights from a file.
+
+    Whatever is drawn at random while it is built, its weights as a rule, is drawn by the seed, so that the same command
+    gives the same network again.
+
+    Raises:
+        ImportError: a module or library that cannot be imported; names it.
+        ValueError: no such callable or architecture, no nn.Module, or weights that do not fit (names the keys).
+        FileNotFoundError: no such file.
+    """
+    library, _, architecture = name.partition(":")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        published = library in LIBRARIES and architecture
+        model = _published(library, architecture) if published else called(name, did_you_mean)
+    if not isinstance(model, nn.Module):
+        raise ValueError(f"run: --model must give a torch.nn.Module, but {name} gave {type(model).__name__}.")
+    if weights is not None:
+        _load_weights(model, weights)
+    return model
+
+
+def called(name: str, hint: Callable[[str], str] = lambda name: "") -> Any:
+    """What MODULE:CALLABLE gives when it is called without arguments.
+
+    Args:
+        name: MODULE:CALLABLE.
+        hint: what to say of a name that is none, or whose module is not there.
+
+    Raises:
+        ImportError, ValueError: see `load_model`.
+    """
+    module_name, colon, attribute = name.partition(":")
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+    if not (module_name and colon and attribute):
+        raise ValueError(f"run: a name must be MODULE:CALLABLE, but got {name!r}{hint(name)}.".replace("?.", "?"))
+    try:
+        module = importlib.import_module(module_name)
+    except ImportError as error:
+        absent = isinstance(error, ModuleNotFoundError) and module_name.startswith(str(error.name))
+        told = f"run: the module {module_name!r} cannot be imported: {error}"
+        raise ImportError(told + hint(name) if absent else told) from error
+    found: Any = module
+    for part in attribute.split("."):
+        found = getattr(found, part, None)
+    if not callable(found):
+        names = [known for known, thing in vars(module).items() if callable(thing) and not known.startswith("_")]
+        near = difflib.get_close_matches(attribute, names, 3)
+        told = f"; the nearest are {near}" if near else ""
+        raise ValueError(f"run: {module_name} must have a callable {attribute!r}, but has none{told}.")
+    _check_call(name, found)
+    return found()
+
+
+def _check_call(name: str, function: Callable[..., Any]) -> None:
+    """Refuses a callable that needs arguments, as far as it tells."""
+    try:
+        signature = inspect.signature(function)
+    except (ValueError, TypeError):  # some compiled ones tell nothing
+        return
+    try:
+        signature.bind()
+    except TypeError as error:
+        raise ValueError(f"run: {name} must take no arguments, but has the signature {signature}.") from error
+
+
+def _published(library: str, architecture: str) -> nn.Module:
+    """An architecture of a library, without weights: none are downloaded."""
+    try:
+        module = importlib.import_module({"torchvision": "torchvision.models"}.get(library, library))
+    except (ImportError, RuntimeError) as error:  # RuntimeError: torchvision built for another torch
+        raise ImportError(f"run: {library} cannot be imported ({error}); install it for {library}:NAME.") from error
+    builders: dict[str, Callable[[], nn.Module]] = {
+        "torchvision": lambda: module.get_model(architecture, weights=None),
+        "timm": lambda: module.create_model(architecture, pretrained=False),
+        "transformers": lambda: module.AutoModel.from_config(_configuration(module, architecture)),
+    }
+    try:
+        return builders[library]()
+    except (ValueError, RuntimeError, OSError) as error:
+        hint = did_you_mean(f"{library}:{architecture}")
+        reason = str(error).rstrip(".") if hint else error
+        raise ValueError(f"run: {library} cannot build {architecture!r}: {reason}{hint}") from error
+
+
+def _configuration(transformers: Any, name: str) -> Any:
+    """Of a kind of model ("vit") as it is by default, of a folder with a config.json, or of the hub."""
+    if name in transformers.CONFIG_MAPPING:
+        return transformers.AutoConfig.for_model(name)
+    return transformers.AutoConfig.from_pretrained(name)
+
+
+def _load_weights(model: nn.Module, path: Path) -> None:
+    from dissect.models.checkpoint import check_fit, counted
+    from dissect.models.reading import read, unwrapped
+
+    own = model.state_dict()
+    state, _ = read(path, "state_dict")
+    renamed = dict(zip(unwrapped(own), own))  # a model may stand in a wrapper too
+    state = {renamed.get(name, name): value for name, value in counted(state, renamed).items()}
+    check_fit(state, {name: value.shape for name, value in own.items()}, path, type(model).__name__)
+    model.load_state_dict(state)

@@ -1,0 +1,352 @@
+"""What a dissection has found so far, visit by visit: thresholds, peaks and their pictures, counts."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from datetime import datetime, timezone
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dissect.concepts import Concepts
+from dissect.devices import Late, to_device
+from dissect.dissection.contents import check_parts, check_under_way
+from dissect.dissection.geometry import Geometry
+from dissect.dissection.kept import Pictures
+from dissect.dissection.presets import Preset
+from dissect.dissection.result import Dissection, LayerDissection
+from dissect.dissection.seen import MOST, SeenLabels
+from dissect.dissection.significance import Gathering
+from dissect.files.checked import Array, fields
+from dissect.grid import Grid
+from dissect.ops.encode_labels import EncodedLabels, Encoding, encode_labels
+from dissect.stats import IouTally, Peaks, TailThreshold
+from dissect.stats.sample import LEVELS, PeakSample, PeakSampling
+from dissect.visits.source import Visit
+from dissect.visits.store import Step
+
+#: After so many batches of the counts, what they hold by image is added up.
+FOLD = 16
+
+
+class Findings:
+    """A dissection under way: what it has learned, and which visit and batch come next.
+
+    The visits are "survey" (the thresholds' first brackets, the peaks, and the pictures of the peaks), "thresholds" as
+    often as some bracket is still open, and "counts" (intersections and areas, the decoys', and the maps of the images
+    to be shown). Where steps have no planes, the counts are of label 0 alone.
+    """
+
+    def __init__(
+        self,
+        layers: list[str],
+        rules: Preset,
+        top_images: int,
+        geometry: Geometry,
+        to_pictures: Callable[[Tensor], Tensor],
+        concepts: Concepts | None,
+        gathering: Gathering,
+    ) -> None:
+        self.layers, self.rules, self.top_images, self._geometry = layers, rules, top_images, geometry
+        self._concepts = concepts
+        self.phase, self.visit, self.batch = "survey", 1, 0
+        self.num_images = 0
+        self.seen = SeenLabels()
+        self.images_only: bool | None = None  # known after the first batch
+        self.date = datetime.now(timezone.utc).date().isoformat()  # of the run's begin
+        self.grids: dict[str, Grid] = {}
+        self.thresholds: dict[str, TailThreshold] = {}
+        self.peaks: dict[str, Peaks] = {}
+        self.tallies: dict[str, IouTally] = {}
+        self.maps: dict[str, Tensor] = {}
+        self.tops: dict[str, Tensor] = {}  # of the counts: images to be shown [U, k + Q], on the CPU
+        self.checksums: list[list[int]] = []
+        self.first_maps: list[int] = []
+        self.before_saving: Callable[[], None] = lambda: None
+        self._late = Late()
+        self.pictures = Pictures(to_pictures, self._late)
+        self.sampling = PeakSampling()
+        self.gathering = gathering
+        self._blank: dict[tuple[int, int, int], EncodedLabels] = {}  # without labels, of so many images and their size
+
+    @property
+    def needs(self) -> Visit:
+        """What the visit under way must see."""
+        layers = self._open() if self.phase == "thresholds" else self.layers
+        return Visit(f"visit {self.visit}: {self.phase}", layers, self.phase != "thresholds", self.phase == "counts")
+
+    @property
+    def concepts(self) -> Concepts:
+        """The vocabulary; where none was given the labels' numbers, of those seen so far."""
+        return self.seen.concepts() if self._concepts is None else self._concepts
+
+    def add(self, step: Step) -> None:
+        """One batch of the visit under way. What a GPU finds out is looked at when it has the next batch to work on."""
+        earlier = self._late.take()
+        if self.phase == "survey":
+            self._survey(step)
+        elif self.phase == "thresholds":
+            for name in self._open():
+                self.thresholds[name].add(step.activations[name])
+        else:
+            self._count(step)
+            if (self.batch + 1) % FOLD == 0:
+                self._fold()
+        for finish in earlier:
+            finish()
+        self.batch += 1
+
+    def end_visit(self) -> None:
+        """Chooses what the next visit does."""
+        self._late.settle()
+        for name in self._open():
+            try:
+                self.thresholds[name].advance()
+            except ValueError as error:
+                raise ValueError(f"dissect: layer {name!r}: {error}") from None
+        if self.visit == 1:
+            self._tell_too_few()
+        self.visit, self.batch = self.visit + 1, 0
+        if self._open():
+            self.phase = "thresholds"
+        elif self.phase == "counts":
+            self.phase = "done"
+        else:
+            self.phase = "counts"
+            self._begin_counts()
+
+    def _open(self) -> list[str]:
+        return [name for name, state in self.thresholds.items() if not state.done]
+
+    def _tell_too_few(self) -> None:
+        fewest = min(self.thresholds.values(), key=lambda state: state.samples)
+        if int(fewest.fraction * fewest.samples) == 0:
+            warnings.warn(
+                f"dissect: a fraction of {self.rules.fraction} of {fewest.samples} samples is less than one, so that "
+                "no unit can fire; look at more images, or choose a larger fraction.",
+                stacklevel=5,
+            )
+
+    def _survey(self, step: Step) -> None:
+        if step.images is None:
+            raise RuntimeError("dissect: the survey must see steps that were just computed, but got a kept one.")
+        if self.images_only is None:
+            self.images_only = step.planes is None
+        size = self._plane_size(step)
+        for name, maps in step.activations.items():
+            if name not in self.thresholds:
+                self._begin_layer(name, maps, size, step.images)
+            where = f"dissect: layer {name!r}, batch of image {step.numbers[0]}"
+            self.grids[name].check(where, maps.shape[2:], size)
+            try:
+                self.thresholds[name].add(maps)
+                self.peaks[name].add(maps, step.numbers)
+            except (TypeError, ValueError) as error:
+                raise type(error)(f"dissect: layer {name!r}: {error}") from None
+        self.sampling.add({name: self.peaks[name].latest for name in step.activations}, step.numbers)
+        self.num_images += len(step.numbers)
+        if step.planes is not None:
+            see = partial(self._see_labels, where, step)
+            self._late.call(see, torch.stack(step.planes.aminmax()))
+        tops = torch.cat([peaks.candidates().flatten() for peaks in self.peaks.values()])
+        tops = torch.cat([tops, to_device(self.sampling.shown(), tops.device)])
+        self._late.call(partial(self.pictures.keep, step.numbers, step.images), tops)
+
+    def _plane_size(self, step: Step) -> tuple[int, int]:
+        """(H, W) of the planes; without them what they would have."""
+        if step.planes is not None:
+            return step.planes.shape[2], step.planes.shape[3]
+        rows, columns = (side // (self.rules.step or 1) for side in step.images.shape[2:])  # type: ignore[union-attr]
+        return max(1, rows), max(1, columns)
+
+    def _see_labels(self, where: str, step: Step, ends: Tensor) -> None:
+        concepts = self._concepts
+        least, largest = ends.tolist()
+        if largest > MOST:
+            raise ValueError(f"{where}: planes must hold labels below 2^31, but hold {largest}.")
+        if least < 0:
+            raise ValueError(f"{where}: planes must hold labels from 0 on, but hold {least}.")
+        if concepts is not None and largest >= len(concepts):
+            raise ValueError(
+                f"{where}: planes must hold labels below {len(concepts)} (the concepts, and 0 for none), but hold "
+                f"{largest}; what is to be ignored (often 255) must be 0."
+            )
+        if step.planes is not None:
+            if concepts is None:
+                self.seen.see(step.planes, largest)
+            self.gathering.survey(step.planes, step.numbers, largest + 1, self._late)
+
+    def _begin_layer(self, name: str, maps: Tensor, size: tuple[int, int], images: Tensor) -> None:
+        source = (maps.shape[2], maps.shape[3])
+        if not maps.shape[1]:
+            raise ValueError(f"dissect: layer {name!r} must have at least one unit, but has none.")
+        placeless = bool(self.images_only) and source == (1, 1)  # as a fully connected layer
+        grid = Grid.half_pixel(source, size) if placeless else self._geometry.grid(name, source, size, images)
+        self.grids[name] = grid
+        self.thresholds[name] = TailThreshold(self.rules.fraction, positions=self.rules.positions, grid=grid)
+        self.peaks[name] = Peaks(self.top_images)
+
+    def _begin_counts(self) -> None:
+        concepts = self._concepts = self.concepts
+        for name, state in self.thresholds.items():
+            groups = 0 if self.images_only else self.gathering.groups(len(state.threshold()), len(concepts))
+            self.tallies[name] = IouTally(state.threshold(), len(concepts), grid=self.grids[name], groups=groups)
+            self.tops[name] = self._shown(name)
+            shape = (*self.tops[name].shape, *self.grids[name].source_shape)
+            self.maps[name] = torch.from_numpy(np.zeros(shape, dtype=np.float32))  # memory that is not touched yet
+        self.pictures.drop_all_but(set(torch.cat([tops.flatten() for tops in self.tops.values()]).tolist()))
+        if not self.images_only:
+            self.gathering.begin_counts(self.tallies, concepts, self.num_images, self.seen.dense)
+
+    def _shown(self, name: str) -> Tensor:
+        """[U, k + Q] numbers of the images that a layer's units are shown with: of their peaks, and of the sample."""
+        return torch.cat([self.peaks[name].images().cpu(), self.sampling.at_levels(name)[0]], 1)
+
+    def _count(self, step: Step) -> None:
+        if self.images_only:
+            self._count_encoded(step, None)
+            return
+        if step.planes is None:
+            raise RuntimeError("dissect: the counts need the label planes, but got a step without them.")
+        planes = self.seen.dense(step.planes)
+        step = Step(step.numbers, planes, step.activations)
+        encoding = Encoding(planes, self.tallies[self.layers[0]].num_labels)
+        self._late.call(lambda size: self._count_encoded(step, encoding.labels(size)), encoding.size)
+
+    def _count_encoded(self, step: Step, labels: EncodedLabels | None) -> None:
+        for name, activations in step.activations.items():
+            self.tallies[name].add(activations, labels or self._without_labels(name, activations), step.numbers)
+            units, ranks = torch.isin(self.tops[name], step.numbers).nonzero(as_tuple=True)
+            images = self.tops[name][units, ranks] - step.numbers[0]
+            found = activations[to_device(images, activations.device), to_device(units, activations.device)].float()
+            self._late.call(partial(self._keep_maps, name, units, ranks), found)
+        if labels is not None:
+            self.gathering.count(step, labels, torch.tensor(list(self.pictures.found)))
+
+    def _without_labels(self, name: str, activations: Tensor) -> EncodedLabels:
+        """Of a batch without planes: label 0 everywhere."""
+        shape = (len(activations), *self.grids[name].target_shape)
+        if shape not in self._blank:
+            planes = torch.zeros(len(activations), 1, *shape[1:], dtype=torch.uint8, device=activations.device)
+            self._blank = {shape: encode_labels(planes, 1)}
+        return self._blank[shape]
+
+    def _keep_maps(self, name: str, units: Tensor, ranks: Tensor, found: Tensor) -> None:
+        self.maps[name][units, ranks] = found
+
+    def _fold(self) -> None:
+        """Memory must not grow with the number of images: what the union does not ask for by image is added up."""
+        for tally in self.tallies.values():
+            categories = self.concepts.categories if self.rules.scope == "category" else ("",) * tally.num_labels
+            tally.fold(categories)
+        if self.tallies:
+            self.gathering.fold(categories)
+
+    def result(self, settings: dict[str, Any]) -> Dissection:
+        """What was found, when all visits have ended."""
+        vocabulary = self.concepts
+        numbers, pictures = self.pictures.stacked()
+        found = {name: self._layer(name, vocabulary) for name in self.layers}
+        settings = {**settings, **self._geometry.settings(self.grids), "num_images": self.num_images}
+        settings["images_only"] = bool(self.images_only)
+        labels = self.gathering.image_labels()
+        return Dissection(found, vocabulary, settings, pictures, torch.tensor(numbers, dtype=torch.int64), labels)
+
+    def _layer(self, name: str, concepts: Concepts) -> LayerDissection:
+        tally, peaks, grid = self.tallies[name], self.peaks[name], self.grids[name]
+        top = peaks.images().shape[1]
+        images, values = self.sampling.at_levels(name)
+        maps = self.maps[name]
+        layer = LayerDissection(
+            name,
+            tally.thresholds.cpu(),
+            tally.intersection().cpu(),
+            tally.unit_area().sum(0).cpu(),
+            tally.scoped_unit_area(self.rules.scope, concepts.categories).cpu(),
+            tally.label_area().sum(0).cpu(),
+            self.num_images * grid.target_shape[0] * grid.target_shape[1],
+            peaks.values().cpu(),
+            peaks.images().cpu(),
+            maps[:, :top],
+            grid,
+            PeakSample(self.sampling.spread(name), LEVELS, images, values, maps[:, top:]),
+        )
+        if not self.images_only:
+            layer.evidence = self.gathering.evidence(name, tally, concepts, layer.best_label)
+        return layer
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything needed to go on."""
+        self.before_saving()
+        self._late.settle()
+        layers = {}
+        for index, name in enumerate(self.thresholds):
+            grid = self.grids[name]
+            layers[str(index)] = {
+                "rows": grid.rows,
+                "columns": grid.columns,
+                "source": list(grid.source_shape),
+                "threshold": self.thresholds[name].state_dict(),
+                "peaks": self.peaks[name].state_dict(),
+            }
+            if name in self.tallies:
+                layers[str(index)] |= {"tally": self.tallies[name].state_dict(), "maps": self.maps[name]}
+        numbers, pictures = self.pictures.stacked()
+        return {
+            **{name: getattr(self, name) for name in _SCALARS},
+            "layers": layers,
+            "numbers": numbers,
+            "pictures": pictures,
+            "labels": self.seen.state_dict(),
+            "sample": self.sampling.state_dict(),
+            "gathering": self.gathering.state_dict(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Goes on from a `state_dict` of the same layers and rules.
+
+        Raises:
+            ValueError: it holds what cannot be.
+        """
+        check_under_way(state, len(self.layers))
+        for name in _SCALARS:
+            setattr(self, name, state[name])
+        self.seen.load_state_dict(state["labels"])
+        self.sampling.load_state_dict(state["sample"], self.layers)
+        for name, layer in zip(self.layers, state["layers"].values()):
+            self._load_layer(name, layer, state["numbers"])
+        self.pictures.found = dict(zip(state["numbers"], state["pictures"]))
+        tallies = {} if self.images_only else self.tallies
+        self.gathering.load_state_dict(state["gathering"], tallies, self.concepts, self.num_images, self.seen.dense)
+
+    def _load_layer(self, name: str, layer: dict[str, Any], pictures: list[int]) -> None:
+        self.grids[name] = Grid(layer["rows"], layer["columns"], tuple(layer["source"]))
+        self._geometry.check_same(name, self.grids[name])
+        self.thresholds[name] = TailThreshold(
+            self.rules.fraction, positions=self.rules.positions, grid=self.grids[name]
+        )
+        self.thresholds[name].load_state_dict(layer["threshold"])
+        self.peaks[name] = Peaks(self.top_images)
+        self.peaks[name].load_state_dict(layer["peaks"])
+        units, tops = len(layer["threshold"]["low"]), self.peaks[name].images()
+        self.sampling.check(name, units)
+        counted = "tally" in layer
+        shown = self._shown(name) if counted else tops
+        check_parts(name, tops, shown, layer.get("maps"), units, pictures)
+        if counted:
+            tally = layer["tally"]
+            fields(
+                "the run", tally, {"thresholds": Array(torch.float32, "U"), "intersection": Array(torch.int64, "U C")}
+            )
+            labels = tally["intersection"].shape[1]
+            groups = 0 if self.images_only else self.gathering.groups(units, labels)
+            self.tallies[name] = IouTally(tally["thresholds"], labels, grid=self.grids[name], groups=groups)
+            self.tallies[name].load_state_dict(tally)
+            self.maps[name], self.tops[name] = layer["maps"], shown
+
+
+_SCALARS = ("phase", "visit", "batch", "num_images", "images_only", "date", "checksums", "first_maps")

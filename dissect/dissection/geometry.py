@@ -1,0 +1,141 @@
+"""Where a dissection samples each layer's maps: by the rules' kind of grid, or on grids that the caller gives."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any
+
+from torch import Tensor, nn
+
+from dissect.dissection.presets import GRIDS, Preset
+from dissect.grid import Grid
+from dissect.network.trace import layer_chain
+
+Size = tuple[int, int]
+#: One grid for every layer, one by layer, or what gives one of (layer, size of its maps, size of the planes).
+Given = Grid | Mapping[str, Grid] | Callable[[str, Size, Size], Grid]
+
+
+class Geometry:
+    """The grid of each layer.
+
+    Args:
+        model: whose modules make a chain, for grids of receptive fields.
+        layers: all that are dissected.
+        rules: what kind of grid, and its border.
+        given: the grids, in the place of the rules'.
+
+    Raises:
+        TypeError: `given` is none of `Given`, or holds something else than grids.
+        ValueError: it is a mapping of other layers.
+    """
+
+    def __init__(self, model: nn.Module, layers: list[str], rules: Preset, given: Given | None = None) -> None:
+        self._model, self._rules, self._given = model, rules, given
+        if isinstance(given, Mapping):
+            if set(given) != set(layers):
+                raise ValueError(
+                    f"dissect: grid must hold a Grid of each layer, {layers}, and no more, but holds {list(given)}."
+                )
+            for layer, grid in given.items():
+                _check_grid(f"of layer {layer!r}", grid)
+        elif given is not None and not isinstance(given, Grid) and not callable(given):
+            raise TypeError(
+                f"dissect: grid must be one of {GRIDS}, a Grid, a mapping of layers to Grids, or a function "
+                f"(layer, map size, plane size) -> Grid, but got {type(given).__name__}."
+            )
+
+    def grid(self, layer: str, source: Size, target: Size, images: Tensor) -> Grid:
+        """For maps of `source` on planes of `target`.
+
+        Args:
+            layer: its name.
+            source: (h, w) of its maps.
+            target: (H, W) of the planes.
+            images: [N, 3, H', W'], a batch.
+
+        Raises:
+            TypeError, ValueError: no grid, or one for other sizes; or modules whose chain does not explain the maps.
+        """
+        if self._given is not None:
+            return self._given_grid(layer, source, target)
+        border = self._rules.border
+        if self._rules.grid == "half_pixel":
+            return Grid.half_pixel(source, target, border=border)
+        chain = layer_chain(self._model, layer, images[:1])
+        image = (images.shape[2], images.shape[3])
+        _check_chain(layer, chain, image, source)
+        make = Grid.netdissect if self._rules.grid == "netdissect" else Grid.receptive_field
+        try:
+            return make(chain, source, target, image=image, border=border)
+        except ValueError as error:
+            raise ValueError(f"dissect: layer {layer!r}: {error}") from None
+
+    def check_same(self, layer: str, grid: Grid) -> None:
+        """Whether a layer's grid of an interrupted run is the one that is given now.
+
+        Raises:
+            ValueError: it is not.
+        """
+        if self._given is None:  # then the rules say it, and these are compared
+            return
+        if self._given_grid(layer, grid.source_shape, grid.target_shape).key != grid.key:
+            raise ValueError(
+                f"dissect: resume must name a folder whose run had the same grid, but the one there had another for "
+                f"layer {layer!r}; choose another folder (dissect run: --out), or delete what is in it to begin anew."
+            )
+
+    def settings(self, grids: Mapping[str, Grid] = MappingProxyType({})) -> dict[str, Any]:
+        """What a result says of grids that were given, in the place of the rules' kind and border.
+
+        Args:
+            grids: of the layers, each of which is told by a digest; none before they are known.
+        """
+        if self._given is None:
+            return {}
+        return {"grid": "given", "border": "given", "grids": {layer: grid.key[:16] for layer, grid in grids.items()}}
+
+    def _given_grid(self, layer: str, source: Size, target: Size) -> Grid:
+        given = self._given
+        if isinstance(given, Mapping):
+            given = given[layer]
+        found = given if isinstance(given, Grid) or given is None else given(layer, source, target)
+        grid = _check_grid(f"of layer {layer!r}", found)
+        grid.check(f"dissect: layer {layer!r}", source, target)
+        return grid
+
+
+def named_or_given(grid: str | Given | None, border: str | None) -> tuple[str | None, Given | None]:
+    """The kind of grid that `dissect` was asked for by name, and the grids that it was given; one of them is None.
+
+    Raises:
+        ValueError: a border beside grids that were given, which have their own.
+    """
+    if grid is None or isinstance(grid, str):
+        return grid, None
+    if border is not None:
+        raise ValueError(f"dissect: border must not be given beside a Grid, which has its own, but is {border!r}.")
+    return None, grid
+
+
+def _check_grid(whose: str, grid: object) -> Grid:
+    if not isinstance(grid, Grid):
+        raise TypeError(f"dissect: grid {whose} must be a dissect.Grid, but is {type(grid).__name__}.")
+    return grid
+
+
+def _check_chain(
+    layer: str, chain: list[tuple[int, int, int, int]], image: tuple[int, int], source: tuple[int, int]
+) -> None:
+    """Whether the chain gives maps of the layer's size, up to a pixel that pooling may round up."""
+    found = image
+    for kernel, stride, padding, dilation in chain:
+        rows, columns = ((side + 2 * padding - dilation * (kernel - 1) - 1) // stride + 1 for side in found)
+        found = (rows, columns)
+    if max(abs(found[0] - source[0]), abs(found[1] - source[1])) > 1:
+        raise ValueError(
+            f"dissect: the modules up to layer {layer!r} must explain its size for a receptive-field grid, but make "
+            f"{found} of {image} where the layer gives {source}: operations that are no modules lie between; use "
+            "another preset."
+        )

@@ -1,0 +1,302 @@
+"""What a dissection found: per layer and unit the threshold, the counts, the best concept, the top images."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dissect.concepts import CATEGORIES, Concepts
+from dissect.dissection.contents import LAYER, META, SETTINGS, check_layer, check_pictures
+from dissect.dissection.rows import PRINTED, CategoryRow, discovery_rows, unit_rows
+from dissect.dissection.rows import UnitRow as UnitRow  # where it used to be
+from dissect.files.checked import fields, named, require
+from dissect.files.tensors import load_tensors, save_tensors, with_suffix
+from dissect.grid import Grid
+from dissect.reference import upsample
+from dissect.stats import best_labels, iou
+from dissect.stats.sample import PeakSample
+from dissect.stats.significance import Evidence
+from dissect.subnormals import keeps_subnormals
+from dissect.table import Table
+
+FORMAT = ("dissection", 1)
+SUFFIX = ".dissection"
+
+
+@dataclass(eq=False)  # tensors have no one truth value; a result is equal to itself alone
+class LayerDissection:
+    """The counts of one layer, and what follows from them.
+
+    What follows is computed when it is first read: `iou` [U, C], whose column 0 is "no label" and always 0, since
+    columns are label numbers; `best_label` [U]; `states`, and `masks` of a unit's top images.
+
+    Attributes:
+        name: the layer's name.
+        thresholds: [U] float32.
+        intersection: [U, C] int64 pixels.
+        unit_area: [U] int64 pixels where each unit fires, over all images.
+        union_area: [U] or, for scope "category", [U, C] int64: the unit's area that enters the union.
+        label_area: [C] int64 pixels.
+        num_pixels: pixels of all images' planes.
+        peaks: [U, k] float32, the highest activations, falling.
+        peak_images: [U, k] int64, the numbers of their images.
+        peak_maps: [U, k, h, w] float32, the unit's feature map in each of them.
+        grid: how maps are sampled at the planes' pixels.
+        sample: how the units respond to a sample of all images; None in files of before.
+        evidence: what tells whether the labels can be trusted; None without planes, and in files of before.
+    """
+
+    name: str
+    thresholds: Tensor
+    intersection: Tensor
+    unit_area: Tensor
+    union_area: Tensor
+    label_area: Tensor
+    num_pixels: int
+    peaks: Tensor
+    peak_images: Tensor
+    peak_maps: Tensor
+    grid: Grid
+    sample: PeakSample | None = None
+    evidence: Evidence | None = None
+
+    def __repr__(self) -> str:
+        (h, w), (rows, columns) = self.grid.source_shape, (len(self.grid.rows), len(self.grid.columns))
+        return (
+            f"<LayerDissection of {self.name!r}: {self.num_units} units, {len(self.label_area) - 1} concepts, "
+            f"maps of {h}x{w} on planes of {rows}x{columns}>"
+        )
+
+    @property
+    def num_units(self) -> int:
+        """U."""
+        return len(self.thresholds)
+
+    @cached_property
+    def iou(self) -> Tensor:
+        """[U, C] float64; column 0 ("no label") is 0."""
+        return iou(self.intersection, self.union_area, self.label_area)
+
+    @cached_property
+    def best_label(self) -> Tensor:
+        """[U] int64: each unit's label with the highest IoU, ties to the smaller; 0 where every IoU is 0."""
+        if self.iou.shape[1] < 2:
+            return torch.zeros(self.num_units, dtype=torch.int64)
+        best = best_labels(self.iou)
+        return torch.where(self.iou.gather(1, best[:, None])[:, 0] > 0, best, 0)
+
+    @cached_property
+    def best_iou(self) -> Tensor:
+        """[U] float64: each unit's highest IoU; 0 where there are no labels."""
+        return self.iou.gather(1, self.best_label[:, None])[:, 0]
+
+    def false_discovery_rate(self, cutoff: float) -> float:
+        """The share of this layer's units above a cut-off of the IoU that would be there by chance.
+
+        See `Evidence.false_discovery_rate`; NaN without decoys.
+        """
+        return float("nan") if self.evidence is None else self.evidence.false_discovery_rate(self.best_iou, cutoff)
+
+    def cutoff_at(self, rate: float = 0.05) -> float | None:
+        """The lowest cut-off of the IoU that keeps the false discovery rate at `rate`; None where none does."""
+        return None if self.evidence is None else self.evidence.cutoff_at(self.best_iou, rate)
+
+    @keeps_subnormals
+    def states(self) -> list[str]:
+        """Per unit "ok", "sparse" or "dead"; see `UnitRow`."""
+        fires = self.unit_area > 0
+        return [
+            "dead" if not fires[u] else "sparse" if self.thresholds[u] == 0 else "ok" for u in range(self.num_units)
+        ]
+
+    @keeps_subnormals
+    def masks(self, unit: int) -> Tensor:
+        """[k, H, W] bool: where the unit fires in its top images, at the planes' size."""
+        return upsample(self.peak_maps[unit], self.grid.rows, self.grid.columns) > self.thresholds[unit]
+
+
+@dataclass(eq=False)
+class Dissection:
+    """The result of `dissect.dissect`.
+
+    Attributes:
+        layers: by name, in the order asked for.
+        concepts: the names and categories of the labels.
+        settings: the rules and options, num_images, how layers were read, and under "provenance" the network, a
+            fingerprint of its weights, the data, versions and day.
+        images: [T, 3, H, W] uint8, every image that is in some unit's top k.
+        image_numbers: [T] int64, their numbers in the data set, rising.
+        image_labels: [E, 2] int64, rising: numbers of these images, and the labels that each of them carries.
+
+    Example:
+        >>> net = torch.nn.Sequential(torch.nn.Conv2d(3, 2, 3, padding=1)).eval()
+        >>> images, planes = torch.rand(4, 3, 8, 8), torch.randint(0, 3, (4, 1, 8, 8))
+        >>> d = dissect.dissect(net, "0", [(images, planes)], concepts=["sky", "tree"], fraction=0.1, progress=False)
+        >>> len(d.best()), d["0"].iou.shape
+        (2, torch.Size([2, 3]))
+    """
+
+    layers: dict[str, LayerDissection]
+    concepts: Concepts
+    settings: dict[str, Any]
+    images: Tensor
+    image_numbers: Tensor
+    image_labels: Tensor = field(default_factory=lambda: torch.empty(0, 2, dtype=torch.int64))
+    _position: dict[int, int] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        self._position = {int(number): at for at, number in enumerate(self.image_numbers)}
+
+    def __repr__(self) -> str:
+        found = {name: "" if self.images_only else f", {len(self.detectors(name))} detectors" for name in self.layers}
+        layers = ", ".join(f"{name!r} ({layer.num_units} units{found[name]})" for name, layer in self.layers.items())
+        alone = " without labels" if self.images_only else ""
+        return f"<Dissection of {layers} over {self.settings['num_images']} images{alone}>"
+
+    def __getitem__(self, layer: str) -> LayerDissection:
+        """A layer by name.
+
+        Raises:
+            KeyError: it was not dissected.
+        """
+        if layer not in self.layers:
+            raise KeyError(f"layer {layer!r} was not dissected; these were: {list(self.layers)}.")
+        return self.layers[layer]
+
+    @property
+    def images_only(self) -> bool:
+        """Whether there were no planes, so that units have no concepts."""
+        return bool(self.settings.get("images_only", False))
+
+    def best(self, layer: str | None = None) -> Table:
+        """Per unit its best concept, as a `Table` of `UnitRow`; of one layer or of all.
+
+        Rows are in the order of the units; printed, the highest IoU comes first, and some columns are left out.
+        """
+        return Table(
+            (row for name in self._names(layer) for row in unit_rows(self, self[name])), by="iou", show=PRINTED
+        )
+
+    def detectors(self, layer: str | None = None) -> Table:
+        """The rows of `best` whose IoU exceeds the detector cut-off (0.04 unless asked otherwise)."""
+        rows = (row for row in self.best(layer) if row.iou > self.settings["detector_iou"])
+        return Table(rows, by="iou", show=PRINTED)
+
+    def false_discoveries(self, layer: str | None = None) -> Table:
+        """How many units exceed each cut-off, and how many would by chance (`DiscoveryRow`); empty without decoys."""
+        return Table(row for name in self._names(layer) for row in discovery_rows(self[name]))
+
+    def unique_detectors(self, layer: str | None = None) -> Table:
+        """Per category, how many concepts have a detector and how many units these are (`CategoryRow`)."""
+        rows = self.detectors(layer)
+        units = Counter(row.category for row in rows)
+        concepts = Counter(category for category, _ in {(row.category, row.concept) for row in rows})
+        known = [name for name in CATEGORIES if name in self.concepts.categories]
+        names = known + sorted(set(self.concepts.categories) - set(known) - {""})
+        return Table(CategoryRow(name, concepts[name], units[name]) for name in names)
+
+    def image(self, number: int) -> Tensor:
+        """[3, H, W] uint8: a top image by its number in the data set.
+
+        Raises:
+            KeyError: it is in no unit's top k.
+        """
+        if number not in self._position:
+            raise KeyError(f"image {number} is no unit's top image, so it was not kept.")
+        return self.images[self._position[number]]
+
+    def save(self, path: str | Path) -> Path:
+        """Writes all to one file, whole or not at all; ".dissection" is added where there is no such suffix.
+
+        Returns:
+            The file's path.
+        """
+        tensors = {name: getattr(self, name) for name in ("images", "image_numbers", "image_labels")}
+        layers = []
+        for index, layer in enumerate(self.layers.values()):
+            layers.append({"name": layer.name, "num_pixels": layer.num_pixels, "source": layer.grid.source_shape})
+            tensors |= {f"{index}.{name}": getattr(layer, name) for name in _LAYER_TENSORS}
+            tensors |= {f"{index}.rows": layer.grid.rows, f"{index}.columns": layer.grid.columns}
+            for part, names in _PARTS.items():
+                held = getattr(layer, part)
+                tensors |= {f"{index}.{part}.{name}": getattr(held, name) for name in names if held is not None}
+            if layer.sample is not None:
+                layers[-1]["levels"] = list(layer.sample.levels)
+        meta = {
+            "layers": layers,
+            "names": self.concepts.names,
+            "categories": self.concepts.categories,
+            "settings": self.settings,
+        }
+        return save_tensors(with_suffix(path, SUFFIX), *FORMAT, tensors, meta)
+
+    def _names(self, layer: str | None) -> list[str]:
+        return list(self.layers) if layer is None else [layer]
+
+
+_LAYER_TENSORS = (
+    "thresholds",
+    "intersection",
+    "unit_area",
+    "union_area",
+    "label_area",
+    "peaks",
+    "peak_images",
+    "peak_maps",
+)
+
+
+#: What a layer may have beside them, and its tensors.
+_PARTS = {
+    "sample": ("peaks", "images", "values", "maps"),
+    "evidence": ("null", "interval", "half_labels", "held_out", "place_iou"),
+}
+
+
+def load(path: str | Path) -> Dissection:
+    """Reads a result that `Dissection.save` wrote.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: a damaged file, another kind of file, a newer version, or content that cannot be; names the file.
+    """
+    path = Path(path) if Path(path).is_file() else with_suffix(path, SUFFIX)
+    tensors, meta = load_tensors(path, *FORMAT)
+    with named(path):
+        return _dissection(str(path), tensors, meta)
+
+
+def _dissection(path: str, tensors: dict[str, Tensor], meta: dict[str, Any]) -> Dissection:
+    sizes = fields(path, meta, META)
+    fields(f"{path}: settings", meta["settings"], SETTINGS)
+    check_pictures(path, tensors, sizes["C"])
+    layers = {}
+    for index, layer in enumerate(meta["layers"]):
+        fields(path, layer, LAYER)
+        what, start = f"{path}: layer {layer['name']!r}", f"{index}."
+        own = {name.removeprefix(start): value for name, value in tensors.items() if name.startswith(start)}
+        check_layer(what, own, layer, sizes["C"], tensors["image_numbers"])
+        grid = Grid(own["rows"], own["columns"], tuple(layer["source"]))
+        values: dict[str, Any] = {name: own[name] for name in _LAYER_TENSORS}
+        sample, evidence = (_part(own, part) for part in ("sample", "evidence"))
+        values["sample"] = None if sample is None else PeakSample(levels=tuple(layer["levels"]), **sample)
+        values["evidence"] = None if evidence is None else Evidence(**evidence)
+        layers[layer["name"]] = LayerDissection(layer["name"], num_pixels=layer["num_pixels"], grid=grid, **values)
+    require(path, len(layers) == len(meta["layers"]), "layers have different names")
+    concepts = Concepts(tuple(meta["names"]), tuple(meta["categories"]))
+    pictures = tensors["images"], tensors["image_numbers"]
+    labels = tensors.get("image_labels", torch.empty(0, 2, dtype=torch.int64))
+    return Dissection(layers, concepts, meta["settings"], *pictures, labels)
+
+
+def _part(own: dict[str, Tensor], part: str) -> dict[str, Tensor] | None:
+    """A layer's tensors of a part; None where it has none of them."""
+    if not any(name.startswith(f"{part}.") for name in own):
+        return None
+    return {name: own[f"{part}.{name}"] for name in _PARTS[part]}

@@ -1,0 +1,230 @@
+"""Where units lie in a layer's output: inferred where that is certain, given where it is not, else refused."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+from torch import Tensor, nn
+
+from dissect.network.outputs import first_tensor
+from dissect.network.tracking import UnitTracker
+from dissect.network.units import is_one_of, source_of
+
+#: How outputs may be laid out: one letter per axis, as "NUHW" (maps), "NHWU", "NTU" (tokens), "NU" (vectors).
+LayoutOption = str | Mapping[str, str]
+
+_CHANNELS_FIRST = (
+    nn.Conv1d, nn.Conv2d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.BatchNorm1d, nn.BatchNorm2d, nn.SyncBatchNorm,
+    nn.InstanceNorm1d, nn.InstanceNorm2d, nn.GroupNorm, nn.LocalResponseNorm, nn.MaxPool1d, nn.MaxPool2d, nn.AvgPool1d,
+    nn.AvgPool2d, nn.LPPool2d, nn.AdaptiveMaxPool1d, nn.AdaptiveMaxPool2d, nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d,
+    nn.Upsample, nn.PixelShuffle, nn.PixelUnshuffle, nn.ChannelShuffle,
+)  # fmt: skip
+_CHANNELS_LAST = (nn.Linear, nn.Bilinear, nn.MultiheadAttention, nn.LSTM, nn.GRU, nn.RNN)
+
+
+class Layout(NamedTuple):
+    """How a layer's output is laid out.
+
+    Attributes:
+        axes: a letter per axis: N images, U units, H and W rows and columns, T tokens or places.
+        known: how that is known: "given", "module" (its kind says so) or "pass" (units were followed through one).
+    """
+
+    axes: str
+    known: str
+
+
+class Layouts:
+    """Of some layers of a network, where in their outputs the units lie.
+
+    A vector [N, U] has one place for them. So has what a convolution, a fully connected layer, a normalisation, pooling
+    or attention gives, an nn.Sequential that ends in one, or what pointwise layers after it give. Of all others the
+    units are followed through the operations of a forward pass (`UnitTracker`). What is not certain then is refused.
+
+    Args:
+        model: the network.
+        layers: names.
+        given: an `axes` for all of the layers, or by name; see `Layout`.
+
+    Raises:
+        ValueError: a layout that is none, or of another layer.
+    """
+
+    def __init__(self, model: nn.Module, layers: Iterable[str], given: LayoutOption | None = None) -> None:
+        names = list(layers)
+        self._sources = {name: source_of(model, name) for name in names}
+        self._given = _by_layer(given, names)
+        self._followed: dict[str, int | None] = {}
+        self._batch_axes: dict[str, int] = {}
+        #: What `of` told last, by layer.
+        self.seen: dict[str, Layout] = {}
+
+    def uncertain(self, layer: str, output: Any, images: int | None = None) -> bool:
+        """Whether only a forward pass that is followed can tell this output's layout."""
+        output = first_tensor(output)
+        if layer in self._given or not isinstance(output, Tensor) or output.ndim not in (3, 4):
+            return False
+        axis = self._axis_of_kind(layer, output)
+        if axis is None:
+            return layer not in self._followed
+        return output.ndim == 3 and layer not in self._batch_axes and self._places(output, axis, images) is None
+
+    def may_be_uncertain(self) -> list[str]:
+        """The layers of which the kind of module does not say where units are."""
+        return [
+            name for name, source in self._sources.items()
+            if name not in self._given and name not in self._followed and _kind(source) is None
+        ]  # fmt: skip
+
+    def learn(self, layer: str, output: Any, tracker: UnitTracker, images: int | None = None) -> None:
+        """Remembers what a followed pass, over so many images, tells of a layer."""
+        output = first_tensor(output)
+        if not isinstance(output, Tensor):
+            return
+        self._followed[layer] = tracker.axis(output)
+        if output.ndim == 3 and images is not None:
+            matching = [axis for axis in range(3) if output.shape[axis] == images]
+            if len(matching) == 1:
+                self._batch_axes[layer] = matching[0]
+
+    def of(self, layer: str, output: Any, images: int | None = None) -> Layout:
+        """The layout of a layer's output.
+
+        Args:
+            layer: its name.
+            output: what it gave; of several tensors the first.
+            images: how many went in, where that is known; else 3-dimensional outputs are taken to begin with them.
+
+        Raises:
+            ValueError: it is not known; says what to give.
+        """
+        output = first_tensor(output)
+        dims = output.ndim if isinstance(output, Tensor) else 0
+        alone = dims == 2 and is_one_of(self._sources[layer], (nn.Conv1d, nn.ConvTranspose1d))  # a signal, no batch
+        if dims not in (2, 3, 4) or alone:
+            got = list(output.shape) if isinstance(output, Tensor) else type(output).__name__
+            raise ValueError(
+                f"layer {layer!r} must give [N, U, h, w], [N, h, w, U], [N, T, U] or [N, U], but gave {got}."
+            )
+        if layer in self._given:
+            self.seen[layer] = self._checked(layer, output, self._given[layer], images)
+            return self.seen[layer]
+        axis, known = self._axis_of_kind(layer, output), "module"
+        if axis is None:
+            axis, known = self._followed.get(layer), "pass"
+        if axis is None or axis == 0 or output.shape[axis] == 0:
+            raise ValueError(
+                f"the axis of the units of layer {layer!r} ({type(self._sources[layer]).__name__}) must be known, but "
+                f"neither its kind nor a pass of the model tells it of its output {list(output.shape)}; give layout="
+                f"{_example(output.ndim)!r} or another, a letter per axis: N images, U units, "
+                f"{'T tokens' if output.ndim == 3 else 'H and W rows and columns'}."
+            )
+        self.seen[layer] = Layout(self._letters(layer, output, axis, images), known)
+        return self.seen[layer]
+
+    def _axis_of_kind(self, layer: str, output: Tensor) -> int | None:
+        kind = _kind(self._sources[layer])
+        if output.ndim == 2:
+            return 1
+        return None if kind is None else 1 if kind == "first" else output.ndim - 1
+
+    def _places(self, output: Tensor, axis: int, images: int | None) -> int | None:
+        """The axis of the images of a 3-dimensional output; None where two have their number."""
+        others = [other for other in range(3) if other != axis]
+        if images is None:
+            return others[0]
+        matching = [other for other in others if output.shape[other] == images]
+        return matching[0] if len(matching) == 1 else None if matching else others[0]
+
+    def _letters(self, layer: str, output: Tensor, axis: int, images: int | None) -> str:
+        batch = 0
+        if output.ndim == 3:
+            found = self._batch_axes.get(layer, self._places(output, axis, images))
+            if found is None:
+                raise ValueError(
+                    f"layer {layer!r} gave {list(output.shape)} of {images} images, where two axes may be theirs; give "
+                    "layout='NTU' or another, or another batch_size."
+                )
+            batch = found
+        if images is not None and output.shape[batch] != images:
+            raise ValueError(
+                f"layer {layer!r} must give one map or vector per image, but gave {list(output.shape)} of {images} "
+                "images (windows, patches or repeated images?); name another layer, or give layout= if an axis holds "
+                "the images."
+            )
+        letters = iter({2: "", 3: "T", 4: "HW"}[output.ndim])
+        return "".join("N" if at == batch else "U" if at == axis else next(letters) for at in range(output.ndim))
+
+    def _checked(self, layer: str, output: Tensor, axes: str, images: int | None) -> Layout:
+        if len(axes) != output.ndim:
+            raise ValueError(
+                f"layout of layer {layer!r} must have {output.ndim} letters, one per axis of its output "
+                f"{list(output.shape)}, but is {axes!r}."
+            )
+        if images is not None and output.shape[axes.index("N")] != images:
+            raise ValueError(
+                f"layout {axes!r} of layer {layer!r} must put N where its {images} images are, but there its output "
+                f"{list(output.shape)} has {output.shape[axes.index('N')]}."
+            )
+        count = _own_count(self._sources[layer])
+        if count is not None and output.shape[axes.index("U")] != count:
+            raise ValueError(
+                f"layout {axes!r} of layer {layer!r} must put U where its {count} units are, but there its output "
+                f"{list(output.shape)} has {output.shape[axes.index('U')]}."
+            )
+        return Layout(axes, "given")
+
+
+def to_maps(output: Tensor, axes: str) -> Tensor:
+    """A layer's output as maps [N, U, h, w], a view; tokens are rows of one column, vectors maps of one cell.
+
+    Example:
+        >>> to_maps(torch.zeros(2, 4, 5, 3), "NHWU").shape, to_maps(torch.zeros(2, 7, 3), "NTU").shape
+        (torch.Size([2, 3, 4, 5]), torch.Size([2, 3, 7, 1]))
+    """
+    order = [axes.index(letter) for letter in ("NUHW", "NUT", "NU")[4 - len(axes)]]
+    return output.permute(order)[(..., *(None,) * (4 - output.ndim))]
+
+
+def from_maps(maps: Tensor, axes: str) -> Tensor:
+    """The inverse of `to_maps`."""
+    letters = ("NUHW", "NUT", "NU")[4 - len(axes)]
+    return maps.flatten(len(axes) - 1).permute([letters.index(letter) for letter in axes])
+
+
+def _by_layer(given: LayoutOption | None, layers: list[str]) -> dict[str, str]:
+    if given is None:
+        return {}
+    found = dict.fromkeys(layers, given) if isinstance(given, str) else dict(given)
+    for layer, axes in found.items():
+        if layer not in layers:
+            raise ValueError(f"layout must be of layers {layers}, but names {layer!r}.")
+        if not isinstance(axes, str) or sorted(axes) not in (sorted("NUHW"), sorted("NUT"), sorted("NU")):
+            raise ValueError(
+                f"layout of layer {layer!r} must be an order of NUHW (maps), NUT (tokens) or NU (vectors), N for images"
+                f" and U for units, but is {axes!r}."
+            )
+    return found
+
+
+def _kind(source: nn.Module) -> str | None:
+    """Whether a module writes its units to the axis after the images' or to the last; None if its kind does not say."""
+    if is_one_of(source, _CHANNELS_FIRST):
+        return "first"
+    norms: tuple[Any, ...] = (nn.LayerNorm, nn.RMSNorm)
+    over_channels = is_one_of(source, norms) and len(source.normalized_shape) == 1  # type: ignore[arg-type]
+    return "last" if over_channels or is_one_of(source, _CHANNELS_LAST) else None
+
+
+def _own_count(source: nn.Module) -> int | None:
+    """The number of units that a module's weights say."""
+    if is_one_of(source, (*_CHANNELS_FIRST, *_CHANNELS_LAST)):
+        for name in ("out_channels", "out_features", "num_features", "num_channels", "embed_dim"):
+            if isinstance(getattr(source, name, None), int):
+                return int(getattr(source, name))
+    return None
+
+
+def _example(dims: int) -> str:
+    return {3: "NTU", 4: "NUHW"}.get(dims, "NU")

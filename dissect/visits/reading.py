@@ -1,0 +1,100 @@
+"""How a layer's output becomes maps, and how label planes get the segmentation's size."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from dissect.arguments import check_precision
+from dissect.network.layouts import LayoutOption, Layouts, to_maps
+from dissect.network.outputs import first_tensor
+
+#: Tokens that a vision transformer may have beside those of its grid; fewer than a row of it are taken for such too.
+MOST_OTHER_TOKENS = 8
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How a layer's output becomes maps, and planes get their size. See `dissect.dissect`.
+
+    With `expects_relu`, `relu` is a preset's: it is told where no ReLU follows.
+    """
+
+    relu: bool = False
+    step: int | None = None
+    tokens: Mapping[str, tuple[int, int]] | None = None
+    expects_relu: bool = False
+    layout: LayoutOption | None = None
+    ignore: tuple[int, ...] = ()
+
+    def maps(self, layer: str, output: Any, layouts: Layouts, images: int, vectors: bool = False) -> Tensor:
+        """[N, U, h, w] of a layer's output; of tokens the last h * w, row by row.
+
+        Args:
+            layer: its name.
+            output: what it gave.
+            layouts: where units are in it.
+            images: how many went in.
+            vectors: whether [N, U] may be maps of one cell, as where no planes ask for places.
+
+        Raises:
+            ValueError: neither maps nor tokens that fit the token grid.
+        """
+        output = first_tensor(output)
+        if not isinstance(output, Tensor) or output.ndim not in ((2, 3, 4) if vectors else (3, 4)):
+            got = list(output.shape) if isinstance(output, Tensor) else type(output).__name__
+            vector = isinstance(output, Tensor) and output.ndim == 2
+            hint = "; vectors have no place to overlap a concept: dissect them without planes" if vector else ""
+            raise ValueError(f"dissect: layer {layer!r} must give maps [N, U, h, w], but gave {got}{hint}.")
+        check_precision(layer, output)
+        if 0 in output.shape[1:]:
+            raise ValueError(
+                f"dissect: layer {layer!r} must have at least one unit and one place, but gave {list(output.shape)}."
+            )
+        try:
+            axes = layouts.of(layer, output, images).axes
+        except ValueError as error:
+            raise ValueError(f"dissect: {error}") from None
+        maps = to_maps(output, axes)
+        maps = maps[:, :, None, None] if maps.ndim == 2 else maps
+        if "T" in axes:
+            maps = self._from_tokens(layer, maps, list(output.shape))
+        return maps.clamp(min=0) if self.relu else maps
+
+    def _from_tokens(self, layer: str, tokens: Tensor, shape: list[int]) -> Tensor:
+        """[N, U, h, w] of the last h * w of tokens [N, U, T, 1]."""
+        grid = (self.tokens or {}).get(layer)
+        if grid is None:
+            raise ValueError(
+                f"dissect: layer {layer!r} must give maps [N, U, h, w], but gave {shape}; give tokens=(h, w), the grid "
+                "of its tokens, or tokens={layer: (h, w)}."
+            )
+        others = tokens.shape[2] - grid[0] * grid[1]
+        if not 0 <= others <= max(grid[1] - 1, MOST_OTHER_TOKENS):
+            raise ValueError(
+                f"dissect: tokens must be the grid of the {tokens.shape[2]} tokens of layer {layer!r}, up to a few "
+                f"class and register tokens before it, but {grid[0]}x{grid[1]} leaves {others}."
+            )
+        return tokens[:, :, others:, 0].unflatten(2, grid)
+
+    def planes(self, planes: Tensor, images: Tensor) -> Tensor:
+        """The planes at the segmentation's size: of each step x step pixels the one at the centre.
+
+        Raises:
+            ValueError: planes that have neither the images' size nor already the segmentation's.
+        """
+        if self.step is None:
+            return planes
+        full, wanted = tuple(images.shape[2:]), tuple(size // self.step for size in images.shape[2:])
+        if tuple(planes.shape[2:]) == wanted:
+            return planes
+        if tuple(planes.shape[2:]) != full:
+            raise ValueError(
+                f"dissect: planes must have the images' size {full} or {wanted}, one pixel in {self.step} each way, "
+                f"but have {tuple(planes.shape[2:])}."
+            )
+        centre = self.step // 2
+        return planes[:, :, centre :: self.step, centre :: self.step][:, :, : wanted[0], : wanted[1]].contiguous()

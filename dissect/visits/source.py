@@ -1,0 +1,365 @@
+"""Where a dissection's steps come from: from the network, unless the store still has them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import nullcontext
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from tqdm.auto import tqdm
+
+from dissect import ops
+from dissect.data import Batch, Batches
+from dissect.data.planes import label_planes
+from dissect.devices import Late, checksum, device_of, to_device
+from dissect.interrupts import held_back
+from dissect.network.layouts import Layouts
+from dissect.network.rectified import ReluWatch
+from dissect.network.trace import FAILURES, FirstTensorTrace, RanTwiceError, Trace
+from dissect.network.tracking import UnitTracker
+from dissect.ops.encode_labels import LABEL_DTYPES
+from dissect.visits.reading import Reading
+from dissect.visits.store import Cost, Step, Store
+
+#: How an image comes by planes.
+WAYS = (
+    "Planes come in batches of (images, planes), from an ImageFolder with planes=, or from segmenter= (dissect run: "
+    "--planes, --segmenter)."
+)
+
+
+@dataclass(frozen=True)
+class Visit:
+    """What a visit to all images needs: its layers, planes or not; after the last one nothing is kept."""
+
+    title: str
+    layers: list[str]
+    planes: bool
+    last: bool
+
+
+class Source:
+    """The data set's steps, always in the same batches: computed, or from the `Store` where they were kept.
+
+    Args:
+        model: the network.
+        batches: the images.
+        segmenter: makes planes, or None where they come with the images, if there are any.
+        reading: how outputs and planes are read.
+        memory_budget: bytes, see `Store`.
+        disk_budget: bytes, see `Store`.
+        progress: show a bar.
+        labelled: there must be planes.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        batches: Batches,
+        segmenter: Callable[[Tensor], Tensor] | None,
+        reading: Reading,
+        memory_budget: int,
+        disk_budget: int,
+        progress: bool,
+        labelled: bool,
+    ) -> None:
+        self._model, self._batches, self._segmenter = model, batches, segmenter
+        self._reading, self._progress = reading, progress
+        self._store = Store(memory_budget, disk_budget)
+        self._traces: dict[tuple[str, ...], Trace] = {}  # by layers: to look for them takes a walk of all modules
+        self._layers: list[str] = []
+        self._layouts = Layouts(model, [])
+        self._ends: dict[str, float] = {}
+        self._ran_once = False
+        self._device = device_of(model)
+        self._home = ops.home(self._device)  # of activations and planes
+        #: Of each batch's images and planes, and of the first batch's maps; known once `settle` was called.
+        self.checksums: list[list[int]] = []
+        self.first_maps: list[int] = []
+        self._late = Late()
+        self.num_batches: int | None = None  # known after a whole visit
+        #: Whether there are no planes, of no image and from no segmenter; known after the first batch.
+        self.images_only: bool | None = False if labelled else None
+
+    def __enter__(self) -> Source:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._store.close()
+
+    @property
+    def layouts(self) -> dict[str, list[str]]:
+        """Of each layer that has run, how its output is laid out, and how that is known; see `Layout`."""
+        return {name: list(layout) for name, layout in self._layouts.seen.items()}
+
+    def expect(self, checksums: list[list[int]], first_maps: list[int], layers: list[str], whole: bool) -> None:
+        """Every batch must have these checksums, known from an interrupted run; the first one is looked at now.
+
+        (Of an iterator, when it comes by.) Unless they are the whole data set's, those of batches that come after them
+        are added to the list.
+
+        Args:
+            checksums: of each batch's images and planes.
+            first_maps: of the layers' maps of the first batch.
+            layers: all of the run.
+            whole: whether they are the whole data set's.
+
+        Raises:
+            ValueError: it is another data set, or the network gives other maps.
+        """
+        if not checksums:
+            first_maps.clear()
+        self.checksums, self.first_maps = checksums, first_maps
+        self._layers, self._layouts = layers, Layouts(self._model, layers, self._reading.layout)
+        if whole:
+            self.num_batches = len(checksums)
+        if self.checksums and not self._batches.used_once:
+            self._recognise(next(iter(self._batches)))
+
+    def _recognise(self, batch: Batch) -> None:
+        """Compares the first batch, its planes and maps with those of the run that goes on."""
+        images = to_device(batch.images, self._device)
+        if self.images_only is None:
+            self.images_only = batch.planes is None
+        planes = None if self.images_only else self._planes(0, batch, images)
+        self._check_same(0, images, planes)
+        self._see_first_maps(self._maps(images, self._layers)[0])
+        self.settle()
+
+    def _see_first_maps(self, maps: dict[str, Tensor]) -> None:
+        self._late.call(self._compare_maps, torch.stack([checksum(maps[name]).to(self._home) for name in self._layers]))
+
+    def _compare_maps(self, found: Tensor) -> None:
+        sums = found.tolist()
+        if self.first_maps and self.first_maps != sums:
+            raise ValueError(
+                "dissect: activations must be those of the run to resume, but those of batch 0 are not; was it run "
+                "under other interventions, on another device, in another precision or with another number of threads?"
+            )
+        self.first_maps[:] = sums
+
+    def visit(self, visit: Visit, start: int = 0) -> Iterator[Step]:
+        """Every step from batch `start` on.
+
+        Raises:
+            ValueError: no batches; or a batch is not what it was at an earlier visit.
+        """
+        number = self.num_batches
+        planes = visit.planes and not self.images_only
+        held = {index for index in range(start, number or 0) if self._store.holds(index, visit.layers, planes)}
+        # What comes before `start` is gone for good in an iterator, and its first batch is looked at as it goes by.
+        begins = 0 if self._batches.used_once else start
+        if number is not None and len(held) == number - start:
+            for index in self._bar(range(start, number), visit.title, start):
+                yield self._recalled(index, visit)
+            return
+        count, begin = begins, time.perf_counter()
+        for batch in self._bar(self._batches.visit(begins, held | set(range(1, start))), visit.title, begins):
+            if begins == count == 0 and self.checksums and self._batches.used_once and batch is not None:
+                self._recognise(batch)
+            if count >= start and batch is None:
+                yield self._recalled(count, visit)
+            elif count >= start and batch is not None:
+                yield self._compute(count, batch, visit, begin)
+            count, begin = count + 1, time.perf_counter()
+        self.settle()
+        if count == 0:
+            raise ValueError("dissect: images must hold at least one batch, but held none.")
+        if number not in (None, count):
+            raise ValueError(f"dissect: images must be the same at every visit, but are {count} batches now.")
+        self.num_batches = count
+
+    def _bar(self, steps: Iterable[Any], title: str, start: int) -> Iterable[Any]:
+        total = self._expected_batches()
+        return tqdm(steps, title, total=total, initial=start, disable=not self._progress, unit="batch", leave=False)
+
+    def _expected_batches(self) -> int | None:
+        return self._batches.count() if self.num_batches is None else self.num_batches
+
+    def _compute(self, index: int, batch: Batch, visit: Visit, begin: float) -> Step:
+        """A step whose batch was asked for at the time `begin`: what the store does not hold of it, from the model."""
+        images = to_device(batch.images, self._device)
+        single = images.ndim == 4 and images.shape[2:].numel() == 1  # as z [N, C, 1, 1]: no places, so no images
+        if images.ndim != 4 or single:
+            raise ValueError(
+                f"dissect: images must be batches [N, C, H, W], but batch {index} is {list(images.shape)}"
+                f"{', one pixel each' if single else ''}. What a generator makes of z cannot be dissected yet."
+            )
+        if self.images_only is None:
+            self.images_only = batch.planes is None
+        kept = self._store.maps(index, visit.layers)
+        missing = [name for name in visit.layers if name not in kept]
+        maps, ends = self._maps(images, missing) if missing else ({}, {})
+        maps |= kept
+        planes = self._store.planes(index)
+        if self.images_only and batch.planes is None:
+            self._check_same(index, images)
+        elif self._segmenter is None or (visit.planes and planes is None):
+            planes = self._planes(index, batch, images)
+            self._check_same(index, images, planes)
+            planes = self._reading.planes(planes, batch.images)
+        else:
+            self._check_same(index, images)
+        if index == 0 and not self.first_maps:
+            self._see_first_maps(maps)
+        # Of the images those on the device: looked at a batch later, when those on the CPU may have been overwritten.
+        step = self._at_home(Step(batch.numbers, planes, maps, images))
+        if not visit.last:
+            left = max(1, (self._expected_batches() or 0) - index)
+            cost = Cost({name: end - begin for name, end in ends.items()}, time.perf_counter() - begin)
+            self._store.keep(index, step, cost, left, self._segmenter is not None)
+        return step
+
+    def _recalled(self, index: int, visit: Visit) -> Step:
+        """A step that the store holds; computed again if a temporary file of it is gone or has changed."""
+        step = self._store.recall(index, visit.layers)
+        if step is not None:
+            return self._at_home(step)
+        begin = time.perf_counter()
+        batch = next(batch for batch in self._batches.visit(index) if batch is not None)
+        return self._compute(index, batch, visit, begin)
+
+    def _at_home(self, step: Step) -> Step:
+        """With planes and maps, some of which may come from a file or the data set, where the ops serve."""
+        planes = None if step.planes is None else to_device(step.planes, self._home)
+        maps = {name: to_device(part, self._home) for name, part in step.activations.items()}
+        return Step(step.numbers, planes, maps, step.images)
+
+    def _maps(self, images: Tensor, layers: list[str]) -> tuple[dict[str, Tensor], dict[str, float]]:
+        """The layers' maps of a forward pass, and when each layer had run, in that order."""
+        self._ends.clear()
+        version = None if images.is_inference() else images._version
+        maps = self._traced(images, layers)
+        if version is not None and images._version != version:
+            raise ValueError(
+                "dissect: model must leave its images as they are, but changes them in place; give it a copy of them."
+            )
+        return maps, dict(self._ends)
+
+    def _traced(self, images: Tensor, layers: list[str]) -> dict[str, Tensor]:
+        trace = self._traces.get(tuple(layers))
+        if trace is None:
+            trace = self._traces[tuple(layers)] = FirstTensorTrace(
+                self._model, layers, edit=self._look_at_the_clock, stop=True
+            )
+        if not self._ran_once:
+            trace, self._ran_once = self._whole_pass(images, layers), True
+        else:
+            with torch.no_grad(), trace:
+                trace.run(images)
+        outputs = {name: trace.pop(name) for name in layers}
+        number = len(images)
+        uncertain = [name for name, output in outputs.items() if self._layouts.uncertain(name, output, number)]
+        if uncertain:
+            self._follow_units(images, uncertain)
+        read, vectors = self._reading.maps, bool(self.images_only)
+        return {name: read(name, output, self._layouts, number, vectors) for name, output in outputs.items()}
+
+    def _follow_units(self, images: Tensor, layers: list[str]) -> None:
+        """Learns where units are from another pass, over few images, so that it costs little."""
+        part = images[: 1 if len(images) == 2 else 2].clone()
+        try:
+            self._followed_pass(part, layers)
+        except FAILURES:  # a network that takes batches of one size
+            self._followed_pass(images.clone(), layers)
+
+    def _followed_pass(self, images: Tensor, layers: list[str]) -> None:
+        tracker = UnitTracker()
+        found: dict[str, Any] = {}
+        trace = FirstTensorTrace(
+            self._model, layers, edit=lambda output, layer: found.setdefault(layer, output), stop=True
+        )
+        with torch.no_grad(), trace, tracker:
+            tracker.begin(images)
+            trace.run(images)
+        for layer, output in found.items():
+            self._layouts.learn(layer, output, tracker, len(images))
+
+    def _whole_pass(self, images: Tensor, layers: list[str]) -> Trace:
+        """A pass to the network's end, to see whether a layer runs again after all others did.
+
+        Raises:
+            RanTwiceError: one does.
+        """
+        trace = FirstTensorTrace(self._model, layers, edit=self._look_at_the_clock)
+        watch = ReluWatch(self._model, layers) if self._reading.expects_relu else nullcontext()
+        try:
+            with torch.no_grad(), trace, watch:
+                trace.run(images)
+        except RanTwiceError:
+            raise
+        except Exception:
+            # What follows the layers need not fit these images: no other pass will run it.
+            if not trace.complete():
+                raise
+        return trace
+
+    def _look_at_the_clock(self, output: Any, layer: str) -> Any:
+        self._ends[layer] = time.perf_counter()
+        return output
+
+    def _planes(self, index: int, batch: Batch, images: Tensor) -> Tensor:
+        with torch.no_grad():
+            planes = batch.planes if self._segmenter is None else self._segmenter(images)
+        if planes is None:
+            before = "those of batches before it have some" if index else "there are names of concepts"
+            raise ValueError(
+                f"dissect: label planes must come with the images of batch {index}, since {before}, but there are "
+                f"none. {WAYS}"
+            )
+        if self.images_only:
+            raise ValueError(
+                f"dissect: label planes must come with all images or with none, but batch {index} has some and those "
+                f"before it have none. {WAYS}"
+            )
+        if isinstance(planes, Tensor):
+            planes = label_planes(planes, images, index, self._reading.ignore)
+        if not isinstance(planes, Tensor) or planes.dtype not in LABEL_DTYPES:
+            got = planes.dtype if isinstance(planes, Tensor) else type(planes).__name__
+            raise TypeError(
+                f"dissect: planes of batch {index} must be a tensor of one of {LABEL_DTYPES}, but got {got}."
+            )
+        planes = to_device(planes, self._home)
+        if planes.ndim != 4 or len(planes) != len(images) or not planes.shape[1]:
+            raise ValueError(
+                f"dissect: planes of batch {index} must have shape [N, K, H, W] with N={len(images)} and K from 1 on, "
+                f"but got {list(planes.shape)}."
+            )
+        return planes
+
+    def _check_same(self, index: int, images: Tensor, planes: Tensor | None = None) -> None:
+        """Compares the checksums of a batch with those of the first time; its planes' where they are at hand.
+
+        On a GPU this is done when the next batch is under way there.
+        """
+        with held_back():  # else Ctrl-C could take away what no one would compare any more
+            earlier = self._late.take()
+            sums = torch.stack([checksum(part).to(self._home) for part in (images, planes) if part is not None])
+            self._late.call(partial(self._compare, index), sums)
+            for compare in earlier:
+                compare()
+
+    def settle(self) -> None:
+        """Makes `checksums` whole: waits for what the last batch has still to tell.
+
+        Raises:
+            ValueError: a batch is not what it was at an earlier visit.
+        """
+        with held_back():
+            self._late.settle()
+
+    def _compare(self, index: int, found: Tensor) -> None:
+        sums = found.tolist()
+        if index == len(self.checksums) and self.num_batches is None:
+            self.checksums.append(sums)
+        elif index >= len(self.checksums) or self.checksums[index][: len(sums)] != sums:
+            raise ValueError(
+                f"dissect: images and planes must be the same at every visit, but those of batch {index} have changed; "
+                "does the data set shuffle or augment at random, or is this another one than the run to resume began "
+                "with? Then resume from another folder, or delete what is in this one (dissect run: --fresh)."
+            )

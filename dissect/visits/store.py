@@ -1,0 +1,263 @@
+"""Where maps and planes stay between visits: in memory, on disk, or nowhere, and then they are computed again."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import time
+import warnings
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from torch import Tensor
+
+from dissect.devices import checksum
+from dissect.files.tensorfile import read_tensors
+from dissect.files.tensors import save_file
+
+#: How often a step is read again after the first visit: twice for thresholds, as a rule, and once for the counts.
+VISITS = 3
+
+
+@dataclass
+class Step:
+    """A batch as the visits see it: image numbers [N], planes [N, K, H, W], and each layer's maps [N, U, h, w].
+
+    Planes and maps are on the model's device, if the ops serve there; numbers and images where the data set has them.
+    """
+
+    numbers: Tensor
+    planes: Tensor | None  # None where the visit does not need them
+    activations: dict[str, Tensor]
+    images: Tensor | None = None  # of a step that was just computed
+
+
+@dataclass
+class Cost:
+    """What it took to compute a step: seconds from asking for its images until each layer had run, and until the end.
+
+    On a GPU, where the host runs ahead, the layers' moments are those of their launch; their order is right.
+    """
+
+    layers: dict[str, float]
+    whole: float
+
+
+@dataclass
+class _Kept:
+    """What there is of a batch: planes and maps in memory, and the layers whose maps are in a file."""
+
+    numbers: Tensor
+    planes: Tensor | None = None
+    maps: dict[str, Tensor] = field(default_factory=dict)
+    file: Path | None = None
+    on_disk: tuple[str, ...] = ()
+
+
+_NOTHING = _Kept(torch.empty(0, dtype=torch.int64))
+
+
+class Store:
+    """Keeps steps between visits, each layer where visiting it again costs the least.
+
+    Of the memory, each batch may have an equal share. Where a share holds the whole step, nothing is computed twice.
+    Where it does not, the last layers of the network stay, since a forward pass must then go only as far as the last
+    one that is missing; how many of them, is where the most seconds are saved per byte (`cuts`, by the times measured
+    on this batch). The rest goes to disk, while its budget lasts and as long as writing it once and reading it `VISITS`
+    times takes less than computing it as often, by what was measured so far; else it is computed again. Planes stay if
+    there is memory left.
+
+    What is kept never changes a result, since the same batches give the same bits.
+
+    Args:
+        memory_budget: bytes.
+        disk_budget: bytes, in a folder of the system's for temporary files. If that is full, a warning says so, and
+            the rest is computed again.
+    """
+
+    def __init__(self, memory_budget: int, disk_budget: int) -> None:
+        self._memory, self._disk = memory_budget, _Disk(disk_budget)
+        self._kept: dict[int, _Kept] = {}  # by batch
+
+    def close(self) -> None:
+        """Forgets everything, on disk too."""
+        self._kept.clear()
+        self._disk.close()
+
+    def missing(self, index: int, layers: list[str]) -> list[str]:
+        """Those of the layers that batch `index` must be computed for."""
+        kept = self._kept.get(index, _NOTHING)
+        return [name for name in layers if name not in kept.maps and name not in kept.on_disk]
+
+    def holds(self, index: int, layers: list[str], planes: bool) -> bool:
+        """Whether a visit to these layers, and planes if it needs them, can do without the batch itself."""
+        return index in self._kept and not self.missing(index, layers) and not (planes and self.planes(index) is None)
+
+    def planes(self, index: int) -> Tensor | None:
+        """The planes of a batch, if they are kept."""
+        return self._kept.get(index, _NOTHING).planes
+
+    def maps(self, index: int, layers: list[str]) -> dict[str, Tensor]:
+        """Of those of the layers that are kept; those in a file that is gone or has changed are so no longer."""
+        kept = self._kept.get(index, _NOTHING)
+        maps = {name: kept.maps[name] for name in layers if name in kept.maps}
+        wanted = [name for name in layers if name in kept.on_disk]
+        if not wanted or kept.file is None:
+            return maps
+        found = self._disk.recover(kept.file, wanted)
+        if found is None:
+            kept.on_disk = ()  # the file stays known, so that none is written again where files do not last
+            return maps
+        return maps | found
+
+    def recall(self, index: int, layers: list[str]) -> Step | None:
+        """A step that it holds; None if a file of it is gone or has changed."""
+        maps = self.maps(index, layers)
+        return Step(self._kept[index].numbers, self.planes(index), maps) if len(maps) == len(layers) else None
+
+    def keep(self, index: int, step: Step, cost: Cost, batches_left: int, planes_first: bool) -> None:
+        """Keeps of a step that was just computed what is worth it, beside what is kept of it already.
+
+        Args:
+            index: of the batch.
+            step: what was computed.
+            cost: what that took.
+            batches_left: among how many batches, with this one, the memory is shared; 1 if unknown.
+            planes_first: planes are dearer than maps, for a segmenter makes them; else they come last.
+        """
+        kept = self._kept.setdefault(index, _Kept(step.numbers))
+        new = self.missing(index, list(cost.layers))
+        spoken_for = 0
+        if planes_first:
+            self._keep_planes(kept, step, 0, 1)
+            spoken_for = 0 if kept.planes is None else kept.planes.nbytes * (batches_left - 1)
+        sizes, ends = [step.activations[name].nbytes for name in new], [cost.layers[name] for name in new]
+        first, taken = _choose(cuts(sizes, ends, cost.whole), self._memory - spoken_for, batches_left)
+        kept.maps |= {name: step.activations[name] for name in new[first:]}
+        self._memory -= taken
+        rest = {name: step.activations[name] for name in new[:first]}
+        if rest and kept.file is None:
+            kept.file = self._disk.write(index, rest, ends[first - 1])
+            kept.on_disk = () if kept.file is None else tuple(rest)
+        if not rest or kept.on_disk:  # else the batch is needed again anyhow, and its planes come with it
+            self._keep_planes(kept, step, taken, batches_left)
+
+    def _keep_planes(self, kept: _Kept, step: Step, taken: int, batches_left: int) -> None:
+        """Keeps them if all later batches can then have as much of the memory as this one."""
+        if step.planes is None or kept.planes is not None:
+            return
+        planes = narrow(step.planes)
+        if planes.nbytes + (planes.nbytes + taken) * (batches_left - 1) <= self._memory:
+            kept.planes = planes
+            self._memory -= planes.nbytes
+
+
+def cuts(sizes: list[int], ends: list[float], whole: float) -> list[tuple[int, int]]:
+    """Which layers to keep of a step, given some memory: from where on, and the bytes it takes, in rising order.
+
+    Keeping the layers from k on saves the seconds between the end of layer k - 1 and that of the last one; with k = 0
+    the whole step. From one choice to the next the most seconds are saved per byte: they are the corners of the concave
+    hull of (bytes, seconds), and no other choices serve better.
+
+    Args:
+        sizes: bytes of each layer's maps, in the order in which they run.
+        ends: seconds until each layer has run.
+        whole: seconds of the whole step.
+
+    Example:
+        >>> cuts([100, 10, 10], [1.0, 5.0, 6.0], 6.0)  # the last two layers take little and save most of the seconds
+        [(3, 0), (1, 20), (0, 120)]
+    """
+    number = len(sizes)
+    saved = [whole if k == 0 else ends[-1] - ends[k - 1] for k in range(number)] + [0.0]
+    taken = [sum(sizes[k:]) for k in range(number + 1)]
+    choices = [number]
+    while choices[-1] > 0:
+        at = choices[-1]
+        choices.append(max(range(at), key=lambda k: (saved[k] - saved[at]) / max(1, taken[k] - taken[at])))
+    return [(k, taken[k]) for k in choices]
+
+
+def _choose(choices: list[tuple[int, int]], memory: int, batches_left: int) -> tuple[int, int]:
+    """The largest choice that all batches can have, or the next one if all later batches can still have that."""
+    common = max((size for _, size in choices if size * batches_left <= memory), default=0)
+    fitting = [choice for choice in choices if choice[1] + common * (batches_left - 1) <= memory]
+    larger = [choice for choice in fitting if choice[1] > common]
+    return larger[0] if larger else fitting[-1] if fitting else choices[0]
+
+
+def narrow(planes: Tensor) -> Tensor:
+    """The same labels in the narrowest type that all ops take; planes that come as int64 take eight times as much.
+
+    Those of 16 bits on a GPU stay so, since to look at them would be to wait for it.
+    """
+    if planes.device.type == "cuda" and planes.element_size() <= 2:
+        return planes
+    least, largest = (int(end) for end in planes.aminmax()) if planes.numel() else (0, 0)
+    for dtype in (torch.uint8, torch.int16, torch.int32):
+        if torch.iinfo(dtype).min <= least and largest <= torch.iinfo(dtype).max:
+            return planes.to(dtype) if dtype.itemsize < planes.dtype.itemsize else planes
+    return planes
+
+
+class _Disk:
+    """Temporary files, as long as they pay."""
+
+    def __init__(self, budget: int) -> None:
+        self._budget = budget
+        self._folder: Path | None = None
+        self._checksums: dict[Path, dict[str, int]] = {}  # of each file's maps
+        self._told = False
+        self._bytes = self._seconds = 0.0  # written so far, and what writing once and reading `VISITS` times takes
+
+    def write(self, index: int, maps: dict[str, Tensor], seconds: float) -> Path | None:
+        """The file in which these maps are now; None if there is no room or computing, which took so long, is faster.
+
+        The first file tells how fast the disk is, so it is written in any case.
+        """
+        size = sum(part.nbytes for part in maps.values())
+        expected = size * self._seconds / self._bytes if self._bytes else 0.0
+        if size > self._budget or expected > VISITS * seconds:
+            return None
+        folder = self._folder = self._folder or Path(tempfile.mkdtemp(prefix="dissect-"))
+        path = folder / f"{index}.safetensors"
+        begin = time.perf_counter()
+        try:
+            parts = {name: part.cpu().contiguous() for name, part in maps.items()}
+            self._checksums[path] = {name: int(checksum(part)) for name, part in parts.items()}
+            save_file(parts, path)
+        except OSError as error:
+            path.unlink(missing_ok=True)
+            self._budget = 0
+            warnings.warn(f"dissect: what is left is computed again at each visit, since {error}.", stacklevel=2)
+            return None
+        written = time.perf_counter()
+        self.recover(path, list(maps))
+        self._seconds += written - begin + VISITS * (time.perf_counter() - written)
+        self._bytes += size
+        self._budget -= size
+        return path
+
+    def recover(self, path: Path, names: list[str]) -> dict[str, Tensor] | None:
+        """Some of the maps in a file; None, and a warning once, if it does not hold them as they were written."""
+        try:
+            maps, why = self.read(path, names), "has changed since it was written"
+        except (OSError, SafetensorError, KeyError) as error:
+            maps, why = {}, f"cannot be read: {error}"
+        if len(maps) == len(names) and all(int(checksum(maps[name])) == self._checksums[path][name] for name in names):
+            return maps
+        if not self._told:
+            warnings.warn(f"dissect: what the temporary file {path} held is computed again: it {why}.", stacklevel=2)
+        self._told = True
+        return None
+
+    def read(self, path: Path, names: list[str]) -> dict[str, Tensor]:
+        """Some of the maps in a file, unchecked."""
+        return read_tensors(path, names)[0]
+
+    def close(self) -> None:
+        """Removes all files."""
+        if self._folder is not None:
+            shutil.rmtree(self._folder, ignore_errors=True)
