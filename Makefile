@@ -10,14 +10,16 @@ BUILD_INPUTS := setup.py build_engine.py pyproject.toml constraints.txt $(filter
 demo: $(VENV)/.installed
 	$(BIN)/dissect demo --out out
 
+# Two at a time: most tests wait for one thread.
 test: $(VENV)/.installed
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/clang-format --dry-run --Werror $(CPP)
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
 
 # torch's idle threads must not spin beside the engine's while these are timed, hence the policy.
 # ROWS=thresholds measures those alone; the others stay as they are.
@@ -52,7 +54,7 @@ TREE_ONLY = native emulation gpu ops stats models classifiers experiments kernel
 test-wheel: wheel
 	rm -rf build/wheel
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --target build/wheel dist/*.whl
-	PYTHONPATH=build/wheel DISSECT_TEST_INSTALLED=build/wheel $(BIN)/pytest tests $(addprefix --ignore=tests/,$(TREE_ONLY))
+	PYTHONPATH=build/wheel DISSECT_TEST_INSTALLED=build/wheel $(BIN)/pytest -n 2 tests $(addprefix --ignore=tests/,$(TREE_ONLY))
 
 # Editable, so that only a change of the C++ or of the dependencies needs the set-up again.
 $(VENV)/.installed: $(BUILD_INPUTS)
