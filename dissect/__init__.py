@@ -11,7 +11,7 @@
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from dissect import classifiers, models, ops, reference, stats
+from dissect import classifiers, models, moved, ops, reference, stats
 from dissect.classifiers import UnitImportance, UnitSets, unit_importance, unit_sets
 from dissect.concepts import Concepts
 from dissect.dissection.provenance import DoubtfulResultWarning
@@ -60,8 +60,11 @@ __all__ = [
 _LATE = ("experiments", "segmentation", "tiny")
 
 
+moved.install()
+
+
 def __getattr__(name: str) -> Any:
-    if name in _LATE:
+    if name in _LATE or name in moved.MOVED:
         return importlib.import_module(f"dissect.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 FILE_NAME = "report.html"
 FOLDER = Path(__file__).parent
 #: One script in the end; each file uses what those before it define.
-SCRIPTS = ("pictures.js", "cards.js", "search.js", "table.js", "trust.js", "detail.js", "address.js")
+SCRIPTS = ("pictures.js", "cards.js", "search.js", "units.js", "trust.js", "detail.js", "address.js")
 
 
 def write_report(

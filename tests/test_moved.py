@@ -1,0 +1,28 @@
+import importlib
+import subprocess
+import sys
+
+import pytest
+
+import dissect
+from dissect.moved import MOVED
+
+
+@pytest.mark.parametrize("old", MOVED)
+def test_a_module_is_found_by_the_name_that_it_had(old):
+    module = importlib.import_module(f"dissect.{MOVED[old]}")
+    name = module.__name__
+    sys.modules.pop(f"dissect.{old}", None)
+    with pytest.warns(DeprecationWarning, match=rf"dissect\.{old} has become {name}\."):
+        assert importlib.import_module(f"dissect.{old}") is module
+    assert module.__name__ == module.__spec__.name == name
+    assert importlib.reload(module) is module
+
+
+def test_old_names_are_attributes_too_and_others_are_none():
+    code = "import dissect; print(dissect.store.Store.__module__, hasattr(dissect, 'nothing'))"
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["dissect.visits.store", "False"]
+    with pytest.raises(ModuleNotFoundError, match=r"dissect\.nothing"):
+        importlib.import_module("dissect.nothing")
+    assert not hasattr(dissect, "nothing")
