@@ -95,7 +95,7 @@ class Count(NamedTuple):
         by_chance: of them, with planes permuted among the images (mean of the decoys).
         rate: the false discovery rate there.
         cutoff: the lowest that keeps it at 5 %.
-        trusted: units above both cut-offs.
+        beyond_chance: units above both cut-offs.
     """
 
     network: str
@@ -104,7 +104,7 @@ class Count(NamedTuple):
     by_chance: str
     rate: str
     cutoff: str
-    trusted: int
+    beyond_chance: int
 
 
 def dissected(trained: bool, images: int, decoys: int = 4) -> dissect.Dissection:
@@ -119,7 +119,7 @@ def count(network: str, images: int, found: dissect.Dissection) -> Count:
     """What the first table says of a dissection."""
     layer = found[LAYER]
     cutoff, null = layer.cutoff_at(), layer.evidence.null
-    trusted = 0 if cutoff is None else int((layer.best_iou > max(cutoff, CUTOFF)).sum())
+    beyond = 0 if cutoff is None else int((layer.best_iou > max(cutoff, CUTOFF)).sum())
     return Count(
         network,
         images,
@@ -127,7 +127,7 @@ def count(network: str, images: int, found: dissect.Dissection) -> Count:
         f"{float((null > CUTOFF).sum()) / len(null):.1f}",
         f"{layer.false_discovery_rate(CUTOFF):.1%}",
         "none" if cutoff is None else f"{cutoff:.3f}",
-        trusted,
+        beyond,
     )
 
 
