@@ -1,2 +1,0 @@
-#define DISSECT_LEVEL avx512
-#include "bad_values_impl.h"

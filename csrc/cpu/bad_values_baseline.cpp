@@ -1,2 +1,0 @@
-#define DISSECT_LEVEL baseline
-#include "bad_values_impl.h"

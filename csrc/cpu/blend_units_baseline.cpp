@@ -1,2 +1,0 @@
-#define DISSECT_LEVEL baseline
-#include "blend_units_impl.h"

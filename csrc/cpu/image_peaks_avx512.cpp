@@ -1,2 +1,0 @@
-#define DISSECT_LEVEL avx512
-#include "image_peaks_impl.h"

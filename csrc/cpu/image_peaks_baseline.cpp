@@ -1,2 +1,0 @@
-#define DISSECT_LEVEL baseline
-#include "image_peaks_impl.h"

@@ -1,2 +1,0 @@
-#define DISSECT_LEVEL avx512
-#include "iou_counts_impl.h"

@@ -1,2 +1,0 @@
-#define DISSECT_LEVEL baseline
-#include "iou_counts_impl.h"

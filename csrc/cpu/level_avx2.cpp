@@ -1,0 +1,7 @@
+// All ops at this level; build_engine.py knows its flags by the file's name.
+#define DISSECT_LEVEL avx2
+#include "bad_values_impl.h"
+#include "blend_units_impl.h"
+#include "image_peaks_impl.h"
+#include "iou_counts_impl.h"
+#include "tail_histogram_impl.h"

@@ -1,2 +1,0 @@
-#define DISSECT_LEVEL baseline
-#include "tail_histogram_impl.h"
