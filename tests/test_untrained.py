@@ -95,6 +95,11 @@ def test_other_floats(dtype):
     assert looks_untrained(network(normal=False).to(dtype))
 
 
+def test_eight_bits_are_no_error():
+    assert looks_untrained(tiny.vgg().to(torch.float8_e4m3fn)) is None
+    assert looks_untrained(network().to(torch.float8_e4m3fn)) in (None, looks_untrained(network()))
+
+
 def test_nearly_no_seed_is_missed():
     reasons = [looks_untrained(network(normal=bool(seed % 2), seed=seed)) for seed in range(100)]
     assert sum(reason is None for reason in reasons) <= 2

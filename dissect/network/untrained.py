@@ -110,7 +110,7 @@ def _set_values(layers: list[Any], norms: list[Any]) -> int | None:
     vectors = [(layer.bias, layer.weight) for layer in layers if isinstance(layer.bias, Tensor)]
     vectors += [(value, None) for norm in norms for value in norm.parameters(recurse=False)]
     for vector, weight in vectors:
-        value = vector.detach().double().cpu().flatten()
+        value = vector.detach().cpu().double().flatten()
         if not len(value) or (weight is not None and not weight.numel()):
             continue
         if bool((value == value[0]).all()) or value.abs().max() <= ZERO:
@@ -148,7 +148,7 @@ def _drawn(weights: list[Tensor], biases_set: bool) -> str | None:
     laws = set()
     for weight in weights:
         sample = _sample(weight)
-        if bool((sample == sample[0, 0]).all()) and bool((weight == weight.flatten()[0]).all()):
+        if bool((sample == sample[0, 0]).all()):
             continue  # set, not drawn: tables of positions start from zeros
         law = _law(sample, weight, biases_set)
         if law is None:
@@ -173,7 +173,7 @@ def _sample(weight: Tensor) -> Tensor:
     lines = lines[0] if len(lines) == 1 and lines.ndim > 2 else lines  # a table of positions comes as [1, T, U]
     lines = lines[:: -(-len(lines) // LINES)]
     lines = lines.reshape(len(lines), -1)
-    return lines[:, :: -(-lines.shape[1] // LINES)].to("cpu", torch.float64)
+    return lines[:, :: -(-lines.shape[1] // LINES)].cpu().double()
 
 
 def _law(lines: Tensor, weight: Tensor, biases_set: bool) -> Law | None:
