@@ -1,0 +1,247 @@
+"""Measures the five biases of dissection that Zhou, Bau et al. 2018 name, and writes docs/trust_biases.md.
+
+python docs/trust_biases.py [--images N]
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import warnings
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import torch
+from tiny_page import markdown
+from trust_plots import rarefaction_chart, size_chart
+from trust_text import PAGE
+from trust_units import Groups, groups, placed, rarefied, shifted
+from trust_vocabulary import Reach, Removed, finer, reach, removed, separation, sizes
+from trust_world import CUTOFF, FRACTION, LAYERS, World, found, mean_interval, only
+
+from dissect import Dissection, DoubtfulResultWarning
+
+HERE = Path(__file__).parent
+FRACTIONS = (0.002, 0.005, 0.01, 0.02, 0.05)
+SHOWN = 12
+COLUMNS = ("iou", "held_out", "margin", "precision", "recall", "shown")
+UNIT_COUNTS = (16, 32, 48, 64, 96, 128, 160, 192)
+#: By name in the chart and the table: layer, and whether it was trained.
+NETWORKS = {
+    "conv5_3": ("conv5_3", True),
+    "conv4_3": ("conv4_3", True),
+    "conv3_3": ("conv3_3", True),
+    "conv5_3, untrained": ("conv5_3", False),
+    "conv4_3, untrained": ("conv4_3", False),
+}
+
+
+def absent(world: World, whole: Dissection) -> dict[str, str]:
+    """Section 1."""
+    taken = removed(world, whole)
+    before, after = ([row for each in taken for row in getattr(each, when)] for when in ("before", "after"))
+    overlaps = [overlap for each in taken for overlap in each.overlaps]
+    still = [row for row in after if row.iou > CUTOFF]
+    far = [row for row, overlap in zip(after, overlaps) if row.iou > CUTOFF and overlap < 0.1]
+    columns = [
+        (
+            f"`{name}`",
+            *(f"{statistics.median(getattr(row, name) for row in rows):.3g}" for rows in (before, still, far)),
+            *(f"{separation(_column(rows, name), _column(before, name)):.2f}" for rows in (still, far)),
+        )
+        for name in COLUMNS
+    ]
+    kinds = [
+        (
+            name,
+            *(f"{sum(test(row) for row in rows)} of {len(rows)}" for rows in (before, still, far)),
+        )
+        for name, test in (
+            ("`p` at most 0.05", lambda row: row.p <= 0.05),
+            ("`same_label`", lambda row: row.same_label),
+        )
+    ]
+    return {
+        "removed": markdown(
+            ("without", "units", "IoU", "then", "still detectors", "called", "precision", "then", "shown", "then"),
+            map(_removed_cells, taken[:SHOWN]),
+        ),
+        "kinds": markdown(("", "named with it", "without it", "of these, by something else"), kinds),
+        "columns": markdown(
+            ("median of", "named with it", "without it", "by something else", "tells", "by something else"), columns
+        ),
+        "absent_concepts": str(len(taken)),
+        "absent_units": str(len(before)),
+        "absent_still": str(len(still)),
+        "absent_far": str(len(far)),
+    }
+
+
+def _column(rows: Iterable[Any], name: str) -> list[float]:
+    return [float(getattr(row, name)) for row in rows]
+
+
+def _removed_cells(each: Removed) -> tuple[str, ...]:
+    def medians(name: str) -> tuple[str, str]:
+        first, then = (statistics.median(_column(rows, name)) for rows in (each.before, each.after))
+        return (f"{first:.3g}", f"{then:.3g}") if name == "shown" else (f"{first:.2f}", f"{then:.2f}")
+
+    called = Counter(f"{row.category} {row.concept}" for row in each.after).most_common(2)
+    names = ", ".join(f"{name} ({count})" for name, count in called)
+    still = str(sum(row.iou > CUTOFF for row in each.after))
+    return (
+        f"{each.category} {each.concept}", str(len(each.before)), *medians("iou"), still, names,
+        *medians("precision"), *medians("shown"),
+    )  # fmt: skip
+
+
+def fine(world: World, whole: Dissection) -> dict[str, str]:
+    """Section 2."""
+    rows = [reach(f"{share:.1%} of the pixels", world.dissected(fraction=share, resamples=0), share)
+            for share in FRACTIONS]  # fmt: skip
+    planes = [world.planes[:, :, step // 2 :: step, step // 2 :: step].contiguous() for step in (1, 2, 4)]
+    smaller = [world.dissected(planes=each, resamples=0) for each in planes]
+    labels = [only(each).best_label for each in smaller]
+    size_rows = [
+        (
+            *_reach_cells(reach(f"{each.shape[-1]}x{each.shape[-1]}", result, FRACTION)),
+            str(int((own != labels[0]).sum())),
+        )
+        for each, result, own in zip(planes, smaller, labels)
+    ]
+    combined = [
+        (category, elsewhere, finer(world, whole, category, elsewhere))
+        for category in ("color", "material", "scene")
+        for elsewhere in (False, True)
+    ]
+    head = ("labels there", "reachable", "detectors", "concepts", "detectors by chance")
+    concepts = sizes(whole)
+    small = [each for each in concepts if each.share < 0.001]
+    figure = size_chart(concepts, FRACTION, CUTOFF)
+    figure.savefig(HERE / "trust/sizes.png", dpi=150)
+    return {
+        "fractions": markdown(("units fire on", *head), map(_reach_cells, rows)),
+        "resolutions": markdown(("planes", *head, "units renamed"), size_rows),
+        "finer": markdown(
+            ("objects by", "labels more", "units that prefer one", "detectors", "new ones", "held-out IoU", "then"),
+            (
+                (
+                    f"{category} of another image" if elsewhere else category, str(each.labels), str(each.units),
+                    str(each.detectors), str(each.new),
+                    *(f"{score:.3f}" if each.units else "-" for score in (each.before, each.after)),
+                )
+                for category, elsewhere, each in combined
+            ),
+        ),
+        "small": str(len(small)),
+        "small_found": str(sum(each.best > CUTOFF for each in small)),
+        "others": str(len(concepts) - len(small)),
+        "others_found": str(sum(each.best > CUTOFF for each in concepts if each.share >= 0.001)),
+    }  # fmt: skip
+
+
+def _reach_cells(row: Reach) -> tuple[str, ...]:
+    return (row.setting, *map(str, row[1:5]), f"{row.by_chance:.1f}")
+
+
+def grouped(world: World) -> dict[str, str]:
+    """Section 3."""
+    result: Groups = groups(world)
+    there = result.reachable
+    rows = []
+    for count, (group, single) in enumerate(zip(result.groups, result.singles), start=1):
+        gain = (group - single)[there]
+        rows.append((
+            str(count), _interval(mean_interval(group[there])), str(int((group > CUTOFF)[there].sum())),
+            _interval(mean_interval(single[there])), str(int((single > CUTOFF)[there].sum())),
+            _interval(mean_interval(gain)), f"{float((group - result.groups[0] > 0.01)[there].double().mean()):.0%}",
+        ))  # fmt: skip
+    head = ("units", "mean IoU", "concepts above the cut-off", "one unit as large", "concepts above the cut-off",
+            "gain over it", "concepts that gain 0.01 over one unit")  # fmt: skip
+    return {"groups": markdown(head, rows), "group_concepts": str(int(there.sum()))}
+
+
+def _interval(values: tuple[float, float, float]) -> str:
+    return "{:.3f} [{:.3f}, {:.3f}]".format(*values)
+
+
+def misaligned(world: World) -> dict[str, str]:
+    """Section 4."""
+    kinds = [
+        (row.layer, row.kind, str(row.detectors), str(row.concepts), f"{row.mean:.4f}", str(row.renamed),
+         f"{row.largest:.3f}")
+        for row in placed(world)
+    ]  # fmt: skip
+    moves = []
+    for each in (shifted(world, layer) for layer in LAYERS):
+        gain = each.after - each.before
+        moves.append((
+            each.layer, str(len(gain)), _interval(mean_interval(each.before)), _interval(mean_interval(each.after)),
+            _interval(mean_interval(gain)), *(str(int((part > CUTOFF).sum())) for part in (each.before, each.after)),
+            str(each.unmoved), "({:g}, {:g})".format(*each.common),
+        ))  # fmt: skip
+    return {
+        "kinds_of_grid": markdown(
+            ("layer", "grid", "detectors", "concepts", "mean best IoU", "units renamed", "largest change"), kinds
+        ),
+        "shifts": markdown(
+            ("layer", "units", "IoU", "shifted", "gain", "above the cut-off", "shifted", "best unshifted",
+             "best shift for all"), moves
+        ),
+    }  # fmt: skip
+
+
+def widths(world: World, whole: Dissection) -> dict[str, str]:
+    """Section 5."""
+    results = {name: world.dissected(layer, trained, resamples=0) for name, (layer, trained) in NETWORKS.items()}
+    curves = {
+        name: rarefied(result, [count for count in UNIT_COUNTS if count <= only(result).num_units])
+        for name, result in results.items()
+    }
+    (HERE / "trust").mkdir(exist_ok=True)
+    rarefaction_chart(curves).savefig(HERE / "trust/rarefaction.png", dpi=150)
+    rows, chance = [], []
+    for name, result in results.items():
+        layer, own = only(result), {row.units: row for row in curves[name]}
+        detectors, concepts = found(result)
+        rows.append((
+            name, str(layer.num_units), str(detectors), str(concepts),
+            *("{:.1f} [{:.0f}, {:.0f}]".format(*own[count].concepts) for count in (16, 32, 64)),
+        ))  # fmt: skip
+        null = layer.evidence.null
+        shares = [float((null > cutoff).double().mean()) for cutoff in (0.02, 0.03, CUTOFF)]
+        chance.append((
+            name, *(f"{share:.1%}" for share in shares),
+            *(f"{share * count:.1f}" for share in shares[1:2] for count in (64, layer.num_units)),
+        ))  # fmt: skip
+    return {
+        "rarefied": markdown(("layer", "units", "detectors", "concepts", "of 16 units", "of 32", "of 64"), rows),
+        "chance": markdown(
+            ("layer", "above 0.02", "above 0.03", "above 0.04", "units of 64 above 0.03", "of all"), chance
+        ),
+    }
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--images", type=int, default=860, help="validation scenes (default 860)")
+    images = parser.parse_args().images
+    warnings.simplefilter("ignore", DoubtfulResultWarning)  # of shares of pixels at which chance finds all
+    torch.manual_seed(0)
+    (HERE / "trust").mkdir(exist_ok=True)
+    world = World(images)
+    whole = world.dissected()
+    detectors, concepts = found(whole)
+    parts = {
+        "images": str(images), "units": str(only(whole).num_units), "detectors": str(detectors),
+        "concepts": str(concepts), "labels": str(len(world.concepts) - 1),
+        **absent(world, whole), **fine(world, whole), **grouped(world), **misaligned(world), **widths(world, whole),
+    }  # fmt: skip
+    (HERE / "trust_biases.md").write_text(PAGE.substitute(parts))
+
+
+if __name__ == "__main__":
+    main()
