@@ -44,7 +44,7 @@ _EVIDENCE = {
     "evidence.interval": Array(torch.float64, "U 2", 0, 1, nan=True),
     "evidence.half_labels": Array(torch.int64, "2 U", 0, "last"),
     "evidence.held_out": Array(torch.float64, "2 U", 0, 1, nan=True),
-    "evidence.place_iou": Array(torch.float64, "C", 0, 1),
+    "evidence.place_iou": Array(torch.float64, "U", 0, 1),
 }
 
 

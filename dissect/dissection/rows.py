@@ -170,7 +170,7 @@ def _evidence(layer: LayerDissection, best: Tensor, scores: Tensor) -> dict[str,
         "low": evidence.interval[:, 0],
         "high": evidence.interval[:, 1],
         "held_out": evidence.held_out.mean(0),
-        "place_iou": evidence.place_iou[best],
+        "place_iou": evidence.place_iou,
     }
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import torch
@@ -126,14 +125,9 @@ class Gathering:
             )
             half_labels = torch.zeros(2, units, dtype=torch.int64)
         null = null_scores(self._tallies[name], self._scope, categories).reshape(-1, units)
-        return Evidence(null, interval, half_labels, held_out, self._place_iou)
-
-    @cached_property
-    def _place_iou(self) -> Tensor:
-        """Of all labels; read when the counts have ended, and the same for every layer."""
         if self._places is None:
             raise RuntimeError("dissect: places are known once the counts have ended.")
-        return self._places.iou()
+        return Evidence(null, interval, half_labels, held_out, self._places.iou(best))
 
     def image_labels(self) -> Tensor:
         """[E, 2] int64: image numbers and labels that the top images carry, rising."""

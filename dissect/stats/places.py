@@ -29,8 +29,8 @@ class Places(State):
     Example:
         >>> places = Places(2)
         >>> places.add(torch.tensor([[[[1, 0], [0, 0]]], [[[1, 1], [0, 0]]]]), torch.tensor([[0, 1], [0, 2]]))
-        >>> places.iou()  # of two places: 3 pixels of 4; of one place: 2 of 3
-        tensor([0.0000, 0.7500], dtype=torch.float64)
+        >>> places.iou(torch.tensor([1]))  # of two places: 3 pixels of 4; of one place: 2 of 3
+        tensor([0.7500], dtype=torch.float64)
     """
 
     def __init__(self, num_labels: int, categories: tuple[str, ...] | None = None) -> None:
@@ -70,15 +70,16 @@ class Places(State):
         self._counts = self._counts + other._counts if self._counts.shape[1] else other._counts.clone()
         self._images = self._images + other._images
 
-    def iou(self) -> Tensor:
-        """[C] float64; 0 for label 0 and labels that were not seen."""
-        counts = self._counts.cpu().sort(1, descending=True).values
-        counts[0] = 0
-        inside, images = counts.cumsum(1), self._images.cpu()[self._kind.cpu()]
-        area = images[:, None] * torch.arange(1, counts.shape[1] + 1) + counts.sum(1, keepdim=True) - inside
+    def iou(self, labels: Tensor) -> Tensor:
+        """[L] float64 of labels [L]; 0 for label 0 and labels that were not seen."""
+        wanted, back = labels.cpu().unique(return_inverse=True)
+        counts = self._counts.cpu()[wanted].sort(1, descending=True).values
         if not counts.shape[1]:
-            return torch.zeros(len(counts), dtype=torch.float64)
-        return (inside.double() / area.clamp(min=1).double()).amax(1)
+            return torch.zeros(len(labels), dtype=torch.float64)
+        inside, images = counts.cumsum(1), self._images.cpu()[self._kind.cpu()[wanted]]
+        area = images[:, None] * torch.arange(1, counts.shape[1] + 1) + counts.sum(1, keepdim=True) - inside
+        found = (inside.double() / area.clamp(min=1).double()).amax(1)
+        return torch.where(wanted > 0, found, 0.0)[back]
 
     def state_dict(self) -> dict[str, Any]:
         """Everything needed to go on, as tensors and JSON values."""

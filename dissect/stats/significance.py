@@ -25,7 +25,7 @@ class Evidence:
             replacement (percentile bootstrap over groups of images); NaN where there are too few images.
         half_labels: [2, U] int64; the best label by each half of the images alone.
         held_out: [2, U] float64; the IoU in each half of the images with the label that the other half gives.
-        place_iou: [C] float64; the highest IoU that one mask, the same in all images, has with each label.
+        place_iou: [U] float64; the highest IoU that one mask, the same in all images, has with each unit's label.
 
     Example:
         >>> evidence = Evidence(torch.tensor([[0.01, 0.05]]), *[torch.empty(0)] * 4)

@@ -91,6 +91,7 @@ class Source:
 
     def __exit__(self, *_: object) -> None:
         self._store.close()
+        self._traces.clear()  # which know this object, so that its batches would stay until garbage is collected
 
     @property
     def layouts(self) -> dict[str, list[str]]:

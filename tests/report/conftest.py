@@ -87,7 +87,7 @@ def judge(result: Dissection, *, null: float = 0.05) -> Dissection:
             interval=torch.stack([best * 0.8, best * 1.2], 1),
             half_labels=torch.stack([layer.best_label, torch.where(torch.arange(units) == 2, 1, layer.best_label)]),
             held_out=torch.stack([best * 0.9, best * 0.7]),
-            place_iou=torch.tensor([0.0] * 5 + [0.35] * (labels - 5), dtype=torch.float64),
+            place_iou=torch.tensor([0.0] * 5 + [0.35] * (labels - 5), dtype=torch.float64)[layer.best_label],
         )
         peaks = torch.rand(units, 20, generator=random).sort(1).values
         values, maps = peaks[:, [17, 9]], torch.rand(units, 2, 6, 6, generator=random)
