@@ -190,6 +190,10 @@ def test_vectors_are_units_without_a_place():
     assert result["3"].states() == ["ok"] * 5
     # Four images of 21 are at most a share of 0.2.
     assert torch.equal(result["3"].unit_area, torch.full((5,), 4 * 16 * 16))
+    with pytest.warns(
+        UserWarning, match=r"a fraction of 0.01 of 21 samples is less than one, .* of layer '3' can fire"
+    ):
+        dissect.dissect(net, ["0.0", "3"], images, progress=False)
     for preset in ("pnas2020", "tpami2018"):
         assert dissect.dissect(net, "3", images, preset=preset, fraction=0.2, progress=False)["3"].num_units == 5
 

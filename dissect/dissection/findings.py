@@ -123,11 +123,16 @@ class Findings:
         return [name for name, state in self.thresholds.items() if not state.done]
 
     def _tell_too_few(self) -> None:
-        fewest = min(self.thresholds.values(), key=lambda state: state.samples)
-        if int(fewest.fraction * fewest.samples) == 0:
+        # A map of one cell gives an image's pixels one value, so that these fire together.
+        samples = {
+            name: self.num_images if self.grids[name].source_shape == (1, 1) else state.samples
+            for name, state in self.thresholds.items()
+        }
+        name = min(samples, key=samples.__getitem__)
+        if int(self.thresholds[name].fraction * samples[name]) == 0:
             warnings.warn(
-                f"dissect: a fraction of {self.rules.fraction} of {fewest.samples} samples is less than one, so that "
-                "no unit can fire; look at more images, or choose a larger fraction.",
+                f"dissect: a fraction of {self.rules.fraction} of {samples[name]} samples is less than one, so that "
+                f"no unit of layer {name!r} can fire; look at more images, or choose a larger fraction.",
                 stacklevel=5,
             )
 
