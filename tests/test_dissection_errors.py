@@ -20,6 +20,8 @@ def test_errors():
         run(layers="9")
     with pytest.raises(ValueError, match=r"label planes must come .* batch 0, since there are names .* segmenter="):
         run(images=scenes.images, concepts=["a", "b"])
+    with pytest.raises(ValueError, match=r"planes of batch 0 must have shape .* \[21\], a number per image"):
+        run(images=[(scenes.images, torch.arange(21))])
     half = [(scenes.images[:5], scenes.planes[:5]), scenes.images[5:]]
     with pytest.raises(ValueError, match=r"label planes must come with the images of batch 1, since those of batches"):
         run(images=half)

@@ -151,6 +151,7 @@ def test_images_alone_give_what_needs_no_labels(tmp_path):
         assert result[name].evidence is None
     row = result.best()[3]
     assert (row.concept, row.iou, row.firing) == ("-", 0.0, labelled.best()[3].firing)
+    assert str(result.best()).splitlines()[0].split() == ["layer", "unit", "threshold", "firing", "state"]
     assert result.detectors() == result.unique_detectors() == []
     same(result, dissect.load(result.save(tmp_path / "a")))
     for options in ({"memory_budget": 0}, {"batch_size": 4}, {"images": images}):

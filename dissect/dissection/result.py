@@ -13,7 +13,7 @@ from torch import Tensor
 
 from dissect.concepts import CATEGORIES, Concepts
 from dissect.dissection.contents import LAYER, META, SETTINGS, check_layer, check_pictures
-from dissect.dissection.rows import PRINTED, CategoryRow, discovery_rows, unit_rows
+from dissect.dissection.rows import PRINTED, PRINTED_ALONE, CategoryRow, discovery_rows, unit_rows
 from dissect.dissection.rows import UnitRow as UnitRow  # where it used to be
 from dissect.files.checked import fields, named, require
 from dissect.files.tensors import load_tensors, save_tensors, with_suffix
@@ -179,9 +179,8 @@ class Dissection:
 
         Rows are in the order of the units; printed, the highest IoU comes first, and some columns are left out.
         """
-        return Table(
-            (row for name in self._names(layer) for row in unit_rows(self, self[name])), by="iou", show=PRINTED
-        )
+        rows = (row for name in self._names(layer) for row in unit_rows(self, self[name]))
+        return Table(rows, by="iou", show=PRINTED_ALONE if self.images_only else PRINTED)
 
     def detectors(self, layer: str | None = None) -> Table:
         """The rows of `best` whose IoU exceeds the detector cut-off (0.04 unless asked otherwise)."""

@@ -64,6 +64,10 @@ class UnitRow(NamedTuple):
 PRINTED = ("layer", "unit", "concept", "category", "iou", "low", "high", "p", "same_label", "shown", "state")
 
 
+#: The same of images without labels.
+PRINTED_ALONE = ("layer", "unit", "threshold", "firing", "state")
+
+
 class CategoryRow(NamedTuple):
     """A category in a table of detectors.
 

@@ -326,6 +326,11 @@ class Source:
                 f"dissect: planes of batch {index} must be a tensor of one of {LABEL_DTYPES}, but got {got}."
             )
         planes = to_device(planes, self._home)
+        if planes.ndim == 1:
+            raise ValueError(
+                f"dissect: planes of batch {index} must have shape [N, K, H, W], but got {list(planes.shape)}, a "
+                f"number per image, as of its class; give the images alone to dissect them without labels. {WAYS}"
+            )
         if planes.ndim != 4 or len(planes) != len(images) or not planes.shape[1]:
             raise ValueError(
                 f"dissect: planes of batch {index} must have shape [N, K, H, W] with N={len(images)} and K from 1 on, "
