@@ -168,36 +168,43 @@ def dissect(
     batches = Batches(images, batch_size)
     settings = {"preset": preset, **dataclasses.asdict(rules), "tokens": told, **geometry.settings()}
     settings |= dataclasses.asdict(doubt) | ({"ignore": list(ignored)} if ignored else {})
-    known = resume is not None  # else nobody asks
-    about = {
-        "model": known and fingerprint(model),
-        "layers": names,
-        "options": {**settings, **_told_layout(layout), "top_images": top_images, "batch_size": batch_size},
-        "concepts": vocabulary and [list(vocabulary.names), list(vocabulary.categories)],
-        "segmenter": known and fingerprint(segmenter),
-        "code": known and [code_of(model), code_of(segmenter)],
-        "pictures": known and code_of(to_uint8),
-        "images": known and batches.identity(),
-    }
+    options = {**settings, **_told_layout(layout), "top_images": top_images, "batch_size": batch_size}
+    about = {} if resume is None else _about(model, segmenter, vocabulary, to_uint8, batches)
+    saved = Progress(resume, {"layers": names, "options": options, **about})
     reading = Reading(rules.relu, rules.step, grids, rules.relu and relu is None, layout, ignored)
-    saved = Progress(resume, about)
     labelled = segmenter is not None or vocabulary is not None
     with Source(model, batches, segmenter, reading, memory_budget, disk_budget, progress, labelled) as source:
-        saved.restore(run)
-        source.images_only = run.images_only if run.images_only is not None else source.images_only
-        source.expect(run.checksums, run.first_maps, names, whole=run.phase != "survey")
-        run.before_saving = source.settle  # the checksums are the run's
         _finish(run, source, saved)
-        layouts = source.layouts
-    settings |= doubts
-    settings["provenance"] = provenance(model, images, batches.identity(), run.date)
-    found = run.result({**settings, "layouts": layouts})
+    origin = provenance(model, images, batches.identity(), run.date)
+    found = run.result({**settings, **doubts, "provenance": origin, "layouts": source.layouts})
     tell_doubts(found)
     return found
 
 
+def _about(
+    model: nn.Module,
+    segmenter: Callable[[Tensor], Tensor] | None,
+    concepts: Concepts | None,
+    to_uint8: Callable[[Tensor], Tensor],
+    batches: Batches,
+) -> dict[str, Any]:
+    """What a run that goes on must have in common with the one that was interrupted, beside layers and options."""
+    return {
+        "model": fingerprint(model),
+        "concepts": concepts and [list(concepts.names), list(concepts.categories)],
+        "segmenter": fingerprint(segmenter),
+        "code": [code_of(model), code_of(segmenter)],
+        "pictures": code_of(to_uint8),
+        "images": batches.identity(),
+    }
+
+
 def _finish(run: Findings, source: Source, saved: Progress) -> None:
     """All visits that are left."""
+    saved.restore(run)
+    source.images_only = run.images_only if run.images_only is not None else source.images_only
+    source.expect(run.checksums, run.first_maps, run.layers, whole=run.phase != "survey")
+    run.before_saving = source.settle  # the checksums are the run's
     with saved.keeping(run):
         while run.phase != "done":
             for step in source.visit(run.needs, run.batch):
