@@ -96,3 +96,22 @@ def located(
     over, under = above >= rank, above + bins.sum(1) < rank
     low = torch.where(over, last + 1, torch.where(under, 0, low))
     return low, torch.where(over, top, torch.where(under, first - 1, torch.minimum(high, last)))
+
+
+def rebinned(
+    own: tuple[Tensor, Tensor, Tensor, Tensor], first: Tensor, last: Tensor, shift: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Bins and counts above of histograms, had they binned [first, last] by 2^shift keys: edges of their own bins.
+
+    Args:
+        own: their first keys [R, U], shifts [R, U], bins [R, U, B] and counts above [R, U].
+        first: [R, U].
+        last: [R, U].
+        shift: [R, U].
+    """
+    own_first, own_shift, own_bins, above = own
+    keys = own_first[..., None] + (torch.arange(own_bins.shape[2], device=first.device) << own_shift[..., None])
+    over, inside = keys > last[..., None], (keys >= first[..., None]) & (keys <= last[..., None])
+    places = torch.where(inside, (keys - first[..., None]) >> shift[..., None], 0)
+    bins = torch.zeros_like(own_bins).scatter_add_(2, places, torch.where(inside, own_bins, 0))
+    return bins, above + torch.where(over, own_bins, 0).sum(2)

@@ -14,7 +14,7 @@ from torch import Tensor
 from dissect import ops
 from dissect.grid import Grid
 from dissect.reference import keys_of, values_of
-from dissect.stats.bins import PHASES, bin_of_rank, exact_fraction, located, narrowest_shift, sparse
+from dissect.stats.bins import PHASES, bin_of_rank, exact_fraction, located, narrowest_shift, rebinned, sparse
 from dissect.stats.state import State
 from dissect.stats.threshold_state import check_keys, check_scalars
 
@@ -217,7 +217,8 @@ class TailThreshold(State):
         if self.visit == 0 and bool((first > last).any()):
             raise ValueError("TailThreshold: states to merge must agree, but their bins do not meet; add all to one.")
         shift = torch.maximum(self._shift, other._shift)
-        mine, theirs = (state._within(first, last, shift) for state in (self, other))
+        own = ((state._first, state._shift, state._bins, state._above) for state in (self, other))
+        mine, theirs = (rebinned(bins, first, last, shift) for bins in own)
         self._first, self._last, self._shift = first, last, shift
         self._bins, self._above = mine[0] + theirs[0], mine[1] + theirs[1]
         self._seen += other._seen
@@ -396,13 +397,3 @@ class TailThreshold(State):
             self._first[row], self._last[row], self._shift[row], self._bins[row], self._above[row], rank,
             (1 << self._bits) - 1,
         )  # fmt: skip
-
-    def _within(self, first: Tensor, last: Tensor, shift: Tensor) -> tuple[Tensor, Tensor]:
-        """This visit's bins and counts above, had it binned [first, last] by 2^shift keys: edges of its own bins."""
-        keys = self._first[..., None] + (
-            torch.arange(self._bins.shape[2], device=first.device) << self._shift[..., None]
-        )
-        over, inside = keys > last[..., None], (keys >= first[..., None]) & (keys <= last[..., None])
-        places = torch.where(inside, (keys - first[..., None]) >> shift[..., None], 0)
-        bins = torch.zeros_like(self._bins).scatter_add_(2, places, torch.where(inside, self._bins, 0))
-        return bins, self._above + torch.where(over, self._bins, 0).sum(2)
