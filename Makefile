@@ -10,9 +10,10 @@ BUILD_INPUTS := setup.py build_engine.py pyproject.toml constraints.txt $(filter
 demo: $(VENV)/.installed
 	$(BIN)/dissect demo --out out
 
-# Two at a time: most tests wait for one thread.
+# Two files at a time, each with one thread of torch's: more would wait for one another.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile
 test: $(VENV)/.installed
-	$(BIN)/pytest -n 2
+	$(PYTEST)
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .
@@ -54,7 +55,7 @@ TREE_ONLY = native emulation gpu ops stats models classifiers experiments kernel
 test-wheel: wheel
 	rm -rf build/wheel
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --target build/wheel dist/*.whl
-	PYTHONPATH=build/wheel DISSECT_TEST_INSTALLED=build/wheel $(BIN)/pytest -n 2 tests $(addprefix --ignore=tests/,$(TREE_ONLY))
+	PYTHONPATH=build/wheel DISSECT_TEST_INSTALLED=build/wheel $(PYTEST) tests $(addprefix --ignore=tests/,$(TREE_ONLY))
 
 # Editable, so that only a change of the C++ or of the dependencies needs the set-up again.
 $(VENV)/.installed: $(BUILD_INPUTS)
