@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 CPP := $(shell find csrc tests/native tests/emulation -name '*.h' -o -name '*.cpp' -o -name '*.cu' -o -name '*.cuh')
 BUILD_INPUTS := setup.py build_engine.py pyproject.toml constraints.txt $(filter csrc/%,$(CPP))
 
-.PHONY: demo test test-gpu lint bench bench-gpu profile-gpu wheel test-wheel clean
+.PHONY: demo test test-gpu lint docs bench bench-gpu profile-gpu wheel test-wheel clean
 demo: $(VENV)/.installed
 	$(BIN)/dissect demo --out out
 
@@ -21,6 +21,10 @@ lint: $(VENV)/.installed
 	$(BIN)/clang-format --dry-run --Werror $(CPP)
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
+
+# The site, in build/site: `python -m http.server -d build/site` shows it. A warning is an error.
+docs: $(VENV)/.installed
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 # torch's idle threads must not spin beside the engine's while these are timed, hence the policy.
 # ROWS=thresholds measures those alone; the others stay as they are.
@@ -61,7 +65,7 @@ test-wheel: wheel
 $(VENV)/.installed: $(BUILD_INPUTS)
 	$(PYTHON) -c 'import sys; sys.version_info >= (3, 10) or sys.exit("dissect needs Python 3.10 or later")'
 	test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[report,test,lint,triton]'
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[report,test,lint,triton,docs]'
 	touch $@
 
 clean:
