@@ -14,6 +14,8 @@ from mkdocs.exceptions import PluginError
 
 ROOT = Path(__file__).resolve().parent.parent
 ASKED = re.compile(r"^<!-- README: ([^|\n]+?)(?: \| (.+?) \| (.+?))? -->$", re.MULTILINE)
+#: With the blocks of code whole, and what is indented below a paragraph.
+PARAGRAPH = re.compile(r"^```.*?^```$|^(?!```)\S.*?(?=\n\n+\S|\s*\Z)", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"(?<!!)\[([^\]]+)\]\((?!https?:|#)([^)#]+)(#[^)]*)?\)")
 FETCHED = re.compile(r"<(?:script|link|img|iframe)\b[^>]*(?:src|href)=\"?(?:https?:)?//[^\s>\"]+")
 IMAGE = re.compile(r"!\[([^\]]*)\]\((?!https?:)([^)]+)\)")
@@ -28,7 +30,7 @@ def section(readme: str, heading: str, first: str | None = None, last: str | Non
     found = re.search(rf"^## {re.escape(heading)}\n(.*?)(?=^## |\Z)", readme, re.MULTILINE | re.DOTALL)
     if not found:
         raise PluginError(f"README.md has no section {heading!r}, which a page of docs/ shows.")
-    paragraphs = re.split(r"\n\n+(?![ ])", found[1].strip())
+    paragraphs = [match[0].rstrip() for match in PARAGRAPH.finditer(found[1])]
     if first is None or last is None:
         return "\n\n".join(paragraphs)
     places = [next((i for i, text in enumerate(paragraphs) if text.startswith(start)), None) for start in (first, last)]
