@@ -110,3 +110,5 @@ class Docstrings(griffe.Extension):
         for one in objects:
             if isinstance(one, griffe.Module):
                 public_not_file(one)
+                if one.exports is not None:  # so that iou_counts stands beside IouCounts
+                    one.exports = sorted(map(str, one.exports), key=lambda name: name.replace("_", "").lower())
