@@ -224,7 +224,7 @@ _AREAS = {"auc": Array(torch.float64, "A", 0, 1, nan=True), "baseline_auc": Arra
 def unit_sets(
     model: nn.Module,
     importance: UnitImportance,
-    images: Dataset | Iterable[Any],
+    images: Dataset[Any] | Iterable[Any],
     *,
     counts: Sequence[int] | None = None,
     classes: Sequence[str | int] | None = None,

@@ -155,7 +155,7 @@ def rank_correlation(first: Tensor, second: Tensor) -> float:
 def peak_correlation(
     model: nn.Module,
     layer: str,
-    images: Dataset | Tensor | Iterable[Any],
+    images: Dataset[Any] | Tensor | Iterable[Any],
     *,
     batch_size: int = 32,
     progress: bool = True,
