@@ -239,11 +239,13 @@ class Grid:
 
     def indices(self, axis: str) -> Tensor:
         """[T, 2] int64: index0 and index1 of each target row (axis "rows") or column ("columns")."""
-        return getattr(self, axis)[:, :2].long()
+        column: Tensor = getattr(self, axis)[:, :2].long()
+        return column
 
     def weights(self, axis: str) -> Tensor:
         """[T] float32: the weight of index1 of each target row or column."""
-        return getattr(self, axis)[:, 2].contiguous().view(torch.float32)
+        column: Tensor = getattr(self, axis)[:, 2].contiguous().view(torch.float32)
+        return column
 
     def check(self, op: str, source: tuple[int, ...], target: tuple[int, ...] | None = None) -> None:
         """Refuse a feature map or a segmentation that this grid was not made for.

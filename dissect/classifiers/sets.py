@@ -194,7 +194,8 @@ class UnitSets:
         """[M, K, ...] of the rows [2 M K, ...] those of "most" or of "least"."""
         if removed not in ENDS:
             raise ValueError(f"UnitSets: removed must be one of {ENDS}, but got {removed!r}.")
-        return rows.unflatten(0, (len(self.measured), 2, len(self.counts)))[:, ENDS.index(removed)]
+        found: Tensor = rows.unflatten(0, (len(self.measured), 2, len(self.counts)))[:, ENDS.index(removed)]
+        return found
 
     def _own(self, values: Tensor, removed: str) -> Tensor:
         """[M, K]: each row's value for its own class, of values [S, C]."""

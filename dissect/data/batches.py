@@ -169,7 +169,8 @@ def _fingerprint(source: Any) -> str | None:
     """A data set's own, with what loaders and subsets around it make of it; None if it has none."""
     own = getattr(source, "fingerprint", None)
     if callable(own):
-        return own()
+        told: str | None = own()
+        return told
     if not isinstance(source, (DataLoader, Subset)):
         return None
     inner = _fingerprint(source.dataset)

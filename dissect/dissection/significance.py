@@ -132,7 +132,8 @@ class Gathering:
     def image_labels(self) -> Tensor:
         """[E, 2] int64: image numbers and labels that the top images carry, rising."""
         pairs = torch.cat([torch.empty(0, 2, dtype=torch.int64), *self._pairs])
-        return pairs.unique(dim=0)
+        distinct: Tensor = pairs.unique(dim=0)
+        return distinct
 
     def state_dict(self) -> dict[str, Any]:
         """Everything needed to go on."""
