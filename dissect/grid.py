@@ -12,12 +12,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from numbers import Integral
+from typing import Literal, get_args
 
 import numpy as np
 import torch
 from torch import Tensor
 
-BORDERS = ("edge", "zeros")
+Border = Literal["edge", "zeros"]
+BORDERS: tuple[Border, ...] = get_args(Border)
 
 #: The largest weight below 1. Up to it, rounded interpolation provably stays between its two ends.
 MAX_WEIGHT = 1 - 2.0**-22
@@ -81,7 +83,7 @@ class Grid:
         return all(table.tolist() == [[at, at, 0] for at in range(size)] for table, size in tables)
 
     @classmethod
-    def half_pixel(cls, source: tuple[int, int], target: tuple[int, int], *, border: str = "edge") -> Grid:
+    def half_pixel(cls, source: tuple[int, int], target: tuple[int, int], *, border: Border = "edge") -> Grid:
         """Pixel centres at half-integers: ``src = (y + 0.5) * h / H - 0.5``.
 
         As ``torch.nn.functional.interpolate(mode="bilinear", align_corners=False)`` with border "edge"; the published
@@ -94,7 +96,7 @@ class Grid:
         return _half_pixel(*_checked_sizes(source, target, border), border)
 
     @classmethod
-    def align_corners(cls, source: tuple[int, int], target: tuple[int, int], *, border: str = "edge") -> Grid:
+    def align_corners(cls, source: tuple[int, int], target: tuple[int, int], *, border: Border = "edge") -> Grid:
         """Corner pixels on corner pixels: ``src = y * (h - 1) / (H - 1)``, and 0 where H is 1.
 
         Raises:
@@ -113,7 +115,7 @@ class Grid:
         target: tuple[int, int],
         *,
         image: tuple[int, int] | None = None,
-        border: str = "edge",
+        border: Border = "edge",
     ) -> Grid:
         """Feature-map cells placed at the centres of their receptive fields in the image.
 
@@ -153,7 +155,7 @@ class Grid:
         target: tuple[int, int],
         *,
         image: tuple[int, int] | None = None,
-        border: str = "edge",
+        border: Border = "edge",
     ) -> Grid:
         """Feature-map cells at whole pixels near the centres of their receptive fields, as NetDissect places them.
 
@@ -202,7 +204,7 @@ class Grid:
         columns: Iterable[float],
         source: tuple[int, int],
         *,
-        border: str = "edge",
+        border: Border = "edge",
     ) -> Grid:
         """Any geometry: where in the feature map each row and each column of the segmentation samples.
 
@@ -231,17 +233,19 @@ class Grid:
         return cls._from_centres(centres, source, border)
 
     @classmethod
-    def _from_centres(cls, centres: list[np.ndarray], source: tuple[int, int], border: str) -> Grid:
+    def _from_centres(cls, centres: list[np.ndarray], source: tuple[int, int], border: Border) -> Grid:
         rows, columns = (_axis_table(axis, size, border) for axis, size in zip(centres, source))
         return cls(rows, columns, source)
 
     def indices(self, axis: str) -> Tensor:
         """[T, 2] int64: index0 and index1 of each target row (axis "rows") or column ("columns")."""
-        return getattr(self, axis)[:, :2].long()
+        column: Tensor = getattr(self, axis)[:, :2].long()
+        return column
 
     def weights(self, axis: str) -> Tensor:
         """[T] float32: the weight of index1 of each target row or column."""
-        return getattr(self, axis)[:, 2].contiguous().view(torch.float32)
+        column: Tensor = getattr(self, axis)[:, 2].contiguous().view(torch.float32)
+        return column
 
     def check(self, op: str, source: tuple[int, ...], target: tuple[int, ...] | None = None) -> None:
         """Refuse a feature map or a segmentation that this grid was not made for.
@@ -264,13 +268,13 @@ class Grid:
 
 
 @lru_cache(maxsize=64)
-def _half_pixel(source: tuple[int, int], target: tuple[int, int], border: str) -> Grid:
+def _half_pixel(source: tuple[int, int], target: tuple[int, int], border: Border) -> Grid:
     centres = [(np.arange(t, dtype=np.float64) + 0.5) * s / t - 0.5 for s, t in zip(source, target)]
     return Grid._from_centres(centres, source, border)
 
 
 def _checked_sizes(
-    source: Iterable[int], target: Iterable[int], border: str
+    source: Iterable[int], target: Iterable[int], border: Border
 ) -> tuple[tuple[int, int], tuple[int, int]]:
     if border not in BORDERS:
         raise ValueError(f"Grid: border must be one of {BORDERS}, but got {border!r}.")
@@ -332,7 +336,7 @@ def _field_map(layers: Iterable[tuple[int, ...]]) -> tuple[int, int, int]:
     return size, offset, step
 
 
-def _axis_table(centres: np.ndarray, size: int, border: str) -> Tensor:
+def _axis_table(centres: np.ndarray, size: int, border: Border) -> Tensor:
     """[T, 3] int32 table of one axis from its source coordinates (float64, non-decreasing)."""
     # The published code scales by size - 1, so that of one cell every coordinate is 0 and no border is met.
     low, high = (0, size - 1) if border == "edge" or size == 1 else (-1, size)

@@ -70,7 +70,7 @@ class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
 
     def exec_module(self, module: ModuleType) -> None:
         """It has run already; importing must not rename it."""
-        module.__spec__, module.__name__, module.__loader__, module.__package__ = self._own  # type: ignore[assignment]
+        module.__spec__, module.__name__, module.__loader__, module.__package__ = self._own
 
 
 def install() -> None:

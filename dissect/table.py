@@ -16,7 +16,7 @@ from dissect.text import printable
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 
 
-class Table(list):
+class Table(list[Any]):
     """A list of NamedTuples of one type.
 
     ``pandas.DataFrame(table)`` keeps the column names, and a slice is a table again. What ``by`` and ``show`` say is of

@@ -7,15 +7,18 @@ import inspect
 from pathlib import Path
 
 import dissect
-from dissect import classifiers, data, models, ops, reference, stats, tiny
+from dissect import classifiers, data, experiments, interventions, models, ops, reference, segmentation, stats, tiny
 
+ROOMS = (
+    dissect, ops, reference, stats, data, models, segmentation, tiny, interventions, classifiers, experiments,
+)  # fmt: skip
 SNAPSHOT = Path(__file__).with_name("signatures.txt")
 
 
 def public_signatures() -> str:
     """One line per public function, class and method."""
     lines = []
-    for room in (dissect, ops, reference, stats, data, models, tiny, classifiers):
+    for room in ROOMS:
         for name in sorted(room.__all__):
             thing = getattr(room, name)
             path = f"{room.__name__}.{name}"
@@ -32,12 +35,21 @@ def public_signatures() -> str:
 def _signature(thing) -> str:
     if isinstance(thing, type) and issubclass(thing, BaseException):
         return ""
-    parameters = inspect.signature(thing).parameters.values()
-    return "(" + ", ".join(str(p.replace(annotation=inspect.Parameter.empty)) for p in parameters) + ")"
+    signature = inspect.signature(thing)
+    empty = inspect.Signature.empty
+    bare = [p.replace(annotation=empty) for p in signature.parameters.values()]
+    return str(signature.replace(parameters=bare, return_annotation=empty))  # with the markers * and /
 
 
 def test_signatures_are_those_of_the_snapshot():
     assert public_signatures() == SNAPSHOT.read_text()
+
+
+def test_a_keyword_only_parameter_shows_as_one():
+    def positional(a, b=1): ...
+    def keyword(a, *, b=1): ...
+
+    assert (_signature(positional), _signature(keyword)) == ("(a, b=1)", "(a, *, b=1)")
 
 
 if __name__ == "__main__":

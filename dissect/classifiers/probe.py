@@ -38,8 +38,8 @@ FILLS = ("zero", "mean")
 def unit_importance(
     model: nn.Module,
     layer: str,
-    images: Dataset | Iterable[Any],
-    val_images: Dataset | Iterable[Any],
+    images: Dataset[Any] | Iterable[Any],
+    val_images: Dataset[Any] | Iterable[Any],
     *,
     classes: Sequence[str] | None = None,
     fill: str = "zero",

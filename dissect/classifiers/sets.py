@@ -194,7 +194,8 @@ class UnitSets:
         """[M, K, ...] of the rows [2 M K, ...] those of "most" or of "least"."""
         if removed not in ENDS:
             raise ValueError(f"UnitSets: removed must be one of {ENDS}, but got {removed!r}.")
-        return rows.unflatten(0, (len(self.measured), 2, len(self.counts)))[:, ENDS.index(removed)]
+        found: Tensor = rows.unflatten(0, (len(self.measured), 2, len(self.counts)))[:, ENDS.index(removed)]
+        return found
 
     def _own(self, values: Tensor, removed: str) -> Tensor:
         """[M, K]: each row's value for its own class, of values [S, C]."""
@@ -224,7 +225,7 @@ _AREAS = {"auc": Array(torch.float64, "A", 0, 1, nan=True), "baseline_auc": Arra
 def unit_sets(
     model: nn.Module,
     importance: UnitImportance,
-    images: Dataset | Iterable[Any],
+    images: Dataset[Any] | Iterable[Any],
     *,
     counts: Sequence[int] | None = None,
     classes: Sequence[str | int] | None = None,

@@ -44,7 +44,7 @@ class Batches:
         ([[0, 1], [2, 3], [4]], 3)
     """
 
-    def __init__(self, source: Dataset | Tensor | Iterable[Any], batch_size: int = 32) -> None:
+    def __init__(self, source: Dataset[Any] | Tensor | Iterable[Any], batch_size: int = 32) -> None:
         if isinstance(source, DataLoader) and isinstance(source.sampler, RandomSampler):
             raise ValueError("images must come in the same order at every visit, but the DataLoader shuffles.")
         if isinstance(source, (str, Path)):
@@ -146,7 +146,7 @@ class Batches:
         count, length = len(self), len(self._source)  # type: ignore[arg-type]
         size = self._batch_size
         wanted = (list(range(i * size, min(length, i * size + size))) for i in range(start, count) if i not in skip)
-        loaded = iter(DataLoader(self._source, batch_sampler=wanted, collate_fn=_collate))  # type: ignore[arg-type]
+        loaded = iter(DataLoader(self._source, batch_sampler=wanted, collate_fn=_collate))
         for index in range(start, count):
             yield index, None if index in skip else next(loaded)
 
@@ -169,7 +169,8 @@ def _fingerprint(source: Any) -> str | None:
     """A data set's own, with what loaders and subsets around it make of it; None if it has none."""
     own = getattr(source, "fingerprint", None)
     if callable(own):
-        return own()
+        told: str | None = own()
+        return told
     if not isinstance(source, (DataLoader, Subset)):
         return None
     inner = _fingerprint(source.dataset)

@@ -13,7 +13,7 @@ from torch.utils.data import Dataset
 from dissect.data.folders import MEAN, STD, ImageFolder
 
 
-class ClassFolder(Dataset):
+class ClassFolder(Dataset[Any]):
     """The images of a folder, each with the number of its class, which is the subfolder that it lies in.
 
     Classes are numbered from 0 in the order of their names, as torchvision's ImageFolder numbers them; those of a

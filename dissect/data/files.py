@@ -137,7 +137,8 @@ def array(path: Path) -> np.ndarray:
             if wanted > left:
                 raise ValueError(f"it says that it holds {dtype} {list(shape)}, {wanted} bytes, but has {left}")
             file.seek(0)
-            return np.load(io.BytesIO(file.read()))
+            array: np.ndarray = np.load(io.BytesIO(file.read()))
+            return array
     except DAMAGED as error:
         raise ValueError(f"ImageFolder: {shown(path)} cannot be read: {_why(error)}") from error
 

@@ -27,7 +27,7 @@ SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
-class ImageFolder(Dataset):
+class ImageFolder(Dataset[Any]):
     """The images under a folder, in the order of their paths, as a network takes them.
 
     A photograph is turned as its orientation tag says, scaled so that its shorter side has `size` pixels and cut to

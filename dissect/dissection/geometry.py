@@ -8,8 +8,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from dissect.dissection.presets import GRIDS, Preset
-from dissect.grid import Grid
+from dissect.dissection.presets import GRIDS, GridName, Preset
+from dissect.grid import Border, Grid
 from dissect.network.trace import layer_chain
 
 Size = tuple[int, int]
@@ -106,7 +106,7 @@ class Geometry:
         return grid
 
 
-def named_or_given(grid: str | Given | None, border: str | None) -> tuple[str | None, Given | None]:
+def named_or_given(grid: GridName | Given | None, border: Border | None) -> tuple[GridName | None, Given | None]:
     """The kind of grid that `dissect` was asked for by name, and the grids that it was given; one of them is None.
 
     Raises:

@@ -29,13 +29,15 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Literal, get_args
 
-from dissect.grid import BORDERS
-from dissect.stats.iou import SCOPES
-from dissect.stats.threshold import POSITIONS
+from dissect.grid import BORDERS, Border
+from dissect.stats.iou import SCOPES, Scope
+from dissect.stats.threshold_state import POSITIONS, Positions
 
 #: Names of the constructors of `Grid` that make them.
-GRIDS = ("half_pixel", "receptive_field", "netdissect")
+GridName = Literal["half_pixel", "receptive_field", "netdissect"]
+GRIDS: tuple[GridName, ...] = get_args(GridName)
 
 
 @dataclass(frozen=True)
@@ -56,11 +58,11 @@ class Preset:
     """
 
     fraction: float = 0.01
-    positions: str = "pixel"
-    grid: str = "half_pixel"
-    border: str = "edge"
+    positions: Positions = "pixel"
+    grid: GridName = "half_pixel"
+    border: Border = "edge"
     step: int | None = None
-    scope: str = "all"
+    scope: Scope = "all"
     detector_iou: float = 0.04
     relu: bool = False
 
@@ -74,8 +76,9 @@ class Preset:
             raise ValueError(f"dissect: relu must be True or False, but got {self.relu!r}.")
 
 
+PresetName = Literal["default", "pnas2020", "tpami2018"]
 #: By name; the module says what the papers' rules are.
-PRESETS = {
+PRESETS: dict[PresetName, Preset] = {
     "default": Preset(),
     "pnas2020": Preset(border="zeros", step=4, relu=True),
     "tpami2018": Preset(0.005, "feature", "netdissect", "edge", 2, "category", relu=True),

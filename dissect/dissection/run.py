@@ -20,17 +20,21 @@ from dissect.data.pictures import to_pictures
 from dissect.data.planes import check_ignored
 from dissect.dissection.findings import Findings
 from dissect.dissection.geometry import Geometry, Given, named_or_given
-from dissect.dissection.presets import preset_with
+from dissect.dissection.presets import GridName, PresetName, preset_with
 from dissect.dissection.provenance import provenance, tell_doubts, tell_untrained
 from dissect.dissection.result import Dissection
 from dissect.dissection.significance import Doubt, Gathering
 from dissect.files.progress import Progress
+from dissect.grid import Border
 from dissect.interrupts import held_back
 from dissect.network.identity import code_of, fingerprint
 from dissect.network.layers import find_layers, layer_names
 from dissect.network.layouts import LayoutOption, Layouts
 from dissect.stats.bins import exact_fraction
-from dissect.visits.source import Reading, Source
+from dissect.stats.iou import Scope
+from dissect.stats.threshold_state import Positions
+from dissect.visits.reading import Reading
+from dissect.visits.source import Source
 
 GIB = 2**30
 
@@ -38,17 +42,17 @@ GIB = 2**30
 def dissect(
     model: nn.Module,
     layers: str | Iterable[str],
-    images: Dataset | Tensor | Iterable[Any],
+    images: Dataset[Any] | Tensor | Iterable[Any],
     *,
     segmenter: Callable[[Tensor], Tensor] | None = None,
     concepts: Concepts | Iterable[str] | Iterable[tuple[str, str]] | None = None,
     ignore: int | Iterable[int] = (),
-    preset: str = "default",
+    preset: PresetName = "default",
     fraction: float | None = None,
-    positions: str | None = None,
-    border: str | None = None,
-    grid: str | Given | None = None,
-    scope: str | None = None,
+    positions: Positions | None = None,
+    border: Border | None = None,
+    grid: GridName | Given | None = None,
+    scope: Scope | None = None,
     detector_iou: float | None = None,
     relu: bool | None = None,
     tokens: tuple[int, int] | Mapping[str, tuple[int, int]] | None = None,

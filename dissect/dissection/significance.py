@@ -14,7 +14,7 @@ from dissect.devices import Late
 from dissect.dissection.decoys import Decoys, PlanePool
 from dissect.files.checked import Array, Maybe, Of, Whole, fields
 from dissect.ops.encode_labels import EncodedLabels
-from dissect.stats.iou import IouTally
+from dissect.stats.iou import IouTally, Scope
 from dissect.stats.places import Places
 from dissect.stats.significance import Evidence, halves, null_scores, resampled
 from dissect.visits.store import Step
@@ -47,7 +47,7 @@ class Gathering:
         layers: all names.
     """
 
-    def __init__(self, doubt: Doubt, scope: str, layers: list[str]) -> None:
+    def __init__(self, doubt: Doubt, scope: Scope, layers: list[str]) -> None:
         self._doubt, self._scope, self._layers = doubt, scope, layers
         self._pool = PlanePool()
         self._decoys: Decoys | None = None
@@ -132,7 +132,8 @@ class Gathering:
     def image_labels(self) -> Tensor:
         """[E, 2] int64: image numbers and labels that the top images carry, rising."""
         pairs = torch.cat([torch.empty(0, 2, dtype=torch.int64), *self._pairs])
-        return pairs.unique(dim=0)
+        distinct: Tensor = pairs.unique(dim=0)
+        return distinct
 
     def state_dict(self) -> dict[str, Any]:
         """Everything needed to go on."""

@@ -40,7 +40,7 @@ __all__ = ["AttackResult", "GroupRow", "attack", "most_important"]
 def attack(
     model: nn.Module,
     layer: str,
-    images: Dataset | Iterable[Any],
+    images: Dataset[Any] | Iterable[Any],
     *,
     targets: Tensor | None = None,
     candidates: str = "correct",

@@ -155,7 +155,7 @@ def rank_correlation(first: Tensor, second: Tensor) -> float:
 def peak_correlation(
     model: nn.Module,
     layer: str,
-    images: Dataset | Tensor | Iterable[Any],
+    images: Dataset[Any] | Tensor | Iterable[Any],
     *,
     batch_size: int = 32,
     progress: bool = True,
@@ -201,7 +201,8 @@ def correlation(first: Tensor, second: Tensor) -> Tensor:
         constant = values.amax(0) == values.amin(0)
         centred = values - values.mean(0)
         scaled.append((centred / centred.norm(dim=0)).masked_fill(constant, torch.nan))
-    return (scaled[0].T @ scaled[1]).clamp(-1, 1)
+    correlation: Tensor = (scaled[0].T @ scaled[1]).clamp(-1, 1)
+    return correlation
 
 
 def sign_shares(importance: UnitImportance, correlations: Tensor, k: int = 4) -> Table:

@@ -116,18 +116,21 @@ class FanOut:
         if self._update is None:
             edit = partial(self._blended, alpha=alpha)
             with Trace(self._model, self._layer, edit=edit, clone=False, detach=False):
-                return self._model(images)
+                output: Tensor = self._model(images)
+                return output
         with Hooks() as hooks:
             hooks.after(
                 self._model.get_submodule(self._flow.linear or ""),
                 lambda _, args, kwargs, output: _Update.apply(args[0], output, alpha, self._update),
                 edits=True,
             )
-            return self._model(images)
+            output = self._model(images)
+            return output
 
     def _blended(self, output: Any, layer: str, alpha: Tensor) -> Any:
         def blend(first: Any) -> Tensor:
-            return _Blend.apply(first, alpha, self._fill.to(first.device), self._flow.axes)
+            output: Tensor = _Blend.apply(first, alpha, self._fill.to(first.device), self._flow.axes)
+            return output
 
         return edit_first(output, blend)
 
@@ -180,7 +183,8 @@ class _LinearUpdate:
             value = self.filled[None, :, :, None]
             ops.blend_units(copies, alpha.repeat_interleave(len(inputs), 0), value, inplace=True)
             rows = nn.functional.linear(copies.flatten(1), self.module.weight, self.module.bias)
-            return rows.unflatten(0, (len(alpha), -1))
+            output: Tensor = rows.unflatten(0, (len(alpha), -1))
+            return output
         sets, units = (alpha != 0).nonzero(as_tuple=True)
         change = (self.filled - parts)[:, units] * alpha[sets, units][:, None].to(parts.dtype)  # [N, S, K]
         updated = outputs.repeat(len(alpha), 1, 1)

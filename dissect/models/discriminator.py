@@ -84,7 +84,8 @@ class Discriminator(nn.Module):
                 x = x * fade + self.get_submodule(f"from_rgb{level - 1}")(avg_pool2d(images, 2)) * (1 - fade)
         if self.minibatch_stddev:
             x = with_stddev(x)
-        return self.score(self.conv2(self.conv1(x))).flatten()
+        output: Tensor = self.score(self.conv2(self.conv1(x))).flatten()
+        return output
 
 
 class ScaledConv(nn.Module):

@@ -34,7 +34,8 @@ class Generator(nn.Module):
     @property
     def resolution(self) -> int:
         """R, rows and columns of an image."""
-        return 4 * 2 ** (len(self.channels) - 1)
+        side: int = 4 * 2 ** (len(self.channels) - 1)
+        return side
 
     @property
     def z_shape(self) -> tuple[int, ...]:

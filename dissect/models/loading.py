@@ -333,4 +333,5 @@ def _checked_average(average: Any, model: StyleGAN2, path: str | Path) -> Tensor
         raise ValueError(
             f"{path}: latent_avg must be {model.z_channels} finite floats, as w has, but is {what}, or NaN somewhere."
         )
-    return average.detach().flatten().to(model.layer1.input, copy=True)
+    latent: Tensor = average.detach().flatten().to(model.layer1.input, copy=True)
+    return latent

@@ -57,4 +57,5 @@ def _quantiles(device: torch.device) -> Tensor:
     # Made under inference mode it could not serve a training that comes later.
     with torch.inference_mode(False):
         middles = (torch.arange(_LEVELS, dtype=torch.float64, device="cpu") + 0.5) / _LEVELS
-        return torch.special.ndtri(middles).float().to(device)
+        values: Tensor = torch.special.ndtri(middles).float().to(device)
+        return values

@@ -159,7 +159,8 @@ class StyledLayer(nn.Module):
         x = self.demodulate(x, style, self.conv.scaled_weight())
         if self.blur is not None:
             x = self.blur(x)
-        return self.activate(self.noise(x, seeds))
+        output: Tensor = self.activate(self.noise(x, seeds))
+        return output
 
 
 class ToRGB(nn.Module):
@@ -176,4 +177,5 @@ class ToRGB(nn.Module):
     def forward(self, x: Tensor, w: Tensor, image: Tensor | None) -> Tensor:
         """X [N, inputs, h, w] to an image [N, 3, h, w], onto the one of half the size."""
         rgb = self.conv(self.modulate(x, self.style(w))) + self.bias[:, None, None]
-        return rgb if self.upsample is None else rgb + self.upsample(image)
+        output: Tensor = rgb if self.upsample is None else rgb + self.upsample(image)
+        return output

@@ -65,7 +65,8 @@ class UNet(nn.Module):
         for level in range(self.levels - 1, 0, -1):
             x = torch.cat([interpolate(x, scale_factor=2.0), beside.pop()], 1)
             x = self.get_submodule(f"up{level}")(x)
-        return self.output(x)
+        output: Tensor = self.output(x)
+        return output
 
 
 def _pair(inputs: int, outputs: int) -> nn.Sequential:

@@ -67,7 +67,8 @@ class VGG(nn.Module):
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Logits [N, num_classes] of images [N, 3, H, W] in [0, 1]."""
         cells = self.avgpool(self.features((images - 0.5) * 4))
-        return self.classifier(cells.flatten(1))
+        output: torch.Tensor = self.classifier(cells.flatten(1))
+        return output
 
 
 def _features(channels: Sequence[int]) -> OrderedDict[str, nn.Module]:

@@ -73,7 +73,8 @@ class WGANGP(Generator):
         x = self.layer1(self.checked(z))
         for number in range(2, len(self.channels) + 1):
             x = self.get_submodule(f"layer{number}")(x)
-        return self.output(x)
+        output: Tensor = self.output(x)
+        return output
 
 
 class ResidualBlock(nn.Module):
@@ -92,4 +93,5 @@ class ResidualBlock(nn.Module):
         inner = self.conv1(interpolate(relu(self.norm1(x)), scale_factor=2, mode="nearest"))
         # A 1x1 convolution sees one pixel, so it may as well run before they are repeated.
         shortcut = interpolate(self.shortcut(x), scale_factor=2, mode="nearest")
-        return self.conv2(relu(self.norm2(inner))) + shortcut
+        output: Tensor = self.conv2(relu(self.norm2(inner))) + shortcut
+        return output

@@ -128,7 +128,8 @@ class Graph:
             if other in self.names:
                 return f"{node.name()} before {self.names[other]}"
             later += readers.get(other, [])
-        return node.name()
+        name: str = node.name()
+        return name
 
 
 def edit_first(output: Any, edit: Callable[[Any], Any]) -> Any:

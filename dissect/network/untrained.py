@@ -126,7 +126,8 @@ def _drawn_bias(bias: Tensor, weight: Tensor) -> bool:
     # 0.8 is the variance of a uniform distribution's square, relative to that square's mean
     spread = float((bias**2).mean()) / (bound**2 / 3)
     largest = max(float(bias.abs().max()), float(_sample(weight).abs().max()))
-    return largest <= bound * (1 + step) and abs(spread - 1) <= SIGMAS * math.sqrt(0.8 / len(bias))
+    uniform: bool = largest <= bound * (1 + step) and abs(spread - 1) <= SIGMAS * math.sqrt(0.8 / len(bias))
+    return uniform
 
 
 def _unseen(norms: list[Any], weights: int) -> str | None:

@@ -56,7 +56,8 @@ def blend_units(
     checks.activations("blend_units", features, "features")
     operands = blend_operands(features, alpha, value, mask)
     if not inplace:
-        return torch.ops.dissect.blend_units(features, *operands, backend)
+        blended: Tensor = torch.ops.dissect.blend_units(features, *operands, backend)
+        return blended
     torch.ops.dissect.blend_units_(features, *inplace_operands(features, operands), backend)
     return features
 
@@ -158,7 +159,8 @@ def _blend_units(features: Tensor, alpha: Tensor, value: Tensor, mask: Tensor, b
         return torch.empty_like(features).copy_(reference.blend_units(features, alpha, value, mask))
     kernels = gpu.kernels(chosen)
     if kernels is not None:
-        return kernels.blend_units(features, alpha, value, mask)
+        blended: Tensor = kernels.blend_units(features, alpha, value, mask)
+        return blended
     # Copying whole planes is what the vendor does best; only the blended ones are then touched.
     blended = features.clone()
     _blend_in_place(blended, alpha, value, mask)
@@ -201,7 +203,8 @@ def _blend_units_backward(
 ) -> tuple[Tensor, Tensor, Tensor]:
     kernels = gpu.kernels(select("blend_units", backend, features.device))
     if kernels is not None and hasattr(kernels, "blend_units_backward"):
-        return kernels.blend_units_backward(gradient, features, alpha, value, mask)
+        gradients: tuple[Tensor, Tensor, Tensor] = kernels.blend_units_backward(gradient, features, alpha, value, mask)
+        return gradients
     # The reference is a few elementwise operations, which run on any device.
     by_features, by_alpha, by_value = reference.blend_units_backward(gradient, features, alpha, value, mask)
     # In the layouts that the fake promises a compiler, whatever the gradient's.

@@ -64,7 +64,8 @@ def integer(op: str, name: str, value: object, least: int) -> int:
     number: Any = value if isinstance(value, torch.SymInt) else operator.index(value)
     if number < least:
         raise ValueError(f"{op}: {name} must be at least {least}, but got {number}.")
-    return number
+    whole: int = number
+    return whole
 
 
 def backend(op: str, value: object) -> None:

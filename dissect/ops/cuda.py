@@ -41,7 +41,8 @@ def _unavailable(number: int) -> str | None:
         return f"the CUDA engine is missing ({_missing}); install CUDA's nvcc and reinstall the package."
     if torch.version.cuda is None:
         return f"torch {torch.__version__} is not built for NVIDIA's GPUs."
-    if reason := _engine.unavailable():
+    reason: str | None = _engine.unavailable()
+    if reason:
         return reason
     capability = _engine.capability(number)
     if capability < LEAST_CAPABILITY:

@@ -33,7 +33,8 @@ def image_peaks(activations: Tensor, *, status: Tensor | None = None, backend: s
     checks.activations("image_peaks", activations)
     checks.status("image_peaks", status, activations)
     checks.backend("image_peaks", backend)
-    return torch.ops.dissect.image_peaks(activations, backend, status)
+    peaks: Tensor = torch.ops.dissect.image_peaks(activations, backend, status)
+    return peaks
 
 
 LIBRARY.define("image_peaks(Tensor activations, str backend, Tensor(a!)? status=None) -> Tensor")
@@ -47,7 +48,10 @@ def _image_peaks(activations: Tensor, backend: str, status: Tensor | None = None
     if chosen == "reference":
         return reference.image_peaks(activations)
     if kernels is not None:
-        return kernels.image_peaks(activations, gpu.new_status(activations.device) if status is None else status)
+        peaks: Tensor = kernels.image_peaks(
+            activations, gpu.new_status(activations.device) if status is None else status
+        )
+        return peaks
     peaks = torch.empty(activations.shape[:2], dtype=torch.float32)
     native.engine().image_peaks(*native.maps_arguments(activations), peaks.data_ptr(), torch.get_num_threads())
     return peaks

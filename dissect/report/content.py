@@ -16,7 +16,8 @@ from dissect.report.pictures import encode_masks, top_masks
 from dissect.report.trust import Density, LayerTrust, density, doubts, halves, layer_trust
 
 if TYPE_CHECKING:
-    from dissect.dissection.result import CategoryRow, Dissection, LayerDissection, UnitRow
+    from dissect.dissection.result import Dissection, LayerDissection
+    from dissect.dissection.rows import CategoryRow, UnitRow
 
 #: Further colors, for categories that are not among the papers'.
 OTHER_SHADES = 4

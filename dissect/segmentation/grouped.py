@@ -122,4 +122,5 @@ class Segmenter(nn.Module):
                 f"Segmenter: network must give [N, {sum(widths)}, H, W] for these groups, but gave "
                 f"{list(logits.shape)}."
             )
-        return logits.split(widths, 1)
+        groups: tuple[Tensor, ...] = logits.split(widths, 1)
+        return groups

@@ -245,4 +245,5 @@ def rank_area(scores: Tensor, own: Tensor) -> float:
 def mean_ranks(values: Tensor) -> Tensor:
     """[N] float64: ranks from 1, equal values sharing their mean rank; halves of integers, whose sums are exact."""
     _, rank, count = values.unique(return_inverse=True, return_counts=True)
-    return (count.cumsum(0).double() - (count.double() - 1) / 2)[rank]
+    ranks: Tensor = (count.cumsum(0).double() - (count.double() - 1) / 2)[rank]
+    return ranks

@@ -46,7 +46,8 @@ def frechet_distance(features: Tensor, others: Tensor) -> float:
     root = (vectors * values.clamp(min=0).sqrt()) @ vectors.T
     mixed = torch.linalg.eigvalsh(root @ other_covariance @ root).clamp(min=0).sqrt().sum()
     distance = (mean - other_mean).square().sum() + covariance.trace() + other_covariance.trace() - 2 * mixed
-    return max(0.0, distance.item())
+    found: float = max(0.0, distance.item())
+    return found
 
 
 def _moments(sample: Tensor) -> tuple[Tensor, Tensor]:

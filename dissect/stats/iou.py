@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
@@ -15,7 +15,8 @@ from dissect.files.checked import Array, Maybe, Text, fields, require
 from dissect.grid import Grid
 from dissect.stats.state import State, image_numbers
 
-SCOPES = ("all", "category")
+Scope = Literal["all", "category"]
+SCOPES: tuple[Scope, ...] = get_args(Scope)
 
 
 def iou(intersection: Tensor, unit_area: Tensor, label_area: Tensor) -> Tensor:
@@ -151,7 +152,7 @@ class IouTally(State):
         """[N, C] int64, in the order of the image numbers."""
         return self._by_image()[2]
 
-    def iou(self, scope: str = "all", categories: tuple[str, ...] | None = None) -> Tensor:
+    def iou(self, scope: Scope = "all", categories: tuple[str, ...] | None = None) -> Tensor:
         """[U, C] float64.
 
         Args:
@@ -164,7 +165,7 @@ class IouTally(State):
         """
         return iou(self.intersection(), self.scoped_unit_area(scope, categories), self.label_area().sum(0))
 
-    def scoped_unit_area(self, scope: str = "all", categories: tuple[str, ...] | None = None) -> Tensor:
+    def scoped_unit_area(self, scope: Scope = "all", categories: tuple[str, ...] | None = None) -> Tensor:
         """[U], or for scope "category" [U, C]: the area of each unit that enters the union. See `iou`."""
         if scope not in SCOPES:
             raise ValueError(f"IouTally: scope must be one of {SCOPES}, but got {scope!r}.")
@@ -176,7 +177,7 @@ class IouTally(State):
         return self._images
 
     def by_group(
-        self, labels: Tensor, scope: str = "all", categories: tuple[str, ...] | None = None
+        self, labels: Tensor, scope: Scope = "all", categories: tuple[str, ...] | None = None
     ) -> tuple[Tensor, Tensor, Tensor]:
         """What each group of images counts for one label per unit: integers whose sums over groups give the IoU.
 
@@ -203,7 +204,7 @@ class IouTally(State):
         return shared, fires, carries
 
     def by_half(
-        self, scope: str = "all", categories: tuple[str, ...] | None = None
+        self, scope: Scope = "all", categories: tuple[str, ...] | None = None
     ) -> list[tuple[Tensor, Tensor, Tensor]]:
         """Of each half of the images (`dissect.chosen.half_of`) what `iou` takes, on the CPU."""
         images, unit_area, label_area = (part.cpu() for part in self._by_image())
@@ -294,7 +295,7 @@ def _members(label_area: Tensor, categories: tuple[str, ...] | None) -> dict[str
     return {kind: torch.tensor([name == kind for name in categories], device=label_area.device) for kind in kinds}
 
 
-def _scoped(unit_area: Tensor, label_area: Tensor, scope: str, categories: tuple[str, ...] | None) -> Tensor:
+def _scoped(unit_area: Tensor, label_area: Tensor, scope: Scope, categories: tuple[str, ...] | None) -> Tensor:
     """[U] or [U, C] of areas [N, U] and [N, C] by image: see `IouTally.scoped_unit_area`."""
     if scope == "all":
         return unit_area.sum(0)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from dissect.stats.iou import IouTally, best_labels, iou
+from dissect.stats.iou import IouTally, Scope, best_labels, iou
 
 #: Fewer groups of images than this give no interval.
 FEWEST_GROUPS = 10
@@ -84,14 +84,14 @@ class Evidence:
         return float(cutoffs[good][0]) if len(self.null) and bool(good.any()) else None
 
 
-def null_scores(decoys: list[IouTally], scope: str, categories: tuple[str, ...]) -> Tensor:
+def null_scores(decoys: list[IouTally], scope: Scope, categories: tuple[str, ...]) -> Tensor:
     """[K, U] float64: each unit's best IoU in each of the tallies."""
     scores = [tally.iou(scope, categories)[:, 1:].amax(1).cpu() for tally in decoys if tally.num_labels > 1]
     return torch.stack(scores) if scores else torch.empty(0, 0, dtype=torch.float64)
 
 
 def resampled(
-    tally: IouTally, labels: Tensor, scope: str, categories: tuple[str, ...], resamples: int, seed: int
+    tally: IouTally, labels: Tensor, scope: Scope, categories: tuple[str, ...], resamples: int, seed: int
 ) -> Tensor:
     """[U, 2] float64: the interval of each unit's IoU with a label, see `Evidence.interval`.
 
@@ -121,7 +121,7 @@ def resampled(
     return torch.stack([ordered[low], ordered[resamples - 1 - low]], 1)
 
 
-def halves(tally: IouTally, scope: str, categories: tuple[str, ...]) -> tuple[Tensor, Tensor]:
+def halves(tally: IouTally, scope: Scope, categories: tuple[str, ...]) -> tuple[Tensor, Tensor]:
     """`Evidence.half_labels` and `Evidence.held_out`; label 0 and NaN where a half is empty."""
     scores = [iou(*counts) for counts in tally.by_half(scope, categories)]
     units = tally.num_units

@@ -16,9 +16,7 @@ from dissect.grid import Grid
 from dissect.reference import keys_of, values_of
 from dissect.stats.bins import PHASES, bin_of_rank, exact_fraction, located, narrowest_shift, rebinned, sparse
 from dissect.stats.state import State
-from dissect.stats.threshold_state import check_keys, check_scalars
-
-POSITIONS = ("pixel", "feature")
+from dissect.stats.threshold_state import POSITIONS, Positions, check_keys, check_scalars
 
 #: Bins of a visit.
 NUM_BINS = 4096
@@ -76,7 +74,7 @@ class TailThreshold(State):
         self,
         fraction: float | str | Decimal | Fraction = 0.01,
         *,
-        positions: str = "pixel",
+        positions: Positions = "pixel",
         size: tuple[int, int] | None = None,
         grid: Grid | None = None,
         backend: str = "auto",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal, get_args
 
 import torch
 
@@ -32,6 +32,9 @@ _BINS = {
     "above": Array(torch.int64, "R U", 0, MOST),
 }
 _TABLES = {name: Array(torch.int32, "T 3") for name in ("rows", "columns")}
+
+Positions = Literal["pixel", "feature"]
+POSITIONS: tuple[Positions, ...] = get_args(Positions)
 
 
 def check_scalars(state: dict[str, Any]) -> None:

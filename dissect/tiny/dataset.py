@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from torch.utils.data import Dataset
@@ -20,7 +22,7 @@ _WIDE = frozenset(("water", "field", "sand", "snow", "road", "mountain"))
 _MAIN = np.array([label("object", name) for name in MAIN_OBJECTS])
 
 
-class TinyScenes(Dataset):
+class TinyScenes(Dataset[Any]):
     """Procedural scenes with exact segmentations: a pure function of its arguments and the index, without any file.
 
     Item i is scene number `i // len(classes)` of class `classes[i % len(classes)]`; so a family's scenes are the same

@@ -103,7 +103,8 @@ def survey(scenes: TinyScenes, progress: bool = False) -> Survey:
 def _histogram(image: np.ndarray) -> np.ndarray:
     red, green, blue = (image // (256 // _BINS)).astype(np.int64)
     bins = (red * _BINS + green) * _BINS + blue
-    return np.bincount(bins.ravel(), minlength=_BINS**3) / bins.size
+    shares: np.ndarray = np.bincount(bins.ravel(), minlength=_BINS**3) / bins.size
+    return shares
 
 
 def _shared(planes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -305,7 +306,8 @@ def intersection_over_union(seen: Survey) -> np.ndarray:
     """The IoU of each two concepts' masks over all images, float64 [C, C]; 0 where neither appears."""
     areas = seen.shared.diagonal()
     union = areas[:, None] + areas - seen.shared
-    return seen.shared / np.maximum(union, 1)
+    overlap: np.ndarray = seen.shared / np.maximum(union, 1)
+    return overlap
 
 
 def _overlap(val: Survey) -> Limit:

@@ -78,7 +78,8 @@ class Reading:
                 f"dissect: tokens must be the grid of the {tokens.shape[2]} tokens of layer {layer!r}, up to a few "
                 f"class and register tokens before it, but {grid[0]}x{grid[1]} leaves {others}."
             )
-        return tokens[:, :, others:, 0].unflatten(2, grid)
+        output: Tensor = tokens[:, :, others:, 0].unflatten(2, grid)
+        return output
 
     def planes(self, planes: Tensor, images: Tensor) -> Tensor:
         """The planes at the segmentation's size: of each step x step pixels the one at the centre.

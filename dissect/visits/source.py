@@ -177,7 +177,10 @@ class Source:
 
     def _bar(self, steps: Iterable[Any], title: str, start: int) -> Iterable[Any]:
         total = self._expected_batches()
-        return tqdm(steps, title, total=total, initial=start, disable=not self._progress, unit="batch", leave=False)
+        bar: Iterable[Any] = tqdm(
+            steps, title, total=total, initial=start, disable=not self._progress, unit="batch", leave=False
+        )
+        return bar
 
     def _expected_batches(self) -> int | None:
         return self._batches.count() if self.num_batches is None else self.num_batches

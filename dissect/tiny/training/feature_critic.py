@@ -66,7 +66,8 @@ class FeatureCritic(nn.Module):
 
 def _width(network: VGG, layer: str) -> int:
     conv: Any = network.features.get_submodule(layer.replace("relu", "conv"))
-    return conv.out_channels
+    channels: int = conv.out_channels
+    return channels
 
 
 def _head(width: int) -> nn.Sequential:

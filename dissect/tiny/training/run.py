@@ -42,7 +42,8 @@ def rendered(scenes: TinyScenes, path: Path) -> np.ndarray:
         for index in tqdm(range(len(scenes)), desc=f"rendering {scenes.split}", disable=None):
             images[index] = scenes.raw(index)[0]
         save_array(path, images)
-    return np.load(path, mmap_mode="r")
+    array: np.ndarray = np.load(path, mmap_mode="r")
+    return array
 
 
 def narrowed(states: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -123,7 +124,8 @@ class Checkpoint:
                     key: value.to(parameter.device) if value.shape == parameter.shape else value
                     for key, value in state.items()
                 }
-        return saved["progress"]
+        progress: dict[str, Any] = saved["progress"]
+        return progress
 
     def _places(self) -> list[tuple[int, int, nn.Parameter, torch.optim.Optimizer]]:
         return [

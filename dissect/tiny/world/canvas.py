@@ -129,7 +129,8 @@ class Canvas:
 
 def _ellipse(dx: np.ndarray, dy: np.ndarray, radius_x: int, radius_y: int) -> np.ndarray:
     rx2, ry2 = radius_x * radius_x, radius_y * radius_y
-    return (dx * dx * ry2)[None, :] + (dy * dy * rx2)[:, None] <= rx2 * ry2
+    inside: np.ndarray = (dx * dx * ry2)[None, :] + (dy * dy * rx2)[:, None] <= rx2 * ry2
+    return inside
 
 
 def _polygon(x: np.ndarray, y: list[int], rows: np.ndarray, points: Sequence[Point]) -> np.ndarray:

@@ -66,4 +66,5 @@ def _table() -> np.ndarray:
 def color_labels(rgb: np.ndarray) -> np.ndarray:
     """The colour label of every pixel: uint8 [3, H, W] to int16 [H, W]."""
     red, green, blue = (rgb >> 3).astype(np.int32)
-    return _table()[(red << 10) | (green << 5) | blue]
+    labels: np.ndarray = _table()[(red << 10) | (green << 5) | blue]
+    return labels

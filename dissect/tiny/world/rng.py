@@ -26,7 +26,8 @@ def mix_array(values: np.ndarray) -> np.ndarray:
     """`mix` of every element of a uint64 array of any shape."""
     values = (values ^ (values >> np.uint64(30))) * np.uint64(_MIX1)
     values = (values ^ (values >> np.uint64(27))) * np.uint64(_MIX2)
-    return values ^ (values >> np.uint64(31))
+    mixed: np.ndarray = values ^ (values >> np.uint64(31))
+    return mixed
 
 
 class Rng:

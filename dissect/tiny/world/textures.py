@@ -27,7 +27,8 @@ def _smooth(noise: np.ndarray, rounds: int) -> np.ndarray:
         for axis in (0, 1):
             noise = np.roll(noise, 1, axis) + 2 * noise + np.roll(noise, -1, axis)
     noise = noise - noise.sum() // noise.size
-    return noise * 128 // np.abs(noise).max()
+    scaled: np.ndarray = noise * 128 // np.abs(noise).max()
+    return scaled
 
 
 _WHITE = _white_noise()
@@ -38,7 +39,8 @@ _CLOUDY = _smooth(_WHITE, 7)
 def _sample(tile: np.ndarray, x: np.ndarray, y: np.ndarray, seed: int, shift_x: int, shift_y: int) -> np.ndarray:
     rows = ((y >> shift_y) + (seed >> 6)) & (_TILE - 1)
     columns = ((x >> shift_x) + seed) & (_TILE - 1)
-    return tile[rows[:, None], columns[None, :]]
+    sampled: np.ndarray = tile[rows[:, None], columns[None, :]]
+    return sampled
 
 
 def speckled(x: np.ndarray, y: np.ndarray, seed: int) -> np.ndarray:
