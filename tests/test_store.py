@@ -233,6 +233,8 @@ def flipped(path):
 )
 @pytest.mark.parametrize("batches", [True, False])
 @pytest.mark.parametrize("planes", ["kept", "not kept"])
+# On a machine that is busy a file may be written later than the folder was taken away; that is told too.
+@pytest.mark.filterwarnings("ignore:dissect. what is left is computed again at each visit")
 def test_temporary_files_that_are_harmed_are_computed_again(result, monkeypatch, harm, why, batches, planes):
     monkeypatch.setattr("dissect.visits.store.VISITS", 10**9)
     read, reads = _Disk.read, []
@@ -248,7 +250,7 @@ def test_temporary_files_that_are_harmed_are_computed_again(result, monkeypatch,
     memory = 21 * 3 * 16 * 16 if planes == "kept" else 0
     with pytest.warns(UserWarning, match=rf"temporary file .*safetensors held is computed again: {why}") as told:
         found = run(images=images, concepts=CONCEPTS, memory_budget=memory, disk_budget=10**9)
-    told = [warning for warning in told if warning.category is not dissect.DoubtfulResultWarning]
+    told = [warning for warning in told if "temporary file" in str(warning.message)]
     assert len(told) == 1
     same(result, found)
 
