@@ -9,6 +9,8 @@ from dissect.models import VGG
 from dissect.reference import upsample
 
 BATCH = 8
+
+pytestmark = pytest.mark.filterwarnings("ignore::dissect.DoubtfulResultWarning")
 CONVOLUTIONS = [
     f"features.conv{block}_{n}" for block, depth in enumerate((2, 2, 3, 3, 3), 1) for n in range(1, depth + 1)
 ]
@@ -29,9 +31,9 @@ class Job:
         self.batches = list(zip(images.split(BATCH), planes.split(BATCH)))
         self.concepts = [str(number) for number in range(1, NUM_LABELS)]
 
-    def dissect(self, layers):
-        """Pixel positions, exact thresholds, the top 1 %."""
-        return dissect.dissect(self.model, layers, self.batches, concepts=self.concepts, progress=False)
+    def dissect(self, layers, **options):
+        """Pixel positions, exact thresholds, the top 1 %; what tells which labels can be trusted, unless left out."""
+        return dissect.dissect(self.model, layers, self.batches, concepts=self.concepts, progress=False, **options)
 
     @torch.no_grad()
     def forward(self) -> None:
@@ -77,7 +79,11 @@ def job(request):
 def test_dissect_conv5_3(compare, job):
     layer = CONVOLUTIONS[-1]
     job.check(layer, job.dissect(layer)[layer])
-    others = {"forward": job.forward, "forward to the layer": lambda: job.forward_to(layer)}
+    others = {
+        "forward": job.forward,
+        "forward to the layer": lambda: job.forward_to(layer),
+        "without decoys and intervals": lambda: job.dissect(layer, decoys=0, resamples=0),
+    }
     compare(lambda: job.dissect(layer), others, per=job.images, rounds=5)
 
 
