@@ -118,13 +118,13 @@ def dissected(trained: bool, images: int, decoys: int = 4) -> dissect.Dissection
 def count(network: str, images: int, found: dissect.Dissection) -> Count:
     """What the first table says of a dissection."""
     layer = found[LAYER]
-    cutoff, null = layer.cutoff_at(), layer.evidence.null
+    cutoff = layer.cutoff_at()
     beyond = 0 if cutoff is None else int((layer.best_iou > max(cutoff, CUTOFF)).sum())
     return Count(
         network,
         images,
         int((layer.best_iou > CUTOFF).sum()),
-        f"{float((null > CUTOFF).sum()) / len(null):.1f}",
+        f"{layer.evidence.by_chance(CUTOFF):.1f}",
         f"{layer.false_discovery_rate(CUTOFF):.1%}",
         "none" if cutoff is None else f"{cutoff:.3f}",
         beyond,

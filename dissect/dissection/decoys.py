@@ -94,10 +94,7 @@ class PlanePool:
         flat, sizes = torch.cat(runs), torch.tensor([len(table) for table in tables], device=runs[0].device)
         width, shift = self._size[1], RUN_SHIFTS[flat.dtype]
         ends = flat >> shift
-        begins = ends.roll(1)
-        begins[begins == width] = 0
-        begins[0] = 0
-        lengths = (ends - begins).long()
+        lengths = (ends - _begins(ends, width)).long()
         pixels = flat.repeat_interleave(lengths, output_size=len(numbers) * self._size[0] * width)
         planes = max(table.shape[1] for table in tables)
         table = dense(torch.cat([pad(table, (0, planes - table.shape[1])) for table in tables])).int()
@@ -203,14 +200,24 @@ def _starts(runs: Tensor) -> Tensor:
     return starts.flatten(1)
 
 
+def _begins(ends: Tensor, width: int) -> Tensor:
+    """[R]: the column where each run begins, by where runs end: where the last one did, or at the row's begin."""
+    begins = ends.roll(1)
+    begins[begins == width] = 0
+    begins[0] = 0
+    return begins
+
+
 def _check_runs(what: str, runs: Tensor, rows: int, height: int, width: int) -> None:
     """Refuses runs that do not fill an image, or that name a row which its table does not have."""
     shift = RUN_SHIFTS[runs.dtype]
     ends, numbers = (runs >> shift).long(), runs & ((1 << shift) - 1)
-    begins = ends.roll(1)
-    begins[0] = 0
-    begins[begins == width] = 0
-    fills = (ends > begins).all() & (ends <= width).all() & (ends == width).sum().eq(height) & (ends[-1] == width)
+    fills = (
+        (ends > _begins(ends, width)).all()
+        & (ends <= width).all()
+        & (ends == width).sum().eq(height)
+        & (ends[-1] == width)
+    )
     require(what, fills & (numbers < rows).all(), "runs fill an image and name rows of its table")
 
 

@@ -37,8 +37,7 @@ class Pictures:
         """
         wanted = wanted.unique()
         self._wanted = set(wanted.tolist())
-        for number in self.found.keys() - self._wanted:
-            del self.found[number]
+        self.drop_all_but(self._wanted)
         new = torch.isin(numbers, wanted).nonzero().flatten()
         if not len(new):
             return

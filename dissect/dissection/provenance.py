@@ -10,13 +10,11 @@ from torch import nn
 
 from dissect.network.identity import weights_fingerprint
 from dissect.network.untrained import looks_untrained
+from dissect.stats.significance import RATE
 from dissect.version import __version__
 
 if TYPE_CHECKING:
     from dissect.dissection.result import Dissection
-
-#: The false discovery rate above which a layer's detectors are warned of.
-MOST_FALSE = 0.05
 
 
 class DoubtfulResultWarning(UserWarning):
@@ -71,8 +69,8 @@ def tell_doubts(found: Dissection) -> None:
     cutoff = found.settings["detector_iou"]
     doubtful = []
     for name, layer in found.layers.items():
-        rate, kept = layer.false_discovery_rate(cutoff), layer.cutoff_at(MOST_FALSE)
-        if rate > MOST_FALSE:
+        rate, kept = layer.false_discovery_rate(cutoff), layer.cutoff_at(RATE)
+        if rate > RATE:
             better = "no cut-off keeps" if kept is None else f"a cut-off of {kept:.3f} keeps"
             units = len(found.detectors(name))
             doubtful.append(f"{name!r}: about {rate:.0%} of its {units} would be there by chance; {better} that at 5 %")

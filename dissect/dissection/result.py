@@ -21,7 +21,7 @@ from dissect.grid import Grid
 from dissect.reference import upsample
 from dissect.stats import best_labels, iou
 from dissect.stats.sample import PeakSample
-from dissect.stats.significance import Evidence
+from dissect.stats.significance import RATE, Evidence
 from dissect.subnormals import keeps_subnormals
 from dissect.table import Table
 
@@ -103,7 +103,7 @@ class LayerDissection:
         """
         return float("nan") if self.evidence is None else self.evidence.false_discovery_rate(self.best_iou, cutoff)
 
-    def cutoff_at(self, rate: float = 0.05) -> float | None:
+    def cutoff_at(self, rate: float = RATE) -> float | None:
         """The lowest cut-off of the IoU that keeps the false discovery rate at `rate`; None where none does."""
         return None if self.evidence is None else self.evidence.cutoff_at(self.best_iou, rate)
 

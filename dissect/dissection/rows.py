@@ -148,7 +148,7 @@ def discovery_rows(layer: LayerDissection, step: float = 0.01) -> list[Discovery
             layer.name,
             cutoff,
             int((scores > cutoff).sum()),
-            int((evidence.null > cutoff).sum()) / len(evidence.null),
+            evidence.by_chance(cutoff),
             evidence.false_discovery_rate(scores, cutoff),
         )
         for cutoff in cutoffs

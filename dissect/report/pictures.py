@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from dissect.reference import upsample
+from dissect.stats.places import spread
 
 if TYPE_CHECKING:
     from dissect.dissection.result import LayerDissection
@@ -85,7 +86,7 @@ def top_masks(layer: LayerDissection, count: int, side: int) -> Iterator[tuple[T
         each that was True before.
     """
     height, width = layer.grid.target_shape
-    rows, columns = _thinned(height, side), _thinned(width, side)
+    rows, columns = spread(height, side), spread(width, side)
     for units in torch.arange(layer.num_units).split(max(1, PIXELS // (count * height * width))):
         whole = _masks(layer, _shown_maps(layer, count, units), units, max(height, width))
         shares = whole.sum((2, 3)).double() / (height * width)
@@ -99,15 +100,8 @@ def _shown_maps(layer: LayerDissection, count: int, units: Tensor) -> Tensor:
 
 
 def _masks(layer: LayerDissection, maps: Tensor, units: Tensor, side: int) -> Tensor:
-    rows, columns = (axis[_thinned(len(axis), side)] for axis in (layer.grid.rows, layer.grid.columns))
+    rows, columns = (axis[spread(len(axis), side)] for axis in (layer.grid.rows, layer.grid.columns))
     return upsample(maps, rows, columns) > layer.thresholds[units, None, None, None]
-
-
-def _thinned(size: int, side: int) -> Tensor:
-    """The lines kept of an axis: all, or `side` evenly spread ones."""
-    if size <= side:
-        return torch.arange(size)
-    return (torch.arange(side) * 2 + 1) * size // (2 * side)
 
 
 def encode_masks(masks: Tensor) -> Iterable[str]:

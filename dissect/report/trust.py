@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from torch import Tensor
 
+from dissect.stats.significance import RATE
+
 if TYPE_CHECKING:
     from dissect.dissection.result import LayerDissection, UnitRow
 
-#: The rate of false discoveries that detectors beyond chance keep to.
-RATE = 0.05
 #: A concept that fewer than this share of a unit's top images show is doubtful.
 SHOWN_SHARE = 0.4
 #: What `UnitRow` tells beside the IoU.
@@ -58,11 +58,12 @@ class Density:
 
 def layer_trust(layer: LayerDissection, cutoff: float) -> LayerTrust | None:
     """What is known about a layer's detectors, if planes were permuted at all."""
-    null = None if layer.evidence is None else layer.evidence.null
-    if null is None or len(null) == 0:
+    evidence = layer.evidence
+    if evidence is None or not len(evidence.null):
         return None
-    by_chance = float((null > cutoff).sum()) / len(null)
-    return LayerTrust(null, by_chance, layer.false_discovery_rate(cutoff), layer.cutoff_at(RATE))
+    return LayerTrust(
+        evidence.null, evidence.by_chance(cutoff), layer.false_discovery_rate(cutoff), layer.cutoff_at(RATE)
+    )
 
 
 def facts(row: UnitRow) -> dict[str, float | bool | int]:

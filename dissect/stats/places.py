@@ -48,7 +48,7 @@ class Places(State):
             planes: [N, K, H, W] labels.
             label_area: [N, C] int64, as `dissect.ops.iou_counts` gives it.
         """
-        rows, columns = (_spread(size, self._side).to(planes.device) for size in planes.shape[2:])
+        rows, columns = (spread(size, self._side).to(planes.device) for size in planes.shape[2:])
         places = planes[:, :, rows][..., columns].flatten(2).long()
         number = places.shape[2]
         if not self._counts.shape[1]:
@@ -96,7 +96,7 @@ class Places(State):
         self._counts, self._images = state["counts"].clone(), state["images"].clone()
 
 
-def _spread(size: int, most: int) -> Tensor:
+def spread(size: int, most: int) -> Tensor:
     """The middles of at most so many equal parts of an axis."""
     count = min(size, most)
     return (torch.arange(count) * 2 + 1) * size // (2 * max(1, count))

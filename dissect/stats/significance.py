@@ -11,6 +11,8 @@ from dissect.stats.iou import IouTally, Scope, best_labels, iou
 
 #: Fewer groups of images than this give no interval.
 FEWEST_GROUPS = 10
+#: The false discovery rate that detectors beyond chance keep to.
+RATE = 0.05
 #: Of an interval: it leaves out half of the rest on each side.
 LEVEL = 0.95
 
@@ -52,6 +54,10 @@ class Evidence:
             return torch.full(scores.shape, torch.nan, dtype=torch.float64)
         reached = len(null) - torch.searchsorted(null, scores.double().contiguous())
         return (1 + reached).double() / (1 + len(null))
+
+    def by_chance(self, cutoff: float) -> float:
+        """How many units exceed a cut-off of the IoU under the null, on average; NaN without a null."""
+        return int((self.null > cutoff).sum()) / len(self.null) if len(self.null) else float("nan")
 
     def false_discovery_rate(self, scores: Tensor, cutoff: float) -> float:
         """The share of units above a cut-off that would be there if planes said nothing about their images.
