@@ -13,7 +13,7 @@ from torch.nn.functional import pad
 from dissect.chosen import cycles, rank_keys
 from dissect.devices import Late, to_device
 from dissect.files.checked import Array, Each, Whole, fields, require
-from dissect.ops.encode_labels import EncodedLabels, Encoding
+from dissect.ops.encode_labels import EncodedLabels, Encoding, encode_labels
 from dissect.reference import run_dtype
 from dissect.reference.encode_labels import RUN_SHIFTS
 
@@ -180,17 +180,46 @@ class Decoys:
         self.count = count if enough else 0
         self._places = cycles(self.count, num_images, seed) * len(self._numbers) // num_images if enough else None
 
-    def labels(
-        self, decoy: int, numbers: Tensor, num_labels: int, dense: Dense = lambda labels: labels
-    ) -> EncodedLabels:
-        """The planes that stand in for those of the images of these numbers; see `PlanePool.labels`."""
+    def labels(self, numbers: Tensor, num_labels: int, dense: Dense = lambda labels: labels) -> EncodedLabels:
+        """The planes that stand in for those of the images of these numbers: see `side_by_side`.
+
+        Args:
+            numbers: [N] int64.
+            num_labels: C, of each decoy.
+            dense: see `PlanePool.labels`.
+        """
         if self._places is None:
             raise RuntimeError("dissect: there are no decoys.")
         require("the run", bool((numbers < self._places.shape[1]).all()), "it has seen every image")
-        places = self._places[decoy, numbers]
+        places = self._places[:, numbers]
         own = self._numbers[places] == numbers
         places = torch.where(own, (places + 1) % len(self._numbers), places)
-        return self._pool.labels(self._numbers[places].tolist(), num_labels, dense)
+        return side_by_side([self._pool.labels(row, num_labels, dense) for row in self._numbers[places].tolist()])
+
+
+def side_by_side(parts: list[EncodedLabels]) -> EncodedLabels:
+    """Labels that say at once what several say of the same images: label c of part k becomes ``k (C - 1) + c``.
+
+    Args:
+        parts: of as many images, of one size and C labels each.
+    """
+    shift = RUN_SHIFTS[parts[0].runs.dtype]
+    most = max(int(part.offsets.diff().max()) for part in parts)
+    # The combinations of combinations: those of each part are labels of a plane, told apart as labels are below.
+    planes = torch.stack([_told_apart(part.runs & ((1 << shift) - 1), k, most) for k, part in enumerate(parts)], 1)
+    joint = encode_labels(planes, 1 + len(parts) * (most - 1))
+    image = torch.arange(len(joint), device=planes.device).repeat_interleave(joint.offsets.diff())
+    rows = []
+    for k, (part, own) in enumerate(zip(parts, joint.table.long().unbind(1))):
+        own = torch.where(own > 0, own - k * (most - 1), 0)
+        rows.append(_told_apart(part.table[part.offsets[image] + own], k, part.num_labels))
+    area = torch.cat([parts[0].area[:, :1], *(part.area[:, 1:] for part in parts)], 1)
+    return EncodedLabels._trusted(joint.runs, torch.cat(rows, 1), joint.offsets, area)
+
+
+def _told_apart(labels: Tensor, part: int, num_labels: int) -> Tensor:
+    """Labels below `num_labels` of one of several parts, numbered after those of the parts before; 0 stays 0."""
+    return torch.where(labels > 0, labels + part * (num_labels - 1), 0)
 
 
 def _starts(runs: Tensor) -> Tensor:

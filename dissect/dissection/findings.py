@@ -248,8 +248,6 @@ class Findings:
         for tally in self.tallies.values():
             categories = self.concepts.categories if self.rules.scope == "category" else ("",) * tally.num_labels
             tally.fold(categories)
-        if self.tallies:
-            self.gathering.fold(categories)
 
     def result(self, settings: dict[str, Any]) -> Dissection:
         """What was found, when all visits have ended."""

@@ -12,11 +12,12 @@ from torch import Tensor
 from dissect.concepts import MANY_LABELS, Concepts
 from dissect.devices import Late
 from dissect.dissection.decoys import Decoys, PlanePool
-from dissect.files.checked import Array, Maybe, Of, Whole, fields
+from dissect.files.checked import Array, Maybe, Of, fields, require
 from dissect.ops.encode_labels import EncodedLabels
 from dissect.stats.iou import IouTally, Scope
+from dissect.stats.null import NullTally
 from dissect.stats.places import Places
-from dissect.stats.significance import Evidence, halves, null_scores, resampled
+from dissect.stats.significance import Evidence, halves, resampled
 from dissect.visits.store import Step
 
 #: Groups of images whose counts are kept apart, and the bytes that those of all layers may take, but for the fewest.
@@ -52,7 +53,7 @@ class Gathering:
         self._pool = PlanePool()
         self._decoys: Decoys | None = None
         self._dense: Callable[[Tensor], Tensor] = lambda labels: labels
-        self._tallies: dict[str, list[IouTally]] = {}
+        self._tallies: dict[str, NullTally] = {}
         self._places: Places | None = None
         self._pairs: list[Tensor] = []  # [E, 2]: image numbers and the labels that they carry
 
@@ -81,10 +82,12 @@ class Gathering:
         """Makes ready to count the decoys of these tallies; `dense` gives labels their numbers among the concepts."""
         self._dense = dense
         self._decoys = Decoys(self._pool, num_images, self._doubt.decoys, self._doubt.seed)
-        self._places = Places(len(concepts), concepts.categories if self._scope == "category" else None)
+        count, categories = self._decoys.count, concepts.categories if self._scope == "category" else None
+        self._places = Places(len(concepts), categories)
         self._tallies = {
-            name: [IouTally(tally.thresholds, tally.num_labels, grid=tally.grid) for _ in range(self._decoys.count)]
+            name: NullTally(tally.thresholds, tally.num_labels, count, categories=categories, grid=tally.grid)
             for name, tally in tallies.items()
+            if count and tally.num_labels > 1
         }
 
     def count(self, step: Step, labels: EncodedLabels, shown: Tensor) -> None:
@@ -101,15 +104,10 @@ class Gathering:
         here = torch.isin(step.numbers, shown).nonzero().flatten()
         places, carried = labels.area[here.to(labels.area.device)].nonzero(as_tuple=True)
         self._pairs.append(torch.stack([step.numbers[here][places.cpu()], carried.cpu()], 1))
-        for decoy in range(self._decoys.count):
-            others = self._decoys.labels(decoy, step.numbers, labels.num_labels, self._dense)
+        if self._tallies:
+            others = self._decoys.labels(step.numbers, labels.num_labels, self._dense)
             for name, maps in step.activations.items():
-                self._tallies[name][decoy].add(maps, others, step.numbers)
-
-    def fold(self, categories: tuple[str, ...]) -> None:
-        """Memory must not grow with the number of images."""
-        for tally in (tally for tallies in self._tallies.values() for tally in tallies):
-            tally.fold(categories)
+                self._tallies[name].add(maps, others)
 
     def evidence(self, name: str, tally: IouTally, concepts: Concepts, best: Tensor) -> Evidence:
         """Of a layer, whose units' best labels are `best` [U]."""
@@ -124,7 +122,9 @@ class Gathering:
                 torch.full(shape, torch.nan, dtype=torch.float64) for shape in ((units, 2), (2, units))
             )
             half_labels = torch.zeros(2, units, dtype=torch.int64)
-        null = null_scores(self._tallies[name], self._scope, categories).reshape(-1, units)
+        null = (
+            self._tallies[name].scores().cpu() if name in self._tallies else torch.empty(0, units, dtype=torch.float64)
+        )
         if self._places is None:
             raise RuntimeError("dissect: places are known once the counts have ended.")
         return Evidence(null, interval, half_labels, held_out, self._places.iou(best))
@@ -137,11 +137,8 @@ class Gathering:
 
     def state_dict(self) -> dict[str, Any]:
         """Everything needed to go on."""
-        tallies = {
-            str(at): {str(decoy): tally.state_dict() for decoy, tally in enumerate(self._tallies[name])}
-            for at, name in enumerate(self._layers)
-            if name in self._tallies
-        }
+        numbered = enumerate(self._layers)
+        tallies = {str(at): self._tallies[name].state_dict() for at, name in numbered if name in self._tallies}
         places = None if self._places is None else self._places.state_dict()
         return {"pool": self._pool.state_dict(), "tallies": tallies, "places": places, "pairs": self.image_labels()}
 
@@ -175,12 +172,7 @@ class Gathering:
         fields(what, state, {"places": Of(dict)})
         if self._places is not None:
             self._places.load_state_dict(state["places"])
-        for at, name in enumerate(self._layers):
-            own = state["tallies"].get(str(at))
-            fields(
-                what,
-                {"tallies": own, "number": len(own or ())},
-                {"tallies": Of(dict), "number": Whole(len(self._tallies[name]), len(self._tallies[name]) or None)},
-            )
-            for decoy, tally in enumerate(self._tallies[name]):
-                tally.load_state_dict(own[str(decoy)])
+        numbers = {str(at): name for at, name in enumerate(self._layers) if name in self._tallies}
+        require(what, state["tallies"].keys() == numbers.keys(), "every layer has its decoys")
+        for at, name in numbers.items():
+            self._tallies[name].load_state_dict(state["tallies"][at])

@@ -5,8 +5,9 @@ All counts are integers, so any split, order or sharding of the same activations
 
 from dissect.stats.frechet import frechet_distance
 from dissect.stats.iou import IouTally, best_labels, iou
+from dissect.stats.null import NullTally
 from dissect.stats.peaks import Peaks
 from dissect.stats.state import State
 from dissect.stats.threshold import TailThreshold
 
-__all__ = ["IouTally", "Peaks", "State", "TailThreshold", "best_labels", "frechet_distance", "iou"]
+__all__ = ["IouTally", "NullTally", "Peaks", "State", "TailThreshold", "best_labels", "frechet_distance", "iou"]

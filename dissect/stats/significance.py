@@ -90,12 +90,6 @@ class Evidence:
         return float(cutoffs[good][0]) if len(self.null) and bool(good.any()) else None
 
 
-def null_scores(decoys: list[IouTally], scope: Scope, categories: tuple[str, ...]) -> Tensor:
-    """[K, U] float64: each unit's best IoU in each of the tallies."""
-    scores = [tally.iou(scope, categories)[:, 1:].amax(1).cpu() for tally in decoys if tally.num_labels > 1]
-    return torch.stack(scores) if scores else torch.empty(0, 0, dtype=torch.float64)
-
-
 def resampled(
     tally: IouTally, labels: Tensor, scope: Scope, categories: tuple[str, ...], resamples: int, seed: int
 ) -> Tensor:

@@ -6,11 +6,11 @@ import torch
 import dissect
 from dissect.chosen import cycles, group_of, half_of, rank_keys
 from dissect.devices import Late
-from dissect.dissection.decoys import Decoys, PlanePool
-from dissect.stats import IouTally
+from dissect.dissection.decoys import Decoys, PlanePool, side_by_side
+from dissect.stats import IouTally, NullTally
 from dissect.stats.places import Places
 from dissect.stats.sample import LEVELS, PeakSampling
-from dissect.stats.significance import Evidence, halves, null_scores, resampled
+from dissect.stats.significance import Evidence, halves, resampled
 
 CATEGORIES = ("", "object", "object", "color", "scene")
 
@@ -132,24 +132,44 @@ def test_a_state_of_a_pool_that_cannot_be_is_refused():
         PlanePool().load_state_dict(state | {"runs": more})
 
 
+def together(planes):
+    """Planes of several decoys, encoded as one; label c of decoy k is k (C - 1) + c."""
+    parts = [torch.where(part > 0, part + k * (len(CATEGORIES) - 1), 0) for k, part in enumerate(planes)]
+    return dissect.ops.encode_labels(torch.cat(parts, 1), 1 + len(parts) * (len(CATEGORIES) - 1))
+
+
+@pytest.mark.parametrize("size", [(6, 6), (1, 9), (400, 400)])
+def test_labels_side_by_side_are_those_of_all_planes_together(size):
+    generator = torch.Generator().manual_seed(1)
+    planes = torch.randint(0, len(CATEGORIES), (3, 4, 2, *size), generator=generator, dtype=torch.int16)
+    planes[0, 1] = planes[1, 1]
+    planes[2, 3] = 0
+    parts = [dissect.ops.encode_labels(part, len(CATEGORIES)) for part in planes]
+    for mine, expected in zip(fields(side_by_side(parts)), fields(together(planes))):
+        assert mine.dtype == expected.dtype
+        assert torch.equal(mine, expected)
+
+
 def test_decoys_are_every_other_image_once():
     _, planes = data(30)
     numbers = torch.arange(30)
     decoys = Decoys(pooled(planes, numbers), 30, 3, seed=4)
     assert decoys.count == 3
-    for decoy in range(3):
-        taken = decoys._numbers[decoys._places[decoy]]
+    own = []
+    for places in decoys._places:
+        taken = decoys._numbers[places]
         assert sorted(taken.tolist()) == list(range(30))
         assert not bool((taken == numbers).any())
-        labels = decoys.labels(decoy, torch.tensor([3, 9]), len(CATEGORIES))
-        expected = dissect.ops.encode_labels(planes[taken[[3, 9]]], len(CATEGORIES))
-        assert all(torch.equal(a, b) for a, b in zip(fields(labels), fields(expected)))
+        own.append(planes[taken[[3, 9]]])
+    labels = decoys.labels(torch.tensor([3, 9]), len(CATEGORIES))
+    assert all(torch.equal(a, b) for a, b in zip(fields(labels), fields(together(own))))
     few = Decoys(pooled(planes, numbers, 9000), 30, 200, seed=4)
     assert len(few._numbers) < 10
     for number in few._numbers.tolist():
-        for decoy in range(200):
-            labels = few.labels(decoy, torch.tensor([number]), len(CATEGORIES))
-            assert not torch.equal(labels.planes[0], planes[number].int())
+        labels = few.labels(torch.tensor([number]), len(CATEGORIES))
+        for decoy, found in enumerate(labels.planes[0].split(2)):
+            found = torch.where(found > 0, found - decoy * (len(CATEGORIES) - 1), 0)
+            assert not torch.equal(found, planes[number].int())
     assert Decoys(pooled(planes[:1], numbers[:1]), 1, 4, 0).count == 0
 
 
@@ -266,12 +286,48 @@ def test_too_few_images_give_no_interval_and_no_halves():
     assert held_out.isnan().all()
 
 
-def test_the_null_is_the_best_iou_of_each_decoy():
+@pytest.mark.parametrize("categories", [None, CATEGORIES])
+def test_the_null_is_the_best_iou_of_each_decoy(categories):
     maps, planes = data(20)
-    other = tally(maps, planes.roll(1, 0))
-    found = null_scores([tally(maps, planes), other], "all", CATEGORIES)
-    assert torch.equal(found[1], other.iou()[:, 1:].amax(1))
-    assert found.shape == (2, 5)
+    others = [planes, planes.roll(1, 0), planes.roll(5, 0)]
+    parts = [torch.arange(20), torch.arange(8), torch.arange(8, 20)]
+    whole, first, second = (NullTally(torch.full((5,), 0.7), 5, 3, categories=categories) for _ in range(3))
+    for null, part in zip((whole, first, second), parts):
+        for batch in part.split(7):
+            null.add(maps[batch], together([other[batch] for other in others]))
+    scope = "all" if categories is None else "category"
+    expected = torch.stack([tally(maps, other).iou(scope, CATEGORIES)[:, 1:].amax(1) for other in others])
+    assert torch.equal(whole.scores(), expected)
+    assert len(set(expected.sum(1).tolist())) == 3
+    second.merge(first)
+    again = NullTally(torch.full((5,), 0.7), 5, 3, categories=categories)
+    again.load_state_dict(second.state_dict())
+    assert torch.equal(again.scores(), expected)
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "message"),
+    [
+        ("thresholds", lambda value: value + 1, "its thresholds are this tally's"),
+        ("intersection", lambda value: value + 1, "label 0 is counted nowhere"),
+        ("intersection", lambda value: value[:, :-1], "its intersection has this tally's shape"),
+        ("label_area", lambda value: value * 0, "no intersection exceeds its label's area"),
+        ("unit_area", lambda value: value * 0, "no intersection exceeds its unit's area"),
+        ("unit_area", lambda value: value.float(), "unit_area"),
+        ("grid", lambda value: "another", "its grid is this tally's"),
+    ],
+)
+def test_a_state_of_a_null_that_cannot_be_is_refused(name, change, message):
+    maps, planes = data(4)
+    null = NullTally(torch.full((5,), 0.7), 5, 2)
+    null.add(maps, together([planes, planes.roll(1, 0)]))
+    state = null.state_dict()
+    with pytest.raises(ValueError, match=f"NullTally: the state .*{message}"):
+        NullTally(torch.full((5,), 0.7), 5, 2).load_state_dict(state | {name: change(state[name])})
+    with pytest.raises(ValueError, match="must agree, but their decoys differs"):
+        null.merge(NullTally(torch.full((5,), 0.7), 5, 3))
+    with pytest.raises(ValueError, match="num_labels must be the labels' 13"):
+        null.add(maps, together([planes] * 3))
 
 
 @pytest.mark.parametrize("categories", [None, ("", "a", "a", "b")])

@@ -1,0 +1,151 @@
+"""What units reach by chance: counted against several permutations of the label planes at once."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dissect import ops
+from dissect.files.checked import Array, Maybe, Text, fields, require
+from dissect.grid import Grid
+from dissect.stats.iou import MOST, iou
+from dissect.stats.state import State
+
+
+class NullTally(State):
+    """Counts of units against K decoys, each of them label planes that belong to other images.
+
+    A pixel carries labels of all decoys at once, label c of decoy k as number ``k (C - 1) + c``, so that the units'
+    maps are looked at once, however many decoys there are.
+
+    Args:
+        thresholds: [U] float32.
+        num_labels: C, label 0 included.
+        decoys: K, at least 1.
+        categories: [C] the category of each label for the union of scope "category", see `IouTally.iou`; None for
+            scope "all".
+        grid: how the maps are sampled; half-pixel with edge border by default.
+        backend: of `dissect.ops.iou_counts`.
+
+    Example:
+        >>> tally = dissect.stats.NullTally(torch.tensor([0.5]), num_labels=2, decoys=2)
+        >>> maps, planes = torch.tensor([[[[0.0, 1.0]]]]), torch.tensor([[[[0, 1]], [[2, 0]]]])
+        >>> tally.add(maps, dissect.ops.encode_labels(planes, 3))
+        >>> tally.scores()
+        tensor([[1.],
+                [0.]], dtype=torch.float64)
+    """
+
+    tensors = ("thresholds", "_intersection", "_unit_area", "_label_area", "_members")
+
+    def __init__(
+        self,
+        thresholds: Tensor,
+        num_labels: int,
+        decoys: int,
+        *,
+        categories: tuple[str, ...] | None = None,
+        grid: Grid | None = None,
+        backend: str = "auto",
+    ) -> None:
+        self.thresholds, self.decoys, self.grid, self.backend = thresholds, decoys, grid, backend
+        self._batch, labels, device = 0, num_labels - 1, thresholds.device
+        #: By group of labels whose unions have the same units' areas: a category, or all.
+        names = [""] * labels if categories is None else list(categories[1:])
+        groups = sorted(set(names))
+        self._scoped = categories is not None
+        self._members = torch.tensor([[name == group for name in names] for group in groups], device=device)
+        self._members = self._members.view(len(groups), labels)
+        self._intersection = torch.zeros(len(thresholds), 1 + decoys * labels, dtype=torch.int64, device=device)
+        self._unit_area = torch.zeros(decoys, len(groups), len(thresholds), dtype=torch.int64, device=device)
+        self._label_area = torch.zeros(decoys, labels, dtype=torch.int64, device=device)
+
+    def add(self, activations: Tensor, labels: ops.EncodedLabels) -> None:
+        """Adds a batch, its labels those of all decoys. Raises as `dissect.ops.iou_counts`."""
+        self._move(activations.device)
+        number = self._intersection.shape[1]
+        counts = ops.iou_counts(activations, self.thresholds, labels, number, grid=self.grid, backend=self.backend)
+        self._note(counts.status, self._batch)
+        self._batch += 1
+        self._intersection += counts.intersection
+        carried = counts.label_area[:, 1:].unflatten(1, self._label_area.shape)  # [N, K, C - 1]
+        self._label_area += carried.sum(0)
+        if not self._scoped:
+            self._unit_area += counts.unit_area.sum(0)
+            return
+        # Integers below 2^53 are exact in float64, which every device multiplies.
+        seen = (carried > 0).double() @ self._members.double().T > 0  # [N, K, G]
+        self._unit_area += torch.einsum("nkg,nu->kgu", seen.double(), counts.unit_area.double()).long()
+
+    def merge(self, other: NullTally) -> None:
+        """Adds the counts of other images.
+
+        Raises:
+            ValueError: the thresholds, labels, decoys or grids differ.
+        """
+        self.check()
+        other.check()
+        device = self.thresholds.device
+        self._agree({
+            "thresholds": torch.equal(self.thresholds, other.thresholds.to(device)),
+            "labels": torch.equal(self._members, other._members.to(device)) and self._scoped == other._scoped,
+            "decoys": self.decoys == other.decoys,
+            "grid": (self.grid and self.grid.key) == (other.grid and other.grid.key),
+        })  # fmt: skip
+        self._intersection += other._intersection.to(device)
+        self._unit_area += other._unit_area.to(device)
+        self._label_area += other._label_area.to(device)
+
+    def scores(self) -> Tensor:
+        """[K, U] float64: each unit's best IoU with a label, by decoy."""
+        self.check()
+        by_decoy = self._intersection[:, 1:].unflatten(1, self._label_area.shape).unbind(1)
+        group = self._members.int().argmax(0)
+        parts = zip(by_decoy, self._unit_area, self._label_area)
+        return torch.stack([iou(shared, fires[group].T, carries).amax(1) for shared, fires, carries in parts])
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything needed to go on, as tensors and JSON values."""
+        self.check()
+        return {
+            "thresholds": self.thresholds.clone(),
+            "intersection": self._intersection.clone(),
+            "unit_area": self._unit_area.clone(),
+            "label_area": self._label_area.clone(),
+            "grid": None if self.grid is None else self.grid.key,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Goes on from a `state_dict`.
+
+        Raises:
+            ValueError: its thresholds, labels, decoys or grid are not this tally's, or it holds what cannot be.
+        """
+        what, device = "NullTally: the state", self.thresholds.device
+        fields(what, state, _STATE)
+        for name in ("intersection", "unit_area", "label_area"):
+            own = getattr(self, f"_{name}")
+            require(what, state[name].shape == own.shape, f"its {name} has this tally's shape {list(own.shape)}")
+        require(what, torch.equal(self.thresholds, state["thresholds"].to(device)), "its thresholds are this tally's")
+        require(what, state["grid"] == (None if self.grid is None else self.grid.key), "its grid is this tally's")
+        shared = state["intersection"][:, 1:].unflatten(1, self._label_area.shape)
+        group = self._members.int().argmax(0).cpu()
+        require(what, (state["intersection"][:, 0] == 0).all(), "label 0 is counted nowhere")
+        require(what, (shared <= state["label_area"]).all(), "no intersection exceeds its label's area")
+        fires = state["unit_area"][:, group].permute(2, 0, 1)
+        require(what, (shared <= fires).all(), "no intersection exceeds its unit's area")
+        self._status, self._batch = None, 0
+        for name in ("intersection", "unit_area", "label_area"):
+            setattr(self, f"_{name}", state[name].to(device, copy=True))
+
+
+_STATE = {
+    "thresholds": Array(torch.float32, "U", -math.inf, math.inf),
+    "intersection": Array(torch.int64, "U L", 0, MOST),
+    "unit_area": Array(torch.int64, "K G U", 0, MOST),
+    "label_area": Array(torch.int64, "K C", 0, MOST),
+    "grid": Maybe(Text()),
+}
