@@ -51,7 +51,8 @@ class IouTally(State):
         grid: how the maps are sampled; half-pixel with edge border by default.
         backend: of `dissect.ops.iou_counts`.
         groups: into how many groups images fall by a hash of their numbers, whose intersections are kept apart, for
-            `by_group` and `by_half`: a power of two from 2 on, or 0. They take 8 bytes per group, unit and label.
+            `by_group` and `by_half`: a power of two from 2 on, or 0. They take 4 bytes per group, unit and label, 8
+            from 2^31 pixels on.
 
     Example:
         >>> tally = dissect.stats.IouTally(torch.tensor([0.5]), num_labels=2)
@@ -80,7 +81,9 @@ class IouTally(State):
         self.thresholds, self.grid, self.backend, self.groups = thresholds, grid, backend, groups
         self._batch = 0
         self._intersection = torch.zeros(len(thresholds), num_labels, dtype=torch.int64, device=thresholds.device)
-        self._grouped = torch.zeros(groups, len(thresholds), num_labels, dtype=torch.int64, device=thresholds.device)
+        # int32 as long as every sum fits: the table is large, and most of it stays 0.
+        self._grouped = torch.zeros(groups, len(thresholds), num_labels, dtype=torch.int32, device=thresholds.device)
+        self._pixels = 0
         self._images = torch.zeros(groups, dtype=torch.int64)
         # One entry per batch: image numbers [N], unit areas [N, U], label areas [N, C].
         units, labels = (torch.empty(0, size, dtype=torch.int64) for size in (len(thresholds), num_labels))
@@ -98,6 +101,8 @@ class IouTally(State):
         self._note(counts.status, self._batch)
         self._batch += 1
         if isinstance(counts, ops.ImageCounts):
+            size = labels.size if isinstance(labels, ops.EncodedLabels) else labels.shape[2:]
+            self._make_room(len(images) * math.prod(size))
             self._add_to_groups(counts, images)
         self._intersection += counts.intersection
         self._batches.append((to_device(images, activations.device).long(), counts.unit_area, counts.label_area))
@@ -107,7 +112,13 @@ class IouTally(State):
         self._images += group.cpu().bincount(minlength=self.groups)
         group = to_device(group, counts.images.device)[counts.images.long()]
         where = (group * self.num_units + counts.units) * self.num_labels + counts.labels
-        self._grouped.view(-1).index_add_(0, where, counts.counts.long())
+        self._grouped.view(-1).index_add_(0, where, counts.counts.to(self._grouped.dtype))
+
+    def _make_room(self, pixels: int) -> None:
+        """For so many more pixels than there were, all of one group, unit and label."""
+        self._pixels += pixels
+        if self._pixels >= 1 << 31:
+            self._grouped = self._grouped.long()
 
     def merge(self, other: IouTally) -> None:
         """Adds the counts of other images.
@@ -125,6 +136,7 @@ class IouTally(State):
             "groups": self.groups == other.groups,
         })  # fmt: skip
         self._intersection += other._intersection.to(device)
+        self._make_room(other._pixels)
         self._grouped += other._grouped.to(device)
         self._images += other._images
         self._batches += other._batches
@@ -191,7 +203,7 @@ class IouTally(State):
         """
         images, unit_area, label_area = (part.cpu() for part in self._by_image())
         group = group_of(images, self.groups)
-        shared = self._grouped.cpu()[:, torch.arange(len(labels)), labels]
+        shared = self._grouped.cpu()[:, torch.arange(len(labels)), labels].long()
         fires, carries = torch.zeros_like(shared), torch.zeros_like(shared)
         carries.index_add_(0, group, label_area[:, labels])
         if scope == "all":
@@ -246,7 +258,7 @@ class IouTally(State):
             "unit_area": unit_area,
             "label_area": label_area,
             "grid": None if self.grid is None else self.grid.key,
-            "grouped": self._grouped.clone(),
+            "grouped": self._grouped.to(torch.int64, copy=True),
             "group_images": self._images.clone(),
         }
 
@@ -269,7 +281,7 @@ class IouTally(State):
         grouped, images = (state.get(name) for name in ("grouped", "group_images"))  # files of before have none
         if self.groups != (0 if grouped is None else len(grouped)):
             raise ValueError(f"IouTally: the state must have {self.groups} groups of images, but has others.")
-        self._status, self._batch = None, 0
+        self._status, self._batch, self._pixels = None, 0, 1 << 31
         if grouped is not None and images is not None:
             self._grouped, self._images = grouped.to(device, copy=True), images.clone()
         self._intersection = state["intersection"].to(device, copy=True)

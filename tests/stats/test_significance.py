@@ -382,3 +382,19 @@ def test_a_sample_is_the_same_in_any_batches_and_its_images_lie_at_their_levels(
     assert torch.equal(
         samples[0].spread("a"), peaks[rank_keys(torch.arange(1000)).sort().indices[:512]].T.sort(1).values
     )
+
+
+def test_groups_of_more_pixels_than_int32_holds_are_counted_in_int64():
+    maps, planes = data(20)
+    expected = tally(maps, planes, groups=4)
+    full = IouTally(torch.full((5,), 0.7), len(CATEGORIES), groups=4)
+    full._pixels = (1 << 31) - 36 * 8
+    for part in torch.arange(20).split(7):
+        full.add(maps[part], planes[part], part)
+        assert full._grouped.dtype == (torch.int32 if len(part) == 7 and part[0] == 0 else torch.int64)
+    empty = IouTally(torch.full((5,), 0.7), len(CATEGORIES), groups=4)
+    empty.merge(full)
+    assert empty._grouped.dtype == torch.int64
+    for found in (full, empty):
+        assert torch.equal(found.state_dict()["grouped"], expected.state_dict()["grouped"])
+        assert all(torch.equal(a, b) for a, b in zip(found.by_half()[0], expected.by_half()[0]))
