@@ -54,8 +54,8 @@ wheel: $(VENV)/.installed
 # Against the wheel instead of the tree: what would show that something is missing from it, which are the tests of whole
 # runs, commands, reports, shipped networks and every doctest. `make test` runs all, once. PYTHONPATH comes before what
 # .venv has in editable mode.
-TREE_ONLY = native emulation gpu ops stats models classifiers experiments kernels/test_interpreter.py \
-	tiny/test_shortcuts.py tiny/test_train.py tiny/test_train_gan.py tiny/test_train_segmenter.py
+TREE_ONLY = native emulation gpu ops stats models network interventions segmentation classifiers experiments \
+	kernels/test_interpreter.py tiny/test_shortcuts.py tiny/test_train.py tiny/test_train_gan.py tiny/test_train_segmenter.py
 test-wheel: wheel
 	rm -rf build/wheel
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --target build/wheel dist/*.whl

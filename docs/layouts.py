@@ -48,8 +48,8 @@ Tokens need their grid: `tokens=(14, 14)`, or `tokens={{"stage1": (56, 56), "sta
 
 Small configurations of the networks of transformers {version}, and blocks written as timm, torchvision and CLIP have
 them (`tests/other_networks.py`; torchvision and timm themselves were not installed). Of {layers} layers,
-`tests/test_layouts.py` checks of all but those that run twice that the number of units is the weights' and that an
-edit of one unit changes exactly that channel. {networks} networks, images of {side}x{side}; the axes of places have
+`tests/network/test_layouts.py` checks of all but those that run twice that the number of units is the weights' and that
+an edit of one unit changes exactly that channel. {networks} networks, images of {side}x{side}; the axes of places have
 other sizes than those of channels. Made by `python docs/layouts.py`.
 """
 

@@ -9,7 +9,7 @@ from torch import nn
 
 import dissect
 
-from .test_trace import hooks
+from ..network.test_trace import hooks
 
 
 def network():

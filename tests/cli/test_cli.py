@@ -19,7 +19,7 @@ from dissect.cli import commands as cli
 from dissect.cli.info import PACKAGES, info_lines
 from dissect.ops import native
 
-from .report.conftest import make_dissection, make_layer
+from ..report.conftest import make_dissection, make_layer
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Files that were written by earlier versions are read for ever. `golden/write.py` wrote them."""
+"""Files that were written by earlier versions are read for ever. `tests/golden/write.py` wrote them."""
 
 import importlib.util
 from pathlib import Path
@@ -10,7 +10,7 @@ import dissect
 from dissect.experiments import AttackResult, CarliniWagner
 from dissect.stats import IouTally, Peaks, TailThreshold
 
-GOLDEN = Path(__file__).parent / "golden"
+GOLDEN = Path(__file__).parents[1] / "golden"
 
 
 def writer():

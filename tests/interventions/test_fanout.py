@@ -10,8 +10,8 @@ import dissect
 from dissect.interventions.fanout import FanOut
 from dissect.interventions.flow import check_evaluating, follow
 
-from ..test_trace import hooks
-from .networks import Choosing, Encoder, Residual, Tokens, chain, settled
+from ..classifiers.networks import Choosing, Encoder, Residual, Tokens, chain, settled
+from ..network.test_trace import hooks
 
 
 def one_by_one(model, layer, images, alpha, fill):
