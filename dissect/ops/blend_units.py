@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dissect import reference
-from dissect.ops import checks, gpu, native
-from dissect.ops.dispatch import LIBRARY, register_shapes, select, writes_its_first
+from dissect.ops import checks
+from dissect.ops.backends.arguments import Blend
+from dissect.ops.dispatch import LIBRARY, implementation, register
 from dissect.subnormals import keeps_subnormals
 
 
@@ -63,19 +63,17 @@ def blend_units(
 
 
 @keeps_subnormals
-def blend_operands(
-    features: Tensor, alpha: Tensor, value: Tensor | float, mask: Tensor | None
-) -> tuple[Tensor, Tensor, Tensor]:
+def blend_operands(features: Tensor, alpha: Tensor, value: Tensor | float, mask: Tensor | None) -> Blend:
     """Alpha, value and mask as float32 that broadcasts to [N, U, h, w].
 
     Raises:
         TypeError: one that is no tensor.
         ValueError: shapes or devices that do not fit.
     """
-    return _alpha(features, alpha), _value(features, value), _mask(features, mask)
+    return Blend(_alpha(features, alpha), _value(features, value), _mask(features, mask))
 
 
-def inplace_operands(features: Tensor, operands: tuple[Tensor, Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+def inplace_operands(features: Tensor, operands: Blend) -> Blend:
     """The operands, a copy of those that are views of the features; refuses features that must not be written.
 
     Raises:
@@ -91,8 +89,7 @@ def inplace_operands(features: Tensor, operands: tuple[Tensor, Tensor, Tensor]) 
     if torch.compiler.is_compiling():
         return operands
     written = features.untyped_storage().data_ptr()
-    alpha, value, mask = (each.clone() if each.untyped_storage().data_ptr() == written else each for each in operands)
-    return alpha, value, mask
+    return Blend(*(each.clone() if each.untyped_storage().data_ptr() == written else each for each in operands))
 
 
 def _alpha(features: Tensor, alpha: Tensor) -> Tensor:
@@ -145,90 +142,64 @@ def _broadcast(name: str, value: Tensor, shape: list[int]) -> Tensor:
     return value.reshape([1] * (4 - value.ndim) + list(value.shape))
 
 
-LIBRARY.define("blend_units(Tensor features, Tensor alpha, Tensor value, Tensor mask, str backend) -> Tensor")
-LIBRARY.define(
-    "blend_units_backward(Tensor gradient, Tensor features, Tensor alpha, Tensor value, Tensor mask, str backend) -> "
-    "(Tensor, Tensor, Tensor)"
-)
-LIBRARY.define("blend_units_(Tensor(a!) features, Tensor alpha, Tensor value, Tensor mask, str backend) -> ()")
+def blend_of(features: Tensor, alpha: Tensor, value: Tensor, mask: Tensor) -> Blend:
+    """The operands, also of a call that did not come by `dissect.ops`.
+
+    Raises:
+        TypeError: one that is not float32.
+        ValueError: one on another device.
+    """
+    if not alpha.dtype is value.dtype is mask.dtype is torch.float32:
+        raise TypeError(
+            f"blend_units: alpha, value and mask must be float32, but got {alpha.dtype}, {value.dtype}, {mask.dtype}."
+        )
+    if not alpha.device == value.device == mask.device == features.device:
+        for name, operand in (("alpha", alpha), ("value", value), ("mask", mask)):
+            checks.same_device("blend_units", name, operand, features, "features")
+    return Blend(alpha, value, mask)
 
 
 def _blend_units(features: Tensor, alpha: Tensor, value: Tensor, mask: Tensor, backend: str) -> Tensor:
-    chosen = select("blend_units", backend, features.device)
-    if chosen == "reference":  # in the layout that the fake promises a compiler
-        return torch.empty_like(features).copy_(reference.blend_units(features, alpha, value, mask))
-    kernels = gpu.kernels(chosen)
-    if kernels is not None:
-        blended: Tensor = kernels.blend_units(features, alpha, value, mask)
-        return blended
-    # Copying whole planes is what the vendor does best; only the blended ones are then touched.
-    blended = features.clone()
-    _blend_in_place(blended, alpha, value, mask)
+    serve = implementation("blend_units", backend, features.device)
+    blended: Tensor = serve(features, blend_of(features, alpha, value, mask))
     return blended
 
 
 def _blend_units_inplace(features: Tensor, alpha: Tensor, value: Tensor, mask: Tensor, backend: str) -> None:
-    chosen = select("blend_units", backend, features.device)
-    kernels = gpu.kernels(chosen)
-    if kernels is not None:
-        kernels.blend_units_(features, alpha, value, mask)
-    elif chosen == "reference":
-        features.copy_(reference.blend_units(features, alpha, value, mask))
-    else:
-        _blend_in_place(features, alpha, value, mask)
-
-
-def _blend_in_place(features: Tensor, alpha: Tensor, value: Tensor, mask: Tensor) -> None:
-    if not alpha.dtype == value.dtype == mask.dtype == torch.float32:
-        raise TypeError(
-            f"blend_units: alpha, value and mask must be float32, but got {alpha.dtype}, {value.dtype}, {mask.dtype}."
-        )
-    for name, operand in (("alpha", alpha), ("value", value), ("mask", mask)):
-        checks.same_device("blend_units", name, operand, features, "features")
-    operands = [operand.expand_as(features) for operand in (alpha, value, mask)]
-    native.engine().blend_units(
-        *native.maps_arguments(features),
-        *(part for operand in operands for part in (operand.data_ptr(), list(operand.stride()))),
-        torch.get_num_threads(),
-    )
-
-
-def _blend_units_fake(features: Tensor, alpha: Tensor, value: Tensor, mask: Tensor, backend: str) -> Tensor:
-    return torch.empty_like(features)
+    serve = implementation("blend_units", backend, features.device, "blend_units_")
+    serve(features, blend_of(features, alpha, value, mask))
 
 
 @keeps_subnormals
 def _blend_units_backward(
     gradient: Tensor, features: Tensor, alpha: Tensor, value: Tensor, mask: Tensor, backend: str
 ) -> tuple[Tensor, Tensor, Tensor]:
-    kernels = gpu.kernels(select("blend_units", backend, features.device))
-    if kernels is not None and hasattr(kernels, "blend_units_backward"):
-        gradients: tuple[Tensor, Tensor, Tensor] = kernels.blend_units_backward(gradient, features, alpha, value, mask)
-        return gradients
-    # The reference is a few elementwise operations, which run on any device.
-    by_features, by_alpha, by_value = reference.blend_units_backward(gradient, features, alpha, value, mask)
-    # In the layouts that the fake promises a compiler, whatever the gradient's.
-    return (
-        torch.empty_like(features).copy_(by_features),
-        by_alpha.sum_to_size(alpha.shape).contiguous(),
-        by_value.sum_to_size(value.shape).contiguous(),
-    )
+    serve = implementation("blend_units", backend, features.device, "blend_units_backward")
+    gradients: tuple[Tensor, Tensor, Tensor] = serve(gradient, features, Blend(alpha, value, mask))
+    return gradients
 
 
-def _blend_units_backward_fake(
-    gradient: Tensor, features: Tensor, alpha: Tensor, value: Tensor, mask: Tensor, backend: str
-) -> tuple[Tensor, Tensor, Tensor]:
-    return torch.empty_like(features), alpha.new_empty(alpha.shape), value.new_empty(value.shape)
-
-
-for _key in ("CPU", "CUDA"):
-    LIBRARY.impl("blend_units", _blend_units, _key)
-    LIBRARY.impl("blend_units_", _blend_units_inplace, _key)
-    LIBRARY.impl("blend_units_backward", _blend_units_backward, _key)
-writes_its_first("blend_units_")
-register_shapes("blend_units", _blend_units_fake)
-register_shapes("blend_units_", lambda *arguments: None)
-register_shapes("blend_units_backward", _blend_units_backward_fake)
+register(
+    "blend_units(Tensor features, Tensor alpha, Tensor value, Tensor mask, str backend) -> Tensor",
+    _blend_units,
+    lambda features, *arguments: torch.empty_like(features),
+)
+register(
+    "blend_units_(Tensor(a!) features, Tensor alpha, Tensor value, Tensor mask, str backend) -> ()",
+    _blend_units_inplace,
+    lambda *arguments: None,
+    writes_its_first=True,
+)
+register(
+    "blend_units_backward(Tensor gradient, Tensor features, Tensor alpha, Tensor value, Tensor mask, str backend) -> "
+    "(Tensor, Tensor, Tensor)",
+    _blend_units_backward,
+    lambda gradient, features, alpha, value, *arguments: (
+        torch.empty_like(features),
+        alpha.new_empty(alpha.shape),
+        value.new_empty(value.shape),
+    ),
+)
 
 
 def _keep_for_backward(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:

@@ -223,6 +223,24 @@ def finite(op: str, value: Tensor) -> None:
         )
 
 
+def labels(op: str, planes: Tensor, num_labels: int) -> None:
+    """Refuses planes [N, K, H, W] that hold a number outside [0, num_labels).
+
+    Raises:
+        ValueError: names the first image of the batch and such a number.
+    """
+    if not len(planes):
+        return
+    # In int64: num_labels may be more than the planes' own type can hold.
+    lowest, highest = (end.long() for end in planes.flatten(1).aminmax(dim=1))
+    bad = ((lowest < 0) | (highest >= num_labels)).nonzero().flatten()
+    if len(bad):
+        image = int(bad[0])
+        values = planes[image].flatten().long()
+        value = int(values[(values < 0) | (values >= num_labels)][0])
+        raise ValueError(f"{op}: labels must lie in [0, {num_labels}), but image {image} of the batch holds {value}.")
+
+
 def tables(
     op: str, grid: Grid | None, source: Tensor, target: tuple[int, int] | torch.Size | None = None
 ) -> tuple[Tensor | None, Tensor | None]:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import cache
+from importlib import import_module
 from typing import Any
 
 import torch
@@ -16,7 +17,8 @@ from dissect.ops import gpu, native
 
 LIBRARY = torch.library.Library("dissect", "DEF")
 
-#: Per op, its backends on a CPU, fastest first; "triton" there is its interpreter, which is for tests.
+#: Per op, the backends that have it on a CPU, fastest first; their files have a function of its name, for all of a
+#: CPU's or a GPU's dtypes. "triton" there is its interpreter, which is for tests.
 CPU_BACKENDS: dict[str, tuple[str, ...]] = {
     "blend_units": ("cpp", "reference", "triton"),
     "encode_labels": ("cpp", "reference", "triton"),
@@ -67,11 +69,16 @@ def backends(op: str, device: str | torch.device = "cpu") -> list[tuple[str, str
         >>> dissect.ops.backends("iou_counts")[1]
         ('reference', None)
     """
+    device = torch.device(device)
+    return [(name, _REASONS[name](device)) for name in _named(op, device)]
+
+
+def _named(op: str, device: torch.device) -> tuple[str, ...]:
+    """The backends that have an op on a device, whether they are here or not."""
     if op not in CPU_BACKENDS:
         raise ValueError(f"backends: op must be one of {sorted(CPU_BACKENDS)}, but got {op!r}.")
-    device = torch.device(device)
     by_op = {"cpu": CPU_BACKENDS, "cuda": GPU_BACKENDS}.get(device.type)
-    return [] if by_op is None else [(name, _REASONS[name](device)) for name in by_op[op]]
+    return () if by_op is None else by_op[op]
 
 
 def home(device: str | torch.device) -> torch.device:
@@ -126,11 +133,50 @@ def select(op: str, backend: str, device: torch.device) -> str:
     return chosen
 
 
-def writes_its_first(op: str) -> None:
-    """Lets autograd know that an op writes its first argument, so that it refuses a backward pass that needs the old.
+def implementation(op: str, backend: str, device: torch.device, function: str | None = None) -> Callable[..., Any]:
+    """The function that the file of the backend that serves has for an op, or for another `function` of that op.
 
-    For ops that torch.library defines by a schema, torch does not do it by itself.
+    Raises:
+        ValueError, BackendUnavailableError: as `select`.
     """
+    return _function(select(op, backend, device), function or op)
+
+
+@cache
+def _function(backend: str, name: str) -> Callable[..., Any]:
+    function: Callable[..., Any] = getattr(import_module(f"dissect.ops.backends.{backend}"), name)
+    return function
+
+
+def register(
+    schema: str, serve: Callable[..., Any], shapes: Callable[..., Any], *, writes_its_first: bool = False
+) -> None:
+    """Defines an op of torch.ops.dissect.
+
+    Args:
+        schema: its name and arguments.
+        serve: what it does with tensors on a CPU or a GPU.
+        shapes: what it gives of tensors without values: on the meta device, or while it is compiled.
+        writes_its_first: autograd is told, so that it refuses a backward pass that needs the old values; for ops that
+            are defined by a schema, torch does not do it by itself.
+    """
+    op = schema.partition("(")[0]
+    LIBRARY.define(schema)
+    for key in ("CPU", "CUDA"):
+        LIBRARY.impl(op, serve, key)
+    if writes_its_first:
+        _note_writing(op)
+
+    def checked(*arguments: Any) -> Any:
+        # torch also asks where some have values and some do not, and would take what was made empty for the result.
+        if len({value.is_meta for value in arguments if isinstance(value, torch.Tensor)}) > 1:
+            raise TypeError(f"{op}: all tensors must hold values, but some are on the meta device, which has none.")
+        return shapes(*arguments)
+
+    torch.library.register_fake(f"dissect::{op}", checked, lib=LIBRARY)
+
+
+def _note_writing(op: str) -> None:
     overload = getattr(torch.ops.dissect, op).default
 
     def noted(keyset: Any, written: torch.Tensor, *others: Any) -> Any:
@@ -140,23 +186,9 @@ def writes_its_first(op: str) -> None:
     LIBRARY.impl(op, noted, "ADInplaceOrView", with_keyset=True)
 
 
-def register_shapes(op: str, shapes: Callable[..., Any]) -> None:
-    """Registers what an op gives of tensors without values: on the meta device, or while it is compiled.
-
-    torch also asks for it where some have values and some do not, and would take what was made empty for the result.
-    """
-
-    def checked(*arguments: Any) -> Any:
-        if len({value.is_meta for value in arguments if isinstance(value, torch.Tensor)}) > 1:
-            raise TypeError(f"{op}: all tensors must hold values, but some are on the meta device, which has none.")
-        return shapes(*arguments)
-
-    torch.library.register_fake(f"dissect::{op}", checked, lib=LIBRARY)
-
-
 def _choose(op: str, backend: str, device: torch.device) -> str:
-    choices = dict(backends(op, device))
-    if not choices:
+    names = _named(op, device)
+    if not names:
         raise BackendUnavailableError(
             f"{op}: tensors must be on a CPU or a GPU; there are no kernels for {device.type!r}."
         )
@@ -164,27 +196,32 @@ def _choose(op: str, backend: str, device: torch.device) -> str:
         wanted = os.environ.get("DISSECT_BACKEND") or "auto"
         if wanted != "auto" and wanted not in _REASONS:
             raise ValueError(f"DISSECT_BACKEND must be 'auto' or one of {list(_REASONS)}, but is {wanted!r}.")
-        backend = wanted if wanted in choices else "auto"  # no op has them all
+        backend = wanted if wanted in names else "auto"  # no op has them all
     if backend == "auto":
-        return _fastest(op, device, choices)
-    if backend not in choices:
-        raise ValueError(f"{op}: backend must be 'auto' or one of {list(choices)}, but got {backend!r}.")
-    if choices[backend] is not None:
-        raise BackendUnavailableError(f"{op}: backend {backend!r} is not available: {choices[backend]}")
+        return _fastest(op, device, names)
+    if backend not in names:
+        raise ValueError(f"{op}: backend must be 'auto' or one of {list(names)}, but got {backend!r}.")
+    reason = _REASONS[backend](device)
+    if reason is not None:
+        raise BackendUnavailableError(f"{op}: backend {backend!r} is not available: {reason}")
     return backend
 
 
-def _fastest(op: str, device: torch.device, choices: dict[str, str | None]) -> str:
+def _fastest(op: str, device: torch.device, names: tuple[str, ...]) -> str:
     """The first that is available; it is told once why that is none of those that are usual."""
-    chosen = next((name for name, reason in choices.items() if reason is None), None)
-    if chosen is None:
-        reasons = " ".join(f"{name}: {reason}" for name, reason in choices.items())
-        raise BackendUnavailableError(f"{op}: no backend serves tensors on {device}; move them to the CPU. {reasons}")
-    missing = choices[next(iter(choices))]
-    if missing is not None:
-        serve = "the slow references serve" if chosen == "reference" else f"{chosen} serves on the GPU"
-        _tell_once(f"{serve}, because {missing}")
-    return chosen
+    reasons: dict[str, str] = {}
+    for name in names:
+        reason = _REASONS[name](device)
+        if reason is None:
+            break
+        reasons[name] = reason
+    else:
+        told = " ".join(f"{name}: {reason}" for name, reason in reasons.items())
+        raise BackendUnavailableError(f"{op}: no backend serves tensors on {device}; move them to the CPU. {told}")
+    if reasons:
+        serve = "the slow references serve" if name == "reference" else f"{name} serves on the GPU"
+        _tell_once(f"{serve}, because {reasons[names[0]]}")
+    return name
 
 
 @cache

@@ -9,13 +9,11 @@ from torch import Tensor
 from torch._subclasses import FakeTensor
 
 from dissect import reference
-from dissect.ops import checks, gpu, native
-from dissect.ops.dispatch import LIBRARY, register_shapes, select
+from dissect.ops import checks
+from dissect.ops.dispatch import implementation, register
 from dissect.ops.encoded import checked_labels
 from dissect.ops.known import remember
-
-#: In the order of the engine's enum.
-LABEL_DTYPES = (torch.uint8, torch.int16, torch.int32, torch.int64)
+from dissect.ops.native import LABEL_DTYPES
 
 #: Tables hold labels as int32.
 MOST_LABELS = 1 << 31
@@ -139,10 +137,8 @@ class Encoding:
 
     def __init__(self, planes: Tensor, num_labels: int, backend: str = "auto") -> None:
         self._planes, self._num_labels = planes, _check(planes, num_labels)
-        self._backend = select("encode_labels", backend, planes.device)
-        kernels = gpu.kernels(self._backend)
-        self._found = None if kernels is None else kernels.Combinations(planes, self._num_labels)
-        self.size: Tensor = torch.zeros(2, dtype=torch.int64, device="cpu") if self._found is None else self._found.size
+        self._found = implementation("encode_labels", backend, planes.device)(planes, self._num_labels)
+        self.size: Tensor = self._found.size
 
     def labels(self, size: Tensor) -> EncodedLabels:
         """The labels, encoded; `size` is that of this encoding, on the CPU.
@@ -155,18 +151,13 @@ class Encoding:
     def _fields(self, size: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         planes, num_labels = self._planes, self._num_labels
         num_rows, out_of_range = size.tolist()
-        if self._backend == "reference" or out_of_range:
-            _check_range(planes, num_labels)  # finds and names the first one
         if out_of_range:
+            checks.labels("encode_labels", planes, num_labels)  # finds and names the first one
             raise RuntimeError("encode_labels: planes must not change while they are encoded, but did.")
-        if self._backend == "reference":
-            return reference.encode_labels(planes, num_labels)
         num_images, _, height, width = planes.shape
         runs = planes.new_empty((num_images, height, width), dtype=reference.run_dtype(height, width))
         label_area = planes.new_zeros((num_images, num_labels), dtype=torch.int64)
-        if self._found is not None:
-            return runs, *self._found.write(num_rows, runs, label_area), label_area
-        return runs, *_by_the_engine(planes, num_labels, runs, label_area), label_area
+        return runs, *self._found.write(num_rows, runs, label_area), label_area
 
 
 def _check(planes: Tensor, num_labels: int) -> int:
@@ -189,49 +180,12 @@ def _check(planes: Tensor, num_labels: int) -> int:
     return count
 
 
-def _check_range(planes: Tensor, num_labels: int) -> None:
-    if not len(planes):
-        return
-    # In int64: num_labels may be more than the planes' own type can hold.
-    lowest, highest = (end.long() for end in planes.flatten(1).aminmax(dim=1))
-    bad = ((lowest < 0) | (highest >= num_labels)).nonzero().flatten()
-    if len(bad):
-        image = int(bad[0])
-        labels = planes[image].flatten().long()
-        value = int(labels[(labels < 0) | (labels >= num_labels)][0])
-        raise ValueError(
-            f"encode_labels: labels must lie in [0, {num_labels}), but image {image} of the batch holds {value}."
-        )
-
-
-def _by_the_engine(planes: Tensor, num_labels: int, runs: Tensor, label_area: Tensor) -> tuple[Tensor, Tensor]:
-    """Fills `runs` and `label_area`; returns the table and the offsets."""
-    tables = native.engine().encode_labels(
-        planes.data_ptr(),
-        LABEL_DTYPES.index(planes.dtype),
-        list(planes.shape),
-        list(planes.stride()),
-        num_labels,
-        runs.data_ptr(),
-        runs.dtype == torch.int64,
-        label_area.data_ptr(),
-        torch.get_num_threads(),
-    )
-    offsets = torch.tensor([0, *tables.sizes()], device="cpu").cumsum(0) // planes.shape[1]
-    table = torch.empty(int(offsets[-1]), planes.shape[1], dtype=torch.int32, device="cpu")
-    tables.write(table.data_ptr())
-    return table, offsets
-
-
-LIBRARY.define("encode_labels(Tensor planes, int num_labels, str backend) -> (Tensor, Tensor, Tensor, Tensor)")
-
-
 def _encode_labels(planes: Tensor, num_labels: int, backend: str) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     encoding = Encoding(planes, num_labels, backend)
     return encoding._fields(encoding.size.cpu())
 
 
-def _encode_labels_fake(planes: Tensor, num_labels: int, backend: str) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def _shapes(planes: Tensor, num_labels: int, backend: str) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     num_images, num_planes, height, width = planes.shape
     rows = torch.library.get_ctx().new_dynamic_size()
     return (
@@ -242,6 +196,8 @@ def _encode_labels_fake(planes: Tensor, num_labels: int, backend: str) -> tuple[
     )
 
 
-for _key in ("CPU", "CUDA"):
-    LIBRARY.impl("encode_labels", _encode_labels, _key)
-register_shapes("encode_labels", _encode_labels_fake)
+register(
+    "encode_labels(Tensor planes, int num_labels, str backend) -> (Tensor, Tensor, Tensor, Tensor)",
+    _encode_labels,
+    _shapes,
+)

@@ -1,35 +1,19 @@
-"""The backends on a GPU: why one is missing, and where the kernels of the others are."""
+"""Why a backend on a GPU is missing."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterable
 from functools import cache
-from importlib import import_module
 from pathlib import Path
-from types import ModuleType
 
 import torch
-from torch import Tensor
 
 from dissect.interrupts import held_back
-from dissect.ops import cuda
-
-#: Backends made of kernels, by the module that launches them. Each has a function per op, which takes checked tensors.
-KERNELS = {"cuda": "dissect.ops.cuda", "triton": "dissect.kernels"}
+from dissect.ops.backends import cuda
 
 #: Below it Triton does not compile.
 OLDEST_CAPABILITY = (8, 0)
-
-
-def kernels(backend: str) -> ModuleType | None:
-    """The module of a backend's kernels, or None for "cpp" and "reference"."""
-    return import_module(KERNELS[backend]) if backend in KERNELS else None
-
-
-def new_status(device: torch.device) -> Tensor:
-    """[] int32 of 0: where kernels note bad data, by writing 1, so that nobody needs to wait for them."""
-    return torch.zeros((), dtype=torch.int32, device=device)
 
 
 def gpu_missing() -> str | None:

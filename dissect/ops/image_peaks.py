@@ -5,9 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from dissect import reference
-from dissect.ops import checks, gpu, native
-from dissect.ops.dispatch import LIBRARY, register_shapes, select
+from dissect.ops import checks
+from dissect.ops.dispatch import implementation, register
 
 
 def image_peaks(activations: Tensor, *, status: Tensor | None = None, backend: str = "auto") -> Tensor:
@@ -37,30 +36,13 @@ def image_peaks(activations: Tensor, *, status: Tensor | None = None, backend: s
     return peaks
 
 
-LIBRARY.define("image_peaks(Tensor activations, str backend, Tensor(a!)? status=None) -> Tensor")
-
-
 def _image_peaks(activations: Tensor, backend: str, status: Tensor | None = None) -> Tensor:
-    chosen = select("image_peaks", backend, activations.device)
-    kernels = gpu.kernels(chosen)
-    if kernels is None or status is None:
-        checks.finite("image_peaks", activations)
-    if chosen == "reference":
-        return reference.image_peaks(activations)
-    if kernels is not None:
-        peaks: Tensor = kernels.image_peaks(
-            activations, gpu.new_status(activations.device) if status is None else status
-        )
-        return peaks
-    peaks = torch.empty(activations.shape[:2], dtype=torch.float32)
-    native.engine().image_peaks(*native.maps_arguments(activations), peaks.data_ptr(), torch.get_num_threads())
+    peaks: Tensor = implementation("image_peaks", backend, activations.device)(activations, status)
     return peaks
 
 
-def _image_peaks_fake(activations: Tensor, backend: str, status: Tensor | None = None) -> Tensor:
+def _shapes(activations: Tensor, *arguments: object) -> Tensor:
     return activations.new_empty(activations.shape[:2], dtype=torch.float32)
 
 
-for _key in ("CPU", "CUDA"):
-    LIBRARY.impl("image_peaks", _image_peaks, _key)
-register_shapes("image_peaks", _image_peaks_fake)
+register("image_peaks(Tensor activations, str backend, Tensor(a!)? status=None) -> Tensor", _image_peaks, _shapes)

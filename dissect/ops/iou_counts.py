@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from dissect import reference
 from dissect.grid import Grid
-from dissect.ops import checks, gpu, known, native
-from dissect.ops.dispatch import LIBRARY, register_shapes, select
+from dissect.ops import checks, known
+from dissect.ops.backends.arguments import Labels, Tables, new_status
+from dissect.ops.dispatch import implementation, register
 from dissect.ops.encode_labels import EncodedLabels, encode_labels
 from dissect.ops.encoded import check_runs
 
@@ -149,60 +148,19 @@ def _encoded(op: str, labels: EncodedLabels | Tensor, num_labels: int | None, ba
     return encode_labels(labels, num_labels, backend="auto" if backend == "cuda" else backend)
 
 
-LIBRARY.define(
-    "iou_counts(Tensor activations, Tensor thresholds, Tensor runs, Tensor table, Tensor offsets, int num_labels, "
-    "Tensor? rows, Tensor? columns, str backend) -> (Tensor, Tensor, Tensor)"
-)
-
-
-def _iou_counts(
-    activations: Tensor,
-    thresholds: Tensor,
-    runs: Tensor,
-    table: Tensor,
-    offsets: Tensor,
-    num_labels: int,
-    rows: Tensor | None,
-    columns: Tensor | None,
-    backend: str,
-) -> tuple[Tensor, Tensor, Tensor]:
-    chosen = select("iou_counts", backend, activations.device)
-    rows, columns = checked_tables(
-        "iou_counts", activations, thresholds, runs, table, offsets, num_labels, rows, columns
-    )
-    status = gpu.new_status(activations.device)
-    kernels = gpu.kernels(chosen)
-    if kernels is not None:
-        counts = kernels.iou_counts(activations, thresholds, runs, table, offsets, num_labels, rows, columns, status)
-        return counts[0], counts[1], status
-    check_thresholds("iou_counts", thresholds)
-    if chosen == "reference":
-        checks.finite("iou_counts", activations)
-        planes = reference.decode_labels(runs, table, offsets)
-        return *reference.iou_counts(activations, thresholds, planes, num_labels, rows, columns), status
-    intersection, unit_area, good = by_the_engine(
-        native.engine().iou_counts, activations, thresholds, runs, table, offsets, num_labels, rows, columns
-    )
-    if not good:
-        checks.finite("iou_counts", activations)  # finds and names the first one
-    return intersection, unit_area, status
-
-
-def checked_tables(
+def checked_labels_and_tables(
     op: str,
     activations: Tensor,
     thresholds: Tensor,
-    runs: Tensor,
-    table: Tensor,
-    offsets: Tensor,
-    num_labels: int,
+    labels: Labels,
     rows: Tensor | None,
     columns: Tensor | None,
-) -> tuple[Tensor, Tensor]:
+) -> Tables:
     """The tables of the grid that was given, or of the default, once all that goes with them can be trusted.
 
     What `EncodedLabels` were asked for when they were made is not asked for again.
     """
+    runs, table = labels.runs, labels.table
     if activations.ndim != 4 or runs.ndim != 3 or table.ndim != 2 or not all((*activations.shape[2:], *runs.shape[1:])):
         raise ValueError(
             f"{op}: activations must be [N, U, h, w], runs [N, H, W] and table [T, K], but got "
@@ -214,59 +172,15 @@ def checked_tables(
         rows, columns = grid.rows, grid.columns
     if thresholds.dtype is not torch.float32 or thresholds.shape != activations.shape[1:2]:
         checks.laid_out(op, "thresholds", thresholds, torch.float32, (activations.shape[1],))
-    _check_labels(op, activations, runs, table, offsets, num_labels)
+    _check_labels(op, activations, labels)
     for name, axis, length in (("rows", rows, target[0]), ("columns", columns, target[1])):
         checks.laid_out(op, name, axis, torch.int32, (length, 3))  # the engine looks at their numbers
-    return rows, columns
+    return Tables(rows, columns)
 
 
-def check_thresholds(op: str, thresholds: Tensor) -> None:
-    """Refuses NaN.
-
-    Raises:
-        ValueError: names the first unit.
-    """
-    if bool(thresholds.isnan().any()):
-        unit = int(thresholds.isnan().nonzero()[0])
-        raise ValueError(f"{op}: thresholds must not be NaN, but unit {unit}'s is.")
-
-
-def by_the_engine(
-    count: Callable[..., Any],
-    activations: Tensor,
-    thresholds: Tensor,
-    runs: Tensor,
-    table: Tensor,
-    offsets: Tensor,
-    num_labels: int,
-    rows: Tensor,
-    columns: Tensor,
-) -> tuple[Tensor, Tensor, Any]:
-    """The intersection [U, C], unit_area [N, U], and what this function of the CPU engine returned."""
-    num_images, num_units = activations.shape[:2]
-    thresholds = thresholds.contiguous()
-    # Left empty: filling large tensors would wake torch's own threads, which then spin beside the engine's.
-    intersection = torch.empty(num_units, num_labels, dtype=torch.int64)
-    unit_area = torch.empty(num_images, num_units, dtype=torch.int64)
-    returned = count(
-        *native.maps_arguments(activations),
-        *native.grid_arguments(rows, columns),
-        thresholds.data_ptr(),
-        runs.data_ptr(),
-        runs.dtype == torch.int64,
-        table.data_ptr(),
-        offsets.data_ptr(),
-        table.shape[1],
-        num_labels,
-        intersection.data_ptr(),
-        unit_area.data_ptr(),
-        torch.get_num_threads(),
-    )
-    return intersection, unit_area, returned
-
-
-def _check_labels(op: str, activations: Tensor, runs: Tensor, table: Tensor, offsets: Tensor, num_labels: int) -> None:
+def _check_labels(op: str, activations: Tensor, labels: Labels) -> None:
     """Of what `EncodedLabels` promises, and a call of torch.ops.dissect's may not keep."""
+    runs, table, offsets, num_labels = labels
     checks.integer(op, "num_labels", num_labels, 1)
     num_images, laid_out = activations.shape[0], partial(checks.laid_out, op)
     laid_out("runs", runs, torch.int64 if runs.dtype is torch.int64 else torch.int32, (num_images, *runs.shape[1:]))
@@ -281,7 +195,8 @@ def _check_labels(op: str, activations: Tensor, runs: Tensor, table: Tensor, off
     known.remember(runs, table, offsets, facts=(num_labels,))
 
 
-def _iou_counts_fake(
+def counted(
+    op: str,
     activations: Tensor,
     thresholds: Tensor,
     runs: Tensor,
@@ -291,15 +206,29 @@ def _iou_counts_fake(
     rows: Tensor | None,
     columns: Tensor | None,
     backend: str,
+) -> tuple[Tensor, ...]:
+    """What a backend's op of this name counts, and the status, last."""
+    serve = implementation(op, backend, activations.device)
+    labels = Labels(runs, table, offsets, num_labels)
+    tables = checked_labels_and_tables(op, activations, thresholds, labels, rows, columns)
+    status = new_status(activations.device)
+    return *serve(activations, thresholds, labels, tables, status), status
+
+
+def iou_counts_shapes(
+    activations: Tensor, thresholds: Tensor, runs: Tensor, table: Tensor, offsets: Tensor, num_labels: int, *_: object
 ) -> tuple[Tensor, Tensor, Tensor]:
-    num_images, num_units = activations.shape[:2]
+    """What the op gives of tensors without values."""
     return (
-        activations.new_empty((num_units, num_labels), dtype=torch.int64),
-        activations.new_empty((num_images, num_units), dtype=torch.int64),
+        activations.new_empty((activations.shape[1], num_labels), dtype=torch.int64),
+        activations.new_empty(activations.shape[:2], dtype=torch.int64),
         activations.new_empty((), dtype=torch.int32),
     )
 
 
-for _key in ("CPU", "CUDA"):
-    LIBRARY.impl("iou_counts", _iou_counts, _key)
-register_shapes("iou_counts", _iou_counts_fake)
+#: Of the ops that count.
+ARGUMENTS = (
+    "Tensor activations, Tensor thresholds, Tensor runs, Tensor table, Tensor offsets, int num_labels, "
+    "Tensor? rows, Tensor? columns, str backend"
+)
+register(f"iou_counts({ARGUMENTS}) -> (Tensor, Tensor, Tensor)", partial(counted, "iou_counts"), iou_counts_shapes)

@@ -2,27 +2,16 @@
 
 from __future__ import annotations
 
-from types import ModuleType
-from typing import NamedTuple
+from functools import partial
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from dissect import reference
 from dissect.grid import Grid
-from dissect.ops import checks, gpu, native
-from dissect.ops.dispatch import LIBRARY, register_shapes, select
+from dissect.ops.dispatch import register
 from dissect.ops.encode_labels import EncodedLabels
-from dissect.ops.iou_counts import (
-    by_the_engine,
-    check_status,
-    check_thresholds,
-    checked_tables,
-    prepared,
-)
-
-#: Bytes of the counts that a GPU keeps before they become sparse.
-WORKSPACE = 1 << 28
+from dissect.ops.iou_counts import ARGUMENTS, check_status, counted, iou_counts_shapes, prepared
 
 
 class ImageCounts(NamedTuple):
@@ -119,132 +108,14 @@ def iou_counts_by_image(
     return ImageCounts(intersection, unit_area, labels.area, status, *entries.unbind())
 
 
-LIBRARY.define(
-    "iou_counts_by_image(Tensor activations, Tensor thresholds, Tensor runs, Tensor table, Tensor offsets, "
-    "int num_labels, Tensor? rows, Tensor? columns, str backend) -> (Tensor, Tensor, Tensor, Tensor)"
-)
-
-
-def _iou_counts_by_image(
-    activations: Tensor,
-    thresholds: Tensor,
-    runs: Tensor,
-    table: Tensor,
-    offsets: Tensor,
-    num_labels: int,
-    rows: Tensor | None,
-    columns: Tensor | None,
-    backend: str,
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    chosen = select("iou_counts_by_image", backend, activations.device)
-    rows, columns = checked_tables(
-        "iou_counts_by_image", activations, thresholds, runs, table, offsets, num_labels, rows, columns
-    )
-    status = gpu.new_status(activations.device)
-    arguments = (activations, thresholds, runs, table, offsets, num_labels, rows, columns)
-    kernels = gpu.kernels(chosen)
-    if kernels is not None:
-        return *by_kernels(kernels, *arguments, status), status
-    check_thresholds("iou_counts_by_image", thresholds)
-    if chosen == "reference":
-        checks.finite("iou_counts_by_image", activations)
-        planes = reference.decode_labels(runs, table, offsets)
-        counts = reference.iou_counts_by_image(activations, thresholds, planes, num_labels, rows, columns)
-        return *counts, status
-    intersection, unit_area, found = by_the_engine(native.engine().iou_counts_by_image, *arguments)
-    if found is None:
-        checks.finite("iou_counts_by_image", activations)  # finds and names the first one
-    entries = torch.empty(4, found.size(), dtype=torch.int32)
-    found.write(entries.data_ptr(), torch.get_num_threads())
+def _shapes(activations: Tensor, *arguments: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    intersection, unit_area, status = iou_counts_shapes(activations, *arguments)
+    entries = activations.new_empty((4, torch.library.get_ctx().new_dynamic_size()), dtype=torch.int32)
     return intersection, unit_area, entries, status
 
 
-def by_kernels(
-    kernels: ModuleType,
-    activations: Tensor,
-    thresholds: Tensor,
-    runs: Tensor,
-    table: Tensor,
-    offsets: Tensor,
-    num_labels: int,
-    rows: Tensor,
-    columns: Tensor,
-    status: Tensor,
-    workspace: int = WORKSPACE,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """The intersection, unit_area and entries by iou_counts' own kernels, for which each image has labels of its own.
-
-    The same label in two images is two labels to them, so one launch counts many images, each by itself: [U, P] for P
-    pairs of an image and a label that it carries. Images are taken so many at a time as need `workspace` bytes for
-    that, or one.
-    """
-    num_images, num_units = activations.shape[:2]
-    intersection = activations.new_zeros((num_units, num_labels), dtype=torch.int64)
-    image_of_row = torch.repeat_interleave(offsets.diff(), output_size=len(table))
-    carries = torch.zeros(num_images, num_labels, dtype=torch.bool, device=table.device)
-    carries[image_of_row[:, None], table.long()] = True
-    carries[:, 0] = False
-    pairs = carries.sum(1)  # of an image and a label
-    areas, entries = [], [torch.zeros(4, 0, dtype=torch.int32, device=table.device)]
-    for begin, end in _chunks(pairs.tolist(), workspace // (8 * max(1, num_units))):
-        images, labels = carries[begin:end].nonzero(as_tuple=True)
-        number = carries[begin:end].flatten().cumsum(0).int().view(end - begin, num_labels) * carries[begin:end]
-        numbers = number[(image_of_row - begin).clamp(0, end - begin - 1)[:, None], table.long()]
-        by_pair, area = kernels.iou_counts(
-            activations[begin:end],
-            thresholds,
-            runs[begin:end],
-            numbers,
-            offsets[begin : end + 1],
-            len(images) + 1,
-            rows,
-            columns,
-            status,
-        )
-        areas.append(area)
-        by_pair = by_pair[:, 1:]
-        intersection.index_add_(1, labels, by_pair)
-        units, pair = by_pair.nonzero(as_tuple=True)
-        # Within an image and a unit they are in the order of the labels already.
-        order = (images[pair] * num_units + units).argsort(stable=True)
-        units, pair = units[order], pair[order]
-        entries.append(torch.stack([images[pair] + begin, units, labels[pair], by_pair[units, pair]]).int())
-    unit_area = torch.cat(areas) if areas else activations.new_zeros((num_images, num_units), dtype=torch.int64)
-    return intersection, unit_area, torch.cat(entries, 1)
-
-
-def _chunks(sizes: list[int], most: int) -> list[tuple[int, int]]:
-    """Neighbours whose sizes add up to at most so much, or that are alone."""
-    chunks: list[tuple[int, int]] = []
-    begin = total = 0
-    for end, size in enumerate(sizes):
-        if total + size > most and end > begin:
-            chunks.append((begin, end))
-            begin, total = end, 0
-        total += size
-    return [*chunks, (begin, len(sizes))] if sizes else []
-
-
-def _iou_counts_by_image_fake(
-    activations: Tensor,
-    thresholds: Tensor,
-    runs: Tensor,
-    table: Tensor,
-    offsets: Tensor,
-    num_labels: int,
-    rows: Tensor | None,
-    columns: Tensor | None,
-    backend: str,
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    num_images, num_units = activations.shape[:2]
-    return (
-        activations.new_empty((num_units, num_labels), dtype=torch.int64),
-        activations.new_empty((num_images, num_units), dtype=torch.int64),
-        activations.new_empty((4, torch.library.get_ctx().new_dynamic_size()), dtype=torch.int32),
-        activations.new_empty((), dtype=torch.int32),
-    )
-
-
-for _key in ("CPU", "CUDA"):
-    LIBRARY.impl("iou_counts_by_image", _iou_counts_by_image, _key)
-register_shapes("iou_counts_by_image", _iou_counts_by_image_fake)
+register(
+    f"iou_counts_by_image({ARGUMENTS}) -> (Tensor, Tensor, Tensor, Tensor)",
+    partial(counted, "iou_counts_by_image"),
+    _shapes,
+)

@@ -1,4 +1,4 @@
-"""The compiled engine `dissect._C`, seen from Python: tensors become addresses, shapes and strides."""
+"""The compiled engine `dissect._C`: whether it is here, and how it is told of maps."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ try:
 except ImportError as error:
     _engine, _missing = None, str(error)
 
+#: In the order of the engine's enums.
 DTYPES = {torch.float32: 0, torch.float16: 1, torch.bfloat16: 2}
+LABEL_DTYPES = (torch.uint8, torch.int16, torch.int32, torch.int64)
 
 
 def unavailable() -> str | None:
@@ -52,13 +54,6 @@ def maps_arguments(activations: Tensor) -> tuple[int, int, list[int], list[int]]
             f"{activations.dtype} {list(activations.shape)}."
         )
     return activations.data_ptr(), DTYPES[activations.dtype], list(activations.shape), list(activations.stride())
-
-
-def grid_arguments(rows: Tensor | None, columns: Tensor | None) -> tuple[int, int, int, int]:
-    """Addresses and lengths of a Grid's tables; zeros for none."""
-    if rows is None or columns is None:
-        return 0, 0, 0, 0
-    return rows.data_ptr(), rows.shape[0], columns.data_ptr(), columns.shape[0]
 
 
 def find_bad_map(activations: Tensor) -> tuple[int, int] | None:

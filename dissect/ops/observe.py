@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from dissect.ops import checks, gpu
-from dissect.ops.blend_units import blend_operands, inplace_operands
-from dissect.ops.dispatch import LIBRARY, register_shapes, select, writes_its_first
-from dissect.ops.image_peaks import image_peaks
-from dissect.ops.tail_histogram import check_tails, tail_histogram
-from dissect.subnormals import keeps_subnormals
+from dissect.ops import checks
+from dissect.ops.backends.arguments import new_status
+from dissect.ops.blend_units import blend_of, blend_operands, inplace_operands
+from dissect.ops.dispatch import implementation, register
+from dissect.ops.tail_histogram import brackets_of, check_tails
 
 
 class Observation(NamedTuple):
@@ -103,14 +102,6 @@ def observe(
     return Observation(*torch.ops.dissect.observe_(activations, *tails, thresholds, *operands, backend))
 
 
-_TAILS = "Tensor low, Tensor high, Tensor shift, Tensor(b!) bins, Tensor(c!) above, Tensor? thresholds"
-LIBRARY.define(f"observe(Tensor activations, {_TAILS}, str backend) -> (Tensor, Tensor, Tensor)")
-LIBRARY.define(
-    f"observe_(Tensor(a!) activations, {_TAILS}, Tensor alpha, Tensor value, Tensor mask, str backend) "
-    "-> (Tensor, Tensor, Tensor)"
-)
-
-
 def _observe(
     activations: Tensor,
     low: Tensor,
@@ -119,48 +110,18 @@ def _observe(
     bins: Tensor,
     above: Tensor,
     thresholds: Tensor | None,
-    backend: str,
-    operands: tuple[Tensor, Tensor, Tensor] | None = None,
+    *others: Any,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    chosen = select("observe", backend, activations.device)
-    status = gpu.new_status(activations.device)
-    kernels = gpu.kernels(chosen)
-    if kernels is not None and hasattr(kernels, "observe"):
-        seen = kernels.observe(activations, low, high, shift, bins, above, thresholds, operands, status)
-        return *seen, status
-    # One op after the other.
-    tail_histogram(activations, low, high, shift, bins, above, status=status, backend=chosen)
-    peaks = image_peaks(activations, status=status, backend=chosen)
-    unit_area = torch.zeros(activations.shape[:2], dtype=torch.int64, device=activations.device)
-    if thresholds is not None:
-        unit_area = _firing_cells(activations, thresholds)
-    if operands is not None:
-        torch.ops.dissect.blend_units_(activations, *operands, chosen)
+    *operands, backend = others
+    serve = implementation("observe", backend, activations.device)
+    brackets = brackets_of(activations, low, high, shift, bins, above)
+    blend = blend_of(activations, *operands) if operands else None
+    status = new_status(activations.device)
+    peaks, unit_area = serve(activations, brackets, thresholds, blend, status)
     return peaks, unit_area, status
 
 
-@keeps_subnormals
-def _firing_cells(activations: Tensor, thresholds: Tensor) -> Tensor:
-    return (activations.float() > thresholds[:, None, None]).sum((2, 3))
-
-
-def _observe_inplace(
-    activations: Tensor,
-    low: Tensor,
-    high: Tensor,
-    shift: Tensor,
-    bins: Tensor,
-    above: Tensor,
-    thresholds: Tensor | None,
-    alpha: Tensor,
-    value: Tensor,
-    mask: Tensor,
-    backend: str,
-) -> tuple[Tensor, Tensor, Tensor]:
-    return _observe(activations, low, high, shift, bins, above, thresholds, backend, (alpha, value, mask))
-
-
-def _observe_fake(activations: Tensor, *arguments: object) -> tuple[Tensor, Tensor, Tensor]:
+def _shapes(activations: Tensor, *arguments: object) -> tuple[Tensor, Tensor, Tensor]:
     shape = activations.shape[:2]
     return (
         activations.new_empty(shape, dtype=torch.float32),
@@ -169,9 +130,16 @@ def _observe_fake(activations: Tensor, *arguments: object) -> tuple[Tensor, Tens
     )
 
 
-for _key in ("CPU", "CUDA"):
-    LIBRARY.impl("observe", _observe, _key)
-    LIBRARY.impl("observe_", _observe_inplace, _key)
-writes_its_first("observe_")
-register_shapes("observe", _observe_fake)
-register_shapes("observe_", _observe_fake)
+_TAILS = "Tensor low, Tensor high, Tensor shift, Tensor(b!) bins, Tensor(c!) above, Tensor? thresholds"
+register(
+    f"observe(Tensor activations, {_TAILS}, str backend) -> (Tensor, Tensor, Tensor)",
+    _observe,
+    _shapes,
+)
+register(
+    f"observe_(Tensor(a!) activations, {_TAILS}, Tensor alpha, Tensor value, Tensor mask, str backend) "
+    "-> (Tensor, Tensor, Tensor)",
+    _observe,
+    _shapes,
+    writes_its_first=True,
+)

@@ -5,12 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from dissect import reference
 from dissect.grid import Grid
-from dissect.ops import checks, gpu, native
-from dissect.ops.dispatch import LIBRARY, register_shapes, select
-
-SAMPLES = ("value", "min", "max")
+from dissect.ops import checks
+from dissect.ops.backends.arguments import SAMPLES, Brackets, Tables
+from dissect.ops.dispatch import implementation, register
 
 
 def tail_histogram(
@@ -96,10 +94,21 @@ def check_tails(activations: Tensor, low: Tensor, high: Tensor, shift: Tensor, b
     )
 
 
-LIBRARY.define(
-    "tail_histogram(Tensor activations, Tensor low, Tensor high, Tensor shift, Tensor(a!) bins, Tensor(b!) above, "
-    "Tensor? rows, Tensor? columns, str sample, str backend, Tensor(c!)? status=None) -> ()"
-)
+def brackets_of(activations: Tensor, low: Tensor, high: Tensor, shift: Tensor, bins: Tensor, above: Tensor) -> Brackets:
+    """The brackets, also of a call that did not come by `dissect.ops`.
+
+    Raises:
+        TypeError, ValueError: as `check_tails`.
+    """
+    units = (activations.shape[1],)
+    if not (
+        low.dtype is high.dtype is shift.dtype is above.dtype is bins.dtype is torch.int64
+        and low.shape == high.shape == shift.shape == above.shape == bins.shape[:1] == units
+        and bins.is_contiguous()
+        and above.is_contiguous()
+    ):
+        check_tails(activations, low, high, shift, bins, above)
+    return Brackets(low, high, shift, bins, above)
 
 
 def _tail_histogram(
@@ -115,64 +124,18 @@ def _tail_histogram(
     backend: str,
     status: Tensor | None = None,
 ) -> None:
-    units = (activations.shape[1],)
-    if not (
-        low.dtype is high.dtype is shift.dtype is above.dtype is bins.dtype is torch.int64
-        and low.shape == high.shape == shift.shape == above.shape == bins.shape[:1] == units
-        and bins.is_contiguous()
-        and above.is_contiguous()
-    ):  # a call that did not come by dissect.ops
-        check_tails(activations, low, high, shift, bins, above)
-    chosen = select("tail_histogram", backend, activations.device)
-    kernels = gpu.kernels(chosen)
-    if kernels is None or status is None:
-        bits = 16 if rows is None and activations.element_size() == 2 else 32
-        _check_bins(low, high, shift, bins.shape[1], bits)
-    if kernels is not None:
-        if status is None:
-            checks.finite("tail_histogram", activations)
-            status = gpu.new_status(activations.device)
-        kernels.tail_histogram(activations, low, high, shift, bins, above, rows, columns, sample, status)
-        return
+    brackets, tables = brackets_of(activations, low, high, shift, bins, above), None
+    serve = implementation("tail_histogram", backend, activations.device)
     if rows is not None and columns is not None:
         checks.laid_out("tail_histogram", "rows", rows, torch.int32, (rows.shape[0], 3))
         checks.laid_out("tail_histogram", "columns", columns, torch.int32, (columns.shape[0], 3))
-    if chosen == "reference":
-        checks.finite("tail_histogram", activations)
-        counted = reference.tail_histogram(activations, low, high, shift, bins.shape[1], rows, columns, sample)
-        bins += counted[0]
-        above += counted[1]
-        return
-    low, high, shift = low.contiguous(), high.contiguous(), shift.contiguous()
-    good = native.engine().tail_histogram(
-        *native.maps_arguments(activations),
-        *native.grid_arguments(rows, columns),
-        SAMPLES.index(sample),
-        low.data_ptr(),
-        high.data_ptr(),
-        shift.data_ptr(),
-        bins.shape[1],
-        bins.data_ptr(),
-        above.data_ptr(),
-        torch.get_num_threads(),
-    )
-    if not good:
-        checks.finite("tail_histogram", activations)  # finds and names the first one
+        tables = Tables(rows, columns)
+    serve(activations, brackets, tables, sample, status)
 
 
-def _check_bins(low: Tensor, high: Tensor, shift: Tensor, num_bins: int, bits: int) -> None:
-    # Kernels compute with keys of so many bits and shift those of 32.
-    for name, values, end in (("low", low, 1 << bits), ("high", high, 1 << bits), ("shift", shift, 32)):
-        wrong = ((values < 0) | (values >= end)).nonzero()
-        if len(wrong):
-            unit = int(wrong[0])
-            raise ValueError(
-                f"tail_histogram: {name} must lie in [0, {end}), but of unit {unit} is {int(values[unit])}."
-            )
-    if bool((((high - low) >> shift) >= num_bins).any()):
-        raise ValueError(f"tail_histogram: [low, high] must fit in B={num_bins} bins of 2^shift keys.")
-
-
-for _key in ("CPU", "CUDA"):
-    LIBRARY.impl("tail_histogram", _tail_histogram, _key)
-register_shapes("tail_histogram", lambda *arguments: None)
+register(
+    "tail_histogram(Tensor activations, Tensor low, Tensor high, Tensor shift, Tensor(a!) bins, Tensor(b!) above, "
+    "Tensor? rows, Tensor? columns, str sample, str backend, Tensor(c!)? status=None) -> ()",
+    _tail_histogram,
+    lambda *arguments: None,
+)

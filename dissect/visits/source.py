@@ -22,7 +22,7 @@ from dissect.network.layouts import Layouts
 from dissect.network.rectified import ReluWatch
 from dissect.network.trace import FAILURES, FirstTensorTrace, RanTwiceError, Trace
 from dissect.network.tracking import UnitTracker
-from dissect.ops.encode_labels import LABEL_DTYPES
+from dissect.ops.native import LABEL_DTYPES
 from dissect.visits.reading import Reading
 from dissect.visits.store import Cost, Step, Store
 

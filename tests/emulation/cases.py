@@ -10,8 +10,10 @@ import torch
 from generate import Case, laid_out, random_case
 
 from dissect import Grid, reference
-from dissect.ops import cuda, encode_labels
-from dissect.ops.iou_counts_by_image import by_kernels
+from dissect.ops import encode_labels
+from dissect.ops.backends import cuda
+from dissect.ops.backends.arguments import Blend, Brackets, Labels, Tables
+from dissect.ops.backends.composed import image_by_image
 
 
 class Emulated:
@@ -46,34 +48,27 @@ def new_status():
     return torch.zeros((), dtype=torch.int32)
 
 
+def fields(labels):
+    """As a backend takes them."""
+    return Labels(labels.runs, labels.table, labels.offsets, labels.num_labels)
+
+
 def test_counts(case, labels):
-    rows, columns, status = case.grid.rows, case.grid.columns, new_status()
-    ours = cuda.iou_counts(
-        case.activations,
-        case.thresholds,
-        labels.runs,
-        labels.table,
-        labels.offsets,
-        case.num_labels,
-        rows,
-        columns,
-        status,
-    )
-    expected = reference.iou_counts(case.activations, case.thresholds, labels.planes, case.num_labels, rows, columns)
+    tables, status = Tables(case.grid.rows, case.grid.columns), new_status()
+    ours = cuda.iou_counts(case.activations, case.thresholds, fields(labels), tables, status)
+    expected = reference.iou_counts(case.activations, case.thresholds, labels.planes, case.num_labels, *tables)
     same((*ours, status), (*expected, new_status()), "iou_counts")
     test_counts_by_image(case, labels)
 
 
 def test_counts_by_image(case, labels):
     """All images at once, and one after the other."""
-    rows, columns = case.grid.rows, case.grid.columns
-    encoded = (labels.runs, labels.table, labels.offsets, case.num_labels, rows, columns)
-    expected = reference.iou_counts_by_image(
-        case.activations, case.thresholds, labels.planes, case.num_labels, rows, columns
-    )
+    tables = Tables(case.grid.rows, case.grid.columns)
+    expected = reference.iou_counts_by_image(case.activations, case.thresholds, labels.planes, case.num_labels, *tables)
     for workspace in (1 << 28, 1):
         status = new_status()
-        ours = by_kernels(cuda, case.activations, case.thresholds, *encoded, status, workspace)
+        count = image_by_image(cuda.iou_counts, workspace)
+        ours = count(case.activations, case.thresholds, fields(labels), tables, status)
         same((*ours, status), (*expected, new_status()), "iou_counts_by_image")
 
 
@@ -92,10 +87,9 @@ def test_tails(case, choose):
         keys = reference.keys_of(case.activations if grid is None else case.activations.float())
         low, high, shift = brackets(choose, keys.transpose(0, 1).flatten(1), 16)
         bins, above = torch.ones(num_units, 16, dtype=torch.int64), torch.ones(num_units, dtype=torch.int64)
-        tables = (None, None) if grid is None else (grid.rows, grid.columns)
-        status = new_status()
-        cuda.tail_histogram(case.activations, low, high, shift, bins, above, *tables, sample, status)
-        expected = reference.tail_histogram(case.activations, low, high, shift, 16, *tables, sample)
+        tables, status = None if grid is None else Tables(grid.rows, grid.columns), new_status()
+        cuda.tail_histogram(case.activations, Brackets(low, high, shift, bins, above), tables, sample, status)
+        expected = reference.tail_histogram(case.activations, low, high, shift, 16, *(tables or (None, None)), sample)
         same((bins - 1, above - 1, status), (*expected, torch.zeros_like(status)), f"tail_histogram of {sample}s")
 
 
@@ -105,7 +99,7 @@ def operands(choose, maps):
     alpha = torch.randint(0, 4, (choose.choice((1, images)), units, 1, 1)).clamp(max=2) / 2
     value = torch.randn(choose.choice(((1, 1, 1, 1), (1, units, 1, 1), (images, units, height, width))))
     mask = torch.randint(0, 3, choose.choice(((1, 1, 1, 1), (1, 1, height, width), (images, 1, height, width)))) / 2
-    return alpha, value, mask
+    return Blend(alpha, value, mask)
 
 
 def test_observe(case, choose):
@@ -118,7 +112,7 @@ def test_observe(case, choose):
     expected = reference.observe(maps, low, high, shift, 16, thresholds, *(blends or ()))
     ours = laid_out(maps, "contiguous").clone() if 0 in maps.stride() and blends else maps
     status = new_status()
-    peaks, unit_area = cuda.observe(ours, low, high, shift, bins, above, thresholds, blends, status)
+    peaks, unit_area = cuda.observe(ours, Brackets(low, high, shift, bins, above), thresholds, blends, status)
     same((peaks, bins, above, unit_area), expected[:4], "observe")
     same((bits(ours), status), (bits(expected[4]), new_status()), "observe's blended maps")
 
@@ -132,9 +126,9 @@ def test_blend(case, choose):
     maps, blends = case.activations, operands(choose, case.activations)
     same([cuda.image_peaks(maps, new_status())], [reference.image_peaks(maps)], "image_peaks")
     expected = bits(reference.blend_units(maps, *blends))
-    same([bits(cuda.blend_units(maps, *blends))], [expected], "blend_units")
+    same([bits(cuda.blend_units(maps, blends))], [expected], "blend_units")
     if 0 not in maps.stride():
-        cuda.blend_units_(maps, *blends)
+        cuda.blend_units_(maps, blends)
         same([bits(maps)], [expected], "blend_units in place")
 
 
@@ -145,11 +139,11 @@ def test_bad_values(case, choose):
     bad = laid_out(bad, choose.choice(("contiguous", "channels_last", "sliced")))
     zeros = torch.zeros(bad.shape[1], dtype=torch.int64)
     labels = encode_labels(case.planes, case.num_labels, backend="reference")
-    encoded = (labels.runs, labels.table, labels.offsets, case.num_labels)
-    tables = (case.grid.rows, case.grid.columns)
+    encoded = fields(labels), Tables(case.grid.rows, case.grid.columns)
+    tables = encoded[1]
 
     def tails(high):
-        return zeros, zeros + high, zeros, torch.zeros(len(zeros), 1, dtype=torch.int64), zeros.clone()
+        return Brackets(zeros, zeros + high, zeros, torch.zeros(len(zeros), 1, dtype=torch.int64), zeros.clone())
 
     # Every value falls far behind the one bin of its unit, where AddressSanitizer looks.
     all_keys = (1 << (8 * case.activations.element_size())) - 1
@@ -157,19 +151,19 @@ def test_bad_values(case, choose):
     nan = torch.full_like(case.thresholds, float("nan"))
     calls = [
         lambda status: cuda.image_peaks(bad, status),
-        lambda status: cuda.tail_histogram(bad, *tails(0), *tables, "max", status),
-        lambda status: cuda.iou_counts(bad, case.thresholds, *encoded, *tables, status),
-        lambda status: cuda.iou_counts(case.activations, nan, *encoded, *tables, status),
-        lambda status: by_kernels(cuda, bad, case.thresholds, *encoded, *tables, status),
-        lambda status: by_kernels(cuda, case.activations, nan, *encoded, *tables, status),
+        lambda status: cuda.tail_histogram(bad, tails(0), tables, "max", status),
+        lambda status: cuda.iou_counts(bad, case.thresholds, *encoded, status),
+        lambda status: cuda.iou_counts(case.activations, nan, *encoded, status),
+        lambda status: cuda.iou_counts_by_image(bad, case.thresholds, *encoded, status),
+        lambda status: cuda.iou_counts_by_image(case.activations, nan, *encoded, status),
         *(
             lambda status, sample=sample: cuda.tail_histogram(
-                case.activations, *tails((1 << 32) - 1), *tables, sample, status
+                case.activations, tails((1 << 32) - 1), tables, sample, status
             )
             for sample in ("value", "min", "max")
         ),
-        lambda status: cuda.tail_histogram(case.activations, *tails(all_keys), None, None, "value", status),
-        lambda status: cuda.observe(case.activations, *tails(all_keys), case.thresholds, None, status),
+        lambda status: cuda.tail_histogram(case.activations, tails(all_keys), None, "value", status),
+        lambda status: cuda.observe(case.activations, tails(all_keys), case.thresholds, None, status),
     ]
     for call in calls:
         status = new_status()

@@ -5,7 +5,7 @@ import torch
 from generate import DTYPES, LAYOUTS, laid_out
 
 from dissect import ops, reference
-from dissect.ops import cuda
+from dissect.ops.backends import cuda
 
 
 def bracket(maps):

@@ -4,9 +4,11 @@ import pytest
 import torch
 from small_cases import counted, random_blend, random_bracket, random_problem
 
-from dissect import Grid, kernels, ops, stats
+from dissect import Grid, ops, stats
 from dissect.ops import gpu
-from dissect.ops.iou_counts_by_image import by_kernels
+from dissect.ops.backends import triton
+from dissect.ops.backends.arguments import Labels, Tables
+from dissect.ops.backends.composed import image_by_image
 
 assert gpu.triton_unavailable(torch.device("cpu")) is None  # TRITON_INTERPRET=1 was set before the start
 
@@ -33,8 +35,8 @@ def test_iou_counts_by_image(seed):
     assert all(map(torch.equal, ours, expected))
     # With memory for one image at a time.
     status, grid = ops.new_status(problem.maps.device), problem.grid
-    encoded = (labels.runs, labels.table, labels.offsets, problem.num_labels, grid.rows, grid.columns)
-    one_by_one = by_kernels(kernels, problem.maps, problem.thresholds, *encoded, status, workspace=1)
+    encoded = Labels(labels.runs, labels.table, labels.offsets, problem.num_labels), Tables(grid.rows, grid.columns)
+    one_by_one = image_by_image(triton.iou_counts, workspace=1)(problem.maps, problem.thresholds, *encoded, status)
     assert all(map(torch.equal, one_by_one, (ours.intersection, ours.unit_area, torch.stack(ours[4:]))))
 
 

@@ -97,7 +97,7 @@ def test_without_the_extension_the_package_says_so():
     code = (
         "import sys; sys.modules['dissect._cuda'] = None\n"
         "import torch, dissect\n"
-        "from dissect.ops import cuda\n"
+        "from dissect.ops.backends import cuda\n"
         "print(cuda.unavailable(torch.device('cuda')))"
     )
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}

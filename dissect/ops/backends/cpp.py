@@ -1,0 +1,146 @@
+"""The compiled CPU engine as a backend: tensors become addresses, shapes and strides."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dissect.ops import checks, native
+from dissect.ops.backends.arguments import SAMPLES, Blend, Brackets, Labels, Tables, check_thresholds
+from dissect.ops.backends.composed import EncodedAtOnce, in_turn
+from dissect.ops.backends.reference import blend_units_backward as blend_units_backward
+
+
+def blend_units(features: Tensor, blend: Blend) -> Tensor:
+    """The blend. Copying whole planes is what the vendor does best; only the blended ones are then touched."""
+    blended = features.clone()
+    blend_units_(blended, blend)
+    return blended
+
+
+def blend_units_(features: Tensor, blend: Blend) -> None:
+    """The same in place; planes whose alpha is 0 are neither read nor written."""
+    operands = [operand.expand_as(features) for operand in blend]
+    native.engine().blend_units(
+        *native.maps_arguments(features),
+        *(part for operand in operands for part in (operand.data_ptr(), list(operand.stride()))),
+        torch.get_num_threads(),
+    )
+
+
+def encode_labels(planes: Tensor, num_labels: int) -> EncodedAtOnce:
+    """The labels, to be written."""
+
+    def encode(runs: Tensor, label_area: Tensor) -> tuple[Tensor, Tensor]:
+        tables = native.engine().encode_labels(
+            planes.data_ptr(),
+            native.LABEL_DTYPES.index(planes.dtype),
+            list(planes.shape),
+            list(planes.stride()),
+            num_labels,
+            runs.data_ptr(),
+            runs.dtype == torch.int64,
+            label_area.data_ptr(),
+            torch.get_num_threads(),
+        )
+        offsets = torch.tensor([0, *tables.sizes()], device="cpu").cumsum(0) // planes.shape[1]
+        table = torch.empty(int(offsets[-1]), planes.shape[1], dtype=torch.int32, device="cpu")
+        tables.write(table.data_ptr())
+        return table, offsets
+
+    return EncodedAtOnce(encode)
+
+
+def image_peaks(activations: Tensor, status: Tensor | None) -> Tensor:
+    """[N, U] float32."""
+    checks.finite("image_peaks", activations)
+    peaks = torch.empty(activations.shape[:2], dtype=torch.float32)
+    native.engine().image_peaks(*native.maps_arguments(activations), peaks.data_ptr(), torch.get_num_threads())
+    return peaks
+
+
+def iou_counts(
+    activations: Tensor, thresholds: Tensor, labels: Labels, tables: Tables, status: Tensor
+) -> tuple[Tensor, Tensor]:
+    """The intersection and unit_area."""
+    check_thresholds("iou_counts", thresholds)
+    intersection, unit_area, good = _count(native.engine().iou_counts, activations, thresholds, labels, tables)
+    if not good:
+        checks.finite("iou_counts", activations)  # finds and names the first one
+    return intersection, unit_area
+
+
+def iou_counts_by_image(
+    activations: Tensor, thresholds: Tensor, labels: Labels, tables: Tables, status: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The intersection, unit_area and entries."""
+    check_thresholds("iou_counts_by_image", thresholds)
+    count = native.engine().iou_counts_by_image
+    intersection, unit_area, found = _count(count, activations, thresholds, labels, tables)
+    if found is None:
+        checks.finite("iou_counts_by_image", activations)  # finds and names the first one
+    entries = torch.empty(4, found.size(), dtype=torch.int32)
+    found.write(entries.data_ptr(), torch.get_num_threads())
+    return intersection, unit_area, entries
+
+
+def _count(
+    count: Callable[..., Any], activations: Tensor, thresholds: Tensor, labels: Labels, tables: Tables
+) -> tuple[Tensor, Tensor, Any]:
+    """The intersection [U, C], unit_area [N, U], and what this function of the engine returned."""
+    num_images, num_units = activations.shape[:2]
+    thresholds = thresholds.contiguous()
+    # Left empty: filling large tensors would wake torch's own threads, which then spin beside the engine's.
+    intersection = torch.empty(num_units, labels.num_labels, dtype=torch.int64)
+    unit_area = torch.empty(num_images, num_units, dtype=torch.int64)
+    returned = count(
+        *native.maps_arguments(activations),
+        *_grid(tables),
+        thresholds.data_ptr(),
+        labels.runs.data_ptr(),
+        labels.runs.dtype == torch.int64,
+        labels.table.data_ptr(),
+        labels.offsets.data_ptr(),
+        labels.table.shape[1],
+        labels.num_labels,
+        intersection.data_ptr(),
+        unit_area.data_ptr(),
+        torch.get_num_threads(),
+    )
+    return intersection, unit_area, returned
+
+
+def tail_histogram(
+    activations: Tensor, brackets: Brackets, tables: Tables | None, sample: str, status: Tensor | None
+) -> None:
+    """Adds to the bins."""
+    brackets.check(activations, tables)
+    low, high, shift, bins, above = brackets.dense()
+    good = native.engine().tail_histogram(
+        *native.maps_arguments(activations),
+        *_grid(tables),
+        SAMPLES.index(sample),
+        low.data_ptr(),
+        high.data_ptr(),
+        shift.data_ptr(),
+        bins.shape[1],
+        bins.data_ptr(),
+        above.data_ptr(),
+        torch.get_num_threads(),
+    )
+    if not good:
+        checks.finite("tail_histogram", activations)  # finds and names the first one
+
+
+def _grid(tables: Tables | None) -> tuple[int, int, int, int]:
+    """Addresses and lengths of a grid's tables; zeros for none."""
+    if tables is None:
+        return 0, 0, 0, 0
+    rows, columns = tables
+    return rows.data_ptr(), rows.shape[0], columns.data_ptr(), columns.shape[0]
+
+
+observe = in_turn(tail_histogram, image_peaks, blend_units_)

@@ -1,0 +1,240 @@
+"""The CUDA engine `dissect._cuda` as a backend: launches on torch's current stream, outputs in torch's memory.
+
+Nothing here waits for the device. What is wrong with the data is noted in `status`, a [] int32 tensor on the device,
+which becomes 1: bad values, thresholds that are NaN, brackets that do not fit in their bins.
+"""
+
+from __future__ import annotations
+
+from functools import cache, lru_cache
+from importlib import import_module
+from types import ModuleType
+
+import torch
+from torch import Tensor
+
+from dissect.devices import outlives_its_readers
+from dissect.grid import Grid
+from dissect.ops.backends.arguments import SAMPLES, Blend, Brackets, Labels, Tables, status_of
+from dissect.ops.backends.composed import image_by_image
+from dissect.ops.backends.reference import blend_units_backward as blend_units_backward
+from dissect.ops.native import maps_arguments
+
+_engine: ModuleType | None
+try:
+    _engine = import_module("dissect._cuda")
+except ImportError as error:
+    _engine, _missing = None, str(error)
+
+#: The oldest devices that the engine has code for.
+LEAST_CAPABILITY = 80
+
+
+def unavailable(device: torch.device) -> str | None:
+    """None, or why the CUDA engine cannot serve tensors on this GPU."""
+    current = torch.cuda.current_device() if device.index is None and torch.cuda.is_available() else 0
+    return _unavailable(current if device.index is None else device.index)
+
+
+@cache
+def _unavailable(number: int) -> str | None:
+    if _engine is None:
+        return f"the CUDA engine is missing ({_missing}); install CUDA's nvcc and reinstall the package."
+    if torch.version.cuda is None:
+        return f"torch {torch.__version__} is not built for NVIDIA's GPUs."
+    reason: str | None = _engine.unavailable()
+    if reason:
+        return reason
+    capability = _engine.capability(number)
+    if capability < LEAST_CAPABILITY:
+        return (
+            f"the GPU has compute capability {capability / 10}, but the engine needs {LEAST_CAPABILITY / 10} or later."
+        )
+    return None
+
+
+def engine() -> ModuleType:
+    """The CUDA engine.
+
+    Raises:
+        ImportError: it is missing.
+    """
+    if _engine is None:
+        raise ImportError(f"the CUDA engine is missing ({_missing})")
+    return _engine
+
+
+def blend_units(features: Tensor, blend: Blend) -> Tensor:
+    """The blend.
+
+    Raises:
+        RuntimeError: the launch failed, as of any op here; names the op, the shapes and the device.
+    """
+    out = torch.empty_like(features)
+    if out.stride() != features.stride():  # strides with gaps or overlaps: only in place does the kernel keep them
+        blend_units_(out.copy_(features), blend)
+    else:
+        _observe(features, out=out, blend=blend)
+    return out
+
+
+def blend_units_(features: Tensor, blend: Blend) -> None:
+    """The same in place; planes whose alpha is 0 are neither read nor written."""
+    _observe(features, out=features, blend=blend)
+
+
+def image_peaks(activations: Tensor, status: Tensor | None) -> Tensor:
+    """[N, U] float32."""
+    peaks = _no_peaks(activations)
+    _observe(activations, peaks=peaks, status=status_of("image_peaks", activations, status))
+    return peaks
+
+
+def iou_counts(
+    activations: Tensor, thresholds: Tensor, labels: Labels, tables: Tables, status: Tensor
+) -> tuple[Tensor, Tensor]:
+    """The intersection and unit_area."""
+    num_images, num_units = activations.shape[:2]
+    words, grid = _device_grid(tables, activations)
+    thresholds, runs, table = thresholds.contiguous(), labels.runs.contiguous(), labels.table.contiguous()
+    intersection = activations.new_zeros((num_units, labels.num_labels), dtype=torch.int64)
+    unit_area = activations.new_zeros((num_images, num_units), dtype=torch.int64)
+    with _guard(activations):
+        engine().iou_counts(
+            _place(activations, status),
+            maps_arguments(activations),
+            (words.data_ptr(), *grid),
+            thresholds.data_ptr(),
+            runs.data_ptr(),
+            runs.dtype == torch.int64,
+            table.data_ptr(),
+            labels.offsets.data_ptr(),
+            table.shape[1],
+            labels.num_labels,
+            intersection.data_ptr(),
+            unit_area.data_ptr(),
+        )
+    return intersection, unit_area
+
+
+def observe(
+    activations: Tensor, brackets: Brackets, thresholds: Tensor | None, blend: Blend | None, status: Tensor
+) -> tuple[Tensor, Tensor]:
+    """The peaks and unit_area; adds to the bins, and blends in place."""
+    peaks, unit_area = _no_peaks(activations), activations.new_zeros(activations.shape[:2], dtype=torch.int64)
+    _observe(
+        activations,
+        peaks=peaks,
+        brackets=brackets,
+        unit_area=unit_area if thresholds is not None else None,
+        thresholds=thresholds,
+        out=activations if blend is not None else None,
+        blend=blend,
+        status=status,
+    )
+    return peaks, unit_area
+
+
+def tail_histogram(
+    activations: Tensor, brackets: Brackets, tables: Tables | None, sample: str, status: Tensor | None
+) -> None:
+    """Adds to the bins; where the batch has bad values the counts are worthless."""
+    if status is None:
+        brackets.check(activations, tables)
+    status = status_of("tail_histogram", activations, status)
+    if tables is None:
+        _observe(activations, brackets=brackets, status=status)
+        return
+    words, grid = _device_grid(tables, activations)
+    brackets = brackets.dense()
+    with _guard(activations):
+        engine().tail_histogram(
+            _place(activations, status),
+            maps_arguments(activations),
+            (words.data_ptr(), *grid),
+            SAMPLES.index(sample),
+            _addresses(brackets),
+        )
+
+
+iou_counts_by_image = image_by_image(iou_counts)
+
+
+def _no_peaks(activations: Tensor) -> Tensor:
+    """[N, U], which the kernel raises, since several blocks may share a map."""
+    return activations.new_full(activations.shape[:2], -torch.inf, dtype=torch.float32)
+
+
+def _observe(
+    activations: Tensor,
+    *,
+    peaks: Tensor | None = None,
+    brackets: Brackets | None = None,
+    unit_area: Tensor | None = None,
+    thresholds: Tensor | None = None,
+    out: Tensor | None = None,
+    blend: Blend | None = None,
+    status: Tensor | None = None,
+) -> None:
+    """One launch that does what it is given places for."""
+    brackets = None if brackets is None else brackets.dense()
+    thresholds = None if thresholds is None else thresholds.contiguous()
+    operands = [operand.expand_as(activations) for operand in blend or ()]
+    with _guard(activations):
+        engine().observe(
+            _place(activations, status),
+            maps_arguments(activations),
+            _address(peaks),
+            _addresses(brackets),
+            _address(unit_area),
+            _address(thresholds),
+            _address(out),
+            *((operand.data_ptr(), list(operand.stride())) for operand in operands),
+            *([(0, [0] * 4)] * (3 - len(operands))),
+        )
+
+
+@lru_cache(maxsize=256)
+def _packed_grid(
+    rows: bytes, columns: bytes, source: tuple[int, int], device: torch.device
+) -> tuple[Tensor, tuple[int, int, int]]:
+    entries = [torch.frombuffer(bytearray(table), dtype=torch.int32) for table in (rows, columns)]
+    Grid(entries[0].view(-1, 3), entries[1].view(-1, 3), source)  # refuses what a call that names tables may bring
+    sizes = [part for table in entries for part in (table.data_ptr(), len(table) // 3)]
+    words, *spans = engine().pack_grid(*sizes)
+    return torch.tensor(words, dtype=torch.int32).to(device), tuple(spans)
+
+
+def _device_grid(tables: Tables, maps: Tensor) -> tuple[Tensor, tuple[int, ...]]:
+    """A grid's words on the device of the maps, copied there once, and the sizes that tell how to read them."""
+    rows, columns = tables
+    source = (maps.shape[2], maps.shape[3])
+    words, spans = _packed_grid(rows.numpy().tobytes(), columns.numpy().tobytes(), source, maps.device)
+    outlives_its_readers(words)
+    return words, (len(rows), len(columns), *spans)
+
+
+def _guard(activations: Tensor) -> torch.cuda.device_of:
+    """Makes the activations' device the current one."""
+    return torch.cuda.device_of(activations)
+
+
+def _stream(device: torch.device) -> int:
+    """Address of torch's current stream there."""
+    return torch.cuda.current_stream(device).cuda_stream
+
+
+def _place(activations: Tensor, status: Tensor | None) -> tuple[int, int, int]:
+    return activations.device.index or 0, _stream(activations.device), _address(status)
+
+
+def _addresses(brackets: Brackets | None) -> tuple[int, int, int, int, int, int]:
+    """low, high, shift, B, bins, above."""
+    if brackets is None:
+        return 0, 0, 0, 0, 0, 0
+    low, high, shift, bins, above = (tensor.data_ptr() for tensor in brackets)
+    return low, high, shift, brackets.bins.shape[1], bins, above
+
+
+def _address(tensor: Tensor | None) -> int:
+    return 0 if tensor is None else tensor.data_ptr()

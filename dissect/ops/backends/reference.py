@@ -1,0 +1,87 @@
+"""The references as a backend: `dissect.reference` behind the checks of a CPU."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from dissect import reference
+from dissect.ops import checks
+from dissect.ops.backends.arguments import Blend, Brackets, Labels, Tables, check_thresholds
+from dissect.ops.backends.composed import EncodedAtOnce, in_turn
+
+
+def blend_units(features: Tensor, blend: Blend) -> Tensor:
+    """The blend, in the layout that the fake promises a compiler."""
+    return torch.empty_like(features).copy_(reference.blend_units(features, *blend))
+
+
+def blend_units_(features: Tensor, blend: Blend) -> None:
+    """The same in place."""
+    features.copy_(reference.blend_units(features, *blend))
+
+
+def blend_units_backward(gradient: Tensor, features: Tensor, blend: Blend) -> tuple[Tensor, Tensor, Tensor]:
+    """The gradients of features, alpha and value: a few elementwise operations, which run on any device."""
+    by_features, by_alpha, by_value = reference.blend_units_backward(gradient, features, *blend)
+    # In the layouts that the fake promises a compiler, whatever the gradient's.
+    return (
+        torch.empty_like(features).copy_(by_features),
+        by_alpha.sum_to_size(blend.alpha.shape).contiguous(),
+        by_value.sum_to_size(blend.value.shape).contiguous(),
+    )
+
+
+def encode_labels(planes: Tensor, num_labels: int) -> EncodedAtOnce:
+    """The labels, to be written."""
+
+    def encode(runs: Tensor, label_area: Tensor) -> tuple[Tensor, Tensor]:
+        checks.labels("encode_labels", planes, num_labels)
+        own_runs, table, offsets, area = reference.encode_labels(planes, num_labels)
+        runs.copy_(own_runs)
+        label_area.copy_(area)
+        return table, offsets
+
+    return EncodedAtOnce(encode)
+
+
+def image_peaks(activations: Tensor, status: Tensor | None) -> Tensor:
+    """[N, U] float32."""
+    checks.finite("image_peaks", activations)
+    return reference.image_peaks(activations)
+
+
+def iou_counts(
+    activations: Tensor, thresholds: Tensor, labels: Labels, tables: Tables, status: Tensor
+) -> tuple[Tensor, Tensor]:
+    """The intersection and unit_area."""
+    check_thresholds("iou_counts", thresholds)
+    checks.finite("iou_counts", activations)
+    planes = reference.decode_labels(*labels[:3])
+    return reference.iou_counts(activations, thresholds, planes, labels.num_labels, *tables)
+
+
+def iou_counts_by_image(
+    activations: Tensor, thresholds: Tensor, labels: Labels, tables: Tables, status: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The intersection, unit_area and entries."""
+    check_thresholds("iou_counts_by_image", thresholds)
+    checks.finite("iou_counts_by_image", activations)
+    planes = reference.decode_labels(*labels[:3])
+    return reference.iou_counts_by_image(activations, thresholds, planes, labels.num_labels, *tables)
+
+
+def tail_histogram(
+    activations: Tensor, brackets: Brackets, tables: Tables | None, sample: str, status: Tensor | None
+) -> None:
+    """Adds to the bins."""
+    brackets.check(activations, tables)
+    checks.finite("tail_histogram", activations)
+    low, high, shift, bins, above = brackets
+    rows, columns = tables or (None, None)
+    counted = reference.tail_histogram(activations, low, high, shift, bins.shape[1], rows, columns, sample)
+    bins += counted[0]
+    above += counted[1]
+
+
+observe = in_turn(tail_histogram, image_peaks, blend_units_)

@@ -1,0 +1,59 @@
+"""Triton's kernels as a backend: `dissect.kernels`, which launch and do not wait."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+from torch import Tensor
+
+from dissect.ops.backends.arguments import Blend, Brackets, Labels, Tables, status_of
+from dissect.ops.backends.composed import image_by_image, in_turn
+
+kernels = import_module("dissect.kernels")  # they lie in no folder that the floors' test knows
+
+
+def blend_units(features: Tensor, blend: Blend) -> Tensor:
+    """The blend."""
+    return kernels.blend_units(features, *blend)
+
+
+def blend_units_(features: Tensor, blend: Blend) -> None:
+    """The same in place; what has a = 0 is neither read nor written."""
+    kernels.blend_units_(features, *blend)
+
+
+def blend_units_backward(gradient: Tensor, features: Tensor, blend: Blend) -> tuple[Tensor, Tensor, Tensor]:
+    """The gradients of features, alpha and value."""
+    return kernels.blend_units_backward(gradient, features, *blend)
+
+
+def encode_labels(planes: Tensor, num_labels: int) -> Any:
+    """The labels, to be written when the number of their combinations is known."""
+    return kernels.Combinations(planes, num_labels)
+
+
+def image_peaks(activations: Tensor, status: Tensor | None) -> Tensor:
+    """[N, U] float32."""
+    return kernels.image_peaks(activations, status_of("image_peaks", activations, status))
+
+
+def iou_counts(
+    activations: Tensor, thresholds: Tensor, labels: Labels, tables: Tables, status: Tensor
+) -> tuple[Tensor, Tensor]:
+    """The intersection and unit_area."""
+    return kernels.iou_counts(activations, thresholds, *labels, *tables, status)
+
+
+def tail_histogram(
+    activations: Tensor, brackets: Brackets, tables: Tables | None, sample: str, status: Tensor | None
+) -> None:
+    """Adds to the bins."""
+    if status is None:
+        brackets.check(activations, tables)
+    status = status_of("tail_histogram", activations, status)
+    kernels.tail_histogram(activations, *brackets, *(tables or (None, None)), sample, status)
+
+
+iou_counts_by_image = image_by_image(iou_counts)
+observe = in_turn(tail_histogram, image_peaks, blend_units_)
