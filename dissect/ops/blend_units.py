@@ -34,7 +34,7 @@ def blend_units(
         value: a number, [U], or a feature map that broadcasts to [N, U, h, w].
         mask: where to blend: broadcasts to [N, 1, h, w], e.g. [h, w] or [N, 1, h, w]; everywhere by default.
         inplace: write into `features`, whose planes with alpha 0 are then neither read nor written.
-        backend: "auto", "cpp", "cuda", "triton" or "reference".
+        backend: "auto", "cpp", "cuda", "triton", "torch" or "reference".
 
     Returns:
         The blended features, of the features' dtype; `features` itself where inplace. Differentiable in features,

@@ -20,24 +20,25 @@ LIBRARY = torch.library.Library("dissect", "DEF")
 #: Per op, the backends that have it on a CPU, fastest first; their files have a function of its name, for all of a
 #: CPU's or a GPU's dtypes. "triton" there is its interpreter, which is for tests.
 CPU_BACKENDS: dict[str, tuple[str, ...]] = {
-    "blend_units": ("cpp", "reference", "triton"),
+    "blend_units": ("cpp", "reference", "torch", "triton"),
     "encode_labels": ("cpp", "reference", "triton"),
-    "image_peaks": ("cpp", "reference", "triton"),
+    "image_peaks": ("cpp", "reference", "torch", "triton"),
     "iou_counts": ("cpp", "reference", "triton"),
     "iou_counts_by_image": ("cpp", "reference", "triton"),
-    "observe": ("cpp", "reference", "triton"),
-    "tail_histogram": ("cpp", "reference", "triton"),
+    "observe": ("cpp", "reference", "torch", "triton"),
+    "tail_histogram": ("cpp", "reference", "torch", "triton"),
 }
 
-#: The same on a GPU of NVIDIA's or AMD's.
+#: The same on a GPU of NVIDIA's or AMD's. Which of "triton" and "torch" is the faster has yet to be measured there, op
+#: by op; until then kernels come first.
 GPU_BACKENDS: dict[str, tuple[str, ...]] = {
-    "blend_units": ("cuda", "triton"),
+    "blend_units": ("cuda", "triton", "torch"),
     "encode_labels": ("triton",),
-    "image_peaks": ("cuda", "triton"),
+    "image_peaks": ("cuda", "triton", "torch"),
     "iou_counts": ("cuda", "triton"),
     "iou_counts_by_image": ("cuda", "triton"),
-    "observe": ("cuda", "triton"),
-    "tail_histogram": ("cuda", "triton"),
+    "observe": ("cuda", "triton", "torch"),
+    "tail_histogram": ("cuda", "triton", "torch"),
 }
 
 _REASONS: dict[str, Callable[[torch.device], str | None]] = {
@@ -45,6 +46,7 @@ _REASONS: dict[str, Callable[[torch.device], str | None]] = {
     "cpp": lambda device: native.unavailable(),
     "cuda": gpu.cuda_unavailable,
     "triton": gpu.triton_unavailable,
+    "torch": lambda device: gpu.gpu_missing() if device.type == "cuda" else None,
 }
 
 

@@ -16,7 +16,7 @@ def image_peaks(activations: Tensor, *, status: Tensor | None = None, backend: s
         activations: [N, U, h, w] float32, float16 or bfloat16, any strides.
         status: [] int32 on the same device, which becomes 1 where a GPU meets values that are not finite and below
             2^126; without one the call waits for the GPU and raises.
-        backend: "auto", "cpp", "cuda", "triton" or "reference".
+        backend: "auto", "cpp", "cuda", "triton", "torch" or "reference".
 
     Returns:
         [N, U] float32.

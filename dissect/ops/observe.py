@@ -73,7 +73,7 @@ def observe(
         alpha: [U] or [N, U]; blends in place. None: nothing is written.
         value: as of `blend_units`.
         mask: as of `blend_units`.
-        backend: "auto", "cpp", "cuda", "triton" or "reference".
+        backend: "auto", "cpp", "cuda", "triton", "torch" or "reference".
 
     Raises:
         TypeError, ValueError: as `tail_histogram` and `blend_units`, which the messages name; on a CPU before anything

@@ -41,7 +41,7 @@ def tail_histogram(
             corners, which bound the value.
         status: [] int32 on the same device, which becomes 1 where a GPU meets bad activations or a bin range that does
             not fit; the counts are then worthless. Without one the call waits for the GPU and raises.
-        backend: "auto", "cpp", "cuda", "triton" or "reference".
+        backend: "auto", "cpp", "cuda", "triton", "torch" or "reference".
 
     Raises:
         TypeError, ValueError: wrong dtypes, shapes or sizes, a bin range that does not fit, or activations that are

@@ -62,8 +62,8 @@ def tail_histogram(
         above: [U] int64, samples with a key above high.
     """
     num_units = activations.shape[1]
-    bins = torch.zeros(num_units, num_bins, dtype=torch.int64)
-    above = torch.zeros(num_units, dtype=torch.int64)
+    bins = torch.zeros(num_units, num_bins, dtype=torch.int64, device=activations.device)
+    above = torch.zeros(num_units, dtype=torch.int64, device=activations.device)
     for image in activations:
         keys = keys_of(_samples(image, rows, columns, sample)).flatten(1)
         above += ((keys > high[:, None]) & (low <= high)[:, None]).sum(1)

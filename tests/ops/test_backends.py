@@ -9,7 +9,7 @@ import torch
 from dissect.ops import dispatch
 
 TABLES = (dispatch.CPU_BACKENDS, dispatch.GPU_BACKENDS)
-NAMES = ("reference", "cpp", "cuda", "triton")
+NAMES = ("reference", "cpp", "cuda", "triton", "torch")
 
 
 def module(name, missing):

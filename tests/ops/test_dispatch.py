@@ -65,10 +65,11 @@ def test_an_unknown_simd_level_raises(monkeypatch):
         ops.iou_counts(*ARGUMENTS, backend="cpp")
 
 
-def pretend(monkeypatch, cuda, triton):
-    """A GPU whose two backends are missing for these reasons."""
+def pretend(monkeypatch, cuda, triton, torch=None):
+    """A GPU whose backends are missing for these reasons."""
     monkeypatch.setitem(dispatch._REASONS, "cuda", lambda device: cuda)
     monkeypatch.setitem(dispatch._REASONS, "triton", lambda device: triton)
+    monkeypatch.setitem(dispatch._REASONS, "torch", lambda device: torch)
     dispatch._tell_once.cache_clear()
 
 
@@ -92,7 +93,11 @@ def test_a_gpu_without_backends(monkeypatch):
     pretend(monkeypatch, "reason one.", "reason two.")
     with pytest.raises(ops.BackendUnavailableError, match=r"cuda: reason one\. triton: reason two\."):
         dispatch.select("iou_counts", "auto", device)
-    with pytest.warns(ops.BackendWarning, match=r"activations go to the CPU, because no backend of blend_units serves"):
+    # Plain PyTorch has some ops, but does not count.
+    assert dispatch.select("image_peaks", "torch", device) == "torch"
+    with pytest.warns(
+        ops.BackendWarning, match=r"activations go to the CPU, because no backend of encode_labels serves"
+    ):
         assert ops.home(device) == torch.device("cpu")
     dispatch._tell_once.cache_clear()
 

@@ -2,7 +2,7 @@
 
 `dissect.ops.dispatch` has the table of which backend has which op, and calls the function; what comes here is checked
 but for the numbers in activations, thresholds and brackets. These are bad data where they are NaN, infinite, of
-magnitude 2^126 or more, or do not fit in their bins; a CPU's backend raises ValueError then, before anything is
-counted, and a GPU's, which nobody waits for, sets `status` to 1. `arguments` is what the functions take, `composed`
-what is made of several of them.
+magnitude 2^126 or more, or do not fit in their bins: "cpp" and "reference" raise ValueError then, before anything is
+counted; the others, which serve GPUs that nobody waits for, set the `status` that they are given to 1. `arguments` is
+what the functions take, `composed` what is made of several of them.
 """
