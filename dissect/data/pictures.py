@@ -25,6 +25,11 @@ def to_pictures(images: Tensor) -> Tensor:
     return images[:, :3] if images.shape[1] >= 3 else images[:, :1].expand(-1, 3, -1, -1)
 
 
+def signed_pictures(images: Tensor) -> Tensor:
+    """[N, 3, H, W] uint8 of images in [-1, 1], as generators give them: ``(x + 1) / 2``, clipped."""
+    return to_pictures(images.detach().float().add(1).div(2).clamp(0, 1))
+
+
 def _to_uint8(images: Tensor) -> Tensor:
     images = images.to(torch.float32, copy=True)
     low, high = (end.view(-1, 1, 1, 1) for end in images.flatten(1).aminmax(dim=1))

@@ -77,7 +77,8 @@ class Findings:
     def needs(self) -> Visit:
         """What the visit under way must see."""
         layers = self._open() if self.phase == "thresholds" else self.layers
-        return Visit(f"visit {self.visit}: {self.phase}", layers, self.phase != "thresholds", self.phase == "counts")
+        survey, counts = self.phase == "survey", self.phase == "counts"
+        return Visit(f"visit {self.visit}: {self.phase}", layers, survey or counts, last=counts, images=survey)
 
     @property
     def concepts(self) -> Concepts:

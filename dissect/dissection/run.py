@@ -7,7 +7,7 @@ import operator
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 from torch import Tensor, nn
 from torch.utils.data import Dataset
@@ -16,7 +16,7 @@ from dissect.arguments import ignored_labels, integer, num_bytes
 from dissect.concepts import Concepts
 from dissect.data import Batches
 from dissect.data.batches import attribute_of
-from dissect.data.pictures import to_pictures
+from dissect.data.pictures import signed_pictures, to_pictures
 from dissect.data.planes import check_ignored
 from dissect.dissection.findings import Findings
 from dissect.dissection.geometry import Geometry, Given, named_or_given
@@ -33,10 +33,15 @@ from dissect.network.layouts import LayoutOption, Layouts
 from dissect.stats.bins import exact_fraction
 from dissect.stats.iou import Scope
 from dissect.stats.threshold_state import Positions
+from dissect.visits.generated import Generated, paired
 from dissect.visits.reading import Reading
 from dissect.visits.source import Source
 
 GIB = 2**30
+
+#: What a segmenter sees.
+Segment = Literal["input", "output"]
+SEGMENTS: tuple[Segment, ...] = get_args(Segment)
 
 
 def dissect(
@@ -45,6 +50,7 @@ def dissect(
     images: Dataset[Any] | Tensor | Iterable[Any],
     *,
     segmenter: Callable[[Tensor], Tensor] | None = None,
+    segment: Segment = "input",
     concepts: Concepts | Iterable[str] | Iterable[tuple[str, str]] | None = None,
     ignore: int | Iterable[int] = (),
     preset: PresetName = "default",
@@ -88,6 +94,10 @@ def dissect(
             and names of concepts, give what needs no labels: thresholds, top images and masks, densities, dead units;
             layers may then give vectors [N, U] too.
         segmenter: makes planes [N, K, H, W] of a batch of images; its attribute `concepts` names the labels.
+        segment: what the segmenter sees. "input": what goes into the model. "output": what comes out, of a generator:
+            `images` are then z, or pairs of z and noise seeds [N] for its argument `noise` (`dissect.latents`,
+            `dissect.noise_seeds`), and the model makes images [N, 3, H, W] in [-1, 1] of them, always the same of the
+            same z, which is tried on the first batch. Pictures are (x + 1) / 2, clipped.
         concepts: names, (name, category) pairs or `Concepts` of the labels 1, 2, ...; by default those of the
             segmenter or of `images` (attribute `concepts`), and the numbers themselves where there are none.
         ignore: a label, or several, that stand for "no label" in the planes, 255 for example; they become 0. None may
@@ -122,7 +132,7 @@ def dissect(
         progress: show a bar.
         pictures: makes uint8 [N, 3, H, W] for people of images as the model takes them; by default the data set's
             `to_pictures`, as `dissect.data.ImageFolder` has one that undoes its normalisation, or else
-            `dissect.data.to_pictures`, which stretches what is not in [0, 1].
+            `dissect.data.to_pictures`, which stretches what is not in [0, 1]; of a generator's (x + 1) / 2.
         decoys: how often units are also counted against planes that are permuted among the images, for p-values and
             false discovery rates (docs/trust.md); 0 for none.
         resamples: how often images are drawn anew for the intervals of the IoUs; 0 leaves out intervals and halves.
@@ -167,22 +177,51 @@ def dissect(
     vocabulary = None if concepts is None else Concepts.of(concepts)
     ignored = ignored_labels("dissect", ignore)
     check_ignored(ignored, vocabulary)
-    to_uint8 = pictures or attribute_of(images, "to_pictures") or to_pictures
+    generated = _generated(model, segmenter, segment, rules.grid, vocabulary)
+    images = images if generated is None else paired(images)
+    to_uint8 = pictures or (signed_pictures if generated else attribute_of(images, "to_pictures") or to_pictures)
     run = Findings(names, rules, top_images, geometry, to_uint8, vocabulary, Gathering(doubt, rules.scope, names))
     batches = Batches(images, batch_size)
     settings = {"preset": preset, **dataclasses.asdict(rules), "tokens": told, **geometry.settings()}
     settings |= dataclasses.asdict(doubt) | ({"ignore": list(ignored)} if ignored else {})
+    settings |= {} if generated is None else {"segment": segment}
     options = {**settings, **_told_layout(layout), "top_images": top_images, "batch_size": batch_size}
     about = {} if resume is None else _about(model, segmenter, vocabulary, to_uint8, batches)
     saved = Progress(resume, {"layers": names, "options": options, **about})
     reading = Reading(rules.relu, rules.step, grids, rules.relu and relu is None, layout, ignored)
     labelled = segmenter is not None or vocabulary is not None
-    with Source(model, batches, segmenter, reading, memory_budget, disk_budget, progress, labelled) as source:
+    with Source(
+        model, batches, segmenter, reading, memory_budget, disk_budget, progress, labelled, generated
+    ) as source:
         _finish(run, source, saved)
     origin = provenance(model, images, batches.identity(), run.date)
     found = run.result({**settings, **doubts, "provenance": origin, "layouts": source.layouts})
     tell_doubts(found)
     return found
+
+
+def _generated(
+    model: nn.Module,
+    segmenter: Callable[[Tensor], Tensor] | None,
+    segment: Segment,
+    grid: str,
+    vocabulary: Concepts | None,
+) -> Generated | None:
+    """What makes images of z, if the segmenter sees the model's output."""
+    if segment not in SEGMENTS:
+        raise ValueError(f"dissect: segment must be one of {SEGMENTS}, but got {segment!r}.")
+    if segment == "input":
+        return None
+    if grid != "half_pixel":
+        raise ValueError(
+            f'dissect: grid must be "half_pixel" or a Grid with segment="output", but is {grid!r}: a generator\'s maps '
+            "come before its images, so no receptive fields say where they lie."
+        )
+    if vocabulary is not None and segmenter is None:
+        raise ValueError(
+            'dissect: segmenter must be given with concepts and segment="output", since planes do not come with z.'
+        )
+    return Generated(model, segmenter)
 
 
 def _about(

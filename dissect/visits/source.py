@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -18,11 +17,9 @@ from dissect.data import Batch, Batches
 from dissect.data.planes import label_planes
 from dissect.devices import Late, checksum, device_of, to_device
 from dissect.interrupts import held_back
-from dissect.network.layouts import Layouts
-from dissect.network.rectified import ReluWatch
-from dissect.network.trace import FAILURES, FirstTensorTrace, RanTwiceError, Trace
-from dissect.network.tracking import UnitTracker
 from dissect.ops.native import LABEL_DTYPES
+from dissect.visits.generated import Generated
+from dissect.visits.passes import Inputs, Passes, Run
 from dissect.visits.reading import Reading
 from dissect.visits.store import Cost, Step, Store
 
@@ -35,12 +32,13 @@ WAYS = (
 
 @dataclass(frozen=True)
 class Visit:
-    """What a visit to all images needs: its layers, planes or not; after the last one nothing is kept."""
+    """What a visit to all images needs: its layers, planes, the images; after the last one nothing is kept."""
 
     title: str
     layers: list[str]
     planes: bool
     last: bool
+    images: bool = True
 
 
 class Source:
@@ -55,6 +53,7 @@ class Source:
         disk_budget: bytes, see `Store`.
         progress: show a bar.
         labelled: there must be planes.
+        generated: how a generator's images come by, which the segmenter sees; None where batches hold them.
     """
 
     def __init__(
@@ -67,15 +66,13 @@ class Source:
         disk_budget: int,
         progress: bool,
         labelled: bool,
+        generated: Generated | None = None,
     ) -> None:
-        self._model, self._batches, self._segmenter = model, batches, segmenter
+        self._model, self._batches, self._segmenter, self._generated = model, batches, segmenter, generated
         self._reading, self._progress = reading, progress
         self._store = Store(memory_budget, disk_budget)
-        self._traces: dict[tuple[str, ...], Trace] = {}  # by layers: to look for them takes a walk of all modules
         self._layers: list[str] = []
-        self._layouts = Layouts(model, [])
-        self._ends: dict[str, float] = {}
-        self._ran_once = False
+        self._passes = Passes(model, [], reading)
         self._device = device_of(model)
         self._home = ops.home(self._device)  # of activations and planes
         #: Of each batch's images and planes, and of the first batch's maps; known once `settle` was called.
@@ -91,12 +88,12 @@ class Source:
 
     def __exit__(self, *_: object) -> None:
         self._store.close()
-        self._traces.clear()  # which know this object, so that its batches would stay until garbage is collected
+        self._passes.close()
 
     @property
     def layouts(self) -> dict[str, list[str]]:
         """Of each layer that has run, how its output is laid out, and how that is known; see `Layout`."""
-        return {name: list(layout) for name, layout in self._layouts.seen.items()}
+        return self._passes.layouts
 
     def expect(self, checksums: list[list[int]], first_maps: list[int], layers: list[str], whole: bool) -> None:
         """Every batch must have these checksums, known from an interrupted run; the first one is looked at now.
@@ -116,7 +113,7 @@ class Source:
         if not checksums:
             first_maps.clear()
         self.checksums, self.first_maps = checksums, first_maps
-        self._layers, self._layouts = layers, Layouts(self._model, layers, self._reading.layout)
+        self._layers, self._passes = layers, Passes(self._model, layers, self._reading)
         if whole:
             self.num_batches = len(checksums)
         if self.checksums and not self._batches.used_once:
@@ -124,12 +121,14 @@ class Source:
 
     def _recognise(self, batch: Batch) -> None:
         """Compares the first batch, its planes and maps with those of the run that goes on."""
-        images = to_device(batch.images, self._device)
+        inputs = self._inputs(0, batch)
         if self.images_only is None:
-            self.images_only = batch.planes is None
+            self.images_only = self._brings_no_planes(batch)
+        run = self._run(inputs, self._layers, self._generated is not None)
+        images = self._images(0, inputs, run)
         planes = None if self.images_only else self._planes(0, batch, images)
-        self._check_same(0, images, planes)
-        self._see_first_maps(self._maps(images, self._layers)[0])
+        self._check_same(0, inputs, planes)
+        self._see_first_maps(run.maps)
         self.settle()
 
     def _see_first_maps(self, maps: dict[str, Tensor]) -> None:
@@ -187,35 +186,31 @@ class Source:
 
     def _compute(self, index: int, batch: Batch, visit: Visit, begin: float) -> Step:
         """A step whose batch was asked for at the time `begin`: what the store does not hold of it, from the model."""
-        images = to_device(batch.images, self._device)
-        single = images.ndim == 4 and images.shape[2:].numel() == 1  # as z [N, C, 1, 1]: no places, so no images
-        if images.ndim != 4 or single:
-            raise ValueError(
-                f"dissect: images must be batches [N, C, H, W], but batch {index} is {list(images.shape)}"
-                f"{', one pixel each' if single else ''}. What a generator makes of z cannot be dissected yet."
-            )
+        inputs = self._inputs(index, batch)
         if self.images_only is None:
-            self.images_only = batch.planes is None
+            self.images_only = self._brings_no_planes(batch)
         kept = self._store.maps(index, visit.layers)
         missing = [name for name in visit.layers if name not in kept]
-        maps, ends = self._maps(images, missing) if missing else ({}, {})
-        maps |= kept
+        labels = visit.planes and self._segmenter is not None and self._store.planes(index) is None
+        run = self._run(inputs, missing, self._generated is not None and (visit.images or labels))
+        images = self._images(index, inputs, run)
+        maps = run.maps | kept
         planes = self._store.planes(index)
-        if self.images_only and batch.planes is None:
-            self._check_same(index, images)
+        if self.images_only and self._brings_no_planes(batch):
+            self._check_same(index, inputs)
         elif self._segmenter is None or (visit.planes and planes is None):
             planes = self._planes(index, batch, images)
-            self._check_same(index, images, planes)
-            planes = self._reading.planes(planes, batch.images)
+            self._check_same(index, inputs, planes)
+            planes = self._reading.planes(planes, batch.images if images is inputs.images else images)
         else:
-            self._check_same(index, images)
+            self._check_same(index, inputs)
         if index == 0 and not self.first_maps:
             self._see_first_maps(maps)
         # Of the images those on the device: looked at a batch later, when those on the CPU may have been overwritten.
         step = self._at_home(Step(batch.numbers, planes, maps, images))
         if not visit.last:
             left = max(1, (self._expected_batches() or 0) - index)
-            cost = Cost({name: end - begin for name, end in ends.items()}, time.perf_counter() - begin)
+            cost = Cost({name: end - begin for name, end in run.ends.items()}, time.perf_counter() - begin)
             self._store.keep(index, step, cost, left, self._segmenter is not None)
         return step
 
@@ -234,80 +229,36 @@ class Source:
         maps = {name: to_device(part, self._home) for name, part in step.activations.items()}
         return Step(step.numbers, planes, maps, step.images)
 
-    def _maps(self, images: Tensor, layers: list[str]) -> tuple[dict[str, Tensor], dict[str, float]]:
-        """The layers' maps of a forward pass, and when each layer had run, in that order."""
-        self._ends.clear()
-        version = None if images.is_inference() else images._version
-        maps = self._traced(images, layers)
-        if version is not None and images._version != version:
+    def _inputs(self, index: int, batch: Batch) -> Inputs:
+        """What goes into the model."""
+        images = to_device(batch.images, self._device)
+        if self._generated is not None:
+            return Inputs(images, self._generated.inputs(index, batch, self._device))
+        single = images.ndim == 4 and images.shape[2:].numel() == 1  # as z [N, C, 1, 1]: no places, so no images
+        if images.ndim != 4 or single:
             raise ValueError(
-                "dissect: model must leave its images as they are, but changes them in place; give it a copy of them."
+                f"dissect: images must be batches [N, C, H, W], but batch {index} is {list(images.shape)}"
+                f'{", one pixel each" if single else ""}. To dissect a generator, say segment="output": its segmenter '
+                "sees what it makes of z."
             )
-        return maps, dict(self._ends)
+        return Inputs(images, {})
 
-    def _traced(self, images: Tensor, layers: list[str]) -> dict[str, Tensor]:
-        trace = self._traces.get(tuple(layers))
-        if trace is None:
-            trace = self._traces[tuple(layers)] = FirstTensorTrace(
-                self._model, layers, edit=self._look_at_the_clock, stop=True
-            )
-        if not self._ran_once:
-            trace, self._ran_once = self._whole_pass(images, layers), True
-        else:
-            with torch.no_grad(), trace:
-                trace.run(images)
-        outputs = {name: trace.pop(name) for name in layers}
-        number = len(images)
-        uncertain = [name for name, output in outputs.items() if self._layouts.uncertain(name, output, number)]
-        if uncertain:
-            self._follow_units(images, uncertain)
-        read, vectors = self._reading.maps, bool(self.images_only)
-        return {name: read(name, output, self._layouts, number, vectors) for name, output in outputs.items()}
+    def _brings_no_planes(self, batch: Batch) -> bool:
+        return self._segmenter is None and (batch.planes is None or self._generated is not None)
 
-    def _follow_units(self, images: Tensor, layers: list[str]) -> None:
-        """Learns where units are from another pass, over few images, so that it costs little."""
-        part = images[: 1 if len(images) == 2 else 2].clone()
-        try:
-            self._followed_pass(part, layers)
-        except FAILURES:  # a network that takes batches of one size
-            self._followed_pass(images.clone(), layers)
+    def _images(self, index: int, inputs: Inputs, run: Run) -> Tensor:
+        """Those that the segmenter sees; of a generator those that it made, or z where no one asked for them."""
+        if self._generated is None or run.output is None:
+            return inputs.images
+        images = self._generated.images(index, inputs.images, run.output)
+        self._generated.check_repeats(inputs.images, inputs.extra, images)
+        return images
 
-    def _followed_pass(self, images: Tensor, layers: list[str]) -> None:
-        tracker = UnitTracker()
-        found: dict[str, Any] = {}
-        trace = FirstTensorTrace(
-            self._model, layers, edit=lambda output, layer: found.setdefault(layer, output), stop=True
-        )
-        with torch.no_grad(), trace, tracker:
-            tracker.begin(images)
-            trace.run(images)
-        for layer, output in found.items():
-            self._layouts.learn(layer, output, tracker, len(images))
-
-    def _whole_pass(self, images: Tensor, layers: list[str]) -> Trace:
-        """A pass to the network's end, to see whether a layer runs again after all others did.
-
-        Raises:
-            RanTwiceError: one does.
-        """
-        trace = FirstTensorTrace(self._model, layers, edit=self._look_at_the_clock)
-        watch = ReluWatch(self._model, layers) if self._reading.expects_relu else nullcontext()
-        try:
-            with torch.no_grad(), trace, watch:
-                trace.run(images)
-        except RanTwiceError:
-            raise
-        except Exception:
-            # What follows the layers need not fit these images: no other pass will run it.
-            if not trace.complete():
-                raise
-        return trace
-
-    def _look_at_the_clock(self, output: Any, layer: str) -> Any:
-        self._ends[layer] = time.perf_counter()
-        return output
+    def _run(self, inputs: Inputs, layers: list[str], whole: bool) -> Run:
+        return self._passes.run(inputs, layers, whole=whole, vectors=bool(self.images_only))
 
     def _planes(self, index: int, batch: Batch, images: Tensor) -> Tensor:
+        """The segmenter's, or those that came with a batch."""
         with torch.no_grad():
             planes = batch.planes if self._segmenter is None else self._segmenter(images)
         if planes is None:
@@ -341,14 +292,15 @@ class Source:
             )
         return planes
 
-    def _check_same(self, index: int, images: Tensor, planes: Tensor | None = None) -> None:
+    def _check_same(self, index: int, inputs: Inputs, planes: Tensor | None = None) -> None:
         """Compares the checksums of a batch with those of the first time; its planes' where they are at hand.
 
         On a GPU this is done when the next batch is under way there.
         """
         with held_back():  # else Ctrl-C could take away what no one would compare any more
             earlier = self._late.take()
-            sums = torch.stack([checksum(part).to(self._home) for part in (images, planes) if part is not None])
+            parts = [inputs.images, *inputs.extra.values(), *([] if planes is None else [planes])]
+            sums = torch.stack([checksum(part).to(self._home) for part in parts])
             self._late.call(partial(self._compare, index), sums)
             for compare in earlier:
                 compare()

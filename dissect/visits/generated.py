@@ -1,0 +1,128 @@
+"""Images that a generator makes of z: what goes into it, and what must come out."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import Dataset, TensorDataset
+
+from dissect.data import Batch
+from dissect.devices import to_device
+from dissect.network.outputs import first_tensor
+
+#: What makes planes, or None.
+Segmenting = Any
+
+
+class Generated:
+    """How a generator's images come by: from batches of z, or of (z, noise seeds).
+
+    Args:
+        model: the generator; it takes z, and noise seeds as its argument `noise`.
+        segmenter: sees its images, which are in [-1, 1]; None for images without labels.
+
+    Raises:
+        ValueError: the segmenter says that it takes images in [0, 1] (its attribute `signed`).
+    """
+
+    def __init__(self, model: nn.Module, segmenter: Segmenting) -> None:
+        if getattr(segmenter, "signed", True) is False:
+            raise ValueError(
+                'dissect: segmenter must take images in [-1, 1], as generators give them, with segment="output", but '
+                "takes them in [0, 1] (signed=False); make it with signed=True."
+            )
+        self._model = model
+        self._repeats = False
+
+    def inputs(self, index: int, batch: Batch, device: torch.device) -> dict[str, Tensor]:
+        """What goes into the generator beside z.
+
+        Raises:
+            TypeError: z that is no batch of floats, noise seeds that are no integers, or a generator without noise.
+            ValueError: not one noise seed per z.
+        """
+        z, seeds = batch.images, batch.planes
+        if z.ndim < 2 or not z.is_floating_point():
+            raise TypeError(
+                f'dissect: images must be batches of z, floats [N, ...], with segment="output", but batch {index} is '
+                f"{z.dtype} {list(z.shape)}."
+            )
+        if seeds is None:
+            return {}
+        if not isinstance(seeds, Tensor) or seeds.is_floating_point() or seeds.shape != z.shape[:1]:
+            got = f"{seeds.dtype} {list(seeds.shape)}" if isinstance(seeds, Tensor) else type(seeds).__name__
+            raise ValueError(
+                f"dissect: what comes with z must be noise seeds, integers [N={len(z)}] (dissect.noise_seeds), but "
+                f"with batch {index} came {got}; planes are the segmenter's of what the generator makes."
+            )
+        if "noise" not in inspect.signature(self._model.forward).parameters:
+            raise TypeError(
+                f"dissect: model must take noise seeds as its argument noise, since they come with z, but "
+                f"{type(self._model).__name__} has no such argument."
+            )
+        return {"noise": to_device(seeds, device)}
+
+    def images(self, index: int, z: Tensor, output: Any) -> Tensor:
+        """The images [N, 3, H, W] in an output.
+
+        Raises:
+            TypeError: there are none.
+            ValueError: another shape, or values that no generator's images have.
+        """
+        images = first_tensor(output)
+        if not isinstance(images, Tensor) or not images.is_floating_point():
+            got = str(images.dtype) if isinstance(images, Tensor) else type(images).__name__
+            raise TypeError(
+                f"dissect: model must make images [N, 3, H, W] of z, floats, but made {got} of batch {index}."
+            )
+        images = images.detach()
+        if images.ndim != 4 or len(images) != len(z) or images.shape[1] not in (1, 3) or images.shape[2:].numel() == 1:
+            raise ValueError(
+                f"dissect: model must make images [N={len(z)}, 3, H, W] of z, but made {list(images.shape)} of batch "
+                f"{index}."
+            )
+        low, high = (float(end) for end in images.aminmax())
+        if not low < 0 or not high <= _FAR or not low >= -_FAR:
+            raise ValueError(
+                f"dissect: images of model must be in [-1, 1], as generators give them, but those of batch {index} are "
+                f"in [{low:g}, {high:g}]; bring them there in its forward."
+            )
+        return images
+
+    def check_repeats(self, z: Tensor, extra: dict[str, Tensor], images: Tensor) -> None:
+        """Whether the generator makes the same images of the same z a second time; looked at once.
+
+        Raises:
+            ValueError: it does not.
+        """
+        if self._repeats:
+            return
+        with torch.no_grad():
+            again = first_tensor(self._model(z, **extra))
+        if not torch.allclose(again, images, atol=_SAME):
+            raise ValueError(
+                "dissect: model must make the same images of the same z every time, but does not: is noise drawn "
+                "anew? Give noise seeds with z, or fix the noise, and put the model in evaluation mode."
+            )
+        self._repeats = True
+
+
+#: Between values of two images that are the same: rounding, which on a GPU need not repeat.
+_SAME = 1e-3
+#: Beyond this a value of an image can be no overshoot of [-1, 1].
+_FAR = 8.0
+
+
+def paired(images: Dataset[Any] | Tensor | Iterable[Any]) -> Dataset[Any] | Tensor | Iterable[Any]:
+    """(z, noise seeds) of all images at once as a data set; anything else as it is."""
+    pair = isinstance(images, (tuple, list)) and len(images) == 2 and all(isinstance(x, Tensor) for x in images)
+    if pair and not images[1].is_floating_point() and images[1].ndim == 1:  # type: ignore[index]
+        z, seeds = images  # type: ignore[misc]
+        if len(z) != len(seeds):
+            raise ValueError(f"dissect: images must be as many z as noise seeds, but are {len(z)} and {len(seeds)}.")
+        return TensorDataset(z, seeds)
+    return images

@@ -1,0 +1,152 @@
+"""Forward passes of a model, as far as they are needed, that give maps of its layers."""
+
+from __future__ import annotations
+
+import time
+from contextlib import nullcontext
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from dissect.network.layouts import Layouts
+from dissect.network.rectified import ReluWatch
+from dissect.network.trace import FAILURES, FirstTensorTrace, RanTwiceError, Trace
+from dissect.network.tracking import UnitTracker
+from dissect.visits.reading import Reading
+
+
+class Inputs(NamedTuple):
+    """What a model is called with: images, or z and what else its generator takes."""
+
+    images: Tensor
+    extra: dict[str, Tensor]
+
+    def first(self, number: int) -> Inputs:
+        """Of the first images alone, copied."""
+        return Inputs(self.images[:number].clone(), {name: part[:number] for name, part in self.extra.items()})
+
+
+class Run(NamedTuple):
+    """What a forward pass gave: maps by layer, when each had run, and the model's output if it was asked for."""
+
+    maps: dict[str, Tensor]
+    ends: dict[str, float]
+    output: Any
+
+
+class Passes:
+    """Runs a model, and knows after the first time where units are in what its layers give.
+
+    Args:
+        model: the network.
+        layers: all whose maps may be asked for.
+        reading: how outputs become maps.
+    """
+
+    def __init__(self, model: nn.Module, layers: list[str], reading: Reading) -> None:
+        self._model, self._reading = model, reading
+        self._layouts = Layouts(model, layers, reading.layout)
+        self._traces: dict[tuple[object, ...], Trace] = {}  # by layers: to look for them takes a walk of all modules
+        self._ends: dict[str, float] = {}
+        self._ran_once = False
+
+    @property
+    def layouts(self) -> dict[str, list[str]]:
+        """Of each layer that has run, how its output is laid out, and how that is known; see `Layout`."""
+        return {name: list(layout) for name, layout in self._layouts.seen.items()}
+
+    def close(self) -> None:
+        """Forgets the traces, which know this object, so that their batches need not wait for the garbage collector."""
+        self._traces.clear()
+
+    def run(self, inputs: Inputs, layers: list[str], *, whole: bool = False, vectors: bool = False) -> Run:
+        """One forward pass, to the last of these layers; with `whole` to the model's end.
+
+        Args:
+            inputs: what the model is called with.
+            layers: those whose maps are wanted, maybe none.
+            whole: whether its output is wanted too.
+            vectors: see `Reading.maps`.
+
+        Raises:
+            RanTwiceError: a layer runs twice.
+            ValueError: the model changes its images in place, or gives what are no maps.
+        """
+        self._ends.clear()
+        images = inputs.images
+        version = None if images.is_inference() else images._version
+        maps, output = self._traced(inputs, layers, whole, vectors) if layers else ({}, None)
+        if whole and not layers:
+            with torch.no_grad():
+                output = self._model(images, **inputs.extra)
+        if version is not None and images._version != version:
+            raise ValueError(
+                "dissect: model must leave its images as they are, but changes them in place; give it a copy of them."
+            )
+        return Run(maps, dict(self._ends), output)
+
+    def _traced(self, inputs: Inputs, layers: list[str], whole: bool, vectors: bool) -> tuple[dict[str, Tensor], Any]:
+        key: tuple[object, ...] = (*layers, whole)
+        trace, output = self._traces.get(key), None
+        if trace is None:
+            trace = self._traces[key] = FirstTensorTrace(
+                self._model, layers, edit=self._look_at_the_clock, stop=not whole
+            )
+        if not self._ran_once:
+            (trace, output), self._ran_once = self._whole_pass(inputs, layers, whole), True
+        else:
+            with torch.no_grad(), trace:
+                output = trace.run(inputs.images, **inputs.extra)
+        outputs = {name: trace.pop(name) for name in layers}
+        number = len(inputs.images)
+        uncertain = [name for name, value in outputs.items() if self._layouts.uncertain(name, value, number)]
+        if uncertain:
+            self._follow_units(inputs, uncertain)
+        maps = {
+            name: self._reading.maps(name, value, self._layouts, number, vectors) for name, value in outputs.items()
+        }
+        return maps, output if whole else None
+
+    def _follow_units(self, inputs: Inputs, layers: list[str]) -> None:
+        """Learns where units are from another pass, over few images, so that it costs little."""
+        number = len(inputs.images)
+        try:
+            self._followed_pass(inputs.first(1 if number == 2 else 2), layers)
+        except FAILURES:  # a network that takes batches of one size
+            self._followed_pass(inputs.first(number), layers)
+
+    def _followed_pass(self, inputs: Inputs, layers: list[str]) -> None:
+        tracker = UnitTracker()
+        found: dict[str, Any] = {}
+        trace = FirstTensorTrace(
+            self._model, layers, edit=lambda output, layer: found.setdefault(layer, output), stop=True
+        )
+        with torch.no_grad(), trace, tracker:
+            tracker.begin(inputs.images)
+            trace.run(inputs.images, **inputs.extra)
+        for layer, output in found.items():
+            self._layouts.learn(layer, output, tracker, len(inputs.images))
+
+    def _whole_pass(self, inputs: Inputs, layers: list[str], needed: bool) -> tuple[Trace, Any]:
+        """A pass to the network's end, to see whether a layer runs again after all others did; and its output.
+
+        Raises:
+            RanTwiceError: one does.
+        """
+        trace, output = FirstTensorTrace(self._model, layers, edit=self._look_at_the_clock), None
+        watch = ReluWatch(self._model, layers) if self._reading.expects_relu else nullcontext()
+        try:
+            with torch.no_grad(), trace, watch:
+                output = trace.run(inputs.images, **inputs.extra)
+        except RanTwiceError:
+            raise
+        except Exception:
+            # What follows the layers need not fit these images: no other pass will run it.
+            if needed or not trace.complete():
+                raise
+        return trace, output
+
+    def _look_at_the_clock(self, output: Any, layer: str) -> Any:
+        self._ends[layer] = time.perf_counter()
+        return output
