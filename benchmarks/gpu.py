@@ -7,6 +7,7 @@ share is of what a large copy on the device moves, "copy" being measured first. 
 one, its target; `host_us` is what a call costs the host, which queues it.
 """
 
+import datetime
 import json
 import platform
 import re
@@ -346,6 +347,7 @@ def write(path, name, rows):
         "python": platform.python_version(),
         "torch": torch.__version__,
         "commit": commit,
+        "day": datetime.date.today().isoformat(),
         "kernels": kernels_hash("gpu"),
         "rows": rows,
     }

@@ -1,9 +1,10 @@
-"""From pytest-benchmark's JSON to results/<machine>.json and the table in the README.
+"""From pytest-benchmark's JSON to results/<machine>.json, the page of benchmarks, and the README's three rows of it.
 
-``python benchmarks/tables.py record RAW.json NAME`` keeps what matters of a run; ``... readme`` renews the table, and
+``python benchmarks/tables.py record RAW.json NAME`` keeps what matters of a run; ``... readme`` renews both tables, and
 refuses a result that was measured on other kernels than the tree's.
 """
 
+import datetime
 import hashlib
 import json
 import platform
@@ -16,6 +17,13 @@ RESULTS = Path(__file__).parent / "results"
 #: How often faster than what takes a forward pass per unit.
 PER_UNIT = "speed-up over one pass per unit"
 BEGIN, END = "<!-- benchmarks -->", "<!-- /benchmarks -->"
+PAGE = "docs/engine/benchmarks.md"
+#: What the README shows of the CPU's, and how it says it.
+IN_README = {
+    "dissect_conv5_3": "`dissect.dissect`, conv5_3 of VGG-16: all visits, counts, decoys and intervals",
+    "importance_of_vgg16_conv5_3": "`dissect.unit_importance`, the same layer: every class without every unit",
+    "iou_counts[512 units 14x14 to 224x224-patches]": "`ops.iou_counts`, 512 units 14x14 over planes of 224x224",
+}
 
 
 def kernels_hash(kind: str = "cpu") -> str:
@@ -35,7 +43,7 @@ def record(raw: Path, name: str) -> None:
 
     run = json.loads(raw.read_text())
     commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True)
-    path = RESULTS / f"{name}.json"
+    path, day = RESULTS / f"{name}.json", datetime.date.today().isoformat()
     result = {
         "machine": run["machine_info"]["cpu"].get("brand_raw", platform.machine()),
         "threads": 2,
@@ -46,46 +54,53 @@ def record(raw: Path, name: str) -> None:
     before = json.loads(path.read_text()) if path.exists() else {}
     rows = before.get("rows", {}) if all(before.get(key) == value for key, value in result.items()) else {}
     for row in run["benchmarks"]:
-        rows[row["name"].removeprefix("test_")] = {"commit": commit.stdout.strip(), **row["extra_info"]}
+        rows[row["name"].removeprefix("test_")] = {"commit": commit.stdout.strip(), "day": day, **row["extra_info"]}
     result["rows"] = rows
     RESULTS.mkdir(exist_ok=True)
     path.write_text(json.dumps(result, indent=1) + "\n")
 
 
-def table() -> str:
-    """The tables of every result, in Markdown; a GPU's, which is seldom at hand, may be of earlier kernels and says so.
+def results() -> list[dict]:
+    """Every result; a GPU's, which is seldom at hand, may be of earlier kernels, and its table says so.
 
     Raises:
         SystemExit: a CPU's result is of other kernels.
     """
-    lines = []
-    for path in sorted(RESULTS.glob("*.json")):
-        result = json.loads(path.read_text())
-        kind = result.get("kind", "cpu")
-        if result["kernels"] != kernels_hash(kind) and kind == "cpu":
-            raise SystemExit(f"{path.name} was measured on other kernels than the tree's; run `make bench` again.")
-        lines += [*(cpu_table(result) if kind == "cpu" else gpu_table(result)), ""]
-    return "\n".join(lines)
+    found = [json.loads(path.read_text()) for path in sorted(RESULTS.glob("*.json"))]
+    for result in found:
+        if "kind" not in result and result["kernels"] != kernels_hash():
+            raise SystemExit(
+                f"{result['machine']} was measured on other kernels than the tree's; run `make bench` again."
+            )
+    return found
 
 
-def cpu_table(result: dict) -> list[str]:
-    """Its lines."""
+def days(rows: list[dict]) -> str:
+    """When they were measured: the first and the last day."""
+    found = sorted(row["day"] for row in rows)
+    return " to ".join(dict.fromkeys((found[0], found[-1])))
+
+
+def cpu_table(result: dict, shown: dict[str, str] | None = None) -> list[str]:
+    """Its lines, of all rows or of those that are shown, by the names that they have there."""
     lines = [
-        f"{result['machine']}, {result['threads']} threads, torch {result['torch']}; medians of paired runs.",
+        f"{result['machine']}, {result['threads']} threads, torch {result['torch']}, measured "
+        f"{days(list(result['rows'].values()))}; medians of paired runs.",
         "",
         "| workload | ms per image | of its yardstick | faster than eager PyTorch | than the published code |",
         "|---|---|---|---|---|",
     ]
-    for name, row in result["rows"].items():
+    for name in shown or result["rows"]:
+        row = result["rows"][name]
         yardsticks = [other for other in row["ratio"] if other not in ("eager", "published")]
-        shares = [f"{share_of(row['ratio'][other])} ({other})" for other in yardsticks]
+        shares = [f"{share_of(row['ratio'][other])} ({other})" for other in yardsticks[: 1 if shown else None]]
         speedups = [
             f"{1 / row['ratio'][other]:,.0f}x" if other in row["ratio"] else "" for other in ("eager", "published")
         ]
         if PER_UNIT in row:
             speedups[0] = f"{row[PER_UNIT]:.3g}x (one pass per unit)"
         ms = row["ms_per_image"]["ours"]
-        cells = [name, f"{ms:,.0f}" if ms >= 1000 else f"{ms:.3g}", ", ".join(shares)]
+        cells = [(shown or {}).get(name, name), f"{ms:,.0f}" if ms >= 1000 else f"{ms:.3g}", ", ".join(shares)]
         lines.append("| " + " | ".join(cells + speedups) + " |")
     return lines
 
@@ -98,10 +113,10 @@ def share_of(ratio: float) -> str:
 def gpu_table(result: dict) -> list[str]:
     """Its lines."""
     earlier = result["kernels"] != kernels_hash("gpu")
-    since = f" Measured at {result['commit'][:7]}; the kernels have changed since." if earlier else ""
+    since = f" It was commit {result['commit'][:7]}; the kernels have changed since." if earlier else ""
     lines = [
-        f"{result['machine']}, torch {result['torch']}, CUDA {result['cuda']}; medians of CUDA events, bfloat16."
-        f"{since}",
+        f"{result['machine']}, torch {result['torch']}, CUDA {result['cuda']}, measured {result['day']}; medians of "
+        f"CUDA events, bfloat16.{since}",
         "",
         "| workload | us per image | floor | images/s | GB/s that must move | of a copy's | target | faster than |",
         "|---|---|---|---|---|---|---|---|",
@@ -129,16 +144,26 @@ def gpu_table(result: dict) -> list[str]:
     return lines
 
 
-def renew_readme() -> None:
+def write(file: str, lines: list[str]) -> None:
     """Replaces what stands between the markers."""
-    readme = ROOT / "README.md"
-    before, rest = readme.read_text().split(BEGIN)
-    after = rest.split(END)[1]
-    readme.write_text(f"{before}{BEGIN}\n{table()}{END}{after}")
+    path = ROOT / file
+    before, rest = path.read_text().split(BEGIN)
+    path.write_text("\n".join([f"{before}{BEGIN}", *lines, f"{END}{rest.split(END)[1]}"]))
+
+
+def renew() -> None:
+    """The page's tables, and the README's."""
+    page = []
+    for result in results():
+        gpu = "kind" in result
+        page += ["", f"## {'On a GPU' if gpu else 'On a CPU'}", "", *(gpu_table if gpu else cpu_table)(result), ""]
+        if not gpu:
+            write("README.md", cpu_table(result, IN_README))
+    write(PAGE, page)
 
 
 if __name__ == "__main__":
     if sys.argv[1] == "record":
         record(Path(sys.argv[2]), sys.argv[3])
     else:
-        renew_readme()
+        renew()

@@ -1,7 +1,6 @@
-"""What mkdocs.yml asks of this folder: sections of the README on pages of the site, and docstrings as Markdown.
+"""What mkdocs.yml asks of this folder: the README as the start page, and docstrings as Markdown.
 
-A page has a section of the README where it says ``<!-- README: Heading -->``, or paragraphs of it where it says
-``<!-- README: Heading | first words of the first | first words of the last -->``. So no text is kept twice.
+The README is shown where a page says ``<!-- README -->``, with its links as they are from there.
 """
 
 import posixpath
@@ -13,30 +12,10 @@ import griffe
 from mkdocs.exceptions import PluginError
 
 ROOT = Path(__file__).resolve().parent.parent
-ASKED = re.compile(r"^<!-- README: ([^|\n]+?)(?: \| (.+?) \| (.+?))? -->$", re.MULTILINE)
-#: With the blocks of code whole, and what is indented below a paragraph.
-PARAGRAPH = re.compile(r"^```.*?^```$|^(?!```)\S.*?(?=\n\n+\S|\s*\Z)", re.MULTILINE | re.DOTALL)
+ASKED = "<!-- README -->"
 LINK = re.compile(r"(?<!!)\[([^\]]+)\]\((?!https?:|#)([^)#]+)(#[^)]*)?\)")
 FETCHED = re.compile(r"<(?:script|link|img|iframe)\b[^>]*(?:src|href)=\"?(?:https?:)?//[^\s>\"]+")
 IMAGE = re.compile(r"!\[([^\]]*)\]\((?!https?:)([^)]+)\)")
-
-
-def section(readme: str, heading: str, first: str | None = None, last: str | None = None) -> str:
-    """The text below a heading of second rank, or its paragraphs from one to another.
-
-    Raises:
-        PluginError: there is no such heading or paragraph.
-    """
-    found = re.search(rf"^## {re.escape(heading)}\n(.*?)(?=^## |\Z)", readme, re.MULTILINE | re.DOTALL)
-    if not found:
-        raise PluginError(f"README.md has no section {heading!r}, which a page of docs/ shows.")
-    paragraphs = [match[0].rstrip() for match in PARAGRAPH.finditer(found[1])]
-    if first is None or last is None:
-        return "\n\n".join(paragraphs)
-    places = [next((i for i, text in enumerate(paragraphs) if text.startswith(start)), None) for start in (first, last)]
-    if places[0] is None or places[1] is None or places[0] > places[1]:
-        raise PluginError(f"README.md, {heading!r}: no paragraphs from {first!r} to {last!r}, which a page shows.")
-    return "\n\n".join(paragraphs[places[0] : places[1] + 1])
 
 
 def moved(text: str, page: str) -> str:
@@ -67,8 +46,8 @@ def without_sources(text: str, page: str) -> str:
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
     """Called by mkdocs for each page before it is rendered."""
     here = page.file.src_uri
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    markdown = ASKED.sub(lambda asked: moved(section(readme, *asked.groups()), here), markdown)
+    if ASKED in markdown:
+        markdown = markdown.replace(ASKED, moved((ROOT / "README.md").read_text(encoding="utf-8"), here))
     return without_sources(markdown, here)
 
 
