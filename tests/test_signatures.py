@@ -7,10 +7,22 @@ import inspect
 from pathlib import Path
 
 import dissect
-from dissect import classifiers, data, experiments, interventions, models, ops, reference, segmentation, stats, tiny
+from dissect import (
+    classifiers,
+    data,
+    experiments,
+    interventions,
+    models,
+    ops,
+    plots,
+    reference,
+    segmentation,
+    stats,
+    tiny,
+)
 
 ROOMS = (
-    dissect, ops, reference, stats, data, models, segmentation, tiny, interventions, classifiers, experiments,
+    dissect, ops, reference, stats, data, models, segmentation, tiny, interventions, classifiers, experiments, plots,
 )  # fmt: skip
 SNAPSHOT = Path(__file__).with_name("signatures.txt")
 

@@ -146,9 +146,25 @@ class UnitSets:
             ImportError: matplotlib is not installed.
             KeyError: a class that was not measured.
         """
-        from dissect.classifiers.plots import plot_sets
+        from dissect import plots
 
-        return plot_sets(self, name)
+        rows = self.table(name)
+        base = rows[0].balanced_accuracy
+        curves = {}
+        for removed in ENDS:
+            own = [row for row in rows if row.removed == removed]
+            counts, values = [0, *(row.units for row in own)], [base, *(row.balanced_accuracy for row in own)]
+            curves[f"without the {removed} important"] = plots.Curve(counts, values)
+        with plots.drawing():
+            figure = plots.new_figure(5.0, 3.2)
+            axes = figure.add_subplot()
+            plots.curves(axes, curves, baseline=("all units", base), colors=(plots.OTHER, plots.ACCENT))
+            axes.axhline(0.5, color=plots.QUIET, linewidth=0.6)
+            axes.set_ylim(0.45, 1.02)
+            what = f"units of {self.layer} removed, of {self.num_units}"
+            plots.label(axes, what, "single-class accuracy", self.title(name))
+            plots.legend_below(figure, axes)
+        return figure
 
     def save(self, path: str | Path) -> Path:
         """Writes the result to one file, whole or not at all; ".sets" is added where there is no such suffix."""

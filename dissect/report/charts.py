@@ -8,6 +8,7 @@ import warnings
 from typing import TYPE_CHECKING
 
 from dissect.concepts import CATEGORIES
+from dissect.plots.style import rules
 from dissect.report.content import OTHER_SHADES, Layer
 
 if TYPE_CHECKING:
@@ -21,28 +22,12 @@ INK, MUTED, LINE, ACCENT, REST = "#000101", "#000102", "#000103", "#000104", "#0
 _SHADES = [f"#0002{number:02x}" for number in range(len(CATEGORIES) + OTHER_SHADES)]
 _VARIABLES = {INK: "--ink", MUTED: "--muted", LINE: "--line", ACCENT: "--accent", REST: "--rest"}
 _VARIABLES |= {color: f"--shade{number}" for number, color in enumerate(_SHADES)}
-_STYLE = {
+_STYLE = rules(INK, MUTED, LINE) | {
     "svg.hashsalt": "dissect",
     "svg.fonttype": "none",
-    "font.family": "sans-serif",
-    "font.sans-serif": ["DejaVu Sans"],
-    "font.size": 9,
-    "text.color": INK,
     "text.usetex": False,
-    "axes.edgecolor": LINE,
-    "axes.labelcolor": MUTED,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
     "axes.spines.left": False,
-    "axes.grid.axis": "y",
-    "axes.axisbelow": True,
     "axes.ymargin": 0.1,
-    "grid.color": LINE,
-    "grid.linewidth": 0.7,
-    "xtick.color": LINE,
-    "ytick.color": LINE,
-    "xtick.labelcolor": INK,
-    "ytick.labelcolor": MUTED,
     "xtick.major.size": 0,
     "ytick.major.size": 0,
 }

@@ -1,0 +1,65 @@
+"""Figures of numbers and pictures, in one style: functions of rows and arrays, which know of no result.
+
+They draw into axes, within `drawing`, which sets the style; so a figure may have several of them::
+
+    with plots.drawing():
+        figure = plots.new_figure(5, 3)
+        plots.bars(figure.add_subplot(), ["a", "b"], {"train": [0.3, 0.2]}, intervals=[[0.1, 0.1]])
+    plots.save(figure, "bars.png")
+"""
+
+from dissect.plots.bars import bars, histograms
+from dissect.plots.curves import Curve, curves, marks, scatter
+from dissect.plots.style import (
+    ACCENT,
+    COLORS,
+    FAINT,
+    FALL,
+    INK,
+    LINE,
+    OTHER,
+    QUIET,
+    RISE,
+    drawing,
+    label,
+    legend_above,
+    legend_below,
+    new_figure,
+    panels,
+    plain,
+    save,
+    strips,
+)
+from dissect.plots.tiles import empty, lit, tile, tiles, tinted
+
+__all__ = [
+    "ACCENT",
+    "COLORS",
+    "FAINT",
+    "FALL",
+    "INK",
+    "LINE",
+    "OTHER",
+    "QUIET",
+    "RISE",
+    "Curve",
+    "bars",
+    "curves",
+    "drawing",
+    "empty",
+    "histograms",
+    "label",
+    "legend_above",
+    "legend_below",
+    "lit",
+    "marks",
+    "new_figure",
+    "panels",
+    "plain",
+    "save",
+    "scatter",
+    "strips",
+    "tile",
+    "tiles",
+    "tinted",
+]
