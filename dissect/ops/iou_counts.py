@@ -95,19 +95,9 @@ def iou_counts(
         >>> counts.intersection, counts.unit_area
         (tensor([[0, 0, 2]]), tensor([[2]]))
     """
-    labels, rows, columns = prepared("iou_counts", activations, thresholds, labels, num_labels, grid, backend)
-    intersection, unit_area, status = torch.ops.dissect.iou_counts(
-        activations,
-        thresholds,
-        labels.runs,
-        labels.table,
-        labels.offsets,
-        labels.num_labels,
-        rows,
-        columns,
-        backend,
-    )
-    return IouCounts(intersection, unit_area, labels.area, status)
+    area, encoded, tables = prepared("iou_counts", activations, thresholds, labels, num_labels, grid, backend)
+    intersection, unit_area, status = torch.ops.dissect.iou_counts(activations, thresholds, *encoded, *tables, backend)
+    return IouCounts(intersection, unit_area, area, status)
 
 
 def prepared(
@@ -118,8 +108,8 @@ def prepared(
     num_labels: int | None,
     grid: Grid | None,
     backend: str,
-) -> tuple[EncodedLabels, Tensor | None, Tensor | None]:
-    """What an op that counts does first: its arguments checked, the labels encoded, the grid's tables.
+) -> tuple[Tensor, Labels, tuple[Tensor | None, Tensor | None]]:
+    """What an op that counts does first: the labels' area, the labels, the tables of the grid or None, all checked.
 
     Raises:
         TypeError, ValueError: as `iou_counts`.
@@ -132,7 +122,8 @@ def prepared(
         raise ValueError(f"{op}: labels must be of N={activations.shape[0]} images, but got {len(labels)}.")
     for part in (labels.runs, labels.table, labels.offsets):
         checks.same_device(op, "labels", part, activations)
-    return labels, *checks.tables(op, grid, activations, labels.size)
+    encoded = Labels(labels.runs, labels.table, labels.offsets, labels.num_labels)
+    return labels.area, encoded, checks.tables(op, grid, activations, labels.size)
 
 
 def _encoded(op: str, labels: EncodedLabels | Tensor, num_labels: int | None, backend: str) -> EncodedLabels:

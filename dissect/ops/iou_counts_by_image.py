@@ -88,24 +88,16 @@ def iou_counts_by_image(
         >>> counts.intersection, counts.images, counts.labels, counts.counts
         (tensor([[0, 2, 4]]), tensor([0, 1, 1], dtype=torch.int32), ...)
     """
-    labels, rows, columns = prepared("iou_counts_by_image", activations, thresholds, labels, num_labels, grid, backend)
-    height, width = labels.size
+    area, encoded, tables = prepared("iou_counts_by_image", activations, thresholds, labels, num_labels, grid, backend)
+    height, width = encoded.runs.shape[1:]
     if height * width >= 1 << 31:
         raise ValueError(
             f"iou_counts_by_image: segmentations must have fewer than 2^31 pixels, but got {height} x {width}."
         )
     intersection, unit_area, entries, status = torch.ops.dissect.iou_counts_by_image(
-        activations,
-        thresholds,
-        labels.runs,
-        labels.table,
-        labels.offsets,
-        labels.num_labels,
-        rows,
-        columns,
-        backend,
+        activations, thresholds, *encoded, *tables, backend
     )
-    return ImageCounts(intersection, unit_area, labels.area, status, *entries.unbind())
+    return ImageCounts(intersection, unit_area, area, status, *entries.unbind())
 
 
 def _shapes(activations: Tensor, *arguments: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:

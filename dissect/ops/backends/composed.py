@@ -48,56 +48,43 @@ def _firing_cells(activations: Tensor, thresholds: Tensor) -> Tensor:
 def image_by_image(
     iou_counts: Callable[[Tensor, Tensor, Labels, Tables, Tensor], tuple[Tensor, Tensor]], workspace: int = WORKSPACE
 ) -> CountsOfImages:
-    """A GPU's `iou_counts_by_image`, by its `iou_counts`."""
-
-    def iou_counts_by_image(
-        activations: Tensor, thresholds: Tensor, labels: Labels, tables: Tables, status: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        return _count_by_image(iou_counts, activations, thresholds, labels, tables, status, workspace)
-
-    return iou_counts_by_image
-
-
-def _count_by_image(
-    iou_counts: Callable[[Tensor, Tensor, Labels, Tables, Tensor], tuple[Tensor, Tensor]],
-    activations: Tensor,
-    thresholds: Tensor,
-    labels: Labels,
-    tables: Tables,
-    status: Tensor,
-    workspace: int,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """The intersection, unit_area and entries by `iou_counts`, for which each image has labels of its own.
+    """A GPU's `iou_counts_by_image`, by its `iou_counts`, for which each image has labels of its own.
 
     The same label in two images is two labels to it, so one launch counts many images, each by itself: [U, P] for P
     pairs of an image and a label that it carries. Images are taken so many at a time as need `workspace` bytes for
     that, or one.
     """
-    num_images, num_units = activations.shape[:2]
-    runs, table, offsets, num_labels = labels
-    intersection = activations.new_zeros((num_units, num_labels), dtype=torch.int64)
-    image_of_row = torch.repeat_interleave(offsets.diff(), output_size=len(table))
-    carries = torch.zeros(num_images, num_labels, dtype=torch.bool, device=table.device)
-    carries[image_of_row[:, None], table.long()] = True
-    carries[:, 0] = False
-    pairs = carries.sum(1)  # of an image and a label
-    areas, entries = [], [torch.zeros(4, 0, dtype=torch.int32, device=table.device)]
-    for begin, end in _chunks(pairs.tolist(), workspace // (8 * max(1, num_units))):
-        images, numbers = carries[begin:end].nonzero(as_tuple=True)
-        own = carries[begin:end].flatten().cumsum(0).int().view(end - begin, num_labels) * carries[begin:end]
-        own_table = own[(image_of_row - begin).clamp(0, end - begin - 1)[:, None], table.long()]
-        own_labels = Labels(runs[begin:end], own_table, offsets[begin : end + 1], len(images) + 1)
-        by_pair, area = iou_counts(activations[begin:end], thresholds, own_labels, tables, status)
-        areas.append(area)
-        by_pair = by_pair[:, 1:]
-        intersection.index_add_(1, numbers, by_pair)
-        units, pair = by_pair.nonzero(as_tuple=True)
-        # Within an image and a unit they are in the order of the labels already.
-        order = (images[pair] * num_units + units).argsort(stable=True)
-        units, pair = units[order], pair[order]
-        entries.append(torch.stack([images[pair] + begin, units, numbers[pair], by_pair[units, pair]]).int())
-    unit_area = torch.cat(areas) if areas else activations.new_zeros((num_images, num_units), dtype=torch.int64)
-    return intersection, unit_area, torch.cat(entries, 1)
+
+    def iou_counts_by_image(
+        activations: Tensor, thresholds: Tensor, labels: Labels, tables: Tables, status: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        num_images, num_units = activations.shape[:2]
+        runs, table, offsets, num_labels = labels
+        intersection = activations.new_zeros((num_units, num_labels), dtype=torch.int64)
+        image_of_row = torch.repeat_interleave(offsets.diff(), output_size=len(table))
+        carries = torch.zeros(num_images, num_labels, dtype=torch.bool, device=table.device)
+        carries[image_of_row[:, None], table.long()] = True
+        carries[:, 0] = False
+        pairs = carries.sum(1)  # of an image and a label
+        areas, entries = [], [torch.zeros(4, 0, dtype=torch.int32, device=table.device)]
+        for begin, end in _chunks(pairs.tolist(), workspace // (8 * max(1, num_units))):
+            images, numbers = carries[begin:end].nonzero(as_tuple=True)
+            own = carries[begin:end].flatten().cumsum(0).int().view(end - begin, num_labels) * carries[begin:end]
+            own_table = own[(image_of_row - begin).clamp(0, end - begin - 1)[:, None], table.long()]
+            own_labels = Labels(runs[begin:end], own_table, offsets[begin : end + 1], len(images) + 1)
+            by_pair, area = iou_counts(activations[begin:end], thresholds, own_labels, tables, status)
+            areas.append(area)
+            by_pair = by_pair[:, 1:]
+            intersection.index_add_(1, numbers, by_pair)
+            units, pair = by_pair.nonzero(as_tuple=True)
+            # Within an image and a unit they are in the order of the labels already.
+            order = (images[pair] * num_units + units).argsort(stable=True)
+            units, pair = units[order], pair[order]
+            entries.append(torch.stack([images[pair] + begin, units, numbers[pair], by_pair[units, pair]]).int())
+        unit_area = torch.cat(areas) if areas else activations.new_zeros((num_images, num_units), dtype=torch.int64)
+        return intersection, unit_area, torch.cat(entries, 1)
+
+    return iou_counts_by_image
 
 
 def _chunks(sizes: list[int], most: int) -> list[tuple[int, int]]:
