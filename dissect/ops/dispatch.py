@@ -41,6 +41,8 @@ GPU_BACKENDS: dict[str, tuple[str, ...]] = {
     "tail_histogram": ("cuda", "triton", "torch"),
 }
 
+_BY_DEVICE = {"cpu": CPU_BACKENDS, "cuda": GPU_BACKENDS}
+
 _REASONS: dict[str, Callable[[torch.device], str | None]] = {
     "reference": lambda device: None,
     "cpp": lambda device: native.unavailable(),
@@ -79,7 +81,7 @@ def _named(op: str, device: torch.device) -> tuple[str, ...]:
     """The backends that have an op on a device, whether they are here or not."""
     if op not in CPU_BACKENDS:
         raise ValueError(f"backends: op must be one of {sorted(CPU_BACKENDS)}, but got {op!r}.")
-    by_op = {"cpu": CPU_BACKENDS, "cuda": GPU_BACKENDS}.get(device.type)
+    by_op = _BY_DEVICE.get(device.type)
     return () if by_op is None else by_op[op]
 
 

@@ -51,9 +51,8 @@ class Brackets(NamedTuple):
         low, high, shift, bins, _ = self
         most = 1 << (16 if tables is None and activations.element_size() == 2 else 32)
         for name, values, end in (("low", low, most), ("high", high, most), ("shift", shift, 32)):
-            wrong = ((values < 0) | (values >= end)).nonzero()
-            if len(wrong):
-                unit = int(wrong[0])
+            if len(values) and not 0 <= int(values.min()) <= int(values.max()) < end:
+                unit = int(((values < 0) | (values >= end)).nonzero()[0])
                 raise ValueError(
                     f"tail_histogram: {name} must lie in [0, {end}), but of unit {unit} is {int(values[unit])}."
                 )
