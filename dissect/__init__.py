@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from dissect import classifiers, models, moved, ops, reference, stats
 from dissect.classifiers import UnitImportance, UnitSets, unit_importance, unit_sets
 from dissect.concepts import Concepts
+from dissect.dissection.comparison import Comparison, compare
 from dissect.dissection.provenance import DoubtfulResultWarning
 from dissect.dissection.result import Dissection, load
 from dissect.dissection.run import dissect
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from dissect import experiments, segmentation, tiny
 
 __all__ = [
+    "Comparison",
     "Concepts",
     "Dissection",
     "DoubtfulResultWarning",
@@ -37,6 +39,7 @@ __all__ = [
     "UnitSets",
     "ablate",
     "classifiers",
+    "compare",
     "dissect",
     "experiments",
     "insert",

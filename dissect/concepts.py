@@ -131,6 +131,13 @@ class Concepts:
         raise KeyError(f"no concept is called {name!r}" + (f" in category {category!r}." if category else "."))
 
 
+def ordered_categories(concepts: Concepts) -> tuple[str, ...]:
+    """The categories of a vocabulary in the order in which tables list them: the papers' first, then by name."""
+    there = set(concepts.categories) - {""}
+    known = tuple(name for name in CATEGORIES if name in there)
+    return known + tuple(sorted(there - set(known)))
+
+
 def _check_texts(texts: Iterable[str]) -> None:
     """Tells now what could not be written to a file after the work.
 

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dissect.concepts import CATEGORIES, Concepts
+from dissect.concepts import Concepts, ordered_categories
 from dissect.dissection.contents import LAYER, META, SETTINGS, check_layer, check_pictures
 from dissect.dissection.rows import PRINTED, PRINTED_ALONE, CategoryRow, discovery_rows, unit_rows
 from dissect.dissection.rows import UnitRow as UnitRow  # where it used to be
@@ -196,9 +196,7 @@ class Dissection:
         rows = self.detectors(layer)
         units = Counter(row.category for row in rows)
         concepts = Counter(category for category, _ in {(row.category, row.concept) for row in rows})
-        known = [name for name in CATEGORIES if name in self.concepts.categories]
-        names = known + sorted(set(self.concepts.categories) - set(known) - {""})
-        return Table(CategoryRow(name, concepts[name], units[name]) for name in names)
+        return Table(CategoryRow(name, concepts[name], units[name]) for name in ordered_categories(self.concepts))
 
     def image(self, number: int) -> Tensor:
         """[3, H, W] uint8: a top image by its number in the data set.

@@ -1,0 +1,178 @@
+"""Networks side by side: dissections of layers, checkpoints, generators or classifiers, compared."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from dissect.arguments import integer
+from dissect.concepts import ordered_categories
+from dissect.dissection.comparable import check_comparable, check_series, doubts, gathered
+from dissect.dissection.compared import (
+    Compared,
+    LayerCategoryRow,
+    best_unit_rows,
+    category_rows,
+    concept_rows,
+    correlation_rows,
+    layer_row,
+)
+from dissect.dissection.provenance import DoubtfulResultWarning
+from dissect.dissection.result import Dissection
+from dissect.table import Table
+
+#: What is printed of a `LayerRow`, beside the step of a series; the rest is in the rows, and in files.
+PRINTED = ("units", "detectors", "beyond_chance", "concepts", "concepts_beyond_chance", "ratio", "mean_iou")
+
+
+@dataclass(eq=False)
+class Comparison:
+    """The result of `dissect.compare`. It is made of dissections in a moment, so these are what is kept in files.
+
+    Attributes:
+        dissections: by the networks' names, in the order given.
+        steps: places in a series by the networks' names; None without one.
+        detector_iou: units are detectors above this IoU; None: above each dissection's own cut-off.
+        notes: what differs between the dissections beside their networks, in sentences.
+
+    Example: see `dissect.compare`.
+    """
+
+    dissections: dict[str, Dissection]
+    steps: dict[str, float] | None = None
+    detector_iou: float | None = None
+    notes: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        parts = ", ".join(f"{name!r} ({', '.join(map(repr, one.layers))})" for name, one in self.dissections.items())
+        return f"<Comparison of {parts}>" + "".join(f"\n  note: {note}" for note in self.notes)
+
+    @property
+    def categories(self) -> tuple[str, ...]:
+        """Of the vocabulary, the papers' first."""
+        return ordered_categories(next(iter(self.dissections.values())).concepts)
+
+    @cached_property
+    def layers(self) -> list[Compared]:
+        """Each network's layers, with their detectors."""
+        found = []
+        for network, one in self.dissections.items():
+            for name, layer in one.layers.items():
+                cutoff = one.settings["detector_iou"] if self.detector_iou is None else self.detector_iou
+                units = one.best(name)
+                own = one.detectors(name) if self.detector_iou is None else [row for row in units if row.iou > cutoff]
+                step = None if self.steps is None else self.steps[network]
+                found.append(Compared(network, step, layer, units, own, cutoff, one.settings["num_images"]))
+        return found
+
+    def summary(self) -> Table:
+        """A row for each layer of each network (`LayerRow`): detectors, unique detectors, their ratio to all units."""
+        step = () if self.steps is None else ("step",)
+        return Table(map(layer_row, self.layers), show=("network", "layer", *step, *PRINTED))
+
+    def by_category(self) -> Table:
+        """The same by category (`LayerCategoryRow`)."""
+        rows = [row for one in self.layers for row in category_rows(one, self.categories)]
+        shown = [name for name in LayerCategoryRow._fields if name != "step" or self.steps is not None]
+        return Table(rows, show=shown)
+
+    def concepts(self) -> Table:
+        """Every concept that has detectors, layer by layer (`LayerConceptRow`)."""
+        return Table(row for one in self.layers for row in concept_rows(one, self.categories))
+
+    def top_concepts(self, count: int = 3) -> Table:
+        """The rows of `concepts` of the first `count` concepts of each category in each layer."""
+        count = integer("top_concepts", "count", count)
+        return Table(row for row in self.concepts() if row.rank <= count)
+
+    def best_units(self, count: int = 2) -> Table:
+        """Each concept's `count` best detectors in each network, all of its layers together (`BestUnitRow`).
+
+        Concepts that most networks detect come first, and among those the ones with the best units.
+        """
+        return Table(best_unit_rows(self.layers, integer("best_units", "count", count)))
+
+    def correlation(self) -> Table:
+        """Whether concepts with more detectors have better ones, by layer and category (`CorrelationRow`)."""
+        return Table(correlation_rows(self.concepts(), self.categories))
+
+    def to_csv(self, folder: str | Path) -> Path:
+        """Writes summary.csv, categories.csv, concepts.csv, best_units.csv and correlation.csv; see `Table.to_csv`.
+
+        Returns:
+            The folder, which is made if it is missing.
+        """
+        tables = {
+            "summary": self.summary(),
+            "categories": self.by_category(),
+            "concepts": self.concepts(),
+            "best_units": self.best_units(),
+            "correlation": self.correlation(),
+        }
+        for name, table in tables.items():
+            table.to_csv(Path(folder) / f"{name}.csv")
+        return Path(folder)
+
+
+def compare(
+    dissections: Iterable[Dissection | str | Path] | Mapping[str, Dissection | str | Path],
+    *,
+    steps: Iterable[float] | None = None,
+    detector_iou: float | None = None,
+    allow: str | Sequence[str] = (),
+) -> Comparison:
+    """Puts dissections of layers, checkpoints, generators or classifiers side by side.
+
+    Counts compare only where they were counted alike, so all dissections must have one vocabulary, the same names and
+    categories (in any order), and the same rules: fraction, positions, grid, border, step, scope, ReLU and cut-off.
+    What else differs, such as the number of images, is told in `Comparison.notes` and by a warning. No file says which
+    segmenter made the label planes: that it was the same is for the caller to know.
+
+    Args:
+        dissections: two or more, or one of several layers: results, or files that `Dissection.save` wrote. A mapping
+            gives them names; else files are called by their names, or by their folders' if those are all alike, results
+            by their networks' classes, and all are numbered if that does not tell them apart.
+        steps: a number for each, rising, if they are a series: the steps of a training whose checkpoints they are.
+        detector_iou: units are detectors above this IoU; by default above the cut-off by which they were dissected.
+        allow: rules that may differ all the same, which is then told too.
+
+    Returns:
+        A `Comparison`.
+
+    Warns:
+        dissect.DoubtfulResultWarning: something differs beside the networks.
+
+    Raises:
+        FileNotFoundError: no such file.
+        TypeError: dissections, names or steps that are none.
+        ValueError: nothing to compare; a dissection of images alone; another vocabulary or other rules (says what
+            differs); a file that cannot be read; steps that do not rise, or of networks of different kinds.
+
+    Example:
+        >>> images, planes = torch.rand(4, 3, 8, 8), torch.randint(0, 3, (4, 1, 8, 8))
+        >>> def dissected(seed):
+        ...     torch.manual_seed(seed)
+        ...     net = torch.nn.Sequential(torch.nn.Conv2d(3, 2, 3, padding=1)).eval()
+        ...     return dissect.dissect(net, "0", [(images, planes)], concepts=["sky", "tree"], progress=False)
+        >>> both = dissect.compare({"one": dissected(1), "other": dissected(2)})
+        >>> [(row.network, row.units) for row in both.summary()]
+        [('one', 2), ('other', 2)]
+    """
+    found = gathered(dissections)
+    allow = [allow] if isinstance(allow, str) else list(allow)
+    check_comparable(found, allow, detector_iou)
+    series = None if steps is None else check_series(found, steps)
+    if detector_iou is not None and not _is_share(detector_iou):
+        raise ValueError(f"compare: detector_iou must be a number from 0 to 1, but got {detector_iou!r}.")
+    notes = doubts(found, allow)
+    if notes:
+        warnings.warn(f"compare: {' '.join(notes)}", DoubtfulResultWarning, stacklevel=2)
+    return Comparison(found, series, detector_iou, notes)
+
+
+def _is_share(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value <= 1
