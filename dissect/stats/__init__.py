@@ -3,6 +3,7 @@
 All counts are integers, so any split, order or sharding of the same activations gives the same result.
 """
 
+from dissect.stats.correlation import Correlation, pearson
 from dissect.stats.frechet import frechet_distance
 from dissect.stats.iou import IouTally, best_labels, iou
 from dissect.stats.null import NullTally
@@ -10,4 +11,15 @@ from dissect.stats.peaks import Peaks
 from dissect.stats.state import State
 from dissect.stats.threshold import TailThreshold
 
-__all__ = ["IouTally", "NullTally", "Peaks", "State", "TailThreshold", "best_labels", "frechet_distance", "iou"]
+__all__ = [
+    "Correlation",
+    "IouTally",
+    "NullTally",
+    "Peaks",
+    "State",
+    "TailThreshold",
+    "best_labels",
+    "frechet_distance",
+    "iou",
+    "pearson",
+]

@@ -41,8 +41,9 @@ def pearson(x: Iterable[float], y: Iterable[float], level: float = 0.95) -> Corr
         ValueError: lengths that differ, numbers that are not finite, or no such level.
 
     Example:
-        >>> pearson([1, 2, 3, 4], [1, 3, 2, 4])
-        Correlation(pairs=4, r=0.8, low=-0.6968..., high=0.9961...)
+        >>> found = pearson([1, 2, 3, 4, 5], [1, 2, 4, 3, 5])
+        >>> found.r, round(found.low, 3), round(found.high, 3)
+        (0.9, 0.087, 0.993)
         >>> pearson([1, 2, 3], [5, 5, 5]).r is None
         True
     """
@@ -56,7 +57,10 @@ def pearson(x: Iterable[float], y: Iterable[float], level: float = 0.95) -> Corr
     if len(x) < FEWEST or min(x) == max(x) or min(y) == max(y):
         return Correlation(len(x), None, None, None)
     left, right = _centred(x), _centred(y)
-    r = max(-1.0, min(1.0, math.fsum(a * b for a, b in zip(left, right))))
+    shared, own, other = (
+        math.fsum(a * b for a, b in zip(*pair)) for pair in ((left, right), (left,) * 2, (right,) * 2)
+    )
+    r = max(-1.0, min(1.0, shared / math.sqrt(own * other)))
     if len(x) == FEWEST:
         return Correlation(len(x), r, None, None)
     if abs(r) == 1:
@@ -66,9 +70,7 @@ def pearson(x: Iterable[float], y: Iterable[float], level: float = 0.95) -> Corr
 
 
 def _centred(values: list[float]) -> list[float]:
-    """The values less their mean, of length 1 together; scaled first, so that no square overflows or vanishes."""
+    """The values less their mean, the largest 1, so that no square overflows or vanishes."""
     mean = math.fsum(value / len(values) for value in values)
     largest = max(abs(value - mean) for value in values)
-    scaled = [(value - mean) / largest for value in values]
-    length = math.hypot(*scaled)
-    return [value / length for value in scaled]
+    return [(value - mean) / largest for value in values]
