@@ -43,7 +43,7 @@ def pearson(x: Iterable[float], y: Iterable[float], level: float = 0.95) -> Corr
     Example:
         >>> found = pearson([1, 2, 3, 4, 5], [1, 2, 4, 3, 5])
         >>> found.r, round(found.low, 3), round(found.high, 3)
-        (0.9, 0.087, 0.993)
+        (0.9, 0.086, 0.993)
         >>> pearson([1, 2, 3], [5, 5, 5]).r is None
         True
     """
