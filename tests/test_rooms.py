@@ -1,0 +1,54 @@
+"""The table of rooms in CONTRIBUTING.md: all that is there is in it, on the floors that the contract says."""
+
+import re
+from itertools import pairwise
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+#: Folders of tests that are of no room: of the engine and the kernels, and files that tests read.
+BESIDE = {"emulation", "fuzz", "golden", "gpu", "native"}
+
+
+def floors():
+    """The floor of each room and single file, by the table."""
+    rows = re.findall(r"^\| (\d) \| (.*?) \| (.*?) \|$", (ROOT / "CONTRIBUTING.md").read_text(), re.MULTILINE)
+    found = {}
+    for floor, room, what in rows:
+        names = re.findall(r"`(\w+)`", what) if room == "single files" else [room.strip("`/").removesuffix(".py")]
+        found |= dict.fromkeys(names, int(floor))
+    return found
+
+
+def contract():
+    """The sets of modules that pyproject.toml keeps apart, the highest first."""
+    text = (ROOT / "pyproject.toml").read_text()
+    (layers,) = re.findall(r"^layers = \[\n(.*?)^\]", text, re.MULTILINE | re.DOTALL)
+    found = [set(re.findall(r"dissect\.(\w+)", line)) for line in layers.splitlines()]
+    return [layer for layer in found if layer != {"__main__"}]
+
+
+def names(folder):
+    """Its folders and files of Python."""
+    files = {path.stem for path in folder.glob("*.py")}
+    return files | {path.parent.name for path in folder.glob("*/*.py")}
+
+
+def test_everything_has_a_row():
+    assert set(floors()) == names(ROOT / "dissect") - {"__main__"} | {"kernels"}
+
+
+def test_everything_is_in_the_contract():
+    assert set().union(*contract()) == names(ROOT / "dissect") - {"__main__", "__init__"}
+
+
+def test_floors_are_those_of_the_contract():
+    floor, layers = floors(), contract()
+    for layer in layers:
+        assert len({floor[room] for room in layer}) == 1, layer
+    heights = [floor[next(iter(layer))] for layer in layers]
+    assert all(above > below or above == below == 0 for above, below in pairwise(heights)), heights
+
+
+def test_tests_have_the_rooms_names():
+    folders = {path.name for path in (ROOT / "tests").iterdir() if any(path.glob("*.py"))}
+    assert folders <= set(floors()) | BESIDE
