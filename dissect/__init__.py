@@ -9,6 +9,7 @@
 """
 
 import importlib
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dissect import classifiers, models, moved, ops, reference, stats
@@ -16,8 +17,9 @@ from dissect.classifiers import UnitImportance, UnitSets, unit_importance, unit_
 from dissect.concepts import Concepts
 from dissect.dissection.comparison import Comparison, compare
 from dissect.dissection.provenance import DoubtfulResultWarning
-from dissect.dissection.result import Dissection, load
+from dissect.dissection.result import Dissection
 from dissect.dissection.run import dissect
+from dissect.files.results import load_any
 from dissect.grid import Grid
 from dissect.interventions.intervention import ablate, insert, keep
 from dissect.models import latents, noise_seeds
@@ -64,6 +66,28 @@ _LATE = ("experiments", "segmentation", "tiny")
 
 
 moved.install()
+
+
+def load(path: str | Path) -> Any:
+    """Reads a result of any kind: what `Dissection.save`, `UnitImportance.save` and those of other results wrote.
+
+    Args:
+        path: the file; its suffix may be left out. Where files of several kinds have that name it is the dissection.
+
+    Returns:
+        A `Dissection`, `UnitImportance`, `UnitSets` or `experiments.AttackResult`. (Their own ``load`` takes no other.)
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: a damaged file, one that holds no result, a newer version, or content that cannot be; names the
+            file. A name that has files of several kinds, and no dissection.
+
+    Example:
+        >>> dissect.load("out/result")  # doctest: +SKIP
+        <Dissection of 'features.28' (512 units, 93 detectors) over 10000 images>
+    """
+    importlib.import_module("dissect.experiments")  # whose results are known once it is imported
+    return load_any(path, Dissection)
 
 
 def __getattr__(name: str) -> Any:

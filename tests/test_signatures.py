@@ -36,7 +36,8 @@ def public_signatures() -> str:
             path = f"{room.__name__}.{name}"
             if inspect.isclass(thing):
                 lines.append(f"class {path}{_signature(thing)}")
-                for method in sorted(vars(thing)):
+                own = [base for base in thing.__mro__ if base.__module__.startswith("dissect")]
+                for method in sorted({name for base in own for name in vars(base)}):
                     if not method.startswith("_") and callable(getattr(thing, method)):
                         lines.append(f"{path}.{method}{_signature(getattr(thing, method))}")
             elif callable(thing):

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from dissect.files.checked import Array, Each, Maybe, Text, fields, named
-from dissect.files.tensors import load_tensors, save_tensors, with_suffix
+from dissect.files.checked import Array, Each, Maybe, Text, fields
+from dissect.files.results import Result
 from dissect.network.identity import fingerprint
 from dissect.network.trace import nearest
 from dissect.stats.classes import ClassTally, mean_ranks
@@ -20,8 +19,6 @@ from dissect.table import Table
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-FORMAT = ("importance", 1)
-SUFFIX = ".importance"
 SPLITS = ("train", "val")
 
 
@@ -44,7 +41,7 @@ class UnitRow(NamedTuple):
 
 
 @dataclass(eq=False)  # tensors have no one truth value
-class UnitImportance:
+class UnitImportance(Result):
     """What each class loses when each unit of a layer is ablated alone (Bau et al. 2020, Fig. 2A).
 
     Units are ranked on training images and measured on validation images. Everything here is read from two tallies
@@ -61,6 +58,9 @@ class UnitImportance:
 
     Example: see `dissect.unit_importance`.
     """
+
+    kind = "importance"
+    suffix = ".importance"
 
     layer: str
     classes: tuple[str, ...]
@@ -221,32 +221,19 @@ class UnitImportance:
                 "to None where another network is meant."
             )
 
-    def save(self, path: str | Path) -> Path:
-        """Writes the result to one file, whole or not at all; ".importance" is added where there is no such suffix."""
+    def contents(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """See `Result`."""
         tensors = {"fill": self.fill}
         for split in SPLITS:
             state = self.tally(split).state_dict()
             tensors |= {f"{split}.{name}": value for name, value in state.items() if isinstance(value, Tensor)}
-        meta = {"layer": self.layer, "classes": self.classes, "fingerprint": self.fingerprint}
-        return save_tensors(with_suffix(path, SUFFIX), *FORMAT, tensors, meta)
+        return tensors, {"layer": self.layer, "classes": self.classes, "fingerprint": self.fingerprint}
 
     @classmethod
-    def load(cls, path: str | Path) -> UnitImportance:
-        """Reads what `save` wrote.
-
-        Raises:
-            FileNotFoundError: no such file.
-            ValueError: a damaged file, another kind of file, a newer version, or content that cannot be; names it.
-        """
-        path = with_suffix(path, SUFFIX)
-        tensors, meta = load_tensors(path, *FORMAT)
-        with named(path):
-            return cls._of(str(path), tensors, meta)
-
-    @classmethod
-    def _of(cls, path: str, tensors: dict[str, Tensor], meta: dict[str, Any]) -> UnitImportance:
-        fields(path, meta, {"layer": Text(), "classes": Each(Text()), "fingerprint": Maybe(Text())})
-        fields(path, tensors, {"fill": Array(torch.float32, "U", -math.inf, math.inf)})
+    def from_contents(cls, what: str, tensors: dict[str, Tensor], meta: dict[str, Any]) -> UnitImportance:
+        """See `Result`."""
+        fields(what, meta, {"layer": Text(), "classes": Each(Text()), "fingerprint": Maybe(Text())})
+        fields(what, tensors, {"fill": Array(torch.float32, "U", -math.inf, math.inf)})
         shape = {"num_sets": len(tensors["fill"]) + 1, "num_classes": len(meta["classes"])}
         tallies = []
         for split in SPLITS:

@@ -18,17 +18,15 @@ from dissect.arguments import integer, num_bytes
 from dissect.classifiers.importance import UnitImportance
 from dissect.classifiers.probe import GIB, Probe, SetRun, tell_missing
 from dissect.data import Batches
-from dissect.files.checked import Array, Each, Text, Whole, fields, named, require
+from dissect.files.checked import Array, Each, Text, Whole, fields, require
 from dissect.files.progress import Progress
-from dissect.files.tensors import load_tensors, save_tensors, with_suffix
+from dissect.files.results import Result
 from dissect.stats.classes import ClassTally, rank_area
 from dissect.table import Table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-FORMAT = ("unit sets", 1)
-SUFFIX = ".sets"
 ENDS = ("most", "least")
 #: 4, 20, 256 and 492 of 512 units, as in Bau et al. 2020.
 FRACTIONS = (0.008, 0.039, 0.5, 0.961)
@@ -65,7 +63,7 @@ class SetRow(NamedTuple):
 
 
 @dataclass(eq=False)  # tensors have no one truth value
-class UnitSets:
+class UnitSets(Result):
     """What each class has left without its k most, or k least, important units (Bau et al. 2020, Fig. 2B-D, S4a-b).
 
     Units were ranked class by class on training images; these are measurements on validation images.
@@ -83,6 +81,9 @@ class UnitSets:
 
     Example: see `dissect.unit_sets`.
     """
+
+    kind = "unit sets"
+    suffix = ".sets"
 
     layer: str
     classes: tuple[str, ...]
@@ -166,34 +167,20 @@ class UnitSets:
             plots.legend_below(figure, axes)
         return figure
 
-    def save(self, path: str | Path) -> Path:
-        """Writes the result to one file, whole or not at all; ".sets" is added where there is no such suffix."""
+    def contents(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """See `Result`."""
         state = self.tally.state_dict()
         tensors = {name: value for name, value in state.items() if isinstance(value, Tensor)}
         meta = {name: getattr(self, name) for name in ("layer", "classes", "measured", "counts", "num_units")}
-        return save_tensors(
-            with_suffix(path, SUFFIX), *FORMAT, tensors | {"auc": self.auc, "baseline_auc": self.baseline_auc}, meta
-        )
+        return tensors | {"auc": self.auc, "baseline_auc": self.baseline_auc}, meta
 
     @classmethod
-    def load(cls, path: str | Path) -> UnitSets:
-        """Reads what `save` wrote.
-
-        Raises:
-            FileNotFoundError: no such file.
-            ValueError: a damaged file, another kind of file, a newer version, or content that cannot be; names it.
-        """
-        path = with_suffix(path, SUFFIX)
-        tensors, meta = load_tensors(path, *FORMAT)
-        with named(path):
-            return cls._of(str(path), tensors, meta)
-
-    @classmethod
-    def _of(cls, path: str, tensors: dict[str, Tensor], meta: dict[str, Any]) -> UnitSets:
-        sizes = fields(path, meta, _META)
-        fields(path, meta, {"measured": Each(Whole(0, sizes["C"] - 1)), "counts": Each(Whole(1, meta["num_units"]))})
-        require(path, list(meta["counts"]) == sorted(meta["counts"]), "counts rise")
-        fields(path, tensors, _AREAS, {"M": sizes["M"], "A": 2 * sizes["M"] * sizes["K"]})
+    def from_contents(cls, what: str, tensors: dict[str, Tensor], meta: dict[str, Any]) -> UnitSets:
+        """See `Result`."""
+        sizes = fields(what, meta, _META)
+        fields(what, meta, {"measured": Each(Whole(0, sizes["C"] - 1)), "counts": Each(Whole(1, meta["num_units"]))})
+        require(what, list(meta["counts"]) == sorted(meta["counts"]), "counts rise")
+        fields(what, tensors, _AREAS, {"M": sizes["M"], "A": 2 * sizes["M"] * sizes["K"]})
         tally = ClassTally(len(tensors["auc"]) + 1, len(meta["classes"]))
         tally.load_state_dict({**tally.state_dict(), **tensors})
         classes, measured, counts = (tuple(meta[name]) for name in ("classes", "measured", "counts"))

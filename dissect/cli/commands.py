@@ -171,7 +171,7 @@ def _demo(options: argparse.Namespace) -> int:
 
 
 def _report(options: argparse.Namespace) -> int:
-    result = dissect.load(result_file("report", options.result, ".dissection"))
+    result = dissect.Dissection.load(result_file("report", options.result, ".dissection"))
     given = options.importance
     importance = () if given is None else dissect.UnitImportance.load(result_file("report", given, ".importance"))
     print(f"report: {shown(dissect.write_report(result, options.out, importance=importance))}")

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,8 +14,8 @@ from dissect.concepts import Concepts, ordered_categories
 from dissect.dissection.contents import LAYER, META, SETTINGS, check_layer, check_pictures
 from dissect.dissection.rows import PRINTED, PRINTED_ALONE, CategoryRow, discovery_rows, unit_rows
 from dissect.dissection.rows import UnitRow as UnitRow  # where it used to be
-from dissect.files.checked import fields, named, require
-from dissect.files.tensors import load_tensors, save_tensors, with_suffix
+from dissect.files.checked import fields, require
+from dissect.files.results import Result
 from dissect.grid import Grid
 from dissect.reference import upsample
 from dissect.stats import best_labels, iou
@@ -24,9 +23,6 @@ from dissect.stats.sample import PeakSample
 from dissect.stats.significance import RATE, Evidence
 from dissect.subnormals import keeps_subnormals
 from dissect.table import Table
-
-FORMAT = ("dissection", 1)
-SUFFIX = ".dissection"
 
 
 @dataclass(eq=False)  # tensors have no one truth value; a result is equal to itself alone
@@ -122,7 +118,7 @@ class LayerDissection:
 
 
 @dataclass(eq=False)
-class Dissection:
+class Dissection(Result):
     """The result of `dissect.dissect`.
 
     Attributes:
@@ -141,6 +137,9 @@ class Dissection:
         >>> len(d.best()), d["0"].iou.shape
         (2, torch.Size([2, 3]))
     """
+
+    kind = "dissection"
+    suffix = ".dissection"
 
     layers: dict[str, LayerDissection]
     concepts: Concepts
@@ -208,12 +207,8 @@ class Dissection:
             raise KeyError(f"image {number} is no unit's top image, so it was not kept.")
         return self.images[self._position[number]]
 
-    def save(self, path: str | Path) -> Path:
-        """Writes all to one file, whole or not at all; ".dissection" is added where there is no such suffix.
-
-        Returns:
-            The file's path.
-        """
+    def contents(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """See `Result`."""
         tensors = {name: getattr(self, name) for name in ("images", "image_numbers", "image_labels")}
         layers = []
         for index, layer in enumerate(self.layers.values()):
@@ -231,7 +226,31 @@ class Dissection:
             "categories": self.concepts.categories,
             "settings": self.settings,
         }
-        return save_tensors(with_suffix(path, SUFFIX), *FORMAT, tensors, meta)
+        return tensors, meta
+
+    @classmethod
+    def from_contents(cls, what: str, tensors: dict[str, Tensor], meta: dict[str, Any]) -> Dissection:
+        """See `Result`."""
+        sizes = fields(what, meta, META)
+        fields(f"{what}: settings", meta["settings"], SETTINGS)
+        check_pictures(what, tensors, sizes["C"])
+        layers = {}
+        for index, layer in enumerate(meta["layers"]):
+            fields(what, layer, LAYER)
+            what, start = f"{what}: layer {layer['name']!r}", f"{index}."
+            own = {name.removeprefix(start): value for name, value in tensors.items() if name.startswith(start)}
+            check_layer(what, own, layer, sizes["C"], tensors["image_numbers"])
+            grid = Grid(own["rows"], own["columns"], tuple(layer["source"]))
+            values: dict[str, Any] = {name: own[name] for name in _LAYER_TENSORS}
+            sample, evidence = (_part(own, part) for part in ("sample", "evidence"))
+            values["sample"] = None if sample is None else PeakSample(levels=tuple(layer["levels"]), **sample)
+            values["evidence"] = None if evidence is None else Evidence(**evidence)
+            layers[layer["name"]] = LayerDissection(layer["name"], num_pixels=layer["num_pixels"], grid=grid, **values)
+        require(what, len(layers) == len(meta["layers"]), "layers have different names")
+        concepts = Concepts(tuple(meta["names"]), tuple(meta["categories"]))
+        pictures = tensors["images"], tensors["image_numbers"]
+        labels = tensors.get("image_labels", torch.empty(0, 2, dtype=torch.int64))
+        return Dissection(layers, concepts, meta["settings"], *pictures, labels)
 
     def _names(self, layer: str | None) -> list[str]:
         return list(self.layers) if layer is None else [layer]
@@ -256,44 +275,11 @@ _PARTS = {
 }
 
 
-def load(path: str | Path) -> Dissection:
-    """Reads a result that `Dissection.save` wrote.
-
-    Raises:
-        FileNotFoundError: no such file.
-        ValueError: a damaged file, another kind of file, a newer version, or content that cannot be; names the file.
-    """
-    path = Path(path) if Path(path).is_file() else with_suffix(path, SUFFIX)
-    tensors, meta = load_tensors(path, *FORMAT)
-    with named(path):
-        return _dissection(str(path), tensors, meta)
-
-
-def _dissection(path: str, tensors: dict[str, Tensor], meta: dict[str, Any]) -> Dissection:
-    sizes = fields(path, meta, META)
-    fields(f"{path}: settings", meta["settings"], SETTINGS)
-    check_pictures(path, tensors, sizes["C"])
-    layers = {}
-    for index, layer in enumerate(meta["layers"]):
-        fields(path, layer, LAYER)
-        what, start = f"{path}: layer {layer['name']!r}", f"{index}."
-        own = {name.removeprefix(start): value for name, value in tensors.items() if name.startswith(start)}
-        check_layer(what, own, layer, sizes["C"], tensors["image_numbers"])
-        grid = Grid(own["rows"], own["columns"], tuple(layer["source"]))
-        values: dict[str, Any] = {name: own[name] for name in _LAYER_TENSORS}
-        sample, evidence = (_part(own, part) for part in ("sample", "evidence"))
-        values["sample"] = None if sample is None else PeakSample(levels=tuple(layer["levels"]), **sample)
-        values["evidence"] = None if evidence is None else Evidence(**evidence)
-        layers[layer["name"]] = LayerDissection(layer["name"], num_pixels=layer["num_pixels"], grid=grid, **values)
-    require(path, len(layers) == len(meta["layers"]), "layers have different names")
-    concepts = Concepts(tuple(meta["names"]), tuple(meta["categories"]))
-    pictures = tensors["images"], tensors["image_numbers"]
-    labels = tensors.get("image_labels", torch.empty(0, 2, dtype=torch.int64))
-    return Dissection(layers, concepts, meta["settings"], *pictures, labels)
-
-
 def _part(own: dict[str, Tensor], part: str) -> dict[str, Tensor] | None:
     """A layer's tensors of a part; None where it has none of them."""
     if not any(name.startswith(f"{part}.") for name in own):
         return None
     return {name: own[f"{part}.{name}"] for name in _PARTS[part]}
+
+
+load = Dissection.load

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -13,11 +12,9 @@ from torch import Tensor
 from dissect.classifiers import UnitImportance
 from dissect.experiments.carlini_wagner import CarliniWagner
 from dissect.files.checked import Array, Maybe, Number, Of, Text, Whole, fields, require
-from dissect.files.tensors import load_tensors, save_tensors, with_suffix
+from dissect.files.results import Result
 from dissect.table import Table
 
-FORMAT = ("attack", 1)
-SUFFIX = ".attack"
 #: Which images are attacked: those named right, or those whose class and answer both differ from the target.
 CANDIDATES = ("correct", "non_target")
 #: Two-sided 99 % of a normal distribution, which the mean of many images nearly has.
@@ -47,7 +44,7 @@ class GroupRow(NamedTuple):
 
 
 @dataclass(eq=False)  # tensors have no one truth value
-class AttackResult:
+class AttackResult(Result):
     """Peak activations of a layer's U units before and after attacks on N images.
 
     Attributes:
@@ -68,6 +65,9 @@ class AttackResult:
         fingerprint: of the network that was attacked; None is unknown, as in files of before there were any.
         candidates: "correct" or "non_target": which images were attacked, see `attack`.
     """
+
+    kind = "attack"
+    suffix = ".attack"
 
     layer: str
     settings: CarliniWagner
@@ -147,26 +147,19 @@ class AttackResult:
         groups["other"] = ~(groups["target"] | groups["source"])
         return groups
 
-    def save(self, path: str | Path) -> Path:
-        """Writes the result to one file, whole or not at all; ".attack" is added where there is no such suffix."""
+    def contents(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """See `Result`."""
         tensors = {name: value for name, value in vars(self).items() if isinstance(value, Tensor)}
         meta = {"layer": self.layer, "settings": self.settings._asdict(), "seed": self.seed, "misnamed": self.misnamed,
                 "fingerprint": self.fingerprint, "candidates": self.candidates}  # fmt: skip
-        return save_tensors(with_suffix(path, SUFFIX), *FORMAT, tensors, meta)
+        return tensors, meta
 
     @classmethod
-    def load(cls, path: str | Path) -> AttackResult:
-        """Reads what `save` wrote.
-
-        Raises:
-            FileNotFoundError: no such file.
-            ValueError: a damaged file, another kind of file, a newer version, or content that cannot be; names it.
-        """
-        path = with_suffix(path, SUFFIX)
-        tensors, meta = load_tensors(path, *FORMAT)
-        fields(str(path), meta, _META)
-        fields(f"{path}: settings", meta["settings"], _SETTINGS)
-        check_found(str(path), tensors)
+    def from_contents(cls, what: str, tensors: dict[str, Tensor], meta: dict[str, Any]) -> AttackResult:
+        """See `Result`."""
+        fields(what, meta, _META)
+        fields(f"{what}: settings", meta["settings"], _SETTINGS)
+        check_found(what, tensors)
         known = {name: meta.get(name) for name in _META} | {name: tensors[name] for name in _FOUND}
         settings = CarliniWagner(**{name: meta["settings"][name] for name in _SETTINGS})
         # Of before there was a choice.

@@ -9,7 +9,7 @@ import platform
 import re
 import secrets
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -145,14 +145,9 @@ def load_tensors(path: str | Path, kind: str, version: int) -> tuple[dict[str, T
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"there is no file {path}.")
-    try:
-        tensors, metadata = read_tensors(path)
-        header = json.loads(metadata.get("dissect", "{}"))
-    except (SafetensorError, ValueError, RecursionError) as error:  # no JSON, numbers too long, nested too deep
-        raise ValueError(f"{path} is damaged or no safetensors file: {error}") from error
-    if not isinstance(header, dict) or header.get("kind") != kind:
-        holds = header.get("kind") if isinstance(header, dict) else None
-        raise ValueError(f"{path} must hold a {kind}, but holds {holds or 'something else'}.")
+    tensors, metadata, header = _read(path, None)
+    if header.get("kind") != kind:
+        raise ValueError(f"{path} must hold a {kind}, but holds {header.get('kind') or 'something else'}.")
     fields(f"{path}: the header", header, _HEADER)
     sha256 = metadata.get("sha256") or header.pop("sha256", None)  # beside the header in older files
     if header["version"] > version:
@@ -162,6 +157,26 @@ def load_tensors(path: str | Path, kind: str, version: int) -> tuple[dict[str, T
     if sha256 != _digest(json.dumps(header), tensors):
         raise ValueError(f"{path} is damaged: its content does not match its checksum.")
     return tensors, header["meta"]
+
+
+def kind_of(path: Path) -> str | None:
+    """What a file holds, by its header alone; None where it is no file of this library's.
+
+    Raises:
+        ValueError: a damaged file; names the path.
+    """
+    kind = _read(path, ())[2].get("kind")
+    return kind if isinstance(kind, str) else None
+
+
+def _read(path: Path, names: Iterable[str] | None) -> tuple[dict[str, Tensor], dict[str, str], dict[str, Any]]:
+    """A file's tensors of these names, or all; its metadata; and what this library says there, if it wrote the file."""
+    try:
+        tensors, metadata = read_tensors(path, names)
+        header = json.loads(metadata.get("dissect", "{}"))
+    except (SafetensorError, ValueError, RecursionError) as error:  # no JSON, numbers too long, nested too deep
+        raise ValueError(f"{path} is damaged or no safetensors file: {error}") from error
+    return tensors, metadata, header if isinstance(header, dict) else {}
 
 
 _HEADER = {"version": Whole(1), "meta": Of(dict)}

@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader
 
 import dissect
 from dissect.data.pictures import to_pictures
+from dissect.files.tensors import save_tensors
 from dissect.reference import upsample
 
 
@@ -175,10 +176,10 @@ def test_files_that_are_no_results(result, tmp_path):
         path.write_bytes(whole[:cut])
         with pytest.raises(ValueError, match="is damaged or no safetensors file"):
             dissect.load(path)
-    dissect.dissection.result.save_tensors(path, "state", 1, {}, {})
+    save_tensors(path, "state", 1, {}, {})
     with pytest.raises(ValueError, match="must hold a dissection, but holds state"):
-        dissect.load(path)
-    dissect.dissection.result.save_tensors(path, "dissection", 99, {}, {})
+        dissect.Dissection.load(path)
+    save_tensors(path, "dissection", 99, {}, {})
     with pytest.raises(ValueError, match="of version 99, newer than the 1 known here"):
         dissect.load(path)
 

@@ -10,11 +10,7 @@ from torch import nn
 
 import dissect
 from dissect import ops
-from dissect.classifiers.importance import FORMAT as IMPORTANCE
-from dissect.classifiers.sets import FORMAT as SETS
-from dissect.dissection.result import FORMAT as DISSECTION
 from dissect.experiments import AttackResult, CarliniWagner
-from dissect.experiments.attack_result import FORMAT as ATTACK
 from dissect.stats import IouTally, Peaks, TailThreshold
 from dissect.stats.state import State
 
@@ -64,8 +60,5 @@ def attack() -> AttackResult:
 if __name__ == "__main__":
     for state in states():
         state.save(HERE / f"{type(state).__name__}-{state.version}.safetensors")
-    dissection().save(HERE / f"dissection-{DISSECTION[1]}.dissection")
-    found, sets = importance()
-    found.save(HERE / f"importance-{IMPORTANCE[1]}.importance")
-    sets.save(HERE / f"sets-{SETS[1]}.sets")
-    attack().save(HERE / f"attack-{ATTACK[1]}.attack")
+    for result in (dissection(), *importance(), attack()):
+        result.save(HERE / f"{result.suffix[1:]}-{result.version}")
