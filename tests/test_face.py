@@ -27,7 +27,7 @@ MODULES = sorted(
 )
 
 #: What an example needs beyond the core.
-EXTRAS = {"dissect.experiments.attack": "foolbox"}
+EXTRAS = {"dissect.experiments.attack": "foolbox", "dissect.tiny.survey": "sklearn"}
 
 
 @pytest.mark.parametrize("name", MODULES)

@@ -11,7 +11,10 @@ from typing import Any
 from dissect.devices import processor
 
 #: Packages whose versions are told, those that everything needs first.
-PACKAGES = ("torch", "numpy", "safetensors", "tqdm", "jinja2", "matplotlib", "pillow", "triton", "foolbox")
+PACKAGES = (
+    "torch", "numpy", "safetensors", "tqdm", "jinja2", "matplotlib", "pillow", "triton", "scipy", "scikit-learn",
+    "foolbox",
+)  # fmt: skip
 
 
 def collect_info() -> dict[str, Any]:

@@ -77,7 +77,7 @@ def attack(
         `AttackResult`.
 
     Raises:
-        ImportError: foolbox is missing; it comes with the extra `attack`.
+        ImportError: foolbox is missing; it comes with the extra `experiments`.
         TypeError, ValueError: a network in training mode, output that is not [N, C], images without classes, classes or
             targets out of range, a target that is the own class of an image named right, pixels out of bounds, no
             images, a folder that holds another run or one over other images; wrong options (told before any work).

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from dissect.extras import require
 from dissect.interventions.flow import check_evaluating
 
 
@@ -67,7 +68,7 @@ def adversarial(
         [N, 3, H, W] float32, and [N] bool: whether the target was reached. Where not, the image is unchanged.
 
     Raises:
-        ImportError: foolbox is missing; it comes with the extra `attack`.
+        ImportError: foolbox is missing; it comes with the extra `experiments`.
         ValueError: a network in training mode, or pixels out of bounds.
     """
     foolbox = load_foolbox()
@@ -126,17 +127,13 @@ def load_foolbox() -> Any:
     Raises:
         ImportError: it is missing; names the extra.
     """
-    try:
-        # Its zoo, unused here, imports GitPython, which refuses machines without git unless told to be quiet.
-        os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
-        with warnings.catch_warnings():
-            # Its blur attack, unused here, imports from a place that scipy is about to give up.
-            warnings.filterwarnings("ignore", category=DeprecationWarning)
-            import foolbox
-    except ImportError as error:
-        raise ImportError(
-            f"attack: foolbox cannot be imported ({error}); pip install 'dissect-units[attack]'."
-        ) from error
+    # Its zoo, unused here, imports GitPython, which refuses machines without git unless told to be quiet.
+    os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
+    with warnings.catch_warnings():
+        # Its blur attack, unused here, imports from a place that scipy is about to give up.
+        warnings.filterwarnings("ignore", category=DeprecationWarning)
+        require("attack", "experiments", "foolbox")
+        import foolbox
     return foolbox
 
 

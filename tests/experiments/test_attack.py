@@ -366,7 +366,7 @@ def test_a_target_that_is_the_own_class_is_refused(net, images, named):
 
 def test_without_foolbox_the_extra_is_named(net, images, named, monkeypatch):
     monkeypatch.setitem(sys.modules, "foolbox", None)
-    with pytest.raises(ImportError, match=r"pip install 'dissect-units\[attack\]'"):
+    with pytest.raises(ImportError, match=r"pip install 'dissect-units\[experiments\]'"):
         attack(net, "conv", [(images, named)])
 
 
