@@ -144,13 +144,16 @@ def logistic_accuracy(
         1.0
     """
     require("logistic_accuracy", "experiments", "sklearn.linear_model")
+    from sklearn.dummy import DummyClassifier as Dummy
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
     def fitted(penalty: float, count: int) -> Any:
-        regression = LogisticRegression(C=1 / (penalty * count), max_iter=2000, tol=1e-3)
-        return make_pipeline(StandardScaler(), regression).fit(train_inputs[:count], train_classes[:count])
+        inputs, classes = train_inputs[:count], train_classes[:count]
+        # A regression refuses to learn that there is one class only.
+        model = LogisticRegression(C=1 / (penalty * count), max_iter=2000, tol=1e-3) if np.ptp(classes) else Dummy()
+        return make_pipeline(StandardScaler(), model).fit(inputs, classes)
 
     kept = len(train_inputs) * 4 // 5
     held_out = [fitted(penalty, kept).score(train_inputs[kept:], train_classes[kept:]) for penalty in _PENALTIES]
