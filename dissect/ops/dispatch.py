@@ -85,6 +85,11 @@ def _named(op: str, device: torch.device) -> tuple[str, ...]:
     return () if by_op is None else by_op[op]
 
 
+def has(backend: str, op: str, device: torch.device) -> bool:
+    """Whether a backend has an op on a device, here or elsewhere."""
+    return backend in _named(op, device)
+
+
 def home(device: str | torch.device) -> torch.device:
     """Where the ops serve tensors of this device: there, or on the CPU, and then the reason is told once.
 

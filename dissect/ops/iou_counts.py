@@ -11,7 +11,7 @@ from torch import Tensor
 from dissect.grid import Grid
 from dissect.ops import checks, known
 from dissect.ops.backends.arguments import Labels, Tables, new_status
-from dissect.ops.dispatch import implementation, register
+from dissect.ops.dispatch import has, implementation, register
 from dissect.ops.encode_labels import EncodedLabels, encode_labels
 from dissect.ops.encoded import check_runs
 
@@ -117,7 +117,7 @@ def prepared(
     checks.backend(op, backend)
     checks.activations(op, activations)
     checks.vector(op, "thresholds", thresholds, torch.float32, activations)
-    labels = _encoded(op, labels, num_labels, backend)
+    labels = _encoded(op, labels, num_labels, backend, activations.device)
     if len(labels) != activations.shape[0]:
         raise ValueError(f"{op}: labels must be of N={activations.shape[0]} images, but got {len(labels)}.")
     for part in (labels.runs, labels.table, labels.offsets):
@@ -126,7 +126,9 @@ def prepared(
     return labels.area, encoded, checks.tables(op, grid, activations, labels.size)
 
 
-def _encoded(op: str, labels: EncodedLabels | Tensor, num_labels: int | None, backend: str) -> EncodedLabels:
+def _encoded(
+    op: str, labels: EncodedLabels | Tensor, num_labels: int | None, backend: str, device: torch.device
+) -> EncodedLabels:
     if num_labels is not None:
         num_labels = checks.integer(op, "num_labels", num_labels, 1)
     if isinstance(labels, EncodedLabels):
@@ -135,8 +137,8 @@ def _encoded(op: str, labels: EncodedLabels | Tensor, num_labels: int | None, ba
         return labels
     if num_labels is None:
         raise ValueError(f"{op}: num_labels must be given with label planes, but got None.")
-    # The CUDA engine has no encoder of its own.
-    return encode_labels(labels, num_labels, backend="auto" if backend == "cuda" else backend)
+    # Not each backend that counts has an encoder of its own.
+    return encode_labels(labels, num_labels, backend=backend if has(backend, "encode_labels", device) else "auto")
 
 
 def checked_labels_and_tables(

@@ -113,3 +113,10 @@ def test_triton_says_why_it_is_missing(monkeypatch, tmp_path):
     assert gpu._unwritable(str(tmp_path / "new" / "folder")) is None
     (tmp_path / "file").touch()
     assert "set TRITON_CACHE_DIR" in gpu._unwritable(str(tmp_path / "file"))
+
+
+def test_planes_are_encoded_by_another_backend_where_the_one_that_counts_cannot(monkeypatch):
+    monkeypatch.setitem(dispatch.CPU_BACKENDS, "encode_labels", ("reference",))
+    with ops.record_backends() as served:
+        ops.iou_counts(*ARGUMENTS, backend="cpp")
+    assert served == [("encode_labels", "reference"), ("iou_counts", "cpp")]
