@@ -7,12 +7,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from dissect.arguments import integer
 from dissect.concepts import ordered_categories
 from dissect.dissection.comparable import check_comparable, check_series, doubts, gathered
 from dissect.dissection.compared import (
+    ALL,
     Compared,
     LayerCategoryRow,
     best_unit_rows,
@@ -25,6 +26,12 @@ from dissect.dissection.provenance import DoubtfulResultWarning
 from dissect.dissection.result import Dissection
 from dissect.table import Table
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+#: What `Comparison.plot` can draw.
+Kind = Literal["concepts", "iou", "series"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
 #: What is printed of a `LayerRow`, beside the step of a series; the rest is in the rows, and in files.
 PRINTED = ("units", "detectors", "beyond_chance", "concepts", "concepts_beyond_chance", "ratio", "mean_iou")
 
@@ -99,6 +106,32 @@ class Comparison:
     def correlation(self) -> Table:
         """Whether concepts with more detectors have better ones, by layer and category (`CorrelationRow`)."""
         return Table(correlation_rows(self.concepts(), self.categories))
+
+    def plot(self, kind: Kind = "concepts") -> Figure:
+        """A figure of the tables.
+
+        Args:
+            kind: "concepts": unique detectors by category, and their ratio to all units. "iou": the mean IoU of each
+                concept's detectors over their number, with Pearson's r. "series": detectors, unique detectors and the
+                mean IoU over the steps of a series.
+
+        Raises:
+            ImportError: matplotlib is missing.
+            ValueError: no such kind, or a series of dissections that are none.
+        """
+        from dissect.dissection import comparison_plots as figures
+
+        if kind not in KINDS:
+            raise ValueError(f"plot: kind must be one of {KINDS}, but got {kind!r}.")
+        if kind == "concepts":
+            return figures.concepts_figure(self.summary(), self.by_category())
+        if kind == "iou":
+            return figures.iou_figure(
+                self.summary(), self.concepts(), [row for row in self.correlation() if row.category == ALL]
+            )
+        if self.steps is None:
+            raise ValueError("plot: a series needs steps, which compare(..., steps=...) takes.")
+        return figures.series_figure(self.summary())
 
     def to_csv(self, folder: str | Path) -> Path:
         """Writes summary.csv, categories.csv, concepts.csv, best_units.csv and correlation.csv; see `Table.to_csv`.

@@ -10,6 +10,7 @@ They draw into axes, within `drawing`, which sets the style; so a figure may hav
 
 from dissect.plots.bars import bars, histograms
 from dissect.plots.curves import Curve, curves, marks, scatter
+from dissect.plots.stacks import stacks
 from dissect.plots.style import (
     ACCENT,
     COLORS,
@@ -58,6 +59,7 @@ __all__ = [
     "plain",
     "save",
     "scatter",
+    "stacks",
     "strips",
     "tile",
     "tiles",

@@ -1,0 +1,149 @@
+"""Figures of networks side by side, of the rows of a comparison's tables."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from dissect import plots
+from dissect.concepts import CATEGORIES
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from dissect.dissection.compared import CorrelationRow, LayerCategoryRow, LayerConceptRow, LayerRow
+
+#: Of the papers' categories, in their order, and of others.
+SHADES = ("#2f6db5", "#15898a", "#b06a1c", "#8356b4", "#c2446a", "#4f8531")
+OTHERS = ("#5d6b80", "#8d6d4b", "#9a8a1d", "#8c4a8a")
+#: Points of a cloud that are named, by the number of detectors and by IoU; and clouds beside each other.
+NAMED, COLUMNS = 3, 3
+#: Letters of a name; the rest is cut at the front, since the ends of layers' names tell them apart.
+LETTERS = 34
+
+
+def places(rows: Sequence[LayerRow]) -> list[str]:
+    """What tells the rows' layers apart: the network, the layer, or both."""
+    networks, layers = ([getattr(row, name) for row in rows] for name in ("network", "layer"))
+    if len({*networks}) == 1:
+        return [_cut(layer) for layer in layers]
+    if len({*layers}) == 1:
+        return [_cut(network) for network in networks]
+    return [_cut(f"{network} · {layer}") for network, layer in zip(networks, layers)]
+
+
+def concepts_figure(rows: Sequence[LayerRow], categories: Sequence[LayerCategoryRow]) -> Figure:
+    """Unique detectors by category, and their ratio to all units (Zhou et al. 2018, Fig. 9, 12-14, 24)."""
+    names = list(dict.fromkeys(row.category for row in categories))
+    counts = {name: [row.concepts for row in categories if row.category == name] for name in names}
+    ratios = {name: [row.ratio for row in categories if row.category == name] for name in names}
+    with plots.drawing():
+        figure = plots.new_figure(8.6, 1.25 + 0.27 * len(rows))
+        left, right = figure.subplots(1, 2, sharey=True, width_ratios=(3, 2))
+        colors = [_shade(name, names) for name in names]
+        plots.stacks(left, places(rows), counts, notes=[str(row.concepts) for row in rows], colors=colors)
+        plots.stacks(right, places(rows), ratios, notes=[f"{row.ratio:.0%}" for row in rows], colors=colors)
+        left.xaxis.get_major_locator().set_params(integer=True)
+        right.xaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
+        plots.label(left, "unique detectors")
+        plots.label(right, "of all units")
+        plots.legend_above(figure, left)
+    return figure
+
+
+def iou_figure(
+    rows: Sequence[LayerRow], concepts: Sequence[LayerConceptRow], correlations: Sequence[CorrelationRow]
+) -> Figure:
+    """A point per concept: the mean IoU of its detectors over their number (Zhou et al. 2018, Fig. 10).
+
+    Args:
+        rows: of the layers.
+        concepts: of all of them.
+        correlations: of each layer's points.
+    """
+    columns = 2 if len(rows) == 4 else min(COLUMNS, len(rows))
+    lines = -(-len(rows) // columns)
+    there = {row.category for row in concepts}
+    categories = [name for name in CATEGORIES if name in there] + sorted(there - {*CATEGORIES})
+    highest = 1.12 * max([0.04, *(point.mean_iou for point in concepts)])
+    told = {(row.network, row.layer): row for row in correlations}
+    with plots.drawing():
+        figure = plots.new_figure(max(3.2 * columns, 4), 0.5 + 2.7 * lines)
+        grid = figure.subplots(lines, columns, squeeze=False, sharey=True)
+        for axes, row, place in zip(grid.flat, rows, places(rows)):
+            own = [point for point in concepts if (point.network, point.layer) == (row.network, row.layer)]
+            for category in categories:
+                points = [point for point in own if point.category == category]
+                x, y = [point.detectors for point in points], [point.mean_iou for point in points]
+                color = _shade(category, categories)
+                axes.scatter(x, y, s=18, color=color, alpha=0.75, linewidths=0, label=category)
+            most = max([1, *(point.detectors for point in own)])
+            axes.set_xlim(0, 1.2 * most)
+            axes.xaxis.get_major_locator().set_params(integer=True)
+            _name_points(axes, own, 1.2 * most, highest)
+            plots.plain(axes, "both")
+            plots.label(axes, "detectors of the concept", title=f"{place}\n{_told(told.get((row.network, row.layer)))}")
+        plots.empty(list(grid.flat)[len(rows) :])
+        for axes in grid[:, 0]:
+            axes.set_ylabel("mean IoU")
+        grid[0, 0].set_ylim(0, highest)
+        if categories:
+            plots.legend_above(figure, grid[0, 0])
+    return figure
+
+
+def series_figure(rows: Sequence[LayerRow]) -> Figure:
+    """Detectors, unique detectors and the mean IoU of all units along a series (Bau 2021, Fig. A-7)."""
+    layers = list(dict.fromkeys(row.layer for row in rows))
+    readings = (("detectors", "detectors"), ("concepts", "unique detectors"), ("mean_iou", "mean IoU of all units"))
+    with plots.drawing():
+        figure = plots.new_figure(8.6, 2.7)
+        panels = plots.panels(figure, len(readings))
+        for axes, (name, title) in zip(panels, readings):
+            own = {layer: [row for row in rows if row.layer == layer] for layer in layers}
+            lines = {
+                _cut(layer): plots.Curve([row.step or 0 for row in part], [getattr(row, name) for row in part])
+                for layer, part in own.items()
+            }
+            plots.curves(axes, lines)
+            plots.label(axes, "step", title=title)
+            axes.set_ylim(0)
+        if len(layers) > 1:
+            plots.legend_below(figure, panels[0])
+    return figure
+
+
+def _name_points(axes: Axes, points: Sequence[LayerConceptRow], width: float, height: float) -> None:
+    """Names the concepts with the most detectors and those with the best ones, where there is room."""
+    most = sorted(points, key=lambda point: -point.detectors)[:NAMED]
+    best = sorted(points, key=lambda point: -point.mean_iou)[:NAMED]
+    taken: list[tuple[float, float]] = []
+    for point in (name for pair in zip(best, most) for name in pair):
+        x, y = point.detectors / width, point.mean_iou / height
+        if all(abs(x - across) > 0.3 or abs(y - up) > 0.07 for across, up in taken):
+            taken.append((x, y))
+            right = x < 0.75
+            axes.annotate(
+                point.concept, (point.detectors, point.mean_iou), (4 if right else -4, 3), textcoords="offset points",
+                ha="left" if right else "right", fontsize=7, color=plots.QUIET,
+            )  # fmt: skip
+
+
+def _told(row: CorrelationRow | None) -> str:
+    if row is None:
+        return "no detectors"
+    if row.r is None:
+        return "r is not known"
+    return f"r = {row.r:.2f}" + ("" if row.low is None else f"  ({row.low:.2f} to {row.high:.2f})")
+
+
+def _shade(category: str, categories: Sequence[str]) -> str:
+    if category in CATEGORIES:
+        return SHADES[CATEGORIES.index(category)]
+    others = [name for name in categories if name not in CATEGORIES]
+    return OTHERS[others.index(category) % len(OTHERS)]
+
+
+def _cut(name: str) -> str:
+    return name if len(name) <= LETTERS else "…" + name[1 - LETTERS :]
