@@ -112,3 +112,20 @@ def test_gradients_and_a_compiled_call():
     assert all(map(torch.equal, ours, expected))
     compiled = torch.compile(blend, fullgraph=True, backend="aot_eager")
     assert torch.equal(compiled(features, alpha), blend(features, alpha))
+
+
+def test_registration():
+    maps, status = torch.randn(2, 3, 4, 5), ops.new_status(torch.device("cpu"))
+    zeros, bins = torch.zeros(3, dtype=torch.int64), torch.zeros(3, 2, dtype=torch.int64)
+    tails, one = (zeros, zeros, zeros, bins, zeros.clone()), torch.ones(1, 1, 1, 1)
+    operands = (torch.ones(1, 3, 1, 1), one, one.clone())
+    calls = {
+        "image_peaks": (maps, "torch", status),
+        "tail_histogram": (maps, *tails, None, None, "value", "torch", status),
+        "observe": (maps, *tails, torch.zeros(3), "torch"),
+        "observe_": (maps, *tails, torch.zeros(3), *operands, "torch"),
+        "blend_units": (maps, *operands, "torch"),
+        "blend_units_": (maps, *operands, "torch"),
+    }
+    for op, arguments in calls.items():
+        torch.library.opcheck(getattr(torch.ops.dissect, op).default, arguments)
