@@ -9,7 +9,8 @@ from dissect.ops import BackendUnavailableError, native
 
 REQUIRED = set(filter(None, os.environ.get("DISSECT_TEST_REQUIRE", "").split(",")))
 LEVELS = ("baseline", "avx2", "avx512")
-
+#: The folders whose files take longest, which begin first, so that the workers end at the same time.
+LONGEST = ("emulation", "native", "tiny", "kernels", "fuzz", "network")
 
 ENGINE_IS_MISSING = native.unavailable() is not None and "cpp" not in REQUIRED
 
@@ -20,6 +21,12 @@ if ENGINE_IS_MISSING:  # the references serve; the warning that tells so would b
 @pytest.fixture(autouse=True)
 def _seeded():
     torch.manual_seed(0)
+
+
+def pytest_collection_modifyitems(items):
+    """Puts the longest first; within a folder, and among all others, the order stays."""
+    places = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path.parent.name, len(places)))
 
 
 @pytest.hookimpl(wrapper=True)
