@@ -28,7 +28,7 @@ from dissect.report import write_report
 from dissect.version import __version__ as __version__
 
 if TYPE_CHECKING:
-    from dissect import experiments, segmentation, tiny
+    from dissect import experiments, generators, segmentation, tiny
 
 __all__ = [
     "Comparison",
@@ -44,6 +44,7 @@ __all__ = [
     "compare",
     "dissect",
     "experiments",
+    "generators",
     "insert",
     "keep",
     "latents",
@@ -62,7 +63,7 @@ __all__ = [
 
 
 #: Imported where they are used: most programs never do, and they are more than half of all code here.
-_LATE = ("experiments", "segmentation", "tiny")
+_LATE = ("experiments", "generators", "segmentation", "tiny")
 
 
 moved.install()

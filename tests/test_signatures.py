@@ -11,6 +11,7 @@ from dissect import (
     classifiers,
     data,
     experiments,
+    generators,
     interventions,
     models,
     ops,
@@ -22,7 +23,8 @@ from dissect import (
 )
 
 ROOMS = (
-    dissect, ops, reference, stats, data, models, segmentation, tiny, interventions, classifiers, experiments, plots,
+    dissect, ops, reference, stats, data, models, segmentation, tiny, interventions, classifiers, generators,
+    experiments, plots,
 )  # fmt: skip
 SNAPSHOT = Path(__file__).with_name("signatures.txt")
 
