@@ -12,7 +12,7 @@ import importlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dissect import classifiers, models, moved, ops, reference, stats
+from dissect import classifiers, generators, models, moved, ops, reference, stats
 from dissect.classifiers import UnitImportance, UnitSets, unit_importance, unit_sets
 from dissect.concepts import Concepts
 from dissect.dissection.comparison import Comparison, compare
@@ -28,7 +28,7 @@ from dissect.report import write_report
 from dissect.version import __version__ as __version__
 
 if TYPE_CHECKING:
-    from dissect import experiments, generators, segmentation, tiny
+    from dissect import experiments, segmentation, tiny
 
 __all__ = [
     "Comparison",
@@ -63,7 +63,7 @@ __all__ = [
 
 
 #: Imported where they are used: most programs never do, and they are more than half of all code here.
-_LATE = ("experiments", "generators", "segmentation", "tiny")
+_LATE = ("experiments", "segmentation", "tiny")
 
 
 moved.install()

@@ -8,9 +8,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal, NamedTuple, get_args
 
+import torch
 from torch import Tensor
 
 from dissect.concepts import Concepts
+from dissect.files.checked import Array, Each, Maybe, Of, Text, Whole, fields, require
+from dissect.files.results import Result
 from dissect.generators.intervals import FEWEST, drawn_again, intervals, known
 from dissect.table import Table
 
@@ -77,7 +80,7 @@ class EffectRow(NamedTuple):
 
 
 @dataclass(eq=False)  # tensors have no one truth value
-class Effect:
+class Effect(Result):
     """What is left of each class when a set of units is ablated, or inserted (thesis, section 4.3.2).
 
     With s(x) the pixels of image x that show class c, x the generator's own image of z, x_a that with the units at 0,
@@ -106,6 +109,9 @@ class Effect:
 
     Example: see `dissect.generators.removed_share`.
     """
+
+    kind = "effect"
+    suffix = ".effect"
 
     layer: str
     units: tuple[int, ...]
@@ -209,6 +215,38 @@ class Effect:
             self.average_effect, "-" if most is None else most.concept, None if most is None else most.change,
         )  # fmt: skip
 
+    def contents(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """See `Result`."""
+        tensors = {name: getattr(self, name) for name in _TENSORS}
+        meta = {name: getattr(self, name) for name in _META if name not in ("names", "categories", "second")}
+        meta |= {"names": self.concepts.names, "categories": self.concepts.categories, "second": None}
+        if self.second is not None:
+            more, meta["second"] = self.second.contents()
+            tensors |= {f"second.{name}": value for name, value in more.items()}
+        return tensors, meta
+
+    @classmethod
+    def from_contents(cls, what: str, tensors: dict[str, Tensor], meta: dict[str, Any]) -> Effect:
+        """See `Result`."""
+        sizes = fields(what, meta, _META)
+        fields(what, meta["settings"], {"seed": Whole(), "resamples": Whole()})
+        fields(what, tensors, _TENSORS, sizes)
+        require(
+            what, meta["label"] < sizes["C"] and max(meta["units"]) < meta["num_units"], "label and units are there"
+        )
+        require(
+            what, tensors["at_cells"].shape[1] in (0, len(tensors["before"])), "pixels at cells are of all z or none"
+        )
+        require(what, tensors["before"][:, meta["label"]].sum() > 0, "some z shows the class")
+        second = None
+        if meta["second"] is not None:
+            more = {name.removeprefix("second."): part for name, part in tensors.items() if name.startswith("second.")}
+            second = cls.from_contents(f"{what}: second", more, meta["second"])
+        own = {name: meta[name] for name in ("layer", "num_units", "mode", "label", "num_pixels", "settings")}
+        own |= {name: tensors[name] for name in _TENSORS}
+        concepts = Concepts(tuple(meta["names"]), tuple(meta["categories"]))
+        return cls(units=tuple(meta["units"]), concepts=concepts, second=second, **own)
+
     @cached_property
     def _weights(self) -> Tensor:
         return drawn_again(len(self.before), self.settings["resamples"], self.settings["seed"])
@@ -228,6 +266,29 @@ class Effect:
             self.concepts.names[label], self.concepts.categories[label], before / pixels, after / pixels,
             after / before - 1 if before else None, known(low), known(high), random,
         )  # fmt: skip
+
+
+_META = {
+    "layer": Text(),
+    "units": Each(Whole(), "K", different=True),
+    "num_units": Whole(1),
+    "mode": Text(MODES),
+    "names": Each(Text(), "C"),
+    "categories": Each(Text(), "C"),
+    "label": Whole(1),
+    "num_pixels": Whole(1),
+    "settings": Of(dict),
+    "second": Maybe(Of(dict)),
+}
+_TENSORS = {
+    "before": Array(torch.int64, "N C", 0),
+    "after": Array(torch.int64, "N C", 0),
+    "at_cells": Array(torch.int64, "3 P", 0),
+    "random_units": Array(torch.int64, "R K", 0),
+    "random_after": Array(torch.int64, "R N", 0),
+    "random_totals": Array(torch.int64, "R C", 0),
+    "z_keys": Array(torch.int64, "N"),
+}
 
 
 def effects_table(effects: Iterable[Effect]) -> Table:

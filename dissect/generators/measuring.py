@@ -130,8 +130,9 @@ def effect(
     who = "effect"
     if mode not in MODES:
         raise ValueError(f"{who}: mode must be one of {MODES}, but got {mode!r}.")
-    for name, number, least in (("draws", draws, 0), ("resamples", resamples, 0), ("batch_size", batch_size, 1)):
-        integer(who, name, number, least)
+    for name, number in {"draws": draws, "seed": seed, "resamples": resamples}.items():
+        integer(who, name, number, 0)
+    batch_size = integer(who, "batch_size", batch_size)
     counters = counters_of(who, segmenter, second, concept)
     renderer = Renderer(who, generator, layer, z, segmenter, batch_size, layout)
     chosen = renderer.units(units)

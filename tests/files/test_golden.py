@@ -102,6 +102,14 @@ def test_attack_1():
     assert (found.noise - found.before).tolist() == [[0.25, 0.25], [0.25, 0.25]]
 
 
+def test_effect_1():
+    found = dissect.load(GOLDEN / "effect-1.effect")
+    assert (found.layer, found.units, found.num_units, found.mode, found.concept) == ("0", (1,), 2, "ablation", "red")
+    assert (found.removed, found.random, found.average_effect, found.second) == (2 / 3, 1 / 3, None, None)
+    assert [(row.concept, row.before, row.after, row.change) for row in found.others] == [("green", 1 / 8, 3 / 8, 2)]
+    assert found.z_keys.tolist() == [5, -7]
+
+
 def test_every_version_has_its_file():
     current = {state.__class__.__name__: state.version for state in writer().states()}
     current |= {kind.suffix[1:]: kind.version for kind in KINDS.values() if kind.__module__.startswith("dissect.")}

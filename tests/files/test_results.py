@@ -19,6 +19,7 @@ FILES = {
     dissect.UnitImportance: "importance-1.importance",
     dissect.UnitSets: "sets-1.sets",
     AttackResult: "attack-1.attack",
+    dissect.generators.Effect: "effect-1.effect",
 }
 
 

@@ -221,6 +221,7 @@ class Nan(Painter):
         ({"value": float("nan")}, ValueError, "value must be finite"),
         ({"value": "high"}, TypeError, "value must be a number"),
         ({"draws": -1}, ValueError, "draws must be at least 0"),
+        ({"seed": -1}, ValueError, "seed must be at least 0"),
         ({"batch_size": 0}, ValueError, "batch_size must be at least 1"),
     ],
 )
@@ -261,6 +262,22 @@ def test_a_value_that_cannot_be_told_leaves_the_average_effect_unknown(model, z)
     assert (found.removed, found.average_effect, found.row.average_effect) == (1.0, None, None)
     with pytest.raises(ValueError, match="value must be given where fewer than 2 z show the class"):
         generators.effect(model, "features", [0, 1], chosen, segmenter, "red", mode="insertion", **OPTIONS)
+
+
+def test_a_result_is_saved_and_read(model, z, tmp_path):
+    found = generators.removed_share(
+        model, "features", [0], z, Colours(), "red", second=Colours(0.7), draws=2, **OPTIONS
+    )
+    read = dissect.load(found.save(tmp_path / "red"))
+    assert isinstance(read, generators.Effect)
+    assert (read.row, read.others, read.settings) == (found.row, found.others, found.settings)
+    assert (read.interval, read.second.interval) == (found.interval, found.second.interval)
+    tensors, meta = found.contents()
+    for change in ({"label": 4}, {"units": [8]}, {"mode": "other"}, {"second": {}}):
+        with pytest.raises(ValueError, match="file"):
+            generators.Effect.from_contents("file", tensors, {**meta, **change})
+    with pytest.raises(ValueError, match="some z shows the class"):
+        generators.Effect.from_contents("file", tensors, {**meta, "label": 3})
 
 
 def test_tree_units_of_the_street_remove_trees_and_random_units_do_not():

@@ -11,6 +11,7 @@ from torch import nn
 import dissect
 from dissect import ops
 from dissect.experiments import AttackResult, CarliniWagner
+from dissect.generators import Effect
 from dissect.stats import IouTally, Peaks, TailThreshold
 from dissect.stats.state import State
 
@@ -57,8 +58,18 @@ def attack() -> AttackResult:
     )
 
 
+def effect() -> Effect:
+    """Without unit 1 two of three red pixels are gone, and a random unit takes one; k is not known."""
+    before, after = torch.tensor([[0, 2, 1], [0, 1, 0]]), torch.tensor([[0, 1, 1], [0, 0, 2]])
+    concepts = dissect.Concepts.of([("red", "color"), ("green", "color")])
+    random = torch.tensor([[0]]), torch.tensor([[1, 1]]), torch.tensor([[0, 2, 3]])
+    none, keys = torch.empty(3, 0, dtype=torch.int64), torch.tensor([5, -7])
+    settings = {"seed": 0, "resamples": 100}
+    return Effect("0", (1,), 2, "ablation", concepts, 1, 4, before, after, none, *random, keys, settings)
+
+
 if __name__ == "__main__":
     for state in states():
         state.save(HERE / f"{type(state).__name__}-{state.version}.safetensors")
-    for result in (dissection(), *importance(), attack()):
+    for result in (dissection(), *importance(), attack(), effect()):
         result.save(HERE / f"{result.suffix[1:]}-{result.version}")
