@@ -80,6 +80,10 @@ def check_comparable(found: Mapping[str, Dissection], allow: Sequence[str], cuto
             f"compare: dissections must have concepts, but {alone[0]!r} is of images alone, so it has no detectors; "
             "dissect it again with label planes or a segmenter."
         )
+    if cutoff is not None and not (
+        isinstance(cutoff, (int, float)) and not isinstance(cutoff, bool) and 0 <= cutoff <= 1
+    ):
+        raise ValueError(f"compare: detector_iou must be a number from 0 to 1, but got {cutoff!r}.")
     unknown = [name for name in allow if name not in RULES]
     if unknown:
         raise ValueError(f"compare: allow must name settings of {RULES}, but names {unknown[0]!r}.")
@@ -135,18 +139,28 @@ def _told(found: Mapping[str, Dissection], name: str) -> str:
     )
 
 
-def check_series(found: Mapping[str, Dissection], steps: Iterable[float]) -> dict[str, float]:
+def check_steps(found: Mapping[str, Dissection], steps: Iterable[float]) -> dict[str, float]:
     """The steps of a series by the networks' names.
 
     Raises:
         TypeError: steps that are no numbers.
-        ValueError: another number of them, not finite or not rising; or networks that are not of one kind.
+        ValueError: another number of them.
     """
     values = list(steps)
     if not all(isinstance(step, (int, float)) and not isinstance(step, bool) for step in values):
         raise TypeError(f"compare: steps must be numbers, but are {values!r}.")
     if len(values) != len(found):
         raise ValueError(f"compare: steps must have one number per dissection, {len(found)}, but have {len(values)}.")
+    return dict(zip(found, values))
+
+
+def check_series(found: Mapping[str, Dissection], steps: Mapping[str, float]) -> None:
+    """Refuses what is no series.
+
+    Raises:
+        ValueError: steps that are not finite or do not rise, or networks that are not of one kind.
+    """
+    values = list(steps.values())
     rises = all(a < b for a, b in pairwise(values))  # NaN never does
     if not rises or not all(map(math.isfinite, values)):
         raise ValueError(f"compare: steps must rise and be finite, but are {values}.")
@@ -158,7 +172,6 @@ def check_series(found: Mapping[str, Dissection], steps: Iterable[float]) -> dic
             f"compare: a series must be of one network, with the same layers and numbers of units, but {first!r} has "
             f"{shapes[first]} and {other!r} {shapes[other]}."
         )
-    return dict(zip(found, values))
 
 
 def doubts(found: Mapping[str, Dissection], allow: Sequence[str]) -> tuple[str, ...]:

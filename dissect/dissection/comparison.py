@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,9 +10,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
+from torch import Tensor
+
 from dissect.arguments import integer
 from dissect.concepts import ordered_categories
-from dissect.dissection.comparable import check_comparable, check_series, doubts, gathered
+from dissect.dissection.comparable import RULES, check_comparable, check_series, check_steps, doubts, gathered
 from dissect.dissection.compared import (
     ALL,
     Compared,
@@ -24,6 +27,8 @@ from dissect.dissection.compared import (
 )
 from dissect.dissection.provenance import DoubtfulResultWarning
 from dissect.dissection.result import Dissection
+from dissect.files.checked import Each, Maybe, Number, Of, Text, fields
+from dissect.files.results import Result
 from dissect.table import Table
 
 if TYPE_CHECKING:
@@ -37,26 +42,42 @@ PRINTED = ("units", "detectors", "beyond_chance", "concepts", "concepts_beyond_c
 
 
 @dataclass(eq=False)
-class Comparison:
-    """The result of `dissect.compare`. It is made of dissections in a moment, so these are what is kept in files.
+class Comparison(Result):
+    """The result of `dissect.compare`. Its file holds the dissections whole.
 
     Attributes:
         dissections: by the networks' names, in the order given.
         steps: places in a series by the networks' names; None without one.
         detector_iou: units are detectors above this IoU; None: above each dissection's own cut-off.
-        notes: what differs between the dissections beside their networks, in sentences.
+        allow: rules that may differ.
+
+    Raises:
+        TypeError, ValueError: see `dissect.compare`.
 
     Example: see `dissect.compare`.
     """
 
+    kind = "comparison"
+    suffix = ".comparison"
+
     dissections: dict[str, Dissection]
     steps: dict[str, float] | None = None
     detector_iou: float | None = None
-    notes: tuple[str, ...] = ()
+    allow: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        check_comparable(self.dissections, self.allow, self.detector_iou)
+        if self.steps is not None:
+            check_series(self.dissections, self.steps)
 
     def __repr__(self) -> str:
         parts = ", ".join(f"{name!r} ({', '.join(map(repr, one.layers))})" for name, one in self.dissections.items())
         return f"<Comparison of {parts}>" + "".join(f"\n  note: {note}" for note in self.notes)
+
+    @cached_property
+    def notes(self) -> tuple[str, ...]:
+        """What differs between the dissections beside their networks, in sentences."""
+        return doubts(self.dissections, self.allow)
 
     @property
     def categories(self) -> tuple[str, ...]:
@@ -150,6 +171,44 @@ class Comparison:
             table.to_csv(Path(folder) / f"{name}.csv")
         return Path(folder)
 
+    def contents(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """See `Result`."""
+        tensors: dict[str, Tensor] = {}
+        parts: list[dict[str, Any]] = []
+        for number, one in enumerate(self.dissections.values()):
+            own, meta = one.contents()
+            tensors |= {f"{number}/{name}": tensor for name, tensor in own.items()}
+            parts.append(meta)
+        steps = None if self.steps is None else list(self.steps.values())
+        return tensors, {
+            "networks": list(self.dissections),
+            "dissections": parts,
+            "steps": steps,
+            "detector_iou": self.detector_iou,
+            "allow": self.allow,
+        }
+
+    @classmethod
+    def from_contents(cls, what: str, tensors: dict[str, Tensor], meta: dict[str, Any]) -> Comparison:
+        """See `Result`."""
+        fields(what, meta, _META)
+        found = {}
+        for number, (network, part) in enumerate(zip(meta["networks"], meta["dissections"])):
+            own = {name.partition("/")[2]: one for name, one in tensors.items() if name.startswith(f"{number}/")}
+            found[network] = Dissection.from_contents(f"{what}: {network!r}", own, part)
+        steps = meta.get("steps")
+        series = None if steps is None else dict(zip(found, steps))
+        return cls(found, series, meta.get("detector_iou"), tuple(meta["allow"]))
+
+
+_META = {
+    "networks": Each(Text(), "N", different=True),
+    "dissections": Each(Of(dict), "N"),
+    "steps": Maybe(Each(Number(-math.inf), "N")),
+    "detector_iou": Maybe(Number(0)),
+    "allow": Each(Text(RULES)),
+}
+
 
 def compare(
     dissections: Iterable[Dissection | str | Path] | Mapping[str, Dissection | str | Path],
@@ -196,16 +255,8 @@ def compare(
         [('one', 2), ('other', 2)]
     """
     found = gathered(dissections)
-    allow = [allow] if isinstance(allow, str) else list(allow)
-    check_comparable(found, allow, detector_iou)
-    series = None if steps is None else check_series(found, steps)
-    if detector_iou is not None and not _is_share(detector_iou):
-        raise ValueError(f"compare: detector_iou must be a number from 0 to 1, but got {detector_iou!r}.")
-    notes = doubts(found, allow)
-    if notes:
-        warnings.warn(f"compare: {' '.join(notes)}", DoubtfulResultWarning, stacklevel=2)
-    return Comparison(found, series, detector_iou, notes)
-
-
-def _is_share(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value <= 1
+    series = None if steps is None else check_steps(found, steps)
+    comparison = Comparison(found, series, detector_iou, (allow,) if isinstance(allow, str) else tuple(allow))
+    if comparison.notes:
+        warnings.warn(f"compare: {' '.join(comparison.notes)}", DoubtfulResultWarning, stacklevel=2)
+    return comparison

@@ -13,6 +13,7 @@ from small_dissection import run
 
 import dissect
 from dissect import DoubtfulResultWarning, compare
+from dissect.files.tensors import save_tensors
 
 
 @pytest.fixture
@@ -312,6 +313,38 @@ def test_unknown_rules_and_counts_are_refused():
         compare([first(), other()]).best_units(0)
     with pytest.raises(TypeError, match="count must be an integer"):
         compare([first(), other()]).top_concepts(1.5)
+
+
+def test_saved_and_loaded(tmp_path):
+    pair = {"one": first(), "two": made(layer(FIRST[::-1]), num_images=20)}
+    comparison = compare(pair, steps=[0.5, 2], detector_iou=0.06, allow="relu")
+    path = comparison.save(tmp_path / "pair")
+    again = dissect.load(path)
+    assert path.name == "pair.comparison"
+    assert (again.steps, again.detector_iou, again.allow) == ({"one": 0.5, "two": 2}, 0.06, ("relu",))
+    assert again.notes == comparison.notes != ()
+    for table in ("summary", "by_category", "concepts", "best_units", "correlation"):
+        assert getattr(again, table)() == getattr(comparison, table)()
+
+
+def test_a_file_of_what_must_not_be_compared_is_refused(tmp_path):
+    tensors, meta = compare({"one": first(), "two": other()}).contents()
+
+    def saved(**changes):
+        return save_tensors(tmp_path / "x.comparison", "comparison", 1, tensors, {**meta, **changes})
+
+    for changes, told in (
+        ({"steps": [0, 1]}, "a series must be of one network"),
+        ({"steps": [0]}, "steps as .* but holds"),
+        ({"networks": ["one", "one"]}, "networks as .* some entry twice"),
+        ({"dissections": meta["dissections"][:1]}, "dissections as"),
+        ({"dissections": [meta["dissections"][0], {}]}, "'two' must hold layers"),
+        ({"detector_iou": 2}, "detector_iou must be a number from 0 to 1"),
+        ({"allow": ["all"]}, "allow as"),
+        ({"networks": ["one"], "dissections": meta["dissections"][:1]}, "two layers or networks must be there"),
+    ):
+        with pytest.raises(ValueError, match=rf"x\.comparison.*{told}"):
+            dissect.load(saved(**changes))
 
 
 def test_it_prints():

@@ -110,6 +110,13 @@ def test_effect_1():
     assert found.z_keys.tolist() == [5, -7]
 
 
+def test_comparison_1():
+    found = dissect.Comparison.load(GOLDEN / "comparison-1.comparison")
+    rows = [(row.network, row.step, row.detectors, row.concepts, row.mean_iou) for row in found.summary()]
+    assert rows == [("start", 0, 2, 2, 2 / 3), ("end", 10, 2, 2, 2 / 3)]
+    assert (found.detector_iou, found.allow, len(found.notes)) == (0.5, (), 1)
+
+
 def test_every_version_has_its_file():
     current = {state.__class__.__name__: state.version for state in writer().states()}
     current |= {kind.suffix[1:]: kind.version for kind in KINDS.values() if kind.__module__.startswith("dissect.")}

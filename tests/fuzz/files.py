@@ -106,6 +106,8 @@ def kinds(folder):
         "classes": (classes.save(folder / "classes"),
                     use_state(lambda: ClassTally(2, 3), lambda s: s.balanced_accuracy())),
         "dissection": (dissected().save(folder / "a"), use_dissection),
+        "comparison": (dissect.compare([dissected(), dissected()], steps=[0, 1]).save(folder / "a"),
+                       lambda path: str(dissect.Comparison.load(path).summary())),
         "importance": (importance.save(folder / "a"), use_importance),
         "sets": (sets.save(folder / "a"), lambda path: str(dissect.UnitSets.load(path).table())),
         "attack": (attack.save(folder / "a"), lambda path: AttackResult.load(path).success_rate()),

@@ -68,8 +68,13 @@ def effect() -> Effect:
     return Effect("0", (1,), 2, "ablation", concepts, 1, 4, before, after, none, *random, keys, settings)
 
 
+def comparison() -> dissect.Comparison:
+    """Two steps of a training that has not changed its network."""
+    return dissect.compare({"start": dissection(), "end": dissection()}, steps=[0, 10], detector_iou=0.5)
+
+
 if __name__ == "__main__":
     for state in states():
         state.save(HERE / f"{type(state).__name__}-{state.version}.safetensors")
-    for result in (dissection(), *importance(), attack(), effect()):
+    for result in (dissection(), *importance(), attack(), effect(), comparison()):
         result.save(HERE / f"{result.suffix[1:]}-{result.version}")
