@@ -88,7 +88,7 @@ def cpu_table(result: dict, shown: dict[str, str] | None = None) -> list[str]:
         f"{days(list(result['rows'].values()))}; medians of paired runs.",
         "",
         "| workload | ms per image | of its yardstick | faster than eager PyTorch | than the published code |",
-        "|---|---|---|---|---|",
+        "|---|---:|---|---|---|",
     ]
     for name in shown or result["rows"]:
         row = result["rows"][name]
@@ -119,7 +119,7 @@ def gpu_table(result: dict) -> list[str]:
         f"CUDA events, bfloat16.{since}",
         "",
         "| workload | us per image | floor | images/s | GB/s that must move | of a copy's | target | faster than |",
-        "|---|---|---|---|---|---|---|---|",
+        "|---|---:|---:|---:|---:|---:|---|---|",
     ]
     for name, row in result["rows"].items():
         others = [f"{times:,.1f}x ({other})" for other, times in row.get("faster", {}).items()]
