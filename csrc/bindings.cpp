@@ -139,4 +139,19 @@ PYBIND11_MODULE(_C, module) {
                               num_threads);
       },
       py::call_guard<py::gil_scoped_release>());
+
+  module.def(
+      "threshold_sweep",
+      [](uintptr_t data, int dtype, Four shape, Four strides, uintptr_t rows, int64_t num_rows, uintptr_t columns,
+         int64_t num_columns, uintptr_t edges, int64_t num_edges, uintptr_t runs, bool wide, uintptr_t table,
+         uintptr_t offsets, int64_t num_planes, int64_t num_labels, uintptr_t bins, uintptr_t unit_bins,
+         int num_threads) {
+        const OwnedGrid grid(at<const GridEntry>(rows), num_rows, at<const GridEntry>(columns), num_columns, shape[2],
+                             shape[3]);
+        threshold_sweep({feature_maps(data, dtype, shape, strides), grid.view(), at<const float>(edges), num_edges,
+                         at<const void>(runs), wide, at<const int32_t>(table), at<const int64_t>(offsets), num_planes,
+                         num_labels, at<int64_t>(bins), at<int64_t>(unit_bins)},
+                        num_threads);
+      },
+      py::call_guard<py::gil_scoped_release>());
 }

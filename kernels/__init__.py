@@ -10,6 +10,7 @@ from dissect.kernels.encode_labels import Combinations
 from dissect.kernels.image_peaks import image_peaks
 from dissect.kernels.iou_counts import iou_counts
 from dissect.kernels.tail_histogram import tail_histogram
+from dissect.kernels.threshold_sweep import threshold_sweep
 
 __all__ = [
     "Combinations",
@@ -19,4 +20,5 @@ __all__ = [
     "image_peaks",
     "iou_counts",
     "tail_histogram",
+    "threshold_sweep",
 ]

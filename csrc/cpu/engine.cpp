@@ -26,6 +26,7 @@ namespace dissect {
   void image_peaks_block(const ImagePeaksParams&, int64_t, int64_t, int64_t);                                      \
   bool iou_counts_block(const IouCountsParams&, int64_t, int64_t, const IouCountsWorkspace&);                      \
   bool tail_histogram_block(const TailHistogramParams&, int64_t, int64_t, int64_t, const TailHistogramWorkspace&); \
+  void threshold_sweep_block(const ThresholdSweepParams&, int64_t, int64_t, const ThresholdSweepWorkspace&);       \
   }
 DISSECT_DECLARE_LEVEL(baseline)
 #ifdef DISSECT_X86_LEVELS
@@ -42,12 +43,13 @@ struct Level {
   ImagePeaksBlock image_peaks;
   IouCountsBlock iou_counts;
   TailHistogramBlock tail_histogram;
+  ThresholdSweepBlock threshold_sweep;
 };
 
 #define DISSECT_LEVEL_ENTRY(level)                                                                          \
   Level {                                                                                                   \
     #level, level::bad_values, level::blend_units_plane, level::image_peaks_block, level::iou_counts_block, \
-        level::tail_histogram_block                                                                         \
+        level::tail_histogram_block, level::threshold_sweep_block                                           \
   }
 
 std::vector<Level> available_levels() {
@@ -200,13 +202,18 @@ struct LabelsOfImage {
   std::unique_ptr<OwnedImageLabels> labels;  // if counts per image are wanted
 };
 
+template <typename Params>
+std::unique_ptr<OwnedLabelCells> cells_of_image(const Params& params, int64_t image) {
+  const int64_t begin = image * params.grid.num_rows * params.grid.num_columns;
+  if (params.wide)
+    return std::make_unique<OwnedLabelCells>(params.grid, static_cast<const int64_t*>(params.runs) + begin);
+  return std::make_unique<OwnedLabelCells>(params.grid, static_cast<const int32_t*>(params.runs) + begin);
+}
+
 std::vector<LabelsOfImage> labels_of_images(const IouCountsParams& params, bool by_image, int num_threads) {
-  const int64_t area = params.grid.num_rows * params.grid.num_columns;
   std::vector<LabelsOfImage> made(params.maps.num_images);
   share(params.maps.num_images, num_threads, [&](int64_t image, int) {
-    const auto make = [&](auto* runs) { return std::make_unique<OwnedLabelCells>(params.grid, runs + image * area); };
-    made[image].cells =
-        params.wide ? make(static_cast<const int64_t*>(params.runs)) : make(static_cast<const int32_t*>(params.runs));
+    made[image].cells = cells_of_image(params, image);
     if (by_image) made[image].labels = std::make_unique<OwnedImageLabels>(params, image);
   });
   return made;
@@ -302,6 +309,38 @@ bool tail_histogram(const TailHistogramParams& params, int num_threads) {
   const bool good = count(1);
   if (!good) count(-1);
   return good;
+}
+
+void threshold_sweep(const ThresholdSweepParams& params, int num_threads) {
+  const ThresholdSweepBlock block = chosen_level().threshold_sweep;
+  std::vector<std::unique_ptr<OwnedLabelCells>> owned(params.maps.num_images);
+  share(params.maps.num_images, num_threads, [&](int64_t image, int) { owned[image] = cells_of_image(params, image); });
+  std::vector<LabelCells> cells;
+  int64_t most = 0;
+  for (size_t image = 0; image < owned.size(); ++image) {
+    cells.push_back(owned[image]->view());
+    const int64_t number = params.offsets[image + 1] - params.offsets[image];
+    if (number <= most_combinations(params.num_edges)) most = std::max(most, number);
+  }
+  struct Memory {
+    std::vector<float> maps, edges;
+    std::vector<uint64_t> bits;
+    std::vector<int32_t> counts, pixels, touched;
+  };
+  std::vector<Memory> memories(std::max(1, num_threads));
+  const int64_t unit_bytes = 8 * params.num_labels * params.num_edges;
+  share_units(params.maps.num_units, unit_bytes, num_threads, [&](int64_t begin, int64_t end, int worker) {
+    Memory& memory = memories[worker];
+    memory.maps.resize(block_floats(params.maps));
+    memory.edges.resize(tree_size(params.num_edges));
+    memory.bits.resize(bit_words(params.maps));
+    memory.counts.resize(most * params.num_edges);
+    memory.pixels.resize(most);
+    memory.touched.resize(most + 1);
+    block(params, begin, end,
+          {cells.data(), memory.maps.data(), memory.bits.data(), memory.edges.data(), memory.counts.data(),
+           memory.pixels.data(), memory.touched.data()});
+  });
 }
 
 namespace {

@@ -10,6 +10,7 @@
 #include "../image_peaks.h"
 #include "../iou_counts.h"
 #include "../tail_histogram.h"
+#include "../threshold_sweep.h"
 #include "image_counts.h"
 
 namespace dissect {
@@ -36,6 +37,7 @@ std::unique_ptr<ImageCounts> iou_counts_by_image(const IouCountsParams& params, 
 void write(const ImageCounts& counts, int32_t* to, int num_threads);
 // Returns false where it met a bad value; then nothing has been added.
 bool tail_histogram(const TailHistogramParams& params, int num_threads);
+void threshold_sweep(const ThresholdSweepParams& params, int num_threads);
 
 // A GridView and what it points to.
 class OwnedGrid {

@@ -5,3 +5,4 @@
 #include "image_peaks_impl.h"
 #include "iou_counts_impl.h"
 #include "tail_histogram_impl.h"
+#include "threshold_sweep_impl.h"

@@ -14,6 +14,7 @@ from dissect.ops.iou_counts_by_image import ImageCounts, iou_counts_by_image
 from dissect.ops.observe import Observation as Observation
 from dissect.ops.observe import observe as observe
 from dissect.ops.tail_histogram import tail_histogram
+from dissect.ops.threshold_sweep import SweepCounts, threshold_sweep
 
 __all__ = [
     "BackendUnavailableError",
@@ -22,6 +23,7 @@ __all__ = [
     "Encoding",
     "ImageCounts",
     "IouCounts",
+    "SweepCounts",
     "backends",
     "blend_units",
     "encode_labels",
@@ -32,4 +34,5 @@ __all__ = [
     "new_status",
     "record_backends",
     "tail_histogram",
+    "threshold_sweep",
 ]

@@ -27,6 +27,7 @@ CPU_BACKENDS: dict[str, tuple[str, ...]] = {
     "iou_counts_by_image": ("cpp", "reference", "triton"),
     "observe": ("cpp", "reference", "torch", "triton"),
     "tail_histogram": ("cpp", "reference", "torch", "triton"),
+    "threshold_sweep": ("cpp", "reference", "triton"),
 }
 
 #: The same on a GPU of NVIDIA's or AMD's. Which of "triton" and "torch" is the faster has yet to be measured there, op
@@ -39,6 +40,7 @@ GPU_BACKENDS: dict[str, tuple[str, ...]] = {
     "iou_counts_by_image": ("cuda", "triton"),
     "observe": ("cuda", "triton", "torch"),
     "tail_histogram": ("cuda", "triton", "torch"),
+    "threshold_sweep": ("triton",),
 }
 
 _BY_DEVICE = {"cpu": CPU_BACKENDS, "cuda": GPU_BACKENDS}

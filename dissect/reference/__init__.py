@@ -11,6 +11,7 @@ from dissect.reference.iou_counts import iou_counts, iou_counts_by_image
 from dissect.reference.observe import observe
 from dissect.reference.sampling import corners, upsample
 from dissect.reference.tail_histogram import keys_of, tail_histogram, values_of
+from dissect.reference.threshold_sweep import threshold_sweep
 
 __all__ = [
     "blend_units",
@@ -25,6 +26,7 @@ __all__ = [
     "observe",
     "run_dtype",
     "tail_histogram",
+    "threshold_sweep",
     "upsample",
     "values_of",
 ]

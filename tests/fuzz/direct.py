@@ -38,10 +38,15 @@ def problem(r):
     images, units, source = r.randint(0, 3), r.randint(1, 18), (r.randint(1, 5), r.randint(1, 5))
     target = r.randint(1, 9), r.randint(1, 9)
     given = {"activations": maps(r, images, units, *source)}
-    op = r.choice(["iou_counts", "iou_counts", "iou_counts_by_image", "tail_histogram", "blend_units", "blend_units_",
-                   "blend_units_backward", "image_peaks", "encode_labels", "observe", "observe_"])  # fmt: skip
+    op = r.choice(["iou_counts", "iou_counts", "iou_counts_by_image", "tail_histogram", "threshold_sweep",
+                   "blend_units", "blend_units_", "blend_units_backward", "image_peaks", "encode_labels", "observe",
+                   "observe_"])  # fmt: skip
     if op.startswith("iou_counts"):
         given |= {"thresholds": torch.randint(-16, 17, (units,)) / 8, **labels_and_grid(r, images, source, target)}
+    if op == "threshold_sweep":
+        given |= {"edges": torch.randint(-16, 17, (units, 5)).sort(1).values / 8,
+                  "bins": torch.zeros(units, 4, 5, dtype=torch.int64),
+                  **labels_and_grid(r, images, source, target)}  # fmt: skip
     if op in ("tail_histogram", "observe", "observe_"):
         low = torch.randint(0, 1 << 15, (units,))
         high = low + torch.randint(0, 1 << 10, (units,))

@@ -53,6 +53,19 @@ def test_tail_histogram(seed, sample):
 
 
 @pytest.mark.parametrize("seed", range(40))
+def test_threshold_sweep(seed):
+    problem = random_problem(5000 + seed)
+    values = problem.maps.float().transpose(0, 1).flatten(1)
+    edges = values[:, torch.randint(values.shape[1], ((1, 2, 5, 16)[seed % 4],))].sort(1).values
+    labels = ops.encode_labels(problem.planes, problem.num_labels)
+    ours, expected = (
+        ops.threshold_sweep(problem.maps, edges, labels, grid=problem.grid, backend=backend)
+        for backend in ("triton", "reference")
+    )
+    assert all(map(torch.equal, ours, expected))
+
+
+@pytest.mark.parametrize("seed", range(40))
 def test_image_peaks(seed):
     maps = random_problem(2000 + seed).maps
     ours, expected = (ops.image_peaks(maps, backend=backend) for backend in ("triton", "reference"))
@@ -169,6 +182,17 @@ def test_what_else_sets_the_status():
     ops.tail_histogram(maps, zeros, zeros + 2, zeros, bins, zeros.clone(), status=status, backend="triton")
     assert int(status) == 1
     assert not bins.any()
+
+
+def test_edges_that_fall_set_the_status_of_a_sweep():
+    maps, planes = torch.zeros(1, 2, 2, 2), torch.ones(1, 1, 4, 4, dtype=torch.uint8)
+    for wrong in ([[0.0, 1.0], [1.0, 0.0]], [[0.0, float("nan")], [0.0, 1.0]], [[float("nan")], [0.0]]):
+        counts = ops.threshold_sweep(maps, torch.tensor(wrong), planes, 2, backend="triton")
+        with pytest.raises(ValueError, match=r"^threshold_sweep: .*batch 0 held others"):
+            counts.check()
+    maps[0, 1, 1, 0] = float("nan")
+    counts = ops.threshold_sweep(maps, torch.zeros(2, 3), planes, 2, backend="triton")
+    assert int(counts.status) == 1
 
 
 def test_labels_out_of_range_are_named():

@@ -27,11 +27,14 @@ pytestmark = pytest.mark.skipif(
 #: Bytes of stack per thread: Triton 3.6's assembler puts some of iou_counts' scalars there, 3.9's nothing.
 STACK = 80
 
+OPS = ("blend_units", "encode_labels", "image_peaks", "iou_counts", "tail_histogram", "threshold_sweep")
+
 KERNELS = (
     "image_peaks_kernel",
     "iou_counts_kernel",
     "features_kernel",
     "pixels_kernel",
+    "threshold_sweep_kernel",
     "blend_units_kernel",
     "blend_units_backward_kernel",
     "claim_slots_kernel",
@@ -57,7 +60,7 @@ def recorded(monkeypatch):
     def record(kernel, num_programs, *arguments, num_warps=1, **constants):
         found.append(Launch(kernel, arguments, constants, num_warps))
 
-    for op in ("blend_units", "encode_labels", "image_peaks", "iou_counts", "tail_histogram"):
+    for op in OPS:
         monkeypatch.setattr(importlib.import_module(f"dissect.kernels.{op}"), "launch", record)
     return found
 
@@ -79,6 +82,8 @@ def launches(recorded):
         )
         kernels.tail_histogram(*tail, None, None, "value", status)
         kernels.tail_histogram(*tail, grid.rows, grid.columns, "value", status)
+        swept = (torch.zeros(32, 9), torch.zeros(32, 5, 9, dtype=torch.int64), labels.runs, labels.table)
+        kernels.threshold_sweep(maps, *swept, labels.offsets, 5, grid.rows, grid.columns, status)
         kernels.blend_units(maps, *operands)
         kernels.blend_units_backward(maps, maps, *operands)
         kernels.Combinations(planes, 5).write(len(labels.table), labels.runs, labels.area)
@@ -135,6 +140,8 @@ def test_rarer_variants_compile_too(dtype, size, target, sample, planes_dtype, r
     kernels.iou_counts(maps, torch.zeros(32), runs, labels.table, labels.offsets, 5, grid.rows, grid.columns, status)
     kernels.tail_histogram(*tail, None, None, "value", status)
     kernels.tail_histogram(*tail, grid.rows, grid.columns, sample, status)
+    swept = (torch.zeros(32, 9), torch.zeros(32, 5, 9, dtype=torch.int64), runs, labels.table)
+    kernels.threshold_sweep(maps, *swept, labels.offsets, 5, grid.rows, grid.columns, status)
     kernels.blend_units_(maps, *operands)
     kernels.blend_units_backward(maps, maps, *operands)
     kernels.Combinations(planes, 5).write(len(labels.table), runs, labels.area)
@@ -168,8 +175,7 @@ def test_a_new_shape_compiles_nothing():
     # What Triton would compile anew for: the types of the arguments, whether an integer is 1 or divisible by 16, and
     # the constants. Sizes and strides are exempt from the second.
     for name in KERNELS:
-        module = next(m for m in ("blend_units", "encode_labels", "image_peaks", "iou_counts", "tail_histogram")
-                      if hasattr(importlib.import_module(f"dissect.kernels.{m}"), name))  # fmt: skip
+        module = next(m for m in OPS if hasattr(importlib.import_module(f"dissect.kernels.{m}"), name))
         kernel = getattr(importlib.import_module(f"dissect.kernels.{module}"), name)
         for parameter in kernel.params:
             is_size = parameter.name.startswith(("num_", "stride_")) or parameter.name in ("height", "width")

@@ -116,6 +116,23 @@ void test_counts_by_image(const Problem& p, IouCountsParams params, int num_thre
   for (int64_t left : intersection) require(left == 0, "counts per image add up");
 }
 
+void test_sweep(const Problem& p, const IouCountsParams& counts, int num_threads) {
+  const int64_t num_edges = pick(0, 1) ? pick(1, 5) : pick(60, 70);
+  std::vector<float> edges;
+  for (int64_t u = 0; u < p.num_units; ++u)
+    for (int64_t b = 0; b < num_edges; ++b) edges.push_back(0.5f + 0.1f * static_cast<float>(b));
+  std::vector<int64_t> bins(p.num_units * p.num_labels * num_edges), unit_bins(p.num_images * p.num_units * num_edges);
+  threshold_sweep({p.maps, counts.grid, edges.data(), num_edges, counts.runs, counts.wide, counts.table, counts.offsets,
+                   counts.num_planes, counts.num_labels, bins.data(), unit_bins.data()},
+                  num_threads);
+  note(bins), note(unit_bins);
+  for (int64_t row = 0; row < p.num_units * p.num_labels; ++row) {
+    int64_t above = 0;
+    for (int64_t b = 0; b < num_edges; ++b) above += bins[row * num_edges + b];
+    require(above == counts.intersection[row], "what exceeds the lowest edge is what fires there");
+  }
+}
+
 template <typename Word>
 void test_counts(Problem& p, const GridView& grid, int num_threads) {
   const bool wide = sizeof(Word) == 8;
@@ -138,6 +155,7 @@ void test_counts(Problem& p, const GridView& grid, int num_threads) {
                                unit_area.data()};
   iou_counts(params, num_threads);
   test_counts_by_image(p, params, num_threads);
+  test_sweep(p, params, num_threads);
   note(intersection), note(unit_area), note(p.label_area);
   for (int64_t u = 0; u < p.num_units; ++u) {
     int64_t area = 0;

@@ -22,11 +22,13 @@ def everything(backend):
     keys = torch.zeros(units, dtype=torch.int64)
     bins, above, shift = torch.zeros(units, 256, dtype=torch.int64), keys.clone(), keys + 24
     ops.tail_histogram(maps, keys, keys + (1 << 32) - 1, shift, bins, above, grid=case.grid, backend=backend)
+    edges = torch.stack([case.thresholds, case.thresholds + 0.5], 1)
+    swept = ops.threshold_sweep(maps, edges, case.planes, case.num_labels, grid=case.grid, backend=backend)
     alpha = (torch.arange(units) % 2).to(torch.float32)
     blended = ops.blend_units(maps, alpha, 0.5, backend=backend)
     peaks = stats.Peaks(2)
     peaks.add(maps, torch.arange(len(maps)))
-    return *counts, bins, above, blended, ops.image_peaks(maps, backend=backend), peaks.values()
+    return *counts, *swept, bins, above, blended, ops.image_peaks(maps, backend=backend), peaks.values()
 
 
 CASE = random_case(3)

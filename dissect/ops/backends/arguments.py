@@ -94,3 +94,24 @@ def check_thresholds(op: str, thresholds: Tensor) -> None:
     if bool(thresholds.isnan().any()):
         unit = int(thresholds.isnan().nonzero()[0])
         raise ValueError(f"{op}: thresholds must not be NaN, but unit {unit}'s is.")
+
+
+def check_edges(op: str, edges: Tensor) -> None:
+    """Refuses edges that are NaN or fall.
+
+    Raises:
+        ValueError: names the first unit.
+    """
+    wrong = _wrong_edges(edges).nonzero()
+    if len(wrong):
+        unit = int(wrong[0])
+        raise ValueError(f"{op}: edges must rise and not be NaN, but those of unit {unit} do not.")
+
+
+def note_edges(edges: Tensor, status: Tensor) -> None:
+    """Sets the status to 1 where edges are NaN or fall; a GPU is not waited for."""
+    status.copy_(status | _wrong_edges(edges).any())
+
+
+def _wrong_edges(edges: Tensor) -> Tensor:
+    return ~(edges[:, 1:] >= edges[:, :-1]).all(1) | edges[:, 0].isnan()

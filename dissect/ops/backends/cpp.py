@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from dissect.ops import checks, native
-from dissect.ops.backends.arguments import SAMPLES, Blend, Brackets, Labels, Tables, check_thresholds
+from dissect.ops.backends.arguments import SAMPLES, Blend, Brackets, Labels, Tables, check_edges, check_thresholds
 from dissect.ops.backends.composed import EncodedAtOnce, in_turn
 from dissect.ops.backends.reference import blend_units_backward as blend_units_backward
 
@@ -133,6 +133,32 @@ def tail_histogram(
     )
     if not good:
         checks.finite("tail_histogram", activations)  # finds and names the first one
+
+
+def threshold_sweep(
+    activations: Tensor, edges: Tensor, bins: Tensor, labels: Labels, tables: Tables, status: Tensor
+) -> Tensor:
+    """The unit_bins; adds to the bins."""
+    check_edges("threshold_sweep", edges)
+    checks.finite("threshold_sweep", activations)  # before: what a bad batch had added could not be told apart
+    edges = edges.contiguous()
+    unit_bins = torch.zeros(*activations.shape[:2], edges.shape[1], dtype=torch.int64)
+    native.engine().threshold_sweep(
+        *native.maps_arguments(activations),
+        *_grid(tables),
+        edges.data_ptr(),
+        edges.shape[1],
+        labels.runs.data_ptr(),
+        labels.runs.dtype == torch.int64,
+        labels.table.data_ptr(),
+        labels.offsets.data_ptr(),
+        labels.table.shape[1],
+        labels.num_labels,
+        bins.data_ptr(),
+        unit_bins.data_ptr(),
+        torch.get_num_threads(),
+    )
+    return unit_bins
 
 
 def _grid(tables: Tables | None) -> tuple[int, int, int, int]:

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from dissect import reference
 from dissect.ops import checks
-from dissect.ops.backends.arguments import Blend, Brackets, Labels, Tables, check_thresholds
+from dissect.ops.backends.arguments import Blend, Brackets, Labels, Tables, check_edges, check_thresholds
 from dissect.ops.backends.composed import EncodedAtOnce, in_turn
 
 
@@ -82,6 +82,18 @@ def tail_histogram(
     counted = reference.tail_histogram(activations, low, high, shift, bins.shape[1], rows, columns, sample)
     bins += counted[0]
     above += counted[1]
+
+
+def threshold_sweep(
+    activations: Tensor, edges: Tensor, bins: Tensor, labels: Labels, tables: Tables, status: Tensor
+) -> Tensor:
+    """The unit_bins; adds to the bins."""
+    check_edges("threshold_sweep", edges)
+    checks.finite("threshold_sweep", activations)
+    planes = reference.decode_labels(*labels[:3])
+    counted, unit_bins = reference.threshold_sweep(activations, edges, planes, labels.num_labels, *tables)
+    bins += counted
+    return unit_bins
 
 
 observe = in_turn(tail_histogram, image_peaks, blend_units_)

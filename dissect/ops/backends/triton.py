@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from dissect.ops.backends.arguments import Blend, Brackets, Labels, Tables, status_of
+from dissect.ops.backends.arguments import Blend, Brackets, Labels, Tables, note_edges, status_of
 from dissect.ops.backends.composed import image_by_image, in_turn
 
 kernels = import_module("dissect.kernels")  # they lie in no folder that the floors' test knows
@@ -53,6 +53,14 @@ def tail_histogram(
         brackets.check(activations, tables)
     status = status_of("tail_histogram", activations, status)
     kernels.tail_histogram(activations, *brackets, *(tables or (None, None)), sample, status)
+
+
+def threshold_sweep(
+    activations: Tensor, edges: Tensor, bins: Tensor, labels: Labels, tables: Tables, status: Tensor
+) -> Tensor:
+    """The unit_bins; adds to the bins."""
+    note_edges(edges, status)
+    return kernels.threshold_sweep(activations, edges, bins, *labels, *tables, status)
 
 
 iou_counts_by_image = image_by_image(iou_counts)

@@ -1,0 +1,248 @@
+// The CPU's threshold_sweep, included once per SIMD level with DISSECT_LEVEL set to the level's name.
+//
+// Pixels at or below the lowest edge, most of all, are left out cell by cell as in iou_counts. Each of the others is
+// sampled once, sixteen at a time, and counted once, by its combination of labels and the highest edge that it exceeds.
+// Combinations are taken apart once per map, all edges of a label at a time.
+#pragma once
+
+#include "../threshold_sweep.h"
+#include "load_maps.h"
+#include "profiles.h"
+
+namespace dissect {
+namespace DISSECT_LEVEL {
+namespace {
+
+// A unit's edges as a binary tree, filled up with infinities, which nothing exceeds: the root is node 1, node i leads
+// to the nodes 2i and 2i + 1. Six levels are searched in registers where they can be.
+struct Edges {
+  const float* tree;
+  int64_t size;
+  Lanes lowest;
+#if defined(__AVX512F__)
+  __m512 top, fifth, sixth[2];
+#endif
+
+  Edges(const ThresholdSweepParams& p, int64_t unit, float* memory) : tree(memory), size(tree_size(p.num_edges)) {
+    const float* edges = p.edges + unit * p.num_edges;
+    int64_t node = 1;
+    for (int64_t step = size / 2; step > 0; step /= 2)
+      for (int64_t b = step; b < size; b += 2 * step) memory[node++] = b < p.num_edges ? edges[b] : __builtin_inff();
+    lowest = same(edges[0]);
+#if defined(__AVX512F__)
+    top = _mm512_loadu_ps(tree), fifth = _mm512_loadu_ps(tree + 16);
+    sixth[0] = _mm512_loadu_ps(tree + 32), sixth[1] = _mm512_loadu_ps(tree + 48);
+#endif
+  }
+
+  // The number of the highest edge that each value exceeds, for those of `valid` lanes, which exceed the lowest.
+  inline void find(Lanes values, uint32_t valid, int32_t* numbers) const {
+#if defined(__AVX512F__)
+    (void)valid;
+    __m512i node = _mm512_set1_epi32(1);
+    const auto descend = [&](__m512 edges) {
+      const __mmask16 exceeds = _mm512_cmp_ps_mask(reinterpret_cast<__m512>(values), edges, _CMP_GT_OQ);
+      node = _mm512_add_epi32(node, node);
+      node = _mm512_mask_add_epi32(node, exceeds, node, _mm512_set1_epi32(1));
+    };
+    for (int level = 0; level < 4; ++level) descend(_mm512_permutexvar_ps(node, top));
+    descend(_mm512_permutexvar_ps(node, fifth));
+    descend(_mm512_permutex2var_ps(sixth[0], node, sixth[1]));
+    for (int64_t level = kLeastTree; level < size; level *= 2) descend(_mm512_i32gather_ps(node, tree, 4));
+    _mm512_storeu_si512(numbers, _mm512_sub_epi32(node, _mm512_set1_epi32(static_cast<int32_t>(size))));
+#else
+    float scalars[kLanes];
+    store(scalars, values);
+    for (; valid != 0; valid &= valid - 1) {
+      const int lane = __builtin_ctz(valid);
+      int64_t node = 1;
+      while (node < size) node += node + (scalars[lane] > tree[node]);
+      numbers[lane] = static_cast<int32_t>(node - size);
+    }
+#endif
+  }
+};
+
+constexpr int64_t kWaiting = 256;
+
+// What one map meets: pixels per combination and edge, or, of an image with more combinations than the table has room
+// for, per label and edge at once.
+struct Swept {
+  const ThresholdSweepWorkspace& memory;
+  const Edges& edges;
+  int64_t num_edges, num_planes;
+  const int32_t* table;  // of the image
+  int64_t* bins;         // of the unit
+  int64_t* area;         // of the unit in the image
+  bool by_combination;
+  int64_t num_touched = 0, num_waiting = 0;
+  // Of one combination: few pixels of a row exceed the lowest edge, so those of several are looked at together.
+  float waiting[kWaiting + kLanes];
+
+  inline void touch(int64_t combination, int32_t pixels) {
+    // Written always, kept only if new: a branch here would be mispredicted.
+    memory.touched[num_touched] = static_cast<int32_t>(combination);
+    num_touched += memory.pixels[combination] == 0;
+    memory.pixels[combination] += pixels;
+  }
+
+  inline void add_to_labels(int64_t combination, int64_t edge, int64_t pixels) {
+    const int32_t* labels = table + combination * num_planes;
+    area[edge] += pixels;
+    for (int64_t k = 0; k < num_planes; ++k)
+      if (labels[k] != 0) bins[labels[k] * num_edges + edge] += pixels;
+  }
+
+  // Pixels of one combination, of sixteen whose numbers of edges are given.
+  inline void add(const int32_t* numbers, uint32_t fires, int64_t combination) {
+    if (fires == 0) return;
+    if (!by_combination) {
+      for (; fires != 0; fires &= fires - 1) add_to_labels(combination, numbers[__builtin_ctz(fires)], 1);
+      return;
+    }
+    touch(combination, __builtin_popcount(fires));
+    int32_t* const counts = memory.counts + combination * num_edges;
+    for (; fires != 0; fires &= fires - 1) ++counts[numbers[__builtin_ctz(fires)]];
+  }
+
+  inline void add(const int32_t* numbers, uint32_t fires, const CellPieces& pieces) {
+    for (int i = 0; i < kMaxPieces; ++i) add(numbers, fires & pieces.pixels[i], pieces.combination[i]);
+  }
+
+  // Pixels of one combination, until it is flushed.
+  inline void wait(Lanes values, uint32_t fires, int64_t combination) {
+    num_waiting += compress(waiting + num_waiting, values, fires);
+    if (num_waiting >= kWaiting) flush(combination);
+  }
+
+  inline void flush(int64_t combination) {
+    int32_t numbers[kLanes];
+    for (int64_t i = 0; i < num_waiting; i += kLanes) {
+      const uint32_t fires = first_bits(num_waiting - i);
+      edges.find(load(waiting + i), fires, numbers);
+      add(numbers, fires, combination);
+    }
+    num_waiting = 0;
+  }
+
+  // Pixels of a row, of which `runs` says the combinations.
+  template <typename Word>
+  inline void add_row(const int32_t* numbers, uint32_t fires, const Word* runs, int64_t x) {
+    while (fires != 0) {
+      const Word run = runs[__builtin_ctz(fires)];
+      const uint32_t in_run = fires & first_bits(end_of(run) - x);
+      add(numbers, in_run, combination_of(run));
+      fires ^= in_run;
+    }
+  }
+
+  inline void take_apart() {
+    for (int64_t i = 0; i < num_touched; ++i) {
+      const int64_t combination = memory.touched[i];
+      int32_t* const counts = memory.counts + combination * num_edges;
+      const int32_t* labels = table + combination * num_planes;
+      if (8 * int64_t{memory.pixels[combination]} < num_edges) {
+        for (int64_t b = 0; b < num_edges; ++b)
+          if (counts[b] != 0) add_to_labels(combination, b, counts[b]);
+      } else {
+        const auto add_to = [&](int64_t* row) {
+          for (int64_t b = 0; b < num_edges; ++b) row[b] += counts[b];
+        };
+        add_to(area);
+        for (int64_t k = 0; k < num_planes; ++k)
+          if (labels[k] != 0) add_to(bins + labels[k] * num_edges);
+      }
+      __builtin_memset(counts, 0, num_edges * sizeof(int32_t));
+      memory.pixels[combination] = 0;
+    }
+    num_touched = 0;
+  }
+};
+
+template <typename Word>
+inline void sweep_map(const ThresholdSweepParams& p, int64_t image, const LabelCells& cells, const float* map,
+                      ColumnBits bits, Swept& swept) {
+  const GridView& grid = p.grid;
+  const int64_t pitch = padded_width(p.maps), width = grid.num_columns;
+  const Word* runs = static_cast<const Word*>(p.runs) + image * grid.num_rows * width;
+  const Lanes lowest = swept.edges.lowest;
+  bits.fill(p.maps, map, grid.column_spans[0].index0, grid.column_spans[grid.num_column_spans - 1].index1,
+            [lowest](Lanes values) { return greater(values, lowest); });
+  for_active_rows(grid, bits, [&](const Span& span, const uint64_t* upper_bits, const uint64_t* lower_bits) {
+    const float* upper = map + span.index0 * pitch;
+    const float* lower = map + span.index1 * pitch;
+    const int32_t* cells_of_row = cells.combinations + (&span - grid.row_spans) * grid.num_column_spans;
+    for (int64_t y = span.begin; y < span.end; y += kLanes) {
+      const uint32_t valid = first_bits(span.end - y);
+      const Lanes weights = load(grid.row_weights + y);
+      const auto passes = [=](Lanes values) { return greater(values, lowest) & valid; };
+      Profiles profiles(upper, lower, weights, passes);
+      for_active_spans(grid, upper_bits, lower_bits, bits.per_row, [&](const Span& columns) {
+        const int32_t combination = cells_of_row[&columns - grid.column_spans];
+        int32_t numbers[kLanes];
+        if (is_small(span, columns)) {
+          const int n = columns.end - columns.begin;
+          const Lanes values = small_cell(grid, columns, upper, lower, weights);
+          uint32_t fires = greater(values, lowest) & first_bits(int64_t{span.end - span.begin} * n);
+          swept.edges.find(values, fires, numbers);
+          if (combination >= 0) return swept.add(numbers, fires, combination);
+          if (combination != LabelCells::kLookAtRuns) return swept.add(numbers, fires, cells.pieces[-1 - combination]);
+          const Word* row = runs + y * width + columns.begin;
+          for (int first = 0; fires >> first != 0; first += n, row += width)
+            swept.add_row(numbers + first, fires >> first & ((1u << n) - 1u), row, columns.begin);
+          return;
+        }
+        const Profile& left = profiles[columns.index0];
+        const Profile& right = profiles[columns.index1];
+        for (uint32_t active = left.bits | right.bits; active != 0; active &= active - 1) {
+          const int row = __builtin_ctz(active);
+          const Lanes from = same(left.values[row]), to = same(right.values[row]);
+          for (int64_t x = columns.begin; x < columns.end; x += kLanes) {
+            const Lanes values = interpolate(from, to, load(grid.column_weights + x));
+            const uint32_t fires = greater(values, lowest) & first_bits(columns.end - x);
+            if (combination >= 0) {
+              swept.wait(values, fires, combination);
+            } else {
+              swept.edges.find(values, fires, numbers);
+              swept.add_row(numbers, fires, runs + (y + row) * width + x, x);
+            }
+          }
+        }
+        swept.flush(combination);
+      });
+    }
+  });
+}
+
+}  // namespace
+
+void threshold_sweep_block(const ThresholdSweepParams& p, int64_t unit_begin, int64_t unit_end,
+                           const ThresholdSweepWorkspace& workspace) {
+  const ColumnBits bits{workspace.bits, words_per_row(p.maps)};
+  const int64_t row = p.num_labels * p.num_edges;
+  // Units outside, so that a unit's bins stay in the cache for all images.
+  for (int64_t unit = unit_begin; unit < unit_end; ++unit) {
+    const Edges edges(p, unit, workspace.edges);
+    for (int64_t image = 0; image < p.maps.num_images; ++image) {
+      Swept swept{workspace,
+                  edges,
+                  p.num_edges,
+                  p.num_planes,
+                  p.table + p.offsets[image] * p.num_planes,
+                  p.bins + unit * row,
+                  p.unit_bins + (image * p.maps.num_units + unit) * p.num_edges,
+                  p.offsets[image + 1] - p.offsets[image] <= most_combinations(p.num_edges),
+                  0,
+                  0,
+                  {}};
+      load_maps(p.maps, image, unit, 1, workspace.maps);
+      const LabelCells& cells = workspace.cells[image];
+      if (p.wide) sweep_map<int64_t>(p, image, cells, workspace.maps, bits, swept);
+      else sweep_map<int32_t>(p, image, cells, workspace.maps, bits, swept);
+      swept.take_apart();
+    }
+  }
+}
+
+}  // namespace DISSECT_LEVEL
+}  // namespace dissect
