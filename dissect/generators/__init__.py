@@ -1,6 +1,20 @@
 """What the units of a generator do: classes that go without them, and places where they can be put in."""
 
+from dissect.generators.curves import CurveRow, RemovalCurves, removal_curves
 from dissect.generators.effect import ChangeRow, Effect, EffectRow, effects_table
 from dissect.generators.measuring import effect, removed_share
+from dissect.generators.ranking import class_iou, units_by_iou
 
-__all__ = ["ChangeRow", "Effect", "EffectRow", "effect", "effects_table", "removed_share"]
+__all__ = [
+    "ChangeRow",
+    "CurveRow",
+    "Effect",
+    "EffectRow",
+    "RemovalCurves",
+    "class_iou",
+    "effect",
+    "effects_table",
+    "removal_curves",
+    "removed_share",
+    "units_by_iou",
+]

@@ -25,7 +25,7 @@ def intervals(weights: Tensor, change: Tensor, base: Tensor) -> Tensor:
 
     Args:
         weights: [B, N], see `drawn_again`.
-        change: [N, K] integers.
+        change: [N, K] numbers.
         base: [N, K] integers, 0 or more.
 
     Returns:
@@ -36,7 +36,7 @@ def intervals(weights: Tensor, change: Tensor, base: Tensor) -> Tensor:
         >>> intervals(drawn_again(20, 100, seed=0), -base, base)
         tensor([[-1., -1.]], dtype=torch.float64)
     """
-    # Sums of integers below 2^53: exact in float64.
+    # Of integers the sums are exact in float64, below 2^53.
     ratios = (weights @ change.double()) / (weights @ base.double())  # NaN in samples that happen to have no base
     found = torch.full((change.shape[1], 2), torch.nan, dtype=torch.float64)
     for column in ((base > 0).sum(0) >= FEWEST).nonzero().flatten().tolist():

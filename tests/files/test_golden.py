@@ -117,6 +117,15 @@ def test_comparison_1():
     assert (found.detector_iou, found.allow, len(found.notes)) == (0.5, (), 1)
 
 
+def test_curves_1():
+    found = dissect.load(GOLDEN / "curves-1.curves")
+    assert (found.layer, found.num_units, found.concept, found.counts) == ("0", 2, "red", (1, 2))
+    assert [(row.ranking, row.units, row.removed, row.its_change) for row in found.table] == [
+        ("IoU", 1, 2 / 3, 2), ("IoU", 2, 1, 1), ("random", 1, 0, 0), ("random", 2, 1, 1)
+    ]  # fmt: skip
+    assert found.rankings.tolist() == [[1, 0], [0, 1]]
+
+
 def test_every_version_has_its_file():
     current = {state.__class__.__name__: state.version for state in writer().states()}
     current |= {kind.suffix[1:]: kind.version for kind in KINDS.values() if kind.__module__.startswith("dissect.")}

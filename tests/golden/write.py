@@ -11,7 +11,7 @@ from torch import nn
 import dissect
 from dissect import ops
 from dissect.experiments import AttackResult, CarliniWagner
-from dissect.generators import Effect
+from dissect.generators import Effect, RemovalCurves
 from dissect.stats import IouTally, Peaks, TailThreshold
 from dissect.stats.state import State
 
@@ -73,8 +73,21 @@ def comparison() -> dissect.Comparison:
     return dissect.compare({"start": dissection(), "end": dissection()}, steps=[0, 10], detector_iou=0.5)
 
 
+def curves() -> RemovalCurves:
+    """Unit 1, then both, beside a random order: of three red pixels two and three are gone, or none and three."""
+    concepts = dissect.Concepts.of([("red", "color"), ("green", "color")])
+    before = torch.tensor([[0, 2, 1], [0, 1, 0]])
+    pixels = torch.tensor([[[1, 0], [0, 0]], [[2, 1], [0, 0]]])
+    totals = torch.tensor([[[0, 1, 3], [0, 0, 2]], [[0, 3, 1], [0, 0, 2]]])
+    rankings, keys = torch.tensor([[1, 0], [0, 1]]), torch.tensor([5, -7])
+    names, settings = ("IoU", "random"), {"seed": 0, "resamples": 100}
+    return RemovalCurves(
+        "0", 2, concepts, 1, 4, names, (1, 2), rankings, before, pixels, totals, keys, settings
+    )  # fmt: skip
+
+
 if __name__ == "__main__":
     for state in states():
         state.save(HERE / f"{type(state).__name__}-{state.version}.safetensors")
-    for result in (dissection(), *importance(), attack(), effect(), comparison()):
+    for result in (dissection(), *importance(), attack(), effect(), comparison(), curves()):
         result.save(HERE / f"{result.suffix[1:]}-{result.version}")
