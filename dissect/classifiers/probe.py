@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -12,17 +12,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
-from tqdm.auto import tqdm
 
 from dissect.arguments import integer, num_bytes
 from dissect.classifiers.importance import UnitImportance
-from dissect.classifiers.visits import Seen, check_class_names, class_numbers, first_batch
-from dissect.data import Batch, Batches
+from dissect.classifiers.visits import check_class_names, class_numbers, first_batch
+from dissect.data import Batches
 from dissect.data.batches import attribute_of
 from dissect.devices import device_of
 from dissect.files.checked import Array, Of, Text, Whole, fields
-from dissect.files.progress import Progress
-from dissect.interrupts import held_back
+from dissect.files.progress import go_on, versioned
 from dissect.interventions.fanout import FanOut
 from dissect.interventions.flow import check_evaluating, follow
 from dissect.network.identity import code_of, fingerprint
@@ -30,6 +28,9 @@ from dissect.network.layouts import LayoutOption, to_maps
 from dissect.network.outputs import first_tensor
 from dissect.network.trace import FAILURES, FirstTensorTrace, find_layers
 from dissect.stats.classes import ClassTally
+from dissect.visits.images import Images
+from dissect.visits.run import Run, Visit, finish
+from dissect.visits.store import Step
 
 GIB = 2**30
 FILLS = ("zero", "mean")
@@ -100,12 +101,11 @@ def unit_importance(
     names = probe.class_names(classes if classes is not None else attribute_of(images, "classes"))
     units = probe.flow.num_units
     tallies = {split: ClassTally(units + 1, len(names)) for split in visits}
-    run = SetRun(tallies, torch.zeros(units), mean=fill == "mean")
     alpha = torch.cat([torch.zeros(1, units), torch.eye(units)])
+    run = SetRun(probe, alpha, memory_budget, tallies, torch.zeros(units), mean=fill == "mean")
     about = {"layer": layer, "classes": list(names), "fill": fill, "batch_size": batch_size, "memory": memory_budget}
-    saved = Progress(resume, about | probe.about(visits, resume is not None))
-    saved.restore(run)
-    run.finish(probe, visits, alpha, memory_budget, saved, progress)
+    about |= probe.about(visits, resume is not None)
+    finish(run, image_steps(visits), resume=resume, about=about, progress=progress)
     for split, tally in run.tallies.items():
         tell_missing(split, tally, names, range(len(names)))
     return UnitImportance(layer, names, run.fill, run.tallies["train"], run.tallies["val"], probe.fingerprint)
@@ -165,11 +165,14 @@ class Probe:
         return FanOut(self.model, self.layer, self.flow, fill.to(self.device), self.images, memory_budget)
 
 
-class SetRun:
+class SetRun(Run):
     """Data sets under way, one visit each; before them, if asked, a visit for the units' means.
 
     Args:
-        tallies: by visit, in the order of the visits.
+        probe: the network and the layer.
+        alpha: [S, U], the sets of units.
+        memory: bytes for what follows the layer.
+        tallies: by data set, in the order of the visits.
         fill: [U] float32, what ablated units give.
         mean: set `fill` to the units' means over the first data set.
         own: [S - 1] for each set but the first (the whole network) the class whose scores are kept for every image;
@@ -177,89 +180,81 @@ class SetRun:
     """
 
     def __init__(
-        self, tallies: dict[str, ClassTally], fill: Tensor, *, mean: bool = False, own: Tensor | None = None
+        self,
+        probe: Probe,
+        alpha: Tensor,
+        memory: int,
+        tallies: dict[str, ClassTally],
+        fill: Tensor,
+        *,
+        mean: bool = False,
+        own: Tensor | None = None,
     ) -> None:
+        self._probe, self._alpha, self._memory = probe, alpha, memory
         self.tallies, self.fill, self._own = tallies, fill, own
-        self._seen = {name: Seen(f"{name} images") for name in tallies}
-        self.phase, self.batch = "mean" if mean else next(iter(tallies)), 0
+        self.phase = "mean" if mean else next(iter(tallies))
+        self._fan: FanOut | None = None  # of the visit under way
         self._sums, self._cells = torch.zeros(len(fill), dtype=torch.float64), 0
         self._scores: list[Tensor] = []
         self._labels: list[Tensor] = []
 
-    def finish(
-        self, probe: Probe, visits: dict[str, Batches], alpha: Tensor, memory: int, saved: Progress, progress: bool
-    ) -> None:
-        """All visits that are left. Ctrl-C waits for the end of a batch, and what is known is saved."""
-        with saved.keeping(self):
-            self._finish(probe, visits, alpha, memory, saved, progress)
+    @property
+    def needs(self) -> Visit | None:
+        """See `Run`."""
+        data = next(iter(self.tallies)) if self.phase == "mean" else self.phase
+        return None if self.phase == "done" else Visit(self.phase, data=f"{data} images")
 
-    def _finish(
-        self, probe: Probe, visits: dict[str, Batches], alpha: Tensor, memory: int, saved: Progress, progress: bool
-    ) -> None:
-        order = list(visits)
-        for name, seen in self._seen.items():
-            seen.visit_again(visits[name], progress)
-        while self.phase != "done":
-            source = order[0] if self.phase == "mean" else self.phase
-            add = self._add_means if self.phase == "mean" else self._adder(probe, alpha, memory)
-            for batch in self._bar(visits[source], progress):
-                labels = class_numbers(batch)
-                with held_back():
-                    self._seen[source].check(self.batch, batch)
-                    add(probe, batch.images.to(probe.device), labels, batch.numbers)
-                    self.batch += 1
-                saved.save(self)
-            if self.batch == 0:
-                raise ValueError(f"{source} images must hold at least one batch, but held none.")
-            self._seen[source].end(self.batch)
-            if self.phase == "mean":
-                self.fill = (self._sums / self._cells).float()
-            following = order if self.phase == "mean" else order[order.index(source) + 1 :]
-            self.phase, self.batch = (following or ["done"])[0], 0
-            saved.save(self, now=True)
+    def add(self, step: Step) -> None:
+        """See `Run`."""
+        labels, images = class_numbers(step.planes), step.images
+        if images is None:
+            raise RuntimeError("sets of units must see images, but got a step without them.")
+        images = images.to(self._probe.device)
+        if self.phase == "mean":
+            self._add_means(images)
+        else:
+            self._add_scores(images, labels, step.numbers)
+
+    def end_visit(self) -> None:
+        """See `Run`."""
+        if self.phase == "mean":
+            self.fill = (self._sums / self._cells).float()
+        phases, self._fan = ["mean", *self.tallies, "done"], None
+        self.phase = phases[phases.index(self.phase) + 1]
 
     def kept_scores(self) -> tuple[Tensor, Tensor]:
         """[C + S - 1, N] float32: the whole network's scores, then each set's of its own class; [N] images' classes."""
         return torch.cat(self._scores, 1), torch.cat(self._labels)
 
-    def _adder(self, probe: Probe, alpha: Tensor, memory: int) -> Any:
-        fan = probe.fan_out(self.fill, memory)
-        tally = self.tallies[self.phase]
+    def _add_scores(self, images: Tensor, labels: Tensor, numbers: Tensor) -> None:
+        probe, alpha = self._probe, self._alpha
+        fan = self._fan = self._fan or probe.fan_out(self.fill, self._memory)
+        size = fan.group(len(alpha)) if probe.divisible else len(images)
+        for part, classes, own in zip(images.split(size), labels.split(size), numbers.split(size)):
+            scores = fan(part, alpha)
+            self.tallies[self.phase].add(scores, classes, own)
+            if self._own is not None:
+                kept = scores[torch.arange(1, len(alpha)), :, self._own.to(scores.device)]
+                self._scores.append(torch.cat([scores[0].T, kept]).float().cpu())
+                self._labels.append(classes)
 
-        def add(_: Probe, images: Tensor, labels: Tensor, numbers: Tensor) -> None:
-            size = fan.group(len(alpha)) if probe.divisible else len(images)
-            for part, classes, own in zip(images.split(size), labels.split(size), numbers.split(size)):
-                scores = fan(part, alpha)
-                tally.add(scores, classes, own)
-                if self._own is not None:
-                    kept = scores[torch.arange(1, len(alpha)), :, self._own.to(scores.device)]
-                    self._scores.append(torch.cat([scores[0].T, kept]).float().cpu())
-                    self._labels.append(classes)
-
-        return add
-
-    def _add_means(self, probe: Probe, images: Tensor, labels: Tensor, numbers: Tensor) -> None:
+    def _add_means(self, images: Tensor) -> None:
+        probe = self._probe
         with torch.no_grad(), FirstTensorTrace(probe.model, probe.layer, stop=True, clone=False) as trace:
             trace.run(images)
         maps = to_maps(first_tensor(trace[probe.layer]), probe.flow.axes)
         self._sums += maps.double().sum((0, 2, 3)).cpu()
         self._cells += maps[:, 0].numel()
 
-    def _bar(self, batches: Batches, progress: bool) -> Iterator[Batch]:
-        visit, total = batches.visit(self.batch), batches.count()
-        return iter(tqdm(visit, self.phase, total, initial=self.batch, disable=not progress, unit="batch", leave=False))
-
     def state_dict(self) -> dict[str, Any]:
         """Everything needed to go on."""
         scores = {"scores": torch.cat(self._scores, 1), "labels": torch.cat(self._labels)} if self._scores else {}
         return {
             "phase": self.phase,
-            "batch": self.batch,
             "fill": self.fill,
             "sums": self._sums,
             "cells": self._cells,
-            "seen": {name: seen.state_dict() for name, seen in self._seen.items()},
-            "tallies": {name: tally.state_dict() for name, tally in self.tallies.items()},
+            "tallies": {name: versioned(tally) for name, tally in self.tallies.items()},
             **scores,
         }
 
@@ -271,19 +266,23 @@ class SetRun:
         """
         what = "the run"
         phases = Text(("mean", *self.tallies, "done"))
-        rules = {"phase": phases, "batch": Whole(), "cells": Whole(0, 1 << 53), "tallies": Of(dict)}
+        rules = {"phase": phases, "cells": Whole(0, 1 << 53), "tallies": Of(dict)}
         arrays = {"fill": Array(torch.float32, "U", -math.inf, math.inf), "sums": Array(torch.float64, "U")}
         fields(what, state, {**rules, **arrays}, {"U": len(self.fill)})
         fields(what, state["tallies"], dict.fromkeys(self.tallies, Of(dict)))
         if "scores" in state or "labels" in state:
             fields(what, state, {"scores": Array(torch.float32, "R N"), "labels": Array(torch.int64, "N", 0)})
-        self.phase, self.batch = state["phase"], state["batch"]
+        self.phase = state["phase"]
         self.fill, self._sums, self._cells = state["fill"].clone(), state["sums"].clone(), state["cells"]
         for name, tally in self.tallies.items():
-            tally.load_state_dict(state["tallies"][name])
-            self._seen[name].load_state_dict(state["seen"][name])
+            go_on(tally, state["tallies"][name])
         self._scores = [state["scores"]] if "scores" in state else []
         self._labels = [state["labels"]] if "labels" in state else []
+
+
+def image_steps(data: dict[str, Batches]) -> Images:
+    """The steps of data sets by what their images are for: "train", "val"."""
+    return Images({f"{name} images": batches for name, batches in data.items()})
 
 
 def tell_missing(split: str, tally: ClassTally, names: tuple[str, ...], wanted: Iterable[int]) -> None:

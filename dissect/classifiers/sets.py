@@ -16,13 +16,13 @@ from torch.utils.data import Dataset
 
 from dissect.arguments import integer, num_bytes
 from dissect.classifiers.importance import UnitImportance
-from dissect.classifiers.probe import GIB, Probe, SetRun, tell_missing
+from dissect.classifiers.probe import GIB, Probe, SetRun, image_steps, tell_missing
 from dissect.data import Batches
 from dissect.files.checked import Array, Each, Text, Whole, fields, require
-from dissect.files.progress import Progress
 from dissect.files.results import Result
 from dissect.stats.classes import ClassTally, rank_area
 from dissect.table import Table
+from dissect.visits.run import finish
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -285,13 +285,13 @@ def unit_sets(
     importance.check_model(model)
     alpha = torch.cat([torch.zeros(1, units), set_alphas(importance, wanted, chosen)])
     own = torch.tensor([number for number in wanted for _ in range(2 * len(chosen))])
-    run = SetRun({"val": ClassTally(len(alpha), len(names))}, importance.fill, own=own)
+    tallies = {"val": ClassTally(len(alpha), len(names))}
+    run = SetRun(probe, alpha, memory_budget, tallies, importance.fill, own=own)
     about = {"layer": importance.layer, "classes": list(names), "counts": list(chosen), "measured": wanted,
              "importance": [zlib.crc32(part.numpy().tobytes()) for part in (alpha, importance.fill)],
              "batch_size": batch_size, "memory": memory_budget}  # fmt: skip
-    saved = Progress(resume, about | probe.about(visits, resume is not None))
-    saved.restore(run)
-    run.finish(probe, visits, alpha, memory_budget, saved, progress)
+    about |= probe.about(visits, resume is not None)
+    finish(run, image_steps(visits), resume=resume, about=about, progress=progress)
     tell_missing("val", run.tallies["val"], names, wanted)
     auc, baseline = _areas(run, own, wanted)
     return UnitSets(importance.layer, names, tuple(wanted), chosen, units, run.tallies["val"], auc, baseline)

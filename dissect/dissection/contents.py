@@ -97,15 +97,12 @@ def check_pictures(what: str, tensors: dict[str, Tensor], labels: int) -> None:
 _UNDER_WAY = {
     "phase": Text(("survey", "thresholds", "counts", "done")),
     "visit": Whole(1),
-    "batch": Whole(),
     "num_images": Whole(),
     "labels": Of(dict),
     "images_only": Maybe(Of(bool)),
     "date": Text(),
     "sample": Of(dict),
     "gathering": Of(dict),
-    "checksums": Each(Each(Whole(-(1 << 63)))),
-    "first_maps": Each(Whole(-(1 << 63))),
     "layers": Of(dict),
     "numbers": Each(Whole(), "T", different=True),
 }
@@ -126,11 +123,6 @@ def check_under_way(state: dict[str, Any], num_layers: int) -> None:
         ValueError: says which.
     """
     what = "the run"
-    if "gathering" not in state:
-        raise ValueError(
-            "the run was begun by a version of dissect that kept less; delete its file to begin anew (dissect run: "
-            "--fresh)."
-        )
     sizes = fields(what, state, _UNDER_WAY)
     if sizes["T"]:
         fields(what, state, {"pictures": Array(torch.uint8, "T 3 H W")}, sizes)

@@ -22,19 +22,20 @@ from dissect.dissection.result import Dissection, LayerDissection
 from dissect.dissection.seen import MOST, SeenLabels
 from dissect.dissection.significance import Gathering
 from dissect.files.checked import Array, fields
+from dissect.files.progress import go_on, versioned
 from dissect.grid import Grid
 from dissect.ops.encode_labels import EncodedLabels, Encoding, encode_labels
 from dissect.stats import IouTally, Peaks, TailThreshold
 from dissect.stats.sample import LEVELS, PeakSample, PeakSampling
-from dissect.visits.source import Visit
+from dissect.visits.run import Run, Visit
 from dissect.visits.store import Step
 
 #: After so many batches of the counts, what they hold by image is added up.
 FOLD = 16
 
 
-class Findings:
-    """A dissection under way: what it has learned, and which visit and batch come next.
+class Findings(Run):
+    """A dissection under way: what it has learned, and which visit comes next.
 
     The visits are "survey" (the thresholds' first brackets, the peaks, and the pictures of the peaks), "thresholds" as
     often as some bracket is still open, and "counts" (intersections and areas, the decoys', and the maps of the images
@@ -53,8 +54,8 @@ class Findings:
     ) -> None:
         self.layers, self.rules, self.top_images, self._geometry = layers, rules, top_images, geometry
         self._concepts = concepts
-        self.phase, self.visit, self.batch = "survey", 1, 0
-        self.num_images = 0
+        self.phase, self.visit = "survey", 1
+        self.num_images = self._counted = 0
         self.seen = SeenLabels()
         self.images_only: bool | None = None  # known after the first batch
         self.date = datetime.now(timezone.utc).date().isoformat()  # of the run's begin
@@ -64,9 +65,6 @@ class Findings:
         self.tallies: dict[str, IouTally] = {}
         self.maps: dict[str, Tensor] = {}
         self.tops: dict[str, Tensor] = {}  # of the counts: images to be shown [U, k + Q], on the CPU
-        self.checksums: list[list[int]] = []
-        self.first_maps: list[int] = []
-        self.before_saving: Callable[[], None] = lambda: None
         self._late = Late()
         self.pictures = Pictures(to_pictures, self._late)
         self.sampling = PeakSampling()
@@ -74,8 +72,10 @@ class Findings:
         self._blank: dict[tuple[int, int, int], EncodedLabels] = {}  # without labels, of so many images and their size
 
     @property
-    def needs(self) -> Visit:
+    def needs(self) -> Visit | None:
         """What the visit under way must see."""
+        if self.phase == "done":
+            return None
         layers = self._open() if self.phase == "thresholds" else self.layers
         survey, counts = self.phase == "survey", self.phase == "counts"
         return Visit(f"visit {self.visit}: {self.phase}", layers, survey or counts, last=counts, images=survey)
@@ -95,11 +95,11 @@ class Findings:
                 self.thresholds[name].add(step.activations[name])
         else:
             self._count(step)
-            if (self.batch + 1) % FOLD == 0:
+            self._counted += 1
+            if self._counted % FOLD == 0:
                 self._fold()
         for finish in earlier:
             finish()
-        self.batch += 1
 
     def end_visit(self) -> None:
         """Chooses what the next visit does."""
@@ -111,7 +111,7 @@ class Findings:
                 raise ValueError(f"dissect: layer {name!r}: {error}") from None
         if self.visit == 1:
             self._tell_too_few()
-        self.visit, self.batch = self.visit + 1, 0
+        self.visit += 1
         if self._open():
             self.phase = "thresholds"
         elif self.phase == "counts":
@@ -285,7 +285,6 @@ class Findings:
 
     def state_dict(self) -> dict[str, Any]:
         """Everything needed to go on."""
-        self.before_saving()
         self._late.settle()
         layers = {}
         for index, name in enumerate(self.thresholds):
@@ -294,18 +293,18 @@ class Findings:
                 "rows": grid.rows,
                 "columns": grid.columns,
                 "source": list(grid.source_shape),
-                "threshold": self.thresholds[name].state_dict(),
-                "peaks": self.peaks[name].state_dict(),
+                "threshold": versioned(self.thresholds[name]),
+                "peaks": versioned(self.peaks[name]),
             }
             if name in self.tallies:
-                layers[str(index)] |= {"tally": self.tallies[name].state_dict(), "maps": self.maps[name]}
+                layers[str(index)] |= {"tally": versioned(self.tallies[name]), "maps": self.maps[name]}
         numbers, pictures = self.pictures.stacked()
         return {
             **{name: getattr(self, name) for name in _SCALARS},
             "layers": layers,
             "numbers": numbers,
             "pictures": pictures,
-            "labels": self.seen.state_dict(),
+            "labels": versioned(self.seen),
             "sample": self.sampling.state_dict(),
             "gathering": self.gathering.state_dict(),
         }
@@ -319,7 +318,7 @@ class Findings:
         check_under_way(state, len(self.layers))
         for name in _SCALARS:
             setattr(self, name, state[name])
-        self.seen.load_state_dict(state["labels"])
+        go_on(self.seen, state["labels"])
         self.sampling.load_state_dict(state["sample"], self.layers)
         for name, layer in zip(self.layers, state["layers"].values()):
             self._load_layer(name, layer, state["numbers"])
@@ -333,9 +332,9 @@ class Findings:
         self.thresholds[name] = TailThreshold(
             self.rules.fraction, positions=self.rules.positions, grid=self.grids[name]
         )
-        self.thresholds[name].load_state_dict(layer["threshold"])
+        go_on(self.thresholds[name], layer["threshold"])
         self.peaks[name] = Peaks(self.top_images)
-        self.peaks[name].load_state_dict(layer["peaks"])
+        go_on(self.peaks[name], layer["peaks"])
         units, tops = len(layer["threshold"]["low"]), self.peaks[name].images()
         self.sampling.check(name, units)
         counted = "tally" in layer
@@ -349,8 +348,8 @@ class Findings:
             labels = tally["intersection"].shape[1]
             groups = 0 if self.images_only else self.gathering.groups(units, labels)
             self.tallies[name] = IouTally(tally["thresholds"], labels, grid=self.grids[name], groups=groups)
-            self.tallies[name].load_state_dict(tally)
+            go_on(self.tallies[name], tally)
             self.maps[name], self.tops[name] = layer["maps"], shown
 
 
-_SCALARS = ("phase", "visit", "batch", "num_images", "images_only", "date", "checksums", "first_maps")
+_SCALARS = ("phase", "visit", "num_images", "images_only", "date")

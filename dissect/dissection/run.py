@@ -24,9 +24,7 @@ from dissect.dissection.presets import GridName, PresetName, preset_with
 from dissect.dissection.provenance import provenance, tell_doubts, tell_untrained
 from dissect.dissection.result import Dissection
 from dissect.dissection.significance import Doubt, Gathering
-from dissect.files.progress import Progress
 from dissect.grid import Border
-from dissect.interrupts import held_back
 from dissect.network.identity import code_of, fingerprint
 from dissect.network.layers import find_layers, layer_names
 from dissect.network.layouts import LayoutOption, Layouts
@@ -35,6 +33,7 @@ from dissect.stats.iou import Scope
 from dissect.stats.threshold_state import Positions
 from dissect.visits.generated import Generated, paired
 from dissect.visits.reading import Reading
+from dissect.visits.run import finish
 from dissect.visits.source import Source
 
 GIB = 2**30
@@ -187,13 +186,11 @@ def dissect(
     settings |= {} if generated is None else {"segment": segment}
     options = {**settings, **_told_layout(layout), "top_images": top_images, "batch_size": batch_size}
     about = {} if resume is None else _about(model, segmenter, vocabulary, to_uint8, batches)
-    saved = Progress(resume, {"layers": names, "options": options, **about})
+    about |= {"layers": names, "options": options}
     reading = Reading(rules.relu, rules.step, grids, rules.relu and relu is None, layout, ignored)
     labelled = segmenter is not None or vocabulary is not None
-    with Source(
-        model, batches, segmenter, reading, memory_budget, disk_budget, progress, labelled, generated
-    ) as source:
-        _finish(run, source, saved)
+    with Source(model, names, batches, segmenter, reading, memory_budget, disk_budget, labelled, generated) as source:
+        finish(run, source, resume=resume, about=about, progress=progress)
     origin = provenance(model, images, batches.identity(), run.date)
     found = run.result({**settings, **doubts, "provenance": origin, "layouts": source.layouts})
     tell_doubts(found)
@@ -240,23 +237,6 @@ def _about(
         "pictures": code_of(to_uint8),
         "images": batches.identity(),
     }
-
-
-def _finish(run: Findings, source: Source, saved: Progress) -> None:
-    """All visits that are left."""
-    saved.restore(run)
-    source.images_only = run.images_only if run.images_only is not None else source.images_only
-    source.expect(run.checksums, run.first_maps, run.layers, whole=run.phase != "survey")
-    run.before_saving = source.settle  # the checksums are the run's
-    with saved.keeping(run):
-        while run.phase != "done":
-            for step in source.visit(run.needs, run.batch):
-                with held_back():  # else Ctrl-C in the middle would leave nothing whole to save
-                    run.add(step)
-                    saved.save(run)
-            with held_back():
-                run.end_visit()
-                saved.save(run, now=True)
 
 
 def _token_grids(tokens: Any, layers: list[str]) -> dict[str, tuple[int, int]]:

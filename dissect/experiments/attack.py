@@ -12,11 +12,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
-from tqdm import tqdm
 
 from dissect.arguments import integer
-from dissect.classifiers.visits import Seen, check_visited_again, class_numbers
-from dissect.data import Batch, Batches
+from dissect.classifiers.visits import check_visited_again, class_numbers
+from dissect.data import Batches
 from dissect.devices import device_of
 from dissect.experiments.attack_result import CANDIDATES, AttackResult, GroupRow, check_found, most_important
 from dissect.experiments.carlini_wagner import (
@@ -28,11 +27,12 @@ from dissect.experiments.carlini_wagner import (
 )
 from dissect.experiments.responses import scores_and_peaks
 from dissect.files.checked import Of, Whole, fields
-from dissect.files.progress import Progress
-from dissect.interrupts import held_back
 from dissect.interventions.flow import check_evaluating
 from dissect.network.identity import code_of, fingerprint
 from dissect.network.trace import find_layers
+from dissect.visits.images import Images
+from dissect.visits.run import Run, Visit, finish
+from dissect.visits.store import Step
 
 __all__ = ["AttackResult", "GroupRow", "attack", "most_important"]
 
@@ -106,23 +106,13 @@ def attack(
         "settings": [*settings, *([] if candidates == "correct" else [candidates])],
         "seed": seed, "batch size": batch_size, "targets": None if targets is None else targets.tolist(),
     }  # fmt: skip
-    batches, run = Batches(images, batch_size), _Run()
+    batches = Batches(images, batch_size)
     if resume is not None:
         check_visited_again(batches)
         about["code"] = code_of(model)
         about["images"] = batches.identity()
-    saved = Progress(resume, about)
-    saved.restore(run)
-    visit, total = batches.visit(run.batches), batches.count()
-    with saved.keeping(run):
-        run.same.visit_again(batches, progress)
-        for batch in tqdm(visit, "attack", total, initial=run.batches, unit="batch", disable=not progress):
-            run.add(batch, _attack_batch(model, layer, batch, targets, candidates, settings, bounds, seed))
-            saved.save(run)
-    if not run.batches:
-        raise ValueError("attack: images must hold at least one batch, but are empty.")
-    run.same.end(run.batches)
-    saved.save(run, now=True)
+    run = _Run(model, layer, targets, candidates, settings, bounds, seed)
+    finish(run, Images({"attack: images": batches}), resume=resume, about=about, progress=progress)
     found: dict[str, Any] = run.tensors()
     left_out = run.seen - len(found["images"])
     return AttackResult(layer, settings, seed, left_out, **found, fingerprint=network, candidates=candidates)
@@ -160,12 +150,14 @@ def _check_settings(settings: CarliniWagner) -> None:
 
 
 def _attack_batch(
-    model: nn.Module, layer: str, batch: Batch, targets: Tensor | None, candidates: str, settings: CarliniWagner,
+    model: nn.Module, layer: str, batch: Step, targets: Tensor | None, candidates: str, settings: CarliniWagner,
     bounds: tuple[float, float], seed: int,
 ) -> dict[str, Tensor]:  # fmt: skip
     """The tensors of an `AttackResult` for those images of a batch that are candidates."""
+    if batch.images is None:
+        raise RuntimeError("attack: must see images, but got a step without them.")
     device = device_of(model, batch.images.device)
-    images, labels = batch.images.to(device), class_numbers(batch).cpu()
+    images, labels = batch.images.to(device), class_numbers(batch.planes).cpu()
     scores, before = scores_and_peaks("attack", model, layer, images)
     answers = scores.argmax(1)
     targets = _targets(targets, batch.numbers, labels, scores.shape[1], seed, candidates)
@@ -219,20 +211,28 @@ def _targets(given: Tensor | None, numbers: Tensor, labels: Tensor, classes: int
     return targets
 
 
-class _Run:
-    """What an attack has found so far."""
+class _Run(Run):
+    """What an attack has found so far; its arguments are those of `_attack_batch`."""
 
-    def __init__(self) -> None:
-        self.batches = self.seen = 0
-        self.same = Seen("attack: images")
+    def __init__(self, model: nn.Module, layer: str, *options: Any) -> None:
+        self._arguments = model, layer, options
+        self.seen, self._done = 0, False
         self._parts: list[dict[str, Tensor]] = []
 
-    def add(self, batch: Batch, part: dict[str, Tensor]) -> None:
-        with held_back():
-            self.same.check(self.batches, batch)
-            self.batches += 1
-            self.seen += len(batch.numbers)
-            self._parts.append(part)
+    @property
+    def needs(self) -> Visit | None:
+        return None if self._done else Visit("attack", data="attack: images")
+
+    def compute(self, step: Step) -> tuple[int, dict[str, Tensor]]:
+        model, layer, options = self._arguments
+        return len(step.numbers), _attack_batch(model, layer, step, *options)
+
+    def add(self, found: tuple[int, dict[str, Tensor]]) -> None:
+        self.seen += found[0]
+        self._parts.append(found[1])
+
+    def end_visit(self) -> None:
+        self._done = True
 
     def tensors(self) -> dict[str, Tensor]:
         """What was found, of all images."""
@@ -240,12 +240,11 @@ class _Run:
 
     def state_dict(self) -> dict[str, Any]:
         found = self.tensors() if self._parts else {}
-        return {"batches": self.batches, "seen": self.seen, "same": self.same.state_dict(), "found": found}
+        return {"seen": self.seen, "done": self._done, "found": found}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        fields("attack: the state", state, {"batches": Whole(), "seen": Whole(), "found": Of(dict)})
+        fields("attack: the state", state, {"seen": Whole(), "done": Of(bool), "found": Of(dict)})
         if state["found"]:
             check_found("attack: the state", state["found"])
-        self.batches, self.seen = state["batches"], state["seen"]
-        self.same.load_state_dict(state["same"])
+        self.seen, self._done = state["seen"], state["done"]
         self._parts = [state["found"]] if state["found"] else []

@@ -12,10 +12,10 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
-from dissect.files.checked import Of, fields, named
+from dissect.files.checked import Of, Whole, fields, named
 from dissect.files.tensors import load_tensors, save_tensors, sweep
 
-FORMAT = ("progress", 2)
+FORMAT = ("progress", 3)
 FILE = "progress.safetensors"
 
 #: Seconds between saves at least, and how many times longer than a save itself they are apart at least.
@@ -30,6 +30,41 @@ class Resumable(Protocol):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Goes on from a `state_dict`."""
+
+
+class Finishing(Resumable, Protocol):
+    """What can be saved in the middle, and has an end."""
+
+    @property
+    def done(self) -> bool:
+        """Whether nothing is left to do."""
+
+
+def versioned(state: Resumable) -> dict[str, Any]:
+    """Its `state_dict`, with the version of its layout: the class's attribute `version`, 1 by default."""
+    return {"version": _version(state), **state.state_dict()}
+
+
+def go_on(state: Resumable, saved: dict[str, Any]) -> None:
+    """Goes on from what `versioned` gave.
+
+    Raises:
+        ValueError: it was of another version, or holds what cannot be.
+    """
+    fields(f"the {type(state).__name__} of the run", saved, {"version": Whole(1)})
+    if saved["version"] != _version(state):
+        raise ValueError(
+            f"its {type(state).__name__} is of version {saved['version']}, but this version of dissect goes on from "
+            f"version {_version(state)} alone; {_ANEW}."
+        )
+    state.load_state_dict({name: value for name, value in saved.items() if name != "version"})
+
+
+def _version(state: Resumable) -> int:
+    return getattr(type(state), "version", 1)
+
+
+_ANEW = "delete that file to begin anew (dissect run, dissect classify: --fresh)"
 
 
 class Progress:
@@ -57,10 +92,10 @@ class Progress:
             sweep(self._path)
         self._next = time.monotonic() + EVERY
 
-    def restore(self, run: Resumable) -> None:
-        """Brings back what was saved, if anything was."""
+    def restore(self, run: Finishing) -> bool:
+        """Brings back what was saved, if anything was, and says whether it was."""
         if self._path is None or not self._path.exists():
-            return
+            return False
         tensors, meta = load_tensors(self._path, *FORMAT)
         fields(str(self._path), meta, {"about": Of(dict), "state": Of(dict)})
         # Files of before say less.
@@ -68,13 +103,15 @@ class Progress:
         if changed:
             raise ValueError(
                 f"dissect: resume must name a folder whose run had the same {', '.join(changed)}, but {self._path} "
-                "holds one with another; choose another folder (dissect run: --out), or delete that file to begin anew "
-                "(dissect run: --fresh)."
+                f"holds one with another; choose another folder (dissect run: --out), or {_ANEW}."
             )
+        if "steps" not in meta["state"]:
+            raise ValueError(f"{self._path} is of a version of dissect that kept less; {_ANEW}.")
         with named(self._path):
             run.load_state_dict(_nested(tensors, meta["state"]))
-        if getattr(run, "phase", None) != "done":
+        if not run.done:
             self._check_writable(self._path.parent)
+        return True
 
     @staticmethod
     def _check_writable(folder: Path) -> None:

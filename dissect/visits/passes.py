@@ -27,7 +27,7 @@ class Inputs(NamedTuple):
         return Inputs(self.images[:number].clone(), {name: part[:number] for name, part in self.extra.items()})
 
 
-class Run(NamedTuple):
+class Pass(NamedTuple):
     """What a forward pass gave: maps by layer, when each had run, and the model's output if it was asked for."""
 
     maps: dict[str, Tensor]
@@ -60,7 +60,7 @@ class Passes:
         """Forgets the traces, which know this object, so that their batches need not wait for the garbage collector."""
         self._traces.clear()
 
-    def run(self, inputs: Inputs, layers: list[str], *, whole: bool = False, vectors: bool = False) -> Run:
+    def run(self, inputs: Inputs, layers: list[str], *, whole: bool = False, vectors: bool = False) -> Pass:
         """One forward pass, to the last of these layers; with `whole` to the model's end.
 
         Args:
@@ -84,7 +84,7 @@ class Passes:
             raise ValueError(
                 "dissect: model must leave its images as they are, but changes them in place; give it a copy of them."
             )
-        return Run(maps, dict(self._ends), output)
+        return Pass(maps, dict(self._ends), output)
 
     def _traced(self, inputs: Inputs, layers: list[str], whole: bool, vectors: bool) -> tuple[dict[str, Tensor], Any]:
         key: tuple[object, ...] = (*layers, whole)

@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from tqdm.auto import tqdm
 
 from dissect import ops
 from dissect.data import Batch, Batches
 from dissect.data.planes import label_planes
 from dissect.devices import Late, checksum, device_of, to_device
+from dissect.files.checked import Each, Maybe, Of, Whole, fields
 from dissect.interrupts import held_back
 from dissect.ops.native import LABEL_DTYPES
 from dissect.visits.generated import Generated
-from dissect.visits.passes import Inputs, Passes, Run
+from dissect.visits.passes import Inputs, Pass, Passes
 from dissect.visits.reading import Reading
+from dissect.visits.run import Visit
+from dissect.visits.same import Same
 from dissect.visits.store import Cost, Step, Store
 
 #: How an image comes by planes.
@@ -30,28 +31,19 @@ WAYS = (
 )
 
 
-@dataclass(frozen=True)
-class Visit:
-    """What a visit to all images needs: its layers, planes, the images; after the last one nothing is kept."""
-
-    title: str
-    layers: list[str]
-    planes: bool
-    last: bool
-    images: bool = True
-
-
 class Source:
     """The data set's steps, always in the same batches: computed, or from the `Store` where they were kept.
 
+    See `dissect.visits.run.Steps`.
+
     Args:
         model: the network.
+        layers: all that some visit asks for.
         batches: the images.
         segmenter: makes planes, or None where they come with the images, if there are any.
         reading: how outputs and planes are read.
         memory_budget: bytes, see `Store`.
         disk_budget: bytes, see `Store`.
-        progress: show a bar.
         labelled: there must be planes.
         generated: how a generator's images come by, which the segmenter sees; None where batches hold them.
     """
@@ -59,29 +51,26 @@ class Source:
     def __init__(
         self,
         model: nn.Module,
+        layers: list[str],
         batches: Batches,
         segmenter: Callable[[Tensor], Tensor] | None,
         reading: Reading,
         memory_budget: int,
         disk_budget: int,
-        progress: bool,
         labelled: bool,
         generated: Generated | None = None,
     ) -> None:
         self._model, self._batches, self._segmenter, self._generated = model, batches, segmenter, generated
-        self._reading, self._progress = reading, progress
+        self._reading, self._layers = reading, layers
         self._store = Store(memory_budget, disk_budget)
-        self._layers: list[str] = []
-        self._passes = Passes(model, [], reading)
+        self._passes = Passes(model, layers, reading)
         self._device = device_of(model)
         self._home = ops.home(self._device)  # of activations and planes
-        #: Of each batch's images and planes, and of the first batch's maps; known once `settle` was called.
-        self.checksums: list[list[int]] = []
-        self.first_maps: list[int] = []
+        # Of each batch's images and planes, and of the first batch's maps; known once `_settle` was called.
+        self._same, self._first_maps = Same("dissect: images"), list[int]()
         self._late = Late()
-        self.num_batches: int | None = None  # known after a whole visit
-        #: Whether there are no planes, of no image and from no segmenter; known after the first batch.
-        self.images_only: bool | None = False if labelled else None
+        # Whether there are no planes, of no image and from no segmenter; known after the first batch.
+        self._images_only: bool | None = False if labelled else None
 
     def __enter__(self) -> Source:
         return self
@@ -95,100 +84,87 @@ class Source:
         """Of each layer that has run, how its output is laid out, and how that is known; see `Layout`."""
         return self._passes.layouts
 
-    def expect(self, checksums: list[list[int]], first_maps: list[int], layers: list[str], whole: bool) -> None:
-        """Every batch must have these checksums, known from an interrupted run; the first one is looked at now.
+    def known(self) -> Iterator[None]:
+        """See `Steps`: of the first batch, its planes and maps; of an iterator, when it comes by."""
+        if self._same.sums and not self._batches.used_once:
+            self._recognise(next(iter(self._batches)))
+            yield
 
-        (Of an iterator, when it comes by.) Unless they are the whole data set's, those of batches that come after them
-        are added to the list.
+    def state_dict(self) -> dict[str, Any]:
+        """Everything needed to go on."""
+        self._settle()
+        return {"images_only": self._images_only, "first_maps": self._first_maps, "same": self._same.state_dict()}
 
-        Args:
-            checksums: of each batch's images and planes.
-            first_maps: of the layers' maps of the first batch.
-            layers: all of the run.
-            whole: whether they are the whole data set's.
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Goes on from a `state_dict`.
 
         Raises:
-            ValueError: it is another data set, or the network gives other maps.
+            ValueError: it holds what cannot be.
         """
-        if not checksums:
-            first_maps.clear()
-        self.checksums, self.first_maps = checksums, first_maps
-        self._layers, self._passes = layers, Passes(self._model, layers, self._reading)
-        if whole:
-            self.num_batches = len(checksums)
-        if self.checksums and not self._batches.used_once:
-            self._recognise(next(iter(self._batches)))
+        rules = {"images_only": Maybe(Of(bool)), "first_maps": Each(Whole(-(1 << 63))), "same": Of(dict)}
+        fields("the data set", state, rules)
+        self._images_only = state["images_only"]
+        self._same.load_state_dict(state["same"])
+        self._first_maps = state["first_maps"] if self._same.sums else []
 
     def _recognise(self, batch: Batch) -> None:
         """Compares the first batch, its planes and maps with those of the run that goes on."""
         inputs = self._inputs(0, batch)
-        if self.images_only is None:
-            self.images_only = self._brings_no_planes(batch)
+        if self._images_only is None:
+            self._images_only = self._brings_no_planes(batch)
         run = self._run(inputs, self._layers, self._generated is not None)
         images = self._images(0, inputs, run)
-        planes = None if self.images_only else self._planes(0, batch, images)
+        planes = None if self._images_only else self._planes(0, batch, images)
         self._check_same(0, inputs, planes)
         self._see_first_maps(run.maps)
-        self.settle()
+        self._settle()
 
     def _see_first_maps(self, maps: dict[str, Tensor]) -> None:
         self._late.call(self._compare_maps, torch.stack([checksum(maps[name]).to(self._home) for name in self._layers]))
 
     def _compare_maps(self, found: Tensor) -> None:
         sums = found.tolist()
-        if self.first_maps and self.first_maps != sums:
+        if self._first_maps and self._first_maps != sums:
             raise ValueError(
                 "dissect: activations must be those of the run to resume, but those of batch 0 are not; was it run "
                 "under other interventions, on another device, in another precision or with another number of threads?"
             )
-        self.first_maps[:] = sums
+        self._first_maps = sums
 
-    def visit(self, visit: Visit, start: int = 0) -> Iterator[Step]:
-        """Every step from batch `start` on.
-
-        Raises:
-            ValueError: no batches; or a batch is not what it was at an earlier visit.
-        """
-        number = self.num_batches
-        planes = visit.planes and not self.images_only
+    def visit(self, visit: Visit, start: int) -> Iterator[Step]:
+        """See `Steps`."""
+        number = self._same.count
+        planes = visit.planes and not self._images_only
         held = {index for index in range(start, number or 0) if self._store.holds(index, visit.layers, planes)}
-        # What comes before `start` is gone for good in an iterator, and its first batch is looked at as it goes by.
-        begins = 0 if self._batches.used_once else start
         if number is not None and len(held) == number - start:
-            for index in self._bar(range(start, number), visit.title, start):
+            for index in range(start, number):
                 yield self._recalled(index, visit)
             return
-        count, begin = begins, time.perf_counter()
-        for batch in self._bar(self._batches.visit(begins, held | set(range(1, start))), visit.title, begins):
-            if begins == count == 0 and self.checksums and self._batches.used_once and batch is not None:
+        # What comes before `start` is gone for good in an iterator, and its first batch is looked at as it goes by.
+        count, begin = 0 if self._batches.used_once else start, time.perf_counter()
+        for batch in self._batches.visit(count, held | set(range(1, start))):
+            if count == 0 and self._same.sums and self._batches.used_once and batch is not None:
                 self._recognise(batch)
             if count >= start and batch is None:
                 yield self._recalled(count, visit)
             elif count >= start and batch is not None:
                 yield self._compute(count, batch, visit, begin)
             count, begin = count + 1, time.perf_counter()
-        self.settle()
-        if count == 0:
-            raise ValueError("dissect: images must hold at least one batch, but held none.")
-        if number not in (None, count):
-            raise ValueError(f"dissect: images must be the same at every visit, but are {count} batches now.")
-        self.num_batches = count
+        self._settle()
+        self._same.end(count)
 
-    def _bar(self, steps: Iterable[Any], title: str, start: int) -> Iterable[Any]:
-        total = self._expected_batches()
-        bar: Iterable[Any] = tqdm(
-            steps, title, total=total, initial=start, disable=not self._progress, unit="batch", leave=False
-        )
-        return bar
+    def count(self, visit: Visit) -> int | None:
+        """See `Steps`."""
+        return self._expected_batches()
 
     def _expected_batches(self) -> int | None:
-        return self._batches.count() if self.num_batches is None else self.num_batches
+        return self._batches.count() if self._same.count is None else self._same.count
 
     def _compute(self, index: int, batch: Batch, visit: Visit, begin: float) -> Step:
         """A step whose batch was asked for at the time `begin`: what the store does not hold of it, from the model."""
         inputs = self._inputs(index, batch)
-        if self.images_only is None:
-            self.images_only = self._brings_no_planes(batch)
+        if self._images_only is None:
+            self._images_only = self._brings_no_planes(batch)
         kept = self._store.maps(index, visit.layers)
         missing = [name for name in visit.layers if name not in kept]
         labels = visit.planes and self._segmenter is not None and self._store.planes(index) is None
@@ -196,7 +172,7 @@ class Source:
         images = self._images(index, inputs, run)
         maps = run.maps | kept
         planes = self._store.planes(index)
-        if self.images_only and self._brings_no_planes(batch):
+        if self._images_only and self._brings_no_planes(batch):
             self._check_same(index, inputs)
         elif self._segmenter is None or (visit.planes and planes is None):
             planes = self._planes(index, batch, images)
@@ -204,7 +180,7 @@ class Source:
             planes = self._reading.planes(planes, batch.images if images is inputs.images else images)
         else:
             self._check_same(index, inputs)
-        if index == 0 and not self.first_maps:
+        if index == 0 and not self._first_maps:
             self._see_first_maps(maps)
         # Of the images those on the device: looked at a batch later, when those on the CPU may have been overwritten.
         step = self._at_home(Step(batch.numbers, planes, maps, images))
@@ -246,7 +222,7 @@ class Source:
     def _brings_no_planes(self, batch: Batch) -> bool:
         return self._segmenter is None and (batch.planes is None or self._generated is not None)
 
-    def _images(self, index: int, inputs: Inputs, run: Run) -> Tensor:
+    def _images(self, index: int, inputs: Inputs, run: Pass) -> Tensor:
         """Those that the segmenter sees; of a generator those that it made, or z where no one asked for them."""
         if self._generated is None or run.output is None:
             return inputs.images
@@ -254,8 +230,8 @@ class Source:
         self._generated.check_repeats(inputs.images, inputs.extra, images)
         return images
 
-    def _run(self, inputs: Inputs, layers: list[str], whole: bool) -> Run:
-        return self._passes.run(inputs, layers, whole=whole, vectors=bool(self.images_only))
+    def _run(self, inputs: Inputs, layers: list[str], whole: bool) -> Pass:
+        return self._passes.run(inputs, layers, whole=whole, vectors=bool(self._images_only))
 
     def _planes(self, index: int, batch: Batch, images: Tensor) -> Tensor:
         """The segmenter's, or those that came with a batch."""
@@ -267,7 +243,7 @@ class Source:
                 f"dissect: label planes must come with the images of batch {index}, since {before}, but there are "
                 f"none. {WAYS}"
             )
-        if self.images_only:
+        if self._images_only:
             raise ValueError(
                 f"dissect: label planes must come with all images or with none, but batch {index} has some and those "
                 f"before it have none. {WAYS}"
@@ -305,7 +281,7 @@ class Source:
             for compare in earlier:
                 compare()
 
-    def settle(self) -> None:
+    def _settle(self) -> None:
         """Makes `checksums` whole: waits for what the last batch has still to tell.
 
         Raises:
@@ -315,12 +291,4 @@ class Source:
             self._late.settle()
 
     def _compare(self, index: int, found: Tensor) -> None:
-        sums = found.tolist()
-        if index == len(self.checksums) and self.num_batches is None:
-            self.checksums.append(sums)
-        elif index >= len(self.checksums) or self.checksums[index][: len(sums)] != sums:
-            raise ValueError(
-                f"dissect: images and planes must be the same at every visit, but those of batch {index} have changed; "
-                "does the data set shuffle or augment at random, or is this another one than the run to resume began "
-                "with? Then resume from another folder, or delete what is in this one (dissect run: --fresh)."
-            )
+        self._same.check(index, found.tolist())

@@ -234,7 +234,7 @@ def test_an_interrupt_in_the_middle_of_a_batch_waits_for_its_end(tmp_path, monke
     add, calls = dissect.dissection.findings.Findings.add, []
 
     def interrupted(self, step):
-        calls.append(self.batch)
+        calls.append(step)
         if len(calls) == 3:
             signal.raise_signal(signal.SIGINT)
         add(self, step)

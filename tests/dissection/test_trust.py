@@ -167,7 +167,7 @@ def test_images_alone_go_on(tmp_path, monkeypatch, moment):
     add, calls = dissect.dissection.findings.Findings.add, []
 
     def stopped(self, step):
-        calls.append(self.batch)
+        calls.append(step)
         if len(calls) == moment:
             raise KeyboardInterrupt
         add(self, step)
