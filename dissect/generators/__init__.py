@@ -1,5 +1,6 @@
 """What the units of a generator do: classes that go without them, and places where they can be put in."""
 
+from dissect.generators.context import ContextRow, InsertionContext, RestRow, insertion_context
 from dissect.generators.curves import CurveRow, RemovalCurves, removal_curves
 from dissect.generators.effect import ChangeRow, Effect, EffectRow, effects_table
 from dissect.generators.measuring import effect, removed_share
@@ -7,13 +8,17 @@ from dissect.generators.ranking import class_iou, units_by_iou
 
 __all__ = [
     "ChangeRow",
+    "ContextRow",
     "CurveRow",
     "Effect",
     "EffectRow",
+    "InsertionContext",
     "RemovalCurves",
+    "RestRow",
     "class_iou",
     "effect",
     "effects_table",
+    "insertion_context",
     "removal_curves",
     "removed_share",
     "units_by_iou",

@@ -38,13 +38,21 @@ def intervals(weights: Tensor, change: Tensor, base: Tensor) -> Tensor:
     """
     # Of integers the sums are exact in float64, below 2^53.
     ratios = (weights @ change.double()) / (weights @ base.double())  # NaN in samples that happen to have no base
-    found = torch.full((change.shape[1], 2), torch.nan, dtype=torch.float64)
-    for column in ((base > 0).sum(0) >= FEWEST).nonzero().flatten().tolist():
-        ordered = ratios[:, column][~ratios[:, column].isnan()].sort().values
-        low = int((1 - LEVEL) / 2 * (len(ordered) - 1))
-        if len(ordered):
-            found[column] = torch.stack([ordered[low], ordered[len(ordered) - 1 - low]])
-    return found
+    return torch.stack([interval_of(ratio, int((own > 0).sum())) for ratio, own in zip(ratios.T, base.T)])
+
+
+def interval_of(values: Tensor, enough: int) -> Tensor:
+    """[2] float64: where 95 % of values [B] lie, those that are NaN left out.
+
+    Args:
+        values: of each sample of z.
+        enough: how many z say something; fewer than 10 give NaN.
+    """
+    ordered = values[~values.isnan()].sort().values
+    if enough < FEWEST or not len(ordered):
+        return torch.full((2,), torch.nan, dtype=torch.float64)
+    low = int((1 - LEVEL) / 2 * (len(ordered) - 1))
+    return torch.stack([ordered[low], ordered[len(ordered) - 1 - low]])
 
 
 def known(value: float) -> float | None:

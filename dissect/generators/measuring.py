@@ -135,16 +135,12 @@ def effect(
     renderer = Renderer(who, generator, layer, z, segmenter, batch_size, layout)
     chosen = renderer.units(units)
     warn_of_shared(who, units, renderer)
-    region = Region.of(who, renderer, cells, block, seed)
+    region, levels = Region.of(who, renderer, cells, block, seed), given_value(who, value, renderer.num_units)
     base = Baseline(renderer, counters, region, progress)
-    inserted = given_value(who, value, renderer.num_units)
-    if inserted is None:
-        inserted = base.cross_value()
-    if inserted is None and mode == "insertion":
-        raise ValueError(
-            f"{who}: value must be given where fewer than 2 z show the class, one of even and one of odd number, but "
-            f"{int((base.counts[0][:, counters[0].label] > 0).sum())} of {len(renderer)} show {counters[0].name!r}."
-        )
+    if mode == "insertion":
+        inserted: Tensor | None = base.inserted(value)
+    else:
+        inserted = base.cross_value() if levels is None else levels
     random = random_units(renderer.num_units, len(chosen), draws, seed)
     values: dict[Mode, Tensor | float | None] = {"ablation": 0.0, "insertion": inserted}
     opposite: Mode = "insertion" if mode == "ablation" else "ablation"

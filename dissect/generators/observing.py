@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -24,6 +25,7 @@ class Baseline:
         counters: count; the first tells where the class is.
         region: the cells P.
         progress: show a bar.
+        see: is called with the rows of z of each batch, and the first segmenter's planes of their images.
 
     Raises:
         ValueError: a class that no image shows.
@@ -33,6 +35,7 @@ class Baseline:
     counters: list[Counter]
     region: Region
     progress: bool
+    see: Callable[[slice, Tensor], None] | None = None
     #: Per counter [N, C] int64, [N] pixels of the class at P, and the size of its planes.
     counts: list[Tensor] = field(init=False)
     at_cells: list[Tensor] = field(init=False)
@@ -54,6 +57,8 @@ class Baseline:
                 self.sizes[at] = (planes.shape[2], planes.shape[3])
                 if at == 0:
                     self._add(features, counter.presence(planes, renderer.map_size), rows)
+                    if self.see is not None:
+                        self.see(rows, planes)
         self.counts, self.at_cells = ([torch.cat(part) for part in parts] for parts in (counts, cells))
         for counter, found in zip(self.counters, self.counts):
             check_found(renderer.who, counter, found)
@@ -75,6 +80,23 @@ class Baseline:
     def value(self) -> Tensor:
         """[U] float32: the mean of each unit where the class is, in all z."""
         return (self._sums.sum(0) / self._weight.sum()).float()
+
+    def inserted(self, value: Tensor | float | None) -> Tensor:
+        """[U] or [N, U] float32: the level that inserted units have, given or the `cross_value`.
+
+        Raises:
+            TypeError, ValueError: one that cannot be, or none where it cannot be told.
+        """
+        who = self.renderer.who
+        level = given_value(who, value, self.renderer.num_units)
+        level = self.cross_value() if level is None else level
+        if level is None:
+            shown = int((self.counts[0][:, self.counters[0].label] > 0).sum())
+            raise ValueError(
+                f"{who}: value must be given where fewer than 2 z show the class, one of even and one of odd number, "
+                f"but {shown} of {len(self.renderer)} show {self.counters[0].name!r}."
+            )
+        return level
 
 
 class Observed:

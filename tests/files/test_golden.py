@@ -126,6 +126,14 @@ def test_curves_1():
     assert found.rankings.tolist() == [[1, 0], [0, 1]]
 
 
+def test_context_1():
+    found = dissect.load(GOLDEN / "context-1.context")
+    assert (found.layer, found.units, found.concept, found.block, found.least) == ("0", (1,), "red", 1, 2)
+    assert [(row.context, row.samples, row.images, row.added) for row in found.table] == [("green", 2, 2, 1.0)]
+    assert [(row.context, row.samples) for row in found.rest] == [("red", 1)]
+    assert found.map.tolist() == [[1.0, -0.25]]
+
+
 def test_every_version_has_its_file():
     current = {state.__class__.__name__: state.version for state in writer().states()}
     current |= {kind.suffix[1:]: kind.version for kind in KINDS.values() if kind.__module__.startswith("dissect.")}

@@ -21,6 +21,7 @@ FILES = {
     dissect.generators.Effect: "effect-1.effect",
     dissect.Comparison: "comparison-1.comparison",
     dissect.generators.RemovalCurves: "curves-1.curves",
+    dissect.generators.InsertionContext: "context-1.context",
 }
 
 

@@ -11,7 +11,7 @@ from torch import nn
 import dissect
 from dissect import ops
 from dissect.experiments import AttackResult, CarliniWagner
-from dissect.generators import Effect, RemovalCurves
+from dissect.generators import Effect, InsertionContext, RemovalCurves
 from dissect.stats import IouTally, Peaks, TailThreshold
 from dissect.stats.state import State
 
@@ -86,8 +86,19 @@ def curves() -> RemovalCurves:
     )  # fmt: skip
 
 
+def context() -> InsertionContext:
+    """Unit 1 at two places of two z: two more red pixels where green was, one less where nothing was."""
+    concepts = dissect.Concepts.of([("red", "color"), ("green", "color")])
+    before, changes = torch.tensor([3, 1]), torch.tensor([[2, -1], [2, 0]], dtype=torch.int32)
+    contexts = torch.tensor([[[2, 0]], [[2, 1]]], dtype=torch.int32)
+    keys, settings = torch.tensor([5, -7]), {"seed": 0, "resamples": 100}
+    return InsertionContext(
+        "0", (1,), 2, concepts, 1, 4, 1, (1, 2), before, changes, contexts, 2, keys, settings
+    )  # fmt: skip
+
+
 if __name__ == "__main__":
     for state in states():
         state.save(HERE / f"{type(state).__name__}-{state.version}.safetensors")
-    for result in (dissection(), *importance(), attack(), effect(), comparison(), curves()):
+    for result in (dissection(), *importance(), attack(), effect(), comparison(), curves(), context()):
         result.save(HERE / f"{result.suffix[1:]}-{result.version}")
