@@ -147,9 +147,8 @@ class Comparison(Result):
         if kind == "concepts":
             return figures.concepts_figure(self.summary(), self.by_category())
         if kind == "iou":
-            return figures.iou_figure(
-                self.summary(), self.concepts(), [row for row in self.correlation() if row.category == ALL]
-            )
+            points = [row for row in self.correlation() if row.category == ALL]
+            return figures.iou_figure(self.summary(), self.concepts(), points, self.categories)
         if self.steps is None:
             raise ValueError("plot: a series needs steps, which compare(..., steps=...) takes.")
         return figures.series_figure(self.summary())

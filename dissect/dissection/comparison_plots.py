@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from dissect import plots
 from dissect.concepts import CATEGORIES
@@ -14,9 +14,6 @@ if TYPE_CHECKING:
 
     from dissect.dissection.compared import CorrelationRow, LayerCategoryRow, LayerConceptRow, LayerRow
 
-#: Of the papers' categories, in their order, and of others.
-SHADES = ("#2f6db5", "#15898a", "#b06a1c", "#8356b4", "#c2446a", "#4f8531")
-OTHERS = ("#5d6b80", "#8d6d4b", "#9a8a1d", "#8c4a8a")
 #: Points of a cloud that are named, by the number of detectors and by IoU; and clouds beside each other.
 NAMED, COLUMNS = 3, 3
 #: Letters of a name; the rest is cut at the front, since the ends of layers' names tell them apart.
@@ -41,7 +38,7 @@ def concepts_figure(rows: Sequence[LayerRow], categories: Sequence[LayerCategory
     with plots.drawing():
         figure = plots.new_figure(8.6, 1.25 + 0.27 * len(rows))
         left, right = figure.subplots(1, 2, sharey=True, width_ratios=(3, 2))
-        colors = [_shade(name, names) for name in names]
+        colors = [_colors(names)[name] for name in names]
         plots.stacks(left, places(rows), counts, notes=[str(row.concepts) for row in rows], colors=colors)
         plots.stacks(right, places(rows), ratios, notes=[f"{row.ratio:.0%}" for row in rows], colors=colors)
         left.xaxis.get_major_locator().set_params(integer=True)
@@ -53,21 +50,26 @@ def concepts_figure(rows: Sequence[LayerRow], categories: Sequence[LayerCategory
 
 
 def iou_figure(
-    rows: Sequence[LayerRow], concepts: Sequence[LayerConceptRow], correlations: Sequence[CorrelationRow]
+    rows: Sequence[LayerRow],
+    concepts: Sequence[LayerConceptRow],
+    correlations: Sequence[CorrelationRow],
+    categories: Sequence[str],
+    *,
+    legend: bool = True,
 ) -> Figure:
     """A point per concept: the mean IoU of its detectors over their number (Zhou et al. 2018, Fig. 10).
 
     Args:
-        rows: of the layers.
-        concepts: of all of them.
+        rows: of the layers that are shown.
+        concepts: of these and of others, which have the same scale.
         correlations: of each layer's points.
+        categories: of the vocabulary.
+        legend: tell the categories' colors.
     """
     columns = 2 if len(rows) == 4 else min(COLUMNS, len(rows))
     lines = -(-len(rows) // columns)
-    there = {row.category for row in concepts}
-    categories = [name for name in CATEGORIES if name in there] + sorted(there - {*CATEGORIES})
     highest = 1.12 * max([0.04, *(point.mean_iou for point in concepts)])
-    told = {(row.network, row.layer): row for row in correlations}
+    colors, told = _colors(categories), {(row.network, row.layer): row for row in correlations}
     with plots.drawing():
         figure = plots.new_figure(max(3.2 * columns, 4), 0.5 + 2.7 * lines)
         grid = figure.subplots(lines, columns, squeeze=False, sharey=True)
@@ -76,8 +78,7 @@ def iou_figure(
             for category in categories:
                 points = [point for point in own if point.category == category]
                 x, y = [point.detectors for point in points], [point.mean_iou for point in points]
-                color = _shade(category, categories)
-                axes.scatter(x, y, s=18, color=color, alpha=0.75, linewidths=0, label=category)
+                axes.scatter(x, y, s=18, color=colors[category], alpha=0.75, linewidths=0, label=category)
             most = max([1, *(point.detectors for point in own)])
             axes.set_xlim(0, 1.2 * most)
             axes.xaxis.get_major_locator().set_params(integer=True)
@@ -88,7 +89,7 @@ def iou_figure(
         for axes in grid[:, 0]:
             axes.set_ylabel("mean IoU")
         grid[0, 0].set_ylim(0, highest)
-        if categories:
+        if categories and legend:
             plots.legend_above(figure, grid[0, 0])
     return figure
 
@@ -124,10 +125,9 @@ def _name_points(axes: Axes, points: Sequence[LayerConceptRow], width: float, he
         if all(abs(x - across) > 0.3 or abs(y - up) > 0.07 for across, up in taken):
             taken.append((x, y))
             right = x < 0.75
-            axes.annotate(
-                point.concept, (point.detectors, point.mean_iou), (4 if right else -4, 3), textcoords="offset points",
-                ha="left" if right else "right", fontsize=7, color=plots.QUIET,
-            )  # fmt: skip
+            side: dict[str, Any] = {"ha": "left", "xytext": (4, 3)} if right else {"ha": "right", "xytext": (-4, 3)}
+            at = (point.detectors, point.mean_iou)
+            axes.annotate(_cut(point.concept), at, **side, textcoords="offset points", fontsize=7, color=plots.QUIET)
 
 
 def _told(row: CorrelationRow | None) -> str:
@@ -138,12 +138,13 @@ def _told(row: CorrelationRow | None) -> str:
     return f"r = {row.r:.2f}" + ("" if row.low is None else f"  ({row.low:.2f} to {row.high:.2f})")
 
 
-def _shade(category: str, categories: Sequence[str]) -> str:
-    if category in CATEGORIES:
-        return SHADES[CATEGORIES.index(category)]
+def _colors(categories: Sequence[str]) -> dict[str, str]:
+    """The papers' categories have their own colors, others those that are left; these take turns if there are more."""
     others = [name for name in categories if name not in CATEGORIES]
-    return OTHERS[others.index(category) % len(OTHERS)]
+    free = [*plots.OTHER_SHADES, *(color for name, color in zip(CATEGORIES, plots.SHADES) if name not in categories)]
+    return dict(zip(CATEGORIES, plots.SHADES)) | {name: free[at % len(free)] for at, name in enumerate(others)}
 
 
 def _cut(name: str) -> str:
+    name = " ".join("".join(letter if letter.isprintable() else " " for letter in name).split())
     return name if len(name) <= LETTERS else "…" + name[1 - LETTERS :]

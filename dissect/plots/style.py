@@ -20,6 +20,9 @@ ACCENT, OTHER = "#0a66c2", "#c2571a"
 FALL, RISE = "#1f5fbf", "#d1242f"
 #: Of series, in their order.
 COLORS = (ACCENT, "#2e8b57", OTHER, "#8c959f", "#b8c0c8")
+#: Of the papers' categories of concepts, in the order of `dissect.concepts.CATEGORIES`, and of others.
+SHADES = ("#2f6db5", "#15898a", "#b06a1c", "#8356b4", "#c2446a", "#4f8531")
+OTHER_SHADES = ("#5d6b80", "#8d6d4b", "#9a8a1d", "#8c4a8a")
 
 
 def rules(ink: str, quiet: str, line: str) -> dict[Any, Any]:
@@ -29,6 +32,7 @@ def rules(ink: str, quiet: str, line: str) -> dict[Any, Any]:
         "font.sans-serif": ["DejaVu Sans"],
         "font.size": 9,
         "text.color": ink,
+        "text.parse_math": False,  # a name is what it is, dollars and all
         "axes.edgecolor": line,
         "axes.labelcolor": quiet,
         "axes.spines.top": False,

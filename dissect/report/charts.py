@@ -7,6 +7,7 @@ import re
 import warnings
 from typing import TYPE_CHECKING
 
+from dissect import plots
 from dissect.concepts import CATEGORIES
 from dissect.plots.style import rules
 from dissect.report.content import OTHER_SHADES, Layer
@@ -22,6 +23,8 @@ INK, MUTED, LINE, ACCENT, REST = "#000101", "#000102", "#000103", "#000104", "#0
 _SHADES = [f"#0002{number:02x}" for number in range(len(CATEGORIES) + OTHER_SHADES)]
 _VARIABLES = {INK: "--ink", MUTED: "--muted", LINE: "--line", ACCENT: "--accent", REST: "--rest"}
 _VARIABLES |= {color: f"--shade{number}" for number, color in enumerate(_SHADES)}
+_VARIABLES |= {plots.INK: "--ink", plots.QUIET: "--muted", plots.LINE: "--line", plots.ACCENT: "--accent"}
+_VARIABLES |= {color: f"--shade{number}" for number, color in enumerate((*plots.SHADES, *plots.OTHER_SHADES))}
 _STYLE = rules(INK, MUTED, LINE) | {
     "svg.hashsalt": "dissect",
     "svg.fonttype": "none",
@@ -174,29 +177,43 @@ def _count_axis(axes: Axes) -> None:
 
 
 def _svg(draw: Callable[[Figure], None], size: tuple[float, float], prefix: str, text: str) -> str:
-    """An <svg> element of a figure, with its own ids, and colors and fonts that the page sets."""
-    from html import escape
-
+    """An <svg> element of what is drawn in the page's style; see `svg_of`."""
     import matplotlib
     from matplotlib.figure import Figure
     from matplotlib.text import Text
 
-    written = io.StringIO()
-    with matplotlib.rc_context(), warnings.catch_warnings():
-        # A name may have letters that the font used for measuring lacks; the page's own fonts will have them.
-        warnings.filterwarnings("ignore", message="Glyph .* missing")
+    with matplotlib.rc_context():
         matplotlib.rcdefaults()
         matplotlib.rcParams.update(_STYLE)
         figure = Figure(figsize=size)
         draw(figure)
         for label in figure.findobj(Text):
             label.set_parse_math(False)
+        return svg_of(figure, prefix, text)
+
+
+def svg_of(figure: Figure, prefix: str, text: str) -> str:
+    """An <svg> element of a figure, with its own ids, and colors and fonts that the page sets.
+
+    Args:
+        figure: drawn with this file's colors, or with those of `dissect.plots`.
+        prefix: of its ids.
+        text: what it shows, for those who cannot see it.
+    """
+    from html import escape
+
+    import matplotlib
+
+    written = io.StringIO()
+    with matplotlib.rc_context(_STYLE), warnings.catch_warnings():
+        # A name may have letters that the font used for measuring lacks; the page's own fonts will have them.
+        warnings.filterwarnings("ignore", message="Glyph .* missing")
         metadata = {"Date": None, "Creator": None, "Format": None, "Type": None}
         figure.savefig(written, format="svg", transparent=True, metadata=metadata)
     svg = written.getvalue()
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg[svg.index("<svg") :], flags=re.DOTALL)
     svg = _with_own_names(svg, prefix)
-    width, height = (round(inches * 96) for inches in size)
+    width, height = (round(inches * 96) for inches in figure.get_size_inches())
     head = f'<svg role="img" aria-label="{escape(text)}" width="{width}" height="{height}"'
     svg = re.sub(r'<svg [^>]*?viewBox="([^"]+)"[^>]*>', lambda found: f'{head} viewBox="{found[1]}">', svg, count=1)
     # The table beside a chart has the same links, in words.
