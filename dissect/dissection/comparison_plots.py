@@ -24,10 +24,10 @@ def places(rows: Sequence[LayerRow]) -> list[str]:
     """What tells the rows' layers apart: the network, the layer, or both."""
     networks, layers = ([getattr(row, name) for row in rows] for name in ("network", "layer"))
     if len({*networks}) == 1:
-        return [_cut(layer) for layer in layers]
+        return layers
     if len({*layers}) == 1:
-        return [_cut(network) for network in networks]
-    return [_cut(f"{network} · {layer}") for network, layer in zip(networks, layers)]
+        return networks
+    return [f"{network} · {layer}" for network, layer in zip(networks, layers)]
 
 
 def concepts_figure(rows: Sequence[LayerRow], categories: Sequence[LayerCategoryRow]) -> Figure:
@@ -39,8 +39,9 @@ def concepts_figure(rows: Sequence[LayerRow], categories: Sequence[LayerCategory
         figure = plots.new_figure(8.6, 1.25 + 0.27 * len(rows))
         left, right = figure.subplots(1, 2, sharey=True, width_ratios=(3, 2))
         colors = [_colors(names)[name] for name in names]
-        plots.stacks(left, places(rows), counts, notes=[str(row.concepts) for row in rows], colors=colors)
-        plots.stacks(right, places(rows), ratios, notes=[f"{row.ratio:.0%}" for row in rows], colors=colors)
+        bars = [_cut(name) for name in places(rows)]
+        plots.stacks(left, bars, counts, notes=[str(row.concepts) for row in rows], colors=colors)
+        plots.stacks(right, bars, ratios, notes=[f"{row.ratio:.0%}" for row in rows], colors=colors)
         left.xaxis.get_major_locator().set_params(integer=True)
         right.xaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
         plots.label(left, "unique detectors")
@@ -55,6 +56,7 @@ def iou_figure(
     correlations: Sequence[CorrelationRow],
     categories: Sequence[str],
     *,
+    name: str | None = None,
     legend: bool = True,
 ) -> Figure:
     """A point per concept: the mean IoU of its detectors over their number (Zhou et al. 2018, Fig. 10).
@@ -64,6 +66,7 @@ def iou_figure(
         concepts: of these and of others, which have the same scale.
         correlations: of each layer's points.
         categories: of the vocabulary.
+        name: of the layer, if one is shown; None: what tells the layers apart.
         legend: tell the categories' colors.
     """
     columns = 2 if len(rows) == 4 else min(COLUMNS, len(rows))
@@ -73,7 +76,7 @@ def iou_figure(
     with plots.drawing():
         figure = plots.new_figure(max(3.2 * columns, 4), 0.5 + 2.7 * lines)
         grid = figure.subplots(lines, columns, squeeze=False, sharey=True)
-        for axes, row, place in zip(grid.flat, rows, places(rows)):
+        for axes, row, place in zip(grid.flat, rows, places(rows) if name is None else [name]):
             own = [point for point in concepts if (point.network, point.layer) == (row.network, row.layer)]
             for category in categories:
                 points = [point for point in own if point.category == category]
@@ -84,11 +87,14 @@ def iou_figure(
             axes.xaxis.get_major_locator().set_params(integer=True)
             _name_points(axes, own, 1.2 * most, highest)
             plots.plain(axes, "both")
-            plots.label(axes, "detectors of the concept", title=f"{place}\n{_told(told.get((row.network, row.layer)))}")
+            plots.label(
+                axes, "detectors of the concept", title=f"{_cut(place)}\n{_told(told.get((row.network, row.layer)))}"
+            )
         plots.empty(list(grid.flat)[len(rows) :])
         for axes in grid[:, 0]:
             axes.set_ylabel("mean IoU")
         grid[0, 0].set_ylim(0, highest)
+        grid[0, 0].yaxis.get_major_locator().set_params(nbins=5)
         if categories and legend:
             plots.legend_above(figure, grid[0, 0])
     return figure

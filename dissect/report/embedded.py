@@ -29,7 +29,7 @@ def pictures_json(dissection: Dissection, layers: list[Layer]) -> Markup:
     kept = [at for at, number in enumerate(dissection.image_numbers.tolist()) if number in shown]
     kind, texts = encode_pictures(dissection.images[kept])
     numbers = dissection.image_numbers[kept].tolist()
-    return _json({"type": kind, "data": dict(zip(numbers, texts))})
+    return json_inside({"type": kind, "data": dict(zip(numbers, texts))})
 
 
 def units_json(dissection: Dissection, layers: list[Layer], html: Callable[[Layer, Card], str]) -> Markup:
@@ -44,7 +44,7 @@ def units_json(dissection: Dissection, layers: list[Layer], html: Callable[[Laye
     units = {layer.anchor: [_unit(card, html(layer, card)) for card in layer.cards] for layer in layers}
     categories = [group.name for group in layers[0].categories] if layers else []
     parts = {"categories": categories, "concepts": concepts, "imagesOnly": dissection.images_only, "layers": units}
-    return _json(parts)
+    return json_inside(parts)
 
 
 def _unit(card: Card, html: str) -> dict[str, Any]:
@@ -98,7 +98,8 @@ def _rounded(value: float, digits: int = DIGITS) -> float | None:
     return float(f"{value:.{digits}g}") if math.isfinite(value) else None
 
 
-def _json(value: Any) -> Markup:
+def json_inside(value: Any) -> Markup:
+    """JSON that no name in it can break out of."""
     from jinja2.utils import htmlsafe_json_dumps
 
     return htmlsafe_json_dumps(value, separators=(",", ":"))

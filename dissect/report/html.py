@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dissect.dissection.comparison import Comparison
 from dissect.dissection.result import Dissection
 from dissect.extras import require
 from dissect.files.tensors import replacing
@@ -18,23 +19,26 @@ if TYPE_CHECKING:
     from dissect.classifiers import UnitImportance
     from dissect.report.content import Layer
 
-FILE_NAME = "report.html"
+FILE_NAME, COMPARISON_NAME = "report.html", "comparison.html"
 FOLDER = Path(__file__).parent
 #: One script in the end; each file uses what those before it define.
+COMPARISON_SCRIPTS = ("pictures.js", "compare.js")
 SCRIPTS = ("pictures.js", "cards.js", "search.js", "units.js", "trust.js", "detail.js", "address.js")
 
 
 def write_report(
-    dissection: Dissection, path: str | Path, *, importance: UnitImportance | Iterable[UnitImportance] = ()
+    dissection: Dissection | Comparison, path: str | Path, *, importance: UnitImportance | Iterable[UnitImportance] = ()
 ) -> Path:
     """Writes a page about every unit: its concept, how well it fits, and the images that excite it most.
+
+    Of a comparison, a page of networks side by side: detectors, top concepts, and each concept's best units.
 
     The page is one file of HTML that opens without a network. The same dissection gives the same bytes.
 
     Args:
-        dissection: what `dissect.dissect` or `dissect.load` returned.
-        path: a folder, in which "report.html" is written, or a file that ends in ".html". Missing folders are made; an
-            older file is replaced only once the new one is complete.
+        dissection: what `dissect.dissect`, `dissect.compare` or `dissect.load` returned.
+        path: a folder, in which "report.html" is written, or of a comparison "comparison.html"; or a file that ends in
+            ".html". Missing folders are made; an older file is replaced only once the new one is complete.
         importance: what `dissect.unit_importance` found about one or several of the layers; their cards then list the
             classes in whose top four a unit is.
 
@@ -52,17 +56,22 @@ def write_report(
         PosixPath('out/report.html')
     """
     check_extras()
-    if not isinstance(dissection, Dissection):
+    if not isinstance(dissection, (Dissection, Comparison)):
         raise TypeError(
-            "write_report: dissection must be a Dissection, which dissect.load reads from a file, "
+            "write_report: dissection must be a Dissection or a Comparison, which dissect.load reads from a file, "
             f"but got {type(dissection).__name__}."
         )
     path = Path(path)
     if path.suffix.lower() != ".html":
-        path = path / FILE_NAME
-    page = _render(dissection, _important_classes(dissection, importance)).encode("utf-8", errors="replace")
+        path = path / (FILE_NAME if isinstance(dissection, Dissection) else COMPARISON_NAME)
+    if isinstance(dissection, Dissection):
+        page = _render(dissection, _important_classes(dissection, importance))
+    elif importance != ():
+        raise TypeError("write_report: importance must not be given with a comparison, whose page has no room for it.")
+    else:
+        page = _render_comparison(dissection)
     with replacing(path) as partial:
-        partial.write_bytes(page)
+        partial.write_bytes(page.encode("utf-8", errors="replace"))
     return path
 
 
@@ -114,7 +123,7 @@ def _render(dissection: Dissection, classes: dict[str, list[list[str]]]) -> str:
     cutoff = dissection.settings["detector_iou"]
     images_only = dissection.images_only
     comparison = layers_chart(layers)
-    script, environment = _script(), _environment()
+    script, environment = _script(SCRIPTS), _environment()
     card_html = environment.get_template("unit.html")
     return environment.get_template("report.html").render(
         layers=layers,
@@ -134,10 +143,49 @@ def _render(dissection: Dissection, classes: dict[str, list[list[str]]]) -> str:
             ),
         ),
         images_only=images_only,
-        style=Markup((FOLDER / "report.css").read_text("utf-8")),
-        script=Markup(script),
-        digest=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        **_inside(script),
     )
+
+
+def _render_comparison(comparison: Comparison) -> str:
+    from markupsafe import Markup
+
+    from dissect.report import compared
+    from dissect.report.embedded import json_inside
+
+    pictures = compared.Pictures()
+    lines, drawn = compared.lines(comparison), compared.charts(comparison)
+    concepts, left_out = compared.shown_concepts(comparison, pictures)
+    drawn["clouds"] = [Markup(cloud) for cloud in drawn["clouds"]]
+    drawn["series"] = None if drawn["series"] is None else Markup(drawn["series"])
+    return (
+        _environment()
+        .get_template("compare.html")
+        .render(
+            comparison=comparison,
+            lines=lines,
+            charts=drawn,
+            concepts=concepts,
+            left_out=left_out,
+            shades=compared.shades(comparison),
+            most=max([1, *(line.row.concepts for line in lines)]),
+            cutoffs=" or ".join(f"{cutoff:g}" for cutoff in sorted({one.cutoff for one in comparison.layers})),
+            judged=any(line.row.beyond_chance is not None for line in lines),
+            pictures=json_inside(pictures.encoded()),
+            **_inside(_script(COMPARISON_SCRIPTS)),
+        )
+    )
+
+
+def _inside(script: str) -> dict[str, Any]:
+    """What a page has inside: its style, and its script, whose digest is the only one that it allows."""
+    from markupsafe import Markup
+
+    return {
+        "style": Markup((FOLDER / "report.css").read_text("utf-8")),
+        "script": Markup(script),
+        "digest": base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+    }
 
 
 def _environment() -> Environment:
@@ -169,9 +217,9 @@ def _charts(layer: Layer, cutoff: float) -> dict[str, Any]:
     }
 
 
-def _script() -> str:
+def _script(names: Iterable[str]) -> str:
     """The page's script. The page allows no other, by this one's digest, so that markup in a name cannot run."""
-    parts = "\n".join((FOLDER / name).read_text("utf-8") for name in SCRIPTS)
+    parts = "\n".join((FOLDER / name).read_text("utf-8") for name in names)
     return f'(() => {{\n"use strict";\n{parts}}})();\n'
 
 

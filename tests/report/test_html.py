@@ -384,7 +384,9 @@ def test_importance_of_something_else_is_refused(dissection, tmp_path):
         write_report(dissection, tmp_path, importance=make_importance("features.c"))
     with pytest.raises(TypeError, match=r"importance must be a UnitImportance, which UnitImportance\.load .* got str"):
         write_report(dissection, tmp_path, importance="impx.importance")
-    with pytest.raises(TypeError, match=r"dissection must be a Dissection, which dissect\.load reads .* but got str"):
+    with pytest.raises(
+        TypeError, match=r"dissection must be a Dissection or a Comparison, which dissect\.load reads .* but got str"
+    ):
         write_report("cnnres.dissection", tmp_path)
     with pytest.raises(ValueError, match="must be of its 7 units, but is of 12"):
         write_report(dissection, tmp_path, importance=make_importance("features.b"))
