@@ -54,3 +54,9 @@ def test_double_precision_is_refused_with_what_to_do(call):
     told = r"activations of layer '0' are float64, but must be .*: call model\.float\(\) and give the model float32"
     with pytest.raises(TypeError, match=told):
         call(model_in_double_precision())
+
+
+@pytest.mark.parametrize(("size", "kind"), [(0, ValueError), (-2, ValueError), ("a", TypeError), (1.5, TypeError)])
+def test_batch_sizes_are_checked_by_whoever_makes_batches(size, kind):
+    with pytest.raises(kind, match=r"^Batches: batch_size must be"):
+        dissect.data.Batches(IMAGES, size)

@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset, RandomSampler, Subset, default_collate
 
+from dissect.arguments import integer
+
 
 class Batch(NamedTuple):
     """Some images, their global numbers, and what came with them.
@@ -35,8 +37,10 @@ class Batches:
         batch_size: for a Dataset, a tensor or an IterableDataset.
 
     Raises:
-        TypeError: none of these; the path of a folder, which `ImageFolder` reads; one (images, planes) pair alone.
-        ValueError: a DataLoader that shuffles; or, at a second visit, a generator that is used up.
+        TypeError: a source that is none of these; the path of a folder, which `ImageFolder` reads; one (images, planes)
+            pair alone; a batch_size that is no integer.
+        ValueError: a batch_size below 1; a DataLoader that shuffles; or, at a second visit, a generator that is used
+            up.
 
     Example:
         >>> batches = dissect.data.Batches(torch.zeros(5, 3, 8, 8), batch_size=2)
@@ -45,6 +49,7 @@ class Batches:
     """
 
     def __init__(self, source: Dataset[Any] | Tensor | Iterable[Any], batch_size: int = 32) -> None:
+        batch_size = integer("Batches", "batch_size", batch_size)
         if isinstance(source, DataLoader) and isinstance(source.sampler, RandomSampler):
             raise ValueError("images must come in the same order at every visit, but the DataLoader shuffles.")
         if isinstance(source, (str, Path)):
