@@ -1,6 +1,6 @@
 """The command line; also ``python -m dissect``.
 
-Commands: ``dissect demo``, ``layers``, ``run``, ``classify``, ``report`` and ``info``.
+Commands: ``dissect demo``, ``layers``, ``run``, ``classify``, ``compare``, ``report`` and ``info``.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import NoReturn
 import dissect
 from dissect.arguments import result_file
 from dissect.cli import classify as classify_commands
+from dissect.cli import compare as compare_command
 from dissect.cli.run import add_arguments, add_layers_arguments
 from dissect.cli.run import layers as layers_command
 from dissect.cli.run import run as run_command
@@ -134,8 +135,12 @@ def _parser() -> argparse.ArgumentParser:
     classify_commands.add_attack_arguments(attack)
     attack.set_defaults(command=classify_commands.attack)
 
+    comparison = commands.add_parser("compare", help="put saved results side by side: networks, layers, checkpoints")
+    compare_command.add_compare_arguments(comparison)
+    comparison.set_defaults(command=compare_command.compare)
+
     report = commands.add_parser("report", help="write the report of a saved result")
-    report.add_argument("result", type=Path, help="a file that Dissection.save wrote")
+    report.add_argument("result", type=Path, help="a file that Dissection.save or Comparison.save wrote")
     report.add_argument("--importance", type=Path, help="a file that UnitImportance.save wrote, for the cards")
     report.add_argument("--out", type=Path, default=Path("out"), help="folder, or a file that ends in .html (out)")
     report.set_defaults(command=_report)
@@ -171,7 +176,8 @@ def _demo(options: argparse.Namespace) -> int:
 
 
 def _report(options: argparse.Namespace) -> int:
-    result = dissect.Dissection.load(result_file("report", options.result, ".dissection"))
+    kind = dissect.Comparison if options.result.suffix == dissect.Comparison.suffix else dissect.Dissection
+    result: dissect.Comparison | dissect.Dissection = kind.load(result_file("report", options.result, ".dissection"))
     given = options.importance
     importance = () if given is None else dissect.UnitImportance.load(result_file("report", given, ".importance"))
     print(f"report: {shown(dissect.write_report(result, options.out, importance=importance))}")

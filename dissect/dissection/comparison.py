@@ -153,20 +153,23 @@ class Comparison(Result):
             raise ValueError("plot: a series needs steps, which compare(..., steps=...) takes.")
         return figures.series_figure(self.summary())
 
-    def to_csv(self, folder: str | Path) -> Path:
-        """Writes summary.csv, categories.csv, concepts.csv, best_units.csv and correlation.csv; see `Table.to_csv`.
-
-        Returns:
-            The folder, which is made if it is missing.
-        """
-        tables = {
+    def tables(self) -> dict[str, Table]:
+        """All tables by name: summary, categories, concepts, best_units, correlation."""
+        return {
             "summary": self.summary(),
             "categories": self.by_category(),
             "concepts": self.concepts(),
             "best_units": self.best_units(),
             "correlation": self.correlation(),
         }
-        for name, table in tables.items():
+
+    def to_csv(self, folder: str | Path) -> Path:
+        """Writes each of `tables` to a file, summary.csv and so on; see `Table.to_csv`.
+
+        Returns:
+            The folder, which is made if it is missing.
+        """
+        for name, table in self.tables().items():
             table.to_csv(Path(folder) / f"{name}.csv")
         return Path(folder)
 
