@@ -1,6 +1,6 @@
 """The command line; also ``python -m dissect``.
 
-Commands: ``dissect demo``, ``layers``, ``run``, ``classify``, ``compare``, ``report`` and ``info``.
+Commands: ``dissect demo``, ``layers``, ``run``, ``classify``, ``generator``, ``compare``, ``report`` and ``info``.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import dissect
 from dissect.arguments import result_file
 from dissect.cli import classify as classify_commands
 from dissect.cli import compare as compare_command
+from dissect.cli import generator as generator_commands
 from dissect.cli.run import add_arguments, add_layers_arguments
 from dissect.cli.run import layers as layers_command
 from dissect.cli.run import run as run_command
@@ -138,6 +139,13 @@ def _parser() -> argparse.ArgumentParser:
     comparison = commands.add_parser("compare", help="put saved results side by side: networks, layers, checkpoints")
     compare_command.add_compare_arguments(comparison)
     comparison.set_defaults(command=compare_command.compare)
+
+    generator = commands.add_parser("generator", help="what the units of a generator draw").add_subparsers(
+        required=True, metavar="EXPERIMENT"
+    )
+    drawn = generator.add_parser("dissect", help="dissect a generator: the segmenter sees what it makes of z")
+    generator_commands.add_dissect_arguments(drawn)
+    drawn.set_defaults(command=generator_commands.dissect)
 
     report = commands.add_parser("report", help="write the report of a saved result")
     report.add_argument("result", type=Path, help="a file that Dissection.save or Comparison.save wrote")

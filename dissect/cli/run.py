@@ -104,21 +104,35 @@ def layers(options: argparse.Namespace) -> int:
 
 def run(options: argparse.Namespace) -> int:
     """Dissects, saves the result, writes the report; an interrupted run goes on when called again."""
-    import dissect
-    from dissect.files.progress import FILE as PROGRESS_FILE
     from dissect.report.html import check_extras
 
     check_extras()
     check_device(options.device)
     if options.planes is not None and options.segmenter is not None:
         raise ValueError("run: --planes and --segmenter both say what the images show; give one of them.")
+    with resumed(options) as progress:
+        result = _dissected(options, progress)
+    return print_found(options, result, "no --planes and no --segmenter: units have no concepts")
+
+
+@contextmanager
+def resumed(options: argparse.Namespace) -> Iterator[Path]:
+    """The folder of a run's progress within `options.out`, emptied by `options.fresh`; tells what goes on."""
+    from dissect.files.progress import FILE as PROGRESS_FILE
+
     progress = options.out / "progress" / PROGRESS_FILE
     if options.fresh:
         progress.unlink(missing_ok=True)
     if progress.exists():
         print(f"dissect: goes on from {shown(progress)}; --fresh begins anew.", file=sys.stderr)
     with telling_what_is_saved(progress.parent):
-        result = _dissected(options, progress.parent)
+        yield progress.parent
+
+
+def print_found(options: argparse.Namespace, result: Dissection, unlabelled: str) -> int:
+    """Saves a result and its report in `options.out`, and prints what was found; `unlabelled` without concepts."""
+    import dissect
+
     files = {
         "result": str(result.save(options.out / "result")),
         "report": str(dissect.write_report(result, options.out)),
@@ -127,8 +141,7 @@ def run(options: argparse.Namespace) -> int:
         units = [{name: _known(value) for name, value in row._asdict().items()} for row in result.best()]
         print(json.dumps({**files, "settings": result.settings, "units": units}))
     else:
-        labelled = options.planes is not None or options.segmenter is not None
-        print(result.unique_detectors() if labelled else "no --planes and no --segmenter: units have no concepts")
+        print(unlabelled if result.images_only else result.unique_detectors())
         print("\n".join(f"{name}: {shown(path)}" for name, path in files.items()))
     return 0
 
@@ -170,7 +183,7 @@ def _dissected(options: argparse.Namespace, progress: Path) -> Dissection:
     from dissect.data.folders import MEAN, STD
 
     model = load_model(options.model, options.weights, integer("run", "--seed", options.seed, least=0))
-    _check_layers(model, options)  # before any image is read
+    check_layers(model, options)  # before any image is read
     images = ImageFolder(
         options.images, options.planes, size=options.size, skip=options.skip,
         mean=options.mean or MEAN, std=options.std or STD, ignore=options.ignore,
@@ -211,7 +224,7 @@ def _layout(given: list[str]) -> str | dict[str, str]:
     return {layer: letters for layer, _, letters in pairs}
 
 
-def _check_layers(model: nn.Module, options: argparse.Namespace) -> None:
+def check_layers(model: nn.Module, options: argparse.Namespace) -> None:
     """Tells of a layer that the model does not have, and how to see those that it has."""
     from dissect.network.trace import find_layers
 
