@@ -157,5 +157,5 @@ def test_layers_that_give_no_ordinary_tensors_are_refused_by_name(change, told):
 def test_z_is_no_batch_of_images():
     model = nn.Sequential(nn.ConvTranspose2d(5, 4, 4)).eval()
     planes = torch.zeros(3, 1, 4, 4, dtype=torch.int64)
-    with pytest.raises(ValueError, match=r"batch 0 is \[3, 5, 1, 1\], one pixel each\. What a generator makes of z"):
+    with pytest.raises(ValueError, match=r"batch 0 is \[3, 5, 1, 1\], one pixel each\. To dissect a generator, say"):
         dissect.dissect(model, "0", [(torch.randn(3, 5, 1, 1), planes)], progress=False)
