@@ -4,9 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import torch
 from torch import Tensor
 
-from dissect.generators.counting import Concept, label_of
+from dissect.generators.counting import Concept, Counter, label_of
+from dissect.generators.rendering import Renderer
+from dissect.stats import IouTally, TailThreshold
+
+#: A unit fires on the top 1 % of its pixels.
+FRACTION = 0.01
 
 if TYPE_CHECKING:
     from dissect.dissection.result import Dissection
@@ -45,3 +51,20 @@ def units_by_iou(dissection: Dissection, layer: str, concept: Concept) -> Tensor
         (128, True)
     """
     return class_iou(dissection, layer, concept).sort(descending=True, stable=True).indices
+
+
+def sample_iou(renderer: Renderer, counter: Counter, progress: bool) -> Tensor:
+    """[U] float64: the IoU of each unit with a class in a sample, at the threshold that the top 1 % exceed there."""
+    size = counter.planes(0, renderer.plain(slice(0, 1))[1]).shape[2:]
+    state = TailThreshold(FRACTION, size=(size[0], size[1]))
+    while True:
+        for rows in renderer.batches("thresholds", progress):
+            state.add(renderer.maps(rows))
+        if state.advance():
+            break
+    tally = IouTally(state.threshold(), 2)
+    for rows in renderer.batches("IoU", progress):
+        maps, images = renderer.plain(rows)
+        carries = counter.carries(counter.planes(rows.start // renderer.batch_size, images))
+        tally.add(maps, carries[:, None].to(torch.uint8), torch.arange(rows.start, rows.stop))
+    return tally.iou()[:, 1].cpu()

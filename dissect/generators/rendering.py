@@ -86,6 +86,13 @@ class Renderer:
         bar = tqdm(begins, title, disable=not progress, unit="batch", leave=False)
         return (slice(begin, min(begin + self.batch_size, len(self))) for begin in bar)
 
+    def maps(self, rows: slice) -> Tensor:
+        """The layer's maps [n, U, h, w] of some z; what follows the layer does not run."""
+        with torch.no_grad(), FirstTensorTrace(self.generator, [self.layer], stop=True) as trace:
+            trace.run(self.z[rows], **self._extra(rows))
+        output = trace[self.layer]
+        return to_maps(output, self._layouts.of(self.layer, output).axes)
+
     def plain(self, rows: slice) -> tuple[Tensor, Tensor]:
         """The layer's maps [n, U, h, w] and the images of some z, as the generator makes them."""
         with torch.no_grad(), FirstTensorTrace(self.generator, [self.layer]) as trace:
@@ -121,8 +128,8 @@ class Renderer:
             mask = (mask if mask.ndim == 2 else mask[rows][:, None]).to(self.device)
         return insert(self.generator, self.layer, edit.units, value=value, alpha=alpha, mask=mask, layout=self.layout)
 
-    def render(self, rows: slice) -> Tensor:
-        """Images of some z, within whatever block the caller is in; gradients are recorded as he wishes."""
+    def render(self, rows: slice | Tensor) -> Tensor:
+        """Images of some z, by their numbers, within whatever block the caller is in."""
         output: Tensor = first_tensor(self._run(rows))
         return output
 
@@ -150,13 +157,14 @@ class Renderer:
         digests = (hashlib.blake2b(text, digest_size=8).digest() for text in texts)
         return torch.tensor([int.from_bytes(digest, "little", signed=True) for digest in digests])
 
-    def _run(self, rows: slice) -> Any:
+    def _run(self, rows: slice | Tensor) -> Any:
         return self.generator(self.z[rows], **self._extra(rows))
 
-    def _extra(self, rows: slice) -> dict[str, Tensor]:
+    def _extra(self, rows: slice | Tensor) -> dict[str, Tensor]:
         seeds = None if self.seeds is None else self.seeds[rows]
         batch = Batch(torch.arange(len(self))[rows], self.z[rows], seeds)
-        return self._generated.inputs(rows.start // self.batch_size, batch, self.device)
+        number = rows.start // self.batch_size if isinstance(rows, slice) else 0
+        return self._generated.inputs(number, batch, self.device)
 
     def _checked(self, rows: slice, output: Any) -> Tensor:
         return self._generated.images(rows.start // self.batch_size, self.z[rows], output)

@@ -134,6 +134,17 @@ def test_context_1():
     assert found.map.tolist() == [[1.0, -0.25]]
 
 
+def test_causal_1():
+    found = dissect.load(GOLDEN / "causal-1.causal")
+    assert (found.layer, found.concept, list(found), found.ranking.tolist()) == ("0", "color/red", [2, 0], [2, 0, 1])
+    assert [(row.unit, row.alpha, row.iou, row.iou_rank) for row in found.table] == [(2, 1, 0.25, 2), (0, 0.25, 0.5, 1)]
+    assert (found.losses.tolist(), found.removals.tolist(), found.z_keys.tolist()) == (
+        [0.5, 0.25],
+        [[0, 1, 1]],
+        [5, -7],
+    )
+
+
 def test_every_version_has_its_file():
     current = {state.__class__.__name__: state.version for state in writer().states()}
     current |= {kind.suffix[1:]: kind.version for kind in KINDS.values() if kind.__module__.startswith("dissect.")}

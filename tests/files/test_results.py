@@ -20,6 +20,7 @@ FILES = {
     AttackResult: "attack-1.attack",
     dissect.generators.Effect: "effect-1.effect",
     dissect.Comparison: "comparison-1.comparison",
+    dissect.generators.CausalUnits: "causal-1.causal",
     dissect.generators.RemovalCurves: "curves-1.curves",
     dissect.generators.InsertionContext: "context-1.context",
 }

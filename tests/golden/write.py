@@ -11,7 +11,7 @@ from torch import nn
 import dissect
 from dissect import ops
 from dissect.experiments import AttackResult, CarliniWagner
-from dissect.generators import Effect, InsertionContext, RemovalCurves
+from dissect.generators import CausalUnits, Effect, InsertionContext, RemovalCurves
 from dissect.stats import IouTally, Peaks, TailThreshold
 from dissect.stats.state import State
 
@@ -97,8 +97,16 @@ def context() -> InsertionContext:
     )  # fmt: skip
 
 
+def causal() -> CausalUnits:
+    """Of three units the last takes part most, the first by its IoU before the second."""
+    alpha, start = torch.tensor([0.25, 0.25, 1.0]), torch.tensor([1.0, 0.0, 0.5])
+    iou, value, losses = start.double() / 2, torch.tensor([1.0, 2.0, 3.0]), torch.tensor([0.5, 0.25]).double()
+    removals, insertions, keys = torch.tensor([[0, 1, 1]]), torch.tensor([[1, 0, 1]]), torch.tensor([5, -7])
+    return CausalUnits("0", "color/red", 2, alpha, start, iou, value, losses, removals, insertions, keys, {"seed": 0})
+
+
 if __name__ == "__main__":
     for state in states():
         state.save(HERE / f"{type(state).__name__}-{state.version}.safetensors")
-    for result in (dissection(), *importance(), attack(), effect(), comparison(), curves(), context()):
+    for result in (dissection(), *importance(), attack(), effect(), comparison(), curves(), context(), causal()):
         result.save(HERE / f"{result.suffix[1:]}-{result.version}")
