@@ -108,9 +108,9 @@ def causal_units(
 
     Example:
         >>> from dissect import generators, tiny
-        >>> street, z = tiny.generator(), dissect.latents(tiny.generator(), 8, seed=10)
+        >>> street, z = tiny.generator(), dissect.latents(tiny.generator(), 4, seed=10)
         >>> units = generators.causal_units(
-        ...     street, "layer4", "object/tree", z, tiny.segmenter(signed=True), 5, block=3, epochs=1, progress=False
+        ...     street, "layer4", "object/road", z, tiny.segmenter(signed=True), 5, block=3, epochs=1, progress=False
         ... )
         >>> len(units), units.alpha.shape
         (5, torch.Size([128]))
