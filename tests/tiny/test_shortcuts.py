@@ -2,7 +2,7 @@
 
 The limits are those of `dissect.tiny.survey.limits`, where a smaller sample moves a figure, tightened or loosened by
 what it moves: a regression learns less from fewer scenes, and a maximum over pairs of concepts is larger on fewer.
-`python docs/tiny_world.py --check` measures them on many more scenes.
+`python docs/scripts/tiny_world.py --check` measures them on many more scenes.
 """
 
 import pytest

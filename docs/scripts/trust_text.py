@@ -3,7 +3,7 @@
 from string import Template
 
 PAGE = Template("""\
-<!-- Written by docs/trust_biases.py; do not edit. -->
+<!-- Written by docs/scripts/trust_biases.py; do not edit. -->
 # Five biases of the method, measured
 
 Zhou, Bau et al. 2018 (section 4) name five ways in which network dissection may mislead. Here each is measured, on
@@ -55,7 +55,7 @@ at most min(q, f) / max(q, f) (`attainable`).
 
 ![IoU of the best unit of each concept over its size](trust/sizes.png)
 
-(The column at 2.3 % of the pixels are the scenes, each of which fills a 43rd of the images.) "Reachable" are labels
+(The column at $scene of the pixels are the scenes, each of which fills one of $scenes images.) "Reachable" are labels
 whose bound exceeds the cut-off:
 
 $fractions

@@ -1,6 +1,6 @@
 """Judges trained segmentation networks, and writes docs/segmenters.md with its pictures.
 
-python docs/tiny_segmenters.py --weights DIR --scenes DIR --generator PATH
+python docs/scripts/tiny_segmenters.py --weights DIR --scenes DIR --generator PATH
 
 DIR of the scenes is where `dissect.tiny.train_segmenter` left its held-out ones. What was seen by eye is read from
 docs/segmenters/verdicts.json; without that file the page has only the sheets to judge.
@@ -8,13 +8,14 @@ docs/segmenters/verdicts.json; without that file the page has only the sheets to
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
+from pages import DOCS, command_line, folder, table
 from tiny_generators import EARLIER, Shown, digest, segmented
 from tiny_pictures import enlarged, plane_picture, swatches, tile_sheet
 from torch import Tensor
@@ -26,9 +27,10 @@ from dissect.tiny.judge import sampled
 from dissect.tiny.networks import FORMAT, SEGMENTER_SEEDS, load_generator, load_segmenter
 from dissect.tiny.train_segmenter import degraded, ious, rendered
 
-HERE = Path(__file__).parent
-FOLDER = HERE / "segmenters"
+FOLDER = "segmenters"
 JUDGED, COLUMNS, ENLARGED = 50, 10, 2
+#: Images that both networks label.
+COMPARED = 500
 #: Seed of the z of the judged images; other pages show seed 1.
 Z_SEED = 2
 VERDICTS = ("right", "partly", "wrong")
@@ -37,7 +39,7 @@ TITLES = {0: "objects", 1: "parts", 2: "parts inside others", 3: "materials"}
 INTRO = """\
 # Segmentation networks of the scenes
 
-Written by `docs/tiny_segmenters.py`.
+Written by `docs/scripts/tiny_segmenters.py`.
 
 `python -m dissect.tiny.train_segmenter` trains a small U-Net that gives four label planes of an image: objects, parts,
 parts inside others (or in none), materials. Two of them, from two seeds, tell how much of a finding is the network's.
@@ -69,7 +71,7 @@ def spoiled(images: np.ndarray) -> np.ndarray:
     return torch.cat(parts).mul(255).round().byte().numpy()
 
 
-def sheets(networks: list[Segmenter], images: Tensor) -> None:
+def sheets(networks: list[Segmenter], images: Tensor, out: Path) -> None:
     """The judged images with the objects, and with the parts, that both networks see; ten images to a picture."""
     scenes = TinyScenes("val", 64, 1)
     for plane, category in ((0, "object"), (1, "part")):
@@ -85,7 +87,7 @@ def sheets(networks: list[Segmenter], images: Tensor) -> None:
                 f"images {start} to {here[-1]}",
                 *(f"{TITLES[plane]}, network {seed}" for seed in SEGMENTER_SEEDS),
             ]
-            tile_sheet(rows, captions).save(FOLDER / f"{category}-{start:02}.png", optimize=True)
+            tile_sheet(rows, captions).save(out / f"{category}-{start:02}.png", optimize=True)
 
 
 def tables(weights: Path, scenes: Path, networks: list[Segmenter]) -> list[str]:
@@ -100,65 +102,64 @@ def tables(weights: Path, scenes: Path, networks: list[Segmenter]) -> list[str]:
         columns[f"network {seed}"] = about["iou"]
         columns[f"network {seed}, spoiled"] = ious(network.network, worse, places)
     lines += ["", f"IoU on {len(images):,} held-out scenes, as they are and spoiled as in training:", ""]
-    lines += ["| mean IoU | concepts | " + " | ".join(columns) + " |", "|---" * (len(columns) + 2) + "|"]
-    for name, (_, count) in means(next(iter(columns.values()))).items():
-        cells = " | ".join(f"{means(column)[name][0]:.3f}" for column in columns.values())
-        lines.append(f"| {name} | {count} | {cells} |")
-    lines += ["", "<details><summary>Every concept</summary>", ""]
-    lines += ["| concept | " + " | ".join(columns) + " |", "|---" * (len(columns) + 1) + "|"]
-    for name in next(iter(columns.values())):
-        lines.append(f"| {name} | " + " | ".join(f"{column.get(name, 0):.3f}" for column in columns.values()) + " |")
-    return [*lines, "", "</details>"]
+    averages = [means(column) for column in columns.values()]
+    by_category = (
+        [name, count, *(f"{each[name][0]:.3f}" for each in averages)] for name, (_, count) in averages[0].items()
+    )
+    lines.append(table(["mean IoU", "concepts", *columns], by_category))
+    every = (
+        [name, *(f"{column.get(name, 0):.3f}" for column in columns.values())] for name in next(iter(columns.values()))
+    )
+    return [*lines, "<details><summary>Every concept</summary>", "", table(["concept", *columns], every), "</details>"]
 
 
 def by_eye(generator: Path) -> list[str]:
     """What was written down when the sheets were judged, and how often each verdict was given."""
-    path = FOLDER / "verdicts.json"
+    path = DOCS / FOLDER / "verdicts.json"
     judged = json.loads(path.read_text()) if path.exists() else {"weights": None}
     if judged["weights"] != digest(generator):
         return [f"Not judged by eye yet (weights {digest(generator)})."]
     count = len(judged["images"])
-    lines = [*judged["how"], "", f"| objects of {count} generated images | network 0 | network 1 |", "|---|---|---|"]
-    for verdict in VERDICTS:
-        cells = []
-        for seed in SEGMENTER_SEEDS:
-            cells.append(str(Shown(sum(row[str(seed)] == verdict for row in judged["images"]), count)))
-        lines.append(f"| {verdict} | " + " | ".join(cells) + " |")
-    lines += [
-        "",
-        "<details><summary>Every image</summary>",
-        "",
-        "| image | network 0 | network 1 | seen |",
-        "|---|---|---|---|",
-    ]
-    lines += [f"| {row['image']} | {row['0']} | {row['1']} | {row['seen']} |" for row in judged["images"]]
-    return [*lines, "", "</details>"]
+    networks = ("network 0", "network 1")
+    given = (
+        [verdict, *(Shown(sum(row[str(s)] == verdict for row in judged["images"]), count) for s in SEGMENTER_SEEDS)]
+        for verdict in VERDICTS
+    )
+    every = ([row[name] for name in ("image", "0", "1", "seen")] for row in judged["images"])
+    return [
+        *judged["how"], "", table((f"objects of {count} generated images", *networks), given),
+        "<details><summary>Every image</summary>", "", table(("image", *networks, "seen"), every), "</details>",
+    ]  # fmt: skip
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """The command line."""
-    parser = argparse.ArgumentParser(description="Judge the segmentation networks of scenes.")
+    parser = command_line("Judge the segmentation networks of scenes.")
     parser.add_argument("--weights", type=Path, required=True, help="folder of segmenter-0 and segmenter-1.safetensors")
     parser.add_argument("--scenes", type=Path, required=True, help="folder of the held-out scenes of the training")
     parser.add_argument("--generator", type=Path, required=True, help="file of the generator whose images are judged")
-    arguments = parser.parse_args()
-    FOLDER.mkdir(exist_ok=True)
-    networks = [load_segmenter(arguments.weights / f"segmenter-{seed}.safetensors") for seed in SEGMENTER_SEEDS]
-    model = load_generator(arguments.generator)
-    sheets(networks, sampled(model, JUDGED, Z_SEED))
-    real = torch.tensor(rendered("val", arguments.scenes)[0][:500])
-    made = sampled(model, 500)
-    lines = [INTRO, *tables(arguments.weights, arguments.scenes, networks), ""]
-    lines += ["## Do they agree?", "", "The share of pixels to which both give the same label, over 500 images:", ""]
-    lines += ["| | " + " | ".join(TITLES.values()) + " |", "|---" * (len(TITLES) + 1) + "|"]
-    for name, images in (("held-out scenes, all families", real), (f"generated by {arguments.generator.stem}", made)):
-        lines.append(f"| {name} | " + " | ".join(f"{share:.1%}" for share in agreement(networks, images)) + " |")
-    lines += ["", "## By eye", "", *by_eye(arguments.generator), ""]
+    options = parser.parse_args(arguments)
+    networks = [load_segmenter(options.weights / f"segmenter-{seed}.safetensors") for seed in SEGMENTER_SEEDS]
+    model = load_generator(options.generator)
+    sheets(networks, sampled(model, JUDGED, Z_SEED), folder(options.out, FOLDER))
+    real = torch.tensor(rendered("val", options.scenes)[0][:COMPARED])
+    made = sampled(model, COMPARED)
+    lines = [INTRO, *tables(options.weights, options.scenes, networks), ""]
+    lines += [
+        "## Do they agree?",
+        "",
+        f"The share of pixels to which both give the same label, over {COMPARED} images:",
+        "",
+    ]
+    sets = (("held-out scenes, all families", real), (f"generated by {options.generator.stem}", made))
+    shares = ([name, *(f"{share:.1%}" for share in agreement(networks, images))] for name, images in sets)
+    lines.append(table(["", *TITLES.values()], shares))
+    lines += ["## By eye", "", *by_eye(options.generator), ""]
     for category in ("object", "part"):
         for start in range(0, JUDGED, COLUMNS):
             name = f"{category}-{start:02}.png"
             lines.append(f"![Images {start} to {start + COLUMNS - 1} and their {category}s](segmenters/{name})")
-    (HERE / "segmenters.md").write_text("\n".join(lines).rstrip() + "\n")
+    (options.out / "segmenters.md").write_text("\n".join(lines).rstrip() + "\n")
 
 
 if __name__ == "__main__":

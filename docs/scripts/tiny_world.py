@@ -1,12 +1,11 @@
 """Measures the scenes and the classifier of `dissect.tiny`, and writes docs/tiny.md with its pictures.
 
-python docs/tiny_world.py --check [--count N]    prints every limit that the scenes must keep to
-python docs/tiny_world.py [--count N]            writes docs/tiny.md and docs/tiny/*.png
+python docs/scripts/tiny_world.py --check [--count N]    prints every limit that the scenes must keep to
+python docs/scripts/tiny_world.py [--count N]            writes docs/tiny.md and docs/tiny/*.png
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import platform
 import sys
@@ -16,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import tiny_pictures
 import torch
+from pages import command_line, folder
 from PIL import Image
 from tiny_page import Result, page
 from tqdm import tqdm
@@ -27,8 +27,9 @@ from dissect.tiny.networks import FOLDER, FORMAT
 from dissect.tiny.survey import Survey, limits, survey
 from dissect.tiny.world.vocabulary import FAMILIES
 
-HERE = Path(__file__).parent
 TWINS = (1, 2)
+#: Of the validation scenes, how many the classifier is asked about; None: all.
+TESTED: int | None = None
 CANDIDATES = 400
 
 
@@ -53,7 +54,7 @@ def classified() -> Result:
     """The shipped network's answers for all validation scenes, as shares of each class, in the families' order."""
     _, about = load_tensors(FOLDER / "vgg.safetensors", *FORMAT)
     log = [json.loads(line) for line in (FOLDER / "vgg.log").read_text().splitlines()]
-    scenes = TinyScenes("val", about["size"], target="class")
+    scenes = TinyScenes("val", about["size"], TESTED, target="class")
     counts = np.zeros((len(scenes.classes),) * 2)
     model = vgg()
     for images, numbers in tqdm(torch.utils.data.DataLoader(scenes, batch_size=64), desc="classifying", disable=None):
@@ -94,37 +95,36 @@ def restyled(indices: Sequence[int]) -> Image.Image:
     return tiny_pictures.tile_sheet(rows, ["as they are", *(f"restyle={style}" for style in TWINS)])
 
 
-def draw(val: Survey, result: Result, folder: Path) -> None:
+def draw(val: Survey, result: Result, out: Path) -> None:
     """Writes all pictures."""
-    folder.mkdir(parents=True, exist_ok=True)
     scenes = TinyScenes("val")
     for family, names in FAMILIES.items():
-        tiny_pictures.class_sheet(scenes, names).save(folder / f"{family}.png", optimize=True)
+        tiny_pictures.class_sheet(scenes, names).save(out / f"{family}.png", optimize=True)
     large = TinyScenes("val", tiny_pictures.PLANE_SIDE)
     for category in dict.fromkeys(scenes.planes):
         sheet = tiny_pictures.plane_sheet(large, category, varied(val, category))
-        sheet.save(folder / f"planes-{category}.png", optimize=True)
-    restyled(range(0, len(scenes.classes), 6)).save(folder / "restyled.png", optimize=True)
+        sheet.save(out / f"planes-{category}.png", optimize=True)
+    restyled(range(0, len(scenes.classes), 6)).save(out / "restyled.png", optimize=True)
     marks = watermarked(7)
-    tiny_pictures.tile_sheet([marks], ["watermark=True"]).save(folder / "watermarks.png", optimize=True)
-    tiny_pictures.confusion_chart(result.shares, result.names).savefig(folder / "confusion.png", dpi=110)
-    tiny_pictures.training_chart(result.log).savefig(folder / "training.png", dpi=110)
+    tiny_pictures.tile_sheet([marks], ["watermark=True"]).save(out / "watermarks.png", optimize=True)
+    tiny_pictures.confusion_chart(result.shares, result.names).savefig(out / "confusion.png", dpi=110)
+    tiny_pictures.training_chart(result.log).savefig(out / "training.png", dpi=110)
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command_line(__doc__)
     parser.add_argument("--check", action="store_true", help="only print the limits; exit status 1 if one is not met")
     parser.add_argument("--count", type=int, default=6000, help="training scenes to measure (default 6000)")
     parser.add_argument("--machine", default=platform.processor() or platform.machine(), help="its name, for the page")
-    arguments = parser.parse_args()
-    train, val, rows = measured(arguments.count)
+    options = parser.parse_args(arguments)
+    train, val, rows = measured(options.count)
     show(rows)
-    if arguments.check:
+    if options.check:
         sys.exit(not all(row.met for row in rows))
     result = classified()
-    draw(val, result, HERE / "tiny")
-    (HERE / "tiny.md").write_text(page(train, val, rows, result, FAMILIES, arguments.machine))
+    draw(val, result, folder(options.out, "tiny"))
+    (options.out / "tiny.md").write_text(page(train, val, rows, result, FAMILIES, options.machine))
 
 
 if __name__ == "__main__":

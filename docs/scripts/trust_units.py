@@ -107,10 +107,10 @@ class Placed(NamedTuple):
     largest: float
 
 
-def placed(world: World) -> list[Placed]:
+def placed(world: World, layers: Iterable[str] = LAYERS) -> list[Placed]:
     """By layer and kind of grid; changes are against "half_pixel"."""
     rows = []
-    for layer in LAYERS:
+    for layer in layers:
         base = None
         for kind in ("half_pixel", "receptive_field", "netdissect"):
             result = world.dissected(layer, grid=_grid(world, layer, kind), decoys=0, resamples=0)

@@ -1,6 +1,6 @@
 """Writes the table of docs/models.md: what was loaded of each published layout, and what came out.
 
-python docs/models_page.py
+python docs/scripts/models_page.py
 """
 
 from __future__ import annotations
@@ -8,11 +8,12 @@ from __future__ import annotations
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from pages import DOCS, ROOT, command_line, table
 from torch import Tensor, nn
 
 from dissect import latents
@@ -29,21 +30,17 @@ from dissect.models import (
     stylegan2_checkpoint,
 )
 
-HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE.parent / "tests"))
+sys.path.insert(0, str(ROOT / "tests"))
 
-from models import layouts, transcriptions  # noqa: E402
+from models import layouts, transcriptions
 
 RESOLUTIONS = (32, 64, 128, 256, 512, 1024)
 #: The transcriptions are slow.
 COMPARED = 256
 
 #: Follows the page's text, which is written by hand.
-TABLE = """<!-- The table is written by docs/models_page.py. -->
-
-| layout | tensors | file | loading | back | equations |
-|---|---|---|---|---|---|
-"""
+TABLE = "<!-- The table is written by docs/scripts/models_page.py. -->\n\n"
+COLUMNS = ("layout", "tensors", "file", "loading", "back", "equations")
 
 
 @dataclass(frozen=True)
@@ -135,7 +132,7 @@ def wgangps() -> Iterator[Shown]:
 
 
 @torch.no_grad()
-def row(shown: Shown, folder: Path) -> str:
+def row(shown: Shown, folder: Path) -> tuple[object, ...]:
     """A line of the table."""
     path = folder / "checkpoint.pt"
     torch.save(shown.tensors, path)
@@ -156,21 +153,22 @@ def row(shown: Shown, folder: Path) -> str:
         deviation = f"{difference:.0e}" if difference else "equal"
     megabytes = path.stat().st_size / 1e6
     return (
-        f"| {shown.layout} | {len(shown.tensors)} | {megabytes:.0f} MB | {seconds:.2f} s | "
-        f"{'equal' if same else 'DIFFERENT'} | {deviation} |"
-    )
+        shown.layout, len(shown.tensors), f"{megabytes:.0f} MB", f"{seconds:.2f} s",
+        "equal" if same else "DIFFERENT", deviation,
+    )  # fmt: skip
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Writes the page."""
+    out = command_line(__doc__).parse_args(arguments).out
     torch.manual_seed(0)
-    page = HERE / "models.md"
-    text = page.read_text().partition(TABLE)[0] + TABLE
+    rows = []
     with tempfile.TemporaryDirectory() as folder:
         for shown in (*progans(), *stylegan2s(), *wgangps()):
-            text += row(shown, Path(folder)) + "\n"
-            print(text.splitlines()[-1], flush=True)
-    page.write_text(text)
+            rows.append(row(shown, Path(folder)))
+            print(*rows[-1], sep=" | ", flush=True)
+    text = (DOCS / "models.md").read_text().partition(TABLE)[0]
+    (out / "models.md").write_text(text + TABLE + table(COLUMNS, rows))
 
 
 if __name__ == "__main__":

@@ -1,21 +1,21 @@
 """Compares small generators trained in different ways, and one along its training; writes docs/generators_compared.md.
 
-python docs/tiny_compared.py --trained DIR [--count N]
+python docs/scripts/tiny_compared.py --trained DIR [--count N]
 
 DIR is where `python -m dissect.tiny.train_gan` left weights, snapshots and rendered scenes.
 """
 
 from __future__ import annotations
 
-import argparse
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from tiny_generators import COLUMNS, FOLDER, HERE, ROWS, by_eye, drawn, random_sheet, scenes
+from pages import command_line, folder, table
+from tiny_generators import COLUMNS, FOLDER, ROWS, by_eye, drawn, random_sheet, scenes
 from tiny_pictures import enlarged, tile_sheet
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, interpolate
@@ -177,15 +177,10 @@ def tiles(images: Tensor) -> list[np.ndarray]:
     return [enlarged(image, TILE // image.shape[-1]) for image in images.numpy()]
 
 
-def row(*cells: object) -> str:
-    """Of a table."""
-    return f"| {' | '.join(map(str, cells))} |"
-
-
-def sheet(path: Path, made: Tensor) -> list[str]:
+def sheet(path: Path, made: Tensor, out: Path) -> list[str]:
     """Writes the random sheet of a generator; returns its section of the page."""
     name, about = path.stem, load_tensors(path, *FORMAT)[1]
-    random_sheet(name, tiles(made[: COLUMNS * ROWS]))
+    random_sheet(out / f"{name}.png", tiles(made[: COLUMNS * ROWS]))
     return [
         "", f"## {NAMES[name]}", "",
         f"`{name}`, on {about['machine']}, beside other work; the first {COLUMNS * ROWS} images of z set 1.", "",
@@ -193,35 +188,37 @@ def sheet(path: Path, made: Tensor) -> list[str]:
     ]  # fmt: skip
 
 
-def compared(weights: Path, count: int, network: Segmenter, real: dict[str, Real]) -> list[str]:
+def compared(weights: Path, count: int, network: Segmenter, real: dict[str, Real], out: Path) -> list[str]:
     """The tables, and a section on each generator."""
     heads = ("images", "minutes", "by the classifier", "by segmentation network 0", "nearest", "least")
-    distances = [row("", *heads), "|---" * (len(heads) + 1) + "|"]
-    units = [row("", "units that match", *(f"{each}s" for each in CATEGORIES), "mean IoU"), "|---" * 6 + "|"]
-    sections = []
+    distances: list[list[str]] = []
+    units: list[list[str]] = []
+    sections: list[str] = []
     for family, its in real.items():
         cells = [*its.distances(its.training[:count]), its.nearness(its.held)[0], ""]
-        distances.append(row(f"{family} scenes", "", "", *cells))
+        distances.append([f"{family} scenes", "", "", *cells])
     for name, short in NAMES.items():
         path = weights / f"{name}.safetensors"
         about = load_tensors(path, *FORMAT)[1]
         its, model = real[about["recipe"]["family"]], load_generator(path)
         made = sampled(model, count)
         figures = [f"{about['images']:,}", f"{about['minutes']:.0f}", *its.distances(made), *its.nearness(made)]
-        distances.append(row(short, *figures))
-        units.append(row(short, *dissected(model, network, count).cells()))
-        sections += sheet(path, made)
+        distances.append([short, *figures])
+        units.append([short, *dissected(model, network, count).cells()])
+        sections += sheet(path, made, out)
     right = " and ".join(f"{its.right(network):.0%} ({family})" for family, its in real.items())
-    return [*distances, "", UNITS.format(right=right), *units, *sections]
+    unit_heads = ("", "units that match", *(f"{each}s" for each in CATEGORIES), "mean IoU")
+    return [table(("", *heads), distances), UNITS.format(right=right), table(unit_heads, units).rstrip(), *sections]
 
 
-def grown(snapshots: Path, count: int, network: Segmenter, real: Real) -> list[str]:
+def grown(snapshots: Path, count: int, network: Segmenter, real: Real, out: Path) -> list[str]:
     """One training's images and units at several moments (thesis, appendix A.6)."""
     heads = (
         "images shown", "size", "by the classifier", "by segmentation network 0", "scenes of that size", "by network 0",
         "units that match", *(f"{each}s" for each in CATEGORIES), "mean IoU",
     )  # fmt: skip
-    lines, rows, captions = [row(*heads), "|---" * len(heads) + "|"], [], []
+    lines: list[list[str]] = []
+    rows, captions = [], []
     as_small: dict[int, list[str]] = {}
     for path in sorted((snapshots / GROWING).glob("*.safetensors")):
         about, model = load_tensors(path, *FORMAT)[1], load_generator(path)
@@ -233,11 +230,11 @@ def grown(snapshots: Path, count: int, network: Segmenter, real: Real) -> list[s
             smaller = avg_pool2d(real.training[:count].float(), real.training.shape[-1] // model.resolution)
             as_small[model.resolution] = real.distances(smaller.round().byte())
         distances = [*real.distances(made), *as_small[model.resolution]]
-        lines.append(row(f"{about['images']:,}", size, *distances, *dissected(model, network, count).cells()))
+        lines.append([f"{about['images']:,}", size, *distances, *dissected(model, network, count).cells()])
         rows.append(tiles(made[:COLUMNS]))
         captions.append(f"{about['images']:,} images, {size}")
-    tile_sheet(rows, captions).save(FOLDER / f"{GROWING}-growing.png", optimize=True)
-    return [*lines, "", f"![growing](generators/{GROWING}-growing.png)"]
+    tile_sheet(rows, captions).save(out / f"{GROWING}-growing.png", optimize=True)
+    return [table(heads, lines), f"![growing](generators/{GROWING}-growing.png)"]
 
 
 TABLE = """\
@@ -261,24 +258,24 @@ grown. Some of what changes is the size's doing: beside the distances of its ima
 """
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """The command line."""
-    parser = argparse.ArgumentParser(description="Compare small generators of scenes.")
+    parser = command_line("Compare small generators of scenes.")
     parser.add_argument("--count", type=int, default=1000, help="images of each kind (default 1000)")
     parser.add_argument("--trained", type=Path, required=True, help="folder of what was trained")
-    arguments = parser.parse_args()
-    trained, count, network = arguments.trained, arguments.count, segmenter()
+    options = parser.parse_args(arguments)
+    trained, count, network, out = options.trained, options.count, segmenter(), folder(options.out, FOLDER)
     real = {
         family: Real(RECIPES[name], count, trained)
         for family, name in (("street", "progan-street-small"), ("room", GROWING))
     }
     text = [
-        "# Generators compared", "", f"Written by `docs/{Path(__file__).name}`.", "", INTRO,
+        "# Generators compared", "", "Written by `docs/scripts/tiny_compared.py`.", "", INTRO,
         TABLE.format(count=count, training=len(real["room"].training)),
-        *compared(trained, count, network, real), "", "## Along a training", "",
-        ALONG.format(name=GROWING), *grown(trained / "snapshots", count, network, real["room"]),
+        *compared(trained, count, network, real, out), "", "## Along a training", "",
+        ALONG.format(name=GROWING), *grown(trained / "snapshots", count, network, real["room"], out),
     ]  # fmt: skip
-    (HERE / "generators_compared.md").write_text("\n".join(text).rstrip() + "\n")
+    (options.out / "generators_compared.md").write_text("\n".join(text).rstrip() + "\n")
 
 
 if __name__ == "__main__":

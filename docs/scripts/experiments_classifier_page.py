@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from string import Template
 from typing import Any
 
+from pages import ROOT, table
 from torch import Tensor
 
 import dissect
 from dissect.classifiers import ClassTally
 from dissect.classifiers.sets import SetRow, default_counts
 from dissect.experiments import rank_correlation
+from dissect.experiments.relations import correlation
 from dissect.tiny import TinyScenes
 
 PAGE = Template("""\
-<!-- Written by docs/experiments_classifier.py; do not edit. -->
+<!-- Written by docs/scripts/experiments_classifier.py; do not edit. -->
 # What classes lose without units
 
 Part 1 of the experiments on classifiers; part 2, [what important units detect, and what an attack does to
@@ -81,16 +82,12 @@ three units, within 1e-4 of the largest, and times both, four images at a time. 
 pass times the number of units ($machine, two threads):
 
 $speed
-On the embedded network, an image's forward pass takes 8.5 ms, and all 193 variants together 9.6 ms, 32 images at a
-time; its scene takes 3.9 ms to draw. `python docs/experiments_classifier.py --images $everything` makes this page from
-all $whole validation scenes and as many training scenes. Extrapolated from 172 of each, that takes 210 s of one thread
-for the importance of all units to all classes, and 165 s for the sets of the curves, on cores that have nothing else to
-do (beside other work the same took up to four times as long). These figures are of one thread, measured apart from this
-page and typed in. An interrupted run goes on when called again.
+`python docs/scripts/experiments_classifier.py --images $everything` makes this page from all $whole validation scenes
+and as many training scenes. An interrupted run goes on when called again.
 """)
 
 #: What `make bench` measured.
-MEASURED = Path(__file__).parents[1] / "benchmarks/results/cpu.json"
+MEASURED = ROOT / "benchmarks/results/cpu.json"
 
 
 def _speed(rows: dict[str, Any]) -> str:
@@ -103,7 +100,7 @@ def _speed(rows: dict[str, Any]) -> str:
         ("VGG-16, conv5_3, 512 units, 365 classes, random weights", times[0], "318, by counting multiplications"),
         ("ResNet-50, its last but one block, 512 units", times[1], f"{allowed}, a pass over that of what follows"),
     )
-    return _table(("workload", "times faster", "allowed"), lines)
+    return table(("workload", "times faster", "allowed"), lines)
 
 
 def _drops(tally: ClassTally, half: int) -> Tensor:
@@ -113,8 +110,7 @@ def _drops(tally: ClassTally, half: int) -> Tensor:
 
 def _correlation(drops: Tensor, others: Tensor) -> float:
     """Pearson's correlation over the units, mean of the classes in which both vary."""
-    first, second = (each.double() - each.double().mean(0) for each in (drops, others))
-    return float(((first * second).sum(0) / (first.square().sum(0) * second.square().sum(0)).sqrt()).nanmean())
+    return float(correlation(drops, others).diagonal().nanmean())
 
 
 def page(importance: dissect.UnitImportance, sets: dissect.UnitSets, example: str) -> str:
@@ -212,7 +208,7 @@ def _beside(sets: dissect.UnitSets, name: str | None, paper: tuple[str, ...], al
         (what, f"{100 * row.balanced_accuracy:.1f}", single, f"{100 * row.all_class_accuracy:.1f}", every)
         for (what, row), single, every in zip(wanted, paper, all_class)
     ]
-    return _table(("accuracy, %", "single-class, here", "paper", "all-class, here", "paper"), lines)
+    return table(("accuracy, %", "single-class, here", "paper", "all-class, here", "paper"), lines)
 
 
 def _details(sets: dissect.UnitSets) -> str:
@@ -224,9 +220,4 @@ def _details(sets: dissect.UnitSets) -> str:
         for row in sets.table()
         if row.units in (0, *counts)
     ]  # fmt: skip
-    return _table(head, lines)
-
-
-def _table(head: tuple[str, ...], lines: list[tuple[str, ...]] | tuple[tuple[str, ...], ...]) -> str:
-    rows = [head, ("---",) * len(head), *lines]
-    return "".join("| " + " | ".join(row) + " |\n" for row in rows)
+    return table(head, lines)

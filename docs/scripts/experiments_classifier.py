@@ -1,36 +1,36 @@
 """Writes docs/experiments.md and its pictures: what classes lose without units, in the embedded network.
 
-``python docs/experiments_classifier.py --work build/experiments`` from the root of the sources. What it computes is
-kept in the folder --work, from which an interrupted run goes on.
+``python docs/scripts/experiments_classifier.py --work build/experiments`` from the root of the sources. What it
+computes is kept in the folder --work, from which an interrupted run goes on.
 """
 
 from __future__ import annotations
 
-import argparse
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from experiments_classifier_page import page
+from pages import command_line, folder
 
 import dissect
 from dissect.classifiers import plots
+from dissect.plots import save
 from dissect.tiny import TinyScenes, vgg
 
-DOCS = Path(__file__).parent
-FOLDER = DOCS / "experiments"
 LAYER = "features.conv5_3"
 #: 0.8, 3.9, 50 and 96.1 % of 192 units, and more for the curves.
 COUNTS = (1, 2, 4, 7, 15, 30, 60, 96, 130, 160, 177, 185, 190)
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Reads the command line and writes the page."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = command_line(__doc__)
     parser.add_argument("--work", type=Path, default=Path("build/experiments"), help="folder for what takes long")
     parser.add_argument("--images", type=int, default=30, help="scenes of each class and split (30; all: 200)")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     model = vgg().to(memory_format=torch.channels_last)
     scenes = {
         split: TinyScenes(split, count=options.images * len(TinyScenes.classes), target="class")
@@ -47,12 +47,12 @@ def main() -> None:
     few, half, many = dissect.classifiers.sets.default_counts(importance.num_units)[1:]
     lost = sets.baseline() - sets.curve("most")[:, COUNTS.index(few)]
     example = sets.classes[sets.measured[int(lost.argsort()[len(lost) // 2])]]
-    _draw(importance, sets, example, (few, half, many))
-    (DOCS / "experiments.md").write_text(page(importance, sets, example))
+    _draw(importance, sets, example, (few, half, many), folder(options.out, "experiments"))
+    (options.out / "experiments.md").write_text(page(importance, sets, example))
 
 
 def _draw(
-    importance: dissect.UnitImportance, sets: dissect.UnitSets, example: str, counts: tuple[int, int, int]
+    importance: dissect.UnitImportance, sets: dissect.UnitSets, example: str, counts: tuple[int, int, int], out: Path
 ) -> None:
     """Draws the pictures."""
     few, half, many = counts
@@ -63,9 +63,8 @@ def _draw(
         "sets-all-classes": plots.plot_all_classes(sets, few, many),
         "sets-by-class": plots.plot_by_class(sets, half),
     }
-    FOLDER.mkdir(exist_ok=True)
     for name, figure in figures.items():
-        figure.savefig(FOLDER / f"{name}.png", dpi=110, metadata={"Software": None})
+        save(figure, out / f"{name}.png")
 
 
 if __name__ == "__main__":

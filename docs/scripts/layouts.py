@@ -1,15 +1,16 @@
 """Writes docs/layouts.md: every layer of other libraries' networks, its units and where they lie.
 
-Needs transformers. Run from the repository: ``python docs/layouts.py``.
+Needs transformers. Run from the repository: ``python docs/scripts/layouts.py``.
 """
 
 from __future__ import annotations
 
 import sys
-from pathlib import Path
+from collections.abc import Sequence
 
 import torch
 import transformers
+from pages import ROOT, command_line, table
 from torch import nn
 
 from dissect.network.layouts import Layouts
@@ -18,9 +19,8 @@ from dissect.network.outputs import first_tensor
 from dissect.network.trace import Trace
 from dissect.network.tracking import UnitTracker
 
-HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE.parent / "tests"))
-from other_networks import SIDE, of_others, of_transformers  # noqa: E402
+sys.path.insert(0, str(ROOT / "tests"))
+from other_networks import SIDE, of_others, of_transformers
 
 TEXT = """# Where units lie
 
@@ -50,14 +50,14 @@ Small configurations of the networks of transformers {version}, and blocks writt
 them (`tests/other_networks.py`; torchvision and timm themselves were not installed). Of {layers} layers,
 `tests/network/test_layouts.py` checks of all but those that run twice that the number of units is the weights' and that
 an edit of one unit changes exactly that channel. {networks} networks, images of {side}x{side}; the axes of places have
-other sizes than those of channels. Made by `python docs/layouts.py`.
+other sizes than those of channels. Made by `python docs/scripts/layouts.py`.
 """
 
 
-COLUMNS = "| layer | kind | output of 3 images | units | axes | known by |\n|---|---|---|---|---|---|"
+COLUMNS = ("layer", "kind", "output of 3 images", "units", "axes", "known by")
 
 
-def rows_of(model: nn.Module, images: torch.Tensor) -> list[str]:
+def rows_of(model: nn.Module, images: torch.Tensor) -> list[tuple[object, ...]]:
     """A line of the table per layer that gives units."""
     found = []
     for row in list_layers(model, images):
@@ -77,22 +77,22 @@ def rows_of(model: nn.Module, images: torch.Tensor) -> list[str]:
         shape = first_tensor(outputs[0]).shape
         sides = "x".join(map(str, shape))
         layout = layouts.of(row.layer, outputs[0], len(images) if len(images) in shape else None)
-        found.append(f"| {row.layer} | {row.kind} | {sides} | {row.units} | {layout.axes} | {layout.known} |")
+        found.append((row.layer, row.kind, sides, row.units, layout.axes, layout.known))
     return found
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Writes the page."""
+    out = command_line(__doc__).parse_args(arguments).out
     torch.manual_seed(0)
     images, parts, layers = torch.rand(3, 3, SIDE, SIDE), [], 0
     networks = of_transformers(transformers) | of_others()
     for name, model in networks.items():
         rows = rows_of(model.eval(), images)
         layers += len(rows)
-        parts.append(f"### {name}\n\n{COLUMNS}\n")
-        parts.append("\n".join(rows) + "\n\n")
+        parts.append(f"### {name}\n\n{table(COLUMNS, rows)}\n")
     head = TEXT.format(version=transformers.__version__, layers=layers, networks=len(networks), side=SIDE)
-    (HERE / "layouts.md").write_text(head + "\n" + "".join(parts).rstrip() + "\n")
+    (out / "layouts.md").write_text(head + "\n" + "".join(parts).rstrip() + "\n")
 
 
 if __name__ == "__main__":

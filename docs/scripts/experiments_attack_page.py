@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from string import Template
 from typing import Any
+
+from pages import table
 
 from dissect.classifiers import UnitImportance
 from dissect.experiments import PUBLISHED, AttackResult, CarliniWagner
 from dissect.table import Table
 
 PAGE = Template("""\
-<!-- Written by docs/experiments_attack.py; do not edit. -->
+<!-- Written by docs/scripts/experiments_attack.py; do not edit. -->
 # Important units: what they detect, and what an attack does to them
 
 Part 2 of the experiments on classifiers; part 1 is [what classes lose without units](experiments.md).
@@ -57,7 +59,7 @@ $combinations
 Each of the first $seen validation scenes that the network names right ($attacked of them; $misnamed it does not) is
 attacked to another class, drawn at random, by the targeted L2 attack of Carlini and Wagner (foolbox 3:
 $settings). The paper attacks 1,000 images to each of five fixed classes with foolbox's own settings
-(`experiments.PUBLISHED`: $published), 750 times
+(`experiments.PUBLISHED`: $published), $more times
 as many steps. Its images are those whose class and whose answer both differ from the target, so that some are named
 wrong before (`candidates="non_target"`); here all are named right (`"correct"`). Its peaks are of conv5_3 after the
 ReLU, here before it: they differ only where a whole map is negative.
@@ -77,7 +79,7 @@ $verdict
 Attacks of about the median norm (Fig. 5A, B). Maps show where a unit's activation rises and falls.
 
 $maps
-`python docs/experiments_classifier.py`, then `python docs/experiments_attack.py`, make this page anew.
+`python docs/scripts/experiments_classifier.py`, then `python docs/scripts/experiments_attack.py`, make this page anew.
 """)
 
 
@@ -107,6 +109,7 @@ def page(importance: UnitImportance, result: AttackResult, most: int, facts: dic
         misnamed=result.misnamed,
         settings=_settings(result.settings),
         published=_settings(PUBLISHED),
+        more=f"{_steps(PUBLISHED) / _steps(result.settings):.0f}",
         reached=won,
         median=f"{float(norms.median()):.2f}",
         largest=f"{float(norms.max()):.2f}",
@@ -121,13 +124,12 @@ def page(importance: UnitImportance, result: AttackResult, most: int, facts: dic
     )
 
 
+def _steps(settings: CarliniWagner) -> int:
+    return settings.binary_search_steps * settings.steps
+
+
 def _settings(settings: CarliniWagner) -> str:
     return ", ".join(f"{name}={value:g}" for name, value in settings._asdict().items())
-
-
-def _markdown(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [header, ["---"] * len(header), *rows]
-    return "".join("| " + " | ".join(line) + " |\n" for line in lines)
 
 
 def _by_classes(tables: Sequence[tuple[int, Table]]) -> str:
@@ -136,11 +138,11 @@ def _by_classes(tables: Sequence[tuple[int, Table]]) -> str:
         [f"top {k}: mean IoU (units)", *(f"{row.iou:.3f} ({row.units})" if row.units else "- (0)" for row in rows)]
         for k, rows in tables
     )
-    return _markdown(header, cells)
+    return table(header, cells)
 
 
 def _signs(rows: Table) -> str:
-    return _markdown(
+    return table(
         ("units", "pairs", "negative", "mean correlation"),
         ((row.units, f"{row.pairs:,}", f"{row.negative:.1%}", f"{row.correlation:+.3f}") for row in rows),
     )
@@ -156,7 +158,7 @@ def _combinations(shown: Sequence[Sequence[str]]) -> str:
 
 def _changes(rows: Table) -> str:
     names = {"target": "important to the target", "source": "important to the source", "other": "all others"}
-    return _markdown(
+    return table(
         ("units", "cause", "mean absolute change", "mean change", "in standard deviations"),
         (
             (

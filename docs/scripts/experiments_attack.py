@@ -1,26 +1,27 @@
 """Writes docs/experiments_attack.md and its pictures: relations of importance, and attacks, on the embedded network.
 
-``python docs/experiments_attack.py --work build/experiments`` from the root of the sources, after
-docs/experiments_classifier.py, which leaves the units' importance in the folder --work. What it computes is kept there,
-and an interrupted run goes on from it.
+``python docs/scripts/experiments_attack.py --work build/experiments`` from the root of the sources, after
+docs/scripts/experiments_classifier.py, which leaves the units' importance in the folder --work. What it
+computes is kept there, and an interrupted run goes on from it.
 """
 
 from __future__ import annotations
 
-import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from experiments_attack_page import page
+from pages import command_line, folder
 from torch import Tensor, nn
 
 import dissect
 from dissect.classifiers import UnitImportance
 from dissect.experiments import (
     AttackResult,
+    CarliniWagner,
     adversarial,
     attack,
     important_pairs,
@@ -35,20 +36,19 @@ from dissect.experiments import (
 from dissect.experiments import figures as pictures
 from dissect.tiny import TinyScenes, vgg
 
-DOCS = Path(__file__).parent
-FOLDER = DOCS / "experiments"
 MOST, EXAMPLES, BATCH = 4, 3, 12
+SETTINGS = CarliniWagner()
 #: Balanced accuracy that each of a combination's six drops must reach to be shown.
 CLEAR = 0.01
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Reads the command line and writes the page."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = command_line(__doc__)
     parser.add_argument("--work", type=Path, default=Path("build/experiments"), help="folder for what takes long")
     parser.add_argument("--images", type=int, default=336, help="scenes to attack (336)")
     parser.add_argument("--scenes", type=int, default=800, help="scenes to dissect and to correlate over (800)")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     importance = UnitImportance.load(options.work / "tiny-vgg")
     model, layer = vgg().to(memory_format=torch.channels_last), importance.layer
     val = partial(TinyScenes, "val")
@@ -57,18 +57,24 @@ def main() -> None:
         dissect.load,
         lambda: dissect.dissect(model, layer, val(count=options.scenes)),
     )
+    pictures_of = folder(options.out, "experiments")
     result = _kept(
         options.work / "tiny-vgg.attack",
         AttackResult.load,
         lambda: attack(
-            model, layer, val(count=options.images, target="class"), batch_size=BATCH, resume=options.work / "attack"
+            model,
+            layer,
+            val(count=options.images, target="class"),
+            batch_size=BATCH,
+            settings=SETTINGS,
+            resume=options.work / "attack",
         ),
     )
     scenes = val(target="class")
-    facts = _relations(model, importance, dissection, val(count=options.scenes))
-    facts["combinations"] = _combinations(importance, dissection, scenes)
-    facts["attacked"] = _attacks(model, importance, dissection, result, scenes)
-    (DOCS / "experiments_attack.md").write_text(page(importance, result, MOST, facts))
+    facts = _relations(model, importance, dissection, val(count=options.scenes), pictures_of)
+    facts["combinations"] = _combinations(importance, dissection, scenes, pictures_of)
+    facts["attacked"] = _attacks(model, importance, dissection, result, scenes, pictures_of)
+    (options.out / "experiments_attack.md").write_text(page(importance, result, MOST, facts))
 
 
 def _kept(path: Path, load: Callable[[Path], Any], compute: Callable[[], Any]) -> Any:
@@ -79,7 +85,7 @@ def _kept(path: Path, load: Callable[[Path], Any], compute: Callable[[], Any]) -
 
 
 def _relations(
-    model: nn.Module, importance: UnitImportance, dissection: dissect.Dissection, scenes: TinyScenes
+    model: nn.Module, importance: UnitImportance, dissection: dissect.Dissection, scenes: TinyScenes, out: Path
 ) -> dict[str, Any]:
     """The chart of Fig. 2E and S4c-h, and its numbers."""
     layer = importance.layer
@@ -91,7 +97,7 @@ def _relations(
     important = important_pairs(importance, MOST)
     known = ~correlations.isnan()
     points = (importance.drop("val")[known], correlations[known], important[known])
-    pictures.save(pictures.relations_chart(by_classes, buckets, points), FOLDER / "relations.png")
+    pictures.save(pictures.relations_chart(by_classes, buckets, points), out / "relations.png")
     return {
         "scenes": len(scenes),
         "by_classes": by_classes,
@@ -105,7 +111,9 @@ def _relations(
     }
 
 
-def _combinations(importance: UnitImportance, dissection: dissect.Dissection, scenes: TinyScenes) -> dict[str, Any]:
+def _combinations(
+    importance: UnitImportance, dissection: dissect.Dissection, scenes: TinyScenes, out: Path
+) -> dict[str, Any]:
     """Pictures of the clearest combinations of units (Fig. S5), no two of which share two classes."""
     found = overlapping_combinations(importance, MOST)
     drop, important = importance.drop("val"), important_pairs(importance, MOST)
@@ -115,7 +123,7 @@ def _combinations(importance: UnitImportance, dissection: dissect.Dissection, sc
         if len(shown) < EXAMPLES and combination.weakest >= CLEAR and not familiar:
             shown.append(combination)
     names = pictures.unit_names(dissection, importance.layer)
-    for old in FOLDER.glob("combination-*.png"):  # of which there may be fewer now
+    for old in out.glob("combination-*.png"):  # of which there may be fewer now
         old.unlink()
     for number, combination in enumerate(shown, start=1):
         units, classes = list(combination.units), list(combination.classes)
@@ -127,7 +135,7 @@ def _combinations(importance: UnitImportance, dissection: dissect.Dissection, sc
             drop[units][:, classes],
             important[units][:, classes],
         )
-        pictures.save(figure, FOLDER / f"combination-{number}.png")
+        pictures.save(figure, out / f"combination-{number}.png")
     texts = [
         [scenes.classes[c] for c in combination.classes]
         + [names.get(unit, f"unit {unit}") for unit in combination.units]
@@ -138,11 +146,11 @@ def _combinations(importance: UnitImportance, dissection: dissect.Dissection, sc
 
 def _attacks(
     model: nn.Module, importance: UnitImportance, dissection: dissect.Dissection, result: AttackResult,
-    scenes: TinyScenes,
+    scenes: TinyScenes, out: Path,
 ) -> dict[str, Any]:  # fmt: skip
     """The chart of Fig. 5C, and maps of a few attacks (Fig. 5A, B)."""
     changes = result.changes(importance, MOST)
-    pictures.save(pictures.attack_chart(changes, MOST), FOLDER / "attack.png")
+    pictures.save(pictures.attack_chart(changes, MOST), out / "attack.png")
     names, shown = pictures.unit_names(dissection, importance.layer), []
     for number, at in enumerate(_typical(result), start=1):
         image, found = _again(model, result, at, scenes)
@@ -157,7 +165,7 @@ def _attacks(
         ]
         before, after = trace[importance.layer]
         figure = pictures.attack_maps(image, found, before, after, groups, (titles[0], titles[1]), names)
-        pictures.save(figure, FOLDER / f"attack-{number}.png")
+        pictures.save(figure, out / f"attack-{number}.png")
         shown.append([scenes.classes[c] for c in ends])
     return {"changes": changes, "shown": shown, "pixels": scenes[0][0].numel()}
 

@@ -25,12 +25,12 @@ class Removed(NamedTuple):
     overlaps: list[float]  # IoU of the masks of the concept and of what its units are called without it
 
 
-def removed(world: World, whole: Dissection) -> list[Removed]:
-    """Each concept that has detectors is taken out of the planes, and all is dissected again."""
+def removed(world: World, whole: Dissection, most: int | None = None) -> list[Removed]:
+    """Each concept that has detectors, or the `most` with the most, is taken out of the planes, all dissected again."""
     detectors = whole.detectors()
     names = list(zip(world.concepts.categories, world.concepts.names))
     results = []
-    for (category, concept), _ in Counter((row.category, row.concept) for row in detectors).most_common():
+    for (category, concept), _ in Counter((row.category, row.concept) for row in detectors).most_common(most):
         label = names.index((category, concept))
         planes = torch.where(world.planes == label, 0, world.planes)
         rows = world.dissected(planes=planes, resamples=2).best()

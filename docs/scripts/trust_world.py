@@ -1,4 +1,4 @@
-"""The scenes and maps on which docs/trust_biases.py measures."""
+"""The scenes and maps on which docs/scripts/trust_biases.py measures."""
 
 from __future__ import annotations
 

@@ -1,19 +1,19 @@
 """Judges trained generators of scenes, and writes docs/generators.md with its pictures.
 
-python docs/tiny_generators.py --weights DIR [--count N] [--names NAME ...]
+python docs/scripts/tiny_generators.py --weights DIR [--count N] [--names NAME ...]
 """
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
+from pages import DOCS, command_line, folder, table
 from scipy.stats import binomtest
 from tiny_pictures import enlarged, tile_sheet
 from torch import Tensor
@@ -37,8 +37,7 @@ from dissect.tiny.networks import FORMAT, SEGMENTER_SEEDS, load_generator, load_
 from dissect.tiny.training.recipes import Recipe
 from dissect.tiny.world.stamp import STAMPS
 
-HERE = Path(__file__).parent
-FOLDER = HERE / "generators"
+FOLDER = "generators"
 INTRO = """\
 How near are they to the scenes? By the Frechet distance of the tiny classifier's features (`dissect.tiny.judge`), and
 of a segmentation network's, since a feature critic (`dissect.tiny.training.feature_critic`), where one took part in the
@@ -94,12 +93,12 @@ def recognised(planes: Tensor) -> Iterator[tuple[str, Shown]]:
 
 def stamped(real: Tensor, made: Tensor) -> list[str]:
     """A table of how many images carry a watermark."""
-    lines = ["", "| watermark | held-out scenes | generated |", "|---|---|---|"]
     found = [(watermarks(images) > STAMP_CORRELATION).sum(0).tolist() for images in (real, made)]
-    for place, text in enumerate(STAMPS):
-        counts = (str(Shown(each[place], len(images))) for each, images in zip(found, (real, made), strict=True))
-        lines.append(f"| {text} | " + " | ".join(counts) + " |")
-    return lines
+    rows = (
+        [text, *(Shown(each[place], len(images)) for each, images in zip(found, (real, made), strict=True))]
+        for place, text in enumerate(STAMPS)
+    )
+    return ["", table(("watermark", "held-out scenes", "generated"), rows).rstrip()]
 
 
 def digest(path: Path) -> str:
@@ -109,14 +108,17 @@ def digest(path: Path) -> str:
 
 def by_eye(weights: Path) -> list[str]:
     """What was recognised in the sheet, as it was written down when it was looked at."""
-    path, name = FOLDER / "verdicts.json", weights.stem
+    path, name = DOCS / FOLDER / "verdicts.json", weights.stem
     verdicts = json.loads(path.read_text()) if path.exists() else {}
     if name not in verdicts or verdicts[name]["weights"] != digest(weights):
         return [f"Not judged by eye yet (weights {digest(weights)})."]
     seen = verdicts[name]["recognised"]
     return [
-        f"| of the {COLUMNS * ROWS} images shown: how many show, to the eye, ... | |", "|---|---|",
-        *(f"| a {thing} | {len(images)} |" for thing, images in seen.items()), "", verdicts[name]["remarks"],
+        table(
+            (f"of the {COLUMNS * ROWS} images shown: how many show, to the eye, ...", ""),
+            ((f"a {thing}", len(images)) for thing, images in seen.items()),
+        ),
+        verdicts[name]["remarks"],
     ]  # fmt: skip
 
 
@@ -125,23 +127,23 @@ def tiles(images: Tensor) -> list[np.ndarray]:
     return [enlarged(image, ENLARGED) for image in images.numpy()]
 
 
-def random_sheet(name: str, shown: list[np.ndarray]) -> None:
+def random_sheet(path: Path, shown: list[np.ndarray]) -> None:
     """Writes the picture of a generator's first images."""
     rows = [shown[start : start + COLUMNS] for start in range(0, len(shown), COLUMNS)]
     captions = [f"z {start} to {start + COLUMNS - 1}" for start in range(0, len(shown), COLUMNS)]
-    tile_sheet(rows, captions).save(FOLDER / f"{name}.png", optimize=True)
+    tile_sheet(rows, captions).save(path, optimize=True)
 
 
-def sheets(weights: Path, made: Tensor, recipe: Recipe) -> list[str]:
+def sheets(weights: Path, made: Tensor, recipe: Recipe, out: Path) -> list[str]:
     """Writes the random sheet and the nearest training images; returns lines for the page."""
     name = weights.stem
-    random_sheet(name, tiles(made[: COLUMNS * ROWS]))
+    random_sheet(out / f"{name}.png", tiles(made[: COLUMNS * ROWS]))
     training = drawn(scenes(recipe, "train", recipe.scenes))[0]
     places, every = nearest(made[:200], training.numpy())
     held = drawn(scenes(recipe, "val", 200))[0]
     usual = nearest(held, training.numpy())[1]
     pair = [tiles(made[:COLUMNS]), tiles(training[places[:COLUMNS]])]
-    tile_sheet(pair, ["generated", "the nearest training image, in pixels"]).save(FOLDER / f"{name}-nearest.png")
+    tile_sheet(pair, ["generated", "the nearest training image, in pixels"]).save(out / f"{name}-nearest.png")
     return [
         f"![{name}](generators/{name}.png)", "",
         f"The first {COLUMNS * ROWS} images of z set 1, none left out.", "",
@@ -155,19 +157,17 @@ def sheets(weights: Path, made: Tensor, recipe: Recipe) -> list[str]:
 
 def distances(sets: dict[str, Tensor], real: Tensor) -> list[str]:
     """A table of Frechet distances to the real images, by the features of two networks."""
-    lines = [
-        f"| {len(real):,} images against {len(real):,} held-out scenes: Frechet distance by the features of ... "
-        "| the classifier | segmentation network 0 |", "|---|---|---|",
-    ]  # fmt: skip
+    what = f"{len(real):,} images against {len(real):,} held-out scenes: Frechet distance by the features of ..."
+    rows = []
     seen = (features, segmenter_features)
     wanted = [network(real) for network in seen]
     for name, images in sets.items():
         found = (frechet_distance(network(images), by) for network, by in zip(seen, wanted, strict=True))
-        lines.append(f"| {name} | " + " | ".join(f"{distance:.2f}" for distance in found) + " |")
-    return lines
+        rows.append([name, *(f"{distance:.2f}" for distance in found)])
+    return [table((what, "the classifier", "segmentation network 0"), rows).rstrip()]
 
 
-def judged(path: Path, count: int, networks: dict[int, Segmenter]) -> list[str]:
+def judged(path: Path, count: int, networks: dict[int, Segmenter], out: Path) -> list[str]:
     """The page's section on one generator."""
     about = load_tensors(path, *FORMAT)[1]
     recipe, model = Recipe.of(about["recipe"]), load_generator(path)
@@ -181,7 +181,7 @@ def judged(path: Path, count: int, networks: dict[int, Segmenter]) -> list[str]:
         f"{recipe.resolution}x{recipe.resolution}, {parameters / 1e6:.2f} M parameters, units {recipe.channels}; "
         f"{about['images']:,} of the recipe's {recipe.images:,} images shown, in {about['minutes']:.0f} minutes on "
         f"{about.get('machine', EARLIER)}, beside other work.{about.get('history', '')}", "",
-        *sheets(path, made, recipe), "",
+        *sheets(path, made, recipe, out), "",
         *distances({"generated": made, "training scenes": other}, real), "",
     ]  # fmt: skip
     columns = {"held-out scenes, true labels": (planes, real)}
@@ -193,26 +193,26 @@ def judged(path: Path, count: int, networks: dict[int, Segmenter]) -> list[str]:
         for name, (seen, of) in columns.items()
     }
     rules = list(next(iter(results.values())))
-    lines += ["| of ...: how many show ... | " + " | ".join(results) + " |", "|---" * (len(results) + 1) + "|"]
-    lines += [f"| {rule} | " + " | ".join(str(result[rule]) for result in results.values()) + " |" for rule in rules]
+    rows = ([rule, *(result[rule] for result in results.values())] for rule in rules)
+    lines.append(table(["of ...: how many show ...", *results], rows).rstrip())
     if recipe.watermark:
         lines += stamped(real, made)
     return [*lines, ""]
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """The command line."""
-    parser = argparse.ArgumentParser(description="Judge the generators of scenes.")
+    parser = command_line("Judge the generators of scenes.")
     parser.add_argument("--count", type=int, default=2000, help="images of each kind (default 2000)")
     parser.add_argument("--weights", type=Path, required=True, help="folder of what was trained")
     parser.add_argument("--names", nargs="+", default=["progan-street", "stylegan2-street-watermark"])
-    arguments = parser.parse_args()
-    FOLDER.mkdir(exist_ok=True)
-    networks = {seed: load_segmenter(arguments.weights / f"segmenter-{seed}.safetensors") for seed in SEGMENTER_SEEDS}
-    text = ["# Generators of scenes", "", f"Written by `docs/{Path(__file__).name}`.", "", INTRO.strip()]
-    for name in arguments.names:
-        text += ["", *judged(arguments.weights / f"{name}.safetensors", arguments.count, networks)]
-    (HERE / "generators.md").write_text("\n".join(text).rstrip() + "\n")
+    options = parser.parse_args(arguments)
+    out = folder(options.out, FOLDER)
+    networks = {seed: load_segmenter(options.weights / f"segmenter-{seed}.safetensors") for seed in SEGMENTER_SEEDS}
+    text = ["# Generators of scenes", "", "Written by `docs/scripts/tiny_generators.py`.", "", INTRO.strip()]
+    for name in options.names:
+        text += ["", *judged(options.weights / f"{name}.safetensors", options.count, networks, out)]
+    (options.out / "generators.md").write_text("\n".join(text).rstrip() + "\n")
 
 
 if __name__ == "__main__":

@@ -1,23 +1,25 @@
 """Measures how far labels can be trusted, on the embedded VGG and its untrained twin, and writes docs/trust.md.
 
-python docs/trust.py
+python docs/scripts/trust.py
 """
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
+from pages import command_line, table
 
 import dissect
 from dissect.dissection.rows import UnitRow
 from dissect.table import Table
 from dissect.tiny import TinyScenes, vgg
 
-PAGE = Path(__file__).parent / "trust.md"
 LAYER = "features.conv5_3"
-IMAGES = 860
+IMAGES, FEW = 860, 100
+#: How many images the first table has rows of, all and few.
+SIZES = (IMAGES, 300, FEW, 35)
 CUTOFF = 0.04
 TEXT = """\
 # Which labels can be trusted
@@ -55,11 +57,11 @@ planes of the image 17 places on, {shifted} of {units} units are "detectors".
 - `low`, `high`: 95 % of the IoUs when images are drawn again with replacement, 200 times (`resamples=`), with the
   unit's threshold and label as they are. Images are drawn in up to 128 groups, by a hash of their numbers, so that
   memory is bounded; fewer than 10 groups with images give none. The interval is mean {width} wide for detectors over
-  {images} images, {few_width} over 100.
+  {images} images, {few_width} over {few}.
 - `same_label`: whether each half of the images alone gives the label. Of the trained network's detectors {same};
   of the untrained one's {same_twin}.
 - `held_out`: the IoU on each half with the label that the other half gives, and their mean: what is left when the best
-  of many labels is not chosen on the images that it is measured on. Mean IoU {iou}, held out {held_out}; with 100
+  of many labels is not chosen on the images that it is measured on. Mean IoU {iou}, held out {held_out}; with {few}
   images {few_iou} and {few_held_out}.
 - `margin`: by how much the second best label is worse. For {margin} detectors the second best lies within the
   interval.
@@ -133,8 +135,7 @@ def count(network: str, images: int, found: dissect.Dissection) -> Count:
 
 def markdown(rows: list[Count]) -> str:
     """A table, under the names of the columns."""
-    lines = ["| " + " | ".join(name.replace("_", " ") for name in rows[0]._fields) + " |", "|---" * len(rows[0]) + "|"]
-    return "\n".join([*lines, *("| " + " | ".join(map(str, row)) + " |" for row in rows)])
+    return table([name.replace("_", " ") for name in rows[0]._fields], rows).rstrip()
 
 
 def shifted(places: int) -> int:
@@ -176,17 +177,18 @@ def mean(rows: list[UnitRow], name: str) -> str:
     return f"{sum(getattr(row, name) for row in rows) / max(1, len(rows)):.3f}"
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """The command line."""
+    out = command_line(__doc__).parse_args(arguments).out
     torch.set_num_threads(1)
     results = {
         (network, images): dissected(network == "trained", images)
         for network in ("trained", "untrained")
-        for images in (IMAGES, 300, 100, 35)
+        for images in SIZES
     }
     whole = results["trained", IMAGES]
     detectors, twin = whole.detectors(), results["untrained", IMAGES].detectors()
-    few = results["trained", 100].detectors()
+    few = results["trained", FEW].detectors()
     widths = [sum(row.high - row.low for row in rows) / len(rows) for rows in (detectors, few)]
     values = {
         "counts": markdown([count(network, images, found) for (network, images), found in results.items()]),
@@ -200,6 +202,7 @@ def main() -> None:
         "few_iou": mean(few, "iou"),
         "few_held_out": mean(few, "held_out"),
         "width": f"{widths[0]:.3f}",
+        "few": FEW,
         "few_width": f"{widths[1]:.3f}",
         "place": share(detectors, "place"),
         "place_twin": share(twin, "place"),
@@ -209,7 +212,7 @@ def main() -> None:
         "few_shown": share(detectors, "shown in few"),
         "few_shown_twin": share(twin, "shown in few"),
     }
-    PAGE.write_text("<!-- Written by docs/trust.py; do not edit. -->\n" + TEXT.format(**values))
+    (out / "trust.md").write_text("<!-- Written by docs/scripts/trust.py; do not edit. -->\n" + TEXT.format(**values))
 
 
 if __name__ == "__main__":

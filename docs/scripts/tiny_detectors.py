@@ -1,19 +1,19 @@
 """Dissects all thirteen convolutions of `dissect.tiny.vgg` and of its untrained twin, and writes docs/detectors.md.
 
-python docs/tiny_detectors.py [--images N]
+python docs/scripts/tiny_detectors.py [--images N]
 """
 
 from __future__ import annotations
 
-import argparse
-from pathlib import Path
+from collections.abc import Sequence
+
+from pages import command_line, table
 
 import dissect
 from dissect.tiny import TinyScenes, vgg
 
-PAGE = Path(__file__).parent / "detectors.md"
 HEAD = """\
-<!-- Written by docs/tiny_detectors.py; do not edit. -->
+<!-- Written by docs/scripts/tiny_detectors.py; do not edit. -->
 # How many units detect something
 
 The share of each layer's units whose best IoU exceeds {cutoff}, in the embedded VGG and in its untrained twin, over the
@@ -21,9 +21,11 @@ first {images} validation scenes (thresholds at the top {fraction:.0%} of the pi
 that have a detector. An untrained unit passes the cut-off for what is large, or of one color; what training
 adds is variety.
 
-| layer | units | detectors, trained | untrained | concepts, trained | untrained | objects, trained | untrained |
-|---|---|---|---|---|---|---|---|
 """
+COLUMNS = (
+    "layer", "units", "detectors, trained", "untrained", "concepts, trained", "untrained", "objects, trained",
+    "untrained",
+)  # fmt: skip
 
 
 def dissected(trained: bool, images: int) -> dissect.Dissection:
@@ -33,7 +35,7 @@ def dissected(trained: bool, images: int) -> dissect.Dissection:
     return dissect.dissect(model, layers, TinyScenes("val", count=images))
 
 
-def row(layer: str, results: list[dissect.Dissection]) -> str:
+def row(layer: str, results: list[dissect.Dissection]) -> list[object]:
     """A line of the table: each figure of the trained network, then of the twin."""
     units = results[0][layer].num_units
     shares, concepts, objects = [], [], []
@@ -42,18 +44,19 @@ def row(layer: str, results: list[dissect.Dissection]) -> str:
         shares.append(f"{len(result.detectors(layer)) / units:.0%}")
         concepts.append(str(sum(counts.values())))
         objects.append(str(counts["object"]))
-    return "| " + " | ".join([layer.removeprefix("features."), str(units), *shares, *concepts, *objects]) + " |"
+    return [layer.removeprefix("features."), units, *shares, *concepts, *objects]
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command_line(__doc__)
     parser.add_argument("--images", type=int, default=860, help="validation scenes (default 860)")
-    images = parser.parse_args().images
-    results = [dissected(trained, images) for trained in (True, False)]
+    options = parser.parse_args(arguments)
+    results = [dissected(trained, options.images) for trained in (True, False)]
     settings = results[0].settings
-    head = HEAD.format(cutoff=settings["detector_iou"], images=images, fraction=settings["fraction"])
-    PAGE.write_text(head + "".join(row(layer, results) + "\n" for layer in results[0].layers))
+    head = HEAD.format(cutoff=settings["detector_iou"], images=options.images, fraction=settings["fraction"])
+    rows = [row(layer, results) for layer in results[0].layers]
+    (options.out / "detectors.md").write_text(head + table(COLUMNS, rows))
 
 
 if __name__ == "__main__":

@@ -7,13 +7,14 @@ from string import Template
 from typing import Any, NamedTuple
 
 import numpy as np
+from pages import table
 
 from dissect.tiny.survey import Limit, Survey, coverage
 from dissect.tiny.train import SIZES
 from dissect.tiny.world import vocabulary
 
 PAGE = Template("""\
-<!-- Written by docs/tiny_world.py; do not edit. -->
+<!-- Written by docs/scripts/tiny_world.py; do not edit. -->
 # The embedded world
 
 `dissect.tiny.TinyScenes` draws $classes classes of scenes out of $objects shared objects, and knows the object, part,
@@ -111,7 +112,7 @@ def page(train: Survey, val: Survey, rows: Iterable[Limit], result: Result, fami
         twins=", ".join(f"{a[0]} {a[1]} and {b[0]} {b[1]}" for a, b in vocabulary.NEAR_TWINS),
         few_colors=", ".join(vocabulary.FEW_COLORS),
         few_materials=", ".join(vocabulary.FEW_MATERIALS),
-        limits=markdown(("figure", "value", "limit", "met"), map(_limit_cells, rows)),
+        limits=table(("figure", "value", "limit", "met"), map(_limit_cells, rows)),
         channels="-".join(map(str, about["channels"])),
         epochs=f"{about['epochs']:.1f}",
         trained_on=f"{about['train_images']:,}",
@@ -124,12 +125,6 @@ def page(train: Survey, val: Survey, rows: Iterable[Limit], result: Result, fami
         hardest=", ".join(f"{result.names[number]} {result.shares[number, number]:.0%}" for number in worst),
         coverage=_coverage_tables(val),
     )
-
-
-def markdown(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table."""
-    lines = [header, ["---"] * len(header), *rows]
-    return "".join("| " + " | ".join(line) + " |\n" for line in lines)
 
 
 def pictures(entries: Iterable[tuple[str, str]]) -> str:
@@ -150,7 +145,7 @@ def _sizes(full: int) -> str:
 def _log_table(log: Sequence[dict[str, float]]) -> str:
     epochs = [line for line in log if "snapshot" not in line]
     chosen = sorted({round(at) for at in np.linspace(0, len(epochs) - 1, 8)})
-    return markdown(
+    return table(
         ("epoch", "size", "training loss", "validation accuracy", "images/s", "minutes"),
         (
             (
@@ -175,6 +170,6 @@ def _coverage_tables(val: Survey) -> str:
             for row in sorted(rows, key=lambda row: -row.pixels)
             if row.category == category
         ]
-        table = markdown(("concept", "pixels", "images", "attainable IoU"), cells)
-        parts.append(f"<details><summary>{category}: {len(cells)} concepts</summary>\n\n{table}\n</details>\n")
+        rows_of = table(("concept", "pixels", "images", "attainable IoU"), cells)
+        parts.append(f"<details><summary>{category}: {len(cells)} concepts</summary>\n\n{rows_of}\n</details>\n")
     return "\n".join(parts)

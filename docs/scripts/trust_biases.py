@@ -1,20 +1,19 @@
 """Measures the five biases of dissection that Zhou, Bau et al. 2018 name, and writes docs/trust_biases.md.
 
-python docs/trust_biases.py [--images N]
+python docs/scripts/trust_biases.py [--images N]
 """
 
 from __future__ import annotations
 
-import argparse
 import statistics
 import warnings
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from tiny_page import markdown
+from pages import command_line, folder, table
 from trust_plots import rarefaction_chart, size_chart
 from trust_text import PAGE
 from trust_units import Groups, groups, placed, rarefied, shifted
@@ -22,8 +21,12 @@ from trust_vocabulary import Reach, Removed, finer, reach, removed, separation, 
 from trust_world import CUTOFF, FRACTION, LAYERS, World, found, mean_interval, only
 
 from dissect import Dissection, DoubtfulResultWarning
+from dissect.tiny import TinyScenes
 
-HERE = Path(__file__).parent
+#: Concepts that are taken away, None: all; shifts that are tried, in cells.
+REMOVED: int | None = None
+STEPS = (-1.0, -0.5, 0.0, 0.5, 1.0)
+GROUP = 3
 FRACTIONS = (0.002, 0.005, 0.01, 0.02, 0.05)
 SHOWN = 12
 COLUMNS = ("iou", "held_out", "margin", "precision", "recall", "shown")
@@ -40,7 +43,7 @@ NETWORKS = {
 
 def absent(world: World, whole: Dissection) -> dict[str, str]:
     """Section 1."""
-    taken = removed(world, whole)
+    taken = removed(world, whole, REMOVED)
     before, after = ([row for each in taken for row in getattr(each, when)] for when in ("before", "after"))
     overlaps = [overlap for each in taken for overlap in each.overlaps]
     still = [row for row in after if row.iou > CUTOFF]
@@ -64,12 +67,12 @@ def absent(world: World, whole: Dissection) -> dict[str, str]:
         )
     ]
     return {
-        "removed": markdown(
+        "removed": table(
             ("without", "units", "IoU", "then", "still detectors", "called", "precision", "then", "shown", "then"),
             map(_removed_cells, taken[:SHOWN]),
         ),
-        "kinds": markdown(("", "named with it", "without it", "of these, by something else"), kinds),
-        "columns": markdown(
+        "kinds": table(("", "named with it", "without it", "of these, by something else"), kinds),
+        "columns": table(
             ("median of", "named with it", "without it", "by something else", "tells", "by something else"), columns
         ),
         "absent_concepts": str(len(taken)),
@@ -97,7 +100,7 @@ def _removed_cells(each: Removed) -> tuple[str, ...]:
     )  # fmt: skip
 
 
-def fine(world: World, whole: Dissection) -> dict[str, str]:
+def fine(world: World, whole: Dissection, pictures: Path) -> dict[str, str]:
     """Section 2."""
     rows = [reach(f"{share:.1%} of the pixels", world.dissected(fraction=share, resamples=0), share)
             for share in FRACTIONS]  # fmt: skip
@@ -120,11 +123,11 @@ def fine(world: World, whole: Dissection) -> dict[str, str]:
     concepts = sizes(whole)
     small = [each for each in concepts if each.share < 0.001]
     figure = size_chart(concepts, FRACTION, CUTOFF)
-    figure.savefig(HERE / "trust/sizes.png", dpi=150)
+    figure.savefig(pictures / "sizes.png", dpi=150)
     return {
-        "fractions": markdown(("units fire on", *head), map(_reach_cells, rows)),
-        "resolutions": markdown(("planes", *head, "units renamed"), size_rows),
-        "finer": markdown(
+        "fractions": table(("units fire on", *head), map(_reach_cells, rows)),
+        "resolutions": table(("planes", *head, "units renamed"), size_rows),
+        "finer": table(
             ("objects by", "labels more", "units that prefer one", "detectors", "new ones", "held-out IoU", "then"),
             (
                 (
@@ -148,7 +151,7 @@ def _reach_cells(row: Reach) -> tuple[str, ...]:
 
 def grouped(world: World) -> dict[str, str]:
     """Section 3."""
-    result: Groups = groups(world)
+    result: Groups = groups(world, GROUP)
     there = result.reachable
     rows = []
     for count, (group, single) in enumerate(zip(result.groups, result.singles), start=1):
@@ -160,7 +163,7 @@ def grouped(world: World) -> dict[str, str]:
         ))  # fmt: skip
     head = ("units", "mean IoU", "concepts above the cut-off", "one unit as large", "concepts above the cut-off",
             "gain over it", "concepts that gain 0.01 over one unit")  # fmt: skip
-    return {"groups": markdown(head, rows), "group_concepts": str(int(there.sum()))}
+    return {"groups": table(head, rows), "group_concepts": str(int(there.sum()))}
 
 
 def _interval(values: tuple[float, float, float]) -> str:
@@ -172,10 +175,10 @@ def misaligned(world: World) -> dict[str, str]:
     kinds = [
         (row.layer, row.kind, str(row.detectors), str(row.concepts), f"{row.mean:.4f}", str(row.renamed),
          f"{row.largest:.3f}")
-        for row in placed(world)
+        for row in placed(world, LAYERS)
     ]  # fmt: skip
     moves = []
-    for each in (shifted(world, layer) for layer in LAYERS):
+    for each in (shifted(world, layer, STEPS) for layer in LAYERS):
         gain = each.after - each.before
         moves.append((
             each.layer, str(len(gain)), _interval(mean_interval(each.before)), _interval(mean_interval(each.after)),
@@ -183,25 +186,24 @@ def misaligned(world: World) -> dict[str, str]:
             str(each.unmoved), "({:g}, {:g})".format(*each.common),
         ))  # fmt: skip
     return {
-        "kinds_of_grid": markdown(
+        "kinds_of_grid": table(
             ("layer", "grid", "detectors", "concepts", "mean best IoU", "units renamed", "largest change"), kinds
         ),
-        "shifts": markdown(
+        "shifts": table(
             ("layer", "units", "IoU", "shifted", "gain", "above the cut-off", "shifted", "best unshifted",
              "best shift for all"), moves
         ),
     }  # fmt: skip
 
 
-def widths(world: World, whole: Dissection) -> dict[str, str]:
+def widths(world: World, whole: Dissection, pictures: Path) -> dict[str, str]:
     """Section 5."""
     results = {name: world.dissected(layer, trained, resamples=0) for name, (layer, trained) in NETWORKS.items()}
     curves = {
         name: rarefied(result, [count for count in UNIT_COUNTS if count <= only(result).num_units])
         for name, result in results.items()
     }
-    (HERE / "trust").mkdir(exist_ok=True)
-    rarefaction_chart(curves).savefig(HERE / "trust/rarefaction.png", dpi=150)
+    rarefaction_chart(curves).savefig(pictures / "rarefaction.png", dpi=150)
     rows, chance = [], []
     for name, result in results.items():
         layer, own = only(result), {row.units: row for row in curves[name]}
@@ -217,30 +219,32 @@ def widths(world: World, whole: Dissection) -> dict[str, str]:
             *(f"{share * count:.1f}" for share in shares[1:2] for count in (64, layer.num_units)),
         ))  # fmt: skip
     return {
-        "rarefied": markdown(("layer", "units", "detectors", "concepts", "of 16 units", "of 32", "of 64"), rows),
-        "chance": markdown(
+        "rarefied": table(("layer", "units", "detectors", "concepts", "of 16 units", "of 32", "of 64"), rows),
+        "chance": table(
             ("layer", "above 0.02", "above 0.03", "above 0.04", "units of 64 above 0.03", "of all"), chance
         ),
     }
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command_line(__doc__)
     parser.add_argument("--images", type=int, default=860, help="validation scenes (default 860)")
-    images = parser.parse_args().images
+    options = parser.parse_args(arguments)
+    images, pictures = options.images, folder(options.out, "trust")
     warnings.simplefilter("ignore", DoubtfulResultWarning)  # of shares of pixels at which chance finds all
     torch.manual_seed(0)
-    (HERE / "trust").mkdir(exist_ok=True)
     world = World(images)
     whole = world.dissected()
     detectors, concepts = found(whole)
     parts = {
         "images": str(images), "units": str(only(whole).num_units), "detectors": str(detectors),
         "concepts": str(concepts), "labels": str(len(world.concepts) - 1),
-        **absent(world, whole), **fine(world, whole), **grouped(world), **misaligned(world), **widths(world, whole),
+        "scenes": str(len(TinyScenes.classes)), "scene": f"{1 / len(TinyScenes.classes):.1%}",
+        **absent(world, whole), **fine(world, whole, pictures), **grouped(world), **misaligned(world),
+        **widths(world, whole, pictures),
     }  # fmt: skip
-    (HERE / "trust_biases.md").write_text(PAGE.substitute(parts))
+    (options.out / "trust_biases.md").write_text(PAGE.substitute(parts))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,151 @@
+"""Each script of docs/scripts/ writes its page, here of as little as makes sense, so that none rots."""
+
+import importlib
+import re
+import shutil
+from pathlib import Path
+
+import pages
+import pytest
+import torch
+
+from dissect.experiments import CarliniWagner
+from dissect.tiny.networks import FOLDER as WEIGHTS
+
+SCRIPTS = {path.stem for path in (pages.DOCS / "scripts").glob("*.py") if "\ndef main(" in path.read_text()}
+TESTED = {
+    "experiments_attack", "experiments_classifier", "layouts", "models_page", "tiny_compared", "tiny_detectors",
+    "tiny_generators", "tiny_segmenters", "tiny_world", "trust", "trust_biases",
+}  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def _quiet(monkeypatch):
+    """One thread, as the scripts themselves say, and no bars."""
+    threads = torch.get_num_threads()
+    monkeypatch.setenv("TQDM_DISABLE", "1")
+    yield
+    torch.set_num_threads(threads)
+
+
+def written(page: Path, *needed: str) -> str:
+    """A page's text, in which nothing is left to fill in, whose pictures are there and whose tables are whole."""
+    text = page.read_text(encoding="utf-8")
+    assert not re.findall(r"\$\{?[a-z_]+|\{[a-z_]+\}", text)
+    for picture in re.findall(r"!\[[^\]]*\]\(([^)]+)\)", text):
+        assert (page.parent / picture).stat().st_size > 500, picture
+    for block in re.findall(r"(?:^\|.*\n?)+", text, re.MULTILINE):
+        assert len({line.count("|") for line in block.splitlines()}) == 1, block
+    for part in needed:
+        assert part in text
+    return text
+
+
+def test_every_script_is_tested():
+    assert SCRIPTS == TESTED
+    for page in pages.DOCS.rglob("*.md"):
+        for script in re.findall(r"docs/scripts/(\w+)\.py", page.read_text(encoding="utf-8")):
+            assert script in SCRIPTS
+
+
+def test_a_table():
+    assert pages.table(("a", "b"), [(1, "x"), (2, "y")]) == "| a | b |\n| --- | --- |\n| 1 | x |\n| 2 | y |\n"
+
+
+def test_experiments_on_the_classifier(tmp_path, monkeypatch):
+    first, second = (importlib.import_module(f"experiments_{name}") for name in ("classifier", "attack"))
+    where = ["--work", str(tmp_path / "work"), "--out", str(tmp_path)]
+    monkeypatch.setattr(first, "COUNTS", (2, 7, 96, 185))
+    first.main([*where, "--images", "1"])
+    written(tmp_path / "experiments.md", "192 units, 43 classes", "43 training scenes")
+    monkeypatch.setattr(second, "SETTINGS", CarliniWagner(1, 6, 0.5, 1000.0))
+    second.main([*where, "--images", "4", "--scenes", "4"])
+    written(tmp_path / "experiments_attack.md", "## Adversarial attacks", "steps=6")
+
+
+def test_layouts(tmp_path, monkeypatch):
+    script = importlib.import_module("layouts")
+    some = dict(list(script.of_others().items())[:1])
+    monkeypatch.setattr(script, "of_others", lambda: some)
+    monkeypatch.setattr(script, "of_transformers", lambda _: {})
+    script.main(["--out", str(tmp_path)])
+    written(tmp_path / "layouts.md", "1 networks", "| layer | kind |")
+
+
+def test_models(tmp_path, monkeypatch):
+    script = importlib.import_module("models_page")
+    for name in ("progans", "stylegan2s"):
+        monkeypatch.setattr(script, name, tuple)
+    script.main(["--out", str(tmp_path)])
+    assert re.search(r"\| WGAN-GP, 64x64 \| \d+ \| .*\| equal \|", (tmp_path / "models.md").read_text())
+
+
+def test_detectors(tmp_path):
+    importlib.import_module("tiny_detectors").main(["--out", str(tmp_path), "--images", "2"])
+    assert written(tmp_path / "detectors.md", "first 2 validation scenes").count("\n| conv") == 13
+
+
+def test_generators(tmp_path, monkeypatch):
+    script = importlib.import_module("tiny_generators")
+    monkeypatch.setattr(script, "scenes", few_scenes(script.scenes, 4))
+    script.main(["--out", str(tmp_path), "--weights", str(WEIGHTS), "--count", "4"])
+    text = written(tmp_path / "generators.md", "## progan-street\n", "| watermark | held-out scenes | generated |")
+    assert "Not judged by eye yet" not in text
+
+
+def test_generators_compared(tmp_path, monkeypatch):
+    script = importlib.import_module("tiny_compared")
+    few = few_scenes(script.scenes, 4)
+    monkeypatch.setattr(script, "scenes", few)
+    monkeypatch.setattr(script, "images_of", lambda recipe, _: script.drawn(few(recipe, "train", 4))[0].numpy())
+    trained = tmp_path / "trained"
+    (trained / "snapshots" / script.GROWING).mkdir(parents=True)
+    for name in script.NAMES:
+        shutil.copy(WEIGHTS / f"{name}.safetensors", trained)
+    shutil.copy(WEIGHTS / f"{script.GROWING}.safetensors", trained / "snapshots" / script.GROWING / "1.safetensors")
+    script.main(["--out", str(tmp_path), "--trained", str(trained), "--count", "4"])
+    written(tmp_path / "generators_compared.md", "| baseline |", "## rooms", "## Along a training")
+
+
+def few_scenes(scenes, most):
+    """At most so many scenes of a recipe."""
+    return lambda recipe, split, count: scenes(recipe, split, min(count, most))
+
+
+def test_segmenters(tmp_path, monkeypatch):
+    script = importlib.import_module("tiny_segmenters")
+    groups = importlib.import_module("dissect.tiny.train_segmenter")
+    monkeypatch.setitem(groups.COUNTS, "val", 3)
+    monkeypatch.setattr(script, "JUDGED", 10)
+    monkeypatch.setattr(script, "COMPARED", 3)
+    generator = WEIGHTS / "progan-street.safetensors"
+    folders = ("--weights", str(WEIGHTS), "--scenes", str(tmp_path), "--out", str(tmp_path))
+    script.main([*folders, "--generator", str(generator)])
+    written(tmp_path / "segmenters.md", "IoU on 3 held-out scenes", "| objects of 50 generated images |")
+
+
+def test_the_world(tmp_path, monkeypatch):
+    script = importlib.import_module("tiny_world")
+    monkeypatch.setattr(script, "TESTED", 43)
+    script.main(["--out", str(tmp_path), "--count", "129"])
+    written(tmp_path / "tiny.md", "on 43 validation scenes", "## The concepts")
+
+
+def test_trust(tmp_path, monkeypatch):
+    script = importlib.import_module("trust")
+    monkeypatch.setattr(script, "IMAGES", 18)
+    monkeypatch.setattr(script, "FEW", 4)
+    monkeypatch.setattr(script, "SIZES", (18, 4))
+    script.main(["--out", str(tmp_path)])
+    written(tmp_path / "trust.md", "| trained | 18 |", "| untrained | 4 |")
+
+
+def test_biases(tmp_path, monkeypatch):
+    script = importlib.import_module("trust_biases")
+    monkeypatch.setattr(importlib.import_module("trust_world").gc, "collect", lambda: 0)  # most of the time, of so few
+    fewer = {"LAYERS": ("conv5_3",), "REMOVED": 1, "STEPS": (0.0, 1.0), "GROUP": 2, "FRACTIONS": (0.01,)}
+    fewer |= {"NETWORKS": {name: (layer, True) for name, layer in (("a", "conv5_3"), ("b", "conv4_3"))}}
+    for name, value in fewer.items():
+        monkeypatch.setattr(script, name, value)
+    script.main(["--out", str(tmp_path), "--images", "8"])
+    written(tmp_path / "trust_biases.md", "over the first 8 validation scenes", "one of 43 images")
