@@ -6,7 +6,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 #: Folders of tests that are of no room: of the engine and the kernels, and files that tests read.
-BESIDE = {"emulation", "fuzz", "golden", "gpu", "native"}
+BESIDE = {"docs", "emulation", "fuzz", "golden", "gpu", "native"}
 
 
 def floors():

@@ -12,7 +12,7 @@ from tqdm.auto import tqdm
 from dissect.arguments import integer
 from dissect.generators.causal_result import FORMS, CausalUnits, Form
 from dissect.generators.counting import Concept, Counter, Segmenting
-from dissect.generators.observing import Baseline, given_value
+from dissect.generators.observing import Observation, given_value, observe
 from dissect.generators.ranking import sample_iou
 from dissect.generators.regions import Region, block_masks, checked_block, enlarged
 from dissect.generators.rendering import Edit, Latents, Renderer
@@ -134,14 +134,14 @@ def causal_units(
             raise ValueError(f"{who}: {name} must be a finite number from 0 on, but got {number}.")
     given = given_value(who, value, renderer.num_units)
     known = None if iou is None else _checked_iou(who, iou, renderer.num_units)
-    presence: list[Tensor] = []
-    base = Baseline(
-        renderer, [counter], Region("everywhere", None), progress,
-        lambda _, planes: presence.append(avg_pool2d(counter.presence(planes, renderer.map_size), block, 1).cpu()),
+    base = Observation(
+        renderer, [counter], Region("everywhere", None), lambda _: [],
+        lambda planes: avg_pool2d(counter.presence(planes, renderer.map_size), block, 1),
     )  # fmt: skip
+    observe(base, renderer, [counter], {}, None, progress)
     level = base.value() if given is None else given
     chance = torch.Generator().manual_seed(seed)
-    removals, insertions = _locations(renderer, counter, torch.cat(presence), level, block, chance, progress)
+    removals, insertions = _locations(renderer, counter, base.extra, level, block, chance, progress)
     scores = sample_iou(renderer, counter, progress) if known is None else known
     start = (scores / scores.max()).float() if float(scores.max()) > 0 else torch.zeros(renderer.num_units)
     search = _Search(renderer, counter, level, block, form, learning_rate, weight)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -11,11 +12,12 @@ from torch import Tensor, nn
 
 from dissect.arguments import integer
 from dissect.concepts import Concepts
+from dissect.devices import checksum
 from dissect.files.checked import Array, Each, Of, Text, Whole, fields, require
 from dissect.files.results import Result
 from dissect.generators.counting import Concept, Segmenting
 from dissect.generators.intervals import RESAMPLES, drawn_again, interval_of, known
-from dissect.generators.observing import Baseline, Observed, counters_of, given_value, warn_of_shared
+from dissect.generators.observing import Observation, counters_of, given_value, observe, warn_of_shared
 from dissect.generators.regions import Region, block_masks, checked_block
 from dissect.generators.rendering import Edit, Latents, Renderer
 from dissect.network.identity import fingerprint
@@ -276,6 +278,7 @@ def insertion_context(
     resamples: int = RESAMPLES,
     batch_size: int = 32,
     layout: LayoutOption | None = None,
+    resume: str | Path | None = None,
     progress: bool = True,
 ) -> InsertionContext:
     """Inserts a class's units at every place of many images, and counts what is new by what was there before.
@@ -299,6 +302,7 @@ def insertion_context(
         resamples: see `effect`.
         batch_size: see `effect`.
         layout: see `effect`.
+        resume: see `effect`.
         progress: show a bar.
 
     Returns:
@@ -328,24 +332,27 @@ def insertion_context(
     renderer = Renderer(who, generator, layer, z, segmenter, integer(who, "batch_size", batch_size), layout)
     chosen, (h, w) = renderer.units(units), renderer.map_size
     block = checked_block(who, block, (h, w))
-    given_value(who, value, renderer.num_units)
+    levels = given_value(who, value, renderer.num_units)
     warn_of_shared(who, units, renderer)
     places = (h - block + 1, w - block + 1)
     firsts = torch.cartesian_prod(*map(torch.arange, places))
-    contexts: list[Tensor] = []
 
-    def see(rows: slice, planes: Tensor) -> None:
+    def at_centres(planes: Tensor) -> Tensor:
         height, width = planes.shape[2:]
-        centres = (firsts[:, 0] * 2 + block) * height // (2 * h), (firsts[:, 1] * 2 + block) * width // (2 * w)
-        contexts.append(planes.cpu()[:, :, centres[0], centres[1]].int())
+        rows, columns = ((firsts[:, axis] * 2 + block) * size // (2 * length)
+                         for axis, size, length in ((0, height, h), (1, width, w)))  # fmt: skip
+        return planes[:, :, rows.to(planes.device), columns.to(planes.device)].int()
 
-    region = Region("everywhere", None)
-    base = Baseline(renderer, counters, region, progress, see)
-    level = base.inserted(value)
-    edits = [Edit(chosen, level, mask) for mask in block_masks(firsts, block, (h, w))]
-    seen = Observed(renderer, counters, edits, region)
-    seen.run(progress)
-    before = base.counts[0][:, counters[0].label]
+    def choose(seen: Observation) -> list[Edit]:
+        level = seen.inserted(levels)
+        return [Edit(chosen, level, mask) for mask in block_masks(firsts, block, (h, w))]
+
+    seen = Observation(renderer, counters, Region("everywhere", None), choose, at_centres)
+    about = {
+        "units": chosen.tolist(), "value": None if levels is None else checksum(levels).tolist(), "block": block
+    }  # fmt: skip
+    observe(seen, renderer, counters, about, resume, progress)
+    before = seen.counts[0][:, counters[0].label]
     settings = {
         "seed": seed, "resamples": resamples, "batch_size": renderer.batch_size,
         "value": "given" if value is not None else "means where the class is, of every second z for the others",
@@ -353,6 +360,6 @@ def insertion_context(
     }  # fmt: skip
     return InsertionContext(
         layer, tuple(chosen.tolist()), renderer.num_units, counters[0].concepts, counters[0].label,
-        base.sizes[0][0] * base.sizes[0][1], block, places, before, (seen.own[0] - before).T.int().contiguous(),
-        torch.cat(contexts), least, renderer.keys(), settings,
+        seen.sizes[0][0] * seen.sizes[0][1], block, places, before, (seen.own[0] - before).T.int().contiguous(),
+        seen.extra, least, renderer.keys(), settings,
     )  # fmt: skip

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -16,7 +17,7 @@ from dissect.files.checked import Array, Each, Of, Text, Whole, fields, require
 from dissect.files.results import Result
 from dissect.generators.counting import Concept, Segmenting
 from dissect.generators.intervals import RESAMPLES, drawn_again, intervals, known
-from dissect.generators.observing import Baseline, Observed, counters_of, random_units, warn_of_shared
+from dissect.generators.observing import Observation, counters_of, observe, random_units, warn_of_shared
 from dissect.generators.regions import Region
 from dissect.generators.rendering import Edit, Latents, Renderer
 from dissect.network.identity import fingerprint
@@ -243,6 +244,7 @@ def removal_curves(
     resamples: int = RESAMPLES,
     batch_size: int = 32,
     layout: LayoutOption | None = None,
+    resume: str | Path | None = None,
     progress: bool = True,
 ) -> RemovalCurves:
     """Ablates the first 1, 2, ... units of several rankings everywhere and measures a class (thesis, Fig. 4-4).
@@ -260,6 +262,7 @@ def removal_curves(
         resamples: see `effect`.
         batch_size: see `effect`.
         layout: see `effect`.
+        resume: see `effect`.
         progress: show a bar.
 
     Returns:
@@ -298,17 +301,18 @@ def removal_curves(
     rows = torch.stack([*(order[:most] for order in orders.values())])
     rows = torch.cat([rows, random_units(renderer.num_units, most, draws, seed)])
     region = Region("everywhere", None)
-    base = Baseline(renderer, counters, region, progress)
-    seen = Observed(renderer, counters, [Edit(row[:count]) for row in rows for count in chosen], region)
-    seen.run(progress)
+    edits = [Edit(row[:count]) for row in rows for count in chosen]
+    seen = Observation(renderer, counters, region, lambda _: edits)
+    about = {"rankings": rows.tolist(), "counts": list(chosen)}
+    observe(seen, renderer, counters, about, resume, progress)
     settings = {
         "seed": seed, "resamples": resamples, "draws": draws, "batch_size": renderer.batch_size,
         "generator": type(generator).__name__, "fingerprint": fingerprint(generator),
     }  # fmt: skip
     pixels, totals = (part[0].unflatten(0, (len(rows), len(chosen))) for part in (seen.own, seen.totals))
     return RemovalCurves(
-        layer, renderer.num_units, counters[0].concepts, counters[0].label, base.sizes[0][0] * base.sizes[0][1],
-        (*orders, *[RANDOM] * draws), chosen, rows, base.counts[0], pixels, totals, renderer.keys(), settings,
+        layer, renderer.num_units, counters[0].concepts, counters[0].label, seen.sizes[0][0] * seen.sizes[0][1],
+        (*orders, *[RANDOM] * draws), chosen, rows, seen.counts[0], pixels, totals, renderer.keys(), settings,
     )  # fmt: skip
 
 

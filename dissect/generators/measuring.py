@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from dissect.arguments import integer
+from dissect.devices import checksum
 from dissect.generators.counting import Concept, Counter, Segmenting
 from dissect.generators.effect import MODES, Effect, Mode
 from dissect.generators.intervals import RESAMPLES
-from dissect.generators.observing import Baseline, Observed, counters_of, given_value, random_units, warn_of_shared
+from dissect.generators.observing import Observation, counters_of, given_value, observe, random_units, warn_of_shared
 from dissect.generators.regions import Cells, Region
 from dissect.generators.rendering import Edit, Latents, Renderer
 from dissect.network.identity import fingerprint
@@ -34,6 +36,7 @@ def removed_share(
     resamples: int = RESAMPLES,
     batch_size: int = 32,
     layout: LayoutOption | None = None,
+    resume: str | Path | None = None,
     progress: bool = True,
 ) -> Effect:
     """The share of a class's pixels that is gone when units are ablated everywhere (thesis, Fig. 4-9).
@@ -52,7 +55,8 @@ def removed_share(
     """
     return effect(
         generator, layer, units, z, segmenter, concept, second=second, value=value, draws=draws, seed=seed,
-        resamples=resamples, batch_size=batch_size, layout=layout, progress=progress,
+        resamples=resamples, batch_size=batch_size, layout=layout, resume=resume,
+        progress=progress,
     )  # fmt: skip
 
 
@@ -74,6 +78,7 @@ def effect(
     resamples: int = RESAMPLES,
     batch_size: int = 32,
     layout: LayoutOption | None = None,
+    resume: str | Path | None = None,
     progress: bool = True,
 ) -> Effect:
     """Ablates or inserts units of a generator's layer and measures every class (thesis, section 4.3.2, eq. 4.3, 4.4).
@@ -101,6 +106,7 @@ def effect(
         resamples: how often z are drawn again for intervals.
         batch_size: images at a time.
         layout: where units are in the layer's output, if that is not certain; see `dissect.ablate`.
+        resume: a folder for what an interrupted run needs to go on, see `dissect.dissect`.
         progress: show a bar.
 
     Returns:
@@ -110,7 +116,7 @@ def effect(
         KeyError: a layer or a class that is not there.
         TypeError, ValueError: see the rules above; images that are none, outside [-1, 1] or NaN (names the batch); a
             class that the segmenter finds in no image of these z (told before any edit); an insertion whose value is
-            not given and cannot be told from so few z.
+            not given and cannot be told from so few z; a folder to resume from that holds another run.
 
     Warns:
         UserWarning: units that `causal_units` chose on some of these z.
@@ -136,43 +142,42 @@ def effect(
     chosen = renderer.units(units)
     warn_of_shared(who, units, renderer)
     region, levels = Region.of(who, renderer, cells, block, seed), given_value(who, value, renderer.num_units)
-    base = Baseline(renderer, counters, region, progress)
-    if mode == "insertion":
-        inserted: Tensor | None = base.inserted(value)
-    else:
-        inserted = base.cross_value() if levels is None else levels
-    random = random_units(renderer.num_units, len(chosen), draws, seed)
-    values: dict[Mode, Tensor | float | None] = {"ablation": 0.0, "insertion": inserted}
-    opposite: Mode = "insertion" if mode == "ablation" else "ablation"
-    wanted = [*((numbers, values[mode]) for numbers in [chosen, *random]), (chosen, values[opposite])]
-    edits = [Edit(numbers, level, region.mask) for numbers, level in wanted if level is not None]
-    seen = Observed(renderer, counters, edits, region)
-    seen.run(progress)
+    random, opposite = random_units(renderer.num_units, len(chosen), draws, seed), MODES[1 - MODES.index(mode)]
+
+    def choose(seen: Observation) -> list[Edit]:
+        known = seen.inserted(levels) if mode == "insertion" else seen.cross_value() if levels is None else levels
+        values: dict[Mode, Tensor | float | None] = {"ablation": 0.0, "insertion": known}
+        wanted = [*((numbers, values[mode]) for numbers in [chosen, *random]), (chosen, values[opposite])]
+        return [Edit(numbers, level, region.mask) for numbers, level in wanted if level is not None]
+
+    seen = Observation(renderer, counters, region, choose)
+    sums = {"cells": region.mask, "value": levels}
+    about: dict[str, Any] = {name: None if given is None else checksum(given).tolist() for name, given in sums.items()}
+    about |= {"units": chosen.tolist(), "mode": mode, "draws": draws, "seed": seed}
+    observe(seen, renderer, counters, about, resume, progress)
     settings = {
         "seed": seed, "resamples": resamples, "cells": region.name, "block": block, "batch_size": batch_size,
         "value": "given" if value is not None else "means where the class is, of every second z for the others",
         "generator": type(generator).__name__, "fingerprint": fingerprint(generator),
     }  # fmt: skip
-    results = [
-        _effect(renderer, counters[at], base, seen, at, chosen, random, mode, settings) for at in range(len(counters))
-    ]
+    results = [_effect(renderer, counters[at], seen, at, chosen, random, mode, settings) for at in range(len(counters))]
     if second is not None:
         results[0].second = results[1]
     return results[0]
 
 
 def _effect(
-    renderer: Renderer, counter: Counter, base: Baseline, seen: Observed, at: int, chosen: Tensor, random: Tensor,
+    renderer: Renderer, counter: Counter, seen: Observation, at: int, chosen: Tensor, random: Tensor,
     mode: Mode, settings: dict[str, Any],
 ) -> Effect:  # fmt: skip
     """The effect by one of the segmenters."""
     drawn = slice(1, 1 + len(random))
     both = len(seen.own[at]) > drawn.stop  # the opposite edit was made too
     pair = [seen.at_cells[at][edit] for edit in (0, -1)]
-    halves = [base.at_cells[at], *(pair if mode == "insertion" else pair[::-1])]
+    halves = [seen.own_cells[at], *(pair if mode == "insertion" else pair[::-1])]
     return Effect(
         renderer.layer, tuple(chosen.tolist()), renderer.num_units, mode, counter.concepts, counter.label,
-        base.sizes[at][0] * base.sizes[at][1], base.counts[at], seen.first[at],
+        seen.sizes[at][0] * seen.sizes[at][1], seen.counts[at], seen.first[at],
         torch.stack(halves) if both else torch.empty(3, 0, dtype=torch.int64),
         random, seen.own[at][drawn], seen.totals[at][drawn], renderer.keys(), settings,
     )  # fmt: skip

@@ -4,139 +4,224 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils.data import TensorDataset
 
+from dissect.data import Batches
+from dissect.files.checked import Array, Each, Of, Text, Whole, fields, require
 from dissect.generators.counting import Concept, Counter, Segmenting, check_found
 from dissect.generators.regions import Region
 from dissect.generators.rendering import Edit, Renderer
+from dissect.network.identity import code_of, fingerprint
+from dissect.visits.images import Images
+from dissect.visits.run import Run, Visit, finish
+from dissect.visits.store import Step
+
+PHASES = {"generated": "generated images", "edited": "edited images"}
 
 
-@dataclass
-class Baseline:
-    """A generator's own images, as segmenters see them.
+class Observation(Run):
+    """Two visits to some z: the generator's own images, which tell what is edited, then all edited ones.
 
     Args:
         renderer: makes the images.
         counters: count; the first tells where the class is.
         region: the cells P.
-        progress: show a bar.
-        see: is called with the rows of z of each batch, and the first segmenter's planes of their images.
-
-    Raises:
-        ValueError: a class that no image shows.
-    """
-
-    renderer: Renderer
-    counters: list[Counter]
-    region: Region
-    progress: bool
-    see: Callable[[slice, Tensor], None] | None = None
-    #: Per counter [N, C] int64, [N] pixels of the class at P, and the size of its planes.
-    counts: list[Tensor] = field(init=False)
-    at_cells: list[Tensor] = field(init=False)
-    sizes: list[tuple[int, int]] = field(init=False)
-
-    def __post_init__(self) -> None:
-        renderer, halves = self.renderer, 2
-        self._sums = torch.zeros(halves, renderer.num_units, dtype=torch.float64)
-        self._weight = torch.zeros(halves, dtype=torch.float64)
-        counts: list[list[Tensor]] = [[] for _ in self.counters]
-        cells: list[list[Tensor]] = [[] for _ in self.counters]
-        self.sizes = [(0, 0)] * len(self.counters)
-        for rows in renderer.batches("generated images", self.progress):
-            features, images = renderer.plain(rows)
-            for at, counter in enumerate(self.counters):
-                planes = counter.planes(rows.start // renderer.batch_size, images)
-                counts[at].append(counter.counts(planes))
-                cells[at].append(self.region.pixels(counter.carries(planes), rows))
-                self.sizes[at] = (planes.shape[2], planes.shape[3])
-                if at == 0:
-                    self._add(features, counter.presence(planes, renderer.map_size), rows)
-                    if self.see is not None:
-                        self.see(rows, planes)
-        self.counts, self.at_cells = ([torch.cat(part) for part in parts] for parts in (counts, cells))
-        for counter, found in zip(self.counters, self.counts):
-            check_found(renderer.who, counter, found)
-
-    def _add(self, features: Tensor, presence: Tensor, rows: slice) -> None:
-        numbers = torch.arange(rows.start, rows.stop)
-        for half in (0, 1):
-            own = (numbers % 2 == half).to(features.device)
-            self._sums[half] += torch.einsum("nuhw,nhw->u", features[own].double(), presence[own].double()).cpu()
-            self._weight[half] += float(presence[own].double().sum())
-
-    def cross_value(self) -> Tensor | None:
-        """[N, U] float32: for every z the mean of each unit where the class is in z of the other half; None without."""
-        if not bool((self._weight > 0).all()):
-            return None
-        means = (self._sums / self._weight[:, None]).float()
-        return means[1 - torch.arange(len(self.renderer)) % 2]
-
-    def value(self) -> Tensor:
-        """[U] float32: the mean of each unit where the class is, in all z."""
-        return (self._sums.sum(0) / self._weight.sum()).float()
-
-    def inserted(self, value: Tensor | float | None) -> Tensor:
-        """[U] or [N, U] float32: the level that inserted units have, given or the `cross_value`.
-
-        Raises:
-            TypeError, ValueError: one that cannot be, or none where it cannot be told.
-        """
-        who = self.renderer.who
-        level = given_value(who, value, self.renderer.num_units)
-        level = self.cross_value() if level is None else level
-        if level is None:
-            shown = int((self.counts[0][:, self.counters[0].label] > 0).sum())
-            raise ValueError(
-                f"{who}: value must be given where fewer than 2 z show the class, one of even and one of odd number, "
-                f"but {shown} of {len(self.renderer)} show {self.counters[0].name!r}."
-            )
-        return level
-
-
-class Observed:
-    """What segmenters see in edited images.
-
-    Args:
-        renderer: makes the images.
-        counters: count.
-        edits: the edits.
-        region: the cells P.
+        choose: after the first visit, makes the edits of what it saw.
+        also: what else is kept of the generator's own images, [n, ...] of the first segmenter's planes.
 
     Attributes:
+        counts: per counter [N, C] int64, pixels of each label in each of the generator's own images.
+        own_cells: per counter [N] int64, pixels of its class at P in these.
+        sizes: per counter the size of its planes.
+        extra: [N, ...], what `also` gave.
+        edits: E edits; none before they are chosen.
         first: per counter [N, C] int64, pixels of each label in each image of the first edit.
         own: per counter [E, N] int64, pixels of its class in each image of each edit.
         at_cells: the same, at P.
         totals: per counter [E, C] int64, pixels of each label in all images of each edit.
     """
 
-    def __init__(self, renderer: Renderer, counters: list[Counter], edits: list[Edit], region: Region) -> None:
-        self._renderer, self._counters, self._edits, self._region = renderer, counters, edits, region
-        shapes = [(len(edits), len(renderer), len(counter.concepts)) for counter in counters]
-        self.first = [torch.zeros(n, labels, dtype=torch.int64) for _, n, labels in shapes]
-        self.own = [torch.zeros(e, n, dtype=torch.int64) for e, n, _ in shapes]
-        self.at_cells = [torch.zeros(e, n, dtype=torch.int64) for e, n, _ in shapes]
-        self.totals = [torch.zeros(e, labels, dtype=torch.int64) for e, _, labels in shapes]
+    def __init__(
+        self, renderer: Renderer, counters: list[Counter], region: Region,
+        choose: Callable[[Observation], list[Edit]], also: Callable[[Tensor], Tensor] | None = None,
+    ) -> None:  # fmt: skip
+        self._renderer, self._counters, self._region = renderer, counters, region
+        self._choose, self._also = choose, also
+        self.phase, self.edits = "generated", list[Edit]()
+        self.sizes = [(0, 0)] * len(counters)
+        self.counts = [_zeros(len(renderer), len(counter.concepts)) for counter in counters]
+        self.own_cells = [_zeros(len(renderer)) for _ in counters]
+        self.extra = torch.empty(0)
+        self._sums = torch.zeros(2, renderer.num_units, dtype=torch.float64)
+        self._weight = torch.zeros(2, dtype=torch.float64)
+        self.first: list[Tensor] = []
+        self.own, self.at_cells, self.totals = list(self.first), list(self.first), list(self.first)
 
-    def run(self, progress: bool) -> None:
-        """Makes all edited images."""
-        for rows in self._renderer.batches("edited images", progress):
-            self._renderer.edited(rows, self._edits, partial(self._see, rows))
+    @property
+    def needs(self) -> Visit | None:
+        """See `Run`."""
+        return Visit(PHASES[self.phase], data="z", last=self.phase == "edited") if self.phase in PHASES else None
 
-    def _see(self, rows: slice, edit: int, images: Tensor) -> None:
-        for at, counter in enumerate(self._counters):
-            planes = counter.planes(rows.start // self._renderer.batch_size, images)
-            counts = counter.counts(planes)
-            if edit == 0:
-                self.first[at][rows] = counts
-            self.own[at][edit, rows] = counts[:, counter.label]
-            self.totals[at][edit] += counts.sum(0)
-            self.at_cells[at][edit, rows] = self._region.pixels(counter.carries(planes), rows)
+    def compute(self, step: Step) -> Any:
+        """See `Run`: what the segmenters see of a batch."""
+        rows = slice(int(step.numbers[0]), int(step.numbers[-1]) + 1)
+        return rows, self._own_images(rows) if self.phase == "generated" else self._edited_images(rows)
+
+    def add(self, found: Any) -> None:
+        """See `Run`."""
+        rows, parts = found
+        if self.phase == "edited":
+            for at, (first, own, cells, totals) in enumerate(parts):
+                self.first[at][rows], self.own[at][:, rows], self.at_cells[at][:, rows] = first, own, cells
+                self.totals[at] += totals
+            return
+        per_counter, (sums, weight), extra = parts
+        for at, (counts, cells, size) in enumerate(per_counter):
+            self.counts[at][rows], self.own_cells[at][rows], self.sizes[at] = counts, cells, size
+        self._sums += sums
+        self._weight += weight
+        if extra is not None:
+            self.extra = self.extra if len(self.extra) else extra.new_zeros(len(self._renderer), *extra.shape[1:])
+            self.extra[rows] = extra
+
+    def end_visit(self) -> None:
+        """See `Run`."""
+        if self.phase == "generated":
+            self._begin_edits()
+            self.phase = "edited" if self.edits else "done"
+        else:
+            self.phase = "done"
+
+    def state_dict(self) -> dict[str, Any]:
+        """See `Run`."""
+        state = {"phase": self.phase, "sizes": [list(size) for size in self.sizes], "extra": self.extra}
+        state |= {"sums": self._sums, "weight": self._weight}
+        return state | {name: _numbered(getattr(self, name)) for name in (*_GENERATED, *_EDITED)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """See `Run`."""
+        what, count = "the run", len(self._counters)
+        rules = {"phase": Text((*PHASES, "done")), "sizes": Each(Each(Whole(), 2), count), "extra": Of(Tensor)}
+        sums = Array(torch.float64, "2 U"), Array(torch.float64, "2", 0)
+        fields(what, state, rules | {"sums": sums[0], "weight": sums[1]}, {"U": self._renderer.num_units})
+        require(what, len(state["extra"]) in (0, len(self._renderer)), "extra is of all z or none")
+        self.sizes, self.extra = [tuple(size) for size in state["sizes"]], state["extra"].clone()
+        self._sums, self._weight = state["sums"].clone(), state["weight"].clone()
+        self._load(state, _GENERATED)
+        if state["phase"] != "generated":
+            self._begin_edits()
+            self._load(state, _EDITED)
+        self.phase = state["phase"]
+
+    def cross_value(self) -> Tensor | None:
+        """[N, U] float32: for every z the mean of each unit where the class is in z of the other half; None without."""
+        if not bool((self._weight > 0).all()):
+            return None
+        means = (self._sums / self._weight[:, None]).float()
+        return means[1 - torch.arange(len(self._renderer)) % 2]
+
+    def value(self) -> Tensor:
+        """[U] float32: the mean of each unit where the class is, in all z."""
+        return (self._sums.sum(0) / self._weight.sum()).float()
+
+    def inserted(self, level: Tensor | None) -> Tensor:
+        """[U] or [N, U] float32: the level that inserted units have, given or the `cross_value`.
+
+        Raises:
+            ValueError: none is given, where it cannot be told.
+        """
+        level = self.cross_value() if level is None else level
+        if level is None:
+            shown = int((self.counts[0][:, self._counters[0].label] > 0).sum())
+            raise ValueError(
+                f"{self._renderer.who}: value must be given where fewer than 2 z show the class, one of even and one "
+                f"of odd number, but {shown} of {len(self._renderer)} show {self._counters[0].name!r}."
+            )
+        return level
+
+    def _begin_edits(self) -> None:
+        for counter, found in zip(self._counters, self.counts):
+            check_found(self._renderer.who, counter, found)
+        self.edits = self._choose(self)
+        edits, images = len(self.edits), len(self._renderer)
+        labels = [len(counter.concepts) for counter in self._counters]
+        self.first = [_zeros(images, number) for number in labels]
+        self.own, self.at_cells = ([_zeros(edits, images) for _ in labels] for _ in range(2))
+        self.totals = [_zeros(edits, number) for number in labels]
+
+    def _own_images(self, rows: slice) -> Any:
+        features, images = self._renderer.plain(rows)
+        planes = [counter.planes(rows.start // self._renderer.batch_size, images) for counter in self._counters]
+        found = [
+            (counter.counts(seen), self._region.pixels(counter.carries(seen), rows), (seen.shape[2], seen.shape[3]))
+            for counter, seen in zip(self._counters, planes)
+        ]
+        presence = self._counters[0].presence(planes[0], self._renderer.map_size).double()
+        sums, weight = torch.zeros_like(self._sums), torch.zeros_like(self._weight)
+        for half in (0, 1):
+            own = (torch.arange(rows.start, rows.stop) % 2 == half).to(features.device)
+            sums[half] = torch.einsum("nuhw,nhw->u", features[own].double(), presence[own]).cpu()
+            weight[half] = float(presence[own].sum())
+        return found, (sums, weight), None if self._also is None else self._also(planes[0]).cpu()
+
+    def _edited_images(self, rows: slice) -> Any:
+        edits, images = len(self.edits), rows.stop - rows.start
+        parts = []
+        for counter in self._counters:
+            labels = len(counter.concepts)
+            parts.append((_zeros(images, labels), _zeros(edits, images), _zeros(edits, images), _zeros(edits, labels)))
+
+        def see(edit: int, shown: Tensor) -> None:
+            for counter, (first, own, cells, totals) in zip(self._counters, parts):
+                planes = counter.planes(rows.start // self._renderer.batch_size, shown)
+                counts = counter.counts(planes)
+                if edit == 0:
+                    first.copy_(counts)
+                own[edit], totals[edit] = counts[:, counter.label], counts.sum(0)
+                cells[edit] = self._region.pixels(counter.carries(planes), rows)
+
+        self._renderer.edited(rows, self.edits, see)
+        return parts
+
+    def _load(self, state: dict[str, Any], names: tuple[str, ...]) -> None:
+        for name in names:
+            fields("the run", state, {name: Of(dict)})
+            for at, held in enumerate(getattr(self, name)):
+                shape = " ".join(map(str, held.shape))
+                fields("the run", state[name], {str(at): Array(torch.int64, shape, 0)})
+                held.copy_(state[name][str(at)])
+
+
+_GENERATED, _EDITED = ("counts", "own_cells"), ("first", "own", "at_cells", "totals")
+
+
+def observe(
+    run: Observation, renderer: Renderer, counters: list[Counter], about: dict[str, Any], resume: str | Path | None,
+    progress: bool,
+) -> None:  # fmt: skip
+    """Makes both visits; goes on from a run in the folder `resume` that had the same options, networks and z."""
+    z = renderer.z if renderer.seeds is None else TensorDataset(renderer.z, renderer.seeds)
+    if resume is not None:
+        networks = [renderer.generator, *(counter.segmenter for counter in counters)]
+        about = {
+            **about, "function": renderer.who, "layer": renderer.layer, "batch_size": renderer.batch_size,
+            "classes": [counter.name for counter in counters],
+            "networks": [[fingerprint(each), code_of(each)] for each in networks],
+        }  # fmt: skip
+    finish(run, Images({"z": Batches(z, renderer.batch_size)}), resume=resume, about=about, progress=progress)
+
+
+def _zeros(*shape: int) -> Tensor:
+    return torch.zeros(*shape, dtype=torch.int64)
+
+
+def _numbered(parts: list[Tensor]) -> dict[str, Tensor]:
+    return {str(at): part for at, part in enumerate(parts)}
 
 
 def counters_of(who: str, segmenter: Segmenting, second: Segmenting | None, concept: Concept) -> list[Counter]:

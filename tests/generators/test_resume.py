@@ -1,0 +1,86 @@
+"""Measurements that are interrupted and go on give what they would have given, and know what they are of."""
+
+import pytest
+import torch
+from generators.painter import Colours, Painter
+
+import dissect
+from dissect import generators
+
+OPTIONS = {"progress": False, "batch_size": 8}
+
+
+class Interrupted(Colours):
+    """Ctrl-C comes when it has seen so many images."""
+
+    def __init__(self, after):
+        super().__init__()
+        self.after = after
+
+    def __call__(self, images):
+        if self.seen >= self.after:
+            self.after = float("inf")
+            raise KeyboardInterrupt
+        return super().__call__(images)
+
+
+def effect(model, z, segmenter, **options):
+    return generators.effect(
+        model, "features", [0], z, segmenter, "red", second=Colours(0.7), draws=2, **OPTIONS, **options
+    )
+
+
+def context(model, z, segmenter, **options):
+    return generators.insertion_context(model, "features", [0, 1], z, segmenter, "red", least=1, **OPTIONS, **options)
+
+
+def curves(model, z, segmenter, **options):
+    return generators.removal_curves(
+        model, "features", {"known": [0, 1, 2]}, z, segmenter, "red", draws=1, **OPTIONS, **options
+    )
+
+
+@pytest.mark.parametrize("measure", [effect, curves, context])
+@pytest.mark.parametrize("after", [16, 100])
+def test_an_interrupted_measurement_goes_on(measure, after, tmp_path):
+    model, z = Painter().eval(), dissect.latents((5,), 40, seed=3)
+    whole, segmenter = measure(model, z, Colours()), Interrupted(after)
+    with pytest.raises(KeyboardInterrupt):
+        measure(model, z, segmenter, resume=tmp_path)
+    seen = segmenter.seen
+    found = measure(model, z, segmenter, resume=tmp_path)
+    total = Colours()
+    measure(model, z, total)
+    assert segmenter.seen - seen < total.seen  # not all was done again
+    (tensors, meta), (expected, expected_meta) = found.contents(), whole.contents()
+    assert tensors.keys() == expected.keys()
+    assert all(torch.equal(tensors[name], expected[name]) for name in tensors)
+    assert meta == expected_meta
+    again = Colours()
+    again.__class__ = Interrupted  # the same code as the segmenter that was interrupted
+    again.after = 0
+    assert torch.equal(measure(model, z, again, resume=tmp_path).z_keys, whole.z_keys)  # all of it was saved
+
+
+@pytest.mark.parametrize("change", [{"seed": 1}, {"mode": "insertion"}, {"value": 2.0}, {"cells": "uniform"}])
+def test_another_measurement_is_refused(change, tmp_path):
+    model, z = Painter().eval(), dissect.latents((5,), 16, seed=3)
+    effect(model, z, Colours(), resume=tmp_path)
+    with pytest.raises(ValueError, match="resume must name a folder whose run had the same"):
+        effect(model, z, Colours(), resume=tmp_path, **change)
+
+
+def test_other_z_are_refused(tmp_path):
+    model = Painter().eval()
+    effect(model, dissect.latents((5,), 16, seed=3), Colours(), resume=tmp_path)
+    with pytest.raises(ValueError, match="z must be the same at every visit"):
+        effect(model, dissect.latents((5,), 16, seed=4), Colours(), resume=tmp_path)
+
+
+def test_other_weights_are_refused(tmp_path):
+    model, z = Painter().eval(), dissect.latents((5,), 16, seed=3)
+    effect(model, z, Colours(), resume=tmp_path)
+    with torch.no_grad():
+        model.features.weight[0] += 0.01
+    with pytest.raises(ValueError, match="networks"):
+        effect(model, z, Colours(), resume=tmp_path)
