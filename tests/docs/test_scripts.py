@@ -14,8 +14,8 @@ from dissect.tiny.networks import FOLDER as WEIGHTS
 
 SCRIPTS = {path.stem for path in (pages.DOCS / "scripts").glob("*.py") if "\ndef main(" in path.read_text()}
 TESTED = {
-    "experiments_attack", "experiments_classifier", "layouts", "models_page", "tiny_compared", "tiny_detectors",
-    "tiny_generators", "tiny_segmenters", "tiny_world", "trust", "trust_biases",
+    "compare", "experiments_attack", "experiments_classifier", "layouts", "models_page", "tiny_compared",
+    "tiny_detectors", "tiny_generators", "tiny_segmenters", "tiny_world", "trust", "trust_biases",
 }  # fmt: skip
 
 
@@ -61,6 +61,16 @@ def test_experiments_on_the_classifier(tmp_path, monkeypatch):
     monkeypatch.setattr(second, "SETTINGS", CarliniWagner(1, 6, 0.5, 1000.0))
     second.main([*where, "--images", "4", "--scenes", "4"])
     written(tmp_path / "experiments_attack.md", "## Adversarial attacks", "steps=6")
+
+
+def test_comparisons(tmp_path):
+    snapshots = tmp_path / "snapshots"
+    snapshots.mkdir()
+    for number in ("00", "11"):
+        shutil.copy(WEIGHTS / "vgg.safetensors", snapshots / f"{number}.safetensors")
+    script = importlib.import_module("compare")
+    script.main(["--out", str(tmp_path), "--images", "4", "--snapshots", str(snapshots)])
+    written(tmp_path / "guide" / "compare.md", "the first 4 validation scenes", "| WGAN-GP |", "| 100 % | 192 |")
 
 
 def test_layouts(tmp_path, monkeypatch):
