@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, get_args, overload
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args, overload
 
 import torch
 from torch import Tensor
@@ -12,6 +12,9 @@ from torch import Tensor
 from dissect.files.checked import Array, Of, Text, Whole, fields, require
 from dissect.files.results import Result
 from dissect.table import Table
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 #: Of the optimisation: that of the published code, or of the thesis.
 Form = Literal["published", "thesis"]
@@ -95,6 +98,24 @@ class CausalUnits(Result, Sequence[int]):
             CausalRow(unit, float(self.alpha[unit]), float(self.start[unit]), float(self.iou[unit]), place)
             for unit, place in ((unit, order.index(unit) + 1) for unit in self)
         )
+
+    def plot(self) -> Figure:
+        """Bars of the first `number` units' alpha before and after the optimisation, as a matplotlib figure.
+
+        Raises:
+            ImportError: matplotlib is not installed.
+        """
+        from dissect import plots
+
+        units = list(self)
+        with plots.drawing():
+            figure = plots.new_figure(max(4.0, 1 + 0.32 * len(units)), 3.0)
+            axes = figure.add_subplot()
+            series = {"after": self.alpha[units].tolist(), "IoU / max IoU, before": self.start[units].tolist()}
+            plots.bars(axes, [str(unit) for unit in units], series, colors=(plots.ACCENT, plots.FAINT))
+            plots.label(axes, f"unit of {self.layer}", "alpha", self.concept)
+            plots.legend_below(figure, axes)
+        return figure
 
     def __len__(self) -> int:
         """How many units it gives."""

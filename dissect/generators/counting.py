@@ -29,6 +29,7 @@ class Counter:
     Raises:
         KeyError: the segmenter has no such class, or several.
         TypeError: no segmenter, or one that does not name its labels.
+        ValueError: a segmenter that says that it takes images in [0, 1] (its attribute `signed`).
     """
 
     def __init__(self, who: str, segmenter: Segmenting, concept: Concept) -> None:
@@ -37,6 +38,11 @@ class Counter:
             raise TypeError(
                 f"{who}: segmenter must be a function of images with an attribute concepts, the names of its labels, "
                 f"but got {type(segmenter).__name__}."
+            )
+        if getattr(segmenter, "signed", True) is False:
+            raise ValueError(
+                f"{who}: segmenter must take images in [-1, 1], as generators give them, but takes them in [0, 1] "
+                "(signed=False); make it with signed=True."
             )
         self.who, self.segmenter, self.concepts = who, segmenter, Concepts.of(names)
         own: Callable[[Concept], int] | None = getattr(segmenter, "label", None)

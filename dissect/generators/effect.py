@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal, NamedTuple, get_args
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor
@@ -16,6 +16,9 @@ from dissect.files.checked import Array, Each, Maybe, Of, Text, Whole, fields, r
 from dissect.files.results import Result
 from dissect.generators.intervals import FEWEST, drawn_again, intervals, known
 from dissect.table import Table
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 #: What is done with the units.
 Mode = Literal["ablation", "insertion"]
@@ -214,6 +217,31 @@ class Effect(Result):
             self.concept, len(self.units), share, before, self.removed, known(low), known(high), self.random, second,
             self.average_effect, "-" if most is None else most.concept, None if most is None else most.change,
         )  # fmt: skip
+
+    def plot(self, most: int = 12) -> Figure:
+        """Bars of the change of the class and of the others that gain or lose most pixels, as a matplotlib figure.
+
+        Args:
+            most: how many classes; of the others those with at least a thousandth of the pixels.
+
+        Raises:
+            ImportError: matplotlib is not installed.
+        """
+        from dissect import plots
+
+        large = [row for row in self.others if row.before >= 0.001]
+        rows = [self._change(self.label), *large[: most - 1]]
+        series = {f"{len(self.units)} units": [math.nan if row.change is None else row.change for row in rows]}
+        if self.random is not None:
+            series["as many random units"] = [math.nan if row.random is None else row.random for row in rows]
+        with plots.drawing():
+            figure = plots.new_figure(5.0, 1.2 + 0.3 * len(rows))
+            axes = figure.add_subplot()
+            names = [f"{row.concept} ({row.category})" for row in rows]
+            plots.bars(axes, names, series, across=True, colors=(plots.ACCENT, plots.FAINT))
+            plots.label(axes, f"change of pixels, {self.mode} in {self.layer}")
+            plots.legend_below(figure, axes)
+        return figure
 
     def contents(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """See `Result`."""

@@ -128,6 +128,7 @@ def test_a_result_is_saved_and_read(model, z, tmp_path):
     found = generators.causal_units(model, "features", "red", z, Colours(), 2, iou=IOU, epochs=1, **OPTIONS)
     read = dissect.load(found.save(tmp_path / "red"))
     assert (list(read), read.table, read.settings) == (list(found), found.table, found.settings)
+    assert [bar.get_height() for bar in found.plot().axes[0].patches[:2]] == pytest.approx(found.alpha[list(found)])
     tensors, meta = found.contents()
     with pytest.raises(ValueError, match="the layer has so many units"):
         generators.CausalUnits.from_contents("file", tensors, {**meta, "number": 9})

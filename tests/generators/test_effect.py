@@ -242,6 +242,25 @@ def test_a_name_in_several_categories_must_say_which(model, z):
     assert generators.effect(model, "features", [2], z, segmenter, "material/red", draws=1, **OPTIONS).removed == 1
 
 
+@pytest.mark.parametrize("name", ["segmenter", "second"])
+def test_a_segmenter_of_unsigned_images_is_refused(model, z, name):
+    unsigned = Colours()
+    unsigned.signed = False
+    arguments = {"segmenter": Colours()} | {name: unsigned}
+    with pytest.raises(ValueError, match=r"segmenter must take images in \[-1, 1\]"):
+        generators.effect(model, "features", [0], z, concept="red", **arguments, **OPTIONS)
+
+
+def test_a_figure_has_the_class_first_and_random_units_beside_it(model, z):
+    found = generators.removed_share(model, "features", [0], z, Colours(), "red", draws=2, **OPTIONS)
+    axes = found.plot().axes[0]
+    assert [text.get_text() for text in axes.get_yticklabels()] == ["red (color)", "green (color)"]
+    widths = [bar.get_width() for bar in axes.patches]
+    assert widths == pytest.approx([-found.removed, 0, -found.random, found.others[0].random])
+    alone = generators.removed_share(model, "features", [0], z, Colours(), "red", draws=0, **OPTIONS)
+    assert len(alone.plot(most=1).axes[0].patches) == 1
+
+
 def test_an_insertion_that_diverges_is_told():
     class Diverging(Painter):
         def paint(self, maps):
