@@ -204,11 +204,17 @@ other four say what these trainings gave, not what a method does.
 
 def training(snapshots: Path, images: int, pictures: Path) -> str:
     """Snapshots of a training."""
-    files = sorted(snapshots.glob("*.safetensors"))
-    steps = [100 * SNAPSHOTS[int(file.stem)] for file in files]
-    series = {f"{step:.3g} %": classifier(load_network(file), images, 64) for step, file in zip(steps, files)}
+    series, steps, seen = {}, [], set()
+    for file in sorted(snapshots.glob("*.safetensors")):
+        one, step = classifier(load_network(file), images, 64), 100 * SNAPSHOTS[int(file.stem)]
+        weights = one.settings["provenance"]["weights"]
+        if weights not in seen:  # the first ones may come before the first step
+            seen.add(weights)
+            series[f"{step:.3g} %"] = one
+            steps.append(step)
     grown = dissect.compare(series, steps=steps)
     rows = [row for row in grown.summary() if row.layer == LAYERS[1]]
+    fewest = min(rows, key=lambda row: row.detectors)
     return f"""
 ## A training watched
 
@@ -224,6 +230,9 @@ grown.plot("series")
 conv5_3:
 
 {markdown(rows, {"network": "of the way", **COUNTS})}
+Before the training {rows[0].detectors} units pass the cut-off, for {rows[0].concepts} concepts; the fewest do after
+{fewest.network} of it, {fewest.detectors}, but for {fewest.concepts} concepts. The number of concepts tells the
+training from the start, the number of detectors only later.
 """
 
 
