@@ -103,7 +103,7 @@ class Source:
         """
         rules = {"images_only": Maybe(Of(bool)), "first_maps": Each(Whole(-(1 << 63))), "same": Of(dict)}
         fields("the data set", state, rules)
-        self._images_only = state["images_only"]
+        self._images_only = state.get("images_only")
         self._same.load_state_dict(state["same"])
         self._first_maps = state["first_maps"] if self._same.sums else []
 

@@ -39,8 +39,8 @@ def dissected(**options):
     return dissect.dissect(NET, "0", BATCHES, progress=False, fraction=0.1, top_images=2, **options)
 
 
-def interrupted(folder, saves):
-    """The file of a run that was stopped after so many saves."""
+def interrupted(folder, saves, call):
+    """The file of a run that was stopped after so many saves, and how it goes on."""
     resume.EVERY = resume.TIMES = 0
     save_before, count = resume.Progress.save, [0]
 
@@ -52,11 +52,11 @@ def interrupted(folder, saves):
 
     resume.Progress.save = stopping
     try:
-        dissected(resume=folder)
+        call(folder)
     except Stop:
         pass
     resume.Progress.save = save_before
-    return folder / resume.FILE
+    return folder / resume.FILE, lambda path: call(path.parent)
 
 
 def use_state(empty, add):
@@ -112,9 +112,16 @@ def kinds(folder):
         "sets": (sets.save(folder / "a"), lambda path: str(dissect.UnitSets.load(path).table())),
         "attack": (attack.save(folder / "a"), lambda path: AttackResult.load(path).success_rate()),
     }  # fmt: skip
-    for saves in (1, 3, 4, 6):
-        path = interrupted(folder / f"run{saves}", saves)
-        saved[f"run{saves}"] = (path, lambda path: str(dissected(resume=path.parent).best()))
+    options = {"progress": False}
+    runs = {
+        "run": ((1, 3, 4, 6), lambda folder: str(dissected(resume=folder).best())),
+        "ranking": ((1, 3, 4), lambda folder: dissect.unit_importance(
+            model, "0", pairs * 2, pairs, fill="mean", resume=folder, **options).top_units()),
+        "removal": ((1, 2), lambda folder: str(dissect.unit_sets(
+            model, importance, pairs * 2, counts=[1, 2], resume=folder, **options).table())),
+    }  # fmt: skip
+    for name, (moments, call) in runs.items():
+        saved |= {f"{name}{saves}": interrupted(folder / f"{name}{saves}", saves, call) for saves in moments}
     return {name: (path.read_bytes(), path, use) for name, (path, use) in saved.items()}
 
 
@@ -223,7 +230,9 @@ def main(folder, begin, end):
             use(path)
         except ValueError as error:
             # What shows later, when the run or the state goes on, is told as of any other.
-            later = "must see the activations of the visits before" in str(error) or str(error).startswith("dissect: ")
+            told = ("must see the activations of the visits before", "must be the same at every visit",
+                    "predictions must be finite")  # fmt: skip
+            later = any(text in str(error) for text in told) or str(error).startswith("dissect: ")
             if str(path) not in str(error) and not later:
                 raise AssertionError(f"seed {seed}: the error does not name {path}") from error
             refused += 1
