@@ -73,7 +73,8 @@ def use_state(empty, add):
 
 def use_dissection(path):
     d = dissect.load(path)
-    return str(d.best()), str(d.unique_detectors()), d["0"].states(), d["0"].masks(0).shape, repr(d)
+    layer = next(iter(d.layers.values()))  # whose name may be another
+    return str(d.best()), str(d.unique_detectors()), layer.states(), layer.masks(0).shape, repr(d)
 
 
 def use_importance(path):
