@@ -271,7 +271,9 @@ class SetRun(Run):
         fields(what, state, {**rules, **arrays}, {"U": len(self.fill)})
         fields(what, state["tallies"], dict.fromkeys(self.tallies, Of(dict)))
         if "scores" in state or "labels" in state:
-            fields(what, state, {"scores": Array(torch.float32, "R N"), "labels": Array(torch.int64, "N", 0)})
+            classes = next(iter(self.tallies.values())).num_classes
+            rules = {"scores": Array(torch.float32, "R N"), "labels": Array(torch.int64, "N", 0, classes - 1)}
+            fields(what, state, rules, {"R": classes + len(self._alpha) - 1})
         self.phase = state["phase"]
         self.fill, self._sums, self._cells = state["fill"].clone(), state["sums"].clone(), state["cells"]
         for name, tally in self.tallies.items():
