@@ -177,24 +177,45 @@ def _locations(
     Raises:
         ValueError: there are none of one kind.
     """
-    who, columns = renderer.who, presence.shape[2]
-    flat = presence.flatten(1)
+    flat, columns = presence.flatten(1), presence.shape[2]
     even = torch.arange(0, len(flat), 2)
     share, best = flat[even].max(1)
     removals = Locations(even, torch.stack([best // columns, best % columns], 1), share).best(MOST)
-    odd = torch.arange(1, len(flat), 2)
-    popular = flat.sum(0)
-    drawn = [torch.multinomial(popular + popular.mean() / 10, min(TRIES, len(popular)), generator=chance) for _ in odd]
-    tried = Locations(
-        odd.repeat_interleave(min(TRIES, len(popular))), torch.cat([torch.empty(0, dtype=torch.int64), *drawn]),
-        torch.empty(0),
-    )  # fmt: skip
-    free = flat[tried.z, tried.firsts] == 0
-    z, place = tried.z[free], tried.firsts[free]
+    z, place = _tried(flat, chance)
     firsts = torch.stack([place // columns, place % columns], 1)
-    masks = block_masks(firsts, block, renderer.map_size)
-    found = torch.zeros(len(z))
-    everything = torch.arange(renderer.num_units)
+    found = _appears(renderer, counter, z, block_masks(firsts, block, renderer.map_size), level, progress)
+    insertions = Locations(z, firsts, found).best(MOST)
+    number = min(len(removals.z), len(insertions.z))
+    if not number:
+        what = "is in no image of even number" if not len(removals.z) else (
+            f"appears at none of {len(z)} places where it was not, when all units are set to k in {block}x{block} cells"
+        )  # fmt: skip
+        raise ValueError(
+            f"{renderer.who}: {counter.name!r} {what}; give more z, another layer or value, or a larger block."
+        )
+    return removals.best(number), insertions.best(number)
+
+
+def _tried(presence: Tensor, chance: torch.Generator) -> tuple[Tensor, Tensor]:
+    """The z of odd number and for each some places without the class, drawn more often where it usually is.
+
+    Args:
+        presence: [N, P] of the class at each place.
+        chance: draws.
+    """
+    odd = torch.arange(1, len(presence), 2)
+    popular, tries = presence.sum(0), min(TRIES, presence.shape[1])
+    place = torch.zeros(len(odd), tries, dtype=torch.int64)
+    for row in range(len(odd)):
+        place[row] = torch.multinomial(popular + popular.mean() / 10, tries, generator=chance)
+    z, place = odd.repeat_interleave(tries), place.flatten()
+    free = presence[z, place] == 0
+    return z[free], place[free]
+
+
+def _appears(renderer: Renderer, counter: Counter, z: Tensor, masks: Tensor, level: Tensor, progress: bool) -> Tensor:
+    """[n] of the pixels in each mask [h, w] of some z the share that shows the class when all units are at k there."""
+    found, everything = torch.zeros(len(z)), torch.arange(renderer.num_units)
     begins = tqdm(range(0, len(z), renderer.batch_size), "places", disable=not progress, unit="batch", leave=False)
     for begin in begins:
         part = slice(begin, begin + renderer.batch_size)
@@ -204,17 +225,10 @@ def _locations(
             insert(renderer.generator, renderer.layer, everything, value=level, mask=blocks, layout=renderer.layout),
         ):
             images = renderer.render(z[part])
-        carries = counter.carries(counter.planes(0, images))
+        carries = counter.carries(counter.planes(begin // renderer.batch_size, images))
         inside = enlarged(blocks[:, 0] > 0, carries.shape[1:])
         found[part] = ((carries & inside).flatten(1).sum(1) / inside.flatten(1).sum(1)).cpu()
-    insertions = Locations(z, firsts, found).best(MOST)
-    if not len(removals.z) or not len(insertions.z):
-        what = "is in no image of even number" if not len(removals.z) else (
-            f"appears at none of {len(z)} places where it was not, when all units are set to k in {block}x{block} cells"
-        )  # fmt: skip
-        raise ValueError(f"{who}: {counter.name!r} {what}; give more z, another layer or value, or a larger block.")
-    number = min(len(removals.z), len(insertions.z))
-    return removals.best(number), insertions.best(number)
+    return found
 
 
 class _Search:

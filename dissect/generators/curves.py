@@ -16,6 +16,7 @@ from dissect.concepts import Concepts
 from dissect.files.checked import Array, Each, Of, Text, Whole, fields, require
 from dissect.files.results import Result
 from dissect.generators.counting import Concept, Segmenting
+from dissect.generators.effect import LARGE
 from dissect.generators.intervals import RESAMPLES, drawn_again, intervals, known
 from dissect.generators.observing import Observation, counters_of, observe, random_units, warn_of_shared
 from dissect.generators.regions import Region
@@ -43,7 +44,7 @@ class CurveRow(NamedTuple):
         removed: the share of the class's pixels that is gone.
         low: the lower end of its 95 % interval over z; None where fewer than 10 z show the class, and of "random".
         high: the upper end.
-        most_changed: of the other classes of the same category with at least a thousandth of the pixels, the one that
+        most_changed: of the other classes of the same category with at least a hundredth of the pixels, the one that
             changes most; "-" without any.
         its_change: ``after / before - 1`` of it.
     """
@@ -200,7 +201,7 @@ class RemovalCurves(Result):
 
     def _most_changed(self, name: str, at: int) -> tuple[str, float | None]:
         before, after = self.before.sum(0).double(), self.totals[self._own(name), at].double().mean(0)
-        least, category = len(self.before) * self.num_pixels / 1000, self.concepts.categories[self.label]
+        least, category = len(self.before) * self.num_pixels * LARGE, self.concepts.categories[self.label]
         changes = {
             label: float(after[label] / before[label] - 1)
             for label in range(1, len(self.concepts))

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 #: What is done with the units.
 Mode = Literal["ablation", "insertion"]
 MODES: tuple[Mode, ...] = get_args(Mode)
+#: The share of all pixels that a class has whose change is told of beside the one that is edited.
+LARGE = 0.01
 
 
 class ChangeRow(NamedTuple):
@@ -63,7 +65,7 @@ class EffectRow(NamedTuple):
         random: the share that is gone with as many random units, the mean of the draws; None without draws.
         second: the share that is gone by the second segmenter; None without one.
         average_effect: eq. 4.4, normalised; None where it was not measured.
-        most_changed: of the other classes of the same category with at least a thousandth of the pixels, the one that
+        most_changed: of the other classes of the same category with at least a hundredth of the pixels, the one that
             changes most; "-" without any.
         its_change: ``after / before - 1`` of it.
     """
@@ -208,7 +210,7 @@ class Effect(Result):
         """The effect as a row of a table."""
         low, high = self.interval
         category = self.concepts.categories[self.label]
-        large = [row for row in self.others if row.category == category and row.before >= 0.001]
+        large = [row for row in self.others if row.category == category and row.before >= LARGE]
         most = max(large, key=lambda row: abs(row.change), default=None)
         second = None if self.second is None else self.second.removed
         share = len(self.units) / self.num_units
@@ -222,14 +224,14 @@ class Effect(Result):
         """Bars of the change of the class and of the others that gain or lose most pixels, as a matplotlib figure.
 
         Args:
-            most: how many classes; of the others those with at least a thousandth of the pixels.
+            most: how many classes; of the others those with at least a hundredth of the pixels.
 
         Raises:
             ImportError: matplotlib is not installed.
         """
         from dissect import plots
 
-        large = [row for row in self.others if row.before >= 0.001]
+        large = [row for row in self.others if row.before >= LARGE]
         rows = [self._change(self.label), *large[: most - 1]]
         series = {f"{len(self.units)} units": [math.nan if row.change is None else row.change for row in rows]}
         if self.random is not None:
