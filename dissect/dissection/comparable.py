@@ -208,7 +208,9 @@ def _image_doubts(found: Mapping[str, Dissection]) -> list[str]:
     if len(shapes) > 1:
         sizes = " and ".join(f"{rows}x{columns}" for rows, columns in sorted(shapes))
         return [f"label planes have {sizes} pixels."]
-    return ["the concepts' areas differ, so the images or their labels are not the same."]
+    numbered = all(name.isdigit() for one in found.values() for name in one.concepts.names[1:])
+    unsure = "; labels have numbers for names, so nothing tells whether they mean the same" if numbered else ""
+    return [f"the concepts' areas differ, so the images or their labels are not the same{unsure}."]
 
 
 def _same_layers(found: Mapping[str, Dissection]) -> list[str]:

@@ -273,6 +273,23 @@ def test_other_images_are_told_by_their_planes_but_those_of_generators_are_alway
     assert compare([first(segment="output"), made_up]).notes == ()
 
 
+def test_labels_without_names_are_told_where_images_differ():
+    pairs = [("1", "concept"), ("2", "concept")]
+    one, two = (made(layer([(1, 500), (2, 300)], pairs=pairs, area=area), pairs=pairs) for area in (1000, 900))
+    with pytest.warns(DoubtfulResultWarning, match="labels have numbers for names, so nothing tells whether they mean"):
+        compare({"one": one, "two": two})
+
+
+def test_nothing_to_detect(tmp_path):
+    one, two = (made(layer([(0, 0)] * count, pairs=()), pairs=()) for count in (2, 3))
+    nothing = compare({"one": one, "two": two})
+    assert nothing.by_category() == []
+    assert [row.concepts for row in nothing.summary()] == [0, 0]
+    for kind in ("concepts", "iou"):
+        dissect.plots.save(nothing.plot(kind), tmp_path / "figure.png")
+    dissect.write_report(nothing, tmp_path)
+
+
 def test_grids_by_hand_are_told():
     with pytest.warns(DoubtfulResultWarning, match="grids were given by hand"):
         compare([first(grid="given"), other(grid="given")])

@@ -37,7 +37,7 @@ def written(comparison, folder):
 def test_it_says_what_the_tables_say(both, tmp_path):
     page = written(both, tmp_path)
     assert cells(page, "unique") == {
-        "one": ["3", "60%", "", "5", "4", "3", "0.155"],
+        "one": ["3", "60%", "", "5", "4", "3 (2)", "0.155"],
         "two": ["2", "50%", "", "4", "3", "–", "0.312"],
     }
     assert cells(page, "top") == {"one": ["sky 2 tree 1", "wood 1", "–"], "two": ["sky 1", "–", "red 2"]}
@@ -59,6 +59,7 @@ def test_notes_and_the_step_of_a_series_are_told(tmp_path):
     assert "num_images is 10 in &#39;start&#39;, 20 in &#39;end&#39;" in page
     assert [cells[0] for cells in cells(page, "unique").values()] == ["0", "1,000"]
     assert "exceeds 0.3." in page
+    assert "2 steps, 1 layer" in page
     assert page.count("<svg") == 3  # a cloud each, and the lines
 
 
