@@ -183,7 +183,7 @@ def doubts(found: Mapping[str, Dissection], allow: Sequence[str]) -> tuple[str, 
         notes.append(f"{_told(found, 'num_images')}: fewer images give more detectors by chance.")
     if "'given'" in _values(found, "grid"):
         notes.append("grids were given by hand: nothing tells whether they follow one rule.")
-    notes += _image_doubts(found) + _same_layers(found)
+    notes += _image_doubts(found) + _missing_categories(found) + _same_layers(found)
     return tuple(notes)
 
 
@@ -211,6 +211,20 @@ def _image_doubts(found: Mapping[str, Dissection]) -> list[str]:
     numbered = all(name.isdigit() for one in found.values() for name in one.concepts.names[1:])
     unsure = "; labels have numbers for names, so nothing tells whether they mean the same" if numbered else ""
     return [f"the concepts' areas differ, so the images or their labels are not the same{unsure}."]
+
+
+def _missing_categories(found: Mapping[str, Dissection]) -> list[str]:
+    """Categories that some planes never show, as a segmenter's may not, so that there can be no detectors of them."""
+    there = {
+        name: {one.concepts.categories[at] for layer in one.layers.values() for at in layer.label_area.nonzero()[:, 0]}
+        for name, one in found.items()
+    }
+    every = set().union(*there.values())
+    return [
+        f"the planes of {name!r} show nothing of the categories {sorted(every - own)}, so it has no detectors of them."
+        for name, own in there.items()
+        if every - own
+    ]
 
 
 def _same_layers(found: Mapping[str, Dissection]) -> list[str]:

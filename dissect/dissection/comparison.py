@@ -260,5 +260,6 @@ def compare(
     series = None if steps is None else check_steps(found, steps)
     comparison = Comparison(found, series, detector_iou, (allow,) if isinstance(allow, str) else tuple(allow))
     if comparison.notes:
-        warnings.warn(f"compare: {' '.join(comparison.notes)}", DoubtfulResultWarning, stacklevel=2)
+        told = "; ".join(note.removesuffix(".") for note in comparison.notes)
+        warnings.warn(f"compare: {told}.", DoubtfulResultWarning, stacklevel=2)
     return comparison

@@ -58,11 +58,11 @@ On the command line: `dissect compare trained.dissection untrained.dissection --
 
 **What may be compared.** Counts compare only where they were counted alike. So all dissections must have the same
 concepts, by name and category, and the same rules: fraction, positions, grid, border, step, scope, ReLU and cut-off.
-Anything else is refused, with what differs. `detector_iou=0.05` counts all by one cut-off; `allow=["border"]` compares
-across a rule all the same. What may differ but bears on the numbers is told in `both.notes`, by a warning and on the
-page: other images, another number of them (fewer give more detectors by chance), planes of another size, other decoys,
-the same network twice. A dissection of images alone has no detectors, so it is refused. Which segmenter made the planes
-no file says: that it was the same is yours to know.
+Anything else is refused, with what differs. `detector_iou=0.05` counts all by one cut-off; `allow=["border"]`
+compares across a rule all the same. What may differ but bears on the numbers is told in `both.notes`, by a warning
+and on the page: other images, another number of them (fewer give more detectors by chance), planes of another size or
+without some category, other decoys, the same network twice. A dissection of images alone has no detectors, so it is
+refused. Which segmenter made the planes no file says: that it was the same is yours to know.
 
 **What to look at.** *Unique detectors* count each concept once (Zhou et al. 2018). They grow with the number of units,
 so their *ratio* to all units stands beside them, which in turn falls with it. *Beyond chance* counts the detectors that

@@ -12,7 +12,7 @@ from small_comparison import FIRST, OTHER, PAIRS, first, judged, layer, made, ot
 from small_dissection import run
 
 import dissect
-from dissect import DoubtfulResultWarning, compare
+from dissect import DoubtfulResultWarning, compare, plots
 from dissect.files.tensors import save_tensors
 
 
@@ -273,6 +273,14 @@ def test_other_images_are_told_by_their_planes_but_those_of_generators_are_alway
     assert compare([first(segment="output"), made_up]).notes == ()
 
 
+def test_categories_that_never_occur_are_told():
+    without = made(layer(OTHER[:1]), segment="output")
+    without["x"].label_area[[3, 4]] = 0
+    with pytest.warns(DoubtfulResultWarning, match=r"planes of 'two' show nothing of the categories \['color', 'mate"):
+        comparison = compare({"one": first(segment="output"), "two": without})
+    assert len(comparison.notes) == 1
+
+
 def test_labels_without_names_are_told_where_images_differ():
     pairs = [("1", "concept"), ("2", "concept")]
     one, two = (made(layer([(1, 500), (2, 300)], pairs=pairs, area=area), pairs=pairs) for area in (1000, 900))
@@ -286,7 +294,7 @@ def test_nothing_to_detect(tmp_path):
     assert nothing.by_category() == []
     assert [row.concepts for row in nothing.summary()] == [0, 0]
     for kind in ("concepts", "iou"):
-        dissect.plots.save(nothing.plot(kind), tmp_path / "figure.png")
+        plots.save(nothing.plot(kind), tmp_path / "figure.png")
     dissect.write_report(nothing, tmp_path)
 
 
