@@ -3,22 +3,29 @@
 All counts are integers, so any split, order or sharding of the same activations gives the same result.
 """
 
+from dissect.stats.agreement import Agreement, average_precision
 from dissect.stats.correlation import Correlation, pearson
 from dissect.stats.frechet import frechet_distance
 from dissect.stats.iou import IouTally, best_labels, iou
 from dissect.stats.null import NullTally
 from dissect.stats.peaks import Peaks
 from dissect.stats.state import State
+from dissect.stats.sweep import Informative, ThresholdSweep, edges_between
 from dissect.stats.threshold import TailThreshold
 
 __all__ = [
+    "Agreement",
     "Correlation",
+    "Informative",
     "IouTally",
     "NullTally",
     "Peaks",
     "State",
     "TailThreshold",
+    "ThresholdSweep",
+    "average_precision",
     "best_labels",
+    "edges_between",
     "frechet_distance",
     "iou",
     "pearson",
