@@ -6,6 +6,18 @@
     d.best()
     d.save("result")
     dissect.write_report(d, "out/")
+
+The map::
+
+    dissect, Dissection, load, write_report   what each unit detects; results and their page
+    compare, Comparison                       layers, networks, checkpoints side by side
+    Trace, ablate, insert, keep               look at a network's layers, and edit their units for a while
+    unit_importance, unit_sets                what classes lose without units
+    generators, latents, noise_seeds          what a generator's units draw and cause; z
+    segmentation, Concepts                    networks that label pixels, and names of labels
+    stats, ops, reference, Grid               streaming statistics, the kernels, and their specification
+    models, tiny                              architectures and published files; the embedded world
+    data, experiments, classifiers            data sets, the papers' experiments, the rest of classifiers
 """
 
 import importlib

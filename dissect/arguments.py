@@ -1,22 +1,98 @@
-"""Checks of arguments that several functions take, so that each is told in the same words, before any work."""
+"""Checks of arguments that several functions take, so that each is told in the same words, before any work.
+
+A check says argument, rule and value, and marks its error as a `refusal`; the public function that was called, which
+`speaks`, puts its own name in front.
+"""
 
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterable
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from functools import wraps
 from numbers import Real
 from pathlib import Path
-from typing import Any
+from types import FrameType
+from typing import Any, ParamSpec, TypeVar
 
 import torch
 from torch import Tensor
 
+Given = ParamSpec("Given")
+Result = TypeVar("Result")
+Error = TypeVar("Error", bound=Exception)
 
-def integer(who: str, name: str, value: int, least: int = 1) -> int:
+
+def refusal(error: Error, where: str | None = None) -> Error:
+    """An error whose text lacks the name of the function that was called, which one that `speaks` adds.
+
+    Args:
+        error: what will be raised, or was.
+        where: put in front of its text, as "layer '0'".
+
+    Example:
+        >>> refusal(ValueError("must be finite."), "layer '0'")
+        ValueError("layer '0': must be finite.")
+    """
+    if where is not None:
+        _put_in_front(error, where)
+    error.__dict__["refusal"] = True
+    return error
+
+
+def speaks(function: Callable[Given, Result]) -> Callable[Given, Result]:
+    """Makes a public function, or a method, say its name, or its class's, in front of what it refuses.
+
+    Of several such functions that call each other the one speaks that is called from outside of this package. Errors of
+    the user's model or data are no refusals, and keep their texts.
+
+    Example:
+        >>> @speaks
+        ... def shrink(factor):
+        ...     return 1 / integer("factor", factor)
+    """
+    name = function.__qualname__.split(".")[0]
+
+    @wraps(function)
+    def speaking(*args: Given.args, **kwargs: Given.kwargs) -> Result:
+        try:
+            return function(*args, **kwargs)
+        except Exception as error:
+            if not _is_ours(sys._getframe(1)):
+                _say(name, error)
+            raise
+
+    return speaking
+
+
+@contextmanager
+def speaker(name: str) -> Iterator[None]:
+    """Within, refusals say this name."""
+    try:
+        yield
+    except Exception as error:
+        _say(name, error)
+        raise
+
+
+def _say(name: str, error: Exception) -> None:
+    if error.__dict__.pop("refusal", False):
+        _put_in_front(error, name)
+
+
+def _put_in_front(error: Exception, text: str) -> None:
+    error.args = (f"{text}: {error.args[0] if error.args else type(error).__name__}", *error.args[1:])
+
+
+def _is_ours(frame: FrameType) -> bool:
+    return str(frame.f_globals.get("__name__")).partition(".")[0] == __name__.partition(".")[0]
+
+
+def integer(name: str, value: int, least: int = 1) -> int:
     """Python's own integer, which JSON can hold, of any integer from `least` on.
 
     Args:
-        who: the function that was called, for the message.
         name: of the argument.
         value: what was given.
         least: the smallest that is allowed.
@@ -27,26 +103,26 @@ def integer(who: str, name: str, value: int, least: int = 1) -> int:
 
     Example:
         >>> import numpy
-        >>> integer("dissect", "batch_size", numpy.int64(32))
+        >>> integer("batch_size", numpy.int64(32))
         32
     """
     try:
         number = operator.index(value)
     except TypeError:
-        raise TypeError(f"{who}: {name} must be an integer, but got {value!r}.") from None
+        raise refusal(TypeError(f"{name} must be an integer, but got {value!r}.")) from None
     if number < least:
-        raise ValueError(f"{who}: {name} must be at least {least}, but got {value}.")
+        raise refusal(ValueError(f"{name} must be at least {least}, but got {value}."))
     return number
 
 
-def ignored_labels(who: str, ignore: int | Iterable[int]) -> tuple[int, ...]:
+def ignored_labels(ignore: int | Iterable[int]) -> tuple[int, ...]:
     """The labels that stand for "no label", of one or several; each once, rising.
 
     Raises:
         TypeError: no integers.
 
     Example:
-        >>> ignored_labels("dissect", 255), ignored_labels("dissect", [255, -1, 255])
+        >>> ignored_labels(255), ignored_labels([255, -1, 255])
         ((255,), (-1, 255))
     """
     try:
@@ -54,33 +130,32 @@ def ignored_labels(who: str, ignore: int | Iterable[int]) -> tuple[int, ...]:
             sorted({operator.index(label) for label in (ignore if isinstance(ignore, Iterable) else [ignore])})
         )
     except TypeError:
-        raise TypeError(f"{who}: ignore must be a label or several, integers, but got {ignore!r}.") from None
+        raise refusal(TypeError(f"ignore must be a label or several, integers, but got {ignore!r}.")) from None
 
 
 #: What stands for memory without a limit.
 _ALL = 2**63 - 1
 
 
-def num_bytes(who: str, name: str, value: float) -> int:
+def num_bytes(name: str, value: float) -> int:
     """A number of bytes, 0 or more, of any real number; infinity is one too.
 
     Raises:
         ValueError: anything else.
 
     Example:
-        >>> num_bytes("dissect", "memory_budget", 2e9)
+        >>> num_bytes("memory_budget", 2e9)
         2000000000
     """
     if not isinstance(value, Real) or not value >= 0:  # NaN is not
-        raise ValueError(f"{who}: {name} must be a number of bytes, 0 or more, but is {value!r}.")
+        raise refusal(ValueError(f"{name} must be a number of bytes, 0 or more, but is {value!r}."))
     return int(min(value, _ALL))
 
 
-def result_file(who: str, path: Path, suffix: str) -> Path:
+def result_file(path: Path, suffix: str) -> Path:
     """The path of a result, which may come without its suffix, but is no folder.
 
     Args:
-        who: the command that was called, for the message.
         path: what was given.
         suffix: of the kind of result that it takes.
 
@@ -94,7 +169,9 @@ def result_file(who: str, path: Path, suffix: str) -> Path:
         f"which holds no {suffix} file" if not held else "give the file in it" if len(held) == 1 else "give one in it"
     )
     names = ", ".join(map(str, held[:5])) + (f" and {len(held) - 5} more" if len(held) > 5 else "")
-    raise ValueError(f"{who}: a {suffix} file is needed, but {path} is a folder, {told}{': ' + names if held else ''}.")
+    raise refusal(
+        ValueError(f"a {suffix} file is needed, but {path} is a folder, {told}{': ' + names if held else ''}.")
+    )
 
 
 def check_precision(layer: str, output: Any) -> None:
@@ -104,7 +181,9 @@ def check_precision(layer: str, output: Any) -> None:
         TypeError: it is float64; says what to do.
     """
     if isinstance(output, Tensor) and output.dtype == torch.float64:
-        raise TypeError(
-            f"activations of layer {layer!r} are float64, but must be float32, float16 or bfloat16: call model.float() "
-            "and give the model float32 images."
+        raise refusal(
+            TypeError(
+                f"activations of layer {layer!r} are float64, but must be float32, float16 or bfloat16: call "
+                "model.float() and give the model float32 images."
+            )
         )

@@ -11,17 +11,17 @@ from dissect.experiments.responses import scores_and_peaks
 
 
 def test_integers():
-    assert type(integer("f", "k", np.uint8(3))) is int
-    assert integer("f", "k", 0, least=0) == 0
-    with pytest.raises(ValueError, match=r"^f: k must be at least 2, but got 1\.$"):
-        integer("f", "k", 1, least=2)
+    assert type(integer("k", np.uint8(3))) is int
+    assert integer("k", 0, least=0) == 0
+    with pytest.raises(ValueError, match=r"^k must be at least 2, but got 1\.$"):
+        integer("k", 1, least=2)
 
 
 def test_bytes():
-    assert (num_bytes("f", "b", 1.5), num_bytes("f", "b", np.float32(8))) == (1, 8)
-    assert num_bytes("f", "b", float("inf")) > 2**60
-    with pytest.raises(ValueError, match=r"^f: b must be a number of bytes, 0 or more, but is -1\.$"):
-        num_bytes("f", "b", -1)
+    assert (num_bytes("b", 1.5), num_bytes("b", np.float32(8))) == (1, 8)
+    assert num_bytes("b", float("inf")) > 2**60
+    with pytest.raises(ValueError, match=r"^b must be a number of bytes, 0 or more, but is -1\.$"):
+        num_bytes("b", -1)
 
 
 def model_in_double_precision():

@@ -4,6 +4,7 @@ import copy
 import csv
 import doctest
 import importlib
+import inspect
 import math
 import os
 import pickle
@@ -36,8 +37,17 @@ def test_examples_in_docstrings(name):
         pytest.importorskip(EXTRAS[name])
     module = importlib.import_module(name)
     names = {"torch": torch, "dissect": dissect, "NamedTuple": NamedTuple}
-    failed, _ = doctest.testmod(module, extraglobs=names, optionflags=doctest.ELLIPSIS)
-    assert failed == 0
+    runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS)
+    for test in _Examples().find(module, name, extraglobs=names):
+        runner.run(test)
+    assert runner.summarize().failed == 0
+
+
+class _Examples(doctest.DocTestFinder):
+    """Finds those of decorated functions too, whose wrappers belong to another module."""
+
+    def _from_module(self, module, thing):
+        return super()._from_module(module, inspect.unwrap(thing) if callable(thing) else thing)
 
 
 def test_what_is_tested():

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from dissect.arguments import integer, num_bytes
+from dissect.arguments import integer, num_bytes, speaks
 from dissect.classifiers.importance import UnitImportance
 from dissect.classifiers.visits import check_class_names, class_numbers, first_batch
 from dissect.data import Batches
@@ -36,6 +36,7 @@ GIB = 2**30
 FILLS = ("zero", "mean")
 
 
+@speaks
 def unit_importance(
     model: nn.Module,
     layer: str,
@@ -92,8 +93,8 @@ def unit_importance(
     """
     if fill not in FILLS:
         raise ValueError(f"unit_importance: fill must be one of {FILLS}, but got {fill!r}.")
-    batch_size = integer("unit_importance", "batch_size", batch_size)
-    memory_budget = num_bytes("unit_importance", "memory_budget", memory_budget)
+    batch_size = integer("batch_size", batch_size)
+    memory_budget = num_bytes("memory_budget", memory_budget)
     if classes is None:
         check_class_names(getattr(images, "classes", None), getattr(val_images, "classes", None))
     visits = {"train": Batches(images, batch_size), "val": Batches(val_images, batch_size)}

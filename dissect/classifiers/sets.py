@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from dissect.arguments import integer, num_bytes
+from dissect.arguments import integer, num_bytes, speaks
 from dissect.classifiers.importance import UnitImportance
 from dissect.classifiers.probe import GIB, Probe, SetRun, image_steps, tell_missing
 from dissect.data import Batches
@@ -225,6 +225,7 @@ _META = {
 _AREAS = {"auc": Array(torch.float64, "A", 0, 1, nan=True), "baseline_auc": Array(torch.float64, "M", 0, 1, nan=True)}
 
 
+@speaks
 def unit_sets(
     model: nn.Module,
     importance: UnitImportance,
@@ -268,8 +269,8 @@ def unit_sets(
         >>> [(row.removed, row.units) for row in sets.table()]
         [('none', 0), ('most', 1), ('most', 3), ('least', 1), ('least', 3)]
     """
-    batch_size = integer("unit_sets", "batch_size", batch_size)
-    memory_budget = num_bytes("unit_sets", "memory_budget", memory_budget)
+    batch_size = integer("batch_size", batch_size)
+    memory_budget = num_bytes("memory_budget", memory_budget)
     units = importance.num_units
     chosen = default_counts(units) if counts is None else _different_counts(counts, units)
     wanted = importance.measured_classes() if classes is None else [importance.class_number(name) for name in classes]

@@ -124,7 +124,7 @@ def sets(options: argparse.Namespace) -> int:
     """Measures, saves, and prints the average class's table; an interrupted run goes on when called again."""
     import dissect
 
-    importance = dissect.UnitImportance.load(result_file("classify", options.importance, ".importance"))
+    importance = dissect.UnitImportance.load(result_file(options.importance, ".importance"))
     resume = _progress(options, "sets-progress")
     with telling_what_is_saved(resume):
         found = dissect.unit_sets(
@@ -151,7 +151,7 @@ def attack(options: argparse.Namespace) -> int:
     from dissect.experiments import figures as pictures
 
     pictures.check_extras()
-    importance = dissect.UnitImportance.load(result_file("classify", options.importance, ".importance"))
+    importance = dissect.UnitImportance.load(result_file(options.importance, ".importance"))
     model = _model(options)
     # What the table of changes would refuse is told before the attacks.
     importance.check_model(model)
@@ -201,7 +201,7 @@ def _model(options: argparse.Namespace) -> nn.Module:
         raise ValueError("classify: --weights needs --model.")
     if options.model is None:
         return tiny.vgg()
-    model = load_model(options.model, options.weights, integer("classify", "--seed", options.seed, least=0))
+    model = load_model(options.model, options.weights, integer("--seed", options.seed, least=0))
     random_weights(options)
     return model.eval()
 

@@ -12,10 +12,10 @@ import sys
 import traceback
 import warnings
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import dissect
-from dissect.arguments import result_file
+from dissect.arguments import result_file, speaker
 from dissect.cli import classify as classify_commands
 from dissect.cli import compare as compare_command
 from dissect.cli import generator as generator_commands
@@ -45,7 +45,8 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         with interrupts:
             options = _parser().parse_args(arguments)
-            code: int = options.command(options)
+            with speaker(options.name):
+                code: int = options.command(options)
             sys.stdout.flush()
             return code
     except BrokenPipeError:
@@ -97,7 +98,11 @@ def _whence(error: Exception) -> str:
 
 
 class _Parser(argparse.ArgumentParser):
-    """Tells wrong usage in one line."""
+    """Tells wrong usage in one line; options know the `name` of their command, as "classify sets"."""
+
+    def set_defaults(self, **defaults: Any) -> None:
+        """See `argparse.ArgumentParser`."""
+        super().set_defaults(name=self.prog.partition(" ")[2], **defaults)
 
     def error(self, message: str) -> NoReturn:
         self.exit(USER_ERROR, f"{self.prog}: {_line(message)}; see {self.prog} --help.\n")
@@ -106,7 +111,7 @@ class _Parser(argparse.ArgumentParser):
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser("dissect", description="Finds out what the single units of a network detect.")
     parser.add_argument("--version", action="version", version=f"dissect {dissect.__version__}")
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND", dest="name")
 
     demo = commands.add_parser("demo", help="dissect the embedded network over the embedded scenes, write a report")
     demo.add_argument("--out", type=Path, default=Path("out"), help="folder for the report and the result (out)")
@@ -185,9 +190,9 @@ def _demo(options: argparse.Namespace) -> int:
 
 def _report(options: argparse.Namespace) -> int:
     kind = dissect.Comparison if options.result.suffix == dissect.Comparison.suffix else dissect.Dissection
-    result: dissect.Comparison | dissect.Dissection = kind.load(result_file("report", options.result, ".dissection"))
+    result: dissect.Comparison | dissect.Dissection = kind.load(result_file(options.result, ".dissection"))
     given = options.importance
-    importance = () if given is None else dissect.UnitImportance.load(result_file("report", given, ".importance"))
+    importance = () if given is None else dissect.UnitImportance.load(result_file(given, ".importance"))
     print(f"report: {shown(dissect.write_report(result, options.out, importance=importance))}")
     return 0
 

@@ -35,7 +35,7 @@ def compare(options: argparse.Namespace) -> int:
     from dissect.report.html import check_extras
 
     check_extras()
-    files = [result_file("compare", path, ".dissection") for path in options.results]
+    files = [result_file(path, ".dissection") for path in options.results]
     names = options.names
     if names is not None and (len(names) != len(files) or len({*names}) < len(names)):
         raise ValueError(f"compare: --names must be {len(files)} different names, one per result, but got {names}.")

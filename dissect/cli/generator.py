@@ -73,7 +73,7 @@ def _dissected(options: argparse.Namespace, progress: Path) -> Dissection:
 
     model = load_model(options.model, options.weights).eval().to(options.device)
     check_layers(model, options)
-    count, seed = integer("generator dissect", "--count", options.count), options.seed
+    count, seed = integer("--count", options.count), options.seed
     z = dissect.latents(model, count, seed)
     takes_noise = "noise" in inspect.signature(model.forward).parameters
     random = random_weights(argparse.Namespace(model=options.model, weights=options.weights, seed=0))

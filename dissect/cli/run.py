@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from dissect.arguments import integer
+from dissect.arguments import integer, refusal
 from dissect.cli.suggest import LIBRARIES, did_you_mean
 from dissect.text import printable, shown
 
@@ -92,8 +92,8 @@ def layers(options: argparse.Namespace) -> int:
 
     if len(options.size) > 2:
         raise ValueError(f"layers: --size must be one number or two, rows and columns, but got {options.size}.")
-    sides = [integer("layers", "--size", side) for side in (options.size * 2)[:2]]
-    image = torch.zeros(1, integer("layers", "--channels", options.channels), *sides)
+    sides = [integer("--size", side) for side in (options.size * 2)[:2]]
+    image = torch.zeros(1, integer("--channels", options.channels), *sides)
     found = list_layers(load_model(options.model).eval(), image)
     if options.json:
         print(json.dumps([row._asdict() for row in found]))
@@ -174,7 +174,7 @@ def check_device(name: str) -> None:
         torch.empty(0, device=name)
     except (RuntimeError, AssertionError, NotImplementedError) as error:  # AssertionError: torch without CUDA
         reason = str(error).strip().split("\n")[0]
-        raise ValueError(f"run: --device must be one that torch has here, but {name!r} is not: {reason}") from error
+        raise refusal(ValueError(f"--device must be one that torch has here, but {name!r} is not: {reason}")) from error
 
 
 def _dissected(options: argparse.Namespace, progress: Path) -> Dissection:
@@ -182,7 +182,7 @@ def _dissected(options: argparse.Namespace, progress: Path) -> Dissection:
     from dissect.data import ImageFolder
     from dissect.data.folders import MEAN, STD
 
-    model = load_model(options.model, options.weights, integer("run", "--seed", options.seed, least=0))
+    model = load_model(options.model, options.weights, integer("--seed", options.seed, least=0))
     check_layers(model, options)  # before any image is read
     images = ImageFolder(
         options.images, options.planes, size=options.size, skip=options.skip,
@@ -231,7 +231,7 @@ def check_layers(model: nn.Module, options: argparse.Namespace) -> None:
     try:
         find_layers(model, options.layers)
     except KeyError as error:
-        raise KeyError(f"{error.args[0]} `dissect layers {options.model}` lists all.") from error
+        raise refusal(KeyError(f"{error.args[0]} `dissect layers {options.model}` lists all.")) from error
 
 
 def random_weights(options: argparse.Namespace) -> str | None:
@@ -261,7 +261,7 @@ def gibibytes(name: str, value: float) -> int:
         ValueError: no such number.
     """
     if not 0 <= value < 2**30:
-        raise ValueError(f"run: {name} must be a number of GiB, but is {value}.")
+        raise refusal(ValueError(f"{name} must be a number of GiB, but is {value}."))
     return int(value * 2**30)
 
 
@@ -282,7 +282,7 @@ def load_model(name: str, weights: Path | None = None, seed: int = 0) -> nn.Modu
         published = library in LIBRARIES and architecture
         model = _published(library, architecture) if published else called(name, did_you_mean)
     if not isinstance(model, nn.Module):
-        raise ValueError(f"run: --model must give a torch.nn.Module, but {name} gave {type(model).__name__}.")
+        raise refusal(ValueError(f"--model must give a torch.nn.Module, but {name} gave {type(model).__name__}."))
     if weights is not None:
         _load_weights(model, weights)
     return model
@@ -302,13 +302,13 @@ def called(name: str, hint: Callable[[str], str] = lambda name: "") -> Any:
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
     if not (module_name and colon and attribute):
-        raise ValueError(f"run: a name must be MODULE:CALLABLE, but got {name!r}{hint(name)}.".replace("?.", "?"))
+        raise refusal(ValueError(f"a name must be MODULE:CALLABLE, but got {name!r}{hint(name)}.".replace("?.", "?")))
     try:
         module = importlib.import_module(module_name)
     except ImportError as error:
         absent = isinstance(error, ModuleNotFoundError) and module_name.startswith(str(error.name))
-        told = f"run: the module {module_name!r} cannot be imported: {error}"
-        raise ImportError(told + hint(name) if absent else told) from error
+        told = f"the module {module_name!r} cannot be imported: {error}"
+        raise refusal(ImportError(told + hint(name) if absent else told)) from error
     found: Any = module
     for part in attribute.split("."):
         found = getattr(found, part, None)
@@ -316,7 +316,7 @@ def called(name: str, hint: Callable[[str], str] = lambda name: "") -> Any:
         names = [known for known, thing in vars(module).items() if callable(thing) and not known.startswith("_")]
         near = difflib.get_close_matches(attribute, names, 3)
         told = f"; the nearest are {near}" if near else ""
-        raise ValueError(f"run: {module_name} must have a callable {attribute!r}, but has none{told}.")
+        raise refusal(ValueError(f"{module_name} must have a callable {attribute!r}, but has none{told}."))
     _check_call(name, found)
     return found()
 
@@ -330,7 +330,7 @@ def _check_call(name: str, function: Callable[..., Any]) -> None:
     try:
         signature.bind()
     except TypeError as error:
-        raise ValueError(f"run: {name} must take no arguments, but has the signature {signature}.") from error
+        raise refusal(ValueError(f"{name} must take no arguments, but has the signature {signature}.")) from error
 
 
 def _published(library: str, architecture: str) -> nn.Module:
@@ -338,7 +338,7 @@ def _published(library: str, architecture: str) -> nn.Module:
     try:
         module = importlib.import_module({"torchvision": "torchvision.models"}.get(library, library))
     except (ImportError, RuntimeError) as error:  # RuntimeError: torchvision built for another torch
-        raise ImportError(f"run: {library} cannot be imported ({error}); install it for {library}:NAME.") from error
+        raise refusal(ImportError(f"{library} cannot be imported ({error}); install it for {library}:NAME.")) from error
     builders: dict[str, Callable[[], nn.Module]] = {
         "torchvision": lambda: module.get_model(architecture, weights=None),
         "timm": lambda: module.create_model(architecture, pretrained=False),
@@ -349,7 +349,7 @@ def _published(library: str, architecture: str) -> nn.Module:
     except (ValueError, RuntimeError, OSError) as error:
         hint = did_you_mean(f"{library}:{architecture}")
         reason = str(error).rstrip(".") if hint else error
-        raise ValueError(f"run: {library} cannot build {architecture!r}: {reason}{hint}") from error
+        raise refusal(ValueError(f"{library} cannot build {architecture!r}: {reason}{hint}")) from error
 
 
 def _configuration(transformers: Any, name: str) -> Any:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset, RandomSampler, Subset, default_collate
 
-from dissect.arguments import integer
+from dissect.arguments import integer, speaks
 
 
 class Batch(NamedTuple):
@@ -48,8 +48,9 @@ class Batches:
         ([[0, 1], [2, 3], [4]], 3)
     """
 
+    @speaks
     def __init__(self, source: Dataset[Any] | Tensor | Iterable[Any], batch_size: int = 32) -> None:
-        batch_size = integer("Batches", "batch_size", batch_size)
+        batch_size = integer("batch_size", batch_size)
         if isinstance(source, DataLoader) and isinstance(source.sampler, RandomSampler):
             raise ValueError("images must come in the same order at every visit, but the DataLoader shuffles.")
         if isinstance(source, (str, Path)):

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from dissect.arguments import ignored_labels
+from dissect.arguments import ignored_labels, speaks
 from dissect.concepts import Concepts
 from dissect.data.files import MOST_PLANES, TRANSPOSED, UPRIGHT, array, files_under, opened, rgb
 from dissect.extras import require
@@ -75,6 +75,7 @@ class ImageFolder(Dataset[Any]):
     Data sets and loaders around it (`torch.utils.data.Subset`, `DataLoader`) keep its concepts and colors.
     """
 
+    @speaks
     def __init__(
         self,
         folder: str | Path,
@@ -97,7 +98,7 @@ class ImageFolder(Dataset[Any]):
         if size < 1:
             raise ValueError(f"ImageFolder: size must be positive, but got {size}.")
         self._mean, self._std = (torch.tensor(values, dtype=torch.float32)[:, None, None] for values in (mean, std))
-        self._ignore = ignored_labels("ImageFolder", ignore)
+        self._ignore = ignored_labels(ignore)
         self._colors = None if colors is None else _by_color(colors)
         found = files_under(self.folder, SUFFIXES)
         self.files = [path for path in found if self._readable(path)] if skip else found

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from torch import Tensor
 
-from dissect.arguments import integer
+from dissect.arguments import integer, speaks
 from dissect.concepts import ordered_categories
 from dissect.dissection.comparable import RULES, check_comparable, check_series, check_steps, doubts, gathered
 from dissect.dissection.compared import (
@@ -112,17 +112,19 @@ class Comparison(Result):
         """Every concept that has detectors, layer by layer (`LayerConceptRow`)."""
         return Table(row for one in self.layers for row in concept_rows(one, self.categories))
 
+    @speaks
     def top_concepts(self, count: int = 3) -> Table:
         """The rows of `concepts` of the first `count` concepts of each category in each layer."""
-        count = integer("top_concepts", "count", count)
+        count = integer("count", count)
         return Table(row for row in self.concepts() if row.rank <= count)
 
+    @speaks
     def best_units(self, count: int = 2) -> Table:
         """Each concept's `count` best detectors in each network, all of its layers together (`BestUnitRow`).
 
         Concepts that most networks detect come first, and among those the ones with the best units.
         """
-        return Table(best_unit_rows(self.layers, integer("best_units", "count", count)))
+        return Table(best_unit_rows(self.layers, integer("count", count)))
 
     def correlation(self) -> Table:
         """Whether concepts with more detectors have better ones, by layer and category (`CorrelationRow`)."""

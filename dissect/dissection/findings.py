@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dissect.arguments import refusal
 from dissect.concepts import Concepts
 from dissect.devices import Late, to_device
 from dissect.dissection.contents import check_parts, check_under_way
@@ -152,7 +153,8 @@ class Findings(Run):
                 self.thresholds[name].add(maps)
                 self.peaks[name].add(maps, step.numbers)
             except (TypeError, ValueError) as error:
-                raise type(error)(f"dissect: layer {name!r}: {error}") from None
+                refusal(error, f"layer {name!r}")
+                raise
         self.sampling.add({name: self.peaks[name].latest for name in step.activations}, step.numbers)
         self.num_images += len(step.numbers)
         if step.planes is not None:

@@ -12,7 +12,7 @@ from typing import Any, Literal, get_args
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from dissect.arguments import ignored_labels, integer, num_bytes
+from dissect.arguments import ignored_labels, integer, num_bytes, speaks
 from dissect.concepts import Concepts
 from dissect.data import Batches
 from dissect.data.batches import attribute_of
@@ -43,6 +43,7 @@ Segment = Literal["input", "output"]
 SEGMENTS: tuple[Segment, ...] = get_args(Segment)
 
 
+@speaks
 def dissect(
     model: nn.Module,
     layers: str | Iterable[str],
@@ -156,10 +157,10 @@ def dissect(
     """
     names = layer_names(model, layers)
     find_layers(model, names)
-    memory_budget = num_bytes("dissect", "memory_budget", memory_budget)
-    disk_budget = num_bytes("dissect", "disk_budget", disk_budget)
-    top_images, batch_size = integer("dissect", "top_images", top_images), integer("dissect", "batch_size", batch_size)
-    doubt = Doubt(*(integer("dissect", name, value, least=0) for name, value in
+    memory_budget = num_bytes("memory_budget", memory_budget)
+    disk_budget = num_bytes("disk_budget", disk_budget)
+    top_images, batch_size = integer("top_images", top_images), integer("batch_size", batch_size)
+    doubt = Doubt(*(integer(name, value, least=0) for name, value in
                     (("decoys", decoys), ("resamples", resamples), ("seed", seed))))  # fmt: skip
     grids = _token_grids(tokens, names)
     told = _told_tokens(tokens, grids)
@@ -174,7 +175,7 @@ def dissect(
     geometry = Geometry(model, names, rules, given)
     concepts = concepts if concepts is not None else attribute_of(segmenter or images, "concepts")
     vocabulary = None if concepts is None else Concepts.of(concepts)
-    ignored = ignored_labels("dissect", ignore)
+    ignored = ignored_labels(ignore)
     check_ignored(ignored, vocabulary)
     generated = _generated(model, segmenter, segment, rules.grid, vocabulary)
     images = images if generated is None else paired(images)
@@ -277,10 +278,7 @@ def _share(name: str, value: float | None) -> float | None:
     """Any number from 0 to 1 as a float."""
     if value is None:
         return None
-    try:
-        exact = exact_fraction(value)
-    except ValueError:
-        raise ValueError(f"dissect: {name} must be a number such as 0.01, but got {value!r}.") from None
+    exact = exact_fraction(value, name)
     if not 0 <= exact <= 1:
         raise ValueError(f"dissect: {name} must be from 0 to 1, but got {value}.")
     if exact_fraction(float(exact)) != exact:
@@ -293,7 +291,7 @@ def _tell_training(model: nn.Module) -> None:
         warnings.warn(
             "dissect: the model is in training mode, so dropout or batch statistics change its activations "
             "between visits; call model.eval() first.",
-            stacklevel=3,
+            stacklevel=4,
         )
 
 

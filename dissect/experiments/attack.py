@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from dissect.arguments import integer
+from dissect.arguments import integer, speaks
 from dissect.classifiers.visits import check_visited_again, class_numbers
 from dissect.data import Batches
 from dissect.devices import device_of
@@ -37,6 +37,7 @@ from dissect.visits.store import Step
 __all__ = ["AttackResult", "GroupRow", "attack", "most_important"]
 
 
+@speaks
 def attack(
     model: nn.Module,
     layer: str,
@@ -93,7 +94,7 @@ def attack(
     """
     check_evaluating(model)
     find_layers(model, [layer])
-    batch_size, seed = integer("attack", "batch_size", batch_size), integer("attack", "seed", seed, least=0)
+    batch_size, seed = integer("batch_size", batch_size), integer("seed", seed, least=0)
     bounds, targets = _checked_bounds(bounds), _checked_targets(targets)
     _check_settings(settings)
     if candidates not in CANDIDATES:
@@ -141,7 +142,7 @@ def _checked_targets(targets: Tensor | None) -> Tensor | None:
 
 def _check_settings(settings: CarliniWagner) -> None:
     for name in ("binary_search_steps", "steps"):
-        integer("attack", f"settings.{name}", getattr(settings, name))
+        integer(f"settings.{name}", getattr(settings, name))
     for name, least in (("stepsize", "above 0"), ("initial_const", "above 0"), ("confidence", "0 or more")):
         value = getattr(settings, name)
         number = float(value) if isinstance(value, Real) else math.nan

@@ -11,10 +11,12 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 from tqdm import tqdm
 
+from dissect.arguments import speaks
 from dissect.classifiers import UnitImportance
 from dissect.data import Batches
 from dissect.experiments.responses import scores_and_peaks
 from dissect.interventions.flow import check_evaluating
+from dissect.network.layers import find_layers
 from dissect.stats.classes import mean_ranks
 from dissect.table import Table
 
@@ -152,6 +154,7 @@ def rank_correlation(first: Tensor, second: Tensor) -> float:
     return float(correlation(*(mean_ranks(values)[:, None] for values in (first, second))))
 
 
+@speaks
 def peak_correlation(
     model: nn.Module,
     layer: str,
@@ -182,6 +185,7 @@ def peak_correlation(
         >>> peak_correlation(dissect.tiny.vgg(), "features.conv5_3", scenes, progress=False).shape
         torch.Size([192, 43])
     """
+    find_layers(model, [layer])
     check_evaluating(model)
     peaks, shares = [], []
     batches = Batches(images, batch_size)

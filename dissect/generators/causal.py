@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d
 from tqdm.auto import tqdm
 
-from dissect.arguments import integer
+from dissect.arguments import integer, speaks
 from dissect.generators.causal_result import FORMS, CausalUnits, Form
 from dissect.generators.counting import Concept, Counter, Segmenting
 from dissect.generators.observing import Observation, given_value, observe
@@ -46,6 +46,7 @@ class Locations(NamedTuple):
         return Locations(*(part[order] for part in self))
 
 
+@speaks
 def causal_units(
     generator: nn.Module,
     layer: str,
@@ -124,8 +125,8 @@ def causal_units(
             f"{type(segmenter).__name__} has none; dissect.segmentation.Segmenter has one, and units_by_iou needs none."
         )
     counter = Counter(who, segmenter, concept)
-    renderer = Renderer(who, generator, layer, z, segmenter, integer(who, "batch_size", batch_size), layout)
-    count, epochs, seed = integer(who, "count", count), integer(who, "epochs", epochs), integer(who, "seed", seed, 0)
+    renderer = Renderer(who, generator, layer, z, segmenter, integer("batch_size", batch_size), layout)
+    count, epochs, seed = integer("count", count), integer("epochs", epochs), integer("seed", seed, 0)
     if count > renderer.num_units:
         raise ValueError(f"{who}: count must be at most {renderer.num_units}, the units of {layer!r}, but got {count}.")
     block = checked_block(who, block, renderer.map_size)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from dissect.arguments import integer
+from dissect.arguments import integer, speaks
 from dissect.concepts import Concepts
 from dissect.devices import checksum
 from dissect.files.checked import Array, Each, Of, Text, Whole, fields, require
@@ -263,6 +263,7 @@ _TENSORS = {
 }
 
 
+@speaks
 def insertion_context(
     generator: nn.Module,
     layer: str,
@@ -326,10 +327,10 @@ def insertion_context(
     """
     who = "insertion_context"
     for name, number in {"seed": seed, "resamples": resamples}.items():
-        integer(who, name, number, 0)
-    least = integer(who, "least", least)
+        integer(name, number, 0)
+    least = integer("least", least)
     counters = counters_of(who, segmenter, None, concept)
-    renderer = Renderer(who, generator, layer, z, segmenter, integer(who, "batch_size", batch_size), layout)
+    renderer = Renderer(who, generator, layer, z, segmenter, integer("batch_size", batch_size), layout)
     chosen, (h, w) = renderer.units(units), renderer.map_size
     block = checked_block(who, block, (h, w))
     levels = given_value(who, value, renderer.num_units)

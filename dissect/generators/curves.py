@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from dissect.arguments import integer
+from dissect.arguments import integer, speaks
 from dissect.concepts import Concepts
 from dissect.files.checked import Array, Each, Of, Text, Whole, fields, require
 from dissect.files.results import Result
@@ -231,6 +231,7 @@ _TENSORS = {
 }
 
 
+@speaks
 def removal_curves(
     generator: nn.Module,
     layer: str,
@@ -287,9 +288,9 @@ def removal_curves(
     """
     who = "removal_curves"
     for name, number in {"draws": draws, "seed": seed, "resamples": resamples}.items():
-        integer(who, name, number, 0)
+        integer(name, number, 0)
     counters = counters_of(who, segmenter, None, concept)
-    renderer = Renderer(who, generator, layer, z, segmenter, integer(who, "batch_size", batch_size), layout)
+    renderer = Renderer(who, generator, layer, z, segmenter, integer("batch_size", batch_size), layout)
     if not isinstance(rankings, Mapping) or not rankings or RANDOM in rankings:
         raise ValueError(
             f'{who}: rankings must be units by name, of which none is called "random", but got {rankings}.'
@@ -321,7 +322,7 @@ def _checked_counts(who: str, counts: Sequence[int] | None, most: int) -> tuple[
     """Rising numbers of units, that all rankings have."""
     if counts is None:
         return tuple(count for count in COUNTS if count <= most)
-    chosen = [integer(who, "counts", count) for count in counts]
+    chosen = [integer("counts", count) for count in counts]
     if not chosen or len({*chosen}) < len(chosen) or max(chosen) > most:
         raise ValueError(
             f"{who}: counts must be different numbers from 1 to {most}, the length of the shortest ranking, but are "

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dissect.arguments import integer
+from dissect.arguments import integer, speaks
 from dissect.devices import checksum
 from dissect.generators.counting import Concept, Counter, Segmenting
 from dissect.generators.effect import MODES, Effect, Mode
@@ -21,6 +21,7 @@ from dissect.network.layouts import LayoutOption
 from dissect.network.units import Units
 
 
+@speaks
 def removed_share(
     generator: nn.Module,
     layer: str,
@@ -60,6 +61,7 @@ def removed_share(
     )  # fmt: skip
 
 
+@speaks
 def effect(
     generator: nn.Module,
     layer: str,
@@ -135,8 +137,8 @@ def effect(
     if mode not in MODES:
         raise ValueError(f"{who}: mode must be one of {MODES}, but got {mode!r}.")
     for name, number in {"draws": draws, "seed": seed, "resamples": resamples}.items():
-        integer(who, name, number, 0)
-    batch_size = integer(who, "batch_size", batch_size)
+        integer(name, number, 0)
+    batch_size = integer("batch_size", batch_size)
     counters = counters_of(who, segmenter, second, concept)
     renderer = Renderer(who, generator, layer, z, segmenter, batch_size, layout)
     chosen = renderer.units(units)

@@ -79,7 +79,7 @@ def checked_block(who: str, block: int, size: tuple[int, int]) -> int:
     Raises:
         TypeError, ValueError: it is no such number.
     """
-    block = integer(who, "block", block)
+    block = integer("block", block)
     if block > min(size):
         raise ValueError(f"{who}: block must be at most {min(size)}, as the layer's map is {list(size)}, not {block}.")
     return block

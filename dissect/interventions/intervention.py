@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from dissect import ops
-from dissect.arguments import check_precision
+from dissect.arguments import check_precision, speaks
 from dissect.interventions.writing import writable
 from dissect.network.graph import Graph, edit_first
 from dissect.network.layers import find_layers, layer_names
@@ -36,6 +36,7 @@ class Intervention:
     the block. `write` makes the edit permanent.
     """
 
+    @speaks
     def __init__(
         self,
         model: nn.Module,
@@ -173,6 +174,7 @@ class Intervention:
         return torch.ones(count, dtype=torch.bool).index_fill(0, units, False).nonzero().flatten()
 
 
+@speaks
 def ablate(
     model: nn.Module,
     layer: str | Mapping[str, Units],
@@ -218,6 +220,7 @@ def ablate(
     return Intervention(model, _by_layer(model, layer, units), value, alpha, mask, layout=layout)
 
 
+@speaks
 def insert(
     model: nn.Module,
     layer: str | Mapping[str, Units],
@@ -242,6 +245,7 @@ def insert(
     return Intervention(model, _by_layer(model, layer, units), value, alpha, mask, layout=layout)
 
 
+@speaks
 def keep(
     model: nn.Module,
     layer: str | Mapping[str, Units],

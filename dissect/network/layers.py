@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from dissect.arguments import refusal
+
 
 def layer_names(model: nn.Module, layers: Any) -> list[str]:
     """The names of layers that were given as one name or several.
@@ -29,13 +31,17 @@ def layer_names(model: nn.Module, layers: Any) -> list[str]:
     if not strange:
         return names
     if isinstance(strange[0], nn.Module):
-        raise TypeError(
-            f"Trace: layers must be names, as in model.named_modules(), but got a module, "
-            f"{type(strange[0]).__name__}; {_name_of(model, strange[0])}."
+        raise refusal(
+            TypeError(
+                f"layers must be names, as in model.named_modules(), but got a module, "
+                f"{type(strange[0]).__name__}; {_name_of(model, strange[0])}."
+            )
         )
-    raise TypeError(
-        "Trace: layers must be names, as in model.named_modules(), and come before the images, "
-        f"but {len(strange)} of them are no text but {type(strange[0]).__name__}."
+    raise refusal(
+        TypeError(
+            "layers must be names, as in model.named_modules(), and come before the images, "
+            f"but {len(strange)} of them are no text but {type(strange[0]).__name__}."
+        )
     )
 
 
@@ -55,36 +61,41 @@ def find_layers(model: nn.Module, layers: list[str]) -> list[nn.Module]:
         TypeError, KeyError, ValueError: see `Trace`.
     """
     if not isinstance(model, nn.Module):
-        raise TypeError(f"Trace: model must be an nn.Module whose hooks fire, but got {type(model).__name__}.")
+        raise refusal(TypeError(f"model must be an nn.Module whose hooks fire, but got {type(model).__name__}."))
     modules = dict(model.named_modules())
     usual: set[type] = set()  # kinds of modules whose hooks fire, for all that their classes say
     for name, module in modules.items():
         why = _unhooked(module, usual)
         if why is not None:
-            raise TypeError(f"Trace: model must be an nn.Module {why.replace('PART', _part(name))}.")
+            raise refusal(TypeError(f"model must be an nn.Module {why.replace('PART', _part(name))}."))
         for tensor_name, tensor in (module._parameters | module._buffers).items():
             if tensor is not None and _has_no_values(tensor) and not hasattr(module, "_hf_hook"):  # which loads them
-                raise ValueError(
-                    f"Trace: model must have weights with values, but {tensor_name!r} of {_part(name)} is "
-                    f"{'on the meta device' if tensor.is_meta else 'a fake tensor'}; load its weights first."
+                raise refusal(
+                    ValueError(
+                        f"model must have weights with values, but {tensor_name!r} of {_part(name)} is "
+                        f"{'on the meta device' if tensor.is_meta else 'a fake tensor'}; load its weights first."
+                    )
                 )
     names = layer_names(model, layers)
     if not names:
-        raise ValueError("Trace: layers must name at least one layer, but got none.")
+        raise refusal(ValueError("layers must name at least one layer, but got none."))
     if len(set(names)) < len(names):
-        raise ValueError(f"Trace: layers must name each layer once, but got {names}.")
+        raise refusal(ValueError(f"layers must name each layer once, but got {names}."))
     found = []
     for name in names:
         module_or_none = modules.get(name) or _by_path(model, name)
         if module_or_none is None or name == "":
-            raise KeyError(
-                f"Trace: the model has no layer {name!r}; {nearest(name, [known for known in modules if known])}."
+            raise refusal(
+                KeyError(f"the model has no layer {name!r}; {nearest(name, [known for known in modules if known])}.")
             )
         module = module_or_none
         if type(module).forward is nn.Module.forward and "forward" not in vars(module):
-            raise TypeError(
-                f"Trace: layer {name!r} must be one that is called, but is a {type(module).__name__}, which never is: "
-                "a list of layers (name one of them), or part of an exported program (give the module it was made of)."
+            raise refusal(
+                TypeError(
+                    f"layer {name!r} must be one that is called, but is a {type(module).__name__}, which never is: "
+                    "a list of layers (name one of them), or part of an exported program (give the module it was "
+                    "made of)."
+                )
             )
         found.append(module)
     return found

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from dissect.arguments import speaks
 from dissect.network.hooks import Hooks, computed_again, in_checkpoint
 
 # What used to be here is found here still.
@@ -70,6 +71,7 @@ class Trace:
         (torch.Size([2, 4, 3, 3]), True)
     """
 
+    @speaks
     def __init__(
         self,
         model: nn.Module,

@@ -9,10 +9,11 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
+from dissect.arguments import refusal
 from dissect.grid import Grid
 
 
-def exact_fraction(fraction: float | str | Decimal | Fraction) -> Fraction:
+def exact_fraction(fraction: float | str | Decimal | Fraction, name: str = "fraction") -> Fraction:
     """The number that a fraction is written as: 0.1 is 1/10.
 
     Raises:
@@ -21,7 +22,7 @@ def exact_fraction(fraction: float | str | Decimal | Fraction) -> Fraction:
     try:
         return Fraction(str(fraction))
     except ValueError:
-        raise ValueError(f"TailThreshold: fraction must be a number such as 0.01, but got {fraction!r}.") from None
+        raise refusal(ValueError(f"{name} must be a number such as 0.01, but got {fraction!r}.")) from None
 
 
 #: So many choices of `sparse` pixels take turns.

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from dissect import ops
+from dissect.arguments import refusal, speaks
 from dissect.grid import Grid
 from dissect.reference import keys_of, values_of
 from dissect.stats.bins import PHASES, bin_of_rank, exact_fraction, located, narrowest_shift, rebinned, sparse
@@ -70,6 +71,7 @@ class TailThreshold(State):
     since = ("shift", "at_cells")
     tensors = ("_low", "_high", "_first", "_last", "_shift", "_bins", "_above")
 
+    @speaks
     def __init__(
         self,
         fraction: float | str | Decimal | Fraction = 0.01,
@@ -102,6 +104,7 @@ class TailThreshold(State):
         self._first = self._last = self._shift = self._above = torch.empty(0, 0, dtype=torch.int64)
         self._bins = torch.empty(0, 0, 0, dtype=torch.int64)
 
+    @speaks
     def add(self, activations: Tensor) -> None:
         """Adds a batch [N, U, h, w] to the visit under way.
 
@@ -126,7 +129,8 @@ class TailThreshold(State):
                 )  # fmt: skip
                 counted = True
         except (TypeError, ValueError) as error:
-            raise type(error)(f"TailThreshold: batch {self.batch} of visit {self.visit}: {error}") from None
+            refusal(error, f"batch {self.batch} of visit {self.visit}")
+            raise
         except BaseException:
             if counted:  # by some of the histograms: no reader may take this for the whole batch or for none of it
                 self._status = torch.tensor(self.batch + 1, dtype=torch.int32)

@@ -93,7 +93,9 @@ def test_folders_of_classes(here, capsys):
     assert found.train.images().tolist() == [4, 4, 4]
     assert found.val.images().tolist() == [0, 4, 4]
     assert cli.main(["classify", "sets", "out", *options]) == 2
-    told = "dissect: classify: a .importance file is needed, but out is a folder, give the file in it: out/result.imp"
+    told = (
+        "dissect: classify sets: a .importance file is needed, but out is a folder, give the file in it: out/result.imp"
+    )
     assert capsys.readouterr().err.split("\r")[-1].split("\n")[-2].startswith(told)
     assert cli.main(["classify", "sets", "out/result", *options, "--counts", "1", "--classes", "b", "c"]) == 0
     sets = dissect.UnitSets.load("out/result")
@@ -110,8 +112,8 @@ def test_a_folder_with_other_classes_is_refused(here, capsys):
     assert cli.main(["classify", "importance", *model, "--train", "train", "--val", "val", "--size", "4"]) == 2
     assert "every subfolder of val must be one of the 2 classes, but not 'c'." in capsys.readouterr().err
     assert cli.main(["classify", "importance", *model, "--train", "nowhere", "--val", "val"]) == 2
-    told = "dissect: run: a name must be MODULE:CALLABLE, but got 'nowhere', and there is no folder nowhere either.\n"
-    assert capsys.readouterr().err == told
+    told = "a name must be MODULE:CALLABLE, but got 'nowhere', and there is no folder nowhere either."
+    assert capsys.readouterr().err == f"dissect: classify importance: {told}\n"
 
 
 def test_after_ctrl_c_it_is_told_where_the_work_is(here, capsys, monkeypatch):
@@ -147,7 +149,7 @@ def test_random_weights_are_told(here, capsys, monkeypatch):
     assert cli.main(["classify", "importance", "--model", "torchvision:net", *data, "--seed", "3"]) == 0
     assert "torchvision:net has no --weights: they are random (seed 3)" in capsys.readouterr().err
     assert cli.main(["classify", "importance", "--model", "torchvision:net", *data, "--seed", "-3"]) == 2
-    assert "dissect: classify: --seed must be at least 0, but got -3." in capsys.readouterr().err
+    assert "dissect: classify importance: --seed must be at least 0, but got -3." in capsys.readouterr().err
 
 
 def test_sets_of_another_network_are_refused(here, capsys):
@@ -186,7 +188,10 @@ def test_numbers_that_are_none_are_null(capsys):
             "dissect: classify: --images is how many embedded scenes to take, so it goes with no --train.",
         ),
         (["sets", "nowhere"], "dissect: there is no file nowhere.importance."),
-        (["importance", "--layer", "conv9", "--images", "43"], "dissect: Trace: the model has no layer 'conv9'"),
+        (
+            ["importance", "--layer", "conv9", "--images", "43"],
+            "dissect: classify importance: the model has no layer 'conv9'",
+        ),
     ],
 )
 def test_user_errors_are_one_line(here, capsys, arguments, told):

@@ -250,7 +250,7 @@ def test_a_library_that_cannot_build_or_load_is_named(monkeypatch):
             raise RuntimeError(f"Unknown model ({name})")
 
     monkeypatch.setitem(sys.modules, "timm", Broken("timm"))
-    with pytest.raises(ValueError, match=r"run: timm cannot build 'nope': Unknown model \(nope\)"):
+    with pytest.raises(ValueError, match=r"timm cannot build 'nope': Unknown model \(nope\)"):
         load_model("timm:nope")
 
     def fail(_):
