@@ -85,6 +85,14 @@ def _put_in_front(error: Exception, text: str) -> None:
     error.args = (f"{text}: {error.args[0] if error.args else type(error).__name__}", *error.args[1:])
 
 
+def caller_level() -> int:
+    """The `stacklevel` of a warning that is to name the line, outside of this package, which called it."""
+    frame, level = sys._getframe(1), 1
+    while _is_ours(frame) and frame.f_back is not None:
+        frame, level = frame.f_back, level + 1
+    return level
+
+
 def _is_ours(frame: FrameType) -> bool:
     return str(frame.f_globals.get("__name__")).partition(".")[0] == __name__.partition(".")[0]
 

@@ -67,3 +67,12 @@ def test_the_outermost_speaks_and_others_errors_keep_their_words():
     with pytest.raises(ValueError, match=r"^of the user's model$"):
         broken()
     assert str(refusal(ValueError("must be finite."), "layer '0'")) == "layer '0': must be finite."
+
+
+def test_warnings_name_the_line_that_called():
+    with pytest.warns(UserWarning, match="training mode") as told:
+        dissect.dissect(network().train().append(nn.Dropout()), "0", PLANES, progress=False)
+    one_class = [(images, classes * 0) for images, classes in IMAGES]
+    with pytest.warns(UserWarning, match="1 classes have no") as more:
+        dissect.unit_importance(network(), "0", one_class, one_class, progress=False)
+    assert {warning.filename for warning in [*told, *more]} == {__file__}

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from dissect.arguments import integer, num_bytes, speaks
+from dissect.arguments import caller_level, integer, num_bytes, speaks
 from dissect.classifiers.importance import UnitImportance
 from dissect.classifiers.visits import check_class_names, class_numbers, first_batch
 from dissect.data import Batches
@@ -134,7 +134,7 @@ class Probe:
         if len(self.flow.consumers) > 1:
             warnings.warn(
                 f"the output of layer {layer!r} is read by {', '.join(self.flow.consumers)}; all of them see the edit.",
-                stacklevel=3,
+                stacklevel=caller_level(),
             )
 
     def class_names(self, classes: Sequence[str] | None) -> tuple[str, ...]:
@@ -297,5 +297,5 @@ def tell_missing(split: str, tally: ClassTally, names: tuple[str, ...], wanted: 
         warnings.warn(
             f"{len(missing)} classes have no {split} images ({', '.join(missing[:5])}{more}), so nothing is known "
             "about them: their accuracies are NaN.",
-            stacklevel=3,
+            stacklevel=caller_level(),
         )

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from dissect.arguments import ignored_labels, speaks
+from dissect.arguments import caller_level, ignored_labels, speaks
 from dissect.concepts import Concepts
 from dissect.data.files import MOST_PLANES, TRANSPOSED, UPRIGHT, array, files_under, opened, rgb
 from dissect.extras import require
@@ -148,7 +148,7 @@ class ImageFolder(Dataset[Any]):
         try:
             opened(path, self.orientation)
         except ValueError as error:
-            warnings.warn(f"left out: {error}", stacklevel=3)
+            warnings.warn(f"left out: {error}", stacklevel=caller_level())
             return False
         return True
 
@@ -177,7 +177,7 @@ class ImageFolder(Dataset[Any]):
             warnings.warn(
                 f"ImageFolder: {len(self.unlabelled)} of {len(self.files)} images have no label planes and are left "
                 f"out (attribute unlabelled): {first}.",
-                stacklevel=3,
+                stacklevel=caller_level(),
             )
             self.files = [image for image in self.files if image in self._planes_of]
 
@@ -244,7 +244,7 @@ class ImageFolder(Dataset[Any]):
             warnings.warn(
                 f"ImageFolder: the image of {shown(path)} was turned as its orientation tag {tag} says; the planes, "
                 "whose shape does not tell, are taken to be drawn on it upright; orientation=False turns none.",
-                stacklevel=4,
+                stacklevel=caller_level(),
             )
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from torch import Tensor
 
-from dissect.arguments import integer, speaks
+from dissect.arguments import caller_level, integer, speaks
 from dissect.concepts import ordered_categories
 from dissect.dissection.comparable import RULES, check_comparable, check_series, check_steps, doubts, gathered
 from dissect.dissection.compared import (
@@ -263,5 +263,5 @@ def compare(
     comparison = Comparison(found, series, detector_iou, (allow,) if isinstance(allow, str) else tuple(allow))
     if comparison.notes:
         told = "; ".join(note.removesuffix(".") for note in comparison.notes)
-        warnings.warn(f"compare: {told}.", DoubtfulResultWarning, stacklevel=2)
+        warnings.warn(f"compare: {told}.", DoubtfulResultWarning, stacklevel=caller_level())
     return comparison

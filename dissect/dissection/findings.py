@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dissect.arguments import refusal
+from dissect.arguments import caller_level, refusal
 from dissect.concepts import Concepts
 from dissect.devices import Late, to_device
 from dissect.dissection.contents import check_parts, check_under_way
@@ -135,7 +135,7 @@ class Findings(Run):
             warnings.warn(
                 f"dissect: a fraction of {self.rules.fraction} of {samples[name]} samples is less than one, so that "
                 f"no unit of layer {name!r} can fire; look at more images, or choose a larger fraction.",
-                stacklevel=5,
+                stacklevel=caller_level(),
             )
 
     def _survey(self, step: Step) -> None:

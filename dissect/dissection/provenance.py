@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
+from dissect.arguments import caller_level
 from dissect.network.identity import weights_fingerprint
 from dissect.network.untrained import looks_untrained
 from dissect.stats.significance import RATE
@@ -55,7 +56,7 @@ def tell_untrained(model: nn.Module) -> dict[str, str]:
         f"dissect: the weights of model look untrained: {reason}. Units of such a network have labels too; "
         "see docs/trust.md.",
         DoubtfulResultWarning,
-        stacklevel=3,
+        stacklevel=caller_level(),
     )
     return {"weights": f"look untrained: {reason}"}
 
@@ -80,5 +81,5 @@ def tell_doubts(found: Dissection) -> None:
             f"an IoU of {cutoff:g}, of layer {'; '.join(doubtful)}. {found.settings['num_images']} images were seen. "
             "See docs/trust.md.",
             DoubtfulResultWarning,
-            stacklevel=3,
+            stacklevel=caller_level(),
         )

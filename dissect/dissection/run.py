@@ -12,7 +12,7 @@ from typing import Any, Literal, get_args
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from dissect.arguments import ignored_labels, integer, num_bytes, speaks
+from dissect.arguments import caller_level, ignored_labels, integer, num_bytes, speaks
 from dissect.concepts import Concepts
 from dissect.data import Batches
 from dissect.data.batches import attribute_of
@@ -291,7 +291,7 @@ def _tell_training(model: nn.Module) -> None:
         warnings.warn(
             "dissect: the model is in training mode, so dropout or batch statistics change its activations "
             "between visits; call model.eval() first.",
-            stacklevel=4,
+            stacklevel=caller_level(),
         )
 
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import TensorDataset
 
+from dissect.arguments import caller_level
 from dissect.data import Batches
 from dissect.files.checked import Array, Each, Of, Text, Whole, fields, require
 from dissect.generators.counting import Concept, Counter, Segmenting, check_found
@@ -269,5 +270,5 @@ def warn_of_shared(who: str, units: Any, renderer: Renderer) -> None:
         warnings.warn(
             f"{who}: z should be others than those on which the units were chosen, but {shared} of {len(renderer)} are "
             "the same, so the effect is too large; use another seed of dissect.latents.",
-            stacklevel=3,
+            stacklevel=caller_level(),
         )

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from dissect import ops
+from dissect.arguments import caller_level
 from dissect.interventions.flow import Flow
 from dissect.network.graph import edit_first
 from dissect.network.hooks import Hooks
@@ -99,7 +100,7 @@ class FanOut:
                 warnings.warn(
                     f"layer {where!r} cannot take several sets of units at once, so they run one at a time, which is "
                     f"slow: {reason}",
-                    stacklevel=2,
+                    stacklevel=caller_level(),
                 )
                 return found
         return self._run_apart(images, alpha)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from dissect import ops
-from dissect.arguments import check_precision, speaks
+from dissect.arguments import caller_level, check_precision, speaks
 from dissect.interventions.writing import writable
 from dissect.network.graph import Graph, edit_first
 from dissect.network.layers import find_layers, layer_names
@@ -85,7 +85,7 @@ class Intervention:
             warnings.warn(
                 f"layer {missed[0]!r} was not edited, since it was not called while the model ran: the model passes it "
                 "by, reads its weights itself (as nn.MultiheadAttention does), or ran in another thread.",
-                stacklevel=2,
+                stacklevel=caller_level(),
             )
 
     def consumers(self, *args: Any, **kwargs: Any) -> dict[str, tuple[str, ...]]:

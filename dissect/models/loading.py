@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Size, Tensor
 
+from dissect.arguments import caller_level
 from dissect.models import checkpoint
 from dissect.models.checkpoint import PROGAN, STYLEGAN2, WGAN_GP, Layout, assemble
 from dissect.models.latent import checked_integer
@@ -167,7 +168,7 @@ def load_stylegan2(
         warnings.warn(
             f"load_stylegan2: {path} holds no fixed noise, as files of before its code stored any; new noise was drawn "
             "(seed 0), so images differ in detail from those of another draw.",
-            stacklevel=2,
+            stacklevel=caller_level(),
         )
     if average is None:
         model.measure_latent_avg(latent_avg_samples)
@@ -257,7 +258,7 @@ def _check_pixel_norm(given: str | None, published: str, after_conv: str, path: 
         warnings.warn(
             f"load_progan: pixel_norm={given!r} is taken as given, but published networks with the keys of {path} have "
             f"{published!r}; leave it out if this is one of them.",
-            stacklevel=3,
+            stacklevel=caller_level(),
         )
 
 
