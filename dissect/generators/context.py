@@ -174,8 +174,10 @@ class InsertionContext(Result):
             figure = plots.new_figure(7.2, 1.2 + 0.24 * max(6, len(rows)))
             left, right = plots.panels(figure, 2)
             names = [f"{row.context} ({row.category})" for row in rows]
-            halves = [0.0 if row.low is None or row.high is None else (row.high - row.low) / 2 for row in rows]
-            plots.bars(left, names, {"added": [row.added for row in rows]}, intervals=[halves], across=True)
+            plots.bars(left, names, {"added": [row.added for row in rows]}, across=True)
+            for place, row in enumerate(rows):
+                if row.low is not None and row.high is not None:
+                    left.hlines(place, row.low, row.high, color=plots.INK, linewidth=1)
             block = f"{self.block}x{self.block} cells"
             plots.label(left, f"{self.concept} added, over the baseline", title=f"{block} inserted where there was")
             size = float(self.map.abs().max()) or 1.0
@@ -183,7 +185,10 @@ class InsertionContext(Result):
             right.set_xticks([])
             right.set_yticks([])
             for (row, column), value in zip(torch.cartesian_prod(*map(torch.arange, self.places)), self.map.flatten()):
-                right.text(int(column), int(row), f"{float(value):.2f}", ha="center", va="center", fontsize=6)
+                color = "white" if abs(float(value)) > 0.6 * size else plots.INK
+                right.text(
+                    int(column), int(row), f"{float(value):.2f}", ha="center", va="center", fontsize=6, color=color
+                )
             plots.label(right, title="the same, by place in the image")
         return figure
 

@@ -15,8 +15,8 @@ from dissect.tiny.networks import FOLDER as WEIGHTS
 
 SCRIPTS = {path.stem for path in (pages.DOCS / "scripts").glob("*.py") if "\ndef main(" in path.read_text()}
 TESTED = {
-    "compare", "experiments_attack", "experiments_classifier", "layouts", "models_page", "tiny_compared",
-    "tiny_detectors", "tiny_generators", "tiny_segmenters", "tiny_world", "trust", "trust_biases",
+    "compare", "experiments_attack", "experiments_classifier", "experiments_generators", "layouts", "models_page",
+    "tiny_compared", "tiny_detectors", "tiny_generators", "tiny_segmenters", "tiny_world", "trust", "trust_biases",
 }  # fmt: skip
 
 
@@ -73,6 +73,19 @@ def test_comparisons(tmp_path, monkeypatch):
     monkeypatch.setattr(script, "load_network", lambda path: vgg(path.stem == "11"))
     script.main(["--out", str(tmp_path), "--images", "4", "--snapshots", str(snapshots)])
     written(tmp_path / "guide" / "compare.md", "the first 4 validation scenes", "| WGAN-GP |", "| 100 % | 192 |")
+
+
+def test_experiments_on_generators(tmp_path, monkeypatch):
+    script = importlib.import_module("experiments_generators")
+    for name, value in {
+        "SAMPLES": {1: 8, 10: 8, 3: 10, 4: 4}, "EPOCHS": 1, "TREE": "object/road", "DOOR": "object/sky",
+        "CLASSES": ("object/road", "object/sky"),
+    }.items():  # fmt: skip
+        monkeypatch.setattr(script, name, value)
+    monkeypatch.setattr("dissect.generators.curves.COUNTS", (1, 5))
+    script.main(["--work", str(tmp_path / "work"), "--out", str(tmp_path)])
+    page = tmp_path / "experiments_generators.md"
+    written(page, "10 z of seed 3", "| progan-street |", "| 5 (3.9%) |", "too few insertions")
 
 
 def test_layouts(tmp_path, monkeypatch):

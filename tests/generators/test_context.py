@@ -108,6 +108,8 @@ def test_a_figure_shows_contexts_and_places(model, z):
         f"{row.context} ({row.category})" for row in found.table
     ]
     assert len(places.texts) == 16
+    lines = [lines.get_segments()[0] for lines in bars.collections]
+    assert [(line[0][0], line[1][0]) for line in lines] == [(row.low, row.high) for row in found.table]
 
 
 @pytest.mark.parametrize(
