@@ -22,9 +22,10 @@ from dissect.devices import device_of
 from dissect.files.checked import Array, Of, Text, Whole, fields
 from dissect.files.progress import go_on, versioned
 from dissect.interventions.fanout import FanOut
-from dissect.interventions.flow import check_evaluating, follow
+from dissect.interventions.flow import follow
 from dissect.network.identity import code_of, fingerprint
 from dissect.network.layouts import LayoutOption, to_maps
+from dissect.network.modes import check_evaluating
 from dissect.network.outputs import first_tensor
 from dissect.network.trace import FAILURES, FirstTensorTrace, find_layers
 from dissect.stats.classes import ClassTally

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from dissect.dissection.presets import GRIDS, GridName, Preset
 from dissect.grid import Border, Grid
-from dissect.network.trace import layer_chain
+from dissect.network.receptive_field import check_chain, layer_chain
 
 Size = tuple[int, int]
 #: One grid for every layer, one by layer, or what gives one of (layer, size of its maps, size of the planes).
@@ -65,7 +65,7 @@ class Geometry:
             return Grid.half_pixel(source, target, border=border)
         chain = layer_chain(self._model, layer, images[:1])
         image = (images.shape[2], images.shape[3])
-        _check_chain(layer, chain, image, source)
+        check_chain(layer, chain, image, source)
         make = Grid.netdissect if self._rules.grid == "netdissect" else Grid.receptive_field
         try:
             return make(chain, source, target, image=image, border=border)
@@ -123,19 +123,3 @@ def _check_grid(whose: str, grid: object) -> Grid:
     if not isinstance(grid, Grid):
         raise TypeError(f"dissect: grid {whose} must be a dissect.Grid, but is {type(grid).__name__}.")
     return grid
-
-
-def _check_chain(
-    layer: str, chain: list[tuple[int, int, int, int]], image: tuple[int, int], source: tuple[int, int]
-) -> None:
-    """Whether the chain gives maps of the layer's size, up to a pixel that pooling may round up."""
-    found = image
-    for kernel, stride, padding, dilation in chain:
-        rows, columns = ((side + 2 * padding - dilation * (kernel - 1) - 1) // stride + 1 for side in found)
-        found = (rows, columns)
-    if max(abs(found[0] - source[0]), abs(found[1] - source[1])) > 1:
-        raise ValueError(
-            f"dissect: the modules up to layer {layer!r} must explain its size for a receptive-field grid, but make "
-            f"{found} of {image} where the layer gives {source}: operations that are no modules lie between; use "
-            "another preset."
-        )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -158,6 +159,16 @@ class Dissection(Result):
         alone = " without labels" if self.images_only else ""
         return f"<Dissection of {layers} over {self.settings['num_images']} images{alone}>"
 
+    def __iter__(self) -> Iterator[str]:
+        """The layers' names, as of a dict."""
+        return iter(self.layers)
+
+    def __len__(self) -> int:
+        return len(self.layers)
+
+    def __contains__(self, layer: object) -> bool:
+        return layer in self.layers
+
     def __getitem__(self, layer: str) -> LayerDissection:
         """A layer by name.
 
@@ -237,9 +248,9 @@ class Dissection(Result):
         layers = {}
         for index, layer in enumerate(meta["layers"]):
             fields(what, layer, LAYER)
-            what, start = f"{what}: layer {layer['name']!r}", f"{index}."
+            start = f"{index}."
             own = {name.removeprefix(start): value for name, value in tensors.items() if name.startswith(start)}
-            check_layer(what, own, layer, sizes["C"], tensors["image_numbers"])
+            check_layer(f"{what}: layer {layer['name']!r}", own, layer, sizes["C"], tensors["image_numbers"])
             grid = Grid(own["rows"], own["columns"], tuple(layer["source"]))
             values: dict[str, Any] = {name: own[name] for name in _LAYER_TENSORS}
             sample, evidence = (_part(own, part) for part in ("sample", "evidence"))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import operator
-import warnings
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -12,7 +11,7 @@ from typing import Any, Literal, get_args
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from dissect.arguments import caller_level, ignored_labels, integer, num_bytes, speaks
+from dissect.arguments import ignored_labels, integer, num_bytes, speaks
 from dissect.concepts import Concepts
 from dissect.data import Batches
 from dissect.data.batches import attribute_of
@@ -28,6 +27,7 @@ from dissect.grid import Border
 from dissect.network.identity import code_of, fingerprint
 from dissect.network.layers import find_layers, layer_names
 from dissect.network.layouts import LayoutOption, Layouts
+from dissect.network.modes import tell_training
 from dissect.stats.bins import exact_fraction
 from dissect.stats.iou import Scope
 from dissect.stats.threshold_state import Positions
@@ -165,7 +165,7 @@ def dissect(
     grids = _token_grids(tokens, names)
     told = _told_tokens(tokens, grids)
     Layouts(model, names, layout)  # refuses what is none
-    _tell_training(model)
+    tell_training(model)
     doubts = tell_untrained(model)
     kind, given = named_or_given(grid, border)
     rules = preset_with(
@@ -284,20 +284,3 @@ def _share(name: str, value: float | None) -> float | None:
     if exact_fraction(float(exact)) != exact:
         raise ValueError(f"dissect: {name} must be a number that a float is written as, but {value!r} is not.")
     return float(exact)
-
-
-def _tell_training(model: nn.Module) -> None:
-    if any(module.training and _is_random(module) for module in model.modules()):
-        warnings.warn(
-            "dissect: the model is in training mode, so dropout or batch statistics change its activations "
-            "between visits; call model.eval() first.",
-            stacklevel=caller_level(),
-        )
-
-
-def _is_random(module: nn.Module) -> bool:
-    """Whether a module's outputs depend on chance or on the batch while it is in training mode."""
-    kinds = (nn.modules.batchnorm._BatchNorm, nn.modules.dropout._DropoutNd, nn.RReLU)
-    name, rate = type(module).__name__.lower(), getattr(module, "dropout", 0)
-    named = "drop" in name or "stochasticdepth" in name
-    return isinstance(module, kinds) or named or (isinstance(rate, float) and rate > 0)

@@ -27,8 +27,8 @@ from dissect.experiments.carlini_wagner import (
 )
 from dissect.experiments.responses import scores_and_peaks
 from dissect.files.checked import Of, Whole, fields
-from dissect.interventions.flow import check_evaluating
 from dissect.network.identity import code_of, fingerprint
+from dissect.network.modes import check_evaluating
 from dissect.network.trace import find_layers
 from dissect.visits.images import Images
 from dissect.visits.run import Run, Visit, finish

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from dissect.extras import require
-from dissect.interventions.flow import check_evaluating
+from dissect.network.modes import check_evaluating
 
 
 class CarliniWagner(NamedTuple):

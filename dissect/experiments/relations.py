@@ -15,8 +15,8 @@ from dissect.arguments import speaks
 from dissect.classifiers import UnitImportance
 from dissect.data import Batches
 from dissect.experiments.responses import scores_and_peaks
-from dissect.interventions.flow import check_evaluating
 from dissect.network.layers import find_layers
+from dissect.network.modes import check_evaluating
 from dissect.stats.classes import mean_ranks
 from dissect.table import Table
 

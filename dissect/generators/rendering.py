@@ -14,10 +14,10 @@ from tqdm.auto import tqdm
 from dissect.arguments import check_precision
 from dissect.data import Batch
 from dissect.devices import device_of
-from dissect.interventions.flow import check_evaluating
 from dissect.interventions.intervention import insert
 from dissect.network.layers import find_layers
 from dissect.network.layouts import LayoutOption, Layouts, to_maps
+from dissect.network.modes import check_evaluating
 from dissect.network.outputs import first_tensor
 from dissect.network.trace import FirstTensorTrace
 from dissect.network.tracking import UnitTracker

@@ -51,25 +51,6 @@ class Flow:
     axes: str
 
 
-def check_evaluating(model: nn.Module) -> None:
-    """Refuses a network whose predictions depend on chance or on the batch.
-
-    Raises:
-        ValueError: some part of it is in training mode, or normalises with the batch's statistics.
-    """
-    for name, module in model.named_modules():
-        if module.training:
-            raise ValueError(
-                f"the network must be in evaluation mode, but {name or 'it'} ({type(module).__name__}) is in training "
-                "mode (batch statistics, dropout); call model.eval()."
-            )
-        if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.running_mean is None:
-            raise ValueError(
-                f"the network must treat each image alone, but {name!r} ({type(module).__name__}) normalises with the "
-                "batch's statistics, since it has no running ones."
-            )
-
-
 def follow(model: nn.Module, layer: str, images: Tensor, layout: LayoutOption | None = None) -> Flow:
     """What follows a layer, from autograd's graph of one forward pass.
 

@@ -62,6 +62,22 @@ def layer_chain(model: nn.Module, layer: str, images: Tensor) -> list[tuple[int,
     return chain
 
 
+def check_chain(
+    layer: str, chain: list[tuple[int, int, int, int]], image: tuple[int, int], source: tuple[int, int]
+) -> None:
+    """Whether the chain gives maps of the layer's size, up to a pixel that pooling may round up."""
+    found = image
+    for kernel, stride, padding, dilation in chain:
+        rows, columns = ((side + 2 * padding - dilation * (kernel - 1) - 1) // stride + 1 for side in found)
+        found = (rows, columns)
+    if max(abs(found[0] - source[0]), abs(found[1] - source[1])) > 1:
+        raise ValueError(
+            f"dissect: the modules up to layer {layer!r} must explain its size for a receptive-field grid, but make "
+            f"{found} of {image} where the layer gives {source}: operations that are no modules lie between; use "
+            "another preset."
+        )
+
+
 def _stop() -> None:
     raise _ReachedError
 

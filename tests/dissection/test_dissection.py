@@ -310,3 +310,10 @@ def test_units_of_channels_that_come_last_are_those_of_interventions():
     with dissect.ablate(last, "2", [0, 1, 2]):
         found = dissect.dissect(last, "1", Scenes(), **options)
     assert found["1"].num_units == 6
+
+
+def test_a_dissection_is_looked_through_like_a_dict(result):
+    assert [result[name] for name in result] == list(result.layers.values())
+    assert len(result) == len(result.layers)
+    assert "3" in result
+    assert "4" not in result

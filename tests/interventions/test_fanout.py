@@ -8,7 +8,8 @@ from torch import nn
 
 import dissect
 from dissect.interventions.fanout import FanOut
-from dissect.interventions.flow import check_evaluating, follow
+from dissect.interventions.flow import follow
+from dissect.network.modes import check_evaluating
 
 from ..classifiers.networks import Choosing, Encoder, Residual, Tokens, chain, settled
 from ..network.test_trace import hooks

@@ -1,0 +1,52 @@
+"""The one rule for evaluation mode.
+
+What is measured of a network must not depend on chance or on what else is in the batch. Where a network is compared
+with itself under edits, a difference that dropout makes would be taken for an effect, so training mode is refused
+(`check_evaluating`). A dissection tells of parts that are random or look at the batch (`tell_training`), and refuses
+nothing: activations under dropout may be what one wants to see.
+"""
+
+from __future__ import annotations
+
+import warnings
+
+from torch import nn
+
+from dissect.arguments import caller_level
+
+
+def check_evaluating(model: nn.Module) -> None:
+    """Refuses a network whose predictions depend on chance or on the batch.
+
+    Raises:
+        ValueError: some part of it is in training mode, or normalises with the batch's statistics.
+    """
+    for name, module in model.named_modules():
+        if module.training:
+            raise ValueError(
+                f"the network must be in evaluation mode, but {name or 'it'} ({type(module).__name__}) is in training "
+                "mode (batch statistics, dropout); call model.eval()."
+            )
+        if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.running_mean is None:
+            raise ValueError(
+                f"the network must treat each image alone, but {name!r} ({type(module).__name__}) normalises with the "
+                "batch's statistics, since it has no running ones."
+            )
+
+
+def tell_training(model: nn.Module) -> None:
+    """Warns of a network some part of which is random, or looks at the batch, as it is in training mode."""
+    if any(module.training and _is_random(module) for module in model.modules()):
+        warnings.warn(
+            "dissect: the model is in training mode, so dropout or batch statistics change its activations "
+            "between visits; call model.eval() first.",
+            stacklevel=caller_level(),
+        )
+
+
+def _is_random(module: nn.Module) -> bool:
+    """Whether a module's outputs depend on chance or on the batch while it is in training mode."""
+    kinds = (nn.modules.batchnorm._BatchNorm, nn.modules.dropout._DropoutNd, nn.RReLU)
+    name, rate = type(module).__name__.lower(), getattr(module, "dropout", 0)
+    named = "drop" in name or "stochasticdepth" in name
+    return isinstance(module, kinds) or named or (isinstance(rate, float) and rate > 0)
