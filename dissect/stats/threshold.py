@@ -27,7 +27,6 @@ WINDOW_RANKS, WINDOW_IMAGES = 4, 4
 
 #: The first visit's last key, below that of 2^126, the least value that is refused; a tail's bins all end there.
 LAST_KEY = ((1 << 31) | (253 << 23)) - 1
-
 #: A bin of the first visit held 2^15 keys in states of version 1.
 FIRST_SHIFT = 15
 
@@ -120,8 +119,7 @@ class TailThreshold(State):
             self._move(activations.device)
             status = ops.new_status(activations.device)
             if not len(self._first):
-                step = max(1, len(activations) // WINDOW_IMAGES)
-                self._open_windows(activations[::step][:WINDOW_IMAGES], status)
+                self._open_windows(activations[:: max(1, len(activations) // WINDOW_IMAGES)][:WINDOW_IMAGES], status)
             for row, sample, grid, images in self._histograms():
                 ops.tail_histogram(
                     activations[images], self._first[row], self._last[row], self._shift[row], self._bins[row],
