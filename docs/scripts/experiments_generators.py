@@ -26,10 +26,10 @@ LAYER = "layer4"
 #: Seeds of z: of thresholds and IoU, of the optimisation, of effects, of contexts. No two samples share a z.
 IOU, OPTIMISED, EFFECTS, CONTEXTS = 1, 10, 3, 4
 #: How many z there are of each.
-SAMPLES = {IOU: 256, OPTIMISED: 256, EFFECTS: 128, CONTEXTS: 96}
+SAMPLES = {IOU: 256, OPTIMISED: 256, EFFECTS: 128, CONTEXTS: 272}
 EPOCHS = 20
-#: Insertions that a context needs to be shown; the papers' 1,000 would take five times as many z.
-LEAST = 200
+#: Insertions that a context needs to be shown: as in the papers, and where there are fewer z; and how many these are.
+LEAST, LESS, FEWER = 1000, 200, 96
 #: What goes, what is hard to put in, and what else is looked at.
 TREE, DOOR = "object/tree", "part/door"
 CLASSES = (TREE, "object/skyscraper", "object/house", "object/tram", "part/window", DOOR)
@@ -124,12 +124,12 @@ def _curves(measured: Measured, street: Any, seen: Any, tree: Tensor, iou: Tenso
 
 def _contexts(measured: Measured, street: Any, seen: Any, ranked: dict[str, Tensor]) -> dict[str, Any]:
     found = {}
-    for name, concept, block, count in (
-        ("tree-3x3", TREE, 3, SAMPLES[CONTEXTS]),
-        ("tree-1x1", TREE, 1, SAMPLES[CONTEXTS] // 2),
-        ("door-3x3", DOOR, 3, SAMPLES[CONTEXTS]),
+    for name, concept, block, count, least in (
+        ("tree-3x3", TREE, 3, SAMPLES[CONTEXTS], LEAST),
+        ("tree-1x1", TREE, 1, FEWER // 2, LESS),
+        ("door-3x3", DOOR, 3, FEWER, LESS),
     ):
-        options = {"block": block, "least": LEAST}
+        options = {"block": block, "least": least}
         units, z = ranked[concept][:COUNT], z_of(street, CONTEXTS, count)
         measure = partial(generators.insertion_context, street, LAYER, units, z, seen, concept, **options)
         found[name] = measured(f"context-{name}", generators.InsertionContext, measure)

@@ -67,8 +67,8 @@ $curves_verdict
 
 The $count tree units by IoU are set to k, the mean of each where trees are (of every second z for the others), in one
 block of 3x3 cells, at each place of each of $c3_z images: $c3_samples insertions. "Added" is the mean of the new tree
-pixels over the $c3_base tree pixels that an image has on average. Contexts of at least $least insertions are shown (in
-the papers 1,000), the others named.
+pixels over the $c3_base tree pixels that an image has on average. Contexts of at least $least insertions are shown, as
+in the papers, the others named; further below, of fewer images, those of at least $less.
 
 ![Trees added by context and by place, 3x3 cells](experiments_generators/tree-3x3.png)
 
@@ -124,7 +124,8 @@ def page(found: dict[str, Any], minutes: float) -> str:
         "curves_verdict": _curves_verdict(found["curves"]),
         "door_verdict": _door_verdict(found["door-3x3"], found["tree-3x3"]),
         "minutes": f"{minutes:.0f}",
-        "least": found["tree-3x3"].least,
+        "least": f"{found['tree-3x3'].least:,}",
+        "less": found["tree-1x1"].least,
         **_places("ace3", ace3, shared[0]),
         **_places("ace1", ace1, shared[1]),
         **_context("c3", found["tree-3x3"]),

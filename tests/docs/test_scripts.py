@@ -78,7 +78,7 @@ def test_comparisons(tmp_path, monkeypatch):
 def test_experiments_on_generators(tmp_path, monkeypatch):
     script = importlib.import_module("experiments_generators")
     for name, value in {
-        "SAMPLES": {1: 8, 10: 8, 3: 10, 4: 4}, "EPOCHS": 1, "TREE": "object/road", "DOOR": "object/sky",
+        "SAMPLES": {1: 8, 10: 8, 3: 10, 4: 4}, "FEWER": 4, "EPOCHS": 1, "TREE": "object/road", "DOOR": "object/sky",
         "CLASSES": ("object/road", "object/sky"),
     }.items():  # fmt: skip
         monkeypatch.setattr(script, name, value)
