@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime, timezone
 from functools import partial
 from typing import Any
@@ -17,6 +17,7 @@ from dissect.concepts import Concepts
 from dissect.devices import Late, to_device
 from dissect.dissection.contents import check_parts, check_under_way
 from dissect.dissection.geometry import Geometry
+from dissect.dissection.given import GivenThreshold
 from dissect.dissection.kept import Pictures
 from dissect.dissection.presets import Preset
 from dissect.dissection.result import Dissection, LayerDissection
@@ -52,6 +53,7 @@ class Findings(Run):
         to_pictures: Callable[[Tensor], Tensor],
         concepts: Concepts | None,
         gathering: Gathering,
+        given: Mapping[str, Tensor] | None = None,
     ) -> None:
         self.layers, self.rules, self.top_images, self._geometry = layers, rules, top_images, geometry
         self._concepts = concepts
@@ -61,7 +63,8 @@ class Findings(Run):
         self.images_only: bool | None = None  # known after the first batch
         self.date = datetime.now(timezone.utc).date().isoformat()  # of the run's begin
         self.grids: dict[str, Grid] = {}
-        self.thresholds: dict[str, TailThreshold] = {}
+        self.thresholds: dict[str, TailThreshold | GivenThreshold] = {}
+        self._given = given or {}
         self.peaks: dict[str, Peaks] = {}
         self.tallies: dict[str, IouTally] = {}
         self.maps: dict[str, Tensor] = {}
@@ -105,9 +108,10 @@ class Findings(Run):
     def end_visit(self) -> None:
         """Chooses what the next visit does."""
         self._late.settle()
-        for name in self._open():
+        for name, state in self.thresholds.items():
             try:
-                self.thresholds[name].advance()
+                if isinstance(state, TailThreshold) and not state.done:
+                    state.advance()
             except ValueError as error:
                 raise ValueError(f"dissect: layer {name!r}: {error}") from None
         if self.visit == 1:
@@ -126,12 +130,13 @@ class Findings(Run):
 
     def _tell_too_few(self) -> None:
         # A map of one cell gives an image's pixels one value, so that these fire together.
+        found = {name: state for name, state in self.thresholds.items() if isinstance(state, TailThreshold)}
         samples = {
             name: self.num_images if self.grids[name].source_shape == (1, 1) else state.samples
-            for name, state in self.thresholds.items()
+            for name, state in found.items()
         }
-        name = min(samples, key=samples.__getitem__)
-        if int(self.thresholds[name].fraction * samples[name]) == 0:
+        name = min(samples, key=samples.__getitem__, default=None)
+        if name is not None and int(found[name].fraction * samples[name]) == 0:
             warnings.warn(
                 f"dissect: a fraction of {self.rules.fraction} of {samples[name]} samples is less than one, so that "
                 f"no unit of layer {name!r} can fire; look at more images, or choose a larger fraction.",
@@ -195,8 +200,13 @@ class Findings(Run):
         placeless = bool(self.images_only) and source == (1, 1)  # as a fully connected layer
         grid = Grid.half_pixel(source, size) if placeless else self._geometry.grid(name, source, size, images)
         self.grids[name] = grid
-        self.thresholds[name] = TailThreshold(self.rules.fraction, positions=self.rules.positions, grid=grid)
+        self.thresholds[name] = self._threshold(name)
         self.peaks[name] = Peaks(self.top_images)
+
+    def _threshold(self, name: str) -> TailThreshold | GivenThreshold:
+        if name in self._given:
+            return GivenThreshold(name, self._given[name])
+        return TailThreshold(self.rules.fraction, positions=self.rules.positions, grid=self.grids[name])
 
     def _begin_counts(self) -> None:
         concepts = self._concepts = self.concepts
@@ -331,13 +341,11 @@ class Findings(Run):
     def _load_layer(self, name: str, layer: dict[str, Any], pictures: list[int]) -> None:
         self.grids[name] = Grid(layer["rows"], layer["columns"], tuple(layer["source"]))
         self._geometry.check_same(name, self.grids[name])
-        self.thresholds[name] = TailThreshold(
-            self.rules.fraction, positions=self.rules.positions, grid=self.grids[name]
-        )
+        self.thresholds[name] = self._threshold(name)
         go_on(self.thresholds[name], layer["threshold"])
         self.peaks[name] = Peaks(self.top_images)
         go_on(self.peaks[name], layer["peaks"])
-        units, tops = len(layer["threshold"]["low"]), self.peaks[name].images()
+        units, tops = len(layer["threshold"]["levels" if name in self._given else "low"]), self.peaks[name].images()
         self.sampling.check(name, units)
         counted = "tally" in layer
         shown = self._shown(name) if counted else tops

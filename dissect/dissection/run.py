@@ -19,6 +19,7 @@ from dissect.data.pictures import signed_pictures, to_pictures
 from dissect.data.planes import check_ignored
 from dissect.dissection.findings import Findings
 from dissect.dissection.geometry import Geometry, Given, named_or_given
+from dissect.dissection.given import given_thresholds, told_thresholds
 from dissect.dissection.presets import GridName, PresetName, preset_with
 from dissect.dissection.provenance import provenance, tell_doubts, tell_untrained
 from dissect.dissection.result import Dissection
@@ -55,6 +56,7 @@ def dissect(
     ignore: int | Iterable[int] = (),
     preset: PresetName = "default",
     fraction: float | None = None,
+    thresholds: Tensor | Mapping[str, Tensor] | None = None,
     positions: Positions | None = None,
     border: Border | None = None,
     grid: GridName | Given | None = None,
@@ -105,6 +107,9 @@ def dissect(
         preset: the rules, all of which the seven arguments that follow can change: "default", or those of a paper,
             "pnas2020" or "tpami2018" (`dissect.dissection.presets` says what they are).
         fraction: the share of samples on which a unit fires.
+        thresholds: levels [U] float32 above which units fire, in the place of those that `fraction` gives: of one layer
+            a tensor, of several a mapping {layer: [U]}, which may leave out layers. They come from other images, for
+            example, or from the layer as it was before an edit.
         positions: thresholds over "pixel" (upsampled maps) or "feature" (raw maps) samples.
         border: "edge", or "zeros" as the PNAS 2020 code.
         grid: where maps are sampled. "half_pixel"; for a chain of convolutions and poolings also "receptive_field"
@@ -165,6 +170,7 @@ def dissect(
     grids = _token_grids(tokens, names)
     told = _told_tokens(tokens, grids)
     Layouts(model, names, layout)  # refuses what is none
+    levels = given_thresholds(names, thresholds)
     tell_training(model)
     doubts = tell_untrained(model)
     kind, given = named_or_given(grid, border)
@@ -180,11 +186,13 @@ def dissect(
     generated = _generated(model, segmenter, segment, rules.grid, vocabulary)
     images = images if generated is None else paired(images)
     to_uint8 = pictures or (signed_pictures if generated else attribute_of(images, "to_pictures") or to_pictures)
-    run = Findings(names, rules, top_images, geometry, to_uint8, vocabulary, Gathering(doubt, rules.scope, names))
+    run = Findings(
+        names, rules, top_images, geometry, to_uint8, vocabulary, Gathering(doubt, rules.scope, names), levels
+    )
     batches = Batches(images, batch_size)
     settings = {"preset": preset, **dataclasses.asdict(rules), "tokens": told, **geometry.settings()}
     settings |= dataclasses.asdict(doubt) | ({"ignore": list(ignored)} if ignored else {})
-    settings |= {} if generated is None else {"segment": segment}
+    settings |= told_thresholds(levels) | ({} if generated is None else {"segment": segment})
     options = {**settings, **_told_layout(layout), "top_images": top_images, "batch_size": batch_size}
     about = {} if resume is None else _about(model, segmenter, vocabulary, to_uint8, batches)
     about |= {"layers": names, "options": options}

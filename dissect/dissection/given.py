@@ -1,0 +1,92 @@
+"""Thresholds that the caller gives, in the place of those that a dissection finds."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from dissect.files.checked import Array, fields, require
+
+
+class GivenThreshold:
+    """Stands where a `TailThreshold` does, and needs no visit.
+
+    Args:
+        layer: whose they are.
+        levels: [U] float32.
+    """
+
+    version: ClassVar[int] = 1
+    done = True
+
+    def __init__(self, layer: str, levels: Tensor) -> None:
+        self._layer, self._levels = layer, levels
+
+    def add(self, activations: Tensor) -> None:
+        """Compares the number of units with that of a batch [N, U, h, w]."""
+        if activations.shape[1] != len(self._levels):
+            raise ValueError(
+                f"dissect: thresholds of layer {self._layer!r} must have shape [U] with U={activations.shape[1]}, but "
+                f"got {list(self._levels.shape)}."
+            )
+
+    def threshold(self) -> Tensor:
+        """[U] float32."""
+        return self._levels
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything needed to go on."""
+        return {"levels": self._levels}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Goes on from a `state_dict`.
+
+        Raises:
+            ValueError: its thresholds are others.
+        """
+        what = f"the run's thresholds of layer {self._layer!r}"
+        fields(what, state, {"levels": Array(torch.float32, "U")})
+        require(what, torch.equal(state["levels"], self._levels), "they are those that are given")
+
+
+def given_thresholds(layers: list[str], given: Tensor | Mapping[str, Tensor] | None) -> dict[str, Tensor]:
+    """By layer the thresholds [U] that were given, checked; none of layers whose thresholds are to be found.
+
+    Raises:
+        TypeError: no float32 tensors.
+        ValueError: one tensor for several layers, a layer that is not dissected, another shape, or NaN.
+    """
+    if given is None:
+        return {}
+    if not isinstance(given, Mapping):
+        if len(layers) > 1:
+            raise ValueError(
+                f"dissect: thresholds must be a mapping {{layer: [U]}} of layers {layers}, but are one tensor."
+            )
+        given = {layers[0]: given}
+    unknown = [name for name in given if name not in layers]
+    if unknown:
+        raise ValueError(f"dissect: thresholds must be of layers {layers}, but name {unknown[0]!r}.")
+    return {name: _checked(name, levels) for name, levels in given.items()}
+
+
+def told_thresholds(given: Mapping[str, Tensor]) -> dict[str, Any]:
+    """What a result's settings say of them: a digest of each layer's; nothing where none were given."""
+    digests = {name: hashlib.sha256(levels.numpy().tobytes()).hexdigest()[:16] for name, levels in given.items()}
+    return {"thresholds": digests} if digests else {}
+
+
+def _checked(layer: str, levels: Any) -> Tensor:
+    what = f"dissect: thresholds of layer {layer!r}"
+    if not isinstance(levels, Tensor) or levels.dtype != torch.float32:
+        got = levels.dtype if isinstance(levels, Tensor) else type(levels).__name__
+        raise TypeError(f"{what} must be a float32 tensor, as activations are counted, but got {got}.")
+    if levels.ndim != 1 or not len(levels):
+        raise ValueError(f"{what} must have shape [U], one for each unit, but got {list(levels.shape)}.")
+    if bool(levels.isnan().any()):
+        raise ValueError(f"{what} must not be NaN, but unit {int(levels.isnan().nonzero()[0])}'s is.")
+    return levels.detach().cpu().clone()
