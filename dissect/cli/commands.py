@@ -148,9 +148,7 @@ def _parser() -> argparse.ArgumentParser:
     generator = commands.add_parser("generator", help="what the units of a generator draw").add_subparsers(
         required=True, metavar="EXPERIMENT"
     )
-    drawn = generator.add_parser("dissect", help="dissect a generator: the segmenter sees what it makes of z")
-    generator_commands.add_dissect_arguments(drawn)
-    drawn.set_defaults(command=generator_commands.dissect)
+    generator_commands.add_commands(generator)
 
     report = commands.add_parser("report", help="write the report of a saved result")
     report.add_argument("result", type=Path, help="a file that Dissection.save or Comparison.save wrote")

@@ -5,12 +5,13 @@ from __future__ import annotations
 import argparse
 import inspect
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
-from dissect.arguments import integer
+from dissect.arguments import integer, refusal, result_file
 from dissect.cli.run import (
     MODEL_HELP,
     called,
@@ -22,9 +23,24 @@ from dissect.cli.run import (
     random_weights,
     resumed,
 )
+from dissect.text import shown
 
 if TYPE_CHECKING:
     from dissect.dissection.result import Dissection
+
+
+def add_commands(commands: Any) -> None:
+    """The commands ``dissect generator ...``, to what `argparse` gives for them."""
+    drawn = commands.add_parser("dissect", help="dissect a generator: the segmenter sees what it makes of z")
+    add_dissect_arguments(drawn)
+    drawn.set_defaults(command=dissect)
+    without = commands.add_parser("effect", help="what goes of a class, and of all others, without its units")
+    add_effect_arguments(without)
+    without.set_defaults(command=effect)
+    within = commands.add_parser("context", help="where a class comes when its units are inserted")
+    add_effect_arguments(within)
+    add_context_arguments(within)
+    within.set_defaults(command=context)
 
 
 def add_dissect_arguments(parser: argparse.ArgumentParser) -> None:
@@ -57,6 +73,91 @@ def add_dissect_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print what was found for programs")
 
 
+def add_effect_arguments(parser: argparse.ArgumentParser) -> None:
+    """What ``dissect generator effect`` and ``dissect generator context`` take."""
+    parser.add_argument("dissection", type=Path, help="a result of dissect generator dissect, which ranks units by IoU")
+    parser.add_argument("--model", required=True, metavar="NAME", help=MODEL_HELP)
+    parser.add_argument("--weights", type=Path, help="a state dict, .safetensors or .pt (read as tensors only)")
+    parser.add_argument("--segmenter", required=True, metavar="MODULE:CALLABLE", help="called, gives a segmenter")
+    parser.add_argument("--layer", help="one of the dissection's (its only one)")
+    parser.add_argument("--concept", required=True, help="the class, as NAME or CATEGORY/NAME")
+    parser.add_argument("--units", type=int, default=20, help="how many, those with the highest IoU (20)")
+    parser.add_argument("--count", type=int, default=128, help="how many z (128)")
+    parser.add_argument("--seed", type=int, default=3, help="of the z, which must not be the dissection's (3)")
+    parser.add_argument("--batch-size", type=int, default=32, help="images at a time (32)")
+    parser.add_argument("--device", default="cpu", help="where the generator runs, cuda for example (cpu)")
+    parser.add_argument("--out", type=Path, default=Path("out"), help="folder for result, chart and progress (out)")
+    parser.add_argument("--fresh", action="store_true", help="begin anew, whatever --out holds")
+
+
+def add_context_arguments(parser: argparse.ArgumentParser) -> None:
+    """What ``dissect generator context`` takes beside."""
+    parser.add_argument("--block", type=int, default=1, help="cells of a block's side, where units are inserted (1)")
+    parser.add_argument("--least", type=int, default=1000, help="samples of a context that is shown (1000)")
+
+
+def effect(options: argparse.Namespace) -> int:
+    """Ablates a class's units; prints what goes of it and of every other class."""
+    from dissect.generators import removed_share
+
+    found = _measured(options, removed_share)
+    print(found)
+    print(found.others.top(10, by="before"))
+    return 0
+
+
+def context(options: argparse.Namespace) -> int:
+    """Inserts a class's units at every place of many images; prints where it comes, by what was there."""
+    from dissect.generators import insertion_context
+
+    found = _measured(options, insertion_context, block=options.block, least=options.least)
+    print(found)
+    print(found.table)
+    return 0
+
+
+def _measured(options: argparse.Namespace, measure: Callable[..., Any], **more: Any) -> Any:
+    """What is measured of the units, saved beside its chart."""
+    import dissect
+    from dissect import plots
+    from dissect.generators import units_by_iou
+
+    check_device(options.device)
+    ranking = dissect.Dissection.load(result_file(options.dissection, ".dissection"))
+    names = list(ranking.layers)
+    if options.layer is None and len(names) > 1:
+        raise refusal(ValueError(f"--layer must be one of the dissection's layers, {names}."))
+    layer = options.layer or names[0]
+    if ranking.settings.get("z", {}).get("seed") == options.seed:
+        raise refusal(
+            ValueError(f"--seed must be another than the {options.seed} of the z that ranked the units, to be fair.")
+        )
+    model = load_model(options.model, options.weights).eval().to(options.device)
+    segmenter = _signed(called(options.segmenter), options.device)
+    units = units_by_iou(ranking, layer, options.concept)[: integer("--units", options.units)]
+    with resumed(options) as progress:
+        found = measure(
+            model, layer, units, _inputs(model, options), segmenter, options.concept,
+            batch_size=options.batch_size, resume=progress, **more,
+        )  # fmt: skip
+    path, chart = found.save(options.out / "result"), plots.save(found.plot(), options.out / "chart.png")
+    print(f"result: {shown(path)}\nchart: {shown(chart)}")
+    return found
+
+
+def _inputs(model: nn.Module, options: argparse.Namespace) -> Any:
+    """The z that the options ask for, with noise seeds where the generator takes them."""
+    import dissect
+
+    count = integer("--count", options.count)
+    z = dissect.latents(model, count, options.seed)
+    return (z, dissect.noise_seeds(count, options.seed)) if _takes_noise(model) else z
+
+
+def _takes_noise(model: nn.Module) -> bool:
+    return "noise" in inspect.signature(model.forward).parameters
+
+
 def dissect(options: argparse.Namespace) -> int:
     """Dissects a generator, saves the result, writes the report; an interrupted run goes on when called again."""
     from dissect.report.html import check_extras
@@ -73,14 +174,12 @@ def _dissected(options: argparse.Namespace, progress: Path) -> Dissection:
 
     model = load_model(options.model, options.weights).eval().to(options.device)
     check_layers(model, options)
-    count, seed = integer("--count", options.count), options.seed
-    z = dissect.latents(model, count, seed)
-    takes_noise = "noise" in inspect.signature(model.forward).parameters
+    z = _inputs(model, options)
     random = random_weights(argparse.Namespace(model=options.model, weights=options.weights, seed=0))
     found = dissect.dissect(
         model,
         options.layers,
-        (z, dissect.noise_seeds(count, seed)) if takes_noise else z,
+        z,
         segmenter=None if options.segmenter is None else _signed(called(options.segmenter), options.device),
         segment="output",
         preset=options.preset,
@@ -92,7 +191,7 @@ def _dissected(options: argparse.Namespace, progress: Path) -> Dissection:
         disk_budget=gibibytes("--disk", options.disk),
         resume=progress,
     )
-    found.settings["z"] = {"count": count, "seed": seed, "noise": takes_noise}
+    found.settings["z"] = {"count": options.count, "seed": options.seed, "noise": _takes_noise(model)}
     if random is not None:
         found.settings["weights"] = random
     return found

@@ -54,3 +54,53 @@ def test_what_cannot_be_is_one_line(tmp_path, capsys, options, message):
     error = capsys.readouterr().err
     assert message in error
     assert error.count("\n") == 1
+
+
+@pytest.fixture(scope="module")
+def ranked(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("ranked")
+    assert main([*LABELLED, "--out", str(folder)]) == 0
+    return str(folder / "result")
+
+
+OF_STREETS = ("--model", "dissect.tiny:generator", "--segmenter", "dissect.tiny:segmenter", "--concept", "object/house")
+
+
+def test_what_goes_without_units(ranked, tmp_path):
+    options = [ranked, *OF_STREETS, "--count", "6", "--units", "3", "--out", str(tmp_path)]
+    assert main(["generator", "effect", *options]) == 0
+    found = dissect.generators.Effect.load(tmp_path / "result")
+    d = dissect.load(ranked)
+    assert list(found.units) == dissect.generators.units_by_iou(d, "layer4", "object/house")[:3].tolist()
+    model = tiny.generator()
+    expected = dissect.generators.removed_share(
+        model, "layer4", found.units, dissect.latents(model, 6, 3), tiny.segmenter(signed=True), "object/house",
+        progress=False,
+    )  # fmt: skip
+    assert found.removed == expected.removed
+    assert (tmp_path / "chart.png").stat().st_size > 1000
+
+
+def test_where_units_can_be_put_in(ranked, tmp_path, capsys):
+    options = [ranked, *OF_STREETS, "--count", "2", "--units", "3", "--block", "4", "--least", "3"]
+    assert main(["generator", "context", *options, "--out", str(tmp_path)]) == 0
+    printed = capsys.readouterr().out
+    found = dissect.generators.InsertionContext.load(tmp_path / "result")
+    assert found.block == 4
+    assert str(found.table) in printed
+    assert (tmp_path / "chart.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--seed", "1"], "dissect: generator effect: --seed must be another than the 1 of the z"),
+        (["--concept", "object/unicorn"], "unicorn"),
+        (["--layer", "layer9"], "layer9"),
+        (["--units", "0"], "generator effect: --units must be at least 1"),
+    ],
+)
+def test_effects_that_cannot_be(ranked, tmp_path, capsys, options, message):
+    assert main(["generator", "effect", ranked, *OF_STREETS, "--count", "4", *options, "--out", str(tmp_path)]) == 2
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert message in error
