@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any, Literal, get_args
 
 import torch
@@ -310,6 +311,13 @@ def _members(label_area: Tensor, categories: tuple[str, ...] | None) -> dict[str
         raise ValueError('IouTally: scope "category" must come with the category of each label.')
     kinds = sorted(set(categories[1:]))
     return {kind: torch.tensor([name == kind for name in categories], device=label_area.device) for kind in kinds}
+
+
+def category_groups(categories: Sequence[str]) -> Tensor:
+    """[G, L] bool: which of L labels are of each category, these in the order of the alphabet; one row at least."""
+    kinds = sorted(set(categories)) or [""]
+    members = [[name == kind for name in categories] for kind in kinds]
+    return torch.tensor(members, dtype=torch.bool).view(len(kinds), len(categories))
 
 
 def _scoped(unit_area: Tensor, label_area: Tensor, scope: Scope, categories: tuple[str, ...] | None) -> Tensor:

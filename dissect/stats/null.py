@@ -11,7 +11,7 @@ from torch import Tensor
 from dissect import ops
 from dissect.files.checked import Array, Maybe, Text, fields, require
 from dissect.grid import Grid
-from dissect.stats.iou import MOST, iou
+from dissect.stats.iou import MOST, category_groups, iou
 from dissect.stats.state import State
 
 
@@ -39,7 +39,7 @@ class NullTally(State):
                 [0.]], dtype=torch.float64)
     """
 
-    tensors = ("thresholds", "_intersection", "_unit_area", "_label_area", "_members")
+    tensors = ("thresholds", "_intersection", "_unit_area", "_label_area", "_members", "_group")
 
     def __init__(
         self,
@@ -54,13 +54,11 @@ class NullTally(State):
         self.thresholds, self.decoys, self.grid, self.backend = thresholds, decoys, grid, backend
         self._batch, labels, device = 0, num_labels - 1, thresholds.device
         #: By group of labels whose unions have the same units' areas: a category, or all.
-        names = [""] * labels if categories is None else list(categories[1:])
-        groups = sorted(set(names))
+        self._members = category_groups([""] * labels if categories is None else categories[1:]).to(device)
+        self._group = self._members.int().argmax(0)
         self._scoped = categories is not None
-        self._members = torch.tensor([[name == group for name in names] for group in groups], device=device)
-        self._members = self._members.view(len(groups), labels)
         self._intersection = torch.zeros(len(thresholds), 1 + decoys * labels, dtype=torch.int64, device=device)
-        self._unit_area = torch.zeros(decoys, len(groups), len(thresholds), dtype=torch.int64, device=device)
+        self._unit_area = torch.zeros(decoys, len(self._members), len(thresholds), dtype=torch.int64, device=device)
         self._label_area = torch.zeros(decoys, labels, dtype=torch.int64, device=device)
 
     def add(self, activations: Tensor, labels: ops.EncodedLabels) -> None:
@@ -103,9 +101,8 @@ class NullTally(State):
         """[K, U] float64: each unit's best IoU with a label, by decoy."""
         self.check()
         by_decoy = self._intersection[:, 1:].unflatten(1, self._label_area.shape).unbind(1)
-        group = self._members.int().argmax(0)
         parts = zip(by_decoy, self._unit_area, self._label_area)
-        return torch.stack([iou(shared, fires[group].T, carries).amax(1) for shared, fires, carries in parts])
+        return torch.stack([iou(shared, fires[self._group].T, carries).amax(1) for shared, fires, carries in parts])
 
     def state_dict(self) -> dict[str, Any]:
         """Everything needed to go on, as tensors and JSON values."""
@@ -132,10 +129,9 @@ class NullTally(State):
         require(what, torch.equal(self.thresholds, state["thresholds"].to(device)), "its thresholds are this tally's")
         require(what, state["grid"] == (None if self.grid is None else self.grid.key), "its grid is this tally's")
         shared = state["intersection"][:, 1:].unflatten(1, self._label_area.shape)
-        group = self._members.int().argmax(0).cpu()
         require(what, (state["intersection"][:, 0] == 0).all(), "label 0 is counted nowhere")
         require(what, (shared <= state["label_area"]).all(), "no intersection exceeds its label's area")
-        fires = state["unit_area"][:, group].permute(2, 0, 1)
+        fires = state["unit_area"][:, self._group.cpu()].permute(2, 0, 1)
         require(what, (shared <= fires).all(), "no intersection exceeds its unit's area")
         self._status, self._batch = None, 0
         for name in ("intersection", "unit_area", "label_area"):

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from dissect import ops
 from dissect.files.checked import Array, Maybe, Text, fields, require
@@ -14,7 +15,7 @@ from dissect.grid import Grid
 from dissect.ops.backends.arguments import check_edges
 from dissect.ops.threshold_sweep import above_edges
 from dissect.stats.agreement import Agreement, average_precision
-from dissect.stats.iou import MOST
+from dissect.stats.iou import MOST, category_groups
 from dissect.stats.state import State
 
 
@@ -78,16 +79,14 @@ class ThresholdSweep(State):
         self.edges, self.grid, self.backend, self._batch = edges, grid, backend, 0
         device, (units, size) = edges.device, edges.shape
         #: By group of labels whose areas are of the same images: a category, or all.
-        names = [""] * num_labels if categories is None else list(categories)
-        groups = sorted(set(names[1:])) or [""]
+        members = category_groups([""] * (num_labels - 1) if categories is None else categories[1:])
+        self._members = pad(members, (1, 0)).to(device)  # label 0 is of none
         self._scoped = categories is not None
-        self._members = torch.tensor([[name == group for name in names] for group in groups], device=device)
-        self._members[:, 0] = False
         self._group = self._members.int().argmax(0)
         self._bins = torch.zeros(units, num_labels, size, dtype=torch.int64, device=device)
-        self._unit_bins = torch.zeros(len(groups), units, size, dtype=torch.int64, device=device)
+        self._unit_bins = torch.zeros(len(self._members), units, size, dtype=torch.int64, device=device)
         self._label_area = torch.zeros(num_labels, dtype=torch.int64, device=device)
-        self._pixels = torch.zeros(len(groups), dtype=torch.int64, device=device)
+        self._pixels = torch.zeros(len(self._members), dtype=torch.int64, device=device)
 
     @property
     def num_labels(self) -> int:
