@@ -14,6 +14,7 @@ from torch import nn
 from dissect.arguments import integer, refusal, result_file
 from dissect.cli.run import (
     MODEL_HELP,
+    add_dissection_arguments,
     called,
     check_device,
     check_layers,
@@ -57,20 +58,8 @@ def add_dissect_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--device", default="cpu", help="where the generator runs, cuda for example (cpu)")
     parser.add_argument("--preset", default="default", help="default or pnas2020")
-    parser.add_argument("--fraction", type=float, help="share of samples on which a unit fires (the preset's)")
-    parser.add_argument("--detector-iou", type=float, help="a unit is a detector above it (the preset's)")
     parser.add_argument("--top-images", type=int, default=10, help="images to keep per unit (10, as published)")
-    parser.add_argument("--batch-size", type=int, default=32, help="images at a time (32)")
-    parser.add_argument("--memory", type=float, default=4, help="GiB of activations to keep between visits (4)")
-    parser.add_argument("--disk", type=float, default=0, help="GiB to keep in temporary files beyond that (0)")
-    parser.add_argument(
-        "--out",
-        type=Path,
-        default=Path("out"),
-        help="folder for result, report and progress (out); a run that it holds goes on there, or is shown again",
-    )
-    parser.add_argument("--fresh", action="store_true", help="begin anew, whatever --out holds")
-    parser.add_argument("--json", action="store_true", help="print what was found for programs")
+    add_dissection_arguments(parser)
 
 
 def add_effect_arguments(parser: argparse.ArgumentParser) -> None:

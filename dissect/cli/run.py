@@ -68,13 +68,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--layout", nargs="+", metavar="LETTERS",
         help="a letter per axis of the layers' outputs, such as NHWU, or LAYER=LETTERS for each (found out)",
     )  # fmt: skip
+    parser.add_argument("--top-images", type=int, default=5, help="images to keep per unit (5); the report shows five")
+    parser.add_argument("--skip", action="store_true", help="leave out images that cannot be read, naming them")
+    add_dissection_arguments(parser)
+
+
+def add_dissection_arguments(parser: argparse.ArgumentParser) -> None:
+    """What every command takes that dissects: rules, memory, and where the result goes."""
     parser.add_argument("--fraction", type=float, help="share of samples on which a unit fires (the preset's)")
     parser.add_argument("--detector-iou", type=float, help="a unit is a detector above it (the preset's)")
-    parser.add_argument("--top-images", type=int, default=5, help="images to keep per unit (5); the report shows five")
     parser.add_argument("--batch-size", type=int, default=32, help="images at a time (32)")
     parser.add_argument("--memory", type=float, default=4, help="GiB of activations to keep between visits (4)")
     parser.add_argument("--disk", type=float, default=0, help="GiB to keep in temporary files beyond that (0)")
-    parser.add_argument("--skip", action="store_true", help="leave out images that cannot be read, naming them")
     parser.add_argument(
         "--out",
         type=Path,
