@@ -12,6 +12,7 @@ from dissect.stats.peaks import Peaks
 from dissect.stats.state import State
 from dissect.stats.sweep import Informative, ThresholdSweep, edges_between
 from dissect.stats.threshold import TailThreshold
+from dissect.stats.wasserstein import pyramid_patches, sliced_wasserstein
 
 __all__ = [
     "Agreement",
@@ -29,4 +30,6 @@ __all__ = [
     "frechet_distance",
     "iou",
     "pearson",
+    "pyramid_patches",
+    "sliced_wasserstein",
 ]
