@@ -11,7 +11,6 @@ import operator
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from numbers import Integral
 from typing import Literal, get_args
 
 import numpy as np
@@ -20,6 +19,8 @@ from torch import Tensor
 
 Border = Literal["edge", "zeros"]
 BORDERS: tuple[Border, ...] = get_args(Border)
+#: (kernel, stride, padding[, dilation]) of a convolution or pooling; each an integer, or a pair (rows', columns').
+Layer = tuple[int | tuple[int, int], ...]
 
 #: The largest weight below 1. Up to it, rounded interpolation provably stays between its two ends.
 MAX_WEIGHT = 1 - 2.0**-22
@@ -110,7 +111,7 @@ class Grid:
     @classmethod
     def receptive_field(
         cls,
-        layers: Iterable[tuple[int, int, int] | tuple[int, int, int, int]],
+        layers: Iterable[Layer],
         source: tuple[int, int],
         target: tuple[int, int],
         *,
@@ -127,7 +128,7 @@ class Grid:
 
         Args:
             layers: (kernel, stride, padding[, dilation]) of each convolution and pooling from the image up to and
-                including the probed layer, none after it.
+                including the probed layer, none after it. Each an integer, or a pair of the rows' and the columns'.
             source: (h, w) of the probed layer.
             target: (H, W) of the segmentation.
             image: size of the image that the layers see; the target's by default.
@@ -139,10 +140,9 @@ class Grid:
         """
         source, target = _checked_sizes(source, target, border)
         image = target if image is None else _sizes("image", image)
-        field, offset, step = _field_map(layers)
-        middle = offset + (field - 1) / 2
         centres = []
-        for size, full in zip(target, image):
+        for size, full, (field, offset, step) in zip(target, image, _field_maps(layers)):
+            middle = offset + (field - 1) / 2
             shrink = (size - 1) / (full - 1) if full > 1 else 1.0
             centres.append((np.arange(size, dtype=np.float64) - middle * shrink) / (step * (shrink or 1.0)))
         return cls._from_centres(centres, source, border)
@@ -150,7 +150,7 @@ class Grid:
     @classmethod
     def netdissect(
         cls,
-        layers: Iterable[tuple[int, int, int] | tuple[int, int, int, int]],
+        layers: Iterable[Layer],
         source: tuple[int, int],
         target: tuple[int, int],
         *,
@@ -183,9 +183,8 @@ class Grid:
         """
         source, target = _checked_sizes(source, target, border)
         image = target if image is None else _sizes("image", image)
-        field, offset, step = _field_map(layers)
         centres = []
-        for size, full in zip(target, image):
+        for size, full, (field, offset, step) in zip(target, image, _field_maps(layers)):
             reduction = round(full / size)
             if reduction < 1 or step < reduction:
                 raise ValueError(
@@ -318,22 +317,40 @@ def _checked_table(name: str, table: Tensor, size: int) -> Tensor:
     return table
 
 
-def _field_map(layers: Iterable[tuple[int, ...]]) -> tuple[int, int, int]:
-    """(size, offset, step) of a chain's receptive fields, in image pixels: how wide, from where, how far apart.
+def _field_maps(layers: Iterable[Layer]) -> list[tuple[int, int, int]]:
+    """(size, offset, step) of receptive fields along rows and along columns: how wide, from where, how far apart.
 
     Raises:
-        ValueError: a layer that is no (kernel, stride, padding) or (kernel, stride, padding, dilation) of integers.
+        ValueError: a layer that is no (kernel, stride, padding) or (kernel, stride, padding, dilation).
     """
-    size, offset, step = 1, 0, 1
+    maps = [(1, 0, 1), (1, 0, 1)]
     for layer in layers:
-        if len(layer) not in (3, 4) or not all(isinstance(value, Integral) for value in layer) or min(layer[:2]) < 1:
+        try:
+            pairs = [_pair(value) for value in layer]
+        except TypeError:
+            pairs = []
+        if len(pairs) not in (3, 4) or min(pairs[0] + pairs[1]) < 1:
             raise ValueError(
-                f"Grid: a layer must be (kernel, stride, padding) or (kernel, stride, padding, dilation), "
-                f"but got {layer!r}."
+                f"Grid: a layer must be (kernel, stride, padding) or (kernel, stride, padding, dilation), each an "
+                f"integer or a pair of rows' and columns', but got {layer!r}."
             )
-        kernel, stride, padding, dilation = (*layer, 1)[:4]
-        size, offset, step = size + (kernel - 1) * dilation * step, offset - padding * step, step * stride
-    return size, offset, step
+        for axis, (size, offset, step) in enumerate(maps):
+            kernel, stride, padding, dilation = ([pair[axis] for pair in pairs] + [1])[:4]
+            maps[axis] = size + (kernel - 1) * dilation * step, offset - padding * step, step * stride
+    return maps
+
+
+def _pair(value: int | tuple[int, int]) -> tuple[int, int]:
+    """Of rows and columns.
+
+    Raises:
+        TypeError: no integer, nor two.
+    """
+    if isinstance(value, tuple) and len(value) == 2:
+        return operator.index(value[0]), operator.index(value[1])
+    if isinstance(value, tuple):
+        raise TypeError
+    return operator.index(value), operator.index(value)
 
 
 def _axis_table(centres: np.ndarray, size: int, border: Border) -> Tensor:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from dissect.dissection.presets import GRIDS, GridName, Preset
 from dissect.grid import Border, Grid
-from dissect.network.receptive_field import check_chain, layer_chain
+from dissect.network.receptive_field import receptive_field
 
 Size = tuple[int, int]
 #: One grid for every layer, one by layer, or what gives one of (layer, size of its maps, size of the planes).
@@ -21,7 +21,7 @@ class Geometry:
     """The grid of each layer.
 
     Args:
-        model: whose modules make a chain, for grids of receptive fields.
+        model: whose passes are followed, for grids of receptive fields.
         layers: all that are dissected.
         rules: what kind of grid, and its border.
         given: the grids, in the place of the rules'.
@@ -56,19 +56,17 @@ class Geometry:
             images: [N, 3, H', W'], a batch.
 
         Raises:
-            TypeError, ValueError: no grid, or one for other sizes; or modules whose chain does not explain the maps.
+            TypeError, ValueError: no grid, or one for other sizes; or a layer whose receptive fields are not known.
         """
         if self._given is not None:
             return self._given_grid(layer, source, target)
         border = self._rules.border
         if self._rules.grid == "half_pixel":
             return Grid.half_pixel(source, target, border=border)
-        chain = layer_chain(self._model, layer, images[:1])
-        image = (images.shape[2], images.shape[3])
-        check_chain(layer, chain, image, source)
+        field = receptive_field(self._model, layer, images[:1])
         make = Grid.netdissect if self._rules.grid == "netdissect" else Grid.receptive_field
         try:
-            return make(chain, source, target, image=image, border=border)
+            return make([field.layer], source, target, image=(images.shape[2], images.shape[3]), border=border)
         except ValueError as error:
             raise ValueError(f"dissect: layer {layer!r}: {error}") from None
 

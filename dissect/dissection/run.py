@@ -112,9 +112,10 @@ def dissect(
             example, or from the layer as it was before an edit.
         positions: thresholds over "pixel" (upsampled maps) or "feature" (raw maps) samples.
         border: "edge", or "zeros" as the PNAS 2020 code.
-        grid: where maps are sampled. "half_pixel"; for a chain of convolutions and poolings also "receptive_field"
-            (the exact centres) or "netdissect" (its whole pixels); or the `Grid` itself, without `border`: one for all
-            layers, a mapping {layer: Grid}, or a function (layer, size of its maps, size of the planes) -> Grid.
+        grid: where maps are sampled. "half_pixel"; where only convolutions and poolings move cells, by whatever ways,
+            also "receptive_field" (the exact centres) or "netdissect" (its whole pixels); or the `Grid` itself, without
+            `border`: one for all layers, a mapping {layer: Grid}, or a function (layer, size of its maps, size of the
+            planes) -> Grid.
         scope: of the union: "all" images, or "category": those that carry a label of the concept's category.
         detector_iou: a unit is a detector if its best IoU exceeds this.
         relu: True reads layers after the ReLU that follows them (negative activations are 0), False before it.

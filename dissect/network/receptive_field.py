@@ -1,98 +1,110 @@
-"""The geometry of the convolutions and poolings that come before a layer."""
+"""The receptive fields of a layer's cells, whatever ways lead there from the image."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from dissect.arguments import refusal
 from dissect.devices import device_of
 from dissect.network.hooks import Hooks
 from dissect.network.layers import find_layers
+from dissect.network.outputs import first_tensor
+from dissect.network.places import EVERYWHERE, Field, Lost, PlaceTracker
+
+
+class ReceptiveField(NamedTuple):
+    """What the cells of a layer see of the image: `Field` (size, offset, step) of its rows, and of its columns.
+
+    Cell i of an axis sees `size` pixels from `offset + i step` on, and lies at their middle.
+    """
+
+    rows: Field
+    columns: Field
+
+    @property
+    def layer(self) -> tuple[tuple[int, int], tuple[int, int], tuple[int, int]]:
+        """(kernel, stride, padding) of the one convolution that has these fields, for `Grid.receptive_field`."""
+        size, offset, step = zip(*self)
+        return size, step, (-offset[0], -offset[1])
 
 
 class _ReachedError(BaseException):
     """Ends a forward pass at the probed layer; no `except Exception` of a model takes it."""
 
 
-def layer_chain(model: nn.Module, layer: str, images: Tensor) -> list[tuple[int, int, int, int]]:
-    """(kernel, stride, padding, dilation) of each convolution and pooling from the image up to and including a layer.
+def receptive_field(model: nn.Module, layer: str, images: Tensor) -> ReceptiveField:
+    """The receptive fields of a layer's rows and columns, in pixels of the image.
 
-    Found by running the model: each layer must read what the one before it gave, as in AlexNet and VGG.
+    Found by following one pass of the model: convolutions and poolings compose as
+    ``size += (kernel - 1) * dilation * step; offset -= padding * step; step *= stride`` (the published
+    `composed_fieldmap` of Bau et al. 2017), whether they are modules or functions. Where ways meet, as in residual
+    blocks or Inception's, all must give the same centres, and the largest field counts. What depends on the image as a
+    whole, as the gate of squeeze-and-excitation, moves no cell and is left out; so are the statistics of
+    normalisations.
 
     Args:
         model: the network.
-        layer: the last one of the chain.
-        images: [N, 3, H, W], a batch to run.
+        layer: a layer that gives maps.
+        images: [N, C, H, W], a batch to run, of which the first image is enough.
 
     Raises:
-        ValueError: the layers form no chain, or one of them is of a kind whose geometry is not known.
+        ValueError: two ways give other centres (both are named); or an operation on the way has no receptive field
+            that is known: attention, upsampling, transposed convolutions.
+        KeyError, RuntimeError: no such layer, or it does not run.
 
     Example:
         >>> model = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3, padding=1), torch.nn.ReLU(), torch.nn.MaxPool2d(2))
-        >>> layer_chain(model, "2", torch.zeros(1, 3, 8, 8))
-        [(3, 1, 1, 1), (2, 2, 0, 1)]
+        >>> rows, columns = receptive_field(model, "2", torch.zeros(1, 3, 8, 8))
+        >>> rows, rows.centre
+        (Field(size=4, offset=-1, step=2), 0.5)
+        >>> dissect.Grid.receptive_field([receptive_field(model, "2", torch.zeros(1, 3, 8, 8)).layer], (4, 4), (8, 8))
+        Grid(...)
     """
     (probed,) = find_layers(model, [layer])
-    leaves = {module: name for name, module in model.named_modules() if not any(module.children())}
-    chain: list[tuple[int, int, int, int]] = []
-    last: list[Any] = [None]  # what the leaf before gave
+    images = images.to(device_of(model, images.device))
+    running: list[str] = []
+    tracker = PlaceTracker(images, lambda: running[-1] if running else "")
+    reached: list[Any] = []
 
-    def hook(module: nn.Module, inputs: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
-        if last[0] is not None and (not inputs or inputs[0] is not last[0]):
-            raise ValueError(
-                f"layer_chain: the layers up to {layer!r} must form a chain for a receptive-field grid, but "
-                f"{leaves[module]!r} reads something else than the layer before it gave; use another preset."
-            )
-        geometry = _geometry(leaves[module], module, inputs[0], output)
-        if geometry is not None:
-            chain.append(geometry)
-        last[0] = output
+    def end(module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
+        reached.append(first_tensor(output))
+        raise _ReachedError
 
-    with Hooks() as hooks:
-        for leaf in leaves:
-            hooks.after(leaf, hook)
-        hooks.after(probed, lambda *_: _stop())
+    def after(module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
+        running.pop()
+        if isinstance(module, nn.Linear) and args:
+            tracker.keep(args[0], output)
+
+    with Hooks() as hooks, torch.no_grad():
+        for name, module in model.named_modules():
+            hooks.before(module, lambda *_, name=name: running.append(name))
+            hooks.after(module, after)
+        hooks.after(probed, end)
         try:
-            with torch.no_grad():
-                model(images.to(device_of(model, images.device)))
+            with tracker:
+                model(images)
         except _ReachedError:
             pass
-    return chain
+    if not reached:
+        raise refusal(RuntimeError(f"layer {layer!r} must run in a forward pass, but the model did not call it."))
+    return _fields(layer, tracker, reached[0])
 
 
-def check_chain(
-    layer: str, chain: list[tuple[int, int, int, int]], image: tuple[int, int], source: tuple[int, int]
-) -> None:
-    """Whether the chain gives maps of the layer's size, up to a pixel that pooling may round up."""
-    found = image
-    for kernel, stride, padding, dilation in chain:
-        rows, columns = ((side + 2 * padding - dilation * (kernel - 1) - 1) // stride + 1 for side in found)
-        found = (rows, columns)
-    if max(abs(found[0] - source[0]), abs(found[1] - source[1])) > 1:
-        raise ValueError(
-            f"dissect: the modules up to layer {layer!r} must explain its size for a receptive-field grid, but make "
-            f"{found} of {image} where the layer gives {source}: operations that are no modules lie between; use "
-            "another preset."
+def _fields(layer: str, tracker: PlaceTracker, output: Any) -> ReceptiveField:
+    known = tracker.of(output) if isinstance(output, Tensor) else None
+    why = "it gives no tensor of the images"
+    if isinstance(known, Lost):
+        why = known.why if known is not EVERYWHERE else "its output is an average over all places"
+    elif known is not None and known.axes[0] < known.axes[1]:
+        return ReceptiveField(*known.fields)
+    elif known is not None:
+        why = "its rows come after its columns"
+    raise refusal(
+        ValueError(
+            f"layer {layer!r} must have cells with receptive fields for this grid, but {why}; use grid='half_pixel' or "
+            "give a Grid."
         )
-
-
-def _stop() -> None:
-    raise _ReachedError
-
-
-def _geometry(name: str, module: nn.Module, given: Any, output: Any) -> tuple[int, int, int, int] | None:
-    """Of a layer; None where it works pixel by pixel."""
-    if hasattr(module, "kernel_size") and not getattr(module, "transposed", False):
-        values = [getattr(module, field, 1) for field in ("kernel_size", "stride", "padding", "dilation")]
-        pairs = [value if isinstance(value, tuple) else (value, value) for value in values]
-        if all(len(set(pair)) == 1 and isinstance(pair[0], int) for pair in pairs):
-            kernel, stride, padding, dilation = (pair[0] for pair in pairs)
-            return kernel, stride, padding, dilation
-    elif isinstance(output, Tensor) and isinstance(given, Tensor) and output.shape[2:] == given.shape[2:]:
-        return None
-    raise ValueError(
-        f"layer_chain: a receptive-field grid needs convolutions and poolings of one size in both directions, "
-        f"but layer {name!r} is {module}."
     )

@@ -18,7 +18,6 @@ from dissect.network.layers import find_layers as find_layers
 from dissect.network.layers import layer_names
 from dissect.network.layers import nearest as nearest
 from dissect.network.outputs import copied, first_tensor
-from dissect.network.receptive_field import layer_chain as layer_chain
 
 #: What a network or a layer raises that cannot take what it is given.
 FAILURES = (RuntimeError, ValueError, TypeError, IndexError, NotImplementedError)

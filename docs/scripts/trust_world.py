@@ -11,7 +11,7 @@ from torch import Tensor, nn
 import dissect
 from dissect import Concepts, Dissection
 from dissect.dissection import LayerDissection
-from dissect.network.trace import layer_chain
+from dissect.network.receptive_field import receptive_field
 from dissect.tiny import TinyScenes, vgg
 
 #: The layers that are looked at: of each block the last, from the third on; the first one is the page's own.
@@ -27,7 +27,7 @@ class World:
         planes: [N, K, H, W] label planes.
         concepts: of the labels.
         maps: by (layer, trained), [N, U, h, w].
-        chains: by layer, (kernel, stride, padding) of what comes before it.
+        chains: by layer, (kernel, stride, padding) of the one convolution with its receptive fields.
     """
 
     def __init__(self, images: int) -> None:
@@ -47,7 +47,7 @@ class World:
                         found[name].append(trace[name].clone())
             for layer, name in zip(LAYERS, names):
                 self.maps[layer, trained] = torch.cat(found[name])
-        self.chains = {layer: layer_chain(model, name, pictures[:1]) for layer, name in zip(LAYERS, names)}
+        self.chains = {layer: [receptive_field(model, name, pictures[:1]).layer] for layer, name in zip(LAYERS, names)}
 
     def dissected(
         self, layer: str = LAYERS[0], trained: bool = True, planes: Tensor | None = None,

@@ -9,7 +9,6 @@ from torch import nn
 
 import dissect
 from dissect.dissection.presets import PRESETS
-from dissect.network.trace import layer_chain
 from dissect.reference import upsample
 
 
@@ -110,26 +109,6 @@ def test_no_relu_follows(other):
 def run_one(model, **options):
     options = {"preset": "pnas2020", "fraction": 0.9, "progress": False, **options}
     return dissect.dissect(model.eval(), "conv", Scenes(), **options)
-
-
-def test_chains():
-    model = dissect.tiny.vgg(trained=False)
-    chain = layer_chain(model, "features.conv2_2", torch.zeros(1, 3, 32, 32))
-    assert chain == [(3, 1, 1, 1), (3, 1, 1, 1), (2, 2, 0, 1), (3, 1, 1, 1), (3, 1, 1, 1)]
-
-    class Residual(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.one, self.two, self.three = (nn.Conv2d(3, 3, 3, padding=1) for _ in range(3))
-
-        def forward(self, x):
-            return self.three(x + self.two(self.one(x)))
-
-    with pytest.raises(ValueError, match=r"must form a chain .* 'three' reads something else"):
-        layer_chain(Residual(), "three", torch.zeros(1, 3, 8, 8))
-    assert len(layer_chain(Residual(), "two", torch.zeros(1, 3, 8, 8))) == 2
-    with pytest.raises(ValueError, match="layer '0' is ConvTranspose2d"):
-        layer_chain(nn.Sequential(nn.ConvTranspose2d(3, 3, 2, stride=2)), "0", torch.zeros(1, 3, 8, 8))
 
 
 def test_errors():

@@ -18,7 +18,7 @@ import dissect
 from dissect import Trace
 from dissect.network.hooks import Hooks
 from dissect.network.identity import fingerprint
-from dissect.network.receptive_field import layer_chain
+from dissect.network.receptive_field import receptive_field
 
 from .test_trace import hooks
 
@@ -193,7 +193,7 @@ def test_what_looks_at_a_model_does_not_see_other_threads():
         dissect.unit_importance(whole, layer, batch, batch, progress=False)
     dissect.ablate(whole, "1", [0]).consumers(IMAGES)
     before = len(results)
-    assert layer_chain(whole[:3], "1", IMAGES) == [(3, 1, 0, 1)]
+    assert receptive_field(whole[:3], "1", IMAGES) == ((3, 0, 1), (3, 0, 1))
     assert len(results) == before + 1 > 6
     for output, gradient in results:
         torch.testing.assert_close(output, results[0][0])
