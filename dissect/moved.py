@@ -47,6 +47,7 @@ MOVED = {
     "classifiers.tally": "stats.classes",
     "experiments.peaks": "experiments.responses",
     "experiments.pictures": "experiments.figures",
+    "models.loading": "models",
     "ops.cuda": "ops.backends.cuda",
 }
 

@@ -1,14 +1,20 @@
-"""The generator of a Progressive GAN (Karras et al. 2018), with its layers named as in the papers."""
+"""The generator of a Progressive GAN (Karras et al. 2018), layers named as in the papers, and its published files."""
 
 from __future__ import annotations
 
 import math
+import re
+import warnings
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Size, Tensor, nn
 
+from dissect.arguments import caller_level
+from dissect.models import checkpoint
+from dissect.models.checkpoint import PROGAN, Layout, assemble
 from dissect.models.generator import Generator, PixelNorm
 from dissect.models.initial import draw, undrawn
 
@@ -173,3 +179,119 @@ def _convolution(
     elif after == "batch_norm":
         layer["norm"] = nn.BatchNorm2d(outputs)
     return layer
+
+
+def load_progan(
+    path: str | Path,
+    *,
+    clamp: bool = False,
+    pixel_norm: str | None = None,
+    resolution: int | None = None,
+    device: str | torch.device = "cpu",
+) -> ProGAN:
+    """The Progressive GAN in a file, in evaluation mode; sizes and kind are inferred from the weights.
+
+    Layouts: `layer1.conv.weight`, `layer1.wscale.b`, ..., `output_256x256.*` (published), `features.0.*`, ...,
+    `output.*` (older, and the published ablations), either of them plain or under `state_dict`; .pt, .pth (tensors
+    only) or .safetensors. The file is read once.
+
+    Args:
+        path: of the file.
+        clamp: cut the output to [-1, 1]; see `ProGAN`.
+        pixel_norm: where pixel normalisation stands (see `ProGAN`), which leaves no trace in a file. Not needed for
+            published networks and for those ablations of which no two share their keys; needed where a
+            `wscale.scale` is stored: "every" for pixelwise-normalization and complete older networks, "ends" for
+            equalized-learning-rate.
+        resolution: of the images, if another one is to be an error.
+        device: where the model goes.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: the file is damaged, holds more than tensors, another architecture or resolution, misses keys, has
+            extra ones or ones of another shape, NaN or infinite weights; or `pixel_norm` is needed.
+
+    Example:
+        >>> import tempfile, os
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     torch.save(ProGAN((16, 8), z_channels=4).state_dict(), os.path.join(folder, "small.pth"))
+        ...     model = load_progan(os.path.join(folder, "small.pth"))
+        >>> model.resolution, model.channels
+        (8, (16, 8))
+    """
+    state, _ = checkpoint.read(path, "state_dict")
+    old = any(key.startswith("features.") for key in state)
+    after_conv = _after_conv(state)
+    levels = _progan_levels(state, old)
+    if not levels or checkpoint.seems(state, PROGAN):
+        raise checkpoint.another_architecture(path, PROGAN, state)
+    choice = {"wscale": "every", "bias": "first", "batch_norm": "none"}.get(after_conv) or ""
+    _check_pixel_norm(pixel_norm, choice, after_conv, path)
+
+    def made(channels: Sequence[int], z_channels: int) -> ProGAN:
+        norm = pixel_norm or choice or "every"
+        return ProGAN(channels, z_channels, pixel_norm=norm, after_conv=after_conv, clamp=clamp)
+
+    def named(model: ProGAN) -> dict[str, tuple[str, Size]]:
+        return {name: (_old_key(name) if old else name, value.shape) for name, value in model.state_dict().items()}
+
+    def sizes(weights: list[Tensor]) -> tuple[tuple[int, ...], int]:
+        if not (pixel_norm or choice):
+            raise ValueError(
+                f"{path} stores wscale.scale, and no key tells where pixels are normalised; pass pixel_norm='every' "
+                "(pixelwise-normalization, or a complete network) or 'ends' (equalized-learning-rate)."
+            )
+        return tuple(len(weight) for weight in weights[::2]), weights[0].shape[1]
+
+    keys = [f"features.{n}.conv.weight" if old else f"layer{n + 1}.conv.weight" for n in range(2 * levels)]
+    layout = Layout(PROGAN, levels, made, named, dict.fromkeys(keys, 4), sizes)
+    return assemble(layout, state, path, resolution, device)
+
+
+def _after_conv(state: Iterable[str]) -> str:
+    """What follows the convolutions, by any layer that tells."""
+    for choice, suffixes in (
+        ("stored_wscale", (".wscale.scale",)),
+        ("wscale", (".wscale.b",)),
+        ("batch_norm", (".norm.weight", ".norm.bias", ".norm.running_mean", ".norm.running_var")),
+        ("bias", (".conv.bias",)),
+    ):
+        if any(key.endswith(suffixes) for key in state):
+            return choice
+    return "wscale"
+
+
+def _check_pixel_norm(given: str | None, published: str, after_conv: str, path: str | Path) -> None:
+    """Compares what is said of pixel normalisation with what the published networks of such keys have.
+
+    Raises:
+        ValueError: it is no choice, or stands beside batch normalisation.
+
+    Warns:
+        UserWarning: it is another choice than theirs.
+    """
+    if given is None:
+        return
+    if given not in PIXEL_NORMS:
+        raise ValueError(f"load_progan: pixel_norm must be one of {PIXEL_NORMS}, but got {given!r}.")
+    if after_conv == "batch_norm" and given != "none":
+        raise ValueError(
+            f"{path} has batch normalisation, beside which pixel_norm must be 'none' (or left out), but got {given!r}."
+        )
+    if published and given != published:
+        warnings.warn(
+            f"load_progan: pixel_norm={given!r} is taken as given, but published networks with the keys of {path} have "
+            f"{published!r}; leave it out if this is one of them.",
+            stacklevel=caller_level(),
+        )
+
+
+def _progan_levels(state: Iterable[str], old: bool) -> int:
+    """How many resolutions there must be: by the layers, and by the name of the output where it tells."""
+    layers = checkpoint.numbered(state, r"(?:features\.|layer)(\d+)\.(?:conv|wscale|norm)\.", 0 if old else 1)
+    outputs = [int(found[1]) for key in state if (found := re.match(r"output_(\d{1,4})x\1\.", key))]
+    return max([(layers + 1) // 2, *(size.bit_length() - 2 for size in outputs)]) if layers else 0
+
+
+def _old_key(name: str) -> str:
+    layer, rest = name.split(".", 1)
+    return f"output.{rest}" if layer.startswith("output") else f"features.{int(layer.removeprefix('layer')) - 1}.{rest}"

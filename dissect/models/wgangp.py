@@ -1,14 +1,18 @@
-"""The residual generator of WGAN-GP (Gulrajani et al. 2017)."""
+"""The residual generator of WGAN-GP (Gulrajani et al. 2017), and its files."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence
 from itertools import pairwise
+from pathlib import Path
 
+import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate, relu
 
+from dissect.models import checkpoint
+from dissect.models.checkpoint import WGAN_GP, Layout, assemble
 from dissect.models.generator import Generator
 from dissect.models.initial import he_normal, undrawn
 
@@ -95,3 +99,38 @@ class ResidualBlock(nn.Module):
         shortcut = interpolate(self.shortcut(x), scale_factor=2, mode="nearest")
         output: Tensor = self.conv2(relu(self.norm2(inner))) + shortcut
         return output
+
+
+def load_wgangp(path: str | Path, *, resolution: int | None = None, device: str | torch.device = "cpu") -> WGANGP:
+    """The WGAN-GP in a file that holds `WGANGP.state_dict()`, in evaluation mode; sizes are inferred.
+
+    The network that the thesis calls WGAN-GP is one of the ablations that `load_progan` loads.
+
+    Args:
+        path: of the file: .pt, .pth (tensors only) or .safetensors.
+        resolution: of the images, if another one is to be an error.
+        device: where the model goes.
+
+    Raises:
+        FileNotFoundError, ValueError: see `load_progan`.
+
+    Example:
+        >>> import tempfile, os
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     torch.save(WGANGP((8, 4), z_channels=4).state_dict(), os.path.join(folder, "small.pt"))
+        ...     model = load_wgangp(os.path.join(folder, "small.pt"))
+        >>> model.channels
+        (8, 4)
+    """
+    state, _ = checkpoint.read(path, "state_dict")
+    levels = checkpoint.numbered(state, r"layer(\d+)\.(?:linear|norm|conv1|conv2|norm1|norm2)\.", 1)
+    if not levels or checkpoint.seems(state, WGAN_GP):
+        raise checkpoint.another_architecture(path, WGAN_GP, state)
+
+    def sizes(weights: list[Tensor]) -> tuple[tuple[int, ...], int]:
+        linear, *blocks = weights
+        return (len(linear) // 16, *(len(weight) for weight in blocks)), linear.shape[1]
+
+    keys = {"layer1.linear.weight": 2, **{f"layer{n}.conv2.weight": 4 for n in range(2, levels + 1)}}
+    layout = Layout(WGAN_GP, levels, WGANGP, checkpoint.unchanged, keys, sizes)
+    return assemble(layout, state, path, resolution, device)

@@ -1,4 +1,4 @@
-"""Published checkpoints of generators, and those that `state_dict` makes of the models here."""
+"""The published files of StyleGAN2's generators, and those that `state_dict` makes."""
 
 from __future__ import annotations
 
@@ -13,81 +13,13 @@ from torch import Size, Tensor
 
 from dissect.arguments import caller_level
 from dissect.models import checkpoint
-from dissect.models.checkpoint import PROGAN, STYLEGAN2, WGAN_GP, Layout, assemble
+from dissect.models.checkpoint import STYLEGAN2, Layout, assemble
 from dissect.models.latent import checked_integer
 from dissect.models.noise import seeded_noise
-from dissect.models.progan import PIXEL_NORMS, ProGAN
 from dissect.models.stylegan2 import StyleGAN2
-from dissect.models.wgangp import WGANGP
 
 #: The published ones have 8.
 MOST_MAPPING_LAYERS = 64
-
-
-def load_progan(
-    path: str | Path,
-    *,
-    clamp: bool = False,
-    pixel_norm: str | None = None,
-    resolution: int | None = None,
-    device: str | torch.device = "cpu",
-) -> ProGAN:
-    """The Progressive GAN in a file, in evaluation mode; sizes and kind are inferred from the weights.
-
-    Layouts: `layer1.conv.weight`, `layer1.wscale.b`, ..., `output_256x256.*` (published), `features.0.*`, ...,
-    `output.*` (older, and the published ablations), either of them plain or under `state_dict`; .pt, .pth (tensors
-    only) or .safetensors. The file is read once.
-
-    Args:
-        path: of the file.
-        clamp: cut the output to [-1, 1]; see `ProGAN`.
-        pixel_norm: where pixel normalisation stands (see `ProGAN`), which leaves no trace in a file. Not needed for
-            published networks and for those ablations of which no two share their keys; needed where a
-            `wscale.scale` is stored: "every" for pixelwise-normalization and complete older networks, "ends" for
-            equalized-learning-rate.
-        resolution: of the images, if another one is to be an error.
-        device: where the model goes.
-
-    Raises:
-        FileNotFoundError: no such file.
-        ValueError: the file is damaged, holds more than tensors, another architecture or resolution, misses keys, has
-            extra ones or ones of another shape, NaN or infinite weights; or `pixel_norm` is needed.
-
-    Example:
-        >>> import tempfile, os
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     torch.save(ProGAN((16, 8), z_channels=4).state_dict(), os.path.join(folder, "small.pth"))
-        ...     model = load_progan(os.path.join(folder, "small.pth"))
-        >>> model.resolution, model.channels
-        (8, (16, 8))
-    """
-    state, _ = checkpoint.read(path, "state_dict")
-    old = any(key.startswith("features.") for key in state)
-    after_conv = _after_conv(state)
-    levels = _progan_levels(state, old)
-    if not levels or checkpoint.seems(state, PROGAN):
-        raise checkpoint.another_architecture(path, PROGAN, state)
-    choice = {"wscale": "every", "bias": "first", "batch_norm": "none"}.get(after_conv) or ""
-    _check_pixel_norm(pixel_norm, choice, after_conv, path)
-
-    def made(channels: Sequence[int], z_channels: int) -> ProGAN:
-        norm = pixel_norm or choice or "every"
-        return ProGAN(channels, z_channels, pixel_norm=norm, after_conv=after_conv, clamp=clamp)
-
-    def named(model: ProGAN) -> dict[str, tuple[str, Size]]:
-        return {name: (_old_key(name) if old else name, value.shape) for name, value in model.state_dict().items()}
-
-    def sizes(weights: list[Tensor]) -> tuple[tuple[int, ...], int]:
-        if not (pixel_norm or choice):
-            raise ValueError(
-                f"{path} stores wscale.scale, and no key tells where pixels are normalised; pass pixel_norm='every' "
-                "(pixelwise-normalization, or a complete network) or 'ends' (equalized-learning-rate)."
-            )
-        return tuple(len(weight) for weight in weights[::2]), weights[0].shape[1]
-
-    keys = [f"features.{n}.conv.weight" if old else f"layer{n + 1}.conv.weight" for n in range(2 * levels)]
-    layout = Layout(PROGAN, levels, made, named, dict.fromkeys(keys, 4), sizes)
-    return assemble(layout, state, path, resolution, device)
 
 
 def load_stylegan2(
@@ -177,41 +109,6 @@ def load_stylegan2(
     return model
 
 
-def load_wgangp(path: str | Path, *, resolution: int | None = None, device: str | torch.device = "cpu") -> WGANGP:
-    """The WGAN-GP in a file that holds `WGANGP.state_dict()`, in evaluation mode; sizes are inferred.
-
-    The network that the thesis calls WGAN-GP is one of the ablations that `load_progan` loads.
-
-    Args:
-        path: of the file: .pt, .pth (tensors only) or .safetensors.
-        resolution: of the images, if another one is to be an error.
-        device: where the model goes.
-
-    Raises:
-        FileNotFoundError, ValueError: see `load_progan`.
-
-    Example:
-        >>> import tempfile, os
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     torch.save(WGANGP((8, 4), z_channels=4).state_dict(), os.path.join(folder, "small.pt"))
-        ...     model = load_wgangp(os.path.join(folder, "small.pt"))
-        >>> model.channels
-        (8, 4)
-    """
-    state, _ = checkpoint.read(path, "state_dict")
-    levels = checkpoint.numbered(state, r"layer(\d+)\.(?:linear|norm|conv1|conv2|norm1|norm2)\.", 1)
-    if not levels or checkpoint.seems(state, WGAN_GP):
-        raise checkpoint.another_architecture(path, WGAN_GP, state)
-
-    def sizes(weights: list[Tensor]) -> tuple[tuple[int, ...], int]:
-        linear, *blocks = weights
-        return (len(linear) // 16, *(len(weight) for weight in blocks)), linear.shape[1]
-
-    keys = {"layer1.linear.weight": 2, **{f"layer{n}.conv2.weight": 4 for n in range(2, levels + 1)}}
-    layout = Layout(WGAN_GP, levels, WGANGP, checkpoint.unchanged, keys, sizes)
-    return assemble(layout, state, path, resolution, device)
-
-
 def stylegan2_checkpoint(model: StyleGAN2) -> dict[str, Any]:
     """What torch.save needs to make a file that rosinality's code, and `load_stylegan2`, read.
 
@@ -222,51 +119,6 @@ def stylegan2_checkpoint(model: StyleGAN2) -> dict[str, Any]:
     tensors = {key: state[name].view(shape) for name, (key, shape) in _rosinality(model).items()}
     average = {} if model.latent_avg is None else {"latent_avg": model.latent_avg}
     return {"g_ema": tensors, **average}
-
-
-def _after_conv(state: Iterable[str]) -> str:
-    """What follows the convolutions, by any layer that tells."""
-    for choice, suffixes in (
-        ("stored_wscale", (".wscale.scale",)),
-        ("wscale", (".wscale.b",)),
-        ("batch_norm", (".norm.weight", ".norm.bias", ".norm.running_mean", ".norm.running_var")),
-        ("bias", (".conv.bias",)),
-    ):
-        if any(key.endswith(suffixes) for key in state):
-            return choice
-    return "wscale"
-
-
-def _check_pixel_norm(given: str | None, published: str, after_conv: str, path: str | Path) -> None:
-    """Compares what is said of pixel normalisation with what the published networks of such keys have.
-
-    Raises:
-        ValueError: it is no choice, or stands beside batch normalisation.
-
-    Warns:
-        UserWarning: it is another choice than theirs.
-    """
-    if given is None:
-        return
-    if given not in PIXEL_NORMS:
-        raise ValueError(f"load_progan: pixel_norm must be one of {PIXEL_NORMS}, but got {given!r}.")
-    if after_conv == "batch_norm" and given != "none":
-        raise ValueError(
-            f"{path} has batch normalisation, beside which pixel_norm must be 'none' (or left out), but got {given!r}."
-        )
-    if published and given != published:
-        warnings.warn(
-            f"load_progan: pixel_norm={given!r} is taken as given, but published networks with the keys of {path} have "
-            f"{published!r}; leave it out if this is one of them.",
-            stacklevel=caller_level(),
-        )
-
-
-def _progan_levels(state: Iterable[str], old: bool) -> int:
-    """How many resolutions there must be: by the layers, and by the name of the output where it tells."""
-    layers = checkpoint.numbered(state, r"(?:features\.|layer)(\d+)\.(?:conv|wscale|norm)\.", 0 if old else 1)
-    outputs = [int(found[1]) for key in state if (found := re.match(r"output_(\d{1,4})x\1\.", key))]
-    return max([(layers + 1) // 2, *(size.bit_length() - 2 for size in outputs)]) if layers else 0
 
 
 def _stylegan2_levels(state: Iterable[str], own: bool) -> int:
@@ -291,11 +143,6 @@ def _drawn_noise(state: Mapping[str, Tensor], levels: int, own: bool) -> dict[st
         fixed = seeded_noise(torch.zeros(1, dtype=torch.int64), number, size, size)
         noise[f"layer{number}.noise.fixed" if own else f"noises.noise_{number - 2}"] = fixed.to(like)
     return noise
-
-
-def _old_key(name: str) -> str:
-    layer, rest = name.split(".", 1)
-    return f"output.{rest}" if layer.startswith("output") else f"features.{int(layer.removeprefix('layer')) - 1}.{rest}"
 
 
 def _rosinality(model: StyleGAN2) -> dict[str, tuple[str, Size]]:
