@@ -69,15 +69,7 @@ def load_stylegan2(
     depth = checkpoint.numbered(state, r"(?:mapping\.fc|style\.)(\d+)\.", 1)
     if not depth:
         raise checkpoint.another_architecture(path, STYLEGAN2, state)
-    trained = getattr(rest.get("args"), "n_mlp", None)  # by the training script, which tells how many there were
-    if isinstance(trained, int) and trained > MOST_MAPPING_LAYERS:
-        raise ValueError(
-            f"{path} must hold a {STYLEGAN2} of at most {MOST_MAPPING_LAYERS} mapping layers, but its arguments say "
-            f"n_mlp={trained}."
-        )
-    depth = max(depth, trained) if isinstance(trained, int) else depth
-    if mapping_layers not in (None, depth):
-        raise ValueError(f"{path} must hold a {STYLEGAN2} of {mapping_layers} mapping layers, but holds {depth}.")
+    depth = _checked_depth(depth, getattr(rest.get("args"), "n_mlp", None), mapping_layers, path)
     levels = _stylegan2_levels(state, own)
     drawn = _drawn_noise(state, levels, own)
 
@@ -91,10 +83,7 @@ def load_stylegan2(
         mapping, constant, *others = weights
         return (constant.shape[1], *(weight.shape[-4] for weight in others)), len(mapping)
 
-    first = {"mapping.fc1.weight" if own else "style.1.weight": 2, "layer1.input" if own else "input.input": 4}
-    numbers = range(3, 2 * levels, 2) if own else range(0, 2 * levels - 2, 2)
-    layers = {f"layer{n}.conv.weight": 4 for n in numbers} if own else {f"convs.{n}.conv.weight": 5 for n in numbers}
-    layout = Layout(STYLEGAN2, levels, made, named, first | layers, sizes)
+    layout = Layout(STYLEGAN2, levels, made, named, _telling(levels, own), sizes)
     model = assemble(layout, state | drawn, path, resolution, device)
     if drawn:
         warnings.warn(
@@ -119,6 +108,28 @@ def stylegan2_checkpoint(model: StyleGAN2) -> dict[str, Any]:
     tensors = {key: state[name].view(shape) for name, (key, shape) in _rosinality(model).items()}
     average = {} if model.latent_avg is None else {"latent_avg": model.latent_avg}
     return {"g_ema": tensors, **average}
+
+
+def _checked_depth(found: int, trained: Any, wanted: int | None, path: str | Path) -> int:
+    """How many mapping layers there must be: by the keys, by what a training script says of itself, and as wanted."""
+    if isinstance(trained, int) and trained > MOST_MAPPING_LAYERS:
+        raise ValueError(
+            f"{path} must hold a {STYLEGAN2} of at most {MOST_MAPPING_LAYERS} mapping layers, but its arguments say "
+            f"n_mlp={trained}."
+        )
+    depth = max(found, trained) if isinstance(trained, int) else found
+    if wanted not in (None, depth):
+        raise ValueError(f"{path} must hold a {STYLEGAN2} of {wanted} mapping layers, but holds {depth}.")
+    return depth
+
+
+def _telling(levels: int, own: bool) -> dict[str, int]:
+    """The keys of the weights that tell the sizes, and how many dimensions each has."""
+    if own:
+        return {"mapping.fc1.weight": 2, "layer1.input": 4} | {
+            f"layer{n}.conv.weight": 4 for n in range(3, 2 * levels, 2)
+        }
+    return {"style.1.weight": 2, "input.input": 4} | {f"convs.{n}.conv.weight": 5 for n in range(0, 2 * levels - 2, 2)}
 
 
 def _stylegan2_levels(state: Iterable[str], own: bool) -> int:
