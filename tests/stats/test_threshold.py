@@ -8,43 +8,12 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from stats.thresholds import KINDS, maps_of, order_statistic, settle
 
-from dissect import Grid, ops
+from dissect import Grid
 from dissect.reference import upsample
 from dissect.stats import TailThreshold
 from dissect.stats.bins import sparse
-
-KINDS = ("normal", "relu", "ties", "constant", "tiny", "huge", "subnormal")
-
-
-def maps_of(kind, shape, dtype=torch.float32):
-    maps = torch.randn(shape)
-    maps = {
-        "normal": maps,
-        "relu": (maps - 1).relu(),
-        "ties": maps.round(),
-        "constant": torch.full(shape, -0.0),
-        "tiny": maps * 1e-30,
-        "huge": maps * 1e37,
-        "subnormal": maps * 1e-42,
-    }[kind]
-    return maps.clamp(-60000, 60000).to(dtype) if dtype == torch.float16 else maps.to(dtype)
-
-
-def settle(state, batches):
-    """Visits until done; returns the number of visits."""
-    for visit in range(1, 12):
-        for batch in batches:
-            state.add(batch)
-        if state.advance():
-            return visit
-    raise AssertionError("did not settle")
-
-
-def order_statistic(values, fraction):
-    """[U] from [U, M]: the (floor(q * M) + 1)-th largest, by sorting."""
-    rank = int(Fraction(str(fraction)) * values.shape[1]) + 1
-    return values.sort(1, descending=True).values[:, rank - 1]
 
 
 def test_by_hand(backend):
@@ -115,23 +84,6 @@ def test_fuzzed(data):
     assert state.threshold().item() == sorted(values, reverse=True)[rank - 1]
 
 
-def test_splits_orders_and_merges_do_not_matter():
-    maps = maps_of("relu", (8, 4, 5, 5))
-    whole = TailThreshold(0.02, size=(20, 20))
-    settle(whole, [maps])
-    left, right = TailThreshold(0.02, size=(20, 20)), TailThreshold(0.02, size=(20, 20))
-    while True:
-        left.add(maps[5:])
-        right.add(maps[2:5])
-        right.add(maps[:2])
-        left.merge(right)
-        if left.advance():
-            break
-        right = TailThreshold(0.02, size=(20, 20))
-        right.load_state_dict(left.state_dict())
-    assert torch.equal(left.threshold(), whole.threshold())
-
-
 def test_the_bracket_holds_the_threshold_after_every_visit():
     maps = maps_of("normal", (4, 6, 5, 5))
     state = TailThreshold(0.02, size=(30, 30))
@@ -174,19 +126,6 @@ def test_grids_of_the_maps_own_cells():
     assert Grid.align_corners((3, 4), (3, 4)).is_identity
     for other in (((3, 4), (3, 5)), ((3, 4), (2, 4)), ((1, 1), (3, 3))):
         assert not Grid.half_pixel(*other).is_identity
-
-
-def test_resumes_from_a_state_dict_in_the_middle_of_a_visit():
-    maps = maps_of("normal", (4, 3, 5, 5))
-    straight, resumed = TailThreshold(0.1, size=(9, 9)), TailThreshold(0.1, size=(9, 9))
-    settle(straight, maps.split(1))
-    resumed.add(maps[:3])
-    again = TailThreshold(0.1, size=(9, 9))
-    again.load_state_dict(resumed.state_dict())
-    again.add(maps[3:])
-    again.advance()
-    settle(again, maps.split(1))
-    assert torch.equal(again.threshold(), straight.threshold())
 
 
 @pytest.mark.parametrize("positions", ["pixel", "feature"])
@@ -237,32 +176,6 @@ def test_errors_of_use():
         state.advance()
 
 
-def test_states_that_do_not_fit_do_not_merge():
-    def fresh(fraction=0.1, size=(4, 4)):
-        state = TailThreshold(fraction, size=size)
-        state.add(torch.randn(2, 3, 2, 2))
-        return state
-
-    with pytest.raises(ValueError, match="their fraction differs"):
-        fresh().merge(fresh(0.2))
-    with pytest.raises(ValueError, match="their grid differs"):
-        fresh().merge(fresh(size=(5, 5)))
-    ahead = fresh()
-    ahead.advance()
-    with pytest.raises(ValueError, match="their visit differs"):
-        fresh().merge(ahead)
-    with pytest.raises(ValueError, match="state's fraction must be 1/10, but is 1/5"):
-        fresh().load_state_dict(fresh(0.2).state_dict())
-    other = fresh(size=(5, 5))
-    with pytest.raises(ValueError, match="the state's grid must be this one's, but they differ"):
-        fresh().load_state_dict(other.state_dict())
-    unused = TailThreshold(0.1, size=(4, 4))
-    for take in (unused.merge, lambda other: unused.load_state_dict(other.state_dict())):
-        with pytest.raises(ValueError, match=r"the state's size must be \(4, 4\), but is \(5, 5\)"):
-            take(other)
-    unused.merge(fresh())
-
-
 def test_units_of_the_edges_take_no_further_visits():
     """A fixed choice of pixels would have a wrong share of them, and so guess wrongly."""
     maps = torch.randn(80, 6, 16, 16).abs()
@@ -296,32 +209,6 @@ def test_choices_of_pixels_are_all_pixels_together():
             assert len(places) >= 0.95 * len({tuple(row) for row in table.tolist()})
 
 
-def test_shards_whose_windows_open_elsewhere_merge_and_go_on():
-    shards, batches = [], []
-    for low in (-3.0, 0.0, 1.0, 100.0):
-        batches.append(low * (1 + torch.rand(4, 2, 8, 8)))
-        shards.append(TailThreshold(0.01, positions="feature"))
-        shards[-1].add(batches[-1])
-    for shard in shards[1:]:
-        shards[0].merge(shard)
-    batches.append(5 + torch.rand(4, 2, 8, 8))
-    shards[0].add(batches[-1])
-    assert not shards[0].advance()
-    assert settle(shards[0], batches) <= 3
-    values = torch.cat(batches).transpose(0, 1).flatten(1)
-    assert torch.equal(shards[0].threshold(), order_statistic(values, 0.01))
-
-
-def test_states_of_before_do_not_merge_where_their_bins_do_not_meet():
-    """Their windows ended after 2^27 keys."""
-    states = [TailThreshold(0.01, positions="feature") for _ in range(2)]
-    for state, low in zip(states, (1.0, 1e9), strict=True):
-        state.add(low * (1 + torch.rand(4, 1, 8, 8)))
-        state._last = state._first + (1 << 27) - 1
-    with pytest.raises(ValueError, match="their bins do not meet"):
-        states[0].merge(states[1])
-
-
 def test_brackets_are_numbers():
     state = TailThreshold(0.3, positions="feature")
     state.add(1 + torch.rand(1, 1, 4, 4))  # opens the window far above the threshold
@@ -345,60 +232,3 @@ def test_other_activations_at_a_later_visit_are_told():
 def test_fractions_that_are_no_numbers():
     with pytest.raises(ValueError, match=r"fraction must be a number such as 0\.01, but got '1%'"):
         TailThreshold("1%", positions="feature")
-
-
-def test_a_visit_that_cannot_begin_for_want_of_memory_can_be_tried_again(monkeypatch):
-    batches = torch.randn(12, 3, 5, 6).split(4)
-    expected, state = TailThreshold(0.05, size=(20, 22)), TailThreshold(0.05, size=(20, 22))
-    begin, failures = TailThreshold._bin, []
-
-    def short_of_memory(self, *windows):
-        if self is state and len(failures) < 2 * (state.visit + 1):  # twice at each visit
-            failures.append(state.visit)
-            raise torch.OutOfMemoryError
-        begin(self, *windows)
-
-    monkeypatch.setattr(TailThreshold, "_bin", short_of_memory)
-
-    def tried(call, *arguments):
-        for _ in range(3):
-            try:
-                return call(*arguments)
-            except torch.OutOfMemoryError:
-                pass
-        raise AssertionError("it fails for good")
-
-    visits = settle(expected, batches)
-    for visit in range(1, visits + 1):
-        for batch in batches:
-            tried(state.add, batch)
-        assert tried(state.advance) == (visit == visits)
-    assert len(failures) >= 4
-    assert torch.equal(state.threshold(), expected.threshold())
-
-
-def test_a_batch_that_was_counted_in_part_poisons_the_state(monkeypatch):
-    state, maps = TailThreshold(0.05, size=(20, 22)), torch.randn(4, 3, 5, 6)
-    state.add(maps)
-    counting, calls = ops.tail_histogram, []
-
-    def failing(*arguments, **options):
-        if len(calls) == 2:
-            raise RuntimeError("the launch failed")
-        calls.append(1)
-        counting(*arguments, **options)
-
-    monkeypatch.setattr(ops, "tail_histogram", failing)
-    with pytest.raises(RuntimeError, match="the launch failed"):
-        state.add(maps)
-    monkeypatch.undo()
-    for reader in (state.advance, state.state_dict, state.bracket):
-        with pytest.raises(ValueError, match="batch 1 of visit 0 are not; its counts are worthless"):
-            reader()
-
-
-def test_a_state_that_is_done_holds_no_more_bins():
-    for positions, dtype in (("pixel", torch.float32), ("feature", torch.bfloat16)):
-        state = TailThreshold(0.05, positions=positions, size=(9, 9))
-        settle(state, [torch.randn(4, 3, 5, 6).to(dtype)])
-        assert state.state_dict()["bins"].numel() == 3

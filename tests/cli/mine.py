@@ -1,0 +1,30 @@
+"""A user's own module, and how the tests of commands run it."""
+
+from dissect.cli.commands import main
+
+CODE = """
+import torch
+from torch import nn
+
+def network():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(), nn.Conv2d(4, 2, 1))
+
+class Segmenter:
+    concepts = [("bright", "color")]
+
+    def __call__(self, images):
+        return (images.mean(1, keepdim=True) > 0).long()
+
+number = 3
+
+def needy(size):
+    return None
+
+def text():
+    return "no network"
+"""
+
+
+def run(*arguments):
+    return main(["run", "--model", "mine:network", "--images", "images", "--size", "16", *map(str, arguments)])
