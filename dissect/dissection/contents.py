@@ -17,7 +17,7 @@ META = {
     "categories": Each(Text(), "C"),
     "settings": Of(dict),
 }
-SETTINGS = {"detector_iou": Number(0), "num_images": Whole(0)}
+SETTINGS = {"detector_iou": Number(0), "num_images": Whole(0), "thresholds": Maybe(Of(dict))}
 PICTURES = {"images": Array(torch.uint8, "T 3 H W"), "image_numbers": Array(torch.int64, "T", 0)}
 LAYER = {"name": Text(), "num_pixels": Whole(1, 1 << 53), "source": Each(Whole(1), 2)}
 _FINITE = (-(2.0**126), 2.0**126)

@@ -290,6 +290,7 @@ class Findings(Run):
             maps[:, :top],
             grid,
             PeakSample(self.sampling.spread(name), LEVELS, images, values, maps[:, top:]),
+            given=name in self._given,
         )
         if not self.images_only:
             layer.evidence = self.gathering.evidence(name, tally, concepts, layer.best_label)

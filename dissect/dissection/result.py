@@ -47,6 +47,7 @@ class LayerDissection:
         grid: how maps are sampled at the planes' pixels.
         sample: how the units respond to a sample of all images; None in files of before.
         evidence: what tells whether the labels can be trusted; None without planes, and in files of before.
+        given: whether the caller gave the thresholds, so that one of 0 is no ReLU's zero.
     """
 
     name: str
@@ -62,6 +63,7 @@ class LayerDissection:
     grid: Grid
     sample: PeakSample | None = None
     evidence: Evidence | None = None
+    given: bool = False
 
     def __repr__(self) -> str:
         (h, w), (rows, columns) = self.grid.source_shape, (len(self.grid.rows), len(self.grid.columns))
@@ -107,10 +109,8 @@ class LayerDissection:
     @keeps_subnormals
     def states(self) -> list[str]:
         """Per unit "ok", "sparse" or "dead"; see `UnitRow`."""
-        fires = self.unit_area > 0
-        return [
-            "dead" if not fires[u] else "sparse" if self.thresholds[u] == 0 else "ok" for u in range(self.num_units)
-        ]
+        dead, zero = (self.unit_area == 0).tolist(), (self.thresholds == 0).tolist()
+        return ["dead" if dead[u] else "sparse" if zero[u] and not self.given else "ok" for u in range(self.num_units)]
 
     @keeps_subnormals
     def masks(self, unit: int) -> Tensor:
@@ -256,6 +256,7 @@ class Dissection(Result):
             sample, evidence = (_part(own, part) for part in ("sample", "evidence"))
             values["sample"] = None if sample is None else PeakSample(levels=tuple(layer["levels"]), **sample)
             values["evidence"] = None if evidence is None else Evidence(**evidence)
+            values["given"] = layer["name"] in meta["settings"].get("thresholds", {})
             layers[layer["name"]] = LayerDissection(layer["name"], num_pixels=layer["num_pixels"], grid=grid, **values)
         require(what, len(layers) == len(meta["layers"]), "layers have different names")
         concepts = Concepts(tuple(meta["names"]), tuple(meta["categories"]))

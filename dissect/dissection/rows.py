@@ -25,7 +25,8 @@ class UnitRow(NamedTuple):
         concept_fraction: f, the share of all pixels that carry the concept.
         threshold: the level above which the unit fires.
         firing: q, the share of all pixels where it does.
-        state: "ok"; "sparse": its ReLU is 0 at the threshold, so it fires on less than asked; "dead": never fires.
+        state: "ok"; "sparse": its ReLU is 0 at the threshold, so it fires on less than asked (thresholds that were
+            given ask for what they get); "dead": never fires.
         p: how probable so high a best IoU is where planes are permuted among the images; NaN if that was not tried.
         low: the lower end of the IoU's 95 % interval; NaN where there are too few images.
         high: the upper end.

@@ -56,6 +56,17 @@ def test_a_run_goes_on_at_the_same_thresholds_only(tmp_path):
         run(thresholds=torch.ones(6), resume=tmp_path)
 
 
+def test_a_threshold_of_zero_by_wish_is_no_sparse_unit(tmp_path):
+    """As a ReLU's zero would be, below which a unit cannot go."""
+    found = run(thresholds=torch.tensor([0.0, 0, 0, 0, 0, float("inf")]))
+    assert [row.state for row in found.best()] == ["dead" if area == 0 else "ok" for area in found["3"].unit_area]
+    assert int((found["3"].unit_area > 0).sum()) >= 3
+    assert dissect.load(found.save(tmp_path / "d"))["3"].states() == found["3"].states()
+    rectified = nn.Sequential(network(), nn.ReLU()).eval()
+    own = dissect.dissect(rectified, "1", Scenes(), fraction=0.9, progress=False)
+    assert "sparse" in {row.state for row in own.best()}
+
+
 def test_the_page_says_so(tmp_path):
     page = dissect.write_report(run(thresholds=torch.zeros(6)), tmp_path).read_text()
     assert "Thresholds given" in page
