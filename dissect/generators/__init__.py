@@ -7,6 +7,8 @@ from dissect.generators.curves import CurveRow, RemovalCurves, removal_curves
 from dissect.generators.effect import ChangeRow, Effect, EffectRow, effects_table
 from dissect.generators.measuring import effect, removed_share
 from dissect.generators.ranking import class_iou, units_by_iou
+from dissect.generators.tracing import trace_effect
+from dissect.generators.tracing_result import EffectTrace, TraceRow
 
 __all__ = [
     "CausalRow",
@@ -16,9 +18,11 @@ __all__ = [
     "CurveRow",
     "Effect",
     "EffectRow",
+    "EffectTrace",
     "InsertionContext",
     "RemovalCurves",
     "RestRow",
+    "TraceRow",
     "causal_units",
     "class_iou",
     "effect",
@@ -26,5 +30,6 @@ __all__ = [
     "insertion_context",
     "removal_curves",
     "removed_share",
+    "trace_effect",
     "units_by_iou",
 ]

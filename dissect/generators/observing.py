@@ -202,10 +202,10 @@ _GENERATED, _EDITED = ("counts", "own_cells"), ("first", "own", "at_cells", "tot
 
 
 def observe(
-    run: Observation, renderer: Renderer, counters: list[Counter], about: dict[str, Any], resume: str | Path | None,
+    run: Run, renderer: Renderer, counters: list[Counter], about: dict[str, Any], resume: str | Path | None,
     progress: bool,
 ) -> None:  # fmt: skip
-    """Makes both visits; goes on from a run in the folder `resume` that had the same options, networks and z."""
+    """Makes all visits to the z; goes on from a run in the folder `resume` of the same options, networks and z."""
     z = renderer.z if renderer.seeds is None else TensorDataset(renderer.z, renderer.seeds)
     if resume is not None:
         networks = [renderer.generator, *(counter.segmenter for counter in counters)]

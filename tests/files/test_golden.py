@@ -146,6 +146,15 @@ def test_causal_1():
     )
 
 
+def test_trace_1():
+    found = dissect.load(GOLDEN / "trace-1.trace")
+    assert (found.layer, found.layers, found.concept, found.cut) == ("0", ("0", "1"), "color/red", 0.25)
+    rows = [(row.layer, row.silent, row.change, row.visible, row.unseen, row.low) for row in found.table]
+    assert rows == [("0", 0, 0.375, 0.25, 0.5, None), ("1", 1, 0.5625, 1.0, 0.125, None)]
+    assert found.visible_map()[0, 1] == 0.5
+    assert found.maps(1)[:, 0, 1].tolist() == [0.5, 0.125]
+
+
 def test_every_version_has_its_file():
     current = {state.__class__.__name__: state.version for state in writer().states()}
     own = [kind for kind in KINDS.values() if kind.__module__.startswith("dissect.")]

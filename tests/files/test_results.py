@@ -24,6 +24,7 @@ FILES = {
     dissect.generators.CausalUnits: "causal-1.causal",
     dissect.generators.RemovalCurves: "curves-1.curves",
     dissect.generators.InsertionContext: "context-1.context",
+    dissect.generators.EffectTrace: "trace-1.trace",
 }
 
 

@@ -40,7 +40,13 @@ def curves(model, z, segmenter, **options):
     )
 
 
-@pytest.mark.parametrize("measure", [effect, curves, context])
+def trace(model, z, segmenter, **options):
+    return generators.trace_effect(
+        model, "features", [0, 1], z, segmenter=segmenter, concept="red", **OPTIONS, **options
+    )
+
+
+@pytest.mark.parametrize("measure", [effect, curves, context, trace])
 @pytest.mark.parametrize("after", [16, 100])
 def test_an_interrupted_measurement_goes_on(measure, after, tmp_path):
     model, z = Painter().eval(), dissect.latents((5,), 40, seed=3)

@@ -11,7 +11,7 @@ from torch import nn
 import dissect
 from dissect import ops
 from dissect.experiments import AttackResult, CarliniWagner
-from dissect.generators import CausalUnits, Effect, InsertionContext, RemovalCurves
+from dissect.generators import CausalUnits, Effect, EffectTrace, InsertionContext, RemovalCurves
 from dissect.stats import IouTally, Peaks, TailThreshold
 from dissect.stats.state import State
 
@@ -105,8 +105,20 @@ def causal() -> CausalUnits:
     return CausalUnits("0", "color/red", 2, alpha, start, iou, value, losses, removals, insertions, keys, {"seed": 0})
 
 
+def trace() -> EffectTrace:
+    """Unit 1 at one of two places of two z, through two layers; of the first z it adds three of four pixels."""
+    channels, silent, cells = torch.tensor([2, 3]), torch.tensor([0, 1]), torch.tensor([[0, 1]])
+    changes, pixels = torch.tensor([[[0.25], [0.5]], [[1.0], [0.125]]]).double(), torch.tensor([[3], [1]])
+    keys, settings = torch.tensor([5, -7]), {"seed": 0, "resamples": 100}
+    return EffectTrace(
+        "0", (1,), 2, ("0", "1"), channels, silent, 1, (1, 2), cells, changes, "color/red", 4, pixels, 0.25, keys,
+        settings,
+    )  # fmt: skip
+
+
 if __name__ == "__main__":
     for state in states():
         state.save(HERE / f"{type(state).__name__}-{state.version}.safetensors")
-    for result in (dissection(), *importance(), attack(), effect(), comparison(), curves(), context(), causal()):
+    generators = effect(), curves(), context(), causal(), trace()
+    for result in (dissection(), *importance(), attack(), comparison(), *generators):
         result.save(HERE / f"{result.suffix[1:]}-{result.version}")
