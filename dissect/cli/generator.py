@@ -42,6 +42,10 @@ def add_commands(commands: Any) -> None:
     add_effect_arguments(within)
     add_context_arguments(within)
     within.set_defaults(command=context)
+    through = commands.add_parser("trace", help="how far a class's units, set at one place, change later layers")
+    add_effect_arguments(through)
+    add_trace_arguments(through)
+    through.set_defaults(command=trace)
 
 
 def add_dissect_arguments(parser: argparse.ArgumentParser) -> None:
@@ -63,7 +67,7 @@ def add_dissect_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def add_effect_arguments(parser: argparse.ArgumentParser) -> None:
-    """What ``dissect generator effect`` and ``dissect generator context`` take."""
+    """What ``dissect generator effect``, ``context`` and ``trace`` take."""
     parser.add_argument("dissection", type=Path, help="a result of dissect generator dissect, which ranks units by IoU")
     parser.add_argument("--model", required=True, metavar="NAME", help=MODEL_HELP)
     parser.add_argument("--weights", type=Path, help="a state dict, .safetensors or .pt (read as tensors only)")
@@ -79,9 +83,25 @@ def add_effect_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--fresh", action="store_true", help="begin anew, whatever --out holds")
 
 
+def add_trace_arguments(parser: argparse.ArgumentParser) -> None:
+    """What ``dissect generator trace`` takes beside."""
+    add_block_argument(parser)
+    parser.add_argument(
+        "--cut",
+        type=float,
+        default=0.005,
+        help="a visible effect changes the class in a larger share of pixels (0.005)",
+    )
+
+
+def add_block_argument(parser: argparse.ArgumentParser) -> None:
+    """How large the places are where units are set."""
+    parser.add_argument("--block", type=int, default=1, help="cells of a block's side, where units are inserted (1)")
+
+
 def add_context_arguments(parser: argparse.ArgumentParser) -> None:
     """What ``dissect generator context`` takes beside."""
-    parser.add_argument("--block", type=int, default=1, help="cells of a block's side, where units are inserted (1)")
+    add_block_argument(parser)
     parser.add_argument("--least", type=int, default=1000, help="samples of a context that is shown (1000)")
 
 
@@ -100,6 +120,19 @@ def context(options: argparse.Namespace) -> int:
     from dissect.generators import insertion_context
 
     found = _measured(options, insertion_context, block=options.block, least=options.least)
+    print(found)
+    print(found.table)
+    return 0
+
+
+def trace(options: argparse.Namespace) -> int:
+    """Inserts a class's units at every place of many images; prints how much every later layer changes."""
+    from dissect.generators import trace_effect
+
+    def traced(model: nn.Module, layer: str, units: Any, z: Any, segmenter: Any, concept: str, **more: Any) -> Any:
+        return trace_effect(model, layer, units, z, segmenter=segmenter, concept=concept, cut=options.cut, **more)
+
+    found = _measured(options, traced, block=options.block)
     print(found)
     print(found.table)
     return 0

@@ -91,6 +91,20 @@ def test_where_units_can_be_put_in(ranked, tmp_path, capsys):
     assert (tmp_path / "chart.png").exists()
 
 
+def test_how_far_units_change_later_layers(ranked, tmp_path, capsys):
+    options = [ranked, *OF_STREETS, "--count", "2", "--units", "3", "--block", "7", "--cut", "0.01"]
+    assert main(["generator", "trace", *options, "--out", str(tmp_path)]) == 0
+    printed = capsys.readouterr().out
+    found = dissect.generators.EffectTrace.load(tmp_path / "result")
+    assert (found.block, found.cut, found.concept, found.layer) == (7, 0.01, "object/house", "layer4")
+    assert str(found.table) in printed
+    assert (tmp_path / "chart.png").exists()
+    assert main(["generator", "trace", *options, "--out", str(tmp_path)]) == 0
+    assert "goes on from" in capsys.readouterr().err
+    assert main(["generator", "trace", *options, "--cut", "2", "--out", str(tmp_path)]) == 2
+    assert "dissect: generator trace: cut must be a share" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
