@@ -11,10 +11,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from dissect.arguments import integer, refusal, speaks
+
 #: Vectors drawn at a time, so that what comes before `start` takes no memory.
 BLOCK = 256
 
 
+@speaks
 def latents(
     generator: nn.Module | Callable[..., Any] | tuple[int, ...], count: int, seed: int = 1, *, start: int = 0
 ) -> Tensor:
@@ -47,7 +50,7 @@ def latents(
         >>> torch.equal(dissect.latents((512,), 4, start=6), z[6:])
         True
     """
-    count, seed, start = _checked_range("latents", count, seed, start, 2**32)
+    count, seed, start = _checked_range(count, seed, start, 2**32)
     shape = _z_shape(generator)
     length = math.prod(shape)
     z = torch.empty(count, length, dtype=torch.float32, device="cpu")
@@ -59,6 +62,7 @@ def latents(
     return z.view(count, *shape) if weights is None else z.view(count, *shape).to(weights)
 
 
+@speaks
 def noise_seeds(count: int, seed: int = 1, *, start: int = 0) -> Tensor:
     """The noise seeds of images `start`, `start + 1`, ...: a number of its own for each seed and image.
 
@@ -78,9 +82,9 @@ def noise_seeds(count: int, seed: int = 1, *, start: int = 0) -> Tensor:
         >>> dissect.noise_seeds(3, seed=0, start=5).tolist()
         [5, 6, 7]
     """
-    count, seed, start = _checked_range("noise_seeds", count, seed, start, 2**31)
+    count, seed, start = _checked_range(count, seed, start, 2**31)
     if start + count > 2**32:
-        raise ValueError(f"noise_seeds: start + count must be at most 2^32, but got {start} + {count}.")
+        raise refusal(ValueError(f"start + count must be at most 2^32, but got {start} + {count}."))
     return torch.arange(start, start + count, dtype=torch.int64, device="cpu") + (seed << 32)
 
 
@@ -112,18 +116,8 @@ def _z_shape(generator: Any) -> tuple[int, ...]:
     )
 
 
-def _checked_range(name: str, count: int, seed: int, start: int, seeds: int) -> tuple[int, int, int]:
-    values = {"count": count, "seed": seed, "start": start}
-    count, seed, start = (checked_integer(f"{name}: {what}", value) for what, value in values.items())
-    if count < 0 or start < 0:
-        raise ValueError(f"{name}: count and start must not be negative, but got {count} and {start}.")
+def _checked_range(count: int, seed: int, start: int, seeds: int) -> tuple[int, int, int]:
+    count, start, seed = integer("count", count, 0), integer("start", start, 0), integer("seed", seed, -(2**63))
     if not 0 <= seed < seeds:
-        raise ValueError(f"{name}: seed must be in [0, {seeds}), but got {seed}.")
+        raise refusal(ValueError(f"seed must be in [0, {seeds}), but got {seed}."))
     return count, seed, start
-
-
-def checked_integer(what: str, value: Any) -> int:
-    """Python's integer, which cannot overflow as NumPy's do; a TypeError that says what must be one."""
-    if not isinstance(value, numbers.Integral):
-        raise TypeError(f"{what} must be an integer, but got {value!r}.")
-    return int(value)

@@ -10,9 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from dissect.arguments import integer, speaks
 from dissect.models.generator import Generator, PixelNorm
 from dissect.models.initial import draw
-from dissect.models.latent import checked_integer, normal_blocks
+from dissect.models.latent import normal_blocks
 from dissect.models.stylegan2_layers import ConstantInput, EqualConv, EqualLinear, Noise, StyledLayer, ToRGB
 
 #: The mapping network learns a hundred times more slowly.
@@ -170,6 +171,7 @@ class StyleGAN2(Generator):
             )
         return self.latent_avg + truncation * (w - self.latent_avg)
 
+    @speaks
     @torch.no_grad()
     def measure_latent_avg(self, samples: int = 4096, seed: int = 0) -> None:
         """Sets `latent_avg` [w_channels] to the mean of w over z number 0 to `samples` - 1 of a set.
@@ -179,8 +181,7 @@ class StyleGAN2(Generator):
         Raises:
             TypeError, ValueError: samples is no positive integer.
         """
-        if checked_integer("StyleGAN2: samples", samples) < 1:
-            raise ValueError(f"StyleGAN2: samples must be positive, but got {samples}.")
+        samples = integer("samples", samples)
         weight = self.layer1.input
         total = torch.zeros(self.z_channels, dtype=torch.float64, device="cpu")
         for z in normal_blocks(self.z_channels, samples, seed):

@@ -11,10 +11,9 @@ from typing import Any
 import torch
 from torch import Size, Tensor
 
-from dissect.arguments import caller_level
+from dissect.arguments import caller_level, integer, speaks
 from dissect.models import checkpoint
 from dissect.models.checkpoint import STYLEGAN2, Layout, assemble
-from dissect.models.latent import checked_integer
 from dissect.models.noise import seeded_noise
 from dissect.models.stylegan2 import StyleGAN2
 
@@ -22,6 +21,7 @@ from dissect.models.stylegan2 import StyleGAN2
 MOST_MAPPING_LAYERS = 64
 
 
+@speaks
 def load_stylegan2(
     path: str | Path,
     *,
@@ -61,8 +61,7 @@ def load_stylegan2(
         >>> model.resolution, model.latent_avg.shape
         (8, torch.Size([4]))
     """
-    if checked_integer("load_stylegan2: latent_avg_samples", latent_avg_samples) < 1:
-        raise ValueError(f"load_stylegan2: latent_avg_samples must be positive, but got {latent_avg_samples}.")
+    latent_avg_samples = integer("latent_avg_samples", latent_avg_samples)
     state, rest = checkpoint.read(path, "g_ema", "state_dict")
     average = state.pop("latent_avg", rest.get("latent_avg"))
     own = any(key.startswith("mapping.") for key in state)

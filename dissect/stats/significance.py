@@ -7,14 +7,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from dissect.stats.bootstrap import FEWEST, drawn_again, ends
 from dissect.stats.iou import IouTally, Scope, best_labels, iou
 
-#: Fewer groups of images than this give no interval.
-FEWEST_GROUPS = 10
 #: The false discovery rate that detectors beyond chance keep to.
 RATE = 0.05
-#: Of an interval: it leaves out half of the rest on each side.
-LEVEL = 0.95
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,19 +103,13 @@ def resampled(
     counts, unit_area, label_area = tally.by_group(labels, scope, categories)
     groups = tally.images_by_group() > 0
     number, units = int(groups.sum()), len(labels)
-    if number < FEWEST_GROUPS or not resamples:
+    if number < FEWEST or not resamples:
         return torch.full((units, 2), torch.nan, dtype=torch.float64)
-    drawn = torch.randint(number, (resamples, number), generator=torch.Generator().manual_seed(seed))
-    weights = torch.zeros(resamples, number, dtype=torch.float64)
-    weights.scatter_add_(1, drawn, torch.ones_like(weights))
+    weights = drawn_again(number, resamples, seed)
     # Sums of integers below 2^53: exact in float64, in any order.
     shared, fires, carries = (weights @ part[groups].double() for part in (counts, unit_area, label_area))
     union = fires + carries - shared
-    scores = torch.where(union > 0, shared / union.clamp(min=1), 0.0)
-    # Order statistics, the next ones outwards: nothing is rounded.
-    low = int((1 - LEVEL) / 2 * (resamples - 1))
-    ordered = scores.sort(0).values
-    return torch.stack([ordered[low], ordered[resamples - 1 - low]], 1)
+    return ends(torch.where(union > 0, shared / union.clamp(min=1), 0.0))
 
 
 def halves(tally: IouTally, scope: Scope, categories: tuple[str, ...]) -> tuple[Tensor, Tensor]:

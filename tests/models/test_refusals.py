@@ -94,9 +94,9 @@ def test_averages_of_w_that_are_none(tmp_path):
     torch.save({"g_ema": stylegan2_tensors(), "latent_avg": torch.zeros(8, dtype=torch.int64)}, path)
     with pytest.raises(ValueError, match=r"latent_avg must be 8 finite floats, as w has, but is \[8\] torch.int64"):
         load_stylegan2(path)
-    with pytest.raises(ValueError, match="latent_avg_samples must be positive, but got -1"):
+    with pytest.raises(ValueError, match=r"^load_stylegan2: latent_avg_samples must be at least 1, but got -1"):
         load_stylegan2(path, latent_avg_samples=-1)
-    with pytest.raises(TypeError, match=r"latent_avg_samples must be an integer, but got 1\.5"):
+    with pytest.raises(TypeError, match=r"^load_stylegan2: latent_avg_samples must be an integer, but got 1\.5"):
         load_stylegan2(path, latent_avg_samples=1.5)
 
 

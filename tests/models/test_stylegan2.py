@@ -230,9 +230,9 @@ def test_wrong_arguments():
         StyleGAN2((4,), truncation=2)
     with pytest.raises(ValueError, match="mapping_layers must be positive, but got 0"):
         StyleGAN2((4,), mapping_layers=0)
-    with pytest.raises(ValueError, match="samples must be positive, but got 0"):
+    with pytest.raises(ValueError, match="StyleGAN2: samples must be at least 1, but got 0"):
         StyleGAN2((4,)).measure_latent_avg(0)
-    with pytest.raises(TypeError, match=r"samples must be an integer, but got 1\.5"):
+    with pytest.raises(TypeError, match=r"StyleGAN2: samples must be an integer, but got 1\.5"):
         StyleGAN2((4,)).measure_latent_avg(1.5)
     with pytest.raises(ValueError, match=r"needs latent_avg, which is not known; call measure_latent_avg\(\) first"):
         StyleGAN2((4,), w_channels=4)(torch.zeros(1, 4), truncation=0.5)

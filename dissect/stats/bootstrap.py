@@ -1,0 +1,43 @@
+"""Intervals of what is read from a sample: it is drawn again with replacement, many times (percentile bootstrap)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+#: A sample of fewer gives no interval.
+FEWEST = 10
+#: Of an interval: it leaves out half of the rest on each side.
+LEVEL = 0.95
+
+
+def drawn_again(count: int, resamples: int, seed: int) -> Tensor:
+    """[B, N] float64: how often each of N things is drawn in each of B samples of N."""
+    drawn = torch.randint(count, (resamples, count), generator=torch.Generator().manual_seed(seed))
+    weights = torch.zeros(resamples, count, dtype=torch.float64)
+    return weights.scatter_add_(1, drawn, torch.ones_like(weights))
+
+
+def ends(values: Tensor) -> Tensor:
+    """[..., 2]: where 95 % of values [B, ...] lie, of which none is NaN.
+
+    Order statistics, the next ones outwards: nothing is rounded.
+
+    Example:
+        >>> ends(torch.arange(200.0))
+        tensor([  4., 195.])
+    """
+    ordered, last = values.sort(0).values, len(values) - 1
+    low = int((1 - LEVEL) / 2 * last)
+    return torch.stack([ordered[low], ordered[last - low]], -1)
+
+
+def interval_of(values: Tensor, enough: int) -> Tensor:
+    """[2] float64: the `ends` of values [B], those that are NaN left out.
+
+    Args:
+        values: of each sample.
+        enough: how many of the things that are drawn say something; fewer than 10 give NaN.
+    """
+    known = values[~values.isnan()]
+    return ends(known) if enough >= FEWEST and len(known) else torch.full((2,), torch.nan, dtype=torch.float64)
