@@ -11,6 +11,7 @@ The map::
 
     dissect, Dissection, load, write_report   what each unit detects; results and their page
     compare, Comparison                       layers, networks, checkpoints side by side
+    unit_sheet                                images of one unit at all levels, and counterexamples
     Trace, ablate, insert, keep               look at a network's layers, and edit their units for a while
     unit_importance, unit_sets                what classes lose without units
     generators, latents, noise_seeds          what a generator's units draw and cause; z
@@ -31,6 +32,8 @@ from dissect.dissection.comparison import Comparison, compare
 from dissect.dissection.provenance import DoubtfulResultWarning
 from dissect.dissection.result import Dissection
 from dissect.dissection.run import dissect
+from dissect.dissection.sheet import UnitSheet
+from dissect.dissection.sheet_run import unit_sheet
 from dissect.files.results import load_any
 from dissect.grid import Grid
 from dissect.interventions.intervention import ablate, insert, keep
@@ -51,6 +54,7 @@ __all__ = [
     "Trace",
     "UnitImportance",
     "UnitSets",
+    "UnitSheet",
     "ablate",
     "classifiers",
     "compare",
@@ -70,6 +74,7 @@ __all__ = [
     "tiny",
     "unit_importance",
     "unit_sets",
+    "unit_sheet",
     "write_report",
 ]
 

@@ -131,6 +131,32 @@ class Concepts:
         raise KeyError(f"no concept is called {name!r}" + (f" in category {category!r}." if category else "."))
 
 
+def label_of(who: str, concepts: Concepts, concept: str | int) -> int:
+    """The label number of a class.
+
+    Raises:
+        KeyError: there is none, or a name alone stands for several.
+        TypeError: neither a number nor a text.
+    """
+    if not isinstance(concept, str):
+        try:
+            number = operator.index(concept)
+        except TypeError:
+            kind = type(concept).__name__
+            raise TypeError(f"{who}: concept must be a label number or a name, but got a {kind}.") from None
+        if not 0 < number < len(concepts):
+            raise KeyError(f"{who}: concept must be in [1, {len(concepts)}), but got {number}.")
+        return number
+    category, slash, name = concept.partition("/")
+    if slash and category in concepts.categories:
+        return concepts.number(name, category)
+    found = [label for label in range(1, len(concepts)) if concepts.names[label] == concept]
+    if len(found) > 1:
+        choices = ", ".join(repr(f"{concepts.categories[label]}/{concept}") for label in found)
+        raise KeyError(f"{who}: concept {concept!r} is in several categories; say which: {choices}.")
+    return found[0] if found else concepts.number(concept)
+
+
 def ordered_categories(concepts: Concepts) -> tuple[str, ...]:
     """The categories of a vocabulary in the order in which tables list them: the papers' first, then by name."""
     there = set(concepts.categories) - {""}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Callable
 
 import torch
@@ -10,7 +9,7 @@ from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
 
 from dissect import ops
-from dissect.concepts import Concepts
+from dissect.concepts import Concepts, label_of
 from dissect.data.planes import label_planes
 
 #: A class: a label number, a name, or "category/name".
@@ -83,32 +82,6 @@ class Counter:
     def presence(self, planes: Tensor, size: tuple[int, int]) -> Tensor:
         """[N, h, w] float32: the share of each cell's pixels that the class covers."""
         return adaptive_avg_pool2d(self.carries(planes).float(), size)
-
-
-def label_of(who: str, concepts: Concepts, concept: Concept) -> int:
-    """The label number of a class.
-
-    Raises:
-        KeyError: there is none, or a name alone stands for several.
-        TypeError: neither a number nor a text.
-    """
-    if not isinstance(concept, str):
-        try:
-            number = operator.index(concept)
-        except TypeError:
-            kind = type(concept).__name__
-            raise TypeError(f"{who}: concept must be a label number or a name, but got a {kind}.") from None
-        if not 0 < number < len(concepts):
-            raise KeyError(f"{who}: concept must be in [1, {len(concepts)}), but got {number}.")
-        return number
-    category, slash, name = concept.partition("/")
-    if slash and category in concepts.categories:
-        return concepts.number(name, category)
-    found = [label for label in range(1, len(concepts)) if concepts.names[label] == concept]
-    if len(found) > 1:
-        choices = ", ".join(repr(f"{concepts.categories[label]}/{concept}") for label in found)
-        raise KeyError(f"{who}: concept {concept!r} is in several categories; say which: {choices}.")
-    return found[0] if found else concepts.number(concept)
 
 
 def check_found(who: str, counter: Counter, counts: Tensor) -> None:

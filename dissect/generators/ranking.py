@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from dissect.generators.counting import Concept, Counter, label_of
+from dissect.concepts import label_of
+from dissect.generators.counting import Concept, Counter
 from dissect.generators.rendering import Renderer
 from dissect.stats import IouTally, TailThreshold
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from dissect.files.checked import Each, Of, Whole, fields
+from dissect.files.checked import Each, Of, Whole, fields, require
 
 
 class Same:
@@ -70,4 +70,5 @@ class Same:
             ValueError: it holds what cannot be.
         """
         fields("the checksums", state, {"sums": Each(Each(Whole(-(1 << 63)))), "whole": Of(bool)})
+        require("the checksums", bool(state["sums"]) or not state["whole"], "a whole visit has batches")
         self.sums, self._whole = state["sums"], state["whole"]

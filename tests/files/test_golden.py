@@ -155,6 +155,15 @@ def test_trace_1():
     assert found.maps(1)[:, 0, 1].tolist() == [0.5, 0.125]
 
 
+def test_sheet_1():
+    found = dissect.UnitSheet.load(GOLDEN / "sheet-1.sheet")
+    assert (found.layer, found.unit, found.threshold, found.concept, found.least) == ("0", 1, 5.0, "tree", 0.05)
+    assert (found.edges.tolist(), found.level_images.tolist()) == ([5, 6, 7], [0, 1])
+    assert found.counts.tolist() == [[0, 0, 1], [1, 0, 0]]
+    assert (found.numbers.tolist(), found.groups.tolist(), found.shares.tolist()) == ([1, 0, 1], [1, 2, 3], [0, 0.5, 0])
+    assert found.masks[:2].tolist() == [[[False, True], [True, False]], [[False, False], [True, True]]]
+
+
 def test_every_version_has_its_file():
     current = {state.__class__.__name__: state.version for state in writer().states()}
     own = [kind for kind in KINDS.values() if kind.__module__.startswith("dissect.")]

@@ -25,6 +25,7 @@ FILES = {
     dissect.generators.RemovalCurves: "curves-1.curves",
     dissect.generators.InsertionContext: "context-1.context",
     dissect.generators.EffectTrace: "trace-1.trace",
+    dissect.UnitSheet: "sheet-1.sheet",
 }
 
 

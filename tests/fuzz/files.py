@@ -77,6 +77,11 @@ def use_dissection(path):
     return str(d.best()), str(d.unique_detectors()), layer.states(), layer.masks(0).shape, repr(d)
 
 
+def use_sheet(path):
+    found = dissect.UnitSheet.load(path)
+    return repr(found), [*found.levels, found.without_unit, found.without_concept]
+
+
 def use_importance(path):
     found = dissect.UnitImportance.load(path)
     return [str(found.top(number)) for number in found.measured_classes()], found.split_half(), repr(found)
@@ -94,7 +99,7 @@ def kinds(folder):
     pairs = [(MAPS, NUMBERS % 4)]
     importance = dissect.unit_importance(model, "0", pairs, pairs, progress=False)
     sets = dissect.unit_sets(model, importance, pairs, counts=[1, 2], progress=False)
-    before = torch.rand(2, 3)
+    before, found = torch.rand(2, 3), dissected()
     attack = AttackResult("0", CarliniWagner(), 1, 0, NUMBERS[:2], NUMBERS[:2], NUMBERS[1:3], torch.ones(2).bool(),
                           torch.rand(2), torch.ones(2).bool(), before, before, before)  # fmt: skip
     saved = {
@@ -109,6 +114,7 @@ def kinds(folder):
         "dissection": (dissected().save(folder / "a"), use_dissection),
         "comparison": (dissect.compare([dissected(), dissected()], steps=[0, 1]).save(folder / "a"),
                        lambda path: str(dissect.Comparison.load(path).summary())),
+        "sheet": (dissect.unit_sheet(NET, found, "0", 1, BATCHES, progress=False).save(folder / "a"), use_sheet),
         "importance": (importance.save(folder / "a"), use_importance),
         "sets": (sets.save(folder / "a"), lambda path: str(dissect.UnitSets.load(path).table())),
         "attack": (attack.save(folder / "a"), lambda path: AttackResult.load(path).success_rate()),
@@ -118,6 +124,8 @@ def kinds(folder):
         "run": ((1, 3, 4, 6), lambda folder: str(dissected(resume=folder).best())),
         "ranking": ((1, 3, 4), lambda folder: dissect.unit_importance(
             model, "0", pairs * 2, pairs, fill="mean", resume=folder, **options).top_units()),
+        "sheet": ((1, 2), lambda folder: repr(dissect.unit_sheet(
+            NET, found, "0", 1, BATCHES, resume=folder, **options))),
         "removal": ((1, 2), lambda folder: str(dissect.unit_sets(
             model, importance, pairs * 2, counts=[1, 2], resume=folder, **options).table())),
     }  # fmt: skip

@@ -116,9 +116,16 @@ def trace() -> EffectTrace:
     )  # fmt: skip
 
 
+def sheet() -> dissect.UnitSheet:
+    """Unit 1 of the dissection, which fires in the second image alone, and without a tree; the first is one half."""
+    pairs = [(MAPS, torch.tensor([[[[0, 0], [1, 1]]], [[[2, 2], [2, 2]]]]))]
+    model = nn.Sequential(nn.Identity()).eval()
+    return dissect.unit_sheet(model, dissection(), "0", 1, pairs, levels=2, concept="tree", progress=False)
+
+
 if __name__ == "__main__":
     for state in states():
         state.save(HERE / f"{type(state).__name__}-{state.version}.safetensors")
     generators = effect(), curves(), context(), causal(), trace()
-    for result in (dissection(), *importance(), attack(), comparison(), *generators):
+    for result in (dissection(), *importance(), attack(), comparison(), sheet(), *generators):
         result.save(HERE / f"{result.suffix[1:]}-{result.version}")
