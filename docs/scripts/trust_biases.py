@@ -14,14 +14,34 @@ from typing import Any
 
 import torch
 from pages import command_line, folder, table
+from torch.utils.data import DataLoader
 from trust_plots import rarefaction_chart, size_chart
 from trust_text import PAGE
-from trust_units import Groups, groups, placed, rarefied, shifted
-from trust_vocabulary import Reach, Removed, finer, reach, removed, separation, sizes
-from trust_world import CUTOFF, FRACTION, LAYERS, World, found, mean_interval, only
 
 from dissect import Dissection, DoubtfulResultWarning
-from dissect.tiny import TinyScenes
+from dissect.experiments.biases import (
+    LayerMaps,
+    Reach,
+    Removed,
+    finer,
+    found,
+    groups,
+    mean_interval,
+    only,
+    placed,
+    rarefied,
+    reach,
+    removed,
+    separation,
+    shifted,
+    sizes,
+)
+from dissect.plots import save
+from dissect.tiny import TinyScenes, vgg
+
+#: The layers that are looked at: of each block the last, from the third on; the first one is the page's own.
+LAYERS = ("features.conv5_3", "features.conv4_3", "features.conv3_3")
+CUTOFF, FRACTION, BATCH = 0.04, 0.01, 86
 
 #: Concepts that are taken away, None: all; shifts that are tried, in cells.
 REMOVED: int | None = None
@@ -33,17 +53,17 @@ COLUMNS = ("iou", "held_out", "margin", "precision", "recall", "shown")
 UNIT_COUNTS = (16, 32, 48, 64, 96, 128, 160, 192)
 #: By name in the chart and the table: layer, and whether it was trained.
 NETWORKS = {
-    "conv5_3": ("conv5_3", True),
-    "conv4_3": ("conv4_3", True),
-    "conv3_3": ("conv3_3", True),
-    "conv5_3, untrained": ("conv5_3", False),
-    "conv4_3, untrained": ("conv4_3", False),
+    "conv5_3": (LAYERS[0], True),
+    "conv4_3": (LAYERS[1], True),
+    "conv3_3": (LAYERS[2], True),
+    "conv5_3, untrained": (LAYERS[0], False),
+    "conv4_3, untrained": (LAYERS[1], False),
 }
 
 
-def absent(world: World, whole: Dissection) -> dict[str, str]:
+def absent(maps: LayerMaps, whole: Dissection) -> dict[str, str]:
     """Section 1."""
-    taken = removed(world, whole, REMOVED)
+    taken = removed(maps, LAYERS[0], whole, REMOVED)
     before, after = ([row for each in taken for row in getattr(each, when)] for when in ("before", "after"))
     overlaps = [overlap for each in taken for overlap in each.overlaps]
     still = [row for row in after if row.iou > CUTOFF]
@@ -100,30 +120,29 @@ def _removed_cells(each: Removed) -> tuple[str, ...]:
     )  # fmt: skip
 
 
-def fine(world: World, whole: Dissection, pictures: Path) -> dict[str, str]:
+def fine(maps: LayerMaps, whole: Dissection, pictures: Path) -> dict[str, str]:
     """Section 2."""
-    rows = [reach(f"{share:.1%} of the pixels", world.dissected(fraction=share, resamples=0), share)
+    rows = [reach(f"{share:.1%} of the pixels", maps.dissected(LAYERS[0], fraction=share, resamples=0))
             for share in FRACTIONS]  # fmt: skip
-    planes = [world.planes[:, :, step // 2 :: step, step // 2 :: step].contiguous() for step in (1, 2, 4)]
-    smaller = [world.dissected(planes=each, resamples=0) for each in planes]
+    planes = [maps.planes[:, :, step // 2 :: step, step // 2 :: step].contiguous() for step in (1, 2, 4)]
+    smaller = [maps.dissected(LAYERS[0], planes=each, resamples=0) for each in planes]
     labels = [only(each).best_label for each in smaller]
     size_rows = [
         (
-            *_reach_cells(reach(f"{each.shape[-1]}x{each.shape[-1]}", result, FRACTION)),
+            *_reach_cells(reach(f"{each.shape[-1]}x{each.shape[-1]}", result)),
             str(int((own != labels[0]).sum())),
         )
         for each, result, own in zip(planes, smaller, labels)
     ]
     combined = [
-        (category, elsewhere, finer(world, whole, category, elsewhere))
+        (category, elsewhere, finer(maps, LAYERS[0], whole, category, elsewhere=elsewhere))
         for category in ("color", "material", "scene")
         for elsewhere in (False, True)
     ]
     head = ("labels there", "reachable", "detectors", "concepts", "detectors by chance")
     concepts = sizes(whole)
     small = [each for each in concepts if each.share < 0.001]
-    figure = size_chart(concepts, FRACTION, CUTOFF)
-    figure.savefig(pictures / "sizes.png", dpi=150)
+    save(size_chart(concepts, FRACTION, CUTOFF), pictures / "sizes.png")
     return {
         "fractions": table(("units fire on", *head), map(_reach_cells, rows)),
         "resolutions": table(("planes", *head, "units renamed"), size_rows),
@@ -149,9 +168,9 @@ def _reach_cells(row: Reach) -> tuple[str, ...]:
     return (row.setting, *map(str, row[1:5]), f"{row.by_chance:.1f}")
 
 
-def grouped(world: World) -> dict[str, str]:
+def grouped(maps: LayerMaps) -> dict[str, str]:
     """Section 3."""
-    result: Groups = groups(world, GROUP)
+    result = groups(maps, LAYERS[0], GROUP, fraction=FRACTION, cutoff=CUTOFF)
     there = result.reachable
     rows = []
     for count, (group, single) in enumerate(zip(result.groups, result.singles), start=1):
@@ -166,23 +185,29 @@ def grouped(world: World) -> dict[str, str]:
     return {"groups": table(head, rows), "group_concepts": str(int(there.sum()))}
 
 
+def _short(layer: str) -> str:
+    return layer.removeprefix("features.")
+
+
 def _interval(values: tuple[float, float, float]) -> str:
     return "{:.3f} [{:.3f}, {:.3f}]".format(*values)
 
 
-def misaligned(world: World) -> dict[str, str]:
+def misaligned(maps: LayerMaps) -> dict[str, str]:
     """Section 4."""
     kinds = [
-        (row.layer, row.kind, str(row.detectors), str(row.concepts), f"{row.mean:.4f}", str(row.renamed),
+        (_short(layer), row.kind, str(row.detectors), str(row.concepts), f"{row.mean:.4f}", str(row.renamed),
          f"{row.largest:.3f}")
-        for row in placed(world, LAYERS)
+        for layer in LAYERS
+        for row in placed(maps, layer)
     ]  # fmt: skip
     moves = []
-    for each in (shifted(world, layer, STEPS) for layer in LAYERS):
+    for each in (shifted(maps, layer, STEPS) for layer in LAYERS):
         gain = each.after - each.before
         moves.append((
-            each.layer, str(len(gain)), _interval(mean_interval(each.before)), _interval(mean_interval(each.after)),
-            _interval(mean_interval(gain)), *(str(int((part > CUTOFF).sum())) for part in (each.before, each.after)),
+            _short(each.layer), str(len(gain)),
+            *(_interval(mean_interval(part)) for part in (each.before, each.after, gain)),
+            *(str(int((part > CUTOFF).sum())) for part in (each.before, each.after)),
             str(each.unmoved), "({:g}, {:g})".format(*each.common),
         ))  # fmt: skip
     return {
@@ -196,14 +221,14 @@ def misaligned(world: World) -> dict[str, str]:
     }  # fmt: skip
 
 
-def widths(world: World, whole: Dissection, pictures: Path) -> dict[str, str]:
+def widths(networks: dict[bool, LayerMaps], pictures: Path) -> dict[str, str]:
     """Section 5."""
-    results = {name: world.dissected(layer, trained, resamples=0) for name, (layer, trained) in NETWORKS.items()}
+    results = {name: networks[trained].dissected(layer, resamples=0) for name, (layer, trained) in NETWORKS.items()}
     curves = {
         name: rarefied(result, [count for count in UNIT_COUNTS if count <= only(result).num_units])
         for name, result in results.items()
     }
-    rarefaction_chart(curves).savefig(pictures / "rarefaction.png", dpi=150)
+    save(rarefaction_chart(curves), pictures / "rarefaction.png")
     rows, chance = [], []
     for name, result in results.items():
         layer, own = only(result), {row.units: row for row in curves[name]}
@@ -234,15 +259,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
     images, pictures = options.images, folder(options.out, "trust")
     warnings.simplefilter("ignore", DoubtfulResultWarning)  # of shares of pixels at which chance finds all
     torch.manual_seed(0)
-    world = World(images)
-    whole = world.dissected()
+    scenes = TinyScenes("val", count=images)
+    batches = list(DataLoader(scenes, BATCH))
+    networks = {trained: LayerMaps(vgg(trained), LAYERS, batches, scenes.concepts) for trained in (True, False)}
+    maps = networks[True]
+    whole = maps.dissected(LAYERS[0])
     detectors, concepts = found(whole)
     parts = {
         "images": str(images), "units": str(only(whole).num_units), "detectors": str(detectors),
-        "concepts": str(concepts), "labels": str(len(world.concepts) - 1),
+        "concepts": str(concepts), "labels": str(len(maps.concepts) - 1),
         "scenes": str(len(TinyScenes.classes)), "scene": f"{1 / len(TinyScenes.classes):.1%}",
-        **absent(world, whole), **fine(world, whole, pictures), **grouped(world), **misaligned(world),
-        **widths(world, whole, pictures),
+        **absent(maps, whole), **fine(maps, whole, pictures), **grouped(maps), **misaligned(maps),
+        **widths(networks, pictures),
     }  # fmt: skip
     (options.out / "trust_biases.md").write_text(PAGE.substitute(parts))
 

@@ -167,9 +167,9 @@ def test_trust(tmp_path, monkeypatch):
 
 def test_biases(tmp_path, monkeypatch):
     script = importlib.import_module("trust_biases")
-    monkeypatch.setattr(importlib.import_module("trust_world").gc, "collect", lambda: 0)  # most of the time, of so few
-    fewer = {"LAYERS": ("conv5_3",), "REMOVED": 1, "STEPS": (0.0, 1.0), "GROUP": 2, "FRACTIONS": (0.01,)}
-    fewer |= {"NETWORKS": {name: (layer, True) for name, layer in (("a", "conv5_3"), ("b", "conv4_3"))}}
+    monkeypatch.setattr("dissect.experiments.biases.maps.gc.collect", lambda: 0)  # most of the time, of so few
+    fewer = {"LAYERS": script.LAYERS[:1], "REMOVED": 1, "STEPS": (0.0, 1.0), "GROUP": 2, "FRACTIONS": (0.01,)}
+    fewer |= {"NETWORKS": {"a": (script.LAYERS[0], True), "b": (script.LAYERS[0], False)}}
     for name, value in fewer.items():
         monkeypatch.setattr(script, name, value)
     script.main(["--out", str(tmp_path), "--images", "8"])
