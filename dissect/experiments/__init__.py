@@ -1,10 +1,11 @@
 """The papers' experiments, one file each."""
 
-from dissect.experiments.attack import attack
+from dissect.experiments.attack import attack, attacked_again
 from dissect.experiments.attack_result import AttackResult, GroupRow, most_important
 from dissect.experiments.carlini_wagner import PUBLISHED, CarliniWagner, adversarial, with_noise
 from dissect.experiments.relations import (
     Combination,
+    clearest_combinations,
     important_pairs,
     iou_by_classes,
     iou_by_importance,
@@ -23,6 +24,8 @@ __all__ = [
     "GroupRow",
     "adversarial",
     "attack",
+    "attacked_again",
+    "clearest_combinations",
     "important_pairs",
     "iou_by_classes",
     "iou_by_importance",

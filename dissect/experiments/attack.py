@@ -34,7 +34,7 @@ from dissect.visits.images import Images
 from dissect.visits.run import Run, Visit, finish
 from dissect.visits.store import Step
 
-__all__ = ["AttackResult", "GroupRow", "attack", "most_important"]
+__all__ = ["AttackResult", "GroupRow", "attack", "attacked_again", "most_important"]
 
 
 @speaks
@@ -117,6 +117,42 @@ def attack(
     found: dict[str, Any] = run.tensors()
     left_out = run.seen - len(found["images"])
     return AttackResult(layer, settings, seed, left_out, **found, fingerprint=network, candidates=candidates)
+
+
+def attacked_again(
+    model: nn.Module,
+    images: Dataset[Any],
+    result: AttackResult,
+    at: int,
+    *,
+    bounds: tuple[float, float] = (0.0, 1.0),
+    batch_size: int = 16,
+) -> tuple[Tensor, Tensor]:
+    """An image and what its attack made of it, which a result does not keep.
+
+    It is attacked within its batch again, since rounding decides where so many steps lead: give the model, the data
+    set, bounds and batch size of the attack.
+
+    Args:
+        model: that was attacked.
+        images: the data set of (image, class number).
+        result: of `attack`.
+        at: the image's place in the result.
+        bounds: of the attack.
+        batch_size: of the attack.
+
+    Returns:
+        Two images [3, H, W].
+
+    Raises:
+        ImportError: see `attack`.
+        IndexError: the result has no such place.
+    """
+    rows = (result.images // batch_size == result.images[at] // batch_size).nonzero().flatten()
+    batch = torch.stack([images[number][0] for number in result.images[rows].tolist()])
+    found, _ = adversarial(model, batch, result.targets[rows], result.settings, bounds)
+    place = int((rows == at % len(result.images)).nonzero())
+    return batch[place], found[place]
 
 
 def _checked_bounds(bounds: tuple[float, float]) -> tuple[float, float]:

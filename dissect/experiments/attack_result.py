@@ -119,6 +119,22 @@ class AttackResult(Result):
                 rows.append(GroupRow(name, cause, *plain, rise, *scaled))
         return Table(rows)
 
+    def typical(self, count: int = 2) -> list[int]:
+        """Places of the attacks whose norms are nearest to the median of those that reached their target.
+
+        No two have a class in common, be it a source or a target; so there may be fewer than asked for.
+        """
+        won = self.reached.nonzero().flatten()
+        order = won[(self.norms[won] - self.norms[won].median()).abs().argsort(stable=True)] if len(won) else won
+        chosen: list[int] = []
+        seen: set[int] = set()
+        for at in order.tolist():
+            ends = {int(self.sources[at]), int(self.targets[at])}
+            if not ends & seen and len(chosen) < count:
+                chosen.append(at)
+                seen |= ends
+        return chosen
+
     def _groups(self, importance: UnitImportance, k: int) -> dict[str, Tensor]:
         """[N, U] bool each: which units belong to a group for an image."""
         units = self.before.shape[1]

@@ -268,6 +268,29 @@ def overlapping_combinations(importance: UnitImportance, k: int = 4) -> list[Com
     return sorted(found, key=lambda combination: -combination.weakest)
 
 
+def clearest_combinations(
+    combinations: Iterable[Combination], count: int = 3, *, least: float = 0.01
+) -> list[Combination]:
+    """The first few to show, no two of which share two classes.
+
+    Args:
+        combinations: the clearest first, as `overlapping_combinations` gives them.
+        count: how many at most.
+        least: balanced accuracy that each of the six drops must reach.
+
+    Example:
+        >>> found = [Combination(classes, (0, 1, 2), 0.1) for classes in ((0, 1, 2), (0, 1, 3), (0, 3, 4))]
+        >>> [one.classes for one in clearest_combinations(found)]
+        [(0, 1, 2), (0, 3, 4)]
+    """
+    shown: list[Combination] = []
+    for combination in combinations:
+        familiar = any(len(set(other.classes) & set(combination.classes)) > 1 for other in shown)
+        if len(shown) < count and combination.weakest >= least and not familiar:
+            shown.append(combination)
+    return shown
+
+
 def _check_iou(importance: UnitImportance, unit_iou: Tensor) -> None:
     if unit_iou.shape != (importance.num_units,):
         raise ValueError(

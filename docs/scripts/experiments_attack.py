@@ -15,15 +15,16 @@ from typing import Any
 import torch
 from experiments_attack_page import page
 from pages import command_line, folder
-from torch import Tensor, nn
+from torch import nn
 
 import dissect
 from dissect.classifiers import UnitImportance
 from dissect.experiments import (
     AttackResult,
     CarliniWagner,
-    adversarial,
     attack,
+    attacked_again,
+    clearest_combinations,
     important_pairs,
     iou_by_classes,
     iou_by_importance,
@@ -36,10 +37,8 @@ from dissect.experiments import (
 from dissect.experiments import figures as pictures
 from dissect.tiny import TinyScenes, vgg
 
-MOST, EXAMPLES, BATCH = 4, 3, 12
+MOST, BATCH = 4, 12
 SETTINGS = CarliniWagner()
-#: Balanced accuracy that each of a combination's six drops must reach to be shown.
-CLEAR = 0.01
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -117,11 +116,7 @@ def _combinations(
     """Pictures of the clearest combinations of units (Fig. S5), no two of which share two classes."""
     found = overlapping_combinations(importance, MOST)
     drop, important = importance.drop("val"), important_pairs(importance, MOST)
-    shown: list[Any] = []
-    for combination in found:
-        familiar = any(len(set(other.classes) & set(combination.classes)) > 1 for other in shown)
-        if len(shown) < EXAMPLES and combination.weakest >= CLEAR and not familiar:
-            shown.append(combination)
+    shown = clearest_combinations(found)
     names = pictures.unit_names(dissection, importance.layer)
     for old in out.glob("combination-*.png"):  # of which there may be fewer now
         old.unlink()
@@ -152,8 +147,8 @@ def _attacks(
     changes = result.changes(importance, MOST)
     pictures.save(pictures.attack_chart(changes, MOST), out / "attack.png")
     names, shown = pictures.unit_names(dissection, importance.layer), []
-    for number, at in enumerate(_typical(result), start=1):
-        image, found = _again(model, result, at, scenes)
+    for number, at in enumerate(result.typical(), start=1):
+        image, found = attacked_again(model, scenes, result, at, batch_size=BATCH)
         both = torch.stack([image, found])
         with torch.no_grad(), dissect.Trace(model, importance.layer) as trace:
             shares = model(both).softmax(1)
@@ -168,29 +163,6 @@ def _attacks(
         pictures.save(figure, out / f"attack-{number}.png")
         shown.append([scenes.classes[c] for c in ends])
     return {"changes": changes, "shown": shown, "pixels": scenes[0][0].numel()}
-
-
-def _again(model: nn.Module, result: AttackResult, at: int, scenes: TinyScenes) -> tuple[Tensor, Tensor]:
-    """An image and what its attack made of it; within its batch, since rounding decides where so many steps lead."""
-    rows = (result.images // BATCH == result.images[at] // BATCH).nonzero().flatten()
-    images = torch.stack([scenes[number][0] for number in result.images[rows].tolist()])
-    found, _ = adversarial(model, images, result.targets[rows], result.settings)
-    place = int((rows == at).nonzero())
-    return images[place], found[place]
-
-
-def _typical(result: AttackResult, count: int = 2) -> list[int]:
-    """Attacks whose norms are nearest to the median, of different sources and targets."""
-    won = result.reached.nonzero().flatten()
-    order = won[(result.norms[won] - result.norms[won].median()).abs().argsort(stable=True)]
-    chosen: list[int] = []
-    seen: set[int] = set()
-    for at in order.tolist():
-        ends = {int(result.sources[at]), int(result.targets[at])}
-        if not ends & seen and len(chosen) < count:
-            chosen.append(at)
-            seen |= ends
-    return chosen
 
 
 if __name__ == "__main__":

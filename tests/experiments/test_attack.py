@@ -8,7 +8,15 @@ import pytest
 import torch
 from torch import nn
 
-from dissect.experiments import AttackResult, CarliniWagner, adversarial, attack, most_important, with_noise
+from dissect.experiments import (
+    AttackResult,
+    CarliniWagner,
+    adversarial,
+    attack,
+    attacked_again,
+    most_important,
+    with_noise,
+)
 
 from .conftest import make_importance
 
@@ -236,6 +244,19 @@ def test_an_interrupted_run_goes_on(net, images, named, tmp_path, monkeypatch):
         attack(net, "conv", iter([(images, named)]), resume=tmp_path, **options)
 
 
+def test_an_attack_is_made_again_of_its_batch(net, images, named):
+    labels = named.clone()
+    labels[2] = (labels[2] + 1) % CLASSES  # named wrong, so not attacked
+    scenes = torch.utils.data.TensorDataset(images, labels)
+    result = attack(net, "conv", scenes, settings=QUICK, batch_size=4, progress=False)
+    for at in result.reached.nonzero().flatten().tolist():
+        image, found = attacked_again(net, scenes, result, at, batch_size=4)
+        assert torch.equal(image, images[result.images[at]])
+        assert (found - image).norm() == result.norms[at]
+    again = attacked_again(net, scenes, result, -1, batch_size=4)
+    assert torch.equal(again[0], images[-1])
+
+
 def test_saved_and_loaded(net, images, named, tmp_path):
     result = attack(net, "conv", Scenes(pairs(images, named)), settings=HOPELESS, progress=False)
     again = AttackResult.load(result.save(tmp_path / "saved"))
@@ -271,6 +292,17 @@ def test_changes_of_groups():
     # Units 0 and 4 vary by 2 over the images, the others never: of image 1 no unit of the target's class is left.
     assert (target.scaled, noise[0].scaled) == pytest.approx((2.0, 0.25))
     assert (other.scaled, noise[2].scaled) == pytest.approx(((0.5 + 0) / 2, 0.25))
+
+
+def test_typical_attacks_are_near_the_median_and_of_different_classes():
+    several = hand_made(
+        reached=torch.tensor([True, True, False, True, True]), norms=torch.tensor([1.0, 2.0, 2.1, 2.4, 9.0]),
+        sources=torch.tensor([0, 0, 6, 3, 7]), targets=torch.tensor([1, 2, 8, 0, 9]),
+    )  # fmt: skip
+    assert several.typical() == [1, 4]  # the median is 2.0; of the others 0 and 3 share a class with it
+    assert several.typical(1) == [1]
+    assert several.typical(9) == [1, 4]
+    assert hand_made(reached=torch.zeros(3, dtype=torch.bool)).typical() == []
 
 
 def test_a_unit_of_both_classes_counts_for_both():

@@ -10,6 +10,7 @@ from torch import nn
 
 from dissect.experiments import (
     Combination,
+    clearest_combinations,
     iou_by_classes,
     iou_by_importance,
     mean_importance,
@@ -144,3 +145,20 @@ def test_peaks_and_softmax_scores():
 def test_what_is_refused(importance, call, message):
     with pytest.raises(ValueError, match=message):
         call(importance)
+
+
+def test_combinations_to_show():
+    found = [
+        Combination(classes, (0, 1, 2), weakest)
+        for classes, weakest in (
+            ((0, 1, 2), 0.4),
+            ((1, 2, 3), 0.3),
+            ((3, 4, 5), 0.2),
+            ((0, 3, 6), 0.1),
+            ((6, 7, 8), 0.0),
+        )
+    ]
+    assert clearest_combinations(found) == [found[0], found[2], found[3]]
+    assert clearest_combinations(found, 1) == found[:1]
+    assert clearest_combinations(found, 9, least=0.2) == [found[0], found[2]]
+    assert clearest_combinations([]) == []

@@ -12,8 +12,7 @@ from torch.utils.data import Dataset
 
 from dissect.concepts import Concepts
 from dissect.data import Batches
-from dissect.dissection import Dissection, LayerDissection
-from dissect.dissection import run
+from dissect.dissection import Dissection, LayerDissection, run
 from dissect.network.receptive_field import receptive_field
 from dissect.network.trace import Trace
 
