@@ -12,6 +12,7 @@ The map::
     dissect, Dissection, load, write_report   what each unit detects; results and their page
     compare, Comparison                       layers, networks, checkpoints side by side
     unit_sheet                                images of one unit at all levels, and counterexamples
+    monitor                                   a training's checkpoints, dissected in turn
     Trace, ablate, insert, keep               look at a network's layers, and edit their units for a while
     unit_importance, unit_sets                what classes lose without units
     generators, latents, noise_seeds          what a generator's units draw and cause; z
@@ -29,6 +30,7 @@ from dissect import classifiers, generators, models, moved, ops, reference, stat
 from dissect.classifiers import UnitImportance, UnitSets, unit_importance, unit_sets
 from dissect.concepts import Concepts
 from dissect.dissection.comparison import Comparison, compare
+from dissect.dissection.monitoring import monitor
 from dissect.dissection.provenance import DoubtfulResultWarning
 from dissect.dissection.result import Dissection
 from dissect.dissection.run import dissect
@@ -66,6 +68,7 @@ __all__ = [
     "latents",
     "load",
     "models",
+    "monitor",
     "noise_seeds",
     "ops",
     "reference",
