@@ -16,6 +16,7 @@ The map::
     Trace, ablate, insert, keep               look at a network's layers, and edit their units for a while
     unit_importance, unit_sets                what classes lose without units
     generators, latents, noise_seeds          what a generator's units draw and cause; z
+    omissions                                 what a generator leaves out
     segmentation, Concepts                    networks that label pixels, and names of labels
     stats, ops, reference, Grid               streaming statistics, the kernels, and their specification
     models, tiny                              architectures and published files; the embedded world
@@ -45,7 +46,7 @@ from dissect.report import write_report
 from dissect.version import __version__ as __version__
 
 if TYPE_CHECKING:
-    from dissect import experiments, segmentation, tiny
+    from dissect import experiments, omissions, segmentation, tiny
 
 __all__ = [
     "Comparison",
@@ -70,6 +71,7 @@ __all__ = [
     "models",
     "monitor",
     "noise_seeds",
+    "omissions",
     "ops",
     "reference",
     "segmentation",
@@ -83,7 +85,7 @@ __all__ = [
 
 
 #: Imported where they are used: most programs never do, and they are more than half of all code here.
-_LATE = ("experiments", "segmentation", "tiny")
+_LATE = ("experiments", "omissions", "segmentation", "tiny")
 
 
 moved.install()
@@ -107,7 +109,8 @@ def load(path: str | Path) -> Any:
         >>> dissect.load("out/result")  # doctest: +SKIP
         <Dissection of 'features.28' (512 units, 93 detectors) over 10000 images>
     """
-    importlib.import_module("dissect.experiments")  # whose results are known once it is imported
+    for room in ("dissect.experiments", "dissect.omissions"):  # whose results are known once they are imported
+        importlib.import_module(room)
     return load_any(path, Dissection)
 
 

@@ -14,6 +14,7 @@ from dissect import (
     generators,
     interventions,
     models,
+    omissions,
     ops,
     plots,
     reference,
@@ -24,7 +25,7 @@ from dissect import (
 
 ROOMS = (
     dissect, ops, reference, stats, data, models, segmentation, tiny, interventions, classifiers, generators,
-    experiments, plots,
+    omissions, experiments, plots,
 )  # fmt: skip
 SNAPSHOT = Path(__file__).with_name("signatures.txt")
 

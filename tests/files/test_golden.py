@@ -164,6 +164,14 @@ def test_sheet_1():
     assert found.masks[:2].tolist() == [[[False, True], [True, False]], [[False, False], [True, True]]]
 
 
+def test_inverter_1():
+    found = dissect.load(GOLDEN / "inverter-1.inverter")
+    assert (found.layers, found.settings, found.log) == (("layer1",), [], [{"stage": "e_1", "step": 1, "loss": 0.5}])
+    assert found.encoder.shapes == [(2,), (1, 4, 4)]
+    assert found.encode(-torch.ones(3, 3, 8, 8)).shape == (3, 2)
+    assert len(found.generator) == 16
+
+
 def test_every_version_has_its_file():
     current = {state.__class__.__name__: state.version for state in writer().states()}
     own = [kind for kind in KINDS.values() if kind.__module__.startswith("dissect.")]

@@ -26,6 +26,7 @@ FILES = {
     dissect.generators.InsertionContext: "context-1.context",
     dissect.generators.EffectTrace: "trace-1.trace",
     dissect.UnitSheet: "sheet-1.sheet",
+    dissect.omissions.LayerInverter: "inverter-1.inverter",
 }
 
 

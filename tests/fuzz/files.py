@@ -21,6 +21,8 @@ from dissect.classifiers import ClassTally
 from dissect.experiments import AttackResult, CarliniWagner
 from dissect.files import progress as resume
 from dissect.files.tensors import _digest
+from dissect.models import ProGAN
+from dissect.omissions import LayerInverter
 from dissect.stats import IouTally, Peaks, TailThreshold
 
 torch.manual_seed(0)
@@ -102,6 +104,7 @@ def kinds(folder):
     before, found = torch.rand(2, 3), dissected()
     attack = AttackResult("0", CarliniWagner(), 1, 0, NUMBERS[:2], NUMBERS[:2], NUMBERS[1:3], torch.ones(2).bool(),
                           torch.rand(2), torch.ones(2).bool(), before, before, before)  # fmt: skip
+    inverter = LayerInverter.untrained(ProGAN((1, 1), z_channels=2).eval(), ["layer1"], width=1)
     saved = {
         "threshold": (threshold.save(folder / "threshold"),
                       use_state(lambda: TailThreshold(0.1, size=(8, 8)), lambda s: (s.add(MAPS), s.advance()))),
@@ -118,6 +121,8 @@ def kinds(folder):
         "importance": (importance.save(folder / "a"), use_importance),
         "sets": (sets.save(folder / "a"), lambda path: str(dissect.UnitSets.load(path).table())),
         "attack": (attack.save(folder / "a"), lambda path: AttackResult.load(path).success_rate()),
+        "inverter": (inverter.save(folder / "a"),
+                     lambda path: LayerInverter.load(path).encode(-torch.ones(1, 3, 8, 8))),
     }  # fmt: skip
     options = {"progress": False}
     runs = {

@@ -12,6 +12,7 @@ import dissect
 from dissect import ops
 from dissect.experiments import AttackResult, CarliniWagner
 from dissect.generators import CausalUnits, Effect, EffectTrace, InsertionContext, RemovalCurves
+from dissect.omissions import LayerInverter
 from dissect.stats import IouTally, Peaks, TailThreshold
 from dissect.stats.state import State
 
@@ -123,9 +124,16 @@ def sheet() -> dissect.UnitSheet:
     return dissect.unit_sheet(model, dissection(), "0", 1, pairs, levels=2, concept="tree", progress=False)
 
 
+def inverter() -> LayerInverter:
+    """Of the first layer of a generator of 8x8 images, not trained."""
+    found = LayerInverter.untrained(dissect.models.ProGAN((1, 1), z_channels=2).eval(), ["layer1"], width=1)
+    found.log = [{"stage": "e_1", "step": 1, "loss": 0.5}]
+    return found
+
+
 if __name__ == "__main__":
     for state in states():
         state.save(HERE / f"{type(state).__name__}-{state.version}.safetensors")
     generators = effect(), curves(), context(), causal(), trace()
-    for result in (dissection(), *importance(), attack(), comparison(), sheet(), *generators):
+    for result in (dissection(), *importance(), attack(), comparison(), sheet(), inverter(), *generators):
         result.save(HERE / f"{result.suffix[1:]}-{result.version}")
