@@ -33,6 +33,10 @@ _COUNTS = {
     "columns": Array(torch.int32, "W 3"),
 }
 
+_PAIRS = {
+    "label_thresholds": Array(torch.float32, "U C", -math.inf, math.inf, nan=True),
+    "union_pixels": Array(torch.int64, "C", 0, "pixels"),
+}
 _SAMPLE = {
     "sample.peaks": Array(torch.float32, "U S", *_FINITE),
     "sample.images": Array(torch.int64, "U Q", 0),
@@ -59,8 +63,16 @@ def check_layer(what: str, own: dict[str, Tensor], layer: dict[str, Any], labels
     union = own.get("union_area")
     scoped = isinstance(union, Tensor) and union.ndim == 2
     fields(what, own, {"union_area": Array(torch.int64, "U C" if scoped else "U", 0, "pixels")}, known)
-    area = own["unit_area"][:, None] if scoped else own["unit_area"]
-    require(what, own["union_area"] <= area, "no area that enters a union exceeds its unit's")
+    if "label_thresholds" in own:
+        fields(what, own, _PAIRS, known)
+        levels = torch.where(own["label_thresholds"].isnan(), math.inf, own["label_thresholds"])
+        one = (levels == own["thresholds"][:, None]).any(1) | (own["thresholds"] == math.inf)
+        require(what, scoped and bool(one.all()), "each unit's threshold is that of a label")
+        require(what, own["union_area"] <= own["union_pixels"], "no unit's area exceeds all pixels")
+        require(what, own["label_area"] <= own["union_pixels"], "no label's area exceeds all pixels")
+    else:
+        area = own["unit_area"][:, None] if scoped else own["unit_area"]
+        require(what, own["union_area"] <= area, "no area that enters a union exceeds its unit's")
     check_counts(what, own["intersection"], own["union_area"], own["label_area"])
     peaks, images = own["peaks"], own["peak_images"]
     require(what, peaks[:, 1:] <= peaks[:, :-1], "peaks never rise")

@@ -17,7 +17,7 @@ from dissect.concepts import Concepts
 from dissect.devices import Late, to_device
 from dissect.dissection.contents import check_parts, check_under_way
 from dissect.dissection.geometry import Geometry
-from dissect.dissection.given import GivenThreshold
+from dissect.dissection.given import GivenThreshold, at_labels, check_labels
 from dissect.dissection.kept import Pictures
 from dissect.dissection.presets import Preset
 from dissect.dissection.result import Dissection, LayerDissection
@@ -27,7 +27,7 @@ from dissect.files.checked import Array, fields
 from dissect.files.progress import go_on, versioned
 from dissect.grid import Grid
 from dissect.ops.encode_labels import EncodedLabels, Encoding, encode_labels
-from dissect.stats import IouTally, Peaks, TailThreshold
+from dissect.stats import IouTally, PairTally, Peaks, TailThreshold
 from dissect.stats.sample import LEVELS, PeakSample, PeakSampling
 from dissect.visits.run import Run, Visit
 from dissect.visits.store import Step
@@ -66,7 +66,7 @@ class Findings(Run):
         self.thresholds: dict[str, TailThreshold | GivenThreshold] = {}
         self._given = given or {}
         self.peaks: dict[str, Peaks] = {}
-        self.tallies: dict[str, IouTally] = {}
+        self.tallies: dict[str, IouTally | PairTally] = {}
         self.maps: dict[str, Tensor] = {}
         self.tops: dict[str, Tensor] = {}  # of the counts: images to be shown [U, k + Q], on the CPU
         self._late = Late()
@@ -148,6 +148,8 @@ class Findings(Run):
             raise RuntimeError("dissect: the survey must see steps that were just computed, but got a kept one.")
         if self.images_only is None:
             self.images_only = step.planes is None
+            if self.images_only:
+                check_labels(self._given, None)
         size = self._plane_size(step)
         for name, maps in step.activations.items():
             if name not in self.thresholds:
@@ -210,15 +212,24 @@ class Findings(Run):
 
     def _begin_counts(self) -> None:
         concepts = self._concepts = self.concepts
+        if not self.images_only:
+            check_labels(self._given, concepts)
         for name, state in self.thresholds.items():
-            groups = 0 if self.images_only else self.gathering.groups(len(state.threshold()), len(concepts))
-            self.tallies[name] = IouTally(state.threshold(), len(concepts), grid=self.grids[name], groups=groups)
+            self.tallies[name] = self._tally(name, state.threshold(), len(concepts))
             self.tops[name] = self._shown(name)
             shape = (*self.tops[name].shape, *self.grids[name].source_shape)
             self.maps[name] = torch.from_numpy(np.zeros(shape, dtype=np.float32))  # memory that is not touched yet
         self.pictures.drop_all_but(set(torch.cat([tops.flatten() for tops in self.tops.values()]).tolist()))
         if not self.images_only:
             self.gathering.begin_counts(self.tallies, concepts, self.num_images, self.seen.dense)
+
+    def _tally(self, name: str, levels: Tensor, labels: int) -> IouTally | PairTally:
+        groups = 0 if self.images_only else self.gathering.groups(levels.shape, labels)
+        if levels.ndim == 1:
+            return IouTally(levels, labels, grid=self.grids[name], groups=groups)
+        levels = torch.where(levels.isnan(), torch.inf, levels)  # what is not asked for fires nowhere
+        categories = self.concepts.categories if self.rules.scope == "category" else None
+        return PairTally(levels, categories=categories, grid=self.grids[name], groups=groups)
 
     def _shown(self, name: str) -> Tensor:
         """[U, k + Q] numbers of the images that a layer's units are shown with: of their peaks, and of the sample."""
@@ -259,6 +270,8 @@ class Findings(Run):
     def _fold(self) -> None:
         """Memory must not grow with the number of images: what the union does not ask for by image is added up."""
         for tally in self.tallies.values():
+            if isinstance(tally, PairTally):  # which keeps nothing by image
+                continue
             categories = self.concepts.categories if self.rules.scope == "category" else ("",) * tally.num_labels
             tally.fold(categories)
 
@@ -277,11 +290,12 @@ class Findings(Run):
         top = peaks.images().shape[1]
         images, values = self.sampling.at_levels(name)
         maps = self.maps[name]
+        nothing = torch.zeros(tally.num_units)
         layer = LayerDissection(
             name,
-            tally.thresholds.cpu(),
+            tally.thresholds.cpu() if isinstance(tally, IouTally) else nothing,
             tally.intersection().cpu(),
-            tally.unit_area().sum(0).cpu(),
+            tally.unit_area().sum(0).cpu() if isinstance(tally, IouTally) else nothing.long(),
             tally.scoped_unit_area(self.rules.scope, concepts.categories).cpu(),
             tally.label_area().sum(0).cpu(),
             self.num_images * grid.target_shape[0] * grid.target_shape[1],
@@ -292,6 +306,10 @@ class Findings(Run):
             PeakSample(self.sampling.spread(name), LEVELS, images, values, maps[:, top:]),
             given=name in self._given,
         )
+        if isinstance(tally, PairTally):  # now the best label is known, and so each unit's own threshold
+            layer.label_thresholds, layer.union_pixels = self._given[name], tally.scoped_pixels(self.rules.scope).cpu()
+            layer.thresholds = at_labels(layer.label_thresholds, layer.best_label)
+            layer.unit_area = tally.area_at(layer.best_label).cpu()
         if not self.images_only:
             layer.evidence = self.gathering.evidence(name, tally, concepts, layer.best_label)
         return layer
@@ -352,13 +370,15 @@ class Findings(Run):
         shown = self._shown(name) if counted else tops
         check_parts(name, tops, shown, layer.get("maps"), units, pictures)
         if counted:
-            tally = layer["tally"]
-            fields(
-                "the run", tally, {"thresholds": Array(torch.float32, "U"), "intersection": Array(torch.int64, "U C")}
-            )
-            labels = tally["intersection"].shape[1]
-            groups = 0 if self.images_only else self.gathering.groups(units, labels)
-            self.tallies[name] = IouTally(tally["thresholds"], labels, grid=self.grids[name], groups=groups)
+            tally, levels = layer["tally"], self._given.get(name)
+            if levels is None or levels.ndim == 1:
+                rules = {"thresholds": Array(torch.float32, "U"), "intersection": Array(torch.int64, "U C")}
+                fields("the run", tally, rules)
+                levels, labels = tally["thresholds"], tally["intersection"].shape[1]
+            else:
+                check_labels({name: levels}, None if self.images_only else self.concepts)
+                labels = levels.shape[1]
+            self.tallies[name] = self._tally(name, levels, labels)
             go_on(self.tallies[name], tally)
             self.maps[name], self.tops[name] = layer["maps"], shown
 

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from dissect.concepts import Concepts
 from dissect.files.checked import Array, fields, require
 
 
@@ -17,7 +18,7 @@ class GivenThreshold:
 
     Args:
         layer: whose they are.
-        levels: [U] float32.
+        levels: [U] float32, or [U, C] one for each unit and label, NaN where it is not asked for.
     """
 
     version: ClassVar[int] = 1
@@ -30,12 +31,12 @@ class GivenThreshold:
         """Compares the number of units with that of a batch [N, U, h, w]."""
         if activations.shape[1] != len(self._levels):
             raise ValueError(
-                f"dissect: thresholds of layer {self._layer!r} must have shape [U] with U={activations.shape[1]}, but "
-                f"got {list(self._levels.shape)}."
+                f"dissect: thresholds of layer {self._layer!r} must have shape {_SHAPES[self._levels.ndim]} with "
+                f"U={activations.shape[1]}, but got {list(self._levels.shape)}."
             )
 
     def threshold(self) -> Tensor:
-        """[U] float32."""
+        """[U] or [U, C] float32."""
         return self._levels
 
     def state_dict(self) -> dict[str, Any]:
@@ -49,12 +50,13 @@ class GivenThreshold:
             ValueError: its thresholds are others.
         """
         what = f"the run's thresholds of layer {self._layer!r}"
-        fields(what, state, {"levels": Array(torch.float32, "U")})
-        require(what, torch.equal(state["levels"], self._levels), "they are those that are given")
+        fields(what, state, {"levels": Array(torch.float32, "U" if self._levels.ndim == 1 else "U C")})
+        same = torch.equal(state["levels"].view(torch.int32), self._levels.view(torch.int32))  # NaN too
+        require(what, same, "they are those that are given")
 
 
 def given_thresholds(layers: list[str], given: Tensor | Mapping[str, Tensor] | None) -> dict[str, Tensor]:
-    """By layer the thresholds [U] that were given, checked; none of layers whose thresholds are to be found.
+    """By layer the thresholds [U] or [U, C] that were given, checked; none of layers whose are to be found.
 
     Raises:
         TypeError: no float32 tensors.
@@ -74,10 +76,32 @@ def given_thresholds(layers: list[str], given: Tensor | Mapping[str, Tensor] | N
     return {name: _checked(name, levels) for name, levels in given.items()}
 
 
+def check_labels(given: Mapping[str, Tensor], concepts: Concepts | None) -> None:
+    """Whether thresholds of units and labels are of these labels; `concepts` are None where there are none.
+
+    Raises:
+        ValueError: they are not.
+    """
+    for layer, levels in given.items():
+        if levels.ndim == 2 and (concepts is None or levels.shape[1] != len(concepts)):
+            labels = "[U], where there are no labels" if concepts is None else f"[U] or [U, C] with C={len(concepts)}"
+            rest = "" if concepts is None else " (the concepts, and 0 for none)"
+            raise ValueError(
+                f"dissect: thresholds of layer {layer!r} must have shape {labels}{rest}, but got {list(levels.shape)}."
+            )
+
+
+def at_labels(levels: Tensor, labels: Tensor) -> Tensor:
+    """[U]: of thresholds [U, C] those of one label per unit; infinity for label 0, and where none was asked for."""
+    own = levels.gather(1, labels[:, None])[:, 0]
+    return torch.where((labels == 0) | own.isnan(), torch.inf, own)
+
+
 def told_thresholds(given: Mapping[str, Tensor]) -> dict[str, Any]:
-    """What a result's settings say of them: a digest of each layer's; nothing where none were given."""
+    """What a result's settings say of them: a digest of each layer's, and whose labels have their own; or nothing."""
     digests = {name: hashlib.sha256(levels.numpy().tobytes()).hexdigest()[:16] for name, levels in given.items()}
-    return {"thresholds": digests} if digests else {}
+    own = [name for name, levels in given.items() if levels.ndim == 2]
+    return ({"thresholds": digests} if digests else {}) | ({"label_thresholds": own} if own else {})
 
 
 def _checked(layer: str, levels: Any) -> Tensor:
@@ -85,8 +109,15 @@ def _checked(layer: str, levels: Any) -> Tensor:
     if not isinstance(levels, Tensor) or levels.dtype != torch.float32:
         got = levels.dtype if isinstance(levels, Tensor) else type(levels).__name__
         raise TypeError(f"{what} must be a float32 tensor, as activations are counted, but got {got}.")
-    if levels.ndim != 1 or not len(levels):
-        raise ValueError(f"{what} must have shape [U], one for each unit, but got {list(levels.shape)}.")
-    if bool(levels.isnan().any()):
+    if levels.ndim not in _SHAPES or not levels.numel():
+        raise ValueError(
+            f"{what} must have shape [U], one for each unit, or [U, C], one for each of its labels too, but got "
+            f"{list(levels.shape)}."
+        )
+    if levels.ndim == 1 and bool(levels.isnan().any()):
         raise ValueError(f"{what} must not be NaN, but unit {int(levels.isnan().nonzero()[0])}'s is.")
-    return levels.detach().cpu().clone()
+    return levels.detach().cpu().contiguous().clone()
+
+
+#: By their number of axes.
+_SHAPES = {1: "[U]", 2: "[U, C]"}

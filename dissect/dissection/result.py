@@ -19,7 +19,7 @@ from dissect.files.checked import fields, require
 from dissect.files.results import Result
 from dissect.grid import Grid
 from dissect.reference import upsample
-from dissect.stats import best_labels, iou
+from dissect.stats import Agreement, best_labels, iou
 from dissect.stats.sample import PeakSample
 from dissect.stats.significance import RATE, Evidence
 from dissect.subnormals import keeps_subnormals
@@ -48,6 +48,9 @@ class LayerDissection:
         sample: how the units respond to a sample of all images; None in files of before.
         evidence: what tells whether the labels can be trusted; None without planes, and in files of before.
         given: whether the caller gave the thresholds, so that one of 0 is no ReLU's zero.
+        label_thresholds: [U, C] float32, where each label has its own: NaN where it was not asked for. Every count is
+            at these then, and `thresholds` and `unit_area` are those of the best label; infinity, and 0, without one.
+        union_pixels: [C] int64, all pixels of the images that count for each label; None where that is not known.
     """
 
     name: str
@@ -64,6 +67,8 @@ class LayerDissection:
     sample: PeakSample | None = None
     evidence: Evidence | None = None
     given: bool = False
+    label_thresholds: Tensor | None = None
+    union_pixels: Tensor | None = None
 
     def __repr__(self) -> str:
         (h, w), (rows, columns) = self.grid.source_shape, (len(self.grid.rows), len(self.grid.columns))
@@ -95,6 +100,15 @@ class LayerDissection:
         """[U] float64: each unit's highest IoU; 0 where there are no labels."""
         return self.iou.gather(1, self.best_label[:, None])[:, 0]
 
+    @cached_property
+    def agreement(self) -> Agreement | None:
+        """Of every unit with every label [U, C], by all measures; None where all pixels that count are not known."""
+        area = self.union_area if self.union_area.ndim == 2 else self.union_area[:, None]
+        if self.union_pixels is None and self.union_area.ndim == 2:
+            return None
+        pixels = torch.tensor(self.num_pixels) if self.union_pixels is None else self.union_pixels
+        return Agreement(self.intersection, area, self.label_area, pixels)
+
     def false_discovery_rate(self, cutoff: float) -> float:
         """The share of this layer's units above a cut-off of the IoU that would be there by chance.
 
@@ -108,7 +122,9 @@ class LayerDissection:
 
     @keeps_subnormals
     def states(self) -> list[str]:
-        """Per unit "ok", "sparse" or "dead"; see `UnitRow`."""
+        """Per unit "ok", "sparse", "dead" or "unmatched"; see `UnitRow`."""
+        if self.label_thresholds is not None:
+            return ["ok" if label else "unmatched" for label in self.best_label.tolist()]
         dead, zero = (self.unit_area == 0).tolist(), (self.thresholds == 0).tolist()
         return ["dead" if dead[u] else "sparse" if zero[u] and not self.given else "ok" for u in range(self.num_units)]
 
@@ -225,6 +241,8 @@ class Dissection(Result):
         for index, layer in enumerate(self.layers.values()):
             layers.append({"name": layer.name, "num_pixels": layer.num_pixels, "source": layer.grid.source_shape})
             tensors |= {f"{index}.{name}": getattr(layer, name) for name in _LAYER_TENSORS}
+            own = {name: getattr(layer, name) for name in _MAYBE}
+            tensors |= {f"{index}.{name}": value for name, value in own.items() if value is not None}
             tensors |= {f"{index}.rows": layer.grid.rows, f"{index}.columns": layer.grid.columns}
             for part, names in _PARTS.items():
                 held = getattr(layer, part)
@@ -253,6 +271,7 @@ class Dissection(Result):
             check_layer(f"{what}: layer {layer['name']!r}", own, layer, sizes["C"], tensors["image_numbers"])
             grid = Grid(own["rows"], own["columns"], tuple(layer["source"]))
             values: dict[str, Any] = {name: own[name] for name in _LAYER_TENSORS}
+            values |= {name: own.get(name) for name in _MAYBE}
             sample, evidence = (_part(own, part) for part in ("sample", "evidence"))
             values["sample"] = None if sample is None else PeakSample(levels=tuple(layer["levels"]), **sample)
             values["evidence"] = None if evidence is None else Evidence(**evidence)
@@ -278,6 +297,8 @@ _LAYER_TENSORS = (
     "peak_images",
     "peak_maps",
 )
+#: Those that it may have.
+_MAYBE = ("label_thresholds", "union_pixels")
 
 
 #: What a layer may have beside them, and its tensors.

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor
 
+from dissect.stats.agreement import Agreement
+
 if TYPE_CHECKING:
     from dissect.dissection.result import Dissection, LayerDissection
 
@@ -23,10 +25,11 @@ class UnitRow(NamedTuple):
         attainable: the bound ``min(q, f) / max(q, f)`` on the IoU, for concept fraction f and firing fraction
             q (with scope "category" where the union counts it: in images that show the category).
         concept_fraction: f, the share of all pixels that carry the concept.
-        threshold: the level above which the unit fires.
+        threshold: the level above which the unit fires: the concept's, where labels have their own.
         firing: q, the share of all pixels where it does.
         state: "ok"; "sparse": its ReLU is 0 at the threshold, so it fires on less than asked (thresholds that were
-            given ask for what they get); "dead": never fires.
+            given ask for what they get); "dead": never fires; "unmatched": its labels have thresholds of their own,
+            and it coincides with none.
         p: how probable so high a best IoU is where planes are permuted among the images; NaN if that was not tried.
         low: the lower end of the IoU's 95 % interval; NaN where there are too few images.
         high: the upper end.
@@ -37,6 +40,8 @@ class UnitRow(NamedTuple):
         precision: the share of the unit's area that carries the concept.
         recall: the share of the concept's area where the unit fires.
         shown: in how many of the unit's top images the concept is anywhere; None if not known.
+        accuracy: the share of pixels where unit and concept agree, both there or both not; NaN if not known.
+        information_quality: the information quality ratio I/H of both (thesis, equation 4.2); NaN if not known.
     """
 
     layer: str
@@ -59,6 +64,8 @@ class UnitRow(NamedTuple):
     precision: float = float("nan")
     recall: float = float("nan")
     shown: int | None = None
+    accuracy: float = float("nan")
+    information_quality: float = float("nan")
 
 
 #: What is printed of a `UnitRow`; the rest is in the rows, and in files.
@@ -119,6 +126,7 @@ def unit_rows(dissection: Dissection, layer: LayerDissection) -> list[UnitRow]:
         "margin": scores - _second(layer.iou, best),
         "precision": _at(layer.intersection, best).double() / area.clamp(min=1),
         "recall": _at(layer.intersection, best).double() / layer.label_area[best].clamp(min=1),
+        **_agreement(layer, best),
         **_evidence(layer, best, scores),
     }
     known = {name: values.tolist() for name, values in columns.items()}
@@ -164,6 +172,17 @@ def _at(values: Tensor, labels: Tensor) -> Tensor:
 def _second(scores: Tensor, best: Tensor) -> Tensor:
     """[U] the highest IoU of another label; 0 where there is none."""
     return scores.scatter(1, best[:, None], 0.0).amax(1)
+
+
+def _agreement(layer: LayerDissection, best: Tensor) -> dict[str, Tensor]:
+    """Measures that need all pixels that count; 0 for a unit without a label."""
+    found = layer.agreement
+    if found is None:
+        return {}
+    counts = (found.intersection, found.unit_area, found.label_area, found.pixels)
+    own = Agreement(*(_at(part.expand(found.intersection.shape), best) for part in counts))
+    measures = {"accuracy": own.accuracy(), "information_quality": own.information_quality()}
+    return {name: values * (best > 0) for name, values in measures.items()}
 
 
 def _evidence(layer: LayerDissection, best: Tensor, scores: Tensor) -> dict[str, Tensor]:

@@ -19,7 +19,7 @@ from dissect.data.pictures import signed_pictures, to_pictures
 from dissect.data.planes import check_ignored
 from dissect.dissection.findings import Findings
 from dissect.dissection.geometry import Geometry, Given, named_or_given
-from dissect.dissection.given import given_thresholds, told_thresholds
+from dissect.dissection.given import check_labels, given_thresholds, told_thresholds
 from dissect.dissection.presets import GridName, PresetName, preset_with
 from dissect.dissection.provenance import provenance, tell_doubts, tell_untrained
 from dissect.dissection.result import Dissection
@@ -109,7 +109,9 @@ def dissect(
         fraction: the share of samples on which a unit fires.
         thresholds: levels [U] float32 above which units fire, in the place of those that `fraction` gives: of one layer
             a tensor, of several a mapping {layer: [U]}, which may leave out layers. They come from other images, for
-            example, or from the layer as it was before an edit.
+            example, or from the layer as it was before an edit. Levels [U, C], one for each unit and label, count each
+            label (column 0 is "no label") at its own; NaN asks for no count of it. Masks, areas and what is shown of a
+            unit are then at the threshold of its best label, and decoys are counted at each label's.
         positions: thresholds over "pixel" (upsampled maps) or "feature" (raw maps) samples.
         border: "edge", or "zeros" as the PNAS 2020 code.
         grid: where maps are sampled. "half_pixel"; where only convolutions and poolings move cells, by whatever ways,
@@ -184,6 +186,8 @@ def dissect(
     vocabulary = None if concepts is None else Concepts.of(concepts)
     ignored = ignored_labels(ignore)
     check_ignored(ignored, vocabulary)
+    if vocabulary is not None:
+        check_labels(levels, vocabulary)
     generated = _generated(model, segmenter, segment, rules.grid, vocabulary)
     images = images if generated is None else paired(images)
     to_uint8 = pictures or (signed_pictures if generated else attribute_of(images, "to_pictures") or to_pictures)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,12 +17,15 @@ from dissect.files.checked import Array, Maybe, Of, fields, require
 from dissect.ops.encode_labels import EncodedLabels
 from dissect.stats.iou import IouTally, Scope
 from dissect.stats.null import NullTally
+from dissect.stats.pairs import PairTally
 from dissect.stats.places import Places
 from dissect.stats.significance import Evidence, halves, resampled
 from dissect.visits.store import Step
 
 #: Groups of images whose counts are kept apart, and the bytes that those of all layers may take, but for the fewest.
 MOST_GROUPS, FEWEST_GROUPS, BUDGET = 128, 16, 1 << 27
+#: Numbers per group, unit and label where each of these pairs has a threshold: the areas above it by category too.
+PARTS = 4
 
 
 @dataclass(frozen=True)
@@ -65,16 +69,16 @@ class Gathering:
             names = torch.cat([planes.new_zeros(1), planes.flatten()]).unique()
             self._pool.add(torch.searchsorted(names, planes), numbers, len(names), late, names)
 
-    def groups(self, units: int, labels: int) -> int:
-        """Into how many groups of images the counts of a layer go."""
+    def groups(self, levels: tuple[int, ...], labels: int) -> int:
+        """Into how many groups of images the counts of a layer go, whose thresholds are so many."""
         if not self._doubt.resamples:
             return 0
-        fit = BUDGET // (len(self._layers) * units * labels * 8)
+        fit = BUDGET // (len(self._layers) * math.prod(levels) * (labels if len(levels) == 1 else PARTS) * 8)
         return max(FEWEST_GROUPS, min(MOST_GROUPS, 1 << max(0, fit.bit_length() - 1)))
 
     def begin_counts(
         self,
-        tallies: dict[str, IouTally],
+        tallies: Mapping[str, IouTally | PairTally],
         concepts: Concepts,
         num_images: int,
         dense: Callable[[Tensor], Tensor],
@@ -109,7 +113,7 @@ class Gathering:
             for name, maps in step.activations.items():
                 self._tallies[name].add(maps, others)
 
-    def evidence(self, name: str, tally: IouTally, concepts: Concepts, best: Tensor) -> Evidence:
+    def evidence(self, name: str, tally: IouTally | PairTally, concepts: Concepts, best: Tensor) -> Evidence:
         """Of a layer, whose units' best labels are `best` [U]."""
         categories, doubt = concepts.categories, self._doubt
         units = tally.num_units
@@ -145,7 +149,7 @@ class Gathering:
     def load_state_dict(
         self,
         state: dict[str, Any],
-        tallies: dict[str, IouTally],
+        tallies: Mapping[str, IouTally | PairTally],
         concepts: Concepts,
         num_images: int,
         dense: Callable[[Tensor], Tensor],

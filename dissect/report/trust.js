@@ -1,5 +1,6 @@
 // What speaks for and against a unit's concept, and how its peaks are spread over the images.
-const TRUST = ["p", "low", "high", "same_label", "held_out", "margin", "place_iou", "precision", "recall", "shown"];
+const TRUST = ["p", "low", "high", "same_label", "held_out", "margin", "place_iou", "precision", "recall",
+  "accuracy", "information_quality", "shown"];
 const short = (value) => String(Number(value.toPrecision(3)));
 const share = (value) => value >= 0.1 || value === 0 ? `${(100 * value).toFixed(0)}%` : `${Number((100 * value).toPrecision(2))}%`;
 const name = (label) => label ? concepts[label][0] : "none";
@@ -16,6 +17,8 @@ function findings({ trust, scores, halves, allowed, kept }) {
     ["place_iou", "IoU of the best fixed mask of places", () => trust.place_iou.toFixed(3)],
     ["precision", "Where it fires, the concept is there", () => share(trust.precision)],
     ["recall", "Where the concept is, it fires", () => share(trust.recall)],
+    ["accuracy", "Pixels where both are, or neither", () => share(trust.accuracy)],
+    ["information_quality", "Information that both share (I/H)", () => trust.information_quality.toFixed(3)],
     ["shown", "Top images that show the concept", () => `${trust.shown} of ${kept}`],
   ].filter(([key]) => key === "limit" ? trust.p !== undefined : trust[key] !== undefined).map(([key, words, found]) => [key, words, found()]);
 }

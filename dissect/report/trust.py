@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 #: A concept that fewer than this share of a unit's top images show is doubtful.
 SHOWN_SHARE = 0.4
 #: What `UnitRow` tells beside the IoU.
-TRUST = ("p", "low", "high", "same_label", "held_out", "margin", "place_iou", "precision", "recall", "shown")
+TRUST = (
+    "p", "low", "high", "same_label", "held_out", "margin", "place_iou", "precision", "recall", "accuracy",
+    "information_quality", "shown",
+)  # fmt: skip
 #: Bars of the chart of a unit's peaks.
 BINS = 24
 

@@ -8,6 +8,7 @@ from dissect.stats.correlation import Correlation, pearson
 from dissect.stats.frechet import frechet_distance
 from dissect.stats.iou import IouTally, best_labels, iou
 from dissect.stats.null import NullTally
+from dissect.stats.pairs import PairTally
 from dissect.stats.peaks import Peaks
 from dissect.stats.state import State
 from dissect.stats.sweep import Informative, ThresholdSweep, edges_between
@@ -20,6 +21,7 @@ __all__ = [
     "Informative",
     "IouTally",
     "NullTally",
+    "PairTally",
     "Peaks",
     "State",
     "TailThreshold",

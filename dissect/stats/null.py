@@ -7,11 +7,13 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from dissect import ops
 from dissect.files.checked import Array, Maybe, Text, fields, require
 from dissect.grid import Grid
 from dissect.stats.iou import MOST, category_groups, iou
+from dissect.stats.pairs import PairLevels
 from dissect.stats.state import State
 
 
@@ -22,7 +24,7 @@ class NullTally(State):
     maps are looked at once, however many decoys there are.
 
     Args:
-        thresholds: [U] float32.
+        thresholds: [U] float32, or [U, C] one for each unit and label, without NaN.
         num_labels: C, label 0 included.
         decoys: K, at least 1.
         categories: [C] the category of each label for the union of scope "category", see `IouTally.iou`; None for
@@ -57,26 +59,38 @@ class NullTally(State):
         self._members = category_groups([""] * labels if categories is None else categories[1:]).to(device)
         self._group = self._members.int().argmax(0)
         self._scoped = categories is not None
+        self._pairs = PairLevels(thresholds) if thresholds.ndim == 2 else None
+        edges = () if self._pairs is None else self._pairs.edges.shape[1:]  # above each of which areas are counted
+        sizes = decoys, len(self._members), len(thresholds), *edges
         self._intersection = torch.zeros(len(thresholds), 1 + decoys * labels, dtype=torch.int64, device=device)
-        self._unit_area = torch.zeros(decoys, len(self._members), len(thresholds), dtype=torch.int64, device=device)
+        self._unit_area = torch.zeros(sizes, dtype=torch.int64, device=device)
         self._label_area = torch.zeros(decoys, labels, dtype=torch.int64, device=device)
 
     def add(self, activations: Tensor, labels: ops.EncodedLabels) -> None:
         """Adds a batch, its labels those of all decoys. Raises as `dissect.ops.iou_counts`."""
         self._move(activations.device)
-        number = self._intersection.shape[1]
-        counts = ops.iou_counts(activations, self.thresholds, labels, number, grid=self.grid, backend=self.backend)
-        self._note(counts.status, self._batch)
+        shared, unit_area, label_area, status = self._count(activations, labels)
+        self._note(status, self._batch)
         self._batch += 1
-        self._intersection += counts.intersection
-        carried = counts.label_area[:, 1:].unflatten(1, self._label_area.shape)  # [N, K, C - 1]
+        self._intersection += shared
+        carried = label_area[:, 1:].unflatten(1, self._label_area.shape)  # [N, K, C - 1]
         self._label_area += carried.sum(0)
         if not self._scoped:
-            self._unit_area += counts.unit_area.sum(0)
+            self._unit_area += unit_area.sum(0)
             return
         # Integers below 2^53 are exact in float64, which every device multiplies.
         seen = (carried > 0).double() @ self._members.double().T > 0  # [N, K, G]
-        self._unit_area += torch.einsum("nkg,nu->kgu", seen.double(), counts.unit_area.double()).long()
+        self._unit_area += torch.einsum("nkg,n...->kg...", seen.double(), unit_area.double()).long()
+
+    def _count(self, activations: Tensor, labels: ops.EncodedLabels) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """As `dissect.ops.iou_counts`; areas [N, U, B] above each edge where pairs have thresholds of their own."""
+        number = self._intersection.shape[1]
+        if self._pairs is None:
+            return ops.iou_counts(activations, self.thresholds, labels, number, grid=self.grid, backend=self.backend)
+        if labels.num_labels != number:
+            raise ValueError(f"NullTally: labels must be of {number} labels, but are of {labels.num_labels}.")
+        counts = self._pairs.count(activations, labels, self.decoys, self.grid, self.backend)
+        return pad(counts.intersection.flatten(1), (1, 0)), counts.unit_area, labels.area, counts.status
 
     def merge(self, other: NullTally) -> None:
         """Adds the counts of other images.
@@ -101,8 +115,12 @@ class NullTally(State):
         """[K, U] float64: each unit's best IoU with a label, by decoy."""
         self.check()
         by_decoy = self._intersection[:, 1:].unflatten(1, self._label_area.shape).unbind(1)
-        parts = zip(by_decoy, self._unit_area, self._label_area)
-        return torch.stack([iou(shared, fires[self._group].T, carries).amax(1) for shared, fires, carries in parts])
+        parts = zip(by_decoy, self._fires(self._unit_area, self._group), self._label_area)
+        return torch.stack([iou(shared, fires, carries).amax(1) for shared, fires, carries in parts])
+
+    def _fires(self, unit_area: Tensor, group: Tensor) -> Tensor:
+        """[K, U, C - 1], of areas by decoy and group those that enter the union with each label."""
+        return unit_area[:, group].transpose(1, 2) if self._pairs is None else self._pairs.of_pairs(unit_area, group)
 
     def state_dict(self) -> dict[str, Any]:
         """Everything needed to go on, as tensors and JSON values."""
@@ -122,7 +140,7 @@ class NullTally(State):
             ValueError: its thresholds, labels, decoys or grid are not this tally's, or it holds what cannot be.
         """
         what, device = "NullTally: the state", self.thresholds.device
-        fields(what, state, _STATE)
+        fields(what, state, _STATE if self._pairs is None else _OF_PAIRS)
         for name in ("intersection", "unit_area", "label_area"):
             own = getattr(self, f"_{name}")
             require(what, state[name].shape == own.shape, f"its {name} has this tally's shape {list(own.shape)}")
@@ -131,7 +149,7 @@ class NullTally(State):
         shared = state["intersection"][:, 1:].unflatten(1, self._label_area.shape)
         require(what, (state["intersection"][:, 0] == 0).all(), "label 0 is counted nowhere")
         require(what, (shared <= state["label_area"]).all(), "no intersection exceeds its label's area")
-        fires = state["unit_area"][:, self._group.cpu()].permute(2, 0, 1)
+        fires = self._fires(state["unit_area"], self._group.cpu()).transpose(0, 1)
         require(what, (shared <= fires).all(), "no intersection exceeds its unit's area")
         self._status, self._batch = None, 0
         for name in ("intersection", "unit_area", "label_area"):
@@ -144,4 +162,9 @@ _STATE = {
     "unit_area": Array(torch.int64, "K G U", 0, MOST),
     "label_area": Array(torch.int64, "K C", 0, MOST),
     "grid": Maybe(Text()),
+}
+_OF_PAIRS = _STATE | {
+    "thresholds": Array(torch.float32, "U L", -math.inf, math.inf),
+    "intersection": Array(torch.int64, "U M", 0, MOST),
+    "unit_area": Array(torch.int64, "K G U B", 0, MOST),
 }

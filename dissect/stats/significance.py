@@ -9,6 +9,7 @@ from torch import Tensor
 
 from dissect.stats.bootstrap import FEWEST, drawn_again, ends
 from dissect.stats.iou import IouTally, Scope, best_labels, iou
+from dissect.stats.pairs import PairTally
 
 #: The false discovery rate that detectors beyond chance keep to.
 RATE = 0.05
@@ -88,7 +89,7 @@ class Evidence:
 
 
 def resampled(
-    tally: IouTally, labels: Tensor, scope: Scope, categories: tuple[str, ...], resamples: int, seed: int
+    tally: IouTally | PairTally, labels: Tensor, scope: Scope, categories: tuple[str, ...], resamples: int, seed: int
 ) -> Tensor:
     """[U, 2] float64: the interval of each unit's IoU with a label, see `Evidence.interval`.
 
@@ -112,7 +113,7 @@ def resampled(
     return ends(torch.where(union > 0, shared / union.clamp(min=1), 0.0))
 
 
-def halves(tally: IouTally, scope: Scope, categories: tuple[str, ...]) -> tuple[Tensor, Tensor]:
+def halves(tally: IouTally | PairTally, scope: Scope, categories: tuple[str, ...]) -> tuple[Tensor, Tensor]:
     """`Evidence.half_labels` and `Evidence.held_out`; label 0 and NaN where a half is empty."""
     scores = [iou(*counts) for counts in tally.by_half(scope, categories)]
     units = tally.num_units

@@ -10,7 +10,7 @@ import torch
 import dissect
 from dissect.experiments import AttackResult, CarliniWagner
 from dissect.files.results import KINDS
-from dissect.stats import IouTally, Peaks, TailThreshold
+from dissect.stats import IouTally, PairTally, Peaks, TailThreshold
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 
@@ -56,6 +56,14 @@ def test_peaks_1():
     state.load(GOLDEN / "Peaks-1.safetensors")
     assert state.values().tolist() == [[4.0], [7.0]]
     assert state.images().tolist() == [[1], [1]]
+
+
+def test_pair_tally_1():
+    state = PairTally(torch.tensor([[0.0, 1.0, 2.0], [0.0, 0.5, 6.5]]), categories=("", "object", "color"), groups=2)
+    state.load(GOLDEN / "PairTally-1.safetensors")
+    assert state.scoped_unit_area("category").tolist() == [[0, 4, 1], [0, 3, 1]]
+    assert state.intersection().tolist() == [[0, 3, 0], [0, 0, 1]]
+    assert state.by_half()[1][0].tolist() == [[0, 1, 0], [0, 0, 1]]
 
 
 @pytest.mark.parametrize("version", [1, 2])

@@ -13,7 +13,7 @@ from dissect import ops
 from dissect.experiments import AttackResult, CarliniWagner
 from dissect.generators import CausalUnits, Effect, EffectTrace, InsertionContext, RemovalCurves
 from dissect.omissions import LayerInverter
-from dissect.stats import IouTally, Peaks, TailThreshold
+from dissect.stats import IouTally, PairTally, Peaks, TailThreshold
 from dissect.stats.state import State
 
 HERE = Path(__file__).parent
@@ -31,7 +31,9 @@ def states() -> list[State]:
     peaks.add(MAPS, torch.tensor([0, 1]))
     tally = IouTally(torch.tensor([1.0, 0.5]), 3)
     tally.add(MAPS, ops.encode_labels(PLANES, 3), torch.tensor([0, 1]))
-    return [threshold, peaks, tally]
+    pairs = PairTally(torch.tensor([[0.0, 1.0, 2.0], [0.0, 0.5, 6.5]]), categories=("", "object", "color"), groups=2)
+    pairs.add(MAPS, ops.encode_labels(PLANES, 3), torch.tensor([0, 1]))
+    return [threshold, peaks, tally, pairs]
 
 
 def dissection() -> dissect.Dissection:

@@ -42,7 +42,7 @@ def test_the_table_tells_how_far_labels_can_be_trusted(page, pages):
 
 
 def test_what_is_unknown_is_blank(page):
-    known = {"margin", "precision", "recall"}
+    known = {"margin", "precision", "recall", "accuracy", "information_quality"}
     for told in download(page):
         assert {told[name] for name in set(TRUST) - known} == {""}
         assert (told["margin"] == "") == (told["concept"] == "")
@@ -70,7 +70,8 @@ def test_details_tell_what_speaks_for_a_label(page, pages):
     assert rows["Top images that show the concept"].startswith(f"{row.shown} of 5")
     assert float(rows["IoU above which 5% are false"]) == pytest.approx(result["features.a"].cutoff_at(), rel=1e-2)
     assert float(rows["p, from the labels of other images"]) == pytest.approx(row.p, rel=1e-2)
-    assert len(rows) == 10
+    assert rows["Information that both share (I/H)"] == f"{row.information_quality:.3f}"
+    assert len(rows) == 12
     assert page.js("document.querySelectorAll('.density rect').length") == 24
     assert "in each of 20 images" in page.js("document.querySelector('[data-part=told]').innerText")
     canvases = "[...document.querySelectorAll('[data-part=sample] canvas')]"

@@ -107,7 +107,8 @@ def test_without_evidence_nothing_is_said_of_it(dissection, tmp_path):
     assert "labels of other images" not in page.find("body")[0].find("main")[0].text
     assert not page.find("p", class_="doubt")
     assert all("density" not in unit for unit in units(page).values())
-    assert {key for unit in units(page).values() for key in unit["trust"]} == {"margin", "precision", "recall"}
+    known = {"margin", "precision", "recall", "accuracy", "information_quality"}
+    assert {key for unit in units(page).values() for key in unit["trust"]} == known
     assert not any(unit["beyond"] or unit["doubts"] or unit["halves"] for unit in units(page).values())
 
 
