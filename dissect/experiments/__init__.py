@@ -3,6 +3,7 @@
 from dissect.experiments.attack import attack, attacked_again
 from dissect.experiments.attack_result import AttackResult, GroupRow, most_important
 from dissect.experiments.carlini_wagner import PUBLISHED, CarliniWagner, adversarial, with_noise
+from dissect.experiments.matching import Matches, matching_units
 from dissect.experiments.relations import (
     Combination,
     clearest_combinations,
@@ -22,6 +23,7 @@ __all__ = [
     "CarliniWagner",
     "Combination",
     "GroupRow",
+    "Matches",
     "adversarial",
     "attack",
     "attacked_again",
@@ -29,6 +31,7 @@ __all__ = [
     "important_pairs",
     "iou_by_classes",
     "iou_by_importance",
+    "matching_units",
     "mean_importance",
     "most_important",
     "overlapping_combinations",

@@ -7,7 +7,7 @@ DIR is where `python -m dissect.tiny.train_gan` left weights, snapshots and rend
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,11 +20,12 @@ from tiny_pictures import enlarged, tile_sheet
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, interpolate
 
-from dissect import Trace
+from dissect.experiments import matching_units
+from dissect.experiments.matching import FRACTIONS
 from dissect.files.tensors import load_tensors
 from dissect.models import latents
 from dissect.segmentation import Segmenter
-from dissect.stats import IouTally, TailThreshold, frechet_distance, iou
+from dissect.stats import frechet_distance
 from dissect.tiny import TinyScenes
 from dissect.tiny.judge import BATCH, features, in_bytes, nearest, sampled, segmenter_features
 from dissect.tiny.networks import FORMAT, load_generator, segmenter
@@ -48,8 +49,7 @@ NAMES = {
 }
 GROWING = "progan-room-small"
 LAYER = "layer4"
-#: Top fractions on which a unit may fire, and what a match needs (thesis, section 4.2 and Figure 4-5).
-FRACTIONS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.4)
+#: What a match needs (thesis, Figure 4-5).
 LEAST_IOU, LEAST_ACCURACY = 0.05, 0.75
 CATEGORIES = ("object", "part", "material")
 #: Rows and columns that the segmentation network was trained with, and sides of a tile.
@@ -78,68 +78,23 @@ def as_seen(images: Tensor) -> Tensor:
     return interpolate(images.float() / 255, size=(SEEN, SEEN), mode="bilinear", align_corners=False)
 
 
-@torch.inference_mode()
-def batches(model: Any, network: Segmenter, count: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """Of z set 1: a layer's maps, the label planes of the images, and the images' numbers."""
-    with Trace(model, LAYER) as trace:
-        for start in range(0, count, BATCH):
-            z = latents(model, min(BATCH, count - start), 1, start=start)
-            images = in_bytes(model(z))
-            yield trace[LAYER], network(as_seen(images)), torch.arange(start, start + len(z))
-
-
 def dissected(model: Any, network: Segmenter, count: int) -> Units:
-    """The layer's units against the concepts that the segmentation network sees.
-
-    As Bau et al. 2019, equation 2: a unit's threshold for a concept is that where its mask tells most about the
-    concept's, by the information quality ratio, mutual information over joint entropy. Its concept is the one of the
-    highest ratio; it matches if the IoU and the share of pixels on which both masks agree are high enough.
-    """
-    kept = list(batches(model, network, count))
-    pixels = count * SEEN * SEEN
-    levels = [level(kept, fraction, network) for fraction in FRACTIONS]
-    ratio, overlap = (torch.stack(parts) for parts in zip(*(agreement(*each, pixels) for each in levels)))
-    for label, category in enumerate(network.concepts.categories):
-        if category not in CATEGORIES:
-            ratio[:, :, label] = -1
-    at = ratio.argmax(0, keepdim=True)
-    ratio, overlap = ratio.gather(0, at)[0], overlap.gather(0, at)[0]
-    best = ratio.argmax(1, keepdim=True)
-    overlap = overlap.gather(1, best)[:, 0]
-    matches = (ratio.gather(1, best)[:, 0] > 0) & (overlap > LEAST_IOU)
-    found = [(network.concepts.categories[label], label) for label in best[matches, 0].tolist()]
-    matching = {each: sum(category == each for category, _ in found) for each in CATEGORIES}
-    concepts = {each: len({label for category, label in found if category == each}) for each in CATEGORIES}
-    return Units(matching, len(best), concepts, float(overlap[matches].mean()) if found else 0.0)
-
-
-def level(kept: list[Any], fraction: float, network: Segmenter) -> tuple[Tensor, Tensor, Tensor]:
-    """Pixels where units fire on a top fraction and a concept is [U, C], where they fire [U], where it is [C]."""
-    state = TailThreshold(fraction, size=(SEEN, SEEN))
-    while True:
-        for maps, _, _ in kept:
-            state.add(maps)
-        if state.advance():
-            break
-    tally = IouTally(state.threshold(), len(network.concepts), grid=state.grid)
-    for maps, planes, numbers in kept:
-        tally.add(maps, planes, numbers)
-    return tally.intersection(), tally.unit_area().sum(0), tally.label_area().sum(0)
-
-
-def agreement(both: Tensor, fires: Tensor, shows: Tensor, pixels: int) -> tuple[Tensor, Tensor]:
-    """[U, C] float64 each: information quality ratio and IoU of a unit's mask and a concept's.
-
-    The ratio is 0 where too few pixels agree, or fewer than by chance.
-    """
-    p, q = fires[:, None] / pixels, shows[None] / pixels
-    with_both = both.double() / pixels
-    joint = torch.stack([with_both, p - with_both, q - with_both, 1 - p - q + with_both])
-    joint = joint.clamp(min=0)
-    entropy = -torch.xlogy(joint, joint).sum(0)
-    own = sum(-torch.xlogy(x, x) - torch.xlogy(1 - x, 1 - x) for x in (p.double(), q.double()))
-    counts = (entropy > 0) & (joint[0] + joint[3] > LEAST_ACCURACY) & (with_both > p * q)
-    return torch.where(counts, (own - entropy) / entropy.clamp(min=1e-300), 0), iou(both, fires, shows)
+    """The layer's units against the concepts that the segmentation network sees in images of z set 1."""
+    found = matching_units(
+        model,
+        LAYER,
+        latents(model, count, 1),
+        lambda images: network(as_seen(in_bytes(images))),
+        network.concepts,
+        categories=CATEGORIES,
+        least_iou=LEAST_IOU,
+        least_accuracy=LEAST_ACCURACY,
+        batch_size=BATCH,
+    )
+    matches = [(network.concepts.categories[label], label) for label in found.labels.tolist() if label]
+    matching = {each: sum(category == each for category, _ in matches) for each in CATEGORIES}
+    concepts = {each: len({label for category, label in matches if category == each}) for each in CATEGORIES}
+    return Units(matching, len(found.labels), concepts, float(found.iou[found.labels > 0].mean()) if matches else 0.0)
 
 
 class Real:
