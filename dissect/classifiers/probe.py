@@ -132,6 +132,11 @@ class Probe:
             self.images, self.flow = images[:2], follow(model, layer, images[:2], layout)
         except FAILURES:
             self.images, self.flow, self.divisible = images, follow(model, layer, images, layout), False
+        if len(self.flow.shape) != 1:
+            count = len(self.images)
+            raise ValueError(
+                f"the model must give predictions [N, classes] with N={count}, but gave {[count, *self.flow.shape]}."
+            )
         if len(self.flow.consumers) > 1:
             warnings.warn(
                 f"the output of layer {layer!r} is read by {', '.join(self.flow.consumers)}; all of them see the edit.",
@@ -144,7 +149,7 @@ class Probe:
         Raises:
             ValueError: another number of names.
         """
-        count = self.flow.num_classes
+        (count,) = self.flow.shape
         names = tuple(str(number) for number in range(count)) if classes is None else tuple(classes)
         if len(names) != count:
             raise ValueError(f"classes must be {count} names, as many as there are predictions, but are {len(names)}.")

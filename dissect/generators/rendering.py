@@ -15,6 +15,7 @@ from dissect.arguments import check_precision
 from dissect.data import Batch
 from dissect.devices import device_of
 from dissect.interventions.intervention import insert
+from dissect.interventions.replay import Replays
 from dissect.network.layers import find_layers
 from dissect.network.layouts import LayoutOption, Layouts, to_maps
 from dissect.network.modes import check_evaluating
@@ -45,6 +46,8 @@ class Edit(NamedTuple):
 class Renderer:
     """A generator and a layer that were looked at, and the z whose images are made, always in the same batches.
 
+    Of each batch what ends before the edited layer runs once, and only what follows for each edit (`Replay`).
+
     Args:
         who: the function that was called, for messages.
         generator: from z to images [N, 3, H, W] in [-1, 1], in evaluation mode.
@@ -70,8 +73,11 @@ class Renderer:
         self.device = device_of(generator)
         self.z, self.seeds = _checked_z(who, generator, z, self.device)
         self._generated = Generated(generator, segmenter)
-        self._layouts, self.layout = Layouts(generator, [layer], layout), layout
+        self._layouts = Layouts(generator, [layer], layout)
+        #: Of the layer's output, a letter per axis.
+        self.layout = ""
         features, images = self._look(slice(0, min(2, len(self.z))))
+        self._replays: Replays | None = None  # not looked at
         #: U, (h, w) and (H, W).
         self.num_units, self.map_size = features.shape[1], (features.shape[2], features.shape[3])
         self.image_size = (images.shape[2], images.shape[3])
@@ -103,12 +109,16 @@ class Renderer:
     def edited(self, rows: slice, edits: Sequence[Edit], see: Callable[[int, Tensor], None]) -> None:
         """Calls `see` with each edit's number and the images of some z with that edit.
 
+        What ends before the layer, or with it, runs once; the images are those of whole runs within `editing`, to the
+        bit. Edits are seen one by one, so that no more than one batch of images is held.
+
         Raises:
             ValueError: images that are not finite.
         """
+        run = self._replay(rows)
         for number, edit in enumerate(edits):
             with torch.no_grad(), self.editing(rows, edit):
-                images = first_tensor(self._run(rows))
+                images = first_tensor(run())
             if not bool(images.isfinite().all()):
                 raise ValueError(
                     f"{self.who}: images must be finite, but those of batch {rows.start // self.batch_size} are not "
@@ -160,6 +170,13 @@ class Renderer:
     def _run(self, rows: slice | Tensor) -> Any:
         return self.generator(self.z[rows], **self._extra(rows))
 
+    def _replay(self, rows: slice) -> Callable[[], Any]:
+        """Runs the generator on some z as often as it is called, each time from the layer on."""
+        if self._replays is None:
+            few = slice(0, min(2, len(self)))
+            self._replays = Replays(self.generator, self.layer, self.z[few], **self._extra(few))
+        return self._replays.of(self.z[rows], **self._extra(rows))
+
     def _extra(self, rows: slice | Tensor) -> dict[str, Tensor]:
         seeds = None if self.seeds is None else self.seeds[rows]
         batch = Batch(torch.arange(len(self))[rows], self.z[rows], seeds)
@@ -184,7 +201,8 @@ class Renderer:
         self._generated.check_repeats(self.z[rows], self._extra(rows), images)
         features = trace[self.layer]
         check_precision(self.layer, features)
-        return to_maps(features, self._layouts.of(self.layer, features).axes), images
+        self.layout = self._layouts.of(self.layer, features).axes
+        return to_maps(features, self.layout), images
 
 
 def _checked_z(who: str, generator: nn.Module, z: Latents, device: torch.device) -> tuple[Tensor, Tensor | None]:

@@ -1,10 +1,10 @@
-"""Runs a classifier with many sets of units ablated at once: what comes before the layer runs once per image."""
+"""Runs a network with many sets of units ablated at once: what comes before the layer runs once per batch."""
 
 from __future__ import annotations
 
 import threading
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import partial
 from typing import Any
@@ -16,6 +16,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from dissect import ops
 from dissect.arguments import caller_level
 from dissect.interventions.flow import Flow
+from dissect.interventions.replay import Replays
+from dissect.network.forwards import instead, own_forward
 from dissect.network.graph import edit_first
 from dissect.network.hooks import Hooks
 from dissect.network.layouts import from_maps, to_maps
@@ -26,11 +28,12 @@ _ALIVE = 3
 
 
 class FanOut:
-    """Predictions of a network without sets of units of a layer.
+    """What a network gives without sets of units of a layer: logits, images, feature maps, any tensor.
 
     The network runs under `torch.func.vmap` over the sets: N images enter, the layer's output becomes S x N, one copy
     per set with its units blended with their fill, and only from there on everything runs for each. Operations that
     join the two, as a skip connection around the layer does, work as they should, and so does a hard-coded batch size.
+    Where memory does not allow all sets at once, they are taken in chunks, which replay what came before (`Replay`).
 
     Where only layers that treat each unit alone (ReLU, pooling, flattening) separate the layer from a fully connected
     one (`Flow.linear`), the copies are made there: with z(u) the inputs of that layer that belong to unit u, W(u) the
@@ -40,11 +43,11 @@ class FanOut:
 
     so that one small product per unit replaces the large one.
 
-    Where some later layer fails under vmap (values that decide what is computed, numpy), sets run one at a time, and a
-    warning says so once and names the layer.
+    Where some later layer fails under vmap (values that decide what is computed, numpy), sets run one at a time, from
+    the layer on, and a warning says so once and names the layer.
 
     Args:
-        model: a classifier in evaluation mode.
+        model: a network in evaluation mode that gives a tensor [N, ...].
         layer: a layer's name.
         flow: what `follow` found.
         fill: [U] float32, what ablated units give.
@@ -56,7 +59,8 @@ class FanOut:
         self, model: nn.Module, layer: str, flow: Flow, fill: Tensor, images: Tensor, memory_budget: int
     ) -> None:
         self._model, self._layer, self._flow, self._fill = model, layer, flow, fill
-        self._together = True
+        self._images, self._together = images, True
+        self._replays: Replays | None = None  # not looked at
         self._update: _LinearUpdate | None = None
         rows = memory_budget // (4 * _ALIVE * flow.floats)
         if flow.linear is not None:
@@ -78,24 +82,22 @@ class FanOut:
         return max(1, self.rows // num_sets)
 
     def __call__(self, images: Tensor, alpha: Tensor) -> Tensor:
-        """Predictions [S, N, C] of images [N, ...] for sets alpha [S, U], 1 for each unit that is ablated.
+        """Outputs [S, N, ...] of images [N, ...] for sets alpha [S, U], 1 for each unit that is ablated.
 
-        Where memory does not allow all sets for one image, sets are taken in chunks, for each of which all layers run.
+        Where memory does not allow all sets for one image, sets are taken in chunks.
         """
+        chunks = alpha.to(images.device).split(max(1, self.rows // len(images)))
         with torch.no_grad():
-            return torch.cat([self._run(images, chunk) for chunk in alpha.split(max(1, self.rows // len(images)))])
-
-    def _run(self, images: Tensor, alpha: Tensor) -> Tensor:
-        alpha = alpha.to(images.device)
-        if self._together:
+            if not self._together:
+                return self._run_apart(images, chunks)
             try:
-                return self._run_together(images, alpha)
+                return self._run_together(images, chunks)
             except torch.OutOfMemoryError:
                 raise
             except FAILURES as error:
                 reason = str(error).strip().split("\n")[0]
-                where = _failing_layer(self._model, lambda: self._run_together(images, alpha))
-                found = self._run_apart(images, alpha)  # which raises if it is not the sets' fault
+                where = _failing_layer(self._model, lambda: self._run_together(images, chunks))
+                found = self._run_apart(images, chunks)  # which raises if it is not the sets' fault
                 self._together = False
                 warnings.warn(
                     f"layer {where!r} cannot take several sets of units at once, so they run one at a time, which is "
@@ -103,21 +105,31 @@ class FanOut:
                     stacklevel=caller_level(),
                 )
                 return found
-        return self._run_apart(images, alpha)
 
-    def _run_together(self, images: Tensor, alpha: Tensor) -> Tensor:
+    def _run_together(self, images: Tensor, chunks: Sequence[Tensor]) -> Tensor:
         with _kernels_with_vmap(self._model, images.device):
-            return torch.func.vmap(lambda one: self._with_set(images, one))(alpha)
+            run = self._again(images, len(chunks))
+            return torch.cat([torch.func.vmap(lambda one: self._with_set(run, one))(chunk) for chunk in chunks])
 
-    def _run_apart(self, images: Tensor, alpha: Tensor) -> Tensor:
-        return torch.stack([self._with_set(images, one) for one in alpha])
+    def _run_apart(self, images: Tensor, chunks: Sequence[Tensor]) -> Tensor:
+        sets = torch.cat([*chunks])
+        run = self._again(images, len(sets))
+        return torch.stack([self._with_set(run, one) for one in sets])
 
-    def _with_set(self, images: Tensor, alpha: Tensor) -> Tensor:
-        """Predictions of the network without one set, alpha [U]; under vmap, of all sets."""
+    def _again(self, images: Tensor, times: int) -> Callable[[], Any]:
+        """Runs the network on the images, as often as is said; what comes before the edit is computed once."""
+        if times == 1:
+            return partial(self._model, images)
+        if self._replays is None:
+            self._replays = Replays(self._model, self._flow.linear or self._layer, self._images)
+        return self._replays.of(images)
+
+    def _with_set(self, run: Callable[[], Any], alpha: Tensor) -> Tensor:
+        """What the network gives without one set, alpha [U]; under vmap, for all sets."""
         if self._update is None:
             edit = partial(self._blended, alpha=alpha)
             with Trace(self._model, self._layer, edit=edit, clone=False, detach=False):
-                output: Tensor = self._model(images)
+                output: Tensor = run()
                 return output
         with Hooks() as hooks:
             hooks.after(
@@ -125,7 +137,7 @@ class FanOut:
                 lambda _, args, kwargs, output: _Update.apply(args[0], output, alpha, self._update),
                 edits=True,
             )
-            output = self._model(images)
+            output = run()
             return output
 
     def _blended(self, output: Any, layer: str, alpha: Tensor) -> Any:
@@ -237,31 +249,24 @@ class _Fold(torch.autograd.Function):
         return forward(images.flatten(0, 1)).unflatten(0, images.shape[:2]), 0
 
 
-def _folded(forward: Callable[[Tensor], Tensor], hooks: Hooks) -> Callable[[Tensor], Tensor]:
-    return lambda images: _Fold.apply(images, forward) if hooks.here() else forward(images)
-
-
 def _folds(module: nn.Module) -> bool:
     """Whether a module is a batch normalisation that treats each image alone, as its class does."""
     kind = nn.modules.batchnorm._BatchNorm
     if not isinstance(module, kind) or module.training or module.running_mean is None:
         return False
-    return type(module).forward is kind.forward and "forward" not in vars(module)
+    return type(module).forward is kind.forward and own_forward(module) is None
 
 
 @contextmanager
 def _kernels_with_vmap(model: nn.Module, device: torch.device) -> Iterator[None]:
     """Within, what vmap would run slowly runs by kernels that it knows how to batch."""
-    norms: list[Any] = [part for part in model.modules() if _folds(part)]
-    with _slow_attention(), Hooks() as hooks:  # other threads see forwards that do what they did
-        for module in norms:
-            module.forward = _folded(module.forward, hooks)
-        try:
-            with sdpa_kernel(SDPBackend.MATH) if device.type == "cpu" else nullcontext():
-                yield
-        finally:
-            for module in norms:
-                del module.forward
+    norms = [part for part in model.modules() if _folds(part)]
+    with (
+        _slow_attention(),
+        instead(norms, lambda _, run, images: _Fold.apply(images, run)),
+        sdpa_kernel(SDPBackend.MATH) if device.type == "cpu" else nullcontext(),
+    ):
+        yield
 
 
 #: Of the process's one switch of fused attention, how many turned it off, and what it was before the first did.

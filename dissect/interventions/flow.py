@@ -1,4 +1,4 @@
-"""What follows a layer of a classifier, found by running it: who reads the layer, and how large what follows is."""
+"""What follows a layer of a network, found by running it: who reads the layer, and how large what follows is."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Flow:
 
     Attributes:
         num_units: of the layer.
-        num_classes: of the network.
+        shape: of what the network gives for one image: (classes,) of a classifier.
         consumers: who reads the layer's output, and so sees an edit of it: names of layers, and autograd's names of
             other operations.
         linear: the fully connected layer that only layers which treat each unit alone separate from the layer, if
@@ -44,7 +44,7 @@ class Flow:
     """
 
     num_units: int
-    num_classes: int
+    shape: tuple[int, ...]
     consumers: tuple[str, ...]
     linear: str | None
     floats: int
@@ -55,43 +55,41 @@ def follow(model: nn.Module, layer: str, images: Tensor, layout: LayoutOption | 
     """What follows a layer, from autograd's graph of one forward pass.
 
     Args:
-        model: a classifier in evaluation mode.
+        model: a network in evaluation mode.
         layer: a layer's name.
         images: a batch to run, on the model's device.
         layout: of the layer's output where it is not certain, see `dissect.ablate`.
 
     Raises:
         KeyError, RuntimeError: the layer does not exist, does not run, or runs twice.
-        ValueError: outputs that are not [N, classes], no path from the layer to them, or a layer without units.
+        ValueError: outputs that are no tensor [N, ...], no path from the layer to them, or a layer without units.
 
     Example:
         >>> model = torch.nn.Sequential(torch.nn.Conv2d(1, 3, 1), torch.nn.ReLU(), torch.nn.Flatten())
         >>> follow(model.append(torch.nn.Linear(12, 5)).eval(), "0", torch.rand(1, 1, 2, 2))
-        Flow(num_units=3, num_classes=5, consumers=('1',), linear='3', floats=12, axes='NUHW')
+        Flow(num_units=3, shape=(5,), consumers=('1',), linear='3', floats=12, axes='NUHW')
     """
     find_layers(model, [layer])
     graph, layouts, tracker = Graph(model, layer), Layouts(model, [layer], layout), UnitTracker()
     if layouts.may_be_uncertain():
         with tracker:
             tracker.begin(images)
-            scores = graph.run(images)
+            output = graph.run(images)
         layouts.learn(layer, graph.output, tracker, len(images))
     else:
-        scores = graph.run(images)
-    if not isinstance(scores, Tensor) or scores.ndim != 2 or len(scores) != len(images):
-        got = list(scores.shape) if isinstance(scores, Tensor) else type(scores).__name__
-        raise ValueError(f"the model must give predictions [N, classes] with N={len(images)}, but gave {got}.")
-    readers = graph.readers(scores)
-    if graph.root not in readers and graph.root is not scores.grad_fn:
-        raise ValueError(f"layer {layer!r} must have a path to the predictions, but changing it cannot change them.")
+        output = graph.run(images)
+    if not isinstance(output, Tensor) or not output.ndim or len(output) != len(images):
+        got = list(output.shape) if isinstance(output, Tensor) else type(output).__name__
+        raise ValueError(f"the model must give a tensor [N, ...] with N={len(images)}, but gave {got}.")
+    readers, whole = graph.readers(output), "the predictions" if output.ndim == 2 else "the output"
+    if graph.root not in readers and graph.root is not output.grad_fn:
+        raise ValueError(f"layer {layer!r} must have a path to {whole}, but changing it cannot change them.")
     check_precision(layer, graph.output)
     axes = layouts.of(layer, graph.output).axes
     axis = axes.index("U")
     units = graph.output.shape[axis]
-    consumers = graph.consumers(scores, "the predictions")
-    return Flow(
-        units, scores.shape[1], consumers, _linear(graph, readers, units, axis), graph.floats // len(images), axes
-    )
+    consumers, shape = graph.consumers(output, whole), tuple(output.shape[1:])
+    return Flow(units, shape, consumers, _linear(graph, readers, units, axis), graph.floats // len(images), axes)
 
 
 def _linear(graph: Graph, readers: dict[Any, list[Any]], units: int, axis: int) -> str | None:

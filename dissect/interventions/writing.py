@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
+from dissect.network.forwards import own_forward
 from dissect.network.hooks import why_not_plain
 from dissect.network.trace import find_layers
 from dissect.network.units import is_one_of, name_before
@@ -44,7 +45,7 @@ def writable(model: nn.Module, layer: str, negative: bool) -> Any:
             raise ValueError(f"write: {name!r} runs in several places, {places}, each after other weights.")
         before = name_before(model, name)
         parent = model.get_submodule(name.rpartition(".")[0])
-        if before is None or "forward" in vars(parent):
+        if before is None or own_forward(parent) is not None:
             raise ValueError(f"write: what feeds {name!r} is not known, since it follows nothing in an nn.Sequential.")
         name, module = before, model.get_submodule(before)
         _check_plain(name, module)

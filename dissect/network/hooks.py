@@ -12,6 +12,8 @@ from torch import nn
 from torch.nn.modules import module as torch_modules
 from torch.utils.checkpoint import CheckpointFunction
 
+from dissect.network.forwards import own_forward
+
 #: The blocks of `Hooks` that the running thread or coroutine is in; threads begin in none, tasks in their maker's.
 _blocks: ContextVar[tuple[object, ...]] = ContextVar("dissect_blocks", default=())
 #: Where torch's checkpoints are, and what runs there when backward computes something again.
@@ -113,7 +115,7 @@ def effective_hooks(module: nn.Module) -> int:
 
 def why_not_plain(module: nn.Module) -> str | None:
     """Why a module may give something else than its class says: in words that follow its name; None if it does not."""
-    if "forward" in vars(module):
+    if own_forward(module) is not None:
         return "has another forward than its class"
     if others_hooks(module):
         return "has forward hooks"

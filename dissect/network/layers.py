@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from dissect.arguments import refusal
+from dissect.network.forwards import own_forward
 
 
 def layer_names(model: nn.Module, layers: Any) -> list[str]:
@@ -89,7 +90,7 @@ def find_layers(model: nn.Module, layers: list[str]) -> list[nn.Module]:
                 KeyError(f"the model has no layer {name!r}; {nearest(name, [known for known in modules if known])}.")
             )
         module = module_or_none
-        if type(module).forward is nn.Module.forward and "forward" not in vars(module):
+        if type(module).forward is nn.Module.forward and own_forward(module) is None:
             raise refusal(
                 TypeError(
                     f"layer {name!r} must be one that is called, but is a {type(module).__name__}, which never is: "
@@ -123,8 +124,7 @@ def _unhooked(module: nn.Module, usual: set[type]) -> str | None:
         compiled = hasattr(kind.forward, "_torchdynamo_orig_callable")
         if not compiled and kind is not nn.DataParallel:
             usual.add(kind)
-    if "forward" in module.__dict__:
-        compiled = compiled or hasattr(module.forward, "_torchdynamo_orig_callable")
+    compiled = compiled or hasattr(own_forward(module), "_torchdynamo_orig_callable")
     if compiled or "_orig_mod" in module._modules or module._compiled_call_impl is not None:
         return (
             "whose hooks fire, but PART was compiled by torch.compile, and compiled code knows no later hooks; give "

@@ -8,6 +8,8 @@ from numbers import Integral
 import torch
 from torch import Tensor, nn
 
+from dissect.network.forwards import own_forward
+
 Units = int | Iterable[int] | Tensor
 
 #: Modules that change each number by itself: the units that they give are those that they were given.
@@ -47,7 +49,7 @@ def check_units(layer: str, units: Units) -> Tensor:
 
 def is_one_of(module: nn.Module, kinds: tuple[type[nn.Module], ...]) -> bool:
     """Whether a module is of one of these types and computes what that does: subclasses may compute anything."""
-    plain = "forward" not in vars(module)
+    plain = own_forward(module) is None
     return plain and any(isinstance(module, kind) and type(module).forward is kind.forward for kind in kinds)
 
 

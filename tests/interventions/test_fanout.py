@@ -76,6 +76,36 @@ def test_what_comes_before_runs_once():
     assert ran == [(3, 3, 8, 8), (3, 150)]  # the large product too: only its change is computed for each set
 
 
+@pytest.mark.parametrize(("layer", "linear"), [("2", "9"), ("12", None)])
+def test_chunks_that_memory_asks_for_replay_what_comes_before(layer, linear):
+    model, images, ran = chain(), torch.randn(3, 3, 8, 8), []
+    flow = follow(model, layer, images)
+    assert flow.linear == linear
+    fan = FanOut(model, layer, flow, torch.zeros(flow.num_units), images[:1], 1)  # one set at a time
+    expected = fan(images, singles(flow.num_units))
+    kind = type(model[0])
+    forward = kind.forward
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(kind, "forward", lambda self, x: ran.append(self) or forward(self, x))
+        assert torch.equal(fan(images, singles(flow.num_units)), expected)
+    assert ran.count(model[0]) == 1
+
+
+@pytest.mark.parametrize(("make", "channels"), [(lambda: settled(Residual()).blocks, 6), (lambda: chain()[:5], 3)])
+def test_what_a_network_gives_need_not_be_of_classes(make, channels):
+    model, images = make(), torch.randn(3, channels, 8, 8)
+    layer = next(name for name, part in model.named_modules() if isinstance(part, nn.Conv2d))
+    flow = follow(model, layer, images)
+    assert len(flow.shape) == 3
+    for budget in (2**24, 1):
+        fan = FanOut(model, layer, flow, torch.zeros(flow.num_units), images[:1], budget)
+        alpha = singles(flow.num_units)
+        expected = one_by_one(model, layer, images, alpha, torch.zeros(flow.num_units))
+        found = fan(images, alpha)
+        assert found.shape == (flow.num_units + 1, 3, *flow.shape)
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+
+
 def test_memory_bounds_how_many_go_together():
     model, images = settled(Residual()), torch.randn(5, 3, 8, 8)
     flow = follow(model, "stem", images)
@@ -201,6 +231,15 @@ class Dead(nn.Module):
         return self.fc(x.mean((2, 3)))
 
 
+class Pair(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 2, 1)
+
+    def forward(self, x):
+        return self.conv(x), x
+
+
 def test_bad_networks():
     images = torch.randn(2, 3, 8, 8)
     with pytest.raises(ValueError, match="layer 'side' must have a path to the predictions"):
@@ -208,7 +247,11 @@ def test_bad_networks():
     with pytest.raises(RuntimeError, match=r"layer 'blocks\.0\.relu' ran twice"):
         follow(settled(Residual()), "blocks.0.relu", images)
     with pytest.raises(ValueError, match=r"predictions \[N, classes\] with N=2, but gave \[2, 6, 8, 8\]"):
-        follow(chain()[:3], "0", images)
+        dissect.unit_importance(
+            chain()[:3].eval(), "0", [(images, torch.tensor([0, 1]))], [(images, torch.tensor([0, 1]))]
+        )
+    with pytest.raises(ValueError, match=r"must give a tensor \[N, \.\.\.\] with N=2, but gave tuple"):
+        follow(Pair().eval(), "conv", images)
     with pytest.raises(KeyError, match="no layer 'conv9'"):
         follow(chain(), "conv9", images)
     model = chain()
