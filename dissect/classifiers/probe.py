@@ -133,7 +133,7 @@ class Probe:
         except FAILURES:
             self.images, self.flow, self.divisible = images, follow(model, layer, images, layout), False
         if len(self.flow.shape) != 1:
-            count = len(self.images)
+            count = len(images)
             raise ValueError(
                 f"the model must give predictions [N, classes] with N={count}, but gave {[count, *self.flow.shape]}."
             )
