@@ -1,5 +1,10 @@
 """What the units of a generator do: classes that go without them, and places where they can be put in."""
 
+from dissect.generators.artifact_features import inception_features
+from dissect.generators.artifact_flags import UnitFlags, read_flags
+from dissect.generators.artifact_repair import ArtifactRepair, RepairRow, artifact_repair
+from dissect.generators.artifact_search import artifact_units
+from dissect.generators.artifact_units import AgreementRow, ArtifactRow, ArtifactUnits
 from dissect.generators.causal import causal_units
 from dissect.generators.causal_result import CausalRow, CausalUnits
 from dissect.generators.context import ContextRow, InsertionContext, RestRow, insertion_context
@@ -11,6 +16,10 @@ from dissect.generators.tracing import trace_effect
 from dissect.generators.tracing_result import EffectTrace, TraceRow
 
 __all__ = [
+    "AgreementRow",
+    "ArtifactRepair",
+    "ArtifactRow",
+    "ArtifactUnits",
     "CausalRow",
     "CausalUnits",
     "ChangeRow",
@@ -21,13 +30,19 @@ __all__ = [
     "EffectTrace",
     "InsertionContext",
     "RemovalCurves",
+    "RepairRow",
     "RestRow",
     "TraceRow",
+    "UnitFlags",
+    "artifact_repair",
+    "artifact_units",
     "causal_units",
     "class_iou",
     "effect",
     "effects_table",
+    "inception_features",
     "insertion_context",
+    "read_flags",
     "removal_curves",
     "removed_share",
     "trace_effect",

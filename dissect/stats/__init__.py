@@ -5,7 +5,7 @@ All counts are integers, so any split, order or sharding of the same activations
 
 from dissect.stats.agreement import Agreement, average_precision
 from dissect.stats.correlation import Correlation, pearson
-from dissect.stats.frechet import frechet_distance
+from dissect.stats.frechet import FrechetReference, frechet_distance
 from dissect.stats.iou import IouTally, best_labels, iou
 from dissect.stats.null import NullTally
 from dissect.stats.pairs import PairTally
@@ -18,6 +18,7 @@ from dissect.stats.wasserstein import pyramid_patches, sliced_wasserstein
 __all__ = [
     "Agreement",
     "Correlation",
+    "FrechetReference",
     "Informative",
     "IouTally",
     "NullTally",

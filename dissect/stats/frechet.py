@@ -50,6 +50,67 @@ def frechet_distance(features: Tensor, others: Tensor) -> float:
     return found
 
 
+class FrechetReference:
+    """A sample of features from which the Frechet distances of many others are measured, each for one decomposition.
+
+    Args:
+        features: [M, D], of real images for example.
+
+    Raises:
+        ValueError: see `frechet_distance`.
+
+    Example:
+        >>> from dissect.stats import FrechetReference
+        >>> reference = FrechetReference(torch.tensor([[0.0], [2.0]]))
+        >>> round(reference.distance(torch.tensor([[3.0], [5.0]])), 6)
+        9.0
+    """
+
+    def __init__(self, features: Tensor) -> None:
+        _check("FrechetReference", features=features)
+        self._mean, covariance = _moments(features)
+        self._trace, (values, vectors) = covariance.trace(), torch.linalg.eigh(covariance)
+        self._root = (vectors * values.clamp(min=0).sqrt()) @ vectors.T
+
+    def distance(self, features: Tensor, weights: Tensor | None = None) -> float:
+        """The `frechet_distance` of a sample from this one.
+
+        Args:
+            features: [N, D].
+            weights: [N] how often each row counts, at least two in all; as often as it stands there by default.
+
+        Raises:
+            ValueError: see `frechet_distance`.
+        """
+        _check("FrechetReference", features=features)
+        if features.shape[1] != len(self._mean):
+            raise ValueError(
+                f"FrechetReference: features must be [N, D] with D={len(self._mean)}, but are {list(features.shape)}."
+            )
+        wide = features.detach().to("cpu", torch.float64)
+        counts = torch.ones(len(wide), dtype=torch.float64) if weights is None else weights.double().cpu()
+        mean = counts @ wide / counts.sum()
+        rows = (wide - mean) * (counts / (counts.sum() - 1)).sqrt()[:, None]
+        seen = rows @ self._root  # the root of whose Gram matrix has the trace that the distance takes
+        mixed = torch.linalg.eigvalsh(seen @ seen.T if len(seen) < seen.shape[1] else seen.T @ seen).clamp(min=0).sqrt()
+        distance = (mean - self._mean).square().sum() + rows.square().sum() + self._trace - 2 * mixed.sum()
+        found: float = max(0.0, distance.item())
+        return found
+
+
+def _check(who: str, **samples: Tensor) -> None:
+    """Refuses a sample whose covariance cannot be told.
+
+    Raises:
+        ValueError: says why.
+    """
+    for name, sample in samples.items():
+        if sample.dim() != 2 or len(sample) < 2:
+            raise ValueError(f"{who}: {name} must be [N, D] with at least two rows, but got {list(sample.shape)}.")
+        if not torch.isfinite(sample).all():
+            raise ValueError(f"{who}: {name} must be finite.")
+
+
 def _moments(sample: Tensor) -> tuple[Tensor, Tensor]:
     wide = sample.detach().to("cpu", torch.float64)
     mean = wide.mean(0)

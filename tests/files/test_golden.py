@@ -163,6 +163,24 @@ def test_trace_1():
     assert found.maps(1)[:, 0, 1].tolist() == [0.5, 0.125]
 
 
+def test_artifacts_1():
+    found = dissect.load(GOLDEN / "artifacts-1.artifacts")
+    assert [tuple(row) for row in found.table] == [(1, 2, 4, 2.5), (2, 0, 2, 0.5), (3, 1, 1.5, 0)]
+    assert (found.worst(1), found.floor, found.top, found.num_images, found.num_real) == ((2,), None, 2, 3, 4)
+    assert (found.top_images.tolist(), found.z_keys.tolist()) == ([[0, 1], [1, 0], [1, 2]], [5, -7, 9])
+
+
+def test_repair_1():
+    found = dissect.load(GOLDEN / "repair-1.repair")
+    rows = [(row.sampling, row.ablated, row.units, row.distance, row.low, row.high, row.change) for row in found.table]
+    assert rows == [
+        ("maximising", "-", 0, 4, 3, 5, None), ("maximising", "worst", 1, 3, 2, 4, -1),
+        ("maximising", "random", 1, 4, 3, 5, 0), ("uniform", "-", 0, 2, 1, 3, None),
+        ("uniform", "worst", 1, 2.25, 1.25, 3.25, 0.25), ("uniform", "random", 1, 2, 1, 3, 0),
+    ]  # fmt: skip
+    assert (found.chosen.tolist(), found.settings["by"]) == ([[1, 2], [0, 1]], "worst")
+
+
 def test_sheet_1():
     found = dissect.UnitSheet.load(GOLDEN / "sheet-1.sheet")
     assert (found.layer, found.unit, found.threshold, found.concept, found.least) == ("0", 1, 5.0, "tree", 0.05)

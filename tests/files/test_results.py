@@ -27,6 +27,8 @@ FILES = {
     dissect.generators.EffectTrace: "trace-1.trace",
     dissect.UnitSheet: "sheet-1.sheet",
     dissect.omissions.LayerInverter: "inverter-1.inverter",
+    dissect.generators.ArtifactUnits: "artifacts-1.artifacts",
+    dissect.generators.ArtifactRepair: "repair-1.repair",
 }
 
 
@@ -72,7 +74,7 @@ def test_what_is_no_result_is_refused(tmp_path):
         path = save_tensors(tmp_path / "new", kind.kind, kind.version + 1, {}, {})
         with pytest.raises(ValueError, match="of version 2, newer than the 1 known here; update dissect"):
             dissect.load(path)
-    with pytest.raises(FileNotFoundError, match=r"there is no file .*none, nor one with .*: \.attack, .*\.sets"):
+    with pytest.raises(FileNotFoundError, match=r"there is no file .*none, nor one with .*: .*\.attack, .*\.sets"):
         dissect.load(tmp_path / "none")
 
 

@@ -11,7 +11,15 @@ from torch import nn
 import dissect
 from dissect import ops
 from dissect.experiments import AttackResult, CarliniWagner
-from dissect.generators import CausalUnits, Effect, EffectTrace, InsertionContext, RemovalCurves
+from dissect.generators import (
+    ArtifactRepair,
+    ArtifactUnits,
+    CausalUnits,
+    Effect,
+    EffectTrace,
+    InsertionContext,
+    RemovalCurves,
+)
 from dissect.omissions import LayerInverter
 from dissect.stats import IouTally, PairTally, Peaks, TailThreshold
 from dissect.stats.state import State
@@ -119,6 +127,23 @@ def trace() -> EffectTrace:
     )  # fmt: skip
 
 
+def artifacts() -> ArtifactUnits:
+    """Of three units the last is the worst; it was best at z 1. There were too few real images for a floor."""
+    distances, random = torch.tensor([2.0, 1.5, 4.0]).double(), torch.tensor([1.0, 2.0]).double()
+    top_images, keys = torch.tensor([[0, 1], [1, 0], [1, 2]]), torch.tensor([5, -7, 9])
+    return ArtifactUnits("0", distances, random, None, 2, 3, 4, 6, top_images, keys, {"seed": 0, "weights": "ab"})
+
+
+def repair() -> ArtifactRepair:
+    """Without unit 2 the images that maximise it are nearer, those of any z are not, and a random unit does nothing."""
+    distances = torch.tensor([[4.0, 3.0, 4.0], [2.0, 2.25, 2.0]]).double()
+    resampled = distances[:, :, None] + torch.arange(-8, 9).double() / 8
+    chosen, keys, settings = torch.tensor([[1, 2], [0, 1]]), torch.tensor([5, -7, 9]), {"seed": 0, "by": "worst"}
+    return ArtifactRepair(
+        "0", 3, ("worst", "random"), ((2,), (0,)), chosen, distances, resampled, 3, 4, keys, settings
+    )  # fmt: skip
+
+
 def sheet() -> dissect.UnitSheet:
     """Unit 1 of the dissection, which fires in the second image alone, and without a tree; the first is one half."""
     pairs = [(MAPS, torch.tensor([[[[0, 0], [1, 1]]], [[[2, 2], [2, 2]]]]))]
@@ -136,6 +161,6 @@ def inverter() -> LayerInverter:
 if __name__ == "__main__":
     for state in states():
         state.save(HERE / f"{type(state).__name__}-{state.version}.safetensors")
-    generators = effect(), curves(), context(), causal(), trace()
+    generators = effect(), curves(), context(), causal(), trace(), artifacts(), repair()
     for result in (dissection(), *importance(), attack(), comparison(), sheet(), inverter(), *generators):
         result.save(HERE / f"{result.suffix[1:]}-{result.version}")

@@ -5,7 +5,7 @@ import pytest
 import scipy.linalg
 import torch
 
-from dissect.stats import frechet_distance
+from dissect.stats import FrechetReference, frechet_distance
 
 
 def sample(count, width, seed):
@@ -43,3 +43,21 @@ def test_bad_samples_are_refused():
         frechet_distance(torch.zeros(1, 4), torch.zeros(3, 4))
     with pytest.raises(ValueError, match="others must be finite"):
         frechet_distance(torch.zeros(2, 1), torch.tensor([[0.0], [torch.nan]]))
+
+
+@pytest.mark.parametrize("rows", [4, 30])  # fewer and more than there are features
+def test_a_reference_gives_the_distance_of_each(rows):
+    chance = torch.Generator().manual_seed(0)
+    real, others = torch.rand(40, 6, generator=chance), torch.rand(3, rows, 6, generator=chance) * 2
+    reference = FrechetReference(real)
+    for other in others:
+        assert reference.distance(other) == pytest.approx(frechet_distance(other, real), rel=1e-6)
+    weights = torch.tensor([2, 0, 1, 3] * rows)[:rows]
+    again = others[0].repeat_interleave(weights, 0)
+    assert reference.distance(others[0], weights) == pytest.approx(frechet_distance(again, real), rel=1e-6)
+    with pytest.raises(ValueError, match="D=6"):
+        reference.distance(torch.zeros(3, 5))
+    with pytest.raises(ValueError, match="at least two rows"):
+        FrechetReference(real[:1])
+    with pytest.raises(ValueError, match="must be finite"):
+        reference.distance(real * torch.nan)
