@@ -23,13 +23,15 @@ from dissect.files.results import Result
 from dissect.tiny import generator, segmenter
 
 LAYER = "layer4"
-#: Seeds of z: of thresholds and IoU, of the optimisation, of effects, of contexts. No two samples share a z.
-IOU, OPTIMISED, EFFECTS, CONTEXTS = 1, 10, 3, 4
+#: Seeds of z: of thresholds and IoU, of the optimisation, effects, contexts, traces. No two samples share a z.
+IOU, OPTIMISED, EFFECTS, CONTEXTS, TRACES = 1, 10, 3, 4, 5
 #: How many z there are of each.
-SAMPLES = {IOU: 256, OPTIMISED: 256, EFFECTS: 128, CONTEXTS: 272}
+SAMPLES = {IOU: 256, OPTIMISED: 256, EFFECTS: 128, CONTEXTS: 272, TRACES: 48}
 EPOCHS = 20
 #: Insertions that a context needs to be shown: as in the papers, and where there are fewer z; and how many these are.
 LEAST, LESS, FEWER = 1000, 200, 96
+#: Where units are set whose effect is traced: None is everywhere.
+PLACES: Tensor | None = None
 #: What goes, what is hard to put in, and what else is looked at.
 TREE, DOOR = "object/tree", "part/door"
 CLASSES = (TREE, "object/skyscraper", "object/house", "object/tram", "part/window", DOOR)
@@ -74,6 +76,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     found |= _effects(measured, street, seen, ranked)
     found |= _curves(measured, street, seen[0], ranked[TREE], generators.class_iou(d, LAYER, TREE))
     found |= _contexts(measured, street, seen[0], ranked)
+    found["traces"] = _traces(measured, street, seen[0], ranked)
     style = generator("stylegan2-street-watermark")
     first, others = ((z_of(style, seed), dissect.noise_seeds(SAMPLES[seed], seed=seed)) for seed in (IOU, EFFECTS))
     units = generators.units_by_iou(_dissection(measured, "iou-style", style, seen[0], first), LAYER, TREE)[:COUNT]
@@ -136,11 +139,23 @@ def _contexts(measured: Measured, street: Any, seen: Any, ranked: dict[str, Tens
     return found
 
 
+def _traces(measured: Measured, street: Any, seen: Any, ranked: dict[str, Tensor]) -> dict[str, Any]:
+    found = {}
+    for name, concept, block, part in (("tree-3x3", TREE, 3, 1), ("tree-1x1", TREE, 1, 2), ("door-3x3", DOOR, 3, 2)):
+        z, options = z_of(street, TRACES, SAMPLES[TRACES] // part), {"segmenter": seen, "concept": concept}
+        options |= {"block": block, "cells": PLACES}
+        measure = partial(generators.trace_effect, street, LAYER, ranked[concept][:COUNT], z, **options)
+        found[name] = measured(f"trace-{name}", generators.EffectTrace, measure)
+    return found
+
+
 def _draw(found: dict[str, Any], street: Any, units: Tensor, out: Path) -> None:
     """Draws the pictures."""
     plots.save(found["curves"].plot(), out / "curves.png")
     for name in ("tree-3x3", "tree-1x1", "door-3x3"):
         plots.save(found[name].plot(), out / f"{name}.png")
+    trace = found["traces"]["tree-3x3"]
+    plots.save(trace.plot(trace.layers[-2]), out / "trace.png")
     z = z_of(street, EFFECTS)
     chosen = found["few"].before[:, found["few"].label].sort(descending=True, stable=True).indices[:8]
     rows = []

@@ -78,14 +78,14 @@ def test_comparisons(tmp_path, monkeypatch):
 def test_experiments_on_generators(tmp_path, monkeypatch):
     script = importlib.import_module("experiments_generators")
     for name, value in {
-        "SAMPLES": {1: 8, 10: 8, 3: 10, 4: 4}, "FEWER": 4, "EPOCHS": 1, "TREE": "object/road", "DOOR": "object/sky",
-        "CLASSES": ("object/road", "object/sky"),
+        "SAMPLES": {1: 8, 10: 8, 3: 10, 4: 4, 5: 4}, "FEWER": 4, "EPOCHS": 1, "TREE": "object/road",
+        "DOOR": "object/sky", "CLASSES": ("object/road", "object/sky"), "PLACES": torch.tensor([[0, 0], [1, 1]]),
     }.items():  # fmt: skip
         monkeypatch.setattr(script, name, value)
     monkeypatch.setattr("dissect.generators.curves.COUNTS", (1, 5))
     script.main(["--work", str(tmp_path / "work"), "--out", str(tmp_path)])
     page = tmp_path / "experiments_generators.md"
-    written(page, "10 z of seed 3", "| progan-street |", "| 5 (3.9%) |", "too few insertions")
+    written(page, "10 z of seed 3", "| progan-street |", "| 5 (3.9%) |", "too few insertions", "too few edits")
 
 
 def test_layouts(tmp_path, monkeypatch):
