@@ -20,6 +20,7 @@ The map::
     segmentation, Concepts                    networks that label pixels, and names of labels
     stats, ops, reference, Grid               streaming statistics, the kernels, and their specification
     models, tiny                              architectures and published files; the embedded world
+    rewriting                                 one rule of a network, changed in its weights
     data, experiments, classifiers            data sets, the papers' experiments, the rest of classifiers
 """
 
@@ -46,7 +47,7 @@ from dissect.report import write_report
 from dissect.version import __version__ as __version__
 
 if TYPE_CHECKING:
-    from dissect import experiments, omissions, segmentation, tiny
+    from dissect import experiments, omissions, rewriting, segmentation, tiny
 
 __all__ = [
     "Comparison",
@@ -74,6 +75,7 @@ __all__ = [
     "omissions",
     "ops",
     "reference",
+    "rewriting",
     "segmentation",
     "stats",
     "tiny",
@@ -85,7 +87,7 @@ __all__ = [
 
 
 #: Imported where they are used: most programs never do, and they are more than half of all code here.
-_LATE = ("experiments", "omissions", "segmentation", "tiny")
+_LATE = ("experiments", "omissions", "rewriting", "segmentation", "tiny")
 
 
 moved.install()
@@ -98,7 +100,7 @@ def load(path: str | Path) -> Any:
         path: the file; its suffix may be left out. Where files of several kinds have that name it is the dissection.
 
     Returns:
-        A `Dissection`, `UnitImportance`, `UnitSets` or `experiments.AttackResult`. (Their own ``load`` takes no other.)
+        A `Dissection`, `UnitImportance`, `rewriting.Edit` or another result. (Their own ``load`` takes no other.)
 
     Raises:
         FileNotFoundError: no such file.
@@ -109,7 +111,7 @@ def load(path: str | Path) -> Any:
         >>> dissect.load("out/result")  # doctest: +SKIP
         <Dissection of 'features.28' (512 units, 93 detectors) over 10000 images>
     """
-    for room in ("dissect.experiments", "dissect.omissions"):  # whose results are known once they are imported
+    for room in ("dissect.experiments", "dissect.omissions", "dissect.rewriting"):  # whose results are known then
         importlib.import_module(room)
     return load_any(path, Dissection)
 

@@ -90,7 +90,7 @@ def test_import_brings_no_stranger():
     assert out.strip() == "[]"
 
 
-@pytest.mark.parametrize("name", ["experiments", "omissions", "segmentation", "tiny"])
+@pytest.mark.parametrize("name", ["experiments", "omissions", "rewriting", "segmentation", "tiny"])
 def test_rooms_that_are_imported_where_they_are_used(name):
     code = f"""
 import sys, dissect

@@ -18,6 +18,7 @@ from dissect import (
     ops,
     plots,
     reference,
+    rewriting,
     segmentation,
     stats,
     tiny,
@@ -25,7 +26,7 @@ from dissect import (
 
 ROOMS = (
     dissect, ops, reference, stats, data, models, segmentation, tiny, interventions, classifiers, generators,
-    omissions, experiments, plots,
+    omissions, rewriting, experiments, plots,
 )  # fmt: skip
 SNAPSHOT = Path(__file__).with_name("signatures.txt")
 

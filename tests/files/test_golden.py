@@ -198,6 +198,21 @@ def test_inverter_1():
     assert len(found.generator) == 16
 
 
+def test_moment_1():
+    found = dissect.load(GOLDEN / "moment-1.moment")
+    assert (found.layer, found.count, found.images, found.rank) == ("0", 3, 2, 2)
+    assert found.moment.tolist() == [[2.0, 0.5], [0.5, 1.0]]
+
+
+def test_edit_1():
+    found = dissect.load(GOLDEN / "edit-1.edit")
+    assert (found.layer, found.shape, found.rank, found.losses.tolist()) == ("0", (3, 2), 1, [0.5, 0.25])
+    layer = torch.nn.Linear(2, 3, bias=False)
+    torch.nn.init.zeros_(layer.weight)
+    found.apply(torch.nn.Sequential(layer).eval())
+    assert layer.weight.tolist() == [[1.0, 0.0], [2.0, 0.0], [3.0, 0.0]]
+
+
 def test_every_version_has_its_file():
     current = {state.__class__.__name__: state.version for state in writer().states()}
     own = [kind for kind in KINDS.values() if kind.__module__.startswith("dissect.")]

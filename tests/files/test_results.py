@@ -11,6 +11,7 @@ from dissect.cli import commands as cli
 from dissect.experiments import AttackResult
 from dissect.files.results import KINDS, Result, load_any
 from dissect.files.tensors import load_tensors, save_tensors
+from dissect.rewriting import Edit, SecondMoment
 from dissect.stats import Peaks
 
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -29,6 +30,8 @@ FILES = {
     dissect.omissions.LayerInverter: "inverter-1.inverter",
     dissect.generators.ArtifactUnits: "artifacts-1.artifacts",
     dissect.generators.ArtifactRepair: "repair-1.repair",
+    SecondMoment: "moment-1.moment",
+    Edit: "edit-1.edit",
 }
 
 

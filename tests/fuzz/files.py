@@ -23,6 +23,7 @@ from dissect.files import progress as resume
 from dissect.files.tensors import _digest
 from dissect.models import ProGAN
 from dissect.omissions import LayerInverter
+from dissect.rewriting import Edit, Memory, SecondMoment, insert
 from dissect.stats import IouTally, Peaks, TailThreshold
 
 torch.manual_seed(0)
@@ -105,7 +106,12 @@ def kinds(folder):
     attack = AttackResult("0", CarliniWagner(), 1, 0, NUMBERS[:2], NUMBERS[:2], NUMBERS[1:3], torch.ones(2).bool(),
                           torch.rand(2), torch.ones(2).bool(), before, before, before)  # fmt: skip
     inverter = LayerInverter.untrained(ProGAN((1, 1), z_channels=2).eval(), ["layer1"], width=1)
+    memory, maps = Memory(NET, "0"), MAPS[:1]
+    memory.second_moment(MAPS, progress=False)
+    edit = insert(memory, maps, memory.values(memory.keys(maps)) + 1, memory.direction(maps), "closed")
     saved = {
+        "moment": (memory.moment.save(folder / "a"), lambda path: str(SecondMoment.load(path))),
+        "edit": (edit.save(folder / "a"), lambda path: str(Edit.load(path))),
         "threshold": (threshold.save(folder / "threshold"),
                       use_state(lambda: TailThreshold(0.1, size=(8, 8)), lambda s: (s.add(MAPS), s.advance()))),
         "peaks": (peaks.save(folder / "peaks"), use_state(lambda: Peaks(2), lambda s: s.add(MAPS, NUMBERS + 10))),

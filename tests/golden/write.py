@@ -21,6 +21,7 @@ from dissect.generators import (
     RemovalCurves,
 )
 from dissect.omissions import LayerInverter
+from dissect.rewriting import Edit, SecondMoment
 from dissect.stats import IouTally, PairTally, Peaks, TailThreshold
 from dissect.stats.state import State
 
@@ -158,9 +159,23 @@ def inverter() -> LayerInverter:
     return found
 
 
+def moment() -> SecondMoment:
+    """Of two channels over three locations of two images."""
+    return SecondMoment("0", torch.tensor([[2.0, 0.5], [0.5, 1.0]]).double(), 3, 2, {"network": "a"})
+
+
+def edit() -> Edit:
+    """Of a layer of three outputs, whose first channel alone adds 1, 2 and 3 more."""
+    directions, lambdas = torch.tensor([[1.0], [0.0]]).double(), torch.tensor([[1.0], [2.0], [3.0]]).double()
+    settings = {"mode": "projected", "order": [0, 2, 3, 1]}
+    losses = torch.tensor([0.5, 0.25]).double()
+    return Edit("0", directions, lambdas, losses, (3, 2), "eaeb5c6bb125762b", "0123456789abcdef", settings)
+
+
 if __name__ == "__main__":
     for state in states():
         state.save(HERE / f"{type(state).__name__}-{state.version}.safetensors")
     generators = effect(), curves(), context(), causal(), trace(), artifacts(), repair()
-    for result in (dissection(), *importance(), attack(), comparison(), sheet(), inverter(), *generators):
+    rules = moment(), edit()
+    for result in (dissection(), *importance(), attack(), comparison(), sheet(), inverter(), *generators, *rules):
         result.save(HERE / f"{result.suffix[1:]}-{result.version}")

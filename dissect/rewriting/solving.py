@@ -1,0 +1,199 @@
+"""How the change of a memory's matrix is found: projected gradient descent, descent in Lambda, and in closed form."""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple, get_args
+
+import torch
+from torch import Tensor
+from tqdm.auto import trange
+
+from dissect.arguments import refusal
+from dissect.rewriting.memory import Keys, Memory
+
+Mode = Literal["projected", "lambda", "closed"]
+MODES: tuple[Mode, ...] = get_args(Mode)
+Loss = Literal["l1", "l2"]
+LOSSES: tuple[Loss, ...] = get_args(Loss)
+#: Of a key's length: with a smaller part along the directions, no finite change could give it another value.
+SMALL = 1e-6
+
+
+class Schedule(NamedTuple):
+    """Of a descent; the defaults are published.
+
+    Attributes:
+        steps: of Adam.
+        every: steps from one projection to the next.
+        rate: of Adam.
+        project_gradient: whether each step's gradient is projected too.
+        progress: show a bar.
+    """
+
+    steps: int = 2001
+    every: int = 10
+    rate: float = 0.05
+    project_gradient: bool = False
+    progress: bool = True
+
+
+class Found(NamedTuple):
+    """A change ``Lambda D^T``.
+
+    Attributes:
+        lambdas: [o * kh * kw, S] float64.
+        losses: [T] float64, before each step.
+    """
+
+    lambdas: Tensor
+    losses: Tensor
+
+
+class Problem:
+    """Keys whose values shall be others: minimise the mean over all numbers of |V - f(K; W)|, or of its square.
+
+    What does not change in the course of a descent is computed once: the gathered keys, and the first values.
+
+    Args:
+        memory: f.
+        keys: K.
+        values: V [n, o, H, W].
+        loss: "l1", as the published code, or "l2", as equation 6.6.
+        directions: [i, S], orthonormal.
+    """
+
+    def __init__(self, memory: Memory, keys: Keys, values: Tensor, loss: Loss, directions: Tensor) -> None:
+        self.memory, self.keys, self.values = memory, keys, values
+        self._power = 1 if loss == "l1" else 2
+        self.start = memory.matrix()
+        self.directions = directions.to(self.start)
+        self._rows = memory.form.rows(keys.maps)
+
+    def loss(self, product: Tensor, energy: Tensor | None) -> Tensor:
+        """Of what the gathered keys times a matrix are."""
+        apart = self.memory.finish(self.keys, product, energy) - self.values
+        return (apart.abs() if self._power == 1 else apart.square()).mean()
+
+    def loss_of(self, matrix: Tensor) -> float:
+        """Of a matrix."""
+        with torch.no_grad():
+            product = self.memory.form.product(self._rows, matrix)
+            return float(self.loss(product, self.memory.energy(self.keys, matrix)))
+
+    def gradient(self, matrix: Tensor) -> tuple[Tensor, Tensor]:
+        """The loss, and its gradient by the matrix: only what is as small as the values goes through autograd."""
+        product = self.memory.form.product(self._rows, matrix).requires_grad_()
+        energy = self.memory.energy(self.keys, matrix)
+        small = [product] if energy is None else [product, energy.requires_grad_()]
+        with torch.enable_grad():
+            loss = self.loss(product, energy)
+            grads = torch.autograd.grad(loss, small)
+        found = self.memory.form.gradient(self._rows, grads[0])
+        if energy is not None and self.keys.style is not None:
+            squares = (self.keys.style * self.memory.form.scale).square()
+            along = (2 * grads[1].T @ squares).repeat_interleave(self.memory.form.taps, 0)
+            found.addcmul_(along, matrix)
+        return loss.detach(), found
+
+
+def projected(problem: Problem, schedule: Schedule) -> Found:
+    """Adam over the whole matrix, brought back into ``W0 + Lambda D^T`` every few steps and at last (thesis, 6.3.4)."""
+    start, basis = problem.start, problem.directions
+    current = start.clone()
+    adam = torch.optim.Adam([current], schedule.rate, fused=True)
+    losses = []
+    with torch.no_grad():
+        for step in _bar(schedule):
+            loss, gradient = problem.gradient(current)
+            losses.append(loss)
+            current.grad = (gradient @ basis) @ basis.T if schedule.project_gradient else gradient
+            adam.step()
+            if step % schedule.every == 0 or step == schedule.steps - 1:
+                current.copy_(torch.addmm(start, (current - start) @ basis, basis.T))
+                _check(loss, step)
+        return _found((current - start) @ basis, losses)
+
+
+def in_lambda(problem: Problem, schedule: Schedule) -> Found:
+    """Adam over Lambda alone (equation 6.18), in a problem as small as the rank."""
+    memory, keys, basis, form = problem.memory, problem.keys, problem.directions, problem.memory.form
+    with torch.no_grad():
+        rows = form.rows(torch.einsum("nihw,is->nshw", keys.maps, basis))
+        product = form.product(form.rows(keys.maps), problem.start)
+        energy = memory.energy(keys, problem.start)
+        cross = square = None
+        if keys.style is not None:
+            squares = (keys.style * form.scale).square()
+            cross = torch.einsum("ri,ni,is->nrs", problem.start, squares, basis)
+            square = torch.einsum("is,ni,it->nst", basis, squares, basis)
+    lambdas = torch.zeros(len(problem.start), basis.shape[1]).to(basis).requires_grad_()
+    adam = torch.optim.Adam([lambdas], schedule.rate)
+    losses = []
+    with torch.enable_grad():
+        for step in _bar(schedule):
+            more = energy
+            if energy is not None and cross is not None and square is not None:
+                each = 2 * (lambdas * cross).sum(-1) + ((lambdas @ square) * lambdas).sum(-1)
+                more = energy + each.view(len(keys), -1, form.taps).sum(-1)
+            loss = problem.loss(product + form.product(rows, lambdas), more)
+            losses.append(loss.detach())
+            (lambdas.grad,) = torch.autograd.grad(loss, [lambdas])
+            adam.step()
+            if step % schedule.every == 0:
+                _check(loss, step)
+    return _found(lambdas.detach(), losses)
+
+
+def closed(problem: Problem) -> Found:
+    """The least squares of equation 6.18, exactly, of the least change where several serve; a linear memory's alone.
+
+    Of one key of a fully connected layer that is ``Lambda = (v - W0 k) / (d^T k)`` (B.1).
+
+    Raises:
+        ValueError: the memory is not linear, or no key has a part along the directions.
+    """
+    memory, keys, form = problem.memory, problem.keys, problem.memory.form
+    if not memory.linear:
+        raise refusal(
+            ValueError(
+                f'mode must be "projected" or "lambda" for {memory.layer!r}, whose values are no linear function of '
+                'its weight, so that there is no closed form, but got "closed".'
+            )
+        )
+    basis, maps = problem.directions.double(), keys.maps.double()
+    along = torch.einsum("nihw,is->nshw", maps, basis)
+    largest, longest = float(along.abs().amax()), float(maps.square().sum(1).sqrt().amax())
+    if not largest > SMALL * longest:
+        raise refusal(
+            ValueError(
+                f"keys must have a part along the directions, but d^T k is at most {largest:.2g} for keys of length "
+                f"{longest:.2g}: no change along them could give these keys other values."
+            )
+        )
+    size = (keys.maps.shape[2], keys.maps.shape[3])
+    unknowns = form.taps * basis.shape[1]
+    every = torch.eye(unknowns, dtype=torch.float64, device=basis.device)
+    each = form.maps(form.product(form.rows(along), every.view(-1, basis.shape[1])), len(keys), size)
+    missing = problem.values.double() - memory.values(keys).double()
+    design, wanted = (part.transpose(0, 1).flatten(1).T for part in (each, missing))
+    solved = torch.linalg.lstsq(design.cpu(), wanted.cpu(), driver="gelsd").solution
+    return _found(solved.T.reshape(-1, basis.shape[1]).to(basis), [])
+
+
+def _found(lambdas: Tensor, losses: list[Tensor]) -> Found:
+    history = torch.stack(losses).double().cpu() if losses else torch.empty(0, dtype=torch.float64)
+    if not bool(lambdas.isfinite().all()):
+        raise ArithmeticError(_DIVERGED)
+    return Found(lambdas.double().cpu(), history)
+
+
+def _bar(schedule: Schedule) -> trange:
+    return trange(schedule.steps, desc="insert", disable=not schedule.progress, unit="step", leave=False)
+
+
+def _check(loss: Tensor, step: int) -> None:
+    if not bool(loss.isfinite()):
+        raise refusal(ArithmeticError(f"the descent must stay finite, but the loss of step {step} is not; {_DIVERGED}"))
+
+
+_DIVERGED = "the network's weights are as they were; try a lower rate."
