@@ -1,5 +1,17 @@
 """What a generator leaves out (thesis, chapter 5): of the distribution of segmented objects, and of single images."""
 
+from dissect.omissions.differences import DifferenceRow, omission_chart, omission_table
+from dissect.omissions.distance import SegmentationDistance, fsd
 from dissect.omissions.inverter import LayerInverter
+from dissect.omissions.statistics import SegmentationStatistics, segmentation_statistics
 
-__all__ = ["LayerInverter"]
+__all__ = [
+    "DifferenceRow",
+    "LayerInverter",
+    "SegmentationDistance",
+    "SegmentationStatistics",
+    "fsd",
+    "omission_chart",
+    "omission_table",
+    "segmentation_statistics",
+]

@@ -75,6 +75,13 @@ def test_iou_tally(version):
     assert state.label_area().tolist() == [[0, 2, 0], [0, 1, 3]]
 
 
+def test_segstats_1():
+    found = dissect.load(GOLDEN / "segstats-1.segstats")
+    assert (found.planes, found.segmenter, found.source, found.numbers.tolist()) == ((0,), "abc", "def", [2, 7])
+    assert found.mean.tolist() == [87.5, 12.5]
+    assert found.covariance.tolist() == [[312.5, -312.5], [-312.5, 312.5]]
+
+
 def test_importance_1():
     # Without unit 0 the image of "a" is named "b"; without unit 1 the image of "b" is named "a".
     found = dissect.UnitImportance.load(GOLDEN / "importance-1.importance")

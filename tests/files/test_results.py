@@ -32,6 +32,7 @@ FILES = {
     dissect.generators.ArtifactRepair: "repair-1.repair",
     SecondMoment: "moment-1.moment",
     Edit: "edit-1.edit",
+    dissect.omissions.SegmentationStatistics: "segstats-1.segstats",
 }
 
 

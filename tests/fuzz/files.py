@@ -22,7 +22,7 @@ from dissect.experiments import AttackResult, CarliniWagner
 from dissect.files import progress as resume
 from dissect.files.tensors import _digest
 from dissect.models import ProGAN
-from dissect.omissions import LayerInverter
+from dissect.omissions import LayerInverter, SegmentationStatistics, omission_table, segmentation_statistics
 from dissect.rewriting import Edit, Memory, SecondMoment, insert
 from dissect.stats import IouTally, Peaks, TailThreshold
 
@@ -31,6 +31,12 @@ MAPS, PLANES = torch.randn(6, 3, 4, 4), torch.randint(0, 3, (6, 1, 8, 8))
 NUMBERS = torch.arange(6)
 BATCHES = [(MAPS, PLANES), (MAPS.flip(0), PLANES.flip(0))]
 NET = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1)).eval()
+
+
+class Named(list):
+    """Batches whose labels have names."""
+
+    concepts = ("a", "b")
 
 
 class Stop(BaseException):
@@ -105,6 +111,7 @@ def kinds(folder):
     before, found = torch.rand(2, 3), dissected()
     attack = AttackResult("0", CarliniWagner(), 1, 0, NUMBERS[:2], NUMBERS[:2], NUMBERS[1:3], torch.ones(2).bool(),
                           torch.rand(2), torch.ones(2).bool(), before, before, before)  # fmt: skip
+    statistics = segmentation_statistics(Named([(MAPS.sigmoid(), PLANES)]), None, count=6, progress=False)
     inverter = LayerInverter.untrained(ProGAN((1, 1), z_channels=2).eval(), ["layer1"], width=1)
     memory, maps = Memory(NET, "0"), MAPS[:1]
     memory.second_moment(MAPS, progress=False)
@@ -127,6 +134,8 @@ def kinds(folder):
         "importance": (importance.save(folder / "a"), use_importance),
         "sets": (sets.save(folder / "a"), lambda path: str(dissect.UnitSets.load(path).table())),
         "attack": (attack.save(folder / "a"), lambda path: AttackResult.load(path).success_rate()),
+        "statistics": (statistics.save(folder / "a"),
+                       lambda path: omission_table(*[SegmentationStatistics.load(path)] * 2)),
         "inverter": (inverter.save(folder / "a"),
                      lambda path: LayerInverter.load(path).encode(-torch.ones(1, 3, 8, 8))),
     }  # fmt: skip

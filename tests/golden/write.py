@@ -51,6 +51,13 @@ def dissection() -> dissect.Dissection:
     return dissect.dissect(nn.Sequential(nn.Identity()).eval(), "0", [(MAPS, PLANES)], **options)
 
 
+def statistics() -> dissect.omissions.SegmentationStatistics:
+    """Of two images of four pixels, one of which is a tree in the second."""
+    concepts, counts = dissect.Concepts.of([("tree", "object")]), torch.tensor([[4, 0], [3, 1]], dtype=torch.int32)
+    numbers, settings = torch.tensor([2, 7]), {"seed": 1, "size": None}
+    return dissect.omissions.SegmentationStatistics(concepts, (0,), 4, counts, numbers, "abc", "def", settings)
+
+
 def importance() -> tuple[dissect.UnitImportance, dissect.UnitSets]:
     """Of a classifier whose logits are the means of its two units, over an image of each class."""
     model = nn.Sequential(nn.Identity(), nn.AdaptiveAvgPool2d(1), nn.Flatten()).eval()
@@ -175,6 +182,7 @@ def edit() -> Edit:
 if __name__ == "__main__":
     for state in states():
         state.save(HERE / f"{type(state).__name__}-{state.version}.safetensors")
+    statistics().save(HERE / "segstats-1")
     generators = effect(), curves(), context(), causal(), trace(), artifacts(), repair()
     rules = moment(), edit()
     for result in (dissection(), *importance(), attack(), comparison(), sheet(), inverter(), *generators, *rules):

@@ -1,0 +1,192 @@
+"""One visit to images, real or a generator's, that counts the pixels of each class in each of them."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import interpolate
+from torch.utils.data import Dataset, Subset, TensorDataset
+
+from dissect import ops
+from dissect.arguments import refusal
+from dissect.concepts import Concepts
+from dissect.data import Batch, Batches
+from dissect.data.batches import attribute_of
+from dissect.data.planes import label_planes
+from dissect.devices import device_of, to_device
+from dissect.files.checked import Array, Of, Whole, fields, require
+from dissect.models import latents, noise_seeds
+from dissect.network.identity import fingerprint
+from dissect.network.modes import check_evaluating
+from dissect.visits.generated import Generated
+from dissect.visits.run import Run, Visit
+from dissect.visits.store import Step
+
+Segmenting = Callable[[Tensor], Tensor]
+
+
+class GeneratedImages:
+    """z, and the images that a generator makes of them."""
+
+    def __init__(self, generator: nn.Module, segmenter: Segmenting | None, count: int, seed: int) -> None:
+        if segmenter is None:
+            raise refusal(ValueError("segmenter must see what a generator makes, but is None."))
+        check_evaluating(generator)
+        self._model, self._generated, self._device = generator, Generated(generator, segmenter), device_of(generator)
+        self.source, self.concepts = fingerprint(generator), None
+        z = latents(generator, count, seed).cpu()
+        noise = "noise" in inspect.signature(generator.forward).parameters
+        self.data: Any = TensorDataset(z, noise_seeds(count, seed)) if noise else z
+
+    def images(self, batch: Batch, index: int) -> Tensor:
+        """The generator's images of a batch of z."""
+        z = to_device(batch.images, self._device)
+        extra = self._generated.inputs(index, batch, self._device)
+        images = self._generated.images(index, z, self._model(z, **extra))
+        self._generated.check_repeats(z, extra, images)
+        return images
+
+    def rows(self, numbers: Tensor) -> Tensor:
+        """The numbers of the z."""
+        return numbers
+
+
+class RealImages:
+    """A sample of a data set."""
+
+    def __init__(self, images: Any, segmenter: Segmenting | None, count: int, seed: int, batch_size: int) -> None:
+        self.concepts = attribute_of(images, "concepts")
+        known = len(images) if isinstance(images, (Dataset, Tensor)) and hasattr(images, "__len__") else None
+        if known is not None and known < count:
+            raise refusal(ValueError(f"count must be at most the number of images, {known}, but is {count}."))
+        self.source = str(Batches(images, batch_size).identity())
+        self._rows: Tensor | None = None
+        if known is not None:
+            drawn = np.sort(np.random.RandomState(seed).permutation(known)[:count])
+            self._rows = torch.from_numpy(drawn)
+            images = images[self._rows] if isinstance(images, Tensor) else Subset(images, drawn.tolist())
+        self.data, self._signed = images, getattr(segmenter, "signed", None)
+
+    def images(self, batch: Batch, index: int) -> Tensor:
+        """The images of a batch.
+
+        Raises:
+            ValueError: they are in another range than the segmenter takes.
+        """
+        low, high = (float(end) for end in batch.images.detach().aminmax())
+        fits = {True: -1 <= low < 0 and high <= 1, False: 0 <= low and high <= 1, None: low == low and high == high}
+        if not fits[self._signed]:
+            wanted = {True: "[-1, 1]", False: "[0, 1]", None: "finite"}[self._signed]
+            raise refusal(
+                ValueError(
+                    f"images must be in {wanted}, as the segmenter takes them, but those of batch {index} are in "
+                    f"[{low:g}, {high:g}]; make the segmenter with another signed=, or bring the images there."
+                )
+            )
+        return batch.images
+
+    def rows(self, numbers: Tensor) -> Tensor:
+        """The images' numbers in the data set."""
+        return numbers if self._rows is None else self._rows[numbers]
+
+
+class Counting(Run):
+    """One visit that counts the pixels of each label in each image."""
+
+    def __init__(
+        self, counted: GeneratedImages | RealImages, segmenter: Segmenting | None, planes: tuple[int, ...],
+        size: tuple[int, int] | None,
+    ) -> None:  # fmt: skip
+        names = getattr(segmenter, "concepts", None) if segmenter is not None else counted.concepts
+        if names is None:
+            whose = "the images" if segmenter is None else "segmenter"
+            raise refusal(TypeError(f"{whose} must have an attribute concepts, the names of the labels, but has none."))
+        self.concepts = Concepts.of(names)
+        self._counted, self._segmenter, self._planes, self._size = counted, segmenter, planes, size
+        self.num_pixels, self.done = 0, False
+        self.counts: list[Tensor] = []
+        self.found: list[Tensor] = []
+
+    @property
+    def numbers(self) -> list[int]:
+        """Of all images so far."""
+        return [number for part in self.found for number in part.tolist()]
+
+    @property
+    def needs(self) -> Visit | None:
+        """See `Run`."""
+        return None if self.done else Visit("segmenting", last=True, planes=self._segmenter is None)
+
+    @torch.no_grad()
+    def compute(self, step: Step) -> Any:
+        """See `Run`.
+
+        Raises:
+            ValueError: the planes are none.
+        """
+        index = len(self.found)
+        images = self._counted.images(Batch(step.numbers, step.images, step.planes), index)  # type: ignore[arg-type]
+        planes: Any = step.planes
+        if self._segmenter is not None:
+            if self._size is not None:
+                images = interpolate(images, self._size, mode="bilinear", align_corners=False, antialias=True)
+            planes = self._segmenter(images)
+        if not isinstance(planes, Tensor) or planes.is_floating_point():
+            got = planes.dtype if isinstance(planes, Tensor) else type(planes).__name__
+            raise refusal(ValueError(f"planes must be integers [N, K, H, W], but those of batch {index} are {got}."))
+        planes = label_planes(planes, images, index)
+        if planes.ndim != 4 or len(planes) != len(images) or planes.shape[1] <= max(self._planes):
+            raise refusal(
+                ValueError(
+                    f"planes must have shape [N={len(images)}, K, H, W] with K above plane {max(self._planes)}, but "
+                    f"those of batch {index} have {list(planes.shape)}."
+                )
+            )
+        pixels = planes.shape[2] * planes.shape[3]
+        if self.num_pixels not in (0, pixels):
+            raise refusal(
+                ValueError(f"planes must all have one size, but batch {index} has {pixels} pixels, not those before.")
+            )
+        chosen = planes[:, list(self._planes)].contiguous()
+        areas = ops.encode_labels(chosen, len(self.concepts)).area.cpu().int()
+        areas[:, 0] = (chosen == 0).all(1).sum((1, 2), dtype=torch.int32).cpu()
+        return step.numbers, areas, pixels
+
+    def add(self, found: Any) -> None:
+        """See `Run`."""
+        numbers, areas, self.num_pixels = found
+        self.found.append(numbers)
+        self.counts.append(areas)
+
+    def end_visit(self) -> None:
+        """See `Run`."""
+        self.done = True
+
+    def state_dict(self) -> dict[str, Any]:
+        """See `Run`."""
+        none = torch.empty(0, dtype=torch.int64)
+        counts = torch.cat([torch.empty(0, len(self.concepts), dtype=torch.int32), *self.counts])
+        sizes = torch.tensor([len(part) for part in self.found], dtype=torch.int64)
+        numbers = torch.cat([none, *self.found])
+        return {"counts": counts, "found": numbers, "sizes": sizes, "pixels": self.num_pixels, "done": self.done}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """See `Run`.
+
+        Raises:
+            ValueError: it holds what cannot be.
+        """
+        rules = {
+            "counts": Array(torch.int32, "N C", 0), "found": Array(torch.int64, "N", 0),
+            "sizes": Array(torch.int64, "B", 1), "pixels": Whole(), "done": Of(bool),
+        }  # fmt: skip
+        fields("the counts", state, rules, {"C": len(self.concepts)})
+        sizes = state["sizes"].tolist()
+        require("the counts", sum(sizes) == len(state["counts"]), "batches have all images")
+        self.counts, self.found = list(state["counts"].split(sizes)), list(state["found"].split(sizes))
+        self.num_pixels, self.done = state["pixels"], state["done"]
