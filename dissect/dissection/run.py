@@ -3,45 +3,34 @@
 from __future__ import annotations
 
 import dataclasses
-import operator
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any
 
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from dissect.arguments import ignored_labels, integer, num_bytes, speaks
+from dissect.arguments import integer, speaks
 from dissect.concepts import Concepts
-from dissect.data import Batches
 from dissect.data.batches import attribute_of
 from dissect.data.pictures import signed_pictures, to_pictures
-from dissect.data.planes import check_ignored
 from dissect.dissection.findings import Findings
-from dissect.dissection.geometry import Geometry, Given, named_or_given
+from dissect.dissection.geometry import Given
 from dissect.dissection.given import check_labels, given_thresholds, told_thresholds
-from dissect.dissection.presets import GridName, PresetName, preset_with
+from dissect.dissection.plan import Segment, planned
+from dissect.dissection.presets import GridName, PresetName
 from dissect.dissection.provenance import provenance, tell_doubts, tell_untrained
 from dissect.dissection.result import Dissection
 from dissect.dissection.significance import Doubt, Gathering
 from dissect.grid import Border
-from dissect.network.identity import code_of, fingerprint
-from dissect.network.layers import find_layers, layer_names
-from dissect.network.layouts import LayoutOption, Layouts
+from dissect.network.identity import code_of
+from dissect.network.layouts import LayoutOption
 from dissect.network.modes import tell_training
-from dissect.stats.bins import exact_fraction
 from dissect.stats.iou import Scope
 from dissect.stats.threshold_state import Positions
-from dissect.visits.generated import Generated, paired
-from dissect.visits.reading import Reading
 from dissect.visits.run import finish
-from dissect.visits.source import Source
 
 GIB = 2**30
-
-#: What a segmenter sees.
-Segment = Literal["input", "output"]
-SEGMENTS: tuple[Segment, ...] = get_args(Segment)
 
 
 @speaks
@@ -163,137 +152,30 @@ def dissect(
 
     Example: see `Dissection`.
     """
-    names = layer_names(model, layers)
-    find_layers(model, names)
-    memory_budget = num_bytes("memory_budget", memory_budget)
-    disk_budget = num_bytes("disk_budget", disk_budget)
-    top_images, batch_size = integer("top_images", top_images), integer("batch_size", batch_size)
+    plan = planned(
+        model, layers, images, segmenter=segmenter, segment=segment, concepts=concepts, ignore=ignore, preset=preset,
+        tokens=tokens, layout=layout, batch_size=batch_size, memory_budget=memory_budget, disk_budget=disk_budget,
+        grid=grid, border=border, relu=relu, fraction=fraction, positions=positions, scope=scope,
+        detector_iou=detector_iou,
+    )  # fmt: skip
+    top_images = integer("top_images", top_images)
     doubt = Doubt(*(integer(name, value, least=0) for name, value in
                     (("decoys", decoys), ("resamples", resamples), ("seed", seed))))  # fmt: skip
-    grids = _token_grids(tokens, names)
-    told = _told_tokens(tokens, grids)
-    Layouts(model, names, layout)  # refuses what is none
-    levels = given_thresholds(names, thresholds)
+    levels = given_thresholds(plan.names, thresholds)
+    if plan.vocabulary is not None:
+        check_labels(levels, plan.vocabulary)
     tell_training(model)
     doubts = tell_untrained(model)
-    kind, given = named_or_given(grid, border)
-    rules = preset_with(
-        preset, fraction=_share("fraction", fraction), positions=positions, border=border, scope=scope,
-        grid=kind, detector_iou=_share("detector_iou", detector_iou), relu=relu,
-    )  # fmt: skip
-    geometry = Geometry(model, names, rules, given)
-    concepts = concepts if concepts is not None else attribute_of(segmenter or images, "concepts")
-    vocabulary = None if concepts is None else Concepts.of(concepts)
-    ignored = ignored_labels(ignore)
-    check_ignored(ignored, vocabulary)
-    if vocabulary is not None:
-        check_labels(levels, vocabulary)
-    generated = _generated(model, segmenter, segment, rules.grid, vocabulary)
-    images = images if generated is None else paired(images)
-    to_uint8 = pictures or (signed_pictures if generated else attribute_of(images, "to_pictures") or to_pictures)
-    run = Findings(
-        names, rules, top_images, geometry, to_uint8, vocabulary, Gathering(doubt, rules.scope, names), levels
-    )
-    batches = Batches(images, batch_size)
-    settings = {"preset": preset, **dataclasses.asdict(rules), "tokens": told, **geometry.settings()}
-    settings |= dataclasses.asdict(doubt) | ({"ignore": list(ignored)} if ignored else {})
-    settings |= told_thresholds(levels) | ({} if generated is None else {"segment": segment})
-    options = {**settings, **_told_layout(layout), "top_images": top_images, "batch_size": batch_size}
-    about = {} if resume is None else _about(model, segmenter, vocabulary, to_uint8, batches)
-    about |= {"layers": names, "options": options}
-    reading = Reading(rules.relu, rules.step, grids, rules.relu and relu is None, layout, ignored)
-    labelled = segmenter is not None or vocabulary is not None
-    with Source(model, names, batches, segmenter, reading, memory_budget, disk_budget, labelled, generated) as source:
+    to_uint8 = pictures or (signed_pictures if plan.generated else attribute_of(images, "to_pictures") or to_pictures)
+    gathering = Gathering(doubt, plan.rules.scope, plan.names)
+    run = Findings(plan.names, plan.rules, top_images, plan.geometry, to_uint8, plan.vocabulary, gathering, levels)
+    batches = plan.batches(images)
+    settings = {**plan.settings, **dataclasses.asdict(doubt), **plan.told, **told_thresholds(levels)}
+    about = {} if resume is None else {**plan.about(batches), "pictures": code_of(to_uint8)}
+    about |= {"layers": plan.names, "options": {**settings, **plan.options, "top_images": top_images}}
+    with plan.source(batches) as source:
         finish(run, source, resume=resume, about=about, progress=progress)
     origin = provenance(model, images, batches.identity(), run.date)
     found = run.result({**settings, **doubts, "provenance": origin, "layouts": source.layouts})
     tell_doubts(found)
     return found
-
-
-def _generated(
-    model: nn.Module,
-    segmenter: Callable[[Tensor], Tensor] | None,
-    segment: Segment,
-    grid: str,
-    vocabulary: Concepts | None,
-) -> Generated | None:
-    """What makes images of z, if the segmenter sees the model's output."""
-    if segment not in SEGMENTS:
-        raise ValueError(f"dissect: segment must be one of {SEGMENTS}, but got {segment!r}.")
-    if segment == "input":
-        return None
-    if grid != "half_pixel":
-        raise ValueError(
-            f'dissect: grid must be "half_pixel" or a Grid with segment="output", but is {grid!r}: a generator\'s maps '
-            "come before its images, so no receptive fields say where they lie."
-        )
-    if vocabulary is not None and segmenter is None:
-        raise ValueError(
-            'dissect: segmenter must be given with concepts and segment="output", since planes do not come with z.'
-        )
-    return Generated(model, segmenter)
-
-
-def _about(
-    model: nn.Module,
-    segmenter: Callable[[Tensor], Tensor] | None,
-    concepts: Concepts | None,
-    to_uint8: Callable[[Tensor], Tensor],
-    batches: Batches,
-) -> dict[str, Any]:
-    """What a run that goes on must have in common with the one that was interrupted, beside layers and options."""
-    return {
-        "model": fingerprint(model),
-        "concepts": concepts and [list(concepts.names), list(concepts.categories)],
-        "segmenter": fingerprint(segmenter),
-        "code": [code_of(model), code_of(segmenter)],
-        "pictures": code_of(to_uint8),
-        "images": batches.identity(),
-    }
-
-
-def _token_grids(tokens: Any, layers: list[str]) -> dict[str, tuple[int, int]]:
-    """The grid of tokens of each layer that has one."""
-    if tokens is None:
-        return {}
-    if not isinstance(tokens, Mapping):
-        return dict.fromkeys(layers, _grid_of(tokens))
-    unknown = [name for name in tokens if name not in layers]
-    if unknown:
-        raise ValueError(f"dissect: tokens must be of layers {layers}, but names {unknown[0]!r}.")
-    return {name: _grid_of(grid) for name, grid in tokens.items()}
-
-
-def _told_tokens(tokens: Any, grids: dict[str, tuple[int, int]]) -> Any:
-    """What a result says of them."""
-    if isinstance(tokens, Mapping):
-        return {name: list(grid) for name, grid in grids.items()}
-    return list(next(iter(grids.values()))) if grids else None
-
-
-def _told_layout(layout: LayoutOption | None) -> dict[str, Any]:
-    """What a resumed run compares of it."""
-    return {} if layout is None else {"layout": layout if isinstance(layout, str) else dict(layout)}
-
-
-def _grid_of(tokens: Iterable[int]) -> tuple[int, int]:
-    try:
-        sides = tuple(operator.index(side) for side in tokens)
-    except TypeError:
-        raise TypeError(f"dissect: tokens must be the (h, w) of a grid, two integers, but got {tokens!r}.") from None
-    if len(sides) != 2 or min(sides) < 1:
-        raise ValueError(f"dissect: tokens must be the (h, w) of a grid of at least one token, but got {sides}.")
-    return sides
-
-
-def _share(name: str, value: float | None) -> float | None:
-    """Any number from 0 to 1 as a float."""
-    if value is None:
-        return None
-    exact = exact_fraction(value, name)
-    if not 0 <= exact <= 1:
-        raise ValueError(f"dissect: {name} must be from 0 to 1, but got {value}.")
-    if exact_fraction(float(exact)) != exact:
-        raise ValueError(f"dissect: {name} must be a number that a float is written as, but {value!r} is not.")
-    return float(exact)
