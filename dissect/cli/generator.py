@@ -61,7 +61,11 @@ def add_dissect_arguments(parser: argparse.ArgumentParser) -> None:
         help="called without arguments, gives a segmenter of images in [-1, 1]",
     )
     parser.add_argument("--device", default="cpu", help="where the generator runs, cuda for example (cpu)")
-    parser.add_argument("--preset", default="default", help="default or pnas2020")
+    parser.add_argument("--preset", default="default", help="default, pnas2020 or iclr2019")
+    parser.add_argument(
+        "--threshold-seed", type=int, default=2,
+        help="of as many other z, on which iclr2019 finds the most informative thresholds (2, as published)",
+    )  # fmt: skip
     parser.add_argument("--top-images", type=int, default=10, help="images to keep per unit (10, as published)")
     add_dissection_arguments(parser)
 
@@ -150,7 +154,7 @@ def _measured(options: argparse.Namespace, measure: Callable[..., Any], **more: 
     if options.layer is None and len(names) > 1:
         raise refusal(ValueError(f"--layer must be one of the dissection's layers, {names}."))
     layer = options.layer or names[0]
-    if ranking.settings.get("z", {}).get("seed") == options.seed:
+    if options.seed in (ranking.settings.get(name, {}).get("seed") for name in ("z", "thresholds_z")):
         raise refusal(
             ValueError(f"--seed must be another than the {options.seed} of the z that ranked the units, to be fair.")
         )
@@ -167,13 +171,13 @@ def _measured(options: argparse.Namespace, measure: Callable[..., Any], **more: 
     return found
 
 
-def _inputs(model: nn.Module, options: argparse.Namespace) -> Any:
-    """The z that the options ask for, with noise seeds where the generator takes them."""
+def _inputs(model: nn.Module, options: argparse.Namespace, seed: int | None = None) -> Any:
+    """The z that the options ask for, or of another seed, with noise seeds where the generator takes them."""
     import dissect
 
-    count = integer("--count", options.count)
-    z = dissect.latents(model, count, options.seed)
-    return (z, dissect.noise_seeds(count, options.seed)) if _takes_noise(model) else z
+    count, seed = integer("--count", options.count), options.seed if seed is None else seed
+    z = dissect.latents(model, count, seed)
+    return (z, dissect.noise_seeds(count, seed)) if _takes_noise(model) else z
 
 
 def _takes_noise(model: nn.Module) -> bool:
@@ -193,10 +197,15 @@ def dissect(options: argparse.Namespace) -> int:
 
 def _dissected(options: argparse.Namespace, progress: Path) -> Dissection:
     import dissect
+    from dissect.dissection.presets import preset_with
 
     model = load_model(options.model, options.weights).eval().to(options.device)
     check_layers(model, options)
-    z = _inputs(model, options)
+    z, others, noise = _inputs(model, options), None, _takes_noise(model)
+    if preset_with(options.preset, levels=options.levels).levels != "fraction":
+        if options.threshold_seed == options.seed:
+            raise refusal(ValueError(f"--threshold-seed must be another than --seed, but both are {options.seed}."))
+        others = _inputs(model, options, options.threshold_seed)
     random = random_weights(argparse.Namespace(model=options.model, weights=options.weights, seed=0))
     found = dissect.dissect(
         model,
@@ -207,13 +216,18 @@ def _dissected(options: argparse.Namespace, progress: Path) -> Dissection:
         preset=options.preset,
         fraction=options.fraction,
         detector_iou=options.detector_iou,
+        match=options.match,
+        levels=options.levels,
+        thresholds_from=others,
         top_images=options.top_images,
         batch_size=options.batch_size,
         memory_budget=gibibytes("--memory", options.memory),
         disk_budget=gibibytes("--disk", options.disk),
         resume=progress,
     )
-    found.settings["z"] = {"count": options.count, "seed": options.seed, "noise": _takes_noise(model)}
+    found.settings["z"] = {"count": options.count, "seed": options.seed, "noise": noise}
+    if others is not None:
+        found.settings["thresholds_z"] = {"count": options.count, "seed": options.threshold_seed, "noise": noise}
     if random is not None:
         found.settings["weights"] = random
     return found

@@ -59,7 +59,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--mean", nargs=3, type=float, metavar="M", help="of the channels in [0, 1] (ImageNet's)")
     parser.add_argument("--std", nargs=3, type=float, metavar="S", help="of the channels in [0, 1] (ImageNet's)")
     parser.add_argument("--device", default="cpu", help="where the network runs, cuda for example (cpu)")
-    parser.add_argument("--preset", default="default", help="default, pnas2020 or tpami2018")
+    parser.add_argument("--preset", default="default", help="default, pnas2020, tpami2018 or iclr2019")
+    parser.add_argument(
+        "--threshold-images", type=Path,
+        help="a folder of other images, on which iclr2019 finds the most informative thresholds",
+    )  # fmt: skip
+    parser.add_argument("--threshold-planes", type=Path, help="their label planes, where there is no --segmenter")
     parser.add_argument(
         "--grid", help="half_pixel, receptive_field or netdissect: where maps are sampled (the preset's)"
     )
@@ -77,6 +82,10 @@ def add_dissection_arguments(parser: argparse.ArgumentParser) -> None:
     """What every command takes that dissects: rules, memory, and where the result goes."""
     parser.add_argument("--fraction", type=float, help="share of samples on which a unit fires (the preset's)")
     parser.add_argument("--detector-iou", type=float, help="a unit is a detector above it (the preset's)")
+    parser.add_argument(
+        "--match", help="what a detector needs beside: iou (nothing), information or accuracy (the preset's)"
+    )
+    parser.add_argument("--levels", help="thresholds by fraction, label_information or unit_information (the preset's)")
     parser.add_argument("--batch-size", type=int, default=32, help="images at a time (32)")
     parser.add_argument("--memory", type=float, default=4, help="GiB of activations to keep between visits (4)")
     parser.add_argument("--disk", type=float, default=0, help="GiB to keep in temporary files beyond that (0)")
@@ -115,6 +124,8 @@ def run(options: argparse.Namespace) -> int:
     check_device(options.device)
     if options.planes is not None and options.segmenter is not None:
         raise ValueError("run: --planes and --segmenter both say what the images show; give one of them.")
+    if options.threshold_planes is not None and (options.threshold_images is None or options.segmenter is not None):
+        raise ValueError("run: --threshold-planes are those of --threshold-images, where there is no --segmenter.")
     with resumed(options) as progress:
         result = _dissected(options, progress)
     return print_found(options, result, "no --planes and no --segmenter: units have no concepts")
@@ -128,6 +139,7 @@ def resumed(options: argparse.Namespace) -> Iterator[Path]:
     progress = options.out / "progress" / PROGRESS_FILE
     if options.fresh:
         progress.unlink(missing_ok=True)
+        (progress.parent / "levels" / PROGRESS_FILE).unlink(missing_ok=True)
     if progress.exists():
         print(f"dissect: goes on from {shown(progress)}; --fresh begins anew.", file=sys.stderr)
     with telling_what_is_saved(progress.parent):
@@ -189,10 +201,12 @@ def _dissected(options: argparse.Namespace, progress: Path) -> Dissection:
 
     model = load_model(options.model, options.weights, integer("--seed", options.seed, least=0))
     check_layers(model, options)  # before any image is read
-    images = ImageFolder(
-        options.images, options.planes, size=options.size, skip=options.skip,
-        mean=options.mean or MEAN, std=options.std or STD, ignore=options.ignore,
-    )  # fmt: skip
+    prepared = {"size": options.size, "skip": options.skip, "mean": options.mean or MEAN, "std": options.std or STD,
+                "ignore": options.ignore}  # fmt: skip
+    images = ImageFolder(options.images, options.planes, **prepared)
+    others = None
+    if options.threshold_images is not None:
+        others = ImageFolder(options.threshold_images, options.threshold_planes, **prepared)
     random = random_weights(options)
     found = dissect.dissect(
         model.eval().to(options.device),
@@ -205,6 +219,9 @@ def _dissected(options: argparse.Namespace, progress: Path) -> Dissection:
         grid=options.grid,
         fraction=options.fraction,
         detector_iou=options.detector_iou,
+        match=options.match,
+        levels=options.levels,
+        thresholds_from=others,
         tokens=options.tokens and tuple(options.tokens),
         layout=options.layout and _layout(options.layout),
         top_images=options.top_images,

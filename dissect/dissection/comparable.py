@@ -12,7 +12,9 @@ from typing import Any
 from dissect.dissection.result import Dissection, load
 
 #: Settings that decide what an IoU, or a detector, is: a difference is refused.
-RULES = ("fraction", "positions", "grid", "border", "step", "scope", "relu", "detector_iou")
+RULES = ("fraction", "positions", "grid", "border", "step", "scope", "relu", "detector_iou", "levels", "match")
+#: What dissections of before, which do not say it, have been made by.
+BEFORE = {"levels": "fraction", "match": "iou"}
 #: Settings that may differ without a word: what they say is told elsewhere, or belongs to one network alone.
 OWN = ("preset", "tokens", "layouts", "grids", "seed", "weights", "provenance", "num_images", "images_only", "segment")
 #: Concepts that a message names.
@@ -128,7 +130,8 @@ def _values(found: Mapping[str, Dissection], name: str) -> dict[str, list[str]]:
     """The networks by what their settings say, as text."""
     values: dict[str, list[str]] = defaultdict(list)
     for network, one in found.items():
-        values[repr(one.settings[name]) if name in one.settings else "not said"].append(network)
+        settings = BEFORE | one.settings
+        values[repr(settings[name]) if name in settings else "not said"].append(network)
     return values
 
 

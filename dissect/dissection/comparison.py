@@ -27,6 +27,7 @@ from dissect.dissection.compared import (
 )
 from dissect.dissection.provenance import DoubtfulResultWarning
 from dissect.dissection.result import Dissection
+from dissect.dissection.rows import is_detector
 from dissect.files.checked import Each, Maybe, Number, Of, Text, fields
 from dissect.files.results import Result
 from dissect.table import Table
@@ -92,7 +93,7 @@ class Comparison(Result):
             for name, layer in one.layers.items():
                 cutoff = one.settings["detector_iou"] if self.detector_iou is None else self.detector_iou
                 units = one.best(name)
-                own = one.detectors(name) if self.detector_iou is None else [row for row in units if row.iou > cutoff]
+                own = [row for row in units if is_detector(row, one.settings, cutoff)]
                 step = None if self.steps is None else self.steps[network]
                 found.append(Compared(network, step, layer, units, own, cutoff, one.settings["num_images"]))
         return found

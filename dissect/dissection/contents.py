@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dissect.dissection.presets import MATCHES
 from dissect.files.checked import Array, Each, Maybe, Number, Of, Text, Whole, fields, require
 from dissect.stats.iou import check_counts
 
@@ -17,7 +18,12 @@ META = {
     "categories": Each(Text(), "C"),
     "settings": Of(dict),
 }
-SETTINGS = {"detector_iou": Number(0), "num_images": Whole(0), "thresholds": Maybe(Of(dict))}
+SETTINGS = {
+    "detector_iou": Number(0),
+    "num_images": Whole(0),
+    "thresholds": Maybe(Of(dict)),
+    "match": Maybe(Text(MATCHES)),
+}
 PICTURES = {"images": Array(torch.uint8, "T 3 H W"), "image_numbers": Array(torch.int64, "T", 0)}
 LAYER = {"name": Text(), "num_pixels": Whole(1, 1 << 53), "source": Each(Whole(1), 2)}
 _FINITE = (-(2.0**126), 2.0**126)

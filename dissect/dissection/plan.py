@@ -119,6 +119,7 @@ def planned(
     kind, given = named_or_given(grid, changes["border"])
     shares = {name: _share(name, changes.get(name)) for name in ("fraction", "detector_iou")}
     rules = preset_with(preset, **changes | shares | {"grid": kind})
+    _check_levels(rules, changes)
     geometry = Geometry(model, names, rules, given)
     concepts = concepts if concepts is not None else attribute_of(segmenter or images, "concepts")
     vocabulary = None if concepts is None else Concepts.of(concepts)
@@ -134,6 +135,18 @@ def planned(
         model, names, rules, geometry, vocabulary, segmenter, generated, reading, budgets, batch_size,
         settings | geometry.settings(), told, {**_told_layout(layout), "batch_size": batch_size},
     )  # fmt: skip
+
+
+def _check_levels(rules: Preset, changes: Mapping[str, Any]) -> None:
+    """Refuses rules of shares where thresholds are not found by a share."""
+    if rules.levels == "fraction":
+        return
+    for name, usual in (("fraction", None), ("positions", "pixel")):
+        if changes.get(name) not in (None, usual):
+            raise ValueError(
+                f'dissect: {name} must not be given with levels "{rules.levels}", whose thresholds are the most '
+                f"informative ones of upsampled pixels, but is {changes[name]!r}."
+            )
 
 
 def _is_generated(

@@ -4,6 +4,11 @@
 read after the ReLU, also where a convolution is named: torchvision's VGG and AlexNet, and Caffe's, rectify in place, so
 that the published "conv5" is what its ReLU leaves. (The default reads the module's own output, before the ReLU.)
 
+`iclr2019` is Bau et al. 2019, chapter 4 of the thesis: a threshold for each unit and label, the one that tells most on
+images of their own (equation 4.2). The published code takes, of each unit, that of the label it tells most about for
+all labels: ``levels="unit_information"``. It calls a unit a detector if its IoU exceeds 0.05 and its information
+quality ratio 0.01; the thesis (Figure 4-5) if beside the IoU its pixel accuracy exceeds 0.75: ``match="accuracy"``.
+
 NetDissect's cells lie at whole pixels, of AlexNet's conv5 at 227 at 8, 16, ..., 104 of 113 (`Grid.netdissect`). The
 exact centres of their receptive fields, 8.42, ..., 103.58, are an option: ``grid="receptive_field"``.
 
@@ -35,6 +40,16 @@ from dissect.grid import BORDERS, Border
 from dissect.stats.iou import SCOPES, Scope
 from dissect.stats.threshold_state import POSITIONS, Positions
 
+#: How thresholds are found: by the top fraction of a unit's samples; for each unit and label the level of the highest
+#: information quality ratio (thesis, equation 4.2); or for each unit that of the label that it tells most about, for
+#: all labels, as the published code does.
+Levels = Literal["fraction", "label_information", "unit_information"]
+LEVELS: tuple[Levels, ...] = get_args(Levels)
+#: What a unit must have to be a detector beside its IoU: nothing; an information quality ratio above 0.01 (the
+#: published code); a pixel accuracy above 0.75 (thesis, Figure 4-5).
+Match = Literal["iou", "information", "accuracy"]
+MATCHES: tuple[Match, ...] = get_args(Match)
+
 #: Names of the constructors of `Grid` that make them.
 GridName = Literal["half_pixel", "receptive_field", "netdissect"]
 GRIDS: tuple[GridName, ...] = get_args(GridName)
@@ -55,6 +70,8 @@ class Preset:
         detector_iou: a unit is a detector if its best IoU exceeds this.
         relu: True reads a layer after the ReLU that follows it: negative activations are 0, as a ReLU that runs in
             place leaves them. False reads before it: the module's own output.
+        levels: how thresholds are found: `LEVELS`.
+        match: what a detector must have beside its IoU: `MATCHES`.
     """
 
     fraction: float = 0.01
@@ -65,23 +82,28 @@ class Preset:
     scope: Scope = "all"
     detector_iou: float = 0.04
     relu: bool = False
+    levels: Levels = "fraction"
+    match: Match = "iou"
 
     def __post_init__(self) -> None:
         if not 0 < Fraction(str(self.fraction)) < 1:
             raise ValueError(f"dissect: fraction must lie strictly between 0 and 1, but got {self.fraction}.")
-        for name, choices in (("positions", POSITIONS), ("grid", GRIDS), ("border", BORDERS), ("scope", SCOPES)):
+        choices_of = {"positions": POSITIONS, "grid": GRIDS, "border": BORDERS, "scope": SCOPES, "levels": LEVELS,
+                      "match": MATCHES}  # fmt: skip
+        for name, choices in choices_of.items():
             if getattr(self, name) not in choices:
                 raise ValueError(f"dissect: {name} must be one of {choices}, but got {getattr(self, name)!r}.")
         if not isinstance(self.relu, bool):
             raise ValueError(f"dissect: relu must be True or False, but got {self.relu!r}.")
 
 
-PresetName = Literal["default", "pnas2020", "tpami2018"]
+PresetName = Literal["default", "pnas2020", "tpami2018", "iclr2019"]
 #: By name; the module says what the papers' rules are.
 PRESETS: dict[PresetName, Preset] = {
     "default": Preset(),
     "pnas2020": Preset(border="zeros", step=4, relu=True),
     "tpami2018": Preset(0.005, "feature", "netdissect", "edge", 2, "category", relu=True),
+    "iclr2019": Preset(step=2, scope="category", detector_iou=0.05, levels="label_information", match="information"),
 }
 
 

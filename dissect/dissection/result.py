@@ -13,7 +13,7 @@ from torch import Tensor
 
 from dissect.concepts import Concepts, ordered_categories
 from dissect.dissection.contents import LAYER, META, SETTINGS, check_layer, check_pictures
-from dissect.dissection.rows import PRINTED, PRINTED_ALONE, CategoryRow, discovery_rows, unit_rows
+from dissect.dissection.rows import PRINTED, PRINTED_ALONE, CategoryRow, discovery_rows, is_detector, unit_rows
 from dissect.dissection.rows import UnitRow as UnitRow  # where it used to be
 from dissect.files.checked import fields, require
 from dissect.files.results import Result
@@ -209,8 +209,8 @@ class Dissection(Result):
         return Table(rows, by="iou", show=PRINTED_ALONE if self.images_only else PRINTED)
 
     def detectors(self, layer: str | None = None) -> Table:
-        """The rows of `best` whose IoU exceeds the detector cut-off (0.04 unless asked otherwise)."""
-        rows = (row for row in self.best(layer) if row.iou > self.settings["detector_iou"])
+        """The rows of `best` whose IoU exceeds the detector cut-off (0.04 unless asked otherwise), and that match."""
+        rows = (row for row in self.best(layer) if is_detector(row, self.settings))
         return Table(rows, by="iou", show=PRINTED)
 
     def false_discoveries(self, layer: str | None = None) -> Table:

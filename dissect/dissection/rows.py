@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -106,6 +106,17 @@ class DiscoveryRow(NamedTuple):
     units: int
     by_chance: float
     rate: float
+
+
+def is_detector(row: UnitRow, settings: dict[str, Any], cutoff: float | None = None) -> bool:
+    """Whether a unit is a detector by its dissection's rules; above another cut-off of the IoU, if one is given."""
+    least = settings["detector_iou"] if cutoff is None else cutoff
+    measure, least_measure = _MATCH[settings.get("match", "iou")]
+    return row.iou > least and bool(getattr(row, measure) > least_measure)
+
+
+#: By the rule for detectors, what must exceed what beside the IoU: see `dissect.dissection.presets.MATCHES`.
+_MATCH = {"iou": ("iou", 0.0), "information": ("information_quality", 0.01), "accuracy": ("accuracy", 0.75)}
 
 
 def unit_rows(dissection: Dissection, layer: LayerDissection) -> list[UnitRow]:

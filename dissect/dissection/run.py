@@ -17,8 +17,9 @@ from dissect.data.pictures import signed_pictures, to_pictures
 from dissect.dissection.findings import Findings
 from dissect.dissection.geometry import Given
 from dissect.dissection.given import check_labels, given_thresholds, told_thresholds
+from dissect.dissection.informative import check_batches, check_others, digest, informative_levels
 from dissect.dissection.plan import Segment, planned
-from dissect.dissection.presets import GridName, PresetName
+from dissect.dissection.presets import GridName, Levels, Match, PresetName
 from dissect.dissection.provenance import provenance, tell_doubts, tell_untrained
 from dissect.dissection.result import Dissection
 from dissect.dissection.significance import Doubt, Gathering
@@ -52,6 +53,9 @@ def dissect(
     scope: Scope | None = None,
     detector_iou: float | None = None,
     relu: bool | None = None,
+    levels: Levels | None = None,
+    match: Match | None = None,
+    thresholds_from: Dataset[Any] | Tensor | Iterable[Any] | None = None,
     tokens: tuple[int, int] | Mapping[str, tuple[int, int]] | None = None,
     layout: LayoutOption | None = None,
     top_images: int = 5,
@@ -93,8 +97,8 @@ def dissect(
             segmenter or of `images` (attribute `concepts`), and the numbers themselves where there are none.
         ignore: a label, or several, that stand for "no label" in the planes, 255 for example; they become 0. None may
             be one that the concepts name, unless the name says as much ("void").
-        preset: the rules, all of which the seven arguments that follow can change: "default", or those of a paper,
-            "pnas2020" or "tpami2018" (`dissect.dissection.presets` says what they are).
+        preset: the rules, all of which the arguments that follow can change: "default", or those of a paper,
+            "pnas2020", "tpami2018" or "iclr2019" (`dissect.dissection.presets` says what they are).
         fraction: the share of samples on which a unit fires.
         thresholds: levels [U] float32 above which units fire, in the place of those that `fraction` gives: of one layer
             a tensor, of several a mapping {layer: [U]}, which may leave out layers. They come from other images, for
@@ -110,6 +114,13 @@ def dissect(
         scope: of the union: "all" images, or "category": those that carry a label of the concept's category.
         detector_iou: a unit is a detector if its best IoU exceeds this.
         relu: True reads layers after the ReLU that follows them (negative activations are 0), False before it.
+        levels: how thresholds are found. "fraction"; "label_information": for each unit and label the level of the
+            highest information quality ratio I/H on `thresholds_from` (thesis, equation 4.2; candidates as in
+            `dissect.dissection.informative`); "unit_information": for each unit that of the label with the highest one,
+            for all labels, as the published code has it.
+        match: what a detector must have beside its IoU. "iou": nothing; "information": I/H above 0.01 (the published
+            code); "accuracy": a pixel accuracy above 0.75 (thesis, Figure 4-5).
+        thresholds_from: other images, of the kind of `images`, on which the most informative thresholds are found.
         tokens: (h, w) of the grid of tokens, for layers that give tokens [N, T, U] as a vision transformer's do; the
             last h * w tokens are taken, row by row, so that class and register tokens before them are left out. Of
             layers with grids of different sizes a mapping {layer: (h, w)}.
@@ -136,7 +147,8 @@ def dissect(
         seed: of the permutations and the draws.
 
     Returns:
-        A `Dissection`.
+        A `Dissection`. Where `thresholds_from` was given its settings hold, under that name, how many images it has, a
+        digest of them, and one of those that were counted.
 
     Warns:
         dissect.DoubtfulResultWarning: the model's weights look as they are drawn before any training; or more than 5 %
@@ -156,26 +168,35 @@ def dissect(
         model, layers, images, segmenter=segmenter, segment=segment, concepts=concepts, ignore=ignore, preset=preset,
         tokens=tokens, layout=layout, batch_size=batch_size, memory_budget=memory_budget, disk_budget=disk_budget,
         grid=grid, border=border, relu=relu, fraction=fraction, positions=positions, scope=scope,
-        detector_iou=detector_iou,
+        detector_iou=detector_iou, levels=levels, match=match,
     )  # fmt: skip
     top_images = integer("top_images", top_images)
     doubt = Doubt(*(integer(name, value, least=0) for name, value in
                     (("decoys", decoys), ("resamples", resamples), ("seed", seed))))  # fmt: skip
-    levels = given_thresholds(plan.names, thresholds)
+    given = given_thresholds(plan.names, thresholds)
     if plan.vocabulary is not None:
-        check_labels(levels, plan.vocabulary)
+        check_labels(given, plan.vocabulary)
+    check_others(plan, images, thresholds_from, given)
     tell_training(model)
     doubts = tell_untrained(model)
+    found_on: dict[str, Any] = {}
+    others: set[tuple[int, ...]] = set()
+    if thresholds_from is not None:
+        folder = None if resume is None else Path(resume) / "levels"
+        given, found_on, others = informative_levels(plan, thresholds_from, folder, progress)
     to_uint8 = pictures or (signed_pictures if plan.generated else attribute_of(images, "to_pictures") or to_pictures)
     gathering = Gathering(doubt, plan.rules.scope, plan.names)
-    run = Findings(plan.names, plan.rules, top_images, plan.geometry, to_uint8, plan.vocabulary, gathering, levels)
+    run = Findings(plan.names, plan.rules, top_images, plan.geometry, to_uint8, plan.vocabulary, gathering, given)
     batches = plan.batches(images)
-    settings = {**plan.settings, **dataclasses.asdict(doubt), **plan.told, **told_thresholds(levels)}
+    settings = {**plan.settings, **dataclasses.asdict(doubt), **plan.told, **told_thresholds(given), **found_on}
     about = {} if resume is None else {**plan.about(batches), "pictures": code_of(to_uint8)}
     about |= {"layers": plan.names, "options": {**settings, **plan.options, "top_images": top_images}}
     with plan.source(batches) as source:
         finish(run, source, resume=resume, about=about, progress=progress)
+        check_batches(source.checksums, others)
+    if found_on:
+        found_on["thresholds_from"] |= {"counted": digest(source.checksums)}
     origin = provenance(model, images, batches.identity(), run.date)
-    found = run.result({**settings, **doubts, "provenance": origin, "layouts": source.layouts})
+    found = run.result({**settings, **found_on, **doubts, "provenance": origin, "layouts": source.layouts})
     tell_doubts(found)
     return found

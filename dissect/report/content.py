@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from dissect.concepts import CATEGORIES, Concepts
+from dissect.dissection.rows import is_detector
 from dissect.report.pictures import encode_masks, top_masks
 from dissect.report.trust import Density, LayerTrust, density, doubts, halves, layer_trust
 
@@ -219,8 +220,10 @@ def layer_content(
                 f"u{index}-{row.unit}",
                 row,
                 shades[row.category],
-                detector=row.iou > cutoff,
-                beyond_chance=trust is not None and trust.allowed is not None and row.iou > max(cutoff, trust.allowed),
+                detector=is_detector(row, dissection.settings),
+                beyond_chance=trust is not None
+                and trust.allowed is not None
+                and is_detector(row, dissection.settings, max(cutoff, trust.allowed)),
                 scores=scores,
                 more=[(label, iou) for label, iou in further[row.unit] if label not in listed],
                 pictures=_pictures(layer, row, masks, shares, anyway=dissection.images_only),

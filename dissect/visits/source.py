@@ -84,6 +84,11 @@ class Source:
         """Of each layer that has run, how its output is laid out, and how that is known; see `Layout`."""
         return self._passes.layouts
 
+    @property
+    def checksums(self) -> set[tuple[int, ...]]:
+        """Of all batches that were met: they tell whether another data set has one of them."""
+        return {tuple(sums) for sums in self._same.sums}
+
     def known(self) -> Iterator[None]:
         """See `Steps`: of the first batch, its planes and maps; of an iterator, when it comes by."""
         if self._same.sums and not self._batches.used_once:

@@ -118,3 +118,18 @@ def test_effects_that_cannot_be(ranked, tmp_path, capsys, options, message):
     assert main(["generator", "effect", ranked, *OF_STREETS, "--count", "4", *options, "--out", str(tmp_path)]) == 2
     error = capsys.readouterr().err.splitlines()[-1]
     assert message in error
+
+
+def test_the_most_informative_thresholds(tmp_path, capsys):
+    options = [*LABELLED, "--out", str(tmp_path), "--count", "4", "--preset", "iclr2019", "--match", "accuracy"]
+    assert main(options) == 0
+    found = dissect.load(tmp_path / "result")
+    assert (found.settings["z"]["seed"], found.settings["thresholds_z"]["seed"]) == (1, 2)
+    assert (found.settings["match"], found.settings["detector_iou"]) == ("accuracy", 0.05)
+    assert found["layer4"].label_thresholds.isfinite().any()
+    capsys.readouterr()
+    assert main([*options, "--threshold-seed", "1"]) == 2
+    assert "--threshold-seed must be another than --seed, but both are 1" in capsys.readouterr().err
+    ranked = [str(tmp_path / "result"), *OF_STREETS, "--seed", "2", "--out", str(tmp_path / "effect")]
+    assert main(["generator", "effect", *ranked]) == 2
+    assert "--seed must be another than the 2 of the z" in capsys.readouterr().err

@@ -1,6 +1,7 @@
 """`dissect run`: a user's own network and images, from the command line."""
 
 import json
+import shutil
 import sys
 
 import numpy as np
@@ -193,3 +194,25 @@ def test_what_can_be_chosen(here, capsys):
     assert "--concepts must be a JSON list of names, but names.json is not" in capsys.readouterr().err
     assert run(*options, "--memory", "inf") == 2
     assert "--memory must be a number of GiB, but is inf" in capsys.readouterr().err
+
+
+def test_the_most_informative_thresholds_of_other_images(here, capsys):
+    for folder in ("images", "planes"):
+        (here / f"other-{folder}").mkdir()
+        for number in (3, 4, 5):
+            for path in (here / folder).glob(f"{number}.*"):
+                path.rename(here / f"other-{folder}" / path.name)
+    shutil.copy(here / "planes/concepts.json", here / "other-planes")
+    options = ("--layers", "0", "--planes", "planes", "--preset", "iclr2019")
+    others = ("--threshold-images", "other-images", "--threshold-planes", "other-planes")
+    assert run(*options, *others) == 0
+    found = dissect.load(here / "out/result")
+    assert found.settings["thresholds_from"]["images"] == 3
+    assert found["0"].label_thresholds.shape == (4, 2)
+    assert run(*options, *others, "--levels", "unit_information", "--match", "iou", "--fresh") == 0
+    assert dissect.load(here / "out/result").settings["match"] == "iou"
+    capsys.readouterr()
+    assert run(*options, "--out", "without") == 2
+    assert "thresholds_from must hold other images" in capsys.readouterr().err
+    assert run(*options, "--threshold-planes", "other-planes", "--out", "half") == 2
+    assert "--threshold-planes are those of --threshold-images" in capsys.readouterr().err

@@ -19,8 +19,14 @@ def test_the_table():
         "default": (0.01, "pixel", "half_pixel", "edge", None, "all", False),
         "pnas2020": (0.01, "pixel", "half_pixel", "zeros", 4, "all", True),
         "tpami2018": (0.005, "feature", "netdissect", "edge", 2, "category", True),
+        "iclr2019": (0.01, "pixel", "half_pixel", "edge", 2, "category", False),
     }
-    assert {p.detector_iou for p in PRESETS.values()} == {0.04}
+    assert {(name, p.detector_iou, p.levels, p.match) for name, p in PRESETS.items()} == {
+        ("default", 0.04, "fraction", "iou"),
+        ("pnas2020", 0.04, "fraction", "iou"),
+        ("tpami2018", 0.04, "fraction", "iou"),
+        ("iclr2019", 0.05, "label_information", "information"),
+    }
 
 
 def test_pnas2020_is_its_options_one_by_one():
@@ -112,7 +118,7 @@ def run_one(model, **options):
 
 
 def test_errors():
-    with pytest.raises(ValueError, match=r"preset must be one of \('default', 'pnas2020', 'tpami2018'\), but got 'x'"):
+    with pytest.raises(ValueError, match=r"preset must be one of \('default', .* 'iclr2019'\), but got 'x'"):
         run(preset="x")
     with pytest.raises(ValueError, match="relu must be True or False, but got 'no'"):
         run(relu="no")
