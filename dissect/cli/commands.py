@@ -1,6 +1,7 @@
 """The command line; also ``python -m dissect``.
 
-Commands: ``dissect demo``, ``layers``, ``run``, ``classify``, ``generator``, ``compare``, ``report`` and ``info``.
+Commands: ``dissect demo``, ``layers``, ``run``, ``classify``, ``generator``, ``rewrite``, ``compare``, ``report`` and
+``info``.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from dissect.arguments import result_file, speaker
 from dissect.cli import classify as classify_commands
 from dissect.cli import compare as compare_command
 from dissect.cli import generator as generator_commands
+from dissect.cli import rewrite as rewrite_commands
 from dissect.cli.run import add_arguments, add_layers_arguments
 from dissect.cli.run import layers as layers_command
 from dissect.cli.run import run as run_command
@@ -149,6 +151,11 @@ def _parser() -> argparse.ArgumentParser:
         required=True, metavar="EXPERIMENT"
     )
     generator_commands.add_commands(generator)
+
+    rewrite = commands.add_parser("rewrite", help="change one rule of a generator in its weights").add_subparsers(
+        required=True, metavar="STEP"
+    )
+    rewrite_commands.add_commands(rewrite)
 
     report = commands.add_parser("report", help="write the report of a saved result")
     report.add_argument("result", type=Path, help="a file that Dissection.save or Comparison.save wrote")

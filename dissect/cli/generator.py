@@ -163,7 +163,7 @@ def _measured(options: argparse.Namespace, measure: Callable[..., Any], **more: 
     units = units_by_iou(ranking, layer, options.concept)[: integer("--units", options.units)]
     with resumed(options) as progress:
         found = measure(
-            model, layer, units, _inputs(model, options), segmenter, options.concept,
+            model, layer, units, inputs_of(model, options), segmenter, options.concept,
             batch_size=options.batch_size, resume=progress, **more,
         )  # fmt: skip
     path, chart = found.save(options.out / "result"), plots.save(found.plot(), options.out / "chart.png")
@@ -171,7 +171,7 @@ def _measured(options: argparse.Namespace, measure: Callable[..., Any], **more: 
     return found
 
 
-def _inputs(model: nn.Module, options: argparse.Namespace, seed: int | None = None) -> Any:
+def inputs_of(model: nn.Module, options: argparse.Namespace, seed: int | None = None) -> Any:
     """The z that the options ask for, or of another seed, with noise seeds where the generator takes them."""
     import dissect
 
@@ -201,11 +201,11 @@ def _dissected(options: argparse.Namespace, progress: Path) -> Dissection:
 
     model = load_model(options.model, options.weights).eval().to(options.device)
     check_layers(model, options)
-    z, others, noise = _inputs(model, options), None, _takes_noise(model)
+    z, others, noise = inputs_of(model, options), None, _takes_noise(model)
     if preset_with(options.preset, levels=options.levels).levels != "fraction":
         if options.threshold_seed == options.seed:
             raise refusal(ValueError(f"--threshold-seed must be another than --seed, but both are {options.seed}."))
-        others = _inputs(model, options, options.threshold_seed)
+        others = inputs_of(model, options, options.threshold_seed)
     random = random_weights(argparse.Namespace(model=options.model, weights=options.weights, seed=0))
     found = dissect.dissect(
         model,

@@ -3,7 +3,29 @@
 from dissect.rewriting.directions import Directions, directions
 from dissect.rewriting.edit import Edit, combined
 from dissect.rewriting.insertion import insert
+from dissect.rewriting.matching import Matches, matches
 from dissect.rewriting.memory import Keys, Memory
 from dissect.rewriting.moment import SecondMoment, second_moment
+from dissect.rewriting.selection import Copied, copy, erase, paste
+from dissect.rewriting.session import Selection, Session, load_session
 
-__all__ = ["Directions", "Edit", "Keys", "Memory", "SecondMoment", "combined", "directions", "insert", "second_moment"]
+__all__ = [
+    "Copied",
+    "Directions",
+    "Edit",
+    "Keys",
+    "Matches",
+    "Memory",
+    "SecondMoment",
+    "Selection",
+    "Session",
+    "combined",
+    "copy",
+    "directions",
+    "erase",
+    "insert",
+    "load_session",
+    "matches",
+    "paste",
+    "second_moment",
+]

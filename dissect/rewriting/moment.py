@@ -198,8 +198,7 @@ def second_moment(
         (<SecondMoment of 'layer4.conv': 128 channels over 512 locations>, 128)
     """
     batch_size = integer("batch_size", batch_size)
-    pair = isinstance(inputs, (tuple, list)) and len(inputs) == 2 and all(isinstance(part, Tensor) for part in inputs)
-    batches = Batches(TensorDataset(*inputs) if pair else inputs, batch_size)
+    batches = batches_of(inputs, batch_size)
     network = fingerprint(memory.model)
     run, about = _Moment(memory), dict[str, Any]()
     if resume is not None:
@@ -208,6 +207,12 @@ def second_moment(
     finish(run, Images({"inputs": batches}), resume=resume, about=about, progress=progress)
     settings = {"network": network, "model": type(memory.model).__name__, "numbering": memory.numbering}
     return SecondMoment(memory.layer, run.total / run.count, run.count, run.images, settings)
+
+
+def batches_of(inputs: Any, batch_size: int) -> Batches:
+    """Batches of inputs, of which (z, noise seeds) are pairs; of images and labels the former."""
+    pair = isinstance(inputs, (tuple, list)) and len(inputs) == 2 and all(isinstance(part, Tensor) for part in inputs)
+    return Batches(TensorDataset(*inputs) if pair else inputs, batch_size)
 
 
 class _Moment(Run):

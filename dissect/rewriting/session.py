@@ -1,0 +1,217 @@
+"""Editing sessions in the published JSON format: what was painted on which image, to be replayed."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import io
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from dissect.arguments import refusal, speaks
+from dissect.extras import require
+from dissect.files.checked import Whole, fields, named
+from dissect.files.tensors import replacing
+from dissect.rewriting.directions import area
+from dissect.rewriting.edit import Edit
+from dissect.rewriting.insertion import insert
+from dissect.rewriting.memory import Memory
+from dissect.rewriting.selection import copy, paste
+
+_PREFIX = "data:image/png;base64,"
+#: Rows or columns of a mask at most; published ones have 1,024.
+MOST = 4096
+#: Bytes of a session at most.
+MOST_BYTES = 100_000_000
+
+
+class Selection(NamedTuple):
+    """A mask on an image.
+
+    Attributes:
+        image: its number, in the z set.
+        mask: [H, W] float32 in [0, 1].
+    """
+
+    image: int
+    mask: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Session:
+    """What was painted: see section 6.4 of the thesis.
+
+    Attributes:
+        object: what is copied; None where nothing was.
+        paste: where to.
+        key: the context; the published code takes `paste` where there is none.
+        query: the search for images, which an edit does not need.
+    """
+
+    object: Selection | None = None
+    paste: Selection | None = None
+    key: tuple[Selection, ...] = ()
+    query: Selection | None = None
+
+    @property
+    def context(self) -> tuple[Selection, ...]:
+        """`key`, or `paste` where that is empty."""
+        return self.key or ((self.paste,) if self.paste is not None else ())
+
+    @speaks
+    def edit(self, memory: Memory, inputs: Any, rank: int = 1, *, tight: bool = True, **options: Any) -> Edit:
+        """Replays the session: copies, pastes, takes the context's directions and inserts.
+
+        Args:
+            memory: the layer, whose second moment is known.
+            inputs: the z set in which images have their numbers (published: z set 1), or (z, noise seeds).
+            rank: of the change.
+            tight: see `paste`.
+            options: of `insert`.
+
+        Raises:
+            ValueError: a session without an object, a place or a context; images beyond the z set; masks whose size is
+                no multiple of the layer's map, which are of another model.
+        """
+        if self.object is None or self.paste is None:
+            raise refusal(ValueError("the session must have an object and a place to paste it, but lacks one."))
+        for selection in (self.object, self.paste, *self.context):
+            self._check(memory, inputs, selection)
+        copied = copy(memory, _rows(inputs, [self.object.image]), self.object.mask)
+        keys, values = paste(memory, _rows(inputs, [self.paste.image]), self.paste.mask, copied, tight=tight)
+        context = memory.keys(_rows(inputs, [selection.image for selection in self.context]))
+        size = (context.maps.shape[2], context.maps.shape[3])
+        masks = torch.cat([area(selection.mask[None], size) for selection in self.context])
+        return insert(memory, keys, values, memory.direction(context, rank, masks=masks), **options)
+
+    @staticmethod
+    def _check(memory: Memory, inputs: Any, selection: Selection) -> None:
+        first = inputs[0] if isinstance(inputs, (tuple, list)) else inputs
+        if not 0 <= selection.image < len(first):
+            raise refusal(
+                ValueError(
+                    f"inputs must have the images of the session, but there are {len(first)} and it names number "
+                    f"{selection.image}."
+                )
+            )
+        rows, columns = memory.value_size(memory.keys(_rows(inputs, [selection.image])))
+        height, width = selection.mask.shape
+        if height % rows or width % columns or height // rows != width // columns:
+            raise refusal(
+                ValueError(
+                    f"masks must be of images whose size is a multiple of the layer's map, {rows} by {columns}, but "
+                    f"one is {height} by {width}: the session is of another model."
+                )
+            )
+
+    def save(self, path: str | Path) -> Path:
+        """Writes the session as JSON, whole or not at all; masks become RGBA images, opaque as far as they are painted.
+
+        Raises:
+            ImportError: Pillow is not installed.
+        """
+        parts: dict[str, Any] = {
+            name: None if part is None else [part.image, _encoded(part.mask)]
+            for name, part in {"object": self.object, "paste": self.paste, "query": self.query}.items()
+        }
+        parts["key"] = [[part.image, _encoded(part.mask)] for part in self.key]
+        with replacing(path) as partial:
+            partial.write_text(json.dumps({name: part for name, part in parts.items() if part}), "utf-8")
+        return Path(path)
+
+
+@speaks
+def load_session(path: str | Path) -> Session:
+    """Reads a session in the published format, or one that `Session.save` wrote.
+
+    A mask is the red channel over 255, as the published code reads it. What else the file holds is not looked at.
+
+    Args:
+        path: a JSON file with "object", "paste" and "query", each ``[image number, data URL of a PNG]``, and "key", a
+            list of such.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ImportError: Pillow is not installed.
+        ValueError: no JSON, a part that is no such pair, or a mask that is no PNG of 4,096 rows and columns at most.
+
+    Example:
+        >>> import tempfile
+        >>> from dissect import rewriting
+        >>> mask = torch.zeros(8, 8)
+        >>> mask[2:4] = 1
+        >>> here = rewriting.Selection(3, mask)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = rewriting.Session(here, here, (here, here)).save(f"{folder}/hats.json")
+        ...     found = rewriting.load_session(path)
+        >>> [part.image for part in found.key], torch.equal(found.object.mask, mask)
+        ([3, 3], True)
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no file {path}.")
+    if path.stat().st_size > MOST_BYTES:
+        raise ValueError(f"{path} must be a session of at most {MOST_BYTES} bytes, but has {path.stat().st_size}.")
+    with named(path):
+        try:
+            found = json.loads(path.read_text("utf-8"))
+        except (ValueError, RecursionError) as error:
+            raise ValueError(f"it is no JSON: {error}") from error
+        if not isinstance(found, dict):
+            raise ValueError("a session must be a JSON object.")
+        single = {name: _selection(name, found.get(name)) for name in ("object", "paste", "query")}
+        given = found.get("key") or []
+        if not isinstance(given, list):
+            raise ValueError("key must be a list of [image number, data URL].")
+        keys = [_selection("key", each) for each in given]
+        return Session(key=tuple(each for each in keys if each is not None), **single)
+
+
+def _selection(name: str, found: Any) -> Selection | None:
+    if not found:
+        return None
+    if not isinstance(found, list) or len(found) != 2 or not isinstance(found[1], str):
+        raise ValueError(f"{name} must be [image number, data URL], but is a {type(found).__name__}.")
+    fields(name, {"the image's number": found[0]}, {"the image's number": Whole()})
+    return Selection(found[0], _decoded(name, found[1]))
+
+
+def _decoded(name: str, url: str) -> Tensor:
+    """The mask in a data URL."""
+    require("load_session", "report", "PIL")
+    from PIL import Image
+
+    if not url.startswith(_PREFIX):
+        raise ValueError(f"{name} must have a mask that begins with {_PREFIX!r}, but it begins with {url[:30]!r}.")
+    try:
+        data = base64.b64decode(url[len(_PREFIX) :], validate=True)
+        with Image.open(io.BytesIO(data), formats=["PNG"]) as picture:
+            if max(picture.size) > MOST:
+                raise ValueError(f"{name} must have a mask of {MOST} rows and columns at most, not {picture.size}.")
+            red = picture.convert("RGB").getchannel("R")
+    except (OSError, SyntaxError, binascii.Error) as error:
+        raise ValueError(f"{name} must have a mask that is a PNG, but it is not: {error}") from error
+    return torch.frombuffer(bytearray(red.tobytes()), dtype=torch.uint8).view(red.height, red.width).float() / 255
+
+
+def _encoded(mask: Tensor) -> str:
+    """The data URL of a mask [H, W]."""
+    require("Session.save", "report", "PIL")
+    from PIL import Image
+
+    grey = (area(mask[None], (mask.shape[0], mask.shape[1]))[0] * 255).round().to(torch.uint8)
+    pixels = grey[:, :, None].expand(-1, -1, 4).contiguous()
+    buffer = io.BytesIO()
+    Image.fromarray(pixels.numpy()).save(buffer, "PNG")
+    return _PREFIX + base64.b64encode(buffer.getvalue()).decode("ascii")
+
+
+def _rows(inputs: Any, numbers: list[int]) -> Any:
+    if isinstance(inputs, (tuple, list)):
+        return tuple(part[numbers] for part in inputs)
+    return inputs[numbers]
