@@ -13,6 +13,7 @@ The map::
     compare, Comparison                       layers, networks, checkpoints side by side
     unit_sheet                                images of one unit at all levels, and counterexamples
     monitor                                   a training's checkpoints, dissected in turn
+    formulas, UnitFormulas                    units by AND, OR and NOT of concepts
     Trace, ablate, insert, keep               look at a network's layers, and edit their units for a while
     unit_importance, unit_sets                what classes lose without units
     generators, latents, noise_seeds          what a generator's units draw and cause; z
@@ -32,6 +33,8 @@ from dissect import classifiers, generators, models, moved, ops, reference, stat
 from dissect.classifiers import UnitImportance, UnitSets, unit_importance, unit_sets
 from dissect.concepts import Concepts
 from dissect.dissection.comparison import Comparison, compare
+from dissect.dissection.formulas import formulas
+from dissect.dissection.formulas_result import UnitFormulas
 from dissect.dissection.monitoring import monitor
 from dissect.dissection.provenance import DoubtfulResultWarning
 from dissect.dissection.result import Dissection
@@ -56,6 +59,7 @@ __all__ = [
     "DoubtfulResultWarning",
     "Grid",
     "Trace",
+    "UnitFormulas",
     "UnitImportance",
     "UnitSets",
     "UnitSheet",
@@ -64,6 +68,7 @@ __all__ = [
     "compare",
     "dissect",
     "experiments",
+    "formulas",
     "generators",
     "insert",
     "keep",

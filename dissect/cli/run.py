@@ -23,6 +23,7 @@ from dissect.cli.suggest import LIBRARIES, did_you_mean
 from dissect.text import printable, shown
 
 if TYPE_CHECKING:
+    from dissect.dissection.formulas_result import UnitFormulas
     from dissect.dissection.result import Dissection
 
 
@@ -75,6 +76,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument("--top-images", type=int, default=5, help="images to keep per unit (5); the report shows five")
     parser.add_argument("--skip", action="store_true", help="leave out images that cannot be read, naming them")
+    parser.add_argument(
+        "--formulas", type=int, metavar="N", help="also explain units by AND, OR and NOT of up to N concepts"
+    )
     add_dissection_arguments(parser)
 
 
@@ -126,9 +130,13 @@ def run(options: argparse.Namespace) -> int:
         raise ValueError("run: --planes and --segmenter both say what the images show; give one of them.")
     if options.threshold_planes is not None and (options.threshold_images is None or options.segmenter is not None):
         raise ValueError("run: --threshold-planes are those of --threshold-images, where there is no --segmenter.")
+    if options.formulas is not None and integer("--formulas", options.formulas) and not _labelled(options):
+        raise ValueError("run: --formulas are of concepts, so they need --planes or --segmenter.")
+    if options.formulas is not None and options.threshold_images is not None:
+        raise ValueError("run: --formulas need one threshold per unit, but --threshold-images give one for each label.")
     with resumed(options) as progress:
-        result = _dissected(options, progress)
-    return print_found(options, result, "no --planes and no --segmenter: units have no concepts")
+        result, formulas = _dissected(options, progress)
+    return print_found(options, result, "no --planes and no --segmenter: units have no concepts", formulas)
 
 
 @contextmanager
@@ -146,19 +154,27 @@ def resumed(options: argparse.Namespace) -> Iterator[Path]:
         yield progress.parent
 
 
-def print_found(options: argparse.Namespace, result: Dissection, unlabelled: str) -> int:
-    """Saves a result and its report in `options.out`, and prints what was found; `unlabelled` without concepts."""
+def _labelled(options: argparse.Namespace) -> bool:
+    return options.planes is not None or options.segmenter is not None
+
+
+def print_found(
+    options: argparse.Namespace, result: Dissection, unlabelled: str, formulas: UnitFormulas | None = None
+) -> int:
+    """Saves results and their report in `options.out`, and prints what was found; `unlabelled` without concepts."""
     import dissect
 
-    files = {
-        "result": str(result.save(options.out / "result")),
-        "report": str(dissect.write_report(result, options.out)),
-    }
+    files = {"result": str(result.save(options.out / "result"))}
+    if formulas is not None:
+        files["formulas"] = str(formulas.save(options.out / "result"))
+    files["report"] = str(dissect.write_report(result, options.out, formulas=formulas))
     if options.json:
         units = [{name: _known(value) for name, value in row._asdict().items()} for row in result.best()]
         print(json.dumps({**files, "settings": result.settings, "units": units}))
     else:
         print(unlabelled if result.images_only else result.unique_detectors())
+        if formulas is not None:
+            print(repr(formulas))
         print("\n".join(f"{name}: {shown(path)}" for name, path in files.items()))
     return 0
 
@@ -194,7 +210,7 @@ def check_device(name: str) -> None:
         raise refusal(ValueError(f"--device must be one that torch has here, but {name!r} is not: {reason}")) from error
 
 
-def _dissected(options: argparse.Namespace, progress: Path) -> Dissection:
+def _dissected(options: argparse.Namespace, progress: Path) -> tuple[Dissection, UnitFormulas | None]:
     import dissect
     from dissect.data import ImageFolder
     from dissect.data.folders import MEAN, STD
@@ -207,12 +223,13 @@ def _dissected(options: argparse.Namespace, progress: Path) -> Dissection:
     others = None
     if options.threshold_images is not None:
         others = ImageFolder(options.threshold_images, options.threshold_planes, **prepared)
-    random = random_weights(options)
+    random, model = random_weights(options), model.eval().to(options.device)
+    segmenter = None if options.segmenter is None else called(options.segmenter)
     found = dissect.dissect(
-        model.eval().to(options.device),
+        model,
         options.layers,
         images,
-        segmenter=None if options.segmenter is None else called(options.segmenter),
+        segmenter=segmenter,
         concepts=None if options.concepts is None else _names(options.concepts),
         ignore=options.ignore,
         preset=options.preset,
@@ -232,7 +249,10 @@ def _dissected(options: argparse.Namespace, progress: Path) -> Dissection:
     )
     if random is not None:
         found.settings["weights"] = random
-    return found
+    if options.formulas is None:
+        return found, None
+    more = {"segmenter": segmenter, "batch_size": options.batch_size, "resume": progress / "formulas"}
+    return found, dissect.formulas(model, found, images, length=options.formulas, **more)
 
 
 def _layout(given: list[str]) -> str | dict[str, str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -210,7 +210,7 @@ def unit_sheet(
     generated = Generated(model, segmenter) if settings.get("segment") == "output" else None
     images = images if generated is None else paired(images)
     to_uint8 = pictures or (signed_pictures if generated else attribute_of(images, "to_pictures") or to_pictures)
-    batches, reading = Batches(images, batch_size), _reading(settings, layer)
+    batches, reading = Batches(images, batch_size), Reading.of(settings, [layer])
     run = SheetRun(layer, own, unit, label, levels, each, least, to_uint8)
     options = {"layer": layer, "unit": unit, "label": label, "levels": levels, "each": each, "least": least}
     about = {} if resume is None else _about(model, segmenter, to_uint8, batches, run)
@@ -243,18 +243,6 @@ def _check(model: nn.Module, dissection: Dissection, layer: LayerDissection, uni
     names = dissection.concepts.names
     if names[-1].isdigit() and int(names[-1]) >= MANY_LABELS:
         raise refusal(ValueError(f"dissection must be of labels below {MANY_LABELS}, but has one of {names[-1]}."))
-
-
-def _reading(settings: dict[str, Any], layer: str) -> Reading:
-    """How the dissection read the layer, and planes."""
-    tokens = settings.get("tokens")
-    grids = {layer: tokens} if isinstance(tokens, (list, tuple)) else dict(tokens or {})
-    layouts: Mapping[str, Any] = settings.get("layouts", {})
-    layout = {layer: layouts[layer][0]} if layer in layouts else None
-    return Reading(
-        settings["relu"], settings["step"], {name: (grid[0], grid[1]) for name, grid in grids.items()}, False, layout,
-        tuple(settings.get("ignore", ())),
-    )  # fmt: skip
 
 
 def _about(

@@ -80,6 +80,7 @@ class Card:
         more: further labels and IoUs, falling: the best of each category, and those whose best units it is among.
         pictures: the top images in which it fires.
         classes: the classes to which it is important, see `UnitImportance.classes_by_unit`.
+        formula: of several concepts, that it overlaps more than any one; "" if there is none.
         halves: the labels by each half of the images, if they are known.
         doubts: what speaks against its concept, see `trust.doubts`.
         sample: images at some levels of its peaks.
@@ -96,6 +97,7 @@ class Card:
     more: list[tuple[int, float]]
     pictures: list[Picture]
     classes: list[str]
+    formula: str
     halves: list[int]
     doubts: dict[str, str]
     sample: list[Picture]
@@ -198,11 +200,16 @@ def category_shades(concepts: Concepts) -> dict[str, int]:
 
 
 def layer_content(
-    dissection: Dissection, index: int, name: str, side: int, classes: list[list[str]] | None = None
+    dissection: Dissection,
+    index: int,
+    name: str,
+    side: int,
+    classes: list[list[str]] | None = None,
+    formulas: list[str] | None = None,
 ) -> Layer:
     """Everything that the report tells about one layer, with masks of at most `side` rows and columns.
 
-    `classes` are the classes to which each unit is important.
+    `classes` are the classes to which each unit is important, `formulas` their texts.
     """
     layer = dissection[name]
     shades = category_shades(dissection.concepts)
@@ -228,6 +235,7 @@ def layer_content(
                 more=[(label, iou) for label, iou in further[row.unit] if label not in listed],
                 pictures=_pictures(layer, row, masks, shares, anyway=dissection.images_only),
                 classes=[] if classes is None else classes[row.unit],
+                formula="" if formulas is None else formulas[row.unit],
                 halves=halves(layer, row),
                 doubts=doubts(row, trust, kept),
                 **_sample(layer, row, masks, shares),

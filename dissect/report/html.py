@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dissect.dissection.comparison import Comparison
+from dissect.dissection.formulas_result import FormulaRow, UnitFormulas
 from dissect.dissection.result import Dissection
 from dissect.extras import require
 from dissect.files.tensors import replacing
@@ -27,7 +28,11 @@ SCRIPTS = ("pictures.js", "cards.js", "search.js", "units.js", "trust.js", "deta
 
 
 def write_report(
-    dissection: Dissection | Comparison, path: str | Path, *, importance: UnitImportance | Iterable[UnitImportance] = ()
+    dissection: Dissection | Comparison,
+    path: str | Path,
+    *,
+    importance: UnitImportance | Iterable[UnitImportance] = (),
+    formulas: UnitFormulas | None = None,
 ) -> Path:
     """Writes a page about every unit: its concept, how well it fits, and the images that excite it most.
 
@@ -41,15 +46,17 @@ def write_report(
             ".html". Missing folders are made; an older file is replaced only once the new one is complete.
         importance: what `dissect.unit_importance` found about one or several of the layers; their cards then list the
             classes in whose top four a unit is.
+        formulas: what `dissect.formulas` found about it; cards then tell a unit's formula, where it has a higher IoU
+            than any one concept.
 
     Returns:
         The file's path.
 
     Raises:
         ImportError: jinja2, matplotlib or pillow is not installed.
-        TypeError: no Dissection, or an importance that is no UnitImportance.
-        KeyError: importance of a layer that was not dissected.
-        ValueError: importance of a layer with another number of units.
+        TypeError: no Dissection, an importance that is no UnitImportance, formulas that are no UnitFormulas.
+        KeyError: importance or formulas of a layer that was not dissected.
+        ValueError: importance or formulas of a layer with another number of units.
 
     Example:
         >>> dissect.write_report(dissect.load("vgg16-conv5_3"), "out/")  # doctest: +SKIP
@@ -65,9 +72,10 @@ def write_report(
     if path.suffix.lower() != ".html":
         path = path / (FILE_NAME if isinstance(dissection, Dissection) else COMPARISON_NAME)
     if isinstance(dissection, Dissection):
-        page = _render(dissection, _important_classes(dissection, importance))
-    elif importance != ():
-        raise TypeError("write_report: importance must not be given with a comparison, whose page has no room for it.")
+        page = _render(dissection, _important_classes(dissection, importance), _formula_texts(dissection, formulas))
+    elif importance != () or formulas is not None:
+        name = "formulas" if importance == () else "importance"
+        raise TypeError(f"write_report: {name} must not be given with a comparison, whose page has no room for it.")
     else:
         page = _render_comparison(dissection)
     with replacing(path) as partial:
@@ -107,7 +115,31 @@ def _important_classes(
     return {one.layer: one.classes_by_unit() for one in given}
 
 
-def _render(dissection: Dissection, classes: dict[str, list[list[str]]]) -> str:
+def _formula_texts(dissection: Dissection, formulas: UnitFormulas | None) -> dict[str, list[str]]:
+    """By layer, of each unit the formula that it overlaps more than any one concept; "" where there is none."""
+    if formulas is None:
+        return {}
+    if not isinstance(formulas, UnitFormulas):
+        raise TypeError(
+            f"write_report: formulas must be what dissect.formulas gave, but got {type(formulas).__name__}."
+        )
+    texts = {}
+    for name in formulas.layers:
+        rows, units = formulas.rows(name), dissection[name].num_units
+        if len(rows) != units:
+            raise ValueError(
+                f"write_report: formulas of layer {name!r} must be of its {units} units, but are of {len(rows)}."
+            )
+        texts[name] = [_formula_text(row) if row.length > 1 else "" for row in rows]
+    return texts
+
+
+def _formula_text(row: FormulaRow) -> str:
+    known = "" if row.held_out is None else f", {row.held_out:.3f} on images that did not choose it"
+    return f"{row.formula} (IoU {row.iou:.3f}{known})"
+
+
+def _render(dissection: Dissection, classes: dict[str, list[list[str]]], formulas: dict[str, list[str]]) -> str:
     from markupsafe import Markup
 
     from dissect.report.charts import layers_chart
@@ -118,7 +150,8 @@ def _render(dissection: Dissection, classes: dict[str, list[list[str]]]) -> str:
 
     side = mask_side(dissection.layers.values(), MAX_PICTURES)
     layers = [
-        layer_content(dissection, index, name, side, classes.get(name)) for index, name in enumerate(dissection.layers)
+        layer_content(dissection, index, name, side, classes.get(name), formulas.get(name))
+        for index, name in enumerate(dissection.layers)
     ]
     cutoff = dissection.settings["detector_iou"]
     images_only = dissection.images_only

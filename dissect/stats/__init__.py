@@ -4,7 +4,9 @@ All counts are integers, so any split, order or sharding of the same activations
 """
 
 from dissect.stats.agreement import Agreement, average_precision
+from dissect.stats.combinations import CombinationTally
 from dissect.stats.correlation import Correlation, pearson
+from dissect.stats.formulas import Formula, FormulaSearch
 from dissect.stats.frechet import FrechetReference, frechet_distance
 from dissect.stats.iou import IouTally, best_labels, iou
 from dissect.stats.null import NullTally
@@ -17,7 +19,10 @@ from dissect.stats.wasserstein import pyramid_patches, sliced_wasserstein
 
 __all__ = [
     "Agreement",
+    "CombinationTally",
     "Correlation",
+    "Formula",
+    "FormulaSearch",
     "FrechetReference",
     "Informative",
     "IouTally",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,6 +29,20 @@ class Reading:
     expects_relu: bool = False
     layout: LayoutOption | None = None
     ignore: tuple[int, ...] = ()
+
+    @classmethod
+    def of(cls, settings: Mapping[str, Any], layers: Iterable[str]) -> Reading:
+        """How a dissection with these settings read outputs of some of its layers, and planes."""
+        tokens = settings.get("tokens")
+        grids = tokens if isinstance(tokens, Mapping) else dict.fromkeys(layers, tokens) if tokens else {}
+        told = settings.get("layouts", {})
+        return cls(
+            settings["relu"],
+            settings["step"],
+            {name: (grid[0], grid[1]) for name, grid in grids.items()},
+            layout={name: told[name][0] for name in layers if name in told} or None,
+            ignore=tuple(settings.get("ignore", ())),
+        )
 
     def maps(self, layer: str, output: Any, layouts: Layouts, images: int, vectors: bool = False) -> Tensor:
         """[N, U, h, w] of a layer's output; of tokens the last h * w, row by row.

@@ -149,6 +149,19 @@ def test_errors_are_one_line(here, capsys, arguments, message):
     assert message in lines[0]
 
 
+def test_formulas_are_saved_told_and_on_the_page(here, capsys):
+    options = ("--layers", "0", "--planes", "planes", "--fraction", "0.5")
+    assert run(*options, "--formulas", "2") == 0
+    found = dissect.load(here / "out/result.formulas")
+    told = capsys.readouterr().out
+    assert repr(found) in told
+    assert "formulas: out/result.formulas" in told
+    assert (found.settings["length"], list(found.layers)) == (2, ["0"])
+    assert run(*options, "--formulas", "0") == 2
+    assert run("--layers", "0", "--formulas", "2") == 2
+    assert "--formulas are of concepts, so they need --planes" in capsys.readouterr().err
+
+
 def test_it_goes_on_from_what_is_there_unless_told_to_begin_anew(here, capsys):
     options = ("--layers", "0", "--planes", "planes")
     assert run(*options) == 0

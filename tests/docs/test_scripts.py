@@ -15,8 +15,9 @@ from dissect.tiny.networks import FOLDER as WEIGHTS
 
 SCRIPTS = {path.stem for path in (pages.DOCS / "scripts").glob("*.py") if "\ndef main(" in path.read_text()}
 TESTED = {
-    "compare", "experiments_attack", "experiments_classifier", "experiments_generators", "layouts", "models_page",
-    "tiny_compared", "tiny_detectors", "tiny_generators", "tiny_segmenters", "tiny_world", "trust", "trust_biases",
+    "compare", "experiments_attack", "experiments_classifier", "experiments_generators", "formulas", "layouts",
+    "models_page", "tiny_compared", "tiny_detectors", "tiny_generators", "tiny_segmenters", "tiny_world",
+    "trust", "trust_biases",
 }  # fmt: skip
 
 
@@ -174,3 +175,13 @@ def test_biases(tmp_path, monkeypatch):
         monkeypatch.setattr(script, name, value)
     script.main(["--out", str(tmp_path), "--images", "8"])
     written(tmp_path / "trust_biases.md", "over the first 8 validation scenes", "one of 43 images")
+
+
+@pytest.mark.filterwarnings("ignore::dissect.DoubtfulResultWarning")
+def test_formulas(tmp_path, monkeypatch):
+    monkeypatch.setattr(importlib.import_module("formulas"), "LAYERS", ["features.conv5_3"])
+    importlib.import_module("formulas").main(["--images", "6", "--out", str(tmp_path)])
+    written(
+        tmp_path / "formulas.md", "The first 6 validation scenes", "| untrained, conv5_3 |", "| held out: formula |"
+    )
+    assert (tmp_path / "formulas" / "held_out.png").is_file()

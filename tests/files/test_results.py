@@ -17,6 +17,7 @@ from dissect.stats import Peaks
 GOLDEN = Path(__file__).parents[1] / "golden"
 FILES = {
     dissect.Dissection: "dissection-1.dissection",
+    dissect.UnitFormulas: "formulas-1.formulas",
     dissect.UnitImportance: "importance-1.importance",
     dissect.UnitSets: "sets-1.sets",
     AttackResult: "attack-1.attack",

@@ -131,6 +131,8 @@ def kinds(folder):
         "comparison": (dissect.compare([dissected(), dissected()], steps=[0, 1]).save(folder / "a"),
                        lambda path: str(dissect.Comparison.load(path).summary())),
         "sheet": (dissect.unit_sheet(NET, found, "0", 1, BATCHES, progress=False).save(folder / "a"), use_sheet),
+        "formulas": (dissect.formulas(NET, dissected(), BATCHES, progress=False).save(folder / "a"),
+                     lambda path: str(dissect.UnitFormulas.load(path).rows())),
         "importance": (importance.save(folder / "a"), use_importance),
         "sets": (sets.save(folder / "a"), lambda path: str(dissect.UnitSets.load(path).table())),
         "attack": (attack.save(folder / "a"), lambda path: AttackResult.load(path).success_rate()),
@@ -146,6 +148,8 @@ def kinds(folder):
             model, "0", pairs * 2, pairs, fill="mean", resume=folder, **options).top_units()),
         "sheet": ((1, 2), lambda folder: repr(dissect.unit_sheet(
             NET, found, "0", 1, BATCHES, resume=folder, **options))),
+        "combinations": ((1, 2), lambda folder: str(dissect.formulas(
+            NET, dissected(), BATCHES, resume=folder, **options).rows())),
         "removal": ((1, 2), lambda folder: str(dissect.unit_sets(
             model, importance, pairs * 2, counts=[1, 2], resume=folder, **options).table())),
     }  # fmt: skip

@@ -22,7 +22,7 @@ from dissect.generators import (
 )
 from dissect.omissions import LayerInverter
 from dissect.rewriting import Edit, SecondMoment
-from dissect.stats import IouTally, PairTally, Peaks, TailThreshold
+from dissect.stats import CombinationTally, IouTally, PairTally, Peaks, TailThreshold
 from dissect.stats.state import State
 
 HERE = Path(__file__).parent
@@ -42,7 +42,9 @@ def states() -> list[State]:
     tally.add(MAPS, ops.encode_labels(PLANES, 3), torch.tensor([0, 1]))
     pairs = PairTally(torch.tensor([[0.0, 1.0, 2.0], [0.0, 0.5, 6.5]]), categories=("", "object", "color"), groups=2)
     pairs.add(MAPS, ops.encode_labels(PLANES, 3), torch.tensor([0, 1]))
-    return [threshold, peaks, tally, pairs]
+    combinations = CombinationTally(torch.tensor([1.0, 0.5]), 3)
+    combinations.add(MAPS, ops.encode_labels(PLANES, 3), torch.tensor([0, 1]))
+    return [threshold, peaks, tally, pairs, combinations]
 
 
 def dissection() -> dissect.Dissection:
@@ -179,11 +181,27 @@ def edit() -> Edit:
     return Edit("0", directions, lambdas, losses, (3, 2), "eaeb5c6bb125762b", "0123456789abcdef", settings)
 
 
+def formulas() -> dissect.UnitFormulas:
+    """Of a network that passes its maps through, over an image in either half."""
+    model = nn.Sequential(nn.Identity()).eval()
+    return dissect.formulas(model, dissection(), [(MAPS, PLANES)], progress=False)
+
+
 if __name__ == "__main__":
     for state in states():
         state.save(HERE / f"{type(state).__name__}-{state.version}.safetensors")
     statistics().save(HERE / "segstats-1")
     generators = effect(), curves(), context(), causal(), trace(), artifacts(), repair()
     rules = moment(), edit()
-    for result in (dissection(), *importance(), attack(), comparison(), sheet(), inverter(), *generators, *rules):
+    for result in (
+        dissection(),
+        *importance(),
+        attack(),
+        comparison(),
+        sheet(),
+        inverter(),
+        formulas(),
+        *generators,
+        *rules,
+    ):
         result.save(HERE / f"{result.suffix[1:]}-{result.version}")

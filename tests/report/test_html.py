@@ -6,13 +6,15 @@ import os
 import re
 import sys
 from collections import Counter
+from html import escape as html_escape
 
 import pytest
 import torch
 from PIL import Image
 
-from dissect import UnitImportance, write_report
+from dissect import UnitFormulas, UnitImportance, write_report
 from dissect.classifiers import ClassTally
+from dissect.dissection.formulas_result import LayerFormulas
 from dissect.report import html
 
 from .conftest import make_dissection, make_layer
@@ -377,6 +379,33 @@ def test_cards_list_the_classes_to_which_a_unit_is_important(dissection, tmp_pat
     assert "important for" not in found["u1-0"]["html"]
     both = [make_importance(), make_importance("features.b", 7)]
     assert "important for" in units(read(write_report(dissection, tmp_path, importance=both)))["u1-0"]["html"]
+
+
+def unit_formulas(dissection, units):
+    """Of the first layer: a OR b in unit 1, single labels elsewhere."""
+    labels, joins = torch.zeros(2, units, 2, dtype=torch.int64)
+    labels[:, 0], labels[1, 1], joins[1, 1] = 1, 2, 1
+    ten, share = torch.full((units,), 10), torch.full((2, units), 0.25).double()
+    parts = labels.clone(), joins.clone(), ten, 2 * ten, labels[:, 0].clone(), ten, 3 * ten, 2 * ten, share, share
+    layers = {next(iter(dissection.layers)): LayerFormulas(*parts)}
+    return UnitFormulas(layers, dissection.concepts, {"length": 2, "beam": 1, "num_images": 9})
+
+
+def test_cards_tell_formulas_of_several_concepts(dissection, tmp_path):
+    given = unit_formulas(dissection, next(iter(dissection.layers.values())).num_units)
+    found = units(read(write_report(dissection, tmp_path, formulas=given)))
+    one, other = (html_escape(name) for name in dissection.concepts.names[1:3])
+    text = f"better as</dt><dd>{one} OR {other} (IoU 0.333, 0.250 on images that did not choose it)</dd>"
+    assert text in found["u0-1"]["html"]
+    assert [name for name, unit in found.items() if "better as" in unit["html"]] == ["u0-1"]
+
+
+def test_formulas_of_something_else_are_refused(dissection, tmp_path):
+    with pytest.raises(ValueError, match=r"formulas of layer .* must be of its \d+ units, but are of 3"):
+        write_report(dissection, tmp_path, formulas=unit_formulas(dissection, 3))
+    with pytest.raises(TypeError, match=r"formulas must be what dissect\.formulas gave, but got dict"):
+        write_report(dissection, tmp_path, formulas={})
+    assert not os.listdir(tmp_path)
 
 
 def test_importance_of_something_else_is_refused(dissection, tmp_path):

@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 
 from dissect import ops
 from dissect.files.tensors import _digest
-from dissect.stats import IouTally, PairTally, Peaks, TailThreshold, ThresholdSweep
+from dissect.stats import CombinationTally, IouTally, PairTally, Peaks, TailThreshold, ThresholdSweep
 
 
 def states():
@@ -24,12 +24,15 @@ def states():
     sweep.add(maps, ops.encode_labels(planes, 3))
     pairs = PairTally(torch.zeros(4, 3))
     pairs.add(maps, ops.encode_labels(planes, 3), torch.arange(3))
+    combinations = CombinationTally(torch.zeros(4), 3)
+    combinations.add(maps, ops.encode_labels(planes, 3), torch.arange(3))
     return [
         (TailThreshold(0.1, size=(9, 9)), threshold),
         (Peaks(2), peaks),
         (IouTally(torch.zeros(4), 3), tally),
         (ThresholdSweep(edges, 3), sweep),
         (PairTally(torch.zeros(4, 3)), pairs),
+        (CombinationTally(torch.zeros(4), 3), combinations),
     ]
 
 
@@ -40,7 +43,7 @@ def equal(one, other):
     )
 
 
-@pytest.mark.parametrize("index", range(5))
+@pytest.mark.parametrize("index", range(6))
 def test_round_trip(index, tmp_path):
     empty, filled = states()[index]
     path = filled.save(tmp_path / "state")

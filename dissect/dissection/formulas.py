@@ -1,0 +1,206 @@
+"""formulas(): of each unit the AND / OR / NOT formula of concepts that it overlaps most."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+
+from dissect.arguments import integer, num_bytes, speaks
+from dissect.data import Batches
+from dissect.dissection.formulas_result import LayerFormulas, UnitFormulas
+from dissect.dissection.result import Dissection, LayerDissection
+from dissect.files.progress import go_on, versioned
+from dissect.network.identity import code_of, fingerprint
+from dissect.network.layers import layer_names
+from dissect.network.modes import tell_training
+from dissect.ops.encode_labels import encode_labels
+from dissect.stats.combinations import CombinationTally
+from dissect.stats.formulas import FormulaSearch, label_members
+from dissect.visits.generated import Generated, paired
+from dissect.visits.reading import Reading
+from dissect.visits.run import Run, Visit, finish
+from dissect.visits.source import Source
+from dissect.visits.store import Step
+
+
+@speaks
+def formulas(
+    model: nn.Module,
+    dissection: Dissection,
+    images: Dataset[Any] | Tensor | Iterable[Any],
+    *,
+    segmenter: Callable[[Tensor], Tensor] | None = None,
+    layers: str | Iterable[str] | None = None,
+    length: int = 3,
+    beam: int = 5,
+    batch_size: int = 32,
+    memory_budget: int = 4 << 30,
+    resume: str | Path | None = None,
+    progress: bool = True,
+) -> UnitFormulas:
+    """Explains units by formulas of concepts, "(sky OR sea) AND NOT tree" (Mu & Andreas 2020, arXiv 2006.14032).
+
+    One more visit to the images of a dissection counts, at its thresholds, on how many pixels each unit fires where
+    labels come together. From these counts the IoU of any formula follows, so that the search looks at no pixel again:
+    `dissect.stats.FormulaSearch` says how it goes, as published (a beam of `beam` formulas, each joined with every
+    label by OR, AND and AND NOT). IoUs are over all images, whatever the dissection's scope.
+
+    The best of thousands of formulas overlaps a unit better than a single label by chance too. So each half of the
+    images (by a hash of their numbers) is searched as well, and what it finds is measured on the other half, beside
+    the single label that it finds: `held_out` and `held_out_label`.
+
+    Args:
+        model: the network that was dissected.
+        dissection: what `dissect.dissect` found.
+        images: the same images, in the same order, with planes where there was no segmenter.
+        segmenter: the same one.
+        layers: some of the dissected ones; all by default.
+        length: the most labels of a formula.
+        beam: how many formulas go on at each step of the search.
+        batch_size: how many images at once, where they do not come in batches.
+        memory_budget: bytes for the counts, 16 per unit and combination of labels, over all layers.
+        resume: a folder for what an interrupted run needs to go on, see `dissect.dissect`.
+        progress: show a bar.
+
+    Raises:
+        KeyError: a layer that was not dissected.
+        ValueError: a dissection without planes, or with a threshold for each label; images, planes or weights that give other counts than the dissection
+            has; more combinations of labels than the budget has room for. A length or beam below 1.
+
+    Example:
+        >>> model, images = torch.nn.Sequential(torch.nn.Conv2d(3, 2, 1)), torch.rand(8, 3, 4, 4)
+        >>> planes = (images[:, :1] > 0.5) + 2 * (images[:, 1:2] > 0.5)
+        >>> options = {"concepts": ["red", "green", "yellow"], "fraction": 0.3, "progress": False}
+        >>> d = dissect.dissect(model.eval(), "0", [(images, planes)], **options)
+        >>> found = dissect.formulas(model, d, [(images, planes)], progress=False)
+        >>> found.rows().columns[:5]
+        ('layer', 'unit', 'formula', 'length', 'iou')
+    """
+    length, beam = integer("length", length, 1), integer("beam", beam, 1)
+    names = list(dissection.layers) if layers is None else layer_names(model, layers)
+    chosen = {name: dissection[name] for name in names}
+    if dissection.images_only:
+        raise ValueError("formulas: dissection must be of images with planes, but was of images alone.")
+    own = [name for name, layer in chosen.items() if layer.label_thresholds is not None]
+    if own:
+        raise ValueError(
+            f"formulas: dissection must have one threshold per unit, but layer {own[0]!r} has one for each label."
+        )
+    tell_training(model)
+    run = Combinations(chosen, len(dissection.concepts), num_bytes("memory_budget", memory_budget))
+    settings = dissection.settings
+    generated = Generated(model, segmenter) if settings.get("segment") == "output" else None
+    batches = Batches(images if generated is None else paired(images), batch_size)
+    about = {
+        "model": fingerprint(model), "segmenter": fingerprint(segmenter), "code": [code_of(model), code_of(segmenter)],
+        "images": batches.identity(), "layers": names, "thresholds": [d.thresholds.tolist() for d in chosen.values()],
+        "batch_size": batch_size,
+    }  # fmt: skip
+    with Source(model, names, batches, segmenter, Reading.of(settings, names), 0, 0, True, generated) as source:
+        finish(run, source, resume=resume, about={} if resume is None else about, progress=progress)
+    return run.result(dissection, length, beam)
+
+
+class Combinations(Run):
+    """One visit that counts the combinations of labels on which units fire.
+
+    Args:
+        layers: of the dissection.
+        num_labels: C, label 0 included.
+        budget: bytes for all counts.
+    """
+
+    def __init__(self, layers: Mapping[str, LayerDissection], num_labels: int, budget: int) -> None:
+        self._layers, self._num_labels, self._done = layers, num_labels, False
+        self._tallies = {
+            name: CombinationTally(layer.thresholds, num_labels, grid=layer.grid, budget=budget // len(layers))
+            for name, layer in layers.items()
+        }
+
+    @property
+    def needs(self) -> Visit | None:
+        """The one visit."""
+        if self._done:
+            return None
+        return Visit("combinations of labels", list(self._layers), planes=True, last=True, images=False)
+
+    def add(self, found: Step) -> None:
+        """Counts a batch."""
+        if found.planes is None:
+            raise RuntimeError("formulas: the counts need the label planes, but got a step without them.")
+        labels = encode_labels(found.planes, self._num_labels)
+        for name, maps in found.activations.items():
+            where = f"formulas: layer {name!r}, batch of image {found.numbers[0]}"
+            self._layers[name].grid.check(where, maps.shape[2:], labels.size)
+            self._tallies[name].add(maps, labels, found.numbers)
+
+    def end_visit(self) -> None:
+        """All images were counted."""
+        self._done = True
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything needed to go on."""
+        tallies = {str(index): versioned(tally) for index, tally in enumerate(self._tallies.values())}
+        return {"done": self._done, "tallies": tallies}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Goes on from a `state_dict` of the same layers."""
+        self._done = state["done"]
+        for index, tally in enumerate(self._tallies.values()):
+            go_on(tally, state["tallies"][str(index)])
+
+    def result(self, dissection: Dissection, length: int, beam: int) -> UnitFormulas:
+        """Searches the formulas of all units.
+
+        Raises:
+            ValueError: single labels have other counts than in the dissection.
+        """
+        found = {}
+        for name, tally in self._tallies.items():
+            self._check_same(name, tally)
+            found[name] = _searched(tally, length, beam)
+        options = {"length": length, "beam": beam, "num_images": dissection.settings["num_images"]}
+        return UnitFormulas(found, dissection.concepts, options)
+
+    def _check_same(self, name: str, tally: CombinationTally) -> None:
+        """The labels' own counts must be the dissection's: then images, planes, weights and readings are the same."""
+        members = label_members(tally.table, self._num_labels).double()
+        singles = (tally.counts().cpu().double() @ members).long()
+        singles[:, 0] = 0
+        if not torch.equal(singles, self._layers[name].intersection):
+            unit = int((singles != self._layers[name].intersection).any(1).nonzero()[0])
+            raise ValueError(
+                f"formulas: model and images must be those of the dissection, but unit {unit} of layer {name!r} fires "
+                "on other pixels of the labels than it did there."
+            )
+
+
+def _searched(tally: CombinationTally, length: int, beam: int) -> LayerFormulas:
+    """The best formula of each unit over all images, and over each half, measured on the other."""
+    table, labels = tally.table, tally.num_labels
+    counts = [tally.counts(half).cpu() for half in (None, 0, 1)]
+    searches = [FormulaSearch(table, tally.areas(half), labels, length=length, beam=beam) for half in (None, 0, 1)]
+    units = range(len(tally.thresholds))
+    best, single = ([pick(counts[0][unit]) for unit in units] for pick in (searches[0].best, searches[0].label))
+    shares = [[_held_out(searches[3 - half], searches[half], counts[3 - half], counts[half], unit) for unit in units]
+              for half in (1, 2)]  # fmt: skip
+    held_out = torch.tensor(shares, dtype=torch.float64).permute(2, 0, 1).contiguous()
+    return LayerFormulas.of(best, single, length, counts[0].sum(1), held_out)
+
+
+def _held_out(
+    learn: FormulaSearch, test: FormulaSearch, learned: Tensor, tested: Tensor, unit: int
+) -> tuple[float, float]:
+    """IoUs on one half of the images, of the formula and of the label that the other gives; NaN if that gives none."""
+    shares = []
+    for found in (learn.best(learned[unit]), learn.label(learned[unit])):
+        both, area = test.measure(found.formula, tested[unit])
+        union = int(tested[unit].sum()) + area - both
+        shares.append(both / max(1, union) if found.formula.labels else math.nan)
+    return shares[0], shares[1]

@@ -1,0 +1,195 @@
+"""Which formulas of concepts units overlap most: the result of `formulas`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from dissect.concepts import Concepts
+from dissect.files.checked import Array, Each, Of, Text, Whole, fields, require
+from dissect.files.results import Result
+from dissect.stats.formulas import JOINS, Formula, Found
+from dissect.table import Table
+
+
+class FormulaRow(NamedTuple):
+    """A unit and its formula.
+
+    Attributes:
+        layer: the layer's name.
+        unit: its number.
+        formula: in the concepts' names; "-" where the unit meets no concept.
+        length: how many labels it has.
+        iou: of the formula, over all images.
+        concept: the best single label.
+        concept_iou: its IoU, over all images.
+        held_out: the mean IoU on each half of the images of the formula that the other half gives; None if a half
+            gives none.
+        held_out_concept: the same of the single label that it gives.
+    """
+
+    layer: str
+    unit: int
+    formula: str
+    length: int
+    iou: float
+    concept: str
+    concept_iou: float
+    held_out: float | None
+    held_out_concept: float | None
+
+
+class LayerFormulas(NamedTuple):
+    """Of each of a layer's U units the best formula of at most L labels, and the best label.
+
+    Attributes:
+        labels: [U, L] int64, 0 where the formula is shorter.
+        joins: [U, L] int64: how each label is joined to what stands before: 1 OR, 2 AND, 3 AND NOT; 0 the first, none.
+        intersection: [U] int64 pixels.
+        area: [U] int64 pixels of the formula.
+        label: [U] int64, the best label, 0 where there is none.
+        label_intersection: [U] int64.
+        label_area: [U] int64.
+        unit_area: [U] int64.
+        held_out: [2, U] float64, the IoU on each half of the images of the formula found on the other; NaN if none.
+        held_out_label: [2, U] float64, the same of a label.
+    """
+
+    labels: Tensor
+    joins: Tensor
+    intersection: Tensor
+    area: Tensor
+    label: Tensor
+    label_intersection: Tensor
+    label_area: Tensor
+    unit_area: Tensor
+    held_out: Tensor
+    held_out_label: Tensor
+
+    @classmethod
+    def of(
+        cls, best: list[Found], single: list[Found], length: int, unit_area: Tensor, held_out: Tensor
+    ) -> LayerFormulas:
+        """From what a search found of every unit; `held_out` is [2, 2, U], of formulas and of labels."""
+        labels, joins = torch.zeros(2, len(best), length, dtype=torch.int64)
+        for unit, one in enumerate(best):
+            for place, (chosen, join) in enumerate(zip(one.formula.labels, ("", *one.formula.joins))):
+                labels[unit, place], joins[unit, place] = chosen, JOINS.index(join) + 1 if join else 0
+        label = torch.tensor([one.formula.labels[0] if one.formula.labels else 0 for one in single])
+        counts = [
+            torch.tensor([getattr(one, name) for one in found])
+            for found in (best, single)
+            for name in ("intersection", "area")
+        ]
+        return cls(
+            labels.clone(), joins.clone(), counts[0], counts[1], label, counts[2], counts[3], unit_area,
+            held_out[0].clone(), held_out[1].clone(),
+        )  # fmt: skip
+
+    def formula(self, unit: int) -> Formula:
+        """A unit's formula, without labels where it meets none."""
+        labels = tuple(int(label) for label in self.labels[unit] if label)
+        return Formula(labels, tuple(JOINS[int(join) - 1] for join in self.joins[unit, 1 : len(labels)]))
+
+    def iou(self) -> Tensor:
+        """[U] float64, of the formulas."""
+        return _ratio(self.intersection, self.unit_area, self.area)
+
+    def label_iou(self) -> Tensor:
+        """[U] float64, of the best labels."""
+        return _ratio(self.label_intersection, self.unit_area, self.label_area)
+
+
+@dataclass(eq=False)  # tensors have no one truth value
+class UnitFormulas(Result):
+    """The result of `dissect.formulas`.
+
+    Attributes:
+        layers: `LayerFormulas` by the layers' names.
+        concepts: names of the labels.
+        settings: length, beam, and the number of images.
+
+    Example: see `dissect.formulas`.
+    """
+
+    kind = "formulas"
+    suffix = ".formulas"
+
+    layers: dict[str, LayerFormulas]
+    concepts: Concepts
+    settings: dict[str, Any]
+
+    def __repr__(self) -> str:
+        longer = sum(int((layer.labels[:, 1:] > 0).any(1).sum()) for layer in self.layers.values())
+        units = sum(len(layer.labels) for layer in self.layers.values())
+        names = ", ".join(map(repr, self.layers))
+        return f"<UnitFormulas of {names}: {units} units, {longer} better explained by more than one concept>"
+
+    def rows(self, layer: str | None = None) -> Table:
+        """Every unit's formula (`FormulaRow`); printed best first."""
+        names = self.layers if layer is None else [layer]
+        return Table((row for name in names for row in self._rows(name)), by="iou", show=_PRINTED)
+
+    def _rows(self, name: str) -> Iterable[FormulaRow]:
+        layer, names = self.layers[name], self.concepts.names
+        scores, singles = layer.iou().tolist(), layer.label_iou().tolist()
+        shares = [
+            [None if share != share else share for share in part.mean(0).tolist()]  # NaN equals nothing
+            for part in (layer.held_out, layer.held_out_label)
+        ]
+        for unit in range(len(scores)):
+            formula = layer.formula(unit)
+            text, label = formula.named(names) or "-", names[int(layer.label[unit])]
+            held_out = shares[0][unit], shares[1][unit]
+            yield FormulaRow(name, unit, text, len(formula.labels), scores[unit], label, singles[unit], *held_out)
+
+    def contents(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """See `Result`."""
+        tensors = {f"{index}.{name}": value for index, layer in enumerate(self.layers.values())
+                   for name, value in layer._asdict().items()}  # fmt: skip
+        meta = {"layers": list(self.layers), "names": self.concepts.names, "categories": self.concepts.categories}
+        return tensors, {**meta, "settings": self.settings}
+
+    @classmethod
+    def from_contents(cls, what: str, tensors: dict[str, Tensor], meta: dict[str, Any]) -> UnitFormulas:
+        """See `Result`."""
+        texts = {"layers": Each(Text()), "names": Each(Text(), "C"), "categories": Each(Text(), "C")}
+        sizes = fields(what, meta, {**texts, "settings": Of(dict)})
+        fields(f"{what}: settings", meta["settings"], {name: Whole(1) for name in ("length", "beam", "num_images")})
+        layers = {}
+        for index, name in enumerate(meta["layers"]):
+            start = f"{index}."
+            own = {key.removeprefix(start): value for key, value in tensors.items() if key.startswith(start)}
+            _check(f"{what}: layer {name!r}", own, sizes["C"], meta["settings"]["length"])
+            layers[name] = LayerFormulas(**own)
+        require(what, len(layers) == len(meta["layers"]), "layers have different names")
+        require(what, len(tensors) == len(layers) * len(LayerFormulas._fields), "it holds the layers' tensors alone")
+        return cls(layers, Concepts(tuple(meta["names"]), tuple(meta["categories"])), meta["settings"])
+
+
+_PRINTED = ("layer", "unit", "formula", "iou", "concept", "concept_iou", "held_out", "held_out_concept")
+
+
+def _check(what: str, own: dict[str, Tensor], num_labels: int, length: int) -> None:
+    label, pixels = Array(torch.int64, f"U {length}", 0, num_labels - 1), Array(torch.int64, "U", 0)
+    share = Array(torch.float64, "2 U", 0, 1, nan=True)
+    rules: dict[str, Any] = dict.fromkeys(LayerFormulas._fields, pixels)
+    rules |= {"labels": label, "joins": Array(torch.int64, f"U {length}", 0, len(JOINS))}
+    rules |= {"label": Array(torch.int64, "U", 0, num_labels - 1), "held_out": share, "held_out_label": share}
+    fields(what, own, rules)
+    used = own["labels"] > 0
+    require(what, used[:, 1:] <= used[:, :-1], "a formula's labels come before its empty places")
+    require(what, (own["joins"][:, 1:] > 0) == used[:, 1:], "every label but the first is joined")
+    require(what, own["joins"][:, 0] == 0, "the first label is not joined")
+    for part, area in (("intersection", "area"), ("label_intersection", "label_area")):
+        require(what, own[part] <= torch.minimum(own[area], own["unit_area"]), "intersections lie in both areas")
+        require(what, own[area] < 1 << 53, "areas are below 2^53")
+
+
+def _ratio(intersection: Tensor, unit_area: Tensor, area: Tensor) -> Tensor:
+    union = (unit_area + area - intersection).clamp(min=1)
+    return intersection.double() / union

@@ -1,0 +1,197 @@
+"""The formula of labels that overlaps a unit most, by beam search (Mu & Andreas 2020)."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from dissect.stats.iou import iou
+
+#: How a formula goes on: F OR c, F AND c, F AND NOT c.
+JOINS = ("OR", "AND", "AND NOT")
+
+
+class Formula(NamedTuple):
+    """Labels, each joined to what stands before it: ((a OR b) AND NOT c) has labels (a, b, c), joins (OR, AND NOT)."""
+
+    labels: tuple[int, ...]
+    joins: tuple[str, ...] = ()
+
+    def holds(self, members: Tensor) -> Tensor:
+        """[K] bool: for which combinations it is true.
+
+        Args:
+            members: [K, C] bool, the labels of each combination.
+
+        Example:
+            >>> members = torch.tensor([[0, 0, 0], [0, 1, 0], [0, 0, 1], [0, 1, 1]]).bool()
+            >>> Formula((1, 2), ("AND NOT",)).holds(members).tolist()
+            [False, True, False, False]
+        """
+        found = torch.zeros(len(members), dtype=torch.bool)
+        for label, join in zip(self.labels, ("OR", *self.joins)):
+            found = _joined(found, members[:, label], join)
+        return found
+
+    def named(self, names: tuple[str, ...]) -> str:
+        """As text.
+
+        Example:
+            >>> Formula((1, 2, 3), ("OR", "AND NOT")).named(("-", "sky", "sea", "tree"))
+            '(sky OR sea) AND NOT tree'
+        """
+        text = names[self.labels[0]] if self.labels else ""
+        for number, (label, join) in enumerate(zip(self.labels[1:], self.joins)):
+            # Brackets where what stands before has another join, so that the text reads one way only.
+            needed = number > 0 and not join == self.joins[number - 1] in JOINS[:2]
+            text = f"{f'({text})' if needed else text} {join} {names[label]}"
+        return text
+
+
+def label_members(table: Tensor, num_labels: int) -> Tensor:
+    """[K, C] bool: which labels each combination of a table [K, P] has; label 0 is none.
+
+    Example:
+        >>> label_members(torch.tensor([[0, 0], [0, 2]]), 3).tolist()
+        [[False, False, False], [False, False, True]]
+    """
+    members = torch.zeros(len(table), num_labels, dtype=torch.bool).scatter_(1, table, True)
+    members[:, 0] = False
+    return members
+
+
+class Found(NamedTuple):
+    """A unit's best formula, with its counts; no labels where the unit meets none.
+
+    Attributes:
+        formula: the formula.
+        intersection: pixels where it holds and the unit fires.
+        area: pixels where it holds.
+    """
+
+    formula: Formula
+    intersection: int
+    area: int
+
+
+class _Candidate(NamedTuple):
+    formula: Formula
+    intersection: int
+    area: int
+    holds: Tensor  # [K] bool
+
+
+class FormulaSearch:
+    """Searches the best formulas of a data set whose combinations of labels were counted.
+
+    The search begins with the `beam` labels of the highest IoU. At each step every formula of the beam is joined with
+    every label by OR, AND and AND NOT, and the best `beam` of these and of the beam itself go on; of several with the
+    same intersection and area, as a OR b and b OR a, only the first. So the best single label is never lost, and a
+    longer formula is given only where its IoU is higher. What the search finds need not be the best of all formulas.
+
+    Counts follow from ``|F & c & u|`` and ``|F & c|``: ``|F OR c| = |F| + |c| - |F & c|``, and
+    ``|F AND NOT c| = |F| - |F & c|``; all are integers, so that every machine finds the same formulas.
+
+    Args:
+        table: [K, P] the labels of each combination, 0 for none (`CombinationTally.table`).
+        areas: [K] int64, the pixels of each.
+        num_labels: C, label 0 included.
+        length: the most labels of a formula.
+        beam: how many formulas go on at each step.
+
+    Raises:
+        ValueError: a length or a beam below 1.
+
+    Example:
+        >>> search = FormulaSearch(torch.tensor([[0, 0], [0, 1], [0, 2], [1, 2]]), torch.tensor([4, 2, 2, 1]), 3)
+        >>> search.best(torch.tensor([0, 2, 2, 0]))
+        Found(formula=Formula(labels=(1, 2), joins=('OR',)), intersection=4, area=5)
+    """
+
+    def __init__(self, table: Tensor, areas: Tensor, num_labels: int, *, length: int = 3, beam: int = 5) -> None:
+        if min(length, beam) < 1:
+            raise ValueError(f"FormulaSearch: length and beam must be at least 1, but got {length} and {beam}.")
+        self.length, self.beam, self.num_labels = length, beam, num_labels
+        self.members = label_members(table, num_labels)
+        # float64 products of integers below 2^53 are exact, in any order of their sums.
+        self._members, self._areas = self.members.double(), areas.double()
+        self._label_areas = self._areas @ self._members
+
+    def best(self, counts: Tensor) -> Found:
+        """Of one unit.
+
+        Args:
+            counts: [K] int64, the pixels of each combination on which it fires.
+        """
+        here, unit_area = counts.nonzero().flatten(), int(counts.sum())
+        members, weights = self._members[here], counts[here].double()
+        hits = weights @ members
+        beam = self._first(hits, unit_area)
+        for _ in range(self.length - 1):
+            if not beam:
+                break
+            holds = torch.stack([one.holds for one in beam]).double()
+            both = (holds[:, here] * weights) @ members  # |F & c & u|
+            shared = (holds * self._areas) @ self._members  # |F & c|
+            hits3 = _by_join(torch.tensor([[one.intersection] for one in beam]), hits, both)
+            areas3 = _by_join(torch.tensor([[one.area] for one in beam]), self._label_areas, shared)
+            beam = self._next(beam, hits3, areas3, unit_area)
+        return _first_of(beam)
+
+    def label(self, counts: Tensor) -> Found:
+        """The label of the highest IoU, of one unit."""
+        here = counts.nonzero().flatten()
+        return _first_of(self._first(counts[here].double() @ self._members[here], int(counts.sum())))
+
+    def measure(self, formula: Formula, counts: Tensor) -> tuple[int, int]:
+        """(intersection, area) of any formula with a unit of these counts [K]."""
+        holds = formula.holds(self.members)
+        return int(counts[holds].sum()), int(self._areas[holds].sum())
+
+    def _first(self, hits: Tensor, unit_area: int) -> list[_Candidate]:
+        scores = iou(hits[None], torch.tensor([unit_area]), self._label_areas)[0]
+        order = scores.sort(descending=True, stable=True).indices[: self.beam].tolist()
+        return [
+            _Candidate(Formula((label,)), int(hits[label]), int(self._label_areas[label]), self.members[:, label])
+            for label in order
+            if hits[label] > 0
+        ]
+
+    def _next(self, beam: list[_Candidate], hits: Tensor, areas: Tensor, unit_area: int) -> list[_Candidate]:
+        """The best of the beam and of its formulas made longer; counts [B, 3, C] are of these."""
+        # The beam comes first, so that of equal ones the shorter goes on.
+        both = torch.cat([torch.tensor([one.intersection for one in beam]), hits.long().flatten()])
+        area = torch.cat([torch.tensor([one.area for one in beam]), areas.long().flatten()])
+        order = iou(both[None], torch.tensor([unit_area]), area)[0].sort(descending=True, stable=True).indices
+        pairs = zip(both[order].numpy().tolist(), area[order].numpy().tolist())
+        found: dict[tuple[int, ...], _Candidate] = {}
+        for at, pair in zip(order.numpy().tolist(), pairs):
+            if len(found) == self.beam or pair[0] == 0:
+                break
+            if pair not in found:
+                found[pair] = beam[at] if at < len(beam) else self._longer(beam, at - len(beam), *pair)
+        return list(found.values())
+
+    def _longer(self, beam: list[_Candidate], at: int, intersection: int, area: int) -> _Candidate:
+        of, join, label = at // (3 * self.num_labels), at // self.num_labels % 3, at % self.num_labels
+        formula = Formula((*beam[of].formula.labels, label), (*beam[of].formula.joins, JOINS[join]))
+        return _Candidate(formula, intersection, area, _joined(beam[of].holds, self.members[:, label], JOINS[join]))
+
+
+def _first_of(beam: list[_Candidate]) -> Found:
+    if not beam:
+        return Found(Formula(()), 0, 0)
+    return Found(beam[0].formula, beam[0].intersection, beam[0].area)
+
+
+def _joined(holds: Tensor, label: Tensor, join: str) -> Tensor:
+    if join == "OR":
+        return holds | label
+    return holds & (label if join == "AND" else ~label)
+
+
+def _by_join(formulas: Tensor, labels: Tensor, both: Tensor) -> Tensor:
+    """[B, 3, C] pixels of B formulas joined with C labels, from those of each [B, 1] and [C], and of both [B, C]."""
+    return torch.stack([formulas + labels - both, both, formulas - both], 1)

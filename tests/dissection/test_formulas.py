@@ -1,0 +1,155 @@
+"""formulas(): the counts of pixels, halves, runs that go on, and data that is not the dissection's."""
+
+import pytest
+import torch
+from small_dissection import Scenes, network, run
+
+import dissect
+from dissect.chosen import half_of
+from dissect.files import progress as files
+from dissect.stats.formulas import Formula, FormulaSearch
+
+OPTIONS = {"batch_size": 5, "progress": False}
+
+
+@pytest.fixture(scope="module")
+def found():
+    dissection = run()
+    return dissection, dissect.formulas(network(), dissection, Scenes(), **OPTIONS)
+
+
+def pixels(dissection, layer):
+    """Where each unit fires [U, N, H, W], and where each label is [C, N, H, W]."""
+    scenes = Scenes()
+    model = network()
+    with torch.no_grad(), dissect.Trace(model, layer) as trace:
+        model(scenes.images)
+        maps = trace[layer]
+    up = torch.nn.functional.interpolate(maps, (16, 16), mode="bilinear")
+    fires = up > dissection[layer].thresholds[:, None, None]
+    return fires.transpose(0, 1), torch.stack([(scenes.planes == label).any(1) for label in range(5)])
+
+
+def overlap(fires, holds):
+    return int((fires & holds).sum()) / max(1, int((fires | holds).sum()))
+
+
+def holding(formula, labels):
+    return formula.holds(labels.flatten(1).T).view(labels.shape[1:])
+
+
+def test_formulas_hold_where_they_say(found):
+    dissection, formulas = found
+    # Layer "1" has the planes' size, so that its masks are plain comparisons.
+    fires, labels = pixels(dissection, "1")
+    rows, layer = formulas.rows("1"), formulas.layers["1"]
+    halves = half_of(torch.arange(len(Scenes()))).bool()
+    for unit, row in enumerate(rows):
+        assert row.iou == overlap(fires[unit], holding(layer.formula(unit), labels))
+        label = int(layer.label[unit])
+        single = [overlap(fires[unit], one) for one in labels[1:]]
+        assert row.concept_iou == single[label - 1] == max(single)
+        assert row.iou > row.concept_iou if row.length > 1 else row.iou == row.concept_iou
+        assert row.concept == dissection.concepts.names[label]
+        for half in (False, True):  # what this half gives, measured on the other
+            learn, test = fires[unit, halves == half], fires[unit, halves != half]
+            best = max(range(1, 5), key=lambda at: overlap(learn, labels[at, halves == half]))
+            share = overlap(test, labels[best, halves != half])
+            assert layer.held_out_label[0 if half else 1, unit] == share
+    assert any(row.length > 1 for row in rows)
+    assert rows[0].held_out == pytest.approx(float(layer.held_out[:, 0].mean()))
+
+
+def test_the_half_that_is_held_out(found):
+    """A search over one half's pixels alone gives the formula whose share of the other half is told."""
+    dissection, formulas = found
+    fires, labels = pixels(dissection, "1")
+    halves = half_of(torch.arange(len(Scenes())))
+    for half in (0, 1):
+        flat = labels[:, halves == half].flatten(1).T.clone()
+        flat[:, 0] = False
+        rows, inverse = flat.unique(dim=0, return_inverse=True)
+        table = rows.long() * torch.arange(5)
+        search = FormulaSearch(table, inverse.bincount(), 5)
+        for unit in range(8):
+            counts = inverse[fires[unit, halves == half].flatten()].bincount(minlength=len(rows))
+            formula = search.best(counts).formula
+            share = overlap(fires[unit, halves != half], holding(formula, labels[:, halves != half]))
+            # Ties between formulas may fall otherwise, as combinations come in another order.
+            assert formulas.layers["1"].held_out[1 - half, unit] == pytest.approx(share, abs=0.02)
+
+
+def equal(one, other):
+    return all(
+        torch.equal(value.nan_to_num(-1), other.contents()[0][name].nan_to_num(-1))
+        for name, value in one.contents()[0].items()
+    )
+
+
+def test_any_batches_and_files(found, tmp_path):
+    dissection, formulas = found
+    other = dissect.formulas(network(), dissection, Scenes(), batch_size=8, progress=False)
+    assert equal(formulas, other)
+    assert equal(formulas, dissect.load(formulas.save(tmp_path / "a")))
+    one = dissect.formulas(network(), dissection, Scenes(), layers="3", length=1, **OPTIONS)
+    assert list(one.layers) == ["3"]
+    assert {row.length for row in one.rows()} == {1}
+    assert "better explained" in repr(formulas)
+
+
+def test_interrupted_anywhere(found, tmp_path, monkeypatch):
+    dissection, formulas = found
+    monkeypatch.setattr(files, "EVERY", 0)
+    monkeypatch.setattr(files, "TIMES", 0)
+    for stop in range(1, 6):
+        seen = [0]
+
+        def segmenter(images, seen=seen, stop=stop):
+            seen[0] += 1
+            if seen[0] == stop:
+                raise KeyboardInterrupt
+            return planes_of(images)
+
+        folder = tmp_path / str(stop)
+        arguments = network(), dissection, Scenes().images
+        with pytest.raises(KeyboardInterrupt):
+            dissect.formulas(*arguments, segmenter=segmenter, resume=folder, **OPTIONS)
+        assert equal(formulas, dissect.formulas(*arguments, segmenter=segmenter, resume=folder, **OPTIONS))
+
+
+def planes_of(images):
+    objects = (images[:, 0] > 0.5).long() + (images[:, 1] > 0.7).long()
+    return torch.stack([objects, 3 * (images[:, 1] > 0.6), torch.full_like(objects, 4)], 1)
+
+
+def test_other_data_or_weights(found):
+    dissection, _ = found
+    other = network()
+    with torch.no_grad():
+        other[0].weight.neg_()
+    for model, images in ((other, Scenes()), (network(), Scenes(20))):
+        with pytest.raises(ValueError, match=r"^formulas: model and images must be those of the dissection, but unit"):
+            dissect.formulas(model, dissection, images, **OPTIONS)
+    with pytest.raises(ValueError, match=r"^formulas: length must be at least 1, but got 0"):
+        dissect.formulas(network(), dissection, Scenes(), length=0, **OPTIONS)
+    with pytest.raises(ValueError, match=r"budget must hold \d+ combinations of labels of 8 units"):
+        dissect.formulas(network(), dissection, Scenes(), memory_budget=1000, **OPTIONS)
+    with pytest.raises(ValueError, match="dissection must be of images with planes, but was of images alone"):
+        dissect.formulas(network(), run(images=Scenes().images), Scenes().images, **OPTIONS)
+    own = run(layers="1", thresholds=torch.full((8, 5), 0.5), decoys=0)
+    with pytest.raises(ValueError, match="must have one threshold per unit, but layer '1' has one for each label"):
+        dissect.formulas(network(), own, Scenes(), **OPTIONS)
+    with pytest.raises(KeyError, match="nowhere"):
+        dissect.formulas(network(), dissection, Scenes(), layers="nowhere", **OPTIONS)
+
+
+def test_a_dead_unit_has_no_formula():
+    model = network()
+    with torch.no_grad():
+        model[0].weight[2].zero_()
+        model[0].bias[2] = -1
+    dissection = run(model=model, layers="1")
+    formulas = dissect.formulas(model, dissection, Scenes(), **OPTIONS)
+    row = formulas.rows()[2]
+    assert row == ("1", 2, "-", 0, 0.0, "-", 0.0, None, None)
+    assert formulas.layers["1"].formula(2) == Formula(())
