@@ -12,7 +12,8 @@ from typing import Any
 from torch import nn
 
 from dissect.arguments import integer, result_file
-from dissect.cli.run import called, load_model, random_weights, telling_what_is_saved
+from dissect.cli.networks import called, load_model
+from dissect.cli.run import random_weights, telling_what_is_saved
 from dissect.text import printable, shown
 
 LAYER = "features.conv5_3"

@@ -12,14 +12,13 @@ from typing import TYPE_CHECKING, Any
 from torch import nn
 
 from dissect.arguments import integer, refusal, result_file
+from dissect.cli.networks import called, load_model
 from dissect.cli.run import (
     MODEL_HELP,
     add_dissection_arguments,
-    called,
     check_device,
     check_layers,
     gibibytes,
-    load_model,
     print_found,
     random_weights,
     resumed,

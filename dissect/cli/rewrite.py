@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from dissect.arguments import refusal, result_file
 from dissect.cli.generator import inputs_of
-from dissect.cli.run import MODEL_HELP, check_device, load_model, resumed
+from dissect.cli.networks import load_model
+from dissect.cli.run import MODEL_HELP, check_device, resumed
 from dissect.text import printable, shown
 
 if TYPE_CHECKING:

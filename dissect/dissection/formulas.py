@@ -70,8 +70,9 @@ def formulas(
 
     Raises:
         KeyError: a layer that was not dissected.
-        ValueError: a dissection without planes, or with a threshold for each label; images, planes or weights that give other counts than the dissection
-            has; more combinations of labels than the budget has room for. A length or beam below 1.
+        ValueError: a dissection without planes, or with a threshold for each label; images, planes or weights that give
+            other counts than it has; more combinations of labels than the budget has room for. A length or beam below
+            1.
 
     Example:
         >>> model, images = torch.nn.Sequential(torch.nn.Conv2d(3, 2, 1)), torch.rand(8, 3, 4, 4)

@@ -14,7 +14,7 @@ from torch import nn
 
 import dissect
 from dissect.cli.commands import main
-from dissect.cli.run import _load_weights, load_model
+from dissect.cli.networks import _load_weights, load_model
 
 
 def test_weights_that_do_not_fit(here):
@@ -76,7 +76,7 @@ def test_a_library_that_cannot_build_or_load_is_named(monkeypatch):
     def fail(_):
         raise RuntimeError("operator torchvision::nms does not exist")
 
-    monkeypatch.setattr("dissect.cli.run.importlib.import_module", fail)
+    monkeypatch.setattr("dissect.cli.networks.importlib.import_module", fail)
     with pytest.raises(ImportError, match=r"torchvision cannot be imported .operator torchvision::nms does not exist"):
         load_model("torchvision:resnet18")
 
