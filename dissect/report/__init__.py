@@ -1,5 +1,7 @@
-"""Reports that people open."""
+"""Pages that people open: reports, and two on which they judge images."""
 
+from dissect.report.flagging import write_flagging
 from dissect.report.html import write_report
+from dissect.report.pairs import PairsPage, PreferenceRow, read_preferences, write_pairs
 
-__all__ = ["write_report"]
+__all__ = ["PairsPage", "PreferenceRow", "read_preferences", "write_flagging", "write_pairs", "write_report"]

@@ -156,9 +156,9 @@ def _render(dissection: Dissection, classes: dict[str, list[list[str]]], formula
     cutoff = dissection.settings["detector_iou"]
     images_only = dissection.images_only
     comparison = layers_chart(layers)
-    script, environment = _script(SCRIPTS), _environment()
-    card_html = environment.get_template("unit.html")
-    return environment.get_template("report.html").render(
+    script, templates = script_of(SCRIPTS), environment()
+    card_html = templates.get_template("unit.html")
+    return templates.get_template("report.html").render(
         layers=layers,
         charts=[_charts(layer, cutoff) for layer in layers],
         first=first_cards(layers),
@@ -176,7 +176,7 @@ def _render(dissection: Dissection, classes: dict[str, list[list[str]]], formula
             ),
         ),
         images_only=images_only,
-        **_inside(script),
+        **inside(script),
     )
 
 
@@ -192,7 +192,7 @@ def _render_comparison(comparison: Comparison) -> str:
     drawn["clouds"] = [Markup(cloud) for cloud in drawn["clouds"]]
     drawn["series"] = None if drawn["series"] is None else Markup(drawn["series"])
     return (
-        _environment()
+        environment()
         .get_template("compare.html")
         .render(
             comparison=comparison,
@@ -205,23 +205,24 @@ def _render_comparison(comparison: Comparison) -> str:
             cutoffs=" or ".join(f"{cutoff:g}" for cutoff in sorted({one.cutoff for one in comparison.layers})),
             judged=any(line.row.beyond_chance is not None for line in lines),
             pictures=json_inside(pictures.encoded()),
-            **_inside(_script(COMPARISON_SCRIPTS)),
+            **inside(script_of(COMPARISON_SCRIPTS)),
         )
     )
 
 
-def _inside(script: str) -> dict[str, Any]:
+def inside(script: str, styles: Iterable[str] = ("report.css",)) -> dict[str, Any]:
     """What a page has inside: its style, and its script, whose digest is the only one that it allows."""
     from markupsafe import Markup
 
     return {
-        "style": Markup((FOLDER / "report.css").read_text("utf-8")),
+        "style": Markup("".join((FOLDER / name).read_text("utf-8") for name in styles)),
         "script": Markup(script),
         "digest": base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
     }
 
 
-def _environment() -> Environment:
+def environment() -> Environment:
+    """What reads the templates, with the filters that they use."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     environment = Environment(
@@ -250,7 +251,7 @@ def _charts(layer: Layer, cutoff: float) -> dict[str, Any]:
     }
 
 
-def _script(names: Iterable[str]) -> str:
+def script_of(names: Iterable[str]) -> str:
     """The page's script. The page allows no other, by this one's digest, so that markup in a name cannot run."""
     parts = "\n".join((FOLDER / name).read_text("utf-8") for name in names)
     return f'(() => {{\n"use strict";\n{parts}}})();\n'

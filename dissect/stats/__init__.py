@@ -12,6 +12,7 @@ from dissect.stats.iou import IouTally, best_labels, iou
 from dissect.stats.null import NullTally
 from dissect.stats.pairs import PairTally
 from dissect.stats.peaks import Peaks
+from dissect.stats.proportion import wilson_interval
 from dissect.stats.state import State
 from dissect.stats.sweep import Informative, ThresholdSweep, edges_between
 from dissect.stats.threshold import TailThreshold
@@ -40,4 +41,5 @@ __all__ = [
     "pearson",
     "pyramid_patches",
     "sliced_wasserstein",
+    "wilson_interval",
 ]

@@ -1,0 +1,209 @@
+"""A page of blinded pairs, "which looks more real?", and what its answers say."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+import json
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dissect.arguments import integer, refusal, speaks
+from dissect.files.checked import Each, Of, Text, Whole, fields, named, require
+from dissect.files.tensors import replacing
+from dissect.report.embedded import json_inside
+from dissect.report.html import check_extras, environment, inside, script_of
+from dissect.stats import wilson_interval
+from dissect.table import Table
+
+FILE_NAME, KEY_SUFFIX = "pairs.html", ".key.json"
+SIDES = ("left", "right")
+KEY, ANSWERS = "dissect pair key", "dissect pair answers"
+STYLES = ("report.css", "judging.css")
+QUESTION = "Which picture looks more real?"
+
+
+class PairsPage(NamedTuple):
+    """What `write_pairs` wrote.
+
+    Attributes:
+        page: for the people who answer.
+        key: which side is which; it stays with who asks.
+    """
+
+    page: Path
+    key: Path
+
+
+class PreferenceRow(NamedTuple):
+    """What people prefer in one comparison.
+
+    Attributes:
+        comparison: its name.
+        answers: how many.
+        preferred: in how many of them the second kind of images was chosen, as the changed ones.
+        share: their share; 0.5 is no preference.
+        low: the lower end of its 95 % interval (Wilson's), if answers are independent.
+        high: the upper end.
+    """
+
+    comparison: str
+    answers: int
+    preferred: int
+    share: float
+    low: float
+    high: float
+
+
+@speaks
+def write_pairs(
+    comparisons: Mapping[str, tuple[Tensor, Tensor]], path: str | Path, *, seed: int, question: str = QUESTION
+) -> PairsPage:
+    """Writes a page of pairs of pictures of which people choose one each, and the key to their answers.
+
+    Pairs of all comparisons are mixed, and which picture is on which side is drawn for each. That is in the key, a file
+    of its own, and nowhere in the page: not for the people who answer. The page is one file that opens without a
+    network; its pictures are as they were given (lossless). Published (thesis, Table 4.1): 1,000 images a method.
+
+    Args:
+        comparisons: by name, pictures uint8 [P, 3, H, W] of two kinds, the original ones and the changed ones.
+        path: a folder, in which "pairs.html" is written, or a file that ends in ".html"; the key is beside it, with
+            the suffix ".key.json".
+        seed: of the order and the sides.
+        question: what people are asked.
+
+    Returns:
+        A `PairsPage`.
+
+    Raises:
+        ImportError: jinja2, matplotlib or pillow is not installed.
+        TypeError, ValueError: no comparisons, or pictures of another type, shape or number.
+
+    Example:
+        >>> import tempfile
+        >>> pictures = torch.randint(0, 255, (2, 4, 3, 8, 8), dtype=torch.uint8)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     written = dissect.report.write_pairs({"repaired": (pictures[0], pictures[1])}, folder, seed=1)
+        ...     written.page.name, written.key.name
+        ('pairs.html', 'pairs.key.json')
+    """
+    check_extras()
+    seed = integer("seed", seed, 0)
+    _check(comparisons)
+    chance = torch.Generator().manual_seed(seed)
+    listed = [(name, at) for name, (first, _) in comparisons.items() for at in range(len(first))]
+    order = torch.randperm(len(listed), generator=chance).tolist()
+    changed = torch.randint(2, (len(listed),), generator=chance).tolist()
+    pairs, key, kind = [], [], ""
+    for place, side in zip(order, changed):
+        name, at = listed[place]
+        first, other = (pictures[at] for pictures in comparisons[name])
+        kind, texts = _encoded([other, first] if SIDES[side] == "left" else [first, other])
+        pairs.append(texts)
+        key.append({"comparison": name, "picture": at, "changed": SIDES[side]})
+    page = hashlib.sha256(json.dumps([seed, question, key, pairs]).encode()).hexdigest()[:16]
+    size = next(iter(comparisons.values()))[0].shape
+    text = environment().get_template("pairs.html").render(
+        question=question,
+        count=len(pairs),
+        aspect=f"{size[3]} / {size[2]}",
+        sheet=json_inside({"page": page, "type": kind, "pairs": pairs}),
+        **inside(script_of(("pairs.js",)), STYLES),
+    )  # fmt: skip
+    path = Path(path)
+    path = path if path.suffix.lower() == ".html" else path / FILE_NAME
+    told = {"kind": KEY, "page": page, "seed": seed, "question": question, "pairs": key}
+    written = PairsPage(path, path.with_suffix(KEY_SUFFIX))
+    for place, content in ((written.page, text), (written.key, json.dumps(told, indent=1) + "\n")):
+        with replacing(place) as partial:
+            partial.write_bytes(content.encode("utf-8", errors="replace"))
+    return written
+
+
+@speaks
+def read_preferences(key: str | Path, *answers: str | Path) -> Table:
+    """What people prefer, of the files of answers that they saved from a page, as a `Table` of `PreferenceRow`.
+
+    Args:
+        key: the file that `write_pairs` wrote beside the page.
+        answers: files of one or several people; one that is not finished counts as far as it goes.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: a file that holds something else, answers to another page, or a person's answers twice.
+
+    Example:
+        >>> dissect.report.read_preferences("pairs.key.json", "answers-1.json")  # doctest: +SKIP
+    """
+    if not answers:
+        raise refusal(ValueError("answers must be at least one file, but there are none."))
+    known, raters, asked, preferred = _key(Path(key)), set[str](), Counter[str](), Counter[str]()
+    for path in map(Path, answers):
+        with named(path):
+            found = json.loads(path.read_text("utf-8"))
+            rules = {"kind": Text((ANSWERS,)), "page": Text(), "rater": Text(), "answers": Each(Text(SIDES))}
+            fields(str(path), found, rules)
+            require(str(path), found["page"] == known["page"], f"answers are to the page of {key}")
+            require(str(path), len(found["answers"]) <= len(known["pairs"]), "there are at most as many as pairs")
+            require(str(path), found["rater"] not in raters, f"{found['rater']!r} has answered once")
+        raters.add(found["rater"])
+        for pair, side in zip(known["pairs"], found["answers"]):
+            asked[pair["comparison"]] += 1
+            preferred[pair["comparison"]] += side == pair["changed"]
+    names = dict.fromkeys(pair["comparison"] for pair in sorted(known["pairs"], key=lambda pair: pair["comparison"]))
+    return Table(
+        PreferenceRow(name, asked[name], preferred[name], preferred[name] / asked[name],
+                      *wilson_interval(preferred[name], asked[name]))
+        for name in names if asked[name]
+    )  # fmt: skip
+
+
+def _key(path: Path) -> dict[str, Any]:
+    with named(path):
+        found: dict[str, Any] = json.loads(path.read_text("utf-8"))
+        fields(str(path), found, {"kind": Text((KEY,)), "page": Text(), "pairs": Each(Of(dict))})
+        for pair in found["pairs"]:
+            fields(str(path), pair, {"comparison": Text(), "picture": Whole(), "changed": Text(SIDES)})
+    return found
+
+
+def _check(comparisons: Mapping[str, tuple[Tensor, Tensor]]) -> None:
+    """Refuses pictures that are no pairs.
+
+    Raises:
+        TypeError, ValueError: says which.
+    """
+    if not isinstance(comparisons, Mapping) or not comparisons:
+        raise refusal(ValueError(f"comparisons must be pairs of pictures by name, but got {comparisons!r}."))
+    shape: Any = None
+    for name, kinds in comparisons.items():
+        if len(kinds) != 2 or any(not isinstance(each, Tensor) or each.dtype != torch.uint8 for each in kinds):
+            raise refusal(TypeError(f"comparisons must be two tensors uint8 [P, 3, H, W] each, but {name!r} is not."))
+        first, other = (tuple(each.shape) for each in kinds)
+        shape = shape or first[1:]
+        if first != other or len(first) != 4 or not first[0] or first[1:] != shape or first[1] != 3:
+            raise refusal(
+                ValueError(
+                    "comparisons must be pairs of as many pictures [P, 3, H, W], all of one size, but "
+                    f"{name!r} has {list(first)} and {list(other)}."
+                )
+            )
+
+
+def _encoded(pictures: list[Tensor]) -> tuple[str, list[str]]:
+    """The media type of pictures [3, H, W], and the base64 text of each, without loss."""
+    from PIL import Image, features
+
+    kind, texts = "WEBP" if features.check("webp") else "PNG", []
+    for picture in pictures:
+        written = io.BytesIO()
+        Image.fromarray(np.ascontiguousarray(picture.permute(1, 2, 0).cpu().numpy())).save(written, kind, lossless=True)
+        texts.append(base64.b64encode(written.getvalue()).decode("ascii"))
+    return f"image/{kind.lower()}", texts
