@@ -15,6 +15,7 @@ The map::
     monitor                                   a training's checkpoints, dissected in turn
     formulas, UnitFormulas                    units by AND, OR and NOT of concepts
     Trace, ablate, insert, keep               look at a network's layers, and edit their units for a while
+    unit_classifiers                          how well units tell images with a concept from those without
     unit_importance, unit_sets                what classes lose without units
     generators, latents, noise_seeds          what a generator's units draw and cause; z
     omissions                                 what a generator leaves out
@@ -41,6 +42,8 @@ from dissect.dissection.result import Dissection
 from dissect.dissection.run import dissect
 from dissect.dissection.sheet import UnitSheet
 from dissect.dissection.sheet_run import unit_sheet
+from dissect.dissection.unit_classifiers import unit_classifiers
+from dissect.dissection.unit_classifiers_result import UnitClassifiers
 from dissect.files.results import load_any
 from dissect.grid import Grid
 from dissect.interventions.intervention import ablate, insert, keep
@@ -60,6 +63,7 @@ __all__ = [
     "Grid",
     "Trace",
     "UnitFormulas",
+    "UnitClassifiers",
     "UnitImportance",
     "UnitSets",
     "UnitSheet",
@@ -84,6 +88,7 @@ __all__ = [
     "segmentation",
     "stats",
     "tiny",
+    "unit_classifiers",
     "unit_importance",
     "unit_sets",
     "unit_sheet",

@@ -68,12 +68,12 @@ class Plan:
         """Of a data set; of z and noise seeds, if that is what these are."""
         return Batches(paired(images) if self.generated else images, self.batch_size)
 
-    def source(self, batches: Batches) -> Source:
-        """Where steps come from."""
+    def source(self, batches: Batches, **more: Any) -> Source:
+        """Where steps come from; `more` are its other options."""
         labelled = self.segmenter is not None or self.vocabulary is not None
         generated = Generated(self.model, self.segmenter) if self.generated else None
         made = (self.segmenter, self.reading, *self.budgets, labelled, generated)
-        return Source(self.model, self.names, batches, *made)
+        return Source(self.model, self.names, batches, *made, **more)
 
     def about(self, batches: Batches) -> dict[str, Any]:
         """What a run that goes on must have in common with the one that was interrupted, beside layers and options."""

@@ -10,6 +10,7 @@ They draw into axes, within `drawing`, which sets the style; so a figure may hav
 
 from dissect.plots.bars import bars, histograms
 from dissect.plots.curves import Curve, curves, marks, scatter
+from dissect.plots.jitter import density, jitter
 from dissect.plots.stacks import stacks
 from dissect.plots.style import (
     ACCENT,
@@ -50,9 +51,11 @@ __all__ = [
     "Curve",
     "bars",
     "curves",
+    "density",
     "drawing",
     "empty",
     "histograms",
+    "jitter",
     "label",
     "legend_above",
     "legend_below",

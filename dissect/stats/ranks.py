@@ -18,6 +18,10 @@ WITH, WITHOUT, NEITHER = 1, 0, -1
 MOST = 1000
 
 
+class NoClassifierError(ValueError):
+    """Images are too few for a threshold, or a unit's peak is the same in all."""
+
+
 @dataclass(frozen=True, eq=False)
 class Separation:
     """How well each of U units' peaks tell images with each of C concepts from those without.
@@ -133,7 +137,8 @@ def threshold_classifier(
         seed: of the draws.
 
     Raises:
-        ValueError: other shapes or roles, peaks that are not finite, too few images, or a unit that is constant.
+        NoClassifierError: too few images, or a unit that is constant.
+        ValueError: other shapes or roles, or peaks that are not finite.
 
     Example:
         >>> peaks, roles = torch.arange(40.0), (torch.arange(40) >= 20).long()
@@ -152,7 +157,9 @@ def threshold_classifier(
     counts = with_0, without_0, with_1, without_1
     if min(counts) < least:
         told = "{} with and {} without in the half that chooses, {} and {} in the other".format(*counts)
-        raise refusal(ValueError(f"least asks for {least} images of each kind in each half, but there are {told}."))
+        raise refusal(
+            NoClassifierError(f"least asks for {least} images of each kind in each half, but there are {told}.")
+        )
     threshold, chosen_on = _best_threshold(values[half == 0], own[half == 0])
     right = (values > threshold) == own
     parts = [right[(half == 1) & (own == kind)].double() for kind in (True, False)]
@@ -186,7 +193,7 @@ def _check(peaks: Tensor, roles: Tensor) -> None:
         raise refusal(ValueError(f"peaks and roles must be of the same images, [N, U] and [N, C], but are {shapes}."))
     if not bool(peaks.isfinite().all()):
         raise refusal(ValueError("peaks must be finite, but some are NaN or infinite."))
-    if not bool(torch.isin(roles, torch.tensor([WITH, WITHOUT, NEITHER])).all()):
+    if roles.numel() and (int(roles.min()) < NEITHER or int(roles.max()) > WITH):
         raise refusal(ValueError("roles must be 1 (with), 0 (without) or -1 (neither), but others are among them."))
 
 
@@ -211,7 +218,9 @@ def _best_threshold(values: Tensor, own: Tensor) -> tuple[float, float]:
     """The threshold of the highest balanced accuracy, and that."""
     levels = values.unique()
     if len(levels) < 2:
-        raise refusal(ValueError(f"the unit's peak is {float(levels[0])} in all images of the half that chooses."))
+        raise refusal(
+            NoClassifierError(f"the unit's peak is {float(levels[0])} in all images of the half that chooses.")
+        )
     between = (levels[1:] + levels[:-1]) / 2
     shares = [
         torch.searchsorted(kind.sort().values, between, right=True).double() / len(kind)

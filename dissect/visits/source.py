@@ -46,6 +46,8 @@ class Source:
         disk_budget: bytes, see `Store`.
         labelled: there must be planes.
         generated: how a generator's images come by, which the segmenter sees; None where batches hold them.
+        vectors: layers may give [N, U], with planes too.
+        to_planes: makes planes of what comes with images, or of what the segmenter gives, see `label_planes`.
     """
 
     def __init__(
@@ -59,9 +61,12 @@ class Source:
         disk_budget: int,
         labelled: bool,
         generated: Generated | None = None,
+        *,
+        vectors: bool = False,
+        to_planes: Callable[[Tensor, Tensor, int, tuple[int, ...]], Tensor] = label_planes,
     ) -> None:
         self._model, self._batches, self._segmenter, self._generated = model, batches, segmenter, generated
-        self._reading, self._layers = reading, layers
+        self._reading, self._layers, self._vectors, self._to_planes = reading, layers, vectors, to_planes
         self._store = Store(memory_budget, disk_budget)
         self._passes = Passes(model, layers, reading)
         self._device = device_of(model)
@@ -236,7 +241,7 @@ class Source:
         return images
 
     def _run(self, inputs: Inputs, layers: list[str], whole: bool) -> Pass:
-        return self._passes.run(inputs, layers, whole=whole, vectors=bool(self._images_only))
+        return self._passes.run(inputs, layers, whole=whole, vectors=self._vectors or bool(self._images_only))
 
     def _planes(self, index: int, batch: Batch, images: Tensor) -> Tensor:
         """The segmenter's, or those that came with a batch."""
@@ -254,7 +259,7 @@ class Source:
                 f"before it have none. {WAYS}"
             )
         if isinstance(planes, Tensor):
-            planes = label_planes(planes, images, index, self._reading.ignore)
+            planes = self._to_planes(planes, images, index, self._reading.ignore)
         if not isinstance(planes, Tensor) or planes.dtype not in LABEL_DTYPES:
             got = planes.dtype if isinstance(planes, Tensor) else type(planes).__name__
             raise TypeError(

@@ -220,6 +220,17 @@ def test_edit_1():
     assert layer.weight.tolist() == [[1.0, 0.0], [2.0, 0.0], [3.0, 0.0]]
 
 
+def test_classifiers_1():
+    found = dissect.load(GOLDEN / "classifiers-1.classifiers")
+    assert (found.layer, found.num_pixels, found.scope, found.least_area) == ("0", 4, "all", 0.25)
+    assert found.concepts.names == ("-", "a", "b")
+    assert found.peaks[:, 1].tolist() == [3.0, -1.0, 0.0, 2.0]
+    assert found.roles.tolist() == [[-1, 1, 0], [-1, 0, 1], [-1, 0, 1], [-1, -1, 0]]  # one of four pixels: neither
+    assert [(row.concept, row.present, row.absent, row.unit) for row in found.table()] == [
+        ("a", 1, 2, None), ("b", 2, 2, None)
+    ]  # fmt: skip
+
+
 def test_every_version_has_its_file():
     current = {state.__class__.__name__: state.version for state in writer().states()}
     own = [kind for kind in KINDS.values() if kind.__module__.startswith("dissect.")]

@@ -187,6 +187,14 @@ def formulas() -> dissect.UnitFormulas:
     return dissect.formulas(model, dissection(), [(MAPS, PLANES)], progress=False)
 
 
+def classifiers() -> dissect.UnitClassifiers:
+    """Two units and two labels in four images: one with "a", one with a little of it, all of which unit 1 knows."""
+    peaks = torch.tensor([[0.5, 3.0], [0.25, -1.0], [0.75, 0.0], [0.5, 2.0]])
+    areas = torch.tensor([[2, 2, 0], [4, 0, 4], [0, 0, 4], [3, 1, 0]]).int()
+    concepts = dissect.Concepts.of([("a", "object"), ("b", "scene")])
+    return dissect.UnitClassifiers("0", concepts, peaks, areas, 4, "all", 0.25, {"seed": 0, "resamples": 100})
+
+
 if __name__ == "__main__":
     for state in states():
         state.save(HERE / f"{type(state).__name__}-{state.version}.safetensors")
@@ -201,6 +209,7 @@ if __name__ == "__main__":
         sheet(),
         inverter(),
         formulas(),
+        classifiers(),
         *generators,
         *rules,
     ):
