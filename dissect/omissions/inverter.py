@@ -13,11 +13,16 @@ from torch import Tensor, nn
 from dissect.arguments import integer, refusal, speaks
 from dissect.files.checked import Each, Maybe, Of, Text, Whole, fields
 from dissect.files.results import Result
+from dissect.models import latents
 from dissect.network.identity import fingerprint
 from dissect.omissions import training
 from dissect.omissions.chain import Chain
 from dissect.omissions.encoders import Encoder
+from dissect.omissions.optimisation import RATE, Features, Inversion, Matching, as_it_is, joined, optimised
 from dissect.visits.run import finish
+
+#: How images are inverted, see `LayerInverter.invert`.
+METHODS = ("a", "d", "e", "f")
 
 
 class LayerInverter(Result):
@@ -219,6 +224,79 @@ class LayerInverter(Result):
         with torch.no_grad():
             found: Tensor = self.encoder(images)
         return found
+
+    @speaks
+    def invert(
+        self, images: Tensor, method: str = "f", *, steps: int = 3000, features: Features | None = None,
+        lambda_v: float = 1.0, lambda_reg: float = 1.0, last: bool = False, rate: float = RATE, seed: int = 0,
+        batch_size: int = 50, progress: bool = True,
+    ) -> Inversion:  # fmt: skip
+        """Images that the generator, or its later layers, make to be as those that are given (section 5.4.4).
+
+        ::
+
+            a    z from a random start, optimised
+            d    z_0 = E(x)
+            e    z from E(x), optimised
+            f    r = g_n(... delta_2 + g_2(delta_1 + g_1(z_0))), the deltas optimised (equation 5.5)
+
+        The loss is ``mean |x - y| + lambda_v mean |V(x) - V(y)|``, and for f ``lambda_reg sum_i mean delta_i^2`` beside
+        it. Its baselines b and c are d and e with an encoder that was trained on reconstruction alone (`fine_tune`).
+        Equation 5.5 has delta_1 to delta_n; the sentence after it and the published code leave the last one out, and so
+        does this, unless `last`. Adam's rate is halved after 800, 1,200 and 1,800 of 3,000 steps, or these shares.
+        Of all steps the best is kept, for each image; where a loss does not stay finite that is told.
+
+        Args:
+            images: [N, 3, H, W] in [-1, 1]; none has an effect on another.
+            method: see above.
+            steps: of Adam.
+            features: V, from images in [-1, 1] to anything; published is VGG-16 up to conv4_2, on images that are not
+                normalised. Without it only pixels are compared.
+            lambda_v: see above.
+            lambda_reg: see above.
+            last: whether there is a delta_n.
+            rate: Adam's.
+            seed: of the random starts of a.
+            batch_size: images at a time.
+            progress: show a bar.
+
+        Raises:
+            TypeError, ValueError: images of another dtype, size or range; an unknown method; numbers that are not
+                positive; an inverter that was loaded without its generator.
+
+        Example:
+            >>> model = dissect.models.ProGAN((4, 4, 4), z_channels=4).eval()
+            >>> inverter = LayerInverter.untrained(model, ["layer1", "layer2"], width=2)
+            >>> images = model(dissect.latents(model, 3)).detach()
+            >>> found = inverter.invert(images, steps=5, progress=False)
+            >>> tuple(found.z.shape), [tuple(delta.shape) for delta in found.deltas]
+            ((3, 4), [(3, 4, 4, 4)])
+        """
+        chain = self.chain
+        checked_images(images, tuple(self._made["image_shape"]))
+        if method not in METHODS:
+            raise refusal(ValueError(f"method must be one of {', '.join(METHODS)}, but got {method!r}."))
+        deltas = len(chain) - (0 if last else 1) if method == "f" else 0
+        if method == "f" and not deltas:
+            raise refusal(ValueError("last must be True where there is one layer, which has no other delta."))
+        steps, rate = integer("steps", steps), _rate("rate", rate)
+        parts = []
+        for begin in range(0, len(images), integer("batch_size", batch_size)):
+            wanted = images[begin : begin + batch_size].to(chain.device)
+            # By their place among all images: batches have no effect on random starts.
+            start = self._starts(seed, begin, len(wanted)) if method == "a" else self.encode(wanted)
+            matching = Matching(wanted, features, lambda_v)
+            if method == "d":
+                parts.append(as_it_is(chain, method, start, matching))
+            else:
+                parts.append(optimised(
+                    chain, method, start, matching, deltas=deltas, lambda_reg=lambda_reg, steps=steps, rate=rate,
+                    progress=progress,
+                ))  # fmt: skip
+        return joined(parts)
+
+    def _starts(self, seed: int, begin: int, count: int) -> Tensor:
+        return latents(self.chain.shapes[0], count, integer("seed", seed, 0), start=begin).to(self.chain.device)
 
     @classmethod
     def load(cls, path: str | Path, generator: nn.Module | None = None) -> LayerInverter:

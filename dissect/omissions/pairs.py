@@ -1,0 +1,172 @@
+"""Real images with most of a class, beside what the generator makes of them (thesis, section 5.4.3)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from dissect.arguments import integer, refusal, speaks
+from dissect.concepts import Concepts
+from dissect.generators.counting import Concept, Counter
+from dissect.omissions.inverter import LayerInverter
+from dissect.omissions.statistics import SegmentationStatistics
+from dissect.table import Table
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+class PairRow(NamedTuple):
+    """A real image and a reconstruction of it.
+
+    Attributes:
+        image: its number in the data set.
+        method: of the inversion, see `LayerInverter.invert`.
+        real: the share of its pixels that show the class, in percent.
+        made: the same of the reconstruction.
+        kept: ``made / real``; None where the class is not seen in the real image.
+        survives: the share of the class's own pixels that still show it in the reconstruction; None as above.
+    """
+
+    image: int
+    method: str
+    real: float
+    made: float
+    kept: float | None
+    survives: float | None
+
+
+@dataclass(frozen=True, eq=False)
+class OmissionPairs:
+    """Real images, their reconstructions, and the segmentations of both.
+
+    Attributes:
+        concept: the class.
+        concepts: names of all labels.
+        label: of the class.
+        numbers: [k] of the images in their data set.
+        images: [k, 3, H, W] in [-1, 1].
+        planes: [k, H, W], their labels.
+        made: by method, the reconstructions [k, 3, H, W].
+        made_planes: by method, the labels of these.
+    """
+
+    concept: str
+    concepts: Concepts
+    label: int
+    numbers: Tensor
+    images: Tensor
+    planes: Tensor
+    made: dict[str, Tensor]
+    made_planes: dict[str, Tensor]
+
+    @property
+    def table(self) -> Table:
+        """Every image and method as a `Table` of `PairRow`."""
+        rows = []
+        real = self.planes == self.label
+        for at, number in enumerate(self.numbers.tolist()):
+            for method, planes in self.made_planes.items():
+                made = planes[at] == self.label
+                own, both = int(real[at].sum()), int((real[at] & made).sum())
+                share, other = own * 100 / real[at].numel(), int(made.sum()) * 100 / made.numel()
+                rows.append(PairRow(
+                    number, method, share, other, int(made.sum()) / own if own else None, both / own if own else None
+                ))  # fmt: skip
+        return Table(rows)
+
+    def plot(self) -> Figure:
+        """A column per image: itself, its reconstructions, and below each where the class is.
+
+        Raises:
+            ImportError: matplotlib is not installed.
+        """
+        from dissect import plots
+
+        rows, titles = [], []
+        for name, images, planes in self._lines():
+            pictures = images.add(1).div(2).clamp(0, 1)
+            rows += [list(pictures), [plots.lit(*pair) for pair in zip(pictures, planes == self.label)]]
+            titles += [name, f"{self.concept} in it"]
+        with plots.drawing():
+            figure = plots.new_figure(0.6 + 1.3 * len(self.numbers), 1.45 * len(rows))
+            plots.tiles(figure, rows, titles)
+        return figure
+
+    def _lines(self) -> list[tuple[str, Tensor, Tensor]]:
+        made = [(f"reconstruction ({name})", self.made[name], self.made_planes[name]) for name in self.made]
+        return [("real image", self.images, self.planes), *made]
+
+
+@speaks
+def omission_pairs(
+    inverter: LayerInverter, images: Dataset[Any], statistics: SegmentationStatistics,
+    segmenter: Callable[[Tensor], Tensor], concept: Concept, *, count: int = 4, methods: Sequence[str] = ("d", "f"),
+    **options: Any,
+) -> OmissionPairs:  # fmt: skip
+    """The real images with the most pixels of a class, inverted: what of the class the generator can make.
+
+    Args:
+        inverter: of the generator, see `LayerInverter`.
+        images: the data set, of images in [0, 1] or of (image, anything), as large as the generator's.
+        statistics: of these images; they tell which show most of the class.
+        segmenter: the one of the statistics, for images in [-1, 1].
+        concept: the class: a label number, a name or "category/name".
+        count: how many images.
+        methods: how they are inverted.
+        options: of `LayerInverter.invert`.
+
+    Returns:
+        The images, their reconstructions, both segmentations, and the table.
+
+    Raises:
+        KeyError: no such class.
+        TypeError: images without a length and numbers.
+        ValueError: fewer images than `count` show the class; images in another range or of another size; several
+            planes in the statistics.
+
+    Example:
+        >>> from dissect import tiny
+        >>> from dissect.omissions import segmentation_statistics
+        >>> street, scenes = tiny.generator(), tiny.TinyScenes("val", size=64, family="street")
+        >>> real = segmentation_statistics(scenes, tiny.segmenter(), count=16, progress=False)
+        >>> inverter = LayerInverter.untrained(street, ["layer4"], width=1)
+        >>> pairs = omission_pairs(inverter, scenes, real, tiny.segmenter(signed=True), "road", count=2, methods=["d"])
+        >>> [row.method for row in pairs.table], pairs.table[0].real > pairs.table[1].real
+        (['d', 'd'], True)
+    """
+    counter = Counter("omission_pairs", segmenter, concept)
+    if len(statistics.planes) != 1 or counter.concepts != statistics.concepts:
+        raise refusal(ValueError("statistics must be of one plane and the segmenter's vocabulary, but are not."))
+    shown = statistics.counts[:, counter.label].sort(descending=True, stable=True)
+    if integer("count", count) > int((shown.values > 0).sum()):
+        raise refusal(
+            ValueError(
+                f"count must be at most the number of images that show {concept!r}, {int((shown.values > 0).sum())}, "
+                f"but is {count}."
+            )
+        )
+    numbers = statistics.numbers[shown.indices[:count]]
+    if not hasattr(images, "__getitem__"):
+        raise refusal(TypeError(f"images must be a data set with numbers, but got {type(images).__name__}."))
+    real = torch.stack([_image(images[number]) for number in numbers.tolist()])
+    low, high = (float(end) for end in real.aminmax())
+    if not (low >= 0 and high <= 1):
+        raise refusal(ValueError(f"images must be in [0, 1], but are in [{low:g}, {high:g}]."))
+    real = real * 2 - 1
+    plane = statistics.planes[0]
+    made = {method: inverter.invert(real, method, **options).images for method in methods}
+    return OmissionPairs(
+        counter.name, counter.concepts, counter.label, numbers, real, counter.planes(0, real)[:, plane],
+        made, {method: counter.planes(0, found)[:, plane] for method, found in made.items()},
+    )  # fmt: skip
+
+
+def _image(item: Any) -> Tensor:
+    image: Tensor = item[0] if isinstance(item, (tuple, list)) else item
+    return image
