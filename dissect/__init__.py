@@ -14,6 +14,7 @@ The map::
     unit_sheet                                images of one unit at all levels, and counterexamples
     monitor                                   a training's checkpoints, dissected in turn
     formulas, UnitFormulas                    units by AND, OR and NOT of concepts
+    sweep, Sweep                              units and labels at every threshold
     Trace, ablate, insert, keep               look at a network's layers, and edit their units for a while
     unit_classifiers                          how well units tell images with a concept from those without
     unit_importance, unit_sets                what classes lose without units
@@ -42,6 +43,8 @@ from dissect.dissection.result import Dissection
 from dissect.dissection.run import dissect
 from dissect.dissection.sheet import UnitSheet
 from dissect.dissection.sheet_run import unit_sheet
+from dissect.dissection.sweep import sweep
+from dissect.dissection.swept import Sweep
 from dissect.dissection.unit_classifiers import unit_classifiers
 from dissect.dissection.unit_classifiers_result import UnitClassifiers
 from dissect.files.results import load_any
@@ -61,6 +64,7 @@ __all__ = [
     "Dissection",
     "DoubtfulResultWarning",
     "Grid",
+    "Sweep",
     "Trace",
     "UnitFormulas",
     "UnitClassifiers",
@@ -87,6 +91,7 @@ __all__ = [
     "rewriting",
     "segmentation",
     "stats",
+    "sweep",
     "tiny",
     "unit_classifiers",
     "unit_importance",

@@ -3,6 +3,7 @@
 from dissect.dissection.compared import BestUnitRow, CorrelationRow, LayerCategoryRow, LayerConceptRow, LayerRow
 from dissect.dissection.result import Dissection, LayerDissection, load
 from dissect.dissection.rows import CategoryRow, DiscoveryRow, UnitRow
+from dissect.dissection.swept import SweptCurveRow, SweptLabelRow, SweptLayer, SweptUnitRow
 
 __all__ = [
     "BestUnitRow",
@@ -14,6 +15,10 @@ __all__ = [
     "LayerConceptRow",
     "LayerDissection",
     "LayerRow",
+    "SweptCurveRow",
+    "SweptLabelRow",
+    "SweptLayer",
+    "SweptUnitRow",
     "UnitRow",
     "load",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime, timezone
 from typing import Any
 
 import torch
@@ -39,6 +40,7 @@ class Sweeping(Run):
     ) -> None:  # fmt: skip
         self._plan, self._fractions, self._exact, self._zero, self._floor = plan, fractions, exact, zero, floor
         self.phase, self.num_images = "survey", 0
+        self.date = datetime.now(timezone.utc).date().isoformat()  # of the run's begin
         self.grids: dict[str, Grid] = {}
         self._samples: dict[str, LevelSample] = {}
         self._levels: dict[str, list[TailThreshold]] = {}
@@ -148,7 +150,7 @@ class Sweeping(Run):
                 "levels": {str(at): versioned(state) for at, state in enumerate(self._levels[name])},
                 "sweep": versioned(self.sweeps[name]) if name in self.sweeps else None,
             }
-        return {"phase": self.phase, "num_images": self.num_images, "layers": layers}
+        return {"phase": self.phase, "num_images": self.num_images, "date": self.date, "layers": layers}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Goes on from a `state_dict` of the same plan and levels.
@@ -171,7 +173,7 @@ class Sweeping(Run):
             for at, level in enumerate(self._levels[name]):
                 go_on(level, layer["levels"][str(at)])
                 require("the run", level.done or not swept, "levels are found before they are counted")
-        self.phase, self.num_images = state["phase"], state["num_images"]
+        self.phase, self.num_images, self.date = state["phase"], state["num_images"], state["date"]
         if swept:
             self._begin_sweep()
             for name, layer in zip(names, layers):
@@ -181,6 +183,7 @@ class Sweeping(Run):
 _STATE = {
     "phase": Text(("survey", "thresholds", "sweep", "done")),
     "num_images": Whole(),
+    "date": Text(),
     "layers": Of(dict),
 }
 _LAYER = {

@@ -82,6 +82,22 @@ def test_segstats_1():
     assert found.covariance.tolist() == [[312.5, -312.5], [-312.5, 312.5]]
 
 
+def test_sweep_1():
+    found = dissect.Sweep.load(GOLDEN / "sweep-1.sweep")
+    layer = found["0"]
+    # The top quarter of 8 samples as above; half the tree's area at 0, where 6 and 3 of 8 pixels fire.
+    assert layer.exact.tolist() == [[2.0], [5.0]]
+    assert layer.firing.gather(1, layer.level(None)[:, None]).tolist() == [[6 / 8], [3 / 8]]
+    assert layer.firing.gather(1, layer.level(0)[:, None]).tolist() == [[2 / 8], [2 / 8]]
+    assert [(row.concept, row.iou, row.f1) for row in found.units()] == [("tree", 2 / 3, 0.8), ("red", 2 / 3, 0.8)]
+    assert [(row.share, row.concepts, row.units) for row in found.labels() if row.units] == [
+        (0.25, 1, 1),
+        (0.25, 1, 1),
+        (None, 1, 1),
+        (None, 1, 1),
+    ]
+
+
 def test_importance_1():
     # Without unit 0 the image of "a" is named "b"; without unit 1 the image of "b" is named "a".
     found = dissect.UnitImportance.load(GOLDEN / "importance-1.importance")

@@ -29,6 +29,7 @@ FILES = {
     dissect.generators.EffectTrace: "trace-1.trace",
     dissect.UnitSheet: "sheet-1.sheet",
     dissect.UnitClassifiers: "classifiers-1.classifiers",
+    dissect.Sweep: "sweep-1.sweep",
     dissect.omissions.LayerInverter: "inverter-1.inverter",
     dissect.generators.ArtifactUnits: "artifacts-1.artifacts",
     dissect.generators.ArtifactRepair: "repair-1.repair",

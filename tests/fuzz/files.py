@@ -86,6 +86,15 @@ def use_dissection(path):
     return str(d.best()), str(d.unique_detectors()), layer.states(), layer.masks(0).shape, repr(d)
 
 
+def swept(**options):
+    return dissect.sweep(NET, "0", BATCHES, concepts=["a", "b"], shares=[0.1], levels=4, progress=False, **options)
+
+
+def use_sweep(path):
+    found = dissect.Sweep.load(path)
+    return f"{found.units()}{found.labels()}{found.curve(0)}"
+
+
 def use_sheet(path):
     found = dissect.UnitSheet.load(path)
     return repr(found), [*found.levels, found.without_unit, found.without_concept]
@@ -133,6 +142,7 @@ def kinds(folder):
         "sheet": (dissect.unit_sheet(NET, found, "0", 1, BATCHES, progress=False).save(folder / "a"), use_sheet),
         "formulas": (dissect.formulas(NET, dissected(), BATCHES, progress=False).save(folder / "a"),
                      lambda path: str(dissect.UnitFormulas.load(path).rows())),
+        "sweep": (swept().save(folder / "a"), use_sweep),
         "importance": (importance.save(folder / "a"), use_importance),
         "sets": (sets.save(folder / "a"), lambda path: str(dissect.UnitSets.load(path).table())),
         "attack": (attack.save(folder / "a"), lambda path: AttackResult.load(path).success_rate()),
@@ -143,6 +153,7 @@ def kinds(folder):
     }  # fmt: skip
     options = {"progress": False}
     runs = {
+        "sweeping": ((1, 3, 5), lambda folder: str(swept(resume=folder).units())),
         "run": ((1, 3, 4, 6), lambda folder: str(dissected(resume=folder).best())),
         "ranking": ((1, 3, 4), lambda folder: dissect.unit_importance(
             model, "0", pairs * 2, pairs, fill="mean", resume=folder, **options).top_units()),

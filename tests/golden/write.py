@@ -60,6 +60,12 @@ def statistics() -> dissect.omissions.SegmentationStatistics:
     return dissect.omissions.SegmentationStatistics(concepts, (0,), 4, counts, numbers, "abc", "def", settings)
 
 
+def sweep() -> dissect.Sweep:
+    """Of the same network: its two units at the level of a quarter of the pixels, 0, and two more."""
+    options = {"shares": [0.25], "levels": 2, "progress": False, "concepts": [("tree", "object"), ("red", "color")]}
+    return dissect.sweep(nn.Sequential(nn.Identity()).eval(), "0", [(MAPS, PLANES)], **options)
+
+
 def importance() -> tuple[dissect.UnitImportance, dissect.UnitSets]:
     """Of a classifier whose logits are the means of its two units, over an image of each class."""
     model = nn.Sequential(nn.Identity(), nn.AdaptiveAvgPool2d(1), nn.Flatten()).eval()
@@ -207,6 +213,7 @@ if __name__ == "__main__":
         attack(),
         comparison(),
         sheet(),
+        sweep(),
         inverter(),
         formulas(),
         classifiers(),
