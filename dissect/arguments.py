@@ -68,12 +68,22 @@ def speaks(function: Callable[Given, Result]) -> Callable[Given, Result]:
 
 @contextmanager
 def speaker(name: str) -> Iterator[None]:
-    """Within, refusals say this name."""
+    """Within, refusals say this name, unless a function that `speaks` was called before."""
     try:
         yield
     except Exception as error:
-        _say(name, error)
+        if not _is_spoken_for(sys._getframe(1)):
+            _say(name, error)
         raise
+
+
+def _is_spoken_for(frame: FrameType | None) -> bool:
+    """Whether a function that `speaks` is being called."""
+    while frame is not None:
+        if frame.f_code.co_name == "speaking" and frame.f_globals.get("__name__") == __name__:
+            return True
+        frame = frame.f_back
+    return False
 
 
 def _say(name: str, error: Exception) -> None:

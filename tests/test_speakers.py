@@ -6,7 +6,9 @@ from torch import nn
 
 import dissect
 from dissect.arguments import integer, refusal, speaks
-from dissect.experiments import attack, peak_correlation
+from dissect.experiments import CarliniWagner, adversarial, attack, biases, peak_correlation
+from dissect.models import ProGAN, load_progan, load_stylegan2, load_wgangp
+from dissect.segmentation import Segmenter
 
 
 def network():
@@ -76,3 +78,96 @@ def test_warnings_name_the_line_that_called():
     with pytest.warns(UserWarning, match="1 classes have no") as more:
         dissect.unit_importance(network(), "0", one_class, one_class, progress=False)
     assert {warning.filename for warning in [*told, *more]} == {__file__}
+
+
+@pytest.mark.parametrize(("name", "edit"), [("ablate", dissect.ablate), ("keep", dissect.keep)])
+def test_what_the_pass_tells_is_said_by_what_opened_the_block(name, edit):
+    model = network()
+    for options, message in (
+        ({"units": [9]}, "units of layer '0' must be below 4, but one is 9"),
+        ({"units": [1], "alpha": torch.ones(9)}, "alpha must be a number or one per unit, "),
+    ):
+        with edit(model, "0", **options), pytest.raises(ValueError, match=f"^{name}: {message}"):
+            model(torch.rand(2, 3, 8, 8))
+
+
+def test_an_edit_within_a_function_that_speaks_is_its_own():
+    @speaks
+    def outer():
+        model = network()
+        with dissect.insert(model, "0", [9], value=1.0):
+            model(torch.rand(2, 3, 8, 8))
+
+    with pytest.raises(ValueError, match=r"^test_an_edit_within_a_function_that_speaks_is_its_own: units of layer"):
+        outer()
+
+
+def test_wrong_values_are_said_by_what_was_called():
+    with pytest.raises(ValueError, match=r"^ablate: alpha must lie in \[0, 1\], but is 2"):
+        dissect.ablate(network(), "0", [0], alpha=2)
+    with pytest.raises(TypeError, match=r"^keep: layer must be a name with units beside it"):
+        dissect.keep(network(), "0")
+
+
+@pytest.mark.parametrize("load", [load_progan, load_stylegan2, load_wgangp])
+def test_loaders(load, tmp_path):
+    with pytest.raises(FileNotFoundError, match=rf"^{load.__name__}: there is no file "):
+        load(tmp_path / "none.pt")
+    torch.save({"a": torch.zeros(1)}, tmp_path / "a.pt")
+    with pytest.raises(ValueError, match=rf"^{load.__name__}: .*a\.pt must hold a "):
+        load(tmp_path / "a.pt")
+    torch.save(ProGAN((4, 4), z_channels=2).state_dict(), path := tmp_path / "progan.pt")
+    with pytest.raises(ValueError, match=rf"^{load.__name__}: .*progan\.pt must hold a "):
+        load(path, resolution=64)
+
+
+def test_segmenters():
+    concepts = dissect.Concepts.of(["car", "tree"])
+    segmenter = Segmenter(nn.Conv2d(3, 3, 1), concepts, [[0, 1, 2]])
+    with pytest.raises(KeyError, match=r"^.Segmenter: concept must be in \[1, 3\), but got 3"):
+        segmenter.scores(torch.rand(1, 3, 4, 4), 3)
+    with pytest.raises(ValueError, match=r"^Segmenter: groups must hold"):
+        Segmenter(nn.Conv2d(3, 3, 1), concepts, [])
+    wrong = Segmenter(nn.Conv2d(3, 5, 1), concepts, [[0, 1, 2]])
+    with pytest.raises(ValueError, match=r"^Segmenter: network must give \[N, 3, H, W\]"):
+        wrong(torch.rand(1, 3, 4, 4))
+    with pytest.raises(ValueError, match=r"^dissect: network must give \[N, 3, H, W\]"):
+        dissect.dissect(network(), "0", [torch.rand(1, 3, 8, 8)], segmenter=wrong, progress=False)
+
+
+@pytest.mark.parametrize("name", ["dissect", "unit_importance", "attack"])
+def test_a_folder_of_another_run(name, tmp_path):
+    if name == "attack":
+        pytest.importorskip("foolbox")
+    data = PLANES if name == "dissect" else IMAGES
+    images = torch.utils.data.TensorDataset(*data[0])
+    functions = {
+        "dissect": lambda **more: dissect.dissect(network(), "0", images, **more),
+        "unit_importance": lambda **more: dissect.unit_importance(network(), "0", images, images, **more),
+        "attack": lambda **more: attack(network(), "0", images, settings=CarliniWagner(1, 1), **more),
+    }
+    functions[name](resume=tmp_path, progress=False)
+    with pytest.raises(ValueError, match=rf"^{name}: resume must name a folder whose run had the same "):
+        functions[name](resume=tmp_path, progress=False)
+
+
+@pytest.mark.parametrize("name", ["dissect", "unit_importance", "attack", "peak_correlation", "adversarial"])
+def test_data_sets(name):
+    if name in ("attack", "adversarial"):
+        pytest.importorskip("foolbox")
+    calls = {
+        "dissect": lambda images: dissect.dissect(network(), "0", images, progress=False),
+        "unit_importance": lambda images: dissect.unit_importance(network(), "0", images, images, progress=False),
+        "attack": lambda images: attack(network(), "0", images, progress=False),
+        "peak_correlation": lambda images: peak_correlation(network(), "0", images, progress=False),
+        "adversarial": lambda _: adversarial(network(), torch.full((1, 3, 8, 8), 2.0), torch.tensor([0])),
+    }
+    with pytest.raises(ValueError, match=rf"^{name}: (\w+ )?images"):
+        calls[name]([])
+
+
+def test_comparisons_and_biases():
+    with pytest.raises(ValueError, match=r"^compare: dissections must hold at least one"):
+        dissect.compare([])
+    with pytest.raises(ValueError, match=r"^LayerMaps: images must be"):
+        biases.LayerMaps(network(), ["0"], [torch.rand(2, 3, 8, 8)], dissect.Concepts.of(["car"]))

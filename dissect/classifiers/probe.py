@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from dissect.arguments import caller_level, integer, num_bytes, speaks
+from dissect.arguments import caller_level, integer, num_bytes, refusal, speaks
 from dissect.classifiers.importance import UnitImportance
 from dissect.classifiers.visits import check_class_names, class_numbers, first_batch
 from dissect.data import Batches
@@ -93,7 +93,7 @@ def unit_importance(
         (torch.Size([4, 2]), 2)
     """
     if fill not in FILLS:
-        raise ValueError(f"unit_importance: fill must be one of {FILLS}, but got {fill!r}.")
+        raise refusal(ValueError(f"fill must be one of {FILLS}, but got {fill!r}."))
     batch_size = integer("batch_size", batch_size)
     memory_budget = num_bytes("memory_budget", memory_budget)
     if classes is None:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from dissect.arguments import integer, num_bytes, speaks
+from dissect.arguments import integer, num_bytes, refusal, speaks
 from dissect.classifiers.importance import UnitImportance
 from dissect.classifiers.probe import GIB, Probe, SetRun, image_steps, tell_missing
 from dissect.data import Batches
@@ -275,13 +275,13 @@ def unit_sets(
     chosen = default_counts(units) if counts is None else _different_counts(counts, units)
     wanted = importance.measured_classes() if classes is None else [importance.class_number(name) for name in classes]
     if len({*wanted}) < len(wanted):
-        raise ValueError(f"unit_sets: classes must be named once each, but are {list(classes or ())}.")
+        raise refusal(ValueError(f"classes must be named once each, but are {list(classes or ())}."))
     visits = {"val": Batches(images, batch_size)}
     probe = Probe(model, importance.layer, visits["val"])
     names = probe.class_names(importance.classes)
     if probe.flow.num_units != units:
-        raise ValueError(
-            f"unit_sets: the layer must have the importance's {units} units, but has {probe.flow.num_units}."
+        raise refusal(
+            ValueError(f"the layer must have the importance's {units} units, but has {probe.flow.num_units}.")
         )
     importance.check_model(model)
     alpha = torch.cat([torch.zeros(1, units), set_alphas(importance, wanted, chosen)])
@@ -310,7 +310,7 @@ def _different_counts(counts: Sequence[int], units: int) -> tuple[int, ...]:
     except TypeError:
         chosen = ()
     if not chosen or not all(1 <= k <= units for k in chosen) or len({*chosen}) < len(chosen):
-        raise ValueError(f"unit_sets: counts must be different integers in [1, {units}], but are {counts!r}.")
+        raise refusal(ValueError(f"counts must be different integers in [1, {units}], but are {counts!r}."))
     return chosen
 
 

@@ -7,6 +7,7 @@ from itertools import zip_longest
 
 from torch import Tensor
 
+from dissect.arguments import refusal
 from dissect.data import Batch, Batches
 
 
@@ -19,7 +20,7 @@ def first_batch(batches: Batches) -> Batch:
     check_visited_again(batches)
     batch = next(iter(batches), None)
     if batch is None or not len(batch.images):
-        raise ValueError("images must hold at least one batch, but held none.")
+        raise refusal(ValueError("images must hold at least one batch, but held none."))
     return batch
 
 
@@ -30,7 +31,9 @@ def check_visited_again(batches: Batches) -> None:
         ValueError: it can.
     """
     if batches.used_once:
-        raise ValueError("images must be an iterable that can be visited again, but got a generator; pass a Dataset.")
+        raise refusal(
+            ValueError("images must be an iterable that can be visited again, but got a generator; pass a Dataset.")
+        )
 
 
 def class_numbers(labels: Tensor | None) -> Tensor:
@@ -41,7 +44,7 @@ def class_numbers(labels: Tensor | None) -> Tensor:
     """
     if not isinstance(labels, Tensor) or labels.ndim != 1 or labels.is_floating_point():
         got = list(labels.shape) if isinstance(labels, Tensor) else type(labels).__name__
-        raise ValueError(f"images must come with class numbers [N], integers, but came with {got}.")
+        raise refusal(ValueError(f"images must come with class numbers [N], integers, but came with {got}."))
     return labels.long()
 
 
@@ -56,7 +59,9 @@ def check_class_names(train: Sequence[str] | None, val: Sequence[str] | None) ->
     names = zip_longest(train, val)
     number, pair = next((number, pair) for number, pair in enumerate(names) if pair[0] != pair[1])
     one, other = ("no class" if name is None else repr(name) for name in pair)
-    raise ValueError(
-        f"both data sets must number the same classes alike, but class {number} is {one} of the training images and "
-        f"{other} of the validation images; if they do, name them with classes=."
+    raise refusal(
+        ValueError(
+            f"both data sets must number the same classes alike, but class {number} is {one} of the training images "
+            f"and {other} of the validation images; if they do, name them with classes=."
+        )
     )

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset, RandomSampler, Subset, default_collate
 
-from dissect.arguments import integer, speaks
+from dissect.arguments import integer, refusal, speaks
 
 
 class Batch(NamedTuple):
@@ -127,9 +127,11 @@ class Batches:
             if not isinstance(images, Tensor):
                 where = f"batch {index}" if images is item else f"the images of batch {index}"
                 hint = "; torch.from_numpy makes a tensor of an array" if type(images).__module__ == "numpy" else ""
-                raise TypeError(
-                    f"images: a batch must be a tensor or (images, planes), but {where} came as "
-                    f"{type(images).__name__}{hint}."
+                raise refusal(
+                    TypeError(
+                        f"images: a batch must be a tensor or (images, planes), but {where} came as "
+                        f"{type(images).__name__}{hint}."
+                    )
                 )
             first = index * self._batch_size if isinstance(self._source, Dataset) else first
             size = size or images.shape[1:]
@@ -140,7 +142,9 @@ class Batches:
                 )
             if index >= start:
                 if not len(images):
-                    raise ValueError(f"images: a batch must hold at least one image, but batch {index} holds none.")
+                    raise refusal(
+                        ValueError(f"images: a batch must hold at least one image, but batch {index} holds none.")
+                    )
                 yield None if index in skip else Batch(torch.arange(first, first + len(images)), images, planes)
             first += len(images)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from dissect.arguments import refusal
 from dissect.concepts import Concepts, is_no_label
 
 _INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
@@ -35,16 +36,20 @@ def label_planes(planes: Tensor, images: Tensor, batch: int, ignore: tuple[int, 
     if planes.ndim != 4 or images.ndim != 4:
         return planes
     if not _fits(planes.shape[2:], images) and _fits(planes.shape[1:3], images):
-        raise ValueError(
-            f"dissect: planes of batch {batch} must have shape [N, K, H, W], but {list(planes.shape)} are [N, H, W, K] "
-            f"beside images of {list(images.shape[2:])}; pass planes.permute(0, 3, 1, 2)"
-            + ("." if planes.shape[3] == 1 else ", or, of masks of one label each, the numbers of their labels.")
+        end = "." if planes.shape[3] == 1 else ", or, of masks of one label each, the numbers of their labels."
+        raise refusal(
+            ValueError(
+                f"planes of batch {batch} must have shape [N, K, H, W], but {list(planes.shape)} are [N, H, W, K] "
+                f"beside images of {list(images.shape[2:])}; pass planes.permute(0, 3, 1, 2){end}"
+            )
         )
     if batch == 0 and planes.shape[1] > 1 and _are_masks(planes):
-        raise ValueError(
-            f"dissect: planes must hold the numbers of labels, but the {planes.shape[1]} of batch 0 hold only 0 and 1, "
-            "as masks do, each of another label; pass the labels' numbers: of masks [N, C, H, W] that exclude each "
-            "other, masks.argmax(1) where mask 0 is 'no label'; of others, planes that say c + 1 where mask c is 1."
+        raise refusal(
+            ValueError(
+                f"planes must hold the numbers of labels, but the {planes.shape[1]} of batch 0 hold only 0 and 1, "
+                "as masks do, each of another label; pass the labels' numbers: of masks [N, C, H, W] that exclude each "
+                "other, masks.argmax(1) where mask 0 is 'no label'; of others, planes that say c + 1 where mask c is 1."
+            )
         )
     return planes.to(torch.uint8) if planes.dtype == torch.bool else planes
 
@@ -59,9 +64,11 @@ def check_ignored(ignore: tuple[int, ...], concepts: Concepts | None) -> None:
         name = concepts.names[label] if concepts is not None and 0 < label < len(concepts) else ""
         # A dictionary of names calls labels that it leaves out by their numbers.
         if name != str(label) and not is_no_label(name):
-            raise ValueError(
-                f"dissect: ignore must be labels that stand for 'no label', but concepts calls label {label} {name!r}; "
-                "leave the one or the other out."
+            raise refusal(
+                ValueError(
+                    f"ignore must be labels that stand for 'no label', but concepts calls label {label} {name!r}; "
+                    "leave the one or the other out."
+                )
             )
 
 

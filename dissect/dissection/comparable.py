@@ -9,6 +9,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from dissect.arguments import refusal
 from dissect.dissection.result import Dissection, load
 
 #: Settings that decide what an IoU, or a detector, is: a difference is refused.
@@ -30,18 +31,18 @@ def gathered(dissections: Iterable[Any] | Mapping[str, Any]) -> dict[str, Dissec
     """
     rule = "dissections must be a list, or a mapping by name, of Dissections or of files that Dissection.save wrote"
     if isinstance(dissections, (Dissection, str, Path)) or not isinstance(dissections, Iterable):
-        raise TypeError(f"compare: {rule}, but got {type(dissections).__name__}.")
+        raise refusal(TypeError(f"{rule}, but got {type(dissections).__name__}."))
     given = list(dissections.values() if isinstance(dissections, Mapping) else dissections)
     for one in given:
         if not isinstance(one, (Dissection, str, Path)):
-            raise TypeError(f"compare: {rule}, but one is {type(one).__name__}.")
+            raise refusal(TypeError(f"{rule}, but one is {type(one).__name__}."))
     if not given:
-        raise ValueError("compare: dissections must hold at least one, but there is none.")
+        raise refusal(ValueError("dissections must hold at least one, but there is none."))
     found = [one if isinstance(one, Dissection) else load(one) for one in given]
     names = list(dissections) if isinstance(dissections, Mapping) else _names(given)
     for name in names:
         if not isinstance(name, str) or not name:
-            raise TypeError(f"compare: the names of dissections must be texts, but one is {name!r}.")
+            raise refusal(TypeError(f"the names of dissections must be texts, but one is {name!r}."))
     return dict(zip(names, found, strict=True))
 
 
@@ -75,20 +76,22 @@ def check_comparable(found: Mapping[str, Dissection], allow: Sequence[str], cuto
     """
     layers = sum(len(one.layers) for one in found.values())
     if layers < 2:
-        raise ValueError(f"compare: two layers or networks must be there to be compared, but there is {layers}.")
+        raise refusal(ValueError(f"two layers or networks must be there to be compared, but there is {layers}."))
     alone = [name for name, one in found.items() if one.images_only]
     if alone:
-        raise ValueError(
-            f"compare: dissections must have concepts, but {alone[0]!r} is of images alone, so it has no detectors; "
-            "dissect it again with label planes or a segmenter."
+        raise refusal(
+            ValueError(
+                f"dissections must have concepts, but {alone[0]!r} is of images alone, so it has no detectors; "
+                "dissect it again with label planes or a segmenter."
+            )
         )
     if cutoff is not None and not (
         isinstance(cutoff, (int, float)) and not isinstance(cutoff, bool) and 0 <= cutoff <= 1
     ):
-        raise ValueError(f"compare: detector_iou must be a number from 0 to 1, but got {cutoff!r}.")
+        raise refusal(ValueError(f"detector_iou must be a number from 0 to 1, but got {cutoff!r}."))
     unknown = [name for name in allow if name not in RULES]
     if unknown:
-        raise ValueError(f"compare: allow must name settings of {RULES}, but names {unknown[0]!r}.")
+        raise refusal(ValueError(f"allow must name settings of {RULES}, but names {unknown[0]!r}."))
     _check_vocabularies(found)
     free = {*allow, *(() if cutoff is None else ("detector_iou",))}
     differing = [name for name in RULES if name not in free and len(_values(found, name)) > 1]
@@ -98,7 +101,7 @@ def check_comparable(found: Mapping[str, Dissection], allow: Sequence[str], cuto
         way = (
             "count all by one cut-off, detector_iou=..." if only_cutoff else f"compare all the same, allow={differing}"
         )
-        raise ValueError(f"compare: dissections must follow the same rules, but {told}. Dissect again, or {way}.")
+        raise refusal(ValueError(f"dissections must follow the same rules, but {told}. Dissect again, or {way}."))
 
 
 def _check_vocabularies(found: Mapping[str, Dissection]) -> None:
@@ -109,9 +112,12 @@ def _check_vocabularies(found: Mapping[str, Dissection]) -> None:
         lacks, adds = own - its, its - own
         if lacks or adds:
             parts = [f"lacks {_listed(lacks)}"] * bool(lacks) + [f"has {_listed(adds)} beside"] * bool(adds)
-            raise ValueError(
-                f"compare: dissections must have one vocabulary, the same names and categories, but {name!r}, against "
-                f"{first!r}, {' and '.join(parts)}: an IoU is the best over all concepts, so counts would not compare."
+            raise refusal(
+                ValueError(
+                    f"dissections must have one vocabulary, the same names and categories, but {name!r}, against "
+                    f"{first!r}, {' and '.join(parts)}: an IoU is the best over all concepts, so counts would not "
+                    "compare."
+                )
             )
 
 
@@ -151,9 +157,9 @@ def check_steps(found: Mapping[str, Dissection], steps: Iterable[float]) -> dict
     """
     values = list(steps)
     if not all(isinstance(step, (int, float)) and not isinstance(step, bool) for step in values):
-        raise TypeError(f"compare: steps must be numbers, but are {values!r}.")
+        raise refusal(TypeError(f"steps must be numbers, but are {values!r}."))
     if len(values) != len(found):
-        raise ValueError(f"compare: steps must have one number per dissection, {len(found)}, but have {len(values)}.")
+        raise refusal(ValueError(f"steps must have one number per dissection, {len(found)}, but have {len(values)}."))
     return dict(zip(found, values))
 
 
@@ -166,14 +172,16 @@ def check_series(found: Mapping[str, Dissection], steps: Mapping[str, float]) ->
     values = list(steps.values())
     rises = all(a < b for a, b in pairwise(values))  # NaN never does
     if not rises or not all(map(math.isfinite, values)):
-        raise ValueError(f"compare: steps must rise and be finite, but are {values}.")
+        raise refusal(ValueError(f"steps must rise and be finite, but are {values}."))
     first, *others = found
     shapes = {name: {layer: its.num_units for layer, its in one.layers.items()} for name, one in found.items()}
     other = next((name for name in others if shapes[name] != shapes[first]), None)
     if other is not None:
-        raise ValueError(
-            f"compare: a series must be of one network, with the same layers and numbers of units, but {first!r} has "
-            f"{shapes[first]} and {other!r} {shapes[other]}."
+        raise refusal(
+            ValueError(
+                f"a series must be of one network, with the same layers and numbers of units, but {first!r} has "
+                f"{shapes[first]} and {other!r} {shapes[other]}."
+            )
         )
 
 

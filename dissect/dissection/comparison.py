@@ -215,6 +215,7 @@ _META = {
 }
 
 
+@speaks
 def compare(
     dissections: Iterable[Dissection | str | Path] | Mapping[str, Dissection | str | Path],
     *,

@@ -113,7 +113,7 @@ class Findings(Run):
                 if isinstance(state, TailThreshold) and not state.done:
                     state.advance()
             except ValueError as error:
-                raise ValueError(f"dissect: layer {name!r}: {error}") from None
+                raise refusal(ValueError(f"layer {name!r}: {error}")) from None
         if self.visit == 1:
             self._tell_too_few()
         self.visit += 1
@@ -198,7 +198,7 @@ class Findings(Run):
     def _begin_layer(self, name: str, maps: Tensor, size: tuple[int, int], images: Tensor) -> None:
         source = (maps.shape[2], maps.shape[3])
         if not maps.shape[1]:
-            raise ValueError(f"dissect: layer {name!r} must have at least one unit, but has none.")
+            raise refusal(ValueError(f"layer {name!r} must have at least one unit, but has none."))
         placeless = bool(self.images_only) and source == (1, 1)  # as a fully connected layer
         grid = Grid.half_pixel(source, size) if placeless else self._geometry.grid(name, source, size, images)
         self.grids[name] = grid

@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from dissect.arguments import refusal
 from dissect.dissection.presets import GRIDS, GridName, Preset
 from dissect.grid import Border, Grid
 from dissect.network.receptive_field import receptive_field
@@ -35,15 +36,17 @@ class Geometry:
         self._model, self._rules, self._given = model, rules, given
         if isinstance(given, Mapping):
             if set(given) != set(layers):
-                raise ValueError(
-                    f"dissect: grid must hold a Grid of each layer, {layers}, and no more, but holds {list(given)}."
+                raise refusal(
+                    ValueError(f"grid must hold a Grid of each layer, {layers}, and no more, but holds {list(given)}.")
                 )
             for layer, grid in given.items():
                 _check_grid(f"of layer {layer!r}", grid)
         elif given is not None and not isinstance(given, Grid) and not callable(given):
-            raise TypeError(
-                f"dissect: grid must be one of {GRIDS}, a Grid, a mapping of layers to Grids, or a function "
-                f"(layer, map size, plane size) -> Grid, but got {type(given).__name__}."
+            raise refusal(
+                TypeError(
+                    f"grid must be one of {GRIDS}, a Grid, a mapping of layers to Grids, or a function "
+                    f"(layer, map size, plane size) -> Grid, but got {type(given).__name__}."
+                )
             )
 
     def grid(self, layer: str, source: Size, target: Size, images: Tensor) -> Grid:
@@ -68,7 +71,7 @@ class Geometry:
         try:
             return make([field.layer], source, target, image=(images.shape[2], images.shape[3]), border=border)
         except ValueError as error:
-            raise ValueError(f"dissect: layer {layer!r}: {error}") from None
+            raise refusal(ValueError(f"layer {layer!r}: {error}")) from None
 
     def check_same(self, layer: str, grid: Grid) -> None:
         """Whether a layer's grid of an interrupted run is the one that is given now.
@@ -79,9 +82,12 @@ class Geometry:
         if self._given is None:  # then the rules say it, and these are compared
             return
         if self._given_grid(layer, grid.source_shape, grid.target_shape).key != grid.key:
-            raise ValueError(
-                f"dissect: resume must name a folder whose run had the same grid, but the one there had another for "
-                f"layer {layer!r}; choose another folder (dissect run: --out), or delete what is in it to begin anew."
+            raise refusal(
+                ValueError(
+                    f"resume must name a folder whose run had the same grid, but the one there had another for "
+                    f"layer {layer!r}; choose another folder (dissect run: --out), or delete what is in it to begin "
+                    "anew."
+                )
             )
 
     def settings(self, grids: Mapping[str, Grid] = MappingProxyType({})) -> dict[str, Any]:
@@ -113,11 +119,11 @@ def named_or_given(grid: GridName | Given | None, border: Border | None) -> tupl
     if grid is None or isinstance(grid, str):
         return grid, None
     if border is not None:
-        raise ValueError(f"dissect: border must not be given beside a Grid, which has its own, but is {border!r}.")
+        raise refusal(ValueError(f"border must not be given beside a Grid, which has its own, but is {border!r}."))
     return None, grid
 
 
 def _check_grid(whose: str, grid: object) -> Grid:
     if not isinstance(grid, Grid):
-        raise TypeError(f"dissect: grid {whose} must be a dissect.Grid, but is {type(grid).__name__}.")
+        raise refusal(TypeError(f"grid {whose} must be a dissect.Grid, but is {type(grid).__name__}."))
     return grid

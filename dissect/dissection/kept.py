@@ -8,6 +8,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from dissect.arguments import refusal
 from dissect.devices import Late, to_device
 
 
@@ -45,8 +46,8 @@ class Pictures:
         fits = isinstance(found, Tensor) and found.dtype == torch.uint8 and found.ndim == 4
         if not fits or found.shape[:2] != (len(new), 3):
             got = f"{found.dtype} {list(found.shape)}" if isinstance(found, Tensor) else type(found).__name__
-            raise ValueError(
-                f"dissect: pictures must give uint8 [{len(new)}, 3, H, W] of so many images, but gave {got}."
+            raise refusal(
+                ValueError(f"pictures must give uint8 [{len(new)}, 3, H, W] of so many images, but gave {got}.")
             )
         self._late.call(partial(self._take, numbers[new]), found)
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from dissect.arguments import integer, speaks
+from dissect.arguments import integer, refusal, speaks
 from dissect.classifiers.visits import check_visited_again, class_numbers
 from dissect.data import Batches
 from dissect.devices import device_of
@@ -98,7 +98,7 @@ def attack(
     bounds, targets = _checked_bounds(bounds), _checked_targets(targets)
     _check_settings(settings)
     if candidates not in CANDIDATES:
-        raise ValueError(f"attack: candidates must be one of {CANDIDATES}, but is {candidates!r}.")
+        raise refusal(ValueError(f"candidates must be one of {CANDIDATES}, but is {candidates!r}."))
     load_foolbox()
     network = fingerprint(model)
     about = {
@@ -159,9 +159,9 @@ def _checked_bounds(bounds: tuple[float, float]) -> tuple[float, float]:
     try:
         least, largest = (float(bound) for bound in bounds)
     except (TypeError, ValueError):
-        raise ValueError(f"attack: bounds must be two numbers, but are {bounds!r}.") from None
+        raise refusal(ValueError(f"bounds must be two numbers, but are {bounds!r}.")) from None
     if not -math.inf < least < largest < math.inf:
-        raise ValueError(f"attack: bounds must be two finite numbers, the smaller one first, but are {bounds!r}.")
+        raise refusal(ValueError(f"bounds must be two finite numbers, the smaller one first, but are {bounds!r}."))
     return least, largest
 
 
@@ -170,8 +170,8 @@ def _checked_targets(targets: Tensor | None) -> Tensor | None:
         return None
     found = torch.as_tensor(targets)
     if found.ndim != 1 or found.is_floating_point() or found.is_complex() or found.dtype == torch.bool:
-        raise ValueError(
-            f"attack: targets must be integers [number of images], but are {found.dtype} {list(found.shape)}."
+        raise refusal(
+            ValueError(f"targets must be integers [number of images], but are {found.dtype} {list(found.shape)}.")
         )
     return found
 
@@ -183,7 +183,7 @@ def _check_settings(settings: CarliniWagner) -> None:
         value = getattr(settings, name)
         number = float(value) if isinstance(value, Real) else math.nan
         if not 0 <= number < math.inf or (number == 0 and least == "above 0"):
-            raise ValueError(f"attack: settings.{name} must be a finite number, {least}, but is {value!r}.")
+            raise refusal(ValueError(f"settings.{name} must be a finite number, {least}, but is {value!r}."))
 
 
 def _attack_batch(
@@ -228,22 +228,24 @@ def _attack_batch(
 def _targets(given: Tensor | None, numbers: Tensor, labels: Tensor, classes: int, seed: int, candidates: str) -> Tensor:
     """[N] int64, the class that each image is attacked to."""
     if bool(((labels < 0) | (labels >= classes)).any()):
-        raise ValueError(f"attack: classes must be in [0, {classes}), the model's, but got {labels.tolist()}.")
+        raise refusal(ValueError(f"classes must be in [0, {classes}), the model's, but got {labels.tolist()}."))
     if given is None:
         draws = [int(np.random.default_rng([number, seed, 1]).integers(classes - 1)) for number in numbers.tolist()]
         other = torch.tensor(draws, dtype=torch.int64)
         return other + (other >= labels)
     if len(given) <= int(numbers.max()):
-        raise ValueError(f"attack: targets must have one entry per image, but there are {len(given)}.")
+        raise refusal(ValueError(f"targets must have one entry per image, but there are {len(given)}."))
     targets = given.long().cpu()[numbers]
     own = (targets == labels) & (candidates == "correct")
     wrong = (targets < 0) | (targets >= classes) | own
     if bool(wrong.any()):
         at = int(wrong.nonzero()[0])
         hint = '; candidates="non_target" leaves such images out' if own[at] else ""
-        raise ValueError(
-            f"attack: targets must be in [0, {classes}) and not the image's own class, but that of image "
-            f"{int(numbers[at])}, of class {int(labels[at])}, is {int(targets[at])}{hint}."
+        raise refusal(
+            ValueError(
+                f"targets must be in [0, {classes}) and not the image's own class, but that of image "
+                f"{int(numbers[at])}, of class {int(labels[at])}, is {int(targets[at])}{hint}."
+            )
         )
     return targets
 

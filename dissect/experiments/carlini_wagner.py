@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from dissect.arguments import refusal, speaks
 from dissect.extras import require
 from dissect.network.modes import check_evaluating
 
@@ -45,6 +46,7 @@ DEFAULT = CarliniWagner()
 PUBLISHED = CarliniWagner(binary_search_steps=9, steps=10_000, stepsize=0.01, initial_const=0.001)
 
 
+@speaks
 def adversarial(
     model: nn.Module,
     images: Tensor,
@@ -77,9 +79,11 @@ def adversarial(
         return images, torch.zeros(0, dtype=torch.bool, device=images.device)
     least, largest = float(images.min()), float(images.max())
     if not bounds[0] <= least <= largest <= bounds[1]:
-        raise ValueError(
-            f"attack: images must lie within bounds={bounds}, but go from {least:g} to {largest:g}; give other "
-            "bounds, or images as they are before normalisation and a model that normalises."
+        raise refusal(
+            ValueError(
+                f"images must lie within bounds={bounds}, but go from {least:g} to {largest:g}; give other "
+                "bounds, or images as they are before normalisation and a model that normalises."
+            )
         )
     # Stopping early would look at the sum of a batch's losses, and so tie an image to its neighbours.
     search = foolbox.attacks.L2CarliniWagnerAttack(**settings._asdict(), abort_early=False)
@@ -92,6 +96,7 @@ def adversarial(
     return torch.where(reached[:, None, None, None], found, images), reached
 
 
+@speaks
 def with_noise(
     images: Tensor, norms: Tensor, numbers: Tensor, seed: int = 0, bounds: tuple[float, float] = (0.0, 1.0)
 ) -> Tensor:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 from tqdm import tqdm
 
-from dissect.arguments import speaks
+from dissect.arguments import refusal, speaks
 from dissect.classifiers import UnitImportance
 from dissect.data import Batches
 from dissect.experiments.responses import scores_and_peaks
@@ -93,6 +93,7 @@ def important_pairs(importance: UnitImportance, k: int = 4) -> Tensor:
     return important
 
 
+@speaks
 def iou_by_classes(importance: UnitImportance, unit_iou: Tensor, k: int = 4, most: int = 5) -> Table:
     """Mean IoU of the units by the number of classes for which they are in the top k (Fig. 2E, S4c-f).
 
@@ -117,6 +118,7 @@ def iou_by_classes(importance: UnitImportance, unit_iou: Tensor, k: int = 4, mos
     return Table(rows)
 
 
+@speaks
 def iou_by_importance(importance: UnitImportance, unit_iou: Tensor, buckets: int = 16) -> Table:
     """Mean IoU of units in buckets of equal size, by rising mean importance on validation images (Fig. S4g).
 
@@ -133,7 +135,7 @@ def iou_by_importance(importance: UnitImportance, unit_iou: Tensor, buckets: int
     """
     _check_iou(importance, unit_iou)
     if not 1 <= buckets <= len(unit_iou):
-        raise ValueError(f"iou_by_importance: buckets must be in [1, {len(unit_iou)}], but got {buckets}.")
+        raise refusal(ValueError(f"buckets must be in [1, {len(unit_iou)}], but got {buckets}."))
     means = mean_importance(importance)
     parts = means.argsort(stable=True).tensor_split(buckets)
     return Table(BucketRow(len(part), float(means[part].mean()), float(unit_iou[part].mean())) for part in parts)
@@ -194,7 +196,7 @@ def peak_correlation(
         peaks.append(peak)
         shares.append(scores.double().softmax(1))
     if not peaks:
-        raise ValueError("peak_correlation: images must hold at least one image, but are empty.")
+        raise refusal(ValueError("images must hold at least one image, but are empty."))
     return correlation(torch.cat(peaks), torch.cat(shares))
 
 
@@ -209,6 +211,7 @@ def correlation(first: Tensor, second: Tensor) -> Tensor:
     return correlation
 
 
+@speaks
 def sign_shares(importance: UnitImportance, correlations: Tensor, k: int = 4) -> Table:
     """How many correlations are negative, among important units and among the others (supplement B).
 
@@ -225,9 +228,11 @@ def sign_shares(importance: UnitImportance, correlations: Tensor, k: int = 4) ->
     """
     important = important_pairs(importance, k)
     if correlations.shape != important.shape:
-        raise ValueError(
-            f"sign_shares: correlations must have shape [U, C]={list(important.shape)}, of importance, but got "
-            f"{list(correlations.shape)}."
+        raise refusal(
+            ValueError(
+                f"correlations must have shape [U, C]={list(important.shape)}, of importance, but got "
+                f"{list(correlations.shape)}."
+            )
         )
     known = ~correlations.isnan()
     known[:, [c for c in range(known.shape[1]) if c not in importance.measured_classes()]] = False

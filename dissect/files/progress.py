@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
+from dissect.arguments import refusal
 from dissect.files.checked import Of, Whole, fields, named
 from dissect.files.tensors import load_tensors, save_tensors, sweep
 
@@ -53,9 +54,11 @@ def go_on(state: Resumable, saved: dict[str, Any]) -> None:
     """
     fields(f"the {type(state).__name__} of the run", saved, {"version": Whole(1)})
     if saved["version"] != _version(state):
-        raise ValueError(
-            f"its {type(state).__name__} is of version {saved['version']}, but this version of dissect goes on from "
-            f"version {_version(state)} alone; {_ANEW}."
+        raise refusal(
+            ValueError(
+                f"its {type(state).__name__} is of version {saved['version']}, but this version of dissect goes on "
+                f"from version {_version(state)} alone; {_ANEW}."
+            )
         )
     state.load_state_dict({name: value for name, value in saved.items() if name != "version"})
 
@@ -101,12 +104,14 @@ class Progress:
         # Files of before say less.
         changed = sorted(name for name, value in meta["about"].items() if self._about.get(name) != value)
         if changed:
-            raise ValueError(
-                f"dissect: resume must name a folder whose run had the same {', '.join(changed)}, but {self._path} "
-                f"holds one with another; choose another folder (dissect run: --out), or {_ANEW}."
+            raise refusal(
+                ValueError(
+                    f"resume must name a folder whose run had the same {', '.join(changed)}, but {self._path} "
+                    f"holds one with another; choose another folder (dissect run: --out), or {_ANEW}."
+                )
             )
         if "steps" not in meta["state"]:
-            raise ValueError(f"{self._path} is of a version of dissect that kept less; {_ANEW}.")
+            raise refusal(ValueError(f"{self._path} is of a version of dissect that kept less; {_ANEW}."))
         with named(self._path):
             run.load_state_dict(_nested(tensors, meta["state"]))
         if not run.done:
@@ -164,6 +169,6 @@ def _nested(tensors: dict[str, Tensor], rest: dict[str, Any]) -> dict[str, Any]:
         for folder in folders:
             place = place.get(folder) if isinstance(place, dict) else None
         if not isinstance(place, dict):
-            raise ValueError(f"tensor {path!r} must lie in a part of the state, but there is none.")
+            raise refusal(ValueError(f"tensor {path!r} must lie in a part of the state, but there is none."))
         place[name] = tensor
     return state

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from dissect.arguments import check_precision
+from dissect.arguments import check_precision, refusal
 from dissect.network.graph import Graph
 from dissect.network.hooks import others_hooks, why_not_plain
 from dissect.network.layers import find_layers
@@ -80,10 +80,10 @@ def follow(model: nn.Module, layer: str, images: Tensor, layout: LayoutOption | 
         output = graph.run(images)
     if not isinstance(output, Tensor) or not output.ndim or len(output) != len(images):
         got = list(output.shape) if isinstance(output, Tensor) else type(output).__name__
-        raise ValueError(f"the model must give a tensor [N, ...] with N={len(images)}, but gave {got}.")
+        raise refusal(ValueError(f"the model must give a tensor [N, ...] with N={len(images)}, but gave {got}."))
     readers, whole = graph.readers(output), "the predictions" if output.ndim == 2 else "the output"
     if graph.root not in readers and graph.root is not output.grad_fn:
-        raise ValueError(f"layer {layer!r} must have a path to {whole}, but changing it cannot change them.")
+        raise refusal(ValueError(f"layer {layer!r} must have a path to {whole}, but changing it cannot change them."))
     check_precision(layer, graph.output)
     axes = layouts.of(layer, graph.output).axes
     axis = axes.index("U")

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from dissect import ops
-from dissect.arguments import caller_level, check_precision, speaks
+from dissect.arguments import caller_level, check_precision, refusal, speaker, speaks
 from dissect.interventions.writing import writable
 from dissect.network.graph import Graph, edit_first
 from dissect.network.layers import find_layers, layer_names
@@ -46,12 +46,14 @@ class Intervention:
         mask: Tensor | None,
         others: bool = False,
         layout: LayoutOption | None = None,
+        called: str = "Intervention",
     ) -> None:
         value, alpha = _amount("value", value), _amount("alpha", alpha)
         _check_alpha(alpha)
         self._units = {layer: check_units(layer, numbers) for layer, numbers in units.items()}
         find_layers(model, list(self._units))
         self._layouts = Layouts(model, self._units, layout)
+        self._called = called
         self._model, self._value, self._alpha, self._mask, self._others = model, value, alpha, mask, others
         # Blocks, each with the layers that it has edited.
         self._entered: list[tuple[Trace, TrackedPasses, set[str]]] = []
@@ -150,9 +152,10 @@ class Intervention:
 
     def _edit(self, edited: set[str], passes: TrackedPasses, output: Any, layer: str) -> Any:
         edited.add(layer)
-        if passes.tracker is not None and self._layouts.uncertain(layer, output):
-            self._layouts.learn(layer, output, passes.tracker)
-        return edit_first(output, lambda first: self._blend(first, layer))
+        with speaker(self._called):  # of what was called before the pass
+            if passes.tracker is not None and self._layouts.uncertain(layer, output):
+                self._layouts.learn(layer, output, passes.tracker)
+            return edit_first(output, lambda first: self._blend(first, layer))
 
     def _blend(self, output: Tensor, layer: str) -> Tensor:
         check_precision(layer, output)
@@ -168,7 +171,7 @@ class Intervention:
     def _chosen(self, layer: str, units: Tensor, count: int) -> Tensor:
         """The units to blend, of `count`."""
         if len(units) and int(units.max()) >= count:
-            raise ValueError(f"units of layer {layer!r} must be below {count}, but one is {int(units.max())}.")
+            raise refusal(ValueError(f"units of layer {layer!r} must be below {count}, but one is {int(units.max())}."))
         if not self._others:
             return units
         return torch.ones(count, dtype=torch.bool).index_fill(0, units, False).nonzero().flatten()
@@ -217,7 +220,7 @@ def ablate(
         >>> output[:, [0, 2]].abs().max().item()
         0.0
     """
-    return Intervention(model, _by_layer(model, layer, units), value, alpha, mask, layout=layout)
+    return Intervention(model, _by_layer(model, layer, units), value, alpha, mask, layout=layout, called="ablate")
 
 
 @speaks
@@ -242,7 +245,7 @@ def insert(
         >>> output[0, 1, 0, 0].item()
         7.0
     """
-    return Intervention(model, _by_layer(model, layer, units), value, alpha, mask, layout=layout)
+    return Intervention(model, _by_layer(model, layer, units), value, alpha, mask, layout=layout, called="insert")
 
 
 @speaks
@@ -265,7 +268,8 @@ def keep(
         >>> (output != 0).flatten().tolist()
         [False, True, False]
     """
-    return Intervention(model, _by_layer(model, layer, units), value, alpha, mask, others=True, layout=layout)
+    units_by_layer = _by_layer(model, layer, units)
+    return Intervention(model, units_by_layer, value, alpha, mask, others=True, layout=layout, called="keep")
 
 
 def _by_layer(model: nn.Module, layer: str | Mapping[str, Units], units: Units | None) -> dict[str, Units]:
@@ -275,14 +279,15 @@ def _by_layer(model: nn.Module, layer: str | Mapping[str, Units], units: Units |
         return {layer: units}
     if isinstance(layer, Mapping) and units is None:
         return dict(layer)
-    raise TypeError("layer must be a name with units beside it, or a mapping from names to units.")
+    raise refusal(TypeError("layer must be a name with units beside it, or a mapping from names to units."))
 
 
 def _per_unit(name: str, given: Tensor | float, chosen: Tensor, maps: Tensor) -> Tensor:
     """[U] float32: what is given for the chosen units, 0 for all others."""
     values = torch.as_tensor(given, dtype=torch.float32, device=maps.device)
     if values.ndim > 1 or (values.ndim == 1 and values.shape != chosen.shape):
-        raise ValueError(f"{name} must be a number or one per unit, {len(chosen)}, but has shape {list(values.shape)}.")
+        got = list(values.shape)
+        raise refusal(ValueError(f"{name} must be a number or one per unit, {len(chosen)}, but has shape {got}."))
     zeros = torch.zeros(maps.shape[1], dtype=torch.float32, device=maps.device)
     return zeros.index_put((chosen.to(maps.device),), values.expand(len(chosen)))
 
@@ -298,14 +303,17 @@ def _amount(name: str, given: Amount) -> Tensor | float:
     try:
         return torch.as_tensor(given, dtype=torch.float32)
     except (TypeError, ValueError, RuntimeError) as error:
-        raise TypeError(f"{name} must be a number, a list of one per unit or a tensor, but got {given!r}.") from error
+        raise refusal(
+            TypeError(f"{name} must be a number, a list of one per unit or a tensor, but got {given!r}.")
+        ) from error
 
 
 def _check_alpha(alpha: Tensor | float) -> None:
     values = torch.as_tensor(alpha).detach()
     wrong = values[~((values >= 0) & (values <= 1))]
     if wrong.numel():
-        raise ValueError(f"alpha must lie in [0, 1], but {'is' if not values.ndim else 'holds'} {float(wrong[0]):g}.")
+        verb = "holds" if values.ndim else "is"
+        raise refusal(ValueError(f"alpha must lie in [0, 1], but {verb} {float(wrong[0]):g}."))
 
 
 def _shown(part: Tensor | float) -> str:

@@ -11,6 +11,7 @@ from typing import Any, Generic, TypeVar
 import torch
 from torch import Size, Tensor, nn
 
+from dissect.arguments import refusal
 from dissect.models.generator import Generator
 from dissect.models.reading import is_plain, listed
 from dissect.models.reading import read as read  # for loaders, which look here
@@ -63,8 +64,8 @@ def another_architecture(path: str | Path, wanted: str, keys: Iterable[str]) -> 
     keys = sorted(keys)
     found = seems(keys, wanted)
     if found is not None:
-        return ValueError(f"{path} must hold a {wanted}, but holds a {found[0]}: use {found[1]}.")
-    return ValueError(f"{path} must hold a {wanted}, but its keys are {listed(keys)}.")
+        return refusal(ValueError(f"{path} must hold a {wanted}, but holds a {found[0]}: use {found[1]}."))
+    return refusal(ValueError(f"{path} must hold a {wanted}, but its keys are {listed(keys)}."))
 
 
 def check_names(found: Iterable[str], wanted: Iterable[str], path: str | Path, what: str) -> None:
@@ -75,9 +76,11 @@ def check_names(found: Iterable[str], wanted: Iterable[str], path: str | Path, w
     """
     missing, extra = sorted({*wanted} - {*found}), sorted({*found} - {*wanted})
     if missing or extra:
-        raise ValueError(
-            f"{path} does not fit {what}: "
-            f"{len(missing)} keys are missing ({listed(missing)}), {len(extra)} are extra ({listed(extra)})."
+        raise refusal(
+            ValueError(
+                f"{path} does not fit {what}: "
+                f"{len(missing)} keys are missing ({listed(missing)}), {len(extra)} are extra ({listed(extra)})."
+            )
         )
 
 
@@ -106,7 +109,9 @@ def sized(state: Mapping[str, Tensor], wanted: Mapping[str, int], path: str | Pa
     """
     bent = [f"{key} {list(state[key].shape)}" for key, dim in wanted.items() if state[key].dim() != dim]
     if bent:
-        raise ValueError(f"{path} must hold a {what}, but {len(bent)} weights have another shape: {listed(bent)}.")
+        raise refusal(
+            ValueError(f"{path} must hold a {what}, but {len(bent)} weights have another shape: {listed(bent)}.")
+        )
     return [state[key] for key in wanted]
 
 
@@ -138,13 +143,17 @@ def assemble(
         ValueError: the file's resolution is another; or see `fill`.
     """
     if layout.levels > MOST_LEVELS:
-        raise ValueError(
-            f"{path} must hold a {layout.architecture} of at most {MOST_LEVELS} resolutions, but its keys are of "
-            f"{layout.levels}."
+        raise refusal(
+            ValueError(
+                f"{path} must hold a {layout.architecture} of at most {MOST_LEVELS} resolutions, but its keys are of "
+                f"{layout.levels}."
+            )
         )
     size = 2 << layout.levels
     if resolution not in (None, size):
-        raise ValueError(f"{path} must hold a generator of {resolution}x{resolution} images, but makes {size}.")
+        raise refusal(
+            ValueError(f"{path} must hold a generator of {resolution}x{resolution} images, but makes {size}.")
+        )
     with torch.device("meta"):  # no memory for weights that the file's take the place of
         any_widths = layout.make((1,) * layout.levels, 1)
     keys = [key for key, _ in layout.published(any_widths).values()]
@@ -175,11 +184,13 @@ def fill(
     check_fit(state, wanted, path, f"{type(model).__name__}{model.channels}")
     dtypes = {str(state[key].dtype) for key in wanted if state[key].is_floating_point()}
     if len(dtypes) > 1:
-        raise ValueError(f"{path}: all weights must have one dtype, but some are {' and some '.join(sorted(dtypes))}.")
+        raise refusal(
+            ValueError(f"{path}: all weights must have one dtype, but some are {' and some '.join(sorted(dtypes))}.")
+        )
     own = model.state_dict()
     for name, (key, _) in published.items():
         if own[name].is_floating_point() != state[key].is_floating_point():
-            raise ValueError(f"{path}: {key} must hold {own[name].dtype}, but holds {state[key].dtype}.")
+            raise refusal(ValueError(f"{path}: {key} must hold {own[name].dtype}, but holds {state[key].dtype}."))
     filled = {name: state[key].reshape(own[name].shape) for name, (key, _) in published.items()}
     model.load_state_dict(filled, strict=True, assign=True)
     return model.eval().to(device)
@@ -201,15 +212,17 @@ def check_fit(state: Mapping[str, Tensor], wanted: Mapping[str, Size], path: str
     shapes = [f"{key} {list(state[key].shape)} for {list(shape)}" for key, shape in wanted.items()
               if state[key].shape != shape]  # fmt: skip
     if shapes:
-        raise ValueError(f"{path}: {len(shapes)} weights have another shape than the layers need: {listed(shapes)}.")
+        raise refusal(
+            ValueError(f"{path}: {len(shapes)} weights have another shape than the layers need: {listed(shapes)}.")
+        )
     odd = [f"{key} ({_kind(state[key])})" for key in wanted if not is_plain(state[key])]
     if odd:
-        raise ValueError(
-            f"{path}: weights must be dense floats of 16 to 64 bits, but {len(odd)} are not: {listed(odd)}."
+        raise refusal(
+            ValueError(f"{path}: weights must be dense floats of 16 to 64 bits, but {len(odd)} are not: {listed(odd)}.")
         )
     broken = [key for key in wanted if not _is_finite(state[key])]
     if broken:
-        raise ValueError(f"{path}: {len(broken)} weights are NaN or infinite somewhere: {listed(broken)}.")
+        raise refusal(ValueError(f"{path}: {len(broken)} weights are NaN or infinite somewhere: {listed(broken)}."))
 
 
 def unchanged(model: nn.Module) -> dict[str, tuple[str, Size]]:

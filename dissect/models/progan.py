@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from torch import Size, Tensor, nn
 
-from dissect.arguments import caller_level
+from dissect.arguments import caller_level, refusal, speaks
 from dissect.models import checkpoint
 from dissect.models.checkpoint import PROGAN, Layout, assemble
 from dissect.models.generator import Generator, PixelNorm
@@ -181,6 +181,7 @@ def _convolution(
     return layer
 
 
+@speaks
 def load_progan(
     path: str | Path,
     *,
@@ -236,9 +237,12 @@ def load_progan(
 
     def sizes(weights: list[Tensor]) -> tuple[tuple[int, ...], int]:
         if not (pixel_norm or choice):
-            raise ValueError(
-                f"{path} stores wscale.scale, and no key tells where pixels are normalised; pass pixel_norm='every' "
-                "(pixelwise-normalization, or a complete network) or 'ends' (equalized-learning-rate)."
+            raise refusal(
+                ValueError(
+                    f"{path} stores wscale.scale, and no key tells where pixels are normalised; pass "
+                    "pixel_norm='every' (pixelwise-normalization, or a complete network) or 'ends' "
+                    "(equalized-learning-rate)."
+                )
             )
         return tuple(len(weight) for weight in weights[::2]), weights[0].shape[1]
 
@@ -272,10 +276,13 @@ def _check_pixel_norm(given: str | None, published: str, after_conv: str, path: 
     if given is None:
         return
     if given not in PIXEL_NORMS:
-        raise ValueError(f"load_progan: pixel_norm must be one of {PIXEL_NORMS}, but got {given!r}.")
+        raise refusal(ValueError(f"pixel_norm must be one of {PIXEL_NORMS}, but got {given!r}."))
     if after_conv == "batch_norm" and given != "none":
-        raise ValueError(
-            f"{path} has batch normalisation, beside which pixel_norm must be 'none' (or left out), but got {given!r}."
+        raise refusal(
+            ValueError(
+                f"{path} has batch normalisation, beside which pixel_norm must be 'none' (or left out), but got "
+                f"{given!r}."
+            )
         )
     if published and given != published:
         warnings.warn(

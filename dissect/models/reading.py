@@ -17,6 +17,7 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
+from dissect.arguments import refusal
 from dissect.files.tensorfile import fill, read_tensors
 
 #: At most so many names appear in a message.
@@ -66,7 +67,7 @@ def read(path: str | Path, *sections: str) -> tuple[dict[str, Tensor], dict[str,
     """
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(f"there is no file {path}.")
+        raise refusal(FileNotFoundError(f"there is no file {path}."))
     with path.open("rb") as file:
         data = _opened(path, file)
         section = next((name for name in sections if name in data), None)
@@ -103,13 +104,15 @@ def _opened(path: Path, file: BinaryIO) -> dict[str, Any]:
             raise
         stranger = re.search(r"GLOBAL ([\w.]+)", str(error)) or re.search("with (TorchScript)", str(error))
         if stranger is None:
-            raise ValueError(f"{path} is damaged or no file of weights{_why(path, error)}.") from error
-        raise ValueError(
-            f"{path} holds more than tensors ({stranger[1]}) and is refused, since unpickling Python objects runs "
-            "their code. Load it where you trust it, and save its state_dict() alone."
+            raise refusal(ValueError(f"{path} is damaged or no file of weights{_why(path, error)}.")) from error
+        raise refusal(
+            ValueError(
+                f"{path} holds more than tensors ({stranger[1]}) and is refused, since unpickling Python objects runs "
+                "their code. Load it where you trust it, and save its state_dict() alone."
+            )
         ) from error
     if not isinstance(data, Mapping):
-        raise ValueError(f"{path} must hold a dictionary of tensors, but holds a {type(data).__name__}.")
+        raise refusal(ValueError(f"{path} must hold a dictionary of tensors, but holds a {type(data).__name__}."))
     return dict(data)
 
 
@@ -137,15 +140,19 @@ def _check_sizes(state: Mapping[str, Tensor], path: Path) -> None:
     plain = {name: tensor for name, tensor in state.items() if is_plain(tensor)}
     larger = [f"{name} {list(tensor.shape)}" for name, tensor in plain.items() if tensor.numel() > _span(tensor)]
     if larger:
-        raise ValueError(
-            f"{path}: weights must be stored in full, but {len(larger)} repeat what is stored once: {listed(larger)}. "
-            "Save them after .contiguous()."
+        raise refusal(
+            ValueError(
+                f"{path}: weights must be stored in full, but {len(larger)} repeat what is stored once: "
+                f"{listed(larger)}. Save them after .contiguous()."
+            )
         )
     taken, stored = sum(tensor.numel() * tensor.element_size() for tensor in plain.values()), path.stat().st_size
     if taken > MOST_SHARED * stored:
-        raise ValueError(
-            f"{path}: weights must not take more than {MOST_SHARED} times the file's bytes, {stored}, but those "
-            f"that share their memory would take {taken}."
+        raise refusal(
+            ValueError(
+                f"{path}: weights must not take more than {MOST_SHARED} times the file's bytes, {stored}, but those "
+                f"that share their memory would take {taken}."
+            )
         )
 
 
@@ -167,11 +174,11 @@ def _fetched(tensor: Tensor, file: BinaryIO, name: str, path: Path) -> Tensor:
     storage: Any = tensor.untyped_storage()
     length, item = _span(tensor), tensor.element_size()
     if (tensor.storage_offset() + length) * item > storage.nbytes():
-        raise ValueError(f"{path} is damaged: {name} reaches over what is stored of it.")
+        raise refusal(ValueError(f"{path} is damaged: {name} reaches over what is stored of it."))
     stored = torch.empty(length, dtype=tensor.dtype)
     begin = int(storage._checkpoint_offset + tensor.storage_offset() * item)
     if not fill(stored, file, begin):
-        raise ValueError(f"{path} is damaged: it ends before {name} does, or was cut while it was read.")
+        raise refusal(ValueError(f"{path} is damaged: it ends before {name} does, or was cut while it was read."))
     return stored.as_strided(tensor.shape, tensor.stride()).contiguous()
 
 
@@ -180,7 +187,9 @@ def _tensors_of(data: Mapping[str, Any], section: str | None, path: Path) -> dic
     weights = data if section is None else data[section]
     if not isinstance(weights, Mapping) or not all(isinstance(name, str) for name in weights):
         what = "other keys" if isinstance(weights, Mapping) else f"a {type(weights).__name__}"
-        raise ValueError(f"{path} must hold its weights as a dictionary from names to tensors, but holds {what}.")
+        raise refusal(
+            ValueError(f"{path} must hold its weights as a dictionary from names to tensors, but holds {what}.")
+        )
     others = [f"{name} ({type(value).__name__})" for name, value in weights.items() if not isinstance(value, Tensor)]
     if others:
         hint = ""
@@ -188,7 +197,9 @@ def _tensors_of(data: Mapping[str, Any], section: str | None, path: Path) -> dic
             hint = "; it looks like a StyleGAN2 checkpoint, which load_stylegan2 reads"
         elif "g" in weights and "d" in weights:
             hint = "; a StyleGAN2 checkpoint would have its averaged generator under g_ema, which is missing"
-        raise ValueError(f"{path} must hold only tensors among its weights, but also holds {listed(others)}{hint}.")
+        raise refusal(
+            ValueError(f"{path} must hold only tensors among its weights, but also holds {listed(others)}{hint}.")
+        )
     return dict(weights)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Size, Tensor
 
-from dissect.arguments import caller_level, integer, speaks
+from dissect.arguments import caller_level, integer, refusal, speaks
 from dissect.models import checkpoint
 from dissect.models.checkpoint import STYLEGAN2, Layout, assemble
 from dissect.models.noise import seeded_noise
@@ -112,13 +112,15 @@ def stylegan2_checkpoint(model: StyleGAN2) -> dict[str, Any]:
 def _checked_depth(found: int, trained: Any, wanted: int | None, path: str | Path) -> int:
     """How many mapping layers there must be: by the keys, by what a training script says of itself, and as wanted."""
     if isinstance(trained, int) and trained > MOST_MAPPING_LAYERS:
-        raise ValueError(
-            f"{path} must hold a {STYLEGAN2} of at most {MOST_MAPPING_LAYERS} mapping layers, but its arguments say "
-            f"n_mlp={trained}."
+        raise refusal(
+            ValueError(
+                f"{path} must hold a {STYLEGAN2} of at most {MOST_MAPPING_LAYERS} mapping layers, but its arguments "
+                f"say n_mlp={trained}."
+            )
         )
     depth = max(found, trained) if isinstance(trained, int) else found
     if wanted not in (None, depth):
-        raise ValueError(f"{path} must hold a {STYLEGAN2} of {wanted} mapping layers, but holds {depth}.")
+        raise refusal(ValueError(f"{path} must hold a {STYLEGAN2} of {wanted} mapping layers, but holds {depth}."))
     return depth
 
 
@@ -188,8 +190,11 @@ def _checked_average(average: Any, model: StyleGAN2, path: str | Path) -> Tensor
     fits = isinstance(average, Tensor) and average.is_floating_point() and average.numel() == model.z_channels
     if not fits or not bool(average.isfinite().all()):
         what = f"{list(average.shape)} {average.dtype}" if isinstance(average, Tensor) else type(average).__name__
-        raise ValueError(
-            f"{path}: latent_avg must be {model.z_channels} finite floats, as w has, but is {what}, or NaN somewhere."
+        raise refusal(
+            ValueError(
+                f"{path}: latent_avg must be {model.z_channels} finite floats, as w has, but is {what}, or NaN "
+                "somewhere."
+            )
         )
     latent: Tensor = average.detach().flatten().to(model.layer1.input, copy=True)
     return latent

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate, relu
 
+from dissect.arguments import speaks
 from dissect.models import checkpoint
 from dissect.models.checkpoint import WGAN_GP, Layout, assemble
 from dissect.models.generator import Generator
@@ -101,6 +102,7 @@ class ResidualBlock(nn.Module):
         return output
 
 
+@speaks
 def load_wgangp(path: str | Path, *, resolution: int | None = None, device: str | torch.device = "cpu") -> WGANGP:
     """The WGAN-GP in a file that holds `WGANGP.state_dict()`, in evaluation mode; sizes are inferred.
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from dissect.arguments import refusal, speaker, speaks
 from dissect.concepts import Concepts
 
 
@@ -43,16 +44,17 @@ class Segmenter(nn.Module):
         (torch.Size([1, 1, 4, 4]), torch.Size([1, 4, 4]))
     """
 
+    @speaks
     def __init__(
         self, network: nn.Module, concepts: Concepts, groups: Sequence[Sequence[int]], *, signed: bool = False
     ) -> None:
         super().__init__()
         if not groups:
-            raise ValueError("Segmenter: groups must hold the labels of at least one plane, but there are none.")
+            raise refusal(ValueError("groups must hold the labels of at least one plane, but there are none."))
         for group in groups:
             if len(set(group)) != len(group) or not group or not all(0 <= label < len(concepts) for label in group):
-                raise ValueError(
-                    f"Segmenter: groups must hold different labels in [0, {len(concepts)}), but one is {list(group)}."
+                raise refusal(
+                    ValueError(f"groups must hold different labels in [0, {len(concepts)}), but one is {list(group)}.")
                 )
         self.network, self.concepts, self.signed = network, concepts, signed
         self.groups = [list(group) for group in groups]
@@ -66,6 +68,7 @@ class Segmenter(nn.Module):
         ]
         return torch.stack(planes, 1)
 
+    @speaks
     def scores(self, images: Tensor, concept: str | int) -> Tensor:
         """How likely each pixel shows a concept: float [N, H, W] in [0, 1], differentiable in the images.
 
@@ -84,9 +87,10 @@ class Segmenter(nn.Module):
                 missing = 1 - logits.float().softmax(1)[:, group.index(label)]
                 absent = missing if absent is None else absent * missing
         if absent is None:
-            raise KeyError(f"Segmenter: no plane can show {concept!r}.")
+            raise refusal(KeyError(f"no plane can show {concept!r}."))
         return 1 - absent
 
+    @speaks
     def label(self, concept: str | int) -> int:
         """The label number of a concept, given by number, name or "category/name".
 
@@ -99,9 +103,9 @@ class Segmenter(nn.Module):
                 number = operator.index(concept)
             except TypeError:
                 kind = type(concept).__name__
-                raise TypeError(f"Segmenter: concept must be a label number or a name, but got a {kind}.") from None
+                raise refusal(TypeError(f"concept must be a label number or a name, but got a {kind}.")) from None
             if not 0 < number < len(self.concepts):
-                raise KeyError(f"Segmenter: concept must be in [1, {len(self.concepts)}), but got {number}.")
+                raise refusal(KeyError(f"concept must be in [1, {len(self.concepts)}), but got {number}."))
             return number
         category, slash, name = concept.partition("/")
         if slash:
@@ -109,7 +113,7 @@ class Segmenter(nn.Module):
         shown = sorted({label for group in self.groups for label in group if self.concepts.names[label] == concept})
         if len(shown) > 1:
             choices = ", ".join(repr(f"{self.concepts.categories[label]}/{concept}") for label in shown)
-            raise KeyError(f"Segmenter: {concept!r} is in several categories; say which: {choices}.")
+            raise refusal(KeyError(f"{concept!r} is in several categories; say which: {choices}."))
         return shown[0] if shown else self.concepts.number(concept)
 
     def logits(self, images: Tensor) -> tuple[Tensor, ...]:
@@ -118,9 +122,10 @@ class Segmenter(nn.Module):
         logits = self.network(shown)
         widths = [len(group) for group in self.groups]
         if logits.dim() != 4 or logits.shape[1] != sum(widths):
-            raise ValueError(
-                f"Segmenter: network must give [N, {sum(widths)}, H, W] for these groups, but gave "
-                f"{list(logits.shape)}."
-            )
+            with speaker("Segmenter"):
+                got = list(logits.shape)
+                raise refusal(
+                    ValueError(f"network must give [N, {sum(widths)}, H, W] for these groups, but gave {got}.")
+                )
         groups: tuple[Tensor, ...] = logits.split(widths, 1)
         return groups

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset, TensorDataset
 
+from dissect.arguments import refusal
 from dissect.data import Batch
 from dissect.devices import to_device
 from dissect.network.outputs import first_tensor
@@ -31,9 +32,11 @@ class Generated:
 
     def __init__(self, model: nn.Module, segmenter: Segmenting) -> None:
         if getattr(segmenter, "signed", True) is False:
-            raise ValueError(
-                'dissect: segmenter must take images in [-1, 1], as generators give them, with segment="output", but '
-                "takes them in [0, 1] (signed=False); make it with signed=True."
+            raise refusal(
+                ValueError(
+                    'segmenter must take images in [-1, 1], as generators give them, with segment="output", but takes '
+                    "them in [0, 1] (signed=False); make it with signed=True."
+                )
             )
         self._model = model
         self._repeats = False
@@ -47,22 +50,28 @@ class Generated:
         """
         z, seeds = batch.images, batch.planes
         if z.ndim < 2 or not z.is_floating_point():
-            raise TypeError(
-                f'dissect: images must be batches of z, floats [N, ...], with segment="output", but batch {index} is '
-                f"{z.dtype} {list(z.shape)}."
+            raise refusal(
+                TypeError(
+                    f'images must be batches of z, floats [N, ...], with segment="output", but batch {index} is '
+                    f"{z.dtype} {list(z.shape)}."
+                )
             )
         if seeds is None:
             return {}
         if not isinstance(seeds, Tensor) or seeds.is_floating_point() or seeds.shape != z.shape[:1]:
             got = f"{seeds.dtype} {list(seeds.shape)}" if isinstance(seeds, Tensor) else type(seeds).__name__
-            raise ValueError(
-                f"dissect: what comes with z must be noise seeds, integers [N={len(z)}] (dissect.noise_seeds), but "
-                f"with batch {index} came {got}; planes are the segmenter's of what the generator makes."
+            raise refusal(
+                ValueError(
+                    f"what comes with z must be noise seeds, integers [N={len(z)}] (dissect.noise_seeds), but "
+                    f"with batch {index} came {got}; planes are the segmenter's of what the generator makes."
+                )
             )
         if "noise" not in inspect.signature(self._model.forward).parameters:
-            raise TypeError(
-                f"dissect: model must take noise seeds as its argument noise, since they come with z, but "
-                f"{type(self._model).__name__} has no such argument."
+            raise refusal(
+                TypeError(
+                    f"model must take noise seeds as its argument noise, since they come with z, but "
+                    f"{type(self._model).__name__} has no such argument."
+                )
             )
         return {"noise": to_device(seeds, device)}
 
@@ -76,20 +85,24 @@ class Generated:
         images = first_tensor(output)
         if not isinstance(images, Tensor) or not images.is_floating_point():
             got = str(images.dtype) if isinstance(images, Tensor) else type(images).__name__
-            raise TypeError(
-                f"dissect: model must make images [N, 3, H, W] of z, floats, but made {got} of batch {index}."
+            raise refusal(
+                TypeError(f"model must make images [N, 3, H, W] of z, floats, but made {got} of batch {index}.")
             )
         images = images.detach()
         if images.ndim != 4 or len(images) != len(z) or images.shape[1] not in (1, 3) or images.shape[2:].numel() == 1:
-            raise ValueError(
-                f"dissect: model must make images [N={len(z)}, 3, H, W] of z, but made {list(images.shape)} of batch "
-                f"{index}."
+            raise refusal(
+                ValueError(
+                    f"model must make images [N={len(z)}, 3, H, W] of z, but made {list(images.shape)} of batch "
+                    f"{index}."
+                )
             )
         low, high = (float(end) for end in images.aminmax())
         if not low < 0 or not high <= _FAR or not low >= -_FAR:
-            raise ValueError(
-                f"dissect: images of model must be in [-1, 1], as generators give them, but those of batch {index} are "
-                f"in [{low:g}, {high:g}]; bring them there in its forward."
+            raise refusal(
+                ValueError(
+                    f"images of model must be in [-1, 1], as generators give them, but those of batch {index} are "
+                    f"in [{low:g}, {high:g}]; bring them there in its forward."
+                )
             )
         return images
 
@@ -104,9 +117,11 @@ class Generated:
         with torch.no_grad():
             again = first_tensor(self._model(z, **extra))
         if not torch.allclose(again, images, atol=_SAME):
-            raise ValueError(
-                "dissect: model must make the same images of the same z every time, but does not: is noise drawn "
-                "anew? Give noise seeds with z, or fix the noise, and put the model in evaluation mode."
+            raise refusal(
+                ValueError(
+                    "model must make the same images of the same z every time, but does not: is noise drawn "
+                    "anew? Give noise seeds with z, or fix the noise, and put the model in evaluation mode."
+                )
             )
         self._repeats = True
 
@@ -123,6 +138,6 @@ def paired(images: Dataset[Any] | Tensor | Iterable[Any]) -> Dataset[Any] | Tens
     if pair and not images[1].is_floating_point() and images[1].ndim == 1:  # type: ignore[index]
         z, seeds = images  # type: ignore[misc]
         if len(z) != len(seeds):
-            raise ValueError(f"dissect: images must be as many z as noise seeds, but are {len(z)} and {len(seeds)}.")
+            raise refusal(ValueError(f"images must be as many z as noise seeds, but are {len(z)} and {len(seeds)}."))
         return TensorDataset(z, seeds)
     return images

@@ -25,7 +25,8 @@ class Images:
 
     def __init__(self, data: dict[str, Batches]) -> None:
         self._data = data
-        self._same = {title: Same(title) for title in data}
+        # Saved runs know an attack's by "attack: images", where the function's name is no part of the title.
+        self._same = {title: Same(title.rpartition(": ")[2]) for title in data}
 
     def count(self, visit: Visit) -> int | None:
         """See `Steps`."""

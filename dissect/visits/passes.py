@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from dissect.arguments import refusal
 from dissect.network.layouts import Layouts
 from dissect.network.rectified import ReluWatch
 from dissect.network.trace import FAILURES, FirstTensorTrace, RanTwiceError, Trace
@@ -81,8 +82,10 @@ class Passes:
             with torch.no_grad():
                 output = self._model(images, **inputs.extra)
         if version is not None and images._version != version:
-            raise ValueError(
-                "dissect: model must leave its images as they are, but changes them in place; give it a copy of them."
+            raise refusal(
+                ValueError(
+                    "model must leave its images as they are, but changes them in place; give it a copy of them."
+                )
             )
         return Pass(maps, dict(self._ends), output)
 

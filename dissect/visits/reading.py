@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from dissect.arguments import check_precision
+from dissect.arguments import check_precision, refusal
 from dissect.network.layouts import LayoutOption, Layouts, to_maps
 from dissect.network.outputs import first_tensor
 
@@ -62,16 +62,16 @@ class Reading:
             got = list(output.shape) if isinstance(output, Tensor) else type(output).__name__
             vector = isinstance(output, Tensor) and output.ndim == 2
             hint = "; vectors have no place to overlap a concept: dissect them without planes" if vector else ""
-            raise ValueError(f"dissect: layer {layer!r} must give maps [N, U, h, w], but gave {got}{hint}.")
+            raise refusal(ValueError(f"layer {layer!r} must give maps [N, U, h, w], but gave {got}{hint}."))
         check_precision(layer, output)
         if 0 in output.shape[1:]:
-            raise ValueError(
-                f"dissect: layer {layer!r} must have at least one unit and one place, but gave {list(output.shape)}."
+            raise refusal(
+                ValueError(f"layer {layer!r} must have at least one unit and one place, but gave {list(output.shape)}.")
             )
         try:
             axes = layouts.of(layer, output, images).axes
         except ValueError as error:
-            raise ValueError(f"dissect: {error}") from None
+            raise refusal(ValueError(f"{error}")) from None
         maps = to_maps(output, axes)
         maps = maps[:, :, None, None] if maps.ndim == 2 else maps
         if "T" in axes:
@@ -82,15 +82,19 @@ class Reading:
         """[N, U, h, w] of the last h * w of tokens [N, U, T, 1]."""
         grid = (self.tokens or {}).get(layer)
         if grid is None:
-            raise ValueError(
-                f"dissect: layer {layer!r} must give maps [N, U, h, w], but gave {shape}; give tokens=(h, w), the grid "
-                "of its tokens, or tokens={layer: (h, w)}."
+            raise refusal(
+                ValueError(
+                    f"layer {layer!r} must give maps [N, U, h, w], but gave {shape}; give tokens=(h, w), the grid "
+                    "of its tokens, or tokens={layer: (h, w)}."
+                )
             )
         others = tokens.shape[2] - grid[0] * grid[1]
         if not 0 <= others <= max(grid[1] - 1, MOST_OTHER_TOKENS):
-            raise ValueError(
-                f"dissect: tokens must be the grid of the {tokens.shape[2]} tokens of layer {layer!r}, up to a few "
-                f"class and register tokens before it, but {grid[0]}x{grid[1]} leaves {others}."
+            raise refusal(
+                ValueError(
+                    f"tokens must be the grid of the {tokens.shape[2]} tokens of layer {layer!r}, up to a few "
+                    f"class and register tokens before it, but {grid[0]}x{grid[1]} leaves {others}."
+                )
             )
         output: Tensor = tokens[:, :, others:, 0].unflatten(2, grid)
         return output
@@ -107,9 +111,11 @@ class Reading:
         if tuple(planes.shape[2:]) == wanted:
             return planes
         if tuple(planes.shape[2:]) != full:
-            raise ValueError(
-                f"dissect: planes must have the images' size {full} or {wanted}, one pixel in {self.step} each way, "
-                f"but have {tuple(planes.shape[2:])}."
+            raise refusal(
+                ValueError(
+                    f"planes must have the images' size {full} or {wanted}, one pixel in {self.step} each way, "
+                    f"but have {tuple(planes.shape[2:])}."
+                )
             )
         centre = self.step // 2
         return planes[:, :, centre :: self.step, centre :: self.step][:, :, : wanted[0], : wanted[1]].contiguous()

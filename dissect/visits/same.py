@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from dissect.arguments import refusal
 from dissect.files.checked import Each, Of, Whole, fields, require
 
 
@@ -41,10 +42,13 @@ class Same:
         if index == len(self.sums) and not self._whole:
             self.sums.append(sums)
         elif index >= len(self.sums) or self.sums[index][: len(sums)] != sums:
-            raise ValueError(
-                f"{self._title} must be the same at every visit, but those of batch {index} have changed; does the "
-                "data set shuffle or augment at random, or is this another one than the run to resume began with? Then "
-                "resume from another folder, or delete what is in this one (dissect run, dissect classify: --fresh)."
+            raise refusal(
+                ValueError(
+                    f"{self._title} must be the same at every visit, but those of batch {index} have changed; does the "
+                    "data set shuffle or augment at random, or is this another one than the run to resume began with? "
+                    "Then resume from another folder, or delete what is in this one (dissect run, dissect classify: "
+                    "--fresh)."
+                )
             )
 
     def end(self, count: int) -> None:
@@ -54,9 +58,9 @@ class Same:
             ValueError: there are none, or not as many as at an earlier visit.
         """
         if not count:
-            raise ValueError(f"{self._title} must hold at least one batch, but held none.")
+            raise refusal(ValueError(f"{self._title} must hold at least one batch, but held none."))
         if count != len(self.sums):
-            raise ValueError(f"{self._title} must be the same at every visit, but are {count} batches now.")
+            raise refusal(ValueError(f"{self._title} must be the same at every visit, but are {count} batches now."))
         self._whole = True
 
     def state_dict(self) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from dissect import ops
+from dissect.arguments import refusal
 from dissect.data import Batch, Batches
 from dissect.data.planes import label_planes
 from dissect.devices import Late, checksum, device_of, to_device
@@ -72,7 +73,7 @@ class Source:
         self._device = device_of(model)
         self._home = ops.home(self._device)  # of activations and planes
         # Of each batch's images and planes, and of the first batch's maps; known once `_settle` was called.
-        self._same, self._first_maps = Same("dissect: images"), list[int]()
+        self._same, self._first_maps = Same("images"), list[int]()
         self._late = Late()
         # Whether there are no planes, of no image and from no segmenter; known after the first batch.
         self._images_only: bool | None = False if labelled else None
@@ -135,9 +136,11 @@ class Source:
     def _compare_maps(self, found: Tensor) -> None:
         sums = found.tolist()
         if self._first_maps and self._first_maps != sums:
-            raise ValueError(
-                "dissect: activations must be those of the run to resume, but those of batch 0 are not; was it run "
-                "under other interventions, on another device, in another precision or with another number of threads?"
+            raise refusal(
+                ValueError(
+                    "activations must be those of the run to resume, but those of batch 0 are not; was it run under "
+                    "other interventions, on another device, in another precision or with another number of threads?"
+                )
             )
         self._first_maps = sums
 
@@ -222,10 +225,12 @@ class Source:
             return Inputs(images, self._generated.inputs(index, batch, self._device))
         single = images.ndim == 4 and images.shape[2:].numel() == 1  # as z [N, C, 1, 1]: no places, so no images
         if images.ndim != 4 or single:
-            raise ValueError(
-                f"dissect: images must be batches [N, C, H, W], but batch {index} is {list(images.shape)}"
-                f'{", one pixel each" if single else ""}. To dissect a generator, say segment="output": its segmenter '
-                "sees what it makes of z."
+            raise refusal(
+                ValueError(
+                    f"images must be batches [N, C, H, W], but batch {index} is {list(images.shape)}"
+                    f'{", one pixel each" if single else ""}. To dissect a generator, say segment="output": its '
+                    "segmenter sees what it makes of z."
+                )
             )
         return Inputs(images, {})
 
@@ -249,32 +254,40 @@ class Source:
             planes = batch.planes if self._segmenter is None else self._segmenter(images)
         if planes is None:
             before = "those of batches before it have some" if index else "there are names of concepts"
-            raise ValueError(
-                f"dissect: label planes must come with the images of batch {index}, since {before}, but there are "
-                f"none. {WAYS}"
+            raise refusal(
+                ValueError(
+                    f"label planes must come with the images of batch {index}, since {before}, but there are "
+                    f"none. {WAYS}"
+                )
             )
         if self._images_only:
-            raise ValueError(
-                f"dissect: label planes must come with all images or with none, but batch {index} has some and those "
-                f"before it have none. {WAYS}"
+            raise refusal(
+                ValueError(
+                    f"label planes must come with all images or with none, but batch {index} has some and those "
+                    f"before it have none. {WAYS}"
+                )
             )
         if isinstance(planes, Tensor):
             planes = self._to_planes(planes, images, index, self._reading.ignore)
         if not isinstance(planes, Tensor) or planes.dtype not in LABEL_DTYPES:
             got = planes.dtype if isinstance(planes, Tensor) else type(planes).__name__
-            raise TypeError(
-                f"dissect: planes of batch {index} must be a tensor of one of {LABEL_DTYPES}, but got {got}."
+            raise refusal(
+                TypeError(f"planes of batch {index} must be a tensor of one of {LABEL_DTYPES}, but got {got}.")
             )
         planes = to_device(planes, self._home)
         if planes.ndim == 1:
-            raise ValueError(
-                f"dissect: planes of batch {index} must have shape [N, K, H, W], but got {list(planes.shape)}, a "
-                f"number per image, as of its class; give the images alone to dissect them without labels. {WAYS}"
+            raise refusal(
+                ValueError(
+                    f"planes of batch {index} must have shape [N, K, H, W], but got {list(planes.shape)}, a "
+                    f"number per image, as of its class; give the images alone to dissect them without labels. {WAYS}"
+                )
             )
         if planes.ndim != 4 or len(planes) != len(images) or not planes.shape[1]:
-            raise ValueError(
-                f"dissect: planes of batch {index} must have shape [N, K, H, W] with N={len(images)} and K from 1 on, "
-                f"but got {list(planes.shape)}."
+            raise refusal(
+                ValueError(
+                    f"planes of batch {index} must have shape [N, K, H, W] with N={len(images)} and K from 1 on, "
+                    f"but got {list(planes.shape)}."
+                )
             )
         return planes
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
+from dissect.arguments import refusal, speaks
 from dissect.concepts import Concepts
 from dissect.data import Batches
 from dissect.dissection import Dissection, LayerDissection, run
@@ -47,6 +48,7 @@ class LayerMaps:
         torch.Size([2, 3])
     """
 
+    @speaks
     def __init__(
         self,
         model: nn.Module,
@@ -63,7 +65,7 @@ class LayerMaps:
             for batch in Batches(images, batch_size):
                 model(batch.images)
                 if batch.planes is None:
-                    raise ValueError("LayerMaps: images must be (image, planes) pairs, but come without label planes.")
+                    raise refusal(ValueError("images must be (image, planes) pairs, but come without label planes."))
                 planes.append(batch.planes)
                 for layer in layers:
                     seen[layer].append(trace[layer].clone())

@@ -8,6 +8,7 @@ from typing import Literal, NamedTuple, get_args
 import torch
 from torch import Tensor
 
+from dissect.arguments import refusal, speaks
 from dissect.dissection import Dissection
 from dissect.experiments.biases.maps import LayerMaps, found, only, spread
 from dissect.grid import Grid
@@ -179,6 +180,7 @@ class Shifted(NamedTuple):
     unmoved: int
 
 
+@speaks
 def shifted(maps: LayerMaps, layer: str, steps: Sequence[float] = (-1, -0.5, 0, 0.5, 1)) -> Shifted:
     """Each unit's mask moved by each pair of steps, in cells; even images choose its label, unmoved, and its shift.
 
@@ -186,7 +188,7 @@ def shifted(maps: LayerMaps, layer: str, steps: Sequence[float] = (-1, -0.5, 0, 
         ValueError: 0 is not among the steps.
     """
     if 0 not in steps:
-        raise ValueError(f"shifted: steps must have 0 among them, but are {list(steps)}.")
+        raise refusal(ValueError(f"steps must have 0 among them, but are {list(steps)}."))
     source, target = _sizes(maps, layer)
     moves = sorted(((y, x) for y in steps for x in steps), key=lambda move: (abs(move[0]) + abs(move[1]), move))
     scores: list[list[Tensor]] = [[], []]

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from dissect.arguments import refusal, speaks
 from dissect.concepts import Concepts
 from dissect.dissection import Dissection, UnitRow
 from dissect.experiments.biases.maps import LayerMaps, found, only
@@ -101,6 +102,7 @@ class Reach(NamedTuple):
     by_chance: float
 
 
+@speaks
 def reach(setting: str, dissection: Dissection) -> Reach:
     """Of one layer's labels those that are there, in reach, and found; the dissection needs its decoys.
 
@@ -112,7 +114,7 @@ def reach(setting: str, dissection: Dissection) -> Reach:
     """
     layer, cutoff = only(dissection), dissection.settings["detector_iou"]
     if layer.evidence is None or not len(layer.evidence.null):
-        raise ValueError("reach: dissection must have been counted with decoys, but has none; leave out decoys=0.")
+        raise refusal(ValueError("dissection must have been counted with decoys, but has none; leave out decoys=0."))
     share, fires = layer.label_area[1:].double() / layer.num_pixels, torch.tensor(dissection.settings["fraction"])
     attainable = torch.minimum(share, fires) / torch.maximum(share, fires)
     return Reach(
