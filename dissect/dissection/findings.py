@@ -24,7 +24,7 @@ from dissect.dissection.result import Dissection, LayerDissection
 from dissect.dissection.seen import MOST, SeenLabels
 from dissect.dissection.significance import Gathering
 from dissect.files.checked import Array, fields
-from dissect.files.progress import go_on, versioned
+from dissect.files.progress import go_on, of_version, versioned
 from dissect.grid import Grid
 from dissect.ops.encode_labels import EncodedLabels, Encoding, encode_labels
 from dissect.stats import IouTally, PairTally, Peaks, TailThreshold
@@ -336,8 +336,8 @@ class Findings(Run):
             "numbers": numbers,
             "pictures": pictures,
             "labels": versioned(self.seen),
-            "sample": self.sampling.state_dict(),
-            "gathering": self.gathering.state_dict(),
+            "sample": versioned(self.sampling),
+            "gathering": versioned(self.gathering),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -350,12 +350,13 @@ class Findings(Run):
         for name in _SCALARS:
             setattr(self, name, state[name])
         go_on(self.seen, state["labels"])
-        self.sampling.load_state_dict(state["sample"], self.layers)
+        self.sampling.load_state_dict(of_version(self.sampling, state["sample"]), self.layers)
         for name, layer in zip(self.layers, state["layers"].values()):
             self._load_layer(name, layer, state["numbers"])
         self.pictures.found = dict(zip(state["numbers"], state["pictures"]))
         tallies = {} if self.images_only else self.tallies
-        self.gathering.load_state_dict(state["gathering"], tallies, self.concepts, self.num_images, self.seen.dense)
+        gathered = of_version(self.gathering, state["gathering"])
+        self.gathering.load_state_dict(gathered, tallies, self.concepts, self.num_images, self.seen.dense)
 
     def _load_layer(self, name: str, layer: dict[str, Any], pictures: list[int]) -> None:
         self.grids[name] = Grid(layer["rows"], layer["columns"], tuple(layer["source"]))

@@ -14,6 +14,7 @@ from dissect.concepts import MANY_LABELS, Concepts
 from dissect.devices import Late
 from dissect.dissection.decoys import Decoys, PlanePool
 from dissect.files.checked import Array, Maybe, Of, fields, require
+from dissect.files.progress import go_on, versioned
 from dissect.ops.encode_labels import EncodedLabels
 from dissect.stats.iou import IouTally, Scope
 from dissect.stats.null import NullTally
@@ -142,9 +143,9 @@ class Gathering:
     def state_dict(self) -> dict[str, Any]:
         """Everything needed to go on."""
         numbered = enumerate(self._layers)
-        tallies = {str(at): self._tallies[name].state_dict() for at, name in numbered if name in self._tallies}
-        places = None if self._places is None else self._places.state_dict()
-        return {"pool": self._pool.state_dict(), "tallies": tallies, "places": places, "pairs": self.image_labels()}
+        tallies = {str(at): versioned(self._tallies[name]) for at, name in numbered if name in self._tallies}
+        places = None if self._places is None else versioned(self._places)
+        return {"pool": versioned(self._pool), "tallies": tallies, "places": places, "pairs": self.image_labels()}
 
     def load_state_dict(
         self,
@@ -167,7 +168,7 @@ class Gathering:
             "pairs": Array(torch.int64, "E 2", 0),
         }
         fields(what, state, rules)
-        self._pool.load_state_dict(state["pool"])
+        go_on(self._pool, state["pool"])
         self._pool.check(dense, len(concepts))
         self._pairs = [state["pairs"]]
         if not tallies:
@@ -175,8 +176,8 @@ class Gathering:
         self.begin_counts(tallies, concepts, num_images, dense)
         fields(what, state, {"places": Of(dict)})
         if self._places is not None:
-            self._places.load_state_dict(state["places"])
+            go_on(self._places, state["places"])
         numbers = {str(at): name for at, name in enumerate(self._layers) if name in self._tallies}
         require(what, state["tallies"].keys() == numbers.keys(), "every layer has its decoys")
         for at, name in numbers.items():
-            self._tallies[name].load_state_dict(state["tallies"][at])
+            go_on(self._tallies[name], state["tallies"][at])

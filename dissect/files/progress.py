@@ -13,7 +13,7 @@ from typing import Any, Protocol
 from torch import Tensor
 
 from dissect.arguments import refusal
-from dissect.files.checked import Of, Whole, fields, named
+from dissect.files.checked import Maybe, Of, Whole, fields, named
 from dissect.files.tensors import load_tensors, save_tensors, sweep
 
 FORMAT = ("progress", 3)
@@ -23,11 +23,15 @@ FILE = "progress.safetensors"
 EVERY, TIMES = 30.0, 50
 
 
-class Resumable(Protocol):
-    """What can be saved in the middle; the values of the dict are tensors, JSON values, and such dicts."""
+class Saved(Protocol):
+    """What can be saved in the middle."""
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything needed to go on."""
+        """Everything needed to go on, as tensors, JSON values, and dictionaries of such."""
+
+
+class Resumable(Saved, Protocol):
+    """What can be saved in the middle, and goes on from there."""
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Goes on from a `state_dict`."""
@@ -41,7 +45,7 @@ class Finishing(Resumable, Protocol):
         """Whether nothing is left to do."""
 
 
-def versioned(state: Resumable) -> dict[str, Any]:
+def versioned(state: Saved) -> dict[str, Any]:
     """Its `state_dict`, with the version of its layout: the class's attribute `version`, 1 by default."""
     return {"version": _version(state), **state.state_dict()}
 
@@ -52,18 +56,27 @@ def go_on(state: Resumable, saved: dict[str, Any]) -> None:
     Raises:
         ValueError: it was of another version, or holds what cannot be.
     """
-    fields(f"the {type(state).__name__} of the run", saved, {"version": Whole(1)})
-    if saved["version"] != _version(state):
+    state.load_state_dict(of_version(state, saved))
+
+
+def of_version(state: object, saved: dict[str, Any]) -> dict[str, Any]:
+    """What `versioned` gave, without the version; where there is none, as of some parts of files of before, it is 1.
+
+    Raises:
+        ValueError: it was of another version.
+    """
+    fields(f"the {type(state).__name__} of the run", saved, {"version": Maybe(Whole(1))})
+    if (version := saved.get("version") or 1) != _version(state):
         raise refusal(
             ValueError(
-                f"its {type(state).__name__} is of version {saved['version']}, but this version of dissect goes on "
+                f"its {type(state).__name__} is of version {version}, but this version of dissect goes on "
                 f"from version {_version(state)} alone; {_ANEW}."
             )
         )
-    state.load_state_dict({name: value for name, value in saved.items() if name != "version"})
+    return {name: value for name, value in saved.items() if name != "version"}
 
 
-def _version(state: Resumable) -> int:
+def _version(state: object) -> int:
     return getattr(type(state), "version", 1)
 
 

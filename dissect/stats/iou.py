@@ -14,7 +14,7 @@ from dissect.chosen import group_of, half_of
 from dissect.devices import to_device
 from dissect.files.checked import Array, Maybe, Text, fields, require
 from dissect.grid import Grid
-from dissect.stats.state import State, image_numbers
+from dissect.stats.state import State, grid_key, image_numbers
 
 Scope = Literal["all", "category"]
 SCOPES: tuple[Scope, ...] = get_args(Scope)
@@ -138,7 +138,7 @@ class IouTally(State):
         self._agree({
             "thresholds": torch.equal(self.thresholds, other.thresholds.to(device)),
             "number of labels": self.num_labels == other.num_labels,
-            "grid": (self.grid and self.grid.key) == (other.grid and other.grid.key),
+            "grid": grid_key(self.grid) == grid_key(other.grid),
             "groups": self.groups == other.groups,
         })  # fmt: skip
         self._intersection += other._intersection.to(device)
@@ -263,7 +263,7 @@ class IouTally(State):
             "images": images,
             "unit_area": unit_area,
             "label_area": label_area,
-            "grid": None if self.grid is None else self.grid.key,
+            "grid": grid_key(self.grid),
             "grouped": self._grouped.to(torch.int64, copy=True),
             "group_images": self._images.clone(),
         }
@@ -282,7 +282,7 @@ class IouTally(State):
             )
         if not torch.equal(self.thresholds, state["thresholds"].to(device)):
             raise ValueError("IouTally: the state's thresholds must be this tally's, but they differ.")
-        if "grid" in state and state["grid"] != (None if self.grid is None else self.grid.key):
+        if "grid" in state and state["grid"] != grid_key(self.grid):
             raise ValueError("IouTally: the state's grid must be this tally's, but they differ.")
         grouped, images = (state.get(name) for name in ("grouped", "group_images"))  # files of before have none
         if self.groups != (0 if grouped is None else len(grouped)):

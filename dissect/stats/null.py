@@ -14,10 +14,10 @@ from dissect.files.checked import Array, Maybe, Text, fields, require
 from dissect.grid import Grid
 from dissect.stats.iou import MOST, category_groups, iou
 from dissect.stats.pairs import PairLevels
-from dissect.stats.state import State
+from dissect.stats.state import Counts
 
 
-class NullTally(State):
+class NullTally(Counts):
     """Counts of units against K decoys, each of them label planes that belong to other images.
 
     A pixel carries labels of all decoys at once, label c of decoy k as number ``k (C - 1) + c``, so that the units'
@@ -41,6 +41,7 @@ class NullTally(State):
                 [0.]], dtype=torch.float64)
     """
 
+    counts = ("intersection", "unit_area", "label_area")
     tensors = ("thresholds", "_intersection", "_unit_area", "_label_area", "_members", "_group")
 
     def __init__(
@@ -92,24 +93,13 @@ class NullTally(State):
         counts = self._pairs.count(activations, labels, self.decoys, self.grid, self.backend)
         return pad(counts.intersection.flatten(1), (1, 0)), counts.unit_area, labels.area, counts.status
 
-    def merge(self, other: NullTally) -> None:
-        """Adds the counts of other images.
-
-        Raises:
-            ValueError: the thresholds, labels, decoys or grids differ.
-        """
-        self.check()
-        other.check()
+    def _made_alike(self, other: NullTally) -> dict[str, bool]:
         device = self.thresholds.device
-        self._agree({
+        return {
             "thresholds": torch.equal(self.thresholds, other.thresholds.to(device)),
             "labels": torch.equal(self._members, other._members.to(device)) and self._scoped == other._scoped,
             "decoys": self.decoys == other.decoys,
-            "grid": (self.grid and self.grid.key) == (other.grid and other.grid.key),
-        })  # fmt: skip
-        self._intersection += other._intersection.to(device)
-        self._unit_area += other._unit_area.to(device)
-        self._label_area += other._label_area.to(device)
+        }
 
     def scores(self) -> Tensor:
         """[K, U] float64: each unit's best IoU with a label, by decoy."""
@@ -123,15 +113,8 @@ class NullTally(State):
         return unit_area[:, group].transpose(1, 2) if self._pairs is None else self._pairs.of_pairs(unit_area, group)
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything needed to go on, as tensors and JSON values."""
-        self.check()
-        return {
-            "thresholds": self.thresholds.clone(),
-            "intersection": self._intersection.clone(),
-            "unit_area": self._unit_area.clone(),
-            "label_area": self._label_area.clone(),
-            "grid": None if self.grid is None else self.grid.key,
-        }
+        """See `State`."""
+        return {"thresholds": self.thresholds.clone(), **super().state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Goes on from a `state_dict`.
@@ -141,19 +124,14 @@ class NullTally(State):
         """
         what, device = "NullTally: the state", self.thresholds.device
         fields(what, state, _STATE if self._pairs is None else _OF_PAIRS)
-        for name in ("intersection", "unit_area", "label_area"):
-            own = getattr(self, f"_{name}")
-            require(what, state[name].shape == own.shape, f"its {name} has this tally's shape {list(own.shape)}")
-        require(what, torch.equal(self.thresholds, state["thresholds"].to(device)), "its thresholds are this tally's")
-        require(what, state["grid"] == (None if self.grid is None else self.grid.key), "its grid is this tally's")
+        self._check_counts(what, state)
+        require(what, torch.equal(self.thresholds, state["thresholds"].to(device)), "its thresholds are this state's")
         shared = state["intersection"][:, 1:].unflatten(1, self._label_area.shape)
         require(what, (state["intersection"][:, 0] == 0).all(), "label 0 is counted nowhere")
         require(what, (shared <= state["label_area"]).all(), "no intersection exceeds its label's area")
         fires = self._fires(state["unit_area"], self._group.cpu()).transpose(0, 1)
         require(what, (shared <= fires).all(), "no intersection exceeds its unit's area")
-        self._status, self._batch = None, 0
-        for name in ("intersection", "unit_area", "label_area"):
-            setattr(self, f"_{name}", state[name].to(device, copy=True))
+        self._take_counts(state)
 
 
 _STATE = {

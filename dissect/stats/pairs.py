@@ -15,7 +15,7 @@ from dissect.devices import to_device
 from dissect.files.checked import Array, Maybe, Text, fields, require
 from dissect.grid import Grid
 from dissect.stats.iou import MOST, SCOPES, Scope, category_groups, iou
-from dissect.stats.state import State, image_numbers
+from dissect.stats.state import Counts, image_numbers
 
 #: Bytes of a batch's counts at every edge: units are taken in blocks of so many.
 BLOCK = 1 << 26
@@ -92,7 +92,7 @@ def _of_batch(labels: ops.EncodedLabels) -> tuple[ops.EncodedLabels, Tensor]:
     return ops.EncodedLabels._trusted(labels.runs, numbers[labels.table.long()], labels.offsets, area), present
 
 
-class PairTally(State):
+class PairTally(Counts):
     """What `IouTally` counts, at a threshold of its own for each unit and label.
 
     Every count is what `dissect.ops.iou_counts` gives at that threshold. Memory: 8 bytes per group of images, unit and
@@ -116,6 +116,7 @@ class PairTally(State):
         (tensor([[0, 2, 1]]), tensor([[0.0000, 0.5000, 1.0000]], dtype=torch.float64))
     """
 
+    counts = ("intersection", "unit_area", "label_area", "pixels", "images")
     tensors = ("thresholds", "_intersection", "_unit_area", "_label_area", "_pixels", "_images", "_members")
 
     def __init__(
@@ -170,24 +171,13 @@ class PairTally(State):
         self._pixels += here.sum(0).long() * math.prod(labels.size)
         self._images += one_hot(group, parts).sum(0)
 
-    def merge(self, other: PairTally) -> None:
-        """Adds the counts of other images.
-
-        Raises:
-            ValueError: the thresholds, categories, grids or groups differ.
-        """
-        self.check()
-        other.check()
+    def _made_alike(self, other: PairTally) -> dict[str, bool]:
         device = self.thresholds.device
-        self._agree({
+        return {
             "thresholds": torch.equal(self.thresholds[:, 1:], other.thresholds[:, 1:].to(device)),
             "categories": torch.equal(self._members, other._members.to(device)),
-            "grid": (self.grid and self.grid.key) == (other.grid and other.grid.key),
             "groups": self.groups == other.groups,
-        })  # fmt: skip
-        for name in _COUNTS:
-            own = getattr(self, f"_{name}")
-            own += getattr(other, f"_{name}").to(device)
+        }
 
     @property
     def num_units(self) -> int:
@@ -266,13 +256,8 @@ class PairTally(State):
         return pad(self._intersection, (1, 0)).cpu(), pad(fires, (1, 0)).cpu(), self.label_area().cpu()
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything needed to go on, as tensors and JSON values."""
-        self.check()
-        return {
-            "thresholds": self.thresholds.clone(),
-            **{name: getattr(self, f"_{name}").clone() for name in _COUNTS},
-            "grid": None if self.grid is None else self.grid.key,
-        }
+        """See `State`."""
+        return {"thresholds": self.thresholds.clone(), **super().state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Goes on from a `state_dict`.
@@ -282,21 +267,16 @@ class PairTally(State):
         """
         what, device = "PairTally: the state", self.thresholds.device
         fields(what, state, _STATE)
-        for name in _COUNTS:
-            own = getattr(self, f"_{name}")
-            require(what, state[name].shape == own.shape, f"its {name} has this tally's shape {list(own.shape)}")
+        self._check_counts(what, state)
         same = torch.equal(self.thresholds[:, 1:], state["thresholds"][:, 1:].to(device))
-        require(what, same, "its thresholds are this tally's")
-        require(what, state["grid"] == (None if self.grid is None else self.grid.key), "its grid is this tally's")
+        require(what, same, "its thresholds are this state's")
         shared, area, pixels = state["intersection"], state["unit_area"], state["pixels"]
         fires = self._levels.of_pairs(area, self._rows("category" if len(self._members) else "all").cpu())
         require(what, (shared <= state["label_area"][:, None]).all(), "no intersection exceeds its label's area")
         require(what, (shared <= fires).all(), "no intersection exceeds its unit's area")
         require(what, (area <= pixels[..., None, None]).all(), "no unit's area exceeds all pixels")
         require(what, (state["label_area"] <= pixels[:, :1]).all(), "no label's area exceeds all pixels")
-        self._status, self._batch = None, 0
-        for name in _COUNTS:
-            setattr(self, f"_{name}", state[name].to(device, copy=True))
+        self._take_counts(state)
 
 
 def _in_parts(labels: ops.EncodedLabels, group: Tensor, parts: int) -> ops.EncodedLabels:
@@ -310,8 +290,6 @@ def _in_parts(labels: ops.EncodedLabels, group: Tensor, parts: int) -> ops.Encod
     area = torch.cat([labels.area[:, :1], area.flatten(1)], 1)
     return ops.EncodedLabels._trusted(labels.runs, torch.where(table > 0, table + shift, 0), labels.offsets, area)
 
-
-_COUNTS = ("intersection", "unit_area", "label_area", "pixels", "images")
 
 _STATE = {
     "thresholds": Array(torch.float32, "U C"),

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from dissect.files.checked import named
+from dissect.files.checked import named, require
 from dissect.files.tensors import load_tensors, save_tensors
+from dissect.grid import Grid
 from dissect.ops import checks
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 
 class State:
@@ -97,6 +101,61 @@ class State:
             )
         with named(path):
             self.load_state_dict(state)
+
+
+class Counts(State):
+    """A state of counts that add up: a subclass says which, and by what states of other images are the same.
+
+    It has a `grid`, `_batch`, the number of batches that were added, and for each of `counts` a tensor of integers in
+    the attribute of this name with "_" in front.
+    """
+
+    #: Names of what is counted.
+    counts: ClassVar[tuple[str, ...]] = ()
+
+    grid: Grid | None
+    _batch: int
+
+    def _made_alike(self, other: Self) -> dict[str, bool]:
+        """Whether another state was made with the same arguments, by the names of these; of the grid it is known."""
+        raise NotImplementedError
+
+    def merge(self, other: Self) -> None:
+        """Adds the counts of other images.
+
+        Raises:
+            ValueError: the two were not made with the same arguments; says which differ. Or bad data was added.
+        """
+        self.check()
+        other.check()
+        self._agree(self._made_alike(other) | {"grid": grid_key(self.grid) == grid_key(other.grid)})
+        for name in self.counts:
+            own = getattr(self, f"_{name}")
+            own += getattr(other, f"_{name}").to(own.device)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything needed to go on, as tensors and JSON values."""
+        self.check()
+        counts = {name: getattr(self, f"_{name}").clone() for name in self.counts}
+        return {**counts, "grid": grid_key(self.grid)}
+
+    def _check_counts(self, what: str, state: dict[str, Any]) -> None:
+        """Refuses counts of another shape than this state's, and those of another grid."""
+        for name in self.counts:
+            shape = getattr(self, f"_{name}").shape
+            require(what, state[name].shape == shape, f"its {name} has this state's shape {list(shape)}")
+        require(what, state["grid"] == grid_key(self.grid), "its grid is this state's")
+
+    def _take_counts(self, state: dict[str, Any]) -> None:
+        """Goes on from the counts of a state that was checked."""
+        self._status, self._batch = None, 0
+        for name in self.counts:
+            setattr(self, f"_{name}", state[name].to(getattr(self, f"_{name}").device, copy=True))
+
+
+def grid_key(grid: Grid | None) -> str | None:
+    """What tells a grid from others in a file, as text; None for the default one."""
+    return None if grid is None else grid.key
 
 
 def image_numbers(state: str, images: Tensor, activations: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ from dissect.ops.backends.arguments import check_edges
 from dissect.ops.threshold_sweep import above_edges
 from dissect.stats.agreement import Agreement, average_precision
 from dissect.stats.iou import MOST, category_groups
-from dissect.stats.state import State
+from dissect.stats.state import Counts
 
 
 class Informative(NamedTuple):
@@ -35,7 +35,7 @@ class Informative(NamedTuple):
     accuracy: Tensor
 
 
-class ThresholdSweep(State):
+class ThresholdSweep(Counts):
     """Counts of units and labels at B thresholds per unit, over a data set.
 
     Memory: 8 * U * C * B bytes, whatever the number of images; where that is too much, make states of some of the
@@ -60,6 +60,7 @@ class ThresholdSweep(State):
         ([0.5, 1.0], 1.0)
     """
 
+    counts = ("bins", "unit_bins", "label_area", "pixels")
     tensors = ("edges", "_bins", "_unit_bins", "_label_area", "_pixels", "_members", "_group")
 
     def __init__(
@@ -110,23 +111,12 @@ class ThresholdSweep(State):
         self._label_area += counts.label_area.sum(0)
         self._pixels += seen.sum(0) * math.prod(labels.size)
 
-    def merge(self, other: ThresholdSweep) -> None:
-        """Adds the counts of other images.
-
-        Raises:
-            ValueError: the edges, labels, categories or grids differ.
-        """
-        self.check()
-        other.check()
+    def _made_alike(self, other: ThresholdSweep) -> dict[str, bool]:
         device = self.edges.device
-        self._agree({
+        return {
             "edges": torch.equal(self.edges, other.edges.to(device)),
             "labels": torch.equal(self._members, other._members.to(device)) and self._scoped == other._scoped,
-            "grid": (self.grid and self.grid.key) == (other.grid and other.grid.key),
-        })  # fmt: skip
-        for name in _COUNTS:
-            own = getattr(self, f"_{name}")
-            own += getattr(other, f"_{name}").to(device)
+        }
 
     def agreement(self, units: slice | None = None) -> Agreement:
         """Counts [U, C, B] of some units, or of all: at edge b those of ``unit > edges[:, b]``. Label 0 is nowhere."""
@@ -170,13 +160,8 @@ class ThresholdSweep(State):
         return Informative(thresholds[..., 0], *(part[..., 0] for part in parts))
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything needed to go on, as tensors and JSON values."""
-        self.check()
-        return {
-            "edges": self.edges.clone(),
-            **{name: getattr(self, f"_{name}").clone() for name in _COUNTS},
-            "grid": None if self.grid is None else self.grid.key,
-        }
+        """See `State`."""
+        return {"edges": self.edges.clone(), **super().state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Goes on from a `state_dict`.
@@ -186,23 +171,16 @@ class ThresholdSweep(State):
         """
         what, device = "ThresholdSweep: the state", self.edges.device
         fields(what, state, _STATE)
-        for name in _COUNTS:
-            own = getattr(self, f"_{name}")
-            require(what, state[name].shape == own.shape, f"its {name} has this sweep's shape {list(own.shape)}")
-        require(what, torch.equal(self.edges, state["edges"].to(device)), "its edges are this sweep's")
-        require(what, state["grid"] == (None if self.grid is None else self.grid.key), "its grid is this sweep's")
+        self._check_counts(what, state)
+        require(what, torch.equal(self.edges, state["edges"].to(device)), "its edges are this state's")
         shared, area, group = state["bins"], state["unit_bins"], self._group.cpu()
         require(what, (shared[:, 0] == 0).all(), "label 0 is counted nowhere")
         require(what, (shared.sum(2) <= state["label_area"]).all(), "no intersection exceeds its label's area")
         require(what, (shared <= area[group].transpose(0, 1)).all(), "no intersection exceeds its unit's area")
         require(what, (area.sum(2) <= state["pixels"][:, None]).all(), "no unit's area exceeds all pixels")
         require(what, (state["label_area"] <= state["pixels"][group]).all(), "no label's area exceeds all pixels")
-        self._status, self._batch = None, 0
-        for name in _COUNTS:
-            setattr(self, f"_{name}", state[name].to(device, copy=True))
+        self._take_counts(state)
 
-
-_COUNTS = ("bins", "unit_bins", "label_area", "pixels")
 
 _STATE = {
     "edges": Array(torch.float32, "U B", -math.inf, math.inf),

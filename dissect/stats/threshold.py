@@ -16,7 +16,7 @@ from dissect.arguments import refusal, speaks
 from dissect.grid import Grid
 from dissect.reference import keys_of, values_of
 from dissect.stats.bins import PHASES, bin_of_rank, exact_fraction, located, narrowest_shift, rebinned, sparse
-from dissect.stats.state import State
+from dissect.stats.state import State, grid_key
 from dissect.stats.threshold_state import POSITIONS, Positions, check_keys, check_scalars
 
 #: Bins of a visit.
@@ -207,7 +207,7 @@ class TailThreshold(State):
         self._agree({
             "fraction": self.fraction == other.fraction,
             "positions": self.positions == other.positions,
-            "grid": (self.grid and self.grid.key) == (other.grid and other.grid.key),
+            "grid": grid_key(self.grid) == grid_key(other.grid),
             "dtype": self._dtype == other._dtype and self._at_cells == other._at_cells,
             "visit": self.visit == other.visit,
             "bracket": torch.equal(self._low, other._low) and torch.equal(self._high, other._high),

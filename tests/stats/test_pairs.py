@@ -118,15 +118,15 @@ def test_states_that_are_merged_saved_and_read_count_the_same(tmp_path):
             whole.merge(other)
     state = whole.state_dict()
     for name, change, message in (
-        ("thresholds", lambda value: value + 1, "its thresholds are this tally's"),
+        ("thresholds", lambda value: value + 1, "its thresholds are this state's"),
         ("label_area", lambda value: value * 0, "no intersection exceeds its label's area"),
         ("unit_area", lambda value: value * 0, "no intersection exceeds its unit's area"),
         ("pixels", lambda value: value * 0, "no unit's area exceeds all pixels"),
-        ("grid", lambda value: "another", "its grid is this tally's"),
+        ("grid", lambda value: "another", "its grid is this state's"),
     ):
         with pytest.raises(ValueError, match=f"PairTally: the state .*{message}"):
             again.load_state_dict(state | {name: change(state[name])})
-    with pytest.raises(ValueError, match="its intersection has this tally's shape"):
+    with pytest.raises(ValueError, match="its intersection has this state's shape"):
         PairTally(levels, categories=CATEGORIES, groups=8).load_state_dict(state)
 
 

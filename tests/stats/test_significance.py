@@ -308,13 +308,13 @@ def test_the_null_is_the_best_iou_of_each_decoy(categories):
 @pytest.mark.parametrize(
     ("name", "change", "message"),
     [
-        ("thresholds", lambda value: value + 1, "its thresholds are this tally's"),
+        ("thresholds", lambda value: value + 1, "its thresholds are this state's"),
         ("intersection", lambda value: value + 1, "label 0 is counted nowhere"),
-        ("intersection", lambda value: value[:, :-1], "its intersection has this tally's shape"),
+        ("intersection", lambda value: value[:, :-1], "its intersection has this state's shape"),
         ("label_area", lambda value: value * 0, "no intersection exceeds its label's area"),
         ("unit_area", lambda value: value * 0, "no intersection exceeds its unit's area"),
         ("unit_area", lambda value: value.float(), "unit_area"),
-        ("grid", lambda value: "another", "its grid is this tally's"),
+        ("grid", lambda value: "another", "its grid is this state's"),
     ],
 )
 def test_a_state_of_a_null_that_cannot_be_is_refused(name, change, message):

@@ -188,7 +188,7 @@ def test_errors():
     with pytest.raises(ValueError, match="states to merge must agree, but their labels differs"):
         sweep.merge(stats.ThresholdSweep(edges, 5, categories=CATEGORIES))
     state = sweep.state_dict()
-    with pytest.raises(ValueError, match="its edges are this sweep's"):
+    with pytest.raises(ValueError, match="its edges are this state's"):
         stats.ThresholdSweep(edges + 1, 5).load_state_dict(state)
     for name, change in (("bins", 1 << 20), ("label_area", 1 << 20), ("unit_bins", 1 << 20)):
         with pytest.raises(ValueError, match="ThresholdSweep: the state does not fit together"):

@@ -8,9 +8,12 @@ from small_dissection import run as dissected
 from small_dissection import same
 
 from dissect.data import Batches
+from dissect.dissection.decoys import PlanePool
 from dissect.dissection.findings import Findings
+from dissect.dissection.significance import Gathering
 from dissect.files.tensors import load_tensors, save_tensors
-from dissect.stats import IouTally, Peaks, TailThreshold
+from dissect.stats import IouTally, NullTally, Peaks, TailThreshold
+from dissect.stats.places import Places
 from dissect.visits.images import Images
 from dissect.visits.run import Run, Visit, finish
 
@@ -129,17 +132,29 @@ def test_no_data_are_refused():
         finish(Sums(), Images({"images": Batches([])}), progress=False)
 
 
-@pytest.mark.parametrize("state", [TailThreshold, Peaks, IouTally, Findings])
+@pytest.mark.parametrize("state", [TailThreshold, Peaks, IouTally, NullTally, Places, PlanePool, Gathering, Findings])
 def test_another_version_of_a_state_refuses_the_runs_that_hold_it_alone(state, tmp_path, monkeypatch, often):
     expected = dissected(resume=tmp_path / "dissection")
     finish(Sums(), steps(), resume=tmp_path / "sums", progress=False)
-    monkeypatch.setattr(state, "version", 99)
+    monkeypatch.setattr(state, "version", 99, raising=False)
     told = f"its {state.__name__} is of version .*, but this version of dissect goes on from version 99 alone; delete"
     with pytest.raises(ValueError, match=told):
         dissected(resume=tmp_path / "dissection")
     finish(Sums(), steps(), resume=tmp_path / "sums", progress=False)
     monkeypatch.undo()
     same(expected, dissected(resume=tmp_path / "dissection"))
+
+
+def test_parts_that_earlier_files_saved_without_a_version_are_of_version_1(tmp_path):
+    expected = dissected(resume=tmp_path)
+    (path,) = tmp_path.iterdir()
+    tensors, meta = load_tensors(path, "progress", 3)
+    gathering = meta["state"]["run"]["gathering"]
+    for part in (gathering, gathering["pool"], gathering["places"], *gathering["tallies"].values()):
+        assert part.pop("version") == 1
+    assert meta["state"]["run"]["sample"].pop("version") == 1
+    save_tensors(path, "progress", 3, tensors, meta)
+    same(expected, dissected(resume=tmp_path))
 
 
 def test_progress_of_earlier_versions_is_refused_in_words(tmp_path):
