@@ -4,6 +4,7 @@ from dissect.rewriting.directions import Directions, directions
 from dissect.rewriting.edit import Edit, combined
 from dissect.rewriting.insertion import insert
 from dissect.rewriting.matching import Matches, matches
+from dissect.rewriting.measuring import RuleChange, rule_changes
 from dissect.rewriting.memory import Keys, Memory
 from dissect.rewriting.moment import SecondMoment, second_moment
 from dissect.rewriting.selection import Copied, copy, erase, paste
@@ -16,6 +17,7 @@ __all__ = [
     "Keys",
     "Matches",
     "Memory",
+    "RuleChange",
     "SecondMoment",
     "Selection",
     "Session",
@@ -27,5 +29,6 @@ __all__ = [
     "load_session",
     "matches",
     "paste",
+    "rule_changes",
     "second_moment",
 ]

@@ -21,7 +21,7 @@ from dissect.rewriting.memory import Memory
 
 @dataclass(eq=False)  # tensors have no one truth value
 class Edit(Result):
-    """``W1 = W0 + Lambda D^T``: a rule that was rewritten.
+    """``W1 = W0 + Lambda D^T``: a rule that was rewritten; as a context manager, for a while.
 
     Attributes:
         layer: the name of the module whose weight it changes.
@@ -115,6 +115,13 @@ class Edit(Result):
             memory.weight.copy_(start)
             self._applied = None
         return self
+
+    def __enter__(self) -> Edit:
+        """Applies the edit for the time of a block, which ends with `undo`."""
+        return self.apply()
+
+    def __exit__(self, *_: object) -> None:
+        self.undo()
 
     @speaks
     def merged(self, state: Mapping[str, Tensor], *, scale: float = 1.0) -> dict[str, Tensor]:

@@ -231,12 +231,9 @@ class Memory:
 
     def _seen(self, batch: Tensor, also: Any) -> Keys:
         """The keys of a batch; what comes with it goes in as noise seeds where the model takes any."""
-        device = device_of(self.model)
-        takes = also is not None and "noise" in inspect.signature(self.model.forward).parameters
-        extra = {"noise": to_device(also, device)} if takes else {}
         names = [self.layer] if self._styled is None else [f"{self._styled}.modulate", f"{self._styled}.noise"]
         with torch.no_grad(), Trace(self.model, names, inputs=True, stop=True) as trace:
-            trace.run(to_device(batch, device), **extra)
+            trace.run(to_device(batch, device_of(self.model)), **noise_of(self.model, also))
         if self._styled is not None:
             return _styled_keys(trace, *names)
         given, named = trace.inputs(self.layer)
@@ -244,6 +241,12 @@ class Memory:
         if isinstance(self._module, nn.Linear):
             key = key.reshape(len(key), -1, key.shape[-1]).transpose(1, 2)[:, :, None]
         return Keys(key)
+
+
+def noise_of(model: nn.Module, also: Any) -> dict[str, Tensor]:
+    """What comes with a batch, as noise seeds of a model that takes any."""
+    takes = also is not None and "noise" in inspect.signature(model.forward).parameters
+    return {"noise": to_device(also, device_of(model))} if takes else {}
 
 
 def _styled_keys(trace: Trace, modulate: str, noise: str) -> Keys:

@@ -1,0 +1,180 @@
+"""What a rewritten rule does to images: how much of a class became another, and what else has changed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from dissect.arguments import integer, refusal, speaks
+from dissect.devices import device_of, to_device
+from dissect.network.modes import check_evaluating
+from dissect.network.outputs import first_tensor
+from dissect.rewriting.memory import noise_of
+from dissect.rewriting.moment import batches_of
+from dissect.stats.bootstrap import drawn_again, interval_of
+from dissect.visits.images import Images
+from dissect.visits.run import Run, Visit, finish
+from dissect.visits.store import Step
+
+#: What is entered while changed images are made: an `Edit`, `dissect.ablate`, and so on.
+Change = Callable[[], AbstractContextManager[Any]]
+#: How often images are drawn again for an interval.
+RESAMPLES = 1000
+
+
+@dataclass(frozen=True, eq=False)
+class RuleChange:
+    """What a change did to N images, each against itself without it.
+
+    Attributes:
+        source: [N] int64, pixels that show the source class before.
+        changed: [N] int64, those of them that show a target after.
+        gone: [N] int64, those of them that no longer show the source after.
+        outside: [N] float64, the mean distance |after - before| over all other pixels and channels.
+        perceived: [N] float64, how far features of the image are from what they were, relative to their length, with
+            the source's pixels as they were; empty where no features were asked for.
+    """
+
+    source: Tensor
+    changed: Tensor
+    gone: Tensor
+    outside: Tensor
+    perceived: Tensor
+
+    @property
+    def share(self) -> float:
+        """Of all the source's pixels those that show a target after: the published code's measure (`seg_correct_mod`).
+
+        The thesis has two others: pixels that are no longer the source (section 6.5.1: `gone`), and pixels that changed
+        to one of two classes (B.2: give both as targets).
+        """
+        return float(self.changed.sum() / self.source.sum()) if int(self.source.sum()) else float("nan")
+
+    def interval(self, of: str = "changed", *, seed: int = 0) -> tuple[float, float]:
+        """Where 95 % of such shares lie if images are drawn again (percentile bootstrap); of "changed" or "gone".
+
+        NaN where fewer than ten images show the source.
+        """
+        return _interval(getattr(self, of).double(), self.source.double(), seed)
+
+    def mean(self, of: str = "outside", *, seed: int = 0) -> tuple[float, float, float]:
+        """The mean over images of "outside" or "perceived", and its interval."""
+        values = getattr(self, of)
+        return float(values.mean()), *_interval(values, torch.ones_like(values), seed)
+
+
+@speaks
+def rule_changes(
+    model: nn.Module, inputs: Any, changes: Mapping[str, Change], segmenter: Callable[[Tensor], Tensor], source: int,
+    targets: Sequence[int], *, features: Callable[[Tensor], Tensor] | None = None, batch_size: int = 32,
+    progress: bool = True,
+) -> dict[str, RuleChange]:  # fmt: skip
+    """Measures changes of a generator beside each other, on the same z (thesis, Tables 6.1 and 6.2).
+
+    Args:
+        model: from z to images [N, 3, H, W], in evaluation mode.
+        inputs: z, or (z, noise seeds): others than those that the edit was made of.
+        changes: by name, what gives a context within which the images are changed: ``lambda: edit``, or
+            ``lambda: dissect.ablate(model, layer, units)``.
+        segmenter: from images to planes [N, K, H, W]; a pixel shows a class if any plane says so.
+        source: label number of the class that is to go.
+        targets: label numbers of what may take its place.
+        features: from images to [N, D], to measure perceived change; none by default.
+        batch_size: images at a time.
+        progress: show a bar.
+
+    Returns:
+        By name a `RuleChange`.
+
+    Raises:
+        ValueError: no targets, or the source among them.
+
+    Example:
+        >>> from dissect import rewriting, tiny
+        >>> street, see = tiny.generator(), tiny.segmenter(signed=True)
+        >>> roof, tree = see.label("part/roof"), see.label("object/tree")
+        >>> found = rewriting.rule_changes(
+        ...     street, dissect.latents(street, 4, seed=2),
+        ...     {"less": lambda: dissect.ablate(street, "layer4", [3])}, see, roof, [tree], progress=False,
+        ... )
+        >>> found["less"].source.shape, 0 <= found["less"].share <= 1
+        (torch.Size([4]), True)
+    """
+    check_evaluating(model)
+    if not len(targets) or source in targets:
+        raise refusal(ValueError(f"targets must be classes other than the source, {source}, but are {list(targets)}."))
+    run = _Changes(model, changes, segmenter, source, targets, features)
+    batches = batches_of(inputs, integer("batch_size", batch_size))
+    finish(run, Images({"inputs": batches}), progress=progress)
+    return {name: RuleChange(*(torch.cat(parts) for parts in zip(*rows))) for name, rows in run.rows.items()}
+
+
+class _Changes(Run):
+    """Per change and batch: the numbers of a `RuleChange`."""
+
+    def __init__(
+        self, model: nn.Module, changes: Mapping[str, Change], segmenter: Any, source: int, targets: Sequence[int],
+        features: Any,
+    ) -> None:  # fmt: skip
+        self._model, self._changes, self._segmenter, self._features = model, changes, segmenter, features
+        self._source, self._targets = source, torch.tensor(targets)
+        self.rows: dict[str, list[tuple[Tensor, ...]]] = {name: [] for name in changes}
+        self.done = False
+
+    @property
+    def needs(self) -> Visit | None:
+        """See `Run`."""
+        return None if self.done else Visit("rule changes", last=True, data="inputs")
+
+    def compute(self, step: Step) -> Any:
+        """See `Run`."""
+        with torch.no_grad():
+            before = self._made(step)
+            planes = self._segmenter(before)
+            source = (planes == self._source).any(1)
+            known = None if self._features is None else self._features(before)
+            return {name: self._row(step, change, before, source, known) for name, change in self._changes.items()}
+
+    def add(self, found: Any) -> None:
+        """See `Run`."""
+        for name, row in found.items():
+            self.rows[name].append(row)
+
+    def end_visit(self) -> None:
+        """See `Run`."""
+        self.done = True
+
+    def _made(self, step: Step) -> Tensor:
+        also = step.planes if isinstance(step.planes, Tensor) else None
+        z: Any = step.images
+        made: Tensor = first_tensor(self._model(to_device(z, device_of(self._model)), **noise_of(self._model, also)))
+        return made
+
+    def _row(
+        self, step: Step, change: Change, before: Tensor, source: Tensor, known: Tensor | None
+    ) -> tuple[Tensor, ...]:
+        with change():
+            after = self._made(step)
+        planes = self._segmenter(after)
+        shown = torch.isin(planes, self._targets.to(planes)).any(1)
+        gone = ~(planes == self._source).any(1)
+        apart = (after - before).abs().double().mean(1) * ~source
+        outside = apart.flatten(1).sum(1) / (~source).flatten(1).sum(1).clamp_min(1)
+        perceived = outside.new_zeros(0)
+        if known is not None:
+            seen = self._features(torch.where(source[:, None], before, after))
+            perceived = ((seen - known).flatten(1).norm(dim=1) / known.flatten(1).norm(dim=1)).double()
+        counts = (part.flatten(1).sum(1) for part in (source, source & shown, source & gone))
+        return tuple(part.cpu() for part in (*counts, outside, perceived))
+
+
+def _interval(sums: Tensor, weights: Tensor, seed: int) -> tuple[float, float]:
+    """Of the ratio ``sum of sums / sum of weights``; NaN where fewer than ten images have a weight."""
+    drawn = drawn_again(len(sums), RESAMPLES, seed)
+    ends = interval_of((drawn @ sums) / (drawn @ weights), int((weights > 0).sum()))
+    return float(ends[0]), float(ends[1])
