@@ -57,12 +57,13 @@ def files_under(folder: Path, suffixes: Collection[str]) -> list[Path]:
     return sorted(found)
 
 
-def opened(path: Path, upright: bool = True) -> tuple[Any, int]:
+def opened(path: Path, upright: bool = True, who: str = "ImageFolder") -> tuple[Any, int]:
     """A decoded picture, turned as its orientation tag says, and that tag.
 
     Args:
         path: of the file.
         upright: turn it; else it stays as it is stored, and the tag is 1.
+        who: reads it, for messages.
 
     Raises:
         ValueError: it cannot be read, or its checksums are wrong; names the file.
@@ -79,7 +80,7 @@ def opened(path: Path, upright: bool = True) -> tuple[Any, int]:
                 picture = Image.open(file)
             picture.load()
     except (*DAMAGED, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise ValueError(f"ImageFolder: {shown(path)} cannot be read: {_why(error)}") from error
+        raise ValueError(f"{who}: {shown(path)} cannot be read: {_why(error)}") from error
     return _turned(picture, path) if upright else (picture, UPRIGHT)
 
 
