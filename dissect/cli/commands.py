@@ -1,7 +1,7 @@
 """The command line; also ``python -m dissect``.
 
-Commands: ``dissect demo``, ``layers``, ``run``, ``classify``, ``generator``, ``rewrite``, ``compare``, ``report`` and
-``info``.
+Commands: ``dissect demo``, ``layers``, ``run``, ``classify``, ``generator``, ``omissions``, ``rewrite``, ``compare``,
+``report`` and ``info``.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from dissect.arguments import result_file, speaker
 from dissect.cli import classify as classify_commands
 from dissect.cli import compare as compare_command
 from dissect.cli import generator as generator_commands
+from dissect.cli import omissions as omissions_commands
 from dissect.cli import rewrite as rewrite_commands
 from dissect.cli.run import add_arguments, add_layers_arguments
 from dissect.cli.run import layers as layers_command
@@ -151,6 +152,11 @@ def _parser() -> argparse.ArgumentParser:
         required=True, metavar="EXPERIMENT"
     )
     generator_commands.add_commands(generator)
+
+    omissions = commands.add_parser("omissions", help="what a generator leaves out").add_subparsers(
+        required=True, metavar="STEP"
+    )
+    omissions_commands.add_commands(omissions)
 
     rewrite = commands.add_parser("rewrite", help="change one rule of a generator in its weights").add_subparsers(
         required=True, metavar="STEP"
