@@ -1,7 +1,7 @@
 """The command line; also ``python -m dissect``.
 
-Commands: ``dissect demo``, ``layers``, ``run``, ``classify``, ``generator``, ``omissions``, ``rewrite``, ``compare``,
-``report`` and ``info``.
+Commands: ``dissect demo``, ``layers``, ``run``, ``classify``, ``unit-classifiers``, ``generator``, ``omissions``,
+``rewrite``, ``compare``, ``report`` and ``info``.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from dissect.cli import compare as compare_command
 from dissect.cli import generator as generator_commands
 from dissect.cli import omissions as omissions_commands
 from dissect.cli import rewrite as rewrite_commands
+from dissect.cli import unit_classifiers as unit_classifiers_command
 from dissect.cli.run import add_arguments, add_layers_arguments
 from dissect.cli.run import layers as layers_command
 from dissect.cli.run import run as run_command
@@ -143,6 +144,10 @@ def _parser() -> argparse.ArgumentParser:
     attack = classify.add_parser("attack", help="attack images, and tell whether the units important to a class change")
     classify_commands.add_attack_arguments(attack)
     attack.set_defaults(command=classify_commands.attack)
+
+    told = commands.add_parser("unit-classifiers", help="how well single units tell images with a concept from others")
+    unit_classifiers_command.add_arguments(told)
+    told.set_defaults(command=unit_classifiers_command.unit_classifiers)
 
     comparison = commands.add_parser("compare", help="put saved results side by side: networks, layers, checkpoints")
     compare_command.add_compare_arguments(comparison)

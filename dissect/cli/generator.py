@@ -158,7 +158,7 @@ def _measured(options: argparse.Namespace, measure: Callable[..., Any], **more: 
             ValueError(f"--seed must be another than the {options.seed} of the z that ranked the units, to be fair.")
         )
     model = load_model(options.model, options.weights).eval().to(options.device)
-    segmenter = _signed(called(options.segmenter), options.device)
+    segmenter = signed(called(options.segmenter), options.device)
     units = units_by_iou(ranking, layer, options.concept)[: integer("--units", options.units)]
     with resumed(options) as progress:
         found = measure(
@@ -210,7 +210,7 @@ def _dissected(options: argparse.Namespace, progress: Path) -> Dissection:
         model,
         options.layers,
         z,
-        segmenter=None if options.segmenter is None else _signed(called(options.segmenter), options.device),
+        segmenter=None if options.segmenter is None else signed(called(options.segmenter), options.device),
         segment="output",
         preset=options.preset,
         fraction=options.fraction,
@@ -232,7 +232,7 @@ def _dissected(options: argparse.Namespace, progress: Path) -> Dissection:
     return found
 
 
-def _signed(segmenter: Any, device: str) -> Any:
+def signed(segmenter: Any, device: str) -> Any:
     """A segmenter that was made for images in [0, 1] takes those in [-1, 1], which is told."""
     if getattr(segmenter, "signed", True) is False:
         print("dissect: the segmenter takes images in [0, 1]; it is given (x + 1) / 2.", file=sys.stderr)

@@ -228,7 +228,7 @@ def _dissected(options: argparse.Namespace, progress: Path) -> tuple[Dissection,
         options.layers,
         images,
         segmenter=segmenter,
-        concepts=None if options.concepts is None else _names(options.concepts),
+        concepts=None if options.concepts is None else names_in(options.concepts),
         ignore=options.ignore,
         preset=options.preset,
         grid=options.grid,
@@ -287,11 +287,16 @@ def random_weights(options: argparse.Namespace) -> str | None:
     return told
 
 
-def _names(path: Path) -> Any:
+def names_in(path: Path) -> Any:
+    """The names of labels in a JSON file.
+
+    Raises:
+        ValueError: it is none.
+    """
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise ValueError(f"run: --concepts must be a JSON list of names, but {path} is not: {error}") from error
+        raise refusal(ValueError(f"--concepts must be a JSON list of names, but {path} is not: {error}")) from error
 
 
 def gibibytes(name: str, value: float) -> int:

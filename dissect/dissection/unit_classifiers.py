@@ -13,6 +13,7 @@ from torch.utils.data import Dataset
 from dissect import ops
 from dissect.arguments import integer, refusal, speaks
 from dissect.concepts import Concepts
+from dissect.data import Batches
 from dissect.data.batches import attribute_of
 from dissect.data.planes import label_planes
 from dissect.dissection.plan import Segment, planned
@@ -61,7 +62,7 @@ def unit_classifiers(
         segmenter: see `dissect.dissect`.
         segment: see `dissect.dissect`; "output" for a generator.
         concepts: see `dissect.dissect`; the names of labels 1, 2, ..., or of classes 0, 1, ... By default those of the
-            segmenter or of `images` (attribute `concepts` or `classes`); there must be some.
+            segmenter or of `images` (attribute `concepts`, for labels of whole images `classes`); there must be some.
         ignore: see `dissect.dissect`; not for labels of whole images.
         least_area: an image is with a concept that covers more than this share of its pixels, 0.05 in Fig. 3F, and
             without one that covers none; others are neither. `dataclasses.replace` makes a result with another.
@@ -91,7 +92,7 @@ def unit_classifiers(
     """
     draws = {name: integer(name, value, 0) for name, value in (("seed", seed), ("resamples", resamples))}
     _check_options(layer, scope, least_area)
-    vocabulary = _vocabulary(segmenter or images, concepts)
+    vocabulary = _vocabulary(images, segmenter, concepts)
     plan = planned(
         model, layer, images, segmenter=segmenter, segment=segment, concepts=vocabulary,
         ignore=ignore, preset="default", tokens=tokens, layout=layout, batch_size=batch_size, memory_budget=0,
@@ -205,18 +206,30 @@ class _Peaks(Run):
         return planes[:, :, None, None]
 
 
-def _vocabulary(source: Any, concepts: Any) -> Concepts:
-    """The names of the labels.
+def _vocabulary(images: Any, segmenter: Any, concepts: Any) -> Concepts:
+    """The names of the labels: of planes the attribute `concepts`, of whole images `classes`.
 
     Raises:
         ValueError: there are none.
     """
-    for found in (concepts, attribute_of(source, "concepts"), attribute_of(source, "classes")):
-        if found is not None:
-            return Concepts.of(found)
-    raise refusal(ValueError(
-        "concepts must name the labels, since neither a segmenter nor the images do; give concepts=[name, ...]."
-    ))  # fmt: skip
+    whole = segmenter is None and _are_of_whole_images(images)
+    attribute = "classes" if whole else "concepts"
+    found = attribute_of(segmenter or images, attribute) if concepts is None else concepts
+    if found is None:
+        of = "the segmenter has" if segmenter is not None else "the images have"
+        raise refusal(ValueError(
+            f"concepts must name the labels, since {of} no attribute {attribute}; give concepts=[name, ...]."
+        ))  # fmt: skip
+    if whole and not isinstance(found, Concepts) and all(isinstance(name, str) for name in found):
+        return Concepts(("-", *found), ("", *["concept"] * len(found)))  # of classes "background" may be the first
+    return Concepts.of(found)
+
+
+def _are_of_whole_images(images: Any) -> bool:
+    """Whether the labels that come with the first image are numbers, not planes; an iterator is left as it is."""
+    batches = Batches(images, 1)
+    first = None if batches.used_once else next(iter(batches), None)
+    return first is not None and isinstance(first.planes, Tensor) and first.planes.ndim in (1, 2)
 
 
 def _check_options(layer: Any, scope: Any, least_area: Any) -> None:

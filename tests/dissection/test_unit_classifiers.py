@@ -155,6 +155,20 @@ def test_a_data_set_names_its_classes(data):
     assert found.areas[:, 2].tolist() == [at % 2 for at in range(40)]
 
 
+@pytest.mark.parametrize("target", ["planes", "class"])
+def test_planes_are_named_by_concepts_and_whole_images_by_classes(target):
+    scenes = dissect.tiny.TinyScenes("val", 16, 43, target)
+    found = dissect.unit_classifiers(network(), "1", scenes, **OPTIONS)
+    assert found.settings["whole"] == (target == "class")
+    if target == "class":
+        assert found.concepts.names[1:] == tuple(scenes.classes)
+        assert torch.equal(found.areas[:, 1:], torch.eye(43, dtype=torch.int32))
+    else:
+        assert found.concepts == scenes.concepts
+        areas = torch.bincount(scenes[5][1].long().flatten(), minlength=len(scenes.concepts))
+        assert torch.equal(found.areas[5, 1:] > 0, areas[1:] > 0)
+
+
 def test_units_of_a_generator(tmp_path):
     z, model = dissect.latents((5,), 150), Painter().eval()
     found = dissect.unit_classifiers(model, "features", z, segmenter=Colours(0.9), segment="output", **OPTIONS)
