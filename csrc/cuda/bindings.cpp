@@ -1,5 +1,5 @@
 // dissect._cuda: the CUDA engine for Python, beside bindings.cpp for the CPU's. Tensors arrive as addresses, shapes and
-// strides (in elements); the caller (dissect/ops/cuda.py) has checked them and keeps them alive.
+// strides (in elements); the caller (dissect/ops/backends/cuda.py) has checked them and keeps them alive.
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
@@ -97,6 +97,27 @@ PYBIND11_MODULE(_cuda, module) {
                               at<int64_t>(bins),
                               at<int64_t>(above)},
                              device_grid(grid), place_of(place));
+      },
+      py::call_guard<py::gil_scoped_release>());
+
+  module.def(
+      "threshold_sweep",
+      [](const Place& place, const Maps& maps, const Grid& grid, uintptr_t edges, int64_t num_edges, uintptr_t runs,
+         bool wide, uintptr_t table, uintptr_t offsets, int64_t num_planes, int64_t num_labels, uintptr_t bins,
+         uintptr_t unit_bins) {
+        cuda::threshold_sweep({feature_maps(maps),
+                               {},
+                               at<const float>(edges),
+                               num_edges,
+                               at<const void>(runs),
+                               wide,
+                               at<const int32_t>(table),
+                               at<const int64_t>(offsets),
+                               num_planes,
+                               num_labels,
+                               at<int64_t>(bins),
+                               at<int64_t>(unit_bins)},
+                              device_grid(grid), place_of(place));
       },
       py::call_guard<py::gil_scoped_release>());
 

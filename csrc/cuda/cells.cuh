@@ -180,19 +180,32 @@ struct Stager {
 };
 
 // A block keeps its units, and a warp its one unit, for all of the block's images; warps beyond the last unit idle.
-__device__ inline int64_t first_unit_of_block(const CellPlan& plan) {
-  return static_cast<int64_t>(blockIdx.x % static_cast<unsigned>(plan.groups)) * plan.units();
-}
-__device__ inline int64_t first_image_of_block(const CellPlan& plan) {
-  return static_cast<int64_t>(blockIdx.x / static_cast<unsigned>(plan.groups)) * plan.images;
-}
+// Blocks that follow each other take other units of the same images.
+struct UnitsInside {
+  static __device__ int64_t first_unit(const CellPlan& plan) {
+    return static_cast<int64_t>(blockIdx.x % static_cast<unsigned>(plan.groups)) * plan.units();
+  }
+  static __device__ int64_t first_image(const CellPlan& plan) {
+    return static_cast<int64_t>(blockIdx.x / static_cast<unsigned>(plan.groups)) * plan.images;
+  }
+};
+// Or other images of the same units.
+struct UnitsOutside {
+  static __device__ unsigned parts(const CellPlan& plan) { return gridDim.x / static_cast<unsigned>(plan.groups); }
+  static __device__ int64_t first_unit(const CellPlan& plan) {
+    return static_cast<int64_t>(blockIdx.x / parts(plan)) * plan.units();
+  }
+  static __device__ int64_t first_image(const CellPlan& plan) {
+    return static_cast<int64_t>(blockIdx.x % parts(plan)) * plan.images;
+  }
+};
 
 // Calls visit(image, band) for every band of the warp's map in every image of the block, all lanes together, and
 // finish(image), all threads together, when the last band of each has been visited by all; barriers part the two.
-template <typename T, typename Visit, typename Finish>
+template <typename T, typename Order, typename Visit, typename Finish>
 __device__ void for_bands(const FeatureMaps& maps, const GridView& grid, const CellPlan& plan, unsigned char* memory,
                           int warp, int32_t* status, const Visit& visit, const Finish& finish) {
-  const int64_t first_unit = first_unit_of_block(plan), first_image = first_image_of_block(plan);
+  const int64_t first_unit = Order::first_unit(plan), first_image = Order::first_image(plan);
   const int padded_rows = static_cast<int>(maps.height) + 2, map_floats = CellMemory::map_floats(maps, plan.band_rows);
   const int pitch = CellMemory::pitch(maps), place = warp & (plan.units() - 1);
   const bool idle = first_unit + place >= maps.num_units;

@@ -49,6 +49,14 @@ inline void check_sizes(const char* op, int64_t rows, int64_t columns) {
                               std::to_string(rows) + " x " + std::to_string(columns) + ".");
 }
 
+// Refuses sizes beyond these, and makes the device the current one; returns how many multiprocessors it has.
+inline int begin_cells(const char* op, const FeatureMaps& maps, const DeviceGrid& grid, const Place& place) {
+  check_sizes(op, maps.height + 2, maps.width + 2);
+  check_sizes(op, grid.view.num_rows, grid.view.num_columns);
+  require(cudaSetDevice(place.device), op, maps, place);
+  return attribute(cudaDevAttrMultiProcessorCount, op, maps, place);
+}
+
 // Rows that a band should have at least: each costs what does not depend on how many rows it has.
 constexpr int64_t kLeastBandRows = 16;
 

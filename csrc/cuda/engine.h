@@ -8,6 +8,7 @@
 #include "../iou_counts.h"
 #include "../observe.h"
 #include "../tail_histogram.h"
+#include "../threshold_sweep.h"
 
 namespace dissect {
 namespace cuda {
@@ -45,6 +46,8 @@ int capability(int device);
 void iou_counts(const IouCountsParams& params, const DeviceGrid& grid, const Place& place);
 // At pixels.
 void tail_histogram(const TailHistogramParams& params, const DeviceGrid& grid, const Place& place);
+// `params.unit_bins` must be zero.
+void threshold_sweep(const ThresholdSweepParams& params, const DeviceGrid& grid, const Place& place);
 // `params.peaks` must be -infinity, `params.unit_area` zero.
 void observe(const ObserveParams& params, const Place& place);
 

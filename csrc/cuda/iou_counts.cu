@@ -115,13 +115,13 @@ __global__ void __launch_bounds__(kThreads, 3) iou_counts_kernel(IouCountsLaunch
   const IouCountsParams& p = launch.p;
   const CellPlan& plan = launch.plan;
   const int warp = warp_of_thread(), place = warp & (plan.units() - 1);
-  const int64_t first_unit = first_unit_of_block(plan), unit = first_unit + place;
+  const int64_t first_unit = UnitsInside::first_unit(plan), unit = first_unit + place;
   const Counts counts(launch, memory);
   const auto visit = [&](int64_t image, const Band& band) {
     count_band<Word>(launch, counts, image, first_unit, place, band);
   };
   const auto finish = [&](int64_t image) { take_apart(launch, counts, image, first_unit); };
-  for_bands<T>(p.maps, p.grid, plan, memory, warp, launch.status, visit, finish);
+  for_bands<T, UnitsInside>(p.maps, p.grid, plan, memory, warp, launch.status, visit, finish);
   if (unit < p.maps.num_units && isnan(p.thresholds[unit])) tell(launch.status);
   if (counts.labels == nullptr) return;
   __syncthreads();  // all warps have counted
@@ -153,10 +153,7 @@ auto kernel_of(const IouCountsParams& p) {
 void cuda::iou_counts(const IouCountsParams& params, const DeviceGrid& grid, const Place& place) {
   const FeatureMaps& maps = params.maps;
   if (maps.num_images == 0 || maps.num_units == 0) return;
-  check_sizes("iou_counts", maps.height + 2, maps.width + 2);
-  check_sizes("iou_counts", grid.view.num_rows, grid.view.num_columns);
-  require(cudaSetDevice(place.device), "iou_counts", maps, place);
-  const int multiprocessors = attribute(cudaDevAttrMultiProcessorCount, "iou_counts", maps, place);
+  const int multiprocessors = begin_cells("iou_counts", maps, grid, place);
   const int64_t label_bytes = params.num_labels * static_cast<int64_t>(sizeof(int32_t));
   const bool shares_labels = label_bytes <= kLabelBytes;
   const int64_t units = units_per_block(maps, shares_labels ? label_bytes : 0, kLabelBytes);

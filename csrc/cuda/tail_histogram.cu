@@ -97,14 +97,14 @@ __global__ void __launch_bounds__(kThreads, 3) tail_histogram_kernel(TailHistogr
   DISSECT_SHARED_MEMORY(memory);
   const TailHistogramParams& p = launch.p;
   const int warp = warp_of_thread();
-  const int64_t unit = first_unit_of_block(launch.plan) + (warp & (launch.plan.units() - 1));
+  const int64_t unit = UnitsInside::first_unit(launch.plan) + (warp & (launch.plan.units() - 1));
   int64_t above = 0;  // of this lane's samples
   const auto visit = [&](int64_t, const Band& band) {
     if (p.low[unit] > p.high[unit]) return;  // left out
     const Tail tail(p, unit);
     above += p.sample == Sample::kValue ? add_values(launch.plan, band, tail) : add_bounds(p, launch.plan, band, tail);
   };
-  for_bands<T>(p.maps, p.grid, launch.plan, memory, warp, launch.status, visit, [](int64_t) {});
+  for_bands<T, UnitsInside>(p.maps, p.grid, launch.plan, memory, warp, launch.status, visit, [](int64_t) {});
   const bool has_unit = unit < p.maps.num_units;
   if (has_unit && !bracket_fits(p.low[unit], p.high[unit], p.shift[unit], p.num_bins)) tell(launch.status);
   if (above != 0) atomicAdd(counter(p.above + unit), static_cast<unsigned long long>(above));
@@ -126,10 +126,7 @@ auto kernel_of(const TailHistogramParams& p) {
 void cuda::tail_histogram(const TailHistogramParams& params, const DeviceGrid& grid, const Place& place) {
   const FeatureMaps& maps = params.maps;
   if (maps.num_images == 0 || maps.num_units == 0) return;
-  check_sizes("tail_histogram", maps.height + 2, maps.width + 2);
-  check_sizes("tail_histogram", grid.view.num_rows, grid.view.num_columns);
-  require(cudaSetDevice(place.device), "tail_histogram", maps, place);
-  const int multiprocessors = attribute(cudaDevAttrMultiProcessorCount, "tail_histogram", maps, place);
+  const int multiprocessors = begin_cells("tail_histogram", maps, grid, place);
   TailHistogramLaunch kernel{params, plan_cells(maps, grid, units_per_block(maps, 0, 0), multiprocessors),
                              place.status};
   kernel.p.grid = grid.view;

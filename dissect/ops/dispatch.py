@@ -40,7 +40,7 @@ GPU_BACKENDS: dict[str, tuple[str, ...]] = {
     "iou_counts_by_image": ("cuda", "triton"),
     "observe": ("cuda", "triton", "torch"),
     "tail_histogram": ("cuda", "triton", "torch"),
-    "threshold_sweep": ("triton",),
+    "threshold_sweep": ("cuda", "triton"),
 }
 
 _BY_DEVICE = {"cpu": CPU_BACKENDS, "cuda": GPU_BACKENDS}

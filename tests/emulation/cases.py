@@ -72,6 +72,17 @@ def test_counts_by_image(case, labels):
         same((*ours, status), (*expected, new_status()), "iou_counts_by_image")
 
 
+def test_sweep(case, labels, num_edges):
+    """Edges among the samples, so that some are equal to a value, and to each other."""
+    values = case.activations.float().transpose(0, 1).flatten(1)
+    edges = values[:, torch.randint(values.shape[1], (num_edges,))].sort(1).values
+    tables, status = Tables(case.grid.rows, case.grid.columns), new_status()
+    bins = torch.ones(len(edges), case.num_labels, num_edges, dtype=torch.int64)
+    unit_bins = cuda.threshold_sweep(case.activations, edges, bins, fields(labels), tables, status)
+    expected = reference.threshold_sweep(case.activations, edges, labels.planes, case.num_labels, *tables)
+    same((bins - 1, unit_bins, status), (*expected, new_status()), f"threshold_sweep at {num_edges} edges")
+
+
 def brackets(choose, keys, num_bins):
     """Per unit a bracket between two of its samples' keys, now and then empty, with a shift that fits the bins."""
     low, high = (keys.gather(1, torch.randint(keys.shape[1], (len(keys), 1)))[:, 0] for _ in range(2))
@@ -145,6 +156,10 @@ def test_bad_values(case, choose):
     def tails(high):
         return Brackets(zeros, zeros + high, zeros, torch.zeros(len(zeros), 1, dtype=torch.int64), zeros.clone())
 
+    def sweep(maps, edges, status):
+        bins = torch.zeros(len(zeros), case.num_labels, edges.shape[1], dtype=torch.int64)
+        cuda.threshold_sweep(maps, edges, bins, *encoded, status)
+
     # Every value falls far behind the one bin of its unit, where AddressSanitizer looks.
     all_keys = (1 << (8 * case.activations.element_size())) - 1
 
@@ -156,6 +171,9 @@ def test_bad_values(case, choose):
         lambda status: cuda.iou_counts(case.activations, nan, *encoded, status),
         lambda status: cuda.iou_counts_by_image(bad, case.thresholds, *encoded, status),
         lambda status: cuda.iou_counts_by_image(case.activations, nan, *encoded, status),
+        lambda status: sweep(bad, case.thresholds[:, None].expand(-1, 2), status),
+        lambda status: sweep(case.activations, torch.tensor([1.0, 0.0]).expand(len(zeros), 2), status),
+        lambda status: sweep(case.activations, nan[:, None], status),
         *(
             lambda status, sample=sample: cuda.tail_histogram(
                 case.activations, tails((1 << 32) - 1), tables, sample, status
@@ -192,6 +210,7 @@ def run_case(emulated, seed, schedule=None):
         return
     labels = encode_labels(case.planes, case.num_labels, backend="reference")
     test_counts(case, labels)
+    test_sweep(case, labels, choose.choice((1, 2, 5, 64)))
     test_tails(case, choose)
     test_bad_values(case, choose)
     test_observe(case._replace(activations=case.activations.clone()), choose)
@@ -218,7 +237,9 @@ def run_special_cases(emulated):
     emulated.configure(schedule=5, multiprocessors=1)
     torch.manual_seed(0)
     for case in special_cases():
-        test_counts(case, encode_labels(case.planes, case.num_labels, backend="reference"))
+        labels = encode_labels(case.planes, case.num_labels, backend="reference")
+        test_counts(case, labels)
+        test_sweep(case, labels, num_edges=9)
         test_tails(case, random.Random(0))
 
 
@@ -243,7 +264,10 @@ def run_crowded_cases(emulated):
         emulated.configure(schedule=schedule, resident=2, multiprocessors=1)
         torch.manual_seed(schedule)
         for case in crowded_cases():
-            test_counts(case, encode_labels(case.planes, case.num_labels, backend="reference"))
+            labels = encode_labels(case.planes, case.num_labels, backend="reference")
+            test_counts(case, labels)
+            for num_edges in (9, 5000) if case.num_labels == 3 else ():  # room for all combinations, and for two
+                test_sweep(case, labels, num_edges)
             test_tails(case, random.Random(schedule))
         emulated.configure(schedule=schedule, resident=4, multiprocessors=8)
         for case in sliced_cases():

@@ -68,6 +68,23 @@ void count(Problem& p, const FeatureMaps& maps, const cuda::DeviceGrid& grid) {
                     intersection.data(),
                     p.unit_area.data()},
                    grid, p.place());
+  for (int64_t num_edges : {2, 8000}) {  // there is room for both combinations, or for one
+    std::vector<float> edges(kUnits * num_edges, 0.5f);
+    std::vector<int64_t> bins(kUnits * kLabels * num_edges), unit_bins(kImages * kUnits * num_edges);
+    cuda::threshold_sweep({maps,
+                           {},
+                           edges.data(),
+                           num_edges,
+                           runs.data(),
+                           false,
+                           table.data(),
+                           offsets.data(),
+                           kPlanes,
+                           kLabels,
+                           bins.data(),
+                           unit_bins.data()},
+                          grid, p.place());
+  }
 }
 
 void run_all(bool bad, bool channels_last) {

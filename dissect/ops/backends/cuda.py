@@ -15,7 +15,7 @@ from torch import Tensor
 
 from dissect.devices import outlives_its_readers
 from dissect.grid import Grid
-from dissect.ops.backends.arguments import SAMPLES, Blend, Brackets, Labels, Tables, status_of
+from dissect.ops.backends.arguments import SAMPLES, Blend, Brackets, Labels, Tables, note_edges, status_of
 from dissect.ops.backends.composed import image_by_image
 from dissect.ops.backends.reference import blend_units_backward as blend_units_backward
 from dissect.ops.native import maps_arguments
@@ -96,7 +96,7 @@ def iou_counts(
     """The intersection and unit_area."""
     num_images, num_units = activations.shape[:2]
     words, grid = _device_grid(tables, activations)
-    thresholds, runs, table = thresholds.contiguous(), labels.runs.contiguous(), labels.table.contiguous()
+    thresholds = thresholds.contiguous()
     intersection = activations.new_zeros((num_units, labels.num_labels), dtype=torch.int64)
     unit_area = activations.new_zeros((num_images, num_units), dtype=torch.int64)
     with _guard(activations):
@@ -105,12 +105,7 @@ def iou_counts(
             maps_arguments(activations),
             (words.data_ptr(), *grid),
             thresholds.data_ptr(),
-            runs.data_ptr(),
-            runs.dtype == torch.int64,
-            table.data_ptr(),
-            labels.offsets.data_ptr(),
-            table.shape[1],
-            labels.num_labels,
+            *_label_arguments(labels),
             intersection.data_ptr(),
             unit_area.data_ptr(),
         )
@@ -155,6 +150,28 @@ def tail_histogram(
             SAMPLES.index(sample),
             _addresses(brackets),
         )
+
+
+def threshold_sweep(
+    activations: Tensor, edges: Tensor, bins: Tensor, labels: Labels, tables: Tables, status: Tensor
+) -> Tensor:
+    """The unit_bins; adds to the bins."""
+    note_edges(edges, status)
+    num_edges, edges = edges.shape[1], edges.contiguous()
+    unit_bins = activations.new_zeros((*activations.shape[:2], num_edges), dtype=torch.int64)
+    words, grid = _device_grid(tables, activations)
+    with _guard(activations):
+        engine().threshold_sweep(
+            _place(activations, status),
+            maps_arguments(activations),
+            (words.data_ptr(), *grid),
+            edges.data_ptr(),
+            num_edges,
+            *_label_arguments(labels),
+            bins.data_ptr(),
+            unit_bins.data_ptr(),
+        )
+    return unit_bins
 
 
 iou_counts_by_image = image_by_image(iou_counts)
@@ -212,6 +229,12 @@ def _device_grid(tables: Tables, maps: Tensor) -> tuple[Tensor, tuple[int, ...]]
     words, spans = _packed_grid(rows.numpy().tobytes(), columns.numpy().tobytes(), source, maps.device)
     outlives_its_readers(words)
     return words, (len(rows), len(columns), *spans)
+
+
+def _label_arguments(labels: Labels) -> tuple[int, bool, int, int, int, int]:
+    """runs, whether they have 64 bits, table, offsets, K, C."""
+    runs, table, offsets, num_labels = labels
+    return runs.data_ptr(), runs.dtype == torch.int64, table.data_ptr(), offsets.data_ptr(), table.shape[1], num_labels
 
 
 def _guard(activations: Tensor) -> torch.cuda.device_of:
