@@ -1,11 +1,14 @@
 """iou_counts against upsampling alone, the best eager PyTorch and the published loop; equality asserted first."""
 
+from functools import partial
+
 import pytest
 import torch
 from baselines import eager_iou_counts, published_iou_counts
-from workload import Workload
+from workload import Workload, settle
 
 from dissect import ops
+from dissect.stats import edges_between
 
 SHAPES = {
     "512 units 14x14 to 224x224": (16, 512, 14, 224),
@@ -47,3 +50,24 @@ def test_iou_counts_by_image(compare, shape, noisy):
     summed.index_put_((counts.units.long(), counts.labels.long()), counts.counts.long(), accumulate=True)
     assert torch.equal(summed, work.intersection)
     compare(lambda: ops.iou_counts_by_image(*arguments), {"all images": lambda: ops.iou_counts(*arguments)}, per=images)
+
+
+@pytest.mark.parametrize("noisy", [False, True], ids=["patches", "noisy labels"])
+@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES.keys())
+def test_threshold_sweep(compare, shape, noisy):
+    """What 64 edges from the top 5 % on cost beside one threshold at the top 1 %."""
+    images, units, source, target = shape if compare.enabled else (1, 16, *shape[2:])
+    work = Workload(images, units, source, target, noisy)
+    lowest = settle([work.activations], 0.05, size=work.size).threshold()
+    edges = edges_between(lowest, work.activations.amax((0, 2, 3)))
+    edges[:, 32] = work.thresholds
+    edges = edges.sort(1).values
+    bins = torch.zeros(units, work.labels.num_labels, 64, dtype=torch.int64)
+
+    def sweep():
+        return ops.threshold_sweep(work.activations, edges, work.labels, bins=bins)
+
+    at = torch.searchsorted(edges, work.thresholds[:, None])[:, None].expand(-1, work.labels.num_labels, -1)
+    assert torch.equal(sweep().intersection.gather(2, at)[..., 0], work.intersection)
+    one = partial(ops.iou_counts, work.activations, work.thresholds, work.labels)
+    compare(sweep, {"one iou_counts": one}, per=images)

@@ -4,25 +4,15 @@ import pytest
 import torch
 import torch.nn.functional as F
 from baselines import RunningQuantile
-from workload import NUM_LABELS, Workload, label_planes
+from workload import NUM_LABELS, Workload, label_planes, settle
 
 from dissect import ops
 from dissect.stats import TailThreshold
 
 
-def settle(batches, **options):
-    """All visits."""
-    state = TailThreshold(0.01, **options)
-    while True:
-        for activations in batches:
-            state.add(activations)
-        if state.advance():
-            return state
-
-
 def test_thresholds_at_pixels(compare):
     work = Workload(16, 512, 14, 224) if compare.enabled else Workload(1, 64, 14, 224)
-    state = settle([work.activations], size=work.size)
+    state = settle([work.activations], 0.01, size=work.size)
     work.upsample()
     values = work.upsampled.transpose(0, 1).flatten(1)
     rank = values.shape[1] // 100
@@ -31,7 +21,7 @@ def test_thresholds_at_pixels(compare):
     count = 16 if compare.enabled else 1
     batches = [torch.randn(work.activations.shape, generator=torch.Generator().manual_seed(i)) for i in range(count)]
     others = {"upsample": lambda: [work.upsample() for _ in batches]}
-    compare(lambda: settle(batches, size=work.size), others, per=count * len(work.activations))
+    compare(lambda: settle(batches, 0.01, size=work.size), others, per=count * len(work.activations))
 
 
 @pytest.mark.parametrize("positions", ["feature", "pixel"])
@@ -49,7 +39,7 @@ def test_thresholds_beside_the_published_sketch(compare, positions):
         return sketch.quantiles(0.99)
 
     def ours():
-        return settle(activations.split(32), positions=positions, size=size).threshold()
+        return settle(activations.split(32), 0.01, positions=positions, size=size).threshold()
 
     samples = values(activations).transpose(0, 1).flatten(1)
     exact = samples.topk(samples.shape[1] // 100 + 1).values[:, -1]

@@ -1,6 +1,6 @@
 """The ops on a GPU: medians of CUDA events, warm, over inputs that no cache holds; equality asserted first.
 
-``python benchmarks/gpu.py PART`` measures a part (copy, iou_counts, thresholds, maps, dissect). Each row is written
+``python benchmarks/gpu.py PART`` measures a part (one of gpu_stages.PARTS). Each row is written
 into build/gpu/<gpu>.json as soon as it is known, and at the end into benchmarks/results; what is there, of the same
 tree, is not measured again. Bytes are those that must move: each input read once, each output written once; their
 share is of what a large copy on the device moves, "copy" being measured first. A row holds its floor and, where it has
@@ -56,9 +56,9 @@ def random_planes(count, size, seed):
     return coarse.repeat_interleave(size // 8, 2).repeat_interleave(size // 8, 3).to(torch.int16)
 
 
-def thresholds_of(batches, **options):
+def thresholds_of(batches, share=0.01, **options):
     """All visits."""
-    state = stats.TailThreshold(0.01, **options)
+    state = stats.TailThreshold(share, **options)
     while True:
         for maps in batches:
             state.add(maps)
@@ -109,6 +109,43 @@ def iou_counts_row(units, source, target, layout, backend, copy):
     return row(
         ms, BATCH, moved, copy, faster=faster, times_published=faster["published"], peak_bytes=peak, host_us=host
     )
+
+
+def sweep_rows(copy):
+    for backend in serving("threshold_sweep"):
+        name = f"threshold_sweep[64 edges, 512 units 14x14 to 224x224, {backend}]"
+        yield name, partial(beside_iou_counts, "threshold_sweep", backend, copy)
+    for backend in serving("iou_counts_by_image"):
+        name = f"iou_counts_by_image[512 units 14x14 to 224x224, {backend}]"
+        yield name, partial(beside_iou_counts, "iou_counts_by_image", backend, copy)
+
+
+def beside_iou_counts(op, backend, copy):
+    """What an op costs that counts more than one iou_counts of the same backend."""
+    batches = [
+        random_maps(BATCH, 512, 14, torch.channels_last, seed) for seed in range(rotation(BATCH * 512 * 196 * 2))
+    ]
+    labels = ops.encode_labels(random_planes(BATCH, 224, 0).to(DEVICE), NUM_LABELS)
+    thresholds = thresholds_of(batches[:1], size=(224, 224)).threshold()
+    counting = partial(ops.iou_counts, thresholds=thresholds, labels=labels, backend=backend)
+    expected = counting(batches[0]).check().intersection
+    if op == "iou_counts_by_image":
+        call = partial(ops.iou_counts_by_image, thresholds=thresholds, labels=labels, backend=backend)
+        counts = call(batches[0]).check()
+        found = torch.zeros_like(expected).index_put_((counts.units, counts.labels), counts.counts.long(), True)
+    else:
+        lowest = thresholds_of(batches[:1], share=0.05, size=(224, 224)).threshold()
+        edges = stats.edges_between(lowest, batches[0].float().amax((0, 2, 3)))
+        edges[:, 32] = thresholds  # so that one of them is iou_counts' own
+        edges, bins = edges.sort(1).values, torch.zeros(512, NUM_LABELS, 64, dtype=torch.int64, device=DEVICE)
+        call = partial(ops.threshold_sweep, edges=edges, labels=labels, bins=bins, backend=backend)
+        at = torch.searchsorted(edges, thresholds[:, None])[:, None].expand(-1, NUM_LABELS, -1)
+        found = call(batches[0]).check().intersection.gather(2, at)[..., 0]
+    if not torch.equal(found, expected):
+        raise AssertionError(f"{op} differs from iou_counts")
+    ms, other = (milliseconds(each, batches, calls=1 + 9 * (op == "threshold_sweep")) for each in (call, counting))
+    moved = batches[0].nbytes + labels.nbytes
+    return row(ms, BATCH, moved, copy, faster={"one iou_counts": other / ms}, times_iou_counts=ms / other)
 
 
 @cache
@@ -306,6 +343,7 @@ def serving(op):
 PARTS = {
     "copy": copy_rows,
     "iou_counts": iou_counts_rows,
+    "sweep": sweep_rows,
     "thresholds": thresholds_rows,
     "maps": maps_rows,
     "dissect": dissect_rows,

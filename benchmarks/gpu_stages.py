@@ -42,6 +42,9 @@ def sanitizer(tool: str) -> list[str]:
 #: With what small_run exits where bits differ, and with what a sanitizer where it found something.
 WRONG_BITS, FOUND = 3, 9
 
+#: Of benchmarks/gpu.py.
+PARTS = ("copy", "iou_counts", "sweep", "thresholds", "maps", "dissect")
+
 #: Per stage its pieces, by name: a command, and what it adds to the environment.
 STAGES = {
     "build": {
@@ -74,13 +77,16 @@ STAGES = {
     # Each compiles for minutes, and what was compiled is kept.
     "triton": {
         "iou_counts": gpu_tests("triton and test_iou_counts"),
+        "threshold_sweep": gpu_tests("triton and test_threshold_sweep"),
         "tail_histogram": gpu_tests("triton and test_tail_histogram"),
-        "rest": gpu_tests("triton and not test_iou_counts and not test_tail_histogram and not compiles"),
+        "rest": gpu_tests(
+            "triton and not test_iou_counts and not test_threshold_sweep and not test_tail_histogram and not compiles"
+        ),
         "compiled": gpu_tests("compiles"),
     },
     "cpu": {"ops and stats with this PyTorch": ([*PYTEST, "tests/ops", "tests/stats"], {})},
     "bench": {
-        **{name: ([*BENCH, name], {}) for name in ("copy", "iou_counts", "thresholds", "maps", "dissect")},
+        **{name: ([*BENCH, name], {}) for name in PARTS},
         "readme": ([sys.executable, "benchmarks/tables.py", "readme"], {}),
     },
     "profile": {f"dissect {row}": ([sys.executable, "benchmarks/gpu_profile.py", str(row)], {}) for row in range(4)},

@@ -14,6 +14,7 @@ TARGETS = {
     "iou_counts[512 units 14x14 to 224x224": [("images_per_s", ">=", 700e3), ("times_published", ">=", 1000)],
     "iou_counts[512 units 14x14 to 56x56": [("images_per_s", ">=", 2e6)],
     "iou_counts[256 units 56x56 to 224x224": [("images_per_s", ">=", 300e3)],
+    "threshold_sweep[": [("times_iou_counts", "<=", 10)],
     "TailThreshold[": [("us_per_image", "<=", 2.5)],
     "observe[": [("share_of_copy", ">=", 0.6)],
     "blend_units[512 of": [("share_of_copy", ">=", 0.85)],

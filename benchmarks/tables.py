@@ -22,6 +22,7 @@ GOALS = {
     "images_per_s": "images/s",
     "us_per_image": "us per image",
     "share_of_copy": "share of a copy's",
+    "times_iou_counts": "times one iou_counts",
     "times_of_forward": "of the forward loop",
     "times_published": "times the published code",
 }

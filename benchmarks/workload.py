@@ -8,6 +8,16 @@ from dissect.stats import TailThreshold
 NUM_LABELS, NUM_PLANES = 1300, 5
 
 
+def settle(batches, share: float, **options) -> TailThreshold:
+    """The state of thresholds after all visits."""
+    state = TailThreshold(share, **options)
+    while True:
+        for activations in batches:
+            state.add(activations)
+        if state.advance():
+            return state
+
+
 class Workload:
     """Activations that fire on the top 1 % of the pixels, and encoded labels."""
 
@@ -17,12 +27,7 @@ class Workload:
         # for implementations that round otherwise.
         self.activations = (torch.randn(images, units, source, source, generator=generator) * 256).round() / 256
         self.size = (target, target)
-        state = TailThreshold(0.01, size=self.size)
-        while True:
-            state.add(self.activations)
-            if state.advance():
-                break
-        self.thresholds = state.threshold()
+        self.thresholds = settle([self.activations], 0.01, size=self.size).threshold()
         self.planes = label_planes(images, target, noisy, generator)
         self.labels = ops.encode_labels(self.planes, NUM_LABELS)
         counts = ops.iou_counts(self.activations, self.thresholds, self.labels)

@@ -100,6 +100,8 @@ PYBIND11_MODULE(_cuda, module) {
       },
       py::call_guard<py::gil_scoped_release>());
 
+  module.def("sweep_edges", &cuda::sweep_edges);
+
   module.def(
       "threshold_sweep",
       [](const Place& place, const Maps& maps, const Grid& grid, uintptr_t edges, int64_t num_edges, uintptr_t runs,

@@ -46,7 +46,8 @@ int capability(int device);
 void iou_counts(const IouCountsParams& params, const DeviceGrid& grid, const Place& place);
 // At pixels.
 void tail_histogram(const TailHistogramParams& params, const DeviceGrid& grid, const Place& place);
-// `params.unit_bins` must be zero.
+// `params.unit_bins` must be zero; `params.edges` are [U, sweep_edges(B)], infinity after the last.
+int64_t sweep_edges(int64_t num_edges);
 void threshold_sweep(const ThresholdSweepParams& params, const DeviceGrid& grid, const Place& place);
 // `params.peaks` must be -infinity, `params.unit_area` zero.
 void observe(const ObserveParams& params, const Place& place);

@@ -69,7 +69,7 @@ void count(Problem& p, const FeatureMaps& maps, const cuda::DeviceGrid& grid) {
                     p.unit_area.data()},
                    grid, p.place());
   for (int64_t num_edges : {2, 8000}) {  // there is room for both combinations, or for one
-    std::vector<float> edges(kUnits * num_edges, 0.5f);
+    std::vector<float> edges(kUnits * cuda::sweep_edges(num_edges), 0.5f);
     std::vector<int64_t> bins(kUnits * kLabels * num_edges), unit_bins(kImages * kUnits * num_edges);
     cuda::threshold_sweep({maps,
                            {},

@@ -46,6 +46,10 @@ def run(case):
     counts = ops.iou_counts(maps, case.thresholds.cuda(), on_device, grid=case.grid, backend="cuda")
     expected = ops.iou_counts(case.activations, case.thresholds, labels, grid=case.grid, backend="reference")
     good = torch.equal(counts.intersection.cpu(), expected.intersection)
+    edges = torch.stack([case.thresholds, case.thresholds + 1], 1)
+    swept = ops.threshold_sweep(maps, edges.cuda(), on_device, grid=case.grid, backend="cuda")
+    expected = ops.threshold_sweep(case.activations, edges, labels, grid=case.grid, backend="reference")
+    good = good and torch.equal(swept.bins.cpu(), expected.bins)
     zeros = torch.zeros(num_units, dtype=torch.int64)
     for grid, sample in ((case.grid, "value"), (case.grid, "min"), (case.grid, "max"), (None, "value")):
         bits = 16 if grid is None and maps.element_size() == 2 else 32

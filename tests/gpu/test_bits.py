@@ -4,7 +4,7 @@ import os
 
 import pytest
 import torch
-from generate import DTYPES, LAYOUTS, laid_out, random_case
+from generate import DTYPES, LAYOUTS, Case, laid_out, random_case
 from small_cases import Problem, counted, random_blend, random_bracket, random_problem
 
 from dissect import Grid, ops
@@ -53,6 +53,40 @@ def test_iou_counts_by_image(serving, device):
         assert equal(ours, expected), seed
 
 
+def assert_sweeps(case, num_edges, backend, device):
+    """Edges among the samples, so that some are equal to a value."""
+    values = case.activations.float().transpose(0, 1).flatten(1)
+    edges = values[:, torch.linspace(0, values.shape[1] - 1, num_edges).long()].sort(1).values
+    arguments = to(case.activations, device), edges.to(device), case.planes.to(device), case.num_labels
+    ours = ops.threshold_sweep(*arguments, grid=case.grid, backend=backend)
+    expected = ops.threshold_sweep(case.activations, edges, case.planes, case.num_labels, grid=case.grid)
+    assert equal(ours, expected)
+
+
+def test_threshold_sweep(serving, device):
+    backend = serving("threshold_sweep")
+    for seed in range(CASES):
+        case = random_case(seed)
+        if len(case.activations):
+            assert_sweeps(case, (1, 2, 9, 64)[seed % 4], backend, device)
+
+
+def test_threshold_sweep_adds_to_its_bins(serving, device):
+    maps, edges, planes = torch.randn(2, 5, 4, 4), torch.randn(5, 9).sort(1).values, torch.randint(0, 3, (2, 1, 8, 8))
+    bins = torch.ones(5, 3, 9, dtype=torch.int64, device=device)
+    given = maps.to(device), edges.to(device), planes.to(device), 3
+    ops.threshold_sweep(*given, bins=bins, backend=serving("threshold_sweep"))
+    assert torch.equal(bins.cpu() - 1, ops.threshold_sweep(maps, edges, planes, 3).bins)
+
+
+@pytest.mark.parametrize("num_edges", [64, 1000, 20_000])  # of which no combination has room in shared memory
+def test_threshold_sweep_of_a_layer(serving, device, num_edges):
+    maps, planes = torch.randn(20, 40, 14, 14).bfloat16(), torch.randint(0, 50, (20, 3, 8, 8)).repeat_interleave(14, 2)
+    grid = Grid.half_pixel((14, 14), (112, 8))
+    case = Case(maps, torch.zeros(40), planes, 50, grid)
+    assert_sweeps(case, num_edges, serving("threshold_sweep"), device)
+
+
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_iou_counts_of_a_layer(serving, device, dtype, layout):
@@ -81,6 +115,7 @@ def test_launches_that_random_problems_do_not_make(serving, device, shape, targe
     assert equal(ours, ops.iou_counts(maps, thresholds, planes, num_labels, grid=grid))
     ours = ops.iou_counts_by_image(*moved, grid=grid, backend=serving("iou_counts_by_image"))
     assert equal(ours, ops.iou_counts_by_image(maps, thresholds, planes, num_labels, grid=grid))
+    assert_sweeps(Case(maps, thresholds, planes, num_labels, grid), 9, serving("threshold_sweep"), device)
     for sample in ("value", "max"):
         problem, bracket = Problem(maps, thresholds, planes, num_labels, grid), random_bracket(3, shape[1], 32)
         expected = counted(problem, bracket, grid, sample, "auto")
@@ -221,6 +256,10 @@ def test_bad_values_set_the_status(serving, device):
         maps[1, 2, 1, 2] = bad
         with pytest.raises(ValueError, match="batch 0 held others"):
             ops.iou_counts(maps, torch.zeros(3, device=device), planes, 2, backend=backend).check()
+        sweeping = serving("threshold_sweep")
+        for given, edges in ((maps, [[0.0, 1.0]] * 3), (maps * 0, [[0.0, 1.0], [1.0, 0.0], [0.0, 1.0]])):
+            counts = ops.threshold_sweep(given, torch.tensor(edges, device=device), planes, 2, backend=sweeping)
+            assert int(counts.status) == 1
         zeros, bins = (
             torch.zeros(3, dtype=torch.int64, device=device),
             torch.zeros(3, 2, dtype=torch.int64, device=device),

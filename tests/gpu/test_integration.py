@@ -83,18 +83,23 @@ def test_autocast_changes_nothing(serving, problem):
 def test_launches_wait_for_nothing(serving, problem, planes):
     maps, thresholds, labels = problem
     counting, tails, peaking = (serving(op) for op in ("iou_counts", "tail_histogram", "image_peaks"))
+    sweep = stats.ThresholdSweep(
+        thresholds[:, None] + torch.arange(5, device=maps.device), 9, backend=serving("threshold_sweep")
+    )
     state = stats.TailThreshold(0.01, size=(50, 50), backend=tails)
     state.add(maps)  # opens the windows
     tally = stats.IouTally(thresholds, 9, backend=counting)
     numbers, peaks = torch.arange(8), stats.Peaks(3)
     tally.add(maps, labels, numbers)  # pins memory, makes the stream for copies
     peaks.add(maps, numbers)
+    sweep.add(maps, labels)
     torch.cuda.synchronize(maps.device)
     try:
         torch.cuda.set_sync_debug_mode("error")
         state.add(maps)
         tally.add(maps, labels, numbers)
         peaks.add(maps, numbers)
+        sweep.add(maps, labels)
         ops.image_peaks(maps, status=ops.new_status(maps.device), backend=peaking)
         encoding = Encoding(planes, 9)
         size = encoding.size.to("cpu", non_blocking=True)

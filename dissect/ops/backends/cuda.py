@@ -12,6 +12,7 @@ from types import ModuleType
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from dissect.devices import outlives_its_readers
 from dissect.grid import Grid
@@ -157,7 +158,8 @@ def threshold_sweep(
 ) -> Tensor:
     """The unit_bins; adds to the bins."""
     note_edges(edges, status)
-    num_edges, edges = edges.shape[1], edges.contiguous()
+    num_edges = edges.shape[1]
+    edges = pad(edges, (0, engine().sweep_edges(num_edges) - num_edges), value=torch.inf)
     unit_bins = activations.new_zeros((*activations.shape[:2], num_edges), dtype=torch.int64)
     words, grid = _device_grid(tables, activations)
     with _guard(activations):
@@ -165,7 +167,7 @@ def threshold_sweep(
             _place(activations, status),
             maps_arguments(activations),
             (words.data_ptr(), *grid),
-            edges.data_ptr(),
+            edges.contiguous().data_ptr(),
             num_edges,
             *_label_arguments(labels),
             bins.data_ptr(),
