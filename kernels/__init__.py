@@ -8,7 +8,7 @@ int32 on the device. `arithmetic`, `maps` and `cells` are what the kernels share
 from dissect.kernels.blend_units import blend_units, blend_units_, blend_units_backward
 from dissect.kernels.encode_labels import Combinations
 from dissect.kernels.image_peaks import image_peaks
-from dissect.kernels.iou_counts import iou_counts
+from dissect.kernels.iou_counts import iou_counts, iou_counts_by_image
 from dissect.kernels.tail_histogram import tail_histogram
 from dissect.kernels.threshold_sweep import threshold_sweep
 
@@ -19,6 +19,7 @@ __all__ = [
     "blend_units_backward",
     "image_peaks",
     "iou_counts",
+    "iou_counts_by_image",
     "tail_histogram",
     "threshold_sweep",
 ]

@@ -24,7 +24,7 @@ ROUNDS: tl.constexpr = tl.constexpr(4)
 
 @triton.jit
 def add_labels(combinations, numbers, valid, row, table, num_planes):
-    """Adds `numbers` to the unit's row of the intersection, for each label of the combinations."""
+    """Adds `numbers` to the unit's row of counts, for each label of the combinations."""
     for plane in range(0, num_planes):
         label = tl.load(table + combinations.to(tl.int64) * num_planes + plane, mask=valid, other=0)
         tl.atomic_add(row + label, numbers, mask=valid & (label > 0), sem="relaxed")
@@ -39,12 +39,12 @@ def count_labels(fires, pixels, row, runs, table, num_planes, RUN_BITS: tl.const
     while (rounds < ROUNDS) & (tl.min(left) != NONE):
         combination = tl.min(left, axis=1)
         met = left == combination[:, None]
-        numbers = tl.sum(met.to(tl.int32), axis=1).to(tl.int64)
+        numbers = tl.sum(met.to(tl.int32), axis=1).to(row.dtype.element_ty)
         add_labels(combination, numbers, combination != NONE, row, table, num_planes)
         left = tl.where(met, NONE, left)
         rounds += 1
     if tl.min(left) != NONE:
-        add_labels(left, tl.full(left.shape, 1, tl.int64), left != NONE, row, table, num_planes)
+        add_labels(left, tl.full(left.shape, 1, row.dtype.element_ty), left != NONE, row, table, num_planes)
 
 
 @triton.jit
@@ -108,13 +108,13 @@ def count_map(
 )
 def iou_counts_kernel(
     maps, thresholds, row_spans, column_spans, row_weights, column_weights, runs, table, offsets,
-    intersection, unit_area, status,
+    starts, counts, unit_area, status,
     num_row_spans, num_column_spans, num_rows, num_columns, num_planes, num_labels,
     num_units, height, width, stride_image, stride_unit, stride_row, stride_column,
     UNITS: tl.constexpr, POSITIONS: tl.constexpr, FLAT: tl.constexpr,
-    CELLS: tl.constexpr, GROUP: tl.constexpr, TILE: tl.constexpr, RUN_BITS: tl.constexpr,
+    CELLS: tl.constexpr, GROUP: tl.constexpr, TILE: tl.constexpr, RUN_BITS: tl.constexpr, BY_IMAGE: tl.constexpr,
 ):  # fmt: skip
-    """A program takes UNITS maps of one image."""
+    """A program takes UNITS maps of one image. Counts are [U, C], or BY_IMAGE as `iou_counts_by_image` says."""
     blocks = tl.cdiv(num_units, UNITS)
     image = (tl.program_id(0) // blocks).to(tl.int64)
     units = tl.program_id(0) % blocks * UNITS + tl.arange(0, UNITS)
@@ -123,6 +123,11 @@ def iou_counts_kernel(
     runs += image * num_rows * num_columns
     table += tl.load(offsets + image) * num_planes
     unit_area += image * num_units
+    size = num_labels.to(tl.int64)
+    if BY_IMAGE:
+        first = tl.load(starts + image)
+        size = tl.load(starts + image + 1) - first
+        counts += first * num_units - 1  # numbers begin with 1
     levels = tl.load(thresholds + units, mask=exist, other=0.0)
     if tl.sum((levels != levels).to(tl.int32)) > 0:  # NaN
         tl.store(status, 1)
@@ -135,7 +140,7 @@ def iou_counts_kernel(
     while tl.min(left) < num_units:
         unit = tl.min(left).to(tl.int64)
         area = count_map(
-            maps + unit * stride_unit, tl.load(thresholds + unit), intersection + unit * num_labels, row_spans,
+            maps + unit * stride_unit, tl.load(thresholds + unit), counts + unit * size, row_spans,
             column_spans, row_weights, column_weights, runs, table, num_row_spans, num_column_spans, num_columns,
             num_planes, height, width, stride_row, stride_column, CELLS, GROUP, TILE, RUN_BITS,
         )  # fmt: skip
@@ -155,10 +160,44 @@ def iou_counts(
     status: Tensor,
 ) -> tuple[Tensor, Tensor]:
     """The intersection [U, C] and unit_area [N, U], int64; bad activations and NaN thresholds set `status` to 1."""
+    intersection = torch.zeros(activations.shape[1], num_labels, dtype=torch.int64, device=activations.device)
+    labels = (runs, table, offsets, num_labels)
+    return intersection, _count(activations, thresholds, labels, rows, columns, None, intersection, status)
+
+
+def iou_counts_by_image(
+    activations: Tensor,
+    thresholds: Tensor,
+    runs: Tensor,
+    table: Tensor,
+    offsets: Tensor,
+    rows: Tensor,
+    columns: Tensor,
+    starts: Tensor,
+    counts: Tensor,
+    status: Tensor,
+) -> Tensor:
+    """The unit_area [N, U]; of a table that numbers the labels of each image from 1, adds to `counts`, int32.
+
+    Those of image n are [U, starts[n + 1] - starts[n]], and begin at ``starts[n] * U``.
+    """
+    labels = (runs, table, offsets, 0)
+    return _count(activations, thresholds, labels, rows, columns, starts, counts, status)
+
+
+def _count(
+    activations: Tensor,
+    thresholds: Tensor,
+    labels: tuple[Tensor, Tensor, Tensor, int],
+    rows: Tensor,
+    columns: Tensor,
+    starts: Tensor | None,
+    counts: Tensor,
+    status: Tensor,
+) -> Tensor:
+    runs, table, offsets, num_labels = labels
     maps = Maps(activations)
-    num_images, num_units = activations.shape[:2]
-    intersection = torch.zeros(num_units, num_labels, dtype=torch.int64, device=activations.device)
-    unit_area = torch.empty(num_images, num_units, dtype=torch.int64, device=activations.device)
+    unit_area = torch.empty(activations.shape[:2], dtype=torch.int64, device=activations.device)
     row_table, column_table = (AxisTable.of(axis, activations.device) for axis in (rows, columns))
     launch(
         iou_counts_kernel,
@@ -172,7 +211,8 @@ def iou_counts(
         runs,
         table,
         offsets,
-        intersection,
+        offsets if starts is None else starts,
+        counts,
         unit_area,
         status,
         len(row_table.spans),
@@ -185,5 +225,6 @@ def iou_counts(
         **maps.tile,
         **tile_of(row_table, column_table),
         RUN_BITS=17 if runs.element_size() == 4 else 32,
+        BY_IMAGE=starts is not None,
     )
-    return intersection, unit_area
+    return unit_area

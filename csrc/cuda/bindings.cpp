@@ -84,6 +84,26 @@ PYBIND11_MODULE(_cuda, module) {
       py::call_guard<py::gil_scoped_release>());
 
   module.def(
+      "iou_counts_by_image",
+      [](const Place& place, const Maps& maps, const Grid& grid, uintptr_t thresholds, uintptr_t runs, bool wide,
+         uintptr_t table, uintptr_t offsets, int64_t num_planes, int64_t num_labels, uintptr_t starts, uintptr_t counts,
+         uintptr_t unit_area) {
+        cuda::iou_counts_by_image({feature_maps(maps),
+                                   {},
+                                   at<const float>(thresholds),
+                                   at<const void>(runs),
+                                   wide,
+                                   at<const int32_t>(table),
+                                   at<const int64_t>(offsets),
+                                   num_planes,
+                                   num_labels,
+                                   nullptr,
+                                   at<int64_t>(unit_area)},
+                                  {at<const int64_t>(starts), at<int32_t>(counts)}, device_grid(grid), place_of(place));
+      },
+      py::call_guard<py::gil_scoped_release>());
+
+  module.def(
       "tail_histogram",
       [](const Place& place, const Maps& maps, const Grid& grid, int sample, const Tails& tails) {
         const auto& [low, high, shift, num_bins, bins, above] = tails;

@@ -36,6 +36,13 @@ struct DeviceGrid {
 DeviceGrid device_grid(const void* words, int64_t num_rows, int64_t num_columns, int64_t num_row_spans,
                        int64_t num_column_spans, int64_t longest);
 
+// Counts per image, only of the labels that it carries, which are numbered from 1 within it: image n's begin at
+// starts[n] * U, [U, starts[n + 1] - starts[n]] of them.
+struct ImagePairs {
+  const int64_t* starts;  // [N + 1]
+  int32_t* counts;
+};
+
 // Why no device can be used, or an empty string.
 std::string unavailable();
 // Ten times the major number plus the minor one.
@@ -44,6 +51,9 @@ int capability(int device);
 // These throw std::runtime_error, which names the op, the shapes and the device, where a launch fails.
 // `params.intersection` and `params.unit_area` must be zero; `params.grid` is not read, but `grid`.
 void iou_counts(const IouCountsParams& params, const DeviceGrid& grid, const Place& place);
+// Adds to `pairs.counts`; `params.table` holds an image's numbers instead of labels; `params.intersection` is not used.
+void iou_counts_by_image(const IouCountsParams& params, const ImagePairs& pairs, const DeviceGrid& grid,
+                         const Place& place);
 // At pixels.
 void tail_histogram(const TailHistogramParams& params, const DeviceGrid& grid, const Place& place);
 // `params.unit_bins` must be zero; `params.edges` are [U, sweep_edges(B)], infinity after the last.

@@ -2,7 +2,8 @@
 // range of columns that does by its two ends and a binary search. Ranges are cut at the ends of runs of equal labels,
 // and the pieces are added up in shared memory, per unit and combination of labels; when a block has seen an image,
 // each combination is taken apart, once, into counts per label, and only when it has seen all its images are these
-// added to those in device memory.
+// added to those in device memory. iou_counts_by_image is the same, but that combinations are taken apart into counts
+// per image, in device memory at once.
 #include "../iou_counts.h"
 #include "device.h"
 
@@ -20,10 +21,12 @@ struct IouCountsLaunch {
   CellPlan plan;
   int32_t* status;
   bool shares_labels;
-  int combinations;  // per unit that shared memory has counts for
+  int combinations;        // per unit that shared memory has counts for
+  cuda::ImagePairs pairs;  // of iou_counts_by_image
 };
 
-// Where one block counts: combinations of the image at hand and labels of all its images.
+// Where one block counts: combinations of the image at hand and, if not by image, labels of all its images.
+template <bool kByImage>
 struct Counts {
   int32_t* combinations;  // [combinations, units]
   int32_t* labels;        // [units, labels]; null: in device memory
@@ -40,9 +43,17 @@ struct Counts {
   }
 
   // Adds pixels where the block's unit at `place` meets a combination, of which `row` says the labels.
-  __device__ void add(const IouCountsParams& p, const int32_t* row, int64_t first_unit, int place, int pixels) const {
+  __device__ void add(const IouCountsLaunch& launch, const int32_t* row, int64_t image, int64_t first_unit, int place,
+                      int pixels) const {
+    const IouCountsParams& p = launch.p;
     const int num_planes = static_cast<int>(p.num_planes);
-    if (labels != nullptr) {
+    if constexpr (kByImage) {
+      const int64_t begin = launch.pairs.starts[image], number = launch.pairs.starts[image + 1] - begin;
+      int32_t* counts = launch.pairs.counts + begin * p.maps.num_units + (first_unit + place) * number;
+#pragma unroll 1
+      for (int k = 0; k < num_planes; ++k, ++row)
+        if (*row != 0) atomicAdd(counts + (*row - 1), pixels);
+    } else if (labels != nullptr) {
       int32_t* counts = labels + place * static_cast<int>(p.num_labels);
 #pragma unroll 1
       for (int k = 0; k < num_planes; ++k, ++row)
@@ -63,8 +74,8 @@ __device__ inline int shared_combinations(const IouCountsLaunch& launch, int64_t
 }
 
 // Takes apart what the block's units met in an image. All threads call it.
-__device__ inline void take_apart(const IouCountsLaunch& launch, const Counts& counts, int64_t image,
-                                  int64_t first_unit) {
+template <typename Counts>
+__device__ void take_apart(const IouCountsLaunch& launch, const Counts& counts, int64_t image, int64_t first_unit) {
   const IouCountsParams& p = launch.p;
   const int number = shared_combinations(launch, image) << launch.plan.unit_bits;
   const int num_planes = static_cast<int>(p.num_planes);
@@ -75,12 +86,12 @@ __device__ inline void take_apart(const IouCountsLaunch& launch, const Counts& c
     if (pixels == 0) continue;
     counts.combinations[i] = 0;
     const int32_t* row = table + (i >> launch.plan.unit_bits) * num_planes;
-    counts.add(p, row, first_unit, i & (launch.plan.units() - 1), pixels);
+    counts.add(launch, row, image, first_unit, i & (launch.plan.units() - 1), pixels);
   }
 }
 
 // Counts what fires in the cells of one band.
-template <typename Word>
+template <typename Word, typename Counts>
 __device__ void count_band(const IouCountsLaunch& launch, const Counts& counts, int64_t image, int64_t first_unit,
                            int place, const Band& band) {
   const IouCountsParams& p = launch.p;
@@ -101,7 +112,8 @@ __device__ void count_band(const IouCountsLaunch& launch, const Counts& counts, 
       const int combination = static_cast<int>(combination_of(run));
       range.from = end;
       if (by_combination) atomicAdd(combinations + (combination << launch.plan.unit_bits), pixels);
-      else counts.add(p, p.table + (p.offsets[image] + combination) * p.num_planes, first_unit, place, pixels);
+      else
+        counts.add(launch, p.table + (p.offsets[image] + combination) * p.num_planes, image, first_unit, place, pixels);
     }
   });
   const int total = __reduce_add_sync(kAllLanes, area);
@@ -109,14 +121,14 @@ __device__ void count_band(const IouCountsLaunch& launch, const Counts& counts, 
   if (lane_of_thread() == 0 && total != 0) atomicAdd(counter(unit_area), static_cast<unsigned long long>(total));
 }
 
-template <typename T, typename Word>
+template <typename T, typename Word, bool kByImage>
 __global__ void __launch_bounds__(kThreads, 3) iou_counts_kernel(IouCountsLaunch launch) {
   DISSECT_SHARED_MEMORY(memory);
   const IouCountsParams& p = launch.p;
   const CellPlan& plan = launch.plan;
   const int warp = warp_of_thread(), place = warp & (plan.units() - 1);
   const int64_t first_unit = UnitsInside::first_unit(plan), unit = first_unit + place;
-  const Counts counts(launch, memory);
+  const Counts<kByImage> counts(launch, memory);
   const auto visit = [&](int64_t image, const Band& band) {
     count_band<Word>(launch, counts, image, first_unit, place, band);
   };
@@ -132,40 +144,56 @@ __global__ void __launch_bounds__(kThreads, 3) iou_counts_kernel(IouCountsLaunch
     if (counts.labels[i] != 0) atomicAdd(counter(intersection + i), static_cast<unsigned long long>(counts.labels[i]));
 }
 
-template <typename T>
+template <typename T, bool kByImage>
 auto kernel_of(const IouCountsParams& p) {
-  return p.wide ? iou_counts_kernel<T, int64_t> : iou_counts_kernel<T, int32_t>;
+  return p.wide ? iou_counts_kernel<T, int64_t, kByImage> : iou_counts_kernel<T, int32_t, kByImage>;
 }
 
+template <bool kByImage>
 auto kernel_of(const IouCountsParams& p) {
   switch (p.maps.dtype) {
     case DType::kFloat16:
-      return kernel_of<Float16>(p);
+      return kernel_of<Float16, kByImage>(p);
     case DType::kBFloat16:
-      return kernel_of<BFloat16>(p);
+      return kernel_of<BFloat16, kByImage>(p);
     default:
-      return kernel_of<float>(p);
+      return kernel_of<float, kByImage>(p);
   }
+}
+
+template <bool kByImage>
+void count(const char* op, const IouCountsParams& params, const cuda::ImagePairs& pairs, const cuda::DeviceGrid& grid,
+           const cuda::Place& place) {
+  const FeatureMaps& maps = params.maps;
+  if (maps.num_images == 0 || maps.num_units == 0) return;
+  const int multiprocessors = cuda::begin_cells(op, maps, grid, place);
+  const int64_t label_bytes = params.num_labels * static_cast<int64_t>(sizeof(int32_t));
+  const bool shares_labels = !kByImage && label_bytes <= kLabelBytes;
+  const int64_t units = cuda::units_per_block(maps, shares_labels ? label_bytes : 0, kLabelBytes);
+  const int64_t combinations = kCombinationBytes / static_cast<int64_t>(sizeof(int32_t)) / units;
+  IouCountsLaunch kernel{params,
+                         cuda::plan_cells(maps, grid, units, multiprocessors),
+                         place.status,
+                         shares_labels,
+                         static_cast<int>(combinations),
+                         pairs};
+  kernel.p.grid = grid.view;
+  const int64_t bytes =
+      CellMemory::bytes(maps, kernel.plan) + kCombinationBytes + (shares_labels ? units * label_bytes : 0);
+  cuda::require(launch(kernel_of<kByImage>(params), cuda::num_blocks(maps, kernel.plan), kThreads, bytes,
+                       static_cast<cudaStream_t>(place.stream), kernel),
+                op, maps, place);
 }
 
 }  // namespace
 
 void cuda::iou_counts(const IouCountsParams& params, const DeviceGrid& grid, const Place& place) {
-  const FeatureMaps& maps = params.maps;
-  if (maps.num_images == 0 || maps.num_units == 0) return;
-  const int multiprocessors = begin_cells("iou_counts", maps, grid, place);
-  const int64_t label_bytes = params.num_labels * static_cast<int64_t>(sizeof(int32_t));
-  const bool shares_labels = label_bytes <= kLabelBytes;
-  const int64_t units = units_per_block(maps, shares_labels ? label_bytes : 0, kLabelBytes);
-  const int64_t combinations = kCombinationBytes / static_cast<int64_t>(sizeof(int32_t)) / units;
-  IouCountsLaunch kernel{params, plan_cells(maps, grid, units, multiprocessors), place.status, shares_labels,
-                         static_cast<int>(combinations)};
-  kernel.p.grid = grid.view;
-  const int64_t bytes =
-      CellMemory::bytes(maps, kernel.plan) + kCombinationBytes + (shares_labels ? units * label_bytes : 0);
-  require(launch(kernel_of(params), num_blocks(maps, kernel.plan), kThreads, bytes,
-                 static_cast<cudaStream_t>(place.stream), kernel),
-          "iou_counts", maps, place);
+  count<false>("iou_counts", params, {}, grid, place);
+}
+
+void cuda::iou_counts_by_image(const IouCountsParams& params, const ImagePairs& pairs, const DeviceGrid& grid,
+                               const Place& place) {
+  count<true>("iou_counts_by_image", params, pairs, grid, place);
 }
 
 }  // namespace dissect

@@ -66,8 +66,9 @@ def iou_counts_by_image(
 
     Every backend gives the same bits. Results of batches add up: move `images` by the images before, and put the
     entries one after the other. On a CPU it costs a few percent more than `iou_counts`; workspace 8 bytes per entry.
-    A GPU is waited for, since the number of entries depends on the data, so no CUDA graph can capture this op; its
-    workspace is 8 bytes per unit and label of an image, for so many images at a time as need at most 256 MB.
+    A GPU is waited for once, since the number of entries depends on the data, so no CUDA graph can capture this op; its
+    workspace is 4 bytes per unit and label that an image carries, at most 256 MB or those of one image. Where all
+    images need more, they are taken so many at a time, with a wait each.
 
     Args:
         activations: as of `iou_counts`.

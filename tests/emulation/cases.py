@@ -13,7 +13,7 @@ from dissect import Grid, reference
 from dissect.ops import encode_labels
 from dissect.ops.backends import cuda
 from dissect.ops.backends.arguments import Blend, Brackets, Labels, Tables
-from dissect.ops.backends.composed import image_by_image
+from dissect.ops.backends.composed import by_image
 
 
 class Emulated:
@@ -67,7 +67,7 @@ def test_counts_by_image(case, labels):
     expected = reference.iou_counts_by_image(case.activations, case.thresholds, labels.planes, case.num_labels, *tables)
     for workspace in (1 << 28, 1):
         status = new_status()
-        count = image_by_image(cuda.iou_counts, workspace)
+        count = by_image(cuda._count_images, workspace)
         ours = count(case.activations, case.thresholds, fields(labels), tables, status)
         same((*ours, status), (*expected, new_status()), "iou_counts_by_image")
 

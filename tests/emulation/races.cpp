@@ -68,6 +68,21 @@ void count(Problem& p, const FeatureMaps& maps, const cuda::DeviceGrid& grid) {
                     intersection.data(),
                     p.unit_area.data()},
                    grid, p.place());
+  const std::vector<int64_t> starts{0, 2, 4};
+  const std::vector<int32_t> numbers{0, 0, 1, 2, 0, 0, 2, 1};
+  std::vector<int32_t> counts(kUnits * 4);
+  cuda::iou_counts_by_image({maps,
+                             {},
+                             p.thresholds.data(),
+                             runs.data(),
+                             false,
+                             numbers.data(),
+                             offsets.data(),
+                             kPlanes,
+                             kLabels,
+                             nullptr,
+                             p.unit_area.data()},
+                            {starts.data(), counts.data()}, grid, p.place());
   for (int64_t num_edges : {2, 8000}) {  // there is room for both combinations, or for one
     std::vector<float> edges(kUnits * cuda::sweep_edges(num_edges), 0.5f);
     std::vector<int64_t> bins(kUnits * kLabels * num_edges), unit_bins(kImages * kUnits * num_edges);

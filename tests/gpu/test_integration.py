@@ -1,5 +1,7 @@
 """torch's streams, graphs, compiler and autocast on a GPU; states and dissect() that stay there."""
 
+import warnings
+
 import pytest
 import torch
 from torch import nn
@@ -107,6 +109,31 @@ def test_launches_wait_for_nothing(serving, problem, planes):
         torch.cuda.set_sync_debug_mode("default")
     torch.cuda.synchronize(maps.device)
     assert torch.equal(encoding.labels(size).runs, labels.runs)
+
+
+def waits(function):
+    """How often it waits for the device."""
+    function()  # compiles, and copies the grid
+    torch.cuda.synchronize()
+    try:
+        torch.cuda.set_sync_debug_mode("warn")
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always")
+            function()
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    return sum("synchronizing" in str(warning.message) for warning in told)
+
+
+@pytest.mark.filterwarnings("ignore:Synchronization debug mode")
+def test_counts_by_image_wait_as_often_for_many_images_as_for_one(serving, problem, planes):
+    maps, thresholds, labels = problem
+    one, backend = ops.encode_labels(planes[:1], 9), serving("iou_counts_by_image")
+    most, least = (
+        waits(lambda given=given: ops.iou_counts_by_image(given[0], thresholds, given[1], backend=backend))
+        for given in ((maps, labels), (maps[:1], one))
+    )
+    assert most == least
 
 
 @pytest.mark.parametrize("positions", ["pixel", "feature"])

@@ -8,7 +8,7 @@ from dissect import Grid, ops, stats
 from dissect.ops import gpu
 from dissect.ops.backends import triton
 from dissect.ops.backends.arguments import Labels, Tables
-from dissect.ops.backends.composed import image_by_image
+from dissect.ops.backends.composed import by_image
 
 assert gpu.triton_unavailable(torch.device("cpu")) is None  # TRITON_INTERPRET=1 was set before the start
 
@@ -33,10 +33,10 @@ def test_iou_counts_by_image(seed):
         for backend in ("triton", "reference")
     )
     assert all(map(torch.equal, ours, expected))
-    # With memory for one image at a time.
+    # With memory for one image at a time. Blocks of several: tests/ops.
     status, grid = ops.new_status(problem.maps.device), problem.grid
     encoded = Labels(labels.runs, labels.table, labels.offsets, problem.num_labels), Tables(grid.rows, grid.columns)
-    one_by_one = image_by_image(triton.iou_counts, workspace=1)(problem.maps, problem.thresholds, *encoded, status)
+    one_by_one = by_image(triton._count_images, workspace=1)(problem.maps, problem.thresholds, *encoded, status)
     assert all(map(torch.equal, one_by_one, (ours.intersection, ours.unit_area, torch.stack(ours[4:]))))
 
 

@@ -4,7 +4,9 @@ import pytest
 import torch
 from generate import DTYPES, LAYOUTS, laid_out, random_case
 
-from dissect import Grid, ops
+from dissect import Grid, ops, reference
+from dissect.ops.backends.arguments import Labels, Tables
+from dissect.ops.backends.composed import by_image
 
 ENTRIES = ("images", "units", "labels", "counts")
 
@@ -122,6 +124,35 @@ def test_laws(backend):
     rename = torch.cat([torch.zeros(1, dtype=torch.int64), torch.randperm(8) + 1])
     renamed = ops.iou_counts_by_image(maps, thresholds, rename[planes], num_labels, backend=backend)
     assert torch.equal(dense(renamed)[:, :, rename], per_image)
+
+
+@pytest.mark.parametrize(("room", "blocks"), [(1, [1, 1, 2, 1, 1]), (3, [3, 2, 1]), (6, [5, 1]), (100, [6])])
+def test_blocks_of_images_fit_in_the_workspace(room, blocks):
+    """How GPUs do it, with the reference as the kernel: an image has one label, or two, or none."""
+    planes = torch.zeros(6, 2, 4, 6, dtype=torch.uint8)
+    for image, labels in enumerate([[3], [1, 3], [], [1], [2, 3], [1]]):
+        for label in labels:
+            planes[image, label % 2, :, 2 * label - 2 : 2 * label] = label
+    maps, thresholds, labels = torch.randn(6, 5, 3, 3), torch.zeros(5), ops.encode_labels(planes, 4)
+    grid, launched = Grid.half_pixel((3, 3), (4, 6)), []
+
+    def count_images(maps, thresholds, labels, tables, starts, counts, status):
+        launched.append(len(maps))
+        assert len(counts) <= 5 * max(room, 2)
+        areas = []
+        for image, (start, end) in enumerate(zip(starts.tolist(), starts[1:].tolist())):
+            one = slice(image, image + 1)
+            numbers = reference.decode_labels(labels.runs[one], labels.table, labels.offsets[image : image + 2])
+            shared, area = reference.iou_counts(maps[one], thresholds, numbers, end - start + 1, *tables)
+            counts[start * 5 : end * 5] += shared[:, 1:].flatten().int()
+            areas.append(area)
+        return torch.cat(areas)
+
+    fields, status = Labels(labels.runs, labels.table, labels.offsets, 4), ops.new_status(maps.device)
+    ours = by_image(count_images, 4 * 5 * room)(maps, thresholds, fields, Tables(grid.rows, grid.columns), status)
+    expected = reference.iou_counts_by_image(maps, thresholds, planes, 4, grid.rows, grid.columns)
+    assert all(map(torch.equal, ours, expected))
+    assert launched == blocks
 
 
 def test_threads_do_not_matter():

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from dissect.ops.backends.arguments import Blend, Brackets, Labels, Tables
 from dissect.subnormals import keeps_subnormals
@@ -14,6 +16,9 @@ from dissect.subnormals import keeps_subnormals
 WORKSPACE = 1 << 28
 
 
+#: Adds to counts [P * U] int32, an image's [U, its labels] after the other's, and returns the unit_area; of a table of
+#: labels' numbers within their image, and of starts [N + 1], where each image's begin among all P.
+CountImages = Callable[[Tensor, Tensor, Labels, Tables, Tensor, Tensor, Tensor], Tensor]
 CountsOfImages = Callable[[Tensor, Tensor, Labels, Tables, Tensor], tuple[Tensor, Tensor, Tensor]]
 Observes = Callable[[Tensor, Brackets, Tensor | None, Blend | None, Tensor], tuple[Tensor, Tensor]]
 
@@ -45,58 +50,82 @@ def _firing_cells(activations: Tensor, thresholds: Tensor) -> Tensor:
     return (activations.float() > thresholds[:, None, None]).sum((2, 3))
 
 
-def image_by_image(
-    iou_counts: Callable[[Tensor, Tensor, Labels, Tables, Tensor], tuple[Tensor, Tensor]], workspace: int = WORKSPACE
-) -> CountsOfImages:
-    """A GPU's `iou_counts_by_image`, by its `iou_counts`, for which each image has labels of its own.
+def by_image(count_images: CountImages, workspace: int = WORKSPACE) -> CountsOfImages:
+    """A GPU's `iou_counts_by_image`, by a kernel that counts the labels of each image apart.
 
-    The same label in two images is two labels to it, so one launch counts many images, each by itself: [U, P] for P
-    pairs of an image and a label that it carries. Images are taken so many at a time as need `workspace` bytes for
-    that, or one.
+    The labels that an image carries are numbered from 1 within it, so that its counts have no room for others. One
+    launch counts all images, and one scan finds the counts that are not 0, which the host waits for; or so many images
+    at a time as need `workspace` bytes, or one.
     """
 
     def iou_counts_by_image(
         activations: Tensor, thresholds: Tensor, labels: Labels, tables: Tables, status: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
-        num_images, num_units = activations.shape[:2]
-        runs, table, offsets, num_labels = labels
+        (num_images, num_units), num_labels = activations.shape[:2], labels.num_labels
+        carried = _Carried.of(labels)
         intersection = activations.new_zeros((num_units, num_labels), dtype=torch.int64)
-        image_of_row = torch.repeat_interleave(offsets.diff(), output_size=len(table))
-        carries = torch.zeros(num_images, num_labels, dtype=torch.bool, device=table.device)
-        carries[image_of_row[:, None], table.long()] = True
-        carries[:, 0] = False
-        pairs = carries.sum(1)  # of an image and a label
-        areas, entries = [], [torch.zeros(4, 0, dtype=torch.int32, device=table.device)]
-        for begin, end in _chunks(pairs.tolist(), workspace // (8 * max(1, num_units))):
-            images, numbers = carries[begin:end].nonzero(as_tuple=True)
-            own = carries[begin:end].flatten().cumsum(0).int().view(end - begin, num_labels) * carries[begin:end]
-            own_table = own[(image_of_row - begin).clamp(0, end - begin - 1)[:, None], table.long()]
-            own_labels = Labels(runs[begin:end], own_table, offsets[begin : end + 1], len(images) + 1)
-            by_pair, area = iou_counts(activations[begin:end], thresholds, own_labels, tables, status)
-            areas.append(area)
-            by_pair = by_pair[:, 1:]
-            intersection.index_add_(1, numbers, by_pair)
-            units, pair = by_pair.nonzero(as_tuple=True)
-            # Within an image and a unit they are in the order of the labels already.
-            order = (images[pair] * num_units + units).argsort(stable=True)
-            units, pair = units[order], pair[order]
-            entries.append(torch.stack([images[pair] + begin, units, numbers[pair], by_pair[units, pair]]).int())
-        unit_area = torch.cat(areas) if areas else activations.new_zeros((num_images, num_units), dtype=torch.int64)
+        unit_area = activations.new_zeros((num_images, num_units), dtype=torch.int64)
+        entries = [torch.zeros(4, 0, dtype=torch.int32, device=activations.device)]
+        for begin, end, pairs in carried.blocks(workspace // (4 * max(1, num_units))):
+            starts = carried.starts[begin : end + 1] - carried.starts[begin]
+            counts = activations.new_zeros(num_units * pairs, dtype=torch.int32)
+            own = Labels(labels.runs[begin:end], carried.table, labels.offsets[begin : end + 1], num_labels)
+            unit_area[begin:end] = count_images(activations[begin:end], thresholds, own, tables, starts, counts, status)
+            places = counts.nonzero()[:, 0]
+            images = torch.searchsorted(starts * num_units, places, right=True) - 1
+            within, sizes = places - starts[images] * num_units, starts.diff()[images]
+            units, numbers = within // sizes, carried.labels[carried.starts[begin] + starts[images] + within % sizes]
+            pixels = counts[places]
+            intersection.view(-1).index_add_(0, units * num_labels + numbers, pixels.long())
+            entries.append(torch.stack([images + begin, units, numbers, pixels]).int())
         return intersection, unit_area, torch.cat(entries, 1)
 
     return iou_counts_by_image
 
 
-def _chunks(sizes: list[int], most: int) -> list[tuple[int, int]]:
-    """Neighbours whose sizes add up to at most so much, or that are alone."""
-    chunks: list[tuple[int, int]] = []
-    begin = total = 0
-    for end, size in enumerate(sizes):
-        if total + size > most and end > begin:
-            chunks.append((begin, end))
-            begin, total = end, 0
-        total += size
-    return [*chunks, (begin, len(sizes))] if sizes else []
+class _Carried(NamedTuple):
+    """The labels that each image carries, in order.
+
+    Attributes:
+        table: [T, K] int32, `Labels.table` with a label's number within its image, from 1, in its place.
+        starts: [N + 1] int64, where each image's begin in `labels`.
+        labels: [P] int64, of all images; what lies beyond is of none.
+    """
+
+    table: Tensor
+    starts: Tensor
+    labels: Tensor
+
+    @staticmethod
+    def of(labels: Labels) -> _Carried:
+        """Those of encoded labels; nothing is waited for."""
+        table, offsets, places = labels.table, labels.offsets, labels.table.long()
+        images = torch.repeat_interleave(offsets.diff(), output_size=len(table))[:, None]
+        carries = torch.zeros(len(offsets) - 1, labels.num_labels, dtype=torch.bool, device=table.device)
+        carries[images, places] = True
+        carries[:, 0] = False
+        numbers = carries.cumsum(1, dtype=torch.int32)
+        starts, own = pad(numbers[:, -1].cumsum(0), (1, 0)), numbers[images, places]
+        most = min(carries[:, 1:].numel(), table.numel())  # each has an entry of the table
+        found = torch.zeros(most + 1, dtype=torch.int64, device=table.device)
+        found.scatter_(0, torch.where(own > 0, starts[images] + own - 1, most).flatten(), places.flatten())
+        return _Carried(own, starts, found[:most])
+
+    def blocks(self, most: int) -> list[tuple[int, int, int]]:
+        """Images from begin to end, and for how many labels they need room: at most so many, or those of one image.
+
+        Where there is room for all, nobody waits to know how many there are.
+        """
+        num_images, bound = len(self.starts) - 1, len(self.labels)
+        if num_images <= 1 or bound <= most:
+            return [(0, num_images, bound)] if num_images else []
+        starts = self.starts.tolist()
+        blocks, begin = [], 0
+        for end in range(1, num_images + 1):
+            if end == num_images or starts[end + 1] - starts[begin] > most:
+                blocks.append((begin, end, starts[end] - starts[begin]))
+                begin = end
+        return blocks
 
 
 class EncodedAtOnce:

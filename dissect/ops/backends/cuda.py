@@ -17,7 +17,7 @@ from torch.nn.functional import pad
 from dissect.devices import outlives_its_readers
 from dissect.grid import Grid
 from dissect.ops.backends.arguments import SAMPLES, Blend, Brackets, Labels, Tables, note_edges, status_of
-from dissect.ops.backends.composed import image_by_image
+from dissect.ops.backends.composed import by_image
 from dissect.ops.backends.reference import blend_units_backward as blend_units_backward
 from dissect.ops.native import maps_arguments
 
@@ -113,6 +113,36 @@ def iou_counts(
     return intersection, unit_area
 
 
+def _count_images(
+    activations: Tensor,
+    thresholds: Tensor,
+    labels: Labels,
+    tables: Tables,
+    starts: Tensor,
+    counts: Tensor,
+    status: Tensor,
+) -> Tensor:
+    """As `composed.CountImages`."""
+    words, grid = _device_grid(tables, activations)
+    thresholds = thresholds.contiguous()
+    unit_area = activations.new_zeros(activations.shape[:2], dtype=torch.int64)
+    with _guard(activations):
+        engine().iou_counts_by_image(
+            _place(activations, status),
+            maps_arguments(activations),
+            (words.data_ptr(), *grid),
+            thresholds.data_ptr(),
+            *_label_arguments(labels),
+            starts.data_ptr(),
+            counts.data_ptr(),
+            unit_area.data_ptr(),
+        )
+    return unit_area
+
+
+iou_counts_by_image = by_image(_count_images)
+
+
 def observe(
     activations: Tensor, brackets: Brackets, thresholds: Tensor | None, blend: Blend | None, status: Tensor
 ) -> tuple[Tensor, Tensor]:
@@ -174,9 +204,6 @@ def threshold_sweep(
             unit_bins.data_ptr(),
         )
     return unit_bins
-
-
-iou_counts_by_image = image_by_image(iou_counts)
 
 
 def _no_peaks(activations: Tensor) -> Tensor:

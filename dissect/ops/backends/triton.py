@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from dissect.ops.backends.arguments import Blend, Brackets, Labels, Tables, note_edges, status_of
-from dissect.ops.backends.composed import image_by_image, in_turn
+from dissect.ops.backends.composed import by_image, in_turn
 
 kernels = import_module("dissect.kernels")  # they lie in no folder that the floors' test knows
 
@@ -45,6 +45,22 @@ def iou_counts(
     return kernels.iou_counts(activations, thresholds, *labels, *tables, status)
 
 
+def _count_images(
+    activations: Tensor,
+    thresholds: Tensor,
+    labels: Labels,
+    tables: Tables,
+    starts: Tensor,
+    counts: Tensor,
+    status: Tensor,
+) -> Tensor:
+    """As `composed.CountImages`."""
+    return kernels.iou_counts_by_image(activations, thresholds, *labels[:3], *tables, starts, counts, status)
+
+
+iou_counts_by_image = by_image(_count_images)
+
+
 def tail_histogram(
     activations: Tensor, brackets: Brackets, tables: Tables | None, sample: str, status: Tensor | None
 ) -> None:
@@ -63,5 +79,4 @@ def threshold_sweep(
     return kernels.threshold_sweep(activations, edges, bins, *labels, *tables, status)
 
 
-iou_counts_by_image = image_by_image(iou_counts)
 observe = in_turn(tail_histogram, image_peaks, blend_units_)
