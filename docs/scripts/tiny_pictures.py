@@ -5,15 +5,18 @@ from __future__ import annotations
 import colorsys
 from collections.abc import Sequence
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
-import matplotlib
 import numpy as np
 from matplotlib import font_manager
-from matplotlib.figure import Figure
 from PIL import Image, ImageDraw, ImageFont
 from scipy import ndimage
 
+from dissect import plots
 from dissect.tiny import TinyScenes
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 INK, QUIET, PAPER, EMPTY = "#1f2328", "#656d76", "#ffffff", (233, 233, 233)
 MARGIN, GAP, CAPTION = 16, 4, 22
@@ -153,24 +156,22 @@ def _legend(draw: ImageDraw.ImageDraw, entries: Sequence[tuple[tuple[int, int, i
 
 def confusion_chart(shares: np.ndarray, names: Sequence[str]) -> Figure:
     """Rows are classes, columns answers; shares in % of the row, written where at least 1."""
-    with matplotlib.rc_context({"font.size": 7, "font.family": "DejaVu Sans"}):
-        figure = Figure((8.6, 8.4), layout="constrained")
+    with plots.drawing():
+        figure = plots.new_figure(9, 8.8)
         axes = figure.add_subplot()
         axes.imshow(np.sqrt(shares), cmap="Blues", vmin=0, vmax=1)
         ticks = range(len(names))
-        axes.set_xticks(ticks, names, rotation=90)
-        axes.set_yticks(ticks, names)
-        axes.tick_params(length=0)
-        axes.set_xlabel("the network's answer", fontsize=9)
-        axes.set_ylabel("the scene's class", fontsize=9)
-        axes.set_xticks(np.arange(len(names) + 1) - 0.5, minor=True)
-        axes.set_yticks(np.arange(len(names) + 1) - 0.5, minor=True)
-        axes.grid(which="minor", color="#e4e7eb", linewidth=0.4)
-        axes.tick_params(which="minor", length=0)
+        axes.set_xticks(ticks, names, rotation=90, fontsize=7)
+        axes.set_yticks(ticks, names, fontsize=7, color=plots.INK)
+        plots.label(axes, "the network's answer", "the scene's class")
+        for set_ticks in (axes.set_xticks, axes.set_yticks):
+            set_ticks(np.arange(len(names) + 1) - 0.5, minor=True)
+        axes.grid(which="minor", axis="both", linewidth=0.4)
+        axes.tick_params(which="both", length=0)
         for row, column in np.argwhere(shares >= 0.01):
             share = shares[row, column]
-            text = f"{100 * share:.0f}"
-            axes.text(column, row, text, ha="center", va="center", color="white" if share > 0.4 else INK, fontsize=6)
+            color = "white" if share > 0.4 else plots.INK
+            axes.text(column, row, f"{100 * share:.0f}", ha="center", va="center", color=color, fontsize=6)
     return figure
 
 
@@ -178,19 +179,19 @@ def training_chart(log: Sequence[dict[str, float]]) -> Figure:
     """Accuracy of the twelve snapshots, and accuracy and loss by epoch."""
     snapshots = [line for line in log if "snapshot" in line]
     epochs = [line for line in log if "snapshot" not in line]
-    with matplotlib.rc_context({"font.size": 8, "axes.spines.top": False, "axes.spines.right": False}):
-        figure = Figure((8.6, 2.8), layout="constrained")
-        left, middle, right = figure.subplots(1, 3)
-        left.plot([line["snapshot"] for line in snapshots], [line["val_accuracy"] for line in snapshots], "o-", ms=3)
-        left.set_xticks(range(len(snapshots)))
-        left.set_xlabel("snapshot (each twice as far as the one before)")
-        middle.plot([line["epoch"] for line in epochs], [line["val_accuracy"] for line in epochs], "o-", ms=3)
-        right.plot([line["epoch"] for line in epochs], [line["loss"] for line in epochs], "o-", ms=3, color="C1")
-        for axes, title in ((left, "validation accuracy"), (middle, "validation accuracy"), (right, "training loss")):
-            axes.set_title(title, fontsize=9, loc="left")
-            axes.grid(axis="y", color="#e4e7eb", linewidth=0.6)
-        for axes in (left, middle):
-            axes.set_ylim(0, 1)
-        for axes in (middle, right):
-            axes.set_xlabel("epoch")
+    with plots.drawing():
+        figure = plots.new_figure(8.6, 2.8)
+        panels = plots.panels(figure, 3)
+        for axes, lines, at, value, title, color in (
+            (panels[0], snapshots, "snapshot", "val_accuracy", "validation accuracy", plots.ACCENT),
+            (panels[1], epochs, "epoch", "val_accuracy", "validation accuracy", plots.ACCENT),
+            (panels[2], epochs, "epoch", "loss", "training loss", plots.OTHER),
+        ):
+            curve = plots.Curve([line[at] for line in lines], [line[value] for line in lines])
+            plots.curves(axes, {title: curve}, colors=(color,))
+            plots.label(axes, at, title=title)
+            if value == "val_accuracy":
+                axes.set_ylim(0, 1)
+        panels[0].set_xticks(range(len(snapshots)))
+        panels[0].set_xlabel("snapshot (each twice as far as the one before)")
     return figure

@@ -21,6 +21,7 @@ from tiny_page import Result, page
 from tqdm import tqdm
 
 from dissect.files.tensors import load_tensors
+from dissect.plots import save
 from dissect.table import Table
 from dissect.tiny import TinyScenes, vgg
 from dissect.tiny.networks import FOLDER, FORMAT
@@ -107,8 +108,8 @@ def draw(val: Survey, result: Result, out: Path) -> None:
     restyled(range(0, len(scenes.classes), 6)).save(out / "restyled.png", optimize=True)
     marks = watermarked(7)
     tiny_pictures.tile_sheet([marks], ["watermark=True"]).save(out / "watermarks.png", optimize=True)
-    tiny_pictures.confusion_chart(result.shares, result.names).savefig(out / "confusion.png", dpi=110)
-    tiny_pictures.training_chart(result.log).savefig(out / "training.png", dpi=110)
+    save(tiny_pictures.confusion_chart(result.shares, result.names), out / "confusion.png")
+    save(tiny_pictures.training_chart(result.log), out / "training.png")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -27,8 +27,9 @@ def size_chart(sizes: Sequence[Size], fraction: float, cutoff: float) -> Figure:
         for q, style in ((fraction, "-"), (fraction / 5, "--")):
             bound = shares.clamp(max=q) / shares.clamp(min=q)
             axes.plot(shares, bound, style, color=plots.INK, linewidth=0.9, label=f"attainable, units fire on {q:.1%}")
-        axes.axhline(cutoff, color=plots.FALL, linewidth=0.9, linestyle=":", label=f"cut-off {cutoff}")
+        axes.axhline(cutoff, color=plots.COLORS[2], linewidth=0.9, linestyle=":", label=f"cut-off {cutoff}")
         axes.set_xscale("log")
+        axes.set_xticks([0.0001, 0.001, 0.01, 0.1], ["0.01 %", "0.1 %", "1 %", "10 %"])
         plots.label(axes, "share of the pixels that carry the concept", "IoU of the best unit")
         axes.set_ylim(0, 0.5)
         axes.legend(loc="upper right")
