@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterable
 from html import escape
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Generic, SupportsIndex, TypeVar, overload
 
 from dissect.files.tensors import replacing
 from dissect.text import printable
@@ -16,7 +16,11 @@ from dissect.text import printable
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 
 
-class Table(list[Any]):
+#: The NamedTuple that a table's rows are.
+Row = TypeVar("Row", bound="tuple[Any, ...]")
+
+
+class Table(list[Row], Generic[Row]):
     """A list of NamedTuples of one type.
 
     ``pandas.DataFrame(table)`` keeps the column names, and a slice is a table again. What ``by`` and ``show`` say is of
@@ -45,9 +49,7 @@ class Table(list[Any]):
         more columns: iou
     """
 
-    def __init__(
-        self, rows: Iterable[NamedTuple] = (), *, by: str | None = None, show: Iterable[str] | None = None
-    ) -> None:
+    def __init__(self, rows: Iterable[Row] = (), *, by: str | None = None, show: Iterable[str] | None = None) -> None:
         super().__init__(rows)
         self.by = by
         self.show = None if show is None else tuple(show)
@@ -59,15 +61,21 @@ class Table(list[Any]):
     @property
     def columns(self) -> tuple[str, ...]:
         """The names of the columns; none where there are no rows."""
-        return self[0]._fields if self else ()
+        return getattr(self[0], "_fields", ()) if self else ()
 
-    def top(self, count: int, by: str) -> Table:
+    def top(self, count: int, by: str) -> Table[Row]:
         """The rows with the largest values in a column; ties stay in their order, and what is NaN or None comes last.
 
         Raises:
             ValueError: no such column, or one that holds no numbers.
         """
         return Table((self[at] for at in self._order(by)[:count]), show=self.show)
+
+    @overload
+    def __getitem__(self, at: SupportsIndex) -> Row: ...
+
+    @overload
+    def __getitem__(self, at: slice) -> Table[Row]: ...
 
     def __getitem__(self, at: Any) -> Any:
         """A row, or of a slice the `Table` of its rows."""

@@ -139,7 +139,7 @@ class UnitImportance(Result):
         order = self.logit_drop("train")[:, number].sort(descending=True, stable=True).indices
         return order[self.drop("train")[order, number].sort(descending=True, stable=True).indices]
 
-    def top(self, name: str | int, k: int = 4) -> Table:
+    def top(self, name: str | int, k: int = 4) -> Table[UnitRow]:
         """The k most important units of a class, as a `Table` of `UnitRow`.
 
         Raises:

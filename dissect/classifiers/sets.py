@@ -117,7 +117,7 @@ class UnitSets(Result):
             return f"average of {len(self.averaged())} classes"
         return self.classes[self.measured[self._position(name)]]
 
-    def table(self, name: str | int | None = None) -> Table:
+    def table(self, name: str | int | None = None) -> Table[SetRow]:
         """Rows of one class, or (None) averaged over all that were measured on images, as a `Table` of `SetRow`.
 
         Raises:

@@ -113,7 +113,8 @@ def layers(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps([row._asdict() for row in found]))
     else:
-        print(Table(row._replace(output="x".join(map(str, row.output))) for row in found))
+        rows: list[Any] = list(found)  # as they are shown, which have a text for a shape
+        print(Table(row._replace(output="x".join(map(str, row.output))) for row in rows))
     return 0
 
 

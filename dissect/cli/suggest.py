@@ -6,13 +6,13 @@ import difflib
 import importlib
 import importlib.util
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from types import ModuleType
 
 LIBRARIES = ("torchvision", "timm", "transformers")
 #: What the names of the libraries' networks are asked of, and how.
-_LISTS: dict[str, tuple[str, Callable[[Any], Any]]] = {
+_LISTS: dict[str, tuple[str, Callable[[ModuleType], Iterable[str]]]] = {
     "torchvision": ("torchvision.models", lambda module: module.list_models()),
     "timm": ("timm", lambda module: module.list_models()),
     "transformers": ("transformers", lambda module: module.CONFIG_MAPPING),

@@ -159,7 +159,7 @@ class Broden(Dataset[Any]):
             digest.update(os.fsencode(path.name) + f" {facts.st_size} {facts.st_mtime_ns}".encode())
         return digest.hexdigest()[:16]
 
-    def table(self) -> Table:
+    def table(self) -> Table[CategoryRow]:
         """Classes, sources and average samples by category (`CategoryRow`): Table 1 of Zhou et al. 2018."""
         rows = []
         for place, name in enumerate(self.categories):

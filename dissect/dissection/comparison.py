@@ -17,8 +17,12 @@ from dissect.concepts import ordered_categories
 from dissect.dissection.comparable import RULES, check_comparable, check_series, check_steps, doubts, gathered
 from dissect.dissection.compared import (
     ALL,
+    BestUnitRow,
     Compared,
+    CorrelationRow,
     LayerCategoryRow,
+    LayerConceptRow,
+    LayerRow,
     best_unit_rows,
     category_rows,
     concept_rows,
@@ -98,36 +102,36 @@ class Comparison(Result):
                 found.append(Compared(network, step, layer, units, own, cutoff, one.settings["num_images"]))
         return found
 
-    def summary(self) -> Table:
+    def summary(self) -> Table[LayerRow]:
         """A row for each layer of each network (`LayerRow`): detectors, unique detectors, their ratio to all units."""
         step = () if self.steps is None else ("step",)
         return Table(map(layer_row, self.layers), show=("network", "layer", *step, *PRINTED))
 
-    def by_category(self) -> Table:
+    def by_category(self) -> Table[LayerCategoryRow]:
         """The same by category (`LayerCategoryRow`)."""
         rows = [row for one in self.layers for row in category_rows(one, self.categories)]
         shown = [name for name in LayerCategoryRow._fields if name != "step" or self.steps is not None]
         return Table(rows, show=shown)
 
-    def concepts(self) -> Table:
+    def concepts(self) -> Table[LayerConceptRow]:
         """Every concept that has detectors, layer by layer (`LayerConceptRow`)."""
         return Table(row for one in self.layers for row in concept_rows(one, self.categories))
 
     @speaks
-    def top_concepts(self, count: int = 3) -> Table:
+    def top_concepts(self, count: int = 3) -> Table[LayerConceptRow]:
         """The rows of `concepts` of the first `count` concepts of each category in each layer."""
         count = integer("count", count)
         return Table(row for row in self.concepts() if row.rank <= count)
 
     @speaks
-    def best_units(self, count: int = 2) -> Table:
+    def best_units(self, count: int = 2) -> Table[BestUnitRow]:
         """Each concept's `count` best detectors in each network, all of its layers together (`BestUnitRow`).
 
         Concepts that most networks detect come first, and among those the ones with the best units.
         """
         return Table(best_unit_rows(self.layers, integer("count", count)))
 
-    def correlation(self) -> Table:
+    def correlation(self) -> Table[CorrelationRow]:
         """Whether concepts with more detectors have better ones, by layer and category (`CorrelationRow`)."""
         return Table(correlation_rows(self.concepts(), self.categories))
 
@@ -156,7 +160,7 @@ class Comparison(Result):
             raise ValueError("plot: a series needs steps, which compare(..., steps=...) takes.")
         return figures.series_figure(self.summary())
 
-    def tables(self) -> dict[str, Table]:
+    def tables(self) -> dict[str, Table[Any]]:
         """All tables by name: summary, categories, concepts, best_units, correlation."""
         return {
             "summary": self.summary(),

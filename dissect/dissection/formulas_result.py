@@ -129,7 +129,7 @@ class UnitFormulas(Result):
         names = ", ".join(map(repr, self.layers))
         return f"<UnitFormulas of {names}: {units} units, {longer} better explained by more than one concept>"
 
-    def rows(self, layer: str | None = None) -> Table:
+    def rows(self, layer: str | None = None) -> Table[FormulaRow]:
         """Every unit's formula (`FormulaRow`); printed best first."""
         names = self.layers if layer is None else [layer]
         return Table((row for name in names for row in self._rows(name)), by="iou", show=_PRINTED)

@@ -13,8 +13,16 @@ from torch import Tensor
 
 from dissect.concepts import Concepts, ordered_categories
 from dissect.dissection.contents import LAYER, META, SETTINGS, check_layer, check_pictures
-from dissect.dissection.rows import PRINTED, PRINTED_ALONE, CategoryRow, discovery_rows, is_detector, unit_rows
-from dissect.dissection.rows import UnitRow as UnitRow  # where it used to be
+from dissect.dissection.rows import (
+    PRINTED,
+    PRINTED_ALONE,
+    CategoryRow,
+    DiscoveryRow,
+    UnitRow,
+    discovery_rows,
+    is_detector,
+    unit_rows,
+)
 from dissect.files.checked import fields, require
 from dissect.files.results import Result
 from dissect.grid import Grid
@@ -200,7 +208,7 @@ class Dissection(Result):
         """Whether there were no planes, so that units have no concepts."""
         return bool(self.settings.get("images_only", False))
 
-    def best(self, layer: str | None = None) -> Table:
+    def best(self, layer: str | None = None) -> Table[UnitRow]:
         """Per unit its best concept, as a `Table` of `UnitRow`; of one layer or of all.
 
         Rows are in the order of the units; printed, the highest IoU comes first, and some columns are left out.
@@ -208,16 +216,16 @@ class Dissection(Result):
         rows = (row for name in self._names(layer) for row in unit_rows(self, self[name]))
         return Table(rows, by="iou", show=PRINTED_ALONE if self.images_only else PRINTED)
 
-    def detectors(self, layer: str | None = None) -> Table:
+    def detectors(self, layer: str | None = None) -> Table[UnitRow]:
         """The rows of `best` whose IoU exceeds the detector cut-off (0.04 unless asked otherwise), and that match."""
         rows = (row for row in self.best(layer) if is_detector(row, self.settings))
         return Table(rows, by="iou", show=PRINTED)
 
-    def false_discoveries(self, layer: str | None = None) -> Table:
+    def false_discoveries(self, layer: str | None = None) -> Table[DiscoveryRow]:
         """How many units exceed each cut-off, and how many would by chance (`DiscoveryRow`); empty without decoys."""
         return Table(row for name in self._names(layer) for row in discovery_rows(self[name]))
 
-    def unique_detectors(self, layer: str | None = None) -> Table:
+    def unique_detectors(self, layer: str | None = None) -> Table[CategoryRow]:
         """Per category, how many concepts have a detector and how many units these are (`CategoryRow`)."""
         rows = self.detectors(layer)
         units = Counter(row.category for row in rows)

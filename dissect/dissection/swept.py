@@ -185,7 +185,7 @@ class Sweep(Result):
             raise KeyError(f"layer {layer!r} was not swept; these were: {list(self.layers)}.")
         return self.layers[layer]
 
-    def units(self, layer: str | None = None) -> Table:
+    def units(self, layer: str | None = None) -> Table[SweptUnitRow]:
         """Per unit the label that it agrees with best, by IoU, average precision and information quality."""
         names = [name for name in self.layers if layer in (None, name)]
         return Table((row for name in names for row in self._unit_rows(self[name])), by="iou")
@@ -205,7 +205,7 @@ class Sweep(Result):
                 )  # fmt: skip
                 unit += 1
 
-    def labels(self, layer: str | None = None) -> Table:
+    def labels(self, layer: str | None = None) -> Table[SweptLabelRow]:
         """Which labels appear at each exact share of the pixels, and without a threshold (`SweptLabelRow`)."""
         names = [name for name in self.layers if layer in (None, name)]
         shares = [*enumerate(self.settings["shares"]), (None, None)]
@@ -223,7 +223,7 @@ class Sweep(Result):
         passes = own.best_iou.gather(1, level) > self.settings["detector_iou"]
         return torch.where(passes, own.best_label.gather(1, level), 0)[:, 0]
 
-    def curve(self, unit: int, layer: str | None = None, *, concepts: list[str] | None = None) -> Table:
+    def curve(self, unit: int, layer: str | None = None, *, concepts: list[str] | None = None) -> Table[SweptCurveRow]:
         """How a unit agrees with labels at every level (`SweptCurveRow`): with all that have the highest IoU at some.
 
         Args:

@@ -165,7 +165,7 @@ class UnitClassifiers(Result):
         return self.separation.auroc[:, self.label(concept)]
 
     @speaks
-    def top(self, concept: str | int, count: int = 5) -> Table:
+    def top(self, concept: str | int, count: int = 5) -> Table[SeparationRow]:
         """The units with the highest AUROC for a concept as a `Table` of `SeparationRow`; none where it is not known.
 
         Raises:
@@ -199,7 +199,7 @@ class UnitClassifiers(Result):
             rows.append(ConceptRow(*place, present, absent, *values))
         return rows
 
-    def table(self) -> Table:
+    def table(self) -> Table[ConceptRow]:
         """A `ConceptRow` for each concept, the best told first; what cannot be told comes last, and says why."""
         rows = sorted(self._rows, key=lambda row: math.inf if row.auroc is None else -row.auroc)
         return Table(rows)

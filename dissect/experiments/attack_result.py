@@ -89,7 +89,7 @@ class AttackResult(Result):
         """The share of attacks that reached their target; NaN without attacks."""
         return float(self.reached.double().mean())
 
-    def changes(self, importance: UnitImportance, k: int = 4) -> Table:
+    def changes(self, importance: UnitImportance, k: int = 4) -> Table[GroupRow]:
         """How much the units most important to the target, to the source, and all others change: rows of `GroupRow`.
 
         Over the n attacks that reached their target. An image counts with the mean over the units of a group; a unit

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+    from dissect.experiments.attack_result import GroupRow
+    from dissect.experiments.relations import BucketRow, ClassesRow
+
 __all__ = [
     "attack_chart",
     "attack_maps",
@@ -45,7 +48,7 @@ def unit_names(dissection: Dissection | None, layer: str) -> dict[int, str]:
     return {} if dissection is None else {row.unit: row.concept for row in dissection.best(layer) if row.iou > 0}
 
 
-def attack_chart(changes: Table, k: int) -> Figure:
+def attack_chart(changes: Table[GroupRow], k: int) -> Figure:
     """How much peaks change in `AttackResult.changes`, with 99 % intervals (PNAS 2020, Fig. 5C)."""
     names = {
         "target": f"{k} most important\nto the target",
@@ -132,7 +135,9 @@ def attack_maps(
 
 
 def relations_chart(
-    by_classes: Sequence[tuple[int, Table]], buckets: Table, points: tuple[Tensor, Tensor, Tensor]
+    by_classes: Sequence[tuple[int, Table[ClassesRow]]],
+    buckets: Table[BucketRow],
+    points: tuple[Tensor, Tensor, Tensor],
 ) -> Figure:
     """Importance beside IoU and correlation (PNAS 2020, Fig. 2E and S4c-h).
 

@@ -94,7 +94,7 @@ def important_pairs(importance: UnitImportance, k: int = 4) -> Tensor:
 
 
 @speaks
-def iou_by_classes(importance: UnitImportance, unit_iou: Tensor, k: int = 4, most: int = 5) -> Table:
+def iou_by_classes(importance: UnitImportance, unit_iou: Tensor, k: int = 4, most: int = 5) -> Table[ClassesRow]:
     """Mean IoU of the units by the number of classes for which they are in the top k (Fig. 2E, S4c-f).
 
     Args:
@@ -119,7 +119,7 @@ def iou_by_classes(importance: UnitImportance, unit_iou: Tensor, k: int = 4, mos
 
 
 @speaks
-def iou_by_importance(importance: UnitImportance, unit_iou: Tensor, buckets: int = 16) -> Table:
+def iou_by_importance(importance: UnitImportance, unit_iou: Tensor, buckets: int = 16) -> Table[BucketRow]:
     """Mean IoU of units in buckets of equal size, by rising mean importance on validation images (Fig. S4g).
 
     Args:
@@ -212,7 +212,7 @@ def correlation(first: Tensor, second: Tensor) -> Tensor:
 
 
 @speaks
-def sign_shares(importance: UnitImportance, correlations: Tensor, k: int = 4) -> Table:
+def sign_shares(importance: UnitImportance, correlations: Tensor, k: int = 4) -> Table[SignRow]:
     """How many correlations are negative, among important units and among the others (supplement B).
 
     Args:

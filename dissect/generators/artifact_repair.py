@@ -109,7 +109,7 @@ class ArtifactRepair(Result):
         )
 
     @property
-    def table(self) -> Table:
+    def table(self) -> Table[RepairRow]:
         """A `Table` of `RepairRow`: for both samplings the images as they are, without each set, and random units."""
         rows = []
         for at, sampling in enumerate(SAMPLINGS):
@@ -134,7 +134,10 @@ class ArtifactRepair(Result):
         rows = self.table
         names = ["as generated", *(f"without {name} units" for name in dict.fromkeys(self.names))]
         found = {sampling: [row for row in rows if row.sampling == sampling] for sampling in SAMPLINGS}
-        halves = [[0.0 if row.low is None else (row.high - row.low) / 2 for row in own] for own in found.values()]
+        halves = [
+            [0.0 if row.low is None or row.high is None else (row.high - row.low) / 2 for row in own]
+            for own in found.values()
+        ]
         with plots.drawing():
             figure = plots.new_figure(5.4, 1.3 + 0.42 * len(names))
             axes = figure.add_subplot()

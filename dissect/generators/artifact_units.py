@@ -130,7 +130,7 @@ class ArtifactUnits(Result):
         return chosen
 
     @property
-    def table(self) -> Table:
+    def table(self) -> Table[ArtifactRow]:
         """A `Table` of `ArtifactRow`, the worst unit first."""
         base = float(self.random.mean()) if len(self.random) else None
         worst = self.ranking.tolist()
@@ -138,7 +138,7 @@ class ArtifactUnits(Result):
         return Table(ArtifactRow(*row, None if base is None else row[2] - base) for row in found)
 
     @speaks
-    def agreement(self, flags: Units, counts: Sequence[int] | None = None) -> Table:
+    def agreement(self, flags: Units, counts: Sequence[int] | None = None) -> Table[AgreementRow]:
         """Precision and recall of the worst units against those that a person flagged, as a `Table` of `AgreementRow`.
 
         Args:

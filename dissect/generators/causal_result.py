@@ -91,7 +91,7 @@ class CausalUnits(Result, Sequence[int]):
         return order[self.alpha[order].sort(descending=True, stable=True).indices]
 
     @property
-    def table(self) -> Table:
+    def table(self) -> Table[CausalRow]:
         """The first `number` units as a `Table` of `CausalRow`."""
         order = self.iou.sort(descending=True, stable=True).indices.tolist()
         return Table(

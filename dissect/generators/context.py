@@ -137,7 +137,7 @@ class InsertionContext(Result):
         return mean.view(self.places)
 
     @property
-    def table(self) -> Table:
+    def table(self) -> Table[ContextRow]:
         """Contexts of at least `least` samples as a `Table` of `ContextRow`, the one where most is added first."""
         samples, images = self._samples.sum(0), (self._samples > 0).sum(0)
         rows: list[ContextRow] = []
@@ -150,7 +150,7 @@ class InsertionContext(Result):
         return Table(rows)
 
     @property
-    def rest(self) -> Table:
+    def rest(self) -> Table[RestRow]:
         """The contexts of fewer samples as a `Table` of `RestRow`, the one with most first."""
         samples = self._samples.sum(0)
         found = sorted(self._found((samples > 0) & (samples < self.least)), key=lambda label: -int(samples[label]))

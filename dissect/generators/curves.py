@@ -130,7 +130,7 @@ class RemovalCurves(Result):
         return intervals(self._weights, change.T, base[:, None].expand(-1, len(self.counts)))
 
     @property
-    def table(self) -> Table:
+    def table(self) -> Table[CurveRow]:
         """A `Table` of `CurveRow`."""
         rows = []
         for name in dict.fromkeys(self.names):

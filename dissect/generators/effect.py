@@ -195,7 +195,7 @@ class Effect(Result):
         return sum(draws) / len(draws) if draws else None
 
     @property
-    def others(self) -> Table:
+    def others(self) -> Table[ChangeRow]:
         """What happens to every other class that any of the images shows, as a `Table` of `ChangeRow`.
 
         The class that gains or loses most pixels comes first.
@@ -211,7 +211,7 @@ class Effect(Result):
         low, high = self.interval
         category = self.concepts.categories[self.label]
         large = [row for row in self.others if row.category == category and row.before >= LARGE]
-        most = max(large, key=lambda row: abs(row.change), default=None)
+        most = max(large, key=lambda row: abs(row.change or 0.0), default=None)
         second = None if self.second is None else self.second.removed
         share = len(self.units) / self.num_units
         before = int(self.before[:, self.label].sum()) / (len(self.before) * self.num_pixels)
@@ -321,6 +321,6 @@ _TENSORS = {
 }
 
 
-def effects_table(effects: Iterable[Effect]) -> Table:
+def effects_table(effects: Iterable[Effect]) -> Table[EffectRow]:
     """Several effects as a `Table` of `EffectRow`: sets of units for several classes (Fig. 4-9), or of generators."""
     return Table(effect.row for effect in effects)

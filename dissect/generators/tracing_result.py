@@ -121,7 +121,7 @@ class EffectTrace(Result):
         return self.pixels > self.cut * self.num_pixels if self.num_pixels else None
 
     @property
-    def table(self) -> Table:
+    def table(self) -> Table[TraceRow]:
         """The layers in their order, as a `Table` of `TraceRow`."""
         return Table(self._row(at) for at in range(len(self.layers)))
 

@@ -271,7 +271,7 @@ def _kernels_with_vmap(model: nn.Module, device: torch.device) -> Iterator[None]
 
 #: Of the process's one switch of fused attention, how many turned it off, and what it was before the first did.
 _switch = threading.Lock()
-_off: list[Any] = [0, True]
+_off = [0, 1]
 
 
 @contextmanager
@@ -288,7 +288,7 @@ def _slow_attention() -> Iterator[None]:
         with _switch:
             _off[0] -= 1
             if not _off[0]:
-                torch.backends.mha.set_fastpath_enabled(_off[1])
+                torch.backends.mha.set_fastpath_enabled(bool(_off[1]))
 
 
 def _failing_layer(model: nn.Module, run: Callable[[], Any]) -> str:

@@ -34,7 +34,7 @@ class LayerRow(NamedTuple):
     note: str
 
 
-def list_layers(model: nn.Module, images: Tensor) -> Table:
+def list_layers(model: nn.Module, images: Tensor) -> Table[LayerRow]:
     """All layers of a network, in the order of ``model.named_modules()``: a `Table` of `LayerRow`.
 
     The network runs once, as it is (in training mode some networks give other shapes).

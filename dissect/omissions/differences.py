@@ -60,7 +60,7 @@ RATE = 0.05
 def omission_table(
     generated: SegmentationStatistics, real: SegmentationStatistics, *, truth: SegmentationStatistics | None = None,
     second: tuple[SegmentationStatistics, SegmentationStatistics] | None = None,
-) -> Table:  # fmt: skip
+) -> Table[DifferenceRow]:  # fmt: skip
     """Every class of two samples, the one with the largest share of the real images first.
 
     With areas a of N_g generated and N_t real images, and their variances over images::

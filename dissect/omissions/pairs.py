@@ -66,7 +66,7 @@ class OmissionPairs:
     made_planes: dict[str, Tensor]
 
     @property
-    def table(self) -> Table:
+    def table(self) -> Table[PairRow]:
         """Every image and method as a `Table` of `PairRow`."""
         rows = []
         real = self.planes == self.label

@@ -128,7 +128,7 @@ def write_pairs(
 
 
 @speaks
-def read_preferences(key: str | Path, *answers: str | Path) -> Table:
+def read_preferences(key: str | Path, *answers: str | Path) -> Table[PreferenceRow]:
     """What people prefer, of the files of answers that they saved from a page, as a `Table` of `PreferenceRow`.
 
     Args:

@@ -12,7 +12,8 @@ from torch import Tensor
 from dissect.stats.significance import RATE
 
 if TYPE_CHECKING:
-    from dissect.dissection.result import LayerDissection, UnitRow
+    from dissect.dissection.result import LayerDissection
+    from dissect.dissection.rows import UnitRow
 
 #: A concept that fewer than this share of a unit's top images show is doubtful.
 SHOWN_SHARE = 0.4

@@ -171,7 +171,7 @@ class Coverage(NamedTuple):
     attainable: float
 
 
-def coverage(seen: Survey, top_fraction: float = 0.01) -> Table:
+def coverage(seen: Survey, top_fraction: float = 0.01) -> Table[Coverage]:
     """How much of the images each concept covers: a table of `Coverage`, by label number.
 
     A unit that fires on a share q of the pixels has an IoU of at most min(q, f) / max(q, f) with a concept that covers
@@ -204,7 +204,7 @@ class Limit(NamedTuple):
     worst: str
 
 
-def limits(train: Survey, val: Survey) -> Table:
+def limits(train: Survey, val: Survey) -> Table[Limit]:
     """The limits of the scenes: a table of `Limit`.
 
     No simple view of an image tells its class, the objects do, and no object does alone; concepts do not coincide,

@@ -135,7 +135,7 @@ _SMALL = Recipe(
 #: on without). A ProGAN whose discriminator started anew at 600,000 went from 168 to 227 in 50,000 images without a
 #: feature critic, and from 152 to 131 in 35,000 with one (both with 0.5). That one went on, with its units doubled, to
 #: 120 at 1,100,000; rates that then went to zero until 1,220,000 let its discriminator win, and it ended at 140.
-_STEADY: dict[str, Any] = {"r1_gamma": 1.0, "half_life": 20_000, "feature_critic": True}
+_STEADY = Recipe(r1_gamma=1.0, half_life=20_000, feature_critic=True)
 
 #: By the name of the weights' file.
 RECIPES = {
@@ -143,11 +143,11 @@ RECIPES = {
         channels=(128, 128, 128, 96, 48), r1_gamma=0.5, half_life=20_000, feature_critic=True,
         stages=((8, 50), (16, 120), (32, 160), (64, 400), (64, 370)),
     ),
-    "stylegan2-street-watermark": Recipe(
-        kind="stylegan2", watermark=True, channels=(128, 128, 128, 128, 64), **_STEADY,
+    "stylegan2-street-watermark": replace(
+        _STEADY, kind="stylegan2", watermark=True, channels=(128, 128, 128, 128, 64),
         stages=((8, 50), (16, 80), (32, 100), (64, 400), (64, 770)), cooldown=100,
     ),
-    "progan-room": Recipe(family="room", **_STEADY),
+    "progan-room": replace(_STEADY, family="room"),
     "progan-room-small": replace(_SMALL, family="room"),
     "progan-street-small": _SMALL,
     "progan-street-small-no-pixelnorm": replace(_SMALL, pixel_norm="none"),
