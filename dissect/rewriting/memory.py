@@ -176,7 +176,11 @@ class Memory:
         Raises:
             TypeError, ValueError: what the model does not take, or keys that are not finite.
         """
-        found = self._seen(*(inputs if isinstance(inputs, (tuple, list)) else (inputs, None)))
+        batch, also = inputs if isinstance(inputs, (tuple, list)) and len(inputs) == 2 else (inputs, None)
+        if not isinstance(batch, Tensor):
+            got = type(batch).__name__
+            raise refusal(TypeError(f"inputs must be a batch, a tensor, or (z, noise seeds), but got a {got}."))
+        found = self._seen(batch, also)
         if not bool(found.maps.isfinite().all()):
             raise refusal(ValueError(f"keys must be finite, but those of {self.layer!r} are not."))
         return found

@@ -16,8 +16,8 @@ from dissect.tiny.networks import FOLDER as WEIGHTS
 SCRIPTS = {path.stem for path in (pages.DOCS / "scripts").glob("*.py") if "\ndef main(" in path.read_text()}
 TESTED = {
     "compare", "experiments_attack", "experiments_classifier", "experiments_generators", "formulas", "layouts",
-    "models_page", "tiny_compared", "tiny_detectors", "tiny_generators", "tiny_segmenters", "tiny_world",
-    "trust", "trust_biases",
+    "models_page", "rewriting_rules", "tiny_compared", "tiny_detectors", "tiny_generators", "tiny_segmenters",
+    "tiny_world", "trust", "trust_biases",
 }  # fmt: skip
 
 
@@ -87,6 +87,18 @@ def test_experiments_on_generators(tmp_path, monkeypatch):
     script.main(["--work", str(tmp_path / "work"), "--out", str(tmp_path)])
     page = tmp_path / "experiments_generators.md"
     written(page, "10 z of seed 3", "| progan-street |", "| 5 (3.9%) |", "too few insertions", "too few edits")
+
+
+def test_rewriting(tmp_path, monkeypatch):
+    script = importlib.import_module("rewriting_rules")
+    few = {"SAMPLES": 6, "MARKS": 6, "STEPS": 3, "ANNOTATED": 2, "SHOWN": 3, "CONTEXT": 2, "RULES": script.RULES[2:]}
+    for name, value in few.items():
+        monkeypatch.setattr(script, name, value)
+    monkeypatch.setattr(script.judge, "STAMP_CORRELATION", 0.0)
+    script.main(["--work", str(tmp_path / "work"), "--out", str(tmp_path)])
+    written(
+        tmp_path / "rewriting.md", "### Roads become water", "| unmodified |", "| 15 units ablated |", "in 6 images"
+    )
 
 
 def test_layouts(tmp_path, monkeypatch):

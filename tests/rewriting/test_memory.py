@@ -139,6 +139,12 @@ def test_keys_that_are_not_finite():
         memory.keys(torch.full((1, 2), torch.inf))
 
 
+@pytest.mark.parametrize("inputs", [3, [torch.ones(1, 2)], (torch.ones(1, 2),) * 3, ["a", None]])
+def test_inputs_that_are_no_batch(inputs):
+    with pytest.raises(TypeError, match=r"^Memory: inputs must be a batch, a tensor, or \(z, noise seeds\), but got"):
+        Memory(nets.one(nn.Linear(2, 2)), "0").keys(inputs)
+
+
 def test_no_factor_with_a_stride():
     memory = Memory(nets.one(nn.Conv2d(2, 2, 3)), "0")
     with pytest.raises(ValueError, match=r"values must have as many rows and columns as keys.*\[4, 4\] for \[6, 6\]"):
