@@ -106,8 +106,8 @@ direction does better by that measure (11 %), and changes as much elsewhere.
 
 So the first example's success is seen by people more than by the network that measures. What the paper says of direct
 Lambda, that it changes more than was asked for, is seen in one rule of three. By what is gone and what else moved
-together, ablating units is no worse than an edit; but it puts nothing in their place. These are the first rules that were tried, each with one example, at one layer, in
-64 images; the paper measures 10,000.
+together, ablating units is no worse than an edit; but it puts nothing in their place. These are the first rules that
+were tried, each with one example, at one layer, in 64 images; the paper measures 10,000.
 
 *Watermark*: ablating units makes letters fade or break, and so does the edit of rank one that aims at it; what is left
 is a trace of letters in most images. The edit removes as many marks, as far as so few can tell, and moves other images
