@@ -2,48 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from functools import partial
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d
-from tqdm.auto import tqdm
 
 from dissect.arguments import integer, speaks
+from dissect.devices import checksum
+from dissect.files.checked import Array
 from dissect.generators.causal_result import FORMS, CausalUnits, Form
 from dissect.generators.counting import Concept, Counter, Segmenting
+from dissect.generators.descent import Descent, Options
 from dissect.generators.observing import Observation, given_value, observe
-from dissect.generators.ranking import sample_iou
-from dissect.generators.regions import Region, block_masks, checked_block, enlarged
-from dissect.generators.rendering import Edit, Latents, Renderer
-from dissect.interventions.intervention import insert
+from dissect.generators.places import Places
+from dissect.generators.ranking import SampleIou
+from dissect.generators.regions import Region, checked_block
+from dissect.generators.rendering import Latents, Renderer
+from dissect.generators.search import InTurn
 from dissect.network.identity import fingerprint
 from dissect.network.layouts import LayoutOption
-
-#: Locations of a kind that are trained on at most, and how many of each kind are in an update (FACTS of the code).
-MOST, UPDATE = 1000, 20
-#: In how many places of a z insertion of the class is tried.
-TRIES = 5
-
-
-class Locations(NamedTuple):
-    """Blocks of cells in images of some z.
-
-    Attributes:
-        z: [n] int64, numbers of the z.
-        firsts: [n, 2] int64, the first cell of each block.
-        presence: [n] float32, the share of the block's pixels that show the class, or do once k is inserted there.
-    """
-
-    z: Tensor
-    firsts: Tensor
-    presence: Tensor
-
-    def best(self, count: int) -> Locations:
-        """Those with the highest presence, which must be above 0."""
-        order = self.presence.sort(descending=True, stable=True).indices
-        order = order[self.presence[order] > 0][:count]
-        return Locations(*(part[order] for part in self))
 
 
 @speaks
@@ -65,6 +45,7 @@ def causal_units(
     seed: int = 0,
     batch_size: int = 32,
     layout: LayoutOption | None = None,
+    resume: str | Path | None = None,
     progress: bool = True,
 ) -> CausalUnits:
     """Optimises how much each unit takes part, and ranks units by it (thesis, eq. 4.5, 4.6, A.1 and section A.4).
@@ -97,6 +78,7 @@ def causal_units(
         seed: of the order of the places, and of the places that are tried.
         batch_size: images at a time.
         layout: see `effect`.
+        resume: see `effect`; a run goes on in the middle of the optimisation too, and gives the same bits.
         progress: show bars.
 
     Returns:
@@ -126,194 +108,79 @@ def causal_units(
         )
     counter = Counter(who, segmenter, concept)
     renderer = Renderer(who, generator, layer, z, segmenter, integer("batch_size", batch_size), layout)
-    count, epochs, seed = integer("count", count), integer("epochs", epochs), integer("seed", seed, 0)
+    count, seed = integer("count", count), integer("seed", seed, 0)
     if count > renderer.num_units:
         raise ValueError(f"{who}: count must be at most {renderer.num_units}, the units of {layer!r}, but got {count}.")
-    block = checked_block(who, block, renderer.map_size)
     for name, number in {"learning_rate": learning_rate, "weight": weight}.items():
         if not 0 <= number < float("inf"):
             raise ValueError(f"{who}: {name} must be a finite number from 0 on, but got {number}.")
-    given = given_value(who, value, renderer.num_units)
-    known = None if iou is None else _checked_iou(who, iou, renderer.num_units)
-    base = Observation(
-        renderer, [counter], Region("everywhere", None), lambda _: [],
-        lambda planes: avg_pool2d(counter.presence(planes, renderer.map_size), block, 1),
-    )  # fmt: skip
-    observe(base, renderer, [counter], {}, None, progress)
-    level = base.value() if given is None else given
-    chance = torch.Generator().manual_seed(seed)
-    removals, insertions = _locations(renderer, counter, base.extra, level, block, chance, progress)
-    scores = sample_iou(renderer, counter, progress) if known is None else known
-    start = (scores / scores.max()).float() if float(scores.max()) > 0 else torch.zeros(renderer.num_units)
-    search = _Search(renderer, counter, level, block, form, learning_rate, weight)
-    alpha, losses = search.run(start, removals, insertions, epochs, chance, progress)
+    block = checked_block(who, block, renderer.map_size)
+    options = Options(block, form, integer("epochs", epochs), float(learning_rate), float(weight))
+    given = {
+        "iou": None if iou is None else _checked_iou(who, iou, renderer.num_units),
+        "value": given_value(who, value, renderer.num_units),
+    }
+    search = _search(renderer, counter, options, given, seed)
+    about = {name: None if known is None else checksum(known).tolist() for name, known in given.items()}
+    observe(search, renderer, [counter], {**about, **options._asdict(), "seed": seed}, resume, progress)
+    found: Any = search.runs
     settings = {
-        "seed": seed, "block": block, "form": form, "epochs": epochs, "learning_rate": float(learning_rate),
-        "weight": float(weight), "batch_size": renderer.batch_size, "iou": "given" if iou is not None else "measured",
+        "seed": seed, **options._asdict(), "batch_size": renderer.batch_size,
+        "iou": "given" if iou is not None else "measured",
         "value": "given" if value is not None else "means where the class is", "generator": type(generator).__name__,
         "fingerprint": fingerprint(generator),
     }  # fmt: skip
-    gone, new = (torch.cat([part.z[:, None], part.firsts], 1) for part in (removals, insertions))
+    return _result(renderer, counter, count, found, settings)
+
+
+def _search(
+    renderer: Renderer, counter: Counter, options: Options, given: dict[str, Tensor | None], seed: int
+) -> InTurn:
+    """Looks at the generator's own images, tries places, measures IoU, and optimises."""
+    chance = torch.Generator().manual_seed(seed)  # of places, then of their order
+
+    def level(base: Observation) -> Tensor:
+        return base.value() if given["value"] is None else given["value"]
+
+    def look() -> Observation:
+        blocks = partial(_blocks, counter, renderer.map_size, options.block)
+        rule = Array(torch.float32, "N Y X", 0, 1)
+        return Observation(renderer, [counter], Region("everywhere", None), lambda _: [], blocks, rule)
+
+    def tried(base: Observation) -> Places:
+        return Places(renderer, counter, base.extra, level(base), options.block, chance)
+
+    def ranked(base: Observation, places: Places) -> SampleIou:
+        return SampleIou(renderer, counter, base.sizes[0], given["iou"])
+
+    def optimised(base: Observation, places: Places, scores: SampleIou) -> Descent:
+        return Descent(renderer, counter, places, level(base), _start(scores), options, chance)
+
+    return InTurn(look, tried, ranked, optimised)
+
+
+def _blocks(counter: Counter, size: tuple[int, int], block: int, planes: Tensor) -> Tensor:
+    """[N, h', w'] of each block's pixels the share that shows the class."""
+    return avg_pool2d(counter.presence(planes, size), block, 1)
+
+
+def _start(scores: SampleIou) -> Tensor:
+    """[U] float32: IoU / max IoU."""
+    iou = scores.known_iou()
+    return (iou / iou.max()).float() if float(iou.max()) > 0 else torch.zeros(len(iou))
+
+
+def _result(
+    renderer: Renderer, counter: Counter, count: int, found: tuple[Observation, Places, SampleIou, Descent],
+    settings: dict[str, Any],
+) -> CausalUnits:  # fmt: skip
+    _, places, scores, descent = found
+    gone, new = (torch.cat([part.z[:, None], part.firsts], 1) for part in (places.removals, places.insertions))
+    losses = torch.tensor(descent.losses, dtype=torch.float64)
     return CausalUnits(
-        layer, counter.name, count, alpha, start, scores.double(), level, torch.tensor(losses, dtype=torch.float64),
-        gone, new, renderer.keys(), settings,
+        renderer.layer, counter.name, count, descent.alpha.detach().cpu(), _start(scores), scores.known_iou().double(),
+        descent.level, losses, gone, new, renderer.keys(), settings,
     )  # fmt: skip
-
-
-def _locations(
-    renderer: Renderer, counter: Counter, presence: Tensor, level: Tensor, block: int, chance: torch.Generator,
-    progress: bool,
-) -> tuple[Locations, Locations]:  # fmt: skip
-    """The places from which the class is to go, and those where it is to appear: as many of both.
-
-    Args:
-        renderer: makes the images.
-        counter: sees the class.
-        presence: [N, h', w'] of each block's pixels the share that shows the class.
-        level: [U] k.
-        block: its size.
-        chance: draws places.
-        progress: show a bar.
-
-    Raises:
-        ValueError: there are none of one kind.
-    """
-    flat, columns = presence.flatten(1), presence.shape[2]
-    even = torch.arange(0, len(flat), 2)
-    share, best = flat[even].max(1)
-    removals = Locations(even, torch.stack([best // columns, best % columns], 1), share).best(MOST)
-    z, place = _tried(flat, chance)
-    firsts = torch.stack([place // columns, place % columns], 1)
-    found = _appears(renderer, counter, z, block_masks(firsts, block, renderer.map_size), level, progress)
-    insertions = Locations(z, firsts, found).best(MOST)
-    number = min(len(removals.z), len(insertions.z))
-    if not number:
-        what = "is in no image of even number" if not len(removals.z) else (
-            f"appears at none of {len(z)} places where it was not, when all units are set to k in {block}x{block} cells"
-        )  # fmt: skip
-        raise ValueError(
-            f"{renderer.who}: {counter.name!r} {what}; give more z, another layer or value, or a larger block."
-        )
-    return removals.best(number), insertions.best(number)
-
-
-def _tried(presence: Tensor, chance: torch.Generator) -> tuple[Tensor, Tensor]:
-    """The z of odd number and for each some places without the class, drawn more often where it usually is.
-
-    Args:
-        presence: [N, P] of the class at each place.
-        chance: draws.
-    """
-    odd = torch.arange(1, len(presence), 2)
-    popular, tries = presence.sum(0), min(TRIES, presence.shape[1])
-    place = torch.zeros(len(odd), tries, dtype=torch.int64)
-    for row in range(len(odd)):
-        place[row] = torch.multinomial(popular + popular.mean() / 10, tries, generator=chance)
-    z, place = odd.repeat_interleave(tries), place.flatten()
-    free = presence[z, place] == 0
-    return z[free], place[free]
-
-
-def _appears(renderer: Renderer, counter: Counter, z: Tensor, masks: Tensor, level: Tensor, progress: bool) -> Tensor:
-    """[n] of the pixels in each mask [h, w] of some z the share that shows the class when all units are at k there."""
-    found, everything = torch.zeros(len(z)), torch.arange(renderer.num_units)
-    begins = tqdm(range(0, len(z), renderer.batch_size), "places", disable=not progress, unit="batch", leave=False)
-    for begin in begins:
-        part = slice(begin, begin + renderer.batch_size)
-        blocks = masks[part, None].to(renderer.device)
-        with (
-            torch.no_grad(),
-            insert(renderer.generator, renderer.layer, everything, value=level, mask=blocks, layout=renderer.layout),
-        ):
-            images = renderer.render(z[part])
-        carries = counter.carries(counter.planes(begin // renderer.batch_size, images))
-        inside = enlarged(blocks[:, 0] > 0, carries.shape[1:])
-        found[part] = ((carries & inside).flatten(1).sum(1) / inside.flatten(1).sum(1)).cpu()
-    return found
-
-
-class _Search:
-    """The optimisation of alpha."""
-
-    def __init__(
-        self, renderer: Renderer, counter: Counter, level: Tensor, block: int, form: Form, learning_rate: float,
-        weight: float,
-    ) -> None:  # fmt: skip
-        self._renderer, self._counter, self._level, self._block = renderer, counter, level, block
-        self._form, self._rate, self._weight = form, learning_rate, weight
-
-    def run(
-        self, start: Tensor, removals: Locations, insertions: Locations, epochs: int, chance: torch.Generator,
-        progress: bool,
-    ) -> tuple[Tensor, list[float]]:  # fmt: skip
-        """The optimised alpha [U], and the objective before each step."""
-        alpha = start.clone().to(self._renderer.device).requires_grad_()
-        kind = torch.optim.Adam if self._form == "published" else torch.optim.SGD
-        optimizer: Any = kind([alpha], lr=self._rate)
-        losses = []
-        for _ in tqdm(range(epochs), "epochs", disable=not progress, leave=False):
-            orders = [torch.randperm(len(part.z), generator=chance).split(UPDATE) for part in (removals, insertions)]
-            for gone, new in zip(*orders):
-                alpha.grad = None
-                losses.append(self._accumulate(alpha, removals, insertions, gone, new))
-                optimizer.step()
-                with torch.no_grad():
-                    alpha.clamp_(0, 1)
-        return alpha.detach().cpu(), losses
-
-    def _accumulate(
-        self, alpha: Tensor, removals: Locations, insertions: Locations, gone: Tensor, new: Tensor
-    ) -> float:
-        """Adds the gradient of the objective over some places to alpha's; returns the objective."""
-        z = torch.cat([removals.z[gone], insertions.z[new]])
-        masks = block_masks(
-            torch.cat([removals.firsts[gone], insertions.firsts[new]]), self._block, self._renderer.map_size
-        )
-        sign = torch.cat([torch.ones(len(gone)) / len(gone), -torch.ones(len(new)) / len(new)])
-        total = 0.0
-        size = self._renderer.batch_size
-        for part in torch.arange(len(z)).split(size):
-            scores = self.scores(alpha, z[part], masks[part], sign[part] < 0)
-            loss = (scores * sign[part].to(scores.device)).sum()
-            total += self._descend(loss, alpha)
-        squared = alpha.square().sum()
-        penalty = squared if self._form == "published" else squared.sqrt()
-        if float(squared.detach()) > 0:  # where it is 0, the norm has no gradient
-            total += self._descend(self._weight * penalty, alpha)
-        return total
-
-    def _descend(self, loss: Tensor, alpha: Tensor) -> float:
-        if not loss.requires_grad:
-            raise TypeError(
-                f"{self._renderer.who}: gradients must go through the scores of segmenter, but those of "
-                f"{type(self._counter.segmenter).__name__} have none."
-            )
-        (gradient,) = torch.autograd.grad(loss, alpha)
-        if not bool(gradient.isfinite().all()):
-            raise ValueError(f"{self._renderer.who}: the gradient of alpha must be finite, but is not.")
-        alpha.grad = gradient if alpha.grad is None else alpha.grad + gradient
-        return float(loss.detach())
-
-    def scores(self, alpha: Tensor, z: Tensor, masks: Tensor, inserted: Tensor) -> Tensor:
-        """[n]: the mean score of the class in each block, with units blended with k where inserted, else with 0."""
-        renderer = self._renderer
-        blocks = masks[:, None].to(renderer.device)
-        value = (self._level * inserted[:, None].float())[:, :, None, None].to(renderer.device)
-        edit = Edit(torch.arange(renderer.num_units))
-        with (
-            torch.enable_grad(),
-            insert(
-                renderer.generator, renderer.layer, edit.units, value=value, alpha=alpha, mask=blocks,
-                layout=renderer.layout,
-            ),
-        ):  # fmt: skip
-            images = renderer.render(z)
-            scores: Tensor = self._counter.segmenter.scores(images, self._counter.label)  # type: ignore[attr-defined]
-        if not isinstance(scores, Tensor) or scores.ndim != 3 or len(scores) != len(z):
-            got = list(scores.shape) if isinstance(scores, Tensor) else type(scores).__name__
-            raise ValueError(f"{renderer.who}: scores of segmenter must be [N, H, W] with N={len(z)}, but are {got}.")
-        inside = enlarged(blocks[:, 0], scores.shape[1:])
-        return (scores * inside).flatten(1).sum(1) / inside.flatten(1).sum(1)
 
 
 def _checked_iou(who: str, iou: Tensor, num_units: int) -> Tensor:

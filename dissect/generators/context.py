@@ -353,7 +353,9 @@ def insertion_context(
         level = seen.inserted(levels)
         return [Edit(chosen, level, mask) for mask in block_masks(firsts, block, (h, w))]
 
-    seen = Observation(renderer, counters, Region("everywhere", None), choose, at_centres)
+    seen = Observation(
+        renderer, counters, Region("everywhere", None), choose, at_centres, Array(torch.int32, "N L P", 0)
+    )
     about = {
         "units": chosen.tolist(), "value": None if levels is None else checksum(levels).tolist(), "block": block
     }  # fmt: skip

@@ -13,12 +13,12 @@ from torch.utils.data import TensorDataset
 
 from dissect.arguments import caller_level
 from dissect.data import Batches
-from dissect.files.checked import Array, Each, Of, Text, Whole, fields, require
+from dissect.files.checked import Array, Each, Of, Rule, Text, Whole, fields
 from dissect.generators.counting import Concept, Counter, Segmenting, check_found
 from dissect.generators.regions import Region
 from dissect.generators.rendering import Edit, Renderer
+from dissect.generators.search import ZSteps
 from dissect.network.identity import code_of, fingerprint
-from dissect.visits.images import Images
 from dissect.visits.run import Run, Visit, finish
 from dissect.visits.store import Step
 
@@ -34,6 +34,7 @@ class Observation(Run):
         region: the cells P.
         choose: after the first visit, makes the edits of what it saw.
         also: what else is kept of the generator's own images, [n, ...] of the first segmenter's planes.
+        rule: what that must be, of all z, where it is read from a file.
 
     Attributes:
         counts: per counter [N, C] int64, pixels of each label in each of the generator's own images.
@@ -50,9 +51,10 @@ class Observation(Run):
     def __init__(
         self, renderer: Renderer, counters: list[Counter], region: Region,
         choose: Callable[[Observation], list[Edit]], also: Callable[[Tensor], Tensor] | None = None,
+        rule: Rule | None = None,
     ) -> None:  # fmt: skip
         self._renderer, self._counters, self._region = renderer, counters, region
-        self._choose, self._also = choose, also
+        self._choose, self._also, self._rule = choose, also, rule or Of(Tensor)
         self.phase, self.edits = "generated", list[Edit]()
         self.sizes = [(0, 0)] * len(counters)
         self.counts = [_zeros(len(renderer), len(counter.concepts)) for counter in counters]
@@ -108,9 +110,10 @@ class Observation(Run):
         """See `Run`."""
         what, count = "the run", len(self._counters)
         rules = {"phase": Text((*PHASES, "done")), "sizes": Each(Each(Whole(), 2), count), "extra": Of(Tensor)}
-        sums = Array(torch.float64, "2 U"), Array(torch.float64, "2", 0)
+        sums = Array(torch.float64, "2 U", -_FAR, _FAR), Array(torch.float64, "2", 0, _FAR)
         fields(what, state, rules | {"sums": sums[0], "weight": sums[1]}, {"U": self._renderer.num_units})
-        require(what, len(state["extra"]) in (0, len(self._renderer)), "extra is of all z or none")
+        if self._also is not None and (state["extra"].numel() or state["phase"] != "generated"):
+            fields(what, state, {"extra": self._rule}, {"N": len(self._renderer)})
         self.sizes, self.extra = [tuple(size) for size in state["sizes"]], state["extra"].clone()
         self._sums, self._weight = state["sums"].clone(), state["weight"].clone()
         self._load(state, _GENERATED)
@@ -198,6 +201,8 @@ class Observation(Run):
                 held.copy_(state[name][str(at)])
 
 
+#: Beyond this no sum of activations lies.
+_FAR = 2.0**200
 _GENERATED, _EDITED = ("counts", "own_cells"), ("first", "own", "at_cells", "totals")
 
 
@@ -214,7 +219,7 @@ def observe(
             "classes": [counter.name for counter in counters],
             "networks": [[fingerprint(each), code_of(each)] for each in networks],
         }  # fmt: skip
-    finish(run, Images({"z": Batches(z, renderer.batch_size)}), resume=resume, about=about, progress=progress)
+    finish(run, ZSteps(Batches(z, renderer.batch_size), run), resume=resume, about=about, progress=progress)
 
 
 def _zeros(*shape: int) -> Tensor:

@@ -16,6 +16,7 @@ from safetensors.torch import load, save
 from torch import nn
 
 import dissect
+import dissect.generators
 from dissect import ops
 from dissect.classifiers import ClassTally
 from dissect.experiments import AttackResult, CarliniWagner
@@ -95,6 +96,27 @@ def use_sweep(path):
     return f"{found.units()}{found.labels()}{found.curve(0)}"
 
 
+class Bright:
+    """A segmenter of two classes, with scores."""
+
+    concepts = (("bright", "color"), ("dark", "color"))
+
+    def __call__(self, images):
+        return 2 - (images[:, :1] > 0).long()
+
+    def scores(self, images, concept):
+        return torch.sigmoid(images[:, 0])
+
+
+def searched(**options):
+    """Units that a class depends on, of a small generator."""
+    model = ProGAN((3, 3), z_channels=2).eval()
+    z = dissect.latents(model, 12, seed=1)
+    return dissect.generators.causal_units(
+        model, "layer1", "bright", z, Bright(), 2, epochs=2, batch_size=6, progress=False, **options
+    )
+
+
 def use_sheet(path):
     found = dissect.UnitSheet.load(path)
     return repr(found), [*found.levels, found.without_unit, found.without_concept]
@@ -157,6 +179,7 @@ def kinds(folder):
         "run": ((1, 3, 4, 6), lambda folder: str(dissected(resume=folder).best())),
         "ranking": ((1, 3, 4), lambda folder: dissect.unit_importance(
             model, "0", pairs * 2, pairs, fill="mean", resume=folder, **options).top_units()),
+        "search": ((1, 4, 8, 15, 18), lambda folder: str(searched(resume=folder).table)),
         "sheet": ((1, 2), lambda folder: repr(dissect.unit_sheet(
             NET, found, "0", 1, BATCHES, resume=folder, **options))),
         "combinations": ((1, 2), lambda folder: str(dissect.formulas(
@@ -275,7 +298,7 @@ def main(folder, begin, end):
         except ValueError as error:
             # What shows later, when the run or the state goes on, is told as of any other.
             told = ("must see the activations of the visits before", "must be the same at every visit",
-                    "predictions must be finite")  # fmt: skip
+                    "predictions must be finite", "appears at none of", "images must be finite")  # fmt: skip
             later = any(text in str(error) for text in told) or str(error).startswith("dissect: ")
             if str(path) not in str(error) and not later:
                 raise AssertionError(f"seed {seed}: the error does not name {path}") from error

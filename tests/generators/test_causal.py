@@ -7,7 +7,8 @@ from generators.painter import Colours, Painter
 import dissect
 from dissect import generators
 from dissect.generators.counting import Counter
-from dissect.generators.ranking import sample_iou
+from dissect.generators.observing import observe
+from dissect.generators.ranking import SampleIou
 from dissect.generators.rendering import Renderer
 
 OPTIONS = {"progress": False, "batch_size": 7}
@@ -108,7 +109,9 @@ def test_iou_is_measured_on_the_sample_if_it_is_not_given(model, z):
     d = dissect.dissect(model, "features", z, segmenter=Colours(), segment="output", decoys=0, progress=False)
     assert torch.allclose(found.iou, generators.class_iou(d, "features", "red"), rtol=1e-12)
     renderer = Renderer("test", model, "features", z, Colours(), 5)
-    assert torch.equal(sample_iou(renderer, Counter("test", Colours(), "green"), False), d["features"].iou[:, 2])
+    green = SampleIou(renderer, Counter("test", Colours(), "green"), (8, 8))
+    observe(green, renderer, [], {}, None, False)
+    assert torch.equal(green.known_iou(), d["features"].iou[:, 2])
 
 
 def test_causal_units_serve_as_units_on_other_z_and_warn_of_their_own(model, z):

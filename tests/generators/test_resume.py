@@ -6,6 +6,7 @@ from generators.painter import Colours, Painter
 
 import dissect
 from dissect import generators
+from dissect.files import progress
 
 OPTIONS = {"progress": False, "batch_size": 8}
 
@@ -90,3 +91,87 @@ def test_other_weights_are_refused(tmp_path):
         model.features.weight[0] += 0.01
     with pytest.raises(ValueError, match="networks"):
         effect(model, z, Colours(), resume=tmp_path)
+
+
+class Stop(BaseException):
+    """Ends a run in its middle."""
+
+
+def ace(model, z, segmenter, **options):
+    return generators.causal_units(
+        model, "features", "red", z, segmenter, 3, epochs=3, learning_rate=0.05, **OPTIONS, **options
+    )
+
+
+@pytest.mark.parametrize("form", ["published", "thesis"])
+def test_the_search_for_causal_units_goes_on_from_every_save(form, tmp_path, monkeypatch):
+    model, z = Painter().eval(), dissect.latents((5,), 44, seed=10)
+    whole, saves = ace(model, z, Colours(), form=form), list[int]()
+    assert len(whole.losses) > 3  # several in an epoch
+    monkeypatch.setattr(progress, "EVERY", 0)
+    monkeypatch.setattr(progress, "TIMES", 0)
+    save = progress.Progress.save
+
+    def stopping(self, run, now=False):
+        save(self, run, now)
+        saves.append(1)
+        raise Stop
+
+    monkeypatch.setattr(progress.Progress, "save", stopping)
+    found = None
+    while found is None:  # each goes a step further than the one before
+        try:
+            found = ace(model, z, Colours(), form=form, resume=tmp_path)
+        except Stop:
+            pass
+    assert len(saves) > len(whole.losses) + 20
+    (tensors, meta), (expected, expected_meta) = found.contents(), whole.contents()
+    assert all(torch.equal(tensors[name], expected[name]) for name in expected)
+    assert meta == expected_meta
+
+
+@pytest.mark.parametrize(
+    ("change", "name"), [({"seed": 1}, "seed"), ({"block": 2}, "block"), ({"value": 2.0}, "value"),
+                         ({"weight": 0.1}, "weight"), ({"form": "thesis"}, "form")],
+)  # fmt: skip
+def test_another_search_is_refused(change, name, tmp_path):
+    model, z = Painter().eval(), dissect.latents((5,), 16, seed=10)
+    ace(model, z, Colours(), resume=tmp_path)
+    with pytest.raises(ValueError, match=f"resume must name a folder whose run had the same {name}"):
+        ace(model, z, Colours(), resume=tmp_path, **change)
+
+
+def test_ctrl_c_in_the_middle_of_the_optimisation(tmp_path):
+    model, z = Painter().eval(), dissect.latents((5,), 44, seed=10)
+    whole, segmenter = ace(model, z, Colours()), Impatient()
+    with pytest.raises(KeyboardInterrupt):
+        ace(model, z, segmenter, resume=tmp_path)
+    again = Impatient()
+    again.left = -1
+    found = ace(model, z, again, resume=tmp_path)
+    whole_run = Impatient()
+    whole_run.left = -1
+    ace(model, z, whole_run)
+    assert again.left > whole_run.left  # what was done is not done again
+    assert torch.equal(found.alpha, whole.alpha)
+    assert torch.equal(found.losses, whole.losses)
+
+
+class Impatient(Colours):
+    """Ctrl-C comes at the tenth batch of scores."""
+
+    left = 10
+
+    def scores(self, images, concept):
+        self.left -= 1
+        if self.left == 0:
+            raise KeyboardInterrupt
+        return super().scores(images, concept)
+
+
+def test_other_z_are_refused_by_the_search(tmp_path):
+    model = Painter().eval()
+    with pytest.raises(KeyboardInterrupt):
+        ace(model, dissect.latents((5,), 44, seed=10), Impatient(), resume=tmp_path)
+    with pytest.raises(ValueError, match="z must be the same at every visit"):
+        ace(model, dissect.latents((5,), 44, seed=11), Impatient(), resume=tmp_path)
