@@ -36,13 +36,20 @@ def add_commands(commands: Any) -> None:
     drawn.set_defaults(command=dissect)
     without = commands.add_parser("effect", help="what goes of a class, and of all others, without its units")
     add_effect_arguments(without)
+    add_units_arguments(without)
     without.set_defaults(command=effect)
+    searched = commands.add_parser("ace", help="which units a class depends on most, by their average causal effect")
+    add_effect_arguments(searched, count=1000, seed=10)
+    add_ace_arguments(searched)
+    searched.set_defaults(command=ace)
     within = commands.add_parser("context", help="where a class comes when its units are inserted")
     add_effect_arguments(within)
+    add_units_arguments(within)
     add_context_arguments(within)
     within.set_defaults(command=context)
     through = commands.add_parser("trace", help="how far a class's units, set at one place, change later layers")
     add_effect_arguments(through)
+    add_units_arguments(through, second=False)
     add_trace_arguments(through)
     through.set_defaults(command=trace)
 
@@ -69,21 +76,35 @@ def add_dissect_arguments(parser: argparse.ArgumentParser) -> None:
     add_dissection_arguments(parser)
 
 
-def add_effect_arguments(parser: argparse.ArgumentParser) -> None:
-    """What ``dissect generator effect``, ``context`` and ``trace`` take."""
+def add_effect_arguments(parser: argparse.ArgumentParser, count: int = 128, seed: int = 3) -> None:
+    """What ``dissect generator effect``, ``ace``, ``context`` and ``trace`` take."""
     parser.add_argument("dissection", type=Path, help="a result of dissect generator dissect, which ranks units by IoU")
     parser.add_argument("--model", required=True, metavar="NAME", help=MODEL_HELP)
     parser.add_argument("--weights", type=Path, help="a state dict, .safetensors or .pt (read as tensors only)")
     parser.add_argument("--segmenter", required=True, metavar="MODULE:CALLABLE", help="called, gives a segmenter")
     parser.add_argument("--layer", help="one of the dissection's (its only one)")
     parser.add_argument("--concept", required=True, help="the class, as NAME or CATEGORY/NAME")
-    parser.add_argument("--units", type=int, default=20, help="how many, those with the highest IoU (20)")
-    parser.add_argument("--count", type=int, default=128, help="how many z (128)")
-    parser.add_argument("--seed", type=int, default=3, help="of the z, which must not be the dissection's (3)")
+    parser.add_argument("--units", type=int, default=20, help="how many, those that rank highest (20)")
+    parser.add_argument("--count", type=int, default=count, help=f"how many z ({count})")
+    parser.add_argument("--seed", type=int, default=seed, help=f"of the z, which must not be the dissection's ({seed})")
     parser.add_argument("--batch-size", type=int, default=32, help="images at a time (32)")
     parser.add_argument("--device", default="cpu", help="where the generator runs, cuda for example (cpu)")
     parser.add_argument("--out", type=Path, default=Path("out"), help="folder for result, chart and progress (out)")
     parser.add_argument("--fresh", action="store_true", help="begin anew, whatever --out holds")
+
+
+def add_units_arguments(parser: argparse.ArgumentParser, second: bool = True) -> None:
+    """Which units, for all that does not search for them, and who else is to see what they do."""
+    parser.add_argument("--ace", type=Path, help="a result of dissect generator ace, whose units it takes (by IoU)")
+    if second:
+        parser.add_argument("--second", metavar="MODULE:CALLABLE", help="gives another segmenter, to see the same")
+
+
+def add_ace_arguments(parser: argparse.ArgumentParser) -> None:
+    """What ``dissect generator ace`` takes beside."""
+    add_block_argument(parser)
+    parser.add_argument("--epochs", type=int, default=10, help="how often each place is visited (10, as published)")
+    parser.add_argument("--form", default="published", help="of the optimisation: published or thesis (published)")
 
 
 def add_trace_arguments(parser: argparse.ArgumentParser) -> None:
@@ -115,6 +136,24 @@ def effect(options: argparse.Namespace) -> int:
     found = _measured(options, removed_share)
     print(found)
     print(found.others.top(10, by="before"))
+    return 0
+
+
+def ace(options: argparse.Namespace) -> int:
+    """Optimises how much each unit takes part in a class; prints those that do most. It goes on when called again."""
+    import dissect
+    from dissect.generators import causal_units, class_iou
+
+    def searched(model: nn.Module, layer: str, units: Any, z: Any, segmenter: Any, concept: str, **more: Any) -> Any:
+        ranking = dissect.Dissection.load(result_file(options.dissection, ".dissection"))
+        return causal_units(
+            model, layer, concept, z, segmenter, len(units), iou=class_iou(ranking, layer, concept),
+            epochs=options.epochs, form=options.form, **more,
+        )  # fmt: skip
+
+    found = _measured(options, searched, block=options.block)
+    print(found)
+    print(found.table)
     return 0
 
 
@@ -159,7 +198,12 @@ def _measured(options: argparse.Namespace, measure: Callable[..., Any], **more: 
         )
     model = load_model(options.model, options.weights).eval().to(options.device)
     segmenter = signed(called(options.segmenter), options.device)
-    units = units_by_iou(ranking, layer, options.concept)[: integer("--units", options.units)]
+    units = _causal(options, layer)
+    if units is None:
+        units = units_by_iou(ranking, layer, options.concept)[: integer("--units", options.units)]
+    second = getattr(options, "second", None)
+    if second is not None:
+        more["second"] = signed(called(second), options.device)
     with resumed(options) as progress:
         found = measure(
             model, layer, units, inputs_of(model, options), segmenter, options.concept,
@@ -167,6 +211,24 @@ def _measured(options: argparse.Namespace, measure: Callable[..., Any], **more: 
         )  # fmt: skip
     path, chart = found.save(options.out / "result"), plots.save(found.plot(), options.out / "chart.png")
     print(f"result: {shown(path)}\nchart: {shown(chart)}")
+    return found
+
+
+def _causal(options: argparse.Namespace, layer: str) -> Any:
+    """The units of an optimisation, if they are asked for; of the same layer and class."""
+    from dissect.generators import CausalUnits
+
+    if getattr(options, "ace", None) is None:
+        return None
+    found = CausalUnits.load(result_file(options.ace, ".causal"))
+    if found.layer != layer or options.concept not in (found.concept, found.concept.partition("/")[2]):
+        raise refusal(
+            ValueError(
+                f"--ace must be of layer {layer!r} and the concept {options.concept!r}, but is of {found.concept!r} in "
+                f"{found.layer!r}."
+            )
+        )
+    found.number = min(integer("--units", options.units), len(found.alpha))
     return found
 
 

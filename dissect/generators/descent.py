@@ -21,6 +21,8 @@ from dissect.visits.store import Step
 UPDATE = 20
 #: What Adam knows of alpha beside the number of its steps.
 _MOMENTS = ("exp_avg", "exp_avg_sq")
+#: Beyond this none of them lies.
+_FAR = 2.0**100
 
 
 class Options(NamedTuple):
@@ -123,7 +125,7 @@ class Descent(Run):
             self.alpha.copy_(state["alpha"])
         self.losses = state["losses"].tolist()
         if steps and self._adam:
-            limits = {name: Array(torch.float32, "U", low) for name, low in zip(_MOMENTS, (-float("inf"), 0))}
+            limits = {name: Array(torch.float32, "U", low, _FAR) for name, low in zip(_MOMENTS, (-_FAR, 0))}
             fields(what, state["moments"], limits, units)
             moments = {name: state["moments"][name].to(self.alpha.device, copy=True) for name in _MOMENTS}
             self._optimizer.state[self.alpha] = {"step": torch.tensor(float(steps)), **moments}

@@ -81,6 +81,48 @@ def test_what_goes_without_units(ranked, tmp_path):
     assert (tmp_path / "chart.png").stat().st_size > 1000
 
 
+@pytest.fixture(scope="module")
+def searched(ranked, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("searched")
+    options = [ranked, *OF_STREETS, "--count", "6", "--units", "3", "--block", "3", "--epochs", "1"]
+    assert main(["generator", "ace", *options, "--out", str(folder)]) == 0
+    return [*options, "--out", str(folder)], folder
+
+
+def test_which_units_a_class_depends_on(ranked, searched, tmp_path, capsys):
+    options, folder = searched
+    found = dissect.generators.CausalUnits.load(folder / "result")
+    d, model = dissect.load(ranked), tiny.generator()
+    expected = dissect.generators.causal_units(
+        model, "layer4", "object/house", dissect.latents(model, 6, 10), tiny.segmenter(signed=True), 3, block=3,
+        epochs=1, iou=dissect.generators.class_iou(d, "layer4", "object/house"), progress=False,
+    )  # fmt: skip
+    assert (list(found), found.alpha.tolist()) == (list(expected), expected.alpha.tolist())
+    assert found.settings == expected.settings
+    assert (folder / "chart.png").exists()
+    assert main(["generator", "ace", *options]) == 0
+    printed = capsys.readouterr()
+    assert str(found.table) in printed.out
+    assert "goes on from" in printed.err
+    assert main(["generator", "ace", *options, "--form", "adam"]) == 2
+    assert "form must be one of" in capsys.readouterr().err
+
+
+def test_units_of_a_search_are_edited_and_seen_by_two(ranked, searched, tmp_path, capsys):
+    options = [ranked, *OF_STREETS, "--count", "6", "--units", "2", "--second", "dissect.tiny:segmenter"]
+    options += ["--ace", str(searched[1] / "result")]
+    assert main(["generator", "effect", *options, "--out", str(tmp_path)]) == 0
+    found = dissect.generators.Effect.load(tmp_path / "result")
+    assert found.units == tuple(dissect.generators.CausalUnits.load(searched[1] / "result").ranking[:2].tolist())
+    assert found.second.removed == found.removed
+    capsys.readouterr()
+    assert main(["generator", "effect", *options, "--concept", "object/tree", "--out", str(tmp_path)]) == 2
+    told = capsys.readouterr().err
+    assert "--ace must be of layer 'layer4' and the concept 'object/tree', but is of 'object/house'" in told
+    with pytest.warns(UserWarning, match="but 6 of 6 are the same"):
+        main(["generator", "effect", *options, "--seed", "10", "--fresh", "--out", str(tmp_path)])
+
+
 def test_where_units_can_be_put_in(ranked, tmp_path, capsys):
     options = [ranked, *OF_STREETS, "--count", "2", "--units", "3", "--block", "4", "--least", "3"]
     assert main(["generator", "context", *options, "--out", str(tmp_path)]) == 0

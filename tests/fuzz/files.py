@@ -298,7 +298,7 @@ def main(folder, begin, end):
         except ValueError as error:
             # What shows later, when the run or the state goes on, is told as of any other.
             told = ("must see the activations of the visits before", "must be the same at every visit",
-                    "predictions must be finite", "appears at none of", "images must be finite")  # fmt: skip
+                    "predictions must be finite", "appears at none of", "alpha must be finite")  # fmt: skip
             later = any(text in str(error) for text in told) or str(error).startswith("dissect: ")
             if str(path) not in str(error) and not later:
                 raise AssertionError(f"seed {seed}: the error does not name {path}") from error
