@@ -7,7 +7,8 @@ from dissect.generators.artifact_search import artifact_units
 from dissect.generators.artifact_units import AgreementRow, ArtifactRow, ArtifactUnits
 from dissect.generators.causal import causal_units
 from dissect.generators.causal_result import CausalRow, CausalUnits
-from dissect.generators.context import ContextRow, InsertionContext, RestRow, insertion_context
+from dissect.generators.context import insertion_context
+from dissect.generators.context_result import ContextRow, InsertionContext, RestRow
 from dissect.generators.curves import CurveRow, RemovalCurves, removal_curves
 from dissect.generators.effect import ChangeRow, Effect, EffectRow, effects_table
 from dissect.generators.measuring import effect, removed_share

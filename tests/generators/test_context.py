@@ -22,21 +22,21 @@ def z():
     return dissect.latents((5,), 30, seed=3)
 
 
-def by_hand(model, z, units, values, block):
+def by_hand(model, z, units, values, block, colours=None):
     """New red pixels [N, P] and the labels [N, P, 3] at the centres, one insertion at a time."""
     places = 5 - block
     changes = np.zeros((len(z), places * places), dtype=int)
     labels = np.zeros((len(z), places * places, 3), dtype=int)
     with torch.no_grad():
-        own, planes = model(z), Colours()(model(z))
-        before = pixels(own)[:, 1]
+        own, planes, level = model(z), Colours()(model(z)), (colours or Colours()).level
+        before = pixels(own, level)[:, 1]
         for n in range(len(z)):
             for p in range(places * places):
                 row, column = divmod(p, places)
                 maps = model.maps(z[n : n + 1])
                 for unit in units:
                     maps[0, unit, row : row + block, column : column + block] = values[n][unit]
-                changes[n, p] = pixels(model.paint(maps))[0, 1] - before[n]
+                changes[n, p] = pixels(model.paint(maps), level)[0, 1] - before[n]
                 # A cell is 2 pixels wide; of even blocks the centre is the first pixel after the middle.
                 labels[n, p] = planes[n, :, 2 * row + block, 2 * column + block].numpy()
     return changes, labels, before
@@ -62,6 +62,52 @@ def test_insertions_are_those_of_a_loop(model, z, block):
             assert rows[name].images == here.any(1).sum()
             assert rows[name].low <= rows[name].added <= rows[name].high
     assert {"red", "green"} == set(rows)
+
+
+def test_random_units_and_a_second_segmenter_are_those_of_a_loop(model, z):
+    found = generators.insertion_context(
+        model, "features", [0, 3], z, Colours(), "red", value=VALUE, block=2, least=20, draws=2, seed=5,
+        second=Colours(0.7), **OPTIONS,
+    )  # fmt: skip
+    changes, labels, before = by_hand(model, z, [0, 3], [VALUE] * 30, 2)
+    chance = torch.Generator().manual_seed(5)
+    assert found.random_units.tolist() == [torch.randperm(8, generator=chance)[:2].tolist() for _ in range(2)]
+    random = [by_hand(model, z, units, [VALUE] * 30, 2)[0] for units in found.random_units.tolist()]
+    assert np.array_equal(found.random_changes.numpy(), random)
+    second, _, second_before = by_hand(model, z, [0, 3], [VALUE] * 30, 2, Colours(0.7))
+    assert np.array_equal(found.second_changes.numpy(), second)
+    assert torch.equal(found.second_before, second_before)
+    assert not np.array_equal(second, changes)
+    rows = {row.context: row for row in found.table}
+    for label, name in ((1, "red"), (2, "green")):
+        here = (labels == label).any(2)  # as the first segmenter sees it
+        assert rows[name].added == pytest.approx(changes[here].mean() / before.double().mean().item())
+        drawn = np.mean([each[here].mean() for each in random])
+        assert rows[name].random == pytest.approx(drawn / before.double().mean().item())
+        assert rows[name].second == pytest.approx(second[here].mean() / second_before.double().mean().item())
+    alone = generators.insertion_context(
+        model, "features", [0, 3], z, Colours(), "red", value=VALUE, block=2, least=20, draws=0, seed=5, **OPTIONS
+    )
+    assert torch.equal(alone.changes, found.changes)
+    assert [row[:7] for row in alone.table] == [row[:7] for row in found.table]  # intervals too
+    assert {(row.random, row.second) for row in alone.table} == {(None, None)}
+
+
+def test_all_that_was_found_is_saved_and_read(model, z, tmp_path):
+    options = {"value": VALUE, "least": 20, **OPTIONS}
+    for more in ({"second": Colours(0.7)}, {"draws": 0}):
+        found = generators.insertion_context(model, "features", [0, 3], z, Colours(), "red", **options, **more)
+        read = dissect.load(found.save(tmp_path / "red"))
+        assert (read.table, read.rest, read.settings) == (found.table, found.rest, found.settings)
+        tensors, meta = found.contents()
+        assert ("second_before" in tensors, "random_units" in tensors) == ("second" in more, "second" in more)
+    whole, meta = generators.insertion_context(
+        model, "features", [0, 3], z, Colours(), "red", second=Colours(0.7), **options
+    ).contents()
+    for missing in ("random_units", "second_changes"):
+        some = {name: tensor for name, tensor in whole.items() if name != missing}
+        with pytest.raises(ValueError, match="come together"):
+            generators.InsertionContext.from_contents("file", some, meta)
 
 
 def test_the_default_level_is_the_mean_where_the_class_is_in_the_other_half(model, z):
