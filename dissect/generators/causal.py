@@ -99,8 +99,6 @@ def causal_units(
         (5, torch.Size([128]))
     """
     who = "causal_units"
-    if form not in FORMS:
-        raise ValueError(f"{who}: form must be one of {FORMS}, but got {form!r}.")
     if not callable(getattr(segmenter, "scores", None)):
         raise TypeError(
             f"{who}: segmenter must have a method scores(images, concept) that gradients go through, but "
@@ -111,11 +109,8 @@ def causal_units(
     count, seed = integer("count", count), integer("seed", seed, 0)
     if count > renderer.num_units:
         raise ValueError(f"{who}: count must be at most {renderer.num_units}, the units of {layer!r}, but got {count}.")
-    for name, number in {"learning_rate": learning_rate, "weight": weight}.items():
-        if not 0 <= number < float("inf"):
-            raise ValueError(f"{who}: {name} must be a finite number from 0 on, but got {number}.")
     block = checked_block(who, block, renderer.map_size)
-    options = Options(block, form, integer("epochs", epochs), float(learning_rate), float(weight))
+    options = _options(who, Options(block, form, epochs, learning_rate, weight))
     given = {
         "iou": None if iou is None else _checked_iou(who, iou, renderer.num_units),
         "value": given_value(who, value, renderer.num_units),
@@ -131,6 +126,22 @@ def causal_units(
         "fingerprint": fingerprint(generator),
     }  # fmt: skip
     return _result(renderer, counter, count, found, settings)
+
+
+def _options(who: str, given: Options) -> Options:
+    """How alpha is optimised, in Python's own numbers.
+
+    Raises:
+        TypeError, ValueError: what there is not.
+    """
+    if given.form not in FORMS:
+        raise ValueError(f"{who}: form must be one of {FORMS}, but got {given.form!r}.")
+    for name in ("learning_rate", "weight"):
+        number = getattr(given, name)
+        if not 0 <= number < float("inf"):
+            raise ValueError(f"{who}: {name} must be a finite number from 0 on, but got {number}.")
+    rate, weight = float(given.learning_rate), float(given.weight)
+    return given._replace(epochs=integer("epochs", given.epochs), learning_rate=rate, weight=weight)
 
 
 def _search(

@@ -144,15 +144,10 @@ def effect(
     chosen = renderer.units(units)
     warn_of_shared(who, units, renderer)
     region, levels = Region.of(who, renderer, cells, block, seed), given_value(who, value, renderer.num_units)
-    random, opposite = random_units(renderer.num_units, len(chosen), draws, seed), MODES[1 - MODES.index(mode)]
-
-    def choose(seen: Observation) -> list[Edit]:
-        known = seen.inserted(levels) if mode == "insertion" else seen.cross_value() if levels is None else levels
-        values: dict[Mode, Tensor | float | None] = {"ablation": 0.0, "insertion": known}
-        wanted = [*((numbers, values[mode]) for numbers in [chosen, *random]), (chosen, values[opposite])]
-        return [Edit(numbers, level, region.mask) for numbers, level in wanted if level is not None]
-
-    seen = Observation(renderer, counters, region, choose)
+    random = random_units(renderer.num_units, len(chosen), draws, seed)
+    seen = Observation(
+        renderer, counters, region, lambda seen: _edits(seen, [chosen, *random], mode, levels, region.mask)
+    )
     sums = {"cells": region.mask, "value": levels}
     about: dict[str, Any] = {name: None if given is None else checksum(given).tolist() for name, given in sums.items()}
     about |= {"units": chosen.tolist(), "mode": mode, "draws": draws, "seed": seed}
@@ -166,6 +161,15 @@ def effect(
     if second is not None:
         results[0].second = results[1]
     return results[0]
+
+
+def _edits(seen: Observation, sets: list[Tensor], mode: Mode, levels: Tensor | None, mask: Tensor | None) -> list[Edit]:
+    """Each set edited as `mode` says, and where the level is known, the first the other way; at the cells of a mask."""
+    known = seen.inserted(levels) if mode == "insertion" else seen.cross_value() if levels is None else levels
+    values: dict[Mode, Tensor | float | None] = {"ablation": 0.0, "insertion": known}
+    opposite = MODES[1 - MODES.index(mode)]
+    wanted = [*((units, values[mode]) for units in sets), (sets[0], values[opposite])]
+    return [Edit(units, level, mask) for units, level in wanted if level is not None]
 
 
 def _effect(
