@@ -77,3 +77,52 @@ def sample_tile(a00, a01, a10, a11, y_begin, y_end, x_begin, x_end, down, right,
     wx = tl.load(column_weights + x, mask=inside, other=0.0)
     values = sample(a00[:, None], a01[:, None], a10[:, None], a11[:, None], wy, wx)
     return values, inside, y, x
+
+
+@triton.jit
+def visit_cells(
+    cells, valid, map, level, visit: tl.constexpr, what, row_spans, column_spans, row_weights, column_weights,
+    num_column_spans, num_columns, height, width, stride_row, stride_column, TILE: tl.constexpr,
+):  # fmt: skip
+    """Calls visit(values, exceed, pixels, what) for the cells [G], a tile of each at a time: what exceeds the level?
+
+    Returns how many of their pixels do.
+    """
+    a00, a01, a10, a11, y_begin, y_end, x_begin, x_end = load_cells(
+        cells, valid, map, row_spans, column_spans, num_column_spans, height, width, stride_row, stride_column
+    )
+    area = 0
+    for down in range(0, tl.max(y_end - y_begin), TILE):
+        for right in range(0, tl.max(x_end - x_begin), TILE):
+            values, inside, y, x = sample_tile(
+                a00, a01, a10, a11, y_begin, y_end, x_begin, x_end, down, right, row_weights, column_weights, TILE
+            )
+            exceed = inside & (values > level)
+            area += tl.sum(exceed.to(tl.int32))
+            visit(values, exceed, y.to(tl.int64) * num_columns + x, what)
+    return area
+
+
+@triton.jit
+def visit_map(
+    map, level, visit: tl.constexpr, what, row_spans, column_spans, row_weights, column_weights, num_row_spans,
+    num_column_spans, num_columns, height, width, stride_row, stride_column,
+    CELLS: tl.constexpr, GROUP: tl.constexpr, TILE: tl.constexpr,
+):  # fmt: skip
+    """The same for all cells of a map that have a corner above the level, GROUP of them side by side."""
+    area = 0
+    num_cells = num_row_spans * num_column_spans
+    for start in range(0, num_cells, CELLS):
+        cells = start + tl.arange(0, CELLS)
+        valid = cells < num_cells
+        a00, a01, a10, a11, _, _, _, _ = load_cells(
+            cells, valid, map, row_spans, column_spans, num_column_spans, height, width, stride_row, stride_column
+        )
+        active = valid & (largest(a00, a01, a10, a11) > level)
+        for first in range(0, tl.sum(active.to(tl.int32)), GROUP):
+            lanes = choose(active, first, GROUP)
+            area += visit_cells(
+                start + lanes, lanes >= 0, map, level, visit, what, row_spans, column_spans, row_weights,
+                column_weights, num_column_spans, num_columns, height, width, stride_row, stride_column, TILE,
+            )  # fmt: skip
+    return area

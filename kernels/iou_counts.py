@@ -11,7 +11,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from dissect.kernels.cells import choose, largest, load_cells, sample_tile
+from dissect.kernels.cells import visit_map
 from dissect.kernels.launch import RUN_TIME, AxisTable, Maps, launch, tile_of
 from dissect.kernels.maps import find_peaks
 
@@ -31,10 +31,11 @@ def add_labels(combinations, numbers, valid, row, table, num_planes):
 
 
 @triton.jit
-def count_labels(fires, pixels, row, runs, table, num_planes, RUN_BITS: tl.constexpr):
+def count_labels(values, fires, pixels, what):
     """Counts the labels of the pixels [G, P] that fire."""
+    row, runs, table, num_planes, mask = what
     run = tl.load(runs + pixels, mask=fires, other=0)
-    left = tl.where(fires, (run & ((1 << RUN_BITS) - 1)).to(tl.int32), NONE)
+    left = tl.where(fires, (run & mask).to(tl.int32), NONE)
     rounds = 0
     while (rounds < ROUNDS) & (tl.min(left) != NONE):
         combination = tl.min(left, axis=1)
@@ -45,54 +46,6 @@ def count_labels(fires, pixels, row, runs, table, num_planes, RUN_BITS: tl.const
         rounds += 1
     if tl.min(left) != NONE:
         add_labels(left, tl.full(left.shape, 1, row.dtype.element_ty), left != NONE, row, table, num_planes)
-
-
-@triton.jit
-def count_cells(
-    cells, valid, map, threshold, row, row_spans, column_spans, row_weights, column_weights, runs, table,
-    num_column_spans, num_columns, num_planes, height, width, stride_row, stride_column,
-    TILE: tl.constexpr, RUN_BITS: tl.constexpr,
-):  # fmt: skip
-    """Counts the cells [G], a tile of each at a time. Returns how many of their pixels fire."""
-    a00, a01, a10, a11, y_begin, y_end, x_begin, x_end = load_cells(
-        cells, valid, map, row_spans, column_spans, num_column_spans, height, width, stride_row, stride_column
-    )
-    area = 0
-    for down in range(0, tl.max(y_end - y_begin), TILE):
-        for right in range(0, tl.max(x_end - x_begin), TILE):
-            values, inside, y, x = sample_tile(
-                a00, a01, a10, a11, y_begin, y_end, x_begin, x_end, down, right, row_weights, column_weights, TILE
-            )
-            fires = inside & (values > threshold)
-            area += tl.sum(fires.to(tl.int32))
-            count_labels(fires, y.to(tl.int64) * num_columns + x, row, runs, table, num_planes, RUN_BITS)
-    return area
-
-
-@triton.jit
-def count_map(
-    map, threshold, row, row_spans, column_spans, row_weights, column_weights, runs, table,
-    num_row_spans, num_column_spans, num_columns, num_planes, height, width, stride_row, stride_column,
-    CELLS: tl.constexpr, GROUP: tl.constexpr, TILE: tl.constexpr, RUN_BITS: tl.constexpr,
-):  # fmt: skip
-    """Counts one map. Returns how many pixels fire."""
-    area = 0
-    num_cells = num_row_spans * num_column_spans
-    for start in range(0, num_cells, CELLS):
-        cells = start + tl.arange(0, CELLS)
-        valid = cells < num_cells
-        a00, a01, a10, a11, _, _, _, _ = load_cells(
-            cells, valid, map, row_spans, column_spans, num_column_spans, height, width, stride_row, stride_column
-        )
-        active = valid & (largest(a00, a01, a10, a11) > threshold)
-        for first in range(0, tl.sum(active.to(tl.int32)), GROUP):
-            lanes = choose(active, first, GROUP)
-            area += count_cells(
-                start + lanes, lanes >= 0, map, threshold, row, row_spans, column_spans, row_weights, column_weights,
-                runs, table, num_column_spans, num_columns, num_planes, height, width, stride_row, stride_column,
-                TILE, RUN_BITS,
-            )  # fmt: skip
-    return area
 
 
 @triton.jit(
@@ -139,10 +92,11 @@ def iou_counts_kernel(
     left = tl.where(reach, units, num_units)
     while tl.min(left) < num_units:
         unit = tl.min(left).to(tl.int64)
-        area = count_map(
-            maps + unit * stride_unit, tl.load(thresholds + unit), counts + unit * size, row_spans,
-            column_spans, row_weights, column_weights, runs, table, num_row_spans, num_column_spans, num_columns,
-            num_planes, height, width, stride_row, stride_column, CELLS, GROUP, TILE, RUN_BITS,
+        area = visit_map(
+            maps + unit * stride_unit, tl.load(thresholds + unit), count_labels,
+            (counts + unit * size, runs, table, num_planes, (1 << RUN_BITS) - 1), row_spans, column_spans, row_weights,
+            column_weights, num_row_spans, num_column_spans, num_columns, height, width, stride_row, stride_column,
+            CELLS, GROUP, TILE,
         )  # fmt: skip
         tl.store(unit_area + unit, area)
         left = tl.where(left == unit, num_units, left)

@@ -9,7 +9,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from dissect.kernels.cells import choose, largest, load_cells, sample_tile
+from dissect.kernels.cells import visit_map
 from dissect.kernels.launch import RUN_TIME, AxisTable, Maps, launch, tile_of
 from dissect.kernels.maps import find_peaks
 
@@ -29,55 +29,17 @@ def highest_edge(values, exceed, edges, num_edges, first_step):
 
 
 @triton.jit
-def sweep_cells(
-    cells, valid, map, lowest, edges, bins, unit_bins, row_spans, column_spans, row_weights, column_weights, runs,
-    table, num_column_spans, num_columns, num_planes, num_edges, first_step, height, width, stride_row, stride_column,
-    TILE: tl.constexpr, RUN_BITS: tl.constexpr,
-):  # fmt: skip
-    """Counts the cells [G], a tile of each at a time."""
-    a00, a01, a10, a11, y_begin, y_end, x_begin, x_end = load_cells(
-        cells, valid, map, row_spans, column_spans, num_column_spans, height, width, stride_row, stride_column
-    )
-    for down in range(0, tl.max(y_end - y_begin), TILE):
-        for right in range(0, tl.max(x_end - x_begin), TILE):
-            values, inside, y, x = sample_tile(
-                a00, a01, a10, a11, y_begin, y_end, x_begin, x_end, down, right, row_weights, column_weights, TILE
-            )
-            exceed = inside & (values > lowest)
-            edge = highest_edge(values, exceed, edges, num_edges, first_step).to(tl.int64)
-            one = tl.full(values.shape, 1, tl.int64)
-            tl.atomic_add(unit_bins + edge, one, mask=exceed, sem="relaxed")
-            run = tl.load(runs + y.to(tl.int64) * num_columns + x, mask=exceed, other=0)
-            combination = (run & ((1 << RUN_BITS) - 1)).to(tl.int64)
-            for plane in range(0, num_planes):
-                label = tl.load(table + combination * num_planes + plane, mask=exceed, other=0)
-                place = bins + label.to(tl.int64) * num_edges + edge
-                tl.atomic_add(place, one, mask=exceed & (label > 0), sem="relaxed")
-
-
-@triton.jit
-def sweep_map(
-    map, edges, bins, unit_bins, row_spans, column_spans, row_weights, column_weights, runs, table,
-    num_row_spans, num_column_spans, num_columns, num_planes, num_edges, first_step, height, width, stride_row,
-    stride_column, CELLS: tl.constexpr, GROUP: tl.constexpr, TILE: tl.constexpr, RUN_BITS: tl.constexpr,
-):  # fmt: skip
-    """Counts one map."""
-    lowest = tl.load(edges)
-    num_cells = num_row_spans * num_column_spans
-    for start in range(0, num_cells, CELLS):
-        cells = start + tl.arange(0, CELLS)
-        valid = cells < num_cells
-        a00, a01, a10, a11, _, _, _, _ = load_cells(
-            cells, valid, map, row_spans, column_spans, num_column_spans, height, width, stride_row, stride_column
-        )
-        active = valid & (largest(a00, a01, a10, a11) > lowest)
-        for first in range(0, tl.sum(active.to(tl.int32)), GROUP):
-            lanes = choose(active, first, GROUP)
-            sweep_cells(
-                start + lanes, lanes >= 0, map, lowest, edges, bins, unit_bins, row_spans, column_spans, row_weights,
-                column_weights, runs, table, num_column_spans, num_columns, num_planes, num_edges, first_step, height,
-                width, stride_row, stride_column, TILE, RUN_BITS,
-            )  # fmt: skip
+def sweep_pixels(values, exceed, pixels, what):
+    """Counts the pixels [G, P] that exceed the lowest edge."""
+    edges, bins, unit_bins, num_edges, first_step, runs, table, num_planes, mask = what
+    edge = highest_edge(values, exceed, edges, num_edges, first_step).to(tl.int64)
+    one = tl.full(values.shape, 1, tl.int64)
+    tl.atomic_add(unit_bins + edge, one, mask=exceed, sem="relaxed")
+    combination = (tl.load(runs + pixels, mask=exceed, other=0) & mask).to(tl.int64)
+    for plane in range(0, num_planes):
+        label = tl.load(table + combination * num_planes + plane, mask=exceed, other=0)
+        place = bins + label.to(tl.int64) * num_edges + edge
+        tl.atomic_add(place, one, mask=exceed & (label > 0), sem="relaxed")
 
 
 @triton.jit(
@@ -115,11 +77,13 @@ def threshold_sweep_kernel(
     left = tl.where(tl.maximum(peaks, 0.0) > lowest, units, num_units)
     while tl.min(left) < num_units:
         unit = tl.min(left).to(tl.int64)
-        sweep_map(
-            maps + unit * stride_unit, edges + unit * num_edges, bins + unit * num_labels * num_edges,
-            unit_bins + unit * num_edges, row_spans, column_spans, row_weights, column_weights, runs, table,
-            num_row_spans, num_column_spans, num_columns, num_planes, num_edges, first_step, height, width, stride_row,
-            stride_column, CELLS, GROUP, TILE, RUN_BITS,
+        unit_edges = edges + unit * num_edges
+        visit_map(
+            maps + unit * stride_unit, tl.load(unit_edges), sweep_pixels,
+            (unit_edges, bins + unit * num_labels * num_edges, unit_bins + unit * num_edges, num_edges, first_step,
+             runs, table, num_planes, (1 << RUN_BITS) - 1),
+            row_spans, column_spans, row_weights, column_weights, num_row_spans, num_column_spans, num_columns, height,
+            width, stride_row, stride_column, CELLS, GROUP, TILE,
         )  # fmt: skip
         left = tl.where(left == unit, num_units, left)
 
@@ -163,7 +127,7 @@ def threshold_sweep(
         table.shape[1],
         num_labels,
         num_edges,
-        1 << (num_edges.bit_length() - 1),
+        (1 << (num_edges - 1).bit_length()) // 2,
         *maps.shape_and_strides,
         **maps.tile,
         **tile_of(row_table, column_table),
