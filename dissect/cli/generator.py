@@ -52,6 +52,11 @@ def add_commands(commands: Any) -> None:
     add_units_arguments(through, second=False)
     add_trace_arguments(through)
     through.set_defaults(command=trace)
+    from dissect.cli.artifacts import add_artifacts_arguments, artifacts  # which takes z as they are made here
+
+    wrong = commands.add_parser("artifacts", help="units whose images look unreal, and what goes without them")
+    add_artifacts_arguments(wrong)
+    wrong.set_defaults(command=artifacts)
 
 
 def add_dissect_arguments(parser: argparse.ArgumentParser) -> None:

@@ -51,6 +51,13 @@ def called(name: str, hint: Callable[[str], str] = lambda name: "") -> Any:
     Raises:
         ImportError, ValueError: see `load_model`.
     """
+    found = imported(name, hint)
+    _check_call(name, found)
+    return found()
+
+
+def imported(name: str, hint: Callable[[str], str] = lambda name: "") -> Callable[..., Any]:
+    """The callable itself that MODULE:CALLABLE names; arguments and errors as of `called`."""
     module_name, colon, attribute = name.partition(":")
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
@@ -70,8 +77,8 @@ def called(name: str, hint: Callable[[str], str] = lambda name: "") -> Any:
         near = difflib.get_close_matches(attribute, names, 3)
         told = f"; the nearest are {near}" if near else ""
         raise refusal(ValueError(f"{module_name} must have a callable {attribute!r}, but has none{told}."))
-    _check_call(name, found)
-    return found()
+    function: Callable[..., Any] = found
+    return function
 
 
 def _check_call(name: str, function: Callable[..., Any]) -> None:

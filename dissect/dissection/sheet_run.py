@@ -51,7 +51,7 @@ class SheetRun(Run):
         to_uint8: Callable[[Tensor], Tensor],
     ) -> None:  # fmt: skip
         self._name, self._unit, self._label, self._each, self._least = name, unit, label, each, least
-        self._grid, self._to_uint8, self.threshold = layer.grid, to_uint8, float(layer.thresholds[unit])
+        self._grid, self._to_uint8, self.threshold = layer.grid, to_uint8, _threshold(layer, unit, label)
         self.edges = torch.linspace(self.threshold, float(layer.peaks[unit, 0]), levels + 1, dtype=torch.float64)
         self.level_images = torch.zeros(levels, dtype=torch.int64)
         self.counts = torch.zeros(2, 3, dtype=torch.int64)
@@ -203,10 +203,12 @@ def unit_sheet(
     unit, levels, each = integer("unit", unit, 0), integer("levels", levels), integer("each", each)
     batch_size = integer("batch_size", batch_size)
     _check(model, dissection, own, unit, least)
-    label = None if dissection.images_only else int(own.best_label[unit])
+    label = None if dissection.images_only else int(own.best_label[unit]) or None
     if concept is not None:
         label = label_of("unit_sheet", dissection.concepts, concept)
-    label = label or None
+    low, high = _threshold(own, unit, label), float(own.peaks[unit, 0])
+    if not -torch.inf < low < high:
+        raise refusal(ValueError(f"unit must fire, but {unit} has threshold {low:g} and its highest peak is {high:g}."))
     generated = Generated(model, segmenter) if settings.get("segment") == "output" else None
     images = images if generated is None else paired(images)
     to_uint8 = pictures or (signed_pictures if generated else attribute_of(images, "to_pictures") or to_pictures)
@@ -228,21 +230,21 @@ def _check(model: nn.Module, dissection: Dissection, layer: LayerDissection, uni
         ValueError: says what.
     """
     weights = dissection.settings.get("provenance", {}).get("weights")
-    low, high = (
-        float(part) for part in (layer.thresholds[unit : unit + 1].sum(), layer.peaks[unit : unit + 1, :1].sum())
-    )
     if weights is not None and weights != weights_fingerprint(model):
         raise refusal(ValueError("model must be the network that was dissected, but has other weights."))
     if unit >= layer.num_units:
         raise refusal(ValueError(f"unit must be below {layer.num_units}, the units of {layer.name!r}, but is {unit}."))
     if not 0 < least <= 1:
         raise refusal(ValueError(f"least must be a share of an image above 0, at most 1, but is {least}."))
-    low, high = float(layer.thresholds[unit]), float(layer.peaks[unit, 0])
-    if not -torch.inf < low < high:
-        raise refusal(ValueError(f"unit must fire, but {unit} has threshold {low:g} and its highest peak is {high:g}."))
     names = dissection.concepts.names
     if names[-1].isdigit() and int(names[-1]) >= MANY_LABELS:
         raise refusal(ValueError(f"dissection must be of labels below {MANY_LABELS}, but has one of {names[-1]}."))
+
+
+def _threshold(layer: LayerDissection, unit: int, label: int | None) -> float:
+    """Above which the unit fires; where each label has a level of its own, that of the label."""
+    own = layer.label_thresholds
+    return float(layer.thresholds[unit] if own is None or label is None else own[unit, label])
 
 
 def _about(

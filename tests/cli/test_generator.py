@@ -175,3 +175,56 @@ def test_the_most_informative_thresholds(tmp_path, capsys):
     ranked = [str(tmp_path / "result"), *OF_STREETS, "--seed", "2", "--out", str(tmp_path / "effect")]
     assert main(["generator", "effect", *ranked]) == 2
     assert "--seed must be another than the 2 of the z" in capsys.readouterr().err
+
+
+def street_scenes():
+    return tiny.TinyScenes("val", 64, 12, family="street")
+
+
+WRONG = (
+    "generator", "artifacts", "--model", "dissect.tiny:generator", "--layer", "layer4", "--count", "20", "--units", "3",
+    "--features", "dissect.tiny.judge:features",
+)  # fmt: skip
+
+
+def test_units_whose_images_look_unreal(ranked, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(tiny, "street_scenes", street_scenes, raising=False)
+    flags = tmp_path / "flags.csv"
+    flags.write_text("unit,flagged\n3,1\n5,1\n")
+    options = ["--real", "dissect.tiny:street_scenes", "--top", "4", "--flags", str(flags), "--out", str(tmp_path)]
+    options += ["--dissection", ranked, "--limit", "0"]
+    assert main([*WRONG, *options]) == 0
+    printed = capsys.readouterr().out
+    found, repair = (dissect.load(tmp_path / name) for name in ("units.artifacts", "repair.repair"))
+    model = tiny.generator()
+    expected = dissect.generators.artifact_units(
+        model, "layer4", dissect.latents(model, 20, 5), street_scenes(), features=tiny.judge.features, top=4,
+        progress=False,
+    )  # fmt: skip
+    assert found.distances.tolist() == expected.distances.tolist()
+    assert [name for name in dict.fromkeys(repair.names)] == ["flagged", "worst", "both", "random"]
+    assert repair.sets[:2] == ((3, 5), found.worst(3))
+    assert (found.settings["z"]["seed"], repair.settings["z"]["seed"]) == (5, 6)
+    assert str(repair.table) in printed
+    assert str(found.agreement([3, 5])) in printed
+    assert not len(dissect.load(tmp_path / "result.dissection").detectors())
+    assert "unit 127" in (tmp_path / "flagging.html").read_text()
+    assert (tmp_path / "units.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--repair-seed", "5"], "dissect: generator artifacts: --repair-seed must be another than --seed"),
+        (["--limit", "3"], "--dissection must be given with --limit"),
+        (["--units", "0"], "--units must be at least 1"),
+        (["--real", "dissect.tiny:TinyScenes"], "of the generator's size"),
+        (["--features", "dissect.tiny.judge:unknown"], "must have a callable 'unknown'"),
+        (["--layer", "layer99"], "layer99"),
+    ],
+)
+def test_artifacts_that_cannot_be(tmp_path, capsys, monkeypatch, options, message):
+    monkeypatch.setattr(tiny, "street_scenes", street_scenes, raising=False)
+    common = ["--real", "dissect.tiny:street_scenes", "--count", "4", "--top", "2", "--out", str(tmp_path)]
+    assert main([*WRONG, *common, *options]) == 2
+    assert message in capsys.readouterr().err.splitlines()[-1]

@@ -187,3 +187,12 @@ def test_a_unit_that_never_fires_is_refused(data):
     found = dissect.dissect(model, "1", pairs, concepts=["red"], decoys=0, **OPTIONS)
     with pytest.raises(ValueError, match="unit must fire"):
         dissect.unit_sheet(model, found, "1", 0, pairs, **OPTIONS)
+
+
+def test_a_label_with_a_level_of_its_own_is_shown_at_it(data):
+    model, found, pairs = dissected(data)
+    low = found["maps"].thresholds
+    levels = {"maps": torch.stack([torch.full((2,), torch.nan), low + 0.1], 1)}
+    own = dissect.dissect(model, "maps", pairs, concepts=["red"], thresholds=levels, decoys=0, **OPTIONS)
+    sheet = dissect.unit_sheet(model, own, "maps", 0, pairs, concept="red", **OPTIONS)
+    assert sheet.threshold == pytest.approx(float(low[0]) + 0.1)
