@@ -105,7 +105,7 @@ $trace_verdict
 
 $traces
 `python docs/scripts/experiments_generators.py` makes this page anew, in $minutes minutes of one core's time. Not here
-yet: more z, the artifact units (4.4.2).
+yet: more z. Artifact units (4.4.2) have [a page of their own](experiments_artifacts.md).
 """)
 
 

@@ -15,8 +15,9 @@ from dissect.tiny.networks import FOLDER as WEIGHTS
 
 SCRIPTS = {path.stem for path in (pages.DOCS / "scripts").glob("*.py") if "\ndef main(" in path.read_text()}
 TESTED = {
-    "compare", "experiments_attack", "experiments_classifier", "experiments_generators", "formulas", "layouts",
-    "models_page", "rewriting_rules", "tiny_compared", "tiny_detectors", "tiny_generators", "tiny_segmenters",
+    "compare", "experiments_artifacts", "experiments_attack", "experiments_classifier", "experiments_generators",
+    "formulas", "layouts", "models_page", "rewriting_rules", "tiny_compared", "tiny_detectors", "tiny_generators",
+    "tiny_segmenters",
     "tiny_world", "trust", "trust_biases",
 }  # fmt: skip
 
@@ -99,6 +100,19 @@ def test_rewriting(tmp_path, monkeypatch):
     written(
         tmp_path / "rewriting.md", "### Roads become water", "| unmodified |", "| 15 units ablated |", "in 6 images"
     )
+
+
+def test_artifacts(tmp_path, monkeypatch):
+    script = importlib.import_module("experiments_artifacts")
+    for name, value in {
+        "SAMPLES": {7: 8, 5: 40, 6: 8, 1: 12}, "REAL": 6, "FEWER_REAL": 6, "SMALL": 40, "KEPT": 3, "PAIRS": 2,
+        "TRAININGS": script.TRAININGS[:1],
+    }.items():  # fmt: skip
+        monkeypatch.setattr(script, name, value)
+    script.main(["--work", str(tmp_path / "work"), "--out", str(tmp_path)])
+    written(tmp_path / "experiments_artifacts.md", "seed 1", "| maximising | flagged | 8 |", "| baseline |")
+    assert (tmp_path / "work" / "flagging.html").exists()
+    assert (tmp_path / "work" / "pairs.key.json").exists()
 
 
 def test_layouts(tmp_path, monkeypatch):
