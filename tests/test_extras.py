@@ -21,6 +21,7 @@ BEHIND = {
     "data/files.py": "data/folders.py",
     "report/charts.py": "report/html.py",
     "report/embedded.py": "report/html.py",
+    "report/pairs.py": "report/html.py",
     "report/pictures.py": "report/html.py",
 }
 
