@@ -231,12 +231,13 @@ def _places(name: str, ace: CausalUnits, shared: int) -> dict[str, Any]:
 def _context(name: str, context: InsertionContext) -> dict[str, Any]:
     rows = (
         [f"{row.context} ({row.category})", f"{row.samples:,}", f"{row.images}", f"{row.added:.3f}",
-         "-" if row.low is None else f"{row.low:.3f} to {row.high:.3f}"]
+         "-" if row.low is None else f"{row.low:.3f} to {row.high:.3f}",
+         "-" if row.random is None else f"{row.random:.3f}"]
         for row in context.table
     )  # fmt: skip
     rest = ", ".join(f"{row.context} ({row.samples:,})" for row in context.rest[:12])
     more = f" and {len(context.rest) - 12} more" if len(context.rest) > 12 else ""
-    shown = table(["context", "insertions", "images", "added", "95 %"], rows)
+    shown = table(["context", "insertions", "images", "added", "95 %", "with random units"], rows)
     return {
         name: f"{shown}\nOf fewer than {context.least:,} insertions each, and so not shown: {rest}{more}.\n",
         f"{name}_z": len(context.before),
