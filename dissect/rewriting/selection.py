@@ -75,7 +75,7 @@ def paste(memory: Memory, inputs: Any, mask: Tensor, copied: Copied, *, tight: b
         >>> mask[20:40, 10:30] = 1
         >>> keys, values = rewriting.paste(memory, z[1:], mask, rewriting.copy(memory, z[:1], mask))
         >>> keys.maps.shape, values.shape
-        (torch.Size([1, 128, 6, 6]), torch.Size([1, 128, 6, 6]))
+        (torch.Size([1, 128, 5, 6]), torch.Size([1, 128, 5, 6]))
     """
     keys = _one(memory, inputs)
     values = memory.values(keys).clone()
