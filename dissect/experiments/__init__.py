@@ -16,6 +16,8 @@ from dissect.experiments.relations import (
     rank_correlation,
     sign_shares,
 )
+from dissect.experiments.texture import texture_sensitivity
+from dissect.experiments.texture_result import TextureSensitivity
 
 __all__ = [
     "PUBLISHED",
@@ -24,6 +26,7 @@ __all__ = [
     "Combination",
     "GroupRow",
     "Matches",
+    "TextureSensitivity",
     "adversarial",
     "attack",
     "attacked_again",
@@ -38,5 +41,6 @@ __all__ = [
     "peak_correlation",
     "rank_correlation",
     "sign_shares",
+    "texture_sensitivity",
     "with_noise",
 ]

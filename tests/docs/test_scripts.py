@@ -16,9 +16,8 @@ from dissect.tiny.networks import FOLDER as WEIGHTS
 SCRIPTS = {path.stem for path in (pages.DOCS / "scripts").glob("*.py") if "\ndef main(" in path.read_text()}
 TESTED = {
     "compare", "experiments_artifacts", "experiments_attack", "experiments_classifier", "experiments_generators",
-    "formulas", "layouts", "models_page", "rewriting_rules", "tiny_compared", "tiny_detectors", "tiny_generators",
-    "tiny_segmenters",
-    "tiny_world", "trust", "trust_biases",
+    "formulas", "layouts", "models_page", "rewriting_rules", "texture", "tiny_compared", "tiny_detectors",
+    "tiny_generators", "tiny_segmenters", "tiny_world", "trust", "trust_biases",
 }  # fmt: skip
 
 
@@ -211,3 +210,10 @@ def test_formulas(tmp_path, monkeypatch):
         tmp_path / "formulas.md", "The first 6 validation scenes", "| untrained, conv5_3 |", "| held out: formula |"
     )
     assert (tmp_path / "formulas" / "held_out.png").is_file()
+
+
+def test_texture(tmp_path, monkeypatch):
+    script = importlib.import_module("texture")
+    monkeypatch.setattr(script, "LAYERS", ["features.conv2_1", "features.conv5_3"])
+    script.main(["--images", "86", "--out", str(tmp_path)])
+    written(tmp_path / "texture.md", "86 validation scenes and their twins", "| conv5_3 | 192 |")

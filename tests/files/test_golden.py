@@ -247,6 +247,18 @@ def test_classifiers_1():
     ]  # fmt: skip
 
 
+def test_formulas_1():
+    found = dissect.load(GOLDEN / "formulas-1.formulas")
+    rows = [(row.unit, row.formula, row.iou, row.held_out) for row in found.rows()]
+    assert rows == [(0, "tree", 2 / 3, 0.75), (1, "red", 2 / 3, None)]
+
+
+def test_texture_1():
+    found = dissect.load(GOLDEN / "texture-1.texture")
+    rows = [(row.iou, row.same_class, row.other_class, row.firing) for row in found.units()]
+    assert rows == [(0.5, 1 / 11, None, 6), (0.0, 1 / 4, None, 2)]
+
+
 def test_every_version_has_its_file():
     current = {state.__class__.__name__: state.version for state in writer().states()}
     own = [kind for kind in KINDS.values() if kind.__module__.startswith("dissect.")]

@@ -10,7 +10,8 @@ from torch import nn
 
 import dissect
 from dissect import ops
-from dissect.experiments import AttackResult, CarliniWagner
+from dissect.experiments import AttackResult, CarliniWagner, TextureSensitivity
+from dissect.experiments.texture_result import LayerTexture
 from dissect.generators import (
     ArtifactRepair,
     ArtifactUnits,
@@ -199,6 +200,14 @@ def classifiers() -> dissect.UnitClassifiers:
     areas = torch.tensor([[2, 2, 0], [4, 0, 4], [0, 0, 4], [3, 1, 0]]).int()
     concepts = dissect.Concepts.of([("a", "object"), ("b", "scene")])
     return dissect.UnitClassifiers("0", concepts, peaks, areas, 4, "all", 0.25, {"seed": 0, "resamples": 100})
+
+
+def texture() -> TextureSensitivity:
+    """Of two units in six images and twins: the first keeps half of its places, the second none."""
+    shared, own, others = torch.tensor([[[4, 0], [1, 1]], [[6, 2], [6, 2]], [[6, 3], [6, 3]]])
+    layer = LayerTexture(torch.tensor([[0.5, 1.0], [0.25, 1.0]]), shared, own, others)
+    settings = {"thresholds": "own", "fraction": 0.01, "relu": True, "seed": 0, "num_images": 6}
+    return TextureSensitivity({"0": layer}, settings)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,285 @@
+"""Texture against shape: whether a unit fires at the same places when everything gets another look (Fig. S3)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+
+from dissect.arguments import integer, refusal, speaks
+from dissect.chosen import cycles
+from dissect.data import Batches
+from dissect.devices import device_of, to_device
+from dissect.experiments.texture_result import LayerTexture, TextureSensitivity
+from dissect.files.checked import Array, Each, Maybe, Of, Text, Whole, fields
+from dissect.files.progress import go_on, versioned
+from dissect.network.identity import code_of, fingerprint
+from dissect.network.layers import find_layers, layer_names
+from dissect.network.layouts import LayoutOption
+from dissect.network.modes import tell_training
+from dissect.stats import TailThreshold
+from dissect.visits.images import Images
+from dissect.visits.passes import Inputs, Passes
+from dissect.visits.reading import Reading
+from dissect.visits.run import Run, Visit, finish
+from dissect.visits.store import Step
+
+#: Whose threshold a set's maps are held against.
+Rule = Literal["own", "common"]
+RULES: tuple[Rule, ...] = get_args(Rule)
+#: The published code finds thresholds on maps of this size, and counts on the maps as they are.
+SIZE = (64, 64)
+
+
+@speaks
+def texture_sensitivity(
+    model: nn.Module,
+    layers: str | Iterable[str],
+    images: Dataset[Any] | Tensor | Iterable[Any],
+    restyled: Dataset[Any] | Tensor | Iterable[Any],
+    classes: Sequence[int] | Tensor | None = None,
+    *,
+    thresholds: Rule = "own",
+    fraction: float = 0.01,
+    relu: bool = True,
+    seed: int = 0,
+    layout: LayoutOption | None = None,
+    batch_size: int = 32,
+    resume: str | Path | None = None,
+    progress: bool = True,
+) -> TextureSensitivity:
+    """The overlap IoU(s, u) of each unit with itself, between images and the same images in another style.
+
+    With u(x) the cells of a unit's raw map of image x that exceed its threshold, and x' the restyled twin of x::
+
+        IoU(s, u) = sum over x of |u(x) & u(x')| / (sum |u(x)| + sum |u(x')| - sum |u(x) & u(x')|)
+
+    (SI of Bau et al. 2020, Fig. S3; as its published code, thresholds are at the top fraction of the maps upsampled to
+    64x64, each set's own, and cells are counted on the raw maps.) A unit that sees texture fires elsewhere when
+    textures change; one that sees shape does not. Chance stands beside it: the same sums with the twin of another image
+    of the class, and of an image of another class, each drawn once by the seed.
+
+    Args:
+        model: the network.
+        layers: names of layers that give maps.
+        images: images [N, 3, H, W], in any of the forms of `dissect.dissect`; what comes with them is not looked at.
+        restyled: their twins, in the same order.
+        classes: [N] class numbers, for chance; without them all images are of one class, and there is no other.
+        thresholds: "own", or "common": one over both sets together, which also tells of units that fall silent.
+        fraction: the share of the upsampled pixels on which a unit fires.
+        relu: read layers after their ReLU.
+        seed: of the draws for chance.
+        layout: see `dissect.dissect`.
+        batch_size: of a Dataset or a tensor.
+        resume: a folder for what an interrupted run needs to go on, see `dissect.dissect`.
+        progress: show a bar.
+
+    Raises:
+        KeyError: no such layer.
+        ValueError: sets of different lengths or sizes, fewer than two images of a class, classes of another number, an
+            unknown rule.
+
+    Example:
+        >>> model, images = torch.nn.Sequential(torch.nn.Conv2d(3, 2, 1)).eval(), torch.rand(6, 3, 8, 8)
+        >>> found = dissect.experiments.texture_sensitivity(model, "0", images, images, progress=False)
+        >>> [row.iou for row in found.units()]  # nothing has changed
+        [1.0, 1.0]
+    """
+    names = layer_names(model, layers)
+    find_layers(model, names)
+    tell_training(model)
+    if thresholds not in RULES:
+        raise refusal(ValueError(f"thresholds must be one of {RULES}, but got {thresholds!r}."))
+    data = {name: Batches(given, batch_size) for name, given in (("images", images), ("restyled", restyled))}
+    groups = None if classes is None else torch.as_tensor(classes).long()
+    run = Pairs(model, names, Reading(relu=relu, layout=layout), groups, thresholds, fraction, integer("seed", seed, 0))
+    about = {} if resume is None else {
+        "model": [fingerprint(model), code_of(model)], "data": [part.identity() for part in data.values()],
+        "classes": None if groups is None else groups.tolist(),
+        "options": [names, thresholds, str(fraction), relu, seed, batch_size],
+    }  # fmt: skip
+    titled = {f"texture_sensitivity: {name}": part for name, part in data.items()}
+    finish(run, Images(titled), resume=resume, about=about, progress=progress)
+    return run.result({"thresholds": thresholds, "fraction": float(fraction), "relu": relu, "seed": seed})
+
+
+class Pairs(Run):
+    """Thresholds of both sets, the restyled images' masks, and what these share with those of the images.
+
+    Visits go "thresholds" of the images and then the restyled, again while some bracket is open; "masks" of the
+    restyled, kept as bits; "pairs" of the images.
+    """
+
+    def __init__(
+        self, model: nn.Module, layers: list[str], reading: Reading, classes: Tensor | None, rule: Rule,
+        fraction: float, seed: int,
+    ) -> None:  # fmt: skip
+        self._layers, self._classes, self._seed = layers, classes, seed
+        self._passes, self._device = Passes(model, layers, reading), device_of(model)
+        shared = {name: TailThreshold(fraction, size=SIZE) for name in layers}
+        other = shared if rule == "common" else {name: TailThreshold(fraction, size=SIZE) for name in layers}
+        self._states = {"images": shared, "restyled": other}
+        self.phase, self.data, self.numbers, self.count = "thresholds", "images", 0, -1  # not known before a visit
+        self._masks: dict[str, Tensor] = {name: torch.empty(0, 0, dtype=torch.uint8) for name in layers}
+        self._shape: dict[str, list[int]] = {name: [] for name in layers}
+        self._sums: dict[str, Tensor] = {}  # [P, 3, U]: by pairing, shared cells, the image's, the twin's
+        self._partners = torch.empty(0, 0, dtype=torch.int64)
+
+    @property
+    def needs(self) -> Visit | None:
+        """What the visit under way must see."""
+        if self.phase == "done":
+            return None
+        title = f"{self.phase} of the {'restyled images' if self.data == 'restyled' else 'images'}"
+        return Visit(title, images=True, data=f"texture_sensitivity: {self.data}")
+
+    def compute(self, step: Step) -> Step:
+        """The step with its maps."""
+        if step.images is None:
+            raise RuntimeError("texture_sensitivity: steps must have images, but one has none.")
+        with torch.no_grad():
+            images = to_device(step.images, self._device)
+            maps = self._passes.run(Inputs(images, {}), self._layers).maps
+        return Step(step.numbers, None, {name: part.cpu() for name, part in maps.items()}, None)
+
+    def add(self, found: Step) -> None:
+        """Adds the maps of a batch."""
+        self.numbers += len(found.numbers)
+        for name, maps in found.activations.items():
+            if self.phase == "thresholds":
+                state = self._states[self.data][name]
+                if not state.done:
+                    state.add(maps)
+                continue
+            fires = maps > self._states[self.data][name].threshold()[:, None, None]
+            if self.phase == "masks":
+                self._keep(name, fires)
+            else:
+                self._compare(name, fires, found.numbers)
+
+    def _keep(self, name: str, fires: Tensor) -> None:
+        bits = torch.from_numpy(np.packbits(fires.flatten(1).numpy(), axis=1))
+        kept = self._masks[name]
+        self._masks[name] = torch.cat([kept, bits]) if len(kept) else bits
+        self._shape[name] = list(fires.shape[1:])
+
+    def _compare(self, name: str, fires: Tensor, numbers: Tensor) -> None:
+        shape = self._shape[name]
+        if list(fires.shape[1:]) != shape:
+            raise refusal(ValueError(
+                f"restyled must have the images' size, but maps of layer {name!r} are {shape} there, and "
+                f"{list(fires.shape[1:])} of the images."
+            ))  # fmt: skip
+        for pairing, partners in enumerate(self._partners):
+            rows = self._masks[name][partners[numbers]].numpy()
+            others = torch.from_numpy(np.unpackbits(rows, axis=1, count=fires[0].numel())).bool().view(-1, *shape)
+            both = torch.stack([fires & others, fires, others]).sum((1, 3, 4))
+            size = len(self._partners), 3, shape[0]
+            self._sums.setdefault(name, torch.zeros(size, dtype=torch.int64))[pairing] += both
+
+    def end_visit(self) -> None:
+        """Chooses the next visit."""
+        count, self.numbers = self.numbers, 0
+        if self.data == "images" and self.phase == "thresholds":
+            self._check_count(count)
+            self.data = "restyled"
+            return
+        if self.phase == "pairs":
+            self.phase = "done"
+            return
+        if self.phase == "masks":
+            self.phase, self.data = "pairs", "images"
+            return
+        self._check_count(count)
+        states = {id(state): state for of_data in self._states.values() for state in of_data.values()}
+        for state in states.values():
+            if not state.done:
+                state.advance()
+        if all(state.done for state in states.values()):
+            self._partners = partners(count, self._classes, self._seed)
+            self.phase = "masks"
+        else:
+            self.data = "images"
+
+    def _check_count(self, count: int) -> None:
+        if self.count not in (-1, count):
+            raise refusal(
+                ValueError(f"restyled must hold a twin of each of the {self.count} images, but holds {count}.")
+            )
+        if self._classes is not None and len(self._classes) != count:
+            raise refusal(
+                ValueError(f"classes must have shape [N={count}], the images, but got {list(self._classes.shape)}.")
+            )
+        self.count = count
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything needed to go on."""
+        states = {
+            data: {str(at): versioned(own[name]) for at, name in enumerate(self._layers)}
+            for data, own in self._states.items()
+        }
+        layers = {
+            str(at): {"masks": self._masks[name], "shape": self._shape[name],
+                      **({"sums": self._sums[name]} if name in self._sums else {})}
+            for at, name in enumerate(self._layers)
+        }  # fmt: skip
+        return {"phase": self.phase, "data": self.data, "numbers": self.numbers, "count": self.count,
+                "states": states, "layers": layers}  # fmt: skip
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Goes on from a `state_dict` of the same layers and rule.
+
+        Raises:
+            ValueError: it holds what cannot be.
+        """
+        rules = {"phase": Text(PHASES), "data": Text(("images", "restyled")), "numbers": Whole(), "count": Whole(-1)}
+        fields("the run", state, {**rules, "states": Of(dict), "layers": Of(dict)})
+        for name in ("phase", "data", "numbers", "count"):
+            setattr(self, name, state[name])
+        for at, name in enumerate(self._layers):
+            for data, own in self._states.items():
+                go_on(own[name], state["states"][data][str(at)])
+            layer = state["layers"][str(at)]
+            fields("the run", layer, {"masks": Array(torch.uint8, "N B"), "shape": Each(Whole(1)),
+                                      "sums": Maybe(Array(torch.int64, "P 3 U", 0))})  # fmt: skip
+            self._masks[name], self._shape[name] = layer["masks"], layer["shape"]
+            if layer.get("sums") is not None:
+                self._sums[name] = layer["sums"]
+        if self.phase in ("masks", "pairs", "done"):
+            self._partners = partners(self.count, self._classes, self._seed)
+
+    def result(self, settings: dict[str, Any]) -> TextureSensitivity:
+        """What was found, when all visits have ended."""
+        layers = {}
+        for name in self._layers:
+            thresholds = torch.stack([self._states[data][name].threshold() for data in ("images", "restyled")])
+            layers[name] = LayerTexture(thresholds, *self._sums[name].unbind(1))
+        return TextureSensitivity(layers, {**settings, "num_images": self.count})
+
+
+PHASES = ("thresholds", "masks", "pairs", "done")
+
+
+def partners(count: int, classes: Tensor | None, seed: int) -> Tensor:
+    """[P, N] int64: by pairing the image whose twin each image is held against; P is 3, or 2 without another class.
+
+    Raises:
+        ValueError: a class of one image.
+    """
+    own = torch.arange(count)
+    groups = torch.zeros(count, dtype=torch.int64) if classes is None else classes
+    same, other = own.clone(), own.clone()
+    for group in groups.unique().tolist():
+        members, rest = (groups == group).nonzero().flatten(), (groups != group).nonzero().flatten()
+        if len(members) < 2:
+            raise refusal(ValueError(f"classes must have two images each, at least, but {group} has {len(members)}."))
+        same[members] = members[cycles(1, len(members), seed)[0]]
+        if len(rest):
+            drawn = torch.randint(len(rest), (len(members),), generator=torch.Generator().manual_seed(seed + 1 + group))
+            other[members] = rest[drawn]
+    return torch.stack([own, same, other]) if len(groups.unique()) > 1 else torch.stack([own, same])

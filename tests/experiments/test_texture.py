@@ -1,0 +1,131 @@
+"""texture_sensitivity: sums in plain loops, chance, and runs that go on."""
+
+import pytest
+import torch
+from torch import nn
+
+import dissect
+from dissect.experiments import texture_sensitivity
+from dissect.experiments.texture import partners
+from dissect.files import progress as files
+
+CLASSES = [0, 1, 0, 1, 1, 0, 0]
+OPTIONS = {"fraction": 0.2, "batch_size": 3, "progress": False}
+
+
+def network():
+    torch.manual_seed(0)
+    layers = nn.Conv2d(3, 5, 3, padding=1), nn.ReLU(inplace=True), nn.MaxPool2d(2), nn.Conv2d(5, 4, 3, padding=1)
+    return nn.Sequential(*layers).eval()
+
+
+@pytest.fixture(scope="module")
+def pairs():
+    generator = torch.Generator().manual_seed(1)
+    images = torch.rand(7, 3, 16, 16, generator=generator)
+    return images, (0.7 * images + 0.3 * torch.rand(7, 3, 16, 16, generator=generator))
+
+
+def maps_of(images, layer):
+    model = network()
+    with torch.no_grad(), dissect.Trace(model, layer) as trace:
+        found = []
+        for batch in images.split(3):
+            model(batch)
+            found.append(trace[layer].clamp(min=0).clone())
+    return torch.cat(found)
+
+
+def threshold(maps, fraction):
+    """The (floor(q M) + 1)-th largest of the maps upsampled to 64x64."""
+    samples = nn.functional.interpolate(maps, (64, 64), mode="bilinear").transpose(0, 1).flatten(1)
+    return samples.sort(1, descending=True).values[:, int(fraction * samples.shape[1])]
+
+
+@pytest.mark.parametrize("rule", ["own", "common"])
+def test_sums_in_loops(pairs, rule):
+    images, restyled = pairs
+    found = texture_sensitivity(network(), ["1", "3"], images, restyled, CLASSES, thresholds=rule, **OPTIONS)
+    chosen = partners(7, torch.tensor(CLASSES), 0)
+    for layer in ("1", "3"):
+        maps = [maps_of(part, layer) for part in pairs]
+        levels = [threshold(torch.cat(maps), 0.2)] * 2 if rule == "common" else [threshold(part, 0.2) for part in maps]
+        torch.testing.assert_close(found.layers[layer].thresholds, torch.stack(levels))
+        fires = [part > level[:, None, None] for part, level in zip(maps, found.layers[layer].thresholds)]
+        rows = found.units(layer)
+        for unit, row in enumerate(rows):
+            for partner, told in zip(chosen, (row.iou, row.same_class, row.other_class)):
+                both = sum(int((fires[0][n, unit] & fires[1][partner[n], unit]).sum()) for n in range(7))
+                either = sum(int((fires[0][n, unit] | fires[1][partner[n], unit]).sum()) for n in range(7))
+                assert told == both / max(1, either)
+            assert row.firing == int(fires[0][:, unit].sum())
+    summary = found.summary()
+    assert [row.layer for row in summary] == ["1", "3"]
+    assert summary[0].median == pytest.approx(float(found.layers["1"].iou()[0].median()))
+    assert len(found.plot().axes) == 2
+
+
+def test_partners():
+    classes = torch.tensor([0, 1, 0, 1, 1, 0, 0])
+    own, same, other = partners(7, classes, 3)
+    assert own.tolist() == list(range(7))
+    assert torch.equal(classes[same], classes)
+    assert (same != own).all()
+    assert sorted(same.tolist()) == list(range(7))
+    assert (classes[other] != classes).all()
+    assert torch.equal(partners(7, classes, 3), torch.stack([own, same, other]))
+    assert len(partners(7, None, 3)) == 2
+    with pytest.raises(ValueError, match="classes must have two images each, at least, but 2 has 1"):
+        partners(3, torch.tensor([0, 0, 2]), 0)
+
+
+def equal(one, other):
+    mine, others = one.contents()[0], other.contents()[0]
+    return mine.keys() == others.keys() and all(torch.equal(mine[name], others[name]) for name in mine)
+
+
+class Stopping(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.inside, self.passes, self.stop = network(), 0, None
+
+    def forward(self, images):
+        self.passes += 1
+        if self.passes == self.stop:
+            raise KeyboardInterrupt
+        return self.inside(images)
+
+
+def test_goes_on_from_any_step_and_file(pairs, tmp_path, monkeypatch):
+    whole = texture_sensitivity(network(), ["1", "3"], *pairs, CLASSES, **OPTIONS)
+    assert equal(whole, dissect.load(whole.save(tmp_path / "a")))
+    assert whole.units()[0].other_class is not None
+    monkeypatch.setattr(files, "EVERY", 0)
+    monkeypatch.setattr(files, "TIMES", 0)
+    for stop in (1, 5, 9, 14, 20, 22, 24, 26, 27):
+        model, folder = Stopping().eval(), tmp_path / str(stop)
+        given = model, ["inside.1", "inside.3"], *pairs, CLASSES
+        model.stop = stop
+        with pytest.raises(KeyboardInterrupt):
+            texture_sensitivity(*given, **OPTIONS, resume=folder)
+        model.stop = None
+        assert equal(whole, texture_sensitivity(*given, **OPTIONS, resume=folder))
+
+
+def test_without_classes_and_bad_input(pairs):
+    images, restyled = pairs
+    found = texture_sensitivity(network(), "1", images, restyled, **OPTIONS)
+    assert {row.other_class for row in found.units()} == {None}
+    assert "median" in repr(found)
+    told = {
+        "restyled must hold a twin of each of the 7 images, but holds 6": {"restyled": restyled[:6]},
+        r"classes must have shape \[N=7\], the images, but got \[6\]": {"classes": CLASSES[:6]},
+        r"thresholds must be one of \('own', 'common'\), but got 'both'": {"thresholds": "both"},
+        "restyled must have the images' size, but maps of layer '1'": {"restyled": restyled[:, :, :8]},
+    }
+    for message, options in told.items():
+        given = {"images": images, "restyled": restyled, **OPTIONS, **options}
+        with pytest.raises(ValueError, match=f"^texture_sensitivity: {message}"):
+            texture_sensitivity(network(), "1", given.pop("images"), given.pop("restyled"), **given)
+    with pytest.raises(KeyError, match="nowhere"):
+        texture_sensitivity(network(), "nowhere", images, restyled, **OPTIONS)
