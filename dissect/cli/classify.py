@@ -19,6 +19,19 @@ from dissect.text import printable, shown
 LAYER = "features.conv5_3"
 
 
+def add_commands(commands: Any) -> None:
+    """The experiments on classifiers."""
+    for name, text, add, command in (
+        ("importance", "what each class loses without each unit of a layer", add_importance_arguments, importance),
+        ("sets", "what each class has left without its most, or least, important units", add_sets_arguments, sets),
+        ("attack", "attack images, and tell whether the units important to a class change", add_attack_arguments,
+         attack),
+    ):  # fmt: skip
+        own = commands.add_parser(name, help=text)
+        add(own)
+        own.set_defaults(command=command)
+
+
 def add_importance_arguments(parser: argparse.ArgumentParser) -> None:
     """What ``dissect classify importance`` takes."""
     _add_common(parser)

@@ -12,6 +12,7 @@ import os
 import sys
 import traceback
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -116,68 +117,52 @@ def _parser() -> argparse.ArgumentParser:
     parser = _Parser("dissect", description="Finds out what the single units of a network detect.")
     parser.add_argument("--version", action="version", version=f"dissect {dissect.__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND", dest="name")
-
-    demo = commands.add_parser("demo", help="dissect the embedded network over the embedded scenes, write a report")
-    demo.add_argument("--out", type=Path, default=Path("out"), help="folder for the report and the result (out)")
-    demo.add_argument("--images", type=int, default=800, help="how many scenes to look at (800)")
-    demo.add_argument("--layers", nargs="+", default=list(DEMO_LAYERS), help="layers to dissect (%(default)s)")
-    demo.add_argument("--untrained", action="store_true", help="dissect the network as it was before its training")
-    demo.set_defaults(command=_demo)
-
-    layers = commands.add_parser("layers", help="list the layers of a network, their outputs' shapes and their units")
-    add_layers_arguments(layers)
-    layers.set_defaults(command=layers_command)
-
-    run = commands.add_parser("run", help="dissect your own network over a folder of images")
-    add_arguments(run)
-    run.set_defaults(command=run_command)
-
-    classify = commands.add_parser("classify", help="what units do for a classifier").add_subparsers(
-        required=True, metavar="EXPERIMENT"
-    )
-    importance = classify.add_parser("importance", help="what each class loses without each unit of a layer")
-    classify_commands.add_importance_arguments(importance)
-    importance.set_defaults(command=classify_commands.importance)
-    sets = classify.add_parser("sets", help="what each class has left without its most, or least, important units")
-    classify_commands.add_sets_arguments(sets)
-    sets.set_defaults(command=classify_commands.sets)
-    attack = classify.add_parser("attack", help="attack images, and tell whether the units important to a class change")
-    classify_commands.add_attack_arguments(attack)
-    attack.set_defaults(command=classify_commands.attack)
-
-    told = commands.add_parser("unit-classifiers", help="how well single units tell images with a concept from others")
-    unit_classifiers_command.add_arguments(told)
-    told.set_defaults(command=unit_classifiers_command.unit_classifiers)
-
-    comparison = commands.add_parser("compare", help="put saved results side by side: networks, layers, checkpoints")
-    compare_command.add_compare_arguments(comparison)
-    comparison.set_defaults(command=compare_command.compare)
-
-    generator = commands.add_parser("generator", help="what the units of a generator draw").add_subparsers(
-        required=True, metavar="EXPERIMENT"
-    )
-    generator_commands.add_commands(generator)
-
-    omissions = commands.add_parser("omissions", help="what a generator leaves out").add_subparsers(
-        required=True, metavar="STEP"
-    )
-    omissions_commands.add_commands(omissions)
-
-    rewrite = commands.add_parser("rewrite", help="change one rule of a generator in its weights").add_subparsers(
-        required=True, metavar="STEP"
-    )
-    rewrite_commands.add_commands(rewrite)
-
-    report = commands.add_parser("report", help="write the report of a saved result")
-    report.add_argument("result", type=Path, help="a file that Dissection.save or Comparison.save wrote")
-    report.add_argument("--importance", type=Path, help="a file that UnitImportance.save wrote, for the cards")
-    report.add_argument("--out", type=Path, default=Path("out"), help="folder, or a file that ends in .html (out)")
-    report.set_defaults(command=_report)
-
-    info = commands.add_parser("info", help="versions, processors, backends, and why some are missing")
-    info.add_argument("--json", action="store_true", help="for programs")
-    info.set_defaults(command=_info)
+    adders: tuple[tuple[str, str, Callable[[argparse.ArgumentParser], None], Callable[..., int] | None], ...] = (
+        ("demo", "dissect the embedded network over the embedded scenes, write a report", _add_demo_arguments, _demo),
+        ("layers", "list the layers of a network, their outputs' shapes and their units", add_layers_arguments,
+         layers_command),
+        ("run", "dissect your own network over a folder of images", add_arguments, run_command),
+        ("classify", "what units do for a classifier", _group("EXPERIMENT", classify_commands.add_commands), None),
+        ("unit-classifiers", "how well single units tell images with a concept from others",
+         unit_classifiers_command.add_arguments, unit_classifiers_command.unit_classifiers),
+        ("compare", "put saved results side by side: networks, layers, checkpoints",
+         compare_command.add_compare_arguments, compare_command.compare),
+        ("generator", "what the units of a generator draw",
+         _group("EXPERIMENT", generator_commands.add_commands), None),
+        ("omissions", "what a generator leaves out", _group("STEP", omissions_commands.add_commands), None),
+        ("rewrite", "change one rule of a generator in its weights",
+         _group("STEP", rewrite_commands.add_commands), None),
+        ("report", "write the report of a saved result", _add_report_arguments, _report),
+        ("info", "versions, processors, backends, and why some are missing", _add_info_arguments, _info),
+    )  # fmt: skip
+    for name, text, add, command in adders:
+        own = commands.add_parser(name, help=text)
+        add(own)
+        if command is not None:
+            own.set_defaults(command=command)
     return parser
+
+
+def _group(step: str, add_commands: Callable[[Any], None]) -> Callable[[argparse.ArgumentParser], None]:
+    """Adds the commands of a group to its parser."""
+    return lambda parser: add_commands(parser.add_subparsers(required=True, metavar=step))
+
+
+def _add_demo_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--out", type=Path, default=Path("out"), help="folder for the report and the result (out)")
+    parser.add_argument("--images", type=int, default=800, help="how many scenes to look at (800)")
+    parser.add_argument("--layers", nargs="+", default=list(DEMO_LAYERS), help="layers to dissect (%(default)s)")
+    parser.add_argument("--untrained", action="store_true", help="dissect the network as it was before its training")
+
+
+def _add_report_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("result", type=Path, help="a file that Dissection.save or Comparison.save wrote")
+    parser.add_argument("--importance", type=Path, help="a file that UnitImportance.save wrote, for the cards")
+    parser.add_argument("--out", type=Path, default=Path("out"), help="folder, or a file that ends in .html (out)")
+
+
+def _add_info_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="for programs")
 
 
 def _demo(options: argparse.Namespace) -> int:

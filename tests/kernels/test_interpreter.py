@@ -7,21 +7,27 @@ import subprocess
 import sys
 from pathlib import Path
 
-HERE = Path(__file__).parent
+import pytest
+
+FILE = Path(__file__).with_name("interpreted.py")
+TESTS = re.findall(r"^def (test_\w+)", FILE.read_text(encoding="utf-8"), re.MULTILINE)
 
 
-def test_every_kernel_in_the_interpreter(missing):
+@pytest.fixture(scope="module")
+def interpreted(request):
+    """What the process printed, and by test the outcomes of its cases; one process for all tests that were selected."""
+    wanted = [name for name in TESTS if any(f"[{name}]" in item.nodeid for item in request.session.items)]
+    command = [sys.executable, "-m", "pytest", "-rA", "-p", "no:cacheprovider", *(f"{FILE}::{name}" for name in wanted)]
+    environment = {**os.environ, "TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1"}
+    run = subprocess.run(command, env=environment, cwd=FILE.parent, capture_output=True, text=True, check=False)
+    found = re.findall(r"^([A-Z]+) \S*::(test_\w+)", run.stdout, re.MULTILINE)
+    assert wanted != TESTS or len(found) >= 330, run.stdout[-6000:] + run.stderr[-2000:]
+    return run.stdout[-6000:] + run.stderr[-2000:], found
+
+
+@pytest.mark.parametrize("name", TESTS)
+def test_kernels_in_the_interpreter(name, missing, request):
     if importlib.util.find_spec("triton") is None:
         missing("triton", "triton is not installed")
-    environment = {**os.environ, "TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1"}
-    command = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "-p",
-        "no:cacheprovider",
-        str(HERE / "interpreted.py"),
-    ]
-    run = subprocess.run(command, env=environment, cwd=HERE, capture_output=True, text=True)
-    assert run.returncode == 0, run.stdout[-6000:] + run.stderr[-2000:]
-    assert int(re.search(r"(\d+) passed", run.stdout)[1]) >= 330
+    printed, found = request.getfixturevalue("interpreted")
+    assert {outcome for outcome, test in found if test == name} == {"PASSED"}, printed
