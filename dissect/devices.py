@@ -65,18 +65,18 @@ def outlives_its_readers(*tensors: Tensor) -> None:
                 tensor.record_stream(torch.cuda.current_stream(tensor.device))
 
 
-def runs_ahead(device: torch.device) -> bool:
+def is_asynchronous(device: torch.device) -> bool:
     """Whether the host goes on while the device still computes, so that to look at a result is to wait."""
     return device.type == "cuda"
 
 
-class Late:
+class DeferredReads:
     """What is left to do with values that a GPU is still computing: it is done when the next work is queued there.
 
     So the GPU is never idle while the host looks, and the host never runs ahead by more than a batch.
 
     Example:
-        >>> late, seen = Late(), []
+        >>> late, seen = DeferredReads(), []
         >>> late.call(seen.append, torch.tensor(3))  # on a CPU at once
         >>> seen
         [tensor(3)]
@@ -87,7 +87,7 @@ class Late:
 
     def call(self, use: Callable[[Tensor], None], value: Tensor) -> None:
         """Calls `use` with the value on the CPU, now or later."""
-        if not runs_ahead(value.device):
+        if not is_asynchronous(value.device):
             use(value.cpu())
             return
         fetched = _to_host(value)
@@ -98,7 +98,7 @@ class Late:
         calls, self._calls = self._calls, []
         return calls
 
-    def settle(self) -> None:
+    def flush(self) -> None:
         """Makes all calls, which may bring more of them."""
         while self._calls:
             self._calls.pop(0)()

@@ -5,13 +5,13 @@ import torch
 from small_dissection import Scenes, run, same
 
 from dissect import devices as transfer
-from dissect.devices import Late, checksum, device_of
+from dissect.devices import DeferredReads, checksum, device_of
 
 
 @pytest.fixture
 def ahead(monkeypatch):
     """As on a GPU, nothing is looked at before the next batch is queued."""
-    monkeypatch.setattr(transfer, "runs_ahead", lambda device: True)
+    monkeypatch.setattr(transfer, "is_asynchronous", lambda device: True)
 
 
 def test_a_run_that_looks_late_finds_the_same(ahead, monkeypatch):
@@ -21,7 +21,7 @@ def test_a_run_that_looks_late_finds_the_same(ahead, monkeypatch):
 
 
 def test_calls_come_when_the_next_work_is_queued(ahead):
-    late, seen = Late(), []
+    late, seen = DeferredReads(), []
     late.call(lambda value: late.call(seen.append, value + 1), torch.tensor(1))
     assert seen == []
     earlier = late.take()
@@ -29,7 +29,7 @@ def test_calls_come_when_the_next_work_is_queued(ahead):
     for call in earlier:
         call()
     assert seen == []
-    late.settle()
+    late.flush()
     assert [int(value) for value in seen] == [5, 2]
 
 

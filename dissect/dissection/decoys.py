@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from dissect.chosen import cycles, rank_keys
-from dissect.devices import Late, to_device
+from dissect.devices import DeferredReads, to_device
 from dissect.files.checked import Array, Each, Whole, fields, require
 from dissect.ops.encode_labels import EncodedLabels, Encoding, encode_labels
 from dissect.reference import run_dtype
@@ -44,7 +44,9 @@ class PlanePool:
         self._limit = torch.iinfo(torch.int64).max  # no key from here on fits
         self._size = (0, 0)
 
-    def add(self, planes: Tensor, numbers: Tensor, num_labels: int, late: Late, names: Tensor | None = None) -> None:
+    def add(
+        self, planes: Tensor, numbers: Tensor, num_labels: int, late: DeferredReads, names: Tensor | None = None
+    ) -> None:
         """Adds those images of a batch that fit, when the device has encoded them.
 
         Args:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from dissect.arguments import caller_level, refusal
 from dissect.concepts import Concepts
-from dissect.devices import Late, to_device
+from dissect.devices import DeferredReads, to_device
 from dissect.dissection.contents import check_parts, check_under_way
 from dissect.dissection.geometry import Geometry
 from dissect.dissection.given import GivenThreshold, at_labels, check_labels
@@ -69,7 +69,7 @@ class Findings(Run):
         self.tallies: dict[str, IouTally | PairTally] = {}
         self.maps: dict[str, Tensor] = {}
         self.tops: dict[str, Tensor] = {}  # of the counts: images to be shown [U, k + Q], on the CPU
-        self._late = Late()
+        self._late = DeferredReads()
         self.pictures = Pictures(to_pictures, self._late)
         self.sampling = PeakSampling()
         self.gathering = gathering
@@ -107,7 +107,7 @@ class Findings(Run):
 
     def end_visit(self) -> None:
         """Chooses what the next visit does."""
-        self._late.settle()
+        self._late.flush()
         for name, state in self.thresholds.items():
             try:
                 if isinstance(state, TailThreshold) and not state.done:
@@ -316,7 +316,7 @@ class Findings(Run):
 
     def state_dict(self) -> dict[str, Any]:
         """Everything needed to go on."""
-        self._late.settle()
+        self._late.flush()
         layers = {}
         for index, name in enumerate(self.thresholds):
             grid = self.grids[name]

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from dissect.arguments import refusal
-from dissect.devices import Late, to_device
+from dissect.devices import DeferredReads, to_device
 
 
 class Pictures:
@@ -20,7 +20,7 @@ class Pictures:
         late: what is done when a GPU comes to it.
     """
 
-    def __init__(self, to_pictures: Callable[[Tensor], Tensor], late: Late) -> None:
+    def __init__(self, to_pictures: Callable[[Tensor], Tensor], late: DeferredReads) -> None:
         self._to_pictures, self._late = to_pictures, late
         self._wanted: set[int] = set()  # numbers of the pictures to keep, of those that may still come
         self.found: dict[int, Tensor] = {}

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from dissect.concepts import MANY_LABELS, Concepts
-from dissect.devices import Late
+from dissect.devices import DeferredReads
 from dissect.dissection.decoys import Decoys, PlanePool
 from dissect.files.checked import Array, Maybe, Of, fields, require
 from dissect.files.progress import go_on, versioned
@@ -62,7 +62,7 @@ class Gathering:
         self._places: Places | None = None
         self._pairs: list[Tensor] = []  # [E, 2]: image numbers and the labels that they carry
 
-    def survey(self, planes: Tensor, numbers: Tensor, num_labels: int, late: Late) -> None:
+    def survey(self, planes: Tensor, numbers: Tensor, num_labels: int, late: DeferredReads) -> None:
         """Takes planes [N, K, H, W] of a batch whose labels lie below `num_labels`."""
         if self._doubt.decoys and num_labels <= MANY_LABELS:
             self._pool.add(planes, numbers, num_labels, late)

@@ -13,7 +13,7 @@ from dissect.network.hooks import Hooks
 from dissect.network.outputs import first_tensor, tensors, with_first
 from dissect.network.trace import RanTwiceError, Trace
 
-#: In place of the node of what a module was given, where that was no positional tensor.
+#: Stands for the node of a module's input where its first argument is no tensor.
 _UNKNOWN = object()
 
 

@@ -93,7 +93,7 @@ def has(backend: str, op: str, device: torch.device) -> bool:
 
 
 def home(device: str | torch.device) -> torch.device:
-    """Where the ops serve tensors of this device: there, or on the CPU, and then the reason is told once.
+    """Where the ops run for tensors of this device: there, or on the CPU, and then a warning says why, once.
 
     Example:
         >>> dissect.ops.home("meta")
@@ -219,7 +219,7 @@ def _choose(op: str, backend: str, device: torch.device) -> str:
 
 
 def _fastest(op: str, device: torch.device, names: tuple[str, ...]) -> str:
-    """The first that is available; it is told once why that is none of those that are usual."""
+    """The first backend that is available. If it is not the first of all, a warning says why, once per process."""
     reasons: dict[str, str] = {}
     for name in names:
         reason = _REASONS[name](device)

@@ -14,7 +14,7 @@ from dissect import ops
 from dissect.arguments import refusal
 from dissect.data import Batch, Batches
 from dissect.data.planes import label_planes
-from dissect.devices import Late, checksum, device_of, to_device
+from dissect.devices import DeferredReads, checksum, device_of, to_device
 from dissect.files.checked import Each, Maybe, Of, Whole, fields
 from dissect.interrupts import held_back
 from dissect.ops.native import LABEL_DTYPES
@@ -72,9 +72,9 @@ class Source:
         self._passes = Passes(model, layers, reading)
         self._device = device_of(model)
         self._home = ops.home(self._device)  # of activations and planes
-        # Of each batch's images and planes, and of the first batch's maps; known once `_settle` was called.
+        # Of each batch's images and planes, and of the first batch's maps; known once `_flush` was called.
         self._same, self._first_maps = Same("images"), list[int]()
-        self._late = Late()
+        self._late = DeferredReads()
         # Whether there are no planes, of no image and from no segmenter; known after the first batch.
         self._images_only: bool | None = False if labelled else None
 
@@ -103,7 +103,7 @@ class Source:
 
     def state_dict(self) -> dict[str, Any]:
         """Everything needed to go on."""
-        self._settle()
+        self._flush()
         return {"images_only": self._images_only, "first_maps": self._first_maps, "same": self._same.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -128,7 +128,7 @@ class Source:
         planes = None if self._images_only else self._planes(0, batch, images)
         self._check_same(0, inputs, planes)
         self._see_first_maps(run.maps)
-        self._settle()
+        self._flush()
 
     def _see_first_maps(self, maps: dict[str, Tensor]) -> None:
         self._late.call(self._compare_maps, torch.stack([checksum(maps[name]).to(self._home) for name in self._layers]))
@@ -163,7 +163,7 @@ class Source:
             elif count >= start and batch is not None:
                 yield self._compute(count, batch, visit, begin)
             count, begin = count + 1, time.perf_counter()
-        self._settle()
+        self._flush()
         self._same.end(count)
 
     def count(self, visit: Visit) -> int | None:
@@ -304,14 +304,14 @@ class Source:
             for compare in earlier:
                 compare()
 
-    def _settle(self) -> None:
+    def _flush(self) -> None:
         """Makes `checksums` whole: waits for what the last batch has still to tell.
 
         Raises:
             ValueError: a batch is not what it was at an earlier visit.
         """
         with held_back():
-            self._late.settle()
+            self._late.flush()
 
     def _compare(self, index: int, found: Tensor) -> None:
         self._same.check(index, found.tolist())

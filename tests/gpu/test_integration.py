@@ -179,7 +179,7 @@ def test_dissect_on_a_gpu_equals_dissect_on_a_cpu(device):
 
 
 def test_copies_wait_for_what_they_copy_and_nobody_for_them(device):
-    sent, expected, late, told = [], [], transfer.Late(), []
+    sent, expected, late, told = [], [], transfer.DeferredReads(), []
     for seed in range(20):
         value = torch.randn(1 << 20, generator=torch.Generator().manual_seed(seed))
         torch.cuda._sleep(1_000_000)
@@ -188,7 +188,7 @@ def test_copies_wait_for_what_they_copy_and_nobody_for_them(device):
         sent.append(transfer.checksum(moved))
         expected.append(int(transfer.checksum(value)))
         del moved
-    late.settle()
+    late.flush()
     assert [int(one) for one in sent] == expected
     for seed, value in enumerate(told):
         assert torch.equal(value, torch.randn(1 << 20, generator=torch.Generator().manual_seed(seed)) + 1)

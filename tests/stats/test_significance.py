@@ -5,7 +5,7 @@ import torch
 
 import dissect
 from dissect.chosen import cycles, group_of, half_of, rank_keys
-from dissect.devices import Late
+from dissect.devices import DeferredReads
 from dissect.dissection.decoys import Decoys, PlanePool, side_by_side
 from dissect.stats import IouTally, NullTally
 from dissect.stats.places import Places
@@ -65,7 +65,7 @@ def test_all_cycles_of_four_are_as_likely():
 def pooled(planes, numbers, budget=1 << 20, batch=7):
     pool = PlanePool(budget)
     for part in torch.arange(len(planes)).split(batch):
-        pool.add(planes[part], numbers[part], int(planes[part].max()) + 1, Late())
+        pool.add(planes[part], numbers[part], int(planes[part].max()) + 1, DeferredReads())
     return pool
 
 
