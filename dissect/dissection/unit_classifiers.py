@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from dissect import ops
-from dissect.arguments import integer, refusal, speaks
+from dissect.arguments import refusal, speaks
 from dissect.concepts import Concepts
 from dissect.data import Batches
 from dissect.data.batches import attribute_of
@@ -42,8 +42,6 @@ def unit_classifiers(
     tokens: tuple[int, int] | Mapping[str, tuple[int, int]] | None = None,
     layout: LayoutOption | None = None,
     batch_size: int = 32,
-    seed: int = 0,
-    resamples: int = 1000,
     resume: str | Path | None = None,
     progress: bool = True,
 ) -> UnitClassifiers:
@@ -71,8 +69,6 @@ def unit_classifiers(
         tokens: see `dissect.dissect`.
         layout: see `dissect.dissect`.
         batch_size: see `dissect.dissect`.
-        seed: of intervals.
-        resamples: how often images are drawn again for intervals; 0 for none.
         resume: see `dissect.dissect`.
         progress: show a bar.
 
@@ -90,7 +86,6 @@ def unit_classifiers(
         >>> found.auroc("dog").shape, [row.concept for row in found.table()]
         (torch.Size([4]), ['cat', 'dog'])
     """
-    draws = {name: integer(name, value, 0) for name, value in (("seed", seed), ("resamples", resamples))}
     _check_options(layer, scope, least_area)
     vocabulary = _vocabulary(images, segmenter, concepts)
     plan = planned(
@@ -105,7 +100,7 @@ def unit_classifiers(
     about |= {"layer": layer, "options": {**options, "tokens": plan.settings["tokens"]}}
     with plan.source(batches, vectors=True, to_planes=run.to_planes) as source:
         finish(run, source, resume=resume, about=about, progress=progress)
-    settings = {**options, **draws, "network": type(model).__name__, "fingerprint": fingerprint(model)}
+    settings = {**options, "network": type(model).__name__, "fingerprint": fingerprint(model)}
     return UnitClassifiers(
         layer, run.concepts, *run.found(), run.num_pixels, scope, float(least_area), {**settings, "whole": run.whole}
     )

@@ -50,7 +50,7 @@ class ConceptRow(NamedTuple):
         q: the false discovery rate at which the concept counts as found among all rows.
         accuracy: balanced, in the other half's part of a balanced sample; None where that has fewer than 10 of either
             kind in a half, or the unit is constant.
-        low: the lower end of its 95 % interval; None as there, or without resampling.
+        low: the lower end of its 95 % interval, see `stats.ranks.ThresholdClassifier`; None as there.
         high: the upper end.
         threshold: that a peak must exceed.
     """
@@ -97,7 +97,7 @@ class UnitClassifiers(Result):
         num_pixels: of an image; 1 where labels are of whole images.
         scope: see `unit_classifiers`.
         least_area: the share of an image's pixels that a concept exceeds where the image is with it.
-        settings: seeds and options.
+        settings: options, and what the network was.
 
     Example: see `dissect.unit_classifiers`.
     """
@@ -217,9 +217,7 @@ class UnitClassifiers(Result):
             ValueError: see `label`; no such unit; too few images, or a unit that is constant.
         """
         label = self.label(concept)
-        return threshold_classifier(
-            self.peaks[:, self._unit(label, unit)], self.roles[:, label], self._numbers, **self._draws
-        )
+        return threshold_classifier(self.peaks[:, self._unit(label, unit)], self.roles[:, label], self._numbers)
 
     @speaks
     def plot(self, concept: str | int | None = None, unit: int | None = None) -> Figure:
@@ -246,10 +244,10 @@ class UnitClassifiers(Result):
         groups = {f"with {name}": peaks[own].tolist(), f"without {name}": peaks[~own].tolist()}
         sure = "" if found.low is None else f" ({found.low:.1%} to {found.high:.1%})"
         with plots.drawing():
-            figure = plots.new_figure(5.4, 2.6)
+            figure = plots.new_figure(5.4, 2.8)
             axes = figure.add_subplot()
             plots.jitter(axes, groups, line=("threshold", found.threshold))
-            title = f"unit {unit} of {self.layer}: peak > {found.threshold:.3g} is right in {found.accuracy:.1%}{sure}"
+            title = f"unit {unit} of {self.layer}\npeak > {found.threshold:.3g} is right in {found.accuracy:.1%}{sure}"
             plots.label(axes, "peak activation", title=title)
         return figure
 
@@ -263,7 +261,6 @@ class UnitClassifiers(Result):
     def from_contents(cls, what: str, tensors: dict[str, Tensor], meta: dict[str, Any]) -> UnitClassifiers:
         """See `Result`."""
         sizes = fields(what, meta, _META)
-        fields(what, meta["settings"], {"seed": Whole(), "resamples": Whole()})
         fields(what, tensors, _TENSORS, sizes)
         require(what, tensors["areas"] <= meta["num_pixels"], "no label has more pixels than there are")
         require(what, meta["least_area"] < 1, "the least area is a share")
@@ -280,13 +277,9 @@ class UnitClassifiers(Result):
     def _half(self) -> Tensor:
         return half_of(self._numbers)
 
-    @property
-    def _draws(self) -> dict[str, int]:
-        return {name: self.settings[name] for name in ("seed", "resamples")}
-
     def _classifier(self, label: int, unit: int) -> ThresholdClassifier | None:
         try:
-            return threshold_classifier(self.peaks[:, unit], self.roles[:, label], self._numbers, **self._draws)
+            return threshold_classifier(self.peaks[:, unit], self.roles[:, label], self._numbers)
         except NoClassifierError:
             return None
 

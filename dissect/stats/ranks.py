@@ -10,7 +10,8 @@ from torch import Tensor
 
 from dissect.arguments import refusal
 from dissect.chosen import half_of, rank_keys
-from dissect.stats.bootstrap import FEWEST, ends
+from dissect.stats.bootstrap import FEWEST
+from dissect.stats.proportion import wilson_interval
 
 #: What an image is to a concept: with it, without any, or neither, as where it covers less than the area asked for.
 WITH, WITHOUT, NEITHER = 1, 0, -1
@@ -102,10 +103,9 @@ class ThresholdClassifier:
     Attributes:
         threshold: between two neighbouring peaks of the half that it was chosen on.
         accuracy: balanced, in the other half: the mean of the shares of images with and without that it gets right.
-        low: where 95 % of the accuracies begin when the other half's images are drawn again with replacement, those
-            with and those without each by themselves, at this threshold; NaN where either are fewer than 10. Without an
-            error in that half the bootstrap finds none either, and the interval is a point.
-        high: where they end.
+        low: the lower end of its 95 % interval, at this threshold: Wilson's of both shares, squared and added (Newcombe
+            1998); None where there are fewer than 10 images of a kind.
+        high: the upper end.
         chosen_on: accuracy in the half that the threshold was chosen on, which is too good.
         counts: images with and without in the half that chose, then with and without in the other.
     """
@@ -119,9 +119,8 @@ class ThresholdClassifier:
 
 
 def threshold_classifier(
-    peaks: Tensor, roles: Tensor, numbers: Tensor, *, least: int = FEWEST, most: int = MOST, resamples: int = 1000,
-    seed: int = 0,
-) -> ThresholdClassifier:  # fmt: skip
+    peaks: Tensor, roles: Tensor, numbers: Tensor, *, least: int = FEWEST, most: int = MOST
+) -> ThresholdClassifier:
     """The best threshold on one half of a balanced sample, and its balanced accuracy on the other.
 
     Halves are by another hash of the number than the sample (`balanced_sample`), so neither depends on order or
@@ -133,8 +132,6 @@ def threshold_classifier(
         numbers: [N] int64, each image's number in the data set.
         least: how many images each half needs on each side.
         most: how many of each kind the sample has, at most.
-        resamples: how often images are drawn again.
-        seed: of the draws.
 
     Raises:
         NoClassifierError: too few images, or a unit that is constant.
@@ -164,7 +161,7 @@ def threshold_classifier(
     right = (values > threshold) == own
     parts = [right[(half == 1) & (own == kind)].double() for kind in (True, False)]
     accuracy = float(sum(part.mean() for part in parts)) / 2
-    return ThresholdClassifier(threshold, accuracy, *_interval(parts, resamples, seed), chosen_on, counts)
+    return ThresholdClassifier(threshold, accuracy, *_interval(parts), chosen_on, counts)
 
 
 def balanced_sample(roles: Tensor, numbers: Tensor, most: int = MOST) -> Tensor:
@@ -231,11 +228,12 @@ def _best_threshold(values: Tensor, own: Tensor) -> tuple[float, float]:
     return float(between[best]), float(accuracies[best])
 
 
-def _interval(parts: list[Tensor], resamples: int, seed: int) -> tuple[float | None, float | None]:
-    """Where 95 % of the balanced accuracies lie when each part's images are drawn again."""
-    if min(len(part) for part in parts) < FEWEST or not resamples:
+def _interval(parts: list[Tensor]) -> tuple[float | None, float | None]:
+    """The interval of the mean of two shares, see `ThresholdClassifier.low`."""
+    if min(len(part) for part in parts) < FEWEST:
         return None, None
-    generator = torch.Generator().manual_seed(seed)
-    shares = [part[torch.randint(len(part), (resamples, len(part)), generator=generator)].mean(1) for part in parts]
-    low, high = ends((shares[0] + shares[1]) / 2).tolist()
-    return low, high
+    shares = [float(part.mean()) for part in parts]
+    lows, highs = zip(*(wilson_interval(int(part.sum()), len(part)) for part in parts))
+    accuracy = sum(shares) / 2
+    down, up = (math.hypot(*(share - end for share, end in zip(shares, ends))) / 2 for ends in (lows, highs))
+    return max(0.0, accuracy - down), min(1.0, accuracy + up)

@@ -245,7 +245,6 @@ IMAGES = torch.rand(6, 3, 4, 4)
         (torch.arange(6) % 2, {"least_area": 1.0}, ValueError, "least_area must be a share"),
         (torch.arange(6) % 2, {"scope": "some"}, ValueError, "scope must be one of"),
         (torch.arange(6) % 2, {"segment": "output"}, ValueError, "segmenter must be given with concepts"),
-        (torch.arange(6) % 2, {"resamples": -1}, ValueError, "resamples must be at least 0"),
     ],
 )
 def test_what_is_wrong_is_said(labels, options, error, text):

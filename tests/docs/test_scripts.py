@@ -16,8 +16,8 @@ from dissect.tiny.networks import FOLDER as WEIGHTS
 SCRIPTS = {path.stem for path in (pages.DOCS / "scripts").glob("*.py") if "\ndef main(" in path.read_text()}
 TESTED = {
     "compare", "experiments_artifacts", "experiments_attack", "experiments_classifier", "experiments_generators",
-    "formulas", "layouts", "models_page", "rewriting_rules", "texture", "tiny_compared", "tiny_detectors",
-    "tiny_generators", "tiny_segmenters", "tiny_world", "trust", "trust_biases",
+    "formulas", "layouts", "models_page", "monitoring", "rewriting_rules", "texture", "tiny_compared",
+    "tiny_detectors", "tiny_generators", "tiny_segmenters", "tiny_world", "trust", "trust_biases", "unit_classifiers",
 }  # fmt: skip
 
 
@@ -129,6 +129,20 @@ def test_models(tmp_path, monkeypatch):
         monkeypatch.setattr(script, name, tuple)
     script.main(["--out", str(tmp_path)])
     assert re.search(r"\| WGAN-GP, 64x64 \| \d+ \| .*\| equal \|", (tmp_path / "models.md").read_text())
+
+
+def test_units_as_classifiers(tmp_path, monkeypatch):
+    script = importlib.import_module("unit_classifiers")
+    monkeypatch.setattr(script, "SIZE", 32)
+    script.main(["--work", str(tmp_path / "work"), "--out", str(tmp_path), "--scenes", "86", "--count", "2"])
+    written(tmp_path / "unit_classifiers.md", "192 units, over 86 validation scenes", "| floor (object) |")
+
+
+def test_a_training_watched(tmp_path, monkeypatch):
+    script = importlib.import_module("monitoring")
+    monkeypatch.setattr(script, "LAYERS", ["layer1", "layer2"])
+    script.main(["--out", str(tmp_path), "--count", "3"])
+    written(tmp_path / "monitoring.md", "3 images of z", "| 280000 | layer2 | 96 |")
 
 
 def test_detectors(tmp_path):

@@ -117,6 +117,32 @@ def searched(**options):
     )
 
 
+def told(**options):
+    """Units as classifiers, of enough images for rows."""
+    images = torch.randn(80, 3, 4, 4, generator=torch.Generator().manual_seed(0))
+    batches = Named([(part, (part[:, :1] > 0.5).long()) for part in images.split(40)])
+    return dissect.unit_classifiers(NET, "0", batches, least_area=0.1, progress=False, **options)
+
+
+def use_told(path):
+    found = dissect.UnitClassifiers.load(path)
+    return repr(found), str(found.table()), [str(found.top(1)) for _ in range({0, 1} <= {*found.roles[:, 1].tolist()})]
+
+
+def traced(**options):
+    """How far an edit of a small generator goes."""
+    generator = nn.Sequential(NET, nn.Conv2d(4, 3, 1), nn.Tanh()).eval()
+    return dissect.generators.trace_effect(
+        generator, "0", [1], MAPS, value=1.0, cells=torch.tensor([[0, 0], [1, 2]]), segmenter=Bright(),
+        concept="bright", resamples=5, batch_size=3, progress=False, **options,
+    )  # fmt: skip
+
+
+def use_trace(path):
+    found = dissect.generators.EffectTrace.load(path)
+    return repr(found), str(found.table), found.maps(), found.visible_map()
+
+
 def use_sheet(path):
     found = dissect.UnitSheet.load(path)
     return repr(found), [*found.levels, found.without_unit, found.without_concept]
@@ -166,6 +192,8 @@ def kinds(folder):
                      lambda path: str(dissect.UnitFormulas.load(path).rows())),
         "sweep": (swept().save(folder / "a"), use_sweep),
         "importance": (importance.save(folder / "a"), use_importance),
+        "told": (told().save(folder / "a"), use_told),
+        "trace": (traced().save(folder / "a"), use_trace),
         "sets": (sets.save(folder / "a"), lambda path: str(dissect.UnitSets.load(path).table())),
         "attack": (attack.save(folder / "a"), lambda path: AttackResult.load(path).success_rate()),
         "statistics": (statistics.save(folder / "a"),
@@ -180,6 +208,8 @@ def kinds(folder):
         "ranking": ((1, 3, 4), lambda folder: dissect.unit_importance(
             model, "0", pairs * 2, pairs, fill="mean", resume=folder, **options).top_units()),
         "search": ((1, 4, 8, 15, 18), lambda folder: str(searched(resume=folder).table)),
+        "telling": ((1, 2), lambda folder: str(told(resume=folder).table())),
+        "tracing": ((1, 3), lambda folder: str(traced(resume=folder).table)),
         "sheet": ((1, 2), lambda folder: repr(dissect.unit_sheet(
             NET, found, "0", 1, BATCHES, resume=folder, **options))),
         "combinations": ((1, 2), lambda folder: str(dissect.formulas(

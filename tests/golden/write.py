@@ -199,7 +199,7 @@ def classifiers() -> dissect.UnitClassifiers:
     peaks = torch.tensor([[0.5, 3.0], [0.25, -1.0], [0.75, 0.0], [0.5, 2.0]])
     areas = torch.tensor([[2, 2, 0], [4, 0, 4], [0, 0, 4], [3, 1, 0]]).int()
     concepts = dissect.Concepts.of([("a", "object"), ("b", "scene")])
-    return dissect.UnitClassifiers("0", concepts, peaks, areas, 4, "all", 0.25, {"seed": 0, "resamples": 100})
+    return dissect.UnitClassifiers("0", concepts, peaks, areas, 4, "all", 0.25, {"whole": False})
 
 
 def texture() -> TextureSensitivity:

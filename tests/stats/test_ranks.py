@@ -6,7 +6,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
-from scipy.stats import false_discovery_control, mannwhitneyu
+from scipy.stats import binomtest, false_discovery_control, mannwhitneyu
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 
 from dissect.chosen import half_of, rank_keys
@@ -136,12 +136,17 @@ def test_the_order_of_images_does_not_matter():
 def test_the_interval_is_as_wide_as_theory_says():
     role, numbers = torch.arange(4000) % 2, torch.arange(4000)
     peak = (role.bool() ^ (torch.rand(4000) < 0.2)).float()  # right in 80 %
-    found = threshold_classifier(peak, role, numbers, most=2000, resamples=4000)
+    found = threshold_classifier(peak, role, numbers, most=2000)
     width = 2 * 1.96 * math.sqrt(0.8 * 0.2 / 2000)
     assert found.high - found.low == pytest.approx(width, rel=0.15)
-    again = threshold_classifier(peak, role, numbers, most=2000, resamples=4000, seed=1)
-    assert (again.low, again.high) != (found.low, found.high)
-    assert again.accuracy == found.accuracy
+
+
+def test_an_interval_without_errors_is_no_point():
+    found = threshold_classifier(torch.arange(400.0), torch.arange(400) // 200, torch.arange(400))
+    assert (found.accuracy, found.high) == (1, 1)
+    counts = found.counts[2:]
+    ends = [binomtest(count, count).proportion_ci(method="wilson").low for count in counts]
+    assert found.low == pytest.approx(1 - math.hypot(1 - ends[0], 1 - ends[1]) / 2, abs=1e-6)
 
 
 def test_bad_input():
