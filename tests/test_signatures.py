@@ -18,6 +18,7 @@ from dissect import (
     ops,
     plots,
     reference,
+    report,
     rewriting,
     segmentation,
     stats,
@@ -26,7 +27,7 @@ from dissect import (
 
 ROOMS = (
     dissect, ops, reference, stats, data, models, segmentation, tiny, interventions, classifiers, generators,
-    omissions, rewriting, experiments, plots,
+    omissions, rewriting, experiments, plots, report,
 )  # fmt: skip
 SNAPSHOT = Path(__file__).with_name("signatures.txt")
 

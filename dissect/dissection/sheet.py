@@ -142,8 +142,8 @@ class UnitSheet(Result):
         sizes = fields(what, tensors, _TENSORS)
         require(what, sizes["E"] == sizes["L"] + 1, "a level lies between two edges")
         require(what, bool((tensors["groups"] < sizes["L"] + 2).all()), "groups are levels and two others")
-        require(what, (meta["concept"] is None) == (meta["category"] is None), "a concept has a category")
-        found: dict[str, Any] = {name: meta[name] for name in _META} | {name: tensors[name] for name in _TENSORS}
+        require(what, (meta.get("concept") is None) == (meta.get("category") is None), "a concept has a category")
+        found: dict[str, Any] = {name: meta.get(name) for name in _META} | {name: tensors[name] for name in _TENSORS}
         return cls(**found)
 
 

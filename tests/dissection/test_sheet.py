@@ -196,3 +196,13 @@ def test_a_label_with_a_level_of_its_own_is_shown_at_it(data):
     own = dissect.dissect(model, "maps", pairs, concepts=["red"], thresholds=levels, decoys=0, **OPTIONS)
     sheet = dissect.unit_sheet(model, own, "maps", 0, pairs, concept="red", **OPTIONS)
     assert sheet.threshold == pytest.approx(float(low[0]) + 0.1)
+
+
+def test_a_file_that_says_nothing_of_a_concept_has_none(data):
+    model, images = Shuffled().eval(), list(data[0].split(16))
+    found = dissect.dissect(model, "maps", images, fraction=0.05, **OPTIONS)
+    tensors, meta = dissect.unit_sheet(model, found, "maps", 0, images, **OPTIONS).contents()
+    without = {name: value for name, value in meta.items() if name not in ("concept", "category")}
+    assert dissect.UnitSheet.from_contents("x", tensors, without).concept is None
+    with pytest.raises(ValueError, match="a concept has a category"):
+        dissect.UnitSheet.from_contents("x", tensors, {**without, "concept": "red"})
