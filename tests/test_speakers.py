@@ -171,3 +171,17 @@ def test_comparisons_and_biases():
         dissect.compare([])
     with pytest.raises(ValueError, match=r"^LayerMaps: images must be"):
         biases.LayerMaps(network(), ["0"], [torch.rand(2, 3, 8, 8)], dissect.Concepts.of(["car"]))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"segment": "nope"}, "segment must be one of"),
+        ({"tokens": "a"}, "tokens must be the"),
+        ({"preset": "nope"}, "preset must be one of"),
+    ],
+)
+def test_what_runs_over_activations_ask_for(options, message):
+    for function in (dissect.dissect, dissect.sweep):
+        with pytest.raises((TypeError, ValueError), match=f"^{function.__name__}: {message}"):
+            function(network(), "0", PLANES, progress=False, **options)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from dissect.arguments import integer, num_bytes, speaks
+from dissect.arguments import integer, num_bytes, refusal, speaks
 from dissect.data import Batches
 from dissect.dissection.formulas_result import LayerFormulas, UnitFormulas
 from dissect.dissection.result import Dissection, LayerDissection
@@ -87,11 +87,11 @@ def formulas(
     names = list(dissection.layers) if layers is None else layer_names(model, layers)
     chosen = {name: dissection[name] for name in names}
     if dissection.images_only:
-        raise ValueError("formulas: dissection must be of images with planes, but was of images alone.")
+        raise refusal(ValueError("dissection must be of images with planes, but was of images alone."))
     own = [name for name, layer in chosen.items() if layer.label_thresholds is not None]
     if own:
-        raise ValueError(
-            f"formulas: dissection must have one threshold per unit, but layer {own[0]!r} has one for each label."
+        raise refusal(
+            ValueError(f"dissection must have one threshold per unit, but layer {own[0]!r} has one for each label.")
         )
     tell_training(model)
     run = Combinations(chosen, len(dissection.concepts), num_bytes("memory_budget", memory_budget))
@@ -176,9 +176,11 @@ class Combinations(Run):
         singles[:, 0] = 0
         if not torch.equal(singles, self._layers[name].intersection):
             unit = int((singles != self._layers[name].intersection).any(1).nonzero()[0])
-            raise ValueError(
-                f"formulas: model and images must be those of the dissection, but unit {unit} of layer {name!r} fires "
-                "on other pixels of the labels than it did there."
+            raise refusal(
+                ValueError(
+                    f"model and images must be those of the dissection, but unit {unit} of layer {name!r} fires "
+                    "on other pixels of the labels than it did there."
+                )
             )
 
 

@@ -10,7 +10,7 @@ from typing import Any, Literal, get_args
 
 from torch import Tensor, nn
 
-from dissect.arguments import ignored_labels, integer, num_bytes
+from dissect.arguments import ignored_labels, integer, num_bytes, refusal
 from dissect.concepts import Concepts
 from dissect.data import Batches
 from dissect.data.batches import attribute_of
@@ -157,7 +157,7 @@ def _is_generated(
 ) -> bool:
     """Whether the model makes images of z, so that the segmenter sees its output."""
     if segment not in SEGMENTS:
-        raise ValueError(f"dissect: segment must be one of {SEGMENTS}, but got {segment!r}.")
+        raise refusal(ValueError(f"segment must be one of {SEGMENTS}, but got {segment!r}."))
     if segment == "input":
         return False
     if grid != "half_pixel":
@@ -180,7 +180,7 @@ def _token_grids(tokens: Any, layers: list[str]) -> dict[str, tuple[int, int]]:
         return dict.fromkeys(layers, _grid_of(tokens))
     unknown = [name for name in tokens if name not in layers]
     if unknown:
-        raise ValueError(f"dissect: tokens must be of layers {layers}, but names {unknown[0]!r}.")
+        raise refusal(ValueError(f"tokens must be of layers {layers}, but names {unknown[0]!r}."))
     return {name: _grid_of(grid) for name, grid in tokens.items()}
 
 
@@ -200,9 +200,9 @@ def _grid_of(tokens: Iterable[int]) -> tuple[int, int]:
     try:
         sides = tuple(operator.index(side) for side in tokens)
     except TypeError:
-        raise TypeError(f"dissect: tokens must be the (h, w) of a grid, two integers, but got {tokens!r}.") from None
+        raise refusal(TypeError(f"tokens must be the (h, w) of a grid, two integers, but got {tokens!r}.")) from None
     if len(sides) != 2 or min(sides) < 1:
-        raise ValueError(f"dissect: tokens must be the (h, w) of a grid of at least one token, but got {sides}.")
+        raise refusal(ValueError(f"tokens must be the (h, w) of a grid of at least one token, but got {sides}."))
     return sides
 
 
@@ -212,7 +212,7 @@ def _share(name: str, value: float | None) -> float | None:
         return None
     exact = exact_fraction(value, name)
     if not 0 <= exact <= 1:
-        raise ValueError(f"dissect: {name} must be from 0 to 1, but got {value}.")
+        raise refusal(ValueError(f"{name} must be from 0 to 1, but got {value}."))
     if exact_fraction(float(exact)) != exact:
-        raise ValueError(f"dissect: {name} must be a number that a float is written as, but {value!r} is not.")
+        raise refusal(ValueError(f"{name} must be a number that a float is written as, but {value!r} is not."))
     return float(exact)

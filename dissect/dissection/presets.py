@@ -36,6 +36,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Literal, get_args
 
+from dissect.arguments import refusal
 from dissect.grid import BORDERS, Border
 from dissect.stats.iou import SCOPES, Scope
 from dissect.stats.threshold_state import POSITIONS, Positions
@@ -87,14 +88,14 @@ class Preset:
 
     def __post_init__(self) -> None:
         if not 0 < Fraction(str(self.fraction)) < 1:
-            raise ValueError(f"dissect: fraction must lie strictly between 0 and 1, but got {self.fraction}.")
+            raise refusal(ValueError(f"fraction must lie strictly between 0 and 1, but got {self.fraction}."))
         choices_of = {"positions": POSITIONS, "grid": GRIDS, "border": BORDERS, "scope": SCOPES, "levels": LEVELS,
                       "match": MATCHES}  # fmt: skip
         for name, choices in choices_of.items():
             if getattr(self, name) not in choices:
-                raise ValueError(f"dissect: {name} must be one of {choices}, but got {getattr(self, name)!r}.")
+                raise refusal(ValueError(f"{name} must be one of {choices}, but got {getattr(self, name)!r}."))
         if not isinstance(self.relu, bool):
-            raise ValueError(f"dissect: relu must be True or False, but got {self.relu!r}.")
+            raise refusal(ValueError(f"relu must be True or False, but got {self.relu!r}."))
 
 
 PresetName = Literal["default", "pnas2020", "tpami2018", "iclr2019"]
@@ -118,5 +119,5 @@ def preset_with(name: str, **changes: object) -> Preset:
         'zeros'
     """
     if name not in PRESETS:
-        raise ValueError(f"dissect: preset must be one of {tuple(PRESETS)}, but got {name!r}.")
+        raise refusal(ValueError(f"preset must be one of {tuple(PRESETS)}, but got {name!r}."))
     return dataclasses.replace(PRESETS[name], **{k: v for k, v in changes.items() if v is not None})  # type: ignore[arg-type]

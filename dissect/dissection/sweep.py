@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from dissect.arguments import integer, speaks
+from dissect.arguments import integer, refusal, speaks
 from dissect.concepts import Concepts
 from dissect.dissection.geometry import Given
 from dissect.dissection.plan import Segment, planned
@@ -103,7 +103,7 @@ def sweep(
         grid=grid, border=border, relu=relu, detector_iou=detector_iou,
     )  # fmt: skip
     if plan.vocabulary is None:
-        raise ValueError("sweep: concepts must name the labels; give them, or a segmenter or images that have them.")
+        raise refusal(ValueError("concepts must name the labels; give them, or a segmenter or images that have them."))
     levels = integer("levels", levels)
     tell_training(model)
     fractions = [round(10 ** (-3 + 3 * k / levels), 9) for k in reversed(range(levels))]
@@ -138,5 +138,7 @@ def _checked_shares(shares: Sequence[float]) -> tuple[float, ...]:
     """
     exact = {share: exact_fraction(share, "shares") for share in shares}
     if not exact or len(exact) < len(tuple(shares)) or not all(0 < part < 1 for part in exact.values()):
-        raise ValueError(f"sweep: shares must be different numbers between 0 and 1, at least one, but are {shares!r}.")
+        raise refusal(
+            ValueError(f"shares must be different numbers between 0 and 1, at least one, but are {shares!r}.")
+        )
     return tuple(sorted(float(share) for share in exact))

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dissect.arguments import refusal
 from dissect.dissection.plan import Plan
 from dissect.files.checked import Array, Each, Maybe, Of, Text, Whole, fields, require
 from dissect.files.progress import go_on, versioned
@@ -112,9 +113,11 @@ class Sweeping(Run):
         edges = {name: self._edges(name) for name in self._plan.names}
         size, most = sum(8 * part.numel() * self._num_labels for part in edges.values()), self._plan.budgets[0]
         if size > most:
-            raise ValueError(
-                f"dissect: memory_budget must hold the counts of each unit and label at every level, {size / 2**30:.1f}"
-                f" GiB of layers {self._plan.names}, but is {most / 2**30:.1f} GiB; take fewer layers at a time."
+            raise refusal(
+                ValueError(
+                    f"memory_budget must hold the counts of each unit and label at every level, {size / 2**30:.1f}"
+                    f" GiB of layers {self._plan.names}, but is {most / 2**30:.1f} GiB; take fewer layers at a time."
+                )
             )
         scoped = self._plan.vocabulary is not None and self._plan.rules.scope == "category"
         categories = self._plan.vocabulary.categories if scoped and self._plan.vocabulary else None
