@@ -38,7 +38,7 @@ def concepts_figure(rows: Sequence[LayerRow], categories: Sequence[LayerCategory
     with plots.drawing():
         figure = plots.new_figure(8.6, 1.25 + 0.27 * len(rows))
         left, right = figure.subplots(1, 2, sharey=True, width_ratios=(3, 2))
-        colors = [_colors(names)[name] for name in names]
+        colors = [category_colors(names)[name] for name in names]
         bars = [_cut(name) for name in places(rows)]
         plots.stacks(left, bars, counts, notes=[str(row.concepts) for row in rows], colors=colors)
         plots.stacks(right, bars, ratios, notes=[f"{row.ratio:.0%}" for row in rows], colors=colors)
@@ -73,7 +73,7 @@ def iou_figure(
     columns = 2 if len(rows) == 4 else min(COLUMNS, len(rows))
     lines = -(-len(rows) // columns)
     highest = 1.12 * max([0.04, *(point.mean_iou for point in concepts)])
-    colors, told = _colors(categories), {(row.network, row.layer): row for row in correlations}
+    colors, told = category_colors(categories), {(row.network, row.layer): row for row in correlations}
     with plots.drawing():
         figure = plots.new_figure(max(3.2 * columns, 4), 0.5 + 2.7 * lines)
         grid = figure.subplots(lines, columns, squeeze=False, sharey=True)
@@ -145,7 +145,7 @@ def _told(row: CorrelationRow | None) -> str:
     return f"r = {row.r:.2f}" + ("" if row.low is None else f"  ({row.low:.2f} to {row.high:.2f})")
 
 
-def _colors(categories: Sequence[str]) -> dict[str, str]:
+def category_colors(categories: Sequence[str]) -> dict[str, str]:
     """The papers' categories have their own colors, others those that are left; these take turns if there are more."""
     others = [name for name in categories if name not in CATEGORIES]
     free = [*plots.OTHER_SHADES, *(color for name, color in zip(CATEGORIES, plots.SHADES) if name not in categories)]

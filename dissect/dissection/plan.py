@@ -130,6 +130,8 @@ def planned(
         Generated(model, segmenter)  # refuses a segmenter of other images
     reading = Reading(rules.relu, rules.step, grids, rules.relu and changes["relu"] is None, layout, ignored)
     settings = {"preset": preset, **dataclasses.asdict(rules), "tokens": _told_tokens(tokens, grids)}
+    if rules.levels != "fraction":
+        settings["fraction"] = None
     told = ({"ignore": list(ignored)} if ignored else {}) | ({"segment": segment} if generated else {})
     return Plan(
         model, names, rules, geometry, vocabulary, segmenter, generated, reading, budgets, batch_size,

@@ -275,11 +275,12 @@ class Sweep(Result):
                 plots.legend_above(figure, axes)
             else:
                 self._draw_unit(axes, name, unit)
-                plots.legend_below(figure, axes)
+                figure.legend(loc="outside right upper")  # of any number of labels
         return figure
 
     def _draw_labels(self, axes: Any, layer: str) -> None:
         from dissect import plots
+        from dissect.dissection.comparison_plots import category_colors
 
         rows = self.labels(layer)
         shares = list(dict.fromkeys(row.share for row in rows))
@@ -287,8 +288,9 @@ class Sweep(Result):
             kind: [row.units for row in rows if row.category == kind] for kind in ordered_categories(self.concepts)
         }
         notes = [f"{sum(row.concepts for row in rows if row.share == share)} labels" for share in shares]
-        names = ["above 0" if share is None else f"top {share:.2%}" for share in shares]
-        plots.stacks(axes, names, {kind: units for kind, units in parts.items() if any(units)}, notes=notes)
+        names = ["above 0" if share is None else f"top {100 * share:g}%" for share in shares]
+        colors, drawn = category_colors(list(parts)), {kind: units for kind, units in parts.items() if any(units)}
+        plots.stacks(axes, names, drawn, notes=notes, colors=[colors[kind] for kind in drawn] or plots.COLORS)
         axes.set_xlabel(f"units whose best label has an IoU above {self.settings['detector_iou']:g}")
 
     def _draw_unit(self, axes: Any, layer: str, unit: int) -> None:
@@ -300,8 +302,9 @@ class Sweep(Result):
                 (row.firing, row.iou) for row in rows if (row.concept, row.category) == name and row.firing > 0
             )
             series["{} ({})".format(*name)] = plots.Curve([at for at, _ in own], [iou for _, iou in own])
-        plots.curves(axes, series)
+        plots.curves(axes, series, colors=[*plots.COLORS, *plots.SHADES])
         axes.set_xscale("log")
+        axes.xaxis.set_major_formatter(lambda value, _: f"{100 * value:g}%")  # the style takes no mathematics
         axes.set_xlabel(f"share of the pixels on which unit {unit} fires")
         axes.set_ylabel("IoU")
 

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn.functional import one_hot, pad
+from torch.nn.functional import pad
 
 from dissect import ops
 from dissect.chosen import group_of
@@ -163,13 +163,13 @@ class PairTally(Counts):
         carried = labels.area[:, 1:]
         # Integers below 2^53 are exact in float64, which every device multiplies.
         shows = carried.double() @ self._members.double().T > 0
-        seen = torch.cat([shows.new_ones(len(group), 1), shows], 1)  # [N, R]
-        here = (one_hot(group, parts)[:, :, None] * seen[:, None]).double()  # [N, G, R]
+        seen = torch.cat([shows.new_ones(len(group), 1), shows], 1).long()  # [N, R]
         self._intersection += counts.intersection.transpose(0, 1)
-        self._unit_area += torch.einsum("ngr,nub->grub", here, counts.unit_area.double()).long()
+        for row, here in enumerate(seen.unbind(1)):
+            self._unit_area[:, row].index_add_(0, group, counts.unit_area * here[:, None, None])
         self._label_area.index_add_(0, group, carried)
-        self._pixels += here.sum(0).long() * math.prod(labels.size)
-        self._images += one_hot(group, parts).sum(0)
+        self._pixels.index_add_(0, group, seen * math.prod(labels.size))
+        self._images.index_add_(0, group, torch.ones_like(group))
 
     def _made_alike(self, other: PairTally) -> dict[str, bool]:
         device = self.thresholds.device

@@ -81,6 +81,7 @@ def test_what_is_measured_is_of_the_images_that_are_counted():
     assert told["images"] == 24
     assert told["digest"] != told["counted"]
     assert found.settings["label_thresholds"] == ["3"]
+    assert found.settings["fraction"] is None
 
 
 def test_the_published_code_takes_one_level_per_unit():

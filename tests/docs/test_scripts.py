@@ -17,7 +17,8 @@ SCRIPTS = {path.stem for path in (pages.DOCS / "scripts").glob("*.py") if "\ndef
 TESTED = {
     "compare", "experiments_artifacts", "experiments_attack", "experiments_classifier", "experiments_generators",
     "formulas", "layouts", "models_page", "monitoring", "rewriting_rules", "texture", "tiny_compared",
-    "tiny_detectors", "tiny_generators", "tiny_segmenters", "tiny_world", "trust", "trust_biases", "unit_classifiers",
+    "tiny_detectors", "tiny_generators", "tiny_segmenters", "thresholds", "tiny_world", "trust", "trust_biases",
+    "unit_classifiers",
 }  # fmt: skip
 
 
@@ -112,6 +113,16 @@ def test_artifacts(tmp_path, monkeypatch):
     written(tmp_path / "experiments_artifacts.md", "seed 1", "| maximising | flagged | 8 |", "| baseline |")
     assert (tmp_path / "work" / "flagging.html").exists()
     assert (tmp_path / "work" / "pairs.key.json").exists()
+
+
+def test_every_threshold(tmp_path, monkeypatch):
+    script = importlib.import_module("thresholds")
+    for name, few in {"SCENES": 6, "COUNT": 2, "SHARES": (0.01, 0.04), "SHOWN": 1}.items():
+        monkeypatch.setattr(script, name, few)
+    both = script.networks()
+    monkeypatch.setattr(script, "networks", lambda: both[:1])  # the generator takes longer, and the same way
+    script.main(["--out", str(tmp_path), "--work", str(tmp_path / "work")])
+    written(tmp_path / "thresholds.md", "over 6 validation scenes", "| above 0 |", "| t(u, c)")
 
 
 def test_layouts(tmp_path, monkeypatch):
