@@ -177,41 +177,53 @@ def test_the_most_informative_thresholds(tmp_path, capsys):
     assert "--seed must be another than the 2 of the z" in capsys.readouterr().err
 
 
-def street_scenes():
-    return tiny.TinyScenes("val", 64, 12, family="street")
+def scenes():
+    return tiny.TinyScenes("val", 32, 12, family="street")
+
+
+def small():
+    return tiny.generator("wgangp-street-small")
+
+
+@pytest.fixture
+def named(monkeypatch):
+    """Callables that options can name."""
+    for function in (scenes, small):
+        monkeypatch.setattr(tiny, function.__name__, function, raising=False)
 
 
 WRONG = (
-    "generator", "artifacts", "--model", "dissect.tiny:generator", "--layer", "layer4", "--count", "20", "--units", "3",
+    "generator", "artifacts", "--model", "dissect.tiny:small", "--layer", "layer4", "--count", "20", "--units", "3",
     "--features", "dissect.tiny.judge:features",
 )  # fmt: skip
 
 
-def test_units_whose_images_look_unreal(ranked, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(tiny, "street_scenes", street_scenes, raising=False)
+@pytest.mark.usefixtures("named")
+def test_units_whose_images_look_unreal(tmp_path, capsys):
+    model = small()
+    looked = dissect.dissect(model, "layer4", dissect.latents(model, 6, 1), segment="output", progress=False)
     flags = tmp_path / "flags.csv"
     flags.write_text("unit,flagged\n3,1\n5,1\n")
-    options = ["--real", "dissect.tiny:street_scenes", "--top", "4", "--flags", str(flags), "--out", str(tmp_path)]
-    options += ["--dissection", ranked, "--limit", "0"]
+    options = ["--real", "dissect.tiny:scenes", "--top", "4", "--flags", str(flags), "--out", str(tmp_path)]
+    options += ["--dissection", str(looked.save(tmp_path / "looked")), "--limit", "0"]
     assert main([*WRONG, *options]) == 0
     printed = capsys.readouterr().out
     found, repair = (dissect.load(tmp_path / name) for name in ("units.artifacts", "repair.repair"))
-    model = tiny.generator()
     expected = dissect.generators.artifact_units(
-        model, "layer4", dissect.latents(model, 20, 5), street_scenes(), features=tiny.judge.features, top=4,
-        progress=False,
-    )  # fmt: skip
+        model, "layer4", dissect.latents(model, 20, 5), scenes(), features=tiny.judge.features, top=4, progress=False
+    )
     assert found.distances.tolist() == expected.distances.tolist()
     assert [name for name in dict.fromkeys(repair.names)] == ["flagged", "worst", "both", "random"]
     assert repair.sets[:2] == ((3, 5), found.worst(3))
     assert (found.settings["z"]["seed"], repair.settings["z"]["seed"]) == (5, 6)
     assert str(repair.table) in printed
     assert str(found.agreement([3, 5])) in printed
-    assert not len(dissect.load(tmp_path / "result.dissection").detectors())
-    assert "unit 127" in (tmp_path / "flagging.html").read_text()
+    assert len(dissect.load(tmp_path / "result.dissection").settings["withheld"]["layer4"]["units"]) == 96
+    assert "unit 95" in (tmp_path / "flagging.html").read_text()
     assert (tmp_path / "units.png").exists()
 
 
+@pytest.mark.usefixtures("named")
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -223,8 +235,7 @@ def test_units_whose_images_look_unreal(ranked, tmp_path, capsys, monkeypatch):
         (["--layer", "layer99"], "layer99"),
     ],
 )
-def test_artifacts_that_cannot_be(tmp_path, capsys, monkeypatch, options, message):
-    monkeypatch.setattr(tiny, "street_scenes", street_scenes, raising=False)
-    common = ["--real", "dissect.tiny:street_scenes", "--count", "4", "--top", "2", "--out", str(tmp_path)]
+def test_artifacts_that_cannot_be(tmp_path, capsys, options, message):
+    common = ["--real", "dissect.tiny:scenes", "--count", "4", "--top", "2", "--out", str(tmp_path)]
     assert main([*WRONG, *common, *options]) == 2
     assert message in capsys.readouterr().err.splitlines()[-1]

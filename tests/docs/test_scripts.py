@@ -104,8 +104,9 @@ def test_rewriting(tmp_path, monkeypatch):
 
 def test_artifacts(tmp_path, monkeypatch):
     script = importlib.import_module("experiments_artifacts")
+    monkeypatch.setattr("dissect.generators.artifact_search.ONE_OF", 2)
     for name, value in {
-        "SAMPLES": {7: 8, 5: 40, 6: 8, 1: 12}, "REAL": 6, "FEWER_REAL": 6, "SMALL": 40, "KEPT": 3, "PAIRS": 2,
+        "SAMPLES": {7: 4, 5: 4, 6: 4, 1: 8}, "REAL": 4, "FEWER_REAL": 4, "SMALL": 4, "KEPT": 2, "PAIRS": 2,
         "TRAININGS": script.TRAININGS[:1],
     }.items():  # fmt: skip
         monkeypatch.setattr(script, name, value)
