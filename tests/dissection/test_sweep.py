@@ -107,7 +107,7 @@ def test_files_and_figures(found, tmp_path):
     axes = again.plot("unit", layer="3", unit=2).axes[0]
     assert len(axes.lines) == len({row.concept for row in found.curve(2, "3")})
     axes = again.plot(layer="3").axes[0]
-    assert [text.get_text() for text in axes.get_yticklabels()] == ["top 1.00%", "top 5.00%", "top 20.00%", "above 0"]
+    assert [text.get_text() for text in axes.get_yticklabels()] == ["top 1%", "top 5%", "top 20%", "above 0"]
 
 
 @pytest.mark.parametrize(
