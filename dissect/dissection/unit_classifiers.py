@@ -17,7 +17,7 @@ from dissect.data import Batches
 from dissect.data.batches import attribute_of
 from dissect.data.planes import label_planes
 from dissect.dissection.plan import Segment, planned
-from dissect.dissection.unit_classifiers_result import UnitClassifiers
+from dissect.dissection.unit_classifiers_result import FINITE, UnitClassifiers
 from dissect.files.checked import Array, Of, Whole, fields
 from dissect.network.identity import fingerprint
 from dissect.network.layouts import LayoutOption
@@ -140,6 +140,12 @@ class _Peaks(Run):
             areas = ops.encode_labels(step.planes, len(self.concepts)).area.int().cpu()
         except ValueError as error:
             raise refusal(error, f"batch {len(self._peaks)}") from None
+        units = self._peaks[0].shape[1] if self._peaks else peaks.shape[1]
+        if peaks.shape[1] != units:
+            raise refusal(ValueError(
+                f"units of layer {self._layer!r} must be the same at every visit, but there are {peaks.shape[1]} in "
+                f"batch {len(self._peaks)} and {units} before it."
+            ))  # fmt: skip
         self.num_pixels = size
         self._peaks.append(peaks)
         self._areas.append(areas)
@@ -164,7 +170,7 @@ class _Peaks(Run):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """See `Run`."""
         rules = {"num_pixels": Whole(), "whole": Of(bool), "done": Of(bool), "sizes": Array(torch.int64, "B", 1)}
-        arrays = {"peaks": Array(torch.float32, "N U"), "areas": Array(torch.int32, "N C", 0)}
+        arrays = {"peaks": Array(torch.float32, "N U", *FINITE), "areas": Array(torch.int32, "N C", 0)}
         found = fields("the run", state, {**rules, **arrays}, {"C": len(self.concepts)})
         if int(state["sizes"].sum()) != found["N"]:
             raise ValueError("the run: peaks must be those of its batches, but are not.")

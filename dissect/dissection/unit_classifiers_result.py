@@ -35,6 +35,10 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+#: Activations are finite and below 2^126 in magnitude.
+FINITE = (-(2.0**126), 2.0**126)
+
+
 class ConceptRow(NamedTuple):
     """The unit that tells a concept best: one half of the images chooses it and its threshold, the other measures them.
 
@@ -314,4 +318,4 @@ _META = {
     "least_area": Number(0),
     "settings": Of(dict),
 }
-_TENSORS = {"peaks": Array(torch.float32, "N U", -math.inf, math.inf), "areas": Array(torch.int32, "N C", 0)}
+_TENSORS = {"peaks": Array(torch.float32, "N U", *FINITE), "areas": Array(torch.int32, "N C", 0)}

@@ -273,3 +273,10 @@ def test_what_cannot_be_told_is_said(found):
     assert not few.top("circle")
     with pytest.raises(ValueError, match=r"^unit_classifiers: batch 0: .* must be finite"):
         dissect.unit_classifiers(network(), "1", [(IMAGES * torch.nan, torch.arange(6) % 2)], concepts=NAMES, **OPTIONS)
+
+
+def test_files_that_cannot_be_are_refused(found, tmp_path):
+    for name, wrong in {"peaks": found.peaks * torch.inf, "areas": found.areas + 48}.items():
+        path = dataclasses.replace(found, **{name: wrong}).save(tmp_path / name)
+        with pytest.raises(ValueError, match=name):
+            dissect.UnitClassifiers.load(path)
