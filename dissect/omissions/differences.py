@@ -173,7 +173,7 @@ def _known(value: Tensor) -> float | None:
 @speaks
 def omission_chart(
     generated: SegmentationStatistics, real: SegmentationStatistics, *, most: int = 30,
-    leave_out: tuple[str, ...] = ("material",), title: str = "",
+    leave_out: tuple[str, ...] = ("material",), names: tuple[str, str] = ("generated", "real images"), title: str = "",
 ) -> Figure:  # fmt: skip
     """The chart of Figures 5-1a, 5-2 and 5-5: classes by falling share of real images, and how the generator differs.
 
@@ -186,6 +186,7 @@ def omission_chart(
         real: those of real ones.
         most: how many classes.
         leave_out: categories that are not shown.
+        names: of the two samples.
         title: of the chart.
 
     Returns:
@@ -204,20 +205,20 @@ def omission_chart(
              if label and theirs[label] > 0 and real.concepts.categories[label] not in leave_out][:most]  # fmt: skip
     if not shown:
         raise refusal(ValueError("real must show at least one class, but shows none."))
-    names = [real.concepts.names[label] for label in shown]
+    classes = [real.concepts.names[label] for label in shown]
     changes = [float((ours[label] - theirs[label]) / theirs[label]) for label in shown]
     with plots.drawing():
         figure = plots.new_figure(max(4.0, 1.4 + 0.24 * len(shown)), 4.4)
         above, below = figure.subplots(2, 1, sharex=True)
         bars = [min(change, HIGHEST) for change in changes]
-        plots.bars(above, names, {"change": bars}, colors=(plots.ACCENT,))
+        plots.bars(above, classes, {"change": bars}, colors=(plots.ACCENT,))
         above.set_ylim(LOWEST, HIGHEST + 0.25)
         above.axhline(0, color=plots.QUIET, linewidth=0.8)
         _write_what_is_cut(above, changes)
         plots.label(above, "", "relative change", title)
-        plots.bars(below, names, {"real images": [float(theirs[label]) for label in shown]}, colors=(plots.FAINT,))
+        plots.bars(below, classes, {names[1]: [float(theirs[label]) for label in shown]}, colors=(plots.FAINT,))
         made = [float(ours[label]) or math.nan for label in shown]
-        below.plot(range(len(shown)), made, color=plots.RISE, marker=".", linewidth=1, label="generated")
+        below.plot(range(len(shown)), made, color=plots.RISE, marker=".", linewidth=1, label=names[0])
         below.set_yscale("log")
         below.yaxis.set_major_formatter(lambda value, _: f"{value:g}")  # the style takes no mathematics
         below.minorticks_off()

@@ -4,24 +4,53 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import torch
 
 import dissect
 from dissect.files.tensors import load_tensors, save_tensors
-from dissect.omissions import Inversion, LayerInverter
-from dissect.tiny import generator, vgg
+from dissect.omissions import Inversion, LayerInverter, OmissionPairs, SegmentationStatistics, omission_pairs
+from dissect.tiny import TinyScenes, generator, segmenter, vgg
 
 NAME = "progan-street"
 #: The first z of seed 1, and the steps of each optimisation.
 IMAGES, STEPS = 12, 400
 #: How each of the thesis's methods is done: with which encoder, and by which method of `LayerInverter.invert`.
 METHODS = {
-    "a": ("layers", "a"), "b": ("reconstruction", "d"), "c": ("reconstruction", "e"), "layers alone": ("layers", "d"),
-    "d": ("joint", "d"), "e": ("joint", "e"), "f": ("joint", "f"),
+    "a": ("layers", "a"), "b": ("reconstruction", "d"), "c": ("reconstruction", "e"), "d": ("layers", "d"),
+    "e": ("layers", "e"), "f": ("layers", "f"), "d, tuned": ("joint", "d"),
 }  # fmt: skip
 FIELDS = ("z", "r", "images", "losses", "diverged")
+
+
+#: The generator's layers that are inverted, and how long encoders are trained, in epochs of 100 batches of 32 z.
+LAYERS = ["layer1", "layer2", "layer3", "layer4"]
+EPOCHS, IMAGE_EPOCHS, JOINT_EPOCHS, RECONSTRUCTION_EPOCHS = 10, 4, 1, 2
+#: Adam's rates of the layers and the image's encoder, and of all together.
+RATE, JOINT_RATE = 3e-3, 2e-3
+
+
+def trained(work: Path) -> dict[str, Path]:
+    """Encoders by name: of the layers alone, tuned together, and trained on reconstruction alone; kept in files."""
+    paths = {name: work / f"street-{name}.inverter" for name in ("layers", "joint", "reconstruction")}
+    model, quiet = generator(NAME), {"progress": False}
+    if not paths["layers"].exists():
+        LayerInverter.train(
+            model, LAYERS, epochs=EPOCHS, image_epochs=IMAGE_EPOCHS, rate=RATE, image_rate=RATE, resume=work / "layers",
+            **quiet,
+        ).save(paths["layers"])  # fmt: skip
+    if not paths["joint"].exists():
+        LayerInverter.load(paths["layers"], model).fine_tune(
+            epochs=JOINT_EPOCHS, rate=JOINT_RATE, seed=1, resume=work / "joint", **quiet
+        ).save(paths["joint"])  # fmt: skip
+    if not paths["reconstruction"].exists():
+        LayerInverter.untrained(model, LAYERS).fine_tune(
+            objective="reconstruction", epochs=RECONSTRUCTION_EPOCHS, rate=JOINT_RATE, seed=1,
+            resume=work / "reconstruction", **quiet,
+        ).save(paths["reconstruction"])  # fmt: skip
+    return paths
 
 
 def features() -> Any:
@@ -29,12 +58,12 @@ def features() -> Any:
     return vgg().features[:21]
 
 
-def inverted(work: Path, encoders: Path, name: str) -> tuple[Inversion, float]:
+def inverted(work: Path, name: str) -> tuple[Inversion, float]:
     """The inversion of generated images by a method, and the seconds of processor time that it took; kept in a file."""
-    path, (encoder, method) = work / f"inverted-{name.replace(' ', '-')}.tensors", METHODS[name]
+    path, (encoder, method) = work / f"inverted-{name.replace(', ', '-')}.tensors", METHODS[name]
     if not path.exists():
         model = generator(NAME)
-        inverter = LayerInverter.load(encoders / f"street-{encoder}", model)
+        inverter = LayerInverter.load(trained(work)[encoder], model)
         images = model(dissect.latents(model, IMAGES)).detach()
         begin = time.process_time()
         found = inverter.invert(images, method, steps=STEPS, features=features(), progress=False)
@@ -51,3 +80,61 @@ def inverted(work: Path, encoders: Path, name: str) -> tuple[Inversion, float]:
 def truth() -> torch.Tensor:
     """The z of the images."""
     return dissect.latents(generator(NAME), IMAGES)
+
+
+#: Real images of four kinds, so many of each, and the steps of their inversion.
+EACH, SHEET_STEPS = 4, 200
+DOMAINS = {
+    "training set": ("train", "street"), "held out": ("val", "street"), "rooms": ("val", "room"),
+    "landscapes": ("val", "landscape"),
+}  # fmt: skip
+
+
+def domains(work: Path) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor], float]:
+    """Images by kind, what (f) makes of each, and the seconds of processor time; kept in a file."""
+    path = work / "domains.tensors"
+    if not path.exists():
+        inverter = LayerInverter.load(trained(work)["layers"], generator(NAME))
+        real = {name: _scenes(*where) for name, where in DOMAINS.items()}
+        begin = time.process_time()
+        made = inverter.invert(
+            torch.cat(list(real.values())), "f", steps=SHEET_STEPS, features=features(), progress=False
+        )
+        save_tensors(path, "domains", 1, {"real": torch.cat(list(real.values())), "made": made.images}, {
+            "seconds": time.process_time() - begin,
+        })  # fmt: skip
+    tensors, about = load_tensors(path, "domains", 1)
+    real, found = (dict(zip(DOMAINS, tensors[name].split(EACH))) for name in ("real", "made"))
+    return real, found, about["seconds"]
+
+
+def _scenes(split: str, family: str) -> torch.Tensor:
+    scenes = TinyScenes(split, 64, EACH, family=family)
+    return torch.stack([scenes[number][0] for number in range(EACH)]) * 2 - 1
+
+
+def pairs(work: Path, real: SegmentationStatistics, concept: str) -> OmissionPairs:
+    """The real images with most of a class, and what (d) and (f) make of them; the reconstructions are kept."""
+    path = work / f"pairs-{concept.replace('/', '-')}.tensors"
+    inverter = LayerInverter.load(trained(work)["layers"], generator(NAME))
+    scenes = TinyScenes("val", 64, len(real), family="street")
+    if path.exists():
+        inverter = _Kept(load_tensors(path, "pairs", 1)[0])  # type: ignore[assignment]
+    found = omission_pairs(
+        inverter, scenes, real, segmenter(signed=True), concept, count=EACH, steps=SHEET_STEPS, features=features(),
+        progress=False,
+    )  # fmt: skip
+    if not path.exists():
+        save_tensors(path, "pairs", 1, found.made, {})
+    return found
+
+
+class _Kept:
+    """In place of an inverter, what it made."""
+
+    def __init__(self, made: dict[str, torch.Tensor]) -> None:
+        self._made = made
+
+    def invert(self, images: torch.Tensor, method: str, **_: Any) -> Any:
+        """As `LayerInverter.invert`, of which the images alone are there."""
+        return SimpleNamespace(images=self._made[method])

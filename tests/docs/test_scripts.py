@@ -16,8 +16,8 @@ from dissect.tiny.networks import FOLDER as WEIGHTS
 SCRIPTS = {path.stem for path in (pages.DOCS / "scripts").glob("*.py") if "\ndef main(" in path.read_text()}
 TESTED = {
     "compare", "experiments_artifacts", "experiments_attack", "experiments_classifier", "experiments_generators",
-    "formulas", "layouts", "models_page", "monitoring", "rewriting_rules", "texture", "tiny_compared",
-    "tiny_detectors", "tiny_generators", "tiny_segmenters", "thresholds", "tiny_world", "trust", "trust_biases",
+    "formulas", "layouts", "models_page", "monitoring", "omissions", "rewriting_rules", "texture", "thresholds",
+    "tiny_compared", "tiny_detectors", "tiny_generators", "tiny_segmenters", "tiny_world", "trust", "trust_biases",
     "unit_classifiers",
 }  # fmt: skip
 
@@ -243,3 +243,26 @@ def test_texture(tmp_path, monkeypatch):
     monkeypatch.setattr(script, "LAYERS", ["features.conv2_1", "features.conv5_3"])
     script.main(["--images", "86", "--out", str(tmp_path)])
     written(tmp_path / "texture.md", "86 validation scenes and their twins", "| conv5_3 | 192 |")
+
+
+def test_omissions(tmp_path, monkeypatch):
+    measured, inverted = (importlib.import_module(f"omissions_{name}") for name in ("measured", "inverted"))
+    few = {name: how for name, how in inverted.METHODS.items() if name in ("a", "d", "f")}
+    some = {name: measured.SCENES[name] for name in ("progan-street", "wgangp-street-small")}
+    for module, values in {
+        measured: {"COUNT": 4, "SCENES": some},
+        inverted: {"IMAGES": 2, "STEPS": 1, "EACH": 1, "SHEET_STEPS": 1, "EPOCHS": 1, "IMAGE_EPOCHS": 1,
+                   "RECONSTRUCTION_EPOCHS": 1, "METHODS": few},
+    }.items():  # fmt: skip
+        for name, value in values.items():
+            monkeypatch.setattr(module, name, value)
+    train, tune = inverted.LayerInverter.train.__func__, inverted.LayerInverter.fine_tune
+    short = {"batches": 1, "batch_size": 2}
+    monkeypatch.setattr(inverted.LayerInverter, "train", classmethod(lambda *a, **b: train(*a, **b, width=1, **short)))
+    monkeypatch.setattr(inverted.LayerInverter, "fine_tune", lambda *a, **b: tune(*a, **b, **short))
+    script = importlib.import_module("omissions")
+    monkeypatch.setattr(script, "SCENES", some)
+    monkeypatch.setattr(script, "METHODS", few)
+    monkeypatch.setattr(script, "CLASSES", ("object/road",))
+    script.main(["--work", str(tmp_path / "work"), "--out", str(tmp_path)])
+    written(tmp_path / "omissions.md", "| progan-street |", "| (f) |", "(a) < (d) < (f)", "| road, all 1 |")
