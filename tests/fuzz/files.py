@@ -213,7 +213,7 @@ def kinds(folder):
         "sheet": ((1, 2), lambda folder: repr(dissect.unit_sheet(
             NET, found, "0", 1, BATCHES, resume=folder, **options))),
         "combinations": ((1, 2), lambda folder: str(dissect.formulas(
-            NET, dissected(), BATCHES, resume=folder, **options).rows())),
+            NET, found, BATCHES, resume=folder, **options).rows())),
         "removal": ((1, 2), lambda folder: str(dissect.unit_sets(
             model, importance, pairs * 2, counts=[1, 2], resume=folder, **options).table())),
     }  # fmt: skip
