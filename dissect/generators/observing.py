@@ -149,6 +149,11 @@ class Observation(Run):
         return level
 
     def _begin_edits(self) -> None:
+        if self._also is not None and len(self.extra) != len(self._renderer):
+            raise ValueError(
+                f"{self._renderer.who}: a run that goes on must hold all {len(self._renderer)} z, but does not; delete "
+                "its folder, or what is in it."
+            )
         for counter, found in zip(self._counters, self.counts):
             check_found(self._renderer.who, counter, found)
         self.edits = self._choose(self)

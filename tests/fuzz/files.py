@@ -328,8 +328,9 @@ def main(folder, begin, end):
         except ValueError as error:
             # What shows later, when the run or the state goes on, is told as of any other.
             told = ("must see the activations of the visits before", "must be the same at every visit",
-                    "must be those of the run to resume",
-                    "predictions must be finite", "appears at none of", "alpha must be finite")  # fmt: skip
+                    "must be those of the run to resume", "predictions must be finite", "appears at none of",
+                    "alpha must be finite", "must hold all", "peaks must be finite",
+                    "must be those of the dissection")  # fmt: skip
             later = any(text in str(error) for text in told) or str(error).startswith("dissect: ")
             if str(path) not in str(error) and not later:
                 raise AssertionError(f"seed {seed}: the error does not name {path}") from error

@@ -7,6 +7,7 @@ from generators.painter import Colours, Painter
 import dissect
 from dissect import generators
 from dissect.files import progress
+from dissect.generators.search import ZSteps
 
 OPTIONS = {"progress": False, "batch_size": 8}
 
@@ -167,6 +168,13 @@ class Impatient(Colours):
         if self.left == 0:
             raise KeyboardInterrupt
         return super().scores(images, concept)
+
+
+def test_a_run_that_skips_batches_is_refused(tmp_path, monkeypatch):
+    model, z = Painter().eval(), dissect.latents((5,), 44, seed=10)
+    monkeypatch.setattr(ZSteps, "visit", lambda *_: iter(()))
+    with pytest.raises(ValueError, match="causal_units: a run that goes on must hold all 44 z"):
+        ace(model, z, Colours(), resume=tmp_path)
 
 
 def test_other_z_are_refused_by_the_search(tmp_path):
