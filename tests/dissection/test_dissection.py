@@ -282,6 +282,8 @@ def test_settings_are_kept(result):
         "scope": "all",
         "detector_iou": 0.04,
         "relu": False,
+        "levels": "fraction",
+        "match": "iou",
         "tokens": None,
         "layouts": {"1": ["NUHW", "module"], "3": ["NUHW", "module"]},
         "num_images": 21,

@@ -213,7 +213,7 @@ def test_the_current_folder_is_a_folder(tmp_path, monkeypatch, often):
 @pytest.mark.parametrize("moment", [0, 2, 4])
 def test_an_interrupt_while_a_gpu_is_looked_at_loses_nothing(method, moment, tmp_path, monkeypatch, often):
     expected = run(memory_budget=0)
-    monkeypatch.setattr("dissect.devices.runs_ahead", lambda device: True)
+    monkeypatch.setattr("dissect.devices.is_asynchronous", lambda device: True)
     module, kind, name = method.rsplit(".", 2)
     owner, calls = getattr(importlib.import_module(f"dissect.{module}"), kind), []
     real = getattr(owner, name)
