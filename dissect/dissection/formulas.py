@@ -15,6 +15,7 @@ from dissect.arguments import integer, num_bytes, refusal, speaks
 from dissect.data import Batches
 from dissect.dissection.formulas_result import LayerFormulas, UnitFormulas
 from dissect.dissection.result import Dissection, LayerDissection
+from dissect.files.checked import Of, fields
 from dissect.files.progress import go_on, versioned
 from dissect.network.identity import code_of, fingerprint
 from dissect.network.layers import layer_names
@@ -151,7 +152,13 @@ class Combinations(Run):
         return {"done": self._done, "tallies": tallies}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Goes on from a `state_dict` of the same layers."""
+        """Goes on from a `state_dict` of the same layers.
+
+        Raises:
+            ValueError: it holds what cannot be.
+        """
+        fields("the run", state, {"done": Of(bool), "tallies": Of(dict)})
+        fields("the run", state["tallies"], {str(index): Of(dict) for index in range(len(self._tallies))})
         self._done = state["done"]
         for index, tally in enumerate(self._tallies.values()):
             go_on(tally, state["tallies"][str(index)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -16,7 +17,7 @@ from dissect.chosen import cycles
 from dissect.data import Batches
 from dissect.devices import device_of, to_device
 from dissect.experiments.texture_result import LayerTexture, TextureSensitivity
-from dissect.files.checked import Array, Each, Maybe, Of, Text, Whole, fields
+from dissect.files.checked import Array, Each, Maybe, Of, Text, Whole, fields, require
 from dissect.files.progress import go_on, versioned
 from dissect.network.identity import code_of, fingerprint
 from dissect.network.layers import find_layers, layer_names
@@ -239,19 +240,39 @@ class Pairs(Run):
         """
         rules = {"phase": Text(PHASES), "data": Text(("images", "restyled")), "numbers": Whole(), "count": Whole(-1)}
         fields("the run", state, {**rules, "states": Of(dict), "layers": Of(dict)})
+        numbered = {str(at): Of(dict) for at in range(len(self._layers))}
+        fields("the run", state["states"], dict.fromkeys(self._states, Of(dict)))
+        for part in (*state["states"].values(), state["layers"]):
+            fields("the run", part, numbered)
         for name in ("phase", "data", "numbers", "count"):
             setattr(self, name, state[name])
+        counted = self.phase != "thresholds"
+        require("the run", self.count > 0 or not counted, "masks are of as many images as there are")
+        if counted:
+            self._partners = partners(self.count, self._classes, self._seed)
         for at, name in enumerate(self._layers):
             for data, own in self._states.items():
                 go_on(own[name], state["states"][data][str(at)])
-            layer = state["layers"][str(at)]
-            fields("the run", layer, {"masks": Array(torch.uint8, "N B"), "shape": Each(Whole(1)),
-                                      "sums": Maybe(Array(torch.int64, "P 3 U", 0))})  # fmt: skip
-            self._masks[name], self._shape[name] = layer["masks"], layer["shape"]
-            if layer.get("sums") is not None:
-                self._sums[name] = layer["sums"]
-        if self.phase in ("masks", "pairs", "done"):
-            self._partners = partners(self.count, self._classes, self._seed)
+                require("the run", own[name].done or not counted, "thresholds are known before masks are")
+            self._load_layer(name, state["layers"][str(at)])
+
+    def _load_layer(self, name: str, layer: dict[str, Any]) -> None:
+        rules = {"masks": Array(torch.uint8, "N B"), "shape": Each(Whole(1))}
+        fields("the run", layer, {**rules, "sums": Maybe(Array(torch.int64, f"{max(2, len(self._partners))} 3 U", 0))})
+        masks, shape, sums = layer["masks"], layer["shape"], layer.get("sums")
+        due = self.numbers if self.phase == "masks" else self.count if self.phase in ("pairs", "done") else 0
+        require("the run", len(masks) == due, "every image that was met has its mask")
+        if due:
+            require(
+                "the run", len(shape) == 3 and masks.shape[1] == -(-math.prod(shape) // 8), "masks have their shape"
+            )
+            units = self._states["restyled"][name].threshold().shape
+            require("the run", tuple(units) == (shape[0],), "masks are of the units that have thresholds")
+        if sums is not None:
+            require("the run", bool(due) and sums.shape[2] == shape[0], "sums are of the units that have masks")
+            self._sums[name] = sums
+        require("the run", sums is not None or self.phase != "done", "a run that is done has sums")
+        self._masks[name], self._shape[name] = masks, shape
 
     def result(self, settings: dict[str, Any]) -> TextureSensitivity:
         """What was found, when all visits have ended."""

@@ -19,7 +19,7 @@ import dissect
 import dissect.generators
 from dissect import ops
 from dissect.classifiers import ClassTally
-from dissect.experiments import AttackResult, CarliniWagner
+from dissect.experiments import AttackResult, CarliniWagner, texture_sensitivity
 from dissect.files import progress as resume
 from dissect.files.tensors import _digest
 from dissect.models import ProGAN
@@ -188,9 +188,11 @@ def kinds(folder):
         "comparison": (dissect.compare([dissected(), dissected()], steps=[0, 1]).save(folder / "a"),
                        lambda path: str(dissect.Comparison.load(path).summary())),
         "sheet": (dissect.unit_sheet(NET, found, "0", 1, BATCHES, progress=False).save(folder / "a"), use_sheet),
-        "formulas": (dissect.formulas(NET, dissected(), BATCHES, progress=False).save(folder / "a"),
+        "formulas": (dissect.formulas(NET, found, BATCHES, progress=False).save(folder / "a"),
                      lambda path: str(dissect.UnitFormulas.load(path).rows())),
         "sweep": (swept().save(folder / "a"), use_sweep),
+        "texture": (texture_sensitivity(NET, "0", MAPS, MAPS.flip(3), progress=False).save(folder / "a"),
+                    lambda path: str(dissect.load(path).units())),
         "importance": (importance.save(folder / "a"), use_importance),
         "told": (told().save(folder / "a"), use_told),
         "trace": (traced().save(folder / "a"), use_trace),
@@ -214,6 +216,8 @@ def kinds(folder):
             NET, found, "0", 1, BATCHES, resume=folder, **options))),
         "combinations": ((1, 2), lambda folder: str(dissect.formulas(
             NET, found, BATCHES, resume=folder, **options).rows())),
+        "pairs": ((1, 3, 9), lambda folder: str(texture_sensitivity(
+            NET, "0", MAPS, MAPS.flip(3), [0, 1] * 3, batch_size=4, resume=folder, **options).units())),
         "removal": ((1, 2), lambda folder: str(dissect.unit_sets(
             model, importance, pairs * 2, counts=[1, 2], resume=folder, **options).table())),
     }  # fmt: skip
@@ -330,7 +334,7 @@ def main(folder, begin, end):
             told = ("must see the activations of the visits before", "must be the same at every visit",
                     "must be those of the run to resume", "predictions must be finite", "appears at none of",
                     "alpha must be finite", "must hold all", "peaks must be finite",
-                    "must be those of the dissection")  # fmt: skip
+                    "must be those of the dissection", "must hold a twin of each")  # fmt: skip
             later = any(text in str(error) for text in told) or str(error).startswith("dissect: ")
             if str(path) not in str(error) and not later:
                 raise AssertionError(f"seed {seed}: the error does not name {path}") from error
