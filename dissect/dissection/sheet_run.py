@@ -119,6 +119,13 @@ class SheetRun(Run):
         parts["pictures"] = self._to_uint8(images[to_device(new, images.device)]).cpu()
         known = self.kept[at]
         if known is not None:
+            sizes = [list(each["pictures"].shape[1:]) for each in (known, parts)]
+            if sizes[0] != sizes[1]:
+                raise refusal(
+                    ValueError(
+                        f"images must be those of the run to resume, whose pictures are {sizes[0]}, but are {sizes[1]}."
+                    )
+                )
             parts = {name: torch.cat([known[name], values]) for name, values in parts.items()}
         kept = _first(parts["keys"], parts["numbers"], self._each)
         self.kept[at] = {name: values[kept] for name, values in parts.items()}

@@ -64,6 +64,8 @@ class Places(Run):
         self._renderer, self._counter, self._level, self._block = renderer, counter, level, block
         self._presence = presence
         columns = presence.shape[2]
+        if not bool(presence.any()):
+            raise ValueError(f"{renderer.who}: {counter.name!r} appears at none of the places of the sample's images.")
         self._z, place = _tried(presence.flatten(1), chance)
         self._firsts = torch.stack([place // columns, place % columns], 1)
         self._found, self._done = torch.zeros(len(place)), False
