@@ -56,6 +56,7 @@ wheel: $(VENV)/.installed
 # runs, commands, reports, shipped networks and every doctest (which imports every module). `make test` runs all, once.
 # PYTHONPATH comes before what .venv has in editable mode.
 TREE_ONLY = docs native emulation gpu fuzz kernels ops stats models network interventions segmentation classifiers generators \
+	omissions rewriting \
 	experiments test_pages.py test_rooms.py tiny/test_generated.py tiny/test_shortcuts.py tiny/test_train.py tiny/test_train_gan.py \
 	tiny/test_train_segmenter.py
 test-wheel: wheel
