@@ -19,15 +19,15 @@ NAME = "progan-street"
 IMAGES, STEPS = 12, 400
 #: How each of the thesis's methods is done: with which encoder, and by which method of `LayerInverter.invert`.
 METHODS = {
-    "a": ("layers", "a"), "b": ("reconstruction", "d"), "c": ("reconstruction", "e"), "d": ("layers", "d"),
-    "e": ("layers", "e"), "f": ("layers", "f"), "d, tuned": ("joint", "d"),
+    "a": ("layers", "a"), "b": ("reconstruction", "d"), "c": ("reconstruction", "e"), "d": ("joint", "d"),
+    "e": ("joint", "e"), "f": ("joint", "f"), "d, not tuned": ("layers", "d"),
 }  # fmt: skip
 FIELDS = ("z", "r", "images", "losses", "diverged")
 
 
 #: The generator's layers that are inverted, and how long encoders are trained, in epochs of 100 batches of 32 z.
 LAYERS = ["layer1", "layer2", "layer3", "layer4"]
-EPOCHS, IMAGE_EPOCHS, JOINT_EPOCHS, RECONSTRUCTION_EPOCHS = 10, 4, 1, 2
+EPOCHS, IMAGE_EPOCHS, JOINT_EPOCHS, RECONSTRUCTION_EPOCHS = 10, 4, 2, 2
 #: Adam's rates of the layers and the image's encoder, and of all together.
 RATE, JOINT_RATE = 3e-3, 2e-3
 
