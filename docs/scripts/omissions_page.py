@@ -171,7 +171,7 @@ def _verdict(rows: dict[str, Any]) -> str:
         parts.append(f"in {what} the order (a) < (d) < (f) {holds} ({', '.join(f'{value:.3f}' for value in values)})")
     reached = "reaches" if min(f.r, f.pixels) > 0.99 else "does not reach"
     text = "; ".join(parts)
-    return f'{text[0].upper()}{text[1:]}. The thesis\'s "above 99 %" by (f) is what these {reached} (pooled).'
+    return f"{text[0].upper()}{text[1:]}. (f) {reached} the thesis's 99 % (pooled)."
 
 
 def _training(logs: dict[str, tuple[list[dict[str, Any]], list[dict[str, Any]]]]) -> str:
