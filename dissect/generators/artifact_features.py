@@ -18,7 +18,7 @@ from dissect.devices import to_device
 from dissect.extras import require
 from dissect.files.checked import Array, Of, Whole, fields
 from dissect.generators.rendering import Renderer
-from dissect.network.identity import code_of, fingerprint
+from dissect.network.identity import code_of, fingerprint, weights_fingerprint
 from dissect.visits.images import Images
 from dissect.visits.run import Run, Visit, finish
 from dissect.visits.store import Step
@@ -116,6 +116,15 @@ class Seeing:
         if not bool(found.isfinite().all()):
             raise ValueError(f"{self._who}: features must be finite, but are not.")
         return found
+
+
+def settings_of(renderer: Renderer, seeing: Seeing) -> dict[str, Any]:
+    """What a result tells of its networks and batches."""
+    return {
+        "batch_size": renderer.batch_size, "generator": type(renderer.generator).__name__,
+        "fingerprint": fingerprint(renderer.generator), "weights": weights_fingerprint(renderer.generator),
+        "features": getattr(seeing.network, "__qualname__", type(seeing.network).__name__),
+    }  # fmt: skip
 
 
 class Gather(Run):

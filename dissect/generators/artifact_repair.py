@@ -14,11 +14,10 @@ from dissect import ops
 from dissect.arguments import integer, refusal, speaks
 from dissect.files.checked import Array, Each, Of, Text, Whole, fields, require
 from dissect.files.results import Result
-from dissect.generators.artifact_features import Features, Real, Seeing, gather
+from dissect.generators.artifact_features import Features, Real, Seeing, gather, settings_of
 from dissect.generators.intervals import known
 from dissect.generators.observing import random_units, warn_of_shared
 from dissect.generators.rendering import Edit, Latents, Renderer
-from dissect.network.identity import fingerprint, weights_fingerprint
 from dissect.network.layouts import LayoutOption
 from dissect.network.units import Units
 from dissect.stats import FrechetReference
@@ -257,11 +256,7 @@ def artifact_repair(
     who = "artifact_repair"
     for name, number in {"draws": draws, "seed": seed, "resamples": resamples}.items():
         integer(name, number, 0)
-    if not isinstance(sets, Mapping) or not sets or {RANDOM, "-"} & set(sets):
-        raise refusal(ValueError(f'sets must be units by name, of which none is "random" or "-", but got {sets}.'))
-    by = next(iter(sets)) if by is None else by
-    if by not in sets:
-        raise refusal(KeyError(f"by must be one of the sets {list(sets)}, but is {by!r}."))
+    by = _maximised(sets, by)
     renderer = Renderer(who, generator, layer, z, None, integer("batch_size", batch_size), layout)
     units = {name: renderer.units(own) for name, own in sets.items()}
     for own in sets.values():
@@ -275,28 +270,34 @@ def artifact_repair(
     edited = [*units.values(), *random]
     about = {"sets": [own.tolist() for own in edited], "by": by, "count": count}
     places = [None, None] if resume is None else [Path(resume) / name for name in ("choice", "images")]
-
-    def peaks(rows: slice) -> dict[str, Tensor]:
-        return {"peaks": ops.image_peaks(renderer.maps(rows)[:, units[by]]).cpu()}
-
-    real_features, found = gather(renderer, seeing, real, peaks, about, places[0], progress)
-    chosen = torch.stack([maximising(found["peaks"], count), torch.arange(count)])
+    real_features, most = _most(renderer, seeing, real, units[by], count, about, places[0], progress)
+    chosen = torch.stack([most, torch.arange(count)])
     seen = _edited(renderer, seeing, chosen, edited, about, places[1], progress)
     reference = FrechetReference(real_features)
     distances = torch.tensor([[reference.distance(each) for each in own] for own in seen], dtype=torch.float64)
     weights = drawn_again(count, resamples, seed)
     again = [[[reference.distance(each, drawn) for drawn in weights] for each in own] for own in seen]
     resampled = torch.tensor(again, dtype=torch.float64).view(2, 1 + len(edited), resamples)
-    settings = {
-        "seed": seed, "draws": draws, "resamples": resamples, "by": by, "batch_size": renderer.batch_size,
-        "generator": type(generator).__name__, "fingerprint": fingerprint(generator),
-        "weights": weights_fingerprint(generator),
-        "features": getattr(seeing.network, "__qualname__", type(seeing.network).__name__),
-    }  # fmt: skip
+    settings = {"seed": seed, "draws": draws, "resamples": resamples, "by": by, **settings_of(renderer, seeing)}
     return ArtifactRepair(
         layer, renderer.num_units, (*units, *[RANDOM] * draws), tuple(tuple(own.tolist()) for own in edited), chosen,
         distances, resampled, number, len(real_features), renderer.keys(), settings,
     )  # fmt: skip
+
+
+def _maximised(sets: Any, by: str | None) -> str:
+    """The name of the set whose units the images maximise.
+
+    Raises:
+        KeyError: `by` is no set.
+        ValueError: no sets, or one of a name that tables use.
+    """
+    if not isinstance(sets, Mapping) or not sets or {RANDOM, "-"} & set(sets):
+        raise refusal(ValueError(f'sets must be units by name, of which none is "random" or "-", but got {sets}.'))
+    by = next(iter(sets)) if by is None else by
+    if by not in sets:
+        raise refusal(KeyError(f"by must be one of the sets {list(sets)}, but is {by!r}."))
+    return by
 
 
 def maximising(peaks: Tensor, count: int) -> Tensor:
@@ -312,6 +313,19 @@ def maximising(peaks: Tensor, count: int) -> Tensor:
     """
     order = peaks.sort(dim=0, descending=True, stable=True).indices.flatten()  # each unit's first, its second...
     return torch.tensor(list(dict.fromkeys(order.tolist()))[:count]).sort().values
+
+
+def _most(
+    renderer: Renderer, seeing: Seeing, real: Real, units: Tensor, count: int, about: dict[str, Any],
+    resume: Path | None, progress: bool,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
+    """The features [M, D] of the real images, and the numbers [K] of the z whose images maximise the units."""
+
+    def peaks(rows: slice) -> dict[str, Tensor]:
+        return {"peaks": ops.image_peaks(renderer.maps(rows)[:, units]).cpu()}
+
+    real_features, found = gather(renderer, seeing, real, peaks, about, resume, progress)
+    return real_features, maximising(found["peaks"], count)
 
 
 def _edited(

@@ -9,10 +9,9 @@ from torch import Tensor, nn
 
 from dissect import ops
 from dissect.arguments import integer, refusal, speaks
-from dissect.generators.artifact_features import Features, Real, Seeing, gather
+from dissect.generators.artifact_features import Features, Real, Seeing, gather, settings_of
 from dissect.generators.artifact_units import ArtifactUnits
 from dissect.generators.rendering import Latents, Renderer
-from dissect.network.identity import fingerprint, weights_fingerprint
 from dissect.network.layouts import LayoutOption
 from dissect.stats import FrechetReference
 
@@ -108,11 +107,7 @@ def artifact_units(
     mixed, floor = torch.randperm(len(known), generator=chance), None
     if len(known) >= 2 * top:
         floor = FrechetReference(known[mixed[top:]]).distance(known[mixed[:top]])
-    settings = {
-        "seed": seed, "draws": draws, "batch_size": renderer.batch_size, "generator": type(generator).__name__,
-        "fingerprint": fingerprint(generator), "weights": weights_fingerprint(generator),
-        "features": getattr(seeing.network, "__qualname__", type(seeing.network).__name__),
-    }  # fmt: skip
+    settings = {"seed": seed, "draws": draws, **settings_of(renderer, seeing)}
     return ArtifactUnits(
         layer, distances, random, floor, top, count, len(known), known.shape[1], order[:, :SHOWN].contiguous(),
         renderer.keys(), settings,

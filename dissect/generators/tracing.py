@@ -101,15 +101,14 @@ def trace_effect(
         (('layer4', 'layer5'), torch.Size([8, 2, 2]), True)
     """
     who = "trace_effect"
-    for name, number in {"seed": seed, "resamples": resamples}.items():
-        integer(name, number, 0)
+    seed, resamples = integer("seed", seed, 0), integer("resamples", resamples, 0)
     counter = _counter(who, segmenter, concept, cut)
-    own = layout if layout is None or isinstance(layout, str) else {k: v for k, v in layout.items() if k == layer}
-    renderer = Renderer(who, generator, layer, z, segmenter, integer("batch_size", batch_size), own)
+    batch_size = integer("batch_size", batch_size)
+    renderer = Renderer(who, generator, layer, z, segmenter, batch_size, _layout_of(layer, layout))
     chosen, (h, w) = renderer.units(units), renderer.map_size
     block = checked_block(who, block, (h, w))
     places = (h - block + 1, w - block + 1)
-    firsts = torch.cartesian_prod(*map(torch.arange, places)) if cells is None else _checked(cells, places)
+    firsts = _checked(cells, places)
     level = given_value(who, value, renderer.num_units)
     warn_of_shared(who, units, renderer)
     looked = _Looked(renderer, _following(renderer, layers), layout)
@@ -127,13 +126,12 @@ def trace_effect(
         "value": "given" if value is not None else "means where the class is, of every second z for the others",
         "generator": type(generator).__name__, "fingerprint": fingerprint(generator),
     }  # fmt: skip
-    return EffectTrace(
-        layer, tuple(chosen.tolist()), renderer.num_units, looked.layers,
-        torch.tensor([len(means) for means in run.means]),
-        torch.tensor([int((means == 0).sum()) for means in run.means]), block, places, firsts, run.changes,
-        "" if counter is None or concept is None else counter.name, run.num_pixels, run.pixels, float(cut),
-        renderer.keys(), settings,
-    )  # fmt: skip
+    return run.result(chosen, block, places, firsts, float(cut), settings)
+
+
+def _layout_of(layer: str, layout: LayoutOption | None) -> LayoutOption | None:
+    """What `layout` says of one layer."""
+    return layout if layout is None or isinstance(layout, str) else {k: v for k, v in layout.items() if k == layer}
 
 
 class _Looked:
@@ -228,6 +226,19 @@ class _Tracing(Run):
                     f"layers must have channels that are not 0 in all images, but {name!r} has none; leave it out."
                 ))  # fmt: skip
         self.phase = "edited"
+
+    def result(
+        self, units: Tensor, block: int, places: tuple[int, int], firsts: Tensor, cut: float, settings: dict[str, Any]
+    ) -> EffectTrace:
+        """What was measured, of edits of some units at the places with these first cells."""
+        renderer, counter = self._looked.renderer, self._counter
+        return EffectTrace(
+            renderer.layer, tuple(units.tolist()), renderer.num_units, self._looked.layers,
+            torch.tensor([len(means) for means in self.means]),
+            torch.tensor([int((means == 0).sum()) for means in self.means]), block, places, firsts, self.changes,
+            "" if counter is None or not self._one_class else counter.name, self.num_pixels, self.pixels, cut,
+            renderer.keys(), settings,
+        )  # fmt: skip
 
     def state_dict(self) -> dict[str, Any]:
         """See `Run`."""
@@ -331,7 +342,9 @@ def _counter(who: str, segmenter: Segmenting | None, concept: Concept | None, cu
 
 
 def _checked(cells: Any, places: tuple[int, int]) -> Tensor:
-    """Places to try, which the layer's map has."""
+    """[P, 2] places to try, which the layer's map has; all of them for None."""
+    if cells is None:
+        return torch.cartesian_prod(*map(torch.arange, places))
     if not isinstance(cells, Tensor) or cells.dtype != torch.int64 or cells.ndim != 2 or cells.shape[1] != 2:
         got = f"{cells.dtype} {list(cells.shape)}" if isinstance(cells, Tensor) else type(cells).__name__
         raise refusal(TypeError(f"cells must be int64 [P, 2], the same places of every image, but got {got}."))
