@@ -48,8 +48,8 @@ class Interrupts:
 
 
 @contextmanager
-def held_back() -> Iterator[None]:
-    """Within the block Ctrl-C waits for the block's end.
+def deferred_interrupts() -> Iterator[None]:
+    """Within the block Ctrl-C is deferred to the block's end.
 
     For imports of modules whose C++ code calls Python while it starts: an exception out of such a call ends the process
     (``std::terminate``), as with Triton's.

@@ -6,16 +6,16 @@ import threading
 
 import pytest
 
-from dissect.interrupts import Interrupted, Interrupts, held_back
+from dissect.interrupts import Interrupted, Interrupts, deferred_interrupts
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals as on POSIX")
 
 
-def test_held_back_until_the_end_of_the_block():
+def test_interrupts_are_deferred_until_the_end_of_the_block():
     steps = []
 
     def work():
-        with held_back():
+        with deferred_interrupts():
             signal.raise_signal(signal.SIGINT)
             steps.append("after the signal")
 
@@ -25,10 +25,10 @@ def test_held_back_until_the_end_of_the_block():
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
-def test_held_back_without_a_signal_or_with_an_error():
-    with held_back():
+def test_interrupts_are_deferred_without_a_signal_or_with_an_error():
+    with deferred_interrupts():
         pass
-    with pytest.raises(ZeroDivisionError), held_back():
+    with pytest.raises(ZeroDivisionError), deferred_interrupts():
         _ = 1 / 0
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
@@ -36,7 +36,7 @@ def test_held_back_without_a_signal_or_with_an_error():
 def test_an_ignored_signal_stays_ignored():
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        with held_back():
+        with deferred_interrupts():
             signal.raise_signal(signal.SIGINT)
     finally:
         signal.signal(signal.SIGINT, before)
@@ -59,7 +59,7 @@ def test_on_other_threads_nothing_changes():
     seen = []
 
     def work():
-        with Interrupts() as interrupts, held_back():
+        with Interrupts() as interrupts, deferred_interrupts():
             seen.append(interrupts.happened)
 
     thread = threading.Thread(target=work)

@@ -140,7 +140,7 @@ class Progress:
 
     @contextmanager
     def keeping(self, run: Resumable) -> Iterator[None]:
-        """Within the block Ctrl-C first saves the run, which must be whole then (see `held_back`)."""
+        """Within the block Ctrl-C first saves the run, which must be whole then (see `deferred_interrupts`)."""
         try:
             yield
         except KeyboardInterrupt:

@@ -188,7 +188,7 @@ register(
     "blend_units_(Tensor(a!) features, Tensor alpha, Tensor value, Tensor mask, str backend) -> ()",
     _blend_units_inplace,
     lambda *arguments: None,
-    writes_its_first=True,
+    mutates_first=True,
 )
 register(
     "blend_units_backward(Tensor gradient, Tensor features, Tensor alpha, Tensor value, Tensor mask, str backend) -> "

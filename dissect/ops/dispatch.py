@@ -160,7 +160,7 @@ def _function(backend: str, name: str) -> Callable[..., Any]:
 
 
 def register(
-    schema: str, serve: Callable[..., Any], shapes: Callable[..., Any], *, writes_its_first: bool = False
+    schema: str, serve: Callable[..., Any], shapes: Callable[..., Any], *, mutates_first: bool = False
 ) -> None:
     """Defines an op of torch.ops.dissect.
 
@@ -168,15 +168,15 @@ def register(
         schema: its name and arguments.
         serve: what it does with tensors on a CPU or a GPU.
         shapes: what it gives of tensors without values: on the meta device, or while it is compiled.
-        writes_its_first: autograd is told, so that it refuses a backward pass that needs the old values; for ops that
+        mutates_first: autograd is told, so that it refuses a backward pass that needs the old values; for ops that
             are defined by a schema, torch does not do it by itself.
     """
     op = schema.partition("(")[0]
     LIBRARY.define(schema)
     for key in ("CPU", "CUDA"):
         LIBRARY.impl(op, serve, key)
-    if writes_its_first:
-        _note_writing(op)
+    if mutates_first:
+        _bump_version(op)
 
     def checked(*arguments: Any) -> Any:
         # torch also asks where some have values and some do not, and would take what was made empty for the result.
@@ -187,7 +187,7 @@ def register(
     torch.library.register_fake(f"dissect::{op}", checked, lib=LIBRARY)
 
 
-def _note_writing(op: str) -> None:
+def _bump_version(op: str) -> None:
     overload = getattr(torch.ops.dissect, op).default
 
     def noted(keyset: Any, written: torch.Tensor, *others: Any) -> Any:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from dissect.interrupts import held_back
+from dissect.interrupts import deferred_interrupts
 from dissect.ops.backends import cuda
 
 #: Below it Triton does not compile.
@@ -37,7 +37,7 @@ def triton_unavailable(device: torch.device) -> str | None:
     if device.type == "cpu" and not interpreted:
         return "on a CPU it needs Triton's interpreter: set TRITON_INTERPRET=1 before the start."
     try:
-        with held_back():
+        with deferred_interrupts():
             import triton
     except ImportError as error:
         return f"triton cannot be imported ({error}); install dissect-units[triton] on Linux."

@@ -141,5 +141,5 @@ register(
     "-> (Tensor, Tensor, Tensor)",
     _observe,
     _shapes,
-    writes_its_first=True,
+    mutates_first=True,
 )

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from dissect.arguments import refusal, speaks
 from dissect.files.checked import Array, Each, Of, Text, Whole, fields, require
 from dissect.files.results import Result
-from dissect.interrupts import held_back
+from dissect.interrupts import deferred_interrupts
 from dissect.rewriting.memory import Memory
 
 
@@ -86,7 +86,7 @@ class Edit(Result):
             raise refusal(ValueError("model must be given to an edit that comes from a file."))
         start = memory.weight.detach().clone()
         changed = self._changed(start, scale)
-        with held_back(), torch.no_grad():
+        with deferred_interrupts(), torch.no_grad():
             memory.weight.copy_(changed)
             self._applied = memory, start, weight_fingerprint(changed)
         return self
@@ -111,7 +111,7 @@ class Edit(Result):
                     "edits first, the last one first."
                 )
             )
-        with held_back(), torch.no_grad():
+        with deferred_interrupts(), torch.no_grad():
             memory.weight.copy_(start)
             self._applied = None
         return self

@@ -11,7 +11,7 @@ from tqdm.auto import tqdm
 
 from dissect.files.checked import Of, Whole, fields
 from dissect.files.progress import Progress, Resumable, go_on, versioned
-from dissect.interrupts import held_back
+from dissect.interrupts import deferred_interrupts
 from dissect.visits.store import Step
 
 
@@ -151,11 +151,11 @@ def finish(
             begin = under_way.batch
             for step in _bar(steps.visit(visit, begin), visit.title, progress, steps.count(visit), begin):
                 found = run.compute(step)
-                with held_back():  # else Ctrl-C in the middle would leave nothing whole to save
+                with deferred_interrupts():  # else Ctrl-C in the middle would leave nothing whole to save
                     run.add(found)
                     under_way.batch += 1
                     saved.save(under_way)
-            with held_back():
+            with deferred_interrupts():
                 run.end_visit()
                 under_way.batch = 0
                 saved.save(under_way, now=True)

@@ -16,7 +16,7 @@ from dissect.data import Batch, Batches
 from dissect.data.planes import label_planes
 from dissect.devices import DeferredReads, checksum, device_of, to_device
 from dissect.files.checked import Each, Maybe, Of, Whole, fields
-from dissect.interrupts import held_back
+from dissect.interrupts import deferred_interrupts
 from dissect.ops.native import LABEL_DTYPES
 from dissect.visits.generated import Generated
 from dissect.visits.passes import Inputs, Pass, Passes
@@ -296,7 +296,7 @@ class Source:
 
         On a GPU this is done when the next batch is under way there.
         """
-        with held_back():  # else Ctrl-C could take away what no one would compare any more
+        with deferred_interrupts():  # else Ctrl-C could take away what no one would compare any more
             earlier = self._late.take()
             parts = [inputs.images, *inputs.extra.values(), *([] if planes is None else [planes])]
             sums = torch.stack([checksum(part).to(self._home) for part in parts])
@@ -310,7 +310,7 @@ class Source:
         Raises:
             ValueError: a batch is not what it was at an earlier visit.
         """
-        with held_back():
+        with deferred_interrupts():
             self._late.flush()
 
     def _compare(self, index: int, found: Tensor) -> None:
