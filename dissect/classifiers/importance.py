@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from dissect.files.checked import Array, Each, Maybe, Text, fields
 from dissect.files.results import Result
 from dissect.network.identity import fingerprint
-from dissect.network.trace import nearest
+from dissect.network.layers import suggestion
 from dissect.stats.classes import ClassTally, mean_ranks
 from dissect.table import Table
 
@@ -121,7 +121,7 @@ class UnitImportance(Result):
         """
         number = self.classes.index(name) if name in self.classes else name
         if not isinstance(number, int) or not 0 <= number < len(self.classes):
-            raise KeyError(f"UnitImportance: there is no class {name!r}; {nearest(str(name), list(self.classes))}.")
+            raise KeyError(f"UnitImportance: there is no class {name!r}; {suggestion(str(name), list(self.classes))}.")
         for split in SPLITS:
             if not int(self.tally(split).images()[number]):
                 raise ValueError(f"UnitImportance: class {self.classes[number]!r} has no {split} images.")

@@ -114,10 +114,10 @@ def statistics(options: argparse.Namespace) -> int:
         raise refusal(ValueError("either --model, for a generator, or --images must be given."))
     real = options.images is not None
     segmenter = _segmenter(options, signed=not real)
-    source = _images(options) if real else _generator(options)
+    images_or_generator = _images(options) if real else _generator(options)
     with resumed(options) as progress:
         found = segmentation_statistics(
-            source, segmenter, plane=options.plane, count=options.count, seed=options.seed,
+            images_or_generator, segmenter, plane=options.plane, count=options.count, seed=options.seed,
             batch_size=options.batch_size, resume=progress,
         )  # fmt: skip
     path = found.save(options.out / "result")

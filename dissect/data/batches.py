@@ -71,7 +71,7 @@ class Batches:
             raise TypeError(
                 f"images must be a Dataset, a tensor or an iterable of batches, but got {type(source).__name__}."
             )
-        self._source, self._batch_size = source, batch_size
+        self._data, self._batch_size = source, batch_size
         self._used_up = False
 
     def __len__(self) -> int:
@@ -80,9 +80,9 @@ class Batches:
         Raises:
             TypeError: the iterable does not know.
         """
-        if isinstance(self._source, Dataset):
-            return -(-len(self._source) // self._batch_size)  # type: ignore[arg-type]
-        return len(self._source)  # type: ignore[arg-type]
+        if isinstance(self._data, Dataset):
+            return -(-len(self._data) // self._batch_size)  # type: ignore[arg-type]
+        return len(self._data)  # type: ignore[arg-type]
 
     def count(self) -> int | None:
         """The number of batches, or None where the iterable does not know."""
@@ -93,12 +93,12 @@ class Batches:
 
     def identity(self) -> list[int | str | None]:
         """Tells a data set from another without reading it: its `count`, and its `fingerprint` if it has one."""
-        return [self.count(), _fingerprint(self._source)]
+        return [self.count(), _fingerprint_of(self._data)]
 
     @property
     def used_once(self) -> bool:
-        """Whether the source is an iterator, which can be visited only once."""
-        return isinstance(self._source, Iterator)
+        """Whether the data set is an iterator, which can be visited only once."""
+        return isinstance(self._data, Iterator)
 
     def __iter__(self) -> Iterator[Batch]:
         """Every batch."""
@@ -133,7 +133,7 @@ class Batches:
                         f"{type(images).__name__}{hint}."
                     )
                 )
-            first = index * self._batch_size if isinstance(self._source, Dataset) else first
+            first = index * self._batch_size if isinstance(self._data, Dataset) else first
             size = size or images.shape[1:]
             if images.shape[1:] != size:
                 raise ValueError(
@@ -149,19 +149,19 @@ class Batches:
             first += len(images)
 
     def _items(self, start: int, skip: Container[int]) -> Iterator[tuple[int, Any]]:
-        """Numbers of batches and what the source gives; a Dataset gives None for those to skip, none before `start`."""
-        if not isinstance(self._source, Dataset):
-            yield from enumerate(self._source)
+        """Numbers of batches and what comes with each; a Dataset gives None for those to skip, none before `start`."""
+        if not isinstance(self._data, Dataset):
+            yield from enumerate(self._data)
             return
-        count, length = len(self), len(self._source)  # type: ignore[arg-type]
+        count, length = len(self), len(self._data)  # type: ignore[arg-type]
         size = self._batch_size
         wanted = (list(range(i * size, min(length, i * size + size))) for i in range(start, count) if i not in skip)
-        loaded = iter(DataLoader(self._source, batch_sampler=wanted, collate_fn=_collate))
+        loaded = iter(DataLoader(self._data, batch_sampler=wanted, collate_fn=_collate))
         for index in range(start, count):
             yield index, None if index in skip else next(loaded)
 
 
-def attribute_of(source: Any, name: str) -> Any:
+def attribute_of(data: Any, name: str) -> Any:
     """What a data set says of itself, such as its `concepts`, through loaders and subsets around it; None if nothing.
 
     Example:
@@ -170,29 +170,29 @@ def attribute_of(source: Any, name: str) -> Any:
         >>> attribute_of(torch.utils.data.Subset(Scenes(), [2, 3]), "concepts")
         ['sky']
     """
-    while not hasattr(source, name) and isinstance(source, (DataLoader, Subset)):
-        source = source.dataset
-    return getattr(source, name, None)
+    while not hasattr(data, name) and isinstance(data, (DataLoader, Subset)):
+        data = data.dataset
+    return getattr(data, name, None)
 
 
-def _fingerprint(source: Any) -> str | None:
+def _fingerprint_of(data: Any) -> str | None:
     """A data set's own, with what loaders and subsets around it make of it; None if it has none."""
-    own = getattr(source, "fingerprint", None)
+    own = getattr(data, "fingerprint", None)
     if callable(own):
         told: str | None = own()
         return told
-    if not isinstance(source, (DataLoader, Subset)):
+    if not isinstance(data, (DataLoader, Subset)):
         return None
-    inner = _fingerprint(source.dataset)
-    how = list(source.indices) if isinstance(source, Subset) else source.batch_size
+    inner = _fingerprint_of(data.dataset)
+    how = list(data.indices) if isinstance(data, Subset) else data.batch_size
     return inner and hashlib.sha256(f"{inner} {how}".encode()).hexdigest()[:16]
 
 
-def _is_one_batch(source: Any) -> bool:
+def _is_one_batch(data: Any) -> bool:
     """Whether this is (images, planes) itself: as two batches of images they would not be of one kind."""
-    if not isinstance(source, (tuple, list)) or len(source) != 2 or not all(isinstance(x, Tensor) for x in source):
+    if not isinstance(data, (tuple, list)) or len(data) != 2 or not all(isinstance(x, Tensor) for x in data):
         return False
-    return source[0].is_floating_point() and not source[1].is_floating_point()
+    return data[0].is_floating_point() and not data[1].is_floating_point()
 
 
 def _collate(items: list[Any]) -> Any:

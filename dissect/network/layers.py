@@ -87,7 +87,7 @@ def find_layers(model: nn.Module, layers: list[str]) -> list[nn.Module]:
         module_or_none = modules.get(name) or _by_path(model, name)
         if module_or_none is None or name == "":
             raise refusal(
-                KeyError(f"the model has no layer {name!r}; {nearest(name, [known for known in modules if known])}.")
+                KeyError(f"the model has no layer {name!r}; {suggestion(name, [known for known in modules if known])}.")
             )
         module = module_or_none
         if type(module).forward is nn.Module.forward and own_forward(module) is None:
@@ -141,8 +141,8 @@ def _part(name: str) -> str:
     return f"its part {name!r}" if name else "it"
 
 
-def nearest(name: str, known: list[str]) -> str:
-    """What to say of the names that there are, after one that is not among them."""
+def suggestion(name: str, known: list[str]) -> str:
+    """The names that there are and look most like one that is not among them, as the end of a message."""
     near = difflib.get_close_matches(name, known, n=3, cutoff=0.3)
     if near or not known:
         return f"the nearest are {near}" if near else "it has none, for it consists of no modules"

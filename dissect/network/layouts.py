@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from dissect.network.outputs import first_tensor
 from dissect.network.tracking import UnitTracker
-from dissect.network.units import is_one_of, source_of
+from dissect.network.units import is_one_of, unit_module
 
 #: How outputs may be laid out: one letter per axis, as "NUHW" (maps), "NHWU", "NTU" (tokens), "NU" (vectors).
 LayoutOption = str | Mapping[str, str]
@@ -53,7 +53,7 @@ class Layouts:
 
     def __init__(self, model: nn.Module, layers: Iterable[str], given: LayoutOption | None = None) -> None:
         names = list(layers)
-        self._sources = {name: source_of(model, name) for name in names}
+        self._modules = {name: unit_module(model, name) for name in names}
         self._given = _by_layer(given, names)
         self._followed: dict[str, int | None] = {}
         self._batch_axes: dict[str, int] = {}
@@ -73,8 +73,8 @@ class Layouts:
     def may_be_uncertain(self) -> list[str]:
         """The layers of which the kind of module does not say where units are."""
         return [
-            name for name, source in self._sources.items()
-            if name not in self._given and name not in self._followed and _kind(source) is None
+            name for name, module in self._modules.items()
+            if name not in self._given and name not in self._followed and _kind(module) is None
         ]  # fmt: skip
 
     def learn(self, layer: str, output: Any, tracker: UnitTracker, images: int | None = None) -> None:
@@ -101,7 +101,7 @@ class Layouts:
         """
         output = first_tensor(output)
         dims = output.ndim if isinstance(output, Tensor) else 0
-        alone = dims == 2 and is_one_of(self._sources[layer], (nn.Conv1d, nn.ConvTranspose1d))  # a signal, no batch
+        alone = dims == 2 and is_one_of(self._modules[layer], (nn.Conv1d, nn.ConvTranspose1d))  # a signal, no batch
         if dims not in (2, 3, 4) or alone:
             got = list(output.shape) if isinstance(output, Tensor) else type(output).__name__
             raise ValueError(
@@ -115,7 +115,7 @@ class Layouts:
             axis, known = self._followed.get(layer), "pass"
         if axis is None or axis == 0 or output.shape[axis] == 0:
             raise ValueError(
-                f"the axis of the units of layer {layer!r} ({type(self._sources[layer]).__name__}) must be known, but "
+                f"the axis of the units of layer {layer!r} ({type(self._modules[layer]).__name__}) must be known, but "
                 f"neither its kind nor a pass of the model tells it of its output {list(output.shape)}; give layout="
                 f"{_example(output.ndim)!r} or another, a letter per axis: N images, U units, "
                 f"{'T tokens' if output.ndim == 3 else 'H and W rows and columns'}."
@@ -124,7 +124,7 @@ class Layouts:
         return self.seen[layer]
 
     def _axis_of_kind(self, layer: str, output: Tensor) -> int | None:
-        kind = _kind(self._sources[layer])
+        kind = _kind(self._modules[layer])
         if output.ndim == 2:
             return 1
         return None if kind is None else 1 if kind == "first" else output.ndim - 1
@@ -167,7 +167,7 @@ class Layouts:
                 f"layout {axes!r} of layer {layer!r} must put N where its {images} images are, but there its output "
                 f"{list(output.shape)} has {output.shape[axes.index('N')]}."
             )
-        count = _own_count(self._sources[layer])
+        count = _own_count(self._modules[layer])
         if count is not None and output.shape[axes.index("U")] != count:
             raise ValueError(
                 f"layout {axes!r} of layer {layer!r} must put U where its {count} units are, but there its output "
@@ -208,21 +208,21 @@ def _by_layer(given: LayoutOption | None, layers: list[str]) -> dict[str, str]:
     return found
 
 
-def _kind(source: nn.Module) -> str | None:
+def _kind(module: nn.Module) -> str | None:
     """Whether a module writes its units to the axis after the images' or to the last; None if its kind does not say."""
-    if is_one_of(source, _CHANNELS_FIRST):
+    if is_one_of(module, _CHANNELS_FIRST):
         return "first"
     norms: tuple[Any, ...] = (nn.LayerNorm, nn.RMSNorm)
-    over_channels = is_one_of(source, norms) and len(source.normalized_shape) == 1  # type: ignore[arg-type]
-    return "last" if over_channels or is_one_of(source, _CHANNELS_LAST) else None
+    over_channels = is_one_of(module, norms) and len(module.normalized_shape) == 1  # type: ignore[arg-type]
+    return "last" if over_channels or is_one_of(module, _CHANNELS_LAST) else None
 
 
-def _own_count(source: nn.Module) -> int | None:
+def _own_count(module: nn.Module) -> int | None:
     """The number of units that a module's weights say."""
-    if is_one_of(source, (*_CHANNELS_FIRST, *_CHANNELS_LAST)):
+    if is_one_of(module, (*_CHANNELS_FIRST, *_CHANNELS_LAST)):
         for name in ("out_channels", "out_features", "num_features", "num_channels", "embed_dim"):
-            if isinstance(getattr(source, name, None), int):
-                return int(getattr(source, name))
+            if isinstance(getattr(module, name, None), int):
+                return int(getattr(module, name))
     return None
 
 

@@ -16,7 +16,6 @@ from dissect.network.hooks import Hooks, computed_again, in_checkpoint
 # What used to be here is found here still.
 from dissect.network.layers import find_layers as find_layers
 from dissect.network.layers import layer_names
-from dissect.network.layers import nearest as nearest
 from dissect.network.outputs import copied, first_tensor
 
 #: What a network or a layer raises that cannot take what it is given.

@@ -53,11 +53,11 @@ def is_one_of(module: nn.Module, kinds: tuple[type[nn.Module], ...]) -> bool:
     return plain and any(isinstance(module, kind) and type(module).forward is kind.forward for kind in kinds)
 
 
-def source_of(model: nn.Module, layer: str) -> nn.Module:
+def unit_module(model: nn.Module, layer: str) -> nn.Module:
     """The module that a layer's units come from: itself, its last part, or one before pointwise ones in a sequence.
 
     Example:
-        >>> source_of(torch.nn.Sequential(torch.nn.Conv1d(1, 3, 1), torch.nn.ReLU()), "1")
+        >>> unit_module(torch.nn.Sequential(torch.nn.Conv1d(1, 3, 1), torch.nn.ReLU()), "1")
         Conv1d(1, 3, kernel_size=(1,), stride=(1,))
     """
     name, module = _last_part(layer, model.get_submodule(layer))

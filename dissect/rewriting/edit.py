@@ -29,8 +29,8 @@ class Edit(Result):
         lambdas: [o * kh * kw, S] float64, Lambda.
         losses: [T] float64, before each step of the descent; empty of the closed form.
         shape: of the weight.
-        before: fingerprint of W0.
-        after: fingerprint of W1, at scale 1.
+        before: digest of W0.
+        after: digest of W1, at scale 1.
         settings: how it was found, with its losses before and after.
 
     Example: see `insert`.
@@ -88,7 +88,7 @@ class Edit(Result):
         changed = self._changed(start, scale)
         with deferred_interrupts(), torch.no_grad():
             memory.weight.copy_(changed)
-            self._applied = memory, start, weight_fingerprint(changed)
+            self._applied = memory, start, weight_digest(changed)
         return self
 
     @speaks
@@ -104,7 +104,7 @@ class Edit(Result):
         if self._applied is None:
             raise refusal(ValueError("the edit must be applied to be undone, but this object was not, to any network."))
         memory, start, after = self._applied
-        if weight_fingerprint(memory.weight) != after:
+        if weight_digest(memory.weight) != after:
             raise refusal(
                 ValueError(
                     f"the weight of {self.layer!r} must be as this edit left it, but was changed since; undo later "
@@ -139,7 +139,7 @@ class Edit(Result):
     def _changed(self, start: Tensor, scale: float) -> Tensor:
         if not math.isfinite(scale):
             raise refusal(ValueError(f"scale must be finite, but is {scale}."))
-        found = weight_fingerprint(start)
+        found = weight_digest(start)
         if found != self.before:
             had = found == self.after
             raise refusal(
@@ -235,7 +235,7 @@ def verify_rank(before: Tensor, after: Tensor, order: tuple[int, ...], rank: int
     return found
 
 
-def weight_fingerprint(weight: Tensor) -> str:
+def weight_digest(weight: Tensor) -> str:
     """A digest of a weight's dtype, shape and bits."""
     digest = hashlib.sha256(f"{weight.dtype} {list(weight.shape)}".encode())
     digest.update(weight.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from dissect.arguments import integer, refusal, speaks
 from dissect.rewriting.directions import Directions, orthonormal
-from dissect.rewriting.edit import Edit, rewritten, verify_rank, weight_fingerprint
+from dissect.rewriting.edit import Edit, rewritten, verify_rank, weight_digest
 from dissect.rewriting.memory import Keys, Memory
 from dissect.rewriting.solving import LOSSES, MODES, Loss, Mode, Problem, Schedule, closed, in_lambda, projected
 
@@ -95,8 +95,8 @@ def insert(
     settings["rank"] = verify_rank(weight, changed, memory.form.order, space.rank)
     settings |= {"loss_before": before, "loss_after": problem.loss_of(memory.form.matrix(changed))}
     return Edit(
-        memory.layer, space.matrix, found.lambdas, found.losses, tuple(weight.shape), weight_fingerprint(weight),
-        weight_fingerprint(changed), settings, memory,
+        memory.layer, space.matrix, found.lambdas, found.losses, tuple(weight.shape), weight_digest(weight),
+        weight_digest(changed), settings, memory,
     )  # fmt: skip
 
 

@@ -27,7 +27,7 @@ from dissect.models import VGG
 from dissect.tiny.dataset import DEFAULT_COUNTS, SPLITS, TinyScenes
 from dissect.tiny.networks import CHANNELS, FORMAT, HIDDEN, POOLED
 from dissect.tiny.training.muon import Muon
-from dissect.tiny.training.run import Checkpoint, fingerprint, order, rendered, set_pace
+from dissect.tiny.training.run import Checkpoint, order, rendered, scenes_version, set_pace
 
 BATCH = 128
 IMAGES = 51600
@@ -56,7 +56,7 @@ SNAPSHOTS = (0.0, *(2.0**power for power in range(-10, 1)))
 
 def images_of(split: str, size: int, count: int, folder: Path) -> np.ndarray:
     """The images of a split, uint8 [count, 3, size, size]; rendered once, then read from the folder."""
-    return rendered(TinyScenes(split, size, count), folder / f"{split}-{size}-{count}-{fingerprint(size)}.npy")
+    return rendered(TinyScenes(split, size, count), folder / f"{split}-{size}-{count}-{scenes_version(size)}.npy")
 
 
 def batch(images: np.ndarray, index: np.ndarray, classes: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -127,7 +127,7 @@ class Run:
             memory_format=torch.channels_last
         )
         self.optimizers = optimizers(self.model)
-        self.about = {"scenes": fingerprint(size), "seed": seed, "size": size}
+        self.about = {"scenes": scenes_version(size), "seed": seed, "size": size}
         self.step, self.elapsed, self.snapshots = 0, 0.0, 0
         self.loss, self.seen, self.busy = 0.0, 0, 0.0
         self.log: list[dict[str, float]] = []

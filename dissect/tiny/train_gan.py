@@ -39,10 +39,10 @@ from dissect.tiny.training.run import (
     Checkpoint,
     Training,
     add_arguments,
-    fingerprint,
     narrowed,
     order,
     rendered,
+    scenes_version,
     set_pace,
 )
 
@@ -59,7 +59,7 @@ def images_of(recipe: Recipe, folder: Path) -> np.ndarray:
 
 
 def _version(recipe: Recipe) -> str:
-    return fingerprint(recipe.resolution, recipe.family, recipe.watermark)
+    return scenes_version(recipe.resolution, recipe.family, recipe.watermark)
 
 
 def shown(images: Tensor, resolution: int, fade: float) -> Tensor:

@@ -31,10 +31,10 @@ from dissect.tiny.training.run import (
     Checkpoint,
     Training,
     add_arguments,
-    fingerprint,
     narrowed,
     order,
     save_array,
+    scenes_version,
     set_pace,
 )
 from dissect.tiny.world.vocabulary import CONCEPTS
@@ -55,7 +55,7 @@ BLUR, NOISE = (0.4, 1.2), (0.01, 0.06)
 def rendered(split: str, folder: Path) -> tuple[np.ndarray, np.ndarray]:
     """Images uint8 [count, 3, 64, 64] and places in the groups uint8 [count, K, 64, 64]; rendered once, then read."""
     count = COUNTS[split]
-    version = fingerprint(SIZE)
+    version = scenes_version(SIZE)
     images, places = (folder / f"{split}-{SIZE}-{count}-{version}-{what}.npy" for what in ("images", "places"))
     if not places.exists():
         scenes = TinyScenes(split, SIZE, count)
@@ -151,7 +151,7 @@ class Run(Training):
         self.steps = IMAGES // BATCH
         self._losses: list[float] = []
         self.about = {
-            "seed": seed, "images": IMAGES, "channels": list(SEGMENTER_CHANNELS), "scenes": fingerprint(SIZE),
+            "seed": seed, "images": IMAGES, "channels": list(SEGMENTER_CHANNELS), "scenes": scenes_version(SIZE),
         }  # fmt: skip
         self._resume(
             Checkpoint(out / f"{self.name}.checkpoint", {"network": self.network}, self.optimizers, self.about)

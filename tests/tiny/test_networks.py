@@ -17,7 +17,7 @@ from dissect.tiny.networks import (
     load_segmenter,
 )
 from dissect.tiny.training.recipes import RECIPES, Recipe
-from dissect.tiny.training.run import fingerprint
+from dissect.tiny.training.run import scenes_version
 from dissect.tiny.world.vocabulary import CONCEPTS
 
 CHECKED = 500
@@ -41,13 +41,13 @@ def test_weights_describe_themselves(about):
 
 def test_they_were_trained_on_these_scenes(about):
     """If this fails, the scenes have changed: train again, or take the change back."""
-    assert about["scenes"] == fingerprint(about["size"])
+    assert about["scenes"] == scenes_version(about["size"])
     for name in GENERATORS:
         stated = load_tensors(FOLDER / f"{name}.safetensors", *FORMAT)[1]
         recipe = Recipe.of(stated["recipe"])
-        assert stated["scenes"] == fingerprint(recipe.resolution, recipe.family, recipe.watermark)
+        assert stated["scenes"] == scenes_version(recipe.resolution, recipe.family, recipe.watermark)
     for seed in SEGMENTER_SEEDS:
-        assert load_tensors(FOLDER / f"segmenter-{seed}.safetensors", *FORMAT)[1]["scenes"] == fingerprint(64)
+        assert load_tensors(FOLDER / f"segmenter-{seed}.safetensors", *FORMAT)[1]["scenes"] == scenes_version(64)
 
 
 def test_files_of_something_else_are_named():

@@ -45,7 +45,7 @@ def test_it_leaves_a_log_and_weights(tmp_path):
     assert [line["epoch"] for line in lines] == [1, 2]
     assert {value.dtype for value in states.values()} == {torch.float16}
     assert (about["epochs"], about["seed"], about["size"], about["val_images"]) == (2, 3, 64, 40)
-    assert about["scenes"] == train.fingerprint(64)
+    assert about["scenes"] == train.scenes_version(64)
 
 
 def test_it_leaves_twelve_snapshots(tmp_path):

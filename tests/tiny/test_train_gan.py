@@ -17,7 +17,7 @@ from dissect.tiny import train_gan
 from dissect.tiny.networks import FORMAT, load_generator
 from dissect.tiny.training import feature_critic
 from dissect.tiny.training.recipes import RECIPES, Recipe
-from dissect.tiny.training.run import Training, fingerprint
+from dissect.tiny.training.run import Training, scenes_version
 
 SMALL = Recipe(
     channels=(8, 8, 4), critic=(8, 8, 4), z_channels=6, stages=((4, 1), (8, 1), (16, 1)), scenes=40, watermark=True
@@ -89,7 +89,7 @@ def test_it_leaves_snapshots_and_a_log(tmp_path):
     assert all(np.isfinite(line["discriminator_loss"]) for line in lines)
     about = load_tensors(tmp_path / "small.safetensors", *FORMAT)[1]
     assert (about["architecture"], about["seed"], about["images"]) == ("ProGAN", 3, 2500)
-    assert about["scenes"] == fingerprint(16, "street", watermark=True)
+    assert about["scenes"] == scenes_version(16, "street", watermark=True)
     assert about["recipe"]["watermark"] is True
     snapshots = [load_generator(path) for path in sorted((tmp_path / "snapshots" / "small").iterdir())]
     assert [model.resolution for model in snapshots] == [4, 8, 16]
@@ -130,7 +130,7 @@ def test_another_seed_and_other_scenes_do_not_go_on(tmp_path, monkeypatch):
     train_gan.Run("small", tmp_path, 3, "cpu", 20).train(0)
     with pytest.raises(ValueError, match="must hold a run of"):
         train_gan.Run("small", tmp_path, 4, "cpu", 20)
-    monkeypatch.setattr(train_gan, "fingerprint", lambda *_: "another")
+    monkeypatch.setattr(train_gan, "scenes_version", lambda *_: "another")
     with pytest.raises(ValueError, match=r"must hold a run of .*'another'"):
         train_gan.Run("small", tmp_path, 3, "cpu", 20)
 

@@ -26,7 +26,7 @@ from dissect.tiny.networks import FORMAT
 CHECKPOINT_EVERY = 240
 
 
-def fingerprint(size: int, family: str | None = None, watermark: bool = False) -> str:
+def scenes_version(size: int, family: str | None = None, watermark: bool = False) -> str:
     """Tells this version of the scenes from others: a digest of one validation scene of each class."""
     scenes = TinyScenes("val", size, family=family, watermark=watermark)
     digest = hashlib.sha256()
