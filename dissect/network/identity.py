@@ -31,8 +31,10 @@ def fingerprint(model: object) -> str:
     return digest.hexdigest()[:16]
 
 
-def weights_fingerprint(model: nn.Module) -> str:
+def weights_fingerprint(model: nn.Module, *, without: str = "") -> str:
     """Of a network's parameters and buffers, by name, alone: any change of a few weights gives another.
+
+    The one named `without` is left out.
 
     It is of sums of the bits of 4,096 bytes each, which takes no longer than to read the weights, where they are.
 
@@ -44,6 +46,8 @@ def weights_fingerprint(model: nn.Module) -> str:
     """
     digest = hashlib.sha256()
     for name, value in _weights(model):
+        if name == without:
+            continue
         digest.update(f"{name} {value.dtype} {list(value.shape)}".encode())
         data = value.contiguous().flatten().view(torch.uint8)
         whole = len(data) // _ROW * _ROW

@@ -124,8 +124,8 @@ def directions(
         `Directions`.
 
     Raises:
-        ValueError: no moment, or one of too few samples; keys that do not span so many directions; masks that select
-            nothing; a mean of another rank than 1.
+        ValueError: no moment, one of other weights elsewhere in the network, or of too few samples; keys that do not
+            span so many directions; masks that select nothing; a mean of another rank than 1.
 
     Example:
         >>> from dissect import rewriting, tiny
@@ -172,7 +172,7 @@ def checked_moment(memory: Memory) -> SecondMoment:
     """The memory's moment.
 
     Raises:
-        ValueError: there is none, or it is of another layer or width.
+        ValueError: there is none, or it is of another layer or width, or of a network with other weights elsewhere.
     """
     moment = memory.moment
     if moment is None:
@@ -184,6 +184,14 @@ def checked_moment(memory: Memory) -> SecondMoment:
             ValueError(
                 f"moment must be of layer {memory.layer!r} with {memory.inputs} channels, but is of {moment.layer!r} "
                 f"with {len(moment.moment)}."
+            )
+        )
+    others = moment.settings.get("others")
+    if others is not None and others != memory.others():
+        raise refusal(
+            ValueError(
+                f"moment must be of the network as it is, but other weights than those of {memory.layer!r} differ from "
+                "those it was taken of; call memory.second_moment(inputs) again."
             )
         )
     return moment

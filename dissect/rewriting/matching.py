@@ -52,7 +52,7 @@ def matches(
         progress: show a bar.
 
     Raises:
-        ValueError: a direction of another rank or length.
+        ValueError: a direction of another rank or length, or that is not finite.
 
     Example:
         >>> from dissect import rewriting, tiny
@@ -68,6 +68,8 @@ def matches(
     if not isinstance(columns, Tensor) or columns.numel() != memory.inputs:
         got = list(columns.shape) if isinstance(columns, Tensor) else type(columns).__name__
         raise refusal(ValueError(f"direction must be of rank 1, {memory.inputs} numbers, but is {got}."))
+    if not bool(columns.isfinite().all()):
+        raise refusal(ValueError("direction must be finite, but is not."))
     run = _Responses(memory, columns.flatten())
     batches = batches_of(inputs, integer("batch_size", batch_size))
     finish(run, Images({"inputs": batches}), progress=progress)

@@ -17,6 +17,7 @@ from dissect.models import ProGAN, StyleGAN2
 from dissect.models.noise import seeded_noise
 from dissect.models.stylegan2_layers import EqualConv, StyledLayer
 from dissect.network.hooks import why_not_plain
+from dissect.network.identity import weights_fingerprint
 from dissect.network.layers import find_layers
 from dissect.network.modes import check_evaluating
 from dissect.network.trace import Trace
@@ -174,9 +175,10 @@ class Memory:
         """The keys of some inputs of the model: a batch, or (z, noise seeds).
 
         Raises:
-            TypeError, ValueError: what the model does not take, or keys that are not finite.
+            TypeError, ValueError: what the model does not take, keys that are not finite, or a model in training mode.
         """
-        batch, also = inputs if isinstance(inputs, (tuple, list)) and len(inputs) == 2 else (inputs, None)
+        check_evaluating(self.model)
+        batch, also = inputs if is_pair(inputs) else (inputs, None)
         if not isinstance(batch, Tensor):
             got = type(batch).__name__
             raise refusal(TypeError(f"inputs must be a batch, a tensor, or (z, noise seeds), but got a {got}."))
@@ -184,6 +186,10 @@ class Memory:
         if not bool(found.maps.isfinite().all()):
             raise refusal(ValueError(f"keys must be finite, but those of {self.layer!r} are not."))
         return found
+
+    def others(self) -> str:
+        """A digest of all weights but the layer's own, which no edit of the layer changes."""
+        return weights_fingerprint(self.model, without=f"{self.layer}.weight")
 
     def values(self, keys: Keys, matrix: Tensor | None = None) -> Tensor:
         """What the layer gives [n, o, H, W] for keys; with another matrix [o * kh * kw, i] what it would give."""
@@ -245,6 +251,12 @@ class Memory:
         if isinstance(self._module, nn.Linear):
             key = key.reshape(len(key), -1, key.shape[-1]).transpose(1, 2)[:, :, None]
         return Keys(key)
+
+
+def is_pair(inputs: Any) -> bool:
+    """Whether inputs are a batch and what comes with it, noise seeds or labels; two tensors of floats are batches."""
+    pair = isinstance(inputs, (tuple, list)) and len(inputs) == 2 and isinstance(inputs[0], Tensor)
+    return pair and not (isinstance(inputs[1], Tensor) and inputs[1].is_floating_point())
 
 
 def noise_of(model: nn.Module, also: Any) -> dict[str, Tensor]:

@@ -17,6 +17,7 @@ from dissect.data import Batches
 from dissect.files.checked import Array, Of, Text, Whole, fields, require
 from dissect.files.results import Result
 from dissect.network.identity import code_of, fingerprint
+from dissect.rewriting.memory import is_pair
 from dissect.visits.images import Images
 from dissect.visits.run import Run, Visit, finish
 from dissect.visits.store import Step
@@ -206,13 +207,13 @@ def second_moment(
         about["batch_size"] = batch_size
     finish(run, Images({"inputs": batches}), resume=resume, about=about, progress=progress)
     settings = {"network": network, "model": type(memory.model).__name__, "numbering": memory.numbering}
+    settings["others"] = memory.others()
     return SecondMoment(memory.layer, run.total / run.count, run.count, run.images, settings)
 
 
 def batches_of(inputs: Any, batch_size: int) -> Batches:
     """Batches of inputs, of which (z, noise seeds) are pairs; of images and labels the former."""
-    pair = isinstance(inputs, (tuple, list)) and len(inputs) == 2 and all(isinstance(part, Tensor) for part in inputs)
-    return Batches(TensorDataset(*inputs) if pair else inputs, batch_size)
+    return Batches(TensorDataset(*inputs) if is_pair(inputs) else inputs, batch_size)
 
 
 class _Moment(Run):

@@ -149,3 +149,21 @@ def test_no_factor_with_a_stride():
     memory = Memory(nets.one(nn.Conv2d(2, 2, 3)), "0")
     with pytest.raises(ValueError, match=r"values must have as many rows and columns as keys.*\[4, 4\] for \[6, 6\]"):
         memory.factor(memory.keys(torch.ones(1, 2, 6, 6)))
+
+
+def test_training_mode_is_refused_after_the_memory_was_made():
+    model = nn.Sequential(nn.BatchNorm1d(4), nn.Linear(4, 3)).eval()
+    memory, kept = Memory(model, "1"), model[0].running_mean.clone()
+    model.train()
+    for look in (memory.keys, lambda inputs: memory.second_moment(inputs, progress=False)):
+        with pytest.raises(ValueError, match="the network must be in evaluation mode"):
+            look(nets.randn(9, 4) + 3)
+    assert torch.equal(model[0].running_mean, kept)
+
+
+def test_two_batches_are_no_batch():
+    batches = [nets.randn(3, 2), nets.randn(3, 2, seed=1)]
+    with pytest.raises(
+        TypeError, match=r"^Memory: inputs must be a batch, a tensor, or \(z, noise seeds\), but got a l"
+    ):
+        Memory(nets.one(nn.Linear(2, 2)), "0").keys(batches)

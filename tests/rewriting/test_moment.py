@@ -59,6 +59,30 @@ def test_labels_beside_images_are_not_looked_at():
     assert torch.equal(with_labels.moment, memory.second_moment(images, batch_size=40, progress=False).moment)
 
 
+def test_two_batches_are_two_not_a_batch_and_its_noise():
+    memory, inputs = Memory(nets.one(nn.Linear(4, 3)), "0"), nets.randn(20, 4)
+    whole = memory.second_moment(inputs, progress=False)
+    for batches in ([inputs[:10], inputs[10:]], (inputs[:10], inputs[10:])):
+        found = memory.second_moment(batches, progress=False)
+        assert found.images == 20
+        torch.testing.assert_close(found.moment, whole.moment)
+
+
+def test_one_of_other_weights_is_refused(tmp_path):
+    model = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 3)).eval()
+    memory, inputs = Memory(model, "1"), nets.randn(20, 4)
+    path = memory.second_moment(inputs, progress=False).save(tmp_path / "moment")
+    key = memory.keys(inputs[:1])
+    with torch.no_grad():
+        model[1].weight.add_(1)  # as an edit does, which leaves keys alone
+    assert memory.direction(key).rank == 1
+    with torch.no_grad():
+        model[0].weight.add_(1)
+    memory.moment = SecondMoment.load(path)
+    with pytest.raises(ValueError, match="moment must be of the network as it is, but other weights than those of '1'"):
+        memory.direction(key)
+
+
 def test_inverse_and_whitening():
     memory = Memory(nets.one(nn.Linear(4, 3)), "0")
     moment = memory.second_moment(nets.randn(50, 4), progress=False)
