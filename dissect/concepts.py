@@ -8,6 +8,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from dissect.arguments import refusal
+
 #: The papers' categories, in the order in which tables and charts list them. Others may follow them.
 CATEGORIES = ("object", "part", "material", "texture", "color", "scene")
 
@@ -131,7 +133,7 @@ class Concepts:
         raise KeyError(f"no concept is called {name!r}" + (f" in category {category!r}." if category else "."))
 
 
-def label_of(who: str, concepts: Concepts, concept: str | int) -> int:
+def label_of(concepts: Concepts, concept: str | int) -> int:
     """The label number of a class.
 
     Raises:
@@ -143,9 +145,9 @@ def label_of(who: str, concepts: Concepts, concept: str | int) -> int:
             number = operator.index(concept)
         except TypeError:
             kind = type(concept).__name__
-            raise TypeError(f"{who}: concept must be a label number or a name, but got a {kind}.") from None
+            raise refusal(TypeError(f"concept must be a label number or a name, but got a {kind}.")) from None
         if not 0 < number < len(concepts):
-            raise KeyError(f"{who}: concept must be in [1, {len(concepts)}), but got {number}.")
+            raise refusal(KeyError(f"concept must be in [1, {len(concepts)}), but got {number}."))
         return number
     category, slash, name = concept.partition("/")
     if slash and category in concepts.categories:
@@ -153,7 +155,7 @@ def label_of(who: str, concepts: Concepts, concept: str | int) -> int:
     found = [label for label in range(1, len(concepts)) if concepts.names[label] == concept]
     if len(found) > 1:
         choices = ", ".join(repr(f"{concepts.categories[label]}/{concept}") for label in found)
-        raise KeyError(f"{who}: concept {concept!r} is in several categories; say which: {choices}.")
+        raise refusal(KeyError(f"concept {concept!r} is in several categories; say which: {choices}."))
     return found[0] if found else concepts.number(concept)
 
 

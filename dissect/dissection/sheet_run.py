@@ -212,7 +212,7 @@ def unit_sheet(
     _check(model, dissection, own, unit, least)
     label = None if dissection.images_only else int(own.best_label[unit]) or None
     if concept is not None:
-        label = label_of("unit_sheet", dissection.concepts, concept)
+        label = label_of(dissection.concepts, concept)
     low, high = _threshold(own, unit, label), float(own.peaks[unit, 0])
     if not -torch.inf < low < high:
         raise refusal(ValueError(f"unit must fire, but {unit} has threshold {low:g} and its highest peak is {high:g}."))

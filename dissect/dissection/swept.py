@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from dissect.arguments import integer
+from dissect.arguments import integer, refusal, speaks
 from dissect.concepts import Concepts, label_of, ordered_categories
 from dissect.files.checked import Array, Each, Number, Of, Text, Whole, fields, require
 from dissect.files.results import Result
@@ -223,6 +223,7 @@ class Sweep(Result):
         passes = own.best_iou.gather(1, level) > self.settings["detector_iou"]
         return torch.where(passes, own.best_label.gather(1, level), 0)[:, 0]
 
+    @speaks
     def curve(self, unit: int, layer: str | None = None, *, concepts: list[str] | None = None) -> Table[SweptCurveRow]:
         """How a unit agrees with labels at every level (`SweptCurveRow`): with all that have the highest IoU at some.
 
@@ -237,9 +238,9 @@ class Sweep(Result):
         """
         own = self[self._only(layer)]
         if not 0 <= integer("unit", unit, least=0) < own.num_units:
-            raise ValueError(f"Sweep: unit must be below {own.num_units}, but is {unit}.")
+            raise refusal(ValueError(f"unit must be below {own.num_units}, but is {unit}."))
         both = own.counts.agreement(slice(unit, unit + 1))
-        labels = [label_of("Sweep", self.concepts, name) for name in concepts] if concepts is not None else [
+        labels = [label_of(self.concepts, name) for name in concepts] if concepts is not None else [
             label for label in own.best_label[unit].unique().tolist() if label > 0
         ]  # fmt: skip
         measures = [both.iou(), both.f1(), both.precision(), both.recall(), both.information_quality()]
@@ -251,6 +252,7 @@ class Sweep(Result):
             for label in labels for at in range(own.counts.edges.shape[1])
         )  # fmt: skip
 
+    @speaks
     def plot(self, kind: Literal["labels", "unit"] = "labels", *, layer: str | None = None, unit: int = 0) -> Figure:
         """A figure: how many units have labels of each category at each share (Fig. 28), or a unit's curves (Fig. 29).
 
@@ -266,7 +268,7 @@ class Sweep(Result):
 
         name = self._only(layer)
         if kind not in ("labels", "unit"):
-            raise ValueError(f'Sweep: kind must be "labels" or "unit", but is {kind!r}.')
+            raise refusal(ValueError(f'kind must be "labels" or "unit", but is {kind!r}.'))
         with plots.drawing():
             figure = plots.new_figure(6.0, 3.0)
             axes = figure.add_subplot()
@@ -310,7 +312,7 @@ class Sweep(Result):
 
     def _only(self, layer: str | None) -> str:
         if layer is None and len(self.layers) > 1:
-            raise ValueError(f"Sweep: layer must be one of {list(self.layers)}.")
+            raise refusal(ValueError(f"layer must be one of {list(self.layers)}."))
         return next(iter(self.layers)) if layer is None else layer
 
     def contents(self) -> tuple[dict[str, Tensor], dict[str, Any]]:

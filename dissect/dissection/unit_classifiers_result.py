@@ -143,6 +143,7 @@ class UnitClassifiers(Result):
         """AUROC, p and q of all units [U] and labels [C] over all images; NaN where fewer than 10 are of a kind."""
         return separation(self.peaks, self.roles)
 
+    @speaks
     def label(self, concept: str | int) -> int:
         """The label of a concept: itself, a name, or "category/name".
 
@@ -150,7 +151,7 @@ class UnitClassifiers(Result):
             KeyError: there is none, or a name alone stands for several.
             ValueError: no image is with it, or none without.
         """
-        label = label_of("UnitClassifiers", self.concepts, concept)
+        label = label_of(self.concepts, concept)
         present, absent = (int((self.roles[:, label] == kind).sum()) for kind in (WITH, WITHOUT))
         if not present or not absent:
             raise refusal(ValueError(

@@ -67,7 +67,6 @@ class Seeing:
     """A feature network, whose answers are checked.
 
     Args:
-        who: the function that was called, for messages.
         features: the network; None is `inception_features`.
         renderer: makes the generator's images, whose size the real ones must have too, on whose device all are given.
 
@@ -76,11 +75,11 @@ class Seeing:
         ImportError: see `inception_features`.
     """
 
-    def __init__(self, who: str, features: Features | None, renderer: Renderer) -> None:
+    def __init__(self, features: Features | None, renderer: Renderer) -> None:
         if features is not None and not callable(features):
             raise refusal(TypeError(f"features must be a function of uint8 images, but got {type(features).__name__}."))
         self.network = features or inception_features(renderer.device)
-        self._who, self._size, self._device = who, renderer.image_size, renderer.device
+        self._size, self._device = renderer.image_size, renderer.device
 
     def generated(self, images: Tensor) -> Tensor:
         """[n, D] float32 on the CPU, of images in [-1, 1], as (x + 1) / 2 in 256 steps."""
@@ -93,16 +92,20 @@ class Seeing:
             ValueError: images of another size than the generator's, or that are neither in [0, 1] nor uint8.
         """
         if images.ndim != 4 or tuple(images.shape[2:]) != self._size:
-            raise ValueError(
-                f"{self._who}: real images must be [N, 3, H, W] of the generator's size {self._size}, since blur is "
-                f"seen as a difference, but got {list(images.shape)}."
+            raise refusal(
+                ValueError(
+                    f"real images must be [N, 3, H, W] of the generator's size {self._size}, since blur is "
+                    f"seen as a difference, but got {list(images.shape)}."
+                )
             )
         if pictures is None and images.dtype != torch.uint8:
             low, high = (float(end) for end in images.aminmax())
             if not (low >= -SLACK and high <= 1 + SLACK):
-                raise ValueError(
-                    f"{self._who}: real images must be in [0, 1], or uint8, or of a data set that has to_pictures, but "
-                    f"are in [{low:g}, {high:g}]."
+                raise refusal(
+                    ValueError(
+                        "real images must be in [0, 1], or uint8, or of a data set that has to_pictures, but "
+                        f"are in [{low:g}, {high:g}]."
+                    )
                 )
         return self._see(to_device((pictures or to_pictures)(images), self._device))
 
@@ -111,10 +114,10 @@ class Seeing:
             found = self.network(images)
         if not isinstance(found, Tensor) or not found.is_floating_point() or found.shape[:1] != images.shape[:1]:
             got = f"{found.dtype} {list(found.shape)}" if isinstance(found, Tensor) else type(found).__name__
-            raise ValueError(f"{self._who}: features must be floats [N={len(images)}, D], but are {got}.")
+            raise refusal(ValueError(f"features must be floats [N={len(images)}, D], but are {got}."))
         found = found.detach().flatten(1).float().cpu()
         if not bool(found.isfinite().all()):
-            raise ValueError(f"{self._who}: features must be finite, but are not.")
+            raise refusal(ValueError("features must be finite, but are not."))
         return found
 
 
@@ -192,7 +195,7 @@ def gather(
 
     def seen(step: Step) -> dict[str, Tensor]:
         if not isinstance(step.images, Tensor):
-            raise ValueError(f"{renderer.who}: real must give images, but gave none.")
+            raise refusal(ValueError("real must give images, but gave none."))
         return {"features": seeing.real(step.images, pictures)}
 
     def drawn(step: Step) -> dict[str, Tensor]:
@@ -203,7 +206,7 @@ def gather(
     if resume is not None:
         networks = [renderer.generator, seeing.network]
         about = {
-            **about, "function": renderer.who, "layer": renderer.layer, "batch_size": renderer.batch_size,
+            **about, "layer": renderer.layer, "batch_size": renderer.batch_size,
             "networks": [[fingerprint(each), code_of(each)] for each in networks],
             "images": [each.identity() for each in batches.values()],
         }  # fmt: skip
@@ -214,5 +217,5 @@ def gather(
     if real is not None and len(features) < 2:
         raise refusal(ValueError(f"real must be at least two images, but is {len(features)}."))
     if any(len(values) != len(renderer) for values in found.values()):
-        raise ValueError(f"{renderer.who}: the run does not hold all {len(renderer)} z; delete its folder.")
+        raise refusal(ValueError(f"the run does not hold all {len(renderer)} z; delete its folder."))
     return features, found

@@ -253,22 +253,21 @@ def artifact_repair(
         >>> [(row.sampling, row.ablated, row.units) for row in found.table][:3]
         [('maximising', '-', 0), ('maximising', 'by eye', 2), ('maximising', 'random', 2)]
     """
-    who = "artifact_repair"
     for name, number in {"draws": draws, "seed": seed, "resamples": resamples}.items():
         integer(name, number, 0)
     by = _maximised(sets, by)
-    renderer = Renderer(who, generator, layer, z, None, integer("batch_size", batch_size), layout)
+    renderer = Renderer(generator, layer, z, None, integer("batch_size", batch_size), layout)
     units = {name: renderer.units(own) for name, own in sets.items()}
     for own in sets.values():
-        warn_of_shared(who, own, renderer)
+        warn_of_shared(own, renderer)
     number = len(renderer)
     count = number // ONE_OF if count is None else integer("count", count)
     if not 2 <= count <= number:
         raise refusal(ValueError(f"count must be from 2 to the {number} z (by default a tenth), but is {count}."))
-    seeing = Seeing(who, features, renderer)
+    seeing = Seeing(features, renderer)
     random = random_units(renderer.num_units, len(next(iter(units.values()))), draws, seed)
     edited = [*units.values(), *random]
-    about = {"sets": [own.tolist() for own in edited], "by": by, "count": count}
+    about = {"function": "artifact_repair", "sets": [own.tolist() for own in edited], "by": by, "count": count}
     places = [None, None] if resume is None else [Path(resume) / name for name in ("choice", "images")]
     real_features, most = _most(renderer, seeing, real, units[by], count, about, places[0], progress)
     chosen = torch.stack([most, torch.arange(count)])
@@ -335,7 +334,7 @@ def _edited(
     """[2, 1 + E, K, D] features of the images of the chosen z, as they are and without each set of units."""
     rows = chosen.flatten()
     z: Latents = renderer.z[rows] if renderer.seeds is None else (renderer.z[rows], renderer.seeds[rows])
-    few = Renderer(renderer.who, renderer.generator, renderer.layer, z, None, renderer.batch_size, renderer.layout)
+    few = Renderer(renderer.generator, renderer.layer, z, None, renderer.batch_size, renderer.layout)
 
     def own(part: slice) -> dict[str, Tensor]:
         found = {"0": seeing.generated(few.plain(part)[1])}

@@ -80,22 +80,21 @@ def artifact_units(
         >>> len(found.worst(3)), found.top_images.shape
         (3, torch.Size([128, 4]))
     """
-    who = "artifact_units"
     draws, seed = integer("draws", draws, 0), integer("seed", seed, 0)
-    renderer = Renderer(who, generator, layer, z, None, integer("batch_size", batch_size), layout)
+    renderer = Renderer(generator, layer, z, None, integer("batch_size", batch_size), layout)
     count = len(renderer)
     top = count // ONE_OF if top is None else integer("top", top)
     if not 2 <= top <= count:
         raise refusal(
             ValueError(f"top must be from 2 to the {count} z (by default a {ONE_OF}th of these), but is {top}.")
         )
-    seeing = Seeing(who, features, renderer)
+    seeing = Seeing(features, renderer)
 
     def own(rows: slice) -> dict[str, Tensor]:
         maps, images = renderer.plain(rows)
         return {"peaks": ops.image_peaks(maps).cpu(), "features": seeing.generated(images)}
 
-    known, found = gather(renderer, seeing, real, own, {}, resume, progress)
+    known, found = gather(renderer, seeing, real, own, {"function": "artifact_units"}, resume, progress)
     reference = FrechetReference(known)
     order = found["peaks"].sort(dim=0, descending=True, stable=True).indices[:top].T
     chance = torch.Generator().manual_seed(seed)

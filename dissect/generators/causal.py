@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d
 
-from dissect.arguments import integer, speaks
+from dissect.arguments import integer, refusal, speaks
 from dissect.devices import checksum
 from dissect.files.checked import Array
 from dissect.generators.causal_result import FORMS, CausalUnits, Form
@@ -98,26 +98,31 @@ def causal_units(
         >>> len(units), units.alpha.shape
         (5, torch.Size([128]))
     """
-    who = "causal_units"
     if not callable(getattr(segmenter, "scores", None)):
-        raise TypeError(
-            f"{who}: segmenter must have a method scores(images, concept) that gradients go through, but "
-            f"{type(segmenter).__name__} has none; dissect.segmentation.Segmenter has one, and units_by_iou needs none."
+        raise refusal(
+            TypeError(
+                "segmenter must have a method scores(images, concept) that gradients go through, but "
+                f"{type(segmenter).__name__} has none; dissect.segmentation.Segmenter has one, and units_by_iou needs "
+                "none."
+            )
         )
-    counter = Counter(who, segmenter, concept)
-    renderer = Renderer(who, generator, layer, z, segmenter, integer("batch_size", batch_size), layout)
+    counter = Counter(segmenter, concept)
+    renderer = Renderer(generator, layer, z, segmenter, integer("batch_size", batch_size), layout)
     count, seed = integer("count", count), integer("seed", seed, 0)
     if count > renderer.num_units:
-        raise ValueError(f"{who}: count must be at most {renderer.num_units}, the units of {layer!r}, but got {count}.")
-    block = checked_block(who, block, renderer.map_size)
-    options = _options(who, Options(block, form, epochs, learning_rate, weight))
+        raise refusal(
+            ValueError(f"count must be at most {renderer.num_units}, the units of {layer!r}, but got {count}.")
+        )
+    block = checked_block(block, renderer.map_size)
+    options = _options(Options(block, form, epochs, learning_rate, weight))
     given = {
-        "iou": None if iou is None else _checked_iou(who, iou, renderer.num_units),
-        "value": given_value(who, value, renderer.num_units),
+        "iou": None if iou is None else _checked_iou(iou, renderer.num_units),
+        "value": given_value(value, renderer.num_units),
     }
     search = _search(renderer, counter, options, given, seed)
-    about = {name: None if known is None else checksum(known).tolist() for name, known in given.items()}
-    observe(search, renderer, [counter], {**about, **options._asdict(), "seed": seed}, resume, progress)
+    about: dict[str, Any] = {name: None if known is None else checksum(known).tolist() for name, known in given.items()}
+    about |= {"function": "causal_units", **options._asdict(), "seed": seed}
+    observe(search, renderer, [counter], about, resume, progress)
     found: Any = search.runs
     settings = {
         "seed": seed, **options._asdict(), "batch_size": renderer.batch_size,
@@ -128,18 +133,18 @@ def causal_units(
     return _result(renderer, counter, count, found, settings)
 
 
-def _options(who: str, given: Options) -> Options:
+def _options(given: Options) -> Options:
     """How alpha is optimised, in Python's own numbers.
 
     Raises:
         TypeError, ValueError: what there is not.
     """
     if given.form not in FORMS:
-        raise ValueError(f"{who}: form must be one of {FORMS}, but got {given.form!r}.")
+        raise refusal(ValueError(f"form must be one of {FORMS}, but got {given.form!r}."))
     for name in ("learning_rate", "weight"):
         number = getattr(given, name)
         if not 0 <= number < float("inf"):
-            raise ValueError(f"{who}: {name} must be a finite number from 0 on, but got {number}.")
+            raise refusal(ValueError(f"{name} must be a finite number from 0 on, but got {number}."))
     rate, weight = float(given.learning_rate), float(given.weight)
     return given._replace(epochs=integer("epochs", given.epochs), learning_rate=rate, weight=weight)
 
@@ -194,7 +199,7 @@ def _result(
     )  # fmt: skip
 
 
-def _checked_iou(who: str, iou: Tensor, num_units: int) -> Tensor:
+def _checked_iou(iou: Tensor, num_units: int) -> Tensor:
     """[U] float64.
 
     Raises:
@@ -202,7 +207,7 @@ def _checked_iou(who: str, iou: Tensor, num_units: int) -> Tensor:
     """
     if not isinstance(iou, Tensor) or iou.shape != (num_units,):
         got = list(iou.shape) if isinstance(iou, Tensor) else type(iou).__name__
-        raise TypeError(f"{who}: iou must have shape [U] with U={num_units}, but got {got}; class_iou gives it.")
+        raise refusal(TypeError(f"iou must have shape [U] with U={num_units}, but got {got}; class_iou gives it."))
     if not bool(((iou >= 0) & (iou <= 1)).all()):
-        raise ValueError(f"{who}: iou must lie in [0, 1], but does not.")
+        raise refusal(ValueError("iou must lie in [0, 1], but does not."))
     return iou.detach().double().cpu()

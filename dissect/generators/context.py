@@ -99,19 +99,18 @@ def insertion_context(
         >>> found.map.shape, found.changes.shape
         (torch.Size([2, 2]), torch.Size([2, 4]))
     """
-    who = "insertion_context"
     for name, number in {"draws": draws, "seed": seed, "resamples": resamples}.items():
         integer(name, number, 0)
     least = integer("least", least)
-    counters = counters_of(who, segmenter, second, concept)
-    renderer = Renderer(who, generator, layer, z, segmenter, integer("batch_size", batch_size), layout)
-    chosen, block = renderer.units(units), checked_block(who, block, renderer.map_size)
-    levels = given_value(who, value, renderer.num_units)
-    warn_of_shared(who, units, renderer)
+    counters = counters_of(segmenter, second, concept)
+    renderer = Renderer(generator, layer, z, segmenter, integer("batch_size", batch_size), layout)
+    chosen, block = renderer.units(units), checked_block(block, renderer.map_size)
+    levels = given_value(value, renderer.num_units)
+    warn_of_shared(units, renderer)
     random = random_units(renderer.num_units, len(chosen), draws, seed)
     seen, places = _insertions(renderer, counters, [chosen, *random], levels, block)
     about: dict[str, Any] = {"value": None if levels is None else checksum(levels).tolist(), "draws": draws}
-    about |= {"units": chosen.tolist(), "block": block, "seed": seed}
+    about |= {"function": "insertion_context", "units": chosen.tolist(), "block": block, "seed": seed}
     observe(seen, renderer, counters, about, resume, progress)
     settings = {
         "seed": seed, "resamples": resamples, "batch_size": renderer.batch_size,

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
 
 from dissect import ops
+from dissect.arguments import refusal
 from dissect.concepts import Concepts, label_of
 from dissect.data.planes import label_planes
 
@@ -21,7 +22,6 @@ class Counter:
     """A segmenter and a class of its vocabulary.
 
     Args:
-        who: the function that was called, for messages.
         segmenter: from images [N, 3, H, W] to planes [N, K, H, W]; its attribute `concepts` names the labels.
         concept: the class.
 
@@ -31,21 +31,25 @@ class Counter:
         ValueError: a segmenter that says that it takes images in [0, 1] (its attribute `signed`).
     """
 
-    def __init__(self, who: str, segmenter: Segmenting, concept: Concept) -> None:
+    def __init__(self, segmenter: Segmenting, concept: Concept) -> None:
         names = getattr(segmenter, "concepts", None)
         if not callable(segmenter) or names is None:
-            raise TypeError(
-                f"{who}: segmenter must be a function of images with an attribute concepts, the names of its labels, "
-                f"but got {type(segmenter).__name__}."
+            raise refusal(
+                TypeError(
+                    "segmenter must be a function of images with an attribute concepts, the names of its labels, "
+                    f"but got {type(segmenter).__name__}."
+                )
             )
         if getattr(segmenter, "signed", True) is False:
-            raise ValueError(
-                f"{who}: segmenter must take images in [-1, 1], as generators give them, but takes them in [0, 1] "
-                "(signed=False); make it with signed=True."
+            raise refusal(
+                ValueError(
+                    "segmenter must take images in [-1, 1], as generators give them, but takes them in [0, 1] "
+                    "(signed=False); make it with signed=True."
+                )
             )
-        self.who, self.segmenter, self.concepts = who, segmenter, Concepts.of(names)
+        self.segmenter, self.concepts = segmenter, Concepts.of(names)
         own: Callable[[Concept], int] | None = getattr(segmenter, "label", None)
-        self.label = own(concept) if own is not None else label_of(who, self.concepts, concept)
+        self.label = own(concept) if own is not None else label_of(self.concepts, concept)
 
     @property
     def name(self) -> str:
@@ -62,12 +66,13 @@ class Counter:
             planes = self.segmenter(images)
         if not isinstance(planes, Tensor) or planes.is_floating_point():
             got = planes.dtype if isinstance(planes, Tensor) else type(planes).__name__
-            raise ValueError(f"{self.who}: segmenter must give planes of integers, but gave {got}.")
+            raise refusal(ValueError(f"segmenter must give planes of integers, but gave {got}."))
         planes = label_planes(planes, images, batch)
         if planes.ndim != 4 or len(planes) != len(images):
-            raise ValueError(
-                f"{self.who}: segmenter must give planes [N, K, H, W] with N={len(images)}, but gave "
-                f"{list(planes.shape)}."
+            raise refusal(
+                ValueError(
+                    f"segmenter must give planes [N, K, H, W] with N={len(images)}, but gave {list(planes.shape)}."
+                )
             )
         return planes
 
@@ -84,11 +89,10 @@ class Counter:
         return adaptive_avg_pool2d(self.carries(planes).float(), size)
 
 
-def check_found(who: str, counter: Counter, counts: Tensor) -> None:
+def check_found(counter: Counter, counts: Tensor) -> None:
     """Refuses a class that no image shows, before any edit is made.
 
     Args:
-        who: the function that was called.
         counter: that counted.
         counts: [N, C].
 
@@ -99,7 +103,9 @@ def check_found(who: str, counter: Counter, counts: Tensor) -> None:
         return
     order = counts.sum(0).argsort(descending=True, stable=True).tolist()
     shown = ", ".join(counter.concepts.names[label] for label in order[:5] if int(counts[:, label].sum()))
-    raise ValueError(
-        f"{who}: concept must be a class that the segmenter finds in the images of these z, but it finds no pixel of "
-        f"{counter.name!r} in {len(counts)}; it finds {shown or 'nothing'}. Give more z, or another class."
+    raise refusal(
+        ValueError(
+            "concept must be a class that the segmenter finds in the images of these z, but it finds no pixel of "
+            f"{counter.name!r} in {len(counts)}; it finds {shown or 'nothing'}. Give more z, or another class."
+        )
     )

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from dissect.arguments import integer, speaks
+from dissect.arguments import integer, refusal, speaks
 from dissect.concepts import Concepts
 from dissect.files.checked import Array, Each, Of, Text, Whole, fields, require
 from dissect.files.results import Result
@@ -110,6 +110,7 @@ class RemovalCurves(Result):
         """The name of the class."""
         return self.concepts.names[self.label]
 
+    @speaks
     def removed(self, name: str) -> Tensor:
         """[K] float64: the share of the class's pixels that is gone; of "random" the mean of the draws.
 
@@ -119,6 +120,7 @@ class RemovalCurves(Result):
         before = self.before[:, self.label].sum()
         return (before - self.pixels[self._own(name)].sum(2).double().mean(0)) / before
 
+    @speaks
     def interval(self, name: str) -> Tensor:
         """[K, 2] float64: where `removed` lies in 95 % of samples of as many z; NaN if fewer than 10 show the class.
 
@@ -196,7 +198,7 @@ class RemovalCurves(Result):
     def _own(self, name: str) -> list[int]:
         found = [at for at, each in enumerate(self.names) if each == name]
         if not found:
-            raise KeyError(f"RemovalCurves: there is no ranking {name!r}, but {', '.join(dict.fromkeys(self.names))}.")
+            raise refusal(KeyError(f"there is no ranking {name!r}, but {', '.join(dict.fromkeys(self.names))}."))
         return found
 
     def _most_changed(self, name: str, at: int) -> tuple[str, float | None]:
@@ -286,26 +288,25 @@ def removal_curves(
         >>> [(row.ranking, row.units) for row in curves.table]
         [('by hand', 1), ('by hand', 2), ('by hand', 3)]
     """
-    who = "removal_curves"
     for name, number in {"draws": draws, "seed": seed, "resamples": resamples}.items():
         integer(name, number, 0)
-    counters = counters_of(who, segmenter, None, concept)
-    renderer = Renderer(who, generator, layer, z, segmenter, integer("batch_size", batch_size), layout)
+    counters = counters_of(segmenter, None, concept)
+    renderer = Renderer(generator, layer, z, segmenter, integer("batch_size", batch_size), layout)
     if not isinstance(rankings, Mapping) or not rankings or RANDOM in rankings:
-        raise ValueError(
-            f'{who}: rankings must be units by name, of which none is called "random", but got {rankings}.'
+        raise refusal(
+            ValueError(f'rankings must be units by name, of which none is called "random", but got {rankings}.')
         )
     orders = {name: renderer.units(units) for name, units in rankings.items()}
     for units in rankings.values():
-        warn_of_shared(who, units, renderer)
-    chosen = _checked_counts(who, counts, min(map(len, orders.values())))
+        warn_of_shared(units, renderer)
+    chosen = _checked_counts(counts, min(map(len, orders.values())))
     most = chosen[-1]
     rows = torch.stack([*(order[:most] for order in orders.values())])
     rows = torch.cat([rows, random_units(renderer.num_units, most, draws, seed)])
     region = Region("everywhere", None)
     edits = [Edit(row[:count]) for row in rows for count in chosen]
     seen = Observation(renderer, counters, region, lambda _: edits)
-    about = {"rankings": rows.tolist(), "counts": list(chosen)}
+    about = {"function": "removal_curves", "rankings": rows.tolist(), "counts": list(chosen)}
     observe(seen, renderer, counters, about, resume, progress)
     settings = {
         "seed": seed, "resamples": resamples, "draws": draws, "batch_size": renderer.batch_size,
@@ -318,14 +319,16 @@ def removal_curves(
     )  # fmt: skip
 
 
-def _checked_counts(who: str, counts: Sequence[int] | None, most: int) -> tuple[int, ...]:
+def _checked_counts(counts: Sequence[int] | None, most: int) -> tuple[int, ...]:
     """Rising numbers of units, that all rankings have."""
     if counts is None:
         return tuple(count for count in COUNTS if count <= most)
     chosen = [integer("counts", count) for count in counts]
     if not chosen or len({*chosen}) < len(chosen) or max(chosen) > most:
-        raise ValueError(
-            f"{who}: counts must be different numbers from 1 to {most}, the length of the shortest ranking, but are "
-            f"{chosen}."
+        raise refusal(
+            ValueError(
+                f"counts must be different numbers from 1 to {most}, the length of the shortest ranking, but are "
+                f"{chosen}."
+            )
         )
     return tuple(sorted(chosen))

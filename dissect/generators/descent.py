@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from dissect.arguments import refusal
 from dissect.files.checked import Array, Of, fields, require
 from dissect.generators.causal_result import Form
 from dissect.generators.counting import Counter
@@ -138,13 +139,15 @@ class Descent(Run):
             ValueError: it is not finite.
         """
         if not loss.requires_grad:
-            raise TypeError(
-                f"{self._renderer.who}: gradients must go through the scores of segmenter, but those of "
-                f"{type(self._counter.segmenter).__name__} have none."
+            raise refusal(
+                TypeError(
+                    "gradients must go through the scores of segmenter, but those of "
+                    f"{type(self._counter.segmenter).__name__} have none."
+                )
             )
         (gradient,) = torch.autograd.grad(loss, self.alpha)
         if not bool(gradient.isfinite().all()):
-            raise ValueError(f"{self._renderer.who}: the gradient of alpha must be finite, but is not.")
+            raise refusal(ValueError("the gradient of alpha must be finite, but is not."))
         return gradient, float(loss.detach())
 
     def _scores(self, z: Tensor, masks: Tensor, inserted: Tensor) -> Tensor:
@@ -164,6 +167,6 @@ class Descent(Run):
             scores: Tensor = self._counter.segmenter.scores(images, self._counter.label)  # type: ignore[attr-defined]
         if not isinstance(scores, Tensor) or scores.ndim != 3 or len(scores) != len(z):
             got = list(scores.shape) if isinstance(scores, Tensor) else type(scores).__name__
-            raise ValueError(f"{renderer.who}: scores of segmenter must be [N, H, W] with N={len(z)}, but are {got}.")
+            raise refusal(ValueError(f"scores of segmenter must be [N, H, W] with N={len(z)}, but are {got}."))
         inside = enlarged(blocks[:, 0], scores.shape[1:])
         return (scores * inside).flatten(1).sum(1) / inside.flatten(1).sum(1)

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dissect.arguments import integer, speaks
+from dissect.arguments import integer, refusal, speaks
 from dissect.devices import checksum
 from dissect.generators.counting import Concept, Counter, Segmenting
 from dissect.generators.effect import MODES, Effect, Mode
@@ -133,24 +133,23 @@ def effect(
         >>> found.at_cells.shape
         torch.Size([3, 4])
     """
-    who = "effect"
     if mode not in MODES:
-        raise ValueError(f"{who}: mode must be one of {MODES}, but got {mode!r}.")
+        raise refusal(ValueError(f"mode must be one of {MODES}, but got {mode!r}."))
     for name, number in {"draws": draws, "seed": seed, "resamples": resamples}.items():
         integer(name, number, 0)
     batch_size = integer("batch_size", batch_size)
-    counters = counters_of(who, segmenter, second, concept)
-    renderer = Renderer(who, generator, layer, z, segmenter, batch_size, layout)
+    counters = counters_of(segmenter, second, concept)
+    renderer = Renderer(generator, layer, z, segmenter, batch_size, layout)
     chosen = renderer.units(units)
-    warn_of_shared(who, units, renderer)
-    region, levels = Region.of(who, renderer, cells, block, seed), given_value(who, value, renderer.num_units)
+    warn_of_shared(units, renderer)
+    region, levels = Region.of(renderer, cells, block, seed), given_value(value, renderer.num_units)
     random = random_units(renderer.num_units, len(chosen), draws, seed)
     seen = Observation(
         renderer, counters, region, lambda seen: _edits(seen, [chosen, *random], mode, levels, region.mask)
     )
     sums = {"cells": region.mask, "value": levels}
     about: dict[str, Any] = {name: None if given is None else checksum(given).tolist() for name, given in sums.items()}
-    about |= {"units": chosen.tolist(), "mode": mode, "draws": draws, "seed": seed}
+    about |= {"function": "effect", "units": chosen.tolist(), "mode": mode, "draws": draws, "seed": seed}
     observe(seen, renderer, counters, about, resume, progress)
     settings = {
         "seed": seed, "resamples": resamples, "cells": region.name, "block": block, "batch_size": batch_size,

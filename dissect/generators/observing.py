@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import TensorDataset
 
-from dissect.arguments import caller_level
+from dissect.arguments import caller_level, refusal
 from dissect.data import Batches
 from dissect.files.checked import Array, Each, Of, Rule, Text, Whole, fields
 from dissect.generators.counting import Concept, Counter, Segmenting, check_found
@@ -142,20 +142,24 @@ class Observation(Run):
         level = self.cross_value() if level is None else level
         if level is None:
             shown = int((self.counts[0][:, self._counters[0].label] > 0).sum())
-            raise ValueError(
-                f"{self._renderer.who}: value must be given where fewer than 2 z show the class, one of even and one "
-                f"of odd number, but {shown} of {len(self._renderer)} show {self._counters[0].name!r}."
+            raise refusal(
+                ValueError(
+                    "value must be given where fewer than 2 z show the class, one of even and one "
+                    f"of odd number, but {shown} of {len(self._renderer)} show {self._counters[0].name!r}."
+                )
             )
         return level
 
     def _begin_edits(self) -> None:
         if self._also is not None and len(self.extra) != len(self._renderer):
-            raise ValueError(
-                f"{self._renderer.who}: a run that goes on must hold all {len(self._renderer)} z, but does not; delete "
-                "its folder, or what is in it."
+            raise refusal(
+                ValueError(
+                    f"a run that goes on must hold all {len(self._renderer)} z, but does not; delete "
+                    "its folder, or what is in it."
+                )
             )
         for counter, found in zip(self._counters, self.counts):
-            check_found(self._renderer.who, counter, found)
+            check_found(counter, found)
         self.edits = self._choose(self)
         edits, images = len(self.edits), len(self._renderer)
         labels = [len(counter.concepts) for counter in self._counters]
@@ -215,12 +219,12 @@ def observe(
     run: Run, renderer: Renderer, counters: list[Counter], about: dict[str, Any], resume: str | Path | None,
     progress: bool,
 ) -> None:  # fmt: skip
-    """Makes all visits to the z; goes on from a run in the folder `resume` of the same options, networks and z."""
+    """Makes all visits to the z; goes on from a run in the folder `resume` of the same `about`, networks and z."""
     z = renderer.z if renderer.seeds is None else TensorDataset(renderer.z, renderer.seeds)
     if resume is not None:
         networks = [renderer.generator, *(counter.segmenter for counter in counters)]
         about = {
-            **about, "function": renderer.who, "layer": renderer.layer, "batch_size": renderer.batch_size,
+            **about, "layer": renderer.layer, "batch_size": renderer.batch_size,
             "classes": [counter.name for counter in counters],
             "networks": [[fingerprint(each), code_of(each)] for each in networks],
         }  # fmt: skip
@@ -235,12 +239,12 @@ def _numbered(parts: list[Tensor]) -> dict[str, Tensor]:
     return {str(at): part for at, part in enumerate(parts)}
 
 
-def counters_of(who: str, segmenter: Segmenting, second: Segmenting | None, concept: Concept) -> list[Counter]:
+def counters_of(segmenter: Segmenting, second: Segmenting | None, concept: Concept) -> list[Counter]:
     """Of one segmenter, or of two that are asked for the same class."""
-    first = Counter(who, segmenter, concept)
+    first = Counter(segmenter, concept)
     if second is None:
         return [first]
-    return [first, Counter(who, second, concept if isinstance(concept, str) else first.name)]
+    return [first, Counter(second, concept if isinstance(concept, str) else first.name)]
 
 
 def random_units(num_units: int, count: int, draws: int, seed: int) -> Tensor:
@@ -250,7 +254,7 @@ def random_units(num_units: int, count: int, draws: int, seed: int) -> Tensor:
     return torch.stack(drawn) if drawn else torch.empty(0, count, dtype=torch.int64)
 
 
-def given_value(who: str, value: Tensor | float | None, num_units: int) -> Tensor | None:
+def given_value(value: Tensor | float | None, num_units: int) -> Tensor | None:
     """[U] float32: the level of each unit; None where none was given.
 
     Raises:
@@ -261,24 +265,26 @@ def given_value(who: str, value: Tensor | float | None, num_units: int) -> Tenso
     try:
         levels = torch.as_tensor(value, dtype=torch.float32).detach().cpu()
     except (TypeError, ValueError, RuntimeError) as error:
-        raise TypeError(f"{who}: value must be a number or one per unit of the layer, but got {value!r}.") from error
+        raise refusal(TypeError(f"value must be a number or one per unit of the layer, but got {value!r}.")) from error
     if levels.shape not in ((), (num_units,)):
-        raise ValueError(
-            f"{who}: value must be a number or have shape [U] with U={num_units}, all units of the layer, but got "
-            f"{list(levels.shape)}."
+        raise refusal(
+            ValueError(
+                f"value must be a number or have shape [U] with U={num_units}, all units of the layer, but got "
+                f"{list(levels.shape)}."
+            )
         )
     if not bool(levels.isfinite().all()):
-        raise ValueError(f"{who}: value must be finite, but is not.")
+        raise refusal(ValueError("value must be finite, but is not."))
     return levels.expand(num_units).clone()
 
 
-def warn_of_shared(who: str, units: Any, renderer: Renderer) -> None:
+def warn_of_shared(units: Any, renderer: Renderer) -> None:
     """Tells of z on which the units were chosen."""
     keys: Tensor | None = getattr(units, "z_keys", None)
     shared = 0 if keys is None else int(torch.isin(renderer.keys(), keys).sum())
     if shared:
         warnings.warn(
-            f"{who}: z should be others than those on which the units were chosen, but {shared} of {len(renderer)} are "
-            "the same, so the effect is too large; use another seed of dissect.latents.",
+            f"z should be others than those on which the units were chosen, but {shared} of {len(renderer)} are the "
+            "same, so the effect is too large; use another seed of dissect.latents.",
             stacklevel=caller_level(),
         )

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from dissect.arguments import refusal
 from dissect.files.checked import Array, Of, fields
 from dissect.generators.counting import Counter
 from dissect.generators.regions import block_masks, enlarged
@@ -65,7 +66,7 @@ class Places(Run):
         self._presence = presence
         columns = presence.shape[2]
         if not bool(presence.any()):
-            raise ValueError(f"{renderer.who}: {counter.name!r} appears at none of the places of the sample's images.")
+            raise refusal(ValueError(f"{counter.name!r} appears at none of the places of the sample's images."))
         self._z, place = _tried(presence.flatten(1), chance)
         self._firsts = torch.stack([place // columns, place % columns], 1)
         self._found, self._done = torch.zeros(len(place)), False
@@ -114,9 +115,8 @@ class Places(Run):
                 f"appears at none of {len(self._z)} places where it was not, when all units are set to k in "
                 f"{self._block}x{self._block} cells"
             )  # fmt: skip
-            raise ValueError(
-                f"{self._renderer.who}: {self._counter.name!r} {what}; give more z, another layer or value, or a "
-                "larger block."
+            raise refusal(
+                ValueError(f"{self._counter.name!r} {what}; give more z, another layer or value, or a larger block.")
             )
         self.removals, self.insertions, self._done = removals.best(number), insertions.best(number), True
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from dissect.arguments import speaks
 from dissect.concepts import label_of
 from dissect.files.checked import Array, Maybe, Of, fields
 from dissect.files.progress import go_on, versioned
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from dissect.dissection.result import Dissection
 
 
+@speaks
 def class_iou(dissection: Dissection, layer: str, concept: Concept) -> Tensor:
     """[U] float64: the IoU of each unit of a layer with a class.
 
@@ -37,9 +39,10 @@ def class_iou(dissection: Dissection, layer: str, concept: Concept) -> Tensor:
     Example: see `units_by_iou`.
     """
     scores: Tensor = dissection[layer].iou
-    return scores[:, label_of("class_iou", dissection.concepts, concept)]
+    return scores[:, label_of(dissection.concepts, concept)]
 
 
+@speaks
 def units_by_iou(dissection: Dissection, layer: str, concept: Concept) -> Tensor:
     """[U] int64: the units of a layer, the one with the highest IoU with a class first; ties to the lower number.
 

@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from dissect.arguments import integer
+from dissect.arguments import integer, refusal
 from dissect.generators.rendering import Renderer
 
 #: Everywhere; one block per z, all equally likely; or the first cell of each z's block, [N, 2].
@@ -26,26 +26,26 @@ class Region(NamedTuple):
     mask: Tensor | None
 
     @classmethod
-    def of(cls, who: str, renderer: Renderer, cells: Cells, block: int, seed: int) -> Region:
+    def of(cls, renderer: Renderer, cells: Cells, block: int, seed: int) -> Region:
         """The region of each z.
 
         Raises:
             TypeError, ValueError: cells or a block that the layer's map does not have.
         """
         (h, w), count = renderer.map_size, len(renderer)
-        block = checked_block(who, block, (h, w))
+        block = checked_block(block, (h, w))
         if cells is None:
             if block > 1:
-                raise ValueError(f'{who}: block must come with cells, "uniform" for example, but cells is None.')
+                raise refusal(ValueError('block must come with cells, "uniform" for example, but cells is None.'))
             return cls("everywhere", None)
         if isinstance(cells, str):
             if cells != "uniform":
-                raise ValueError(f'{who}: cells must be None, "uniform" or a tensor [N, 2], but got {cells!r}.')
+                raise refusal(ValueError(f'cells must be None, "uniform" or a tensor [N, 2], but got {cells!r}.'))
             places = (h - block + 1) * (w - block + 1)
             drawn = torch.randint(places, (count,), generator=torch.Generator().manual_seed(seed))
             firsts = torch.stack([drawn // (w - block + 1), drawn % (w - block + 1)], 1)
         else:
-            firsts = _checked_cells(who, cells, (count, h - block + 1, w - block + 1))
+            firsts = _checked_cells(cells, (count, h - block + 1, w - block + 1))
         return cls("uniform" if isinstance(cells, str) else "given", block_masks(firsts, block, (h, w)))
 
     def pixels(self, carries: Tensor, rows: slice) -> Tensor:
@@ -73,7 +73,7 @@ def enlarged(mask: Tensor, size: torch.Size) -> Tensor:
     return mask[:, rows][:, :, columns]
 
 
-def checked_block(who: str, block: int, size: tuple[int, int]) -> int:
+def checked_block(block: int, size: tuple[int, int]) -> int:
     """A block's rows and columns, which the map must have.
 
     Raises:
@@ -81,20 +81,24 @@ def checked_block(who: str, block: int, size: tuple[int, int]) -> int:
     """
     block = integer("block", block)
     if block > min(size):
-        raise ValueError(f"{who}: block must be at most {min(size)}, as the layer's map is {list(size)}, not {block}.")
+        raise refusal(
+            ValueError(f"block must be at most {min(size)}, as the layer's map is {list(size)}, not {block}.")
+        )
     return block
 
 
-def _checked_cells(who: str, cells: Tensor, allowed: tuple[int, int, int]) -> Tensor:
+def _checked_cells(cells: Tensor, allowed: tuple[int, int, int]) -> Tensor:
     count, rows, columns = allowed
     if not isinstance(cells, Tensor) or cells.dtype != torch.int64 or cells.shape != (count, 2):
         got = f"{cells.dtype} {list(cells.shape)}" if isinstance(cells, Tensor) else type(cells).__name__
-        raise TypeError(f"{who}: cells must be int64 [N, 2] with N={count}, as z has, but got {got}.")
+        raise refusal(TypeError(f"cells must be int64 [N, 2] with N={count}, as z has, but got {got}."))
     cells = cells.cpu()
     wrong = (cells < 0).any(1) | (cells[:, 0] >= rows) | (cells[:, 1] >= columns)
     if bool(wrong.any()):
-        raise ValueError(
-            f"{who}: cells must begin blocks within the map, rows below {rows} and columns below {columns}, but one is "
-            f"{cells[wrong][0].tolist()}."
+        raise refusal(
+            ValueError(
+                f"cells must begin blocks within the map, rows below {rows} and columns below {columns}, but one is "
+                f"{cells[wrong][0].tolist()}."
+            )
         )
     return cells

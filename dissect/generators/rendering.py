@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from dissect.arguments import check_precision
+from dissect.arguments import check_precision, refusal
 from dissect.data import Batch
 from dissect.devices import device_of
 from dissect.interventions.intervention import insert
@@ -49,7 +49,6 @@ class Renderer:
     Of each batch what ends before the edited layer runs once, and only what follows for each edit (`Replay`).
 
     Args:
-        who: the function that was called, for messages.
         generator: from z to images [N, 3, H, W] in [-1, 1], in evaluation mode.
         layer: a layer's name.
         z: [N, ...], or (z, noise seeds [N]).
@@ -64,14 +63,14 @@ class Renderer:
     """
 
     def __init__(
-        self, who: str, generator: nn.Module, layer: str, z: Latents, segmenter: Any, batch_size: int,
+        self, generator: nn.Module, layer: str, z: Latents, segmenter: Any, batch_size: int,
         layout: LayoutOption | None = None,
     ) -> None:  # fmt: skip
         find_layers(generator, [layer])
         check_evaluating(generator)
-        self.who, self.generator, self.layer, self.batch_size = who, generator, layer, batch_size
+        self.generator, self.layer, self.batch_size = generator, layer, batch_size
         self.device = device_of(generator)
-        self.z, self.seeds = _checked_z(who, generator, z, self.device)
+        self.z, self.seeds = _checked_z(generator, z, self.device)
         self._generated = Generated(generator, segmenter)
         self._layouts = Layouts(generator, [layer], layout)
         #: Of the layer's output, a letter per axis.
@@ -120,10 +119,12 @@ class Renderer:
             with torch.no_grad(), self.editing(rows, edit):
                 images = first_tensor(run())
             if not bool(images.isfinite().all()):
-                raise ValueError(
-                    f"{self.who}: images must be finite, but those of batch {rows.start // self.batch_size} are not "
-                    f"when {len(edit.units)} units of {self.layer!r} are set to a value; is the value one that the "
-                    "units can have?"
+                raise refusal(
+                    ValueError(
+                        f"images must be finite, but those of batch {rows.start // self.batch_size} are not "
+                        f"when {len(edit.units)} units of {self.layer!r} are set to a value; is the value one that the "
+                        "units can have?"
+                    )
                 )
             see(number, images)
 
@@ -151,11 +152,12 @@ class Renderer:
         """
         numbers = check_units(self.layer, units)
         if not len(numbers):
-            raise ValueError(f"{self.who}: units must be at least one of layer {self.layer!r}, but there are none.")
+            raise refusal(ValueError(f"units must be at least one of layer {self.layer!r}, but there are none."))
         if int(numbers.max()) >= self.num_units:
-            raise ValueError(
-                f"{self.who}: units of layer {self.layer!r} must be below {self.num_units}, but one is "
-                f"{int(numbers.max())}."
+            raise refusal(
+                ValueError(
+                    f"units of layer {self.layer!r} must be below {self.num_units}, but one is {int(numbers.max())}."
+                )
             )
         return numbers
 
@@ -205,7 +207,7 @@ class Renderer:
         return to_maps(features, self.layout), images
 
 
-def _checked_z(who: str, generator: nn.Module, z: Latents, device: torch.device) -> tuple[Tensor, Tensor | None]:
+def _checked_z(generator: nn.Module, z: Latents, device: torch.device) -> tuple[Tensor, Tensor | None]:
     """The z, and the noise seeds or None.
 
     Raises:
@@ -218,19 +220,21 @@ def _checked_z(who: str, generator: nn.Module, z: Latents, device: torch.device)
     dtype = torch.float32 if weight is None else weight.dtype
     if not isinstance(z, Tensor) or z.dtype != dtype:
         got: Any = z.dtype if isinstance(z, Tensor) else type(z).__name__
-        raise TypeError(
-            f"{who}: z must be a tensor of {dtype}, as the generator's weights are, or a pair of it and noise seeds, "
-            f"but got {got}; dissect.latents makes z that fit."
+        raise refusal(
+            TypeError(
+                f"z must be a tensor of {dtype}, as the generator's weights are, or a pair of it and noise seeds, "
+                f"but got {got}; dissect.latents makes z that fit."
+            )
         )
     if z.ndim < 2 or not len(z) or (shape is not None and z[0].numel() != math.prod(shape)):
         wanted = "..." if shape is None else ", ".join(map(str, shape))
-        raise ValueError(f"{who}: z must have shape [N, {wanted}] with N from 1 on, but got {list(z.shape)}.")
+        raise refusal(ValueError(f"z must have shape [N, {wanted}] with N from 1 on, but got {list(z.shape)}."))
     if z.device != device:
-        raise ValueError(f"{who}: z must be on {device}, as the generator's weights are, but is on {z.device}.")
+        raise refusal(ValueError(f"z must be on {device}, as the generator's weights are, but is on {z.device}."))
     bad = ~z.isfinite().flatten(1).all(1)
     if bool(bad.any()):
-        raise ValueError(f"{who}: z must be finite, but z number {int(bad.nonzero()[0])} is not.")
+        raise refusal(ValueError(f"z must be finite, but z number {int(bad.nonzero()[0])} is not."))
     if seeds is not None and (not isinstance(seeds, Tensor) or seeds.shape != z.shape[:1]):
         got = list(seeds.shape) if isinstance(seeds, Tensor) else type(seeds).__name__
-        raise ValueError(f"{who}: noise seeds must have shape [N] with N={len(z)}, as z has, but got {got}.")
+        raise refusal(ValueError(f"noise seeds must have shape [N] with N={len(z)}, as z has, but got {got}."))
     return z, seeds

@@ -100,25 +100,24 @@ def trace_effect(
         >>> found.layers[:2], found.changes.shape, bool((found.changes > 0).all())
         (('layer4', 'layer5'), torch.Size([8, 2, 2]), True)
     """
-    who = "trace_effect"
     seed, resamples = integer("seed", seed, 0), integer("resamples", resamples, 0)
-    counter = _counter(who, segmenter, concept, cut)
+    counter = _counter(segmenter, concept, cut)
     batch_size = integer("batch_size", batch_size)
-    renderer = Renderer(who, generator, layer, z, segmenter, batch_size, _layout_of(layer, layout))
+    renderer = Renderer(generator, layer, z, segmenter, batch_size, _layout_of(layer, layout))
     chosen, (h, w) = renderer.units(units), renderer.map_size
-    block = checked_block(who, block, (h, w))
+    block = checked_block(block, (h, w))
     places = (h - block + 1, w - block + 1)
     firsts = _checked(cells, places)
-    level = given_value(who, value, renderer.num_units)
-    warn_of_shared(who, units, renderer)
+    level = given_value(value, renderer.num_units)
+    warn_of_shared(units, renderer)
     looked = _Looked(renderer, _following(renderer, layers), layout)
     if level is None:
         level = _level(renderer, counter if concept is not None else None, resume, progress)
     edits = [Edit(chosen, level, mask) for mask in block_masks(firsts, block, (h, w))]
     run, counters = _Tracing(looked, edits, counter, concept is not None), [] if counter is None else [counter]
     about = {
-        "units": chosen.tolist(), "value": checksum(level).tolist(), "cells": firsts.tolist(), "block": block,
-        "layers": list(looked.layers), "any label": concept is None,
+        "function": "trace_effect", "units": chosen.tolist(), "value": checksum(level).tolist(),
+        "cells": firsts.tolist(), "block": block, "layers": list(looked.layers), "any label": concept is None,
     }  # fmt: skip
     observe(run, renderer, counters, about, resume, progress)
     settings = {
@@ -300,7 +299,8 @@ def _level(renderer: Renderer, counter: Counter | None, resume: str | Path | Non
             "is."
         ))  # fmt: skip
     seen = Observation(renderer, [counter], Region("everywhere", None), lambda _: [])
-    observe(seen, renderer, [counter], {}, None if resume is None else Path(resume) / "level", progress)
+    about, place = {"function": "trace_effect"}, None if resume is None else Path(resume) / "level"
+    observe(seen, renderer, [counter], about, place, progress)
     return seen.inserted(None)
 
 
@@ -328,7 +328,7 @@ def _following(renderer: Renderer, layers: Iterable[str] | None) -> tuple[str, .
     return tuple(name for name in ran[ran.index(layer) :] if ran.count(name) == 1)
 
 
-def _counter(who: str, segmenter: Segmenting | None, concept: Concept | None, cut: float) -> Counter | None:
+def _counter(segmenter: Segmenting | None, concept: Concept | None, cut: float) -> Counter | None:
     """What sees the class, or all labels without one; None where nothing shall.
 
     Raises:
@@ -338,7 +338,7 @@ def _counter(who: str, segmenter: Segmenting | None, concept: Concept | None, cu
         raise refusal(ValueError(f"cut must be a share of an image's pixels, from 0 to below 1, but got {cut!r}."))
     if segmenter is None and concept is not None:
         raise refusal(ValueError("segmenter must be given with a concept, but is None."))
-    return None if segmenter is None else Counter(who, segmenter, 1 if concept is None else concept)
+    return None if segmenter is None else Counter(segmenter, 1 if concept is None else concept)
 
 
 def _checked(cells: Any, places: tuple[int, int]) -> Tensor:

@@ -140,7 +140,7 @@ def omission_pairs(
         >>> [row.method for row in pairs.table], pairs.table[0].real > pairs.table[1].real
         (['d', 'd'], True)
     """
-    counter = Counter("omission_pairs", segmenter, concept)
+    counter = Counter(segmenter, concept)
     if len(statistics.planes) != 1 or counter.concepts != statistics.concepts:
         raise refusal(ValueError("statistics must be of one plane and the segmenter's vocabulary, but are not."))
     shown = statistics.counts[:, counter.label].sort(descending=True, stable=True)

@@ -105,7 +105,7 @@ def test_which_units_a_class_depends_on(ranked, searched, tmp_path, capsys):
     assert str(found.table) in printed.out
     assert "goes on from" in printed.err
     assert main(["generator", "ace", *options, "--form", "adam"]) == 2
-    assert "form must be one of" in capsys.readouterr().err
+    assert "dissect: generator ace: form must be one of" in capsys.readouterr().err
 
 
 def test_units_of_a_search_are_edited_and_seen_by_two(ranked, searched, tmp_path, capsys):

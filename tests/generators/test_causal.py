@@ -108,8 +108,8 @@ def test_iou_is_measured_on_the_sample_if_it_is_not_given(model, z):
     found = generators.causal_units(model, "features", "red", z, Colours(), 2, epochs=1, **OPTIONS)
     d = dissect.dissect(model, "features", z, segmenter=Colours(), segment="output", decoys=0, progress=False)
     assert torch.allclose(found.iou, generators.class_iou(d, "features", "red"), rtol=1e-12)
-    renderer = Renderer("test", model, "features", z, Colours(), 5)
-    green = SampleIou(renderer, Counter("test", Colours(), "green"), (8, 8))
+    renderer = Renderer(model, "features", z, Colours(), 5)
+    green = SampleIou(renderer, Counter(Colours(), "green"), (8, 8))
     observe(green, renderer, [], {}, None, False)
     assert torch.equal(green.known_iou(), d["features"].iou[:, 2])
 

@@ -234,6 +234,18 @@ def test_what_is_wrong_is_said(model, z, change, error, text):
         generators.effect(**{**arguments, **OPTIONS, **change})
 
 
+@pytest.mark.parametrize("function", [generators.effect, generators.removed_share])
+def test_the_function_that_was_called_speaks(model, z, function):
+    for units, concept, message in (
+        ([8], "red", "units of layer 'features' must be below 8"),
+        ([0], "blue", "concept must be a class that the segmenter finds"),
+    ):
+        with pytest.raises(ValueError, match=f"^{function.__name__}: {message}"):
+            function(model, "features", units, z, Colours(), concept, **OPTIONS)
+    with pytest.raises(KeyError, match=f"^.{function.__name__}: concept must be in "):
+        function(model, "features", [0], z, Colours(), 9, **OPTIONS)
+
+
 def test_a_name_in_several_categories_must_say_which(model, z):
     segmenter = Colours()
     segmenter.concepts = (("red", "color"), ("red", "material"), ("blue", "color"))

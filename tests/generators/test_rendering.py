@@ -60,7 +60,7 @@ def test_edited_images_are_those_of_whole_runs_to_the_bit(make, layer, noise):
     model = make().eval()
     z = dissect.latents(model, 5, seed=3)
     given = (z, dissect.noise_seeds(5)) if noise else z
-    renderer = Renderer("test", model, layer, given, Colours(), 3)
+    renderer = Renderer(model, layer, given, Colours(), 3)
     wanted, found = edits(renderer), {}
     for rows in renderer.batches("", False):
         renderer.edited(rows, wanted, lambda at, images, rows=rows: found.update({(at, rows.start): images}))
@@ -72,7 +72,7 @@ def test_edited_images_are_those_of_whole_runs_to_the_bit(make, layer, noise):
 
 def test_the_first_layers_run_once_for_each_batch_however_many_edits_there_are(monkeypatch):
     model, ran = progan().eval(), []
-    renderer = Renderer("test", model, "layer4", dissect.latents(model, 5, seed=3), Colours(), 3)
+    renderer = Renderer(model, "layer4", dissect.latents(model, 5, seed=3), Colours(), 3)
     all_edits = edits(renderer)
     renderer.edited(slice(0, 3), all_edits[:1], lambda *_: None)  # the first time looks whether that is right
     forward = torch.nn.Conv2d.forward
@@ -108,7 +108,7 @@ class Counted(torch.nn.Module):
 def test_a_generator_whose_first_layers_do_more_is_run_as_a_whole():
     model = Counting().eval()
     z = dissect.latents(model, 4, seed=3)
-    renderer, found = Renderer("test", model, "features", z, Colours(), 4), []
+    renderer, found = Renderer(model, "features", z, Colours(), 4), []
     edit = Edit(torch.tensor([0]))
     with pytest.warns(UserWarning, match="all of the network runs for each edit of layer 'features'"):
         renderer.edited(slice(0, 4), [edit, edit], lambda _, images: found.append(images))
