@@ -182,6 +182,52 @@ def test_modules_with_other_effects_are_run_whole_which_is_told():
         Replays(progan(), "layer2", *z())
 
 
+class Alias(nn.Module):
+    """The rest changes in place what a module before the layer has kept, and reads it there."""
+
+    def __init__(self):
+        super().__init__()
+        self.down, self.layer = Holds(3, 3, 1), nn.Conv2d(3, 3, 1)
+
+    def forward(self, x):
+        x = self.down(x)
+        x += self.layer(x)
+        return self.down.kept * 3
+
+
+class Holds(nn.Conv2d):
+    def forward(self, x):
+        self.kept = super().forward(x)
+        return self.kept
+
+
+class Faint(nn.Module):
+    """An effect that rounding could hide."""
+
+    def __init__(self):
+        super().__init__()
+        self.down, self.layer = Adds(3, 3, 1), nn.Conv2d(3, 3, 1)
+
+    def forward(self, x):
+        self.down.sum = 0
+        return self.layer(self.down(x)) + self.down.sum
+
+
+class Adds(nn.Conv2d):
+    def forward(self, x):
+        self.sum += 1e-6 * x.sum()
+        return super().forward(x)
+
+
+@pytest.mark.parametrize("kind", [Alias, Faint])
+def test_effects_that_a_whole_run_leaves_behind_or_that_are_small_are_noticed(kind):
+    model, (given,) = kind(), images()
+    with pytest.warns(UserWarning, match="all of the network runs for each edit of layer 'layer'"):
+        run = Replays(model, "layer", given).of(given)
+    with torch.no_grad(), dissect.ablate(model, "layer", [0], value=5.0):
+        assert torch.equal(run(), model(given))
+
+
 def test_hooks_of_others_and_outer_edits_act_as_they_do():
     model, (given,) = settled(chain()), images()
     model[0].register_forward_hook(lambda _, __, output: output.mul_(2))  # of what is replayed
