@@ -125,13 +125,20 @@ class Probe:
         check_evaluating(model)
         self.model, self.layer = model, layer
         self.device = device_of(model)
-        images = first_batch(batches).images.to(self.device)
+        images = first_batch(batches).images.to(self.device, copy=True)
+        version = None if images.is_inference() else images._version
         #: Whether the network takes fewer images than come in a batch.
         self.divisible = True
         try:
             self.images, self.flow = images[:2], follow(model, layer, images[:2], layout)
         except FAILURES:
             self.images, self.flow, self.divisible = images, follow(model, layer, images, layout), False
+        if version is not None and images._version != version:
+            raise refusal(
+                ValueError(
+                    "model must leave its images as they are, but changes them in place; give it a copy of them."
+                )
+            )
         if len(self.flow.shape) != 1:
             count = len(images)
             raise ValueError(

@@ -110,12 +110,15 @@ class Generated:
         """Whether the generator makes the same images of the same z a second time; looked at once.
 
         Raises:
-            ValueError: it does not.
+            ValueError: it does not, or changes z in place.
         """
         if self._repeats:
             return
+        own = z.clone()
         with torch.no_grad():
-            again = first_tensor(self._model(z, **extra))
+            again = first_tensor(self._model(own, **extra))
+        if not own.is_inference() and own._version:
+            raise refusal(ValueError("model must leave its z as they are, but changes them in place; give it a copy."))
         if not torch.allclose(again, images, atol=_SAME):
             raise refusal(
                 ValueError(

@@ -215,6 +215,10 @@ def test_a_layer_that_is_read_twice_is_told():
         ({"images": []}, "images must hold at least one batch"),
         ({"val_images": []}, "val images must hold at least one batch"),
         ({"images": iter(colors())}, "images must be an iterable that can be visited again"),
+        (
+            {"model": nn.Sequential(nn.ReLU(inplace=True), *by_hand()).eval(), "layer": "1"},
+            "leave its images as they are",
+        ),
         ({"model": by_hand()[:2].eval()}, r"predictions \[N, classes\] with N=9, but gave \[9, 4, 2, 2\]"),
     ],
 )

@@ -182,6 +182,13 @@ def test_a_class_that_is_never_there_is_told_before_any_edit(model, z):
     assert segmenter.seen == 40
 
 
+class Scales(Painter):
+    """Normalises z where they are, which a second time changes nothing."""
+
+    def forward(self, z, noise=None):
+        return super().forward(z.div_(z.norm(dim=1, keepdim=True)), noise)
+
+
 class Nan(Painter):
     """Diverges at the last of 40 z."""
 
@@ -202,6 +209,7 @@ class Nan(Painter):
         ({"generator": Painter(scale=127.5).eval()}, ValueError, r"must be in \[-1, 1\].*batch 0"),
         ({"generator": Nan().eval()}, ValueError, r"must be in \[-1, 1\].*batch 5 are in \[nan"),
         ({"generator": Painter(chance=True).eval()}, ValueError, "same images of the same z"),
+        ({"generator": Scales().eval()}, ValueError, "leave its z as they are"),
         ({"generator": Painter()}, ValueError, "must be in evaluation mode"),
         ({"layer": "nothing"}, KeyError, "nothing"),
         ({"units": [3, 8]}, ValueError, "units of layer 'features' must be below 8, but one is 8"),
