@@ -125,16 +125,8 @@ _SMALL = Recipe(
     stages=((8, 50), (16, 80), (32, 150)),
 )  # fmt: skip
 
-#: Of StyleGAN2, after 379,000 images and 20,000 of another penalty, the Frechet distance was 266 with 0.1 (ADA's rule
-#: gives 0.05), where the discriminator ran away, and 240 with 0.8; 22,000 images later 244 with 0.8 and 231 with 3. It
-#: stayed near 240 up to 630,000; 30,000 images later it was 226 with 1, and 210 with 1 and a feature critic (two runs
-#: differ by 10), which went on to 136 after 330,000. Its discriminator easily told images from scenes then, held-out
-#: ones too, so the generator got more units where they cost little: 128 instead of 48 at 32x32, 64 instead of 24 at
-#: 64x64 (62 images/s on two threads instead of 71). 436,000 images later, rates going down over the last 100,000, the
-#: distance by a segmentation network's features was 0.12 instead of 0.21, and doors were there (not compared with going
-#: on without). A ProGAN whose discriminator started anew at 600,000 went from 168 to 227 in 50,000 images without a
-#: feature critic, and from 152 to 131 in 35,000 with one (both with 0.5). That one went on, with its units doubled, to
-#: 120 at 1,100,000; rates that then went to zero until 1,220,000 let its discriminator win, and it ended at 140.
+#: At 64x64: a strong R1 penalty, else the discriminator runs away, and a feature critic, with which the distance fell
+#: on. docs/generators.md has the distances of what was tried.
 _STEADY = Recipe(r1_gamma=1.0, half_life=20_000, feature_critic=True)
 
 #: By the name of the weights' file.
