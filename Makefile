@@ -52,13 +52,12 @@ wheel: $(VENV)/.installed
 	rm -rf dist
 	$(BIN)/python -m build --outdir dist .
 
-# Against the wheel instead of the tree: what would show that something is missing from it, which are the tests of whole
-# runs, commands, reports, shipped networks and every doctest (which imports every module). `make test` runs all, once.
+# Against the wheel instead of the tree: what would show that something is missing from it, which are the tests of
+# commands, reports, shipped networks and every doctest (which imports every module). `make test` runs all, once.
 # PYTHONPATH comes before what .venv has in editable mode.
-TREE_ONLY = docs native emulation gpu fuzz kernels ops stats models network interventions segmentation classifiers generators \
-	omissions rewriting \
-	experiments test_pages.py test_rooms.py tiny/test_generated.py tiny/test_shortcuts.py tiny/test_train.py tiny/test_train_gan.py \
-	tiny/test_train_segmenter.py
+TREE_ONLY = classifiers data dissection docs emulation experiments files fuzz generators gpu interventions kernels models native \
+	network omissions ops plots rewriting segmentation stats visits test_pages.py test_rooms.py tiny/test_generated.py \
+	tiny/test_shortcuts.py tiny/test_train.py tiny/test_train_gan.py tiny/test_train_segmenter.py
 test-wheel: wheel
 	rm -rf build/wheel
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --target build/wheel dist/*.whl
