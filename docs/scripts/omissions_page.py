@@ -75,7 +75,7 @@ $training
 The rates are not the published ones either (3e-3 for single layers and e_f, 2e-3, then 1e-3, for all together),
 since so few steps need larger ones. Single layers and (b) had about 200 seconds of one thread each, all together
 another 190, so (b) is compared at about half the cost, and far from its best. Weights are not shipped (7.7 MB);
-`docs/scripts/omissions_inverted.py` trains them anew, with nearly these numbers.
+`docs/scripts/omissions.py` trains them anew, with nearly these numbers.
 
 ## Real images that show what is left out (section 5.4.3)
 
