@@ -36,6 +36,8 @@ PLACES: Tensor | None = None
 TREE, DOOR = "object/tree", "part/door"
 CLASSES = (TREE, "object/skyscraper", "object/house", "object/tram", "part/window", DOOR)
 COUNT = 20
+#: Random sets of as many units beside each.
+DRAWS = 3
 R = TypeVar("R", bound=Result)
 
 
@@ -96,7 +98,7 @@ def _dissection(measured: Measured, name: str, model: Any, seen: Any, z: Any) ->
 
 
 def _effect(measured: Measured, name: str, model: Any, seen: Any, units: Any, z: Any, concept: str) -> Any:
-    options = {"second": seen[1], "draws": 3}
+    options = {"second": seen[1], "draws": DRAWS}
     measure = partial(generators.removed_share, model, LAYER, units, z, seen[0], concept, **options)
     return measured(name, generators.Effect, measure)
 

@@ -20,6 +20,8 @@ from dissect.experiments import TextureSensitivity, texture_sensitivity
 LAYERS = [f"features.{name}" for name in ("conv1_2", "conv2_2", "conv3_1", "conv3_3", "conv4_3", "conv5_3")]
 #: The seed of the scenes' other look.
 STYLE = 1
+#: Of the scenes; None: all.
+FAMILY: str | None = None
 #: Images in the gallery, and units of each kind.
 IMAGES, UNITS = 6, 2
 
@@ -46,7 +48,8 @@ class Pairs:
     """Scenes and their twins, drawn once, and the scenes' classes."""
 
     def __init__(self, images: int) -> None:
-        sets = [tiny.TinyScenes("val", count=images, target="class", restyle=style) for style in (None, STYLE)]
+        options = {"count": images, "target": "class", "family": FAMILY}
+        sets = [tiny.TinyScenes("val", restyle=style, **options) for style in (None, STYLE)]
         self.images, self.twins = (torch.stack([item[0] for item in part]) for part in sets)
         self.classes = [sets[0].scene(at) for at in range(images)]
 

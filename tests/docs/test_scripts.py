@@ -80,7 +80,7 @@ def test_comparisons(tmp_path, monkeypatch):
 def test_experiments_on_generators(tmp_path, monkeypatch):
     script = importlib.import_module("experiments_generators")
     for name, value in {
-        "SAMPLES": {1: 8, 10: 8, 3: 10, 4: 4, 5: 4}, "FEWER": 4, "EPOCHS": 1, "TREE": "object/road",
+        "SAMPLES": {1: 8, 10: 8, 3: 10, 4: 2, 5: 4}, "FEWER": 4, "EPOCHS": 1, "DRAWS": 1, "TREE": "object/road",
         "DOOR": "object/sky", "CLASSES": ("object/road", "object/sky"), "PLACES": torch.tensor([[0, 0], [1, 1]]),
     }.items():  # fmt: skip
         monkeypatch.setattr(script, name, value)
@@ -240,9 +240,10 @@ def test_formulas(tmp_path, monkeypatch):
 
 def test_texture(tmp_path, monkeypatch):
     script = importlib.import_module("texture")
-    monkeypatch.setattr(script, "LAYERS", ["features.conv2_1", "features.conv5_3"])
-    script.main(["--images", "86", "--out", str(tmp_path)])
-    written(tmp_path / "texture.md", "86 validation scenes and their twins", "| conv5_3 | 192 |")
+    monkeypatch.setattr(script, "LAYERS", ["features.conv4_3", "features.conv5_3"])
+    monkeypatch.setattr(script, "FAMILY", "landscape")
+    script.main(["--images", "30", "--out", str(tmp_path)])
+    written(tmp_path / "texture.md", "30 validation scenes and their twins", "| conv5_3 | 192 |")
 
 
 def test_omissions(tmp_path, monkeypatch):
