@@ -34,6 +34,21 @@ def check_evaluating(model: nn.Module) -> None:
             )
 
 
+def check_segmenter(segmenter: object) -> None:
+    """Refuses a segmenter whose planes depend on chance or on the batch.
+
+    Raises:
+        ValueError: some such part of it is in training mode.
+    """
+    parts = segmenter.named_modules() if isinstance(segmenter, nn.Module) else ()
+    for name, part in parts:
+        if part.training and _is_random(part):
+            raise ValueError(
+                f"segmenter must be in evaluation mode, but its part {name!r} ({type(part).__name__}) is in training "
+                "mode (batch statistics, dropout); call segmenter.eval()."
+            )
+
+
 def tell_training(model: nn.Module) -> None:
     """Warns of a network some part of which is random, or looks at the batch, as it is in training mode."""
     if any(module.training and _is_random(module) for module in model.modules()):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -22,7 +23,7 @@ from dissect.devices import device_of, to_device
 from dissect.files.checked import Array, Of, Whole, fields, require
 from dissect.models import latents, noise_seeds
 from dissect.network.identity import fingerprint
-from dissect.network.modes import check_evaluating
+from dissect.network.modes import check_evaluating, check_segmenter
 from dissect.visits.generated import Generated
 from dissect.visits.run import Run, Visit
 from dissect.visits.store import Step
@@ -79,12 +80,12 @@ class RealImages:
             ValueError: they are in another range than the segmenter takes.
         """
         low, high = (float(end) for end in batch.images.detach().aminmax())
-        fits = {True: -1 <= low < 0 and high <= 1, False: 0 <= low and high <= 1, None: low == low and high == high}
+        fits = {True: -1 <= low < 0 and high <= 1, False: 0 <= low and high <= 1, None: math.isfinite(high - low)}
         if not fits[self._signed]:
-            wanted = {True: "[-1, 1]", False: "[0, 1]", None: "finite"}[self._signed]
+            wanted = {True: "in [-1, 1]", False: "in [0, 1]", None: "finite"}[self._signed]
             raise refusal(
                 ValueError(
-                    f"images must be in {wanted}, as the segmenter takes them, but those of batch {index} are in "
+                    f"images must be {wanted}, as the segmenter takes them, but those of batch {index} are in "
                     f"[{low:g}, {high:g}]; make the segmenter with another signed=, or bring the images there."
                 )
             )
@@ -106,6 +107,7 @@ class Counting(Run):
         if names is None:
             whose = "the images" if segmenter is None else "segmenter"
             raise refusal(TypeError(f"{whose} must have an attribute concepts, the names of the labels, but has none."))
+        check_segmenter(segmenter)
         self.concepts = Concepts.of(names)
         self._counted, self._segmenter, self._planes, self._size = counted, segmenter, planes, size
         self.num_pixels, self.done = 0, False

@@ -218,8 +218,9 @@ def segmentation_statistics(
 
     Raises:
         TypeError: a segmenter that does not name its labels; what is no image.
-        ValueError: fewer images than `count`; images in another range than the segmenter takes; a plane that is not
-            there; planes of several sizes; other than integers; no labels.
+        ValueError: a segmenter in training mode with dropout or batch statistics; fewer images than `count`; images in
+            another range than the segmenter takes; a plane that is not there; planes of several sizes; other than
+            integers; no labels.
 
     Example:
         >>> from dissect import tiny

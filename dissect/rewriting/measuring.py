@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from dissect.arguments import integer, refusal, speaks
 from dissect.devices import device_of, to_device
-from dissect.network.modes import check_evaluating
+from dissect.network.modes import check_evaluating, check_segmenter
 from dissect.network.outputs import first_tensor
 from dissect.rewriting.memory import noise_of
 from dissect.rewriting.moment import batches_of
@@ -81,7 +81,7 @@ def rule_changes(
         inputs: z, or (z, noise seeds): others than those that the edit was made of.
         changes: by name, what gives a context within which the images are changed: ``lambda: edit``, or
             ``lambda: dissect.ablate(model, layer, units)``.
-        segmenter: from images to planes [N, K, H, W]; a pixel shows a class if any plane says so.
+        segmenter: from images in [-1, 1] to planes [N, K, H, W]; a pixel shows a class if any plane says so.
         source: label number of the class that is to go.
         targets: label numbers of what may take its place.
         features: from images to [N, D], to measure perceived change; none by default.
@@ -92,7 +92,8 @@ def rule_changes(
         By name a `RuleChange`.
 
     Raises:
-        ValueError: no targets, or the source among them.
+        ValueError: no targets, or the source among them; a segmenter in training mode with dropout or batch statistics,
+            or for images in [0, 1].
 
     Example:
         >>> from dissect import rewriting, tiny
@@ -106,6 +107,14 @@ def rule_changes(
         (torch.Size([4]), True)
     """
     check_evaluating(model)
+    check_segmenter(segmenter)
+    if getattr(segmenter, "signed", True) is False:
+        raise refusal(
+            ValueError(
+                "segmenter must take images in [-1, 1], as generators give them, but takes them in [0, 1] "
+                "(signed=False); make it with signed=True."
+            )
+        )
     if not len(targets) or source in targets:
         raise refusal(ValueError(f"targets must be classes other than the source, {source}, but are {list(targets)}."))
     run = _Changes(model, changes, segmenter, source, targets, features)

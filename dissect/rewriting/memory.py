@@ -106,6 +106,7 @@ class Memory:
         _check_own(model, self.layer, self._module)
         self.linear = self._styled is None
         self.moment: SecondMoment | None = None
+        self._runs_once = False  # known after the first pass, which is of the whole model
 
     def __repr__(self) -> str:
         numbers = f" ({self.numbering})" if self.numbering else ""
@@ -175,7 +176,9 @@ class Memory:
         """The keys of some inputs of the model: a batch, or (z, noise seeds).
 
         Raises:
-            TypeError, ValueError: what the model does not take, keys that are not finite, or a model in training mode.
+            TypeError, ValueError: what the model does not take, keys that are not finite, a layer that is not called,
+                or a model in training mode.
+            RuntimeError: a layer that runs twice in one pass, so that its keys are of no one place.
         """
         check_evaluating(self.model)
         batch, also = inputs if is_pair(inputs) else (inputs, None)
@@ -242,8 +245,16 @@ class Memory:
     def _seen(self, batch: Tensor, also: Any) -> Keys:
         """The keys of a batch; what comes with it goes in as noise seeds where the model takes any."""
         names = [self.layer] if self._styled is None else [f"{self._styled}.modulate", f"{self._styled}.noise"]
-        with torch.no_grad(), Trace(self.model, names, inputs=True, stop=True) as trace:
+        with torch.no_grad(), Trace(self.model, names, inputs=True, stop=self._runs_once) as trace:
             trace.run(to_device(batch, device_of(self.model)), **noise_of(self.model, also))
+        if not trace.complete():
+            raise refusal(
+                ValueError(
+                    f"layer must run when the model does, but {self.layer!r} is not called, or its weight is used by "
+                    "another module, as that of nn.MultiheadAttention.out_proj; name one that is called."
+                )
+            )
+        self._runs_once = True
         if self._styled is not None:
             return _styled_keys(trace, *names)
         given, named = trace.inputs(self.layer)

@@ -33,9 +33,10 @@ OUTSIDE = 1e-6
 class SecondMoment(Result):
     """C = E[k k^T], uncentred, over all locations of a sample of keys, in float64.
 
-    Eigenvalues below ``i * 2^-52`` times the largest count as 0 (the usual rule of a matrix's rank): there the sample
-    has no keys, as of channels that are always 0. `inverse_times` and `whitening` leave these directions out, and a
-    key that lies there is refused.
+    Eigenvalues below ``i * 2^-52`` times the largest count as 0 (the usual rule of a matrix's rank), and those below
+    ``i`` times what rounding each channel of a key to its dtype adds along their vectors: there the sample has no keys,
+    as of channels that are always 0, or of sums that a layer norm makes 0. `inverse_times` and `whitening` leave these
+    directions out, and a key that lies there is refused.
 
     Attributes:
         layer: of the memory.
@@ -77,7 +78,10 @@ class SecondMoment(Result):
                 )
             )
         values, vectors = torch.linalg.eigh(self.moment)
-        kept = values > channels * torch.finfo(values.dtype).eps * values[-1]
+        least = torch.finfo(values.dtype).eps * values[-1]
+        if self.settings.get("dtype") == "torch.float32":
+            least = least.maximum(torch.finfo(torch.float32).eps ** 2 * self.moment.diagonal() @ vectors.square())
+        kept = values > channels * least
         if not bool(kept.any()):
             raise refusal(ValueError(f"keys of {self.layer!r} must differ from 0, but all of the sample are 0."))
         return values[kept], vectors[:, kept]
@@ -207,7 +211,7 @@ def second_moment(
         about["batch_size"] = batch_size
     finish(run, Images({"inputs": batches}), resume=resume, about=about, progress=progress)
     settings = {"network": network, "model": type(memory.model).__name__, "numbering": memory.numbering}
-    settings["others"] = memory.others()
+    settings |= {"others": memory.others(), "dtype": str(memory.weight.dtype)}
     return SecondMoment(memory.layer, run.total / run.count, run.count, run.images, settings)
 
 

@@ -181,6 +181,13 @@ def test_bad_segmenters():
         segmentation_statistics(Faint().eval(), Bands(), count=3, progress=False)
     with pytest.raises(ValueError, match="segmenter must see what a generator makes"):
         segmentation_statistics(Faint().eval(), None, count=3, progress=False)
+    noisy = Bands()
+    noisy.drop = nn.Dropout()
+    with pytest.raises(ValueError, match=r"segmenter must be in evaluation mode, but its part 'drop' \(Dropout\)"):
+        segmentation_statistics(photos(3), noisy, count=3, progress=False)
+    assert len(segmentation_statistics(photos(3), noisy.eval(), count=3, progress=False)) == 3
+    with pytest.raises(ValueError, match="images must be finite, as the segmenter takes them"):
+        segmentation_statistics(photos(3) * math.inf, Bands(signed=None), count=3, progress=False)
 
 
 def test_images_are_brought_to_a_size():

@@ -70,3 +70,9 @@ def test_refused():
             ValueError, match=r"^rule_changes: targets must be classes other than the source, 1, but are"
         ):
             rule_changes(model, z, {}, Colours(), RED, targets)
+    see = Colours()
+    see.signed = False
+    with pytest.raises(ValueError, match=r"^rule_changes: segmenter must take images in \[-1, 1\]"):
+        rule_changes(model, z, {}, see, RED, [GREEN])
+    with pytest.raises(ValueError, match=r"segmenter must be in evaluation mode, but its part '0' \(Dropout\)"):
+        rule_changes(model, z, {}, torch.nn.Sequential(torch.nn.Dropout()), RED, [GREEN])

@@ -167,3 +167,23 @@ def test_two_batches_are_no_batch():
         TypeError, match=r"^Memory: inputs must be a batch, a tensor, or \(z, noise seeds\), but got a l"
     ):
         Memory(nets.one(nn.Linear(2, 2)), "0").keys(batches)
+
+
+class Twice(nn.Module):
+    """A layer whose keys are of two places."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner = nn.Linear(4, 4)
+
+    def forward(self, x):
+        return self.inner(self.inner(x))
+
+
+def test_a_layer_that_runs_twice_or_never():
+    memory = Memory(Twice().eval(), "inner")
+    with pytest.raises(RuntimeError, match="layer 'inner' ran twice in one forward pass"):
+        memory.second_moment(nets.randn(9, 4), progress=False)
+    block = nn.TransformerEncoderLayer(4, 2, 8, batch_first=True).eval()
+    with pytest.raises(ValueError, match=r"layer must run when the model does, but 'self_attn.out_proj' is not called"):
+        Memory(block, "self_attn.out_proj").keys(nets.randn(2, 3, 4))

@@ -108,6 +108,22 @@ def test_a_channel_that_is_always_0_is_left_out_and_keys_there_are_refused():
         moment.inverse_times(key)
 
 
+@pytest.mark.parametrize("channels", [4, 8, 16])
+def test_rounding_is_no_direction(channels):
+    """A layer norm makes the sum of channels 0: what rounding leaves of it is no key."""
+    model = nn.Sequential(nn.LayerNorm(channels), nn.Linear(channels, 3)).eval()
+    memory, inputs = Memory(model, "1"), nets.randn(40 * channels, channels)
+    moment = memory.second_moment(inputs, progress=False)
+    assert moment.rank == channels - 1
+    key = memory.keys(inputs[:1])
+    assert abs(float(memory.direction(key).matrix.sum())) < 1e-5
+    # A channel is not rounding for being small, where float32 has it exactly.
+    scales = torch.ones(channels)
+    scales[1] = 1e-6
+    plain = Memory(nets.one(nn.Linear(channels, 3)), "0")
+    assert plain.second_moment(nets.randn(40 * channels, channels) * scales, progress=False).rank == channels
+
+
 def test_too_small_a_sample_says_how_many_are_needed():
     model = nets.stylegan2()
     memory = Memory(nets.one(nn.Conv2d(40, 3, 3)), "0")
