@@ -28,17 +28,17 @@ class TextureRow(NamedTuple):
     Attributes:
         layer: the layer's name.
         unit: its number.
-        iou: IoU(s, u), of the unit in images and in their restyled twins; 0 where it fires in neither.
-        same_class: the same with the twin of another image of the class, by chance.
-        other_class: the same with that of an image of another class; None without classes.
+        iou: IoU(s, u), of the unit in images and in their restyled twins; None where it fires in neither.
+        same_class: the same with the twin of another image of the class, by chance; None where it fires in neither.
+        other_class: the same with that of an image of another class; None without classes, too.
         firing: cells on which it fires in the images.
         firing_restyled: in the twins.
     """
 
     layer: str
     unit: int
-    iou: float
-    same_class: float
+    iou: float | None
+    same_class: float | None
     other_class: float | None
     firing: int
     firing_restyled: int
@@ -50,22 +50,24 @@ class TextureLayerRow(NamedTuple):
     Attributes:
         layer: its name.
         units: how many.
+        silent: how many of them fire in no image and in no twin; what follows leaves them out, and is None if all are.
         low: the first quartile of the units' IoU.
         median: the median.
         high: the third quartile.
         same_class: the median by chance, with the twin of another image of the class.
-        other_class: of an image of another class; None without classes.
+        other_class: of an image of another class; None without classes, too.
         shape_sensitive: the share of units with an IoU above 0.1 (the paper's cut).
     """
 
     layer: str
     units: int
-    low: float
-    median: float
-    high: float
-    same_class: float
+    silent: int
+    low: float | None
+    median: float | None
+    high: float | None
+    same_class: float | None
     other_class: float | None
-    shape_sensitive: float
+    shape_sensitive: float | None
 
 
 class LayerTexture(NamedTuple):
@@ -84,8 +86,8 @@ class LayerTexture(NamedTuple):
     others: Tensor
 
     def iou(self) -> Tensor:
-        """[P, U] float64; 0 where the unit fires nowhere."""
-        return self.shared.double() / (self.own + self.others - self.shared).clamp(min=1)
+        """[P, U] float64; NaN where the unit fires nowhere."""
+        return self.shared.double() / (self.own + self.others - self.shared)
 
 
 @dataclass(eq=False)  # tensors have no one truth value
@@ -106,19 +108,25 @@ class TextureSensitivity(Result):
     settings: dict[str, Any]
 
     def __repr__(self) -> str:
-        told = ", ".join(f"{row.layer!r} median {row.median:.3f}" for row in self.summary())
+        told = ", ".join(
+            f"{row.layer!r} median {'unknown' if row.median is None else f'{row.median:.3f}'}" for row in self.summary()
+        )
         return f"<TextureSensitivity of {self.settings['num_images']} images: IoU(s, u) of {told}>"
 
     def summary(self) -> Table[TextureLayerRow]:
         """A row per layer (`TextureLayerRow`)."""
         rows = []
         for name, layer in self.layers.items():
-            scores = layer.iou()
-            low, median, high = scores[0].quantile(torch.tensor([0.25, 0.5, 0.75]).double()).tolist()
-            chance = [float(part.quantile(0.5)) for part in scores[1:]]
-            above = float((scores[0] > CUT).double().mean())
-            other = chance[1] if len(chance) > 1 else None
-            rows.append(TextureLayerRow(name, scores.shape[1], low, median, high, chance[0], other, above))
+            scores, units = layer.iou(), layer.own.shape[1]
+            firing = scores[:, ~scores[0].isnan()]
+            if not firing.numel():
+                rows.append(TextureLayerRow(name, units, units, None, None, None, None, None, None))
+                continue
+            low, median, high = firing[0].quantile(torch.tensor([0.25, 0.5, 0.75]).double()).tolist()
+            chance = [float(part.nanquantile(0.5)) for part in firing[1:]]
+            above = float((firing[0] > CUT).double().mean())
+            silent, other = units - firing.shape[1], chance[1] if len(chance) > 1 else None
+            rows.append(TextureLayerRow(name, units, silent, low, median, high, chance[0], other, above))
         return Table(rows)
 
     def units(self, layer: str | None = None) -> Table[TextureRow]:
@@ -128,8 +136,8 @@ class TextureSensitivity(Result):
 
     def _rows(self, name: str) -> Iterable[TextureRow]:
         layer = self.layers[name]
-        scores = layer.iou().tolist()
-        for unit in range(len(scores[0])):
+        scores = [[None if score != score else score for score in part] for part in layer.iou().tolist()]  # NaN
+        for unit in range(layer.own.shape[1]):
             other = scores[2][unit] if len(scores) > 2 else None
             firing = int(layer.own[0, unit]), int(layer.others[0, unit])
             yield TextureRow(name, unit, scores[0][unit], scores[1][unit], other, *firing)
@@ -140,7 +148,8 @@ class TextureSensitivity(Result):
 
         with plots.drawing():
             figure = plots.new_figure(1.9 * max(2, len(self.layers)), 2.2)
-            values = {name: layer.iou()[0].tolist() for name, layer in self.layers.items()}
+            scores = {name: layer.iou()[0] for name, layer in self.layers.items()}
+            values = {name: part[~part.isnan()].tolist() for name, part in scores.items()}
             for axes in plots.histograms(figure, values, bins=20, marked=CUT):
                 axes.set_xlabel("IoU(s, u)")
         return figure

@@ -61,9 +61,19 @@ class Pairs:
 
 def rows(found: TextureSensitivity) -> str:
     """The table of layers."""
-    head = ["layer", "units", "quartile", "median", "quartile", "by chance: same class", "other class", "above 0.1"]
+    head = [
+        "layer",
+        "units",
+        "silent",
+        "quartile",
+        "median",
+        "quartile",
+        "by chance: same class",
+        "other class",
+        "above 0.1",
+    ]
     lines = [
-        [row.layer.removeprefix("features."), row.units,
+        [row.layer.removeprefix("features."), row.units, row.silent,
          *(f"{value:.3f}" for value in (row.low, row.median, row.high, row.same_class, row.other_class)),
          f"{row.shape_sensitive:.0%}"]
         for row in found.summary()

@@ -243,7 +243,7 @@ def test_texture(tmp_path, monkeypatch):
     monkeypatch.setattr(script, "LAYERS", ["features.conv4_3", "features.conv5_3"])
     monkeypatch.setattr(script, "FAMILY", "landscape")
     script.main(["--images", "30", "--out", str(tmp_path)])
-    written(tmp_path / "texture.md", "30 validation scenes and their twins", "| conv5_3 | 192 |")
+    written(tmp_path / "texture.md", "30 validation scenes and their twins", "| conv5_3 | 192 | 0 |")
 
 
 def test_omissions(tmp_path, monkeypatch):

@@ -54,7 +54,7 @@ def test_sums_in_loops(pairs, rule):
         fires = [part > level[:, None, None] for part, level in zip(maps, found.layers[layer].thresholds)]
         rows = found.units(layer)
         for unit, row in enumerate(rows):
-            for partner, told in zip(chosen, (row.iou, row.same_class, row.other_class)):
+            for partner, told in zip(chosen, (row.iou, row.same_class, row.other_class), strict=True):
                 both = sum(int((fires[0][n, unit] & fires[1][partner[n], unit]).sum()) for n in range(7))
                 either = sum(int((fires[0][n, unit] | fires[1][partner[n], unit]).sum()) for n in range(7))
                 assert told == both / max(1, either)
@@ -110,6 +110,26 @@ def test_goes_on_from_any_step_and_file(pairs, tmp_path, monkeypatch):
             texture_sensitivity(*given, **OPTIONS, resume=folder)
         model.stop = None
         assert equal(whole, texture_sensitivity(*given, **OPTIONS, resume=folder))
+
+
+def test_a_unit_that_fires_nowhere_has_an_empty_row(pairs):
+    model = network()
+    with torch.no_grad():
+        model[0].weight[2].zero_()
+        model[0].bias[2] = -1
+    found = texture_sensitivity(model, "1", *pairs, CLASSES, **OPTIONS)
+    assert found.units()[2] == ("1", 2, None, None, None, 0, 0)
+    (row,) = found.summary()
+    assert (row.units, row.silent) == (5, 1)
+    others = torch.tensor([each.iou for each in found.units() if each.iou is not None]).double()
+    assert row.median == pytest.approx(float(others.quantile(0.5)))
+    found.plot()
+    with torch.no_grad():
+        model[0].weight.zero_()
+        model[0].bias.fill_(-1)
+    silent = texture_sensitivity(model, "1", *pairs, CLASSES, **OPTIONS)
+    assert silent.summary()[0][1:] == (5, 5, None, None, None, None, None, None)
+    assert "unknown" in repr(silent)
 
 
 def test_without_classes_and_bad_input(pairs):
