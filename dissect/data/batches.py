@@ -20,7 +20,8 @@ class Batch(NamedTuple):
     Attributes:
         numbers: [N] int64.
         images: [N, 3, H, W], or whatever the model takes.
-        planes: [N, K, H, W] integer label planes, or None.
+        planes: the labels that came with them, as the data set gives them: integer planes [N, K, H, W], class numbers
+            [N] where a classifier is asked, or None.
     """
 
     numbers: Tensor

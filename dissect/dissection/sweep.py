@@ -92,11 +92,7 @@ def sweep(
     Example: see `Sweep`.
     """
     chosen = _checked_shares(shares)
-    if preset_with(preset).scope != "all":
-        raise ValueError(
-            f'sweep: preset must be one that counts over all images, "default" or "pnas2020", but is {preset!r}: a '
-            "share of the pixels is one of all."
-        )
+    _check_scope(preset)
     plan = planned(
         model, layers, images, segmenter=segmenter, segment=segment, concepts=concepts, ignore=ignore, preset=preset,
         tokens=tokens, layout=layout, batch_size=batch_size, memory_budget=memory_budget, disk_budget=disk_budget,
@@ -128,6 +124,19 @@ def _on_cpu(sweep: ThresholdSweep) -> ThresholdSweep:
     state = {name: value.cpu() if isinstance(value, Tensor) else None for name, value in sweep.state_dict().items()}
     counts.load_state_dict(state)
     return counts
+
+
+def _check_scope(preset: PresetName) -> None:
+    """Refuses a preset that does not count over all images.
+
+    Raises:
+        ValueError: it counts by category.
+    """
+    if preset_with(preset).scope != "all":
+        raise ValueError(
+            f'sweep: preset must be one that counts over all images, "default" or "pnas2020", but is {preset!r}: a '
+            "share of the pixels is one of all."
+        )
 
 
 def _checked_shares(shares: Sequence[float]) -> tuple[float, ...]:

@@ -26,11 +26,11 @@ def exact_fraction(fraction: float | str | Decimal | Fraction, name: str = "frac
 
 
 #: So many choices of `sparse` pixels take turns.
-PHASES = 5
+CHOICES = 5
 
 
 @lru_cache(maxsize=512)
-def sparse(grid: Grid, phase: int) -> Grid:
+def sparse(grid: Grid, choice: int) -> Grid:
     """About every fifth row and column, one of five choices: few pixels that stand for all in a guess.
 
     Each choice spreads over all places within a cell, and together they are nearly all rows and columns. One alone
@@ -38,10 +38,10 @@ def sparse(grid: Grid, phase: int) -> Grid:
 
     Args:
         grid: of all pixels.
-        phase: the number of the choice, from 0 to 4.
+        choice: its number, from 0 to 4.
     """
     height, width = grid.target_shape
-    rows, columns = _spread(height, phase), _spread(width, (2 * phase + 1) % PHASES)
+    rows, columns = _spread(height, choice), _spread(width, (2 * choice + 1) % CHOICES)
     return Grid(grid.rows[rows], grid.columns[columns], grid.source_shape)
 
 
@@ -50,8 +50,8 @@ def _spread(size: int, shift: int) -> Tensor:
     if size < 16:
         return torch.arange(size)
     # A part is a little less than 5 long, so that it divides no cell.
-    count = size // PHASES + 1
-    return (torch.arange(count) * 2 * PHASES + 2 * shift + 1) * size // (2 * PHASES * count)
+    count = size // CHOICES + 1
+    return (torch.arange(count) * 2 * CHOICES + 2 * shift + 1) * size // (2 * CHOICES * count)
 
 
 def narrowest_shift(first: Tensor, last: Tensor, num_bins: int) -> Tensor:

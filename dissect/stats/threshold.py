@@ -15,7 +15,7 @@ from dissect import ops
 from dissect.arguments import refusal, speaks
 from dissect.grid import Grid
 from dissect.reference import keys_of, values_of
-from dissect.stats.bins import PHASES, bin_of_rank, exact_fraction, located, narrowest_shift, rebinned, sparse
+from dissect.stats.bins import CHOICES, bin_of_rank, exact_fraction, located, narrowest_shift, rebinned, sparse
 from dissect.stats.state import State, grid_key
 from dissect.stats.threshold_state import POSITIONS, Positions, check_keys, check_scalars
 
@@ -310,8 +310,8 @@ class TailThreshold(State):
         if self.visit > 0:
             return [(0, "value", self.grid, slice(None))]
         turns = [
-            (2, "value", sparse(self.grid, phase), slice((phase - self._seen) % PHASES, None, PHASES))
-            for phase in range(PHASES)
+            (2, "value", sparse(self.grid, choice), slice((choice - self._seen) % CHOICES, None, CHOICES))
+            for choice in range(CHOICES)
         ]
         return [(0, "min", self.grid, slice(None)), (1, "max", self.grid, slice(None)), *turns]
 

@@ -199,7 +199,7 @@ def test_units_that_the_first_images_mislead_take_one_more():
 def test_choices_of_pixels_are_all_pixels_together():
     for size in (7, 16, 50, 125, 224, 225):
         grid = Grid.half_pixel((7, 7), (size, size))
-        chosen = [sparse(grid, phase) for phase in range(5)]
+        chosen = [sparse(grid, choice) for choice in range(5)]
         assert len({choice.target_shape for choice in chosen}) == 1
         for table, tables in (
             (grid.rows, [choice.rows for choice in chosen]),
