@@ -187,7 +187,7 @@ def checked_moment(memory: Memory) -> SecondMoment:
             )
         )
     others = moment.settings.get("others")
-    if others is not None and others != memory.others():
+    if others is not None and others != memory.digest_of_others():
         raise refusal(
             ValueError(
                 f"moment must be of the network as it is, but other weights than those of {memory.layer!r} differ from "

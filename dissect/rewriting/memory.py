@@ -190,7 +190,7 @@ class Memory:
             raise refusal(ValueError(f"keys must be finite, but those of {self.layer!r} are not."))
         return found
 
-    def others(self) -> str:
+    def digest_of_others(self) -> str:
         """A digest of all weights but the layer's own, which no edit of the layer changes."""
         return weights_fingerprint(self.model, without=f"{self.layer}.weight")
 

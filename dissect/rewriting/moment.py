@@ -211,7 +211,7 @@ def second_moment(
         about["batch_size"] = batch_size
     finish(run, Images({"inputs": batches}), resume=resume, about=about, progress=progress)
     settings = {"network": network, "model": type(memory.model).__name__, "numbering": memory.numbering}
-    settings |= {"others": memory.others(), "dtype": str(memory.weight.dtype)}
+    settings |= {"others": memory.digest_of_others(), "dtype": str(memory.weight.dtype)}
     return SecondMoment(memory.layer, run.total / run.count, run.count, run.images, settings)
 
 
