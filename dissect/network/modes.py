@@ -12,7 +12,7 @@ import warnings
 
 from torch import nn
 
-from dissect.arguments import caller_level
+from dissect.arguments import caller_level, refusal
 
 
 def check_evaluating(model: nn.Module) -> None:
@@ -34,12 +34,20 @@ def check_evaluating(model: nn.Module) -> None:
             )
 
 
-def check_segmenter(segmenter: object) -> None:
-    """Refuses a segmenter whose planes depend on chance or on the batch.
+def check_segmenter(segmenter: object, *, generated: bool = False) -> None:
+    """Refuses a segmenter whose planes depend on chance or on the batch; with `generated` one for images in [0, 1] too.
 
     Raises:
-        ValueError: some such part of it is in training mode.
+        ValueError: some such part of it is in training mode, or it says that it takes other images than generators give
+            (its attribute `signed`).
     """
+    if generated and getattr(segmenter, "signed", True) is False:
+        raise refusal(
+            ValueError(
+                "segmenter must take images in [-1, 1], as generators give them, but takes them in [0, 1] "
+                "(signed=False); make it with signed=True."
+            )
+        )
     parts = segmenter.named_modules() if isinstance(segmenter, nn.Module) else ()
     for name, part in parts:
         if part.training and _is_random(part):

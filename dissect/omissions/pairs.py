@@ -13,6 +13,7 @@ from torch.utils.data import Dataset
 from dissect.arguments import integer, refusal, speaks
 from dissect.concepts import Concepts
 from dissect.generators.counting import Concept, Counter
+from dissect.network.modes import check_segmenter
 from dissect.omissions.inverter import LayerInverter
 from dissect.omissions.statistics import SegmentationStatistics
 from dissect.table import Table
@@ -140,6 +141,7 @@ def omission_pairs(
         >>> [row.method for row in pairs.table], pairs.table[0].real > pairs.table[1].real
         (['d', 'd'], True)
     """
+    check_segmenter(segmenter, generated=True)
     counter = Counter(segmenter, concept)
     if len(statistics.planes) != 1 or counter.concepts != statistics.concepts:
         raise refusal(ValueError("statistics must be of one plane and the segmenter's vocabulary, but are not."))

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from dissect.arguments import refusal, speaks
+from dissect.network.modes import check_segmenter
 from dissect.omissions.inverter import LayerInverter
 from dissect.omissions.optimisation import Inversion
 
@@ -62,7 +63,7 @@ def recovery(
         plane: of these.
 
     Raises:
-        ValueError: another number of z than of images.
+        ValueError: another number of z than of images; a segmenter in training mode, or of images in [0, 1].
 
     Example:
         >>> model = dissect.models.ProGAN((4, 4, 4), z_channels=4).eval()
@@ -74,6 +75,7 @@ def recovery(
     """
     if z.shape != found.z.shape:
         raise refusal(ValueError(f"z must have shape {list(found.z.shape)}, as found has, but got {list(z.shape)}."))
+    check_segmenter(segmenter, generated=True)
     with torch.no_grad():
         r = inverter.chain.layers_of(z)[-1]
         images = inverter.chain.render(r)

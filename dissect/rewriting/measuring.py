@@ -107,14 +107,7 @@ def rule_changes(
         (torch.Size([4]), True)
     """
     check_evaluating(model)
-    check_segmenter(segmenter)
-    if getattr(segmenter, "signed", True) is False:
-        raise refusal(
-            ValueError(
-                "segmenter must take images in [-1, 1], as generators give them, but takes them in [0, 1] "
-                "(signed=False); make it with signed=True."
-            )
-        )
+    check_segmenter(segmenter, generated=True)
     if not len(targets) or source in targets:
         raise refusal(ValueError(f"targets must be classes other than the source, {source}, but are {list(targets)}."))
     run = _Changes(model, changes, segmenter, source, targets, features)

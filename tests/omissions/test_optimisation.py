@@ -145,6 +145,10 @@ def test_recovery_against_numpy(model, inverter, images):
     assert exact.pixels == pytest.approx(1, abs=1e-6)
     with pytest.raises(ValueError, match=r"z must have shape \[3, 8\]"):
         recovery(inverter, z[:2], found)
+    photographs = Bright()
+    photographs.signed = False
+    with pytest.raises(ValueError, match=r"^recovery: segmenter must take images in \[-1, 1\]"):
+        recovery(inverter, z, found, segmenter=photographs)
 
 
 class Bright(torch.nn.Module):
@@ -188,3 +192,7 @@ def test_pairs(inverter, monkeypatch):
         omission_pairs(inverter, torch.utils.data.TensorDataset(photos * 255), real, Bright(), "sun", count=1)
     with pytest.raises(KeyError):
         omission_pairs(inverter, scenes, real, Bright(), "moon", count=1)
+    photographs = Bright()
+    photographs.signed = False
+    with pytest.raises(ValueError, match=r"^omission_pairs: segmenter must take images in \[-1, 1\]"):
+        omission_pairs(inverter, scenes, real, photographs, "sun", count=1)
