@@ -16,7 +16,7 @@ from dissect.arguments import caller_level, refusal
 from dissect.concepts import Concepts
 from dissect.devices import DeferredReads, to_device
 from dissect.dissection.contents import check_parts, check_under_way
-from dissect.dissection.geometry import Geometry
+from dissect.dissection.geometry import Geometry, check_fits
 from dissect.dissection.given import GivenThreshold, at_labels, check_labels
 from dissect.dissection.kept import Pictures
 from dissect.dissection.presets import Preset
@@ -154,8 +154,8 @@ class Findings(Run):
         for name, maps in step.activations.items():
             if name not in self.thresholds:
                 self._begin_layer(name, maps, size, step.images)
-            where = f"dissect: layer {name!r}, batch of image {step.numbers[0]}"
-            self.grids[name].check(where, maps.shape[2:], size)
+            where = f"layer {name!r}, batch of image {step.numbers[0]}"
+            check_fits(where, self.grids[name], maps.shape[2:], size)
             try:
                 self.thresholds[name].add(maps)
                 self.peaks[name].add(maps, step.numbers)
@@ -182,13 +182,16 @@ class Findings(Run):
         concepts = self._concepts
         least, largest = ends.tolist()
         if largest > MOST:
-            raise ValueError(f"{where}: planes must hold labels below 2^31, but hold {largest}.")
+            raise refusal(ValueError(f"planes must hold labels below 2^31, but hold {largest}."), where)
         if least < 0:
-            raise ValueError(f"{where}: planes must hold labels from 0 on, but hold {least}.")
+            raise refusal(ValueError(f"planes must hold labels from 0 on, but hold {least}."), where)
         if concepts is not None and largest >= len(concepts):
-            raise ValueError(
-                f"{where}: planes must hold labels below {len(concepts)} (the concepts, and 0 for none), but hold "
-                f"{largest}; what is to be ignored (often 255) must be 0."
+            raise refusal(
+                ValueError(
+                    f"planes must hold labels below {len(concepts)} (the concepts, and 0 for none), but hold "
+                    f"{largest}; what is to be ignored (often 255) must be 0."
+                ),
+                where,
             )
         if step.planes is not None:
             if concepts is None:

@@ -14,6 +14,7 @@ from torch.utils.data import Dataset
 from dissect.arguments import integer, num_bytes, refusal, speaks
 from dissect.data import Batches
 from dissect.dissection.formulas_result import LayerFormulas, UnitFormulas
+from dissect.dissection.geometry import check_fits
 from dissect.dissection.result import Dissection, LayerDissection
 from dissect.files.checked import Of, fields
 from dissect.files.progress import go_on, versioned
@@ -138,8 +139,8 @@ class Combinations(Run):
             raise RuntimeError("formulas: the counts need the label planes, but got a step without them.")
         labels = encode_labels(found.planes, self._num_labels)
         for name, maps in found.activations.items():
-            where = f"formulas: layer {name!r}, batch of image {found.numbers[0]}"
-            self._layers[name].grid.check(where, maps.shape[2:], labels.size)
+            where = f"layer {name!r}, batch of image {found.numbers[0]}"
+            check_fits(where, self._layers[name].grid, maps.shape[2:], labels.size)
             self._tallies[name].add(maps, labels, found.numbers)
 
     def end_visit(self) -> None:

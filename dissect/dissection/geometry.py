@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 from typing import Any
 
@@ -106,8 +106,17 @@ class Geometry:
             given = given[layer]
         found = given if isinstance(given, Grid) or given is None else given(layer, source, target)
         grid = _check_grid(f"of layer {layer!r}", found)
-        grid.check(f"dissect: layer {layer!r}", source, target)
+        check_fits(f"layer {layer!r}", grid, source, target)
         return grid
+
+
+def check_fits(where: str, grid: Grid, source: Iterable[int], target: Iterable[int] | None) -> None:
+    """Refuses a feature map or a segmentation that a grid was not made for; says where that was."""
+    try:
+        grid.check(where, tuple(source), None if target is None else tuple(target))
+    except ValueError as error:
+        refusal(error)
+        raise
 
 
 def named_or_given(grid: GridName | Given | None, border: Border | None) -> tuple[GridName | None, Given | None]:

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from dissect.arguments import refusal
 from dissect.concepts import Concepts
 from dissect.files.checked import Array, fields, require
 
@@ -30,9 +31,11 @@ class GivenThreshold:
     def add(self, activations: Tensor) -> None:
         """Compares the number of units with that of a batch [N, U, h, w]."""
         if activations.shape[1] != len(self._levels):
-            raise ValueError(
-                f"dissect: thresholds of layer {self._layer!r} must have shape {_SHAPES[self._levels.ndim]} with "
-                f"U={activations.shape[1]}, but got {list(self._levels.shape)}."
+            raise refusal(
+                ValueError(
+                    f"thresholds of layer {self._layer!r} must have shape {_SHAPES[self._levels.ndim]} with "
+                    f"U={activations.shape[1]}, but got {list(self._levels.shape)}."
+                )
             )
 
     def threshold(self) -> Tensor:
@@ -66,13 +69,13 @@ def given_thresholds(layers: list[str], given: Tensor | Mapping[str, Tensor] | N
         return {}
     if not isinstance(given, Mapping):
         if len(layers) > 1:
-            raise ValueError(
-                f"dissect: thresholds must be a mapping {{layer: [U]}} of layers {layers}, but are one tensor."
+            raise refusal(
+                ValueError(f"thresholds must be a mapping {{layer: [U]}} of layers {layers}, but are one tensor.")
             )
         given = {layers[0]: given}
     unknown = [name for name in given if name not in layers]
     if unknown:
-        raise ValueError(f"dissect: thresholds must be of layers {layers}, but name {unknown[0]!r}.")
+        raise refusal(ValueError(f"thresholds must be of layers {layers}, but name {unknown[0]!r}."))
     return {name: _checked(name, levels) for name, levels in given.items()}
 
 
@@ -86,8 +89,10 @@ def check_labels(given: Mapping[str, Tensor], concepts: Concepts | None) -> None
         if levels.ndim == 2 and (concepts is None or levels.shape[1] != len(concepts)):
             labels = "[U], where there are no labels" if concepts is None else f"[U] or [U, C] with C={len(concepts)}"
             rest = "" if concepts is None else " (the concepts, and 0 for none)"
-            raise ValueError(
-                f"dissect: thresholds of layer {layer!r} must have shape {labels}{rest}, but got {list(levels.shape)}."
+            raise refusal(
+                ValueError(
+                    f"thresholds of layer {layer!r} must have shape {labels}{rest}, but got {list(levels.shape)}."
+                )
             )
 
 
@@ -105,17 +110,19 @@ def told_thresholds(given: Mapping[str, Tensor]) -> dict[str, Any]:
 
 
 def _checked(layer: str, levels: Any) -> Tensor:
-    what = f"dissect: thresholds of layer {layer!r}"
+    what = f"thresholds of layer {layer!r}"
     if not isinstance(levels, Tensor) or levels.dtype != torch.float32:
         got = levels.dtype if isinstance(levels, Tensor) else type(levels).__name__
-        raise TypeError(f"{what} must be a float32 tensor, as activations are counted, but got {got}.")
+        raise refusal(TypeError(f"{what} must be a float32 tensor, as activations are counted, but got {got}."))
     if levels.ndim not in _SHAPES or not levels.numel():
-        raise ValueError(
-            f"{what} must have shape [U], one for each unit, or [U, C], one for each of its labels too, but got "
-            f"{list(levels.shape)}."
+        raise refusal(
+            ValueError(
+                f"{what} must have shape [U], one for each unit, or [U, C], one for each of its labels too, but got "
+                f"{list(levels.shape)}."
+            )
         )
     if levels.ndim == 1 and bool(levels.isnan().any()):
-        raise ValueError(f"{what} must not be NaN, but unit {int(levels.isnan().nonzero()[0])}'s is.")
+        raise refusal(ValueError(f"{what} must not be NaN, but unit {int(levels.isnan().nonzero()[0])}'s is."))
     return levels.detach().cpu().contiguous().clone()
 
 

@@ -17,6 +17,7 @@ from dissect.data import Batches
 from dissect.data.batches import attribute_of
 from dissect.data.pictures import signed_pictures, to_pictures
 from dissect.devices import to_device
+from dissect.dissection.geometry import check_fits
 from dissect.dissection.result import Dissection, LayerDissection
 from dissect.dissection.sheet import NOWHERE, SHOWN, SOMEWHERE, UnitSheet
 from dissect.files.checked import Array, Maybe, Of, fields
@@ -67,7 +68,7 @@ class SheetRun(Run):
         """See `Run`."""
         maps = step.activations[self._name][:, self._unit].float().cpu()
         size = None if step.planes is None else step.planes.shape[2:]
-        self._grid.check(f"unit_sheet: layer {self._name!r}", maps.shape[1:], size)
+        check_fits(f"layer {self._name!r}", self._grid, maps.shape[1:], size)
         fires = upsample(maps, self._grid.rows, self._grid.columns) > self.threshold
         concept = torch.zeros_like(fires)
         if step.planes is not None and self._label is not None:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from dissect.arguments import refusal
+from dissect.dissection.geometry import check_fits
 from dissect.dissection.plan import Plan
 from dissect.files.checked import Array, Each, Maybe, Of, Text, Whole, fields, require
 from dissect.files.progress import go_on, versioned
@@ -87,7 +88,7 @@ class Sweeping(Run):
             if name not in self.grids:
                 source = (maps.shape[2], maps.shape[3])
                 self._begin(name, self._plan.geometry.grid(name, source, size, step.images))
-            self.grids[name].check(f"dissect: layer {name!r}", maps.shape[2:], size)
+            check_fits(f"layer {name!r}", self.grids[name], maps.shape[2:], size)
             self._samples[name].add(maps, step.numbers)
         self.num_images += len(step.numbers)
 

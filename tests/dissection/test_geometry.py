@@ -108,7 +108,7 @@ def test_resumed(given, stop, tmp_path, monkeypatch):
         ({**HALF, "4": HALF["3"]}, ValueError, r"and no more, but holds \['1', '3', '4'\]"),
         ({**HALF, "3": "half_pixel"}, TypeError, "grid of layer '3' must be a dissect.Grid, but is str"),
         (lambda *_: None, TypeError, "grid of layer '1' must be a dissect.Grid, but is NoneType"),
-        (HALF["1"], ValueError, r"layer '3': grid must be for feature maps of \(8, 8\), but got \(16, 16\)"),
+        (HALF["1"], ValueError, r"^dissect: layer '3': grid must be for feature maps of \(8, 8\), but got \(16, 16\)"),
         (
             {**HALF, "3": Grid.half_pixel((8, 8), (8, 8))}, ValueError,
             r"layer '3': grid must be for segmentations of \(16, 16\), but got \(8, 8\)",

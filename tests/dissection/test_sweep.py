@@ -121,6 +121,7 @@ def test_files_and_figures(found, tmp_path):
         ({"images": Scenes().images}, ValueError, "concepts must name the labels"),
         ({"memory_budget": 100}, ValueError, "memory_budget must hold the counts"),
         ({"layers": "9"}, KeyError, "the model has no layer"),
+        ({"grid": dissect.Grid.half_pixel((3, 3), (16, 16))}, ValueError, "^sweep: layer '3': grid must be for"),
     ],
 )
 def test_what_is_ambiguous_is_refused(options, error, message):
