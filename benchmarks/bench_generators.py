@@ -27,7 +27,7 @@ class Loops:
     def __init__(self, z, units, batch):
         self.z, self.units, self.batch = z, units, batch
         self.model, self.segmenter = generator(), segmenter(signed=True)
-        self.counter = Counter("bench", self.segmenter, CLASS)
+        self.counter = Counter(self.segmenter, CLASS)
         children = dict(self.model.named_children())
         after = list(children).index(LAYER) + 1
         self.rest = nn.Sequential(*list(children.values())[after:])
@@ -37,7 +37,7 @@ class Loops:
                 self.model(part)
                 self.features.append(trace[LAYER])
         self.run = Observation(
-            Renderer("bench", self.model, LAYER, z, self.segmenter, batch), [self.counter], Region("everywhere", None),
+            Renderer(self.model, LAYER, z, self.segmenter, batch), [self.counter], Region("everywhere", None),
             lambda _: [Edit(torch.tensor([unit])) for unit in range(units)],
         )  # fmt: skip
         self.steps = [Step(numbers, None, {}, None) for numbers in torch.arange(len(z)).split(batch)]
