@@ -19,6 +19,7 @@ from dissect.arguments import speaks
 from dissect.concepts import Concepts
 from dissect.data.files import opened, rgb
 from dissect.data.folders import MEAN, STD
+from dissect.data.pictures import restored_pictures
 from dissect.extras import require
 from dissect.table import Table
 from dissect.text import printable, shown
@@ -145,8 +146,7 @@ class Broden(Dataset[Any]):
 
     def to_pictures(self, images: Tensor) -> Tensor:
         """Uint8 [N, 3, H, W] of images [N, 3, H, W] that were normalised here: with the colours of the files."""
-        pixels = images.float() * self._std.to(images.device) + self._mean.to(images.device)
-        return (pixels * 255).round().clamp(0, 255).to(torch.uint8)
+        return restored_pictures(images, self._mean, self._std)
 
     def fingerprint(self) -> str:
         """Of the tables, the images' sizes and times, and how items are made: tells whether they changed."""

@@ -18,6 +18,7 @@ from torch.utils.data import Dataset
 from dissect.arguments import caller_level, ignored_labels, speaks
 from dissect.concepts import Concepts
 from dissect.data.files import MOST_PLANES, TRANSPOSED, UPRIGHT, array, files_under, opened, rgb
+from dissect.data.pictures import restored_pictures
 from dissect.extras import require
 from dissect.text import printable, shown
 
@@ -130,8 +131,7 @@ class ImageFolder(Dataset[Any]):
 
     def to_pictures(self, images: Tensor) -> Tensor:
         """Uint8 [N, 3, H, W] of images [N, 3, H, W] that were normalised here: with the colours of the files."""
-        pixels = images.float() * self._std.to(images.device) + self._mean.to(images.device)
-        return (pixels * 255).round().clamp(0, 255).to(torch.uint8)
+        return restored_pictures(images, self._mean, self._std)
 
     def fingerprint(self) -> str:
         """Of the files' names, sizes and times, and of how images are made of them: tells whether they changed."""

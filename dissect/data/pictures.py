@@ -30,6 +30,12 @@ def signed_pictures(images: Tensor) -> Tensor:
     return to_pictures(images.detach().float().add(1).div(2).clamp(0, 1))
 
 
+def restored_pictures(images: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+    """[N, 3, H, W] uint8 of images that were normalised, ``(x - mean) / std``, by [3, 1, 1] each: in their colours."""
+    pixels = images.float() * std.to(images.device) + mean.to(images.device)
+    return (pixels * 255).round().clamp(0, 255).to(torch.uint8)
+
+
 def _to_uint8(images: Tensor) -> Tensor:
     images = images.to(torch.float32, copy=True)
     low, high = (end.view(-1, 1, 1, 1) for end in images.flatten(1).aminmax(dim=1))

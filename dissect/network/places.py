@@ -13,6 +13,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.weak import WeakTensorKeyDictionary
 
+from dissect.network.tracking import argument_of
+
 
 class Field(NamedTuple):
     """Receptive fields along one axis, in pixels of the image: cell i sees `size` of them, from `offset + i step` on.
@@ -142,10 +144,8 @@ class _Call(NamedTuple):
 
     def argument(self, name: str, default: Any = None) -> Any:
         """What it was given under this name."""
-        names = [argument.name for argument in self.func._schema.arguments]
-        if name in names and names.index(name) < len(self.args):
-            return self.args[names.index(name)]
-        return self.kwargs.get(name, default)
+        found = argument_of(self.func, self.args, self.kwargs, name)
+        return default if found is None else found
 
     def pair(self, name: str, default: int) -> Sequence[int]:
         """An argument for rows and for columns; the default for what was given empty, as poolings' strides are."""

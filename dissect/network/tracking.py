@@ -133,7 +133,7 @@ def _follow(
     if name.startswith("_scaled_dot_product") or name == "scaled_dot_product_attention":
         return _over_places(known.get(id(args[2])), output)
     if name in _REDUCTIONS and torch.Tag.pointwise not in func.tags and "other" not in _names(func):
-        return _reduced(first, _argument(func, args, kwargs, "dim"), output)
+        return _reduced(first, argument_of(func, args, kwargs, "dim"), output)
     if name in _POOLINGS:
         return _pooled(first, output)
     if torch.Tag.pointwise in func.tags or name in _POINTWISE or name in _REDUCTIONS:
@@ -218,7 +218,7 @@ def _names(func: Any) -> list[str]:
     return [argument.name for argument in func._schema.arguments]
 
 
-def _argument(func: Any, args: Any, kwargs: Any, name: str) -> Any:
+def argument_of(func: Any, args: Any, kwargs: Any, name: str) -> Any:
     """What an operation was given under this name, or None."""
     if name in kwargs or name not in _names(func):
         return kwargs.get(name)

@@ -13,7 +13,7 @@ from dissect.devices import to_device
 from dissect.files.checked import Array, Maybe, Text, fields, require
 from dissect.grid import Grid
 from dissect.reference.encode_labels import RUN_SHIFTS
-from dissect.stats.state import State, image_numbers
+from dissect.stats.state import State, grid_key, image_numbers
 
 #: Bytes that the counts of a tally may take.
 BUDGET = 4 << 30
@@ -115,7 +115,7 @@ class CombinationTally(State):
             {
                 "thresholds": torch.equal(self.thresholds, other.thresholds.to(self.thresholds.device)),
                 "num_labels": self.num_labels == other.num_labels,
-                "grid": _key(self.grid) == _key(other.grid),
+                "grid": grid_key(self.grid) == grid_key(other.grid),
             }
         )
         number = len(other._known)
@@ -150,7 +150,7 @@ class CombinationTally(State):
             "table": self.table,
             "counts": torch.stack([self.counts(half) for half in (0, 1)]),
             "areas": torch.stack([self.areas(half) for half in (0, 1)]),
-            "grid": _key(self.grid),
+            "grid": grid_key(self.grid),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -165,14 +165,10 @@ class CombinationTally(State):
         rules = {"thresholds": Array(torch.float32, "U"), "table": table, "counts": counts, "areas": areas}
         fields(what, state, {**rules, "grid": Maybe(Text())})
         require(what, torch.equal(state["thresholds"], self.thresholds.cpu()), "its thresholds are this tally's")
-        require(what, state["grid"] == _key(self.grid), "its grid is this tally's")
+        require(what, state["grid"] == grid_key(self.grid), "its grid is this tally's")
         require(what, state["counts"].amax(1) <= state["areas"], "no unit fires on more pixels than there are")
         rows = [tuple(label for label in row if label) for row in state["table"].tolist()]
         require(what, len(set(rows)) == len(rows), "each combination is there once")
         self._known, self._status, self._batch = {row: place for place, row in enumerate(rows)}, None, 0
         self._counts = state["counts"].to(self.thresholds.device, copy=True)
         self._areas = state["areas"].clone()
-
-
-def _key(grid: Grid | None) -> str | None:
-    return None if grid is None else grid.key
