@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import inspect
 import math
 from collections.abc import Callable
@@ -11,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
-from torch.utils.data import Dataset, Subset, TensorDataset
+from torch.utils.data import Dataset, IterableDataset, Subset, TensorDataset
 
 from dissect import ops
 from dissect.arguments import refusal
@@ -19,7 +20,7 @@ from dissect.concepts import Concepts
 from dissect.data import Batch, Batches
 from dissect.data.batches import attribute_of
 from dissect.data.planes import label_planes
-from dissect.devices import device_of, to_device
+from dissect.devices import checksum, device_of, to_device
 from dissect.files.checked import Array, Of, Whole, fields, require
 from dissect.models import latents, noise_seeds
 from dissect.network.identity import fingerprint
@@ -39,7 +40,8 @@ class GeneratedImages:
             raise refusal(ValueError("segmenter must see what a generator makes, but is None."))
         check_evaluating(generator)
         self._model, self._generated, self._device = generator, Generated(generator, segmenter), device_of(generator)
-        self.source, self.concepts = fingerprint(generator), None
+        self.source: str | None = fingerprint(generator)
+        self.concepts = None
         z = latents(generator, count, seed).cpu()
         noise = "noise" in inspect.signature(generator.forward).parameters
         self.data: Any = TensorDataset(z, noise_seeds(count, seed)) if noise else z
@@ -57,15 +59,50 @@ class GeneratedImages:
         return numbers
 
 
+def numbered(images: Any) -> bool:
+    """Whether images are known by their numbers: of a map-style data set, or of a tensor."""
+    return isinstance(images, Tensor) or (
+        isinstance(images, Dataset) and not isinstance(images, IterableDataset) and hasattr(images, "__len__")
+    )
+
+
+def source_of(images: Any, batch_size: int = 32) -> str | None:
+    """What tells images from others; None for what can only be read from its beginning.
+
+    That is their data set's own fingerprint; without one a digest of a tensor, or of the first, the middle and the last
+    image of a data set.
+
+    Example:
+        >>> source_of(torch.zeros(2, 3, 4, 4)) == source_of(torch.ones(2, 3, 4, 4))
+        False
+    """
+    told = Batches(images, batch_size).identity()[1]
+    if told is None and numbered(images):
+        whole = images.tensors[0] if isinstance(images, TensorDataset) else images
+        places = (0, len(images) // 2, len(images) - 1) if len(images) else ()
+        few = [whole] if isinstance(whole, Tensor) else [images[at] for at in places]
+        told = digest_of([_sum(item[0] if isinstance(item, (tuple, list)) else item) for item in few])
+    return None if told is None else f"{len(images)} images, {told}" if numbered(images) else str(told)
+
+
+def digest_of(value: Any) -> str:
+    """A short name of what JSON can hold."""
+    return hashlib.sha256(repr(value).encode()).hexdigest()[:16]
+
+
+def _sum(image: Any) -> list[Any]:
+    return [*image.shape, int(checksum(image))] if isinstance(image, Tensor) else [type(image).__qualname__]
+
+
 class RealImages:
     """A sample of a data set."""
 
     def __init__(self, images: Any, segmenter: Segmenting | None, count: int, seed: int, batch_size: int) -> None:
         self.concepts = attribute_of(images, "concepts")
-        known = len(images) if isinstance(images, (Dataset, Tensor)) and hasattr(images, "__len__") else None
+        known = len(images) if numbered(images) else None
         if known is not None and known < count:
             raise refusal(ValueError(f"count must be at most the number of images, {known}, but is {count}."))
-        self.source = str(Batches(images, batch_size).identity())
+        self.source = source_of(images, batch_size)
         self._rows: Tensor | None = None
         if known is not None:
             drawn = np.sort(np.random.RandomState(seed).permutation(known)[:count])

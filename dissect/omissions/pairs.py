@@ -14,8 +14,9 @@ from dissect.arguments import integer, refusal, speaks
 from dissect.concepts import Concepts
 from dissect.generators.counting import Concept, Counter
 from dissect.network.modes import check_segmenter
+from dissect.omissions.counting import numbered, source_of
 from dissect.omissions.inverter import LayerInverter
-from dissect.omissions.statistics import SegmentationStatistics
+from dissect.omissions.statistics import SegmentationStatistics, segmenter_of
 from dissect.table import Table
 
 if TYPE_CHECKING:
@@ -115,7 +116,7 @@ def omission_pairs(
     Args:
         inverter: of the generator, see `LayerInverter`.
         images: the data set, of images in [0, 1] or of (image, anything), as large as the generator's.
-        statistics: of these images; they tell which show most of the class.
+        statistics: of these images, by the segmenter or their own labels; they tell which show most of the class.
         segmenter: the one of the statistics, for images in [-1, 1].
         concept: the class: a label number, a name or "category/name".
         count: how many images.
@@ -128,8 +129,8 @@ def omission_pairs(
     Raises:
         KeyError: no such class.
         TypeError: images without a length and numbers.
-        ValueError: fewer images than `count` show the class; images in another range or of another size; several
-            planes in the statistics.
+        ValueError: statistics of other images, by another segmenter or of several planes; fewer images than `count`
+            show the class; images in another range or of another size.
 
     Example:
         >>> from dissect import tiny
@@ -145,6 +146,7 @@ def omission_pairs(
     counter = Counter(segmenter, concept)
     if len(statistics.planes) != 1 or counter.concepts != statistics.concepts:
         raise refusal(ValueError("statistics must be of one plane and the segmenter's vocabulary, but are not."))
+    _check_same(images, statistics, segmenter)
     shown = statistics.counts[:, counter.label].sort(descending=True, stable=True)
     if integer("count", count) > int((shown.values > 0).sum()):
         raise refusal(
@@ -154,8 +156,6 @@ def omission_pairs(
             )
         )
     numbers = statistics.numbers[shown.indices[:count]]
-    if not hasattr(images, "__getitem__"):
-        raise refusal(TypeError(f"images must be a data set with numbers, but got {type(images).__name__}."))
     real = torch.stack([_image(images[number]) for number in numbers.tolist()])
     low, high = (float(end) for end in real.aminmax())
     if not (low >= 0 and high <= 1):
@@ -167,6 +167,26 @@ def omission_pairs(
         counter.name, counter.concepts, counter.label, numbers, real, counter.planes(0, real)[:, plane],
         made, {method: counter.planes(0, found)[:, plane] for method, found in made.items()},
     )  # fmt: skip
+
+
+def _check_same(images: Any, statistics: SegmentationStatistics, segmenter: Callable[[Tensor], Tensor]) -> None:
+    """Whether statistics are of these images, as this segmenter or their labels have them."""
+    if not numbered(images):
+        raise refusal(TypeError(f"images must be a data set or a tensor, but got {type(images).__name__}."))
+    source, sees = source_of(images), segmenter_of(segmenter)
+    if source != statistics.source:
+        raise refusal(
+            ValueError(
+                f"statistics must be of the images that are given ({source}), but are of others ({statistics.source}); "
+                "count these with segmentation_statistics(images, ...)."
+            )
+        )
+    if statistics.segmenter not in (sees, "labels"):
+        raise refusal(
+            ValueError(
+                f"segmenter must be the one of the statistics ({statistics.segmenter}), but is another ({sees})."
+            )
+        )
 
 
 def _image(item: Any) -> Tensor:

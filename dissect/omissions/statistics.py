@@ -17,7 +17,7 @@ from dissect.data import Batches
 from dissect.files.checked import Array, Each, Of, Text, Whole, fields, require
 from dissect.files.results import Result
 from dissect.network.identity import code_of, fingerprint, weights_fingerprint
-from dissect.omissions.counting import Counting, GeneratedImages, RealImages, Segmenting
+from dissect.omissions.counting import Counting, GeneratedImages, RealImages, Segmenting, digest_of
 from dissect.visits.images import Images
 from dissect.visits.run import finish
 
@@ -39,7 +39,9 @@ class SegmentationStatistics(Result):
         counts: [N, C] int32, pixels of each label in each image.
         numbers: [N] int64, of the images in their data set, or of their z in the set that the seed names.
         segmenter: the fingerprint of its weights; "labels" for the images' own planes.
-        source: what the images are: a generator's fingerprint, or what identifies the data set.
+        source: what the images are: a generator's fingerprint; of real ones their number and the data set's own
+            fingerprint or, where it has none, a digest: of all values of a tensor, of the first, the middle and the
+            last image of a data set, of all that was read of an iterable.
         settings: seed, and the size to which images were brought.
 
     Example: see `segmentation_statistics`.
@@ -246,12 +248,19 @@ def segmentation_statistics(
         "source": counted.source, "segmenter": [fingerprint(segmenter), code_of(segmenter)], "planes": list(planes),
         "count": count, "seed": seed, "size": None if size is None else list(size), "batch_size": batch_size,
     }  # fmt: skip
-    finish(run, Images({"images": batches}), resume=resume, about=about, progress=progress)
+    steps = Images({"images": batches})
+    finish(run, steps, resume=resume, about=about, progress=progress)
     if len(run.numbers) < count:
         raise refusal(ValueError(f"count must be at most the number of images, {len(run.numbers)}, but is {count}."))
-    weights = weights_fingerprint(segmenter) if isinstance(segmenter, nn.Module) else code_of(segmenter)
     return SegmentationStatistics(
         run.concepts, planes, run.num_pixels, torch.cat(run.counts)[:count], counted.rows(torch.cat(run.found)[:count]),
-        "labels" if segmenter is None else weights, counted.source,
+        segmenter_of(segmenter), counted.source or digest_of(steps.state_dict()),
         {"seed": seed, "size": None if size is None else list(size)},
     )  # fmt: skip
+
+
+def segmenter_of(segmenter: Segmenting | None) -> str:
+    """What tells a segmenter from another: its weights, or its code where it has none; "labels" where there is none."""
+    if segmenter is None:
+        return "labels"
+    return weights_fingerprint(segmenter) if isinstance(segmenter, nn.Module) else code_of(segmenter)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from dissect.arguments import integer, refusal, speaks
+from dissect.concepts import Concepts
 from dissect.devices import device_of, to_device
 from dissect.network.modes import check_evaluating, check_segmenter
 from dissect.network.outputs import first_tensor
@@ -92,7 +93,9 @@ def rule_changes(
         By name a `RuleChange`.
 
     Raises:
-        ValueError: no targets, or the source among them; a segmenter in training mode with dropout or batch statistics,
+        TypeError: labels that are no integers.
+        ValueError: no targets, or the source among them; labels below 1 or beyond the segmenter's vocabulary (its
+            attribute `concepts`), where it tells one; a segmenter in training mode with dropout or batch statistics,
             or for images in [0, 1].
 
     Example:
@@ -108,12 +111,27 @@ def rule_changes(
     """
     check_evaluating(model)
     check_segmenter(segmenter, generated=True)
-    if not len(targets) or source in targets:
-        raise refusal(ValueError(f"targets must be classes other than the source, {source}, but are {list(targets)}."))
+    source, *targets = _labels(segmenter, source, targets)
+    if not targets or source in targets:
+        raise refusal(ValueError(f"targets must be classes other than the source, {source}, but are {targets}."))
     run = _Changes(model, changes, segmenter, source, targets, features)
     batches = batches_of(inputs, integer("batch_size", batch_size))
     finish(run, Images({"inputs": batches}), progress=progress)
     return {name: RuleChange(*(torch.cat(parts) for parts in zip(*rows))) for name, rows in run.rows.items()}
+
+
+def _labels(segmenter: Any, source: int, targets: Sequence[int]) -> list[int]:
+    """All label numbers, as far as they can be checked."""
+    labels = [integer("source", source), *(integer("targets", target) for target in targets)]
+    names = getattr(segmenter, "concepts", None)
+    if names is not None and max(labels) >= (known := len(Concepts.of(names))):
+        raise refusal(
+            ValueError(
+                f"source and targets must be labels of the segmenter's vocabulary, from 1 to {known - 1}, but "
+                f"{max(labels)} is none."
+            )
+        )
+    return labels
 
 
 class _Changes(Run):

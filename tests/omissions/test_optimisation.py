@@ -9,8 +9,7 @@ from torch.nn.functional import avg_pool2d
 
 import dissect
 from dissect.models import ProGAN
-from dissect.omissions import LayerInverter, omission_pairs, recovery
-from dissect.omissions import statistics as module
+from dissect.omissions import LayerInverter, omission_pairs, recovery, segmentation_statistics
 
 LAYERS = ["layer1", "layer2", "layer3"]
 
@@ -154,20 +153,27 @@ def test_recovery_against_numpy(model, inverter, images):
 class Bright(torch.nn.Module):
     """Sun where images in [-1, 1] are bright."""
 
-    concepts, signed = dissect.Concepts.of([("sun", "object")]), True
+    concepts, signed, level = dissect.Concepts.of([("sun", "object")]), True, 0
 
     def forward(self, images):
-        return (images.mean(1, keepdim=True) > 0).to(torch.int16)
+        return (images.mean(1, keepdim=True) > self.level).to(torch.int16)
 
 
-def test_pairs(inverter, monkeypatch):
+def lit(segmenter):
+    """It as a segmenter that does not say which images it takes."""
+    segmenter.signed = None
+    return segmenter
+
+
+def test_pairs(inverter):
     photos = (
         torch.rand(5, 3, 16, 16, generator=torch.Generator().manual_seed(1))
         * torch.linspace(0.6, 1, 5)[:, None, None, None]
     )
     scenes = torch.utils.data.TensorDataset(photos, torch.zeros(5))
-    counts = torch.stack([torch.bincount(p.flatten().long(), minlength=2) for p in Bright()(photos * 2 - 1)]).int()
-    real = module.SegmentationStatistics(Bright.concepts, (0,), 256, counts, torch.arange(5), "s", "r", {"seed": 1})
+    seen = Bright()
+    seen.signed, seen.level = False, 0.5
+    real = segmentation_statistics(scenes, seen, count=5, progress=False)
     pairs = omission_pairs(
         inverter, scenes, real, Bright(), "sun", count=2, methods=["d", "e"], steps=1, progress=False
     )
@@ -188,8 +194,18 @@ def test_pairs(inverter, monkeypatch):
     ]
     with pytest.raises(ValueError, match="number of images that show 'sun', 5, but is 6"):
         omission_pairs(inverter, scenes, real, Bright(), "sun", count=6)
+    with pytest.raises(ValueError, match=r"^omission_pairs: statistics must be of the images .*, but are of others"):
+        omission_pairs(inverter, torch.utils.data.TensorDataset(photos.flip(0)), real, Bright(), "sun", count=1)
+    with pytest.raises(TypeError, match=r"^omission_pairs: images must be a data set or a tensor, but got list"):
+        omission_pairs(inverter, [photos], real, Bright(), "sun", count=1)
+    trained = Bright()
+    trained.weight = torch.nn.Parameter(torch.ones(1))
+    with pytest.raises(ValueError, match=r"^omission_pairs: segmenter must be the one of the statistics .*another"):
+        omission_pairs(inverter, scenes, real, trained, "sun", count=1)
+    far = torch.utils.data.TensorDataset(photos * 255)
+    shown = segmentation_statistics(far, lit(Bright()), count=5, progress=False)
     with pytest.raises(ValueError, match=r"images must be in \[0, 1\]"):
-        omission_pairs(inverter, torch.utils.data.TensorDataset(photos * 255), real, Bright(), "sun", count=1)
+        omission_pairs(inverter, far, shown, Bright(), "sun", count=1)
     with pytest.raises(KeyError):
         omission_pairs(inverter, scenes, real, Bright(), "moon", count=1)
     photographs = Bright()

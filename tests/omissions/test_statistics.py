@@ -112,6 +112,40 @@ def test_samples_are_merged_and_split():
         whole.first(3).split()
 
 
+class Numbered(torch.utils.data.Dataset):
+    """Images, each made when it is asked for, without a fingerprint."""
+
+    def __init__(self, images):
+        self.images = images
+
+    def __len__(self):
+        return len(self.images)
+
+    def __getitem__(self, number):
+        return self.images[number], 0
+
+
+@pytest.mark.parametrize("kind", [torch.as_tensor, TensorDataset, Numbered, lambda images: [*images.split(4)]])
+def test_other_images_of_the_same_shape_are_another_source(kind):
+    one, same, other = (counted(kind(photos(30, seed)), 30) for seed in (0, 0, 1))
+    assert one.source == same.source != other.source
+    assert len(counted(kind(photos()), 30, size=(4, 6))) == 30
+    a, b = one.split()
+    with pytest.raises(ValueError, match="of one source and seed"):
+        a.merge(other.split()[1])
+    with pytest.raises(ValueError, match="others must be of the data set"):
+        fsd(other.split()[0], a, other.split()[1])
+    with pytest.raises(ValueError, match="truth must be statistics of the labels of the images that real is of"):
+        omission_table(other, one, truth=other)
+    assert fsd(other.split()[0], a, b, resamples=0).floor > 0
+
+
+def test_the_batch_size_is_no_part_of_a_source():
+    one = segmentation_statistics(photos(), Bands(), count=9, batch_size=4, progress=False)
+    other = segmentation_statistics(photos(), Bands(), count=9, batch_size=3, progress=False)
+    assert one.source == other.source
+
+
 def test_a_run_that_is_stopped_anywhere_goes_on(tmp_path, monkeypatch):
     from dissect.files import progress
     from dissect.omissions import counting

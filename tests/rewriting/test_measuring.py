@@ -70,6 +70,14 @@ def test_refused():
             ValueError, match=r"^rule_changes: targets must be classes other than the source, 1, but are"
         ):
             rule_changes(model, z, {}, Colours(), RED, targets)
+    for source, targets, text in [
+        (RED, [GREEN, 4], "labels of the segmenter's vocabulary, from 1 to 3, but 4 is none"),
+        (7, [GREEN], "but 7 is none"), (0, [GREEN], "source must be at least 1"), (RED, [-1], "targets must be at"),
+    ]:  # fmt: skip
+        with pytest.raises(ValueError, match=f"^rule_changes: .*{text}"):
+            rule_changes(model, z, {}, Colours(), source, targets)
+    with pytest.raises(TypeError, match=r"^rule_changes: targets must be an integer, but got 'sky'"):
+        rule_changes(model, z, {}, Colours(), RED, ["sky"])
     see = Colours()
     see.signed = False
     with pytest.raises(ValueError, match=r"^rule_changes: segmenter must take images in \[-1, 1\]"):
