@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from html import escape
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Generic, SupportsIndex, TypeVar, overload
 
 from dissect.files.tensors import replacing
@@ -31,6 +32,7 @@ class Table(list[Row], Generic[Row]):
         by: a column of numbers by which rows are printed, the largest first and what is NaN or None last; ties stay
             in their order. None: as they came.
         show: the columns that are printed, in this order; the names of the others follow below. None: all.
+        titles: what columns are called where they are printed, if not by their names.
 
     Raises:
         ValueError: no such column, or a ``by`` that holds no numbers.
@@ -49,9 +51,17 @@ class Table(list[Row], Generic[Row]):
         more columns: iou
     """
 
-    def __init__(self, rows: Iterable[Row] = (), *, by: str | None = None, show: Iterable[str] | None = None) -> None:
+    def __init__(
+        self,
+        rows: Iterable[Row] = (),
+        *,
+        by: str | None = None,
+        show: Iterable[str] | None = None,
+        titles: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
         super().__init__(rows)
         self.by = by
+        self.titles = titles
         self.show = None if show is None else tuple(show)
         if self and self.show is not None and (not self.show or not {*self.show} <= {*self.columns}):
             raise ValueError(f"Table: show must name columns of {self.columns}, but got {self.show}.")
@@ -69,7 +79,7 @@ class Table(list[Row], Generic[Row]):
         Raises:
             ValueError: no such column, or one that holds no numbers.
         """
-        return Table((self[at] for at in self._order(by)[:count]), show=self.show)
+        return Table((self[at] for at in self._order(by)[:count]), show=self.show, titles=self.titles)
 
     @overload
     def __getitem__(self, at: SupportsIndex) -> Row: ...
@@ -80,7 +90,7 @@ class Table(list[Row], Generic[Row]):
     def __getitem__(self, at: Any) -> Any:
         """A row, or of a slice the `Table` of its rows."""
         found = super().__getitem__(at)
-        return Table(found, by=self.by, show=self.show) if isinstance(at, slice) else found
+        return Table(found, by=self.by, show=self.show, titles=self.titles) if isinstance(at, slice) else found
 
     def to_csv(self, path: str | Path) -> Path:
         """Writes the rows below the names of the columns, whole or not at all, with every digit.
@@ -134,7 +144,8 @@ class Table(list[Row], Generic[Row]):
         shown = [name for name in (self.columns if self.show is None else self.show) if name in self.columns]
         rows = self if self.by is None else [self[at] for at in self._order(self.by)]
         more = ", ".join(name for name in self.columns if name not in shown)
-        return shown, [[getattr(row, name) for name in shown] for row in rows], more and f"more columns: {more}"
+        cells = [[getattr(row, name) for name in shown] for row in rows]
+        return [self.titles.get(name, name) for name in shown], cells, more and f"more columns: {more}"
 
 
 def _harmless(value: Any) -> Any:

@@ -17,7 +17,8 @@ RULES = ("fraction", "positions", "grid", "border", "step", "scope", "relu", "de
 #: What dissections of before, which do not say it, have been made by.
 BEFORE = {"levels": "fraction", "match": "iou"}
 #: Settings that may differ without a word: what they say is told elsewhere, or belongs to one network alone.
-OWN = ("preset", "tokens", "layouts", "grids", "seed", "weights", "provenance", "num_images", "images_only", "segment")
+OWN = ("preset", "tokens", "layouts", "grids", "seed", "weights", "provenance", "num_images", "images_only", "segment",
+       "directions")  # fmt: skip
 #: Concepts that a message names.
 NAMED = 3
 

@@ -23,6 +23,7 @@ SETTINGS = {
     "num_images": Whole(0),
     "thresholds": Maybe(Of(dict)),
     "match": Maybe(Text(MATCHES)),
+    "directions": Maybe(Of(dict)),
 }
 PICTURES = {"images": Array(torch.uint8, "T 3 H W"), "image_numbers": Array(torch.int64, "T", 0)}
 LAYER = {"name": Text(), "num_pixels": Whole(1, 1 << 53), "source": Each(Whole(1), 2)}
@@ -95,6 +96,18 @@ def check_layer(what: str, own: dict[str, Tensor], layer: dict[str, Any], labels
         require(
             what, not (own["evidence.interval"][:, 0] > own["evidence.interval"][:, 1]).any(), "low is at most high"
         )
+
+
+def check_directions(what: str, told: dict[str, Any], layers: list[Any]) -> None:
+    """Refuses what settings say of directions, if it is not of layers that are there.
+
+    Raises:
+        ValueError: says why.
+    """
+    for name, directions in told.items():
+        require(what, name in layers, "directions are of layers that it has")
+        require(what, isinstance(directions, dict), "settings say of directions what they are")
+        fields(f"{what}: directions", directions, {"kind": Text(), "digest": Text()})
 
 
 def check_pictures(what: str, tensors: dict[str, Tensor], labels: int) -> None:

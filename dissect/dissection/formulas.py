@@ -18,6 +18,7 @@ from dissect.dissection.geometry import check_fits
 from dissect.dissection.result import Dissection, LayerDissection
 from dissect.files.checked import Of, fields
 from dissect.files.progress import go_on, versioned
+from dissect.network.directions import LayerDirections
 from dissect.network.identity import code_of, fingerprint
 from dissect.network.layers import layer_names
 from dissect.network.modes import tell_training
@@ -43,6 +44,7 @@ def formulas(
     beam: int = 5,
     batch_size: int = 32,
     memory_budget: int = 4 << 30,
+    directions: Mapping[str, LayerDirections] | None = None,
     resume: str | Path | None = None,
     progress: bool = True,
 ) -> UnitFormulas:
@@ -67,6 +69,7 @@ def formulas(
         beam: how many formulas go on at each step of the search.
         batch_size: how many images at once, where they do not come in batches.
         memory_budget: bytes for the counts, 16 per unit and combination of labels, over all layers.
+        directions: those along which the dissection has read layers, see `dissect.dissect`.
         resume: a folder for what an interrupted run needs to go on, see `dissect.dissect`.
         progress: show a bar.
 
@@ -95,6 +98,7 @@ def formulas(
         raise refusal(
             ValueError(f"dissection must have one threshold per unit, but layer {own[0]!r} has one for each label.")
         )
+    reading = Reading.of(dissection.settings, names, directions)
     tell_training(model)
     run = Combinations(chosen, len(dissection.concepts), num_bytes("memory_budget", memory_budget))
     settings = dissection.settings
@@ -103,9 +107,9 @@ def formulas(
     about = {
         "model": fingerprint(model), "segmenter": fingerprint(segmenter), "code": [code_of(model), code_of(segmenter)],
         "images": batches.identity(), "layers": names, "thresholds": [d.thresholds.tolist() for d in chosen.values()],
-        "batch_size": batch_size,
+        "batch_size": batch_size, "directions": settings.get("directions"),
     }  # fmt: skip
-    with Source(model, names, batches, segmenter, Reading.of(settings, names), 0, 0, True, generated) as source:
+    with Source(model, names, batches, segmenter, reading, 0, 0, True, generated) as source:
         finish(run, source, resume=resume, about={} if resume is None else about, progress=progress)
     return run.result(dissection, length, beam)
 

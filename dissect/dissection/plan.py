@@ -17,6 +17,7 @@ from dissect.data.batches import attribute_of
 from dissect.data.planes import check_ignored
 from dissect.dissection.geometry import Geometry, named_or_given
 from dissect.dissection.presets import Preset, preset_with
+from dissect.network.directions import LayerDirections, given_directions
 from dissect.network.identity import code_of, fingerprint
 from dissect.network.layers import find_layers, layer_names
 from dissect.network.layouts import LayoutOption, Layouts
@@ -28,6 +29,12 @@ from dissect.visits.source import Source
 #: What a segmenter sees.
 Segment = Literal["input", "output"]
 SEGMENTS: tuple[Segment, ...] = get_args(Segment)
+
+#: Numbers of 8 bytes per unit and label that a dissection holds at once, about: counts, decoys', by groups, IoUs.
+TABLES = 16
+
+#: Bytes that tables of directions and labels may take, whatever is kept of activations.
+ROOM = 2**30
 
 
 @dataclass(frozen=True)
@@ -103,6 +110,7 @@ def planned(
     memory_budget: int,
     disk_budget: int,
     grid: Any,
+    directions: Mapping[str, LayerDirections] | None = None,
     **changes: Any,
 ) -> Plan:
     """Checks what `dissect.dissect` was asked for; `changes` are of the preset's fields.
@@ -128,8 +136,13 @@ def planned(
     generated = _is_generated(segmenter, segment, rules.grid, vocabulary)
     if generated:
         Generated(model, segmenter)  # refuses a segmenter of other images
-    reading = Reading(rules.relu, rules.step, grids, rules.relu and changes["relu"] is None, layout, ignored)
+    along = given_directions(directions, names)
+    reading = Reading(
+        rules.relu, rules.step, grids, rules.relu and changes["relu"] is None, layout, ignored, along,
+        _most_directions(budgets[0], vocabulary),
+    )  # fmt: skip
     settings = {"preset": preset, **dataclasses.asdict(rules), "tokens": _told_tokens(tokens, grids)}
+    settings |= {"directions": {name: found.told for name, found in along.items()}} if along else {}
     if rules.levels != "fraction":
         settings["fraction"] = None
     told = ({"ignore": list(ignored)} if ignored else {}) | ({"segment": segment} if generated else {})
@@ -137,6 +150,11 @@ def planned(
         model, names, rules, geometry, vocabulary, segmenter, generated, reading, budgets, batch_size,
         settings | geometry.settings(), told, {**_told_layout(layout), "batch_size": batch_size},
     )  # fmt: skip
+
+
+def _most_directions(budget: int, vocabulary: Concepts | None) -> int:
+    """How many directions have room in the tables of a layer; see `TABLES`."""
+    return max(budget, ROOM) // (TABLES * 8 * (1 if vocabulary is None else len(vocabulary)))
 
 
 def _check_levels(rules: Preset, changes: Mapping[str, Any]) -> None:

@@ -11,8 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dissect.arguments import refusal
 from dissect.concepts import Concepts, ordered_categories
-from dissect.dissection.contents import LAYER, META, SETTINGS, check_layer, check_pictures
+from dissect.dissection.contents import LAYER, META, SETTINGS, check_directions, check_layer, check_pictures
 from dissect.dissection.rows import (
     PRINTED,
     PRINTED_ALONE,
@@ -179,7 +180,9 @@ class Dissection(Result):
 
     def __repr__(self) -> str:
         found = {name: "" if self.images_only else f", {len(self.detectors(name))} detectors" for name in self.layers}
-        layers = ", ".join(f"{name!r} ({layer.num_units} units{found[name]})" for name, layer in self.layers.items())
+        layers = ", ".join(
+            f"{name!r} ({layer.num_units} {self.word(name)}s{found[name]})" for name, layer in self.layers.items()
+        )
         alone = " without labels" if self.images_only else ""
         return f"<Dissection of {layers} over {self.settings['num_images']} images{alone}>"
 
@@ -214,12 +217,37 @@ class Dissection(Result):
         Rows are in the order of the units; printed, the highest IoU comes first, and some columns are left out.
         """
         rows = (row for name in self._names(layer) for row in unit_rows(self, self[name]))
-        return Table(rows, by="iou", show=PRINTED_ALONE if self.images_only else PRINTED)
+        return Table(rows, by="iou", show=PRINTED_ALONE if self.images_only else PRINTED, titles=self._titles(layer))
 
     def detectors(self, layer: str | None = None) -> Table[UnitRow]:
         """The rows of `best` whose IoU exceeds the detector cut-off (0.04 unless asked otherwise), and that match."""
         rows = (row for row in self.best(layer) if is_detector(row, self.settings))
-        return Table(rows, by="iou", show=PRINTED)
+        return Table(rows, by="iou", show=PRINTED, titles=self._titles(layer))
+
+    def word(self, layer: str) -> str:
+        """What the rows of a layer are: "unit", or "direction" where it was read along directions."""
+        return "direction" if layer in self.settings.get("directions", {}) else "unit"
+
+    def of_units(self, layer: str) -> LayerDissection:
+        """A layer whose units these are, as everything needs that finds them again in the network by their numbers.
+
+        Raises:
+            KeyError: it was not dissected.
+            ValueError: it was read along directions.
+        """
+        found = self[layer]
+        if self.word(layer) != "unit":
+            raise refusal(
+                ValueError(
+                    f"dissection must be of the units of layer {layer!r}, but that was read along directions, whose "
+                    "numbers are none of units."
+                )
+            )
+        return found
+
+    def _titles(self, layer: str | None) -> dict[str, str]:
+        words = {self.word(name) for name in self._names(layer)}
+        return {"unit": "direction"} if words == {"direction"} else {}
 
     def false_discoveries(self, layer: str | None = None) -> Table[DiscoveryRow]:
         """How many units exceed each cut-off, and how many would by chance (`DiscoveryRow`); empty without decoys."""
@@ -270,6 +298,9 @@ class Dissection(Result):
         """See `Result`."""
         sizes = fields(what, meta, META)
         fields(f"{what}: settings", meta["settings"], SETTINGS)
+        check_directions(
+            what, meta["settings"].get("directions") or {}, [layer.get("name") for layer in meta["layers"]]
+        )
         check_pictures(what, tensors, sizes["C"])
         layers = {}
         for index, layer in enumerate(meta["layers"]):

@@ -24,6 +24,7 @@ from dissect.dissection.provenance import provenance, tell_doubts, tell_untraine
 from dissect.dissection.result import Dissection
 from dissect.dissection.significance import Doubt, Gathering
 from dissect.grid import Border
+from dissect.network.directions import LayerDirections
 from dissect.network.identity import code_of
 from dissect.network.layouts import LayoutOption
 from dissect.network.modes import tell_training
@@ -58,6 +59,7 @@ def dissect(
     thresholds_from: Dataset[Any] | Tensor | Iterable[Any] | None = None,
     tokens: tuple[int, int] | Mapping[str, tuple[int, int]] | None = None,
     layout: LayoutOption | None = None,
+    directions: Mapping[str, LayerDirections] | None = None,
     top_images: int = 5,
     batch_size: int = 32,
     memory_budget: int = 4 * GIB,
@@ -128,6 +130,13 @@ def dissect(
             N images, U units), or a mapping {layer: letters}. By default it is what the kind of layer says, or what
             following the units through a forward pass of two images tells (`dissect.network.layouts`); the result's
             settings say which. What is not certain is refused.
+        directions: layers that are read along directions in the place of their units: a mapping {layer: [V, U]},
+            float32, where row v gives the map sum over u of V[v, u] a_u, of the activations after the ReLU with
+            relu=True, before it (the layer's own) without. Or an encoder, which makes maps [N, V, h, w] of maps
+            [N, U, h, w]: `dissect.models.SparseEncoder` or any callable. All that is said of units is of directions
+            then, thresholds too; they may be any number and dependent on each other, since each is read alone. Results
+            say a digest. More than have room in `memory_budget`, or a GiB, at 128 bytes per direction and concept are
+            refused.
         top_images: how many images to keep per unit.
         batch_size: of a Dataset or a tensor.
         memory_budget: bytes of activations and planes to keep between visits. Where they do not suffice, those layers
@@ -168,7 +177,7 @@ def dissect(
         model, layers, images, segmenter=segmenter, segment=segment, concepts=concepts, ignore=ignore, preset=preset,
         tokens=tokens, layout=layout, batch_size=batch_size, memory_budget=memory_budget, disk_budget=disk_budget,
         grid=grid, border=border, relu=relu, fraction=fraction, positions=positions, scope=scope,
-        detector_iou=detector_iou, levels=levels, match=match,
+        detector_iou=detector_iou, levels=levels, match=match, directions=directions,
     )  # fmt: skip
     top_images = integer("top_images", top_images)
     doubt = Doubt(*(integer(name, value, least=0) for name, value in

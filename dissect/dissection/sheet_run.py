@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from dissect.dissection.geometry import check_fits
 from dissect.dissection.result import Dissection, LayerDissection
 from dissect.dissection.sheet import NOWHERE, SHOWN, SOMEWHERE, UnitSheet
 from dissect.files.checked import Array, Maybe, Of, fields
+from dissect.network.directions import LayerDirections
 from dissect.network.identity import code_of, fingerprint, weights_fingerprint
 from dissect.reference import upsample
 from dissect.visits.generated import Generated, paired
@@ -162,6 +163,7 @@ def unit_sheet(
     each: int = 8,
     least: float = LEAST,
     batch_size: int = 32,
+    directions: Mapping[str, LayerDirections] | None = None,
     resume: str | Path | None = None,
     progress: bool = True,
     pictures: Callable[[Tensor], Tensor] | None = None,
@@ -187,6 +189,7 @@ def unit_sheet(
         each: how many images to keep of each level and kind of counterexample.
         least: the share of an image's pixels from which on it shows the concept; PNAS calls 5 % a large window.
         batch_size: of a Dataset or a tensor.
+        directions: those along which the dissection has read the layer, see `dissect.dissect`.
         resume: a folder for what an interrupted run needs to go on, see `dissect.dissect`.
         progress: show a bar.
         pictures: see `dissect.dissect`.
@@ -220,9 +223,10 @@ def unit_sheet(
     generated = Generated(model, segmenter) if settings.get("segment") == "output" else None
     images = images if generated is None else paired(images)
     to_uint8 = pictures or (signed_pictures if generated else attribute_of(images, "to_pictures") or to_pictures)
-    batches, reading = Batches(images, batch_size), Reading.of(settings, [layer])
+    batches, reading = Batches(images, batch_size), Reading.of(settings, [layer], directions)
     run = SheetRun(layer, own, unit, label, levels, each, least, to_uint8)
     options = {"layer": layer, "unit": unit, "label": label, "levels": levels, "each": each, "least": least}
+    options |= {"directions": {name: along.told for name, along in reading.directions.items()}}
     about = {} if resume is None else _about(model, segmenter, to_uint8, batches, run)
     with Source(model, [layer], batches, segmenter, reading, 0, 0, label is not None, generated) as source:
         finish(run, source, resume=resume, about={**about, **options, "function": "unit_sheet"}, progress=progress)

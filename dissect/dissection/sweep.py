@@ -18,6 +18,7 @@ from dissect.dissection.provenance import provenance
 from dissect.dissection.sweeping import Sweeping
 from dissect.dissection.swept import Sweep, SweptLayer
 from dissect.grid import Border
+from dissect.network.directions import LayerDirections
 from dissect.network.layouts import LayoutOption
 from dissect.network.modes import tell_training
 from dissect.stats import ThresholdSweep
@@ -47,6 +48,7 @@ def sweep(
     relu: bool | None = None,
     tokens: tuple[int, int] | Mapping[str, tuple[int, int]] | None = None,
     layout: LayoutOption | None = None,
+    directions: Mapping[str, LayerDirections] | None = None,
     batch_size: int = 32,
     memory_budget: int = 4 << 30,
     disk_budget: int = 0,
@@ -76,6 +78,7 @@ def sweep(
         relu: see `dissect.dissect`.
         tokens: see `dissect.dissect`.
         layout: see `dissect.dissect`.
+        directions: see `dissect.dissect`.
         batch_size: see `dissect.dissect`.
         memory_budget: see `dissect.dissect`; the counts take 8 bytes per unit, label and level, all at once.
         disk_budget: see `dissect.dissect`.
@@ -96,7 +99,7 @@ def sweep(
     plan = planned(
         model, layers, images, segmenter=segmenter, segment=segment, concepts=concepts, ignore=ignore, preset=preset,
         tokens=tokens, layout=layout, batch_size=batch_size, memory_budget=memory_budget, disk_budget=disk_budget,
-        grid=grid, border=border, relu=relu, detector_iou=detector_iou,
+        grid=grid, border=border, relu=relu, detector_iou=detector_iou, directions=directions,
     )  # fmt: skip
     if plan.vocabulary is None:
         raise refusal(ValueError("concepts must name the labels; give them, or a segmenter or images that have them."))

@@ -45,7 +45,10 @@ def check_extras() -> None:
 
 def unit_names(dissection: Dissection | None, layer: str) -> dict[int, str]:
     """What each unit of a layer detects, by its number; those of which nothing is known are left out."""
-    return {} if dissection is None else {row.unit: row.concept for row in dissection.best(layer) if row.iou > 0}
+    if dissection is None:
+        return {}
+    dissection.of_units(layer)  # refuses directions
+    return {row.unit: row.concept for row in dissection.best(layer) if row.iou > 0}
 
 
 def attack_chart(changes: Table[GroupRow], k: int) -> Figure:

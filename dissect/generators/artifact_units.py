@@ -183,7 +183,7 @@ class ArtifactUnits(Result):
             KeyError: it has no such layer.
             ValueError: it is of another network, or of other units.
         """
-        layer = dissection[self.layer]
+        layer = dissection.of_units(self.layer)
         weights = dissection.settings.get("provenance", {}).get("weights")
         if layer.num_units != len(self.distances) or weights not in (None, self.settings["weights"]):
             raise refusal(

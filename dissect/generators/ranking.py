@@ -35,10 +35,11 @@ def class_iou(dissection: Dissection, layer: str, concept: Concept) -> Tensor:
 
     Raises:
         KeyError: the dissection has no such layer or class.
+        ValueError: it has read the layer along directions.
 
     Example: see `units_by_iou`.
     """
-    scores: Tensor = dissection[layer].iou
+    scores: Tensor = dissection.of_units(layer).iou
     return scores[:, label_of(dissection.concepts, concept)]
 
 

@@ -4,8 +4,8 @@ const { categories, concepts, imagesOnly, layers } = JSON.parse(document.getElem
 const form = document.querySelector(".toolbar"), field = form.elements;
 const unprinted = document.getElementById("unprinted");
 const sections = [...document.querySelectorAll(".cards[data-layer]")].map((element, at) => {
-  const { layer, rows, columns, allowed, kept } = element.dataset, name = element.querySelector(".layer-name").textContent;
-  const cards = layers[layer].map((unit) => describe(unit, { at, layer, rows, columns, allowed, kept, layerName: name }));
+  const { layer, rows, columns, allowed, kept, word } = element.dataset, name = element.querySelector(".layer-name").textContent;
+  const cards = layers[layer].map((unit) => describe(unit, { at, layer, rows, columns, allowed, kept, word, layerName: name }));
   const grid = element.querySelector(".grid");
   grid.append(...cards.map((card) => card.element));
   return { element, grid, cards };

@@ -151,6 +151,7 @@ class Layer:
         mask_shape: rows and columns of the cards' masks.
         kept: how many top images were kept per unit.
         trust: what is known about its detectors, None where nothing is.
+        word: what its rows are, "unit" or "direction".
     """
 
     anchor: str
@@ -160,6 +161,7 @@ class Layer:
     mask_shape: tuple[int, int]
     kept: int
     trust: LayerTrust | None
+    word: str = "unit"
 
     @property
     def detectors(self) -> int:
@@ -244,7 +246,7 @@ def layer_content(
         )
     cards.sort(key=lambda card: (-card.row.iou, card.row.unit))
     categories = _by_category(dissection.unique_detectors(name), cards, shades, index)
-    return Layer(f"layer{index}", name, cards, categories, mask_shape, kept, trust)
+    return Layer(f"layer{index}", name, cards, categories, mask_shape, kept, trust, dissection.word(name))
 
 
 def best_concepts(layers: list[Layer]) -> dict[str, list[tuple[Score, int]]]:

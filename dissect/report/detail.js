@@ -24,8 +24,8 @@ function fillDetail(card) {
   fillCard(card);
   const place = shown.indexOf(card);
   current = card;
-  part("where").textContent = `${card.layerName}, unit ${card.unit}`;
-  part("name").textContent = card.element.querySelector("h4 span")?.textContent ?? `unit ${card.unit}`;
+  part("where").textContent = `${card.layerName}, ${card.word} ${card.unit}`;
+  part("name").textContent = card.element.querySelector("h4 span")?.textContent ?? `${card.word} ${card.unit}`;
   part("kind").replaceChildren(...card.iou > 0 ? [chip(card.label)] : [],
     ...[...card.element.querySelectorAll(".state, .doubt")].map((mark) => mark.cloneNode(true)));
   part("iou").textContent = card.iou > 0 ? `IoU ${card.iou.toFixed(3)}` : "";

@@ -107,7 +107,7 @@ def _important_classes(
                 "write_report: importance must be a UnitImportance, which UnitImportance.load reads from a file, or "
                 f"several, but got {type(one).__name__}."
             )
-        if one.num_units != dissection[one.layer].num_units:
+        if one.num_units != dissection.of_units(one.layer).num_units:
             raise ValueError(
                 f"write_report: importance of layer {one.layer!r} must be of its {dissection[one.layer].num_units} "
                 f"units, but is of {one.num_units}."

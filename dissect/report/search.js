@@ -22,7 +22,7 @@ function wantedLabels(text) {
 
 function fits(card, text, labels) {
   const state = chosen("state"), category = chosen("category");
-  const numbered = text && String(card.unit) === text.replace(/^(unit|#)\s*/, "");
+  const numbered = text && String(card.unit) === text.replace(/^(unit|direction|#)\s*/, "");
   card.met = labels && (card.all.find(([label]) => labels.has(label)) ?? null);
   if (labels && !card.met && (!numbered || chosen("concept"))) return false;
   if (chosen("layer") && card.layer !== chosen("layer")) return false;

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from torch import Tensor
 
 from dissect.arguments import check_precision, refusal
+from dissect.network.directions import Directions, LayerDirections, given_directions
 from dissect.network.layouts import LayoutOption, Layouts, to_maps
 from dissect.network.outputs import first_tensor
 
@@ -20,7 +21,8 @@ MOST_OTHER_TOKENS = 8
 class Reading:
     """How a layer's output becomes maps, and planes get their size. See `dissect.dissect`.
 
-    With `expects_relu`, `relu` is a preset's: it is told where no ReLU follows.
+    With `expects_relu`, `relu` is a preset's: it is told where no ReLU follows. Maps along `directions` are those of
+    what `relu` has left; `most_directions` are as many as results have room for, where that is known.
     """
 
     relu: bool = False
@@ -29,19 +31,45 @@ class Reading:
     expects_relu: bool = False
     layout: LayoutOption | None = None
     ignore: tuple[int, ...] = ()
+    directions: Mapping[str, Directions] = field(default_factory=dict)
+    most_directions: int | None = None
 
     @classmethod
-    def of(cls, settings: Mapping[str, Any], layers: Iterable[str]) -> Reading:
-        """How a dissection with these settings read outputs of some of its layers, and planes."""
+    def of(
+        cls,
+        settings: Mapping[str, Any],
+        layers: Iterable[str],
+        directions: Mapping[str, LayerDirections] | None = None,
+    ) -> Reading:
+        """How a dissection with these settings read outputs of some of its layers, and planes.
+
+        Args:
+            settings: of the dissection.
+            layers: some of its layers.
+            directions: those of the dissection, of which settings hold a digest alone.
+
+        Raises:
+            TypeError, ValueError: directions that are not those of the dissection.
+        """
+        layers = list(layers)
+        along = given_directions(directions, layers)
+        told_directions = settings.get("directions", {})
+        for name in layers:
+            told, given = told_directions.get(name), along[name].told if name in along else None
+            if told != given:
+                rule = "those of the dissection" if told else "left out: the dissection is of the layer's units"
+                state = "are not given" if given is None else "are others" if told else "are given"
+                raise refusal(ValueError(f"directions of layer {name!r} must be {rule}, but {state}."))
         tokens = settings.get("tokens")
         grids = tokens if isinstance(tokens, Mapping) else dict.fromkeys(layers, tokens) if tokens else {}
-        told = settings.get("layouts", {})
+        layouts = settings.get("layouts", {})
         return cls(
             settings["relu"],
             settings["step"],
             {name: (grid[0], grid[1]) for name, grid in grids.items()},
-            layout={name: told[name][0] for name in layers if name in told} or None,
+            layout={name: layouts[name][0] for name in layers if name in layouts} or None,
             ignore=tuple(settings.get("ignore", ())),
+            directions=along,
         )
 
     def maps(self, layer: str, output: Any, layouts: Layouts, images: int, vectors: bool = False) -> Tensor:
@@ -76,7 +104,25 @@ class Reading:
         maps = maps[:, :, None, None] if maps.ndim == 2 else maps
         if "T" in axes:
             maps = self._from_tokens(layer, maps, list(output.shape))
-        return maps.clamp(min=0) if self.relu else maps
+        maps = maps.clamp(min=0) if self.relu else maps
+        return self._along(layer, maps) if layer in self.directions else maps
+
+    def _along(self, layer: str, maps: Tensor) -> Tensor:
+        """The maps along a layer's directions.
+
+        Raises:
+            TypeError, ValueError: see `Directions.read`; more directions than there is room for.
+        """
+        found, most = self.directions[layer].read(maps), self.most_directions
+        if most is not None and found.shape[1] > most:
+            raise refusal(
+                ValueError(
+                    f"memory_budget must have room for tables of directions x concepts, but layer {layer!r} has "
+                    f"{found.shape[1]} directions and only {most} fit; give a larger one, or a part of the directions "
+                    f"at a time (directions[:{most}], encoder[:{most}])."
+                )
+            )
+        return found
 
     def _from_tokens(self, layer: str, tokens: Tensor, shape: list[int]) -> Tensor:
         """[N, U, h, w] of the last h * w of tokens [N, U, T, 1]."""
