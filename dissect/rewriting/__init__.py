@@ -1,19 +1,30 @@
 """Rewriting a network: a layer is a memory of keys and values, and one rule in it is changed (Bau et al. 2020)."""
 
+from dissect.rewriting.baselines import Ablated, baselines
+from dissect.rewriting.buddies import Buddies, best_buddies
 from dissect.rewriting.directions import Directions, directions
 from dissect.rewriting.edit import Edit, combined
+from dissect.rewriting.finetuning import FineTuned, fine_tune
 from dissect.rewriting.insertion import insert
 from dissect.rewriting.matching import Matches, matches
 from dissect.rewriting.measuring import RuleChange, rule_changes
 from dissect.rewriting.memory import Keys, Memory
 from dissect.rewriting.moment import SecondMoment, second_moment
-from dissect.rewriting.selection import Copied, copy, erase, paste
+from dissect.rewriting.perceptual import lpips_distance
+from dissect.rewriting.selection import Copied, copy, erase, paste, render
 from dissect.rewriting.session import Selection, Session, load_session
+from dissect.rewriting.showing import changed_images, sheet
+from dissect.rewriting.tables import ChangeRow, change_table
+from dissect.rewriting.transfer import Transfer, laplace_blend
 
 __all__ = [
+    "Ablated",
+    "Buddies",
+    "ChangeRow",
     "Copied",
     "Directions",
     "Edit",
+    "FineTuned",
     "Keys",
     "Matches",
     "Memory",
@@ -21,14 +32,24 @@ __all__ = [
     "SecondMoment",
     "Selection",
     "Session",
+    "Transfer",
+    "baselines",
+    "best_buddies",
+    "change_table",
+    "changed_images",
     "combined",
     "copy",
     "directions",
     "erase",
+    "fine_tune",
     "insert",
+    "laplace_blend",
     "load_session",
+    "lpips_distance",
     "matches",
     "paste",
+    "render",
     "rule_changes",
     "second_moment",
+    "sheet",
 ]

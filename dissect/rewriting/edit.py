@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Any
 
@@ -115,6 +115,15 @@ class Edit(Result):
             memory.weight.copy_(start)
             self._applied = None
         return self
+
+    @speaks
+    def bound(self, model: nn.Module) -> Edit:
+        """The edit with a network, as one that was just made has it: for `apply` without a model, and for blocks.
+
+        Raises:
+            KeyError, TypeError, ValueError: the model has no such memory, see `Memory`.
+        """
+        return replace(self, _memory=Memory(model, self.layer), _applied=None)
 
     def __enter__(self) -> Edit:
         """Applies the edit for the time of a block, which ends with `undo`."""

@@ -140,6 +140,11 @@ class Memory:
         return self.layer if self._styled is None else f"{self._styled}.activate"
 
     @property
+    def key_module(self) -> nn.Module:
+        """The module whose input is the keys, or of StyleGAN2 whose output."""
+        return self.model.get_submodule(self.layer if self._styled is None else f"{self._styled}.modulate")
+
+    @property
     def weight(self) -> nn.Parameter:
         """The layer's own."""
         found: nn.Parameter = self._module.weight

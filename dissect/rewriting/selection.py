@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
 from dissect.arguments import integer, refusal, speaks
+from dissect.devices import device_of, to_device
+from dissect.network.outputs import first_tensor
 from dissect.rewriting.directions import area
 from dissect.rewriting.edit import Edit
 from dissect.rewriting.insertion import insert
-from dissect.rewriting.memory import Keys, Memory
+from dissect.rewriting.memory import Keys, Memory, is_pair, noise_of
 
 
 class Copied(NamedTuple):
@@ -79,10 +82,7 @@ def paste(memory: Memory, inputs: Any, mask: Tensor, copied: Copied, *, tight: b
     """
     keys = _one(memory, inputs)
     values = memory.values(keys).clone()
-    rows, columns = (
-        _centred(box, size, length)
-        for box, size, length in zip(_box(_alpha(memory, keys, mask)), copied.alpha.shape, values.shape[2:])
-    )
+    rows, columns = placed(memory, keys, mask, copied)
     alpha = copied.alpha.to(values)
     there = values[0, :, rows, columns]
     values[0, :, rows, columns] = alpha * copied.values + (1 - alpha) * there
@@ -92,6 +92,52 @@ def paste(memory: Memory, inputs: Any, mask: Tensor, copied: Copied, *, tight: b
     rows, columns = (slice(side.start // factor, -(-side.stop // factor)) for side in (rows, columns))
     grown = [slice(side.start * factor, side.stop * factor) for side in (rows, columns)]
     return keys.crop(rows, columns, factor), values[:, :, grown[0], grown[1]]
+
+
+@speaks
+def render(memory: Memory, inputs: Any, values: Tensor | None = None) -> Tensor:
+    """The images [n, 3, H, W] that the model makes where its layer gives other values, as they are pasted.
+
+    Args:
+        memory: the layer; not a fully connected one.
+        inputs: of n images.
+        values: [n, o, H, W], of whole maps; the layer's own if there are none.
+
+    Raises:
+        ValueError: values of another shape than the layer's.
+
+    Example:
+        >>> from dissect import rewriting, tiny
+        >>> street = tiny.generator()
+        >>> memory, z = rewriting.Memory(street, "layer6"), dissect.latents(street, 1)
+        >>> values = memory.values(memory.keys(z))
+        >>> torch.allclose(rewriting.render(memory, z, values), rewriting.render(memory, z), atol=1e-4)
+        True
+    """
+    batch, also = inputs if is_pair(inputs) else (inputs, None)
+
+    def instead(_module: nn.Module, _inputs: Any, output: Tensor) -> Tensor:
+        if values is not None and values.shape != output.shape:
+            raise refusal(
+                ValueError(f"values must be {list(output.shape)}, as the layer gives, but are {list(values.shape)}.")
+            )
+        return output if values is None else values.to(output)
+
+    hook = memory.model.get_submodule(memory.value_layer).register_forward_hook(instead)
+    try:
+        with torch.no_grad():
+            given = to_device(batch, device_of(memory.model))
+            images: Tensor = first_tensor(memory.model(given, **noise_of(memory.model, also)))
+            return images
+    finally:
+        hook.remove()
+
+
+def placed(memory: Memory, keys: Keys, mask: Tensor, copied: Copied) -> tuple[slice, slice]:
+    """The rows and columns of the values where an object comes to lie, its middle in that of the mask's box."""
+    sizes = zip(_box(_alpha(memory, keys, mask)), copied.alpha.shape, memory.value_size(keys))
+    rows, columns = (_centred(box, size, length) for box, size, length in sizes)
+    return rows, columns
 
 
 @speaks

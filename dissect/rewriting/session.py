@@ -20,8 +20,8 @@ from dissect.files.tensors import replacing
 from dissect.rewriting.directions import area
 from dissect.rewriting.edit import Edit
 from dissect.rewriting.insertion import insert
-from dissect.rewriting.memory import Memory
-from dissect.rewriting.selection import copy, paste
+from dissect.rewriting.memory import Keys, Memory
+from dissect.rewriting.selection import copy, paste, placed
 
 _PREFIX = "data:image/png;base64,"
 #: Rows or columns of a mask at most; published ones have 1,024.
@@ -40,6 +40,32 @@ class Selection(NamedTuple):
 
     image: int
     mask: Tensor
+
+
+class Painted(NamedTuple):
+    """A session in a memory.
+
+    Attributes:
+        inputs: of the image where the object is pasted.
+        keys: what is inserted.
+        values: the same.
+        context_of_paste: all keys of that image.
+        whole: [1, o, H, W], all its values, with the object.
+        alpha: [H, W], how much of each is the object's.
+        context: keys of the images of the context.
+        masks: [n, h, w] of them.
+        masks_of_paste: [1, h, w].
+    """
+
+    inputs: Any
+    keys: Keys
+    values: Tensor
+    context_of_paste: Keys
+    whole: Tensor
+    alpha: Tensor
+    context: Keys
+    masks: Tensor
+    masks_of_paste: Tensor
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,16 +104,26 @@ class Session:
             ValueError: a session without an object, a place or a context; images beyond the z set; masks whose size is
                 no multiple of the layer's map, which are of another model.
         """
+        painted = self.painted(memory, inputs, tight=tight)
+        directions = memory.direction(painted.context, rank, masks=painted.masks)
+        return insert(memory, painted.keys, painted.values, directions, **options)
+
+    def painted(self, memory: Memory, inputs: Any, *, tight: bool = True) -> Painted:
+        """What the session says in a memory; arguments and errors are those of `edit`."""
         if self.object is None or self.paste is None:
             raise refusal(ValueError("the session must have an object and a place to paste it, but lacks one."))
         for selection in (self.object, self.paste, *self.context):
             self._check(memory, inputs, selection)
         copied = copy(memory, _rows(inputs, [self.object.image]), self.object.mask)
-        keys, values = paste(memory, _rows(inputs, [self.paste.image]), self.paste.mask, copied, tight=tight)
+        own = _rows(inputs, [self.paste.image])
+        keys, values = paste(memory, own, self.paste.mask, copied, tight=tight)
+        whole = paste(memory, own, self.paste.mask, copied, tight=False)
+        alpha = torch.zeros(whole[1].shape[2:])
+        alpha[placed(memory, whole[0], self.paste.mask, copied)] = copied.alpha.cpu()
         context = memory.keys(_rows(inputs, [selection.image for selection in self.context]))
         size = (context.maps.shape[2], context.maps.shape[3])
         masks = torch.cat([area(selection.mask[None], size) for selection in self.context])
-        return insert(memory, keys, values, memory.direction(context, rank, masks=masks), **options)
+        return Painted(own, keys, values, *whole, alpha, context, masks, area(self.paste.mask[None], size))
 
     @staticmethod
     def _check(memory: Memory, inputs: Any, selection: Selection) -> None:

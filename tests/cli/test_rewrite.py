@@ -1,5 +1,7 @@
 """dissect rewrite ..."""
 
+import json
+
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -41,6 +43,95 @@ def test_moments_and_a_session(tmp_path, capsys):
     edit.apply()
     assert weights.keys() == generator.state_dict().keys()
     assert all(torch.equal(weights[name], value) for name, value in generator.state_dict().items())
+
+
+MEASURED = ("--segmenter", "dissect.tiny:segmenter", "--source", "part/roof", "--targets", "object/tree", "part/crown")
+
+
+def maps_of(images):
+    return [images, torch.nn.functional.avg_pool2d(images, 2)]
+
+
+def half_dark(images):
+    return images.mean((1, 2, 3)) < 0
+
+
+def as_features(images):
+    return images.flatten(1)
+
+
+def test_metrics_of_a_session_and_of_its_edit(tmp_path, capsys):
+    """The table is that of the library's functions, for a session beside its baselines and for the edit's file."""
+    path, out = session(tmp_path), tmp_path / "out"
+    few = ["--samples", "12", "--steps", "5", "--fine-tuning-steps", "2", "--batch-size", "8"]
+    more = [
+        "--baselines",
+        "--correspondences",
+        f"{__name__}:maps_of",
+        "--pairs",
+        "2",
+        "--effect",
+        f"{__name__}:half_dark",
+    ]
+    command = ["rewrite", "metrics", str(path), *MODEL, *MEASURED, *few, *more, "--features", f"{__name__}:as_features"]
+    assert main([*command, "--json", "--out", str(out)]) == 0
+    printed = capsys.readouterr()
+    rows = {row["change"]: row for row in json.loads(printed.out)}
+    generator, see = tiny.generator(), tiny.segmenter(signed=True)
+    memory, z = rewriting.Memory(generator, "layer4"), dissect.latents(generator, 16)
+    memory.second_moment(z, batch_size=8, progress=False)
+    edit = rewriting.load_session(path).edit(memory, z, steps=5, progress=False)
+    samples, source = dissect.latents(generator, 12, 2), see.label("part/roof")
+    targets = [see.label("object/tree"), see.label("part/crown")]
+    found = rewriting.rule_changes(
+        generator, samples, {"edit": edit}, see, source, targets, features=as_features, effect=half_dark, batch_size=8,
+        progress=False,
+    )  # fmt: skip
+    (wanted,) = rewriting.change_table(found)
+    for name, value in wanted._asdict().items():
+        if name != "change":
+            assert rows["projected descent"][name] == pytest.approx(value)
+    assert {"all weights", "direct copying", "Laplace blending", "8 units ablated"} < set(rows)
+    assert len((out / "metrics.csv").read_text().splitlines()) == 1 + len(rows) == 10
+    key = json.loads((out / "pairs.key.json").read_text())["pairs"]
+    assert {pair["comparison"] for pair in key} == {"unmodified", *rows} - {"projected descent"}
+    assert "pairs.html" in printed.err
+    saved = edit.save(tmp_path / "rule")
+    command = ["rewrite", "metrics", str(saved), *MODEL, *MEASURED, *few[:2], "--batch-size", "8"]
+    assert main([*command, "--out", str(tmp_path / "again")]) == 0
+    assert f"{wanted.gone:.3f}" in capsys.readouterr().out
+    command = ["rewrite", "sheet", str(saved), *MODEL, "--samples", "12", "--shown", "3", "--out", str(tmp_path / "s")]
+    assert main(command) == 0
+    best = rewriting.matches(memory, samples, edit.directions[:, 0], 3, progress=False).images
+    assert f"images: {' '.join(map(str, best.tolist()))}\n" in capsys.readouterr().out
+    assert (tmp_path / "s" / "sheet.png").stat().st_size > 500
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--samples-seed", "1"], "--samples-seed must be another than --seed, but both are 1"),
+        (["--source", "part/dome"], "dome"),
+        (["--lpips", "resnet"], "net must be one of"),
+        (["--pairs", "-1"], "--pairs must be at least 0"),
+    ],
+)
+def test_metrics_that_cannot_be(tmp_path, capsys, options, message):
+    command = ["rewrite", "metrics", str(session(tmp_path)), *MODEL, *MEASURED, "--samples", "2", "--steps", "2"]
+    assert main([*command, *options, "--out", str(tmp_path / "out")]) == 2
+    assert message in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_metrics_of_an_edit_of_another_layer(tmp_path, capsys):
+    memory = rewriting.Memory(tiny.generator(), "layer3")
+    z = dissect.latents(memory.model, 16)
+    memory.second_moment(z, progress=False)
+    edit = rewriting.load_session(session(tmp_path)).edit(memory, z, steps=2, progress=False)
+    command = ["rewrite", "metrics", str(edit.save(tmp_path / "rule")), *MODEL, *MEASURED, "--out", str(tmp_path)]
+    assert main(command) == 2
+    assert "--layer must be the edit's, 'layer3.conv', but is 'layer4.conv'" in capsys.readouterr().err
+    assert main([*command, "--baselines"]) == 2
+    assert "--baselines must be given with a session" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -123,6 +123,18 @@ def test_a_file(tmp_path):
         found.apply(torch.nn.Sequential(torch.nn.ReLU()))
 
 
+def test_a_file_gets_a_network(tmp_path):
+    model, edit = made()
+    found, before = dissect.load(edit.save(tmp_path / "rule")), bits(model)
+    with found.bound(model) as bound:
+        assert bound.applied
+        assert not same(model, before)
+    assert same(model, before)
+    assert not found.applied
+    with pytest.raises(KeyError, match="Edit: the model has no layer"):
+        found.bound(torch.nn.Sequential(torch.nn.ReLU()).eval())
+
+
 def test_a_file_that_holds_what_cannot_be(tmp_path):
     _, edit = made()
     edit.directions *= 0.5
