@@ -1,5 +1,8 @@
 """TailThreshold, encode_labels and blend_units against their yardsticks; equality asserted first."""
 
+import math
+import time
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -80,3 +83,39 @@ def test_blend_three_of_512_units_in_place(compare):
         {"copy of 3 planes": lambda: copy.copy_(few), "eager": lambda: features.mul_(1 - alpha[:, None, None])},
         per=len(features),
     )
+
+
+def discs(count, size):
+    """Round components, about as large as objects are, of labels 1 to 9."""
+    across = math.ceil(math.sqrt(count))
+    y, x = torch.meshgrid(torch.arange(size), torch.arange(size), indexing="ij")
+    labels = torch.zeros(size, size, dtype=torch.int64)
+    for number in range(count):
+        centre = [(place + 0.5) * size / across for place in divmod(number, across)]
+        radius = size / across * (0.25 + 0.15 * (number % 7) / 7)
+        labels[(y - centre[0]) ** 2 + (x - centre[1]) ** 2 < radius**2] = number % 9 + 1
+    return labels
+
+
+def halves_by_masks(labels, measure):
+    """The published way: scikit-image's numbers, and for each component a mask that is cut."""
+    halves = torch.zeros(2, *labels.shape, dtype=torch.uint8)
+    numbered, count = measure.label(labels.numpy(), return_num=True, connectivity=2)
+    numbered = torch.from_numpy(numbered)
+    for number in range(1, count + 1):
+        mask = numbered == number
+        rows, columns = (mask.any(axis).nonzero()[[0, -1], 0] for axis in (1, 0))
+        middle_row, middle_column = (int(ends.sum() + 1) // 2 for ends in (rows, columns))
+        cut = mask.repeat(4, 1, 1)
+        cut[0, middle_row:], cut[1, :middle_row] = False, False
+        cut[2, :, middle_column:], cut[3, :, :middle_column] = False, False
+        halves += cut[[0, 2]] + 2 * cut[[1, 3]]
+    return halves
+
+
+def test_component_halves_of_40_components(compare):
+    measure = pytest.importorskip("skimage.measure")
+    labels = discs(40, 256)
+    assert torch.equal(ops.component_halves(labels[None])[0], halves_by_masks(labels, measure))
+    others = {"scikit-image and masks": lambda: halves_by_masks(labels, measure)}
+    compare(lambda: ops.component_halves(labels[None]), others, clock=time.thread_time)

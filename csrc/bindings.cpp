@@ -97,6 +97,15 @@ PYBIND11_MODULE(_C, module) {
       py::call_guard<py::gil_scoped_release>());
 
   module.def(
+      "component_halves",
+      [](uintptr_t labels, int type, std::array<int64_t, 3> shape, bool omit_last, uintptr_t halves, int num_threads) {
+        component_halves({at<const void>(labels), static_cast<LabelType>(type), shape[0], shape[1], shape[2], omit_last,
+                          at<uint8_t>(halves)},
+                         num_threads);
+      },
+      py::call_guard<py::gil_scoped_release>());
+
+  module.def(
       "image_peaks",
       [](uintptr_t data, int dtype, Four shape, Four strides, uintptr_t peaks, int num_threads) {
         image_peaks({feature_maps(data, dtype, shape, strides), at<float>(peaks)}, num_threads);

@@ -3,19 +3,16 @@
 #include <algorithm>
 #include <atomic>
 #include <cstdlib>
-#include <exception>
 #include <memory>
 #include <mutex>
 #include <stdexcept>
-#include <system_error>
-#include <thread>
 
 #include "../spans.h"
 #include "encode_labels.h"
 #include "image_counts.h"
 #include "label_cells.h"
 #include "load_maps.h"
-#include "subnormals.h"
+#include "share.h"
 
 namespace dissect {
 
@@ -75,40 +72,6 @@ Level chosen_level() {
   }
   throw std::invalid_argument("DISSECT_SIMD must be one of the levels of this machine (" + names + "), but is " +
                               std::string(wanted) + ".");
-}
-
-// Runs work(item, worker) for every item; workers take the next item as they become free. Of the exceptions thrown,
-// that of the lowest item reaches the caller, when all workers have ended.
-template <typename Work>
-void share(int64_t num_items, int num_threads, const Work& work) {
-  std::atomic<int64_t> next{0};
-  std::mutex mutex;
-  std::exception_ptr error;
-  int64_t failed = INT64_MAX;
-  auto run = [&](int worker) {
-    const KeepsSubnormals kept;
-    for (int64_t item = next++; item < num_items; item = next++) {
-      try {
-        work(item, worker);
-      } catch (...) {
-        const std::lock_guard<std::mutex> lock(mutex);
-        if (item < failed) failed = item, error = std::current_exception();
-      }
-    }
-  };
-  const int num_workers = static_cast<int>(std::min<int64_t>(std::max(1, num_threads), num_items));
-  std::vector<std::thread> threads;
-  threads.reserve(std::max(0, num_workers - 1));
-  for (int worker = 1; worker < num_workers; ++worker) {
-    try {
-      threads.emplace_back(run, worker);
-    } catch (const std::system_error&) {  // no more threads can be had: those that are there do all
-      break;
-    }
-  }
-  if (num_items > 0) run(0);
-  for (std::thread& thread : threads) thread.join();
-  if (error) std::rethrow_exception(error);
 }
 
 // Runs work(unit_begin, unit_end, worker) for slices of the units, each of whole blocks; several slices per thread, so

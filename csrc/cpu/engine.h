@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "../blend_units.h"
+#include "../component_halves.h"
 #include "../encode_labels.h"
 #include "../image_peaks.h"
 #include "../iou_counts.h"
@@ -26,6 +27,8 @@ std::vector<std::string> simd_levels();
 int64_t find_bad_map(const FeatureMaps& maps, int num_threads);
 
 void blend_units(const BlendUnitsParams& params, int num_threads);
+// Throws std::invalid_argument at a label below 0.
+void component_halves(const ComponentHalvesParams& params, int num_threads);
 // Returns each image's table of combinations. Throws std::invalid_argument at a label out of range.
 std::vector<std::vector<int32_t>> encode_labels(const EncodeLabelsParams& params, int num_threads);
 void image_peaks(const ImagePeaksParams& params, int num_threads);

@@ -64,6 +64,16 @@ PYBIND11_MODULE(_cuda, module) {
   });
 
   module.def(
+      "component_halves",
+      [](const Place& place, uintptr_t labels, int type, std::array<int64_t, 3> shape, bool omit_last, uintptr_t halves,
+         uintptr_t memory) {
+        cuda::component_halves({at<const void>(labels), static_cast<LabelType>(type), shape[0], shape[1], shape[2],
+                                omit_last, at<uint8_t>(halves)},
+                               at<int32_t>(memory), place_of(place));
+      },
+      py::call_guard<py::gil_scoped_release>());
+
+  module.def(
       "iou_counts",
       [](const Place& place, const Maps& maps, const Grid& grid, uintptr_t thresholds, uintptr_t runs, bool wide,
          uintptr_t table, uintptr_t offsets, int64_t num_planes, int64_t num_labels, uintptr_t intersection,

@@ -11,14 +11,20 @@
 namespace dissect {
 namespace cuda {
 
-// Throws std::runtime_error where `error` is one.
-inline void require(cudaError_t error, const char* op, const FeatureMaps& maps, const Place& place) {
+// Throws std::runtime_error where `error` is one; `what` names the tensor and its shape.
+inline void require(cudaError_t error, const char* op, const std::string& what, const Place& place) {
   if (error == cudaSuccess) return;
   cudaGetLastError();  // told here, so that nobody finds it after a later launch
-  throw std::runtime_error(
-      std::string(op) + ": the launch failed on device " + std::to_string(place.device) + " for activations [" +
-      std::to_string(maps.num_images) + ", " + std::to_string(maps.num_units) + ", " + std::to_string(maps.height) +
-      ", " + std::to_string(maps.width) + "]: " + cudaGetErrorName(error) + ", " + cudaGetErrorString(error) + ".");
+  throw std::runtime_error(std::string(op) + ": the launch failed on device " + std::to_string(place.device) + " for " +
+                           what + ": " + cudaGetErrorName(error) + ", " + cudaGetErrorString(error) + ".");
+}
+
+inline void require(cudaError_t error, const char* op, const FeatureMaps& maps, const Place& place) {
+  if (error == cudaSuccess) return;
+  require(error, op,
+          "activations [" + std::to_string(maps.num_images) + ", " + std::to_string(maps.num_units) + ", " +
+              std::to_string(maps.height) + ", " + std::to_string(maps.width) + "]",
+          place);
 }
 
 inline int attribute(cudaDeviceAttr name, const char* op, const FeatureMaps& maps, const Place& place) {

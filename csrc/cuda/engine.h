@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "../component_halves.h"
 #include "../iou_counts.h"
 #include "../observe.h"
 #include "../tail_histogram.h"
@@ -49,6 +50,8 @@ std::string unavailable();
 int capability(int device);
 
 // These throw std::runtime_error, which names the op, the shapes and the device, where a launch fails.
+// `memory` holds 4 numbers per pixel and one per image; labels below 0 are told.
+void component_halves(const ComponentHalvesParams& params, int32_t* memory, const Place& place);
 // `params.intersection` and `params.unit_area` must be zero; `params.grid` is not read, but `grid`.
 void iou_counts(const IouCountsParams& params, const DeviceGrid& grid, const Place& place);
 // Adds to `pairs.counts`; `params.table` holds an image's numbers instead of labels; `params.intersection` is not used.

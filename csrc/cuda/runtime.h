@@ -13,6 +13,9 @@
 
 namespace dissect {
 
+// What is there now, though other threads may be writing it.
+__device__ inline int32_t latest(const int32_t* place) { return *static_cast<const volatile int32_t*>(place); }
+
 // Lets a kernel have as much as the device has: always the same, for threads that launch it with different sizes.
 inline cudaError_t allow_shared_memory(const void* function, size_t bytes) {
   int device = 0, most = 0;

@@ -6,6 +6,7 @@ Beside the public names, `checks` and `observe` are for the library itself.
 from dissect.ops import checks as checks
 from dissect.ops.backends.arguments import new_status
 from dissect.ops.blend_units import blend_units
+from dissect.ops.component_halves import component_halves
 from dissect.ops.dispatch import BackendUnavailableError, BackendWarning, backends, home, record_backends
 from dissect.ops.encode_labels import EncodedLabels, Encoding, encode_labels
 from dissect.ops.image_peaks import image_peaks
@@ -26,6 +27,7 @@ __all__ = [
     "SweepCounts",
     "backends",
     "blend_units",
+    "component_halves",
     "encode_labels",
     "home",
     "image_peaks",

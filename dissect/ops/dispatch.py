@@ -21,6 +21,7 @@ LIBRARY = torch.library.Library("dissect", "DEF")
 #: CPU's or a GPU's dtypes. "triton" there is its interpreter, which is for tests.
 CPU_BACKENDS: dict[str, tuple[str, ...]] = {
     "blend_units": ("cpp", "reference", "torch", "triton"),
+    "component_halves": ("cpp", "reference", "torch"),
     "encode_labels": ("cpp", "reference", "triton"),
     "image_peaks": ("cpp", "reference", "torch", "triton"),
     "iou_counts": ("cpp", "reference", "triton"),
@@ -34,6 +35,7 @@ CPU_BACKENDS: dict[str, tuple[str, ...]] = {
 #: by op; until then kernels come first.
 GPU_BACKENDS: dict[str, tuple[str, ...]] = {
     "blend_units": ("cuda", "triton", "torch"),
+    "component_halves": ("cuda", "torch"),
     "encode_labels": ("triton",),
     "image_peaks": ("cuda", "triton", "torch"),
     "iou_counts": ("cuda", "triton"),

@@ -5,6 +5,7 @@ where the sampling rule rounds twice.
 """
 
 from dissect.reference.blend_units import blend_units, blend_units_backward
+from dissect.reference.component_halves import component_halves
 from dissect.reference.encode_labels import decode_labels, encode_labels, run_dtype
 from dissect.reference.image_peaks import image_peaks
 from dissect.reference.iou_counts import iou_counts, iou_counts_by_image
@@ -16,6 +17,7 @@ from dissect.reference.threshold_sweep import threshold_sweep
 __all__ = [
     "blend_units",
     "blend_units_backward",
+    "component_halves",
     "corners",
     "decode_labels",
     "encode_labels",

@@ -53,6 +53,19 @@ def fields(labels):
     return Labels(labels.runs, labels.table, labels.offsets, labels.num_labels)
 
 
+def test_halves(planes):
+    """The first plane, of each type of labels in turn; labels below 0 are told."""
+    dtype = (torch.uint8, torch.int16, torch.int32, torch.int64)[planes.shape[-1] % 4]
+    first = planes[:, 0].clamp(max=3).to(dtype)
+    for omit_last in (False, True):
+        status = new_status()
+        ours = cuda.component_halves(first, omit_last, status)
+        expected = reference.component_halves(first, omit_last)
+        same((ours, status), (expected, new_status()), "component_halves")
+    cuda.component_halves(first.int() - 4, False, status)
+    same([status], [new_status() + 1], "status of component_halves")
+
+
 def test_counts(case, labels):
     tables, status = Tables(case.grid.rows, case.grid.columns), new_status()
     ours = cuda.iou_counts(case.activations, case.thresholds, fields(labels), tables, status)
@@ -209,6 +222,7 @@ def run_case(emulated, seed, schedule=None):
     if not len(case.activations):
         return
     labels = encode_labels(case.planes, case.num_labels, backend="reference")
+    test_halves(case.planes)
     test_counts(case, labels)
     test_sweep(case, labels, choose.choice((1, 2, 5, 64)))
     test_tails(case, choose)
@@ -265,6 +279,7 @@ def run_crowded_cases(emulated):
         torch.manual_seed(schedule)
         for case in crowded_cases():
             labels = encode_labels(case.planes, case.num_labels, backend="reference")
+            test_halves(case.planes)
             test_counts(case, labels)
             for num_edges in (9, 5000) if case.num_labels == 3 else ():  # room for all combinations, and for two
                 test_sweep(case, labels, num_edges)

@@ -85,26 +85,27 @@ T atomic_add(const char* file, int line, T* place, T more) {
   return old;
 }
 
-// Stores what `choose` makes of what is there and `value`.
+// Stores what `choose` makes of what is there and `value`; returns what was there.
 template <typename T, typename Choose>
-void atomic_choose(const char* file, int line, T* place, T value, const Choose& choose) {
+T atomic_choose(const char* file, int line, T* place, T value, const Choose& choose) {
   if (is_mutated(file, line)) {
     const T old = *place;
     let_others_run();
     *place = choose(old, value);
-    return;
+    return old;
   }
   T old = __atomic_load_n(place, __ATOMIC_RELAXED);
   while (!__atomic_compare_exchange_n(place, &old, choose(old, value), true, __ATOMIC_RELAXED, __ATOMIC_RELAXED)) {
   }
+  return old;
 }
 template <typename T>
-void atomic_max(const char* file, int line, T* place, T value) {
-  atomic_choose(file, line, place, value, [](T a, T b) { return a > b ? a : b; });
+T atomic_max(const char* file, int line, T* place, T value) {
+  return atomic_choose(file, line, place, value, [](T a, T b) { return a > b ? a : b; });
 }
 template <typename T>
-void atomic_min(const char* file, int line, T* place, T value) {
-  atomic_choose(file, line, place, value, [](T a, T b) { return a < b ? a : b; });
+T atomic_min(const char* file, int line, T* place, T value) {
+  return atomic_choose(file, line, place, value, [](T a, T b) { return a < b ? a : b; });
 }
 
 inline void atomic_exchange(const char* file, int line, int* place, int value) {
@@ -175,6 +176,8 @@ inline cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr name, int) 
 }
 
 namespace dissect {
+
+inline int32_t latest(const int32_t* place) { return __atomic_load_n(place, __ATOMIC_RELAXED); }
 
 template <typename Params>
 cudaError_t launch(void (*kernel)(Params), int64_t num_blocks, int threads, size_t shared_bytes, cudaStream_t,

@@ -144,6 +144,16 @@ def test_image_peaks(serving, device):
         assert equal([ops.image_peaks(to(maps, device), backend=backend)], [ops.image_peaks(maps)]), seed
 
 
+def test_component_halves(serving, device):
+    backend = serving("component_halves")
+    for seed in range(CASES):
+        labels, omit_last = random_case(seed).planes[:, 0], seed % 2 == 0
+        ours = ops.component_halves(to(labels, device), omit_last=omit_last, backend=backend)
+        assert equal([ours], [ops.component_halves(labels, omit_last=omit_last)]), seed
+    blocks = torch.randint(0, 3, (4, 60, 70)).repeat_interleave(7, 1).repeat_interleave(9, 2)
+    assert equal([ops.component_halves(blocks.to(device), backend=backend)], [ops.component_halves(blocks)])
+
+
 def test_encode_labels(serving, device):
     backend = serving("encode_labels")
     for seed in range(CASES):

@@ -220,6 +220,24 @@ void test_maps(Problem& p, int num_threads) {
   note(p.activations);
 }
 
+void test_halves(const Problem& p, int num_threads) {
+  const int64_t height = p.target_height, width = p.target_width, area = height * width;
+  std::vector<uint8_t> labels, halves(p.num_images * 2 * area), without_last(halves.size());
+  for (int64_t i = 0; i < p.num_images * area; ++i) labels.push_back(static_cast<uint8_t>(p.planes[i] % 3));
+  for (const bool omit : {false, true})
+    component_halves({labels.data(), LabelType::kUint8, p.num_images, height, width, omit,
+                      omit ? without_last.data() : halves.data()},
+                     num_threads);
+  note(halves);
+  note(without_last);
+  for (int64_t n = 0; n < p.num_images; ++n)
+    for (int64_t i = 0; i < area; ++i) {
+      const uint8_t upper = halves[2 * n * area + i], left = halves[(2 * n + 1) * area + i];
+      require((labels[n * area + i] == 0) == (upper == 0) && (upper == 0) == (left == 0), "labels have halves");
+      require(without_last[2 * n * area + i] == 0 || without_last[2 * n * area + i] == upper, "halves stay");
+    }
+}
+
 }  // namespace
 
 int main(int count, char** arguments) {
@@ -233,6 +251,7 @@ int main(int count, char** arguments) {
     test_counts<int64_t>(problem, grid.view(), num_threads);
     test_tails(problem, grid.view(), num_threads);
     test_maps(problem, num_threads);
+    test_halves(problem, num_threads);
     test_bad_values(problem, grid.view(), num_threads);
   }
   std::printf("%d rounds at level %s: %016llx\n", rounds, simd_level().c_str(),

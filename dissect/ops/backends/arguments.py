@@ -85,6 +85,30 @@ def status_of(op: str, activations: Tensor, status: Tensor | None) -> Tensor:
     return new_status(activations.device)
 
 
+def natural_status_of(op: str, labels: Tensor, status: Tensor | None) -> Tensor:
+    """The status for kernels that write it; without one, the labels are looked at now.
+
+    Raises:
+        ValueError: one is below 0.
+    """
+    if status is not None:
+        return status
+    check_natural(op, labels)
+    return new_status(labels.device)
+
+
+def check_natural(op: str, labels: Tensor) -> None:
+    """Refuses labels [N, H, W] below 0.
+
+    Raises:
+        ValueError: names the first image of the batch and such a label.
+    """
+    if labels.numel() and int(labels.min()) < 0:
+        image = int((labels < 0).flatten(1).any(1).nonzero()[0])
+        value = int(labels[image][labels[image] < 0][0])
+        raise ValueError(f"{op}: labels must not be negative, but image {image} of the batch holds {value}.")
+
+
 def check_thresholds(op: str, thresholds: Tensor) -> None:
     """Refuses NaN.
 

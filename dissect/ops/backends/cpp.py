@@ -31,6 +31,21 @@ def blend_units_(features: Tensor, blend: Blend) -> None:
     )
 
 
+def component_halves(labels: Tensor, omit_last: bool, status: Tensor | None) -> Tensor:
+    """[N, 2, H, W] uint8."""
+    labels, shape = labels.contiguous(), labels.shape
+    halves = torch.empty((shape[0], 2, *shape[1:]), dtype=torch.uint8, device="cpu")
+    native.engine().component_halves(
+        labels.data_ptr(),
+        native.LABEL_DTYPES.index(labels.dtype),
+        list(shape),
+        omit_last,
+        halves.data_ptr(),
+        torch.get_num_threads(),
+    )
+    return halves
+
+
 def encode_labels(planes: Tensor, num_labels: int) -> EncodedAtOnce:
     """The labels, to be written."""
 

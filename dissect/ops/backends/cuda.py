@@ -16,10 +16,19 @@ from torch.nn.functional import pad
 
 from dissect.devices import outlives_its_readers
 from dissect.grid import Grid
-from dissect.ops.backends.arguments import SAMPLES, Blend, Brackets, Labels, Tables, note_edges, status_of
+from dissect.ops.backends.arguments import (
+    SAMPLES,
+    Blend,
+    Brackets,
+    Labels,
+    Tables,
+    natural_status_of,
+    note_edges,
+    status_of,
+)  # fmt: skip
 from dissect.ops.backends.composed import by_image
 from dissect.ops.backends.reference import blend_units_backward as blend_units_backward
-from dissect.ops.native import maps_arguments
+from dissect.ops.native import LABEL_DTYPES, maps_arguments
 
 _engine: ModuleType | None
 try:
@@ -82,6 +91,25 @@ def blend_units(features: Tensor, blend: Blend) -> Tensor:
 def blend_units_(features: Tensor, blend: Blend) -> None:
     """The same in place; planes whose alpha is 0 are neither read nor written."""
     _observe(features, out=features, blend=blend)
+
+
+def component_halves(labels: Tensor, omit_last: bool, status: Tensor | None) -> Tensor:
+    """[N, 2, H, W] uint8."""
+    status = natural_status_of("component_halves", labels, status)
+    labels, shape = labels.contiguous(), labels.shape
+    halves = labels.new_empty((shape[0], 2, *shape[1:]), dtype=torch.uint8)
+    memory = labels.new_empty(4 * labels.numel() + shape[0], dtype=torch.int32)
+    with _guard(labels):
+        engine().component_halves(
+            _place(labels, status),
+            labels.data_ptr(),
+            LABEL_DTYPES.index(labels.dtype),
+            list(shape),
+            omit_last,
+            halves.data_ptr(),
+            memory.data_ptr(),
+        )
+    return halves
 
 
 def image_peaks(activations: Tensor, status: Tensor | None) -> Tensor:

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from dissect import reference
 from dissect.ops import checks
-from dissect.ops.backends.arguments import Blend, Brackets, Labels, Tables, check_edges, check_thresholds
+from dissect.ops.backends.arguments import Blend, Brackets, Labels, Tables, check_edges, check_natural, check_thresholds
 from dissect.ops.backends.composed import EncodedAtOnce, in_turn
 
 
@@ -30,6 +30,12 @@ def blend_units_backward(gradient: Tensor, features: Tensor, blend: Blend) -> tu
         by_alpha.sum_to_size(blend.alpha.shape).contiguous(),
         by_value.sum_to_size(blend.value.shape).contiguous(),
     )
+
+
+def component_halves(labels: Tensor, omit_last: bool, status: Tensor | None) -> Tensor:
+    """[N, 2, H, W] uint8."""
+    check_natural("component_halves", labels)
+    return reference.component_halves(labels, omit_last)
 
 
 def encode_labels(planes: Tensor, num_labels: int) -> EncodedAtOnce:

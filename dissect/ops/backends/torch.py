@@ -7,12 +7,19 @@ from torch import Tensor
 from dissect import reference
 from dissect.devices import to_device
 from dissect.ops import checks
-from dissect.ops.backends.arguments import Brackets, Tables, status_of
+from dissect.ops.backends.arguments import Brackets, Tables, natural_status_of, status_of
 from dissect.ops.backends.composed import in_turn
 from dissect.ops.backends.reference import blend_units as blend_units
 from dissect.ops.backends.reference import blend_units_ as blend_units_
 from dissect.ops.backends.reference import blend_units_backward as blend_units_backward
 from dissect.subnormals import keeps_subnormals
+
+
+def component_halves(labels: Tensor, omit_last: bool, status: Tensor | None) -> Tensor:
+    """[N, 2, H, W] uint8."""
+    status = natural_status_of("component_halves", labels, status)
+    status |= (labels < 0).any()
+    return reference.component_halves(labels, omit_last)
 
 
 @keeps_subnormals
