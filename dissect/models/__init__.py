@@ -3,23 +3,30 @@
 from dissect.models.discriminator import Discriminator
 from dissect.models.latent import latents, noise_seeds
 from dissect.models.progan import PROGAN_VARIANTS, ProGAN, load_progan, progan_channels
+from dissect.models.resnet import RESNETS, ResNet
 from dissect.models.stylegan2 import StyleGAN2, stylegan2_channels
 from dissect.models.stylegan2_files import load_stylegan2, stylegan2_checkpoint
 from dissect.models.unet import UNet
+from dissect.models.upp import UPP, UppLabels, load_upp
 from dissect.models.vgg import VGG
 from dissect.models.wgangp import WGANGP, load_wgangp
 
 __all__ = [
     "PROGAN_VARIANTS",
+    "RESNETS",
+    "UPP",
     "VGG",
     "WGANGP",
     "Discriminator",
     "ProGAN",
+    "ResNet",
     "StyleGAN2",
     "UNet",
+    "UppLabels",
     "latents",
     "load_progan",
     "load_stylegan2",
+    "load_upp",
     "load_wgangp",
     "noise_seeds",
     "progan_channels",

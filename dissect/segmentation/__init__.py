@@ -1,5 +1,23 @@
-"""Networks that say which concept is where in an image."""
+"""Segmenters: what says which concept is where in an image, behind one protocol, `SegmenterProtocol`."""
 
+from dissect.segmentation.colors import ColorNamer, read_w2c
+from dissect.segmentation.evaluation import Evaluation, evaluate
 from dissect.segmentation.grouped import Segmenter
+from dissect.segmentation.merged import MergedSegmenter
+from dissect.segmentation.protocol import Fitted, ImageInput, SegmenterProtocol, fitted
+from dissect.segmentation.upp import ICLR_OWNERS, UppSegmenter
 
-__all__ = ["Segmenter"]
+__all__ = [
+    "ICLR_OWNERS",
+    "ColorNamer",
+    "Evaluation",
+    "Fitted",
+    "ImageInput",
+    "MergedSegmenter",
+    "Segmenter",
+    "SegmenterProtocol",
+    "UppSegmenter",
+    "evaluate",
+    "fitted",
+    "read_w2c",
+]

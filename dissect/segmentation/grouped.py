@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from dissect.arguments import refusal, speaker, speaks
 from dissect.concepts import Concepts
+from dissect.segmentation.protocol import ImageInput
 
 
 class Segmenter(nn.Module):
@@ -58,6 +59,11 @@ class Segmenter(nn.Module):
                 )
         self.network, self.concepts, self.signed = network, concepts, signed
         self.groups = [list(group) for group in groups]
+
+    @property
+    def input(self) -> ImageInput:
+        """Which images it takes."""
+        return ImageInput(-1.0 if self.signed else 0.0, 1.0)
 
     @torch.no_grad()
     def forward(self, images: Tensor) -> Tensor:
