@@ -55,7 +55,7 @@ def area(masks: Tensor, size: tuple[int, int]) -> Tensor:
     """The share of each cell of a map that masks [n, H, W] cover, [n, h, w] float32.
 
     Raises:
-        ValueError: no such masks, or values outside [0, 1].
+        ValueError: no such masks, values outside [0, 1], or masks of images of another height to width.
     """
     if not isinstance(masks, Tensor) or masks.ndim != 3 or 0 in masks.shape:
         got = list(masks.shape) if isinstance(masks, Tensor) else type(masks).__name__
@@ -64,6 +64,14 @@ def area(masks: Tensor, size: tuple[int, int]) -> Tensor:
     low, high = (float(end) for end in wide.aminmax())
     if not (low >= 0 and high <= 1):
         raise refusal(ValueError(f"masks must be in [0, 1], but are in [{low:g}, {high:g}]."))
+    # A map has its image's proportions up to a cell, where a layer's border or stride rounds.
+    if abs(masks.shape[1] * size[1] - masks.shape[2] * size[0]) >= max(masks.shape[1:]):
+        raise refusal(
+            ValueError(
+                f"masks must have the height and width of images whose map is {size[0]} by {size[1]}, or their "
+                f"proportions, but are {masks.shape[1]} by {masks.shape[2]}."
+            )
+        )
     return wide if masks.shape[1:] == size else interpolate(wide[:, None], size=size, mode="area")[:, 0]
 
 

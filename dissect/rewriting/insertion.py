@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from torch import Tensor
@@ -10,7 +11,18 @@ from dissect.arguments import integer, refusal, speaks
 from dissect.rewriting.directions import Directions, orthonormal
 from dissect.rewriting.edit import Edit, rewritten, verify_rank, weight_digest
 from dissect.rewriting.memory import Keys, Memory
-from dissect.rewriting.solving import LOSSES, MODES, Loss, Mode, Problem, Schedule, closed, in_lambda, projected
+from dissect.rewriting.solving import (
+    DIVERGED,
+    LOSSES,
+    MODES,
+    Loss,
+    Mode,
+    Problem,
+    Schedule,
+    closed,
+    in_lambda,
+    projected,
+)
 
 
 @speaks
@@ -93,7 +105,12 @@ def insert(
     before, weight = problem.loss_of(problem.start), memory.weight.detach()
     changed = rewritten(weight, memory.form.order, found.lambdas, space.matrix)
     settings["rank"] = verify_rank(weight, changed, memory.form.order, space.rank)
-    settings |= {"loss_before": before, "loss_after": problem.loss_of(memory.form.matrix(changed))}
+    matrix = memory.form.matrix(changed)
+    after, energy = problem.loss_of(matrix), memory.energy(given, matrix)
+    # A demodulation by infinity gives 0, so that the loss alone would not tell.
+    if not math.isfinite(after) or (energy is not None and not bool(energy.isfinite().all())):
+        raise refusal(ArithmeticError(f"the changed weight must give finite values, but does not; {DIVERGED}"))
+    settings |= {"loss_before": before, "loss_after": after}
     return Edit(
         memory.layer, space.matrix, found.lambdas, found.losses, tuple(weight.shape), weight_digest(weight),
         weight_digest(changed), settings, memory,

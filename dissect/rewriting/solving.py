@@ -18,6 +18,9 @@ LOSSES: tuple[Loss, ...] = get_args(Loss)
 #: Of a key's length: with a smaller part along the directions, no finite change could give it another value.
 SMALL = 1e-6
 
+#: How an error ends that stops a descent.
+DIVERGED = "the network's weights are as they were; try a lower rate."
+
 
 class Schedule(NamedTuple):
     """Of a descent; the defaults are published.
@@ -183,7 +186,7 @@ def closed(problem: Problem) -> Found:
 def _found(lambdas: Tensor, losses: list[Tensor]) -> Found:
     history = torch.stack(losses).double().cpu() if losses else torch.empty(0, dtype=torch.float64)
     if not bool(lambdas.isfinite().all()):
-        raise ArithmeticError(_DIVERGED)
+        raise refusal(ArithmeticError(f"the change must be finite, but is not; {DIVERGED}"))
     return Found(lambdas.double().cpu(), history)
 
 
@@ -193,7 +196,4 @@ def _bar(schedule: Schedule) -> trange:
 
 def _check(loss: Tensor, step: int) -> None:
     if not bool(loss.isfinite()):
-        raise refusal(ArithmeticError(f"the descent must stay finite, but the loss of step {step} is not; {_DIVERGED}"))
-
-
-_DIVERGED = "the network's weights are as they were; try a lower rate."
+        raise refusal(ArithmeticError(f"the descent must stay finite, but the loss of step {step} is not; {DIVERGED}"))

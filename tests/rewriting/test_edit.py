@@ -1,6 +1,7 @@
 """Edits: applied, scaled, merged, undone to the bit, one after another, and files that are refused elsewhere."""
 
 import copy
+import signal
 
 import pytest
 import torch
@@ -76,6 +77,44 @@ def test_twice_and_other_weights_are_refused():
         saved.apply(twin)
     with pytest.raises(ValueError, match="scale must be finite"):
         edit.undo().apply(scale=float("inf"))
+
+
+@pytest.mark.parametrize("doing", ["apply", "undo"])
+def test_ctrl_c_comes_after_the_whole_weight(doing, monkeypatch):
+    """Never between the weight and the note of what it was before."""
+    model, edit = made()
+    before = bits(model)
+    if doing == "undo":
+        edit.apply()
+    real = torch.Tensor.copy_
+
+    def interrupted(self, *parts):
+        signal.raise_signal(signal.SIGINT)
+        return real(self, *parts)
+
+    monkeypatch.setattr(torch.Tensor, "copy_", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        getattr(edit, doing)()
+    monkeypatch.undo()
+    assert edit.applied == (doing == "apply")
+    if edit.applied:
+        assert not same(model, before)
+        edit.undo()
+    assert same(model, before)
+
+
+def test_a_block_ends_with_the_weights_of_before():
+    model, edit = made()
+    before = bits(model)
+
+    def interrupted():
+        with edit:
+            assert not same(model, before)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert same(model, before)
 
 
 def test_one_after_another_and_all_at_once():

@@ -209,6 +209,29 @@ def test_divergence_and_ctrl_c_leave_the_weights(monkeypatch):
     assert torch.equal(model[0].weight, before)
 
 
+@pytest.mark.parametrize("layer", ["layer3", "layer4"])
+def test_lambda_diverges_and_is_interrupted_without_a_trace(layer, monkeypatch):
+    model = nets.stylegan2()
+    memory = with_moment(model, layer, nets.z_of(model, 16))
+    keys, before = memory.keys(nets.z_of(model, 2)), memory.weight.detach().clone()
+    call = (memory, keys, memory.values(keys) + 1, memory.direction(keys), "lambda")
+    with pytest.raises(ArithmeticError, match=r"^insert: the .* must .*finite.*, but .*; the network's weights are as"):
+        insert(*call, rate=1e36, steps=9, progress=False)
+    assert torch.equal(memory.weight, before)
+    loss, calls = Problem.loss, []
+
+    def interrupted(self, product, energy):
+        calls.append(1)
+        if len(calls) == 5:
+            raise KeyboardInterrupt
+        return loss(self, product, energy)
+
+    monkeypatch.setattr(Problem, "loss", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        insert(*call, steps=9, progress=False)
+    assert torch.equal(memory.weight, before)
+
+
 def test_refused():
     _, memory = linear_case("conv")
     keys = memory.keys(nets.randn(1, 4, 6, 5))

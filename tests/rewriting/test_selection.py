@@ -100,6 +100,14 @@ def test_refused():
         ("copy", lambda: copy(memory, z[:1], torch.ones(1, 8, 8)), r"mask must be \[H, W\], but is \[1, 8, 8\]"),
         ("copy", lambda: copy(memory, z[:1], torch.ones(8, 8) * 9), r"masks must be in \[0, 1\]"),
         (
+            "copy",
+            lambda: copy(memory, z[:1], torch.ones(16, 8)),
+            "whose map is 8 by 8, or their proportions, but are 16",
+        ),
+        ("erase", lambda: erase(memory, z[:2], torch.ones(2, 8, 12)), "or their proportions, but are 8 by 12"),
+        ("Memory", lambda: memory.direction(memory.keys(z[:2]), masks=torch.ones(2, 20, 16)), "but are 20 by 16"),
+        ("Memory", lambda: memory.direction(memory.keys(z[:2]), masks=0 * masks), "must select something, but are 0"),
+        (
             "paste",
             lambda: paste(small, z[:1], torch.ones(8, 8), all_of_it),
             "must fit into the image, 4 places, but has 8",
