@@ -12,6 +12,7 @@ from torch.nn.functional import fold, pad, unfold
 from dissect.arguments import refusal
 from dissect.models.stylegan2_layers import EqualConv
 from dissect.network.units import is_one_of
+from dissect.rewriting.products import times
 
 
 class Form(NamedTuple):
@@ -82,7 +83,7 @@ class Form(NamedTuple):
 
     def gradient(self, rows: Tensor, of_product: Tensor) -> Tensor:
         """The gradient of a matrix, of that of the product."""
-        found = of_product.T @ rows
+        found = times(of_product.T, rows.T)
         return found.view(-1, rows.shape[1] if self.transposed else rows.shape[1] // self.taps)
 
     def maps(self, product: Tensor, images: int, size: tuple[int, int]) -> Tensor:

@@ -16,11 +16,11 @@ from dissect.devices import device_of, to_device
 from dissect.models import ProGAN, StyleGAN2
 from dissect.models.noise import seeded_noise
 from dissect.models.stylegan2_layers import EqualConv, StyledLayer
-from dissect.network.hooks import why_not_plain
+from dissect.network.hooks import Hooks, why_not_plain
 from dissect.network.identity import weights_fingerprint
 from dissect.network.layers import find_layers
 from dissect.network.modes import check_evaluating
-from dissect.network.trace import Trace
+from dissect.network.trace import StopForward, Trace
 from dissect.rewriting.forms import form_of
 
 if TYPE_CHECKING:
@@ -191,7 +191,8 @@ class Memory:
             got = type(batch).__name__
             raise refusal(TypeError(f"inputs must be a batch, a tensor, or (z, noise seeds), but got a {got}."))
         found = self._seen(batch, also)
-        if not bool(found.maps.isfinite().all()):
+        # By the ends, which are NaN where any number is: a mask of all numbers would cost a fifth of a second moment.
+        if found.maps.numel() and not all(bool(end.isfinite()) for end in found.maps.aminmax()):
             raise refusal(ValueError(f"keys must be finite, but those of {self.layer!r} are not."))
         return found
 
@@ -249,24 +250,46 @@ class Memory:
 
     def _seen(self, batch: Tensor, also: Any) -> Keys:
         """The keys of a batch; what comes with it goes in as noise seeds where the model takes any."""
+        if self.linear and self._runs_once:
+            return self._seen_before(batch, also)
         names = [self.layer] if self._styled is None else [f"{self._styled}.modulate", f"{self._styled}.noise"]
         with torch.no_grad(), Trace(self.model, names, inputs=True, stop=self._runs_once) as trace:
             trace.run(to_device(batch, device_of(self.model)), **noise_of(self.model, also))
         if not trace.complete():
-            raise refusal(
-                ValueError(
-                    f"layer must run when the model does, but {self.layer!r} is not called, or its weight is used by "
-                    "another module, as that of nn.MultiheadAttention.out_proj; name one that is called."
-                )
-            )
+            raise self._unseen()
         self._runs_once = True
-        if self._styled is not None:
-            return _styled_keys(trace, *names)
-        given, named = trace.inputs(self.layer)
+        return self._key(*trace.inputs(self.layer)) if self._styled is None else _styled_keys(trace, *names)
+
+    def _seen_before(self, batch: Tensor, also: Any) -> Keys:
+        """The same of a linear memory, by a pass that ends before the layer, which need not compute its values."""
+        seen: list[Any] = []
+
+        def end(_: nn.Module, *given: Any) -> None:
+            seen.append(given)
+            raise StopForward
+
+        with torch.no_grad(), Hooks() as hooks:
+            hooks.before(self._module, end)
+            try:
+                self.model(to_device(batch, device_of(self.model)), **noise_of(self.model, also))
+            except StopForward:
+                return Keys(self._key(*seen[0]).maps.clone())
+        raise self._unseen()
+
+    def _key(self, given: tuple[Any, ...], named: dict[str, Any]) -> Keys:
+        """What a linear memory was called with, as keys."""
         key: Tensor = given[0] if given else next(iter(named.values()))
         if isinstance(self._module, nn.Linear):
             key = key.reshape(len(key), -1, key.shape[-1]).transpose(1, 2)[:, :, None]
         return Keys(key)
+
+    def _unseen(self) -> ValueError:
+        return refusal(
+            ValueError(
+                f"layer must run when the model does, but {self.layer!r} is not called, or its weight is used by "
+                "another module, as that of nn.MultiheadAttention.out_proj; name one that is called."
+            )
+        )
 
 
 def is_pair(inputs: Any) -> bool:

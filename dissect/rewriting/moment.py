@@ -18,6 +18,7 @@ from dissect.files.checked import Array, Of, Text, Whole, fields, require
 from dissect.files.results import Result
 from dissect.network.identity import code_of, fingerprint
 from dissect.rewriting.memory import is_pair
+from dissect.rewriting.products import gram
 from dissect.visits.images import Images
 from dissect.visits.run import Run, Visit, finish
 from dissect.visits.store import Step
@@ -238,8 +239,7 @@ class _Moment(Run):
         """See `Run`."""
         also = step.planes if isinstance(step.planes, Tensor) else None
         maps = self._memory.keys((step.images, also)).maps
-        rows = maps.transpose(0, 1).flatten(1).double()
-        return (rows @ rows.T).cpu(), rows.shape[1], len(maps)
+        return gram(maps).cpu(), maps[:, 0].numel(), len(maps)
 
     def add(self, found: Any) -> None:
         """See `Run`."""

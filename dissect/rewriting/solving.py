@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal, NamedTuple, get_args
 
 import torch
@@ -10,6 +11,7 @@ from tqdm.auto import trange
 
 from dissect.arguments import refusal
 from dissect.rewriting.memory import Keys, Memory
+from dissect.rewriting.products import times
 
 Mode = Literal["projected", "lambda", "closed"]
 MODES: tuple[Mode, ...] = get_args(Mode)
@@ -67,6 +69,7 @@ class Problem:
 
     def __init__(self, memory: Memory, keys: Keys, values: Tensor, loss: Loss, directions: Tensor) -> None:
         self.memory, self.keys, self.values = memory, keys, values
+        self._wanted = values.permute(0, 2, 3, 1).reshape(-1, memory.outputs)
         self._power = 1 if loss == "l1" else 2
         self.start = memory.matrix()
         self.directions = directions.to(self.start)
@@ -85,36 +88,75 @@ class Problem:
 
     def gradient(self, matrix: Tensor) -> tuple[Tensor, Tensor]:
         """The loss, and its gradient by the matrix: only what is as small as the values goes through autograd."""
-        product = self.memory.form.product(self._rows, matrix).requires_grad_()
+        form, product = self.memory.form, times(self._rows, matrix.view(-1, self._rows.shape[1]))
+        if self.memory.linear and not form.transposed:
+            loss, of_product = self._of_rows(product)
+            return loss, form.gradient(self._rows, of_product)
+        product.requires_grad_()
         energy = self.memory.energy(self.keys, matrix)
         small = [product] if energy is None else [product, energy.requires_grad_()]
         with torch.enable_grad():
             loss = self.loss(product, energy)
             grads = torch.autograd.grad(loss, small)
-        found = self.memory.form.gradient(self._rows, grads[0])
+        found = form.gradient(self._rows, grads[0])
         if energy is not None and self.keys.style is not None:
-            squares = (self.keys.style * self.memory.form.scale).square()
-            along = (2 * grads[1].T @ squares).repeat_interleave(self.memory.form.taps, 0)
+            squares = (self.keys.style * form.scale).square()
+            along = (2 * grads[1].T @ squares).repeat_interleave(form.taps, 0)
             found.addcmul_(along, matrix)
         return loss.detach(), found
+
+    def _of_rows(self, product: Tensor) -> tuple[Tensor, Tensor]:
+        """The loss of a product whose rows are values, and its gradient, both in its memory and without autograd."""
+        bias = getattr(self.memory.model.get_submodule(self.memory.layer), "bias", None)
+        apart = (product if bias is None else product.add_(bias.detach())).sub_(self._wanted)
+        if self._power == 1:
+            return apart.abs().mean(), apart.sign_().mul_(1 / apart.numel())
+        return apart.square().mean(), apart.mul_(2 / apart.numel())
 
 
 def projected(problem: Problem, schedule: Schedule) -> Found:
     """Adam over the whole matrix, brought back into ``W0 + Lambda D^T`` every few steps and at last (thesis, 6.3.4)."""
     start, basis = problem.start, problem.directions
+
+    def gradient(matrix: Tensor) -> tuple[Tensor, Tensor]:
+        loss, found = problem.gradient(matrix)
+        return loss, (found @ basis) @ basis.T if schedule.project_gradient else found
+
+    def project(matrix: Tensor) -> None:
+        torch.addmm(start, matrix.sub_(start) @ basis, basis.T, out=matrix)
+
+    current, losses = descend(start, gradient, project, schedule)
+    return found_of((current - start) @ basis, losses)
+
+
+@torch.no_grad()
+def descend(
+    start: Tensor, gradient: Callable[[Tensor], tuple[Tensor, Tensor]], project: Callable[[Tensor], None],
+    schedule: Schedule,
+) -> tuple[Tensor, list[Tensor]]:  # fmt: skip
+    """Adam over a matrix, which is projected every few steps and at last, and the loss before each step.
+
+    Args:
+        start: where it begins.
+        gradient: the loss of a matrix, and its gradient.
+        project: brings a matrix back to where it may be, in place; Adam's state stays.
+        schedule: of the descent.
+
+    Raises:
+        ArithmeticError: the loss is not finite.
+    """
     current = start.clone()
     adam = torch.optim.Adam([current], schedule.rate, fused=True)
     losses = []
-    with torch.no_grad():
-        for step in _bar(schedule):
-            loss, gradient = problem.gradient(current)
-            losses.append(loss)
-            current.grad = (gradient @ basis) @ basis.T if schedule.project_gradient else gradient
-            adam.step()
-            if step % schedule.every == 0 or step == schedule.steps - 1:
-                current.copy_(torch.addmm(start, (current - start) @ basis, basis.T))
-                _check(loss, step)
-        return _found((current - start) @ basis, losses)
+    for step in _bar(schedule):
+        loss, current.grad = gradient(current)
+        losses.append(loss)
+        adam.step()
+        current.grad = None  # first, so that the next one takes its memory: new pages cost as much as the product
+        if step % schedule.every == 0 or step == schedule.steps - 1:
+            project(current)
+            _check(loss, step)
+    return current, losses
 
 
 def in_lambda(problem: Problem, schedule: Schedule) -> Found:
@@ -144,7 +186,7 @@ def in_lambda(problem: Problem, schedule: Schedule) -> Found:
             adam.step()
             if step % schedule.every == 0:
                 _check(loss, step)
-    return _found(lambdas.detach(), losses)
+    return found_of(lambdas.detach(), losses)
 
 
 def closed(problem: Problem) -> Found:
@@ -180,10 +222,15 @@ def closed(problem: Problem) -> Found:
     missing = problem.values.double() - memory.values(keys).double()
     design, wanted = (part.transpose(0, 1).flatten(1).T for part in (each, missing))
     solved = torch.linalg.lstsq(design.cpu(), wanted.cpu(), driver="gelsd").solution
-    return _found(solved.T.reshape(-1, basis.shape[1]).to(basis), [])
+    return found_of(solved.T.reshape(-1, basis.shape[1]).to(basis), [])
 
 
-def _found(lambdas: Tensor, losses: list[Tensor]) -> Found:
+def found_of(lambdas: Tensor, losses: list[Tensor]) -> Found:
+    """A change and its losses, in float64 on the CPU.
+
+    Raises:
+        ArithmeticError: the change is not finite.
+    """
     history = torch.stack(losses).double().cpu() if losses else torch.empty(0, dtype=torch.float64)
     if not bool(lambdas.isfinite().all()):
         raise refusal(ArithmeticError(f"the change must be finite, but is not; {DIVERGED}"))
