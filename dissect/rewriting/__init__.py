@@ -6,6 +6,7 @@ from dissect.rewriting.directions import Directions, directions
 from dissect.rewriting.edit import Edit, combined
 from dissect.rewriting.finetuning import FineTuned, fine_tune
 from dissect.rewriting.insertion import insert
+from dissect.rewriting.inverting import RuleEffect, invert_rule, rule_effects
 from dissect.rewriting.matching import Matches, matches
 from dissect.rewriting.measuring import RuleChange, rule_changes
 from dissect.rewriting.memory import Keys, Memory
@@ -29,6 +30,7 @@ __all__ = [
     "Matches",
     "Memory",
     "RuleChange",
+    "RuleEffect",
     "SecondMoment",
     "Selection",
     "Session",
@@ -43,6 +45,7 @@ __all__ = [
     "erase",
     "fine_tune",
     "insert",
+    "invert_rule",
     "laplace_blend",
     "load_session",
     "lpips_distance",
@@ -50,6 +53,7 @@ __all__ = [
     "paste",
     "render",
     "rule_changes",
+    "rule_effects",
     "second_moment",
     "sheet",
 ]

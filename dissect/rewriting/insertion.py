@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from torch import Tensor
@@ -15,6 +16,7 @@ from dissect.rewriting.solving import (
     DIVERGED,
     LOSSES,
     MODES,
+    Found,
     Loss,
     Mode,
     Problem,
@@ -85,34 +87,65 @@ def insert(
     if mode not in MODES or loss not in LOSSES:
         raise refusal(ValueError(f"mode must be one of {MODES} and loss one of {LOSSES}, but are {mode!r}, {loss!r}."))
     steps, every = integer("steps", steps), integer("every", every)
-    if not 0 < rate < float("inf"):
-        raise refusal(ValueError(f"rate must be above 0 and finite, but is {rate}."))
     space = orthonormal(memory, directions)
     given, wanted = _checked(memory, keys, values)
     problem = Problem(memory, given, wanted, "l2" if mode == "closed" else loss, space.matrix)
-    schedule = Schedule(steps, every, rate, project_gradient, progress)
+    schedule = Schedule(steps, every, checked_rate(rate), project_gradient, progress)
     descend = projected if mode == "projected" else in_lambda
     found = closed(problem) if mode == "closed" else descend(problem, schedule)
     settings: dict[str, Any] = {
-        "mode": mode, "loss": "l2" if mode == "closed" else loss, "model": type(memory.model).__name__,
-        "numbering": memory.numbering, "directions": {"method": space.method, "keys": space.keys},
-        "keys": len(given), "size": list(wanted.shape[2:]), "order": list(memory.form.order),
+        "mode": mode, "loss": "l2" if mode == "closed" else loss,
+        "directions": {"method": space.method, "keys": space.keys}, "keys": len(given), "size": list(wanted.shape[2:]),
     }  # fmt: skip
     if mode != "closed":
         settings |= {"steps": steps, "rate": rate}
     if mode == "projected":
         settings |= {"every": every, "project_gradient": project_gradient}
-    before, weight = problem.loss_of(problem.start), memory.weight.detach()
-    changed = rewritten(weight, memory.form.order, found.lambdas, space.matrix)
-    settings["rank"] = verify_rank(weight, changed, memory.form.order, space.rank)
-    matrix = memory.form.matrix(changed)
-    after, energy = problem.loss_of(matrix), memory.energy(given, matrix)
+    return edit_of(memory, space.matrix, found, problem.loss_of, [given], settings)
+
+
+def checked_rate(rate: float) -> float:
+    """Adam's rate.
+
+    Raises:
+        ValueError: it is not above 0, or not finite.
+    """
+    if not 0 < rate < float("inf"):
+        raise refusal(ValueError(f"rate must be above 0 and finite, but is {rate}."))
+    return rate
+
+
+def edit_of(
+    memory: Memory, directions: Tensor, found: Found, loss_of: Callable[[Tensor], float], keys: Sequence[Keys],
+    settings: dict[str, Any],
+) -> Edit:  # fmt: skip
+    """The change ``Lambda D^T`` of a memory's weight as an edit, of which the rank was verified.
+
+    Args:
+        memory: the layer.
+        directions: D [i, S] float64, orthonormal.
+        found: Lambda.
+        loss_of: of a matrix.
+        keys: whose values must be finite.
+        settings: how it was found.
+
+    Raises:
+        ArithmeticError: values that are not finite.
+        ValueError: a change of a higher rank, or that is not finite.
+    """
+    weight, order = memory.weight.detach(), memory.form.order
+    changed = rewritten(weight, order, found.lambdas, directions)
+    rank, matrix = verify_rank(weight, changed, order, directions.shape[1]), memory.form.matrix(changed)
+    after, energies = loss_of(matrix), [memory.energy(each, matrix) for each in keys]
     # A demodulation by infinity gives 0, so that the loss alone would not tell.
-    if not math.isfinite(after) or (energy is not None and not bool(energy.isfinite().all())):
+    if not math.isfinite(after) or not all(energy is None or bool(energy.isfinite().all()) for energy in energies):
         raise refusal(ArithmeticError(f"the changed weight must give finite values, but does not; {DIVERGED}"))
-    settings |= {"loss_before": before, "loss_after": after}
+    settings = settings | {
+        "model": type(memory.model).__name__, "numbering": memory.numbering, "order": list(order), "rank": rank,
+        "loss_before": loss_of(memory.matrix()), "loss_after": after,
+    }  # fmt: skip
     return Edit(
-        memory.layer, space.matrix, found.lambdas, found.losses, tuple(weight.shape), weight_digest(weight),
+        memory.layer, directions, found.lambdas, found.losses, tuple(weight.shape), weight_digest(weight),
         weight_digest(changed), settings, memory,
     )  # fmt: skip
 

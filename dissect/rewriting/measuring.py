@@ -82,12 +82,12 @@ class RuleChange:
 
         NaN where fewer than ten images show the source.
         """
-        return _interval(getattr(self, of).double(), self.source.double(), seed)
+        return interval_of_ratio(getattr(self, of).double(), self.source.double(), seed)
 
     def mean(self, of: str = "outside", *, seed: int = 0) -> tuple[float, float, float]:
         """The mean over images of "outside" or "perceived", and its interval."""
         values = getattr(self, of)
-        return float(values.mean()), *_interval(values, torch.ones_like(values), seed)
+        return float(values.mean()), *interval_of_ratio(values, torch.ones_like(values), seed)
 
 
 @speaks
@@ -212,7 +212,7 @@ class _Changes(Run):
     def compute(self, step: Step) -> Any:
         """See `Run`."""
         with torch.no_grad():
-            before = self._made(step)
+            before = made(self._model, step)
             planes = self._segmenter(before)
             source = (planes == self._source).any(1)
             known = None if self._features is None else self._features(before)
@@ -227,17 +227,11 @@ class _Changes(Run):
         """See `Run`."""
         self.done = True
 
-    def _made(self, step: Step) -> Tensor:
-        also = step.planes if isinstance(step.planes, Tensor) else None
-        z: Any = step.images
-        made: Tensor = first_tensor(self._model(to_device(z, device_of(self._model)), **noise_of(self._model, also)))
-        return made
-
     def _row(
         self, step: Step, change: Change, before: Tensor, source: Tensor, known: Tensor | None
     ) -> tuple[Tensor, ...]:
         with within(change):
-            after = change(before) if isinstance(change, Transfer) else self._made(step)
+            after = change(before) if isinstance(change, Transfer) else made(self._model, step)
         planes = self._segmenter(after)
         shown = torch.isin(planes, self._targets.to(planes)).any(1)
         gone = ~(planes == self._source).any(1)
@@ -263,7 +257,15 @@ def _share(some: Tensor, of: Tensor) -> float:
     return float(some.sum() / of.sum()) if int(of.sum()) else float("nan")
 
 
-def _interval(sums: Tensor, weights: Tensor, seed: int) -> tuple[float, float]:
+def made(model: nn.Module, step: Step) -> Tensor:
+    """The images of a step, of z or of (z, noise seeds)."""
+    also = step.planes if isinstance(step.planes, Tensor) else None
+    z: Any = step.images
+    images: Tensor = first_tensor(model(to_device(z, device_of(model)), **noise_of(model, also)))
+    return images
+
+
+def interval_of_ratio(sums: Tensor, weights: Tensor, seed: int) -> tuple[float, float]:
     """Of the ratio ``sum of sums / sum of weights``; NaN where fewer than ten images have a weight."""
     drawn = drawn_again(len(sums), RESAMPLES, seed)
     ends = interval_of((drawn @ sums) / (drawn @ weights), int((weights > 0).sum()))
