@@ -3,6 +3,7 @@
 from dissect.segmentation.colors import ColorNamer, read_w2c
 from dissect.segmentation.evaluation import Evaluation, evaluate
 from dissect.segmentation.grouped import Segmenter
+from dissect.segmentation.hugging_face import HuggingFaceSegmenter, load_hugging_face
 from dissect.segmentation.merged import MergedSegmenter
 from dissect.segmentation.protocol import Fitted, ImageInput, SegmenterProtocol, fitted
 from dissect.segmentation.upp import ICLR_OWNERS, UppSegmenter
@@ -12,6 +13,7 @@ __all__ = [
     "ColorNamer",
     "Evaluation",
     "Fitted",
+    "HuggingFaceSegmenter",
     "ImageInput",
     "MergedSegmenter",
     "Segmenter",
@@ -19,5 +21,6 @@ __all__ = [
     "UppSegmenter",
     "evaluate",
     "fitted",
+    "load_hugging_face",
     "read_w2c",
 ]
