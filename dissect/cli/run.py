@@ -71,6 +71,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--layout", nargs="+", metavar="LETTERS",
         help="a letter per axis of the layers' outputs, such as NHWU, or LAYER=LETTERS for each (found out)",
     )  # fmt: skip
+    parser.add_argument(
+        "--directions", type=Path, metavar="FILE",
+        help="a .safetensors file of directions [V, U], named by layers, to dissect in the place of their units",
+    )  # fmt: skip
     parser.add_argument("--top-images", type=int, default=5, help="images to keep per unit (5); the report shows five")
     parser.add_argument("--skip", action="store_true", help="leave out images that cannot be read, naming them")
     parser.add_argument(
@@ -224,6 +228,7 @@ def _dissected(options: argparse.Namespace, progress: Path) -> tuple[Dissection,
         others = ImageFolder(options.threshold_images, options.threshold_planes, **prepared)
     random, model = random_weights(options), model.eval().to(options.device)
     segmenter = None if options.segmenter is None else called(options.segmenter)
+    directions = None if options.directions is None else directions_in(options.directions)
     found = dissect.dissect(
         model,
         options.layers,
@@ -240,6 +245,7 @@ def _dissected(options: argparse.Namespace, progress: Path) -> tuple[Dissection,
         thresholds_from=others,
         tokens=options.tokens and tuple(options.tokens),
         layout=options.layout and _layout(options.layout),
+        directions=directions,
         top_images=options.top_images,
         batch_size=options.batch_size,
         memory_budget=gibibytes("--memory", options.memory),
@@ -251,6 +257,7 @@ def _dissected(options: argparse.Namespace, progress: Path) -> tuple[Dissection,
     if options.formulas is None:
         return found, None
     more = {"segmenter": segmenter, "batch_size": options.batch_size, "resume": progress / "formulas"}
+    more |= {"directions": directions}
     return found, dissect.formulas(model, found, images, length=options.formulas, **more)
 
 
@@ -298,6 +305,22 @@ def names_in(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise refusal(ValueError(f"--concepts must be a JSON list of names, but {path} is not: {error}")) from error
+
+
+def directions_in(path: Path) -> dict[str, torch.Tensor]:
+    """The tensors in a .safetensors file, by the names of layers.
+
+    Raises:
+        ValueError: it is none.
+    """
+    from safetensors import SafetensorError
+
+    from dissect.files.tensorfile import read_tensors
+
+    try:
+        return read_tensors(path)[0]
+    except SafetensorError as error:
+        raise refusal(ValueError(f"--directions must be a .safetensors file, but {path} is not: {error}")) from error
 
 
 def gibibytes(name: str, value: float) -> int:

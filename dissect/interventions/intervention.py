@@ -13,7 +13,9 @@ from torch import Tensor, nn
 
 from dissect import ops
 from dissect.arguments import caller_level, check_precision, refusal, speaker, speaks
+from dissect.interventions.along import AlongOption, along_layers
 from dissect.interventions.writing import writable
+from dissect.network.directions import LayerDirections
 from dissect.network.graph import Graph, edit_first
 from dissect.network.layers import find_layers, layer_names
 from dissect.network.layouts import LayoutOption, Layouts, from_maps, to_maps
@@ -23,6 +25,8 @@ from dissect.network.units import Units, check_units
 
 #: A number, one per unit, or where that is said a feature map.
 Amount = Tensor | float | Sequence[float]
+#: Activations above the first and up to the second, each a number or one per unit.
+Band = tuple[Amount, Amount]
 
 
 class Intervention:
@@ -40,17 +44,25 @@ class Intervention:
     def __init__(
         self,
         model: nn.Module,
-        units: Mapping[str, Units],
+        units: Mapping[str, Units | None],
         value: Amount,
         alpha: Amount,
         mask: Tensor | None,
         others: bool = False,
         layout: LayoutOption | None = None,
         called: str = "Intervention",
+        band: Band | None = None,
+        directions: Mapping[str, LayerDirections] | None = None,
+        along: AlongOption = "own",
     ) -> None:
         value, alpha = _amount("value", value), _amount("alpha", alpha)
         _check_alpha(alpha)
-        self._units = {layer: check_units(layer, numbers) for layer, numbers in units.items()}
+        self._along = along_layers(directions, list(units), value, along)
+        self._band = _checked_band(band)
+        self._units = {
+            layer: check_units(layer, range(self._along[layer].count) if numbers is None else numbers)
+            for layer, numbers in units.items()
+        }
         find_layers(model, list(self._units))
         self._layouts = Layouts(model, self._units, layout)
         self._called = called
@@ -61,7 +73,8 @@ class Intervention:
     def __repr__(self) -> str:
         but = "all but " if self._others else ""
         layers = ", ".join(
-            f"{but}{len(units)} unit{'' if len(units) == 1 else 's'} of {layer!r}"
+            f"{but}{len(units)} {'direction' if layer in self._along else 'unit'}"
+            f"{'' if len(units) == 1 else 's'} of {layer!r}"
             for layer, units in self._units.items()
         )
         parts = {"value": self._value, "alpha": self._alpha, "mask": self._mask}
@@ -126,6 +139,8 @@ class Intervention:
         Raises:
             ValueError: the edit cannot be written exactly; says why. Nothing has changed then.
         """
+        if self._along or self._band is not None:
+            raise ValueError("write: only units can be written into weights, so directions and band must not be given.")
         if self._mask is not None or not _is_one(self._alpha):
             raise ValueError("write: only whole units can be written into weights, so mask must be None and alpha 1.")
         values = torch.as_tensor(self._value, dtype=torch.float32)
@@ -161,12 +176,22 @@ class Intervention:
         check_precision(layer, output)
         axes = self._layouts.of(layer, output).axes
         maps = to_maps(output, axes)
-        chosen = self._chosen(layer, self._units[layer], maps.shape[1])
+        along = self._along.get(layer)
+        chosen = self._chosen(layer, self._units[layer], maps.shape[1] if along is None else along.count)
+        if along is not None:
+            amounts = {"alpha": self._alpha, "value": self._value}
+            parts = [_of_chosen(name, part, chosen, maps) for name, part in amounts.items()]
+            ends = self._band and [_of_chosen("band", end, chosen, maps) for end in self._band]
+            return from_maps(along.moved(maps, chosen, parts[0], parts[1], self._mask, ends), axes)
         alpha = _per_unit("alpha", self._alpha, chosen, maps)
         value = self._value
         if isinstance(value, Tensor) and value.ndim == 1:
             value = _per_unit("value", value, chosen, maps)
-        return from_maps(ops.blend_units(maps, alpha, value, self._mask), axes)
+        blended = ops.blend_units(maps, alpha, value, self._mask)
+        if self._band is not None:
+            low, high = (_per_unit("band", end, chosen, maps).view(-1, 1, 1) for end in self._band)
+            blended = torch.where((maps > low) & (maps <= high), blended, maps)
+        return from_maps(blended, axes)
 
     def _chosen(self, layer: str, units: Tensor, count: int) -> Tensor:
         """The units to blend, of `count`."""
@@ -187,6 +212,9 @@ def ablate(
     alpha: Amount = 1.0,
     mask: Tensor | None = None,
     layout: LayoutOption | None = None,
+    band: Band | None = None,
+    directions: Mapping[str, LayerDirections] | None = None,
+    along: AlongOption = "own",
 ) -> Intervention:
     """Removes units: within a ``with`` block they give 0, or another neutral `value`.
 
@@ -203,6 +231,13 @@ def ablate(
         layout: a letter for each axis of the layer's output, as "NUHW", "NHWU", "NTU" or "NU" (N images, U units), or
             a mapping from names to such. By default it is what the kind of layer says, or what following the units
             through the first forward pass tells (`dissect.network.layouts`); what is not certain is refused.
+        band: (low, high): only where an activation of the layer's own output lies above low and is at most high, as a
+            unit's firing is above its threshold; numbers, or one per unit.
+        directions: of layers whose numbers `units` are then those of directions, {layer: [V, U]} or {layer: encoder},
+            as `dissect.dissect` takes them; without `units`, all. To ablate one, v, is ``x - (x . v) v / |v|^2``, so
+            that x reads 0 along it; x is the layer's own output, so name the ReLU to edit what follows that.
+        along: how several directions that are not orthogonal are set: "own", by the least change, or "dual", so that
+            all others of the set read what they did (`dissect.interventions.along.Along`).
 
     Returns:
         An `Intervention`: a context manager, with a method `write` that makes it permanent.
@@ -211,7 +246,8 @@ def ablate(
         KeyError: a layer that the model does not have.
         TypeError: units that are no integers; a value or alpha that is no number.
         ValueError: a unit that is negative, repeated or, in the forward pass, out of range; an alpha outside [0, 1];
-            shapes that do not fit.
+            shapes that do not fit; a band whose ends are none; directions of another length, or that depend on each
+            other where they are set together, or a value for them that is a map.
 
     Example:
         >>> model = torch.nn.Sequential(torch.nn.Conv2d(1, 3, 1), torch.nn.ReLU())
@@ -220,7 +256,9 @@ def ablate(
         >>> output[:, [0, 2]].abs().max().item()
         0.0
     """
-    return Intervention(model, _by_layer(model, layer, units), value, alpha, mask, layout=layout, called="ablate")
+    edited = _by_layer(model, layer, units, directions)
+    more: dict[str, Any] = {"layout": layout, "band": band, "directions": directions, "along": along}
+    return Intervention(model, edited, value, alpha, mask, called="ablate", **more)
 
 
 @speaks
@@ -233,6 +271,9 @@ def insert(
     alpha: Amount = 1.0,
     mask: Tensor | None = None,
     layout: LayoutOption | None = None,
+    band: Band | None = None,
+    directions: Mapping[str, LayerDirections] | None = None,
+    along: AlongOption = "own",
 ) -> Intervention:
     """Forces units to a value, everywhere or where a mask says (Bau et al. 2020, "Role of Units in GANs").
 
@@ -245,7 +286,9 @@ def insert(
         >>> output[0, 1, 0, 0].item()
         7.0
     """
-    return Intervention(model, _by_layer(model, layer, units), value, alpha, mask, layout=layout, called="insert")
+    edited = _by_layer(model, layer, units, directions)
+    more: dict[str, Any] = {"layout": layout, "band": band, "directions": directions, "along": along}
+    return Intervention(model, edited, value, alpha, mask, called="insert", **more)
 
 
 @speaks
@@ -258,6 +301,9 @@ def keep(
     alpha: Amount = 1.0,
     mask: Tensor | None = None,
     layout: LayoutOption | None = None,
+    band: Band | None = None,
+    directions: Mapping[str, LayerDirections] | None = None,
+    along: AlongOption = "own",
 ) -> Intervention:
     """Removes all units but these. Arguments, errors: see `ablate`; `alpha` and `value` belong to the removed ones.
 
@@ -268,13 +314,21 @@ def keep(
         >>> (output != 0).flatten().tolist()
         [False, True, False]
     """
-    units_by_layer = _by_layer(model, layer, units)
-    return Intervention(model, units_by_layer, value, alpha, mask, others=True, layout=layout, called="keep")
+    kept = _by_layer(model, layer, units, directions)
+    more: dict[str, Any] = {"layout": layout, "band": band, "directions": directions, "along": along}
+    return Intervention(model, kept, value, alpha, mask, others=True, called="keep", **more)
 
 
-def _by_layer(model: nn.Module, layer: str | Mapping[str, Units], units: Units | None) -> dict[str, Units]:
+def _by_layer(
+    model: nn.Module,
+    layer: str | Mapping[str, Units],
+    units: Units | None,
+    directions: Mapping[str, LayerDirections] | None = None,
+) -> dict[str, Units | None]:
     if isinstance(layer, nn.Module):
         layer_names(model, layer)  # which says that it must be named, and its name
+    if isinstance(layer, str) and units is None and isinstance(directions, Mapping) and layer in directions:
+        return {layer: None}
     if isinstance(layer, str) and units is not None:
         return {layer: units}
     if isinstance(layer, Mapping) and units is None:
@@ -282,14 +336,30 @@ def _by_layer(model: nn.Module, layer: str | Mapping[str, Units], units: Units |
     raise refusal(TypeError("layer must be a name with units beside it, or a mapping from names to units."))
 
 
+def _checked_band(band: Band | None) -> tuple[Tensor | float, Tensor | float] | None:
+    if band is None:
+        return None
+    if not isinstance(band, (tuple, list)) or len(band) != 2:
+        raise refusal(TypeError(f"band must be (low, high), two numbers or two tensors [U], but got {band!r}."))
+    low, high = (_amount("band", end) for end in band)
+    if not bool((torch.as_tensor(low) < torch.as_tensor(high)).all()):  # NaN is not
+        raise refusal(ValueError(f"band must be (low, high) with low < high, but got {band!r}."))
+    return low, high
+
+
 def _per_unit(name: str, given: Tensor | float, chosen: Tensor, maps: Tensor) -> Tensor:
     """[U] float32: what is given for the chosen units, 0 for all others."""
+    zeros = torch.zeros(maps.shape[1], dtype=torch.float32, device=maps.device)
+    return zeros.index_put((chosen.to(maps.device),), _of_chosen(name, given, chosen, maps))
+
+
+def _of_chosen(name: str, given: Tensor | float, chosen: Tensor, maps: Tensor) -> Tensor:
+    """[C] float32: what is given for each of the chosen units."""
     values = torch.as_tensor(given, dtype=torch.float32, device=maps.device)
     if values.ndim > 1 or (values.ndim == 1 and values.shape != chosen.shape):
         got = list(values.shape)
         raise refusal(ValueError(f"{name} must be a number or one per unit, {len(chosen)}, but has shape {got}."))
-    zeros = torch.zeros(maps.shape[1], dtype=torch.float32, device=maps.device)
-    return zeros.index_put((chosen.to(maps.device),), values.expand(len(chosen)))
+    return values.expand(len(chosen))
 
 
 def _amount(name: str, given: Amount) -> Tensor | float:

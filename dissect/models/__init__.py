@@ -4,6 +4,7 @@ from dissect.models.discriminator import Discriminator
 from dissect.models.latent import latents, noise_seeds
 from dissect.models.progan import PROGAN_VARIANTS, ProGAN, load_progan, progan_channels
 from dissect.models.resnet import RESNETS, ResNet
+from dissect.models.sparse_encoder import SparseEncoder, load_sparse_encoder
 from dissect.models.stylegan2 import StyleGAN2, stylegan2_channels
 from dissect.models.stylegan2_files import load_stylegan2, stylegan2_checkpoint
 from dissect.models.unet import UNet
@@ -20,11 +21,13 @@ __all__ = [
     "Discriminator",
     "ProGAN",
     "ResNet",
+    "SparseEncoder",
     "StyleGAN2",
     "UNet",
     "UppLabels",
     "latents",
     "load_progan",
+    "load_sparse_encoder",
     "load_stylegan2",
     "load_upp",
     "load_wgangp",

@@ -25,6 +25,19 @@ def test_planes_from_a_folder(here, capsys):
     assert "report: out/report.html" in capsys.readouterr().out
 
 
+def test_directions_from_a_file(here, capsys):
+    units = dissect.cli.networks.called("mine:network")[2].out_channels
+    save_file({"2": torch.randn(7, units)}, here / "along.safetensors")
+    more = "--layers", "2", "--planes", "planes", "--formulas", "2"
+    assert run(*more, "--directions", "along.safetensors") == 0
+    found = dissect.load(here / "out/result")
+    assert (found["2"].num_units, found.word("2")) == (7, "direction")
+    (here / "along.safetensors").write_bytes(b"nothing")
+    capsys.readouterr()
+    assert run(*more, "--directions", "along.safetensors") == 2
+    assert "dissect: run: --directions must be a .safetensors file" in capsys.readouterr().err
+
+
 def test_labels_to_ignore(here):
     assert run("--layers", "2", "--planes", "planes", "--out", "plain") == 0
     for number in range(6):
