@@ -11,6 +11,7 @@ from dissect.rewriting.matching import Matches, matches
 from dissect.rewriting.measuring import RuleChange, rule_changes
 from dissect.rewriting.memory import Keys, Memory
 from dissect.rewriting.moment import SecondMoment, second_moment
+from dissect.rewriting.patches import PatchDistance, draw_patches, draw_values, patch_distances
 from dissect.rewriting.perceptual import lpips_distance
 from dissect.rewriting.selection import Copied, copy, erase, paste, render
 from dissect.rewriting.session import Selection, Session, load_session
@@ -29,6 +30,7 @@ __all__ = [
     "Keys",
     "Matches",
     "Memory",
+    "PatchDistance",
     "RuleChange",
     "RuleEffect",
     "SecondMoment",
@@ -42,6 +44,8 @@ __all__ = [
     "combined",
     "copy",
     "directions",
+    "draw_patches",
+    "draw_values",
     "erase",
     "fine_tune",
     "insert",
@@ -51,6 +55,7 @@ __all__ = [
     "lpips_distance",
     "matches",
     "paste",
+    "patch_distances",
     "render",
     "rule_changes",
     "rule_effects",

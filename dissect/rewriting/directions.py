@@ -107,8 +107,9 @@ def selected(memory: Memory, keys: Keys | Tensor, masks: Tensor | None) -> tuple
 
 @speaks
 def directions(
-    memory: Memory, keys: Keys | Tensor, rank: int = 1, *, masks: Tensor | None = None, method: Method = "zca"
-) -> Directions:
+    memory: Memory, keys: Keys | Tensor, rank: int = 1, *, masks: Tensor | None = None, method: Method = "zca",
+    preserve: Keys | Tensor | None = None,
+) -> Directions:  # fmt: skip
     """The row space D_S of an edit, of the keys of a context (thesis, equation 6.16, B.3 and B.4).
 
     ::
@@ -127,13 +128,17 @@ def directions(
         masks: [n, H, W] in [0, 1], which places of the context are meant, at any size; a key's weight w is the share
             of its cell that is covered.
         method: one of the above.
+        preserve: keys whose values no edit along the directions shall change at all, beside C, which preserves all
+            others on the whole: what `Memory.keys` gives, all of them, or [T, i]. With them Z k is what is left of it
+            outside of their Z p, so that ``D^T p = 0`` and the rest of C is disturbed least; not by units.
 
     Returns:
         `Directions`.
 
     Raises:
         ValueError: no moment, one of other weights elsewhere in the network, or of too few samples; keys that do not
-            span so many directions; masks that select nothing; a mean of another rank than 1.
+            span so many directions; masks that select nothing; a mean of another rank than 1; keys to preserve that
+            leave no direction, or with units.
 
     Example:
         >>> from dissect import rewriting, tiny
@@ -154,8 +159,21 @@ def directions(
     if rank > memory.inputs or (method == "mean" and rank != 1):
         most = 1 if method == "mean" else memory.inputs
         raise refusal(ValueError(f"rank must be at most {most} by {method!r}, but is {rank}."))
+    kept = None if preserve is None else _kept(memory, moment, preserve)
     if method == "units":
+        if kept is not None:
+            raise refusal(
+                ValueError("preserve must not be given for units, which are what they are; take another method.")
+            )
         return _units(moment, rows, weights, rank)
+    if kept is not None:
+        moment.check(rows)
+        # Whitened, without what the preserved keys span, and back: C^-1 k is then Z times that, whitened again.
+        whole = rows.square().sum()
+        rows = rows @ moment.whitening()
+        rows = (rows - (rows @ kept) @ kept.T) @ _coloring(moment)
+        if not float(rows.square().sum()) > LEAST * float(whole):
+            raise refusal(ValueError("keys must differ from those to preserve, but lie among what these span."))
     if method == "mean":
         found = moment.inverse_times(weights @ rows / weights.sum())
         return Directions(_unit(found)[:, None], method, len(rows), found.norm()[None])
@@ -174,6 +192,32 @@ def directions(
     total = rows.sum(0) if root is None else root @ rows.sum(0)
     basis = torch.linalg.qr(turned).Q
     return Directions(basis * _signs(total @ basis), method, len(rows), strengths[:rank])
+
+
+def _kept(memory: Memory, moment: SecondMoment, preserve: Keys | Tensor) -> Tensor:
+    """An orthonormal basis [i, r] of what whitened keys span.
+
+    Raises:
+        ValueError: that is everything.
+    """
+    rows = selected(memory, preserve, None)[0].cpu()
+    moment.check(rows)
+    _, strengths, right = torch.linalg.svd(rows @ moment.whitening(), full_matrices=False)
+    basis: Tensor = right[strengths > LEAST * strengths[0]].T
+    if basis.shape[1] >= moment.rank:
+        raise refusal(
+            ValueError(
+                f"preserve must leave a direction, but its {len(rows)} keys span all {moment.rank} in which there are "
+                "keys; give fewer."
+            )
+        )
+    return basis
+
+
+def _coloring(moment: SecondMoment) -> Tensor:
+    """C^(1/2), which undoes `SecondMoment.whitening`."""
+    values, vectors = moment.eigen
+    return (vectors * values.sqrt()) @ vectors.T
 
 
 def checked_moment(memory: Memory) -> SecondMoment:

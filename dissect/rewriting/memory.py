@@ -241,12 +241,13 @@ class Memory:
 
     @speaks
     def direction(
-        self, keys: Keys | Tensor, rank: int = 1, *, masks: Tensor | None = None, method: Method = "zca"
-    ) -> Directions:
+        self, keys: Keys | Tensor, rank: int = 1, *, masks: Tensor | None = None, method: Method = "zca",
+        preserve: Keys | Tensor | None = None,
+    ) -> Directions:  # fmt: skip
         """The row space that an edit of these keys may change; see `dissect.rewriting.directions`."""
         from dissect.rewriting.directions import directions
 
-        return directions(self, keys, rank, masks=masks, method=method)
+        return directions(self, keys, rank, masks=masks, method=method, preserve=preserve)
 
     def _seen(self, batch: Tensor, also: Any) -> Keys:
         """The keys of a batch; what comes with it goes in as noise seeds where the model takes any."""

@@ -109,3 +109,29 @@ def test_what_serves_as_directions():
         orthonormal(memory, given[:, [0, 0]])
     with pytest.raises(ValueError, match=r"a matrix \[i, S\] with i=5, but are"):
         orthonormal(memory, given[:4])
+
+
+@pytest.mark.parametrize("method", ["zca", "mean", "svd"])
+def test_keys_to_preserve_keep_their_values(method):
+    memory, keys = known(), nets.randn(7, 5, seed=3)
+    others = nets.randn(2, 5, seed=21).double()
+    found = memory.direction(keys, method=method, preserve=others).matrix
+    assert float((others @ found).abs().max()) < 1e-9
+    moment = memory.moment.moment
+    # Of all directions with D^T p = 0 and the same part of the mean key, that which disturbs other keys least.
+    if method == "mean":
+        key = keys.mean(0).double()
+        inverse = torch.linalg.inv(moment)
+        wanted = inverse @ key
+        wanted -= inverse @ others.T @ torch.linalg.inv(others @ inverse @ others.T) @ others @ inverse @ key
+        torch.testing.assert_close(found[:, 0], wanted / wanted.norm())
+
+
+def test_keys_to_preserve_that_are_refused():
+    memory, keys = known(), nets.randn(7, 5, seed=3)
+    with pytest.raises(ValueError, match="preserve must leave a direction"):
+        memory.direction(keys, preserve=nets.randn(9, 5))
+    with pytest.raises(ValueError, match="keys must differ from those to preserve"):
+        memory.direction(keys[:1], preserve=keys[:1])
+    with pytest.raises(ValueError, match="preserve must not be given for units"):
+        memory.direction(keys, method="units", preserve=keys[:1])
