@@ -1,6 +1,10 @@
-"""Networks to dissect: the architectures, and loaders for the published weights of generators."""
+"""Networks to dissect: the architectures, and loaders for published weights of generators and classifiers."""
 
+from dissect.models.alexnet import AlexNet
+from dissect.models.classifiers import CLASSIFIERS, VGG16, Preprocessing, load_classifier
+from dissect.models.densenet import DenseNet
 from dissect.models.discriminator import Discriminator
+from dissect.models.inception import GoogLeNet
 from dissect.models.latent import latents, noise_seeds
 from dissect.models.progan import PROGAN_VARIANTS, ProGAN, load_progan, progan_channels
 from dissect.models.resnet import RESNETS, ResNet
@@ -13,12 +17,18 @@ from dissect.models.vgg import VGG
 from dissect.models.wgangp import WGANGP, load_wgangp
 
 __all__ = [
+    "CLASSIFIERS",
     "PROGAN_VARIANTS",
     "RESNETS",
     "UPP",
     "VGG",
+    "VGG16",
     "WGANGP",
+    "AlexNet",
+    "DenseNet",
     "Discriminator",
+    "GoogLeNet",
+    "Preprocessing",
     "ProGAN",
     "ResNet",
     "SparseEncoder",
@@ -26,6 +36,7 @@ __all__ = [
     "UNet",
     "UppLabels",
     "latents",
+    "load_classifier",
     "load_progan",
     "load_sparse_encoder",
     "load_stylegan2",
