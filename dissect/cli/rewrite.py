@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -145,7 +146,7 @@ def metrics(options: argparse.Namespace) -> int:
     told = [f"table: {shown(path)}"]
     if options.pairs:
         chosen = _first_of(samples, options.pairs)
-        images = {name: changed_images(memory.model, chosen, each) for name, each in {"": None, **changes}.items()}
+        images = {name: changed_images(memory.model, chosen, each) for name, each in changes.items()}
         told += _pairs(images, options.out)
     print("\n".join(told), file=sys.stderr if options.json else sys.stdout)
     return 0
@@ -156,7 +157,7 @@ def sheet(options: argparse.Namespace) -> int:
     from dissect import plots, rewriting
 
     memory, samples, changes = _changes(options)
-    ((name, edit),) = changes.items()
+    name, edit = next(iter(changes.items()))
     count = integer("--shown", options.shown)
     best = rewriting.matches(memory, samples, edit.directions[:, 0], count, batch_size=options.batch_size).images
     chosen = tuple(part[best] for part in samples) if isinstance(samples, tuple) else samples[best]
@@ -167,13 +168,12 @@ def sheet(options: argparse.Namespace) -> int:
 
 
 def _pairs(images: dict[str, Any], out: Path) -> list[str]:
-    """A page of the first change's images beside every other's, and beside those without any."""
+    """A page of the first change's images beside every other's."""
     from dissect.report import write_pairs
 
     made = {name: each.add(1).mul(127.5).clamp(0, 255).round().byte() for name, each in images.items()}
-    ours = list(made)[1]
-    others = {name or "unmodified": each for name, each in made.items() if name != ours}
-    written = write_pairs({name: (made[ours], each) for name, each in others.items()}, out, seed=0)
+    ours, *others = made
+    written = write_pairs({name: (made[ours], made[name]) for name in others}, out, seed=0)
     return [f"pairs: {shown(written.page)}", f"key: {shown(written.key)}"]
 
 
@@ -196,7 +196,7 @@ def _changes(options: argparse.Namespace) -> tuple[Memory, Any, dict[str, Any]]:
     if edit is not None:
         if edit.layer != memory.layer:
             raise refusal(ValueError(f"--layer must be the edit's, {edit.layer!r}, but is {memory.layer!r}."))
-        return memory, samples, {"edit": edit.bound(memory.model)}
+        return memory, samples, {"edit": edit.bound(memory.model), "unmodified": nullcontext()}
     if session is not None and compared:
         _gather(memory, inputs, options)
         maps = None if options.correspondences is None else imported(options.correspondences)
@@ -204,8 +204,8 @@ def _changes(options: argparse.Namespace) -> tuple[Memory, Any, dict[str, Any]]:
             memory, inputs, session, options.rank, correspondences=maps, fine_tuning_steps=options.fine_tuning_steps,
             **_insertion(options),
         )  # fmt: skip
-        return memory, samples, dict(made)
-    return memory, samples, {"edit": _replayed(session, memory, inputs, options)}
+        return memory, samples, made
+    return memory, samples, {"edit": _replayed(session, memory, inputs, options), "unmodified": nullcontext()}
 
 
 def _replayed(session: Any, memory: Memory, inputs: Any, options: argparse.Namespace) -> Edit:

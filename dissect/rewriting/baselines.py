@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -10,9 +11,9 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from dissect.arguments import refusal, speaks
-from dissect.rewriting.edit import Edit
-from dissect.rewriting.finetuning import FineTuned, fine_tune
+from dissect.rewriting.finetuning import fine_tune
 from dissect.rewriting.insertion import insert
+from dissect.rewriting.measuring import Change
 from dissect.rewriting.memory import Memory
 from dissect.rewriting.selection import render
 from dissect.rewriting.session import Session
@@ -81,7 +82,7 @@ def baselines(
     correspondences: Callable[[Tensor], Sequence[Tensor]] | None = None,
     features: Callable[[Tensor], Tensor] | None = None, fine_tuning_steps: int = 2001, fine_tuning_rate: float = 1e-4,
     tight: bool = True, progress: bool = True, **options: Any,
-) -> dict[str, Edit | FineTuned | Ablated | Transfer]:  # fmt: skip
+) -> dict[str, Change]:  # fmt: skip
     """The published method and all that it is compared with, of one session (thesis, Tables 6.1 to 6.3).
 
     - "projected descent": the published method.
@@ -91,8 +92,7 @@ def baselines(
     - "all weights": `fine_tune`, to the image that the pasted values draw.
     - "8 units ablated", and so on: the units that are most relevant to the context (B.17), for each share.
     - "direct copying", "Laplace blending": `Transfer` of that image.
-
-    The unmodified model is the row that needs nothing.
+    - "unmodified": nothing; pixels that show both classes before count as changed there too.
 
     Args:
         memory: the layer, whose second moment is known.
@@ -135,7 +135,7 @@ def baselines(
         "one image's direction": (own, "projected"),
         "the layer, without direction": (torch.eye(memory.inputs), "projected"),
     }
-    found: dict[str, Edit | FineTuned | Ablated | Transfer] = {
+    found: dict[str, Change] = {
         name: insert(memory, painted.keys, painted.values, space, mode, **options)
         for name, (space, mode) in spaces.items()
     }
@@ -155,4 +155,4 @@ def baselines(
         mask = nn.functional.interpolate(painted.alpha[None, None], size=size, mode="nearest")[0, 0]
         for name, blend in zip(("direct copying", "Laplace blending"), BLENDS):
             found[name] = Transfer(before, goal[0], mask, correspondences, blend)
-    return found
+    return found | {"unmodified": nullcontext()}

@@ -36,7 +36,8 @@ class RuleChange:
 
     Attributes:
         source: [N] int64, pixels that show the source class before.
-        changed: [N] int64, those of them that show a target after.
+        changed: [N] int64, those of them that show a target after, also where another plane showed it before: measure
+            ``contextlib.nullcontext`` too, the unmodified model.
         gone: [N] int64, those of them that no longer show the source after.
         outside: [N] float64, the mean distance |after - before| over all other pixels and channels.
         perceived: [N] float64, how far features of the image are from what they were, relative to their length, with

@@ -51,28 +51,36 @@ the whole weight, brought back to rank every 10 steps.
 They were fixed before any was tried, and are told whatever they say. `progan-street`, `$layer`, $steps steps. Nobody
 painted: object and place are the largest squares, of 12 pixels at most, that a segmentation network (number 0) sees
 filled in $samples images of z set 1, and the context is the four images with most of the class. What was changed is
-told by another one (number 1), of $samples images of z set 2; in brackets intervals (95 %, bootstrap over images).
+told by another one (number 1), of the first $measured images of z set 2, and of the first $transferred where pixels are
+copied or blended, which is slow; the paper has 10,000. In brackets intervals (95 %, bootstrap over images). A
+Progressive GAN has no truncation, which is 0.5 in the paper's StyleGAN2.
 
-- *became*: of the class's pixels those that show the target after, as the published code counts.
-- *gone*: those that no longer show the class (thesis, section 6.5.1).
+- *became*: of the class's pixels those that show the target after, as the published code counts; a few show both
+  before.
+- *gone*: those that no longer show the class (thesis, section 6.5.1). Its B.2 has a third way, pixels that became one
+  of two classes: both are targets then.
+- *half*: in how many images, of those that show the class, at least half of its pixels show the target.
 - *outside*: how far all other pixels moved, of 255, in the mean.
 - *perceived*: how far the classifier's features moved, in % of their length, with the class's pixels as they were. It
-  stands in for LPIPS, which is not here.
-- *loss*: of the insertion, before and after; of one example, not of the images measured.
+  stands in for LPIPS (`rewriting.lpips_distance`), which is not installed here.
+- *loss*: before and after; of one example, not of the images measured. Of all weights it is of pixels.
+
+What the edit is compared with is what `rewriting.baselines` gives for a session: *all weights* by Adam (B.5: 2,001
+steps at 0.0001; the published code: 20,001 at 0.01), *copying* and *blending* of the example's pixels along neural best
+buddies (Aberman et al. 2018) of the embedded classifier's five blocks, warped by moving least squares.
 
 $rules
 
 ## A watermark
 
 `stylegan2-street-watermark` draws SAMPLE across the middle, and TINY SAMPLE at the bottom, as some scenes of its
-training have it. The first $annotated images of z set 1 with the former were annotated by its rectangle; the change of
-rank one aims at one success of ablating units (thesis, section 6.5.2; 30 and 60 units of 512, here as many in
+training have it. The first images of z set 1 with the former, ten at most, were annotated by its rectangle; the change
+of rank one aims at one success of ablating units (thesis, section 6.5.2; 30 and 60 units of 512, here as many in
 proportion), with each step's gradient projected, as the published commands do. Counted by the detector of
-`dissect.tiny.judge` in $count images of z set 2, at truncation 1 (the paper: 0.5); in brackets 95 % (Wilson).
+`dissect.tiny.judge` in $count images of z set 2; in brackets 95 % (Wilson). The second moment is always of $count
+images at truncation 1, as published.
 
 $watermarks
-
-![watermarks](rewriting/$picture)
 
 ## How long it takes
 
@@ -115,57 +123,62 @@ is a trace of letters in most images. The edit removes as many marks, as far as 
 as much: that it moves them less, as in the paper, is not seen here."""
 
 
-def page(found: dict[str, Any], about: dict[str, Any]) -> str:
+def page(rules: list[dict[str, Any]], marks: list[dict[str, Any]], about: dict[str, Any]) -> str:
     """The page of what was measured."""
-    rules, marks = found["rules"][0], found["watermarks"][0]
-    seconds = {name: f"{found[name][1]:.0f}" for name in ("rules", "watermarks")}
-    inserted = {row["name"]: row["seconds"] for row in rules[0]["rows"] if "seconds" in row}
+    measured = [row["measured"] for row in rules[0]["rows"]]
+    seconds = [f"{each:.0f}" for each in about["times"]]
     times = (
-        f"The rules took {seconds['rules']} s of processor time in all, the watermarks {seconds['watermarks']} s. The\n"
-        f"first rule's insertion took {inserted['projected descent']:.1f} s by projected descent, "
-        f"{inserted['direct Lambda']:.1f} s in Lambda."
+        f"The rules took {seconds[0]} s of processor time in all, of which most is the measurement; the watermarks\n"
+        f"{seconds[1]} s."
     )
     return TEXT.substitute(
-        layer=about["layer"], steps=f"{about['steps']:,}", samples=about["samples"], seen=SEEN, times=times,
-        rules="\n".join(map(_rule, rules)), annotated=marks["annotated"], count=marks["count"],
-        watermarks=_marks(marks), picture=marks["picture"],
+        layer=about["layer"], steps=about["steps"], samples=about["samples"], seen=SEEN, times=times,
+        measured=f"{max(measured):,}", transferred=min(measured), count=f"{marks[0]['count']:,}",
+        rules="\n".join(_rule(rule, about) for rule in rules), watermarks="\n".join(map(_marks, marks)),
     )  # fmt: skip
 
 
-def _rule(rule: dict[str, Any]) -> str:
+def _rule(rule: dict[str, Any], about: dict[str, Any]) -> str:
     images = rule["images"]
     told = (
         f"### {rule['name'].capitalize()}\n\nRank {rule['rank']}. A square of {rule['object']} ({rule['sides'][0]} "
         f"pixels, image {images[0]}) onto one of {rule['source']} ({rule['sides'][1]} pixels, image {images[1]}); "
-        f"context of images {', '.join(map(str, rule['context']))}. Target: {' or '.join(rule['targets'])}. "
-        f"{rule['rows'][0]['images']} of the images show the class.\n"
+        f"context of images {', '.join(map(str, rule['context']))}. Target: {' or '.join(rule['targets'])}.\n"
     )
-    head = ("", "rank", "became", "gone", "outside", "perceived", "loss")
+    head = ("", "rank", "became", "gone", "half", "outside", "perceived", "loss")
     rows = [
         (
             row["name"], row.get("rank", ""), _share(row["share"]), _share(row["gone"]),
-            _share(row["outside"], 127.5, "", 1), _share(row["perceived"], 100, "%", 1),
-            "{:.3f}, {:.3f}".format(*row["losses"]) if "losses" in row else "",
+            "{} of {}".format(*row["with"]), _share(row["outside"], 127.5, "", 1),
+            _share(row["perceived"], 100, "%", 1),
+            "{:.3g}, {:.3g}".format(*row["losses"]) if "losses" in row else "",
         )
         for row in rule["rows"]
     ]  # fmt: skip
-    rows.append(("unmodified", "", "0%", "0%", "0", "0%", ""))
     picture = (
-        f"![{rule['name']}](rewriting/{rule['picture']})\n\nFrom the left, the images that match the direction best.\n"
+        f"![{rule['name']}](rewriting/{rule['picture']})\n\nFrom the left, the {about['shown']} of {about['ranked']} "
+        "images of z set 2 that match the direction best.\n"
     )
     return "\n".join((told, table(head, rows), picture))
 
 
 def _marks(marks: dict[str, Any]) -> str:
-    head = ("", "SAMPLE (middle)", "of those there before", "TINY SAMPLE (bottom)", "other images moved, of 255")
-    before, rows = marks["rows"][0]["marks"][0], []
+    head = ("", "SAMPLE (middle)", "of those there before", "TINY SAMPLE (bottom)", "of those there before", "moved")
+    before, rows = marks["rows"][0]["marks"], []
     for row in marks["rows"]:
-        kept = row.get("kept", before)
-        low, high = wilson_interval(kept, before)
-        told = f"{kept} of {before} ({100 * low:.0f}% to {100 * high:.0f}%)" if "kept" in row else ""
+        kept = [_kept(*each) if "kept" in row else "" for each in zip(row.get("kept", before), before)]
         moved = f"{127.5 * row['apart']:.1f}" if "apart" in row else "0"
-        rows.append((row["name"], row["marks"][0], told, row["marks"][1], moved))
-    return table(head, rows)
+        rows.append((row["name"], row["marks"][0], kept[0], row["marks"][1], kept[1], moved))
+    told = (
+        f"Truncation {marks['truncation']:g}, {marks['annotated']} annotated images; *moved*: other images, of 255, in "
+        "the mean.\n"
+    )
+    return "\n".join((told, table(head, rows), f"![watermarks](rewriting/{marks['picture']})\n"))
+
+
+def _kept(kept: int, before: int) -> str:
+    low, high = wilson_interval(kept, before)
+    return f"{kept} of {before} ({100 * low:.0f}% to {100 * high:.0f}%)"
 
 
 def _share(values: list[float], scale: float = 100, unit: str = "%", digits: int = 1) -> str:

@@ -8,35 +8,40 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import rewriting_marks
 import torch
 from pages import command_line, folder
 from rewriting_page import page
+from safetensors.torch import load_file, save_file
 from torch import Tensor
-from torch.nn.functional import avg_pool2d
+from torch.nn.functional import avg_pool2d, interpolate
 
 import dissect
-from dissect import plots, rewriting, tiny
+from dissect import plots, report, rewriting, tiny
 from dissect.rewriting import Memory, Selection, Session
 from dissect.tiny import judge
-from dissect.tiny.world.stamp import STAMPS, letters
 
 LAYER = "layer6"
 #: Seeds of z: of what is painted and of second moments, of what is measured.
 PAINTED, MEASURED = 1, 2
-#: How many z there are of each, and how many of each for watermarks.
-SAMPLES, MARKS = 64, 400
+#: How many z there are of the former, how many of the latter are ranked for sheets, and how many are measured at most:
+#: in parts, of which the first are measured with transfers too.
+SAMPLES, RANKED, MEASURES, PART, TRANSFERRED = 64, 1000, 2000, 50, 50
 #: Pixels of an object's side at most, three cells of the layer's map; images of a context; images of a sheet.
 SIDE, CONTEXT, SHOWN = 12, 4, 12
 STEPS = 2001
 #: Shares of a layer's units that are ablated: those of the paper, 30 and 60 of 512.
 SHARES = (30 / 512, 60 / 512)
-#: Images with a watermark that are annotated.
-ANNOTATED = 10
+#: What sheets show, in this order.
+SHEET = ("projected descent", "direct Lambda", "all weights", "Laplace blending")
+FIELDS = ("source", "changed", "gone", "outside", "perceived")
+#: What is looked at for correspondences.
+CLASSIFIER: Any = tiny.vgg()
+BUDDY_LAYERS = tuple(f"relu{block}_1" for block in range(1, 6))
 
 
 class Rule(NamedTuple):
@@ -76,101 +81,107 @@ def painted(rule: Rule, planes: Tensor, label: Callable[[str], int]) -> Session:
     return Session(Selection(*largest_square(object_, SIDE)), Selection(*largest_square(source, SIDE)), key)
 
 
-def timed(make: Callable[[], Any]) -> tuple[Any, float]:
-    """What is made, and the seconds of processor time that it took."""
-    begin = time.process_time()
-    return make(), time.process_time() - begin
-
-
-def ablating(memory: Memory, units: Sequence[int]) -> Callable[[], Any]:
-    """What sets some of the memory's key channels to 0."""
-    source = memory.layer.replace(".conv", ".norm" if memory.linear else ".modulate")
-    return lambda: dissect.ablate(memory.model, source, units)
-
-
-def rewrite(rule: Rule, memory: Memory, z: Tensor, session: Session) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Changes of a rule by name, and what is to be told of each."""
-    options = {"steps": STEPS, "progress": False}
-    context = memory.keys(z[[part.image for part in session.context]])
-    masks = torch.stack([part.mask for part in session.context])
-    copied = rewriting.copy(memory, z[[session.object.image]], session.object.mask)
-    keys, values = rewriting.paste(memory, z[[session.paste.image]], session.paste.mask, copied)
-    own = memory.keys(z[[session.paste.image]])
-    directions = {
-        "projected descent": (memory.direction(context, rule.rank, masks=masks), "projected"),
-        "one image's direction": (memory.direction(own, 1, masks=session.paste.mask[None]), "projected"),
-        "direct Lambda": (memory.direction(context, rule.rank, masks=masks), "lambda"),
-        "the layer, without direction": (torch.eye(memory.inputs), "projected"),
-    }
-    changes, told = {}, {}
-    for name, (space, mode) in directions.items():
-        edit, seconds = timed(partial(rewriting.insert, memory, keys, values, space, mode, **options))
-        changes[name] = lambda edit=edit: edit
-        losses = edit.settings["loss_before"], edit.settings["loss_after"]
-        told[name] = {"rank": edit.rank, "seconds": seconds, "losses": losses}
-    for share in SHARES:
-        count = round(share * memory.inputs)
-        units = memory.direction(context, count, masks=masks, method="units").units.tolist()
-        changes[f"{count} units ablated"] = ablating(memory, units)
-    return changes, told
+def rewrite(rule: Rule, memory: Memory, z: Tensor, session: Session) -> dict[str, Any]:
+    """The published method and its baselines, by name."""
+    options = {"steps": STEPS, "fine_tuning_steps": STEPS, "shares": SHARES, "progress": False}
+    return rewriting.baselines(memory, z, session, rule.rank, correspondences=correspondences, **options)
 
 
 def sheet(out: Path, name: str, model: Any, z: Tensor, changes: dict[str, Any], best: Tensor) -> str:
     """A picture of the images that match best, without and with changes."""
-    shown = {"as they were": None, **{key: changes[key] for key in ("projected descent", "direct Lambda")}}
-    rows = []
-    with torch.no_grad():
-        for change in shown.values():
-            if change is None:
-                rows.append(list((model(z[best]) + 1) / 2))
-                continue
-            with change():
-                rows.append(list((model(z[best]) + 1) / 2))
-    with plots.drawing():
-        figure = plots.new_figure(0.72 * len(best), 0.95 * len(rows))
-        plots.tiles(figure, rows, list(shown))
+    figure = rewriting.sheet(model, z[best], {key: changes[key] for key in SHEET})
     return plots.save(figure, out / f"{name.replace(' ', '-')}.png").name
 
 
-def measured_rules(out: Path) -> list[dict[str, Any]]:
-    """Every rule: what was painted, and what each change did."""
-    model, see, judge_ = tiny.generator(), tiny.segmenter(0, signed=True), tiny.segmenter(1, signed=True)
-    z, others = (dissect.latents(model, SAMPLES, seed) for seed in (PAINTED, MEASURED))
+def prepared(out: Path, work: Path) -> tuple[Any, list[dict[str, Any]], list[dict[str, Any]]]:
+    """The generator, the changes of every rule, and what is to be told of each; sheets and pairs are drawn."""
+    model, see = tiny.generator(), tiny.segmenter(0, signed=True)
+    z, others = dissect.latents(model, SAMPLES, PAINTED), dissect.latents(model, RANKED, MEASURED)
     memory = Memory(model, LAYER)
-    moment = memory.second_moment(z, progress=False)
+    memory.second_moment(z, progress=False)
     with torch.no_grad():
         planes = torch.cat([see(model(part)) for part in z.split(32)])
-    found = []
+    made, told = [], []
     for rule in RULES:
         session = painted(rule, planes, see.label)
-        changes, told = rewrite(rule, memory, z, session)
-        source, targets = judge_.label(rule.source), [judge_.label(name) for name in rule.targets]
-        seen, seconds = timed(partial(
-            rewriting.rule_changes, model, others, changes, judge_, source, targets, features=perceived, progress=False
-        ))  # fmt: skip
+        changes = rewrite(rule, memory, z, session)
         context = memory.keys(z[[part.image for part in session.context]])
         masks = torch.stack([part.mask for part in session.context])
         best = rewriting.matches(memory, others, memory.direction(context, 1, masks=masks), SHOWN, progress=False)
-        found.append({
+        made.append(changes)
+        told.append({
             "name": rule.name, "rank": rule.rank, "source": rule.source, "targets": rule.targets,
             "object": rule.object, "images": [session.object.image, session.paste.image],
             "context": [part.image for part in session.context],
             "sides": [int(part.mask.sum() ** 0.5) for part in (session.object, session.paste)],
-            "memory": repr(memory), "condition": moment.condition, "seconds": seconds,
             "picture": sheet(out, rule.name, model, others, changes, best.images),
-            "rows": [{"name": name, **numbers(change), **told.get(name, {})} for name, change in seen.items()],
+            "changes": {name: about(change) for name, change in changes.items()},
         })  # fmt: skip
-        print(rule.name, json.dumps(found[-1]["rows"], indent=1), flush=True)
+        pairs(work, rule.name, model, others[best.images], changes)
+        print(rule.name, json.dumps(told[-1]["changes"]), f"{time.process_time():.0f} s", flush=True)
+    return model, made, told
+
+
+def about(change: Any) -> dict[str, Any]:
+    """The rank of an edit, and its loss before and after."""
+    settings = getattr(change, "settings", {})
+    found = {"losses": [settings[f"loss_{when}"] for when in ("before", "after")]} if settings else {}
+    return found | ({"rank": change.rank} if isinstance(change, rewriting.Edit) else {})
+
+
+def pairs(work: Path, name: str, model: Any, z: Tensor, changes: dict[str, Any]) -> None:
+    """A page of blinded pairs, each of the published method's image and a baseline's, for people to judge."""
+    ours, *others = (judge.in_bytes(rewriting.changed_images(model, z, change)) for change in changes.values())
+    comparisons = {key: (ours, images) for key, images in zip(list(changes)[1:], others)}
+    report.write_pairs(comparisons, work / f"pairs-{name.replace(' ', '-')}.html", seed=0)
+
+
+def measured_part(path: Path, model: Any, z: Tensor, made: list[dict[str, Any]], transfers: bool) -> None:
+    """Measures all changes of all rules on some z, and keeps that."""
+    judge_, rows = tiny.segmenter(1, signed=True), {}
+    for rule, changes in zip(RULES, made):
+        kept = {name: each for name, each in changes.items() if transfers or not isinstance(each, rewriting.Transfer)}
+        source, targets = judge_.label(rule.source), [judge_.label(name) for name in rule.targets]
+        seen = rewriting.rule_changes(model, z, kept, judge_, source, targets, features=perceived, progress=False)
+        for name, change in seen.items():
+            for field in FIELDS:
+                rows[f"{rule.name}/{name}/{field}"] = getattr(change, field)
+    save_file(rows, path)
+
+
+def measured_rules(out: Path, work: Path, minutes: float) -> None:
+    """Measures part after part, until there are enough or the time is up."""
+    model, made, told = prepared(out, work)
+    (work / "told.json").write_text(json.dumps(told), encoding="utf-8")
+    every = dissect.latents(model, MEASURES, MEASURED)
+    for number, z in enumerate(every.split(PART)):
+        if time.process_time() > 60 * minutes:
+            return
+        measured_part(work / f"part-{number:03}.safetensors", model, z, made, number * PART < TRANSFERRED)
+        print(f"part {number}: {time.process_time():.0f} s", flush=True)
+        (work / "seconds.json").write_text(json.dumps(time.process_time()), encoding="utf-8")
+
+
+def gathered(work: Path) -> list[dict[str, Any]]:
+    """Every rule: what was painted, and what each change did in all the parts."""
+    found = json.loads((work / "told.json").read_text(encoding="utf-8"))
+    parts = [load_file(path) for path in sorted(work.glob("part-*.safetensors"))]
+    for rule in found:
+        rule["rows"] = []
+        for name, about_it in rule["changes"].items():
+            key = f"{rule['name']}/{name}/"
+            has = [part for part in parts if f"{key}source" in part]
+            change = rewriting.RuleChange(*(torch.cat([part[key + field] for part in has]) for field in FIELDS))
+            rule["rows"].append({"name": name, **numbers(change), **about_it})
     return found
 
 
 def numbers(change: rewriting.RuleChange) -> dict[str, Any]:
     """Of a change: shares and means with their intervals."""
-    gone = float(change.gone.sum() / change.source.sum())
     return {
-        "share": (change.share, *change.interval()), "gone": (gone, *change.interval("gone")),
-        "outside": change.mean(), "perceived": change.mean("perceived"),
-        "images": int((change.source > 0).sum()),
+        "share": (change.share, *change.interval()), "gone": (change.gone_share, *change.interval("gone")),
+        "outside": change.mean(), "perceived": change.mean("perceived"), "with": change.images(),
+        "measured": len(change.source),
     }  # fmt: skip
 
 
@@ -179,94 +190,41 @@ def perceived(images: Tensor) -> Tensor:
     return judge.features(judge.in_bytes(images))
 
 
-def marked(model: Any, z: Tensor, seeds: Tensor, change: Callable[[], Any] | None = None) -> tuple[Tensor, Tensor]:
-    """[N, 2] bool, which watermark each image shows, and the images."""
-    images = []
-    with torch.no_grad():
-        for part, noise in zip(z.split(32), seeds.split(32)):
-            if change is None:
-                images.append(model(part, noise=noise))
-                continue
-            with change():
-                images.append(model(part, noise=noise))
-    made = torch.cat(images)
-    return judge.watermarks(made) > judge.STAMP_CORRELATION, made
-
-
-def measured_watermarks(out: Path) -> dict[str, Any]:
-    """The watermark that is drawn most often, erased, beside ablating units."""
-    model = tiny.generator("stylegan2-street-watermark")
-    z, others = (dissect.latents(model, MARKS, seed) for seed in (PAINTED, MEASURED))
-    seeds, other_seeds = (dissect.noise_seeds(MARKS, seed) for seed in (PAINTED, MEASURED))
-    shown, _ = marked(model, z, seeds)
-    chosen = shown[:, 0].nonzero()[:ANNOTATED, 0]
-    memory = Memory(model, LAYER)
-    memory.second_moment((z, seeds), progress=False)
-    size = model.resolution
-    masks = torch.from_numpy(letters(size, 0)).float().expand(len(chosen), -1, -1)
-    masks = torch.stack([box_of(mask) for mask in masks])
-    inputs, options = (z[chosen], seeds[chosen]), {"steps": STEPS, "progress": False, "project_gradient": True}
-    counts = [round(share * memory.inputs) for share in SHARES]
-    changes: dict[str, Any] = {}
-    for count in counts:
-        edit = rewriting.erase(memory, inputs, masks, units=count, **options)
-        changes[f"edit of rank one, aimed at {count} units ablated"] = lambda edit=edit: edit
-    for count in counts:
-        units = memory.direction(memory.keys(inputs), count, masks=masks, method="units").units.tolist()
-        changes[f"{count} units ablated"] = ablating(memory, units)
-    before, plain = marked(model, others, other_seeds)
-    rows = [{"name": "as it was", "marks": before.sum(0).tolist()}]
-    pictures = [list((plain[before[:, 0]][:SHOWN] + 1) / 2)]
-    for name, change in changes.items():
-        after, images = marked(model, others, other_seeds, change)
-        unmarked = ~before.any(1)
-        apart = (images - plain).abs().mean((1, 2, 3))[unmarked]
-        kept = int((after & before)[:, 0].sum())
-        rows.append({"name": name, "marks": after.sum(0).tolist(), "kept": kept, "apart": float(apart.mean())})
-        pictures.append(list((images[before[:, 0]][:SHOWN] + 1) / 2))
-        print(rows[-1], flush=True)
-    with plots.drawing():
-        figure = plots.new_figure(0.72 * SHOWN, 0.95 * len(pictures))
-        plots.tiles(
-            figure, pictures, ["as it was", *(f"{how}, {count}" for how in ("edit", "units") for count in counts)]
-        )
-    picture = plots.save(figure, out / "watermarks.png").name
-    return {"rows": rows, "picture": picture, "annotated": len(chosen), "count": MARKS, "memory": repr(memory),
-            "stamps": list(map(str, STAMPS))}  # fmt: skip
-
-
-def box_of(mask: Tensor) -> Tensor:
-    """The rectangle around a mask."""
-    rows, columns = (mask.any(axis).nonzero()[:, 0] for axis in (1, 0))
-    found = torch.zeros_like(mask)
-    found[int(rows[0]) : int(rows[-1]) + 1, int(columns[0]) : int(columns[-1]) + 1] = 1
-    return found
-
-
-def kept(work: Path, name: str, measure: Callable[[], Any]) -> Any:
-    """What was measured, or else is now, and the seconds of processor time that it took."""
-    path = work / f"{name}.json"
-    if not path.exists():
-        found, seconds = timed(measure)
-        work.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps([found, seconds]), encoding="utf-8")
-    return json.loads(path.read_text(encoding="utf-8"))
+def correspondences(images: Tensor) -> list[Tensor]:
+    """Five maps of the embedded classifier for `best_buddies`, of images in [-1, 1] at 128x128."""
+    model, maps = CLASSIFIER, []
+    x = (interpolate((images + 1) / 2, size=(128, 128), mode="bilinear", align_corners=False) - 0.5) * 4
+    for name, module in model.features.named_children():
+        x = module(x)
+        if name in BUDDY_LAYERS:
+            maps.append(x)
+    return maps
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Measures, draws and writes."""
     parser = command_line(__doc__)
     parser.add_argument("--work", type=Path, required=True, help="folder of what was measured")
-    parser.add_argument("--only", choices=("rules", "watermarks"), help="measure this, and write no page")
+    parser.add_argument("--only", choices=("rules", "watermarks", "page"), help="measure this, or write the page alone")
+    parser.add_argument("--minutes", type=float, default=25, help="of processor time for the rules (25)")
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
     out = folder(options.out, "rewriting")
-    parts = {"rules": partial(measured_rules, out), "watermarks": partial(measured_watermarks, out)}
-    wanted = [options.only] if options.only else list(parts)
-    found = {name: kept(options.work, name, parts[name]) for name in wanted}
-    if not options.only:
-        about = {"samples": SAMPLES, "layer": LAYER, "steps": STEPS}
-        (options.out / "rewriting.md").write_text(page(found, about), encoding="utf-8")
+    options.work.mkdir(parents=True, exist_ok=True)
+    if options.only in (None, "watermarks"):
+        marks = [rewriting_marks.measured(out, truncation) for truncation in rewriting_marks.TRUNCATIONS]
+        (options.work / "watermarks.json").write_text(json.dumps([marks, time.process_time()]), encoding="utf-8")
+    if options.only in (None, "rules"):
+        measured_rules(out, options.work, options.minutes)
+    if options.only in (None, "page"):
+        marks, seconds = json.loads((options.work / "watermarks.json").read_text(encoding="utf-8"))
+        times = json.loads((options.work / "seconds.json").read_text(encoding="utf-8")), seconds
+        about_it = {
+            "samples": SAMPLES, "layer": LAYER, "steps": f"{STEPS:,}", "times": times, "ranked": f"{RANKED:,}",
+            "shown": SHOWN,
+        }  # fmt: skip
+        text = page(gathered(options.work), marks, about_it)
+        (options.out / "rewriting.md").write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

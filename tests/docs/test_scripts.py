@@ -91,15 +91,19 @@ def test_experiments_on_generators(tmp_path, monkeypatch):
 
 
 def test_rewriting(tmp_path, monkeypatch):
-    script = importlib.import_module("rewriting_rules")
-    few = {"SAMPLES": 6, "MARKS": 6, "STEPS": 3, "ANNOTATED": 2, "SHOWN": 3, "CONTEXT": 2, "RULES": script.RULES[2:]}
-    for name, value in few.items():
+    script, marks = (importlib.import_module(f"rewriting_{name}") for name in ("rules", "marks"))
+    few = {"SAMPLES": 6, "RANKED": 2, "MEASURES": 3, "PART": 2, "TRANSFERRED": 1, "STEPS": 2, "SHOWN": 1, "CONTEXT": 2}
+    for name, value in {**few, "RULES": script.RULES[2:]}.items():
         monkeypatch.setattr(script, name, value)
+    for name, value in {"MARKS": 4, "STEPS": 2, "ANNOTATED": 2, "SHOWN": 3, "TRUNCATIONS": (0.5,)}.items():
+        monkeypatch.setattr(marks, name, value)
     monkeypatch.setattr(script.judge, "STAMP_CORRELATION", 0.0)
     script.main(["--work", str(tmp_path / "work"), "--out", str(tmp_path)])
+    rows = "### Roads become water", "| unmodified |", "| 15 units ablated |", "| all weights |", "| Laplace blending |"
     written(
-        tmp_path / "rewriting.md", "### Roads become water", "| unmodified |", "| 15 units ablated |", "in 6 images"
+        tmp_path / "rewriting.md", *rows, "of the first 3 images", "the first 2 where", "Truncation 0.5, 2 annotated"
     )
+    assert (tmp_path / "work" / "pairs-roads-become-water.html").exists()
 
 
 def test_artifacts(tmp_path, monkeypatch):

@@ -1,5 +1,7 @@
 """The baselines of the papers' tables: each by itself, all together, and units that are 0 for a while."""
 
+from contextlib import nullcontext
+
 import pytest
 import torch
 from generators.painter import Colours, Painter
@@ -58,6 +60,7 @@ def test_all_of_them(make):
         "projected descent": Edit, "direct Lambda": Edit, "one image's direction": Edit,
         "the layer, without direction": Edit, "all weights": FineTuned, "1 units ablated": Ablated,
         "2 units ablated": Ablated, "direct copying": Transfer, "Laplace blending": Transfer,
+        "unmodified": nullcontext,
     }  # fmt: skip
     assert torch.equal(found["projected descent"].lambdas, session().edit(memory, z, 2, **options).lambdas)
     assert [found[name].directions.shape[1] for name in list(found)[:4]] == [2, 2, 1, 6]
@@ -87,7 +90,7 @@ def test_without_what_costs_most():
     memory = Memory(model, "layer4")
     memory.second_moment(z, progress=False)
     found = baselines(memory, z, session(), shares=(), fine_tuning_steps=0, steps=2, progress=False)
-    assert len(found) == 4
+    assert len(found) == 5
     with pytest.raises(ValueError, match=r"^baselines: the session must have an object and a place"):
         baselines(memory, z, Session())
 
