@@ -140,6 +140,11 @@ class HuggingFaceSegmenter(ImageSegmenter):
         large = self._large(answer, images)
         return large[:, number].sigmoid() if ANSWERS[self.kind] == "phrases" else large.softmax(1)[:, number]
 
+    def extra_repr(self) -> str:
+        """What tells it from another of the same weights."""
+        tokens = {name: value.tolist() for name, value in self._tokens.items()}
+        return f"{super().extra_repr()}, downsample={self.downsample}, {self.preprocessing}, tokens={tokens}"
+
     def _answer(self, images: Tensor) -> Any:
         """What the model says of images: logits or maps [N, C, h, w], or queries as the model gives them."""
         shown = self.prepared(self.unit_range(images))

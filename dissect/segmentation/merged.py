@@ -78,6 +78,15 @@ class MergedSegmenter(nn.Module):
         """Which images it takes."""
         return self.segmenters[0].input
 
+    @property
+    def signed(self) -> bool:
+        """Whether images come in [-1, 1], as generators give them."""
+        return (self.input.low, self.input.high) == (-1.0, 1.0)
+
+    def extra_repr(self) -> str:
+        """What tells it from another of the same segmenters."""
+        return f"numbers={self.numbers}"
+
     @torch.no_grad()
     def forward(self, images: Tensor) -> Tensor:
         """Planes [N, K, H, W]: those of the first segmenter, of the second, ..."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -91,6 +92,10 @@ class ImageSegmenter(nn.Module):
         """
         return label_of(self.concepts, concept)
 
+    def extra_repr(self) -> str:
+        """What tells it from another of the same weights; a run that goes on asks for it."""
+        return f"signed={self.signed}, names={self.concepts.names[1:]}"
+
     def unit_range(self, images: Tensor) -> Tensor:
         """The images in [0, 1].
 
@@ -143,16 +148,24 @@ class Fitted(nn.Module):
         conversion: what is done to the images, in words; "" for nothing.
     """
 
-    def __init__(self, segmenter: SegmenterProtocol, given: ImageInput) -> None:
+    def __init__(self, segmenter: SegmenterProtocol, given: ImageInput, mean: Sequence[float], std: Sequence[float]):
         super().__init__()
         self.segmenter, self.input, self.concepts = segmenter, given, segmenter.concepts
+        self._normalised = tuple(mean), tuple(std)
         wanted, said = segmenter.input, []
-        if (given.low, given.high) != (wanted.low, wanted.high):
+        if mean:
+            said.append(f"normalised by {list(mean)} and {list(std)} to [{wanted.low:g}, {wanted.high:g}]")
+        elif (given.low, given.high) != (wanted.low, wanted.high):
             said.append(f"[{given.low:g}, {given.high:g}] to [{wanted.low:g}, {wanted.high:g}]")
         if wanted.size not in (None, given.size):
             said.append(f"to {wanted.size[0]}x{wanted.size[1]}")
         self.conversion = ", ".join(said)
         self._looked = False
+
+    @property
+    def signed(self) -> bool:
+        """Whether images come in [-1, 1], as generators give them."""
+        return (self.input.low, self.input.high) == (-1.0, 1.0)
 
     def forward(self, images: Tensor) -> Tensor:
         """Planes of labels, at the size at which the segmenter gives them."""
@@ -169,9 +182,12 @@ class Fitted(nn.Module):
     def _converted(self, images: Tensor) -> Tensor:
         check_images(images, None if self._looked else self.input)
         self._looked = True
-        given, wanted = self.input, self.segmenter.input
-        if (given.low, given.high) != (wanted.low, wanted.high):
-            images = (images - given.low) * ((wanted.high - wanted.low) / (given.high - given.low)) + wanted.low
+        wanted, (low, high) = self.segmenter.input, (self.input.low, self.input.high)
+        if self._normalised[0]:
+            mean, std = (images.new_tensor(values)[:, None, None] for values in self._normalised)
+            images, low, high = images * std + mean, 0.0, 1.0
+        if (low, high) != (wanted.low, wanted.high):
+            images = (images - low) * ((wanted.high - wanted.low) / (high - low)) + wanted.low
         if wanted.size is not None and tuple(images.shape[2:]) != wanted.size:
             images = F.interpolate(images, wanted.size, mode="bilinear", antialias=True)
         return images
@@ -179,18 +195,30 @@ class Fitted(nn.Module):
 
 @speaks
 def fitted(
-    segmenter: SegmenterProtocol, *, low: float = 0.0, high: float = 1.0, size: tuple[int, int] | None = None
+    segmenter: SegmenterProtocol,
+    *,
+    low: float = 0.0,
+    high: float = 1.0,
+    size: tuple[int, int] | None = None,
+    mean: Sequence[float] = (),
+    std: Sequence[float] = (),
 ) -> Fitted:
     """A segmenter for images of another range or size than its own `input`: they are converted, once, and it says how.
+
+    With ``segment="input"`` a segmenter sees what the dissected model does: images that were normalised for it, as
+    those of `dissect.data.ImageFolder` are; `mean` and `std` take that back.
 
     Args:
         segmenter: with `concepts` and `input`.
         low: the value of black in the images that will be given.
         high: the value of white.
         size: (H, W) of these images, if all must have it.
+        mean: of red, green and blue in [0, 1], if the images are normalised, ``(x - mean) / std``.
+        std: the same.
 
     Raises:
         TypeError: a segmenter that does not say what it takes.
+        ValueError: mean and std are not three numbers each, a std is not positive, or a range is given beside them.
 
     Example:
         >>> night = nn.Conv2d(3, 2, 1)
@@ -202,7 +230,18 @@ def fitted(
         raise refusal(
             TypeError(f"segmenter must have concepts, input and scores, but a {type(segmenter).__name__} lacks some.")
         )
-    return Fitted(segmenter, ImageInput(float(low), float(high), size))
+    mean, std = [float(value) for value in mean], [float(value) for value in std]
+    if (mean or std) and (len(mean) != 3 or len(std) != 3 or min(std) <= 0 or (low, high) != (0, 1)):
+        raise refusal(
+            ValueError(
+                f"mean and std must be three numbers each, std positive, without low and high, but got {mean}, {std}, "
+                f"{low:g} and {high:g}."
+            )
+        )
+    if mean:
+        low = min(-middle / spread for middle, spread in zip(mean, std))
+        high = max((1 - middle) / spread for middle, spread in zip(mean, std))
+    return Fitted(segmenter, ImageInput(float(low), float(high), size), mean, std)
 
 
 def as_planes(labels: list[Tensor]) -> Tensor:

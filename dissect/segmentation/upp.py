@@ -136,6 +136,11 @@ class UppSegmenter(ImageSegmenter):
         ]
         return 1 - absent * (1 - torch.stack(parts).sum(0)) if parts else 1 - absent
 
+    def extra_repr(self) -> str:
+        """What tells it from another of the same weights."""
+        own = f"sizes={self.sizes}, downsample={self.downsample}, omit_last={self.omit_last}, parts={self._parts}"
+        return f"{super().extra_repr()}, {own}"
+
     def _part_label(self, part: str) -> int:
         """Of a part of an object that is shown: that of the object of this name, if there is one."""
         names = self.network.labels.object

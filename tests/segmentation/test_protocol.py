@@ -6,7 +6,9 @@ import torch
 from scipy.io import savemat
 from torch import nn
 
+import dissect
 from dissect.concepts import Concepts
+from dissect.network.identity import fingerprint
 from dissect.segmentation import (
     ColorNamer,
     ImageInput,
@@ -49,6 +51,19 @@ def test_images_of_another_range_or_size_are_converted_and_it_is_told():
     assert segmenter(images).flatten().tolist() == [0, 1]
     torch.testing.assert_close(segmenter.scores(images, "bright"), inner.scores((images + 1) / 2, "bright"))
     assert fitted(inner).conversion == ""
+    mean, std = (0.5, 0.4, 0.3), (0.2, 0.3, 0.1)
+    normalised = fitted(inner, mean=mean, std=std)
+    assert normalised.conversion == "normalised by [0.5, 0.4, 0.3] and [0.2, 0.3, 0.1] to [0, 1]"
+    pixels = torch.rand(2, 3, 4, 4)
+    images = (pixels - torch.tensor(mean)[:, None, None]) / torch.tensor(std)[:, None, None]
+    torch.testing.assert_close(normalised.scores(images, "bright"), inner.scores(pixels, "bright"))
+    for options in ({"mean": mean}, {"mean": mean, "std": (1, 0, 1)}, {"mean": mean, "std": std, "low": -1}):
+        with pytest.raises(ValueError, match="mean and std must be three numbers each"):
+            fitted(inner, **options)
+
+
+def test_fixed_sizes():
+    inner = bright()
 
     class Sized(Bright):
         concepts, input = inner.concepts, ImageInput(0.0, 255.0, (4, 4))
@@ -90,6 +105,30 @@ def test_what_is_no_segmenter():
         fitted(Bright())
     with pytest.raises(ValueError, match="high must be above low"):
         ImageInput(1.0, 1.0)
+
+
+def test_generators_ask_whether_images_are_signed():
+    assert [fitted(bright(), low=low).signed for low in (-1, 0)] == [True, False]
+    assert [MergedSegmenter([bright(signed=signed)]).signed for signed in (True, False)] == [True, False]
+
+
+def test_a_dissection_of_normalised_images_with_objects_and_colors():
+    """What the model sees goes to the segmenter as it wants it; another segmenter is another run."""
+    mean, std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+    pixels = torch.rand(6, 3, 16, 16)
+    images = (pixels - torch.tensor(mean)[:, None, None]) / torch.tensor(std)[:, None, None]
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU())
+    merged = MergedSegmenter([bright(), ColorNamer()])
+    segmenter = fitted(merged, mean=mean, std=std)
+    found = dissect.dissect(model, "0", images.split(2), segmenter=segmenter, progress=False)
+    expected = dissect.dissect(
+        model, "0", [*zip(images.split(2), merged(pixels).split(2))], concepts=merged.concepts, progress=False
+    )
+    assert str(found.best()) == str(expected.best())
+    with pytest.raises(ValueError, match=r"must lie in \[0, 1\], but reach"):
+        dissect.dissect(model, "0", images.split(2), segmenter=MergedSegmenter([ColorNamer()]), progress=False)
+    others = [segmenter, merged, ColorNamer(), ColorNamer(signed=True), MergedSegmenter([ColorNamer(), bright()])]
+    assert len({fingerprint(other) for other in others}) == len(others)
 
 
 def test_merged_planes_and_scores():

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 
 from dissect.models import UPP, UppLabels, load_upp
 from dissect.models.upp import precise_pool
+from dissect.network.identity import fingerprint
 from dissect.segmentation import UppSegmenter
 
 LABELS = {
@@ -192,6 +193,15 @@ def test_several_sizes_are_averaged_and_planes_can_be_smaller():
     each = [UppSegmenter(model, sizes=(size,)).scores(images, "sky") for size in (64, 96)]
     torch.testing.assert_close(both, (each[0] + each[1]) / 2)
     assert UppSegmenter(model, sizes=(64, 96), downsample=4)(images).shape == (2, 5, 16, 16)
+
+
+def test_options_tell_segmenters_of_one_network_apart():
+    model = network()
+    others = [
+        UppSegmenter(model, **options)
+        for options in ({}, {"sizes": (64,)}, {"owners": ()}, {"halves": False}, {"omit_last": True}, {"downsample": 2})
+    ]
+    assert len({fingerprint(other) for other in others}) == len(others)
 
 
 def changed(**entries):
