@@ -6,15 +6,17 @@ A check says argument, rule and value, and marks its error as a `refusal`; the p
 
 from __future__ import annotations
 
+import inspect
 import operator
 import sys
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import wraps
 from numbers import Real
 from pathlib import Path
 from types import FrameType
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar, overload
 
 import torch
 from torch import Tensor
@@ -41,29 +43,73 @@ def refusal(error: Error, where: str | None = None) -> Error:
     return error
 
 
-def speaks(function: Callable[Given, Result]) -> Callable[Given, Result]:
+@overload
+def speaks(thing: type[Result]) -> type[Result]: ...
+
+
+@overload
+def speaks(thing: Callable[Given, Result]) -> Callable[Given, Result]: ...
+
+
+def speaks(thing: Any) -> Any:
     """Makes a public function, or a method, say its name, or its class's, in front of what it refuses.
 
-    Of several such functions that call each other the one speaks that is called from outside of this package. Errors of
-    the user's model or data are no refusals, and keep their texts.
+    Of a class all public methods speak, and say the class of their object. Of several such functions that call each
+    other the one speaks that is called from outside of this package. Errors of the user's model or data are no
+    refusals, and keep their texts.
 
     Example:
         >>> @speaks
         ... def shrink(factor):
         ...     return 1 / integer("factor", factor)
     """
-    name = function.__qualname__.split(".")[0]
+    if not isinstance(thing, type):
+        return _speaking(thing, lambda given: str(thing.__qualname__).split(".")[0])
+    for name, member in list(vars(thing).items()):
+        if not name.startswith("_") or name in _CALLED:
+            setattr(thing, name, _member(thing, member))
+    return thing
 
+
+#: What Python calls for those who use an object.
+_CALLED = ("__init__", "__call__", "__enter__", "__exit__", "__getitem__")
+
+
+def _member(owner: type, member: Any) -> Any:
+    """A method, class method or property that says its object's class; anything else as it is."""
+    if isinstance(member, staticmethod):
+        return staticmethod(_speaking(member.__func__, lambda given: owner.__name__))
+    if isinstance(member, classmethod):
+        return classmethod(_member(owner, member.__func__))
+    if isinstance(member, property):
+        return property(_member(owner, member.fget), member.fset, member.fdel)
+    return _speaking(member, _class_of) if inspect.isfunction(member) else member
+
+
+def _class_of(given: tuple[Any, ...]) -> str:
+    return (given[0] if isinstance(given[0], type) else type(given[0])).__name__
+
+
+def _speaking(function: Callable[..., Any], name: Callable[[tuple[Any, ...]], str]) -> Callable[..., Any]:
     @wraps(function)
-    def speaking(*args: Given.args, **kwargs: Given.kwargs) -> Result:
+    def speaking(*args: Any, **kwargs: Any) -> Any:
         try:
             return function(*args, **kwargs)
         except Exception as error:
-            if not _is_ours(sys._getframe(1)):
-                _say(name, error)
+            if not _is_inside(sys._getframe(1)):
+                _say(name(args), error)
             raise
 
     return speaking
+
+
+def tell(text: str, category: type[Warning] = UserWarning) -> None:
+    """Warns of the line outside of this package that called it, in the name of the function that was called there."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None and not (_speaks(frame) and not _is_inside(frame.f_back)):
+        frame = frame.f_back
+    said = f"{frame.f_locals['name'](frame.f_locals['args'])}: {text}" if frame is not None else text
+    warnings.warn(said, category, stacklevel=caller_level())
 
 
 @contextmanager
@@ -79,11 +125,20 @@ def speaker(name: str) -> Iterator[None]:
 
 def _is_spoken_for(frame: FrameType | None) -> bool:
     """Whether a function that `speaks` is being called."""
-    while frame is not None:
-        if frame.f_code.co_name == "speaking" and frame.f_globals.get("__name__") == __name__:
-            return True
+    while frame is not None and not _speaks(frame):
         frame = frame.f_back
-    return False
+    return frame is not None
+
+
+def _speaks(frame: FrameType) -> bool:
+    return frame.f_code.co_name == "speaking" and frame.f_globals.get("__name__") == __name__
+
+
+def _is_inside(frame: FrameType | None) -> bool:
+    """Whether this package calls from a frame, itself or by Python's or PyTorch's own code."""
+    while frame is not None and _room(frame) in _BETWEEN:
+        frame = frame.f_back
+    return frame is not None and _is_ours(frame)
 
 
 def _say(name: str, error: Exception) -> None:
@@ -104,7 +159,15 @@ def caller_level() -> int:
 
 
 def _is_ours(frame: FrameType) -> bool:
-    return str(frame.f_globals.get("__name__")).partition(".")[0] == __name__.partition(".")[0]
+    return _room(frame) == __name__.partition(".")[0]
+
+
+def _room(frame: FrameType) -> str:
+    return str(frame.f_globals.get("__name__")).partition(".")[0]
+
+
+#: Whose code calls what somebody else asked it to call: a module's forward, the items of a data set.
+_BETWEEN = {*sys.stdlib_module_names, "torch"}
 
 
 def integer(name: str, value: int, least: int = 1) -> int:

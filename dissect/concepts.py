@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import operator
-import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from dissect.arguments import refusal
+from dissect.arguments import refusal, speaks, tell
 
 #: The papers' categories, in the order in which tables and charts list them. Others may follow them.
 CATEGORIES = ("object", "part", "material", "texture", "color", "scene")
@@ -26,6 +25,7 @@ MOST_LABELS = 1 << 20
 MANY_LABELS = 10_000
 
 
+@speaks
 @dataclass(frozen=True)
 class Concepts:
     """Names and categories by label number. Label 0 is "no label" and never a concept.
@@ -48,9 +48,11 @@ class Concepts:
 
     def __post_init__(self) -> None:
         if not self.names or len(self.names) != len(self.categories):
-            raise ValueError(
-                "Concepts: names and categories must have the same length, at least 1 (label 0), "
-                f"but got {len(self.names)} names and {len(self.categories)} categories."
+            raise refusal(
+                ValueError(
+                    "names and categories must have the same length, at least 1 (label 0), "
+                    f"but got {len(self.names)} names and {len(self.categories)} categories."
+                )
             )
         _check_texts((*self.names, *self.categories))
 
@@ -81,24 +83,25 @@ class Concepts:
         if isinstance(concepts, Concepts):
             return concepts
         if isinstance(concepts, str):
-            raise TypeError(
-                "concepts: names must be a list of those of the labels 1, 2, 3, ..., or a dictionary of them by label "
-                f"number, but got a {type(concepts).__name__}, {concepts!r}."
+            raise refusal(
+                TypeError(
+                    "concepts must be a list of the names of the labels 1, 2, 3, ..., or a dictionary of them by label "
+                    f"number, but got a {type(concepts).__name__}, {concepts!r}."
+                )
             )
         pairs = [("-", "")]
         for entry in _in_order(concepts) if isinstance(concepts, Mapping) else concepts:
             pair = (entry, "concept") if isinstance(entry, str) else tuple(entry)
             if len(pair) != 2 or not all(isinstance(text, str) for text in pair):
-                raise TypeError(f"concepts: an entry must be a name or a (name, category) pair, but got {entry!r}.")
+                raise refusal(TypeError(f"concepts must hold names or (name, category) pairs, but one is {entry!r}."))
             if not pair[1]:
-                raise ValueError(f"concepts: a category must have a name, but that of {pair[0]!r} is empty.")
+                raise refusal(ValueError(f"categories of concepts must have names, but that of {pair[0]!r} is empty."))
             pairs.append(pair)
         names, categories = zip(*pairs)
         if names[1:] and is_no_label(names[1]):
-            warnings.warn(
-                f"concepts: the list begins with label 1, but its first name is {names[1]!r}; label 0 is 'no label' "
-                "and has no name in the list, so leave that name out, or all names are one label too high.",
-                stacklevel=2,
+            tell(
+                f"concepts begin with label 1, but their first name is {names[1]!r}; label 0 is 'no label' "
+                "and has no name in the list, so leave that name out, or all names are one label too high."
             )
         return cls(tuple(names), tuple(categories))
 
@@ -114,10 +117,9 @@ class Concepts:
         """
         numbers = list(range(labels) if isinstance(labels, int) else labels)
         if numbers[-1] >= MANY_LABELS:
-            warnings.warn(
-                f"concepts: labels go up to {numbers[-1]}, and no names tell what they are; are they instances "
-                "or panoptic segments? Each number that occurs is a concept of its own.",
-                stacklevel=2,
+            tell(
+                f"labels go up to {numbers[-1]}, and no names tell what they are; are they instances "
+                "or panoptic segments? Each number that occurs is a concept of its own."
             )
         return cls(("-", *map(str, numbers[1:])), ("", *["concept"] * (len(numbers) - 1)))
 
@@ -176,11 +178,11 @@ def _check_texts(texts: Iterable[str]) -> None:
         try:
             text.encode("utf-8")
         except UnicodeEncodeError as error:
-            raise ValueError(
-                f"Concepts: texts must be such that a file can hold them, but {text!r} is none: {error.reason}."
+            raise refusal(
+                ValueError(f"texts must be such that a file can hold them, but {text!r} is none: {error.reason}.")
             ) from error
         if "\0" in text:
-            raise ValueError(f"Concepts: texts must be such that a file can hold them, but {text!r} holds NUL.")
+            raise refusal(ValueError(f"texts must be such that a file can hold them, but {text!r} holds NUL."))
 
 
 def is_no_label(name: str) -> bool:
@@ -199,14 +201,16 @@ def _in_order(by_label: Mapping[Any, Any]) -> list[Any]:
         label = _label_number(key)
         if label is None or label in entries:
             rule = "must be label numbers from 0 on" if label is None else "must hold each label once"
-            raise ValueError(f"concepts: the keys of a dictionary {rule}, below {MOST_LABELS}, but one is {key!r}.")
+            raise refusal(ValueError(f"keys of concepts {rule}, below {MOST_LABELS}, but one is {key!r}."))
         entries[label] = entry
     first = entries.pop(0, "-")
     name = first if isinstance(first, str) else next(iter(first), "") if isinstance(first, (tuple, list)) else first
     if not isinstance(name, str) or not is_no_label(name):
-        raise ValueError(
-            f"concepts: label 0 is 'no label', but the dictionary calls it {name!r}. If the planes count from 1, pass "
-            "{number + 1: name for number, name in names.items()}; if from 0, add 1 to the planes too."
+        raise refusal(
+            ValueError(
+                f"label 0 is 'no label', but the dictionary calls it {name!r}. If the planes count from 1, pass "
+                "{number + 1: name for number, name in names.items()}; if from 0, add 1 to the planes too."
+            )
         )
     return [entries.get(label, str(label)) for label in range(1, max(entries, default=0) + 1)]
 

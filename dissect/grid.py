@@ -17,6 +17,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dissect.arguments import refusal, speaks
+
 Border = Literal["edge", "zeros"]
 BORDERS: tuple[Border, ...] = get_args(Border)
 #: (kernel, stride, padding[, dilation]) of a convolution or pooling; each an integer, or a pair (rows', columns').
@@ -26,6 +28,7 @@ Layer = tuple[int | tuple[int, int], ...]
 MAX_WEIGHT = 1 - 2.0**-22
 
 
+@speaks
 @dataclass(frozen=True, eq=False)
 class Grid:
     """Bilinear sampling of an h x w feature map at the H x W pixels of a segmentation.
@@ -187,10 +190,12 @@ class Grid:
         for size, full, (field, offset, step) in zip(target, image, _field_maps(layers)):
             reduction = round(full / size)
             if reduction < 1 or step < reduction:
-                raise ValueError(
-                    f"Grid: NetDissect's whole pixels need a segmentation no larger than the image and cells at least "
-                    f"one of its pixels apart, but got {size} of {full} pixels and cells {step} pixels of the image "
-                    "apart; use the exact geometry, receptive_field."
+                raise refusal(
+                    ValueError(
+                        "NetDissect's whole pixels need a segmentation no larger than the image and cells at least one "
+                        f"of its pixels apart, but got {size} of {full} pixels and cells {step} pixels of the image "
+                        "apart; use the exact geometry, receptive_field."
+                    )
                 )
             first, apart = (field // 2 + offset) // reduction, step // reduction
             centres.append((np.arange(size, dtype=np.float64) - first) / apart)
@@ -224,8 +229,10 @@ class Grid:
         for name, values in (("rows", rows), ("columns", columns)):
             axis = np.asarray(values if hasattr(values, "__array__") else list(values), dtype=np.float64)
             if axis.ndim != 1 or not np.isfinite(axis).all() or (np.diff(axis) < 0).any():
-                raise ValueError(
-                    f"Grid: {name} must be one list of finite coordinates that never fall, but got {axis.tolist()}."
+                raise refusal(
+                    ValueError(
+                        f"{name} must be one list of finite coordinates that never fall, but got {axis.tolist()}."
+                    )
                 )
             centres.append(axis)
         source, _ = _checked_sizes(source, (len(centres[0]), len(centres[1])), border)
@@ -276,7 +283,7 @@ def _checked_sizes(
     source: Iterable[int], target: Iterable[int], border: Border
 ) -> tuple[tuple[int, int], tuple[int, int]]:
     if border not in BORDERS:
-        raise ValueError(f"Grid: border must be one of {BORDERS}, but got {border!r}.")
+        raise refusal(ValueError(f"border must be one of {BORDERS}, but got {border!r}."))
     return _sizes("source", source), _sizes("target", target)
 
 
@@ -284,9 +291,9 @@ def _sizes(name: str, given: Iterable[int]) -> tuple[int, int]:
     try:
         sizes = tuple(operator.index(size) for size in given)
     except TypeError:
-        raise TypeError(f"Grid: {name} must be two integers, but got {given!r}.") from None
+        raise refusal(TypeError(f"{name} must be two integers, but got {given!r}.")) from None
     if len(sizes) != 2 or min(sizes) < 1:
-        raise ValueError(f"Grid: {name} must be two sizes of at least 1, but got {sizes}.")
+        raise refusal(ValueError(f"{name} must be two sizes of at least 1, but got {sizes}."))
     return sizes
 
 
@@ -294,11 +301,11 @@ def _checked_table(name: str, table: Tensor, size: int) -> Tensor:
     """A contiguous copy of a table, which no one else can write into; refuses what breaks a law of `Grid`."""
     if not isinstance(table, Tensor) or table.dtype != torch.int32 or table.layout != torch.strided:
         got = f"{table.dtype}, {table.layout}" if isinstance(table, Tensor) else type(table).__name__
-        raise TypeError(f"Grid: {name} must be an int32 tensor, but got {got}.")
+        raise refusal(TypeError(f"{name} must be an int32 tensor, but got {got}."))
     if table.device.type != "cpu":
-        raise TypeError(f"Grid: {name} must be on the CPU, but is on {table.device}.")
+        raise refusal(TypeError(f"{name} must be on the CPU, but is on {table.device}."))
     if table.ndim != 2 or table.shape[0] < 1 or table.shape[1] != 3:
-        raise ValueError(f"Grid: {name} must have shape [T, 3] with T >= 1, but got {list(table.shape)}.")
+        raise refusal(ValueError(f"{name} must have shape [T, 3] with T >= 1, but got {list(table.shape)}."))
     with torch.inference_mode(False):
         table = table.detach().clone(memory_format=torch.contiguous_format)
     index0, index1, weight = table.numpy().T
@@ -310,9 +317,11 @@ def _checked_table(name: str, table: Tensor, size: int) -> Tensor:
     if not good.all():
         at = int(good.argmin())
         entry = (int(index0[at]), int(index1[at]), float(weight[at].view(np.float32)))
-        raise ValueError(
-            f"Grid: {name} must hold (index0, index1, weight) with indices in [-1, {size}] that never decrease, index1 "
-            f"equal to index0 or index0 + 1, and weights from 0 to 1 - 2^-22, but entry {at} is {entry}."
+        raise refusal(
+            ValueError(
+                f"{name} must hold (index0, index1, weight) with indices in [-1, {size}] that never decrease, index1 "
+                f"equal to index0 or index0 + 1, and weights from 0 to 1 - 2^-22, but entry {at} is {entry}."
+            )
         )
     return table
 
@@ -330,9 +339,11 @@ def _field_maps(layers: Iterable[Layer]) -> list[tuple[int, int, int]]:
         except TypeError:
             pairs = []
         if len(pairs) not in (3, 4) or min(pairs[0] + pairs[1]) < 1:
-            raise ValueError(
-                f"Grid: a layer must be (kernel, stride, padding) or (kernel, stride, padding, dilation), each an "
-                f"integer or a pair of rows' and columns', but got {layer!r}."
+            raise refusal(
+                ValueError(
+                    f"a layer must be (kernel, stride, padding) or (kernel, stride, padding, dilation), each an "
+                    f"integer or a pair of rows' and columns', but got {layer!r}."
+                )
             )
         for axis, (size, offset, step) in enumerate(maps):
             kernel, stride, padding, dilation = ([pair[axis] for pair in pairs] + [1])[:4]

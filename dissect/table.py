@@ -10,6 +10,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Generic, SupportsIndex, TypeVar, overload
 
+from dissect.arguments import refusal, speaks
 from dissect.files.tensors import replacing
 from dissect.text import printable
 
@@ -21,6 +22,7 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", 
 Row = TypeVar("Row", bound="tuple[Any, ...]")
 
 
+@speaks
 class Table(list[Row], Generic[Row]):
     """A list of NamedTuples of one type.
 
@@ -64,7 +66,7 @@ class Table(list[Row], Generic[Row]):
         self.titles = titles
         self.show = None if show is None else tuple(show)
         if self and self.show is not None and (not self.show or not {*self.show} <= {*self.columns}):
-            raise ValueError(f"Table: show must name columns of {self.columns}, but got {self.show}.")
+            raise refusal(ValueError(f"show must name columns of {self.columns}, but got {self.show}."))
         if by is not None:
             self._order(by)  # refuses what it cannot order by
 
@@ -132,11 +134,11 @@ class Table(list[Row], Generic[Row]):
     def _order(self, by: str) -> list[int]:
         """The places of the rows, the largest value of a column first."""
         if self and by not in self.columns:
-            raise ValueError(f"Table: by must be one of {self.columns}, but got {by!r}.")
+            raise refusal(ValueError(f"by must be one of {self.columns}, but got {by!r}."))
         values = [math.nan if value is None else value for value in (getattr(row, by) for row in self)]
         strange = next((value for value in values if not isinstance(value, (int, float))), None)
         if strange is not None:
-            raise ValueError(f"Table: by must be a column of numbers, but {by!r} holds {strange!r}.")
+            raise refusal(ValueError(f"by must be a column of numbers, but {by!r} holds {strange!r}."))
         return sorted(range(len(self)), key=lambda at: (math.isnan(values[at]), -values[at]))
 
     def _printed(self) -> tuple[list[str], list[list[Any]], str]:

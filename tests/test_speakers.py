@@ -1,5 +1,9 @@
 """A message begins with the name of the function that was called, and with no other."""
 
+import ast
+import re
+from pathlib import Path
+
 import pytest
 import torch
 from torch import nn
@@ -185,3 +189,82 @@ def test_what_runs_over_activations_ask_for(options, message):
     for function in (dissect.dissect, dissect.sweep):
         with pytest.raises((TypeError, ValueError), match=f"^{function.__name__}: {message}"):
             function(network(), "0", PLANES, progress=False, **options)
+
+
+ROOT = Path(dissect.__file__).parent
+
+#: Where a message still begins with a name of its own.
+TYPED = {
+    "ops": "torch's dispatcher calls the ops too, where no Python function is that could speak",
+    "grid.py": "Grid.check says the op that it is given",
+    "models": "the name of a file stands in front, not that of a function",
+}
+
+
+def said_by_hand(path):
+    """Lines whose error or warning begins with "name: " or "{name}: "."""
+    for call in ast.walk(ast.parse(path.read_text())):
+        if not (isinstance(call, ast.Call) and call.args):
+            continue
+        called = ast.unparse(call.func).rpartition(".")[2]
+        if called in ("warn", "tell") or called.endswith(("Error", "Exception")):
+            parts = call.args[0].values if isinstance(call.args[0], ast.JoinedStr) else [call.args[0]]
+            texts = [part.value if isinstance(part, ast.Constant) else "{name}" for part in parts]
+            if re.match(r"(\{name\}|[A-Za-z_][\w.]*): ", "".join(map(str, texts))):
+                yield f"{path.relative_to(ROOT)}:{call.lineno}"
+
+
+def test_no_message_types_a_speaker():
+    told = [line for path in sorted(ROOT.rglob("*.py")) for line in said_by_hand(path)]
+    assert [line for line in told if not line.startswith(tuple(TYPED))] == []
+    assert all(any(line.startswith(room) for line in told) for room in TYPED), "a room in TYPED needs no row any more"
+
+
+def test_a_typed_speaker_is_found(tmp_path, monkeypatch):
+    monkeypatch.setattr(f"{__name__}.ROOT", tmp_path)
+    (tmp_path / "room.py").write_text('raise refusal(ValueError(f"Grid: {given}."))\nwarnings.warn(f"{who}: no.")\n')
+    assert sorted(said_by_hand(tmp_path / "room.py")) == ["room.py:1", "room.py:2"]
+
+
+def test_a_class_says_its_own_name_and_others_theirs(tmp_path):
+    calls = {
+        "Concepts": lambda: dissect.Concepts(("-",), ()),
+        "Grid": lambda: dissect.Grid.half_pixel((1, 1), (0, 1)),
+        "ImageFolder": lambda: dissect.data.ImageFolder(tmp_path / "none"),
+        "ProGAN": lambda: ProGAN((4,), z_channels=2)(torch.rand(1, 3)),
+        "frechet_distance": lambda: dissect.stats.frechet_distance(torch.rand(1, 2), torch.rand(3, 2)),
+        "FrechetReference": lambda: dissect.stats.FrechetReference(torch.rand(1, 2)),
+        "Peaks": lambda: dissect.stats.Peaks(0),
+        "dissect": lambda: dissect.dissect(network(), "0", PLANES, concepts="car", progress=False),
+    }
+    for name, call in calls.items():
+        with pytest.raises((TypeError, ValueError, FileNotFoundError), match=f"^{name}: "):
+            call()
+    with pytest.raises(TypeError, match=r"^dissect: concepts must be a list of the names of the labels"):
+        calls["dissect"]()
+
+
+def test_a_picture_that_cannot_be_read_is_said_by_what_was_called(tmp_path):
+    (tmp_path / "a.png").write_bytes(b"no picture")
+    folder = dissect.data.ImageFolder(tmp_path, size=8)
+    with pytest.raises(ValueError, match=r"^ImageFolder: .*a\.png cannot be read"):
+        folder[0]
+    segmenter = dissect.tiny.segmenter()
+    with pytest.raises(ValueError, match=r"^dissect: .*a\.png cannot be read"):
+        dissect.dissect(network(), "0", folder, segmenter=segmenter, progress=False)
+
+
+def test_an_error_of_the_users_own_code_between_is_said_by_what_that_code_called():
+    def labels(images):
+        return dissect.Concepts.of("car")
+
+    with pytest.raises(TypeError, match=r"^Concepts: concepts must be a list"):
+        dissect.dissect(network(), "0", [torch.rand(1, 3, 8, 8)], segmenter=labels, concepts=["car"], progress=False)
+
+
+def test_a_warning_is_said_once_by_what_was_called():
+    with pytest.warns(UserWarning, match=r"^Concepts: concepts begin with label 1") as told:
+        dissect.Concepts.of(["background", "car"])
+    assert told[0].filename == __file__
+    with pytest.warns(UserWarning, match=r"^dissect: concepts begin with label 1"):
+        dissect.dissect(network(), "0", PLANES, concepts=["background", "car"], progress=False)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from dissect.arguments import refusal, speaks
 from dissect.files.checked import Array, Each, Maybe, Text, fields
 from dissect.files.results import Result
 from dissect.network.identity import fingerprint
@@ -40,6 +41,7 @@ class UnitRow(NamedTuple):
     val_logit_drop: float
 
 
+@speaks
 @dataclass(eq=False)  # tensors have no one truth value
 class UnitImportance(Result):
     """What each class loses when each unit of a layer is ablated alone (Bau et al. 2020, Fig. 2A).
@@ -85,7 +87,7 @@ class UnitImportance(Result):
             ValueError: another split.
         """
         if split not in SPLITS:
-            raise ValueError(f"UnitImportance: split must be one of {SPLITS}, but got {split!r}.")
+            raise refusal(ValueError(f"split must be one of {SPLITS}, but got {split!r}."))
         return self.train if split == "train" else self.val
 
     def baseline(self, split: str = "val") -> Tensor:
@@ -121,10 +123,10 @@ class UnitImportance(Result):
         """
         number = self.classes.index(name) if name in self.classes else name
         if not isinstance(number, int) or not 0 <= number < len(self.classes):
-            raise KeyError(f"UnitImportance: there is no class {name!r}; {suggestion(str(name), list(self.classes))}.")
+            raise refusal(KeyError(f"there is no class {name!r}; {suggestion(str(name), list(self.classes))}."))
         for split in SPLITS:
             if not int(self.tally(split).images()[number]):
-                raise ValueError(f"UnitImportance: class {self.classes[number]!r} has no {split} images.")
+                raise refusal(ValueError(f"class {self.classes[number]!r} has no {split} images."))
         return number
 
     def ranking(self, name: str | int) -> Tensor:
@@ -215,10 +217,12 @@ class UnitImportance(Result):
             ValueError: its modules, hooks or weights are others.
         """
         if self.fingerprint not in (None, fingerprint(model)):
-            raise ValueError(
-                f"UnitImportance: model must be the network whose units were measured, but this {type(model).__name__} "
-                "has other modules, hooks or weights; measure it with unit_importance, or set importance.fingerprint "
-                "to None where another network is meant."
+            raise refusal(
+                ValueError(
+                    f"model must be the network whose units were measured, but this {type(model).__name__} has other "
+                    "modules, hooks or weights; measure it with unit_importance, or set importance.fingerprint to "
+                    "None where another network is meant."
+                )
             )
 
     def contents(self) -> tuple[dict[str, Tensor], dict[str, Any]]:

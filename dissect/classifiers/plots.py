@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from dissect import plots
+from dissect.arguments import refusal, speaks
 from dissect.plots import ACCENT, OTHER, QUIET, drawing, new_figure
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ def plot_sets(sets: UnitSets, name: str | int | None = None) -> Figure:
     return sets.plot(name)
 
 
+@speaks
 def plot_all_classes(sets: UnitSets, few: int, many: int) -> Figure:
     """A point per class: with all units, without the `few` most important, without the `many` least (Fig. 2D).
 
@@ -37,7 +39,7 @@ def plot_all_classes(sets: UnitSets, few: int, many: int) -> Figure:
     """
     for count in (few, many):
         if count not in sets.counts:
-            raise ValueError(f"plot_all_classes: counts must be among {sets.counts}, but one is {count}.")
+            raise refusal(ValueError(f"counts must be among {sets.counts}, but one is {count}."))
     order = sets.baseline().argsort(stable=True)
     series = {
         "all units": sets.baseline()[order],
@@ -56,6 +58,7 @@ def plot_all_classes(sets: UnitSets, few: int, many: int) -> Figure:
     return figure
 
 
+@speaks
 def plot_by_class(sets: UnitSets, count: int) -> Figure:
     """Every class without its `count` most, and without its `count` least important units (SI Fig. S4a-b).
 
@@ -65,7 +68,7 @@ def plot_by_class(sets: UnitSets, count: int) -> Figure:
         ValueError: a count that was not measured.
     """
     if count not in sets.counts:
-        raise ValueError(f"plot_by_class: count must be among {sets.counts}, but is {count}.")
+        raise refusal(ValueError(f"count must be among {sets.counts}, but is {count}."))
     base, at = sets.baseline(), sets.counts.index(count)
     order, few = base.argsort(stable=True), len(base) <= MOST_NAMES
     without = {f"without the {count} {end} important": sets.curve(end)[:, at] for end in ("most", "least")}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -13,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from dissect.arguments import caller_level, integer, num_bytes, refusal, speaks
+from dissect.arguments import integer, num_bytes, refusal, speaks, tell
 from dissect.classifiers.importance import UnitImportance
 from dissect.classifiers.visits import check_class_names, class_numbers, first_batch
 from dissect.data import Batches
@@ -145,9 +144,8 @@ class Probe:
                 f"the model must give predictions [N, classes] with N={count}, but gave {[count, *self.flow.shape]}."
             )
         if len(self.flow.consumers) > 1:
-            warnings.warn(
-                f"the output of layer {layer!r} is read by {', '.join(self.flow.consumers)}; all of them see the edit.",
-                stacklevel=caller_level(),
+            tell(
+                f"the output of layer {layer!r} is read by {', '.join(self.flow.consumers)}; all of them see the edit."
             )
 
     def class_names(self, classes: Sequence[str] | None) -> tuple[str, ...]:
@@ -307,8 +305,7 @@ def tell_missing(split: str, tally: ClassTally, names: tuple[str, ...], wanted: 
     missing = [names[number] for number in wanted if not images[number]]
     if missing:
         more = f" and {len(missing) - 5} more" if len(missing) > 5 else ""
-        warnings.warn(
+        tell(
             f"{len(missing)} classes have no {split} images ({', '.join(missing[:5])}{more}), so nothing is known "
-            "about them: their accuracies are NaN.",
-            stacklevel=caller_level(),
+            "about them: their accuracies are NaN."
         )

@@ -62,6 +62,7 @@ class SetRow(NamedTuple):
     all_class_accuracy: float
 
 
+@speaks
 @dataclass(eq=False)  # tensors have no one truth value
 class UnitSets(Result):
     """What each class has left without its k most, or k least, important units (Bau et al. 2020, Fig. 2B-D, S4a-b).
@@ -190,13 +191,13 @@ class UnitSets(Result):
     def _position(self, name: str | int) -> int:
         number = self.classes.index(name) if name in self.classes else name
         if number not in self.measured:
-            raise KeyError(f"UnitSets: class {name!r} was not measured; {len(self.measured)} classes were.")
+            raise refusal(KeyError(f"class {name!r} was not measured; {len(self.measured)} classes were."))
         return self.measured.index(number)
 
     def _shape(self, rows: Tensor, removed: str) -> Tensor:
         """[M, K, ...] of the rows [2 M K, ...] those of "most" or of "least"."""
         if removed not in ENDS:
-            raise ValueError(f"UnitSets: removed must be one of {ENDS}, but got {removed!r}.")
+            raise refusal(ValueError(f"removed must be one of {ENDS}, but got {removed!r}."))
         found: Tensor = rows.unflatten(0, (len(self.measured), 2, len(self.counts)))[:, ENDS.index(removed)]
         return found
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import nn
 
-from dissect.arguments import integer, result_file
+from dissect.arguments import integer, refusal, result_file
 from dissect.cli.networks import called, load_model
 from dissect.cli.run import random_weights, telling_what_is_saved
 from dissect.text import printable, shown
@@ -171,7 +171,7 @@ def attack(options: argparse.Namespace) -> int:
     importance.check_model(model)
     most = experiments.most_important(importance.num_units)
     if not 1 <= options.most <= most:
-        raise ValueError(f"classify: --most must be in [1, {most}], less than half the units, but got {options.most}.")
+        raise refusal(ValueError(f"--most must be in [1, {most}], less than half the units, but got {options.most}."))
     resume = _progress(options, "attack-progress")
     with telling_what_is_saved(resume):
         found = experiments.attack(
@@ -212,7 +212,7 @@ def _model(options: argparse.Namespace) -> nn.Module:
     from dissect import tiny
 
     if options.model is None and options.weights is not None:
-        raise ValueError("classify: --weights needs --model.")
+        raise refusal(ValueError("--weights needs --model."))
     if options.model is None:
         return tiny.vgg()
     model = load_model(options.model, options.weights, integer("--seed", options.seed, least=0))
@@ -234,11 +234,11 @@ def _images(options: argparse.Namespace, split: str, classes: Sequence[str] | No
 
     name = getattr(options, split)
     if name is None and options.model is not None:
-        raise ValueError(
-            f"classify: --model needs --{split}, a data set of (image, class number) or a folder of classes."
+        raise refusal(
+            ValueError(f"--model needs --{split}, a data set of (image, class number) or a folder of classes.")
         )
     if name is not None and options.images is not None:
-        raise ValueError(f"classify: --images is how many embedded scenes to take, so it goes with no --{split}.")
+        raise refusal(ValueError(f"--images is how many embedded scenes to take, so it goes with no --{split}."))
     count = options.scenes if options.images is None else options.images
     if name is None:
         return tiny.TinyScenes(split, count=count, target="class")

@@ -6,7 +6,7 @@ import argparse
 import json
 from pathlib import Path
 
-from dissect.arguments import result_file
+from dissect.arguments import refusal, result_file, speaks
 from dissect.text import shown
 
 
@@ -27,6 +27,7 @@ def add_compare_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print all tables for programs")
 
 
+@speaks
 def compare(options: argparse.Namespace) -> int:
     """Prints how many units of each layer detect something, and writes a page, tables and charts."""
     import dissect
@@ -38,7 +39,7 @@ def compare(options: argparse.Namespace) -> int:
     files = [result_file(path, ".dissection") for path in options.results]
     names = options.names
     if names is not None and (len(names) != len(files) or len({*names}) < len(names)):
-        raise ValueError(f"compare: --names must be {len(files)} different names, one per result, but got {names}.")
+        raise refusal(ValueError(f"--names must be {len(files)} different names, one per result, but got {names}."))
     found = dissect.compare(
         files if names is None else dict(zip(names, files)),
         steps=options.steps,

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from dissect.arguments import integer, refusal
+from dissect.arguments import integer, refusal, speaks
 from dissect.cli.networks import called, load_model
 from dissect.cli.suggest import LIBRARIES
 from dissect.text import printable, shown
@@ -104,13 +104,14 @@ def add_dissection_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print what was found for programs")
 
 
+@speaks
 def layers(options: argparse.Namespace) -> int:
     """Prints the layers of a network."""
     from dissect.network.listing import list_layers
     from dissect.table import Table
 
     if len(options.size) > 2:
-        raise ValueError(f"layers: --size must be one number or two, rows and columns, but got {options.size}.")
+        raise refusal(ValueError(f"--size must be one number or two, rows and columns, but got {options.size}."))
     sides = [integer("--size", side) for side in (options.size * 2)[:2]]
     image = torch.zeros(1, integer("--channels", options.channels), *sides)
     found = list_layers(load_model(options.model).eval(), image)
@@ -122,6 +123,7 @@ def layers(options: argparse.Namespace) -> int:
     return 0
 
 
+@speaks
 def run(options: argparse.Namespace) -> int:
     """Dissects, saves the result, writes the report; an interrupted run goes on when called again."""
     from dissect.report.html import check_extras
@@ -129,13 +131,15 @@ def run(options: argparse.Namespace) -> int:
     check_extras()
     check_device(options.device)
     if options.planes is not None and options.segmenter is not None:
-        raise ValueError("run: --planes and --segmenter both say what the images show; give one of them.")
+        raise refusal(ValueError("--planes and --segmenter both say what the images show; give one of them."))
     if options.threshold_planes is not None and (options.threshold_images is None or options.segmenter is not None):
-        raise ValueError("run: --threshold-planes are those of --threshold-images, where there is no --segmenter.")
+        raise refusal(ValueError("--threshold-planes are those of --threshold-images, where there is no --segmenter."))
     if options.formulas is not None and integer("--formulas", options.formulas) and not _labelled(options):
-        raise ValueError("run: --formulas are of concepts, so they need --planes or --segmenter.")
+        raise refusal(ValueError("--formulas are of concepts, so they need --planes or --segmenter."))
     if options.formulas is not None and options.threshold_images is not None:
-        raise ValueError("run: --formulas need one threshold per unit, but --threshold-images give one for each label.")
+        raise refusal(
+            ValueError("--formulas need one threshold per unit, but --threshold-images give one for each label.")
+        )
     with resumed(options) as progress:
         result, formulas = _dissected(options, progress)
     return print_found(options, result, "no --planes and no --segmenter: units have no concepts", formulas)
@@ -268,7 +272,7 @@ def _layout(given: list[str]) -> str | dict[str, str]:
     pairs = [entry.rpartition("=") for entry in given]
     layers = [layer for layer, _, _ in pairs]
     if not all(layers) or len({*layers}) < len(layers):
-        raise ValueError(f"run: --layout must be LETTERS, or LAYER=LETTERS once for each layer, but got {given}.")
+        raise refusal(ValueError(f"--layout must be LETTERS, or LAYER=LETTERS once for each layer, but got {given}."))
     return {layer: letters for layer, _, letters in pairs}
 
 

@@ -113,9 +113,11 @@ class Batches:
             ValueError: a generator that is used up, or images of different sizes.
         """
         if self._used_up:
-            raise ValueError(
-                "images must be an iterable that can be visited again, but got a generator that is used up; "
-                "pass a Dataset, a DataLoader or a list, or raise memory_budget."
+            raise refusal(
+                ValueError(
+                    "images must be an iterable that can be visited again, but got a generator that is used up; "
+                    "pass a Dataset, a DataLoader or a list, or raise memory_budget."
+                )
             )
         self._used_up = self.used_once
         first, size = 0, None
@@ -130,22 +132,22 @@ class Batches:
                 hint = "; torch.from_numpy makes a tensor of an array" if type(images).__module__ == "numpy" else ""
                 raise refusal(
                     TypeError(
-                        f"images: a batch must be a tensor or (images, planes), but {where} came as "
+                        f"a batch of images must be a tensor or (images, planes), but {where} came as "
                         f"{type(images).__name__}{hint}."
                     )
                 )
             first = index * self._batch_size if isinstance(self._data, Dataset) else first
             size = size or images.shape[1:]
             if images.shape[1:] != size:
-                raise ValueError(
-                    f"images must all have one size, but image {first} has {list(images.shape[1:])} "
-                    f"and those before it {list(size)}."
+                raise refusal(
+                    ValueError(
+                        f"images must all have one size, but image {first} has {list(images.shape[1:])} "
+                        f"and those before it {list(size)}."
+                    )
                 )
             if index >= start:
                 if not len(images):
-                    raise refusal(
-                        ValueError(f"images: a batch must hold at least one image, but batch {index} holds none.")
-                    )
+                    raise refusal(ValueError(f"batches of images must hold at least one, but batch {index} has none."))
                 yield None if index in skip else Batch(torch.arange(first, first + len(images)), images, planes)
             first += len(images)
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from dissect.arguments import speaks
+from dissect.arguments import refusal, speaks
 from dissect.concepts import Concepts
 from dissect.data.files import opened, rgb
 from dissect.data.folders import MEAN, STD
@@ -53,6 +53,7 @@ class _Image(NamedTuple):
     entries: tuple[tuple[str, ...], ...]  # by category: names of label files, or label numbers
 
 
+@speaks
 class Broden(Dataset[Any]):
     """The published Broden data set, `broden1_224` (227, 384), with its labels of all categories as planes.
 
@@ -93,7 +94,6 @@ class Broden(Dataset[Any]):
         >>> dissect.dissect(alexnet, "features.conv5", broden, preset="tpami2018")  # doctest: +SKIP
     """
 
-    @speaks
     def __init__(
         self,
         folder: str | Path,
@@ -106,22 +106,22 @@ class Broden(Dataset[Any]):
         require("Broden", "report", "PIL")
         self.folder = Path(folder)
         if not self.folder.is_dir():
-            raise FileNotFoundError(f"Broden: there is no folder {shown(self.folder)}.")
+            raise refusal(FileNotFoundError(f"there is no folder {shown(self.folder)}."))
         if split is not None and split not in SPLITS:
-            raise ValueError(f"Broden: split must be one of {SPLITS}, or None, but got {split!r}.")
+            raise refusal(ValueError(f"split must be one of {SPLITS}, or None, but got {split!r}."))
         self._mean, self._std = (torch.tensor(values, dtype=torch.float32)[:, None, None] for values in (mean, std))
         self._tables: list[Path] = []
         known = [row["name"] for row in self._table("category.csv", ("name",))]
         self.categories = tuple(known if categories is None else categories)
         strange = [name for name in self.categories if name not in known]
         if strange or not self.categories:
-            raise ValueError(f"Broden: categories must be some of {known}, but got {list(self.categories)}.")
+            raise refusal(ValueError(f"categories must be some of {known}, but got {list(self.categories)}."))
         self._coverage = {name: self._coverages(name) for name in known}
         self.concepts = self._concepts()
         self._images = [image for image in self._index() if split in (None, image[0])]
         self.files = [self.folder / "images" / image.path for _, image in self._images]
         if not self._images:
-            raise ValueError(f"Broden: index.csv must have images of split {split!r}, but has none.")
+            raise refusal(ValueError(f"index.csv must have images of split {split!r}, but has none."))
         self._depth = [
             max(1, *(len(image.entries[at]) for _, image in self._images)) for at in range(len(self.categories))
         ]
@@ -132,7 +132,7 @@ class Broden(Dataset[Any]):
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
         """Item `index`: see the class."""
         path, (_, known) = self.files[index], self._images[index]
-        picture, _ = opened(path, False, "Broden")
+        picture, _ = opened(path, False)
         pixels = np.array(rgb(picture, path))
         self._check_size(path, pixels.shape[:2], known.size)
         image = torch.from_numpy(pixels).permute(2, 0, 1).float() / 255
@@ -174,7 +174,7 @@ class Broden(Dataset[Any]):
         """The rows of a table, which must have these columns and be whole."""
         path = self.folder / name
         if not path.is_file():
-            raise FileNotFoundError(f"Broden: there is no file {shown(path)}.")
+            raise refusal(FileNotFoundError(f"there is no file {shown(path)}."))
         self._tables.append(path)
         try:
             with path.open(encoding="utf-8", newline="") as file:
@@ -184,20 +184,24 @@ class Broden(Dataset[Any]):
                     raise ValueError(f"it has no column {missing[0]!r}")
                 rows = list(reader)
         except (ValueError, csv.Error) as error:
-            raise ValueError(f"Broden: {shown(path)} must be a table of the data set, but {error}.") from error
+            raise refusal(ValueError(f"{shown(path)} must be a table of the data set, but {error}.")) from error
         for line, row in enumerate(rows, start=2):
             if None in row or None in row.values():
-                raise ValueError(
-                    f"Broden: every line of {shown(path)} must have {len(reader.fieldnames or ())} fields, but line "
-                    f"{line} has others; is the file cut short?"
+                raise refusal(
+                    ValueError(
+                        f"every line of {shown(path)} must have {len(reader.fieldnames or ())} fields, but line "
+                        f"{line} has others; is the file cut short?"
+                    )
                 )
         return rows
 
     def _number(self, table: str, line: int, column: str, text: str) -> int:
         if not text.isdecimal() or len(text) > 9:
-            raise ValueError(
-                f"Broden: {column!r} must be a whole number in line {line} of {shown(self.folder / table)}, but is "
-                f"{printable(text)!r}."
+            raise refusal(
+                ValueError(
+                    f"{column!r} must be a whole number in line {line} of {shown(self.folder / table)}, but is "
+                    f"{printable(text)!r}."
+                )
             )
         return int(text)
 
@@ -211,9 +215,11 @@ class Broden(Dataset[Any]):
             except ValueError:
                 coverage = math.nan
             if not coverage >= 0:
-                raise ValueError(
-                    f"Broden: 'coverage' must be a number from 0 on in line {line} of {shown(self.folder / name)}, but "
-                    f"is {printable(row['coverage'])!r}."
+                raise refusal(
+                    ValueError(
+                        f"'coverage' must be a number from 0 on in line {line} of {shown(self.folder / name)}, but "
+                        f"is {printable(row['coverage'])!r}."
+                    )
                 )
             numbers = (self._number(name, line, column, row[column]) for column in ("number", "frequency"))
             label, frequency = numbers
@@ -228,15 +234,19 @@ class Broden(Dataset[Any]):
             if number == 0:
                 continue
             if number != len(names):
-                raise ValueError(
-                    f"Broden: labels must have the numbers 1, 2, ... in label.csv, but line {line} has {number} where "
-                    f"{len(names)} is due."
+                raise refusal(
+                    ValueError(
+                        f"labels must have the numbers 1, 2, ... in label.csv, but line {line} has {number} where "
+                        f"{len(names)} is due."
+                    )
                 )
             ranks = {name: own[number].coverage for name, own in self._coverage.items() if number in own}
             if not ranks:
-                raise ValueError(
-                    f"Broden: label {number} ({printable(row['name'])!r}) must be in a table c_<category>.csv, but is "
-                    "in none."
+                raise refusal(
+                    ValueError(
+                        f"label {number} ({printable(row['name'])!r}) must be in a table c_<category>.csv, but is "
+                        "in none."
+                    )
                 )
             best = max(ranks.values())
             names.append(row["name"])
@@ -260,8 +270,8 @@ class Broden(Dataset[Any]):
             return int(entry)
         path = self.folder / "images" / entry
         if not path.is_file():
-            raise FileNotFoundError(f"Broden: there is no file {shown(path)}, which index.csv names.")
-        picture, _ = opened(path, False, "Broden")
+            raise refusal(FileNotFoundError(f"there is no file {shown(path)}, which index.csv names."))
+        picture, _ = opened(path, False)
         pixels = np.array(rgb(picture, path)).astype(np.int32)
         self._check_size(path, pixels.shape[:2], size)
         labels = pixels[:, :, 0] + 256 * pixels[:, :, 1]
@@ -270,14 +280,15 @@ class Broden(Dataset[Any]):
 
     def _check_label(self, label: int, where: str) -> None:
         if label >= len(self.concepts):
-            raise ValueError(
-                f"Broden: labels must be at most {len(self.concepts) - 1}, the last of label.csv, but {where} has "
-                f"{label}."
+            raise refusal(
+                ValueError(
+                    f"labels must be at most {len(self.concepts) - 1}, the last of label.csv, but {where} has {label}."
+                )
             )
 
     def _check_size(self, path: Path, size: tuple[int, ...], due: tuple[int, int]) -> None:
         if tuple(size) != due:
-            raise ValueError(f"Broden: {shown(path)} must have the size {due} of index.csv, but has {tuple(size)}.")
+            raise refusal(ValueError(f"{shown(path)} must have the size {due} of index.csv, but has {tuple(size)}."))
 
 
 class _Coverage(NamedTuple):

@@ -10,9 +10,11 @@ from typing import Any
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from dissect.arguments import refusal, speaks
 from dissect.data.folders import MEAN, STD, ImageFolder
 
 
+@speaks
 class ClassFolder(Dataset[Any]):
     """The images of a folder, each with the number of its class, which is the subfolder that it lies in.
 
@@ -59,20 +61,24 @@ class ClassFolder(Dataset[Any]):
         places = [path.relative_to(self._images.folder).parts for path in self.files]
         outside = [path for path, place in zip(self.files, places) if len(place) == 1]
         if outside:
-            raise ValueError(
-                f"ClassFolder: images must lie in a subfolder named for their class, but {len(outside)} lie in "
-                f"{folder} itself, {outside[0].name} among them."
+            raise refusal(
+                ValueError(
+                    f"images must lie in a subfolder named for their class, but {len(outside)} lie in "
+                    f"{folder} itself, {outside[0].name} among them."
+                )
             )
         found = sorted({place[0] for place in places})
         self.classes = tuple(found if classes is None else classes)
         if len(set(self.classes)) < len(self.classes):
-            raise ValueError("ClassFolder: classes must be named once each, but some are repeated.")
+            raise refusal(ValueError("classes must be named once each, but some are repeated."))
         strange = [name for name in found if name not in self.classes]
         if strange:
             more = f" and {len(strange) - 5} more" if len(strange) > 5 else ""
-            raise ValueError(
-                f"ClassFolder: every subfolder of {folder} must be one of the {len(self.classes)} classes, but not "
-                f"{', '.join(map(repr, strange[:5]))}{more}."
+            raise refusal(
+                ValueError(
+                    f"every subfolder of {folder} must be one of the {len(self.classes)} classes, but not "
+                    f"{', '.join(map(repr, strange[:5]))}{more}."
+                )
             )
         numbers = {name: number for number, name in enumerate(self.classes)}
         self._numbers = [numbers[place[0]] for place in places]

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from dissect.arguments import refusal
 from dissect.text import shown
 
 #: What Pillow and numpy raise when the bytes of a file make no sense to them.
@@ -57,13 +58,12 @@ def files_under(folder: Path, suffixes: Collection[str]) -> list[Path]:
     return sorted(found)
 
 
-def opened(path: Path, upright: bool = True, who: str = "ImageFolder") -> tuple[Any, int]:
+def opened(path: Path, upright: bool = True) -> tuple[Any, int]:
     """A decoded picture, turned as its orientation tag says, and that tag.
 
     Args:
         path: of the file.
         upright: turn it; else it stays as it is stored, and the tag is 1.
-        who: reads it, for messages.
 
     Raises:
         ValueError: it cannot be read, or its checksums are wrong; names the file.
@@ -80,7 +80,7 @@ def opened(path: Path, upright: bool = True, who: str = "ImageFolder") -> tuple[
                 picture = Image.open(file)
             picture.load()
     except (*DAMAGED, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise ValueError(f"{who}: {shown(path)} cannot be read: {_why(error)}") from error
+        raise refusal(ValueError(f"{shown(path)} cannot be read: {_why(error)}")) from error
     return _turned(picture, path) if upright else (picture, UPRIGHT)
 
 
@@ -93,9 +93,11 @@ def _turned(picture: Any, path: Path) -> tuple[Any, int]:
             return picture, UPRIGHT
         return ImageOps.exif_transpose(picture), tag
     except DAMAGED as error:
-        raise ValueError(
-            f"ImageFolder: the tags of {shown(path)} cannot be read: {_why(error)}; pass orientation=False to take "
-            "pictures as they are stored."
+        raise refusal(
+            ValueError(
+                f"the tags of {shown(path)} cannot be read: {_why(error)}; pass orientation=False to take "
+                "pictures as they are stored."
+            )
         ) from error
 
 
@@ -108,9 +110,11 @@ def rgb(picture: Any, path: Path) -> Any:
     from PIL import Image
 
     if picture.mode in ("I", "F"):
-        raise ValueError(
-            f"ImageFolder: pictures must have 8 or 16 bits per channel, but {shown(path)} has 32 (mode "
-            f"{picture.mode}); convert it first."
+        raise refusal(
+            ValueError(
+                f"pictures must have 8 or 16 bits per channel, but {shown(path)} has 32 (mode "
+                f"{picture.mode}); convert it first."
+            )
         )
     if picture.mode.startswith("I;16"):  # Pillow would cut 16 bits off at 255
         picture = Image.fromarray((np.array(picture).astype(np.float32) / 257).round().astype(np.uint8))
@@ -141,7 +145,7 @@ def array(path: Path) -> np.ndarray:
             array: np.ndarray = np.load(io.BytesIO(file.read()))
             return array
     except DAMAGED as error:
-        raise ValueError(f"ImageFolder: {shown(path)} cannot be read: {_why(error)}") from error
+        raise refusal(ValueError(f"{shown(path)} cannot be read: {_why(error)}")) from error
 
 
 def _why(error: Exception | Warning) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from dissect.arguments import caller_level, ignored_labels, speaks
+from dissect.arguments import ignored_labels, refusal, speaks, tell
 from dissect.concepts import Concepts
 from dissect.data.files import MOST_PLANES, TRANSPOSED, UPRIGHT, array, files_under, opened, rgb
 from dissect.data.pictures import restored_pictures
@@ -28,6 +27,7 @@ SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
+@speaks
 class ImageFolder(Dataset[Any]):
     """The images under a folder, in the order of their paths, as a network takes them.
 
@@ -76,7 +76,6 @@ class ImageFolder(Dataset[Any]):
     Data sets and loaders around it (`torch.utils.data.Subset`, `DataLoader`) keep its concepts and colors.
     """
 
-    @speaks
     def __init__(
         self,
         folder: str | Path,
@@ -95,18 +94,20 @@ class ImageFolder(Dataset[Any]):
         self._planes = None if planes is None else Path(planes)
         for given in (self.folder, self._planes):
             if given is not None and not given.is_dir():
-                raise FileNotFoundError(f"ImageFolder: there is no folder {shown(given)}.")
+                raise refusal(FileNotFoundError(f"there is no folder {shown(given)}."))
         if size < 1:
-            raise ValueError(f"ImageFolder: size must be positive, but got {size}.")
+            raise refusal(ValueError(f"size must be positive, but got {size}."))
         self._mean, self._std = (torch.tensor(values, dtype=torch.float32)[:, None, None] for values in (mean, std))
         self._ignore = ignored_labels(ignore)
         self._colors = None if colors is None else _by_color(colors)
         found = files_under(self.folder, SUFFIXES)
         self.files = [path for path in found if self._readable(path)] if skip else found
         if not self.files:
-            raise ValueError(
-                f"ImageFolder: folder must hold images ({', '.join(SUFFIXES)}), but {shown(folder)} holds none that is "
-                "not hidden."
+            raise refusal(
+                ValueError(
+                    f"folder must hold images ({', '.join(SUFFIXES)}), but {shown(folder)} holds none that is "
+                    "not hidden."
+                )
             )
         self.concepts = None if self._planes is None else _concepts(self._planes / "concepts.json")
         self.unlabelled: list[Path] = []
@@ -148,7 +149,7 @@ class ImageFolder(Dataset[Any]):
         try:
             opened(path, self.orientation)
         except ValueError as error:
-            warnings.warn(f"left out: {error}", stacklevel=caller_level())
+            tell(f"left out: {error}")
             return False
         return True
 
@@ -162,22 +163,23 @@ class ImageFolder(Dataset[Any]):
             of_image = listings[base.parent]
             found = of_image.get(f"{base.stem}.npy") or of_image.get(f"{base.stem}.png", [])
             if len(found) > 1:
-                raise ValueError(f"ImageFolder: {shown(image)} must have one file of label planes, but has {found}.")
+                raise refusal(ValueError(f"{shown(image)} must have one file of label planes, but has {found}."))
             if found:
                 self._planes_of[image] = found[0]
         self.unlabelled = [image for image in self.files if image not in self._planes_of]
         first = ", ".join(map(shown, self.unlabelled[:3])) + (", ..." if len(self.unlabelled) > 3 else "")
         if not self._planes_of:
             base = folder / self.files[0].relative_to(self.folder)
-            raise FileNotFoundError(
-                f"ImageFolder: {shown(self.files[0])} has no label planes; there is no "
-                f"{shown(base.with_suffix('.npy'))}, nor .png. No other image has any either."
+            raise refusal(
+                FileNotFoundError(
+                    f"{shown(self.files[0])} has no label planes; there is no "
+                    f"{shown(base.with_suffix('.npy'))}, nor .png. No other image has any either."
+                )
             )
         if self.unlabelled:
-            warnings.warn(
-                f"ImageFolder: {len(self.unlabelled)} of {len(self.files)} images have no label planes and are left "
-                f"out (attribute unlabelled): {first}.",
-                stacklevel=caller_level(),
+            tell(
+                f"{len(self.unlabelled)} of {len(self.files)} images have no label planes and are left "
+                f"out (attribute unlabelled): {first}."
             )
             self.files = [image for image in self.files if image in self._planes_of]
 
@@ -191,16 +193,19 @@ class ImageFolder(Dataset[Any]):
         rows, columns = planes.shape[1:]
         self._check_shape(path, (rows, columns), size, tag)
         if not 1 <= len(planes) <= MOST_PLANES or not rows or not columns:
-            raise ValueError(
-                f"ImageFolder: an image must have 1 to {MOST_PLANES} label planes, but {shown(path)} holds "
-                f"{list(planes.shape)}."
+            raise refusal(
+                ValueError(
+                    f"an image must have 1 to {MOST_PLANES} label planes, but {shown(path)} holds {list(planes.shape)}."
+                )
             )
         if self._ignore:
             planes = np.where(np.isin(planes, self._ignore), 0, planes)
         if not 0 <= int(planes.min()) <= int(planes.max()) < 2**31:
-            raise ValueError(
-                f"ImageFolder: label planes must hold numbers from 0 to 2^31 - 1, but {shown(path)} holds "
-                f"{planes.min()} to {planes.max()}; ignore= takes those that mean 'no label'."
+            raise refusal(
+                ValueError(
+                    f"label planes must hold numbers from 0 to 2^31 - 1, but {shown(path)} holds "
+                    f"{planes.min()} to {planes.max()}; ignore= takes those that mean 'no label'."
+                )
             )
         squares = [
             _square(Image.fromarray(plane.astype(np.int32)), self.size, Image.Resampling.NEAREST) for plane in planes
@@ -220,9 +225,11 @@ class ImageFolder(Dataset[Any]):
         if planes.ndim not in ((2,) if png else (2, 3)) or planes.dtype.kind not in "iub":
             wanted = "[H, W]" if png else "[K, H, W] or [H, W]"
             hint = " (colors= says which label each color is)" if png else ""
-            raise ValueError(
-                f"ImageFolder: label planes must be integers {wanted}, but {shown(path)} holds "
-                f"{planes.dtype} {list(planes.shape)}{hint}."
+            raise refusal(
+                ValueError(
+                    f"label planes must be integers {wanted}, but {shown(path)} holds "
+                    f"{planes.dtype} {list(planes.shape)}{hint}."
+                )
             )
         return planes.astype(np.uint8) if planes.dtype.kind == "b" else planes
 
@@ -235,16 +242,17 @@ class ImageFolder(Dataset[Any]):
         if not _alike(shape, size):
             turned = tag >= TRANSPOSED and _alike(shape, size[::-1])
             hint = " It is that of the image as it is stored, untouched by its orientation tag: pass orientation=False."
-            raise ValueError(
-                f"ImageFolder: label planes must have the shape of their image, {size[1]} x {size[0]} rows and columns "
-                f"or a scale of it, but {shown(path)} holds {shape[0]} x {shape[1]}.{hint if turned else ''}"
+            raise refusal(
+                ValueError(
+                    f"label planes must have the shape of their image, {size[1]} x {size[0]} rows and columns "
+                    f"or a scale of it, but {shown(path)} holds {shape[0]} x {shape[1]}.{hint if turned else ''}"
+                )
             )
         if tag != UPRIGHT and not self._told and (tag < TRANSPOSED or _alike(shape, size[::-1])):
             self._told = True
-            warnings.warn(
-                f"ImageFolder: the image of {shown(path)} was turned as its orientation tag {tag} says; the planes, "
-                "whose shape does not tell, are taken to be drawn on it upright; orientation=False turns none.",
-                stacklevel=caller_level(),
+            tell(
+                f"the image of {shown(path)} was turned as its orientation tag {tag} says; the planes, "
+                "whose shape does not tell, are taken to be drawn on it upright; orientation=False turns none."
             )
 
 
@@ -275,13 +283,13 @@ def _by_color(colors: Mapping[tuple[int, int, int], int]) -> dict[int, int]:
     table = {}
     for color, label in colors.items():
         if not isinstance(label, (int, np.integer)) or isinstance(label, bool):
-            raise TypeError(f"ImageFolder: colors must give integer labels, but gives {color!r} {label!r}.")
+            raise refusal(TypeError(f"colors must give integer labels, but gives {color!r} {label!r}."))
         parts = color if isinstance(color, Sequence) and not isinstance(color, str) else ()
         if len(parts) != 3 or not all(isinstance(part, (int, np.integer)) and 0 <= part <= 255 for part in parts):
-            raise ValueError(f"ImageFolder: colors must be (red, green, blue) from 0 to 255, but got {color!r}.")
+            raise refusal(ValueError(f"colors must be (red, green, blue) from 0 to 255, but got {color!r}."))
         table[int(parts[0]) << 16 | int(parts[1]) << 8 | int(parts[2])] = int(label)
     if not table:
-        raise ValueError("ImageFolder: colors must give at least one color's label, but is empty.")
+        raise refusal(ValueError("colors must give at least one color's label, but is empty."))
     return table
 
 
@@ -292,15 +300,17 @@ def _labels_of_colors(picture: Any, table: dict[int, int], path: Path) -> np.nda
         ValueError: a color that has none, or a pixel that is seen through.
     """
     if picture.has_transparency_data and np.array(picture.convert("RGBA"))[..., 3].min() < 255:
-        raise ValueError(f"ImageFolder: label planes must be opaque, but {shown(path)} has transparent pixels.")
+        raise refusal(ValueError(f"label planes must be opaque, but {shown(path)} has transparent pixels."))
     channels = np.array(rgb(picture, path)).astype(np.int64)
     colors, places = np.unique(channels @ np.array([1 << 16, 1 << 8, 1]), return_inverse=True)
     strange = [f"({c >> 16}, {c >> 8 & 255}, {c & 255})" for c in colors.tolist() if c not in table]
     if strange:
         more = f" and {len(strange) - 5} others" if len(strange) > 5 else ""
-        raise ValueError(
-            f"ImageFolder: colors must give the label of every color, but {shown(path)} has "
-            f"{', '.join(strange[:5])}{more}; give those without a label 0."
+        raise refusal(
+            ValueError(
+                f"colors must give the label of every color, but {shown(path)} has "
+                f"{', '.join(strange[:5])}{more}; give those without a label 0."
+            )
         )
     return np.array([table[color] for color in colors.tolist()])[places].reshape(channels.shape[:2])
 
@@ -319,9 +329,11 @@ def _concepts(path: Path) -> Concepts | None:
     try:
         return Concepts.of(json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_once))
     except (ValueError, TypeError, RecursionError) as error:
-        raise ValueError(
-            f"ImageFolder: {shown(path)} must be a list of names or of [name, category], or an object of them by "
-            f"number: {printable(str(error))}"
+        raise refusal(
+            ValueError(
+                f"{shown(path)} must be a list of names or of [name, category], or an object of them by "
+                f"number: {printable(str(error))}"
+            )
         ) from error
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from torch import Tensor
 
-from dissect.arguments import caller_level, integer, speaks
+from dissect.arguments import integer, refusal, speaks, tell
 from dissect.concepts import ordered_categories
 from dissect.dissection.comparable import RULES, check_comparable, check_series, check_steps, doubts, gathered
 from dissect.dissection.compared import (
@@ -46,6 +45,7 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 PRINTED = ("units", "detectors", "beyond_chance", "concepts", "concepts_beyond_chance", "ratio", "mean_iou")
 
 
+@speaks
 @dataclass(eq=False)
 class Comparison(Result):
     """The result of `dissect.compare`. Its file holds the dissections whole.
@@ -117,13 +117,11 @@ class Comparison(Result):
         """Every concept that has detectors, layer by layer (`LayerConceptRow`)."""
         return Table(row for one in self.layers for row in concept_rows(one, self.categories))
 
-    @speaks
     def top_concepts(self, count: int = 3) -> Table[LayerConceptRow]:
         """The rows of `concepts` of the first `count` concepts of each category in each layer."""
         count = integer("count", count)
         return Table(row for row in self.concepts() if row.rank <= count)
 
-    @speaks
     def best_units(self, count: int = 2) -> Table[BestUnitRow]:
         """Each concept's `count` best detectors in each network, all of its layers together (`BestUnitRow`).
 
@@ -150,14 +148,14 @@ class Comparison(Result):
         from dissect.dissection import comparison_plots as figures
 
         if kind not in KINDS:
-            raise ValueError(f"plot: kind must be one of {KINDS}, but got {kind!r}.")
+            raise refusal(ValueError(f"kind must be one of {KINDS}, but got {kind!r}."))
         if kind == "concepts":
             return figures.concepts_figure(self.summary(), self.by_category())
         if kind == "iou":
             points = [row for row in self.correlation() if row.category == ALL]
             return figures.iou_figure(self.summary(), self.concepts(), points, self.categories)
         if self.steps is None:
-            raise ValueError("plot: a series needs steps, which compare(..., steps=...) takes.")
+            raise refusal(ValueError("a series needs steps, which compare(..., steps=...) takes."))
         return figures.series_figure(self.summary())
 
     def tables(self) -> dict[str, Table[Any]]:
@@ -269,5 +267,5 @@ def compare(
     comparison = Comparison(found, series, detector_iou, (allow,) if isinstance(allow, str) else tuple(allow))
     if comparison.notes:
         told = "; ".join(note.removesuffix(".") for note in comparison.notes)
-        warnings.warn(f"compare: {told}.", DoubtfulResultWarning, stacklevel=caller_level())
+        tell(f"{told}.", DoubtfulResultWarning)
     return comparison

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from dissect.arguments import refusal
 from dissect.chosen import cycles, rank_keys
 from dissect.devices import DeferredReads, to_device
 from dissect.files.checked import Array, Each, Whole, fields, require
@@ -191,7 +192,7 @@ class Decoys:
             dense: see `PlanePool.labels`.
         """
         if self._places is None:
-            raise RuntimeError("dissect: there are no decoys.")
+            raise refusal(RuntimeError("there are no decoys."))
         require("the run", bool((numbers < self._places.shape[1]).all()), "it has seen every image")
         places = self._places[:, numbers]
         own = self._numbers[places] == numbers

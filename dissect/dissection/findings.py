@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Mapping
 from datetime import datetime, timezone
 from functools import partial
@@ -12,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dissect.arguments import caller_level, refusal
+from dissect.arguments import refusal, tell
 from dissect.concepts import Concepts
 from dissect.devices import DeferredReads, to_device
 from dissect.dissection.contents import check_parts, check_under_way
@@ -137,15 +136,14 @@ class Findings(Run):
         }
         name = min(samples, key=samples.__getitem__, default=None)
         if name is not None and int(found[name].fraction * samples[name]) == 0:
-            warnings.warn(
-                f"dissect: a fraction of {self.rules.fraction} of {samples[name]} samples is less than one, so that "
-                f"no unit of layer {name!r} can fire; look at more images, or choose a larger fraction.",
-                stacklevel=caller_level(),
+            tell(
+                f"a fraction of {self.rules.fraction} of {samples[name]} samples is less than one, so that "
+                f"no unit of layer {name!r} can fire; look at more images, or choose a larger fraction."
             )
 
     def _survey(self, step: Step) -> None:
         if step.images is None:
-            raise RuntimeError("dissect: the survey must see steps that were just computed, but got a kept one.")
+            raise refusal(RuntimeError("the survey must see steps that were just computed, but got a kept one."))
         if self.images_only is None:
             self.images_only = step.planes is None
             if self.images_only:
@@ -243,7 +241,7 @@ class Findings(Run):
             self._count_encoded(step, None)
             return
         if step.planes is None:
-            raise RuntimeError("dissect: the counts need the label planes, but got a step without them.")
+            raise refusal(RuntimeError("the counts need the label planes, but got a step without them."))
         planes = self.seen.dense(step.planes)
         step = Step(step.numbers, planes, step.activations)
         encoding = Encoding(planes, self.tallies[self.layers[0]].num_labels)

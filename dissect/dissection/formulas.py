@@ -140,7 +140,7 @@ class Combinations(Run):
     def add(self, found: Step) -> None:
         """Counts a batch."""
         if found.planes is None:
-            raise RuntimeError("formulas: the counts need the label planes, but got a step without them.")
+            raise refusal(RuntimeError("the counts need the label planes, but got a step without them."))
         labels = encode_labels(found.planes, self._num_labels)
         for name, maps in found.activations.items():
             where = f"layer {name!r}, batch of image {found.numbers[0]}"

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import TensorDataset
 
+from dissect.arguments import refusal
 from dissect.dissection.plan import Plan
 from dissect.dissection.sweeping import Sweeping
 from dissect.stats import ThresholdSweep
@@ -81,26 +82,35 @@ def check_others(plan: Plan, images: Any, others: Any, given: Mapping[str, Tenso
     """
     rules = plan.rules
     if rules.match != "iou" and rules.scope == "category" and rules.levels == "fraction" and not _by_label(plan, given):
-        raise ValueError(
-            f'dissect: match must be "iou" with scope "category" and one threshold per unit, for which the pixels that '
-            f'count are not known, but is "{rules.match}"; say scope="all".'
+        raise refusal(
+            ValueError(
+                f'match must be "iou" with scope "category" and one threshold per unit, for which the pixels that '
+                f'count are not known, but is "{rules.match}"; say scope="all".'
+            )
         )
     if rules.levels == "fraction":
         if others is not None:
-            raise ValueError(
-                'dissect: thresholds_from must come with levels "label_information" or "unit_information" (as '
-                'preset="iclr2019" has them), but levels are "fraction": thresholds are those of the images themselves.'
+            raise refusal(
+                ValueError(
+                    'thresholds_from must come with levels "label_information" or "unit_information" (as '
+                    'preset="iclr2019" has them), but levels are "fraction": thresholds are those of the images '
+                    "themselves."
+                )
             )
         return
     if given or others is None:
         told = "thresholds are given too" if given else "is not given"
-        raise ValueError(
-            f'dissect: thresholds_from must hold other images, on which levels "{rules.levels}" are found, but {told}.'
+        raise refusal(
+            ValueError(
+                f'thresholds_from must hold other images, on which levels "{rules.levels}" are found, but {told}.'
+            )
         )
     if plan.vocabulary is None:
-        raise ValueError(
-            f'dissect: concepts must name the labels with levels "{rules.levels}", so that both sets of images mean '
-            "the same by them; give concepts, or a segmenter that has them."
+        raise refusal(
+            ValueError(
+                f'concepts must name the labels with levels "{rules.levels}", so that both sets of images mean '
+                "the same by them; give concepts, or a segmenter that has them."
+            )
         )
     one, other = _first_tensor(images), _first_tensor(others)
     shared = images is others

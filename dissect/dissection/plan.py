@@ -163,9 +163,11 @@ def _check_levels(rules: Preset, changes: Mapping[str, Any]) -> None:
         return
     for name, usual in (("fraction", None), ("positions", "pixel")):
         if changes.get(name) not in (None, usual):
-            raise ValueError(
-                f'dissect: {name} must not be given with levels "{rules.levels}", whose thresholds are the most '
-                f"informative ones of upsampled pixels, but is {changes[name]!r}."
+            raise refusal(
+                ValueError(
+                    f'{name} must not be given with levels "{rules.levels}", whose thresholds are the most '
+                    f"informative ones of upsampled pixels, but is {changes[name]!r}."
+                )
             )
 
 
@@ -181,13 +183,15 @@ def _is_generated(
     if segment == "input":
         return False
     if grid != "half_pixel":
-        raise ValueError(
-            f'dissect: grid must be "half_pixel" or a Grid with segment="output", but is {grid!r}: a generator\'s maps '
-            "come before its images, so no receptive fields say where they lie."
+        raise refusal(
+            ValueError(
+                f'grid must be "half_pixel" or a Grid with segment="output", but is {grid!r}: a generator\'s maps '
+                "come before its images, so no receptive fields say where they lie."
+            )
         )
     if vocabulary is not None and segmenter is None:
-        raise ValueError(
-            'dissect: segmenter must be given with concepts and segment="output", since planes do not come with z.'
+        raise refusal(
+            ValueError('segmenter must be given with concepts and segment="output", since planes do not come with z.')
         )
     return True
 

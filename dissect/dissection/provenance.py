@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 
-from dissect.arguments import caller_level
+from dissect.arguments import tell
 from dissect.network.identity import weights_fingerprint
 from dissect.network.untrained import looks_untrained
 from dissect.stats.significance import RATE
@@ -52,11 +51,9 @@ def tell_untrained(model: nn.Module) -> dict[str, str]:
     reason = looks_untrained(model)
     if reason is None:
         return {}
-    warnings.warn(
-        f"dissect: the weights of model look untrained: {reason}. Units of such a network have labels too; "
-        "see docs/trust.md.",
+    tell(
+        f"the weights of model look untrained: {reason}. Units of such a network have labels too; see docs/trust.md.",
         DoubtfulResultWarning,
-        stacklevel=caller_level(),
     )
     return {"weights": f"look untrained: {reason}"}
 
@@ -76,10 +73,9 @@ def tell_doubts(found: Dissection) -> None:
             units = len(found.detectors(name))
             doubtful.append(f"{name!r}: about {rate:.0%} of its {units} would be there by chance; {better} that at 5 %")
     if doubtful:
-        warnings.warn(
-            f"dissect: few images, an untrained network, or labels that lie at the same places make detectors: above "
+        tell(
+            f"few images, an untrained network, or labels that lie at the same places make detectors: above "
             f"an IoU of {cutoff:g}, of layer {'; '.join(doubtful)}. {found.settings['num_images']} images were seen. "
             "See docs/trust.md.",
             DoubtfulResultWarning,
-            stacklevel=caller_level(),
         )

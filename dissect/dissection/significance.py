@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dissect.arguments import refusal
 from dissect.concepts import MANY_LABELS, Concepts
 from dissect.devices import DeferredReads
 from dissect.dissection.decoys import Decoys, PlanePool
@@ -104,7 +105,7 @@ class Gathering:
             shown: [T] numbers of the images that are someone's top images.
         """
         if self._decoys is None or self._places is None or step.planes is None:
-            raise RuntimeError("dissect: decoys can be counted once the survey has ended.")
+            raise refusal(RuntimeError("decoys can be counted once the survey has ended."))
         self._places.add(step.planes, labels.area)
         here = torch.isin(step.numbers, shown).nonzero().flatten()
         places, carried = labels.area[here.to(labels.area.device)].nonzero(as_tuple=True)
@@ -131,7 +132,7 @@ class Gathering:
             self._tallies[name].scores().cpu() if name in self._tallies else torch.empty(0, units, dtype=torch.float64)
         )
         if self._places is None:
-            raise RuntimeError("dissect: places are known once the counts have ended.")
+            raise refusal(RuntimeError("places are known once the counts have ended."))
         return Evidence(null, interval, half_labels, held_out, self._places.iou(best))
 
     def image_labels(self) -> Tensor:

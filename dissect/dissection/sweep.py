@@ -136,9 +136,11 @@ def _check_scope(preset: PresetName) -> None:
         ValueError: it counts by category.
     """
     if preset_with(preset).scope != "all":
-        raise ValueError(
-            f'sweep: preset must be one that counts over all images, "default" or "pnas2020", but is {preset!r}: a '
-            "share of the pixels is one of all."
+        raise refusal(
+            ValueError(
+                f'preset must be one that counts over all images, "default" or "pnas2020", but is {preset!r}: a '
+                "share of the pixels is one of all."
+            )
         )
 
 

@@ -64,7 +64,7 @@ class Sweeping(Run):
         """One batch of the visit under way."""
         if self.phase == "sweep":
             if step.planes is None:
-                raise RuntimeError("dissect: a sweep needs label planes, but got a step without them.")
+                raise refusal(RuntimeError("a sweep needs label planes, but got a step without them."))
             labels = encode_labels(step.planes, self._num_labels)
             for name, maps in step.activations.items():
                 self.sweeps[name].add(maps, labels)
@@ -82,7 +82,7 @@ class Sweeping(Run):
 
     def _survey(self, step: Step) -> None:
         if step.images is None or step.planes is None:
-            raise RuntimeError("dissect: a survey must see images and planes of steps that were just computed.")
+            raise refusal(RuntimeError("a survey must see images and planes of steps that were just computed."))
         size = (step.planes.shape[2], step.planes.shape[3])
         for name, maps in step.activations.items():
             if name not in self.grids:

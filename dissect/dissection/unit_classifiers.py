@@ -128,7 +128,7 @@ class _Peaks(Run):
     def add(self, step: Step) -> None:
         """See `Run`."""
         if step.planes is None:
-            raise RuntimeError("unit_classifiers: a step must have planes, but has none.")
+            raise refusal(RuntimeError("a step must have planes, but has none."))
         size = step.planes.shape[2:].numel()
         if self.num_pixels not in (0, size):
             raise refusal(ValueError(

@@ -192,10 +192,10 @@ def _attack_batch(
 ) -> dict[str, Tensor]:  # fmt: skip
     """The tensors of an `AttackResult` for those images of a batch that are candidates."""
     if batch.images is None:
-        raise RuntimeError("attack: must see images, but got a step without them.")
+        raise refusal(RuntimeError("must see images, but got a step without them."))
     device = device_of(model, batch.images.device)
     images, labels = batch.images.to(device), class_numbers(batch.planes).cpu()
-    scores, before = scores_and_peaks("attack", model, layer, images)
+    scores, before = scores_and_peaks(model, layer, images)
     answers = scores.argmax(1)
     targets = _targets(targets, batch.numbers, labels, scores.shape[1], seed, candidates)
     chosen = answers == labels if candidates == "correct" else (labels != targets) & (answers != targets)
@@ -211,7 +211,7 @@ def _attack_batch(
     found, reached = adversarial(model, images, targets.to(device), settings, bounds)
     norms = (found - images).flatten(1).norm(dim=1)
     noisy = with_noise(images, norms, numbers, seed, bounds)
-    noise_scores, noise = scores_and_peaks("attack", model, layer, noisy)
+    noise_scores, noise = scores_and_peaks(model, layer, noisy)
     return {
         "images": numbers,
         "sources": sources,
@@ -220,7 +220,7 @@ def _attack_batch(
         "norms": norms.cpu(),
         "noise_kept": noise_scores.argmax(1) == answers[chosen],
         "before": before[chosen],
-        "after": scores_and_peaks("attack", model, layer, found)[1],
+        "after": scores_and_peaks(model, layer, found)[1],
         "noise": noise,
     }
 

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from dissect.arguments import refusal, speaks
 from dissect.classifiers import UnitImportance
 from dissect.experiments.carlini_wagner import CarliniWagner
 from dissect.files.checked import Array, Maybe, Number, Of, Text, Whole, fields, require
@@ -43,6 +44,7 @@ class GroupRow(NamedTuple):
     scaled_interval: float
 
 
+@speaks
 @dataclass(eq=False)  # tensors have no one truth value
 class AttackResult(Result):
     """Peak activations of a layer's U units before and after attacks on N images.
@@ -105,8 +107,8 @@ class AttackResult(Result):
         won = self.reached
         groups = {name: members[won] for name, members in self._groups(importance, k).items()}
         if int(won.sum()) < 2:
-            raise ValueError(
-                f"AttackResult: intervals need two attacks that reached their target, but there are {int(won.sum())}."
+            raise refusal(
+                ValueError(f"intervals need two attacks that reached their target, but there are {int(won.sum())}.")
             )
         spread = self.before.double().std(0)
         rows = []
@@ -139,26 +141,29 @@ class AttackResult(Result):
         """[N, U] bool each: which units belong to a group for an image."""
         units = self.before.shape[1]
         if (importance.layer, importance.num_units) != (self.layer, units):
-            raise ValueError(
-                f"AttackResult: importance must be of the {units} units of {self.layer!r}, but is of the "
-                f"{importance.num_units} units of {importance.layer!r}."
+            raise refusal(
+                ValueError(
+                    f"importance must be of the {units} units of {self.layer!r}, but is of the "
+                    f"{importance.num_units} units of {importance.layer!r}."
+                )
             )
         if None not in (self.fingerprint, importance.fingerprint) and self.fingerprint != importance.fingerprint:
-            raise ValueError(
-                "AttackResult: importance must be of the network that was attacked, but is of one with other modules, "
-                "hooks or weights; measure this one with unit_importance."
+            raise refusal(
+                ValueError(
+                    "importance must be of the network that was attacked, but is of one with other modules, "
+                    "hooks or weights; measure this one with unit_importance."
+                )
             )
         if not 1 <= k <= most_important(units):
-            raise ValueError(
-                f"AttackResult: k must be in [1, {most_important(units)}], less than half the {units} units, "
-                f"but got {k}."
+            raise refusal(
+                ValueError(f"k must be in [1, {most_important(units)}], less than half the {units} units, but got {k}.")
             )
         top, groups = importance.top_units(k), {}
         for name, classes in (("target", self.targets), ("source", self.sources)):
             chosen = top[classes]
             if bool((chosen < 0).any()):
                 unknown = importance.classes[int(classes[(chosen < 0).any(1)][0])]
-                raise ValueError(f"AttackResult: importance must know every {name} class, but not {unknown!r}.")
+                raise refusal(ValueError(f"importance must know every {name} class, but not {unknown!r}."))
             groups[name] = torch.zeros_like(self.before, dtype=torch.bool).scatter_(1, chosen, True)
         groups["other"] = ~(groups["target"] | groups["source"])
         return groups

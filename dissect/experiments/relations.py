@@ -192,7 +192,7 @@ def peak_correlation(
     peaks, shares = [], []
     batches = Batches(images, batch_size)
     for batch in tqdm(batches, total=batches.count(), desc="peaks", unit="batch", disable=not progress):
-        scores, peak = scores_and_peaks("peak_correlation", model, layer, batch.images)
+        scores, peak = scores_and_peaks(model, layer, batch.images)
         peaks.append(peak)
         shares.append(scores.double().softmax(1))
     if not peaks:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from dissect import ops
-from dissect.arguments import check_precision
+from dissect.arguments import check_precision, refusal
 from dissect.devices import device_of
 from dissect.network.layouts import Layouts, to_maps
 from dissect.network.outputs import first_tensor
@@ -16,11 +16,10 @@ from dissect.network.trace import FirstTensorTrace
 from dissect.network.tracking import TrackedPasses
 
 
-def scores_and_peaks(name: str, model: nn.Module, layer: str, images: Tensor) -> tuple[Tensor, Tensor]:
+def scores_and_peaks(model: nn.Module, layer: str, images: Tensor) -> tuple[Tensor, Tensor]:
     """Logits, and the peak ``max over p of a_u(x, p)`` of each unit of a layer, on its own output.
 
     Args:
-        name: of the caller, for messages.
         model: a classifier that gives logits [N, C].
         layer: a layer's name, whose output is maps, tokens or vectors.
         images: [N, 3, H, W], on any device.
@@ -45,12 +44,9 @@ def scores_and_peaks(name: str, model: nn.Module, layer: str, images: Tensor) ->
         scores = model(images.to(device))
     activations = first_tensor(trace[layer])
     if not isinstance(scores, Tensor) or scores.ndim != 2 or len(scores) != len(images):
-        raise ValueError(f"{name}: model must give logits [N={len(images)}, classes], but gave {_shape(scores)}.")
+        raise refusal(ValueError(f"model must give logits [N={len(images)}, classes], but gave {_shape(scores)}."))
     check_precision(layer, activations)
-    try:
-        axes = layouts.of(layer, activations, len(images)).axes
-    except ValueError as error:
-        raise ValueError(f"{name}: {error}") from None
+    axes = layouts.of(layer, activations, len(images)).axes
     return scores.float().cpu(), ops.image_peaks(to_maps(activations, axes).cpu())
 
 

@@ -142,7 +142,7 @@ class Pairs(Run):
     def compute(self, step: Step) -> Step:
         """The step with its maps."""
         if step.images is None:
-            raise RuntimeError("texture_sensitivity: steps must have images, but one has none.")
+            raise refusal(RuntimeError("steps must have images, but one has none."))
         with torch.no_grad():
             images = to_device(step.images, self._device)
             maps = self._passes.run(Inputs(images, {}), self._layers).maps

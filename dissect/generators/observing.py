@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import TensorDataset
 
-from dissect.arguments import caller_level, refusal
+from dissect.arguments import refusal, tell
 from dissect.data import Batches
 from dissect.files.checked import Array, Each, Of, Rule, Text, Whole, fields
 from dissect.generators.counting import Concept, Counter, Segmenting, check_found
@@ -283,8 +282,7 @@ def warn_of_shared(units: Any, renderer: Renderer) -> None:
     keys: Tensor | None = getattr(units, "z_keys", None)
     shared = 0 if keys is None else int(torch.isin(renderer.keys(), keys).sum())
     if shared:
-        warnings.warn(
+        tell(
             f"z should be others than those on which the units were chosen, but {shared} of {len(renderer)} are the "
-            "same, so the effect is too large; use another seed of dissect.latents.",
-            stacklevel=caller_level(),
+            "same, so the effect is too large; use another seed of dissect.latents."
         )

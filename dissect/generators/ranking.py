@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from dissect.arguments import speaks
+from dissect.arguments import refusal, speaks
 from dissect.concepts import label_of
 from dissect.files.checked import Array, Maybe, Of, fields
 from dissect.files.progress import go_on, versioned
@@ -62,6 +62,7 @@ def units_by_iou(dissection: Dissection, layer: str, concept: Concept) -> Tensor
     return class_iou(dissection, layer, concept).sort(descending=True, stable=True).indices
 
 
+@speaks
 class SampleIou(Run):
     """The IoU of each unit with a class in a sample, at the threshold that the top 1 % exceed there.
 
@@ -114,7 +115,7 @@ class SampleIou(Run):
             RuntimeError: they were not.
         """
         if self.iou is None:
-            raise RuntimeError("SampleIou: the IoU is known when all visits were made, but they were not.")
+            raise refusal(RuntimeError("the IoU is known when all visits were made, but they were not."))
         return self.iou
 
     def state_dict(self) -> dict[str, Any]:

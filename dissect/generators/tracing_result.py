@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor
 
+from dissect.arguments import refusal, speaks
 from dissect.files.checked import Array, Each, Number, Of, Text, Whole, fields, require
 from dissect.files.results import Result
 from dissect.generators.intervals import drawn_again, interval_of, known
@@ -54,6 +55,7 @@ class TraceRow(NamedTuple):
     unseen_edits: int | None
 
 
+@speaks
 @dataclass(eq=False)  # tensors have no one truth value
 class EffectTrace(Result):
     """How much later layers change when units are set at one place of a layer (thesis, A.5).
@@ -132,7 +134,7 @@ class EffectTrace(Result):
             IndexError: there is no such z.
         """
         if image is not None and not 0 <= image < self.changes.shape[1]:
-            raise IndexError(f"maps: image must be from 0 to {self.changes.shape[1] - 1}, but is {image}.")
+            raise refusal(IndexError(f"image must be from 0 to {self.changes.shape[1] - 1}, but is {image}."))
         return self._by_place(self.changes.mean(1) if image is None else self.changes[:, image])
 
     def visible_map(self) -> Tensor | None:
@@ -152,7 +154,7 @@ class EffectTrace(Result):
         from dissect import plots
 
         if layer is not None and layer not in self.layers:
-            raise KeyError(f"plot: layer must be one of {self.layers}, but got {layer!r}.")
+            raise refusal(KeyError(f"layer must be one of {self.layers}, but got {layer!r}."))
         shown = len(self.layers) - 1 if layer is None else self.layers.index(layer)
         rows, number = list(self.table), range(len(self.layers))
         names = ("change",) if self.visible is None else ("visible", "unseen")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import partial
@@ -14,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from dissect import ops
-from dissect.arguments import caller_level
+from dissect.arguments import tell
 from dissect.interventions.flow import Flow
 from dissect.interventions.replay import Replays
 from dissect.network.forwards import instead, own_forward
@@ -99,10 +98,9 @@ class FanOut:
                 where = _failing_layer(self._model, lambda: self._run_together(images, chunks))
                 found = self._run_apart(images, chunks)  # which raises if it is not the sets' fault
                 self._together = False
-                warnings.warn(
+                tell(
                     f"layer {where!r} cannot take several sets of units at once, so they run one at a time, which is "
-                    f"slow: {reason}",
-                    stacklevel=caller_level(),
+                    f"slow: {reason}"
                 )
                 return found
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 from functools import partial
 from numbers import Real
@@ -12,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from dissect import ops
-from dissect.arguments import caller_level, check_precision, refusal, speaker, speaks
+from dissect.arguments import check_precision, refusal, speaker, speaks, tell
 from dissect.interventions.along import AlongOption, along_layers
 from dissect.interventions.writing import writable
 from dissect.network.directions import LayerDirections
@@ -29,6 +28,7 @@ Amount = Tensor | float | Sequence[float]
 Band = tuple[Amount, Amount]
 
 
+@speaks
 class Intervention:
     """Units of some layers blended with a value; made by `ablate`, `insert` and `keep`.
 
@@ -40,7 +40,6 @@ class Intervention:
     the block. `write` makes the edit permanent.
     """
 
-    @speaks
     def __init__(
         self,
         model: nn.Module,
@@ -97,10 +96,9 @@ class Intervention:
         trace.__exit__(*error)
         missed = [layer for layer in self._units if layer not in edited]
         if trace.passes and missed and error[0] is None:
-            warnings.warn(
+            tell(
                 f"layer {missed[0]!r} was not edited, since it was not called while the model ran: the model passes it "
-                "by, reads its weights itself (as nn.MultiheadAttention does), or ran in another thread.",
-                stacklevel=caller_level(),
+                "by, reads its weights itself (as nn.MultiheadAttention does), or ran in another thread."
             )
 
     def consumers(self, *args: Any, **kwargs: Any) -> dict[str, tuple[str, ...]]:
@@ -128,6 +126,7 @@ class Intervention:
             found[layer] = graph.consumers(graph.run(*args, **kwargs), "the output")
         return found
 
+    @speaks
     def write(self) -> None:
         """Writes the edit into the weights, for good, where that gives exactly the edited outputs.
 
@@ -140,12 +139,14 @@ class Intervention:
             ValueError: the edit cannot be written exactly; says why. Nothing has changed then.
         """
         if self._along or self._band is not None:
-            raise ValueError("write: only units can be written into weights, so directions and band must not be given.")
+            raise refusal(
+                ValueError("only units can be written into weights, so directions and band must not be given.")
+            )
         if self._mask is not None or not _is_one(self._alpha):
-            raise ValueError("write: only whole units can be written into weights, so mask must be None and alpha 1.")
+            raise refusal(ValueError("only whole units can be written into weights, so mask must be None and alpha 1."))
         values = torch.as_tensor(self._value, dtype=torch.float32)
         if values.ndim > 1:
-            raise ValueError(f"write: value must be a number or one per unit, but has shape {list(values.shape)}.")
+            raise refusal(ValueError(f"value must be a number or one per unit, but has shape {list(values.shape)}."))
         edits = []
         for layer, units in self._units.items():
             module = writable(self._model, layer, bool((values < 0).any()))
@@ -153,11 +154,11 @@ class Intervention:
             edits.append((layer, module, self._chosen(layer, units, count)))
         for layer, module, chosen in edits:
             if module.bias is None and bool((values != 0).any()):
-                raise ValueError(f"write: layer {layer!r} has no bias, so its units can only be set to 0.")
+                raise refusal(ValueError(f"layer {layer!r} has no bias, so its units can only be set to 0."))
             for name, given in (("value", values), ("alpha", torch.as_tensor(self._alpha))):
                 if given.ndim and given.shape != chosen.shape:
-                    raise ValueError(
-                        f"write: {name} must have one entry per unit, {len(chosen)}, but has {len(given)}."
+                    raise refusal(
+                        ValueError(f"{name} must have one entry per unit, {len(chosen)}, but has {len(given)}.")
                     )
         with torch.no_grad():
             for _, module, chosen in edits:

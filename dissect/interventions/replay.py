@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dissect.arguments import caller_level
+from dissect.arguments import tell
 from dissect.network.forwards import instead
 from dissect.network.graph import edit_first
 from dissect.network.hooks import Hooks
@@ -138,10 +137,9 @@ class Replays:
             except (*FAILURES, LookupError, AttributeError):  # of a network that runs as a whole
                 self._good = False
         if not self._good:
-            warnings.warn(
+            tell(
                 f"all of the network runs for each edit of layer {layer!r}, which is slow, since what comes before the "
-                "layer does not give the same when it runs once: does a module there change what others keep?",
-                stacklevel=caller_level(),
+                "layer does not give the same when it runs once: does a module there change what others keep?"
             )
 
     def of(self, *args: Any, **kwargs: Any) -> Callable[[], Any]:

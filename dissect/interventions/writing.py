@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
+from dissect.arguments import refusal
 from dissect.network.forwards import own_forward
 from dissect.network.hooks import why_not_plain
 from dissect.network.trace import find_layers
@@ -39,23 +40,30 @@ def writable(model: nn.Module, layer: str, negative: bool) -> Any:
     _check_plain(name, module)
     while is_one_of(module, (nn.ReLU,)) or (is_one_of(module, _DROPOUTS) and not module.training):
         if isinstance(module, nn.ReLU) and negative:
-            raise ValueError(f"write: after the ReLU {name!r} a unit cannot have a negative value.")
+            raise refusal(ValueError(f"after the ReLU {name!r} a unit cannot have a negative value."))
         places = [other for other, part in everywhere if part is module]
         if len(places) > 1:
-            raise ValueError(f"write: {name!r} runs in several places, {places}, each after other weights.")
+            raise refusal(ValueError(f"{name!r} runs in several places, {places}, each after other weights."))
         before = name_before(model, name)
         parent = model.get_submodule(name.rpartition(".")[0])
         if before is None or own_forward(parent) is not None:
-            raise ValueError(f"write: what feeds {name!r} is not known, since it follows nothing in an nn.Sequential.")
+            raise refusal(
+                ValueError(f"what feeds {name!r} is not known, since it follows nothing in an nn.Sequential.")
+            )
         name, module = before, model.get_submodule(before)
         _check_plain(name, module)
     if not is_one_of(module, (*_LINEAR, *_NORMS)) or module.weight is None:
-        raise ValueError(
-            f"write: the units of layer {layer!r} must be the outputs of a convolution, a fully connected layer or a "
-            f"batch normalisation with weights, but {name!r} is {type(module).__name__}; use it as a context manager."
+        raise refusal(
+            ValueError(
+                f"the units of layer {layer!r} must be the outputs of a convolution, a fully connected layer or a "
+                f"batch normalisation with weights, but {name!r} is {type(module).__name__}; use it as a context "
+                "manager."
+            )
         )
     if isinstance(model.get_submodule(name.rpartition(".")[0]), nn.MultiheadAttention):
-        raise ValueError(f"write: {name!r} is never called, since its nn.MultiheadAttention reads the weights itself.")
+        raise refusal(
+            ValueError(f"{name!r} is never called, since its nn.MultiheadAttention reads the weights itself.")
+        )
     _check_own_weights(everywhere, name, module)
     return module
 
@@ -64,9 +72,11 @@ def _check_plain(name: str, module: nn.Module) -> None:
     """Refuses a module that gives something else than its class says."""
     why = why_not_plain(module)
     if why is not None:
-        raise ValueError(
-            f"write: weights must be all that determines the units, but {name!r} {why}; remove them first, or use the "
-            "intervention as a context manager."
+        raise refusal(
+            ValueError(
+                f"weights must be all that determines the units, but {name!r} {why}; remove them first, or use the "
+                "intervention as a context manager."
+            )
         )
 
 
@@ -74,14 +84,16 @@ def _check_own_weights(everywhere: list[tuple[str, nn.Module]], name: str, modul
     """Refuses weights and biases that are computed, or that other modules have too."""
     for kind, called in (("weight", "weights"), ("bias", "biases")):
         if parametrize.is_parametrized(module, kind) or kind not in module._parameters:
-            raise ValueError(
-                f"write: the {called} of {name!r} are computed from others, so they cannot be written "
-                "(torch.nn.utils.parametrize.remove_parametrizations makes them plain ones)."
+            raise refusal(
+                ValueError(
+                    f"the {called} of {name!r} are computed from others, so they cannot be written "
+                    "(torch.nn.utils.parametrize.remove_parametrizations makes them plain ones)."
+                )
             )
     own = [tensor for tensor in module._parameters.values() if tensor is not None]
     holders = [other for other, part in everywhere if any(_overlap(p, q) for p in _tensors(part) for q in own)]
     if len(holders) > 1:
-        raise ValueError(f"write: the weights of {name!r} are shared by {holders}.")
+        raise refusal(ValueError(f"the weights of {name!r} are shared by {holders}."))
 
 
 def _tensors(module: nn.Module) -> Iterator[Tensor]:

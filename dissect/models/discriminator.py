@@ -9,12 +9,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, conv2d, leaky_relu
 
+from dissect.arguments import refusal, speaks
 from dissect.models.initial import draw
 
 #: Images that share one standard deviation (Karras et al. 2020, as published; the whole batch in Karras et al. 2018).
 STDDEV_GROUP = 4
 
 
+@speaks
 class Discriminator(nn.Module):
     """Pairs of convolutions that halve the image down to 4x4, and a score (Karras et al. 2018, Table 2).
 
@@ -51,7 +53,7 @@ class Discriminator(nn.Module):
     ) -> None:
         super().__init__()
         if not channels or min(channels) < 1:
-            raise ValueError(f"Discriminator: channels must be positive, but got {tuple(channels)}.")
+            raise refusal(ValueError(f"channels must be positive, but got {tuple(channels)}."))
         self.channels, self.minibatch_stddev, self.residual = tuple(channels), minibatch_stddev, residual
         for level, width in enumerate(channels):
             self.add_module(f"from_rgb{level}", ScaledConv(3, width, 1))
@@ -68,14 +70,16 @@ class Discriminator(nn.Module):
     def forward(self, images: Tensor, fade: float = 1.0) -> Tensor:
         """Scores [N] of images [N, 3, R, R]."""
         if not 0 <= fade <= 1:
-            raise ValueError(f"Discriminator: fade must be in [0, 1], but got {fade}.")
+            raise refusal(ValueError(f"fade must be in [0, 1], but got {fade}."))
         size = images.shape[-1]
         level = size.bit_length() - 3
         fits = 0 <= level < len(self.channels) and size == 4 << level
         if not fits or images.shape[1:] != (3, size, size):
-            raise ValueError(
-                f"Discriminator: images must be [N, 3, R, R] with R a power of two from 4 to "
-                f"{4 << len(self.channels) - 1}, but got {list(images.shape)}."
+            raise refusal(
+                ValueError(
+                    f"images must be [N, 3, R, R] with R a power of two from 4 to "
+                    f"{4 << len(self.channels) - 1}, but got {list(images.shape)}."
+                )
             )
         x = self.get_submodule(f"from_rgb{level}")(images)
         for below in range(level, 0, -1):
@@ -130,10 +134,10 @@ def with_stddev(x: Tensor) -> Tensor:
     """
     images = len(x)
     if not images:
-        raise ValueError("Discriminator: a batch must hold at least one image, but holds none.")
+        raise refusal(ValueError("a batch must hold at least one image, but holds none."))
     group = min(STDDEV_GROUP, images)
     if images % group:
-        raise ValueError(f"Discriminator: a batch must be a multiple of {STDDEV_GROUP} images, but got {images}.")
+        raise refusal(ValueError(f"a batch must be a multiple of {STDDEV_GROUP} images, but got {images}."))
     wide = x.float().view(group, -1, *x.shape[1:])
     deviation = (wide.var(0, correction=0) + 1e-8).sqrt().mean((1, 2, 3))
     plane = deviation.to(x.dtype).repeat(group)[:, None, None, None].expand(-1, 1, *x.shape[2:])

@@ -7,7 +7,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from dissect.arguments import refusal, speaks
 
+
+@speaks
 class Generator(nn.Module):
     """A network from a normal vector z to an image [N, 3, R, R], nominally in [-1, 1].
 
@@ -21,12 +24,13 @@ class Generator(nn.Module):
 
     def __init__(self, channels: Sequence[int], z_channels: int) -> None:
         super().__init__()
-        name = type(self).__name__
         if not channels:
-            raise ValueError(f"{name}: channels must name at least the units at 4x4, but got none.")
+            raise refusal(ValueError("channels must name at least the units at 4x4, but got none."))
         if min(*channels, z_channels) < 1:
-            raise ValueError(
-                f"{name}: channels and the length of z must be positive, but got {tuple(channels)} and {z_channels}."
+            raise refusal(
+                ValueError(
+                    f"channels and the length of z must be positive, but got {tuple(channels)} and {z_channels}."
+                )
             )
         self.channels = tuple(channels)
         self.z_channels = z_channels
@@ -49,21 +53,23 @@ class Generator(nn.Module):
             TypeError: no tensor, or not of the weights' dtype.
             ValueError: another shape, or on another device than the weights.
         """
-        name, length = type(self).__name__, self.z_channels
+        length = self.z_channels
         weight = next(self.parameters())
         dtype = weight.dtype
         if not isinstance(vectors, Tensor) or vectors.dtype != dtype:
             got = vectors.dtype if isinstance(vectors, Tensor) else type(vectors).__name__
-            raise TypeError(f"{name}: {letter} must be a tensor of {dtype}, as the weights are, but got {got}.")
+            raise refusal(TypeError(f"{letter} must be a tensor of {dtype}, as the weights are, but got {got}."))
         if vectors.dim() not in (2, 4) or vectors.shape[1] != length or any(n != 1 for n in vectors.shape[2:]):
             hint = "; dissect.latents makes z that fit" if letter == "z" else ""
-            raise ValueError(
-                f"{name}: {letter} must have shape [N, {length}] or [N, {length}, 1, 1], "
-                f"but got {list(vectors.shape)}{hint}."
+            raise refusal(
+                ValueError(
+                    f"{letter} must have shape [N, {length}] or [N, {length}, 1, 1], but got "
+                    f"{list(vectors.shape)}{hint}."
+                )
             )
         if vectors.device != weight.device:
-            raise ValueError(
-                f"{name}: {letter} must be on {weight.device}, as the weights are, but is on {vectors.device}."
+            raise refusal(
+                ValueError(f"{letter} must be on {weight.device}, as the weights are, but is on {vectors.device}.")
             )
         return vectors.flatten(1)
 

@@ -102,7 +102,7 @@ def _z_shape(generator: Any) -> tuple[int, ...]:
     if isinstance(generator, tuple) or hasattr(generator, "z_shape"):
         shape = generator if isinstance(generator, tuple) else generator.z_shape
         if not isinstance(shape, Sequence) or not all(isinstance(n, numbers.Integral) and int(n) > 0 for n in shape):
-            raise ValueError(f"latents: the shape of one z must be a tuple of positive integers, but got {shape!r}.")
+            raise refusal(ValueError(f"the shape of one z must be a tuple of positive integers, but got {shape!r}."))
         return tuple(int(n) for n in shape)
     if isinstance(generator, nn.Module):
         for module in generator.modules():
@@ -110,9 +110,11 @@ def _z_shape(generator: Any) -> tuple[int, ...]:
                 return (module.in_channels, 1, 1)
             if isinstance(module, nn.Linear):
                 return (module.in_features,)
-    raise TypeError(
-        "latents: generator must have an attribute z_shape, start with a convolution or a linear layer, or be the "
-        f"shape of one z as a tuple, but got {type(generator).__name__}."
+    raise refusal(
+        TypeError(
+            "generator must have an attribute z_shape, start with a convolution or a linear layer, or be the "
+            f"shape of one z as a tuple, but got {type(generator).__name__}."
+        )
     )
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import re
-import warnings
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -12,7 +11,7 @@ from pathlib import Path
 import torch
 from torch import Size, Tensor, nn
 
-from dissect.arguments import caller_level, refusal, speaks
+from dissect.arguments import refusal, speaks, tell
 from dissect.models import checkpoint
 from dissect.models.checkpoint import PROGAN, Layout, assemble
 from dissect.models.generator import Generator, PixelNorm
@@ -33,6 +32,7 @@ PROGAN_VARIANTS = {
 }
 
 
+@speaks
 def progan_channels(resolution: int) -> tuple[int, ...]:
     """Units at 4x4, 8x8, ... of the published networks: min(512, B / rows), B 8192 up to 256x256, 16384 above.
 
@@ -44,11 +44,12 @@ def progan_channels(resolution: int) -> tuple[int, ...]:
         (512, 512, 512, 256, 128, 64, 32)
     """
     if resolution not in (32, 64, 128, 256, 512, 1024):
-        raise ValueError(f"progan_channels: resolution must be a power of two from 32 to 1024, but got {resolution}.")
+        raise refusal(ValueError(f"resolution must be a power of two from 32 to 1024, but got {resolution}."))
     budget = 8192 if resolution <= 256 else 16384
     return tuple(min(512, budget >> level) for level in range(2, resolution.bit_length()))
 
 
+@speaks
 class ProGAN(Generator):
     """Pairs of convolutions at 4x4, 8x8, ..., and a 1x1 convolution to RGB.
 
@@ -99,12 +100,14 @@ class ProGAN(Generator):
     ) -> None:
         super().__init__(channels, z_channels)
         if pixel_norm not in PIXEL_NORMS or after_conv not in AFTER_CONV:
-            raise ValueError(
-                f"ProGAN: pixel_norm must be one of {PIXEL_NORMS} and after_conv one of {AFTER_CONV}, "
-                f"but got {pixel_norm!r} and {after_conv!r}."
+            raise refusal(
+                ValueError(
+                    f"pixel_norm must be one of {PIXEL_NORMS} and after_conv one of {AFTER_CONV}, "
+                    f"but got {pixel_norm!r} and {after_conv!r}."
+                )
             )
         if after_conv == "batch_norm" and pixel_norm != "none":
-            raise ValueError(f"ProGAN: after_conv='batch_norm' needs pixel_norm='none', but got {pixel_norm!r}.")
+            raise refusal(ValueError(f"after_conv='batch_norm' needs pixel_norm='none', but got {pixel_norm!r}."))
         self.pixel_norm, self.after_conv, self.clamp = pixel_norm, after_conv, clamp
         with undrawn():
             self._build()
@@ -285,10 +288,9 @@ def _check_pixel_norm(given: str | None, published: str, after_conv: str, path: 
             )
         )
     if published and given != published:
-        warnings.warn(
-            f"load_progan: pixel_norm={given!r} is taken as given, but published networks with the keys of {path} have "
-            f"{published!r}; leave it out if this is one of them.",
-            stacklevel=caller_level(),
+        tell(
+            f"pixel_norm={given!r} is taken as given, but published networks with the keys of {path} have "
+            f"{published!r}; leave it out if this is one of them."
         )
 
 

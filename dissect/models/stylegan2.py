@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dissect.arguments import integer, speaks
+from dissect.arguments import integer, refusal, speaks
 from dissect.models.generator import Generator, PixelNorm
 from dissect.models.initial import draw
 from dissect.models.latent import normal_blocks
@@ -20,6 +20,7 @@ from dissect.models.stylegan2_layers import ConstantInput, EqualConv, EqualLinea
 MAPPING_MULTIPLIER = 0.01
 
 
+@speaks
 def stylegan2_channels(resolution: int, multiplier: float = 2) -> tuple[int, ...]:
     """Units at 4x4, 8x8, ...: 512 up to 32x32, then `multiplier` * 256 at 64x64, half of that at 128x128, and so on.
 
@@ -31,11 +32,12 @@ def stylegan2_channels(resolution: int, multiplier: float = 2) -> tuple[int, ...
         ((512, 512, 512, 512, 512, 256, 128), (512, 512, 512, 512, 128))
     """
     if resolution not in (8, 16, 32, 64, 128, 256, 512, 1024):
-        raise ValueError(f"stylegan2_channels: resolution must be a power of two from 8 to 1024, but got {resolution}.")
+        raise refusal(ValueError(f"resolution must be a power of two from 8 to 1024, but got {resolution}."))
     levels = range(2, resolution.bit_length())
     return tuple(512 if level <= 5 else int(multiplier * (1 << 14 - level)) for level in levels)
 
 
+@speaks
 class StyleGAN2(Generator):
     """A mapping network z -> w, and modulated convolutions whose images are summed from coarse to fine.
 
@@ -95,7 +97,7 @@ class StyleGAN2(Generator):
     ) -> None:
         super().__init__(channels, w_channels)
         if mapping_layers < 1:
-            raise ValueError(f"StyleGAN2: mapping_layers must be positive, but got {mapping_layers}.")
+            raise refusal(ValueError(f"mapping_layers must be positive, but got {mapping_layers}."))
         self.truncation = _checked_truncation(truncation)
         layers = [(f"fc{n}", EqualLinear(w_channels, w_channels, multiplier=MAPPING_MULTIPLIER, activate=True))
                   for n in range(1, mapping_layers + 1)]  # fmt: skip
@@ -127,7 +129,7 @@ class StyleGAN2(Generator):
     ) -> Tensor:
         """Images [N, 3, R, R]; see the class."""
         if latent not in ("z", "w"):
-            raise ValueError(f"StyleGAN2: latent must be 'z' or 'w', but got {latent!r}.")
+            raise refusal(ValueError(f"latent must be 'z' or 'w', but got {latent!r}."))
         w = self.mapping(self.checked(z)) if latent == "z" else self._checked_w(z)
         w = self.truncate(w, self.truncation if truncation is None else truncation)
         w = w[:, None].expand(-1, 2 * len(self.channels), -1) if w.dim() == 2 else w
@@ -166,12 +168,11 @@ class StyleGAN2(Generator):
         if _checked_truncation(truncation) == 1:
             return w
         if self.latent_avg is None:
-            raise ValueError(
-                "StyleGAN2: truncation below 1 needs latent_avg, which is not known; call measure_latent_avg() first."
+            raise refusal(
+                ValueError("truncation below 1 needs latent_avg, which is not known; call measure_latent_avg() first.")
             )
         return self.latent_avg + truncation * (w - self.latent_avg)
 
-    @speaks
     @torch.no_grad()
     def measure_latent_avg(self, samples: int = 4096, seed: int = 0) -> None:
         """Sets `latent_avg` [w_channels] to the mean of w over z number 0 to `samples` - 1 of a set.
@@ -193,9 +194,11 @@ class StyleGAN2(Generator):
             return self.checked(w, "w")
         each = (2 * len(self.channels), self.z_channels)
         if w.shape[1:] != each:
-            raise ValueError(
-                f"StyleGAN2: w must have shape [N, {each[1]}], or [N, {each[0]}, {each[1]}] where every layer has its "
-                f"own, but got {list(w.shape)}."
+            raise refusal(
+                ValueError(
+                    f"w must have shape [N, {each[1]}], or [N, {each[0]}, {each[1]}] where every layer has its "
+                    f"own, but got {list(w.shape)}."
+                )
             )
         return self.checked(w.flatten(0, 1), "w").view(w.shape)
 
@@ -204,15 +207,15 @@ class StyleGAN2(Generator):
             return None
         if not isinstance(noise, Tensor) or noise.dtype != torch.int64:
             got = noise.dtype if isinstance(noise, Tensor) else type(noise).__name__
-            raise TypeError(f"StyleGAN2: noise must be None or a tensor of int64 seeds, but got {got}.")
+            raise refusal(TypeError(f"noise must be None or a tensor of int64 seeds, but got {got}."))
         if noise.shape != (len(w),):
-            raise ValueError(f"StyleGAN2: noise must have shape [{len(w)}], as z has, but got {list(noise.shape)}.")
+            raise refusal(ValueError(f"noise must have shape [{len(w)}], as z has, but got {list(noise.shape)}."))
         return noise.to(w.device)
 
 
 def _checked_truncation(truncation: float) -> float:
     if not isinstance(truncation, numbers.Real):
-        raise TypeError(f"StyleGAN2: truncation must be a number, but got {type(truncation).__name__}.")
+        raise refusal(TypeError(f"truncation must be a number, but got {type(truncation).__name__}."))
     if not 0 <= truncation <= 1:
-        raise ValueError(f"StyleGAN2: truncation must be in [0, 1], but got {truncation}.")
+        raise refusal(ValueError(f"truncation must be in [0, 1], but got {truncation}."))
     return float(truncation)

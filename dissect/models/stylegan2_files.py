@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ from typing import Any
 import torch
 from torch import Size, Tensor
 
-from dissect.arguments import caller_level, integer, refusal, speaks
+from dissect.arguments import integer, refusal, speaks, tell
 from dissect.models import checkpoint
 from dissect.models.checkpoint import STYLEGAN2, Layout, assemble
 from dissect.models.noise import seeded_noise
@@ -85,10 +84,9 @@ def load_stylegan2(
     layout = Layout(STYLEGAN2, levels, made, named, _telling(levels, own), sizes)
     model = assemble(layout, state | drawn, path, resolution, device)
     if drawn:
-        warnings.warn(
-            f"load_stylegan2: {path} holds no fixed noise, as files of before its code stored any; new noise was drawn "
-            "(seed 0), so images differ in detail from those of another draw.",
-            stacklevel=caller_level(),
+        tell(
+            f"{path} holds no fixed noise, as files of before its code stored any; new noise was drawn "
+            "(seed 0), so images differ in detail from those of another draw."
         )
     if average is None:
         model.measure_latent_avg(latent_avg_samples)

@@ -8,9 +8,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
+from dissect.arguments import refusal, speaks
 from dissect.models.initial import he_normal, undrawn
 
 
+@speaks
 class UNet(nn.Module):
     """Two convolutions at each resolution on the way down and on the way up, which also sees the way down.
 
@@ -38,7 +40,9 @@ class UNet(nn.Module):
     def __init__(self, channels: Sequence[int], outputs: int, seed: int = 0) -> None:
         super().__init__()
         if not channels or min(*channels, outputs) < 1:
-            raise ValueError(f"UNet: channels and outputs must be positive, but got {tuple(channels)} and {outputs}.")
+            raise refusal(
+                ValueError(f"channels and outputs must be positive, but got {tuple(channels)} and {outputs}.")
+            )
         self.levels = len(channels)
         with undrawn():
             for level, width in enumerate(channels, start=1):
@@ -52,8 +56,8 @@ class UNet(nn.Module):
         """Maps [N, outputs, H, W] of images [N, 3, H, W] in [0, 1]."""
         step = 1 << (self.levels - 1)
         if images.dim() != 4 or images.shape[1] != 3 or images.shape[2] % step or images.shape[3] % step:
-            raise ValueError(
-                f"UNet: images must be [N, 3, H, W], H and W multiples of {step}, not {list(images.shape)}."
+            raise refusal(
+                ValueError(f"images must be [N, 3, H, W], H and W multiples of {step}, not {list(images.shape)}.")
             )
         x = (images - 0.5) * 4
         beside: list[Tensor] = []

@@ -8,12 +8,14 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
+from dissect.arguments import refusal, speaks
 from dissect.models.initial import he_normal, undrawn
 
 #: Convolutions in each of the five blocks.
 BLOCKS = (2, 2, 3, 3, 3)
 
 
+@speaks
 class VGG(nn.Module):
     """Thirteen convolutions in five blocks and three fully connected layers, without normalisation layers.
 
@@ -52,11 +54,13 @@ class VGG(nn.Module):
     ) -> None:
         super().__init__()
         if len(channels) != len(BLOCKS):
-            raise ValueError(f"VGG: channels must have {len(BLOCKS)} entries, but got {len(channels)}.")
+            raise refusal(ValueError(f"channels must have {len(BLOCKS)} entries, but got {len(channels)}."))
         if min(*channels, num_classes, hidden, pooled) < 1:
-            raise ValueError(
-                "VGG: channels, num_classes, hidden and pooled must be positive, "
-                f"but got {tuple(channels)}, {num_classes}, {hidden} and {pooled}."
+            raise refusal(
+                ValueError(
+                    "channels, num_classes, hidden and pooled must be positive, "
+                    f"but got {tuple(channels)}, {num_classes}, {hidden} and {pooled}."
+                )
             )
         with undrawn():
             self.features = nn.Sequential(_features(channels))

@@ -12,6 +12,7 @@ from torch import nn
 from torch.nn.modules import module as torch_modules
 from torch.utils.checkpoint import CheckpointFunction
 
+from dissect.arguments import refusal, speaks
 from dissect.network.forwards import own_forward
 
 #: The blocks of `Hooks` that the running thread or coroutine is in; threads begin in none, tasks in their maker's.
@@ -21,6 +22,7 @@ _CHECKPOINTS = CheckpointFunction.forward.__code__.co_filename
 _AGAIN = ("backward", "unpack_hook", "recompute_fn")
 
 
+@speaks
 class Hooks:
     """Hooks on modules within a ``with`` block, in forward passes of the thread or coroutine that entered it.
 
@@ -42,7 +44,9 @@ class Hooks:
 
     def __enter__(self) -> Hooks:
         if self._block is not None:
-            raise RuntimeError("Trace: the block of this one has begun and not ended; make another Trace for another.")
+            raise refusal(
+                RuntimeError("the block of this one has begun and not ended; make another Trace for another.")
+            )
         self._block = object()
         _blocks.set((*_blocks.get(), self._block))
         return self

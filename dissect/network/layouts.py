@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
+from dissect.arguments import refusal
 from dissect.network.outputs import first_tensor
 from dissect.network.tracking import UnitTracker
 from dissect.network.units import is_one_of, unit_module
@@ -104,8 +105,10 @@ class Layouts:
         alone = dims == 2 and is_one_of(self._modules[layer], (nn.Conv1d, nn.ConvTranspose1d))  # a signal, no batch
         if dims not in (2, 3, 4) or alone:
             got = list(output.shape) if isinstance(output, Tensor) else type(output).__name__
-            raise ValueError(
-                f"layer {layer!r} must give [N, U, h, w], [N, h, w, U], [N, T, U] or [N, U], but gave {got}."
+            raise refusal(
+                ValueError(
+                    f"layer {layer!r} must give [N, U, h, w], [N, h, w, U], [N, T, U] or [N, U], but gave {got}."
+                )
             )
         if layer in self._given:
             self.seen[layer] = self._checked(layer, output, self._given[layer], images)
@@ -114,11 +117,13 @@ class Layouts:
         if axis is None:
             axis, known = self._followed.get(layer), "pass"
         if axis is None or axis == 0 or output.shape[axis] == 0:
-            raise ValueError(
-                f"the axis of the units of layer {layer!r} ({type(self._modules[layer]).__name__}) must be known, but "
-                f"neither its kind nor a pass of the model tells it of its output {list(output.shape)}; give layout="
-                f"{_example(output.ndim)!r} or another, a letter per axis: N images, U units, "
-                f"{'T tokens' if output.ndim == 3 else 'H and W rows and columns'}."
+            raise refusal(
+                ValueError(
+                    f"the axis of the units of layer {layer!r} ({type(self._modules[layer]).__name__}) must be known, "
+                    f"but neither its kind nor a pass of the model tells it of its output {list(output.shape)}; give "
+                    f"layout={_example(output.ndim)!r} or another, a letter per axis: N images, U units, "
+                    f"{'T tokens' if output.ndim == 3 else 'H and W rows and columns'}."
+                )
             )
         self.seen[layer] = Layout(self._letters(layer, output, axis, images), known)
         return self.seen[layer]
@@ -142,36 +147,46 @@ class Layouts:
         if output.ndim == 3:
             found = self._batch_axes.get(layer, self._places(output, axis, images))
             if found is None:
-                raise ValueError(
-                    f"layer {layer!r} gave {list(output.shape)} of {images} images, where two axes may be theirs; give "
-                    "layout='NTU' or another, or another batch_size."
+                raise refusal(
+                    ValueError(
+                        f"layer {layer!r} gave {list(output.shape)} of {images} images, where two axes may be theirs; "
+                        "give layout='NTU' or another, or another batch_size."
+                    )
                 )
             batch = found
         if images is not None and output.shape[batch] != images:
-            raise ValueError(
-                f"layer {layer!r} must give one map or vector per image, but gave {list(output.shape)} of {images} "
-                "images (windows, patches or repeated images?); name another layer, or give layout= if an axis holds "
-                "the images."
+            raise refusal(
+                ValueError(
+                    f"layer {layer!r} must give one map or vector per image, but gave {list(output.shape)} of {images} "
+                    "images (windows, patches or repeated images?); name another layer, or give layout= if an axis "
+                    "holds the images."
+                )
             )
         letters = iter({2: "", 3: "T", 4: "HW"}[output.ndim])
         return "".join("N" if at == batch else "U" if at == axis else next(letters) for at in range(output.ndim))
 
     def _checked(self, layer: str, output: Tensor, axes: str, images: int | None) -> Layout:
         if len(axes) != output.ndim:
-            raise ValueError(
-                f"layout of layer {layer!r} must have {output.ndim} letters, one per axis of its output "
-                f"{list(output.shape)}, but is {axes!r}."
+            raise refusal(
+                ValueError(
+                    f"layout of layer {layer!r} must have {output.ndim} letters, one per axis of its output "
+                    f"{list(output.shape)}, but is {axes!r}."
+                )
             )
         if images is not None and output.shape[axes.index("N")] != images:
-            raise ValueError(
-                f"layout {axes!r} of layer {layer!r} must put N where its {images} images are, but there its output "
-                f"{list(output.shape)} has {output.shape[axes.index('N')]}."
+            raise refusal(
+                ValueError(
+                    f"layout {axes!r} of layer {layer!r} must put N where its {images} images are, but there its "
+                    f"output {list(output.shape)} has {output.shape[axes.index('N')]}."
+                )
             )
         count = _own_count(self._modules[layer])
         if count is not None and output.shape[axes.index("U")] != count:
-            raise ValueError(
-                f"layout {axes!r} of layer {layer!r} must put U where its {count} units are, but there its output "
-                f"{list(output.shape)} has {output.shape[axes.index('U')]}."
+            raise refusal(
+                ValueError(
+                    f"layout {axes!r} of layer {layer!r} must put U where its {count} units are, but there its output "
+                    f"{list(output.shape)} has {output.shape[axes.index('U')]}."
+                )
             )
         return Layout(axes, "given")
 
@@ -199,11 +214,13 @@ def _by_layer(given: LayoutOption | None, layers: list[str]) -> dict[str, str]:
     found = dict.fromkeys(layers, given) if isinstance(given, str) else dict(given)
     for layer, axes in found.items():
         if layer not in layers:
-            raise ValueError(f"layout must be of layers {layers}, but names {layer!r}.")
+            raise refusal(ValueError(f"layout must be of layers {layers}, but names {layer!r}."))
         if not isinstance(axes, str) or sorted(axes) not in (sorted("NUHW"), sorted("NUT"), sorted("NU")):
-            raise ValueError(
-                f"layout of layer {layer!r} must be an order of NUHW (maps), NUT (tokens) or NU (vectors), N for images"
-                f" and U for units, but is {axes!r}."
+            raise refusal(
+                ValueError(
+                    f"layout of layer {layer!r} must be an order of NUHW (maps), NUT (tokens) or NU (vectors), N for "
+                    f"images and U for units, but is {axes!r}."
+                )
             )
     return found
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from dissect.arguments import refusal, speaks, tell
 from dissect.devices import device_of
 from dissect.network.layouts import Layouts
 from dissect.network.outputs import first_tensor
@@ -34,6 +34,7 @@ class LayerRow(NamedTuple):
     note: str
 
 
+@speaks
 def list_layers(model: nn.Module, images: Tensor) -> Table[LayerRow]:
     """All layers of a network, in the order of ``model.named_modules()``: a `Table` of `LayerRow`.
 
@@ -79,8 +80,8 @@ def list_layers(model: nn.Module, images: Tensor) -> Table[LayerRow]:
         reason = f"{list(images.shape)}: {' '.join(str(error).split()) or type(error).__name__}"
         ran = sum(map(bool, outputs.values()))
         if not ran:
-            raise ValueError(f"layers: the network cannot take images {reason}") from error
-        warnings.warn(f"the network failed once {ran} of its layers had run on images {reason}", stacklevel=2)
+            raise refusal(ValueError(f"the network cannot take images {reason}")) from error
+        tell(f"the network failed once {ran} of its layers had run on images {reason}")
     finally:
         for handle in handles:
             handle.remove()

@@ -8,11 +8,9 @@ nothing: activations under dropout may be what one wants to see.
 
 from __future__ import annotations
 
-import warnings
-
 from torch import nn
 
-from dissect.arguments import caller_level, refusal
+from dissect.arguments import refusal, tell
 
 
 def check_evaluating(model: nn.Module) -> None:
@@ -60,10 +58,9 @@ def check_segmenter(segmenter: object, *, generated: bool = False) -> None:
 def tell_training(model: nn.Module) -> None:
     """Warns of a network some part of which is random, or looks at the batch, as it is in training mode."""
     if any(module.training and _is_random(module) for module in model.modules()):
-        warnings.warn(
-            "dissect: the model is in training mode, so dropout or batch statistics change its activations "
-            "between visits; call model.eval() first.",
-            stacklevel=caller_level(),
+        tell(
+            "the model is in training mode, so dropout or batch statistics change its activations "
+            "between visits; call model.eval() first."
         )
 
 

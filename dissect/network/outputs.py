@@ -11,6 +11,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from dissect.arguments import refusal
+
 
 def copied(output: Any, one: Callable[[Tensor], Tensor], name: str, memo: dict[int, Any] | None = None) -> Any:
     """A copy of a layer's output, of its own type, each tensor copied by `one`.
@@ -72,9 +74,12 @@ def _twin(output: Any, name: str) -> Any:
 
 
 def _uncopied(output: Any, name: str) -> TypeError:
-    return TypeError(
-        f"Trace: {name} must be a tensor, or a tuple, list, dict or dataclass of tensors, to be copied, but is "
-        f"{type(output).__name__}; name another layer, or retain what the model itself uses: clone=False, detach=False."
+    return refusal(
+        TypeError(
+            f"{name} must be a tensor, or a tuple, list, dict or dataclass of tensors, to be copied, but is "
+            f"{type(output).__name__}; name another layer, or retain what the model itself uses: clone=False, "
+            "detach=False."
+        )
     )
 
 

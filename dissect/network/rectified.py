@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import warnings
 from collections.abc import Callable
 from types import TracebackType
 from typing import Any
@@ -11,6 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
+
+from dissect.arguments import tell
 
 _RELUS = (nn.functional.relu, torch.relu, torch.relu_, Tensor.relu, Tensor.relu_)
 
@@ -50,11 +51,10 @@ class ReluWatch(TorchFunctionMode):
             handle.remove()
         for layer, output in self._negative.items():
             if output is not self._last:
-                warnings.warn(
-                    f"dissect: layer {layer!r} gives negative activations and no ReLU follows it, but the preset reads "
+                tell(
+                    f"layer {layer!r} gives negative activations and no ReLU follows it, but the preset reads "
                     "after one: they count as 0. Name the layer of the ReLU, or say relu=False to read the layer's own "
-                    "output (relu=True to keep to the preset).",
-                    stacklevel=2,
+                    "output (relu=True to keep to the preset)."
                 )
 
     def __torch_function__(

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dissect.arguments import speaks
+from dissect.arguments import refusal, speaks
 from dissect.network.hooks import Hooks, computed_again, in_checkpoint
 
 # What used to be here is found here still.
@@ -30,6 +30,7 @@ class RanTwiceError(RuntimeError):
     """A traced layer ran twice in one forward pass, so that it has no one output."""
 
 
+@speaks
 class Trace:
     """Within a ``with`` block, retains the outputs of layers of any module, and edits them if asked.
 
@@ -69,7 +70,6 @@ class Trace:
         (torch.Size([2, 4, 3, 3]), True)
     """
 
-    @speaks
     def __init__(
         self,
         model: nn.Module,
@@ -83,7 +83,7 @@ class Trace:
         inputs: bool = False,
     ) -> None:
         if retain not in ("before", "after", None):
-            raise ValueError(f"Trace: retain must be 'before', 'after' or None, but got {retain!r}.")
+            raise refusal(ValueError(f"retain must be 'before', 'after' or None, but got {retain!r}."))
         self.model = model
         self.layers = layer_names(model, layers)
         self._modules = find_layers(model, self.layers)
@@ -120,7 +120,7 @@ class Trace:
         """
         if layer not in self._retained:
             state = "has not run" if layer in self.layers else f"is not traced (traced: {self.layers})"
-            raise KeyError(f"Trace: layer {layer!r} {state}.")
+            raise refusal(KeyError(f"layer {layer!r} {state}."))
         return self._retained[layer]
 
     def complete(self) -> bool:
@@ -144,8 +144,8 @@ class Trace:
             KeyError: it was not traced with ``inputs=True``, or has not run.
         """
         if layer not in self._called_with:
-            raise KeyError(
-                f"Trace: there are no inputs of layer {layer!r}; trace it with inputs=True and run the model."
+            raise refusal(
+                KeyError(f"there are no inputs of layer {layer!r}; trace it with inputs=True and run the model.")
             )
         return self._called_with[layer]
 
@@ -170,9 +170,11 @@ class Trace:
         if name in self._retained:
             if torch.is_grad_enabled() and computed_again():
                 return None
-            raise RanTwiceError(
-                f"Trace: layer {name!r} ran twice in one forward pass (of the traced model, which must itself be "
-                "called, for a pass to begin); trace one that runs once."
+            raise refusal(
+                RanTwiceError(
+                    f"layer {name!r} ran twice in one forward pass (of the traced model, which must itself be "
+                    "called, for a pass to begin); trace one that runs once."
+                )
             )
         if self._keep_inputs:
             what = f"what layer {name!r} is called with"

@@ -25,6 +25,7 @@ from dissect.visits.run import finish
 METHODS = ("a", "d", "e", "f")
 
 
+@speaks
 class LayerInverter(Result):
     """An encoder E of images to z that was trained layer by layer, and the generator that it inverts (section 5.3.2).
 
@@ -57,7 +58,6 @@ class LayerInverter(Result):
         return f"<LayerInverter of {', '.join(self.layers)} ({weights:,} weights)>"
 
     @classmethod
-    @speaks
     def train(
         cls, generator: nn.Module, layers: Sequence[str], *, loss: str = "cse", width: int | None = None,
         epochs: int = 100, image_epochs: int | None = None, batches: int = 100, batch_size: int = 32,
@@ -116,7 +116,6 @@ class LayerInverter(Result):
         stages = training.layer_stages(inverter.chain, inverter.encoder, loss, steps, image_steps, rate, image_rate)
         return inverter._trained(stages, settings, resume, progress)
 
-    @speaks
     def fine_tune(
         self, *, objective: str = "joint", epochs: int = 1000, batches: int = 100, batch_size: int = 32,
         rate: float = 1e-5, seed: int = 0, resume: str | Path | None = None, progress: bool = True,
@@ -167,7 +166,6 @@ class LayerInverter(Result):
         return better._trained([stages[objective](chain, encoder, steps, rate)], settings, resume, progress)
 
     @classmethod
-    @speaks
     def untrained(
         cls, generator: nn.Module, layers: Sequence[str], *, width: int | None = None, seed: int = 0
     ) -> LayerInverter:
@@ -213,7 +211,6 @@ class LayerInverter(Result):
             )
         return self._chain
 
-    @speaks
     def encode(self, images: Tensor) -> Tensor:
         """E(x): z [N, ...] of images [N, 3, H, W] in [-1, 1]; each image's are its own, whatever else is in the batch.
 
@@ -225,7 +222,6 @@ class LayerInverter(Result):
             found: Tensor = self.encoder(images)
         return found
 
-    @speaks
     def invert(
         self, images: Tensor, method: str = "f", *, steps: int = 3000, features: Features | None = None,
         lambda_v: float = 1.0, lambda_reg: float = 1.0, last: bool = False, rate: float = RATE, seed: int = 0,
@@ -315,9 +311,11 @@ class LayerInverter(Result):
         if generator is not None:
             other = fingerprint(generator)
             if other != found.generator:
-                raise ValueError(
-                    f"LayerInverter.load: generator must be the one that {path} inverts, with fingerprint "
-                    f"{found.generator}, but has {other}; its weights, modules or hooks are others."
+                raise refusal(
+                    ValueError(
+                        f"generator must be the one that {path} inverts, with fingerprint "
+                        f"{found.generator}, but has {other}; its weights, modules or hooks are others."
+                    )
                 )
             found._chain = Chain(generator, found.layers)
             found.encoder.to(found._chain.device)

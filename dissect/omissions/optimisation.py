@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -10,7 +9,7 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from dissect.arguments import caller_level
+from dissect.arguments import tell
 from dissect.omissions.chain import Chain
 
 #: From an image to what is compared of two: a classifier's features.
@@ -113,10 +112,9 @@ def optimised(
                 part.grad = gradient
             adam.step()
     if bool(diverged.any()):
-        warnings.warn(
-            f"LayerInverter: the loss of image {int(diverged.nonzero()[0])} did not stay finite"
-            f" (of {int(diverged.sum())} of {len(z)} images); what was best before is kept; a smaller rate may help.",
-            stacklevel=caller_level(),
+        tell(
+            f"the loss of image {int(diverged.nonzero()[0])} did not stay finite"
+            f" (of {int(diverged.sum())} of {len(z)} images); what was best before is kept; a smaller rate may help."
         )
     with torch.no_grad():
         z, found = (z, tuple(best)) if deltas else (best[0], ())

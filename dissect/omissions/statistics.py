@@ -22,6 +22,7 @@ from dissect.visits.images import Images
 from dissect.visits.run import finish
 
 
+@speaks
 @dataclass(eq=False)  # tensors have no one truth value
 class SegmentationStatistics(Result):
     """How many pixels of each image carry each label, and what follows of it (thesis, section 5.3.1).
@@ -86,7 +87,7 @@ class SegmentationStatistics(Result):
         """
         count = len(self)
         if count < 2:
-            raise ValueError(f"SegmentationStatistics: a covariance needs at least two images, but there are {count}.")
+            raise refusal(ValueError(f"a covariance needs at least two images, but there are {count}."))
         wide = self.counts.long()
         sums, products = wide.sum(0).double(), (wide.T @ wide).double()
         return (products - sums[:, None] * sums / count) * (100 / self.num_pixels) ** 2 / (count - 1)
@@ -99,7 +100,7 @@ class SegmentationStatistics(Result):
         """
         self.check_comparable(other)
         if self.source != other.source or self.settings.get("seed") != other.settings.get("seed"):
-            raise ValueError("SegmentationStatistics: samples to merge must be of one source and seed, but are not.")
+            raise refusal(ValueError("samples to merge must be of one source and seed, but are not."))
         self.check_disjoint(other)
         counts, numbers = torch.cat([self.counts, other.counts]), torch.cat([self.numbers, other.numbers])
         return self._of(counts, numbers)
@@ -112,7 +113,7 @@ class SegmentationStatistics(Result):
         """
         half = len(self) // 2
         if half < 2:
-            raise ValueError(f"SegmentationStatistics: halves need at least four images, but there are {len(self)}.")
+            raise refusal(ValueError(f"halves need at least four images, but there are {len(self)}."))
         drawn = torch.randperm(len(self), generator=torch.Generator().manual_seed(seed))
         parts = (drawn[:half].sort().values, drawn[half : 2 * half].sort().values)
         one, other = (self._of(self.counts[rows], self.numbers[rows]) for rows in parts)
@@ -125,7 +126,7 @@ class SegmentationStatistics(Result):
             ValueError: there are not so many.
         """
         if not 1 <= integer("count", count) <= len(self):
-            raise ValueError(f"SegmentationStatistics: count must be at most {len(self)}, but is {count}.")
+            raise refusal(ValueError(f"count must be at most {len(self)}, but is {count}."))
         return self._of(self.counts[:count], self.numbers[:count])
 
     def check_comparable(self, other: SegmentationStatistics) -> None:

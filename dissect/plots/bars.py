@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from dissect.arguments import refusal, speaks
 from dissect.plots.style import ACCENT, COLORS, INK, QUIET, panels, plain
 
 if TYPE_CHECKING:
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 FILLED = 0.74
 
 
+@speaks
 def bars(
     axes: Axes,
     names: Sequence[str],
@@ -48,7 +50,7 @@ def bars(
     """
     for what, given in (*series.items(), *(("intervals", part) for part in intervals or ()), ("notes", notes)):
         if given is not None and len(given) != len(names):
-            raise ValueError(f"bars: {what} must have one value per name, {len(names)}, but has {len(given)}.")
+            raise refusal(ValueError(f"{what} must have one value per name, {len(names)}, but has {len(given)}."))
     wide = FILLED / max(1, len(series))
     for number, (name, values) in enumerate(series.items()):
         places = [place + wide * (number - (len(series) - 1) / 2) for place in range(len(names))]
@@ -68,6 +70,7 @@ def bars(
         axes.tick_params(labelcolor=INK)
 
 
+@speaks
 def histograms(
     figure: Any, values: Mapping[str, Sequence[float]], *, bins: int = 40, marked: float | None = None
 ) -> list[Axes]:
@@ -95,7 +98,7 @@ def histograms(
 
     every = np.concatenate([np.asarray(part, dtype=np.float64) for part in values.values()] or [np.zeros(0)])
     if not len(every) or not np.isfinite(every).all():
-        raise ValueError(f"histograms: values must be finite numbers, at least one, but are {len(every)} numbers.")
+        raise refusal(ValueError(f"values must be finite numbers, at least one, but are {len(every)} numbers."))
     edges = np.histogram_bin_edges(every, bins)
     found = panels(figure, len(values), sharey=True)
     for axes, (title, part) in zip(found, values.items()):

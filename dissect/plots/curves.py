@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from dissect.arguments import refusal, speaks
 from dissect.plots.style import ACCENT, COLORS, FAINT, INK, QUIET, plain
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ class Curve(NamedTuple):
     high: Sequence[float] | None = None
 
 
+@speaks
 def curves(
     axes: Axes,
     series: Mapping[str, Curve],
@@ -57,7 +59,7 @@ def curves(
     for number, (name, curve) in enumerate(series.items()):
         lengths = {len(part) for part in curve if part is not None}
         if len(lengths) != 1 or (curve.low is None) != (curve.high is None):
-            raise ValueError(f"curves: at, values, low and high of {name!r} must be equally long, but are {lengths}.")
+            raise refusal(ValueError(f"at, values, low and high of {name!r} must be equally long, but are {lengths}."))
         color = colors[number % len(colors)]
         if curve.low is not None and curve.high is not None:
             axes.fill_between(curve.at, curve.low, curve.high, color=color, alpha=0.15, linewidth=0)

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from dissect.arguments import refusal, speaks
 from dissect.plots.style import COLORS, INK, QUIET, plain
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
+@speaks
 def stacks(
     axes: Axes,
     names: Sequence[str],
@@ -40,7 +42,7 @@ def stacks(
     """
     for what, given in (*parts.items(), *([("notes", notes)] if notes else [])):
         if len(given) != len(names):
-            raise ValueError(f"stacks: {what} must have one value per name, {len(names)}, but has {len(given)}.")
+            raise refusal(ValueError(f"{what} must have one value per name, {len(names)}, but has {len(given)}."))
     ends = [0.0] * len(names)
     for number, (part, lengths) in enumerate(parts.items()):
         axes.barh(range(len(names)), lengths, 0.74, left=ends, color=colors[number % len(colors)], label=part)

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dissect.arguments import refusal, speaks
 from dissect.dissection.comparison import Comparison
 from dissect.dissection.formulas_result import FormulaRow, UnitFormulas
 from dissect.dissection.result import Dissection
@@ -27,6 +28,7 @@ COMPARISON_SCRIPTS = ("pictures.js", "compare.js")
 SCRIPTS = ("pictures.js", "cards.js", "search.js", "units.js", "trust.js", "detail.js", "address.js")
 
 
+@speaks
 def write_report(
     dissection: Dissection | Comparison,
     path: str | Path,
@@ -64,9 +66,11 @@ def write_report(
     """
     check_extras()
     if not isinstance(dissection, (Dissection, Comparison)):
-        raise TypeError(
-            "write_report: dissection must be a Dissection or a Comparison, which dissect.load reads from a file, "
-            f"but got {type(dissection).__name__}."
+        raise refusal(
+            TypeError(
+                "dissection must be a Dissection or a Comparison, which dissect.load reads from a file, "
+                f"but got {type(dissection).__name__}."
+            )
         )
     path = Path(path)
     if path.suffix.lower() != ".html":
@@ -75,7 +79,7 @@ def write_report(
         page = _render(dissection, _important_classes(dissection, importance), _formula_texts(dissection, formulas))
     elif importance != () or formulas is not None:
         name = "formulas" if importance == () else "importance"
-        raise TypeError(f"write_report: {name} must not be given with a comparison, whose page has no room for it.")
+        raise refusal(TypeError(f"{name} must not be given with a comparison, whose page has no room for it."))
     else:
         page = _render_comparison(dissection)
     with replacing(path) as partial:
@@ -103,14 +107,18 @@ def _important_classes(
     given = list(importance)
     for one in given:
         if not isinstance(one, UnitImportance):
-            raise TypeError(
-                "write_report: importance must be a UnitImportance, which UnitImportance.load reads from a file, or "
-                f"several, but got {type(one).__name__}."
+            raise refusal(
+                TypeError(
+                    "importance must be a UnitImportance, which UnitImportance.load reads from a file, or "
+                    f"several, but got {type(one).__name__}."
+                )
             )
         if one.num_units != dissection.of_units(one.layer).num_units:
-            raise ValueError(
-                f"write_report: importance of layer {one.layer!r} must be of its {dissection[one.layer].num_units} "
-                f"units, but is of {one.num_units}."
+            raise refusal(
+                ValueError(
+                    f"importance of layer {one.layer!r} must be of its {dissection[one.layer].num_units} "
+                    f"units, but is of {one.num_units}."
+                )
             )
     return {one.layer: one.classes_by_unit() for one in given}
 
@@ -120,15 +128,13 @@ def _formula_texts(dissection: Dissection, formulas: UnitFormulas | None) -> dic
     if formulas is None:
         return {}
     if not isinstance(formulas, UnitFormulas):
-        raise TypeError(
-            f"write_report: formulas must be what dissect.formulas gave, but got {type(formulas).__name__}."
-        )
+        raise refusal(TypeError(f"formulas must be what dissect.formulas gave, but got {type(formulas).__name__}."))
     texts = {}
     for name in formulas.layers:
         rows, units = formulas.rows(name), dissection[name].num_units
         if len(rows) != units:
-            raise ValueError(
-                f"write_report: formulas of layer {name!r} must be of its {units} units, but are of {len(rows)}."
+            raise refusal(
+                ValueError(f"formulas of layer {name!r} must be of its {units} units, but are of {len(rows)}.")
             )
         texts[name] = [_formula_text(row) if row.length > 1 else "" for row in rows]
     return texts

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dissect.arguments import refusal, speaks
 from dissect.chosen import half_of
 from dissect.files.checked import Array, Whole, fields, require
 from dissect.stats.state import State
@@ -17,6 +18,7 @@ LOGIT_STEP = 2.0**-20
 LOGIT_LIMIT = 2.0**22
 
 
+@speaks
 class ClassTally(State):
     """Predictions of S variants of a network, counted so that each class's two-way accuracies can be read.
 
@@ -51,9 +53,10 @@ class ClassTally(State):
 
     def __init__(self, num_sets: int, num_classes: int) -> None:
         if num_sets < 1 or num_classes < 2:
-            raise ValueError(
-                "ClassTally: num_sets must be at least 1 and num_classes at least 2, "
-                f"but got {num_sets} and {num_classes}."
+            raise refusal(
+                ValueError(
+                    f"num_sets must be at least 1 and num_classes at least 2, but got {num_sets} and {num_classes}."
+                )
             )
         self.num_sets, self.num_classes = num_sets, num_classes
         self._hits, self._predicted, self._logits = (
@@ -160,9 +163,11 @@ class ClassTally(State):
 
     def _check_shape(self, num_sets: int, num_classes: int) -> None:
         if (num_sets, num_classes) != (self.num_sets, self.num_classes):
-            raise ValueError(
-                f"ClassTally: num_sets and num_classes must be {self.num_sets} and {self.num_classes}, "
-                f"but are {num_sets} and {num_classes}."
+            raise refusal(
+                ValueError(
+                    f"num_sets and num_classes must be {self.num_sets} and {self.num_classes}, "
+                    f"but are {num_sets} and {num_classes}."
+                )
             )
 
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from dissect import ops
+from dissect.arguments import refusal, speaks
 from dissect.chosen import half_of
 from dissect.devices import to_device
 from dissect.files.checked import Array, Maybe, Text, fields, require
@@ -19,6 +20,7 @@ from dissect.stats.state import State, grid_key, image_numbers
 BUDGET = 4 << 30
 
 
+@speaks
 class CombinationTally(State):
     """Counts of units by combination of labels: all that a formula of labels can ask of a data set.
 
@@ -95,9 +97,11 @@ class CombinationTally(State):
         units, had = len(self.thresholds), self._areas.shape[1]
         most = self.budget // (16 * max(1, units))
         if number > most:
-            raise ValueError(
-                f"CombinationTally: budget must hold {number} combinations of labels of {units} units, "
-                f"{16 * units * number} bytes, but is {self.budget}; leave out planes, or give more."
+            raise refusal(
+                ValueError(
+                    f"budget must hold {number} combinations of labels of {units} units, "
+                    f"{16 * units * number} bytes, but is {self.budget}; leave out planes, or give more."
+                )
             )
         more = min(max(number, 2 * had), most) - had
         self._areas = torch.cat([self._areas, self._areas.new_zeros(2, more)], 1)

@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from statistics import NormalDist
 from typing import NamedTuple
 
+from dissect.arguments import refusal, speaks
+
 #: Fewer pairs than this have no correlation that says anything: two always lie on a line.
 FEWEST = 3
 
@@ -27,6 +29,7 @@ class Correlation(NamedTuple):
     high: float | None
 
 
+@speaks
 def pearson(x: Iterable[float], y: Iterable[float], level: float = 0.95) -> Correlation:
     """Pearson's correlation with its interval by Fisher's transformation, ``tanh(atanh(r) +- z / sqrt(n - 3))``.
 
@@ -49,11 +52,11 @@ def pearson(x: Iterable[float], y: Iterable[float], level: float = 0.95) -> Corr
     """
     x, y = [float(value) for value in x], [float(value) for value in y]
     if len(x) != len(y):
-        raise ValueError(f"pearson: x and y must have the same length, but have {len(x)} and {len(y)}.")
+        raise refusal(ValueError(f"x and y must have the same length, but have {len(x)} and {len(y)}."))
     if not all(map(math.isfinite, x + y)):
-        raise ValueError("pearson: x and y must be finite numbers, but one is not.")
+        raise refusal(ValueError("x and y must be finite numbers, but one is not."))
     if not 0 < level < 1:
-        raise ValueError(f"pearson: level must lie strictly between 0 and 1, but is {level!r}.")
+        raise refusal(ValueError(f"level must lie strictly between 0 and 1, but is {level!r}."))
     if len(x) < FEWEST or min(x) == max(x) or min(y) == max(y):
         return Correlation(len(x), None, None, None)
     left, right = _centred(x), _centred(y)

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from dissect.arguments import refusal, speaks
 from dissect.stats.iou import iou
 
 #: How a formula goes on: F OR c, F AND c, F AND NOT c.
@@ -83,6 +84,7 @@ class _Candidate(NamedTuple):
     holds: Tensor  # [K] bool
 
 
+@speaks
 class FormulaSearch:
     """Searches the best formulas of a data set whose combinations of labels were counted.
 
@@ -112,7 +114,7 @@ class FormulaSearch:
 
     def __init__(self, table: Tensor, areas: Tensor, num_labels: int, *, length: int = 3, beam: int = 5) -> None:
         if min(length, beam) < 1:
-            raise ValueError(f"FormulaSearch: length and beam must be at least 1, but got {length} and {beam}.")
+            raise refusal(ValueError(f"length and beam must be at least 1, but got {length} and {beam}."))
         self.length, self.beam, self.num_labels = length, beam, num_labels
         self.members = label_members(table, num_labels)
         # float64 products of integers below 2^53 are exact, in any order of their sums.

@@ -5,7 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from dissect.arguments import refusal, speaks
 
+
+@speaks
 def frechet_distance(features: Tensor, others: Tensor) -> float:
     """The Frechet distance of two normal distributions with the means m and covariances S of two samples.
 
@@ -35,12 +38,14 @@ def frechet_distance(features: Tensor, others: Tensor) -> float:
     """
     for name, sample in (("features", features), ("others", others)):
         if sample.dim() != 2 or len(sample) < 2 or sample.shape[1] != features.shape[1]:
-            raise ValueError(
-                f"frechet_distance: {name} must be [N, D] with at least two rows and the same D, "
-                f"but features is {list(features.shape)} and others is {list(others.shape)}."
+            raise refusal(
+                ValueError(
+                    f"{name} must be [N, D] with at least two rows and the same D, "
+                    f"but features is {list(features.shape)} and others is {list(others.shape)}."
+                )
             )
         if not torch.isfinite(sample).all():
-            raise ValueError(f"frechet_distance: {name} must be finite.")
+            raise refusal(ValueError(f"{name} must be finite."))
     (mean, covariance), (other_mean, other_covariance) = (_moments(sample) for sample in (features, others))
     values, vectors = torch.linalg.eigh(covariance)
     root = (vectors * values.clamp(min=0).sqrt()) @ vectors.T
@@ -50,6 +55,7 @@ def frechet_distance(features: Tensor, others: Tensor) -> float:
     return found
 
 
+@speaks
 class FrechetReference:
     """A sample of features from which the Frechet distances of many others are measured, each for one decomposition.
 
@@ -67,7 +73,7 @@ class FrechetReference:
     """
 
     def __init__(self, features: Tensor) -> None:
-        _check("FrechetReference", features=features)
+        _check(features=features)
         self._mean, covariance = _moments(features)
         self._trace, (values, vectors) = covariance.trace(), torch.linalg.eigh(covariance)
         self._root = (vectors * values.clamp(min=0).sqrt()) @ vectors.T
@@ -82,10 +88,10 @@ class FrechetReference:
         Raises:
             ValueError: see `frechet_distance`.
         """
-        _check("FrechetReference", features=features)
+        _check(features=features)
         if features.shape[1] != len(self._mean):
-            raise ValueError(
-                f"FrechetReference: features must be [N, D] with D={len(self._mean)}, but are {list(features.shape)}."
+            raise refusal(
+                ValueError(f"features must be [N, D] with D={len(self._mean)}, but are {list(features.shape)}.")
             )
         wide = features.detach().to("cpu", torch.float64)
         counts = torch.ones(len(wide), dtype=torch.float64) if weights is None else weights.double().cpu()
@@ -98,7 +104,7 @@ class FrechetReference:
         return found
 
 
-def _check(who: str, **samples: Tensor) -> None:
+def _check(**samples: Tensor) -> None:
     """Refuses a sample whose covariance cannot be told.
 
     Raises:
@@ -106,9 +112,9 @@ def _check(who: str, **samples: Tensor) -> None:
     """
     for name, sample in samples.items():
         if sample.dim() != 2 or len(sample) < 2:
-            raise ValueError(f"{who}: {name} must be [N, D] with at least two rows, but got {list(sample.shape)}.")
+            raise refusal(ValueError(f"{name} must be [N, D] with at least two rows, but got {list(sample.shape)}."))
         if not torch.isfinite(sample).all():
-            raise ValueError(f"{who}: {name} must be finite.")
+            raise refusal(ValueError(f"{name} must be finite."))
 
 
 def _moments(sample: Tensor) -> tuple[Tensor, Tensor]:

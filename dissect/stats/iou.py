@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from dissect import ops
+from dissect.arguments import refusal, speaks
 from dissect.chosen import group_of, half_of
 from dissect.devices import to_device
 from dissect.files.checked import Array, Maybe, Text, fields, require
@@ -48,6 +49,7 @@ def best_labels(scores: Tensor) -> Tensor:
     return torch.from_numpy(scores[:, 1:].cpu().numpy().argmax(1)).to(scores.device) + 1
 
 
+@speaks
 class IouTally(State):
     """Counts over a data set, from which every IoU follows.
 
@@ -83,7 +85,7 @@ class IouTally(State):
         groups: int = 0,
     ) -> None:
         if groups == 1 or groups < 0 or groups & (groups - 1):
-            raise ValueError(f"IouTally: groups must be 0 or a power of two from 2 on, but got {groups}.")
+            raise refusal(ValueError(f"groups must be 0 or a power of two from 2 on, but got {groups}."))
         self.thresholds, self.grid, self.backend, self.groups = thresholds, grid, backend, groups
         self._batch = 0
         self._intersection = torch.zeros(len(thresholds), num_labels, dtype=torch.int64, device=thresholds.device)
@@ -186,7 +188,7 @@ class IouTally(State):
     def scoped_unit_area(self, scope: Scope = "all", categories: tuple[str, ...] | None = None) -> Tensor:
         """[U], or for scope "category" [U, C]: the area of each unit that enters the union. See `iou`."""
         if scope not in SCOPES:
-            raise ValueError(f"IouTally: scope must be one of {SCOPES}, but got {scope!r}.")
+            raise refusal(ValueError(f"scope must be one of {SCOPES}, but got {scope!r}."))
         _, unit_area, label_area = self._by_image()
         return _scoped(unit_area, label_area, scope, categories)
 
@@ -277,16 +279,18 @@ class IouTally(State):
         _check_state(state)
         device = self.thresholds.device
         if state["intersection"].shape[1] != self.num_labels:
-            raise ValueError(
-                f"IouTally: the state must count {self.num_labels} labels, but counts {state['intersection'].shape[1]}."
+            raise refusal(
+                ValueError(
+                    f"the state must count {self.num_labels} labels, but counts {state['intersection'].shape[1]}."
+                )
             )
         if not torch.equal(self.thresholds, state["thresholds"].to(device)):
-            raise ValueError("IouTally: the state's thresholds must be this tally's, but they differ.")
+            raise refusal(ValueError("the state's thresholds must be this tally's, but they differ."))
         if "grid" in state and state["grid"] != grid_key(self.grid):
-            raise ValueError("IouTally: the state's grid must be this tally's, but they differ.")
+            raise refusal(ValueError("the state's grid must be this tally's, but they differ."))
         grouped, images = (state.get(name) for name in ("grouped", "group_images"))  # files of before have none
         if self.groups != (0 if grouped is None else len(grouped)):
-            raise ValueError(f"IouTally: the state must have {self.groups} groups of images, but has others.")
+            raise refusal(ValueError(f"the state must have {self.groups} groups of images, but has others."))
         self._status, self._batch, self._pixels = None, 0, 1 << 31
         if grouped is not None and images is not None:
             self._grouped, self._images = grouped.to(device, copy=True), images.clone()
@@ -308,7 +312,7 @@ class IouTally(State):
 def _members(label_area: Tensor, categories: tuple[str, ...] | None) -> dict[str, Tensor]:
     """By category, [C] bool: which labels are of it."""
     if categories is None or len(categories) != label_area.shape[1]:
-        raise ValueError('IouTally: scope "category" must come with the category of each label.')
+        raise refusal(ValueError('scope "category" must come with the category of each label.'))
     kinds = sorted(set(categories[1:]))
     return {kind: torch.tensor([name == kind for name in categories], device=label_area.device) for kind in kinds}
 

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from dissect import ops
+from dissect.arguments import refusal, speaks
 from dissect.files.checked import Array, Maybe, Text, fields, require
 from dissect.grid import Grid
 from dissect.stats.iou import MOST, category_groups, iou
@@ -17,6 +18,7 @@ from dissect.stats.pairs import PairLevels
 from dissect.stats.state import Counts
 
 
+@speaks
 class NullTally(Counts):
     """Counts of units against K decoys, each of them label planes that belong to other images.
 
@@ -89,7 +91,7 @@ class NullTally(Counts):
         if self._pairs is None:
             return ops.iou_counts(activations, self.thresholds, labels, number, grid=self.grid, backend=self.backend)
         if labels.num_labels != number:
-            raise ValueError(f"NullTally: labels must be of {number} labels, but are of {labels.num_labels}.")
+            raise refusal(ValueError(f"labels must be of {number} labels, but are of {labels.num_labels}."))
         counts = self._pairs.count(activations, labels, self.decoys, self.grid, self.backend)
         return pad(counts.intersection.flatten(1), (1, 0)), counts.unit_area, labels.area, counts.status
 

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from dissect import ops
+from dissect.arguments import refusal, speaks
 from dissect.chosen import group_of
 from dissect.devices import to_device
 from dissect.files.checked import Array, Maybe, Text, fields, require
@@ -92,6 +93,7 @@ def _of_batch(labels: ops.EncodedLabels) -> tuple[ops.EncodedLabels, Tensor]:
     return ops.EncodedLabels._trusted(labels.runs, numbers[labels.table.long()], labels.offsets, area), present
 
 
+@speaks
 class PairTally(Counts):
     """What `IouTally` counts, at a threshold of its own for each unit and label.
 
@@ -129,15 +131,16 @@ class PairTally(Counts):
         groups: int = 0,
     ) -> None:
         if thresholds.ndim != 2 or not thresholds.shape[1] or bool(thresholds[:, 1:].isnan().any()):
-            raise ValueError(
-                "PairTally: thresholds must have shape [U, C], C from 1 on, and be no NaN, but got "
-                f"{list(thresholds.shape)}."
+            raise refusal(
+                ValueError(
+                    f"thresholds must have shape [U, C], C from 1 on, and be no NaN, but got {list(thresholds.shape)}."
+                )
             )
         if groups == 1 or groups < 0 or groups & (groups - 1):
-            raise ValueError(f"PairTally: groups must be 0 or a power of two from 2 on, but got {groups}.")
+            raise refusal(ValueError(f"groups must be 0 or a power of two from 2 on, but got {groups}."))
         if categories is not None and len(categories) != thresholds.shape[1]:
-            raise ValueError(
-                f"PairTally: categories must be of C={thresholds.shape[1]} labels, but are of {len(categories)}."
+            raise refusal(
+                ValueError(f"categories must be of C={thresholds.shape[1]} labels, but are of {len(categories)}.")
             )
         self.thresholds, self.grid, self.backend, self.groups = thresholds, grid, backend, groups
         self._levels, self._batch, device = PairLevels(thresholds), 0, thresholds.device
@@ -241,8 +244,8 @@ class PairTally(Counts):
     def _rows(self, scope: Scope) -> Tensor:
         """[C - 1]: of which set of images the areas are that enter each label's union."""
         if scope not in SCOPES or (scope == "category" and not len(self._members)):
-            raise ValueError(
-                f"PairTally: scope must be one of {SCOPES}, the latter of a tally with categories, but got {scope!r}."
+            raise refusal(
+                ValueError(f"scope must be one of {SCOPES}, the latter of a tally with categories, but got {scope!r}.")
             )
         labels = self.num_labels - 1
         if scope == "all":

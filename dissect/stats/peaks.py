@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from dissect import ops
+from dissect.arguments import refusal, speaks
 from dissect.devices import to_device
 from dissect.files.checked import Array, Whole, fields, require
 from dissect.ops import checks
@@ -15,6 +16,7 @@ from dissect.stats.state import State, image_numbers
 from dissect.subnormals import keeps_subnormals
 
 
+@speaks
 class Peaks(State):
     """Per unit the k images with the highest activation, ties to the lower image number.
 
@@ -38,7 +40,7 @@ class Peaks(State):
 
     def __init__(self, k: int) -> None:
         if k < 1:
-            raise ValueError(f"Peaks: k must be at least 1, but got {k}.")
+            raise refusal(ValueError(f"k must be at least 1, but got {k}."))
         self.k = k
         self.latest = self._values = torch.empty(0, 0, dtype=torch.float32)
         self._images = torch.empty(0, 0, dtype=torch.int64)
@@ -72,10 +74,10 @@ class Peaks(State):
             ValueError: another k or number of units; on a CPU, an image that both have kept.
         """
         if other.k != self.k:
-            raise ValueError(f"Peaks: states to merge must have the same k, but got {self.k} and {other.k}.")
+            raise refusal(ValueError(f"states to merge must have the same k, but got {self.k} and {other.k}."))
         units = len(self._values), len(other._values)
         if 0 not in units and units[0] != units[1]:
-            raise ValueError(f"Peaks: states to merge must have as many units, but have {units[0]} and {units[1]}.")
+            raise refusal(ValueError(f"states to merge must have as many units, but have {units[0]} and {units[1]}."))
         self.check()
         other.check()
         if not other._values.numel():
@@ -118,7 +120,7 @@ class Peaks(State):
         require(what, values[:, 1:] <= values[:, :-1], "values never rise")
         require(what, images[:, 1:] != images[:, :-1], "images are different ones for each unit")
         if state["k"] != self.k:
-            raise ValueError(f"Peaks: the state's k must be {self.k}, but is {state['k']}.")
+            raise refusal(ValueError(f"the state's k must be {self.k}, but is {state['k']}."))
         self._values, self._images = state["values"].clone(), state["images"].clone()
         self._status, self._batch = None, 0
 
@@ -131,6 +133,6 @@ class Peaks(State):
         if images.device.type == "cpu":  # a GPU would be waited for; what was not kept is not known any more
             twice = images[:, 1:][images[:, 1:] == images[:, :-1]]
             if len(twice):
-                raise ValueError(f"Peaks: images must be added once each, but {int(twice[0])} was added before.")
+                raise refusal(ValueError(f"images must be added once each, but {int(twice[0])} was added before."))
         values, order = values.gather(1, order).sort(dim=1, descending=True, stable=True)
         self._values, self._images = values[:, : self.k].clone(), images.gather(1, order)[:, : self.k].clone()

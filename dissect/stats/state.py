@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 from torch import Tensor
 
+from dissect.arguments import refusal, speaks
 from dissect.files.checked import named, require
 from dissect.files.tensors import load_tensors, save_tensors
 from dissect.grid import Grid
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 
+@speaks
 class State:
     """A statistic that can be saved in the middle and goes on from there.
 
@@ -44,9 +46,11 @@ class State:
         """
         number = 0 if self._status is None else int(self._status)
         if number:
-            raise ValueError(
-                f"{type(self).__name__}: activations must be finite and below 2^126 in magnitude, but those of "
-                f"{self._batch_name(number - 1)} are not; its counts are worthless, go on from a state saved before."
+            raise refusal(
+                ValueError(
+                    "activations must be finite and below 2^126 in magnitude, but those of "
+                    f"{self._batch_name(number - 1)} are not; its counts are worthless, go on from one saved before."
+                )
             )
 
     def _batch_name(self, number: int) -> str:
@@ -61,7 +65,7 @@ class State:
         """Refuses to merge states of which something, by its name, is not the same."""
         for name, equal in same.items():
             if not equal:
-                raise ValueError(f"{type(self).__name__}: states to merge must agree, but their {name} differs.")
+                raise refusal(ValueError(f"states to merge must agree, but their {name} differs."))
 
     def _move(self, device: torch.device) -> None:
         """Goes where the activations are."""
@@ -103,6 +107,7 @@ class State:
             self.load_state_dict(state)
 
 
+@speaks
 class Counts(State):
     """A state of counts that add up: a subclass says which, and by what states of other images are the same.
 
@@ -167,12 +172,12 @@ def image_numbers(state: str, images: Tensor, activations: Tensor) -> Tensor:
     """
     checks.tensor(state, "images", images, "a torch.Tensor of image numbers")
     if images.is_floating_point() or images.dtype == torch.bool:
-        raise TypeError(f"{state}: images must be image numbers, integers, but are {images.dtype}.")
+        raise refusal(TypeError(f"images must be image numbers, integers, but are {images.dtype}."))
     if images.shape != activations.shape[:1]:
-        raise ValueError(f"{state}: images must have shape [N={len(activations)}], but got {list(images.shape)}.")
+        raise refusal(ValueError(f"images must have shape [N={len(activations)}], but got {list(images.shape)}."))
     if images.device.type == "cpu":
         numbers = images.sort().values
         twice = numbers[1:][numbers[1:] == numbers[:-1]]
         if len(twice):
-            raise ValueError(f"{state}: images must be added once each, but {int(twice[0])} came twice in a batch.")
+            raise refusal(ValueError(f"images must be added once each, but {int(twice[0])} came twice in a batch."))
     return images

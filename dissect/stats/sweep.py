@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from dissect import ops
+from dissect.arguments import refusal, speaks
 from dissect.files.checked import Array, Maybe, Text, fields, require
 from dissect.grid import Grid
 from dissect.ops.backends.arguments import check_edges
@@ -35,6 +36,7 @@ class Informative(NamedTuple):
     accuracy: Tensor
 
 
+@speaks
 class ThresholdSweep(Counts):
     """Counts of units and labels at B thresholds per unit, over a data set.
 
@@ -74,9 +76,7 @@ class ThresholdSweep(Counts):
     ) -> None:
         check_edges("ThresholdSweep", edges)
         if categories is not None and len(categories) != num_labels:
-            raise ValueError(
-                f"ThresholdSweep: categories must be of C={num_labels} labels, but are of {len(categories)}."
-            )
+            raise refusal(ValueError(f"categories must be of C={num_labels} labels, but are of {len(categories)}."))
         self.edges, self.grid, self.backend, self._batch = edges, grid, backend, 0
         device, (units, size) = edges.device, edges.shape
         #: By group of labels whose areas are of the same images: a category, or all.
@@ -192,6 +192,7 @@ _STATE = {
 }
 
 
+@speaks
 def edges_between(lowest: Tensor, highest: Tensor, count: int = 64) -> Tensor:
     """[U, B] rising edges, evenly spaced from each unit's lowest up to, but not including, its highest value.
 
@@ -208,7 +209,7 @@ def edges_between(lowest: Tensor, highest: Tensor, count: int = 64) -> Tensor:
         tensor([[1.0000, 1.2500, 1.5000, 1.7500]])
     """
     if count < 1 or not bool((highest >= lowest).all()):
-        raise ValueError("edges_between: count must be at least 1, and no highest value below the lowest.")
+        raise refusal(ValueError("count must be at least 1, and no highest value below the lowest."))
     steps = torch.arange(count, dtype=torch.float64, device=lowest.device) / count
     low, high = lowest.double()[:, None], highest.double()[:, None]
     return (low + (high - low) * steps).float()

@@ -31,6 +31,7 @@ LAST_KEY = ((1 << 31) | (253 << 23)) - 1
 FIRST_SHIFT = 15
 
 
+@speaks
 class TailThreshold(State):
     """The level above which each unit fires on at most a top fraction q of its samples.
 
@@ -70,7 +71,6 @@ class TailThreshold(State):
     since = ("shift", "at_cells")
     tensors = ("_low", "_high", "_first", "_last", "_shift", "_bins", "_above")
 
-    @speaks
     def __init__(
         self,
         fraction: float | str | Decimal | Fraction = 0.01,
@@ -82,11 +82,11 @@ class TailThreshold(State):
     ) -> None:
         self.fraction = exact_fraction(fraction)
         if not 0 < self.fraction < 1:
-            raise ValueError(f"TailThreshold: fraction must lie strictly between 0 and 1, but got {fraction}.")
+            raise refusal(ValueError(f"fraction must lie strictly between 0 and 1, but got {fraction}."))
         if positions not in POSITIONS:
-            raise ValueError(f"TailThreshold: positions must be one of {POSITIONS}, but got {positions!r}.")
+            raise refusal(ValueError(f"positions must be one of {POSITIONS}, but got {positions!r}."))
         if positions == "pixel" and size is None and grid is None:
-            raise ValueError('TailThreshold: positions "pixel" must come with a size or a grid, but got neither.')
+            raise refusal(ValueError('positions "pixel" must come with a size or a grid, but got neither.'))
         self.positions, self.size, self.backend = positions, size, backend
         self.grid = grid if positions == "pixel" else None
         self.visit = 0  # visits that ended
@@ -103,7 +103,6 @@ class TailThreshold(State):
         self._first = self._last = self._shift = self._above = torch.empty(0, 0, dtype=torch.int64)
         self._bins = torch.empty(0, 0, 0, dtype=torch.int64)
 
-    @speaks
     def add(self, activations: Tensor) -> None:
         """Adds a batch [N, U, h, w] to the visit under way.
 
@@ -147,12 +146,10 @@ class TailThreshold(State):
         self.check()
         samples = self._seen * self._area(self.grid)
         if samples == 0:
-            raise ValueError("TailThreshold: a visit must add at least one sample before advance(), but added none.")
+            raise refusal(ValueError("a visit must add at least one sample before advance(), but added none."))
         if self.visit > 0 and samples != self.samples:
-            raise ValueError(
-                f"TailThreshold: visit {self.visit} must see the samples of the first, {self.samples} per unit, "
-                f"but saw {samples}."
-            )
+            told = f"visit {self.visit} must see the samples of the first, {self.samples} per unit, but saw {samples}."
+            raise refusal(ValueError(told))
         if not self.done:
             self._narrow(samples)
             self.samples = samples
@@ -173,7 +170,7 @@ class TailThreshold(State):
         """
         self.check()
         if self.visit == 0 or self._dtype is None:
-            raise RuntimeError("TailThreshold: a visit must end with advance() before there is a bracket.")
+            raise refusal(RuntimeError("a visit must end with advance() before there is a bracket."))
         # Keys beyond the infinities' would be NaN.
         least, most = keys_of(torch.tensor([-math.inf, math.inf], dtype=self._dtype)).tolist()
         low, high = self._low.clamp(min=least), self._high.clamp(max=most)
@@ -186,7 +183,7 @@ class TailThreshold(State):
             RuntimeError: further visits are needed.
         """
         if not self.done:
-            raise RuntimeError("TailThreshold: advance() must have returned True before there is a threshold.")
+            raise refusal(RuntimeError("advance() must have returned True before there is a threshold."))
         return self.bracket()[0]
 
     def merge(self, other: TailThreshold) -> None:
@@ -215,7 +212,7 @@ class TailThreshold(State):
         })  # fmt: skip
         first, last = torch.maximum(self._first, other._first), torch.minimum(self._last, other._last)
         if self.visit == 0 and bool((first > last).any()):
-            raise ValueError("TailThreshold: states to merge must agree, but their bins do not meet; add all to one.")
+            raise refusal(ValueError("states to merge must agree, but their bins do not meet; add all to one."))
         shift = torch.maximum(self._shift, other._shift)
         own = ((state._first, state._shift, state._bins, state._above) for state in (self, other))
         mine, theirs = (rebinned(bins, first, last, shift) for bins in own)
@@ -253,13 +250,13 @@ class TailThreshold(State):
         check_scalars(state)
         for name, own in (("fraction", str(self.fraction)), ("positions", self.positions)):
             if state[name] != own:
-                raise ValueError(f"TailThreshold: the state's {name} must be {own}, but is {state[name]}.")
+                raise refusal(ValueError(f"the state's {name} must be {own}, but is {state[name]}."))
         if state["source"] is not None:
             grid = Grid(state["rows"], state["columns"], tuple(state["source"]))
             if self.grid is not None and grid.key != self.grid.key:
-                raise ValueError("TailThreshold: the state's grid must be this one's, but they differ.")
+                raise refusal(ValueError("the state's grid must be this one's, but they differ."))
             if self.size is not None and grid.target_shape != tuple(self.size):
-                raise ValueError(f"TailThreshold: the state's size must be {self.size}, but is {grid.target_shape}.")
+                raise refusal(ValueError(f"the state's size must be {self.size}, but is {grid.target_shape}."))
             self.grid = grid
         self.visit, self.batch = state["visit"], state["batch"]
         self.samples, self._seen, self._map_area = state["samples"], state["seen"], state["map_area"]
@@ -369,10 +366,12 @@ class TailThreshold(State):
         low, high = torch.maximum(self._low, low), torch.minimum(self._high, high)
         torn = (~known & (low > high)).nonzero().flatten().tolist()
         if torn:
-            raise ValueError(
-                f"TailThreshold: visit {self.visit} must see the activations of the visits before, but those of unit "
-                f"{torn[0]} ({len(torn)} units in all) have changed; is the network in evaluation mode and without "
-                "chance of its own, and the data the same at every visit?"
+            raise refusal(
+                ValueError(
+                    f"visit {self.visit} must see the activations of the visits before, but those of unit "
+                    f"{torn[0]} ({len(torn)} units in all) have changed; is the network in evaluation mode and without "
+                    "chance of its own, and the data the same at every visit?"
+                )
             )
         low, high = torch.where(known, self._low, low), torch.where(known, self._high, high)
         first, last = low, high

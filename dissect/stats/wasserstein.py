@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import conv2d, pad
 
-from dissect.arguments import integer, speaks
+from dissect.arguments import integer, refusal, speaks
 
 #: Values of both samples that are sorted together.
 VALUES = 1 << 22
@@ -54,12 +54,14 @@ def sliced_wasserstein(
         integer(name, number, least)
     for name, sample in (("features", features), ("others", others)):
         if sample.dim() != 2 or not sample.numel() or sample.shape[1] != features.shape[1]:
-            raise ValueError(
-                f"sliced_wasserstein: {name} must be [N, D] with at least one row and the same D, but features is "
-                f"{list(features.shape)} and others is {list(others.shape)}."
+            raise refusal(
+                ValueError(
+                    f"{name} must be [N, D] with at least one row and the same D, but features is "
+                    f"{list(features.shape)} and others is {list(others.shape)}."
+                )
             )
         if not torch.isfinite(sample).all():
-            raise ValueError(f"sliced_wasserstein: {name} must be finite.")
+            raise refusal(ValueError(f"{name} must be finite."))
     ours, theirs = (sample.detach().to("cpu", torch.float64) for sample in (features, others))
     generator = torch.Generator().manual_seed(seed)
     directions = torch.randn(projections, ours.shape[1], generator=generator, dtype=torch.float64)
@@ -113,12 +115,14 @@ def pyramid_patches(
     size = images.shape[-1]
     levels = int(math.log2(size / smallest)) + 1 if images.ndim == 4 and size >= smallest else 0
     if not images.is_floating_point() or not levels or images.shape[2:] != (smallest << levels - 1,) * 2:
-        raise ValueError(
-            f"pyramid_patches: images must be floats [N, C, H, H] with H={smallest} or a power of two times that, but "
-            f"are {images.dtype} {list(images.shape)}."
+        raise refusal(
+            ValueError(
+                f"images must be floats [N, C, H, H] with H={smallest} or a power of two times that, but "
+                f"are {images.dtype} {list(images.shape)}."
+            )
         )
     if side > smallest:
-        raise ValueError(f"pyramid_patches: side must be at most {smallest}, the smallest level's, but is {side}.")
+        raise refusal(ValueError(f"side must be at most {smallest}, the smallest level's, but is {side}."))
     generator, found = torch.Generator().manual_seed(seed), {}
     for level in range(levels):
         small = images if level == levels - 1 else _halved(images)

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
+from dissect.arguments import refusal, speaks
 from dissect.tiny.world.scenes import render
 from dissect.tiny.world.vocabulary import CONCEPTS, FAMILIES, FAMILY_OF, MAIN_OBJECTS, PLANES, SCENES, SIGNATURES, label
 
@@ -22,6 +23,7 @@ _WIDE = frozenset(("water", "field", "sand", "snow", "road", "mountain"))
 _MAIN = np.array([label("object", name) for name in MAIN_OBJECTS])
 
 
+@speaks
 class TinyScenes(Dataset[Any]):
     """Procedural scenes with exact segmentations: a pure function of its arguments and the index, without any file.
 
@@ -78,17 +80,17 @@ class TinyScenes(Dataset[Any]):
         family: str | None = None, restyle: int | None = None, watermark: bool = False,
     ) -> None:  # fmt: skip
         if split not in SPLITS:
-            raise ValueError(f"TinyScenes: split must be one of {SPLITS}, but got {split!r}.")
+            raise refusal(ValueError(f"split must be one of {SPLITS}, but got {split!r}."))
         if target not in TARGETS:
-            raise ValueError(f"TinyScenes: target must be one of {TARGETS}, but got {target!r}.")
+            raise refusal(ValueError(f"target must be one of {TARGETS}, but got {target!r}."))
         if not isinstance(size, int) or not _SIZES[0] <= size <= _SIZES[1]:
-            raise ValueError(f"TinyScenes: size must be an integer in [{_SIZES[0]}, {_SIZES[1]}], but got {size}.")
+            raise refusal(ValueError(f"size must be an integer in [{_SIZES[0]}, {_SIZES[1]}], but got {size}."))
         if count is not None and count < 0:
-            raise ValueError(f"TinyScenes: count must not be negative, but got {count}.")
+            raise refusal(ValueError(f"count must not be negative, but got {count}."))
         if family is not None and family not in FAMILIES:
-            raise ValueError(f"TinyScenes: family must be None or one of {tuple(FAMILIES)}, but got {family!r}.")
+            raise refusal(ValueError(f"family must be None or one of {tuple(FAMILIES)}, but got {family!r}."))
         if restyle is not None and not isinstance(restyle, int):
-            raise ValueError(f"TinyScenes: restyle must be None or an integer, but got {restyle!r}.")
+            raise refusal(ValueError(f"restyle must be None or an integer, but got {restyle!r}."))
         self.split, self.size, self.target = split, size, target
         self.family, self.restyle, self.watermark = family, restyle, watermark
         if family is not None:
@@ -100,7 +102,7 @@ class TinyScenes(Dataset[Any]):
 
     def _checked(self, index: int) -> int:
         if not -self._count <= index < self._count:
-            raise IndexError(f"TinyScenes: index must be in [{-self._count}, {self._count}), but got {index}.")
+            raise refusal(IndexError(f"index must be in [{-self._count}, {self._count}), but got {index}."))
         return index % self._count
 
     def scene(self, index: int) -> int:

@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
+from dissect.arguments import refusal, speaks
 from dissect.files.tensors import load_tensors
 from dissect.models import VGG, ProGAN, StyleGAN2, UNet
 from dissect.segmentation import Segmenter
@@ -111,6 +112,7 @@ def load_generator(path: str | Path) -> ProGAN | StyleGAN2:
     return model.eval()
 
 
+@speaks
 def generator(name: str = GENERATORS[0], trained: bool = True) -> ProGAN | StyleGAN2:
     """A small generator of scenes, in eval mode.
 
@@ -136,7 +138,7 @@ def generator(name: str = GENERATORS[0], trained: bool = True) -> ProGAN | Style
     """
     names = GENERATORS if trained else tuple(RECIPES)
     if name not in names:
-        raise ValueError(f"generator: name must be one of {', '.join(names)}, but got {name!r}.")
+        raise refusal(ValueError(f"name must be one of {', '.join(names)}, but got {name!r}."))
     return load_generator(FOLDER / f"{name}.safetensors") if trained else RECIPES[name].generator(SEED).eval()
 
 
@@ -157,6 +159,7 @@ def load_segmenter(path: str | Path, *, signed: bool = False) -> Segmenter:
     return Segmenter(network, CONCEPTS, SEGMENTER_GROUPS, signed=signed).eval()
 
 
+@speaks
 def segmenter(seed: int = SEGMENTER_SEEDS[0], *, signed: bool = False) -> Segmenter:
     """A small segmentation network for the scenes: objects, parts, parts inside parts, materials; in eval mode.
 
@@ -175,5 +178,5 @@ def segmenter(seed: int = SEGMENTER_SEEDS[0], *, signed: bool = False) -> Segmen
         ((2, 4, 64, 64), torch.int16)
     """
     if seed not in SEGMENTER_SEEDS:
-        raise ValueError(f"segmenter: seed must be one of {', '.join(map(str, SEGMENTER_SEEDS))}, but got {seed!r}.")
+        raise refusal(ValueError(f"seed must be one of {', '.join(map(str, SEGMENTER_SEEDS))}, but got {seed!r}."))
     return load_segmenter(FOLDER / f"segmenter-{seed}.safetensors", signed=signed)

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from tqdm import tqdm
 
+from dissect.arguments import refusal, speaks
 from dissect.extras import require
 from dissect.table import Table
 from dissect.tiny.dataset import TinyScenes
@@ -63,6 +64,7 @@ class Survey:
         return self.scenes.concepts.names[label]
 
 
+@speaks
 def survey(scenes: TinyScenes, progress: bool = False) -> Survey:
     """Looks at every scene once.
 
@@ -74,9 +76,11 @@ def survey(scenes: TinyScenes, progress: bool = False) -> Survey:
         ValueError: the size is no multiple of 16, or there are no scenes.
     """
     if scenes.size % _THUMBNAIL or not len(scenes):
-        raise ValueError(
-            f"survey: scenes must have a size that is a multiple of {_THUMBNAIL} and at least one item, "
-            f"but got size {scenes.size} and {len(scenes)} items."
+        raise refusal(
+            ValueError(
+                f"scenes must have a size that is a multiple of {_THUMBNAIL} and at least one item, "
+                f"but got size {scenes.size} and {len(scenes)} items."
+            )
         )
     count, labels = len(scenes), len(scenes.concepts)
     histograms = np.empty((count, _BINS**3), dtype=np.float32)
@@ -204,6 +208,7 @@ class Limit(NamedTuple):
     worst: str
 
 
+@speaks
 def limits(train: Survey, val: Survey) -> Table[Limit]:
     """The limits of the scenes: a table of `Limit`.
 
@@ -222,7 +227,7 @@ def limits(train: Survey, val: Survey) -> Table[Limit]:
     for name, seen in (("train", train), ("val", val)):
         shown, classes = len(np.unique(seen.numbers)), len(seen.scenes.classes)
         if shown < classes:
-            raise ValueError(f"limits: {name} must show each of the {classes} classes, but shows {shown}.")
+            raise refusal(ValueError(f"{name} must show each of the {classes} classes, but shows {shown}."))
     return Table([*_short_cuts(train, val), _single_object(val), _overlap(val), *_variety(val), *_sizes(val)])
 
 

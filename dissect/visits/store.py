@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 import tempfile
 import time
-import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
+from dissect.arguments import tell
 from dissect.devices import checksum
 from dissect.files.tensorfile import read_tensors
 from dissect.files.tensors import save_file
@@ -231,7 +231,7 @@ class _Disk:
         except OSError as error:
             path.unlink(missing_ok=True)
             self._budget = 0
-            warnings.warn(f"dissect: what is left is computed again at each visit, since {error}.", stacklevel=2)
+            tell(f"what is left is computed again at each visit, since {error}.")
             return None
         written = time.perf_counter()
         self.recover(path, list(maps))
@@ -249,7 +249,7 @@ class _Disk:
         if len(maps) == len(names) and all(int(checksum(maps[name])) == self._checksums[path][name] for name in names):
             return maps
         if not self._told:
-            warnings.warn(f"dissect: what the temporary file {path} held is computed again: it {why}.", stacklevel=2)
+            tell(f"what the temporary file {path} held is computed again: it {why}.")
         self._told = True
         return None
 

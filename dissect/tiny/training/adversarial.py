@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
+from dissect.arguments import refusal, speaks
 from dissect.tiny.training.feature_critic import FeatureCritic
 
 LOSSES = ("logistic", "wgan")
@@ -21,6 +22,7 @@ GRADIENT_PENALTY, DRIFT = 10.0, 0.001
 HALF_LIFE = 5000
 
 
+@speaks
 class Adversaries:
     """A generator, its running average, a discriminator, and their optimisers.
 
@@ -60,7 +62,7 @@ class Adversaries:
     ) -> None:
         self.generator, self.average, self.discriminator = generator, average.requires_grad_(False), discriminator
         if loss not in LOSSES:
-            raise ValueError(f"Adversaries: loss must be one of {LOSSES}, but got {loss!r}.")
+            raise refusal(ValueError(f"loss must be one of {LOSSES}, but got {loss!r}."))
         self.loss, self.r1_gamma, self.half_life = loss, r1_gamma, half_life
         self.feature_critic = feature_critic
         heads = [] if feature_critic is None else [feature_critic.heads]

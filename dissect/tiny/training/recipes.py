@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
+from dissect.arguments import refusal, speaks
 from dissect.models import Discriminator, ProGAN, StyleGAN2
 from dissect.tiny.training.adversarial import HALF_LIFE, LOSSES, R1_GAMMA, RATE
 
 KINDS = ("progan", "stylegan2")
 
 
+@speaks
 @dataclass(frozen=True)
 class Recipe:
     """One training; its seeds are given on the command line.
@@ -58,13 +60,13 @@ class Recipe:
         """Raises a ValueError where a choice is none of those above."""
         for name, choices in (("kind", KINDS), ("loss", LOSSES)):
             if getattr(self, name) not in choices:
-                raise ValueError(f"Recipe: {name} must be one of {choices}, but got {getattr(self, name)!r}.")
+                raise refusal(ValueError(f"{name} must be one of {choices}, but got {getattr(self, name)!r}."))
         sizes = [resolution for resolution, _ in self.stages]
         grown = [4 << level for level in range(len(self.channels))]
         if not sizes or sizes != sorted(sizes) or sizes[-1] != grown[-1] or not {*sizes} <= {*grown}:
-            raise ValueError(f"Recipe: stages must grow to {grown[-1]}, among {grown}, but got {self.stages}.")
+            raise refusal(ValueError(f"stages must grow to {grown[-1]}, among {grown}, but got {self.stages}."))
         if not 0 <= self.cooldown * 1000 <= self.images:
-            raise ValueError(f"Recipe: cooldown must be at most all {self.images} images, but got {self.cooldown}000.")
+            raise refusal(ValueError(f"cooldown must be at most all {self.images} images, but got {self.cooldown}000."))
 
     @classmethod
     def of(cls, written: dict[str, Any]) -> Recipe:
