@@ -17,14 +17,14 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 
 import dissect
-from dissect.dissection.findings import Findings
+from dissect.dissection.dissection_run import DissectionRun
 
 SHOWN = 25
 
 
 def visits(run):
     """Prints how long each visit took, and what came after the last one."""
-    clock, end_visit = [time.perf_counter()], Findings.end_visit
+    clock, end_visit = [time.perf_counter()], DissectionRun.end_visit
 
     def timed(findings, concepts):
         phase = findings.phase
@@ -33,7 +33,7 @@ def visits(run):
         clock.append(time.perf_counter())
         print(f"  {phase}: {1e3 * (clock[-1] - clock[-2]):.1f} ms")
 
-    with patch.object(Findings, "end_visit", timed):
+    with patch.object(DissectionRun, "end_visit", timed):
         run()
     torch.cuda.synchronize()
     print(f"  result: {1e3 * (time.perf_counter() - clock[-1]):.1f} ms")

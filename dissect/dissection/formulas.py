@@ -25,10 +25,10 @@ from dissect.network.modes import tell_training
 from dissect.ops.encode_labels import encode_labels
 from dissect.stats.combinations import CombinationTally
 from dissect.stats.formulas import FormulaSearch, label_members
+from dissect.visits.activations import Activations
 from dissect.visits.generated import Generated, paired
-from dissect.visits.reading import Reading
+from dissect.visits.readout import Readout
 from dissect.visits.run import Run, Visit, finish
-from dissect.visits.source import Source
 from dissect.visits.store import Step
 
 
@@ -98,7 +98,7 @@ def formulas(
         raise refusal(
             ValueError(f"dissection must have one threshold per unit, but layer {own[0]!r} has one for each label.")
         )
-    reading = Reading.of(dissection.settings, names, directions)
+    readout = Readout.of(dissection.settings, names, directions)
     tell_training(model)
     run = Combinations(chosen, len(dissection.concepts), num_bytes("memory_budget", memory_budget))
     settings = dissection.settings
@@ -109,8 +109,8 @@ def formulas(
         "images": batches.identity(), "layers": names, "thresholds": [d.thresholds.tolist() for d in chosen.values()],
         "batch_size": batch_size, "directions": settings.get("directions"),
     }  # fmt: skip
-    with Source(model, names, batches, segmenter, reading, 0, 0, True, generated) as source:
-        finish(run, source, resume=resume, about={} if resume is None else about, progress=progress)
+    with Activations(model, names, batches, segmenter, readout, 0, 0, True, generated) as steps:
+        finish(run, steps, resume=resume, about={} if resume is None else about, progress=progress)
     return run.result(dissection, length, beam)
 
 

@@ -43,12 +43,12 @@ def informative_levels(
     run, batches = Sweeping(plan, FRACTIONS, floor=True), plan.batches(images)
     about = {} if resume is None else plan.about(batches)
     about |= {"layers": plan.names, "options": {**plan.settings, **plan.told, **plan.options, "levels": len(FRACTIONS)}}
-    with plan.source(batches) as source:
-        finish(run, source, resume=resume, about=about, progress=progress)
+    with plan.steps(batches) as steps:
+        finish(run, steps, resume=resume, about=about, progress=progress)
     told = {"images": run.num_images, "candidates": len(FRACTIONS), "least_accuracy": LEAST_ACCURACY,
-            "least_share": LEAST_SHARE, "digest": digest(source.checksums)}  # fmt: skip
+            "least_share": LEAST_SHARE, "digest": digest(steps.checksums)}  # fmt: skip
     levels = {name: _levels(sweep, plan.rules.levels) for name, sweep in run.sweeps.items()}
-    return levels, {"thresholds_from": told}, source.checksums
+    return levels, {"thresholds_from": told}, steps.checksums
 
 
 def digest(checksums: set[tuple[int, ...]]) -> str:

@@ -22,9 +22,9 @@ from dissect.network.identity import code_of, fingerprint
 from dissect.network.layers import find_layers, layer_names
 from dissect.network.layouts import LayoutOption, Layouts
 from dissect.stats.bins import exact_fraction
+from dissect.visits.activations import Activations
 from dissect.visits.generated import Generated, paired
-from dissect.visits.reading import Reading
-from dissect.visits.source import Source
+from dissect.visits.readout import Readout
 
 #: What a segmenter sees.
 Segment = Literal["input", "output"]
@@ -49,7 +49,7 @@ class Plan:
         vocabulary: the concepts; None where nothing names the labels.
         segmenter: makes planes, or None.
         generated: whether the model makes images, which the segmenter sees.
-        reading: how outputs and planes are read.
+        readout: how outputs and planes are read.
         budgets: bytes to keep in memory and on the disk.
         batch_size: of a data set or a tensor.
         settings: what a result says of the rules.
@@ -64,7 +64,7 @@ class Plan:
     vocabulary: Concepts | None
     segmenter: Callable[[Tensor], Tensor] | None
     generated: bool
-    reading: Reading
+    readout: Readout
     budgets: tuple[int, int]
     batch_size: int
     settings: dict[str, Any]
@@ -75,12 +75,12 @@ class Plan:
         """Of a data set; of z and noise seeds, if that is what these are."""
         return Batches(paired(images) if self.generated else images, self.batch_size)
 
-    def source(self, batches: Batches, **more: Any) -> Source:
+    def steps(self, batches: Batches, **more: Any) -> Activations:
         """Where steps come from; `more` are its other options."""
         labelled = self.segmenter is not None or self.vocabulary is not None
         generated = Generated(self.model, self.segmenter) if self.generated else None
-        made = (self.segmenter, self.reading, *self.budgets, labelled, generated)
-        return Source(self.model, self.names, batches, *made, **more)
+        made = (self.segmenter, self.readout, *self.budgets, labelled, generated)
+        return Activations(self.model, self.names, batches, *made, **more)
 
     def about(self, batches: Batches) -> dict[str, Any]:
         """What a run that goes on must have in common with the one that was interrupted, beside layers and options."""
@@ -137,7 +137,7 @@ def planned(
     if generated:
         Generated(model, segmenter)  # refuses a segmenter of other images
     along = given_directions(directions, names)
-    reading = Reading(
+    readout = Readout(
         rules.relu, rules.step, grids, rules.relu and changes["relu"] is None, layout, ignored, along,
         _most_directions(budgets[0], vocabulary),
     )  # fmt: skip
@@ -147,7 +147,7 @@ def planned(
         settings["fraction"] = None
     told = ({"ignore": list(ignored)} if ignored else {}) | ({"segment": segment} if generated else {})
     return Plan(
-        model, names, rules, geometry, vocabulary, segmenter, generated, reading, budgets, batch_size,
+        model, names, rules, geometry, vocabulary, segmenter, generated, readout, budgets, batch_size,
         settings | geometry.settings(), told, {**_told_layout(layout), "batch_size": batch_size},
     )  # fmt: skip
 

@@ -14,7 +14,7 @@ from dissect.arguments import integer, speaks
 from dissect.concepts import Concepts
 from dissect.data.batches import attribute_of
 from dissect.data.pictures import signed_pictures, to_pictures
-from dissect.dissection.findings import Findings
+from dissect.dissection.dissection_run import DissectionRun
 from dissect.dissection.geometry import Given
 from dissect.dissection.given import check_labels, given_thresholds, told_thresholds
 from dissect.dissection.informative import check_batches, check_others, digest, informative_levels
@@ -195,17 +195,17 @@ def dissect(
         given, found_on, others = informative_levels(plan, thresholds_from, folder, progress)
     to_uint8 = pictures or (signed_pictures if plan.generated else attribute_of(images, "to_pictures") or to_pictures)
     gathering = Gathering(doubt, plan.rules.scope, plan.names)
-    run = Findings(plan.names, plan.rules, top_images, plan.geometry, to_uint8, plan.vocabulary, gathering, given)
+    run = DissectionRun(plan.names, plan.rules, top_images, plan.geometry, to_uint8, plan.vocabulary, gathering, given)
     batches = plan.batches(images)
     settings = {**plan.settings, **dataclasses.asdict(doubt), **plan.told, **told_thresholds(given), **found_on}
     about = {} if resume is None else {**plan.about(batches), "pictures": code_of(to_uint8)}
     about |= {"layers": plan.names, "options": {**settings, **plan.options, "top_images": top_images}}
-    with plan.source(batches) as source:
-        finish(run, source, resume=resume, about=about, progress=progress)
-        check_batches(source.checksums, others)
+    with plan.steps(batches) as steps:
+        finish(run, steps, resume=resume, about=about, progress=progress)
+        check_batches(steps.checksums, others)
     if found_on:
-        found_on["thresholds_from"] |= {"counted": digest(source.checksums)}
+        found_on["thresholds_from"] |= {"counted": digest(steps.checksums)}
     origin = provenance(model, images, batches.identity(), run.date)
-    found = run.result({**settings, **found_on, **doubts, "provenance": origin, "layouts": source.layouts})
+    found = run.result({**settings, **found_on, **doubts, "provenance": origin, "layouts": steps.layouts})
     tell_doubts(found)
     return found

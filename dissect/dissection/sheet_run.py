@@ -24,10 +24,10 @@ from dissect.files.checked import Array, Maybe, Of, fields
 from dissect.network.directions import LayerDirections
 from dissect.network.identity import code_of, fingerprint, weights_fingerprint
 from dissect.reference import upsample
+from dissect.visits.activations import Activations
 from dissect.visits.generated import Generated, paired
-from dissect.visits.reading import Reading
+from dissect.visits.readout import Readout
 from dissect.visits.run import Run, Visit, finish
-from dissect.visits.source import Source
 from dissect.visits.store import Step
 
 #: Of an image with a large object (PNAS 2020, Fig. 3F).
@@ -223,13 +223,13 @@ def unit_sheet(
     generated = Generated(model, segmenter) if settings.get("segment") == "output" else None
     images = images if generated is None else paired(images)
     to_uint8 = pictures or (signed_pictures if generated else attribute_of(images, "to_pictures") or to_pictures)
-    batches, reading = Batches(images, batch_size), Reading.of(settings, [layer], directions)
+    batches, readout = Batches(images, batch_size), Readout.of(settings, [layer], directions)
     run = SheetRun(layer, own, unit, label, levels, each, least, to_uint8)
     options = {"layer": layer, "unit": unit, "label": label, "levels": levels, "each": each, "least": least}
-    options |= {"directions": {name: along.told for name, along in reading.directions.items()}}
+    options |= {"directions": {name: along.told for name, along in readout.directions.items()}}
     about = {} if resume is None else _about(model, segmenter, to_uint8, batches, run)
-    with Source(model, [layer], batches, segmenter, reading, 0, 0, label is not None, generated) as source:
-        finish(run, source, resume=resume, about={**about, **options, "function": "unit_sheet"}, progress=progress)
+    with Activations(model, [layer], batches, segmenter, readout, 0, 0, label is not None, generated) as steps:
+        finish(run, steps, resume=resume, about={**about, **options, "function": "unit_sheet"}, progress=progress)
     name, category = (None, None) if label is None else (
         dissection.concepts.names[label], dissection.concepts.categories[label])  # fmt: skip
     return _sheet(run, layer, unit, name, category, least, {"each": each, "provenance": settings.get("provenance")})

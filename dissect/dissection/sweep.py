@@ -110,9 +110,9 @@ def sweep(
     settings = {**plan.settings, **plan.told, "shares": list(chosen), "levels": levels}
     about = {} if resume is None else plan.about(batches)
     about |= {"layers": plan.names, "options": {**settings, **plan.options}}
-    with plan.source(batches) as source:
-        finish(run, source, resume=resume, about=about, progress=progress)
-        settings |= {"layouts": source.layouts}
+    with plan.steps(batches) as steps:
+        finish(run, steps, resume=resume, about=about, progress=progress)
+        settings |= {"layouts": steps.layouts}
     settings |= {
         **plan.geometry.settings(run.grids), "num_images": run.num_images,
         "provenance": provenance(model, images, batches.identity(), run.date),

@@ -98,8 +98,8 @@ def unit_classifiers(
     options = {"segment": segment, **plan.told, **plan.options}
     about: dict[str, Any] = {} if resume is None else plan.about(batches)
     about |= {"layer": layer, "options": {**options, "tokens": plan.settings["tokens"]}}
-    with plan.source(batches, vectors=True, to_planes=run.to_planes) as source:
-        finish(run, source, resume=resume, about=about, progress=progress)
+    with plan.steps(batches, vectors=True, to_planes=run.to_planes) as steps:
+        finish(run, steps, resume=resume, about=about, progress=progress)
     settings = {**options, "network": type(model).__name__, "fingerprint": fingerprint(model)}
     return UnitClassifiers(
         layer, run.concepts, *run.found(), run.num_pixels, scope, float(least_area), {**settings, "whole": run.whole}

@@ -26,7 +26,7 @@ from dissect.network.modes import tell_training
 from dissect.stats import TailThreshold
 from dissect.visits.images import Images
 from dissect.visits.passes import Inputs, Passes
-from dissect.visits.reading import Reading
+from dissect.visits.readout import Readout
 from dissect.visits.run import Run, Visit, finish
 from dissect.visits.store import Step
 
@@ -98,7 +98,7 @@ def texture_sensitivity(
         raise refusal(ValueError(f"thresholds must be one of {RULES}, but got {thresholds!r}."))
     data = {name: Batches(given, batch_size) for name, given in (("images", images), ("restyled", restyled))}
     groups = None if classes is None else torch.as_tensor(classes).long()
-    run = Pairs(model, names, Reading(relu=relu, layout=layout), groups, thresholds, fraction, integer("seed", seed, 0))
+    run = Pairs(model, names, Readout(relu=relu, layout=layout), groups, thresholds, fraction, integer("seed", seed, 0))
     about = {} if resume is None else {
         "model": [fingerprint(model), code_of(model)], "data": [part.identity() for part in data.values()],
         "classes": None if groups is None else groups.tolist(),
@@ -117,11 +117,11 @@ class Pairs(Run):
     """
 
     def __init__(
-        self, model: nn.Module, layers: list[str], reading: Reading, classes: Tensor | None, rule: Rule,
+        self, model: nn.Module, layers: list[str], readout: Readout, classes: Tensor | None, rule: Rule,
         fraction: float, seed: int,
     ) -> None:  # fmt: skip
         self._layers, self._classes, self._seed = layers, classes, seed
-        self._passes, self._device = Passes(model, layers, reading), device_of(model)
+        self._passes, self._device = Passes(model, layers, readout), device_of(model)
         shared = {name: TailThreshold(fraction, size=SIZE) for name in layers}
         other = shared if rule == "common" else {name: TailThreshold(fraction, size=SIZE) for name in layers}
         self._states = {"images": shared, "restyled": other}

@@ -21,7 +21,7 @@ from dissect.network.identity import code_of, fingerprint
 from dissect.visits.run import Run, Visit, finish
 from dissect.visits.store import Step
 
-PHASES = {"generated": "generated images", "edited": "edited images"}
+TITLES = {"generated": "generated images", "edited": "edited images"}
 
 
 class Observation(Run):
@@ -67,7 +67,7 @@ class Observation(Run):
     @property
     def needs(self) -> Visit | None:
         """See `Run`."""
-        return Visit(PHASES[self.phase], data="z", last=self.phase == "edited") if self.phase in PHASES else None
+        return Visit(TITLES[self.phase], data="z", last=self.phase == "edited") if self.phase in TITLES else None
 
     def compute(self, step: Step) -> Any:
         """See `Run`: what the segmenters see of a batch."""
@@ -108,7 +108,7 @@ class Observation(Run):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """See `Run`."""
         what, count = "the run", len(self._counters)
-        rules = {"phase": Text((*PHASES, "done")), "sizes": Each(Each(Whole(), 2), count), "extra": Of(Tensor)}
+        rules = {"phase": Text((*TITLES, "done")), "sizes": Each(Each(Whole(), 2), count), "extra": Of(Tensor)}
         sums = Array(torch.float64, "2 U", -_FAR, _FAR), Array(torch.float64, "2", 0, _FAR)
         fields(what, state, rules | {"sums": sums[0], "weight": sums[1]}, {"U": self._renderer.num_units})
         if self._also is not None and (state["extra"].numel() or state["phase"] != "generated"):

@@ -14,7 +14,7 @@ from dissect.devices import checksum
 from dissect.files.checked import Array, Of, Text, Whole, fields
 from dissect.generators.counting import Concept, Counter, Segmenting
 from dissect.generators.intervals import RESAMPLES
-from dissect.generators.observing import PHASES, Observation, given_value, observe, warn_of_shared
+from dissect.generators.observing import TITLES, Observation, given_value, observe, warn_of_shared
 from dissect.generators.regions import Region, block_masks, checked_block
 from dissect.generators.rendering import Edit, Latents, Renderer
 from dissect.generators.tracing_result import EffectTrace
@@ -192,7 +192,7 @@ class _Tracing(Run):
     @property
     def needs(self) -> Visit | None:
         """See `Run`."""
-        return Visit(PHASES[self.phase], data="z", last=self.phase == "edited") if self.phase in PHASES else None
+        return Visit(TITLES[self.phase], data="z", last=self.phase == "edited") if self.phase in TITLES else None
 
     def compute(self, step: Step) -> Any:
         """See `Run`."""
@@ -248,7 +248,7 @@ class _Tracing(Run):
         """See `Run`."""
         shapes = {"changes": torch.float64, "pixels": torch.int64}
         rules = {name: Array(dtype, " ".join(map(str, getattr(self, name).shape)), 0) for name, dtype in shapes.items()}
-        fields("the run", state, {"phase": Text((*PHASES, "done")), "num_pixels": Whole(), "means": Of(dict), **rules})
+        fields("the run", state, {"phase": Text((*TITLES, "done")), "num_pixels": Whole(), "means": Of(dict), **rules})
         names = [str(at) for at in range(len(self._looked.layers))]
         known = names if state["means"] or state["phase"] != "generated" else []
         fields("the run", state["means"], {name: Array(torch.float64, f"U{name}", 0) for name in known})

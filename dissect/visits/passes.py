@@ -14,7 +14,7 @@ from dissect.network.layouts import Layouts
 from dissect.network.rectified import ReluWatch
 from dissect.network.trace import FAILURES, FirstTensorTrace, RanTwiceError, Trace
 from dissect.network.tracking import UnitTracker
-from dissect.visits.reading import Reading
+from dissect.visits.readout import Readout
 
 
 class Inputs(NamedTuple):
@@ -42,12 +42,12 @@ class Passes:
     Args:
         model: the network.
         layers: all whose maps may be asked for.
-        reading: how outputs become maps.
+        readout: how outputs become maps.
     """
 
-    def __init__(self, model: nn.Module, layers: list[str], reading: Reading) -> None:
-        self._model, self._reading = model, reading
-        self._layouts = Layouts(model, layers, reading.layout)
+    def __init__(self, model: nn.Module, layers: list[str], readout: Readout) -> None:
+        self._model, self._readout = model, readout
+        self._layouts = Layouts(model, layers, readout.layout)
         self._traces: dict[tuple[object, ...], Trace] = {}  # by layers: to look for them takes a walk of all modules
         self._ends: dict[str, float] = {}
         self._ran_once = False
@@ -68,7 +68,7 @@ class Passes:
             inputs: what the model is called with.
             layers: those whose maps are wanted, maybe none.
             whole: whether its output is wanted too.
-            vectors: see `Reading.maps`.
+            vectors: see `Readout.maps`.
 
         Raises:
             RanTwiceError: a layer runs twice.
@@ -107,7 +107,7 @@ class Passes:
         if uncertain:
             self._follow_units(inputs, uncertain)
         maps = {
-            name: self._reading.maps(name, value, self._layouts, number, vectors) for name, value in outputs.items()
+            name: self._readout.maps(name, value, self._layouts, number, vectors) for name, value in outputs.items()
         }
         return maps, output if whole else None
 
@@ -138,7 +138,7 @@ class Passes:
             RanTwiceError: one does.
         """
         trace, output = FirstTensorTrace(self._model, layers, edit=self._look_at_the_clock), None
-        watch = ReluWatch(self._model, layers) if self._reading.expects_relu else nullcontext()
+        watch = ReluWatch(self._model, layers) if self._readout.expects_relu else nullcontext()
         try:
             with torch.no_grad(), trace, watch:
                 output = trace.run(inputs.images, **inputs.extra)

@@ -98,7 +98,7 @@ class Run:
 
 
 class Steps(Resumable, Protocol):
-    """Where a run's steps come from: `Images`, or `Source`, which adds activations.
+    """Where a run's steps come from: `Images`, or `Activations`, which adds activations.
 
     It knows each batch by its checksums, and refuses others at every later visit, also of a run that goes on.
     """

@@ -209,7 +209,9 @@ def test_the_current_folder_is_a_folder(tmp_path, monkeypatch, often):
         dissect.dissect(other, ["1", "3"], Scenes(), batch_size=5, fraction=0.05, progress=False, resume="")
 
 
-@pytest.mark.parametrize("method", ["visits.source.Source._compare", "dissection.findings.Findings._count_encoded"])
+@pytest.mark.parametrize(
+    "method", ["visits.activations.Activations._compare", "dissection.dissection_run.DissectionRun._count_encoded"]
+)
 @pytest.mark.parametrize("moment", [0, 2, 4])
 def test_an_interrupt_while_a_gpu_is_looked_at_loses_nothing(method, moment, tmp_path, monkeypatch, often):
     expected = run(memory_budget=0)
@@ -231,7 +233,7 @@ def test_an_interrupt_while_a_gpu_is_looked_at_loses_nothing(method, moment, tmp
 
 
 def test_an_interrupt_in_the_middle_of_a_batch_waits_for_its_end(tmp_path, monkeypatch):
-    add, calls = dissect.dissection.findings.Findings.add, []
+    add, calls = dissect.dissection.dissection_run.DissectionRun.add, []
 
     def interrupted(self, step):
         calls.append(step)
@@ -239,7 +241,7 @@ def test_an_interrupt_in_the_middle_of_a_batch_waits_for_its_end(tmp_path, monke
             signal.raise_signal(signal.SIGINT)
         add(self, step)
 
-    monkeypatch.setattr(dissect.dissection.findings.Findings, "add", interrupted)
+    monkeypatch.setattr(dissect.dissection.dissection_run.DissectionRun, "add", interrupted)
     with pytest.raises(KeyboardInterrupt):
         run(resume=tmp_path)
     monkeypatch.undo()

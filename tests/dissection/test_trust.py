@@ -164,7 +164,7 @@ def test_images_alone_give_what_needs_no_labels(tmp_path):
 def test_images_alone_go_on(tmp_path, monkeypatch, moment):
     images = Scenes().images
     expected = run(images=images)
-    add, calls = dissect.dissection.findings.Findings.add, []
+    add, calls = dissect.dissection.dissection_run.DissectionRun.add, []
 
     def stopped(self, step):
         calls.append(step)
@@ -172,7 +172,7 @@ def test_images_alone_go_on(tmp_path, monkeypatch, moment):
             raise KeyboardInterrupt
         add(self, step)
 
-    monkeypatch.setattr(dissect.dissection.findings.Findings, "add", stopped)
+    monkeypatch.setattr(dissect.dissection.dissection_run.DissectionRun, "add", stopped)
     with pytest.raises(KeyboardInterrupt):
         run(images=images, resume=tmp_path)
     monkeypatch.undo()
@@ -233,7 +233,7 @@ def test_large_label_numbers_are_concepts_only_where_they_occur(tmp_path, monkey
         assert torch.equal(result[layer].evidence.null, named[layer].evidence.null)
     with pytest.warns(UserWarning, match="labels go up to 2147483647, and no names tell what they are"):
         run(images=Renumbered())
-    add, calls = dissect.dissection.findings.Findings.add, []
+    add, calls = dissect.dissection.dissection_run.DissectionRun.add, []
 
     def stopped(self, step):
         calls.append(self.phase)
@@ -241,7 +241,7 @@ def test_large_label_numbers_are_concepts_only_where_they_occur(tmp_path, monkey
             raise KeyboardInterrupt
         add(self, step)
 
-    monkeypatch.setattr(dissect.dissection.findings.Findings, "add", stopped)
+    monkeypatch.setattr(dissect.dissection.dissection_run.DissectionRun, "add", stopped)
     for _ in range(2):
         with pytest.raises(KeyboardInterrupt):
             run(images=Renumbered(), resume=tmp_path)

@@ -9,7 +9,7 @@ from small_dissection import same
 
 from dissect.data import Batches
 from dissect.dissection.decoys import PlanePool
-from dissect.dissection.findings import Findings
+from dissect.dissection.dissection_run import DissectionRun
 from dissect.dissection.significance import Gathering
 from dissect.files.tensors import load_tensors, save_tensors
 from dissect.stats import IouTally, NullTally, Peaks, TailThreshold
@@ -132,7 +132,9 @@ def test_no_data_are_refused():
         finish(Sums(), Images({"images": Batches([])}), progress=False)
 
 
-@pytest.mark.parametrize("state", [TailThreshold, Peaks, IouTally, NullTally, Places, PlanePool, Gathering, Findings])
+@pytest.mark.parametrize(
+    "state", [TailThreshold, Peaks, IouTally, NullTally, Places, PlanePool, Gathering, DissectionRun]
+)
 def test_another_version_of_a_state_refuses_the_runs_that_hold_it_alone(state, tmp_path, monkeypatch, often):
     expected = dissected(resume=tmp_path / "dissection")
     finish(Sums(), steps(), resume=tmp_path / "sums", progress=False)

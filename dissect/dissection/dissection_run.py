@@ -35,7 +35,7 @@ from dissect.visits.store import Step
 FOLD = 16
 
 
-class Findings(Run):
+class DissectionRun(Run):
     """A dissection under way: what it has learned, and which visit comes next.
 
     The visits are "survey" (the thresholds' first brackets, the peaks, and the pictures of the peaks), "thresholds" as

@@ -20,7 +20,7 @@ from dissect.interrupts import deferred_interrupts
 from dissect.ops.native import LABEL_DTYPES
 from dissect.visits.generated import Generated
 from dissect.visits.passes import Inputs, Pass, Passes
-from dissect.visits.reading import Reading
+from dissect.visits.readout import Readout
 from dissect.visits.run import Visit
 from dissect.visits.same import Same
 from dissect.visits.store import Cost, Step, Store
@@ -32,7 +32,7 @@ WAYS = (
 )
 
 
-class Source:
+class Activations:
     """The data set's steps, always in the same batches: computed, or from the `Store` where they were kept.
 
     See `dissect.visits.run.Steps`.
@@ -42,7 +42,7 @@ class Source:
         layers: all that some visit asks for.
         batches: the images.
         segmenter: makes planes, or None where they come with the images, if there are any.
-        reading: how outputs and planes are read.
+        readout: how outputs and planes are read.
         memory_budget: bytes, see `Store`.
         disk_budget: bytes, see `Store`.
         labelled: there must be planes.
@@ -57,7 +57,7 @@ class Source:
         layers: list[str],
         batches: Batches,
         segmenter: Callable[[Tensor], Tensor] | None,
-        reading: Reading,
+        readout: Readout,
         memory_budget: int,
         disk_budget: int,
         labelled: bool,
@@ -67,9 +67,9 @@ class Source:
         to_planes: Callable[[Tensor, Tensor, int, tuple[int, ...]], Tensor] = label_planes,
     ) -> None:
         self._model, self._batches, self._segmenter, self._generated = model, batches, segmenter, generated
-        self._reading, self._layers, self._vectors, self._to_planes = reading, layers, vectors, to_planes
+        self._readout, self._layers, self._vectors, self._to_planes = readout, layers, vectors, to_planes
         self._store = Store(memory_budget, disk_budget)
-        self._passes = Passes(model, layers, reading)
+        self._passes = Passes(model, layers, readout)
         self._device = device_of(model)
         self._home = ops.home(self._device)  # of activations and planes
         # Of each batch's images and planes, and of the first batch's maps; known once `_flush` was called.
@@ -78,7 +78,7 @@ class Source:
         # Whether there are no planes, of no image and from no segmenter; known after the first batch.
         self._images_only: bool | None = False if labelled else None
 
-    def __enter__(self) -> Source:
+    def __enter__(self) -> Activations:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -190,7 +190,7 @@ class Source:
         elif self._segmenter is None or (visit.planes and planes is None):
             planes = self._planes(index, batch, images)
             self._check_same(index, inputs, planes)
-            planes = self._reading.planes(planes, batch.images if images is inputs.images else images)
+            planes = self._readout.planes(planes, batch.images if images is inputs.images else images)
         else:
             self._check_same(index, inputs)
         if index == 0 and not self._first_maps:
@@ -268,7 +268,7 @@ class Source:
                 )
             )
         if isinstance(planes, Tensor):
-            planes = self._to_planes(planes, images, index, self._reading.ignore)
+            planes = self._to_planes(planes, images, index, self._readout.ignore)
         if not isinstance(planes, Tensor) or planes.dtype not in LABEL_DTYPES:
             got = planes.dtype if isinstance(planes, Tensor) else type(planes).__name__
             raise refusal(

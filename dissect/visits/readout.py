@@ -18,7 +18,7 @@ MOST_OTHER_TOKENS = 8
 
 
 @dataclass(frozen=True)
-class Reading:
+class Readout:
     """How a layer's output becomes maps, and planes get their size. See `dissect.dissect`.
 
     With `expects_relu`, `relu` is a preset's: it is told where no ReLU follows. Maps along `directions` are those of
@@ -40,7 +40,7 @@ class Reading:
         settings: Mapping[str, Any],
         layers: Iterable[str],
         directions: Mapping[str, LayerDirections] | None = None,
-    ) -> Reading:
+    ) -> Readout:
         """How a dissection with these settings read outputs of some of its layers, and planes.
 
         Args:
