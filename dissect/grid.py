@@ -6,7 +6,6 @@ computed once, on the host, in float64; kernels only ever read it, so no backend
 
 from __future__ import annotations
 
-import hashlib
 import operator
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ import torch
 from torch import Tensor
 
 from dissect.arguments import refusal, speaks
+from dissect.digests import digest
 
 Border = Literal["edge", "zeros"]
 BORDERS: tuple[Border, ...] = get_args(Border)
@@ -267,10 +267,7 @@ class Grid:
     @cached_property
     def key(self) -> str:
         """A digest of the tables, equal for equal grids: what states compare before they merge."""
-        digest = hashlib.sha256(repr(self.source_shape).encode())
-        for table in (self.rows, self.columns):
-            digest.update(table.numpy().tobytes())
-        return digest.hexdigest()
+        return digest([repr(self.source_shape), self.rows, self.columns], 64)
 
 
 @lru_cache(maxsize=64)

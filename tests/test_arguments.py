@@ -46,7 +46,7 @@ def ablated(model):
     [
         lambda model: dissect.dissect(model, "0", [(IMAGES, torch.ones(6, 1, 4, 4).long())], progress=False),
         lambda model: dissect.unit_importance(model, "0", [(IMAGES, LABELS)], [(IMAGES, LABELS)], progress=False),
-        lambda model: scores_and_peaks("attack", model, "0", IMAGES),
+        lambda model: scores_and_peaks(model, "0", IMAGES),
         ablated,
     ],
 )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import operator
-import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from dissect.arguments import integer, num_bytes, refusal, speaks
 from dissect.classifiers.importance import UnitImportance
 from dissect.classifiers.probe import GIB, Probe, SetRun, image_steps, tell_missing
 from dissect.data import Batches
+from dissect.digests import crc
 from dissect.files.checked import Array, Each, Text, Whole, fields, require
 from dissect.files.results import Result
 from dissect.stats.classes import ClassTally, rank_area
@@ -290,7 +290,7 @@ def unit_sets(
     tallies = {"val": ClassTally(len(alpha), len(names))}
     run = SetRun(probe, alpha, memory_budget, tallies, importance.fill, own=own)
     about = {"layer": importance.layer, "classes": list(names), "counts": list(chosen), "measured": wanted,
-             "importance": [zlib.crc32(part.numpy().tobytes()) for part in (alpha, importance.fill)],
+             "importance": [crc(part) for part in (alpha, importance.fill)],
              "batch_size": batch_size, "memory": memory_budget}  # fmt: skip
     about |= probe.about(visits, resume is not None)
     finish(run, image_steps(visits), resume=resume, about=about, progress=progress)

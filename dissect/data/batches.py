@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Container, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,6 +11,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset, RandomSampler, Subset, default_collate
 
 from dissect.arguments import integer, refusal, speaks
+from dissect.digests import digest
 
 
 class Batch(NamedTuple):
@@ -188,7 +188,7 @@ def _fingerprint_of(data: Any) -> str | None:
         return None
     inner = _fingerprint_of(data.dataset)
     how = list(data.indices) if isinstance(data, Subset) else data.batch_size
-    return inner and hashlib.sha256(f"{inner} {how}".encode()).hexdigest()[:16]
+    return inner and digest([f"{inner} {how}"])
 
 
 def _is_one_batch(data: Any) -> bool:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import csv
-import hashlib
 import math
-import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
@@ -17,9 +15,10 @@ from torch.utils.data import Dataset
 
 from dissect.arguments import refusal, speaks
 from dissect.concepts import Concepts
-from dissect.data.files import opened, rgb
+from dissect.data.files import file_facts, opened, rgb
 from dissect.data.folders import MEAN, STD
 from dissect.data.pictures import restored_pictures
+from dissect.digests import digest
 from dissect.extras import require
 from dissect.table import Table
 from dissect.text import printable, shown
@@ -151,13 +150,7 @@ class Broden(Dataset[Any]):
     def fingerprint(self) -> str:
         """Of the tables, the images' sizes and times, and how items are made: tells whether they changed."""
         told = f"{self.categories} {len(self.files)} {self._mean.tolist()} {self._std.tolist()}"
-        digest = hashlib.sha256(told.encode())
-        for table in self._tables:
-            digest.update(table.read_bytes())
-        for path in self.files:
-            facts = path.stat()
-            digest.update(os.fsencode(path.name) + f" {facts.st_size} {facts.st_mtime_ns}".encode())
-        return digest.hexdigest()[:16]
+        return digest([told, *(table.read_bytes() for table in self._tables), *map(file_facts, self.files)])
 
     def table(self) -> Table[CategoryRow]:
         """Classes, sources and average samples by category (`CategoryRow`): Table 1 of Zhou et al. 2018."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from torch.utils.data import Dataset
 
 from dissect.arguments import refusal, speaks
 from dissect.data.folders import MEAN, STD, ImageFolder
+from dissect.digests import digest
 
 
 @speaks
@@ -93,6 +93,4 @@ class ClassFolder(Dataset[Any]):
 
     def fingerprint(self) -> str:
         """Of the files and classes: tells whether they changed."""
-        digest = hashlib.sha256(self._images.fingerprint().encode())
-        digest.update(repr((self.classes, self._numbers)).encode())
-        return digest.hexdigest()[:16]
+        return digest([self._images.fingerprint(), repr((self.classes, self._numbers))])

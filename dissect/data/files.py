@@ -58,6 +58,12 @@ def files_under(folder: Path, suffixes: Collection[str]) -> list[Path]:
     return sorted(found)
 
 
+def file_facts(path: Path) -> bytes:
+    """The name, size and time of a file: what tells whether it changed, without reading it."""
+    facts = path.stat()
+    return os.fsencode(path.name) + f" {facts.st_size} {facts.st_mtime_ns}".encode()
+
+
 def opened(path: Path, upright: bool = True) -> tuple[Any, int]:
     """A decoded picture, turned as its orientation tag says, and that tag.
 

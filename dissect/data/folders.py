@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +15,9 @@ from torch.utils.data import Dataset
 
 from dissect.arguments import ignored_labels, refusal, speaks, tell
 from dissect.concepts import Concepts
-from dissect.data.files import MOST_PLANES, TRANSPOSED, UPRIGHT, array, files_under, opened, rgb
+from dissect.data.files import MOST_PLANES, TRANSPOSED, UPRIGHT, array, file_facts, files_under, opened, rgb
 from dissect.data.pictures import restored_pictures
+from dissect.digests import digest
 from dissect.extras import require
 from dissect.text import printable, shown
 
@@ -136,14 +136,11 @@ class ImageFolder(Dataset[Any]):
 
     def fingerprint(self) -> str:
         """Of the files' names, sizes and times, and of how images are made of them: tells whether they changed."""
-        digest = hashlib.sha256(f"{self.size} {self._mean.tolist()} {self._std.tolist()}".encode())
+        told = f"{self.size} {self._mean.tolist()} {self._std.tolist()}"
         if self._ignore or self._colors or not self.orientation:  # else as it was before there was a choice
-            digest.update(f"{self._ignore} {self._colors} {self.orientation}".encode())
-        for image in self.files:
-            for path in (image, *(() if self._planes is None else (self._planes_of[image],))):
-                facts = path.stat()
-                digest.update(os.fsencode(path.name) + f" {facts.st_size} {facts.st_mtime_ns}".encode())
-        return digest.hexdigest()[:16]
+            told += f"{self._ignore} {self._colors} {self.orientation}"
+        paths = ((image,) if self._planes is None else (image, self._planes_of[image]) for image in self.files)
+        return digest([told, *map(file_facts, chain.from_iterable(paths))])
 
     def _readable(self, path: Path) -> bool:
         try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -11,6 +10,7 @@ from torch import Tensor
 
 from dissect.arguments import refusal
 from dissect.concepts import Concepts
+from dissect.digests import digest
 from dissect.files.checked import Array, fields, require
 
 
@@ -104,7 +104,7 @@ def at_labels(levels: Tensor, labels: Tensor) -> Tensor:
 
 def told_thresholds(given: Mapping[str, Tensor]) -> dict[str, Any]:
     """What a result's settings say of them: a digest of each layer's, and whose labels have their own; or nothing."""
-    digests = {name: hashlib.sha256(levels.numpy().tobytes()).hexdigest()[:16] for name, levels in given.items()}
+    digests = {name: digest([levels]) for name, levels in given.items()}
     own = [name for name, levels in given.items() if levels.ndim == 2]
     return ({"thresholds": digests} if digests else {}) | ({"label_thresholds": own} if own else {})
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from torch import Tensor
 from torch.utils.data import TensorDataset
 
 from dissect.arguments import refusal
+from dissect.digests import digest
 from dissect.dissection.plan import Plan
 from dissect.dissection.sweeping import Sweeping
 from dissect.stats import ThresholdSweep
@@ -46,14 +46,14 @@ def informative_levels(
     with plan.steps(batches) as steps:
         finish(run, steps, resume=resume, about=about, progress=progress)
     told = {"images": run.num_images, "candidates": len(FRACTIONS), "least_accuracy": LEAST_ACCURACY,
-            "least_share": LEAST_SHARE, "digest": digest(steps.checksums)}  # fmt: skip
+            "least_share": LEAST_SHARE, "digest": digest_of(steps.checksums)}  # fmt: skip
     levels = {name: _levels(sweep, plan.rules.levels) for name, sweep in run.sweeps.items()}
     return levels, {"thresholds_from": told}, steps.checksums
 
 
-def digest(checksums: set[tuple[int, ...]]) -> str:
+def digest_of(checksums: set[tuple[int, ...]]) -> str:
     """Tells one set of images from another, whatever the order of its batches."""
-    return hashlib.sha256(repr(sorted(checksums)).encode()).hexdigest()[:16]
+    return digest([repr(sorted(checksums))])
 
 
 def _levels(sweep: ThresholdSweep, rule: str) -> Tensor:

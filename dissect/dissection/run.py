@@ -17,7 +17,7 @@ from dissect.data.pictures import signed_pictures, to_pictures
 from dissect.dissection.dissection_run import DissectionRun
 from dissect.dissection.geometry import Given
 from dissect.dissection.given import check_labels, given_thresholds, told_thresholds
-from dissect.dissection.informative import check_batches, check_others, digest, informative_levels
+from dissect.dissection.informative import check_batches, check_others, digest_of, informative_levels
 from dissect.dissection.plan import Segment, planned
 from dissect.dissection.presets import GridName, Levels, Match, PresetName
 from dissect.dissection.provenance import provenance, tell_doubts, tell_untrained
@@ -204,7 +204,7 @@ def dissect(
         finish(run, steps, resume=resume, about=about, progress=progress)
         check_batches(steps.checksums, others)
     if found_on:
-        found_on["thresholds_from"] |= {"counted": digest(steps.checksums)}
+        found_on["thresholds_from"] |= {"counted": digest_of(steps.checksums)}
     origin = provenance(model, images, batches.identity(), run.date)
     found = run.result({**settings, **found_on, **doubts, "provenance": origin, "layouts": steps.layouts})
     tell_doubts(found)

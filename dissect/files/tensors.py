@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import platform
@@ -19,6 +18,7 @@ from safetensors import SafetensorError
 from safetensors import torch as safetensors_torch
 from torch import Tensor
 
+from dissect.digests import digest
 from dissect.files.checked import Of, Whole, fields
 from dissect.files.tensorfile import read_tensors
 
@@ -72,7 +72,7 @@ def _writer() -> str:
 
 
 def _host() -> str:
-    return hashlib.sha256(os.fsencode(platform.node())).hexdigest()[:8]
+    return digest([os.fsencode(platform.node())], 8)
 
 
 def _runs(process: int) -> bool:
@@ -184,12 +184,10 @@ _HEADER = {"version": Whole(1), "meta": Of(dict)}
 
 def _digest(text: str, tensors: dict[str, Tensor]) -> str:
     """Of everything that the file holds, in an order that does not depend on the file."""
-    digest = hashlib.sha256(text.encode())
+    parts: list[str | Tensor] = [text]
     for name in sorted(tensors):
-        tensor = tensors[name]
-        digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())
-        digest.update(tensor.flatten().view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
+        parts += [f"{name} {tensors[name].dtype} {list(tensors[name].shape)}", tensors[name]]
+    return digest(parts, 64)
 
 
 def _own_memory(tensors: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
@@ -14,6 +13,7 @@ from tqdm.auto import tqdm
 from dissect.arguments import check_precision, refusal
 from dissect.data import Batch
 from dissect.devices import device_of
+from dissect.digests import number_of
 from dissect.interventions.intervention import insert
 from dissect.interventions.replay import Replays
 from dissect.network.layers import find_layers
@@ -166,8 +166,7 @@ class Renderer:
         rows = self.z.detach().cpu().float().flatten(1).numpy()
         seeds = torch.zeros(len(rows), dtype=torch.int64) if self.seeds is None else self.seeds.cpu().long()
         texts = (row.tobytes() + seed.tobytes() for row, seed in zip(rows, seeds.numpy()))
-        digests = (hashlib.blake2b(text, digest_size=8).digest() for text in texts)
-        return torch.tensor([int.from_bytes(digest, "little", signed=True) for digest in digests])
+        return torch.tensor([number_of(text) for text in texts])
 
     def _run(self, rows: slice | Tensor) -> Any:
         return self.generator(self.z[rows], **self._extra(rows))

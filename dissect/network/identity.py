@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 import inspect
+from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from dissect.digests import digest
 from dissect.network.hooks import effective_hooks
 
 #: Bytes of weights that are summed up at a time.
@@ -19,16 +21,19 @@ def fingerprint(model: object) -> str:
 
     Hooks of a `Trace` that only retains do not count, nor do those of interventions in other threads.
     """
+    return digest(_told(model))
+
+
+def _told(model: object) -> Iterator[str | Tensor]:
     kind = type(model)
-    digest = hashlib.sha256(f"{kind.__module__}.{kind.__qualname__}".encode())
+    yield f"{kind.__module__}.{kind.__qualname__}"
     if isinstance(model, nn.Module):
         for name, module in model.named_modules():
             hooks = effective_hooks(module)  # those of interventions among them
-            digest.update(f"{name} {type(module).__qualname__} {module.extra_repr()} {hooks}".encode())
+            yield f"{name} {type(module).__qualname__} {module.extra_repr()} {hooks}"
         for name, value in _weights(model):
-            digest.update(f"{name} {value.dtype} {list(value.shape)}".encode())
-            digest.update(value.cpu().contiguous().flatten().view(torch.uint8).numpy().data)
-    return digest.hexdigest()[:16]
+            yield f"{name} {value.dtype} {list(value.shape)}"
+            yield value
 
 
 def weights_fingerprint(model: nn.Module, *, without: str = "") -> str:
@@ -44,18 +49,17 @@ def weights_fingerprint(model: nn.Module, *, without: str = "") -> str:
         >>> weights_fingerprint(layer) == weights_fingerprint(copy.deepcopy(layer))
         True
     """
-    digest = hashlib.sha256()
-    for name, value in _weights(model):
-        if name == without:
-            continue
-        digest.update(f"{name} {value.dtype} {list(value.shape)}".encode())
-        data = value.contiguous().flatten().view(torch.uint8)
-        whole = len(data) // _ROW * _ROW
-        if whole and data.storage_offset() % 8 == 0:
-            digest.update(data[:whole].view(torch.int64).view(-1, _ROW // 8).sum(1).cpu().numpy().data)
-            data = data[whole:]
-        digest.update(data.cpu().numpy().data)
-    return digest.hexdigest()[:16]
+    return digest(part for name, value in _weights(model) if name != without for part in _sums(name, value))
+
+
+def _sums(name: str, value: Tensor) -> Iterator[str | Tensor]:
+    yield f"{name} {value.dtype} {list(value.shape)}"
+    data = value.contiguous().flatten().view(torch.uint8)
+    whole = len(data) // _ROW * _ROW
+    if whole and data.storage_offset() % 8 == 0:
+        yield data[:whole].view(torch.int64).view(-1, _ROW // 8).sum(1)
+        data = data[whole:]
+    yield data
 
 
 def _weights(model: nn.Module) -> list[tuple[str, Tensor]]:
@@ -67,11 +71,12 @@ def code_of(thing: object) -> str:
     """A digest of the Python code of a function or object, and of the modules in it that are not PyTorch's."""
     parts = list(thing.modules()) if isinstance(thing, nn.Module) else [thing]
     kinds = {part if inspect.isroutine(part) else type(part) for part in parts}
-    digest = hashlib.sha256()
-    for kind in sorted(kinds, key=lambda kind: f"{kind.__module__}.{kind.__qualname__}"):
-        if not str(kind.__module__).startswith(("torch.", "builtins")):
-            try:
-                digest.update(inspect.getsource(kind).encode())
-            except (OSError, TypeError):  # typed into an interpreter, or compiled
-                digest.update(kind.__qualname__.encode())
-    return digest.hexdigest()[:16]
+    own = (kind for kind in kinds if not str(kind.__module__).startswith(("torch.", "builtins")))
+    return digest(_source_of(kind) for kind in sorted(own, key=lambda kind: f"{kind.__module__}.{kind.__qualname__}"))
+
+
+def _source_of(kind: Any) -> str:
+    try:
+        return inspect.getsource(kind)
+    except (OSError, TypeError):  # typed into an interpreter, or compiled
+        return str(kind.__qualname__)

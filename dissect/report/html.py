@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import base64
-import hashlib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dissect.arguments import refusal, speaks
+from dissect.digests import digest
 from dissect.dissection.comparison import Comparison
 from dissect.dissection.formulas_result import FormulaRow, UnitFormulas
 from dissect.dissection.result import Dissection
@@ -223,7 +223,7 @@ def inside(script: str, styles: Iterable[str] = ("report.css",)) -> dict[str, An
     return {
         "style": Markup("".join((FOLDER / name).read_text("utf-8") for name in styles)),
         "script": Markup(script),
-        "digest": base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        "digest": base64.b64encode(bytes.fromhex(digest([script], 64))).decode(),
     }
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import hashlib
 import io
 import json
 from collections import Counter
@@ -16,6 +15,7 @@ import torch
 from torch import Tensor
 
 from dissect.arguments import integer, refusal, speaks
+from dissect.digests import digest
 from dissect.files.checked import Each, Of, Text, Whole, fields, named, require
 from dissect.files.tensors import replacing
 from dissect.report.embedded import json_inside
@@ -108,7 +108,7 @@ def write_pairs(
         kind, texts = _encoded([other, first] if SIDES[side] == "left" else [first, other])
         pairs.append(texts)
         key.append({"comparison": name, "picture": at, "changed": SIDES[side]})
-    page = hashlib.sha256(json.dumps([seed, question, key, pairs]).encode()).hexdigest()[:16]
+    page = digest([json.dumps([seed, question, key, pairs])])
     size = next(iter(comparisons.values()))[0].shape
     text = environment().get_template("pairs.html").render(
         question=question,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -13,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from dissect.arguments import refusal, speaks
+from dissect.digests import digest
 from dissect.files.checked import Array, Each, Of, Text, Whole, fields, require
 from dissect.files.results import Result
 from dissect.interrupts import deferred_interrupts
@@ -246,9 +246,7 @@ def verify_rank(before: Tensor, after: Tensor, order: tuple[int, ...], rank: int
 
 def weight_digest(weight: Tensor) -> str:
     """A digest of a weight's dtype, shape and bits."""
-    digest = hashlib.sha256(f"{weight.dtype} {list(weight.shape)}".encode())
-    digest.update(weight.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
-    return digest.hexdigest()[:16]
+    return digest([f"{weight.dtype} {list(weight.shape)}", weight])
 
 
 _META = {"layer": Text(), "shape": Each(Whole(1)), "before": Text(), "after": Text(), "settings": Of(dict)}

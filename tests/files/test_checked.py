@@ -113,7 +113,7 @@ def put(name, value):
         (put("0.peaks", lambda value: value.flip(1)), "peaks never rise"),
         (set_to("0.unit_area", 10**9), "must hold unit_area as int64"),
         (set_to("0.union_area", 10**3), "no area that enters a union exceeds"),
-        (set_to("0.rows", 10**6), "Grid: rows must hold"),
+        (set_to("0.rows", 10**6), ": rows must hold"),
         (put("image_numbers", lambda value: value.flip(0)), "image numbers rise"),
         (lambda tensors, meta: tensors.pop("1.peaks"), "must hold peaks"),
         (lambda tensors, meta: meta["names"].pop(), "must hold categories as a list of C"),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import time
 from abc import ABC, abstractmethod
@@ -18,6 +17,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from dissect.devices import processor
+from dissect.digests import digest
 from dissect.files.tensors import load_tensors, replacing, save_tensors
 from dissect.tiny.dataset import TinyScenes
 from dissect.tiny.networks import FORMAT
@@ -29,10 +29,7 @@ CHECKPOINT_EVERY = 240
 def scenes_version(size: int, family: str | None = None, watermark: bool = False) -> str:
     """Tells this version of the scenes from others: a digest of one validation scene of each class."""
     scenes = TinyScenes("val", size, family=family, watermark=watermark)
-    digest = hashlib.sha256()
-    for index in range(len(scenes.classes)):
-        digest.update(scenes.raw(index)[0].tobytes())
-    return digest.hexdigest()[:16]
+    return digest(scenes.raw(index)[0] for index in range(len(scenes.classes)))
 
 
 def rendered(scenes: TinyScenes, path: Path) -> np.ndarray:
