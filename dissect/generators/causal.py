@@ -98,14 +98,7 @@ def causal_units(
         >>> len(units), units.alpha.shape
         (5, torch.Size([128]))
     """
-    if not callable(getattr(segmenter, "scores", None)):
-        raise refusal(
-            TypeError(
-                "segmenter must have a method scores(images, concept) that gradients go through, but "
-                f"{type(segmenter).__name__} has none; dissect.segmentation.Segmenter has one, and units_by_iou needs "
-                "none."
-            )
-        )
+    _check_scores(segmenter)
     counter = Counter(segmenter, concept)
     renderer = Renderer(generator, layer, z, segmenter, integer("batch_size", batch_size), layout)
     count, seed = integer("count", count), integer("seed", seed, 0)
@@ -131,6 +124,22 @@ def causal_units(
         "fingerprint": fingerprint(generator),
     }  # fmt: skip
     return _result(renderer, counter, count, found, settings)
+
+
+def _check_scores(segmenter: Segmenting) -> None:
+    """Refuses a segmenter without scores.
+
+    Raises:
+        TypeError: says which has them.
+    """
+    if not callable(getattr(segmenter, "scores", None)):
+        raise refusal(
+            TypeError(
+                "segmenter must have a method scores(images, concept) that gradients go through, but "
+                f"{type(segmenter).__name__} has none; dissect.segmentation.Segmenter has one, and units_by_iou needs "
+                "none."
+            )
+        )
 
 
 def _options(given: Options) -> Options:
