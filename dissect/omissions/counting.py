@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import inspect
 import math
 from collections.abc import Callable
@@ -21,6 +20,7 @@ from dissect.data import Batch, Batches
 from dissect.data.batches import attribute_of
 from dissect.data.planes import label_planes
 from dissect.devices import checksum, device_of, to_device
+from dissect.digests import digest
 from dissect.files.checked import Array, Of, Whole, fields, require
 from dissect.models import latents, noise_seeds
 from dissect.network.identity import fingerprint
@@ -87,7 +87,7 @@ def source_of(images: Any, batch_size: int = 32) -> str | None:
 
 def digest_of(value: Any) -> str:
     """A short name of what JSON can hold."""
-    return hashlib.sha256(repr(value).encode()).hexdigest()[:16]
+    return digest([repr(value)])
 
 
 def _sum(image: Any) -> list[Any]:
