@@ -55,10 +55,10 @@ def vgg16(normal):
 def train(model, steps, optimizer):
     """Learns ten noisy patterns."""
     stream = torch.Generator().manual_seed(1)
-    patterns = torch.rand(CLASSES, 3, 16, 16, generator=stream)
+    patterns = torch.rand(CLASSES, 3, 8, 8, generator=stream)
     for _ in range(steps):
         labels = torch.randint(CLASSES, (32,), generator=stream)
-        images = patterns[labels] + 0.3 * torch.randn(32, 3, 16, 16, generator=stream)
+        images = patterns[labels] + 0.3 * torch.randn(32, 3, 8, 8, generator=stream)
         optimizer.zero_grad()
         functional.cross_entropy(model(images), labels).backward()
         optimizer.step()
