@@ -43,7 +43,7 @@ def test_a_generator_serves_once():
 
 
 def test_errors():
-    with pytest.raises(TypeError, match="a batch must be a tensor or"):
+    with pytest.raises(TypeError, match="a batch of images must be a tensor or"):
         list(Batches(["picture.png"]))
     array = torch.zeros(2, 3, 4, 4).numpy()
     with pytest.raises(TypeError, match=r"the images of batch 0 came as ndarray; torch\.from_numpy makes a tensor"):
