@@ -110,7 +110,7 @@ def test_concepts():
     assert Concepts.of(concepts) is concepts
     with pytest.raises(KeyError, match="no concept is called 'sea'"):
         concepts.number("sea")
-    with pytest.raises(TypeError, match=r"a name or a \(name, category\) pair, but got \('a', 'b', 'c'\)"):
+    with pytest.raises(TypeError, match=r"names or \(name, category\) pairs, but one is \('a', 'b', 'c'\)"):
         Concepts.of([("a", "b", "c")])
     with pytest.raises(ValueError, match="a category must have a name, but that of 'a' is empty"):
         Concepts.of([("a", "")])

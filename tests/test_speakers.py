@@ -197,6 +197,7 @@ ROOT = Path(dissect.__file__).parent
 TYPED = {
     "ops": "torch's dispatcher calls the ops too, where no Python function is that could speak",
     "grid.py": "Grid.check says the op that it is given",
+    "reference": "the specification imports torch alone",
     "models": "the name of a file stands in front, not that of a function",
 }
 

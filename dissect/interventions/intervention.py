@@ -126,7 +126,6 @@ class Intervention:
             found[layer] = graph.consumers(graph.run(*args, **kwargs), "the output")
         return found
 
-    @speaks
     def write(self) -> None:
         """Writes the edit into the weights, for good, where that gives exactly the edited outputs.
 

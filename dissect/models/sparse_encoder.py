@@ -17,6 +17,7 @@ from dissect.models.reading import read
 Activation = Literal["relu", "topk", "jumprelu"]
 
 
+@speaks
 class SparseEncoder(nn.Module):
     """Features of a layer's units: ``activation(W (a - shift) + bias)`` at each place of the maps a.
 
@@ -50,7 +51,6 @@ class SparseEncoder(nn.Module):
     shift: Tensor | None
     threshold: Tensor | None
 
-    @speaks
     def __init__(
         self,
         weight: Tensor,
@@ -99,11 +99,11 @@ class SparseEncoder(nn.Module):
             ValueError: an empty one, or one with steps.
         """
         if not isinstance(features, slice):
-            raise TypeError(f"SparseEncoder: features must be a slice, as [:4096], but got {features!r}.")
+            raise refusal(TypeError(f"features must be a slice, as [:4096], but got {features!r}."))
         all_features = range(len(self.weight))[self._chosen]
         chosen = all_features[features]
         if not len(chosen) or chosen.step != 1:
-            raise ValueError(f"SparseEncoder: {features} must choose some of {len(all_features)}, one after another.")
+            raise refusal(ValueError(f"{features} must choose some of {len(all_features)}, one after another."))
         parts = {name: getattr(self, name) for name in ("weight", "bias", "shift", "threshold", "decoder")}
         if self.activation != "topk":  # then no other feature decides of these
             rows = slice(chosen.start - all_features.start, chosen.stop - all_features.start)

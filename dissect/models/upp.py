@@ -22,6 +22,7 @@ from dissect.models.resnet import ResNet
 SCALES = (1, 2, 3, 6)
 
 
+@speaks
 @dataclass(frozen=True)
 class UppLabels:
     """The vocabulary of the published labels.json.
@@ -45,14 +46,14 @@ class UppLabels:
     def __post_init__(self) -> None:
         for what, names in (("objects", self.object), ("materials", self.material), *self.owners):
             if len(set(names)) != len(names) or not names:
-                raise refusal(ValueError(f"labels: names must be there once each, but those of {what} are {names}."))
+                raise refusal(ValueError(f"names of labels must be there once each, but those of {what} are {names}."))
         strangers = [owner for owner, _ in self.owners if owner not in self.object[1:]]
         if strangers:
-            raise refusal(ValueError(f"labels: object_part must name objects, but has {listed(strangers)}."))
+            raise refusal(ValueError(f"object_part of labels must name objects, but has {listed(strangers)}."))
         places = [self.object.index(owner) for owner, _ in self.owners]
         if places != sorted(set(places)):
             raise refusal(
-                ValueError("labels: owners of parts must come in the order of the objects, as the decoder's parts do.")
+                ValueError("owners of labels' parts must come in the order of the objects, as the decoder's parts do.")
             )
 
     @property

@@ -21,6 +21,7 @@ from dissect.models.initial import he_normal, undrawn
 WGANGP_CHANNELS = (512, 512, 256, 128, 64)
 
 
+@speaks
 class WGANGP(Generator):
     """A linear layer to 4x4, residual blocks that double the resolution, and a convolution to RGB.
 

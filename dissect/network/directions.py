@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -10,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from dissect.arguments import refusal
+from dissect.digests import digest
 from dissect.network.identity import code_of, fingerprint
 
 #: Of a layer: directions [V, U], or what makes maps [N, V, h, w] of its maps [N, U, h, w].
@@ -44,8 +44,8 @@ class Directions:
         self._encoder: Callable[[Tensor], Tensor] | None = None
         if isinstance(given, Tensor):
             self.matrix = _checked(layer, given)
-            digest = hashlib.sha256(repr(tuple(self.matrix.shape)).encode() + self.matrix.numpy().tobytes()).hexdigest()
-            self.told: dict[str, Any] = {"kind": _LINEAR, "count": len(self.matrix), "digest": digest[:16]}
+            digits = digest([repr(tuple(self.matrix.shape)), self.matrix])
+            self.told: dict[str, Any] = {"kind": _LINEAR, "count": len(self.matrix), "digest": digits}
             return
         if not callable(given):
             raise refusal(

@@ -17,7 +17,7 @@ def keys_of(values: Tensor) -> Tensor:
         TypeError: another dtype.
     """
     if values.dtype not in (torch.float32, torch.float16, torch.bfloat16):
-        raise TypeError(f"values must be float32, float16 or bfloat16, but got {values.dtype}.")
+        raise TypeError(f"keys_of: values must be float32, float16 or bfloat16, but got {values.dtype}.")
     bits = 16 if values.element_size() == 2 else 32
     pattern = (values + 0.0).view(torch.int16 if bits == 16 else torch.int32).long()
     # A negative float's pattern falls as the float grows, so all its bits but the sign are turned round.

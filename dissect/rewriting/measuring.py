@@ -30,6 +30,7 @@ Change = Callable[[], AbstractContextManager[Any]] | AbstractContextManager[Any]
 RESAMPLES = 1000
 
 
+@speaks
 @dataclass(frozen=True, eq=False)
 class RuleChange:
     """What a change did to N images, each against itself without it.
@@ -74,7 +75,7 @@ class RuleChange:
             ValueError: a share outside (0, 1].
         """
         if not 0 < least <= 1:
-            raise ValueError(f"RuleChange: least must be above 0 and at most 1, but is {least}.")
+            raise refusal(ValueError(f"least must be above 0 and at most 1, but is {least}."))
         there = self.source > 0
         return int((there & (self.changed >= least * self.source)).sum()), int(there.sum())
 

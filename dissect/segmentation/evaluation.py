@@ -12,6 +12,7 @@ from dissect.arguments import refusal, speaks
 from dissect.concepts import Concepts, ordered_categories
 
 
+@speaks
 @dataclass(frozen=True)
 class Evaluation:
     """Pixels over a data set, by label of the true vocabulary.
@@ -44,7 +45,7 @@ class Evaluation:
         """
         own = torch.tensor([name == category for name in self.concepts.categories]) & (self.true > 0)
         if not own.any():
-            raise KeyError(f"Evaluation: no image has a label of category {category!r}.")
+            raise refusal(KeyError(f"no image has a label of category {category!r}."))
         return float(self.iou[own].mean())
 
     def table(self) -> dict[str, float]:

@@ -12,6 +12,7 @@ from dissect.concepts import Concepts, label_of
 from dissect.segmentation.protocol import ImageInput, SegmenterProtocol
 
 
+@speaks
 class MergedSegmenter(nn.Module):
     """All planes of several segmenters, one after another; label 0 is "no label" in all of them.
 
@@ -33,7 +34,6 @@ class MergedSegmenter(nn.Module):
         (('-', 'dark', 'black'), torch.Size([1, 2, 4, 4]))
     """
 
-    @speaks
     def __init__(self, segmenters: Sequence[SegmenterProtocol], *, shared: bool = False) -> None:
         super().__init__()
         if not segmenters:
@@ -96,10 +96,9 @@ class MergedSegmenter(nn.Module):
             planes.append(torch.tensor(numbers, dtype=torch.int16, device=own.device)[own.long()])
         sizes = {tuple(own.shape[2:]) for own in planes}
         if len(sizes) > 1:
-            raise ValueError(f"MergedSegmenter: planes must have one size, but have {sorted(sizes)}.")
+            raise refusal(ValueError(f"planes must have one size, but have {sorted(sizes)}."))
         return torch.cat(planes, 1)
 
-    @speaks
     def scores(self, images: Tensor, concept: str | int) -> Tensor:
         """How likely each pixel shows a concept: float [N, H, W] in [0, 1], differentiable in the images.
 

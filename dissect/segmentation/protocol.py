@@ -14,6 +14,7 @@ from dissect.arguments import refusal, speaks
 from dissect.concepts import Concepts, label_of
 
 
+@speaks
 @dataclass(frozen=True)
 class ImageInput:
     """Which images a segmenter takes.
@@ -37,7 +38,7 @@ class ImageInput:
 
     def __post_init__(self) -> None:
         if not self.low < self.high:
-            raise ValueError(f"ImageInput: high must be above low, but got {self.low} and {self.high}.")
+            raise refusal(ValueError(f"high must be above low, but got {self.low} and {self.high}."))
 
 
 @runtime_checkable

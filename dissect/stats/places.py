@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dissect.arguments import speaks
 from dissect.files.checked import Array, fields
 from dissect.stats.state import State
 
@@ -14,6 +15,7 @@ from dissect.stats.state import State
 SIDE, BUDGET = 32, 1 << 26
 
 
+@speaks
 class Places(State):
     """How often each label lies at each place, over a data set.
 

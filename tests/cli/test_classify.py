@@ -181,11 +181,11 @@ def test_numbers_that_are_none_are_null(capsys):
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (["importance", "--weights", "w"], "dissect: classify: --weights needs --model."),
-        (["importance", "--model", "here:net"], "dissect: classify: --model needs --train, a data set of"),
+        (["importance", "--weights", "w"], "dissect: classify importance: --weights needs --model."),
+        (["importance", "--model", "here:net"], "dissect: classify importance: --model needs --train, a data set of"),
         (
             ["importance", "--model", "here:net", "--train", "here:data", "--images", "12"],
-            "dissect: classify: --images is how many embedded scenes to take, so it goes with no --train.",
+            "dissect: classify importance: --images is how many embedded scenes to take, so it goes with no --train.",
         ),
         (["sets", "nowhere"], "dissect: there is no file nowhere.importance."),
         (

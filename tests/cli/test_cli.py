@@ -140,7 +140,7 @@ def test_demo_tells_first_what_would_stop_the_report(tmp_path, capsys, monkeypat
     ("arguments", "told"),
     [
         (["demo", "--images", "0"], "dissect: demo: images must hold at least one batch, but held none."),
-        (["demo", "--images", "-3"], "dissect: TinyScenes: count must not be negative, but got -3."),
+        (["demo", "--images", "-3"], "dissect: demo: count must not be negative, but got -3."),
         (["demo", "--layers", "features.conv9_9"], "dissect: demo: the model has no layer 'features.conv9_9'"),
         (["demo", "--out", "{file}"], "dissect: {file}: File exists."),
         (["report", "nowhere"], "dissect: there is no file nowhere.dissection."),

@@ -205,7 +205,7 @@ class InPlace(nn.Module):
 
 def test_a_network_that_changes_its_mind_is_told_and_so_is_one_that_changes_its_images():
     options = {"batch_size": 5, "fraction": 0.05, "progress": False}
-    with pytest.raises(ValueError, match=r"layer '0': TailThreshold: visit \d+ must see the activations of the visits"):
+    with pytest.raises(ValueError, match=r"layer '0': visit \d+ must see the activations of the visits"):
         dissect.dissect(nn.Sequential(Noisy()), "0", Scenes(), memory_budget=0, **options)
     with pytest.raises(ValueError, match="model must leave its images as they are"):
         dissect.dissect(nn.Sequential(InPlace()), "0", Scenes(), **options)
@@ -218,7 +218,7 @@ def test_inputs_and_layers_that_cannot_be_dissected_are_told():
     with pytest.raises(ValueError, match="layer '0' must have at least one unit"):
         dissect.dissect(nn.Sequential(Unitless()), "0", Scenes(), **options)
     empty = [(Scenes().images[:2], Scenes().planes[:2]), (Scenes().images[:0], Scenes().planes[:0])]
-    with pytest.raises(ValueError, match="batch 1 holds none"):
+    with pytest.raises(ValueError, match="batch 1 has none"):
         dissect.dissect(network(), "1", empty, fraction=0.05, progress=False)
     planes = torch.full((1, 1, 16, 16), 2**31)
     with pytest.raises(ValueError, match=r"planes must hold labels below 2\^31, but hold 2147483648"):

@@ -127,7 +127,7 @@ def test_border_belongs_to_the_grid():
 
 
 def test_netdissects_places_that_do_not_exist():
-    with pytest.raises(ValueError, match=r"layer '1': Grid: NetDissect's whole pixels need .* use the exact geometry"):
+    with pytest.raises(ValueError, match=r"layer '1': NetDissect's whole pixels need .* use the exact geometry"):
         run(layers="1", preset="tpami2018")
     assert run(layers="1", preset="tpami2018", grid="receptive_field").settings["preset"] == "tpami2018"
 

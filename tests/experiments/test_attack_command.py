@@ -65,7 +65,7 @@ def test_what_is_refused(project, capsys):
     assert cli.main(["classify", "attack", "none.importance"]) == 2
     assert capsys.readouterr().err == "dissect: there is no file none.importance.\n"
     assert cli.main(["classify", "attack", "mine.importance", "--weights", "w.pt"]) == 2
-    assert capsys.readouterr().err == "dissect: classify: --weights needs --model.\n"
+    assert capsys.readouterr().err == "dissect: classify attack: --weights needs --model.\n"
     arguments = ["--model", "attacked_project:model", "--val", "attacked_project:Scenes"]
     assert cli.main(["classify", "attack", "mine.importance", *arguments, "--most", "2"]) == 2
     told = "dissect: classify: --most must be in [1, 1], less than half the units, but got 2.\n"

@@ -182,7 +182,7 @@ def test_a_figure_shows_layers_and_places(model, z):
     assert [line.get_label() for line in lines.lines] == labels
     assert lines.lines[0].get_ydata().tolist() == [each.visible for each in found.table]
     assert torch.equal(torch.tensor(places.images[0].get_array().data), found.maps()[0])
-    with pytest.raises(KeyError, match="plot: layer must be one of"):
+    with pytest.raises(KeyError, match="EffectTrace: layer must be one of"):
         found.plot("first")
 
 

@@ -97,7 +97,7 @@ def test_what_weights_alone_do_not_determine_is_not_written(case):
     make, layer, told = REFUSED[case]
     model = make()
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    with pytest.raises(ValueError, match=f"write: .*{told}"):
+    with pytest.raises(ValueError, match=f"Intervention: .*{told}"):
         dissect.ablate(model, layer, [1]).write()
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
 
