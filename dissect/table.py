@@ -63,7 +63,7 @@ class Table(list[Row], Generic[Row]):
     ) -> None:
         super().__init__(rows)
         self.by = by
-        self.titles = titles
+        self.titles = dict(titles)
         self.show = None if show is None else tuple(show)
         if self and self.show is not None and (not self.show or not {*self.show} <= {*self.columns}):
             raise refusal(ValueError(f"show must name columns of {self.columns}, but got {self.show}."))

@@ -112,7 +112,7 @@ def test_concepts():
         concepts.number("sea")
     with pytest.raises(TypeError, match=r"names or \(name, category\) pairs, but one is \('a', 'b', 'c'\)"):
         Concepts.of([("a", "b", "c")])
-    with pytest.raises(ValueError, match="a category must have a name, but that of 'a' is empty"):
+    with pytest.raises(ValueError, match="categories of concepts must have names, but that of 'a' is empty"):
         Concepts.of([("a", "")])
     with pytest.raises(TypeError, match=r"must be a list of those of the labels 1, 2, 3, \.\.\., .* but got a str"):
         Concepts.of("abcd")

@@ -68,7 +68,7 @@ def test_what_is_refused(project, capsys):
     assert capsys.readouterr().err == "dissect: classify attack: --weights needs --model.\n"
     arguments = ["--model", "attacked_project:model", "--val", "attacked_project:Scenes"]
     assert cli.main(["classify", "attack", "mine.importance", *arguments, "--most", "2"]) == 2
-    told = "dissect: classify: --most must be in [1, 1], less than half the units, but got 2.\n"
+    told = "dissect: classify attack: --most must be in [1, 1], less than half the units, but got 2.\n"
     assert capsys.readouterr().err == told
     other = make_importance(torch.eye(3) * 0.4, layer="0")
     other.fingerprint = "of another"
