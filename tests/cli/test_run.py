@@ -100,7 +100,7 @@ def test_what_was_found_for_programs(here, capsys):
     assert list(found["units"][0]) == list(best.columns)
 
 
-@pytest.mark.filterwarnings("ignore:dissect. a fraction of 0.01 of 96 samples is less than one")
+@pytest.mark.filterwarnings("ignore:.*a fraction of 0.01 of 96 samples is less than one")
 def test_a_segmenter_a_preset_and_weights(here):
     torch.manual_seed(5)
     other = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(), nn.Conv2d(4, 2, 1))

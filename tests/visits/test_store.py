@@ -240,7 +240,7 @@ def flipped(path):
 @pytest.mark.parametrize("batches", [True, False])
 @pytest.mark.parametrize("planes", ["kept", "not kept"])
 # On a machine that is busy a file may be written later than the folder was taken away; that is told too.
-@pytest.mark.filterwarnings("ignore:dissect. what is left is computed again at each visit")
+@pytest.mark.filterwarnings("ignore:.*what is left is computed again at each visit")
 def test_temporary_files_that_are_harmed_are_computed_again(result, monkeypatch, harm, why, batches, planes):
     always_on_disk(monkeypatch)
     read, reads = _Disk.read, []
