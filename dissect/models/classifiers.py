@@ -30,6 +30,7 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 PLACES = 365
 
 
+@speaks
 @dataclass(frozen=True)
 class Preprocessing:
     """How images come to a classifier: resized, cropped in the middle, normalised.
@@ -56,7 +57,7 @@ class Preprocessing:
     def __post_init__(self) -> None:
         least = self.resize if isinstance(self.resize, int) else min(self.resize)
         if not 0 < self.crop <= least:
-            raise ValueError(f"Preprocessing: crop must lie in [1, {least}], what is resized to, but is {self.crop}.")
+            raise refusal(ValueError(f"crop must lie in [1, {least}], what is resized to, but is {self.crop}."))
 
     def __call__(self, images: Tensor) -> Tensor:
         """Images float [N, 3, H, W] in [0, 1] as the network takes them, [N, 3, crop, crop]."""

@@ -122,5 +122,7 @@ def test_dependent_ones_may_be_set_one_at_a_time():
 def test_they_are_not_written_into_weights():
     model = nn.Sequential(nn.Conv2d(1, 4, 1)).eval()
     for options in ({"directions": {"0": V}}, {"band": (0, 1)}):
-        with pytest.raises(ValueError, match="Intervention: only units can be written into weights, so directions and band"):
+        with pytest.raises(
+            ValueError, match="Intervention: only units can be written into weights, so directions and band"
+        ):
             dissect.ablate(model, "0", [0], **options).write()
