@@ -1,7 +1,7 @@
 """The command line; also ``python -m dissect``.
 
-Commands: ``dissect demo``, ``layers``, ``run``, ``classify``, ``unit-classifiers``, ``generator``, ``omissions``,
-``rewrite``, ``compare``, ``report`` and ``info``.
+Commands: ``dissect demo``, ``layers``, ``run``, ``classify``, ``unit-classifiers``, ``experiment``, ``generator``,
+``omissions``, ``rewrite``, ``compare``, ``report`` and ``info``.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import dissect
 from dissect.arguments import result_file, speaker
 from dissect.cli import classify as classify_commands
 from dissect.cli import compare as compare_command
+from dissect.cli import experiment as experiment_commands
 from dissect.cli import generator as generator_commands
 from dissect.cli import omissions as omissions_commands
 from dissect.cli import rewrite as rewrite_commands
@@ -127,6 +128,8 @@ def _parser() -> argparse.ArgumentParser:
          unit_classifiers_command.add_arguments, unit_classifiers_command.unit_classifiers),
         ("compare", "put saved results side by side: networks, layers, checkpoints",
          compare_command.add_compare_arguments, compare_command.compare),
+        ("experiment", "the papers' experiments on classifiers",
+         _group("EXPERIMENT", experiment_commands.add_commands), None),
         ("generator", "what the units of a generator draw",
          _group("EXPERIMENT", generator_commands.add_commands), None),
         ("omissions", "what a generator leaves out", _group("STEP", omissions_commands.add_commands), None),

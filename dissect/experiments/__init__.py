@@ -2,6 +2,14 @@
 
 from dissect.experiments.attack import attack, attacked_again
 from dissect.experiments.attack_result import AttackResult, GroupRow, most_important
+from dissect.experiments.axis_alignment import (
+    ALPHAS,
+    axis_alignment,
+    fractional_rotation,
+    random_rotation,
+    rotation_error,
+)
+from dissect.experiments.axis_alignment_result import AxisAlignment
 from dissect.experiments.carlini_wagner import PUBLISHED, CarliniWagner, adversarial, with_noise
 from dissect.experiments.matching import Matches, matching_units
 from dissect.experiments.relations import (
@@ -20,8 +28,10 @@ from dissect.experiments.texture import texture_sensitivity
 from dissect.experiments.texture_result import TextureSensitivity
 
 __all__ = [
+    "ALPHAS",
     "PUBLISHED",
     "AttackResult",
+    "AxisAlignment",
     "CarliniWagner",
     "Combination",
     "GroupRow",
@@ -30,7 +40,9 @@ __all__ = [
     "adversarial",
     "attack",
     "attacked_again",
+    "axis_alignment",
     "clearest_combinations",
+    "fractional_rotation",
     "important_pairs",
     "iou_by_classes",
     "iou_by_importance",
@@ -39,7 +51,9 @@ __all__ = [
     "most_important",
     "overlapping_combinations",
     "peak_correlation",
+    "random_rotation",
     "rank_correlation",
+    "rotation_error",
     "sign_shares",
     "texture_sensitivity",
     "with_noise",

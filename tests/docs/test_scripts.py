@@ -15,7 +15,8 @@ from dissect.tiny.networks import FOLDER as WEIGHTS
 
 SCRIPTS = {path.stem for path in (pages.DOCS / "scripts").glob("*.py") if "\ndef main(" in path.read_text()}
 TESTED = {
-    "compare", "experiments_artifacts", "experiments_attack", "experiments_classifier", "experiments_generators",
+    "axis_alignment", "compare", "experiments_artifacts", "experiments_attack", "experiments_classifier",
+    "experiments_generators",
     "formulas", "layouts", "models_page", "monitoring", "omissions", "rewriting_rules", "texture", "thresholds",
     "tiny_compared", "tiny_detectors", "tiny_generators", "tiny_segmenters", "tiny_world", "trust", "trust_biases",
     "unit_classifiers",
@@ -248,6 +249,15 @@ def test_texture(tmp_path, monkeypatch):
     monkeypatch.setattr(script, "FAMILY", "landscape")
     script.main(["--images", "30", "--out", str(tmp_path)])
     written(tmp_path / "texture.md", "30 validation scenes and their twins", "| conv5_3 | 192 | 0 |")
+
+
+@pytest.mark.filterwarnings("ignore::dissect.DoubtfulResultWarning")
+def test_axis_alignment(tmp_path, monkeypatch):
+    script = importlib.import_module("axis_alignment")
+    monkeypatch.setattr(script, "ALPHAS", (1.0,))
+    monkeypatch.setattr(script, "REPEATS", 1)
+    script.main(["--images", "4", "--out", str(tmp_path)])
+    written(tmp_path / "axis_alignment.md", "The first 4 validation scenes", "100% of the answers are the same")
 
 
 def test_omissions(tmp_path, monkeypatch):

@@ -259,6 +259,12 @@ def test_texture_1():
     assert rows == [(0.5, 1 / 11, None, 6), (0.0, 1 / 4, None, 2)]
 
 
+def test_alignment_1():
+    found = dissect.load(GOLDEN / "alignment-1.alignment")
+    assert [tuple(row) for row in found.rows()] == [(0.0, 0, 2, 2), (1.0, 0, 1, 1)]
+    assert [(row.concept, row.unit, row.direction_iou) for row in found.best()] == [("sky", 0, 0.0), ("red", 1, 0.125)]
+
+
 def test_every_version_has_its_file():
     current = {state.__class__.__name__: state.version for state in writer().states()}
     own = [kind for kind in KINDS.values() if kind.__module__.startswith("dissect.")]

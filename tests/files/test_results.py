@@ -8,7 +8,7 @@ import pytest
 
 import dissect
 from dissect.cli import commands as cli
-from dissect.experiments import AttackResult, TextureSensitivity
+from dissect.experiments import AttackResult, AxisAlignment, TextureSensitivity
 from dissect.files.results import KINDS, Result, load_any
 from dissect.files.tensors import load_tensors, save_tensors
 from dissect.rewriting import Edit, SecondMoment
@@ -21,6 +21,7 @@ FILES = {
     dissect.UnitImportance: "importance-1.importance",
     dissect.UnitSets: "sets-1.sets",
     AttackResult: "attack-1.attack",
+    AxisAlignment: "alignment-1.alignment",
     TextureSensitivity: "texture-1.texture",
     dissect.generators.Effect: "effect-1.effect",
     dissect.Comparison: "comparison-1.comparison",

@@ -19,7 +19,7 @@ import dissect
 import dissect.generators
 from dissect import ops
 from dissect.classifiers import ClassTally
-from dissect.experiments import AttackResult, CarliniWagner, texture_sensitivity
+from dissect.experiments import AttackResult, CarliniWagner, axis_alignment, texture_sensitivity
 from dissect.files import progress as resume
 from dissect.files.tensors import _digest
 from dissect.models import ProGAN
@@ -193,6 +193,8 @@ def kinds(folder):
         "sweep": (swept().save(folder / "a"), use_sweep),
         "texture": (texture_sensitivity(NET, "0", MAPS, MAPS.flip(3), progress=False).save(folder / "a"),
                     lambda path: str(dissect.load(path).units())),
+        "alignment": (axis_alignment(NET, "0", BATCHES, alphas=[1.0], repeats=1, progress=False).save(folder / "a"),
+                      lambda path: [dissect.load(path).summary(), dissect.load(path).best()]),
         "importance": (importance.save(folder / "a"), use_importance),
         "told": (told().save(folder / "a"), use_told),
         "trace": (traced().save(folder / "a"), use_trace),

@@ -10,7 +10,7 @@ from torch import nn
 
 import dissect
 from dissect import ops
-from dissect.experiments import AttackResult, CarliniWagner, TextureSensitivity
+from dissect.experiments import AttackResult, AxisAlignment, CarliniWagner, TextureSensitivity
 from dissect.experiments.texture_result import LayerTexture
 from dissect.generators import (
     ArtifactRepair,
@@ -210,6 +210,16 @@ def texture() -> TextureSensitivity:
     return TextureSensitivity({"0": layer}, settings)
 
 
+def alignment() -> AxisAlignment:
+    """Two units, and one full rotation of them, with two labels: the units detect both, the directions one."""
+    concepts = dissect.Concepts.of([("sky", "object"), ("red", "color")])
+    labels, ious = torch.tensor([[1, 2], [2, 2]]), torch.tensor([[0.5, 0.25], [0.125, 0.0]], dtype=torch.float64)
+    tops = torch.tensor([[0.0, 0.5, 0.25], [0.0, 0.0, 0.125]], dtype=torch.float64)
+    whose = torch.tensor([[0, 0, 1], [0, 0, 0]])
+    settings = {"detector_iou": 0.04, "num_images": 6, "seed": 0}
+    return AxisAlignment("0", concepts, [(0.0, 0), (1.0, 0)], labels, ious, tops, whose, settings)
+
+
 if __name__ == "__main__":
     for state in states():
         state.save(HERE / f"{type(state).__name__}-{state.version}.safetensors")
@@ -226,6 +236,8 @@ if __name__ == "__main__":
         inverter(),
         formulas(),
         classifiers(),
+        texture(),
+        alignment(),
         *generators,
         *rules,
     ):

@@ -1,0 +1,163 @@
+"""The commands ``dissect experiment axis-alignment`` and ``dissect experiment texture``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from torch import nn
+
+from dissect.arguments import integer, refusal
+from dissect.cli.networks import called, load_model
+from dissect.cli.run import MODEL_HELP, check_device, check_layers, names_in, random_weights, telling_what_is_saved
+from dissect.text import shown
+
+if TYPE_CHECKING:
+    from dissect.experiments import AxisAlignment, TextureSensitivity
+
+LAYER = "features.conv5_3"
+
+
+def add_commands(commands: Any) -> None:
+    """The experiments."""
+    for name, text, add, command in (
+        ("axis-alignment", "units against random rotations of them", add_alignment_arguments, axis_alignment),
+        ("texture", "how far units fire at the same places in restyled images", add_texture_arguments, texture),
+    ):
+        own = commands.add_parser(name, help=text)
+        add(own)
+        own.set_defaults(command=command)
+
+
+def add_alignment_arguments(parser: argparse.ArgumentParser) -> None:
+    """What ``dissect experiment axis-alignment`` takes."""
+    _add_common(parser)
+    parser.add_argument("--layer", default=LAYER, help="a name as in model.named_modules() (%(default)s)")
+    parser.add_argument("--planes", type=Path, help="a folder of label planes (see dissect.data.ImageFolder)")
+    parser.add_argument("--segmenter", metavar="MODULE:CALLABLE", help="called without arguments, gives a segmenter")
+    parser.add_argument("--concepts", type=Path, help="a JSON list of the labels' names, 1 on (planes' concepts.json)")
+    parser.add_argument("--alphas", nargs="+", type=float, metavar="A", help="how far rotations go (0.1, 0.2, ..., 1)")
+    parser.add_argument("--repeats", type=int, default=10, help="full rotations (10)")
+
+
+def add_texture_arguments(parser: argparse.ArgumentParser) -> None:
+    """What ``dissect experiment texture`` takes."""
+    _add_common(parser)
+    parser.add_argument("--layers", nargs="+", default=[LAYER], help="names as in model.named_modules() (%(default)s)")
+    parser.add_argument("--restyled", type=Path, help="a folder of the images' twins, with the same names")
+    parser.add_argument("--thresholds", default="own", help="own, of each set, or common (own)")
+
+
+def _add_common(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--model", metavar="NAME", help=f"{MODEL_HELP} (the embedded network)")
+    parser.add_argument("--weights", type=Path, help="a state dict for --model, .safetensors or .pt")
+    parser.add_argument("--seed", type=int, default=0, help="of what is drawn, and of random weights (0)")
+    parser.add_argument("--images", type=Path, help="a folder of images (the embedded scenes)")
+    parser.add_argument("--count", type=int, default=172, metavar="N", help="how many embedded scenes (172)")
+    parser.add_argument("--size", type=int, default=224, help="rows and columns of a folder's images (224)")
+    parser.add_argument("--mean", nargs=3, type=float, metavar="M", help="of the channels in [0, 1] (ImageNet's)")
+    parser.add_argument("--std", nargs=3, type=float, metavar="S", help="of the channels in [0, 1] (ImageNet's)")
+    parser.add_argument("--device", default="cpu", help="where the network runs, cuda for example (cpu)")
+    parser.add_argument("--batch-size", type=int, default=32, help="images at a time (32)")
+    parser.add_argument("--out", type=Path, default=Path("out"), help="folder for result, chart and progress (out)")
+    parser.add_argument("--fresh", action="store_true", help="begin anew, whatever --out holds")
+    parser.add_argument("--json", action="store_true", help="print what was found for programs")
+
+
+def axis_alignment(options: argparse.Namespace) -> int:
+    """Measures, saves and draws; an interrupted run goes on when called again."""
+    from dissect import experiments
+
+    model = _model(options, [options.layer])
+    if options.images is None and (options.planes, options.segmenter) != (None, None):
+        raise refusal(ValueError("--planes and --segmenter are of --images; the embedded scenes have planes."))
+    resume = _progress(options)
+    with telling_what_is_saved(resume):
+        found = experiments.axis_alignment(
+            model,
+            options.layer,
+            _images(options, options.images, options.planes),
+            alphas=options.alphas or experiments.ALPHAS,
+            repeats=options.repeats,
+            segmenter=None if options.segmenter is None else called(options.segmenter),
+            concepts=None if options.concepts is None else names_in(options.concepts),
+            batch_size=options.batch_size,
+            seed=options.seed,
+            resume=resume,
+        )
+    return _told(options, found, {"rotations": found.summary(), "concepts": found.best()})
+
+
+def texture(options: argparse.Namespace) -> int:
+    """Measures, saves and draws; an interrupted run goes on when called again."""
+    from dissect import experiments
+
+    if (options.images is None) != (options.restyled is None):
+        raise refusal(ValueError("--images and --restyled must come together; the embedded scenes have twins."))
+    model, resume = _model(options, options.layers), _progress(options)
+    style = 1 if options.restyled is None else None
+    with telling_what_is_saved(resume):
+        found = experiments.texture_sensitivity(
+            model,
+            options.layers,
+            _images(options, options.images),
+            _images(options, options.restyled, style=style),
+            thresholds=options.thresholds,
+            batch_size=options.batch_size,
+            seed=options.seed,
+            resume=resume,
+        )
+    return _told(options, found, {"layers": found.summary()})
+
+
+def _told(options: argparse.Namespace, found: AxisAlignment | TextureSensitivity, tables: dict[str, Any]) -> int:
+    """Saves and draws what was found, and prints it."""
+    from dissect import plots
+
+    files = {"result": str(found.save(options.out / "result"))}
+    files["chart"] = str(plots.save(found.plot(), options.out / "chart.png"))
+    if options.json:
+        rows = {name: [row._asdict() for row in table] for name, table in tables.items()}
+        print(json.dumps({**files, "settings": found.settings, **rows}))
+        return 0
+    print("\n\n".join(map(str, [repr(found), *tables.values()])))
+    print("\n".join(f"{name}: {shown(Path(path))}" for name, path in files.items()))
+    return 0
+
+
+def _progress(options: argparse.Namespace) -> Path:
+    folder: Path = options.out / "progress"
+    if options.fresh and folder.is_dir():
+        shutil.rmtree(folder)
+    return folder
+
+
+def _model(options: argparse.Namespace, layers: list[str]) -> nn.Module:
+    from dissect import tiny
+
+    check_device(options.device)
+    if options.model is None and options.weights is not None:
+        raise refusal(ValueError("--weights needs --model."))
+    if (options.model is None) != (options.images is None):
+        raise refusal(ValueError("--model and --images must come together; else both are embedded."))
+    if options.model is None:
+        return tiny.vgg().to(options.device)
+    model = load_model(options.model, options.weights, integer("--seed", options.seed, least=0))
+    check_layers(model, argparse.Namespace(model=options.model, layers=layers))
+    random_weights(options)
+    return model.eval().to(options.device)
+
+
+def _images(
+    options: argparse.Namespace, folder: Path | None, planes: Path | None = None, style: int | None = None
+) -> Any:
+    from dissect import tiny
+    from dissect.data import ImageFolder
+    from dissect.data.folders import MEAN, STD
+
+    if folder is None:
+        return tiny.TinyScenes("val", count=integer("--count", options.count), restyle=style)
+    return ImageFolder(folder, planes, size=options.size, mean=options.mean or MEAN, std=options.std or STD)
