@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from dissect.arguments import refusal, speaks
 from dissect.concepts import Concepts, is_no_label
 from dissect.extras import require
+from dissect.network.modes import check_segmenter
 from dissect.segmentation.protocol import ImageSegmenter, as_planes
 
 #: How a kind of model answers: logits of classes, queries of a class and a mask each, or one map for each phrase.
@@ -58,7 +59,7 @@ class HuggingFaceSegmenter(ImageSegmenter):
 
     Raises:
         ValueError: a model that is none of these, a preprocessor that does more than is known, or tokens and phrases
-            that the model does not ask for, or that are missing.
+            that the model does not ask for, or that are missing; a model in training mode.
     """
 
     @speaks
@@ -77,6 +78,7 @@ class HuggingFaceSegmenter(ImageSegmenter):
         kind = getattr(config, "model_type", type(model).__name__)
         if kind not in ANSWERS:
             raise refusal(ValueError(f"model must be one of {', '.join(ANSWERS)}, but is {kind!r}."))
+        check_segmenter(model)
         self._check(kind, preprocessing, tokens, phrases, downsample)
         if phrases is not None:
             names, shift = list(phrases), 1

@@ -12,6 +12,7 @@ from dissect import ops
 from dissect.arguments import refusal, speaks
 from dissect.concepts import Concepts
 from dissect.models.upp import UPP, UppLabels
+from dissect.network.modes import check_segmenter
 from dissect.segmentation.protocol import ImageSegmenter, as_planes
 
 #: The owners of the vocabulary of 29 parts that dissected the generators (Bau et al. 2019).
@@ -46,7 +47,7 @@ class UppSegmenter(ImageSegmenter):
         signed: images come in [-1, 1], not in [0, 1].
 
     Raises:
-        ValueError: an owner without parts, no size, or downsample below 1.
+        ValueError: an owner without parts, no size, downsample below 1, or a network in training mode.
 
     Example:
         >>> labels = UppLabels(("-", "tree"), ("-", "wood"), ("street",), (("tree", ("-", "trunk")),))
@@ -68,6 +69,7 @@ class UppSegmenter(ImageSegmenter):
         omit_last: bool = False,
         signed: bool = False,
     ) -> None:
+        check_segmenter(network)
         labels = network.labels
         known = [owner for owner, _ in labels.owners]
         shown = known if owners is None else list(owners)
@@ -101,7 +103,7 @@ class UppSegmenter(ImageSegmenter):
         planes = [objects, materials + (self._first_material - 1) * (materials > 0), parts]
         if self.halves:
             count = len(self.network.labels.object) - 1
-            divided = ops.component_halves(objects, omit_last=self.omit_last).long()
+            divided = self._divided(objects).long()
             for plane in (0, 1):  # t and b are the first and third of the four; l and r the second and fourth
                 shift = count * (2 * divided[:, plane] - 1 + plane)
                 planes.append((objects + shift) * (divided[:, plane] > 0))
@@ -122,8 +124,7 @@ class UppSegmenter(ImageSegmenter):
             plane, value = [*HALVES.values()][half]
             with torch.no_grad():
                 shown = likely["object"].argmax(1)
-                divided = ops.component_halves(shown, omit_last=self.omit_last)[:, plane]
-                there = (shown == number + 1) & (divided == value)
+                there = (shown == number + 1) & (self._divided(shown)[:, plane] == value)
             return likely["object"][:, number + 1] * there
         material = label - self._first_material + 1
         if 0 < material < len(self.network.labels.material):
@@ -140,6 +141,10 @@ class UppSegmenter(ImageSegmenter):
         """What tells it from another of the same weights."""
         own = f"sizes={self.sizes}, downsample={self.downsample}, omit_last={self.omit_last}, parts={self._parts}"
         return f"{super().extra_repr()}, {own}"
+
+    def _divided(self, objects: Tensor) -> Tensor:
+        """The halves; a GPU is not waited for, since no label is below 0."""
+        return ops.component_halves(objects, omit_last=self.omit_last, status=ops.new_status(objects.device))
 
     def _part_label(self, part: str) -> int:
         """Of a part of an object that is shown: that of the object of this name, if there is one."""

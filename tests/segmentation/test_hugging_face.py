@@ -235,5 +235,7 @@ def test_what_does_not_fit(options, message):
 
 
 def test_other_models_are_refused():
+    with pytest.raises(ValueError, match="segmenter must be in evaluation mode"):
+        HuggingFaceSegmenter(model_of("segformer").train(), PREPROCESSING)
     with pytest.raises(ValueError, match=r"must be one of segformer, .*, but is 'Linear'"):
         HuggingFaceSegmenter(torch.nn.Linear(1, 1), PREPROCESSING)

@@ -241,5 +241,7 @@ def test_other_networks_are_refused(tmp_path):
         load_upp(encoder, decoder, labels)
     with pytest.raises(ValueError, match=r"owners must be objects that have parts, but \['tree'\] are none"):
         UppSegmenter(model, owners=("tree",))
+    with pytest.raises(ValueError, match="segmenter must be in evaluation mode"):
+        UppSegmenter(network().train())
     with pytest.raises(ValueError, match="sizes and downsample must be positive"):
         UppSegmenter(model, sizes=())
