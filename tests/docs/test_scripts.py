@@ -20,6 +20,7 @@ TESTED = {
     "formulas", "layouts", "models_page", "monitoring", "omissions", "rewriting_rules", "texture", "thresholds",
     "tiny_compared", "tiny_detectors", "tiny_generators", "tiny_segmenters", "tiny_world", "trust", "trust_biases",
     "unit_classifiers",
+    "rewriting_layers",
 }  # fmt: skip
 
 
@@ -105,6 +106,17 @@ def test_rewriting(tmp_path, monkeypatch):
         tmp_path / "rewriting.md", *rows, "of the first 3 images", "the first 2 where", "Truncation 0.5, 2 annotated"
     )
     assert (tmp_path / "work" / "pairs-roads-become-water.html").exists()
+
+
+def test_layers_as_memories(tmp_path, monkeypatch):
+    script = importlib.import_module("rewriting_layers")
+    for name, value in {
+        "COUNT": 3, "SHOWN": 1, "MATCHED": 6, "BEST": 2, "LAYERS": ("layer4", "layer8"), "SIZES": (2,), "SIDE": 2,
+        "CLASSES": ("object/road",),
+    }.items():  # fmt: skip
+        monkeypatch.setattr(script, name, value)
+    script.main(["--work", str(tmp_path / "work"), "--out", str(tmp_path)])
+    written(tmp_path / "rewriting_layers.md", "one patch each of 3 images", "| `layer4` | 2 | 16 |")
 
 
 def test_artifacts(tmp_path, monkeypatch):
