@@ -90,14 +90,19 @@ def test_import_brings_no_stranger():
     assert out.strip() == "[]"
 
 
-@pytest.mark.parametrize("name", ["experiments", "omissions", "rewriting", "segmentation", "tiny"])
-def test_rooms_that_are_imported_where_they_are_used(name):
+def test_rooms_that_are_imported_where_they_are_used():
+    rooms = ["experiments", "omissions", "rewriting", "segmentation", "tiny"]
     code = f"""
-import sys, dissect
-print("dissect.{name}" in sys.modules, "{name}" in dir(dissect), "{name}" in dissect.__all__)
-print(dissect.{name}.__name__, "dissect.{name}" in sys.modules)
+import os, sys, dissect
+for name in {rooms}:
+    if os.fork() == 0:  # each in a process of its own, which has imported no other
+        print(name, f"dissect.{{name}}" in sys.modules, name in dir(dissect), name in dissect.__all__)
+        print(getattr(dissect, name).__name__, f"dissect.{{name}}" in sys.modules, flush=True)
+        os._exit(0)
+    os.wait()
 """
-    assert in_a_fresh_interpreter(code).split("\n")[:2] == ["False True True", f"dissect.{name} True"]
+    expected = [line for name in rooms for line in (f"{name} False True True", f"dissect.{name} True")]
+    assert in_a_fresh_interpreter(code).splitlines() == expected
     with pytest.raises(AttributeError, match="module 'dissect' has no attribute 'nothing'"):
         _ = dissect.nothing
 

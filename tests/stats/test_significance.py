@@ -49,8 +49,7 @@ def test_a_cycle_goes_through_all(number):
         for _ in range(number):
             seen.append(at)
             at = int(moved[at])
-        assert at == 0
-        assert sorted(seen) == list(range(number))
+        assert (at, sorted(seen)) == (0, list(range(number)))
     assert torch.equal(cycles(3, number, 5), cycles(3, number, 5))
 
 
