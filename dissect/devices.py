@@ -52,7 +52,7 @@ def to_device(value: Tensor, device: torch.device) -> Tensor:
 _captured: list[Tensor] = []
 
 
-def outlives_its_readers(*tensors: Tensor) -> None:
+def record_streams(*tensors: Tensor) -> None:
     """Keeps the memory of cached tensors until the kernels that are about to read them have, though they are dropped.
 
     On a GPU: until the current stream is past them, and where it is being captured into a graph, for good.

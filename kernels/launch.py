@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.weak import WeakIdKeyDictionary
 
-from dissect.devices import outlives_its_readers
+from dissect.devices import record_streams
 
 #: What every kernel over maps takes after its pointers, and is never compiled for.
 RUN_TIME = ("num_units", "height", "width", "stride_image", "stride_unit", "stride_row", "stride_column")
@@ -50,7 +50,7 @@ class AxisTable(NamedTuple):
         if device not in by_device:
             by_device[device] = _axis_table(table, device)
         axis = by_device[device]
-        outlives_its_readers(axis.spans, axis.weights)
+        record_streams(axis.spans, axis.weights)
         return axis
 
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from dissect.devices import outlives_its_readers
+from dissect.devices import record_streams
 from dissect.grid import Grid
 from dissect.ops.backends.arguments import (
     SAMPLES,
@@ -284,7 +284,7 @@ def _device_grid(tables: Tables, maps: Tensor) -> tuple[Tensor, tuple[int, ...]]
     rows, columns = tables
     source = (maps.shape[2], maps.shape[3])
     words, spans = _packed_grid(rows.numpy().tobytes(), columns.numpy().tobytes(), source, maps.device)
-    outlives_its_readers(words)
+    record_streams(words)
     return words, (len(rows), len(columns), *spans)
 
 
