@@ -119,9 +119,9 @@ def test_concepts():
         Concepts.of([("a", "b", "c")])
     with pytest.raises(ValueError, match="categories of concepts must have names, but that of 'a' is empty"):
         Concepts.of([("a", "")])
-    with pytest.raises(TypeError, match=r"must be a list of those of the labels 1, 2, 3, \.\.\., .* but got a str"):
+    with pytest.raises(TypeError, match=r"must be a list of the names of the labels 1, 2, 3, \.\.\., .* but got a str"):
         Concepts.of("abcd")
-    with pytest.warns(UserWarning, match="its first name is 'Background'; label 0 is 'no label' and has no name"):
+    with pytest.warns(UserWarning, match="their first name is 'Background'; label 0 is 'no label' and has no name"):
         Concepts.of(["Background", "sky"])
     with pytest.raises(ValueError, match="the same length, at least 1"):
         Concepts(("-",), ("", "object"))
