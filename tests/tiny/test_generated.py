@@ -33,13 +33,19 @@ def made(name):
     return sampled(generator(name), MANY if name == "stylegan2-street-watermark" else FEW)
 
 
+@cache
+def real(resolution, family, watermark):
+    """The features of some scenes, which several generators learned."""
+    scenes = TinyScenes("val", resolution, FEW, family=family, watermark=watermark)
+    return features(torch.from_numpy(np.stack([scenes.raw(index)[0] for index in range(FEW)])))
+
+
 @pytest.mark.parametrize("name", GENERATORS)
 def test_generated_images_are_like_the_scenes(name):
     recipe = RECIPES[name]
-    scenes = TinyScenes("val", recipe.resolution, FEW, family=recipe.family, watermark=recipe.watermark)
-    real = features(torch.from_numpy(np.stack([scenes.raw(index)[0] for index in range(FEW)])))
+    scenes = real(recipe.resolution, recipe.family, recipe.watermark)
     images = (made(name)[:FEW], sampled(generator(name, False), FEW))
-    trained, twin = (frechet_distance(features(each), real) for each in images)
+    trained, twin = (frechet_distance(features(each), scenes) for each in images)
     assert trained < twin / TIMES_NEARER[name]
 
 
