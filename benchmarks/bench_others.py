@@ -113,6 +113,27 @@ def halves_by_masks(labels, measure):
     return halves
 
 
+@pytest.mark.parametrize("kind", ["smooth", "noise"])
+def test_upsample_argmax(compare, kind):
+    """A segmentation network's logits: 150 labels, 64x64 to 512x512; smooth as of scenes, or noise, the worst."""
+    images, labels, coarse = (2, 150, 8) if compare.enabled else (1, 5, 4)
+    source, target = (64, 512) if compare.enabled else (8, 32)
+    generator = torch.Generator().manual_seed(0)
+    if kind == "smooth":
+        logits = F.interpolate(
+            torch.randn(images, labels, coarse, coarse, generator=generator), (source, source), mode="bicubic"
+        )
+    else:
+        logits = torch.randn(images, labels, source, source, generator=generator)
+    logits = (logits * 256).round() / 256  # so that every order of rounding agrees
+
+    def eager():
+        return F.interpolate(logits, (target, target), mode="bilinear").argmax(1)
+
+    assert torch.equal(ops.upsample_argmax(logits, (target, target)), eager().int())
+    compare(lambda: ops.upsample_argmax(logits, (target, target)), {"eager": eager}, per=images)
+
+
 def test_component_halves_of_40_components(compare):
     measure = pytest.importorskip("skimage.measure")
     labels = discs(40, 256)

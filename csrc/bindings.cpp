@@ -163,4 +163,14 @@ PYBIND11_MODULE(_C, module) {
                         num_threads);
       },
       py::call_guard<py::gil_scoped_release>());
+
+  module.def(
+      "upsample_argmax",
+      [](uintptr_t data, int dtype, Four shape, Four strides, uintptr_t rows, int64_t num_rows, uintptr_t columns,
+         int64_t num_columns, uintptr_t winners, int num_threads) {
+        const OwnedGrid grid(at<const GridEntry>(rows), num_rows, at<const GridEntry>(columns), num_columns, shape[2],
+                             shape[3]);
+        upsample_argmax({feature_maps(data, dtype, shape, strides), grid.view(), at<int32_t>(winners)}, num_threads);
+      },
+      py::call_guard<py::gil_scoped_release>());
 }

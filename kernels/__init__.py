@@ -11,6 +11,7 @@ from dissect.kernels.image_peaks import image_peaks
 from dissect.kernels.iou_counts import iou_counts, iou_counts_by_image
 from dissect.kernels.tail_histogram import tail_histogram
 from dissect.kernels.threshold_sweep import threshold_sweep
+from dissect.kernels.upsample_argmax import upsample_argmax
 
 __all__ = [
     "Combinations",
@@ -22,4 +23,5 @@ __all__ = [
     "iou_counts_by_image",
     "tail_histogram",
     "threshold_sweep",
+    "upsample_argmax",
 ]

@@ -7,7 +7,6 @@
 #include <mutex>
 #include <stdexcept>
 
-#include "../spans.h"
 #include "encode_labels.h"
 #include "image_counts.h"
 #include "label_cells.h"
@@ -24,6 +23,7 @@ namespace dissect {
   bool iou_counts_block(const IouCountsParams&, int64_t, int64_t, const IouCountsWorkspace&);                      \
   bool tail_histogram_block(const TailHistogramParams&, int64_t, int64_t, int64_t, const TailHistogramWorkspace&); \
   void threshold_sweep_block(const ThresholdSweepParams&, int64_t, int64_t, const ThresholdSweepWorkspace&);       \
+  void upsample_argmax_rows(const UpsampleArgmaxParams&, int64_t, int64_t, const UpsampleArgmaxWorkspace&);        \
   }
 DISSECT_DECLARE_LEVEL(baseline)
 #ifdef DISSECT_X86_LEVELS
@@ -41,12 +41,13 @@ struct Level {
   IouCountsBlock iou_counts;
   TailHistogramBlock tail_histogram;
   ThresholdSweepBlock threshold_sweep;
+  UpsampleArgmaxRows upsample_argmax;
 };
 
 #define DISSECT_LEVEL_ENTRY(level)                                                                          \
   Level {                                                                                                   \
     #level, level::bad_values, level::blend_units_plane, level::image_peaks_block, level::iou_counts_block, \
-        level::tail_histogram_block, level::threshold_sweep_block                                           \
+        level::tail_histogram_block, level::threshold_sweep_block, level::upsample_argmax_rows              \
   }
 
 std::vector<Level> available_levels() {
@@ -306,49 +307,22 @@ void threshold_sweep(const ThresholdSweepParams& params, int num_threads) {
   });
 }
 
-namespace {
-
-std::vector<Span> checked_spans(const char* name, const GridEntry* entries, int64_t count, int64_t size) {
-  check_axis(name, entries, count, size);
-  return make_spans(entries, count);
-}
-
-}  // namespace
-
-OwnedGrid::OwnedGrid(const GridEntry* rows, int64_t num_rows, const GridEntry* columns, int64_t num_columns,
-                     int64_t height, int64_t width)
-    : row_spans_(checked_spans("rows", rows, num_rows, height)),
-      column_spans_(checked_spans("columns", columns, num_columns, width)),
-      row_weights_(num_rows + 16),
-      column_weights_(num_columns + 16),
-      left_index_(column_spans_.size() + 16),
-      right_index_(column_spans_.size() + 16) {
-  for (int64_t y = 0; y < num_rows; ++y) row_weights_[y] = rows[y].weight;
-  for (int64_t x = 0; x < num_columns; ++x) column_weights_[x] = columns[x].weight;
-  for (size_t s = 0; s < column_spans_.size(); ++s) {
-    left_index_[s] = column_spans_[s].index0;
-    right_index_[s] = column_spans_[s].index1;
-  }
-  const int32_t num_source = column_spans_.empty() ? 0 : column_spans_.back().index1 + 1;
-  first_span_.assign(num_source, 0);
-  end_span_.assign(num_source, 0);
-  for (size_t s = column_spans_.size(); s-- > 0;)
-    for (int32_t index : {column_spans_[s].index0, column_spans_[s].index1}) {
-      first_span_[index] = static_cast<int32_t>(s);
-      end_span_[index] = std::max(end_span_[index], static_cast<int32_t>(s + 1));
-    }
-  view_ = {num_rows,
-           num_columns,
-           row_spans_.data(),
-           column_spans_.data(),
-           static_cast<int64_t>(row_spans_.size()),
-           static_cast<int64_t>(column_spans_.size()),
-           row_weights_.data(),
-           column_weights_.data(),
-           left_index_.data(),
-           right_index_.data(),
-           first_span_.data(),
-           end_span_.data()};
+void upsample_argmax(const UpsampleArgmaxParams& params, int num_threads) {
+  const UpsampleArgmaxRows rows = chosen_level().upsample_argmax;
+  const int64_t num_maps = params.maps.num_units, num_spans = params.grid.num_row_spans;
+  struct Memory {
+    std::vector<float> rows, bounds;
+    std::vector<int32_t> candidates;
+  };
+  std::vector<Memory> memories(std::max(1, num_threads));
+  share(params.maps.num_images * num_spans, num_threads, [&](int64_t item, int worker) {
+    Memory& memory = memories[worker];
+    memory.rows.resize(2 * num_maps * row_floats(params.maps) + kLanes);
+    memory.bounds.resize(num_maps * kLanes);
+    memory.candidates.resize(num_maps * kLanes);
+    rows(params, item / num_spans, item % num_spans,
+         {memory.rows.data(), memory.bounds.data(), memory.candidates.data()});
+  });
 }
 
 }  // namespace dissect

@@ -12,6 +12,7 @@
 #include "../iou_counts.h"
 #include "../tail_histogram.h"
 #include "../threshold_sweep.h"
+#include "../upsample_argmax.h"
 #include "image_counts.h"
 
 namespace dissect {
@@ -41,6 +42,7 @@ void write(const ImageCounts& counts, int32_t* to, int num_threads);
 // Returns false where it met a bad value; then nothing has been added.
 bool tail_histogram(const TailHistogramParams& params, int num_threads);
 void threshold_sweep(const ThresholdSweepParams& params, int num_threads);
+void upsample_argmax(const UpsampleArgmaxParams& params, int num_threads);
 
 // A GridView and what it points to.
 class OwnedGrid {

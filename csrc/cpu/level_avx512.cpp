@@ -6,3 +6,4 @@
 #include "iou_counts_impl.h"
 #include "tail_histogram_impl.h"
 #include "threshold_sweep_impl.h"
+#include "upsample_argmax_impl.h"

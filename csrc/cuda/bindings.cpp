@@ -154,6 +154,13 @@ PYBIND11_MODULE(_cuda, module) {
       py::call_guard<py::gil_scoped_release>());
 
   module.def(
+      "upsample_argmax",
+      [](const Place& place, const Maps& maps, const Grid& grid, uintptr_t winners) {
+        cuda::upsample_argmax({feature_maps(maps), {}, at<int32_t>(winners)}, device_grid(grid), place_of(place));
+      },
+      py::call_guard<py::gil_scoped_release>());
+
+  module.def(
       "observe",
       [](const Place& place, const Maps& maps, uintptr_t peaks, const Tails& tails, uintptr_t unit_area,
          uintptr_t thresholds, uintptr_t out, const OperandAt& alpha, const OperandAt& value, const OperandAt& mask) {

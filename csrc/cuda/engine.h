@@ -10,6 +10,7 @@
 #include "../observe.h"
 #include "../tail_histogram.h"
 #include "../threshold_sweep.h"
+#include "../upsample_argmax.h"
 
 namespace dissect {
 namespace cuda {
@@ -62,6 +63,8 @@ void tail_histogram(const TailHistogramParams& params, const DeviceGrid& grid, c
 // `params.unit_bins` must be zero; `params.edges` are [U, sweep_edges(B)], infinity after the last.
 int64_t sweep_edges(int64_t num_edges);
 void threshold_sweep(const ThresholdSweepParams& params, const DeviceGrid& grid, const Place& place);
+// `params.grid` is not read, but `grid`.
+void upsample_argmax(const UpsampleArgmaxParams& params, const DeviceGrid& grid, const Place& place);
 // `params.peaks` must be -infinity, `params.unit_area` zero.
 void observe(const ObserveParams& params, const Place& place);
 

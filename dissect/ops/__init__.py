@@ -16,6 +16,7 @@ from dissect.ops.observe import Observation as Observation
 from dissect.ops.observe import observe as observe
 from dissect.ops.tail_histogram import tail_histogram
 from dissect.ops.threshold_sweep import SweepCounts, threshold_sweep
+from dissect.ops.upsample_argmax import upsample_argmax
 
 __all__ = [
     "BackendUnavailableError",
@@ -37,4 +38,5 @@ __all__ = [
     "record_backends",
     "tail_histogram",
     "threshold_sweep",
+    "upsample_argmax",
 ]

@@ -205,7 +205,7 @@ def status(op: str, value: Tensor | None, like: Tensor) -> None:
     same_device(op, "status", value, like)
 
 
-def finite(op: str, value: Tensor) -> None:
+def finite(op: str, value: Tensor, name: str = "activations") -> None:
     """Refuses NaN, infinity and magnitudes from 2^126, which could overflow between two corners.
 
     Raises:
@@ -218,7 +218,7 @@ def finite(op: str, value: Tensor) -> None:
         found = None if bool(good.all()) else divmod(int((~good).flatten().nonzero()[0]), value.shape[1])
     if found is not None:
         raise ValueError(
-            f"{op}: activations must be finite and below 2^126 in magnitude, "
+            f"{op}: {name} must be finite and below 2^126 in magnitude, "
             f"but image {found[0]} of the batch, unit {found[1]}, is not."
         )
 

@@ -29,6 +29,7 @@ CPU_BACKENDS: dict[str, tuple[str, ...]] = {
     "observe": ("cpp", "reference", "torch", "triton"),
     "tail_histogram": ("cpp", "reference", "torch", "triton"),
     "threshold_sweep": ("cpp", "reference", "triton"),
+    "upsample_argmax": ("cpp", "reference", "torch", "triton"),
 }
 
 #: The same on a GPU of NVIDIA's or AMD's. Which of "triton" and "torch" is the faster has yet to be measured there, op
@@ -43,6 +44,7 @@ GPU_BACKENDS: dict[str, tuple[str, ...]] = {
     "observe": ("cuda", "triton", "torch"),
     "tail_histogram": ("cuda", "triton", "torch"),
     "threshold_sweep": ("cuda", "triton"),
+    "upsample_argmax": ("cuda", "triton", "torch"),
 }
 
 _BY_DEVICE = {"cpu": CPU_BACKENDS, "cuda": GPU_BACKENDS}

@@ -13,6 +13,7 @@ from dissect.reference.observe import observe
 from dissect.reference.sampling import corners, upsample
 from dissect.reference.tail_histogram import keys_of, tail_histogram, values_of
 from dissect.reference.threshold_sweep import threshold_sweep
+from dissect.reference.upsample_argmax import upsample_argmax
 
 __all__ = [
     "blend_units",
@@ -30,5 +31,6 @@ __all__ = [
     "tail_histogram",
     "threshold_sweep",
     "upsample",
+    "upsample_argmax",
     "values_of",
 ]

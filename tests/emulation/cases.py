@@ -179,6 +179,7 @@ def test_bad_values(case, choose):
     nan = torch.full_like(case.thresholds, float("nan"))
     calls = [
         lambda status: cuda.image_peaks(bad, status),
+        lambda status: cuda.upsample_argmax(bad, tables, status),
         lambda status: cuda.tail_histogram(bad, tails(0), tables, "max", status),
         lambda status: cuda.iou_counts(bad, case.thresholds, *encoded, status),
         lambda status: cuda.iou_counts(case.activations, nan, *encoded, status),
@@ -200,6 +201,15 @@ def test_bad_values(case, choose):
         status = new_status()
         call(status)
         same([status], [new_status() + 1], "status")
+
+
+def test_argmax(case):
+    """Of maps as they are, and of some with many ties."""
+    tables = Tables(case.grid.rows, case.grid.columns)
+    for logits in (case.activations, case.activations.float().sign()):
+        status = new_status()
+        ours = cuda.upsample_argmax(logits, tables, status)
+        same([ours, status], [reference.upsample_argmax(logits, *tables), new_status()], "upsample_argmax")
 
 
 def smaller(case, choose):
@@ -229,6 +239,7 @@ def run_case(emulated, seed, schedule=None):
     test_bad_values(case, choose)
     test_observe(case._replace(activations=case.activations.clone()), choose)
     test_blend(case, choose)
+    test_argmax(case)
 
 
 def special_cases():
@@ -255,6 +266,8 @@ def run_special_cases(emulated):
         test_counts(case, labels)
         test_sweep(case, labels, num_edges=9)
         test_tails(case, random.Random(0))
+        test_argmax(case)
+    test_argmax(special((1, 300, 3, 70), (7, 140), num_labels=2))  # more maps than warps, more cells than lanes
 
 
 def crowded_cases():

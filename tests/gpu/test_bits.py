@@ -154,6 +154,19 @@ def test_component_halves(serving, device):
     assert equal([ops.component_halves(blocks.to(device), backend=backend)], [ops.component_halves(blocks)])
 
 
+def test_upsample_argmax(serving, device):
+    backend = serving("upsample_argmax")
+    for seed in range(CASES):
+        case = random_case(seed)
+        expected = ops.upsample_argmax(case.activations, grid=case.grid)
+        assert equal(
+            [ops.upsample_argmax(to(case.activations, device), grid=case.grid, backend=backend)], [expected]
+        ), seed
+    logits = torch.randn(2, 150, 64, 64)  # a segmentation network's
+    ours = ops.upsample_argmax(logits.to(device), (512, 512), backend=backend)
+    assert equal([ours], [ops.upsample_argmax(logits, (512, 512))])
+
+
 def test_encode_labels(serving, device):
     backend = serving("encode_labels")
     for seed in range(CASES):

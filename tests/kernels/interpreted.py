@@ -72,6 +72,15 @@ def test_image_peaks(seed):
     assert torch.equal(ours.view(torch.int32), expected.view(torch.int32))
 
 
+@pytest.mark.parametrize("seed", range(40))
+def test_upsample_argmax(seed):
+    problem = random_problem(6000 + seed)
+    ours, expected = (
+        ops.upsample_argmax(problem.maps, grid=problem.grid, backend=backend) for backend in ("triton", "reference")
+    )
+    assert torch.equal(ours, expected)
+
+
 @pytest.mark.parametrize("seed", range(50))
 def test_encode_labels(seed):
     problem = random_problem(3000 + seed)
@@ -161,6 +170,9 @@ def test_bad_values_set_the_status(bad, place):
         assert int(status) == 1
     status = ops.new_status(maps.device)
     ops.image_peaks(maps, status=status, backend="triton")
+    assert int(status) == 1
+    status = ops.new_status(maps.device)
+    ops.upsample_argmax(maps, (4, 4), status=status, backend="triton")
     assert int(status) == 1
     with pytest.raises(ValueError, match=f"image {place[0]} of the batch, unit {place[1]}, is not"):
         ops.image_peaks(maps, backend="triton")

@@ -27,7 +27,15 @@ pytestmark = pytest.mark.skipif(
 #: Bytes of stack per thread: Triton 3.6's assembler puts some of iou_counts' scalars there, 3.9's nothing.
 STACK = 80
 
-OPS = ("blend_units", "encode_labels", "image_peaks", "iou_counts", "tail_histogram", "threshold_sweep")
+OPS = (
+    "blend_units",
+    "encode_labels",
+    "image_peaks",
+    "iou_counts",
+    "tail_histogram",
+    "threshold_sweep",
+    "upsample_argmax",
+)
 
 KERNELS = (
     "image_peaks_kernel",
@@ -35,6 +43,7 @@ KERNELS = (
     "features_kernel",
     "pixels_kernel",
     "threshold_sweep_kernel",
+    "upsample_argmax_kernel",
     "blend_units_kernel",
     "blend_units_backward_kernel",
     "claim_slots_kernel",
@@ -84,6 +93,7 @@ def launches(recorded):
         kernels.tail_histogram(*tail, grid.rows, grid.columns, "value", status)
         swept = (torch.zeros(32, 9), torch.zeros(32, 5, 9, dtype=torch.int64), labels.runs, labels.table)
         kernels.threshold_sweep(maps, *swept, labels.offsets, 5, grid.rows, grid.columns, status)
+        kernels.upsample_argmax(maps, grid.rows, grid.columns)
         kernels.blend_units(maps, *operands)
         kernels.blend_units_backward(maps, maps, *operands)
         kernels.Combinations(planes, 5).write(len(labels.table), labels.runs, labels.area)
@@ -145,6 +155,7 @@ def test_rarer_variants_compile_too(dtype, size, target, sample, planes_dtype, r
     kernels.iou_counts_by_image(maps, torch.zeros(32), *by_image)
     swept = (torch.zeros(32, 9), torch.zeros(32, 5, 9, dtype=torch.int64), runs, labels.table)
     kernels.threshold_sweep(maps, *swept, labels.offsets, 5, grid.rows, grid.columns, status)
+    kernels.upsample_argmax(maps, grid.rows, grid.columns)
     kernels.blend_units_(maps, *operands)
     kernels.blend_units_backward(maps, maps, *operands)
     kernels.Combinations(planes, 5).write(len(labels.table), runs, labels.area)

@@ -73,7 +73,7 @@ def new_status(device: torch.device) -> Tensor:
     return torch.zeros((), dtype=torch.int32, device=device)
 
 
-def status_of(op: str, activations: Tensor, status: Tensor | None) -> Tensor:
+def status_of(op: str, activations: Tensor, status: Tensor | None, name: str = "activations") -> Tensor:
     """The status for kernels that write it; without one, the activations are looked at now.
 
     Raises:
@@ -81,7 +81,7 @@ def status_of(op: str, activations: Tensor, status: Tensor | None) -> Tensor:
     """
     if status is not None:
         return status
-    checks.finite(op, activations)
+    checks.finite(op, activations, name)
     return new_status(activations.device)
 
 
@@ -107,6 +107,12 @@ def check_natural(op: str, labels: Tensor) -> None:
         image = int((labels < 0).flatten(1).any(1).nonzero()[0])
         value = int(labels[image][labels[image] < 0][0])
         raise ValueError(f"{op}: labels must not be negative, but image {image} of the batch holds {value}.")
+
+
+def note_bad(activations: Tensor, peaks: Tensor, status: Tensor) -> None:
+    """Sets the status to 1 where a map holds NaN, infinity or a magnitude from 2^126; a NaN is its peak."""
+    good = (peaks < checks.LIMIT) & (activations.amin((2, 3)).float() > -checks.LIMIT)
+    status |= ~good.all()
 
 
 def check_thresholds(op: str, thresholds: Tensor) -> None:

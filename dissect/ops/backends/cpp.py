@@ -176,6 +176,16 @@ def threshold_sweep(
     return unit_bins
 
 
+def upsample_argmax(logits: Tensor, tables: Tables, status: Tensor | None) -> Tensor:
+    """[N, H, W] int32."""
+    checks.finite("upsample_argmax", logits, "logits")
+    labels = torch.empty(len(logits), *map(len, tables), dtype=torch.int32)
+    native.engine().upsample_argmax(
+        *native.maps_arguments(logits), *_grid(tables), labels.data_ptr(), torch.get_num_threads()
+    )
+    return labels
+
+
 def _grid(tables: Tables | None) -> tuple[int, int, int, int]:
     """Addresses and lengths of a grid's tables; zeros for none."""
     if tables is None:

@@ -23,6 +23,7 @@ from dissect.ops.backends.arguments import (
     Labels,
     Tables,
     natural_status_of,
+    note_bad,
     note_edges,
     status_of,
 )  # fmt: skip
@@ -232,6 +233,19 @@ def threshold_sweep(
             unit_bins.data_ptr(),
         )
     return unit_bins
+
+
+def upsample_argmax(logits: Tensor, tables: Tables, status: Tensor | None) -> Tensor:
+    """[N, H, W] int32."""
+    status = status_of("upsample_argmax", logits, status, "logits")
+    note_bad(logits, logits.amax((2, 3)).float(), status)
+    words, grid = _device_grid(tables, logits)
+    labels = logits.new_empty((len(logits), *map(len, tables)), dtype=torch.int32)
+    with _guard(logits):
+        engine().upsample_argmax(
+            _place(logits, status), maps_arguments(logits), (words.data_ptr(), *grid), labels.data_ptr()
+        )
+    return labels
 
 
 def _no_peaks(activations: Tensor) -> Tensor:

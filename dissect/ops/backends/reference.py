@@ -102,4 +102,10 @@ def threshold_sweep(
     return unit_bins
 
 
+def upsample_argmax(logits: Tensor, tables: Tables, status: Tensor | None) -> Tensor:
+    """[N, H, W] int32."""
+    checks.finite("upsample_argmax", logits, "logits")
+    return reference.upsample_argmax(logits, *tables)
+
+
 observe = in_turn(tail_histogram, image_peaks, blend_units_)

@@ -6,8 +6,7 @@ from torch import Tensor
 
 from dissect import reference
 from dissect.devices import to_device
-from dissect.ops import checks
-from dissect.ops.backends.arguments import Brackets, Tables, natural_status_of, status_of
+from dissect.ops.backends.arguments import Brackets, Tables, natural_status_of, note_bad, status_of
 from dissect.ops.backends.composed import in_turn
 from dissect.ops.backends.reference import blend_units as blend_units
 from dissect.ops.backends.reference import blend_units_ as blend_units_
@@ -27,7 +26,7 @@ def image_peaks(activations: Tensor, status: Tensor | None) -> Tensor:
     """[N, U] float32."""
     status = status_of("image_peaks", activations, status)
     peaks = activations.amax((2, 3)).float()
-    _note_bad(activations, peaks, status)
+    note_bad(activations, peaks, status)
     return peaks + 0.0  # a zero is always the positive one
 
 
@@ -43,14 +42,15 @@ def tail_histogram(
     counted = reference.tail_histogram(activations, low, high, shift, bins.shape[1], rows, columns, sample)
     bins += counted[0]
     above += counted[1]
-    _note_bad(activations, activations.amax((2, 3)).float(), status)
+    note_bad(activations, activations.amax((2, 3)).float(), status)
     status |= ((low <= high) & ((high - low) >> shift >= bins.shape[1])).any()
 
 
-def _note_bad(activations: Tensor, peaks: Tensor, status: Tensor) -> None:
-    """Sets the status where a map holds NaN, infinity or a magnitude from 2^126; a NaN is its peak."""
-    good = (peaks < checks.LIMIT) & (activations.amin((2, 3)).float() > -checks.LIMIT)
-    status |= ~good.all()
+def upsample_argmax(logits: Tensor, tables: Tables, status: Tensor | None) -> Tensor:
+    """[N, H, W] int32."""
+    status = status_of("upsample_argmax", logits, status, "logits")
+    note_bad(logits, logits.amax((2, 3)).float(), status)
+    return reference.upsample_argmax(logits, *(to_device(axis, logits.device) for axis in tables))
 
 
 observe = in_turn(tail_histogram, image_peaks, blend_units_)

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from dissect.ops.backends.arguments import Blend, Brackets, Labels, Tables, note_edges, status_of
+from dissect.ops.backends.arguments import Blend, Brackets, Labels, Tables, note_bad, note_edges, status_of
 from dissect.ops.backends.composed import by_image, in_turn
 
 kernels = import_module("dissect.kernels")  # they lie in no folder that the floors' test knows
@@ -77,6 +77,13 @@ def threshold_sweep(
     """The unit_bins; adds to the bins."""
     note_edges(edges, status)
     return kernels.threshold_sweep(activations, edges, bins, *labels, *tables, status)
+
+
+def upsample_argmax(logits: Tensor, tables: Tables, status: Tensor | None) -> Tensor:
+    """[N, H, W] int32."""
+    status = status_of("upsample_argmax", logits, status, "logits")
+    note_bad(logits, logits.amax((2, 3)).float(), status)
+    return kernels.upsample_argmax(logits, *tables)
 
 
 observe = in_turn(tail_histogram, image_peaks, blend_units_)
