@@ -101,8 +101,10 @@ def _add_inversion(parser: argparse.ArgumentParser) -> None:
     _add_model(parser)
     _add_images(parser, required=True)
     parser.add_argument("--steps", type=int, default=3000, help="of the optimisation (3000)")
+    parser.add_argument("--rate", type=float, default=0.01, help="Adam's (0.01)")
+    parser.add_argument("--optimiser", default="adam", choices=("adam", "lbfgs"), help="(adam)")
     parser.add_argument("--features", metavar="MODULE:CALLABLE", help="called, gives V, of images in [-1, 1] (pixels)")
-    parser.add_argument("--out", type=Path, default=Path("out"), help="folder for pictures (out)")
+    parser.add_argument("--out", type=Path, default=Path("out"), help="folder for result and sheet (out)")
 
 
 def statistics(options: argparse.Namespace) -> int:
@@ -180,25 +182,22 @@ def train_encoder(options: argparse.Namespace) -> int:
 
 
 def invert(options: argparse.Namespace) -> int:
-    """Reconstructs images; writes a sheet of them, prints each one's loss."""
+    """Reconstructs images; saves them and a sheet, prints each one's loss."""
     from dissect import plots
 
     inverter, images = _inverter(options), _images(options)
     count = min(integer("--count", options.count), len(images))
     real = torch.stack([_image(images[number]) for number in range(count)]) * 2 - 1
-    found = inverter.invert(real, options.method, steps=options.steps, features=_features(options))
+    found = inverter.invert(real, options.method, **_optimisation(options))
     for number, loss in enumerate(found.losses.tolist()):
         print(f"  image {number:4d}   loss {loss:.4f}")
-    with plots.drawing():
-        figure = plots.new_figure(0.4 + 1.2 * count, 3)
-        rows = [list(part.cpu().add(1).div(2)) for part in (real, found.images)]
-        plots.tiles(figure, rows, ["images", f"reconstructions ({options.method})"])
-    print(f"sheet: {shown(plots.save(figure, options.out / 'sheet.png'))}")
+    print(f"sheet: {shown(plots.save(found.plot(real), options.out / 'sheet.png'))}")
+    print(f"result: {shown(found.save(options.out / 'result'))}")
     return 0
 
 
 def pairs(options: argparse.Namespace) -> int:
-    """Reconstructs the images with most of a class; writes a sheet, prints what of the class is left."""
+    """Reconstructs the images with most of a class; saves them and a sheet, prints what of the class is left."""
     from dissect import plots
     from dissect.omissions import SegmentationStatistics, omission_pairs
 
@@ -206,10 +205,11 @@ def pairs(options: argparse.Namespace) -> int:
     found = omission_pairs(
         inverter, images, SegmentationStatistics.load(result_file(options.statistics, ".segstats")),
         _segmenter(options, signed=True), options.concept, count=options.count, methods=options.methods,
-        steps=options.steps, features=_features(options),
+        **_optimisation(options),
     )  # fmt: skip
     print(found.table)
     print(f"sheet: {shown(plots.save(found.plot(), options.out / 'pairs.png'))}")
+    print(f"result: {shown(found.save(options.out / 'result'))}")
     return 0
 
 
@@ -246,8 +246,9 @@ def _segmenter(options: argparse.Namespace, signed: bool) -> Any:
     return segmenter.to(options.device) if isinstance(segmenter, nn.Module) else segmenter
 
 
-def _features(options: argparse.Namespace) -> Any:
-    return None if options.features is None else called(options.features)
+def _optimisation(options: argparse.Namespace) -> dict[str, Any]:
+    features = None if options.features is None else called(options.features)
+    return {"steps": options.steps, "rate": options.rate, "optimiser": options.optimiser, "features": features}
 
 
 def _finite(value: Any) -> Any:

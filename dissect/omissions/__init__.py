@@ -2,8 +2,8 @@
 
 from dissect.omissions.differences import DifferenceRow, omission_chart, omission_table
 from dissect.omissions.distance import SegmentationDistance, fsd
+from dissect.omissions.inversion import Inversion
 from dissect.omissions.inverter import LayerInverter
-from dissect.omissions.optimisation import Inversion
 from dissect.omissions.pairs import OmissionPairs, PairRow, omission_pairs
 from dissect.omissions.recovery import RecoveryRow, recovery
 from dissect.omissions.statistics import SegmentationStatistics, segmentation_statistics

@@ -18,7 +18,8 @@ from dissect.network.identity import fingerprint
 from dissect.omissions import training
 from dissect.omissions.chain import Chain
 from dissect.omissions.encoders import Encoder
-from dissect.omissions.optimisation import RATE, Features, Inversion, Matching, as_it_is, joined, optimised
+from dissect.omissions.inversion import Inversion
+from dissect.omissions.optimisation import OPTIMISERS, RATE, Features, Matching, as_it_is, joined, optimised
 from dissect.visits.run import finish
 
 #: How images are inverted, see `LayerInverter.invert`.
@@ -225,7 +226,7 @@ class LayerInverter(Result):
     def invert(
         self, images: Tensor, method: str = "f", *, steps: int = 3000, features: Features | None = None,
         lambda_v: float = 1.0, lambda_reg: float = 1.0, last: bool = False, rate: float = RATE, seed: int = 0,
-        batch_size: int = 50, progress: bool = True,
+        batch_size: int = 50, progress: bool = True, optimiser: str = "adam",
     ) -> Inversion:  # fmt: skip
         """Images that the generator, or its later layers, make to be as those that are given (section 5.4.4).
 
@@ -245,20 +246,22 @@ class LayerInverter(Result):
         Args:
             images: [N, 3, H, W] in [-1, 1]; none has an effect on another.
             method: see above.
-            steps: of Adam.
+            steps: of the optimiser.
             features: V, from images in [-1, 1] to anything; published is VGG-16 up to conv4_2, on images that are not
                 normalised. Without it only pixels are compared.
             lambda_v: see above.
             lambda_reg: see above.
             last: whether there is a delta_n.
-            rate: Adam's.
+            rate: Adam's; L-BFGS moves numbers by so much on average in its first step.
             seed: of the random starts of a.
             batch_size: images at a time.
             progress: show a bar.
+            optimiser: "adam", or "lbfgs", whose steps look at the loss up to ten times, usually once or twice. It treats
+                each image for itself too, but makes what rounding does in a batch larger.
 
         Raises:
-            TypeError, ValueError: images of another dtype, size or range; an unknown method; numbers that are not
-                positive; an inverter that was loaded without its generator.
+            TypeError, ValueError: images of another dtype, size or range; an unknown method or optimiser; numbers that
+                are not positive; an inverter that was loaded without its generator.
 
         Example:
             >>> model = dissect.models.ProGAN((4, 4, 4), z_channels=4).eval()
@@ -275,6 +278,8 @@ class LayerInverter(Result):
         deltas = len(chain) - (0 if last else 1) if method == "f" else 0
         if method == "f" and not deltas:
             raise refusal(ValueError("last must be True where there is one layer, which has no other delta."))
+        if optimiser not in OPTIMISERS:
+            raise refusal(ValueError(f"optimiser must be one of {tuple(OPTIMISERS)}, but got {optimiser!r}."))
         steps, rate = integer("steps", steps), _rate("rate", rate)
         parts = []
         for begin in range(0, len(images), integer("batch_size", batch_size)):
@@ -287,9 +292,9 @@ class LayerInverter(Result):
             else:
                 parts.append(optimised(
                     chain, method, start, matching, deltas=deltas, lambda_reg=lambda_reg, steps=steps, rate=rate,
-                    progress=progress,
+                    optimiser=optimiser, progress=progress,
                 ))  # fmt: skip
-        return joined(parts)
+        return joined(parts, self.generator)
 
     def _starts(self, seed: int, begin: int, count: int) -> Tensor:
         return latents(self.chain.shapes[0], count, integer("seed", seed, 0), start=begin).to(self.chain.device)

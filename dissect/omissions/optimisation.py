@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -11,37 +10,13 @@ from tqdm.auto import tqdm
 
 from dissect.arguments import tell
 from dissect.omissions.chain import Chain
+from dissect.omissions.inversion import Inversion
 
 #: From an image to what is compared of two: a classifier's features.
 Features = Callable[[Tensor], Tensor]
 
 #: Adam's rate, and the shares of the steps after each of which it is halved: 800, 1,200 and 1,800 of 3,000.
 RATE, MILESTONES = 0.01, (800 / 3000, 1200 / 3000, 1800 / 3000)
-
-
-@dataclass(frozen=True, eq=False)
-class Inversion:
-    """What inverting some images gave.
-
-    Attributes:
-        method: how, see `LayerInverter.invert`.
-        z: [N, ...].
-        deltas: what was added to the outputs of g_1, g_2, ..., of each [N, ...].
-        r: [N, ...], the n-th layer's output.
-        images: [N, 3, H, W], what the generator makes of r.
-        losses: [N] float32, of the best step; of the images alone where nothing was optimised.
-        diverged: [N] bool, where the loss became infinite or NaN; what was best before is kept.
-        steps: how many there were.
-    """
-
-    method: str
-    z: Tensor
-    deltas: tuple[Tensor, ...]
-    r: Tensor
-    images: Tensor
-    losses: Tensor
-    diverged: Tensor
-    steps: int
 
 
 class Matching:
@@ -81,56 +56,159 @@ def as_it_is(chain: Chain, method: str, z: Tensor, matching: Matching) -> Invers
 
 def optimised(
     chain: Chain, method: str, z: Tensor, matching: Matching, *, deltas: int, lambda_reg: float, steps: int,
-    rate: float, progress: bool,
+    rate: float, optimiser: str, progress: bool,
 ) -> Inversion:  # fmt: skip
-    """The best of `steps` steps of Adam over z, or over `deltas` deltas from 0 on.
+    """The best of `steps` steps over z, or over `deltas` deltas from 0 on.
 
-    The sum of the images' losses is minimised, of which none depends on another image, by an optimiser that treats
-    every number for itself: each image is inverted as if it were alone.
+    None of the images' losses depends on another image, nor does what the optimisers do of one depend on another: each
+    image is inverted as if it were alone.
     """
     shapes = chain.shapes[1 : deltas + 1]
     free = [torch.zeros(len(z), *shape, device=z.device) for shape in shapes] if deltas else [z.clone()]
-    free = [part.requires_grad_() for part in free]
-    best = [part.detach().clone() for part in free]
-    lowest = torch.full((len(z),), torch.inf, device=z.device)
-    diverged = torch.zeros(len(z), dtype=torch.bool, device=z.device)
-    adam = torch.optim.Adam(free, lr=rate, foreach=False)
-    for step in tqdm(range(steps + 1), f"inverting ({method})", disable=not progress, unit="step", leave=False):
-        for group in adam.param_groups:
-            group["lr"] = rate * 0.5 ** sum(step >= milestone * steps for milestone in MILESTONES)
+    best = _Best(free)
+
+    def losses_of(free: Sequence[Tensor]) -> Tensor:
         early = chain.layers_of(z, free) if deltas else chain.layers_of(free[0])
         losses = matching(chain.render(early[-1]))
         for delta in free if deltas else ():
             losses = losses + lambda_reg * delta.square().flatten(1).mean(1)
-        with torch.no_grad():
-            better = losses < lowest  # NaN is not
-            diverged |= ~losses.isfinite()
-            lowest = torch.where(better, losses, lowest)
-            best = [torch.where(_beside(better, part), part, kept) for part, kept in zip(free, best)]
-        if step < steps:
-            for part, gradient in zip(free, torch.autograd.grad(losses.sum(), free)):
-                part.grad = gradient
-            adam.step()
-    if bool(diverged.any()):
-        tell(
-            f"the loss of image {int(diverged.nonzero()[0])} did not stay finite"
-            f" (of {int(diverged.sum())} of {len(z)} images); what was best before is kept; a smaller rate may help."
-        )
+        best.see(losses.detach(), free)
+        return losses
+
+    with tqdm(total=steps, desc=f"inverting ({method})", disable=not progress, unit="step", leave=False) as bar:
+        for _ in OPTIMISERS[optimiser](losses_of, free, steps, rate):
+            bar.update()
+    best.tell()
     with torch.no_grad():
-        z, found = (z, tuple(best)) if deltas else (best[0], ())
+        z, found = (z, tuple(best.free)) if deltas else (best.free[0], ())
         r = chain.layers_of(z, found)[-1]
-        return Inversion(method, z, found, r, chain.render(r), lowest, diverged, steps)
+        return Inversion(method, z, found, r, chain.render(r), best.losses, best.diverged, steps)
+
+
+class _Best:
+    """The values of the lowest loss of each image so far."""
+
+    def __init__(self, free: Sequence[Tensor]) -> None:
+        count, device = len(free[0]), free[0].device
+        self.free = [part.detach().clone() for part in free]
+        self.losses = torch.full((count,), torch.inf, device=device)
+        self.diverged = torch.zeros(count, dtype=torch.bool, device=device)
+
+    @torch.no_grad()
+    def see(self, losses: Tensor, free: Sequence[Tensor]) -> None:
+        """Takes what is better."""
+        better = losses < self.losses  # NaN is not
+        self.diverged |= ~losses.isfinite()
+        self.losses = torch.where(better, losses, self.losses)
+        self.free = [torch.where(_beside(better, part), part, kept) for part, kept in zip(free, self.free)]
+
+    def tell(self) -> None:
+        """Warns of images whose loss did not stay finite."""
+        if bool(self.diverged.any()):
+            tell(
+                f"the loss of image {int(self.diverged.nonzero()[0])} did not stay finite (of "
+                f"{int(self.diverged.sum())} of {len(self.diverged)} images); what was best before is kept; a smaller "
+                "rate may help."
+            )
+
+
+LossesOf = Callable[[Sequence[Tensor]], Tensor]
+
+
+def _adam(losses_of: LossesOf, start: Sequence[Tensor], steps: int, rate: float) -> Iterator[None]:
+    """Steps of Adam, which treats every number for itself; its rate is halved at `MILESTONES`."""
+    free = [part.detach().clone().requires_grad_() for part in start]
+    adam = torch.optim.Adam(free, lr=rate, foreach=False)
+    for step in range(steps):
+        for group in adam.param_groups:
+            group["lr"] = rate * 0.5 ** sum(step >= milestone * steps for milestone in MILESTONES)
+        for part, gradient in zip(free, torch.autograd.grad(losses_of(free).sum(), free)):
+            part.grad = gradient
+        adam.step()
+        yield
+    with torch.no_grad():
+        losses_of(free)
+
+
+def _lbfgs(losses_of: LossesOf, start: Sequence[Tensor], steps: int, rate: float) -> Iterator[None]:
+    """Steps of L-BFGS (Nocedal & Wright 2006, algorithm 7.5) of each image by itself, with halved step lengths.
+
+    The first step moves the numbers by `rate` on average. A step length is halved, up to ten times, until the loss has
+    fallen by a ten-thousandth of what the slope promises; an image that finds none starts again from its gradient.
+    """
+    shapes = [part.shape for part in start]
+    sizes = [part[0].numel() for part in start]
+
+    def look(x: Tensor) -> tuple[Tensor, Tensor]:
+        parts = [part.reshape(shape).requires_grad_() for part, shape in zip(x.split(sizes, 1), shapes)]
+        losses = losses_of(parts)
+        gradients = torch.autograd.grad(losses.sum(), parts)
+        return losses.detach(), torch.cat([gradient.flatten(1) for gradient in gradients], 1)
+
+    x = torch.cat([part.detach().flatten(1) for part in start], 1)
+    losses, slope = look(x)
+    past: list[tuple[Tensor, Tensor, Tensor]] = []
+    for _ in range(steps):
+        direction = -_curved(slope, past)
+        first = _dot(direction, slope) >= 0  # of images that have no curvature yet this is the gradient itself
+        direction = torch.where(first, -slope, direction)
+        none = torch.stack([curve for _, _, curve in past]).sum(0) == 0 if past else torch.ones_like(first)
+        plain = rate / slope.abs().mean(1, keepdim=True).clamp(min=1e-30)
+        length = torch.where(first | none, plain, torch.ones_like(plain))
+        moved, found, steep, done = x, losses, slope, torch.zeros_like(first)
+        for _ in range(SEARCH):
+            trial = torch.where(done, moved, x + length * direction)
+            lost, gradient = look(trial)
+            enough = lost[:, None] <= losses[:, None] + 1e-4 * length * _dot(direction, slope)
+            new = enough & ~done & gradient.isfinite().all(1, keepdim=True)
+            moved, steep = torch.where(new, trial, moved), torch.where(new, gradient, steep)
+            found, done = torch.where(new[:, 0], lost, found), done | new
+            if bool(done.all()):
+                break
+            length = torch.where(done, length, length / 2)
+        change, turn = moved - x, steep - slope
+        product = _dot(change, turn)
+        curve = torch.where(product > 1e-10 * _dot(turn, turn).sqrt(), 1 / product, torch.zeros_like(product))
+        past = [(s, y, c * done) for s, y, c in past[-(HISTORY - 1) :]] + [(change, turn, curve)]
+        x, losses, slope = moved, found, steep
+        yield
+
+
+def _curved(slope: Tensor, past: list[tuple[Tensor, Tensor, Tensor]]) -> Tensor:
+    """The inverse Hessian of the last steps times a gradient, both [N, D]; steps whose curvature is 0 do not count."""
+    found, shares = slope, []
+    for change, turn, curve in reversed(past):
+        shares.append(curve * _dot(change, found))
+        found = found - shares[-1] * turn
+    if past:
+        _, turn, curve = past[-1]
+        scale = 1 / (curve * _dot(turn, turn))
+        found = found * torch.where(curve > 0, scale, torch.ones_like(scale))
+    for (change, turn, curve), share in zip(past, reversed(shares)):
+        found = found + change * (share - curve * _dot(turn, found))
+    return found
+
+
+def _dot(one: Tensor, other: Tensor) -> Tensor:
+    """[N, 1] of two [N, D]."""
+    return (one * other).sum(1, keepdim=True)
+
+
+#: By name.
+OPTIMISERS = {"adam": _adam, "lbfgs": _lbfgs}
+#: Steps that L-BFGS remembers, and lengths that it tries (max_ls of the published code).
+HISTORY, SEARCH = 10, 10
 
 
 def _beside(chosen: Tensor, part: Tensor) -> Tensor:
     return chosen.view(-1, *[1] * (part.ndim - 1))
 
 
-def joined(parts: list[Inversion]) -> Inversion:
-    """The inversions of batches as one."""
+def joined(parts: list[Inversion], generator: str) -> Inversion:
+    """The inversions of batches as one, with the fingerprint of the generator."""
     first = parts[0]
     deltas = tuple(torch.cat(each) for each in zip(*(part.deltas for part in parts)))
     z, r, images, losses, diverged = (
         torch.cat([getattr(part, name) for part in parts]) for name in ("z", "r", "images", "losses", "diverged")
     )
-    return Inversion(first.method, z, deltas, r, images, losses, diverged, first.steps)
+    return Inversion(first.method, z, deltas, r, images, losses, diverged, first.steps, generator)

@@ -12,6 +12,8 @@ from torch.utils.data import Dataset
 
 from dissect.arguments import integer, refusal, speaks
 from dissect.concepts import Concepts
+from dissect.files.checked import Array, Each, Rule, Text, Whole, fields, require
+from dissect.files.results import Result
 from dissect.generators.counting import Concept, Counter
 from dissect.network.modes import check_segmenter
 from dissect.omissions.counting import numbered, source_of
@@ -44,7 +46,7 @@ class PairRow(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class OmissionPairs:
+class OmissionPairs(Result):
     """Real images, their reconstructions, and the segmentations of both.
 
     Attributes:
@@ -56,7 +58,12 @@ class OmissionPairs:
         planes: [k, H, W], their labels.
         made: by method, the reconstructions [k, 3, H, W].
         made_planes: by method, the labels of these.
+
+    Example: see `omission_pairs`.
     """
+
+    kind = "omission pairs"
+    suffix = ".pairs"
 
     concept: str
     concepts: Concepts
@@ -66,6 +73,9 @@ class OmissionPairs:
     planes: Tensor
     made: dict[str, Tensor]
     made_planes: dict[str, Tensor]
+
+    def __repr__(self) -> str:
+        return f"<OmissionPairs of {self.concept}: {len(self.numbers)} images by ({'), ('.join(self.made)})>"
 
     @property
     def table(self) -> Table[PairRow]:
@@ -99,6 +109,37 @@ class OmissionPairs:
             figure = plots.new_figure(0.6 + 1.3 * len(self.numbers), 1.45 * len(rows))
             plots.tiles(figure, rows, titles)
         return figure
+
+    def contents(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """See `Result`."""
+        tensors = {"numbers": self.numbers, "images": self.images, "planes": self.planes}
+        for at, method in enumerate(self.made):
+            tensors |= {f"made{at}": self.made[method], f"made_planes{at}": self.made_planes[method]}
+        meta = {"names": self.concepts.names, "categories": self.concepts.categories, "label": self.label}
+        return {name: part.detach() for name, part in tensors.items()}, {**meta, "methods": list(self.made)}
+
+    @classmethod
+    def from_contents(cls, what: str, tensors: dict[str, Tensor], meta: dict[str, Any]) -> OmissionPairs:
+        """See `Result`."""
+        names = {"names": Each(Text(), "C"), "categories": Each(Text(), "C"), "methods": Each(Text(), different=True)}
+        last = fields(what, meta, names)["C"] - 1
+        fields(what, meta, {"label": Whole(1, last)})
+        rules: dict[str, Rule] = {"numbers": Array(torch.int64, "N", 0), "images": Array(torch.float32, "N C H W")}
+        for at, _ in enumerate(meta["methods"]):
+            rules[f"made{at}"] = Array(torch.float32, "N C H W")
+        sizes = fields(what, tensors, rules)
+        planes = ["planes", *(f"made_planes{at}" for at, _ in enumerate(meta["methods"]))]
+        for name in planes:
+            kind = tensors[name].dtype if name in tensors else torch.int64
+            require(what, not kind.is_floating_point and kind != torch.bool, "planes are integers")
+            fields(what, tensors, {name: Array(kind, "N h w", 0, last)}, {"N": sizes["N"]})
+        concepts = Concepts(tuple(meta["names"]), tuple(meta["categories"]))
+        label, made = meta["label"], {name: tensors[f"made{at}"] for at, name in enumerate(meta["methods"])}
+        return cls(
+            f"{concepts.categories[label]}/{concepts.names[label]}", concepts, label, tensors["numbers"],
+            tensors["images"], tensors["planes"], made,
+            {name: tensors[f"made_planes{at}"] for at, name in enumerate(meta["methods"])},
+        )  # fmt: skip
 
     def _lines(self) -> list[tuple[str, Tensor, Tensor]]:
         made = [(f"reconstruction ({name})", self.made[name], self.made_planes[name]) for name in self.made]
@@ -141,6 +182,8 @@ def omission_pairs(
         >>> pairs = omission_pairs(inverter, scenes, real, tiny.segmenter(signed=True), "road", count=2, methods=["d"])
         >>> [row.method for row in pairs.table], pairs.table[0].real > pairs.table[1].real
         (['d', 'd'], True)
+        >>> pairs
+        <OmissionPairs of object/road: 2 images by (d)>
     """
     check_segmenter(segmenter, generated=True)
     counter = Counter(segmenter, concept)

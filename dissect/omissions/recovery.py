@@ -10,8 +10,8 @@ from torch import Tensor
 
 from dissect.arguments import refusal, speaks
 from dissect.network.modes import check_segmenter
+from dissect.omissions.inversion import Inversion
 from dissect.omissions.inverter import LayerInverter
-from dissect.omissions.optimisation import Inversion
 
 
 class RecoveryRow(NamedTuple):
@@ -63,7 +63,8 @@ def recovery(
         plane: of these.
 
     Raises:
-        ValueError: another number of z than of images; a segmenter in training mode, or of images in [0, 1].
+        ValueError: an inversion of another generator; another number of z than of images; a segmenter in training mode,
+            or of images in [0, 1].
 
     Example:
         >>> model = dissect.models.ProGAN((4, 4, 4), z_channels=4).eval()
@@ -73,6 +74,8 @@ def recovery(
         >>> row.images, row.pixels < 1
         (5, True)
     """
+    if found.generator not in ("", inverter.generator):
+        raise refusal(ValueError("found must be an inversion of the inverter's generator, but is of another's images."))
     if z.shape != found.z.shape:
         raise refusal(ValueError(f"z must have shape {list(found.z.shape)}, as found has, but got {list(z.shape)}."))
     check_segmenter(segmenter, generated=True)

@@ -103,10 +103,13 @@ def test_inversion(folder, capsys):
     assert run("invert", inverter, *common, *features, "--count", 2) == 0
     assert len(re.findall(r"  image +\d   loss \d", capsys.readouterr().out)) == 2
     assert (folder / "sheet.png").stat().st_size > 500
+    assert repr(dissect.load(folder / "result.inversion")).startswith("<Inversion of 2 images by (f), mean loss ")
+    assert run("invert", inverter, *common, "--optimiser", "lbfgs", "--rate", 0.1, "--count", 1) == 0
     concept = ("--segmenter", SEGMENTER, "--concept", "sun", "--count", 1)
     assert run("pairs", inverter, folder / "real/result", *common, *concept) == 0
     assert re.search(r"survives\n +\d+  d .*\n +\d+  f ", capsys.readouterr().out)
     assert (folder / "pairs.png").stat().st_size > 500
+    assert repr(dissect.load(folder / "result.pairs")) == "<OmissionPairs of concept/sun: 1 images by (d), (f)>"
 
 
 @pytest.mark.parametrize(("arguments", "text"), [

@@ -221,6 +221,23 @@ def test_inverter_1():
     assert len(found.generator) == 16
 
 
+def test_inversion_1():
+    found = dissect.load(GOLDEN / "inversion-1.inversion")
+    assert (found.method, found.steps, found.generator) == ("f", 7, "abc")
+    assert (found.z.tolist(), found.deltas[0].flatten().tolist()) == ([[0.5], [-1.0]], [0.25, 0.25])
+    assert (found.losses.tolist(), found.diverged.tolist()) == ([0.5, 0.25], [False, True])
+    assert found.r.shape == (2, 1, 1, 1)
+    assert found.images.flatten().tolist() == torch.linspace(-1, 1, 24).tolist()
+
+
+def test_pairs_1():
+    found = dissect.load(GOLDEN / "pairs-1.pairs")
+    assert (found.concept, found.label, found.numbers.tolist()) == ("object/tree", 1, [5])
+    (row,) = found.table
+    assert (row.image, row.method, row.real, row.made) == (5, "d", 75, 25)
+    assert row.kept == row.survives == 1 / 3
+
+
 def test_moment_1():
     found = dissect.load(GOLDEN / "moment-1.moment")
     assert (found.layer, found.count, found.images, found.rank) == ("0", 3, 2, 2)

@@ -33,6 +33,8 @@ FILES = {
     dissect.UnitClassifiers: "classifiers-1.classifiers",
     dissect.Sweep: "sweep-1.sweep",
     dissect.omissions.LayerInverter: "inverter-1.inverter",
+    dissect.omissions.Inversion: "inversion-1.inversion",
+    dissect.omissions.OmissionPairs: "pairs-1.pairs",
     dissect.generators.ArtifactUnits: "artifacts-1.artifacts",
     dissect.generators.ArtifactRepair: "repair-1.repair",
     SecondMoment: "moment-1.moment",

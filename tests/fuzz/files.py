@@ -23,7 +23,14 @@ from dissect.experiments import AttackResult, CarliniWagner, axis_alignment, tex
 from dissect.files import progress as resume
 from dissect.files.tensors import _digest
 from dissect.models import ProGAN
-from dissect.omissions import LayerInverter, SegmentationStatistics, omission_table, segmentation_statistics
+from dissect.omissions import (
+    Inversion,
+    LayerInverter,
+    OmissionPairs,
+    SegmentationStatistics,
+    omission_table,
+    segmentation_statistics,
+)
 from dissect.rewriting import Edit, Memory, SecondMoment, insert
 from dissect.stats import IouTally, Peaks, TailThreshold
 
@@ -170,6 +177,8 @@ def kinds(folder):
                           torch.rand(2), torch.ones(2).bool(), before, before, before)  # fmt: skip
     statistics = segmentation_statistics(Named([(MAPS.sigmoid(), PLANES)]), None, count=6, progress=False)
     inverter = LayerInverter.untrained(ProGAN((1, 1), z_channels=2).eval(), ["layer1"], width=1)
+    shown, one, plane = dissect.Concepts.of([("a", "object")]), MAPS[:1], (PLANES[:1, 0] > 0).int()
+    pair = OmissionPairs("object/a", shown, 1, NUMBERS[:1], -one, plane, {"d": one}, {"d": 1 - plane})
     memory, maps = Memory(NET, "0"), MAPS[:1]
     memory.second_moment(MAPS, progress=False)
     edit = insert(memory, maps, memory.values(memory.keys(maps)) + 1, memory.direction(maps), "closed")
@@ -204,6 +213,10 @@ def kinds(folder):
                        lambda path: omission_table(*[SegmentationStatistics.load(path)] * 2)),
         "inverter": (inverter.save(folder / "a"),
                      lambda path: LayerInverter.load(path).encode(-torch.ones(1, 3, 8, 8))),
+        "inversion": (inverter.invert(-torch.ones(2, 3, 8, 8), "e", steps=1, progress=False).save(folder / "a"),
+                      lambda path: repr(Inversion.load(path))),
+        "pairs": (pair.save(folder / "a"),
+                  lambda path: str(OmissionPairs.load(path).table)),
     }  # fmt: skip
     options = {"progress": False}
     runs = {

@@ -21,7 +21,7 @@ from dissect.generators import (
     InsertionContext,
     RemovalCurves,
 )
-from dissect.omissions import LayerInverter
+from dissect.omissions import Inversion, LayerInverter, OmissionPairs
 from dissect.rewriting import Edit, SecondMoment
 from dissect.stats import CombinationTally, IouTally, PairTally, Peaks, TailThreshold
 from dissect.stats.state import State
@@ -175,6 +175,20 @@ def inverter() -> LayerInverter:
     return found
 
 
+def inversion() -> Inversion:
+    """Of two images of four pixels, by a delta; the loss of the second did not stay finite."""
+    z, delta, r = torch.tensor([[0.5], [-1.0]]), torch.full((2, 1, 1, 1), 0.25), torch.ones(2, 1, 1, 1)
+    images, losses = torch.linspace(-1, 1, 24).view(2, 3, 2, 2), torch.tensor([0.5, 0.25])
+    return Inversion("f", z, (delta,), r, images, losses, torch.tensor([False, True]), 7, "abc")
+
+
+def pairs() -> OmissionPairs:
+    """An image of four pixels, three of which are a tree; (d) keeps one of them."""
+    concepts, images = dissect.Concepts.of([("tree", "object")]), torch.linspace(-1, 1, 12).view(1, 3, 2, 2)
+    planes, made = torch.tensor([[[1, 1], [1, 0]]]).short(), torch.tensor([[[1, 0], [0, 0]]]).short()
+    return OmissionPairs("object/tree", concepts, 1, torch.tensor([5]), images, planes, {"d": -images}, {"d": made})
+
+
 def moment() -> SecondMoment:
     """Of two channels over three locations of two images."""
     return SecondMoment("0", torch.tensor([[2.0, 0.5], [0.5, 1.0]]).double(), 3, 2, {"network": "a"})
@@ -234,6 +248,8 @@ if __name__ == "__main__":
         sheet(),
         sweep(),
         inverter(),
+        inversion(),
+        pairs(),
         formulas(),
         classifiers(),
         texture(),

@@ -8,8 +8,10 @@ import torch
 from torch.nn.functional import avg_pool2d
 
 import dissect
+from dissect.files.tensors import save_tensors
 from dissect.models import ProGAN
 from dissect.omissions import LayerInverter, omission_pairs, recovery, segmentation_statistics
+from dissect.omissions.optimisation import OPTIMISERS
 
 LAYERS = ["layer1", "layer2", "layer3"]
 
@@ -110,6 +112,7 @@ def test_the_best_step_is_kept_where_an_image_diverges(inverter, images):
     ({"steps": 0}, ValueError, "steps must be at least 1"),
     ({"rate": -1}, ValueError, "rate must be a positive number"),
     ({"batch_size": 0}, ValueError, "batch_size must be at least 1"),
+    ({"optimiser": "sgd"}, ValueError, r"optimiser must be one of .*, but got .sgd."),
 ])  # fmt: skip
 def test_bad_options(inverter, images, options, error, text):
     with pytest.raises(error, match=f"LayerInverter: {text}"):
@@ -212,3 +215,92 @@ def test_pairs(inverter):
     photographs.signed = False
     with pytest.raises(ValueError, match=r"^omission_pairs: segmenter must take images in \[-1, 1\]"):
         omission_pairs(inverter, scenes, real, photographs, "sun", count=1)
+
+
+def test_inversions_and_pairs_are_files(inverter, images, tmp_path):
+    found = inverter.invert(images, "f", steps=2, progress=False)
+    again = dissect.load(found.save(tmp_path / "three"))
+    assert repr(again) == repr(found) == f"<Inversion of 3 images by (f), mean loss {float(found.losses.mean()):.3f}>"
+    for name in ("z", "r", "images", "losses", "diverged"):
+        assert torch.equal(getattr(again, name), getattr(found, name))
+    assert all(torch.equal(*pair) for pair in zip(again.deltas, found.deltas, strict=True))
+    assert (again.method, again.steps, again.generator) == ("f", 2, inverter.generator)
+    titles = [axes.get_title(loc="left") for axes in found.plot(images).axes]
+    assert [title for title in titles if title] == ["images", "reconstructions (f)"]
+    assert len(found.plot().axes) == 3
+    with pytest.raises(ValueError, match=r"images must have shape \[3, 3, 16, 16\], but got \[2, "):
+        found.plot(images[:2])
+    tensors, meta = found.contents()
+    bad = [({**tensors, "z": tensors["z"][:2]}, meta), ({**tensors, "r": tensors["r"].double()}, meta),
+           ({**tensors, "delta4": tensors["z"]}, meta), (tensors, {**meta, "steps": -1}),
+           ({**tensors, "losses": tensors["z"]}, meta)]  # fmt: skip
+    for number, (held, about) in enumerate(bad):
+        with pytest.raises(ValueError, match=f"{number}.inversion"):
+            dissect.load(save_tensors(tmp_path / f"{number}.inversion", "inversion", 1, held, about))
+
+
+def test_an_inversion_of_another_generator(model, inverter, images):
+    other = LayerInverter.untrained(ProGAN((6, 6, 4), z_channels=8, seed=4).eval(), LAYERS, width=2)
+    with pytest.raises(ValueError, match="recovery: found must be an inversion of the inverter's generator"):
+        recovery(other, dissect.latents(model, 3), inverter.invert(images, "d", progress=False))
+
+
+def minimised(start, steps=40):
+    """Of a banana-shaped valley per row, in float64: where L-BFGS ends, and the losses on the way."""
+    lowest, seen = [], []
+
+    def losses_of(free):
+        x = free[0]
+        seen.append(x.detach().clone())
+        losses = (1 - x[:, 0]).square() + 10 * (x[:, 1:] - x[:, :-1].square()).square().sum(1)
+        lowest.append(losses.detach())
+        return losses
+
+    assert len(list(OPTIMISERS["lbfgs"](losses_of, [start], steps, 0.1))) == steps
+    return seen, torch.stack(lowest)
+
+
+def test_lbfgs_treats_each_image_as_if_alone_and_finds_the_valleys_end():
+    start = torch.tensor([[-1.2, 1.0, 0.5], [0.3, -0.7, 2.0], [1.0, 1.0, 1.0]]).double()
+    seen, losses = minimised(start)
+    for row in range(3):
+        assert torch.equal(minimised(start[row : row + 1])[1].amin(0)[0], losses[:, row].amin(0))
+    assert (losses.amin(0) < 1e-6).all(), losses.amin(0)
+    assert torch.allclose(seen[int(losses.sum(1).argmin())], torch.ones(3, 3).double(), atol=1e-3)
+
+
+def test_lbfgs_steps_as_torch_does():
+    """Where every full step is taken, as torch takes them without a line search."""
+    scale = torch.tensor([[1.0, 2.0, 4.0]]).double()
+    seen = []
+
+    def losses_of(free):
+        seen.append(free[0].detach().clone())
+        return (scale * free[0].square()).sum(1)
+
+    start = torch.tensor([[1.0, -2.0, 0.5]]).double()
+    slope = (2 * scale * start).abs()
+    # So the first steps are the same: torch's is min(1, 1 / sum of slopes) times its rate along the gradient.
+    list(OPTIMISERS["lbfgs"](losses_of, [start], 5, float(slope.mean() / slope.sum())))
+    x = start.clone().requires_grad_()
+    theirs, optimiser = [], torch.optim.LBFGS([x], lr=1, max_iter=5, tolerance_change=0, tolerance_grad=0)
+
+    def closure():
+        optimiser.zero_grad()
+        theirs.append(x.detach().clone())
+        loss = (scale * x.square()).sum()
+        loss.backward()
+        return loss
+
+    optimiser.step(closure)
+    for one, other in zip(seen, theirs):
+        assert torch.allclose(one, other, atol=1e-8)
+
+
+@pytest.mark.parametrize("method", ["e", "f"])
+def test_lbfgs_inverts(inverter, images, method):
+    options = {"steps": 12, "lambda_reg": 0.01, "progress": False, "features": lambda x: avg_pool2d(x, 4)}
+    together = inverter.invert(images, method, optimiser="lbfgs", **options)
+    assert found_by(inverter, together)
+    plain = inverter.invert(images, "d", **options)
+    assert (together.losses < 0.9 * plain.losses).all(), (together.losses, plain.losses)
