@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +16,8 @@ from dissect.network.layers import find_layers
 from dissect.network.modes import check_evaluating
 from dissect.network.outputs import first_tensor
 
+#: Beyond this a value of an image can be no overshoot of [-1, 1].
+_FAR = 8.0
 #: Between images that a generator and its chain make of the same z: rounding.
 _SAME = 1e-3
 
@@ -120,3 +123,26 @@ class Chain:
                 )
             )
         return [tuple(r.shape[1:]) for r in found], tuple(images.shape[1:])
+
+
+def checked_images(images: Tensor, shape: tuple[int, ...]) -> None:
+    """Whether they are images as the generator makes them, at least one.
+
+    Raises:
+        TypeError, ValueError: another dtype, size or range.
+    """
+    if not isinstance(images, Tensor) or images.dtype != torch.float32:
+        got: Any = images.dtype if isinstance(images, Tensor) else type(images).__name__
+        raise refusal(TypeError(f"images must be a tensor of torch.float32, but got {got}."))
+    if images.ndim != 4 or not len(images) or tuple(images.shape[1:]) != shape:
+        raise refusal(
+            ValueError(
+                f"images must have shape [N, {', '.join(map(str, shape))}], as the generator's have, with N from 1 on, "
+                f"but got {list(images.shape)}."
+            )
+        )
+    low, high = (float(end) for end in images.detach().aminmax())
+    if not (-_FAR <= low and high <= _FAR) or low >= 0:
+        raise refusal(
+            ValueError(f"images must be in [-1, 1], as generators give them, but are in [{low:g}, {high:g}].")
+        )

@@ -16,7 +16,7 @@ from dissect.files.results import Result
 from dissect.models import latents
 from dissect.network.identity import fingerprint
 from dissect.omissions import training
-from dissect.omissions.chain import Chain
+from dissect.omissions.chain import Chain, checked_images
 from dissect.omissions.encoders import Encoder
 from dissect.omissions.inversion import Inversion
 from dissect.omissions.optimisation import OPTIMISERS, RATE, Features, Matching, as_it_is, joined, optimised
@@ -256,7 +256,7 @@ class LayerInverter(Result):
             seed: of the random starts of a.
             batch_size: images at a time.
             progress: show a bar.
-            optimiser: "adam", or "lbfgs", whose steps look at the loss up to ten times, usually once or twice. It treats
+            optimiser: "adam", or "lbfgs", whose steps look at the loss up to ten times, usually once. It treats
                 each image for itself too, but makes what rounding does in a batch larger.
 
         Raises:
@@ -373,30 +373,3 @@ def _rate(name: str, value: float) -> float:
     if not isinstance(value, (int, float)) or not 0 < value < math.inf:
         raise refusal(ValueError(f"{name} must be a positive number, but is {value!r}."))
     return float(value)
-
-
-def checked_images(images: Tensor, shape: tuple[int, ...]) -> None:
-    """Whether they are images as the generator makes them, at least one.
-
-    Raises:
-        TypeError, ValueError: another dtype, size or range.
-    """
-    if not isinstance(images, Tensor) or images.dtype != torch.float32:
-        got: Any = images.dtype if isinstance(images, Tensor) else type(images).__name__
-        raise refusal(TypeError(f"images must be a tensor of torch.float32, but got {got}."))
-    if images.ndim != 4 or not len(images) or tuple(images.shape[1:]) != shape:
-        raise refusal(
-            ValueError(
-                f"images must have shape [N, {', '.join(map(str, shape))}], as the generator's have, with N from 1 on, "
-                f"but got {list(images.shape)}."
-            )
-        )
-    low, high = (float(end) for end in images.detach().aminmax())
-    if not (-_FAR <= low and high <= _FAR) or low >= 0:
-        raise refusal(
-            ValueError(f"images must be in [-1, 1], as generators give them, but are in [{low:g}, {high:g}].")
-        )
-
-
-#: Beyond this a value of an image can be no overshoot of [-1, 1].
-_FAR = 8.0
