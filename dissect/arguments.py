@@ -170,17 +170,18 @@ def _room(frame: FrameType) -> str:
 _BETWEEN = {*sys.stdlib_module_names, "torch"}
 
 
-def integer(name: str, value: int, least: int = 1) -> int:
+def integer(name: str, value: int, least: int = 1, most: int | None = None) -> int:
     """Python's own integer, which JSON can hold, of any integer from `least` on.
 
     Args:
         name: of the argument.
         value: what was given.
         least: the smallest that is allowed.
+        most: the largest.
 
     Raises:
         TypeError: no integer.
-        ValueError: one below `least`.
+        ValueError: one below `least`, or above `most`.
 
     Example:
         >>> import numpy
@@ -193,6 +194,8 @@ def integer(name: str, value: int, least: int = 1) -> int:
         raise refusal(TypeError(f"{name} must be an integer, but got {value!r}.")) from None
     if number < least:
         raise refusal(ValueError(f"{name} must be at least {least}, but got {value}."))
+    if most is not None and number > most:
+        raise refusal(ValueError(f"{name} must be at most {most}, but got {value}."))
     return number
 
 

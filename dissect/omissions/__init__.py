@@ -5,6 +5,7 @@ from dissect.omissions.distance import SegmentationDistance, fsd
 from dissect.omissions.inversion import Inversion
 from dissect.omissions.inverter import LayerInverter
 from dissect.omissions.pairs import OmissionPairs, PairRow, omission_pairs
+from dissect.omissions.published import load_encoder
 from dissect.omissions.recovery import RecoveryRow, recovery
 from dissect.omissions.statistics import SegmentationStatistics, segmentation_statistics
 
@@ -18,6 +19,7 @@ __all__ = [
     "SegmentationDistance",
     "SegmentationStatistics",
     "fsd",
+    "load_encoder",
     "omission_chart",
     "omission_pairs",
     "omission_table",

@@ -51,6 +51,8 @@ class Chain:
     """
 
     def __init__(self, generator: nn.Module, layers: Sequence[str]) -> None:
+        if isinstance(layers, str) or not isinstance(layers, Sequence):
+            raise refusal(TypeError(f"layers must be a list of names, but got {layers!r}."))
         find_layers(generator, list(layers))
         check_evaluating(generator)
         names = [name for name, _ in generator.named_children()]
@@ -115,6 +117,10 @@ class Chain:
                 same = torch.allclose(self.render(found[-1]), images, atol=_SAME)
             except (RuntimeError, TypeError, ValueError):  # a layer that wants something else, or more
                 same = False
+        if images.ndim != 4:
+            raise refusal(
+                ValueError(f"generator must make images [N, 3, H, W] of z, but makes {list(images.shape)} of 2 z.")
+            )
         if not same:
             raise refusal(
                 ValueError(

@@ -116,6 +116,10 @@ class RealImages:
         Raises:
             ValueError: they are in another range than the segmenter takes.
         """
+        if not batch.images.is_floating_point():
+            raise refusal(
+                TypeError(f"images must be floats, but those of batch {index} are {batch.images.dtype}; divide by 255.")
+            )
         low, high = (float(end) for end in batch.images.detach().aminmax())
         fits = {True: -1 <= low < 0 and high <= 1, False: 0 <= low and high <= 1, None: math.isfinite(high - low)}
         if not fits[self._signed]:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from dissect.arguments import integer, refusal, speaks
-from dissect.omissions.statistics import SegmentationStatistics
+from dissect.omissions.statistics import SegmentationStatistics, check_samples
 from dissect.table import Table
 
 if TYPE_CHECKING:
@@ -91,6 +91,7 @@ def omission_table(
         >>> [row.concept for row in omission_table(made, real)[:2]]
         ['sky', 'road']
     """
+    check_samples(generated, real)
     real.check_comparable(generated)
     if min(len(generated), len(real)) < 2:
         raise refusal(ValueError(f"samples must have at least 2 images, but have {len(generated)} and {len(real)}."))
@@ -129,6 +130,7 @@ def _changes(generated: SegmentationStatistics, real: SegmentationStatistics) ->
 
 def _segmenter_error(real: SegmentationStatistics, truth: SegmentationStatistics) -> Tensor:
     """[C] (seen - true) / true of the same images; NaN where nothing is true."""
+    check_samples(truth)
     same = real.concepts == truth.concepts and real.planes == truth.planes and torch.equal(real.numbers, truth.numbers)
     if not same or real.source != truth.source:
         raise refusal(
@@ -143,7 +145,10 @@ def _segmenter_error(real: SegmentationStatistics, truth: SegmentationStatistics
 def _checked(
     second: tuple[SegmentationStatistics, SegmentationStatistics], real: SegmentationStatistics
 ) -> tuple[SegmentationStatistics, SegmentationStatistics]:
+    if not isinstance(second, tuple) or len(second) != 2:
+        raise refusal(TypeError(f"second must be two samples, generated and real, but is {type(second).__name__}."))
     generated, other = second
+    check_samples(*second)
     other.check_comparable(generated)
     if other.concepts != real.concepts or other.planes != real.planes:
         raise refusal(ValueError("second must have the vocabulary and the planes of real, but has others."))
@@ -198,6 +203,7 @@ def omission_chart(
     """
     from dissect import plots
 
+    check_samples(generated, real)
     real.check_comparable(generated)
     integer("most", most)
     ours, theirs = generated.mean, real.mean

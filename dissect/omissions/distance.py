@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from dissect.arguments import integer, refusal, speaks
-from dissect.omissions.statistics import SegmentationStatistics
+from dissect.omissions.statistics import SegmentationStatistics, check_samples
 from dissect.stats.bootstrap import FEWEST, ends
 from dissect.stats.frechet import frechet_distance
 
@@ -86,9 +86,8 @@ def fsd(
         (True, True, True, 10)
     """
     samples = [generated, real] if others is None else [generated, real, others]
+    check_samples(*samples)
     for sample in samples:
-        if not isinstance(sample, SegmentationStatistics):
-            raise refusal(TypeError(f"samples must be SegmentationStatistics, but one is {type(sample).__name__}."))
         real.check_comparable(sample)
         if len(sample) != len(real) or len(sample) < 2:
             counts = [len(each) for each in samples]

@@ -35,7 +35,7 @@ class Inversion(Result):
     Example:
         >>> import tempfile
         >>> model = dissect.models.ProGAN((4, 4, 4), z_channels=4).eval()
-        >>> inverter = LayerInverter.untrained(model, ["layer1", "layer2"], width=2)
+        >>> inverter = dissect.omissions.LayerInverter.untrained(model, ["layer1", "layer2"], width=2)
         >>> found = inverter.invert(model(dissect.latents(model, 3)).detach(), "d", progress=False)
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     path = found.save(f"{folder}/three")
@@ -68,10 +68,9 @@ class Inversion(Result):
         """
         from dissect import plots
 
-        if images is not None and images.shape != self.images.shape:
-            raise refusal(
-                ValueError(f"images must have shape {list(self.images.shape)}, but got {list(images.shape)}.")
-            )
+        if images is not None and (not isinstance(images, Tensor) or images.shape != self.images.shape):
+            got = list(images.shape) if isinstance(images, Tensor) else type(images).__name__
+            raise refusal(ValueError(f"images must have shape {list(self.images.shape)}, but got {got}."))
         rows = {"images": images, f"reconstructions ({self.method})": self.images}
         shown = {name: list(row.detach().cpu().add(1).div(2)) for name, row in rows.items() if row is not None}
         with plots.drawing():

@@ -92,8 +92,8 @@ class LayerInverter(Result):
 
         Raises:
             KeyError, TypeError: see `dissect.omissions.Chain`.
-            ValueError: see there; numbers below 1, an unknown loss; a loss that is not finite; a folder that holds
-                another run.
+            ValueError: see there; numbers below 1, a batch of one z, an unknown loss; a loss that is not finite; a
+                folder that holds another run.
 
         Example:
             >>> model = dissect.models.ProGAN((4, 4, 4), z_channels=4).eval()
@@ -111,7 +111,7 @@ class LayerInverter(Result):
         image_steps = steps if image_epochs is None else integer("image_epochs", image_epochs) * batches
         settings = {
             "stage": "layers", "loss": loss, "steps": steps, "image_steps": image_steps,
-            "batch_size": integer("batch_size", batch_size), "rate": _rate("rate", rate),
+            "batch_size": integer("batch_size", batch_size, 2), "rate": _rate("rate", rate),
             "image_rate": _rate("image_rate", image_rate), "seed": seed,
         }  # fmt: skip
         stages = training.layer_stages(inverter.chain, inverter.encoder, loss, steps, image_steps, rate, image_rate)
@@ -158,8 +158,8 @@ class LayerInverter(Result):
         chain = self.chain
         steps = integer("epochs", epochs) * integer("batches", batches)
         settings = {
-            "stage": objective, "steps": steps, "batch_size": integer("batch_size", batch_size),
-            "rate": _rate("rate", rate), "seed": integer("seed", seed, 0),
+            "stage": objective, "steps": steps, "batch_size": integer("batch_size", batch_size, 2),
+            "rate": _rate("rate", rate), "seed": integer("seed", seed, 0, _SEEDS),
         }  # fmt: skip
         encoder = _encoder(self._made, chain.device)
         encoder.load_state_dict(self.encoder.state_dict())
@@ -175,7 +175,7 @@ class LayerInverter(Result):
         width = max(1, chain.shapes[-1][0] // 8) if width is None else integer("width", width)
         made = {
             "shapes": [list(shape) for shape in chain.shapes], "image_shape": list(chain.image_shape), "width": width,
-            "seed": integer("seed", seed, 0),
+            "seed": integer("seed", seed, 0, _SEEDS),
         }  # fmt: skip
         return cls(_encoder(made, chain.device), tuple(layers), fingerprint(generator), made, [], [], chain)
 
@@ -278,9 +278,13 @@ class LayerInverter(Result):
         deltas = len(chain) - (0 if last else 1) if method == "f" else 0
         if method == "f" and not deltas:
             raise refusal(ValueError("last must be True where there is one layer, which has no other delta."))
-        if optimiser not in OPTIMISERS:
+        if optimiser not in tuple(OPTIMISERS):
             raise refusal(ValueError(f"optimiser must be one of {tuple(OPTIMISERS)}, but got {optimiser!r}."))
         steps, rate = integer("steps", steps), _rate("rate", rate)
+        for name, value in (("lambda_v", lambda_v), ("lambda_reg", lambda_reg)):
+            _rate(name, value or 1.0)  # 0 leaves a part of the loss out
+        if features is not None and not callable(features):
+            raise refusal(TypeError(f"features must be a function of images, but got {type(features).__name__}."))
         parts = []
         for begin in range(0, len(images), integer("batch_size", batch_size)):
             wanted = images[begin : begin + batch_size].to(chain.device)
@@ -297,7 +301,9 @@ class LayerInverter(Result):
         return joined(parts, self.generator)
 
     def _starts(self, seed: int, begin: int, count: int) -> Tensor:
-        return latents(self.chain.shapes[0], count, integer("seed", seed, 0), start=begin).to(self.chain.device)
+        return latents(self.chain.shapes[0], count, integer("seed", seed, 0, 2**32 - 1), start=begin).to(
+            self.chain.device
+        )
 
     @classmethod
     def load(cls, path: str | Path, generator: nn.Module | None = None) -> LayerInverter:
@@ -369,7 +375,11 @@ def _encoder(made: dict[str, Any], device: torch.device | None = None) -> Encode
     return encoder.to(device) if device is not None else encoder
 
 
+#: The largest seed of a training, whose steps' numbers are put behind it.
+_SEEDS = 2**23 - 1
+
+
 def _rate(name: str, value: float) -> float:
-    if not isinstance(value, (int, float)) or not 0 < value < math.inf:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < math.inf:
         raise refusal(ValueError(f"{name} must be a positive number, but is {value!r}."))
     return float(value)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from dissect.arguments import tell
+from dissect.arguments import refusal, tell
 from dissect.omissions.chain import Chain
 from dissect.omissions.inversion import Inversion
 
@@ -36,6 +36,9 @@ class Matching:
         self._wanted, self._features, self._lambda = wanted, features, lambda_v
         with torch.no_grad():
             self._seen = None if features is None else features(wanted)
+        if features is not None and not (isinstance(self._seen, Tensor) and self._seen.shape[:1] == wanted.shape[:1]):
+            got = list(self._seen.shape) if isinstance(self._seen, Tensor) else type(self._seen).__name__
+            raise refusal(ValueError(f"features must give a tensor [N={len(wanted)}, ...] of images, but gave {got}."))
 
     def __call__(self, images: Tensor) -> Tensor:
         """[N]."""
@@ -63,6 +66,8 @@ def optimised(
     None of the images' losses depends on another image, nor does what the optimisers do of one depend on another: each
     image is inverted as if it were alone.
     """
+    if torch.is_inference_mode_enabled():
+        raise refusal(ValueError("torch.inference_mode must be off, since an inversion needs gradients."))
     shapes = chain.shapes[1 : deltas + 1]
     free = [torch.zeros(len(z), *shape, device=z.device) for shape in shapes] if deltas else [z.clone()]
     best = _Best(free)
@@ -75,7 +80,10 @@ def optimised(
         best.see(losses.detach(), free)
         return losses
 
-    with tqdm(total=steps, desc=f"inverting ({method})", disable=not progress, unit="step", leave=False) as bar:
+    with (
+        torch.enable_grad(),
+        tqdm(total=steps, desc=f"inverting ({method})", disable=not progress, unit="step", leave=False) as bar,
+    ):
         for _ in OPTIMISERS[optimiser](losses_of, free, steps, rate):
             bar.update()
     best.tell()

@@ -185,6 +185,14 @@ def omission_pairs(
         >>> pairs
         <OmissionPairs of object/road: 2 images by (d)>
     """
+    for name, value, kind in (
+        ("inverter", inverter, LayerInverter),
+        ("statistics", statistics, SegmentationStatistics),
+    ):
+        if not isinstance(value, kind):
+            raise refusal(TypeError(f"{name} must be a {kind.__name__}, but got {type(value).__name__}."))
+    if not methods:
+        raise refusal(ValueError("methods must name one at least, but are none."))
     check_segmenter(segmenter, generated=True)
     counter = Counter(segmenter, concept)
     if len(statistics.planes) != 1 or counter.concepts != statistics.concepts:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from dissect.arguments import refusal, speaks
+from dissect.arguments import integer, refusal, speaks
 from dissect.network.modes import check_segmenter
 from dissect.omissions.inversion import Inversion
 from dissect.omissions.inverter import LayerInverter
@@ -74,17 +74,30 @@ def recovery(
         >>> row.images, row.pixels < 1
         (5, True)
     """
+    for name, value, kind in (("inverter", inverter, LayerInverter), ("z", z, Tensor), ("found", found, Inversion)):
+        if not isinstance(value, kind):
+            raise refusal(TypeError(f"{name} must be a {kind.__name__}, but got {type(value).__name__}."))
     if found.generator not in ("", inverter.generator):
         raise refusal(ValueError("found must be an inversion of the inverter's generator, but is of another's images."))
-    if z.shape != found.z.shape:
-        raise refusal(ValueError(f"z must have shape {list(found.z.shape)}, as found has, but got {list(z.shape)}."))
+    if z.shape != found.z.shape or z.dtype != found.z.dtype:
+        raise refusal(
+            ValueError(
+                f"z must have shape {list(found.z.shape)} and {found.z.dtype}, as found has, but got {list(z.shape)} "
+                f"{z.dtype}."
+            )
+        )
     check_segmenter(segmenter, generated=True)
     with torch.no_grad():
         r = inverter.chain.layers_of(z)[-1]
         images = inverter.chain.render(r)
         agreement = None
         if segmenter is not None:
-            same = segmenter(images)[:, plane] == segmenter(found.images)[:, plane]
+            planes = segmenter(images)
+            if planes.ndim != 4 or not 0 <= integer("plane", plane, 0) < planes.shape[1]:
+                raise refusal(
+                    ValueError(f"plane must be one of those of segmenter {list(planes.shape)}, but is {plane}.")
+                )
+            same = planes[:, plane] == segmenter(found.images)[:, plane]
             agreement = float(same.double().mean())
     shown, again = images.clamp(-1, 1).double(), found.images.clamp(-1, 1).double()
     squares = (shown - again).square().flatten(1).mean(1)

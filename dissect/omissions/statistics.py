@@ -135,6 +135,7 @@ class SegmentationStatistics(Result):
         Raises:
             ValueError: says in what they differ.
         """
+        check_samples(other)
         same = {
             "vocabulary": self.concepts == other.concepts,
             "planes": self.planes == other.planes,
@@ -234,10 +235,14 @@ def segmentation_statistics(
         >>> round(float(found.mean.sum()), 6), abs(round(float(found.covariance.sum()), 6))
         (100.0, 0.0)
     """
-    planes = tuple(integer("plane", number, 0) for number in ([plane] if isinstance(plane, int) else plane))
+    several = isinstance(plane, Iterable) and not isinstance(plane, str)
+    planes = tuple(integer("plane", number, 0) for number in (plane if several else [plane]))  # type: ignore[union-attr]
     if not planes or len({*planes}) < len(planes):
         raise refusal(ValueError(f"plane must be one or several different planes, but is {plane!r}."))
-    count, seed = integer("count", count), integer("seed", seed, 0)
+    count, seed = integer("count", count), integer("seed", seed, 0, 2**32 - 1)
+    if size is not None and (not isinstance(size, Sequence) or len(size) != 2):
+        raise refusal(TypeError(f"size must be two integers, rows and columns, but is {size!r}."))
+    size = None if size is None else (integer("size", size[0]), integer("size", size[1]))
     counted: GeneratedImages | RealImages
     if isinstance(images_or_generator, nn.Module):
         counted = GeneratedImages(images_or_generator, segmenter, count, seed)
@@ -258,6 +263,17 @@ def segmentation_statistics(
         segmenter_of(segmenter), counted.source or digest_of(steps.state_dict()),
         {"seed": seed, "size": None if size is None else list(size)},
     )  # fmt: skip
+
+
+def check_samples(*samples: object) -> None:
+    """Whether all are statistics.
+
+    Raises:
+        TypeError: one is something else.
+    """
+    for sample in samples:
+        if not isinstance(sample, SegmentationStatistics):
+            raise refusal(TypeError(f"samples must be SegmentationStatistics, but one is {type(sample).__name__}."))
 
 
 def segmenter_of(segmenter: Segmenting | None) -> str:

@@ -166,7 +166,8 @@ class Training(Run):
         for group in self._adam.param_groups:
             group["lr"] = stage.rate_at(self._step)
         stage.modules.train()
-        loss = stage.loss(z)  # type: ignore[arg-type]
+        with torch.enable_grad():
+            loss = stage.loss(z)  # type: ignore[arg-type]
         value = loss.item()
         if not math.isfinite(value):
             raise refusal(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -15,21 +14,18 @@ from dissect.omissions import Inversion, LayerInverter, OmissionPairs, Segmentat
 from dissect.tiny import TinyScenes, generator, segmenter, vgg
 
 NAME = "progan-street"
-#: The first z of seed 1, and the steps of each optimisation.
-IMAGES, STEPS = 12, 400
+#: The first z of seed 1, the steps of each optimisation, and Adam's rate at the start.
+IMAGES, STEPS, RATE_OF_IMAGES = 12, 400, 0.1
 #: How each of the thesis's methods is done: with which encoder, and by which method of `LayerInverter.invert`.
 METHODS = {
     "a": ("layers", "a"), "b": ("reconstruction", "d"), "c": ("reconstruction", "e"), "d": ("joint", "d"),
     "e": ("joint", "e"), "f": ("joint", "f"), "d, not tuned": ("layers", "d"),
 }  # fmt: skip
-FIELDS = ("z", "r", "images", "losses", "diverged")
-
-
 #: The generator's layers that are inverted, and how long encoders are trained, in epochs of 100 batches of 32 z.
 LAYERS = ["layer1", "layer2", "layer3", "layer4"]
-EPOCHS, IMAGE_EPOCHS, JOINT_EPOCHS, RECONSTRUCTION_EPOCHS = 10, 4, 2, 2
+EPOCHS, IMAGE_EPOCHS, JOINT_EPOCHS, RECONSTRUCTION_EPOCHS = 10, 4, 14, 7
 #: Adam's rates of the layers and the image's encoder, and of all together.
-RATE, JOINT_RATE = 3e-3, 2e-3
+RATE, JOINT_RATE = 3e-3, 3e-3
 
 
 def trained(work: Path) -> dict[str, Path]:
@@ -59,22 +55,20 @@ def features() -> Any:
 
 
 def inverted(work: Path, name: str) -> tuple[Inversion, float]:
-    """The inversion of generated images by a method, and the seconds of processor time that it took; kept in a file."""
-    path, (encoder, method) = work / f"inverted-{name.replace(', ', '-')}.tensors", METHODS[name]
+    """The inversion of generated images by a method, and the seconds of processor time that it took; kept in files."""
+    path, (encoder, method) = work / f"{name.replace(', ', '-')}.inversion", METHODS[name]
+    took = path.with_suffix(".seconds")
     if not path.exists():
         model = generator(NAME)
         inverter = LayerInverter.load(trained(work)[encoder], model)
         images = model(dissect.latents(model, IMAGES)).detach()
         begin = time.process_time()
-        found = inverter.invert(images, method, steps=STEPS, features=features(), progress=False)
-        tensors = {field: getattr(found, field) for field in FIELDS}
-        tensors |= {f"delta{at}": delta for at, delta in enumerate(found.deltas)}
-        about = {"steps": found.steps, "seconds": time.process_time() - begin, "method": method}
-        save_tensors(path, "inverted", 1, tensors, about)
-    tensors, about = load_tensors(path, "inverted", 1)
-    deltas = tuple(tensors[key] for key in sorted(tensors) if key.startswith("delta"))
-    z, r, images, losses, diverged = (tensors[field] for field in FIELDS)
-    return Inversion(name, z, deltas, r, images, losses, diverged, about["steps"]), about["seconds"]
+        found = inverter.invert(
+            images, method, steps=STEPS, rate=RATE_OF_IMAGES, features=features(), batch_size=8, progress=False
+        )
+        took.write_text(str(time.process_time() - begin), encoding="utf-8")
+        found.save(path)
+    return Inversion.load(path), float(took.read_text(encoding="utf-8"))
 
 
 def truth() -> torch.Tensor:
@@ -94,11 +88,16 @@ def domains(work: Path) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor
     """Images by kind, what (f) makes of each, and the seconds of processor time; kept in a file."""
     path = work / "domains.tensors"
     if not path.exists():
-        inverter = LayerInverter.load(trained(work)["layers"], generator(NAME))
+        inverter = LayerInverter.load(trained(work)["joint"], generator(NAME))
         real = {name: _scenes(*where) for name, where in DOMAINS.items()}
         begin = time.process_time()
         made = inverter.invert(
-            torch.cat(list(real.values())), "f", steps=SHEET_STEPS, features=features(), progress=False
+            torch.cat(list(real.values())),
+            "f",
+            steps=SHEET_STEPS,
+            rate=RATE_OF_IMAGES,
+            features=features(),
+            progress=False,
         )
         save_tensors(path, "domains", 1, {"real": torch.cat(list(real.values())), "made": made.images}, {
             "seconds": time.process_time() - begin,
@@ -114,27 +113,13 @@ def _scenes(split: str, family: str) -> torch.Tensor:
 
 
 def pairs(work: Path, real: SegmentationStatistics, concept: str) -> OmissionPairs:
-    """The real images with most of a class, and what (d) and (f) make of them; the reconstructions are kept."""
-    path = work / f"pairs-{concept.replace('/', '-')}.tensors"
-    inverter = LayerInverter.load(trained(work)["layers"], generator(NAME))
-    scenes = TinyScenes("val", 64, len(real), family="street")
-    if path.exists():
-        inverter = _Kept(load_tensors(path, "pairs", 1)[0])  # type: ignore[assignment]
-    found = omission_pairs(
-        inverter, scenes, real, segmenter(signed=True), concept, count=EACH, steps=SHEET_STEPS, features=features(),
-        progress=False,
-    )  # fmt: skip
+    """The real images with most of a class, and what (d) and (f) make of them; kept in a file."""
+    path = work / f"{concept.replace('/', '-')}.pairs"
     if not path.exists():
-        save_tensors(path, "pairs", 1, found.made, {})
-    return found
-
-
-class _Kept:
-    """In place of an inverter, what it made."""
-
-    def __init__(self, made: dict[str, torch.Tensor]) -> None:
-        self._made = made
-
-    def invert(self, images: torch.Tensor, method: str, **_: Any) -> Any:
-        """As `LayerInverter.invert`, of which the images alone are there."""
-        return SimpleNamespace(images=self._made[method])
+        inverter = LayerInverter.load(trained(work)["joint"], generator(NAME))
+        scenes = TinyScenes("val", 64, len(real), family="street")
+        omission_pairs(
+            inverter, scenes, real, segmenter(signed=True), concept, count=EACH, steps=SHEET_STEPS, rate=RATE_OF_IMAGES,
+            features=features(), progress=False,
+        ).save(path)  # fmt: skip
+    return OmissionPairs.load(path)

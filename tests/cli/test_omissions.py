@@ -109,7 +109,7 @@ def test_inversion(folder, capsys):
     assert run("pairs", inverter, folder / "real/result", *common, *concept) == 0
     assert re.search(r"survives\n +\d+  d .*\n +\d+  f ", capsys.readouterr().out)
     assert (folder / "pairs.png").stat().st_size > 500
-    assert repr(dissect.load(folder / "result.pairs")) == "<OmissionPairs of concept/sun: 1 images by (d), (f)>"
+    assert repr(dissect.load(folder / "result.pairs")) == "<OmissionPairs of object/sun: 1 images by (d), (f)>"
 
 
 @pytest.mark.parametrize(("arguments", "text"), [
