@@ -15,7 +15,7 @@ from dissect.tiny import TinyScenes, generator, segmenter, vgg
 
 NAME = "progan-street"
 #: The first z of seed 1, the steps of each optimisation, and Adam's rate at the start.
-IMAGES, STEPS, RATE_OF_IMAGES = 12, 400, 0.1
+IMAGES, STEPS, RATE_OF_IMAGES = 24, 400, 0.1
 #: How each of the thesis's methods is done: with which encoder, and by which method of `LayerInverter.invert`.
 METHODS = {
     "a": ("layers", "a"), "b": ("reconstruction", "d"), "c": ("reconstruction", "e"), "d": ("joint", "d"),
