@@ -235,8 +235,8 @@ def segmentation_statistics(
         >>> round(float(found.mean.sum()), 6), abs(round(float(found.covariance.sum()), 6))
         (100.0, 0.0)
     """
-    several = isinstance(plane, Iterable) and not isinstance(plane, str)
-    planes = tuple(integer("plane", number, 0) for number in (plane if several else [plane]))  # type: ignore[union-attr]
+    chosen: Any = plane if isinstance(plane, Iterable) and not isinstance(plane, str) else [plane]
+    planes = tuple(integer("plane", number, 0) for number in chosen)
     if not planes or len({*planes}) < len(planes):
         raise refusal(ValueError(f"plane must be one or several different planes, but is {plane!r}."))
     count, seed = integer("count", count), integer("seed", seed, 0, 2**32 - 1)
