@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from dissect import ops
 from dissect.arguments import refusal, speaks
 from dissect.concepts import Concepts, is_no_label
 from dissect.extras import require
@@ -37,7 +38,8 @@ class HuggingFaceSegmenter(ImageSegmenter):
     """Planes by a segmentation model of transformers: SegFormer, UPerNet, Mask2Former, OneFormer, or CLIPSeg.
 
     Images are resized and normalised as the model's preprocessor_config.json says (on floats, without rounding to 8
-    bits between, so that gradients go through). With logits brought to the size of the planes::
+    bits between, so that gradients go through). With logits brought to the size of the planes (by `ops.upsample_argmax`
+    where only the winner counts)::
 
         SegFormer, UPerNet        plane = argmax of the logits;  scores(c) = softmax of the logits at c
         Mask2Former, OneFormer    plane = argmax over c of sum over queries of P(c) P(mask);
@@ -124,7 +126,8 @@ class HuggingFaceSegmenter(ImageSegmenter):
             return as_planes([own * (number + 1) for number, own in enumerate(likely.unbind(1))])
         if ANSWERS[self.kind] == "queries":
             answer = torch.einsum("nqc,nqhw->nchw", *self._queries(answer))
-        return as_planes([self._large(answer, images).argmax(1) + self._shift])
+        answer = answer.float().to(ops.home(answer.device))
+        return as_planes([ops.upsample_argmax(answer, self._target(images)).to(images.device) + self._shift])
 
     @speaks
     def scores(self, images: Tensor, concept: str | int) -> Tensor:
@@ -173,8 +176,11 @@ class HuggingFaceSegmenter(ImageSegmenter):
         return output.class_queries_logits.softmax(-1)[..., :-1], masks.sigmoid()
 
     def _large(self, maps: Tensor, images: Tensor) -> Tensor:
-        target = [max(1, length // self.downsample) for length in images.shape[2:]]
-        return F.interpolate(maps.float(), target, mode="bilinear", align_corners=False)
+        return F.interpolate(maps.float(), self._target(images), mode="bilinear", align_corners=False)
+
+    def _target(self, images: Tensor) -> tuple[int, int]:
+        height, width = (max(1, length // self.downsample) for length in images.shape[2:])
+        return height, width
 
     def prepared(self, images: Tensor) -> Tensor:
         """Images in [0, 1] as the model wants them."""
