@@ -20,7 +20,7 @@ TESTED = {
     "formulas", "layouts", "models_page", "monitoring", "omissions", "rewriting_rules", "texture", "thresholds",
     "tiny_compared", "tiny_detectors", "tiny_generators", "tiny_segmenters", "tiny_world", "trust", "trust_biases",
     "unit_classifiers",
-    "rewriting_layers",
+    "rewriting_inverted", "rewriting_layers",
 }  # fmt: skip
 
 
@@ -106,6 +106,17 @@ def test_rewriting(tmp_path, monkeypatch):
         tmp_path / "rewriting.md", *rows, "of the first 3 images", "the first 2 where", "Truncation 0.5, 2 annotated"
     )
     assert (tmp_path / "work" / "pairs-roads-become-water.html").exists()
+
+
+def test_a_rule_turned_round(tmp_path, monkeypatch):
+    script = importlib.import_module("rewriting_inverted")
+    for name, value in {
+        "SAMPLES": 6, "POOL": 4, "PAIRS": 2, "COUNT": 2, "SHOWN": 2, "STEPS": 1, "FINAL": 2, "LEAST": 0, "BRIGHTER": 1,
+        "CANDIDATES": ("layer7", "layer8"),
+    }.items():  # fmt: skip
+        monkeypatch.setattr(script, name, value)
+    script.main(["--work", str(tmp_path / "work"), "--out", str(tmp_path)])
+    written(tmp_path / "rewriting_inverted.md", "2 unseen images", "| rank one |", "of 2 |", "after 1 steps")
 
 
 def test_layers_as_memories(tmp_path, monkeypatch):
