@@ -11,6 +11,7 @@ from dissect.experiments.axis_alignment import (
 )
 from dissect.experiments.axis_alignment_result import AxisAlignment
 from dissect.experiments.carlini_wagner import PUBLISHED, CarliniWagner, adversarial, with_noise
+from dissect.experiments.explanations import Explanations, explain_predictions
 from dissect.experiments.matching import Matches, matching_units
 from dissect.experiments.relations import (
     Combination,
@@ -34,6 +35,7 @@ __all__ = [
     "AxisAlignment",
     "CarliniWagner",
     "Combination",
+    "Explanations",
     "GroupRow",
     "Matches",
     "TextureSensitivity",
@@ -42,6 +44,7 @@ __all__ = [
     "attacked_again",
     "axis_alignment",
     "clearest_combinations",
+    "explain_predictions",
     "fractional_rotation",
     "important_pairs",
     "iou_by_classes",

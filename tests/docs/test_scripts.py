@@ -16,7 +16,7 @@ from dissect.tiny.networks import FOLDER as WEIGHTS
 SCRIPTS = {path.stem for path in (pages.DOCS / "scripts").glob("*.py") if "\ndef main(" in path.read_text()}
 TESTED = {
     "axis_alignment", "compare", "experiments_artifacts", "experiments_attack", "experiments_classifier",
-    "experiments_generators",
+    "experiments_generators", "explanations",
     "formulas", "layouts", "models_page", "monitoring", "omissions", "rewriting_rules", "texture", "thresholds",
     "tiny_compared", "tiny_detectors", "tiny_generators", "tiny_segmenters", "tiny_world", "trust", "trust_biases",
     "unit_classifiers",
@@ -281,6 +281,13 @@ def test_axis_alignment(tmp_path, monkeypatch):
     monkeypatch.setattr(script, "REPEATS", 1)
     script.main(["--images", "4", "--out", str(tmp_path)])
     written(tmp_path / "axis_alignment.md", "The first 4 validation scenes", "100% of the answers are the same")
+
+
+@pytest.mark.filterwarnings("ignore::dissect.DoubtfulResultWarning", "ignore::sklearn.exceptions.ConvergenceWarning")
+def test_explanations(tmp_path):
+    importlib.import_module("explanations").main(["--images", "8", "--train", "86", "--out", str(tmp_path)])
+    written(tmp_path / "explanations.md", "of 8 validation scenes right", "fitted to 86")
+    assert (tmp_path / "explanations" / "units.png").is_file()
 
 
 def test_omissions(tmp_path, monkeypatch):
