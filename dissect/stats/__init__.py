@@ -13,6 +13,7 @@ from dissect.stats.null import NullTally
 from dissect.stats.pairs import PairTally
 from dissect.stats.peaks import Peaks
 from dissect.stats.proportion import wilson_interval
+from dissect.stats.sanity import sanity_tests
 from dissect.stats.state import State
 from dissect.stats.sweep import Informative, ThresholdSweep, edges_between
 from dissect.stats.threshold import TailThreshold
@@ -40,6 +41,7 @@ __all__ = [
     "iou",
     "pearson",
     "pyramid_patches",
+    "sanity_tests",
     "sliced_wasserstein",
     "wilson_interval",
 ]
