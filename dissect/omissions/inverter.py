@@ -357,7 +357,8 @@ class LayerInverter(Result):
             raise ValueError(f"{what} must hold the weights of the encoder that it describes, but does not.")
         encoder = _encoder(meta["made"])
         training.load_weights(what, encoder, tensors)
-        return cls(encoder, tuple(meta["layers"]), meta["generator"], meta["made"], meta["settings"], meta["log"])
+        log = meta.get("log") or []  # files of before have none
+        return cls(encoder, tuple(meta["layers"]), meta["generator"], meta["made"], meta["settings"], log)
 
 
 _META = {
