@@ -123,6 +123,8 @@ void run_all(bool bad, bool channels_last) {
                                       packed.num_column_spans, packed.longest);
   halve(&p.status);
   count(p, maps, grid);
+  std::vector<int32_t> winners(kImages * kTarget * kTarget);
+  cuda::upsample_argmax({maps, {}, winners.data()}, grid, p.place());
   for (Sample sample : {Sample::kValue, Sample::kMin})
     cuda::tail_histogram(
         {maps, {}, sample, p.low.data(), p.high.data(), p.shift.data(), 16, p.bins.data(), p.above.data()}, grid,
