@@ -20,11 +20,11 @@ from dissect.generators.observing import (
     given_value,
     observe,
     random_units,
+    settings_of,
     warn_of_shared,
 )
 from dissect.generators.regions import Region, block_masks, checked_block
 from dissect.generators.rendering import Edit, Latents, Renderer
-from dissect.network.identity import fingerprint
 from dissect.network.layouts import LayoutOption
 from dissect.network.units import Units
 
@@ -112,11 +112,7 @@ def insertion_context(
     about: dict[str, Any] = {"value": None if levels is None else checksum(levels).tolist(), "draws": draws}
     about |= {"function": "insertion_context", "units": chosen.tolist(), "block": block, "seed": seed}
     observe(seen, renderer, counters, about, resume, progress)
-    settings = {
-        "seed": seed, "resamples": resamples, "batch_size": renderer.batch_size,
-        "value": "given" if value is not None else "means where the class is, of every second z for the others",
-        "generator": type(generator).__name__, "fingerprint": fingerprint(generator),
-    }  # fmt: skip
+    settings = settings_of(renderer, seed, resamples, value)
     found = [_changes(seen, at, counter.label) for at, counter in enumerate(counters)]
     (before, changes), (second_before, second_changes) = found[0], found[-1]
     return InsertionContext(

@@ -13,10 +13,17 @@ from dissect.devices import checksum
 from dissect.generators.counting import Concept, Counter, Segmenting
 from dissect.generators.effect import MODES, Effect, Mode
 from dissect.generators.intervals import RESAMPLES
-from dissect.generators.observing import Observation, counters_of, given_value, observe, random_units, warn_of_shared
+from dissect.generators.observing import (
+    Observation,
+    counters_of,
+    given_value,
+    observe,
+    random_units,
+    settings_of,
+    warn_of_shared,
+)
 from dissect.generators.regions import Cells, Region
 from dissect.generators.rendering import Edit, Latents, Renderer
-from dissect.network.identity import fingerprint
 from dissect.network.layouts import LayoutOption
 from dissect.network.units import Units
 
@@ -151,11 +158,7 @@ def effect(
     about: dict[str, Any] = {name: None if given is None else checksum(given).tolist() for name, given in sums.items()}
     about |= {"function": "effect", "units": chosen.tolist(), "mode": mode, "draws": draws, "seed": seed}
     observe(seen, renderer, counters, about, resume, progress)
-    settings = {
-        "seed": seed, "resamples": resamples, "cells": region.name, "block": block, "batch_size": batch_size,
-        "value": "given" if value is not None else "means where the class is, of every second z for the others",
-        "generator": type(generator).__name__, "fingerprint": fingerprint(generator),
-    }  # fmt: skip
+    settings = settings_of(renderer, seed, resamples, value) | {"cells": region.name, "block": block}
     results = [_effect(renderer, counters[at], seen, at, chosen, random, mode, settings) for at in range(len(counters))]
     if second is not None:
         results[0].second = results[1]

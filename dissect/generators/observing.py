@@ -277,6 +277,15 @@ def given_value(value: Tensor | float | None, num_units: int) -> Tensor | None:
     return levels.expand(num_units).clone()
 
 
+def settings_of(renderer: Renderer, seed: int, resamples: int, value: Tensor | float | None) -> dict[str, Any]:
+    """What a result says of how it was made: seeds, batches, the level of insertions, the generator."""
+    return {
+        "seed": seed, "resamples": resamples, "batch_size": renderer.batch_size,
+        "value": "given" if value is not None else "means where the class is, of every second z for the others",
+        "generator": type(renderer.generator).__name__, "fingerprint": fingerprint(renderer.generator),
+    }  # fmt: skip
+
+
 def warn_of_shared(units: Any, renderer: Renderer) -> None:
     """Tells of z on which the units were chosen."""
     keys: Tensor | None = getattr(units, "z_keys", None)

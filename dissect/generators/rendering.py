@@ -114,7 +114,7 @@ class Renderer:
         Raises:
             ValueError: images that are not finite.
         """
-        run = self._replay(rows)
+        run = self.replay(rows)
         for number, edit in enumerate(edits):
             with torch.no_grad(), self.editing(rows, edit):
                 images = first_tensor(run())
@@ -127,6 +127,13 @@ class Renderer:
                     )
                 )
             see(number, images)
+
+    def replay(self, rows: slice) -> Callable[[], Any]:
+        """Runs the generator on some z as often as it is called, each time from the layer on; within `editing`."""
+        if self._replays is None:
+            few = slice(0, min(2, len(self)))
+            self._replays = Replays(self.generator, self.layer, self.z[few], **self._extra(few))
+        return self._replays.of(self.z[rows], **self._extra(rows))
 
     def editing(self, rows: slice, edit: Edit, alpha: Tensor | float = 1.0) -> Any:
         """The block within which some z are made with an edit."""
@@ -170,13 +177,6 @@ class Renderer:
 
     def _run(self, rows: slice | Tensor) -> Any:
         return self.generator(self.z[rows], **self._extra(rows))
-
-    def _replay(self, rows: slice) -> Callable[[], Any]:
-        """Runs the generator on some z as often as it is called, each time from the layer on."""
-        if self._replays is None:
-            few = slice(0, min(2, len(self)))
-            self._replays = Replays(self.generator, self.layer, self.z[few], **self._extra(few))
-        return self._replays.of(self.z[rows], **self._extra(rows))
 
     def _extra(self, rows: slice | Tensor) -> dict[str, Tensor]:
         seeds = None if self.seeds is None else self.seeds[rows]

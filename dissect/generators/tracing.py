@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +14,13 @@ from dissect.devices import checksum
 from dissect.files.checked import Array, Of, Text, Whole, fields
 from dissect.generators.counting import Concept, Counter, Segmenting
 from dissect.generators.intervals import RESAMPLES
-from dissect.generators.observing import TITLES, Observation, given_value, observe, warn_of_shared
+from dissect.generators.observing import TITLES, Observation, given_value, observe, settings_of, warn_of_shared
 from dissect.generators.regions import Region, block_masks, checked_block
 from dissect.generators.rendering import Edit, Latents, Renderer
 from dissect.generators.tracing_result import EffectTrace
-from dissect.network.identity import fingerprint
 from dissect.network.layers import find_layers
 from dissect.network.layouts import LayoutOption, Layouts, to_maps
+from dissect.network.outputs import first_tensor
 from dissect.network.trace import FirstTensorTrace, Trace
 from dissect.network.tracking import UnitTracker
 from dissect.network.units import Units
@@ -120,12 +120,7 @@ def trace_effect(
         "cells": firsts.tolist(), "block": block, "layers": list(looked.layers), "any label": concept is None,
     }  # fmt: skip
     observe(run, renderer, counters, about, resume, progress)
-    settings = {
-        "seed": seed, "resamples": resamples, "batch_size": renderer.batch_size,
-        "value": "given" if value is not None else "means where the class is, of every second z for the others",
-        "generator": type(generator).__name__, "fingerprint": fingerprint(generator),
-    }  # fmt: skip
-    return run.result(chosen, block, places, firsts, float(cut), settings)
+    return run.result(chosen, block, places, firsts, float(cut), settings_of(renderer, seed, resamples, value))
 
 
 def _layout_of(layer: str, layout: LayoutOption | None) -> LayoutOption | None:
@@ -152,18 +147,26 @@ class _Looked:
         for name in uncertain:
             self._layouts.learn(name, trace[name], tracker, rows.stop)
 
-    def features(self, rows: slice, edit: Edit | None = None) -> tuple[list[Tensor], Tensor]:
-        """The layers' maps [n, U, h, w] of some z, with or without an edit, and the images."""
+    def features(self, rows: slice) -> tuple[list[Tensor], Tensor]:
+        """The layers' maps [n, U, h, w] of some z, and the images, which are looked at."""
+        with torch.no_grad(), FirstTensorTrace(self.renderer.generator, self.layers) as trace:
+            images = self.renderer.plain(rows)[1]
+        return [self._maps(name, trace) for name in self.layers], images
+
+    def edited(self, rows: slice, edits: list[Edit], base: list[Tensor]) -> Iterator[tuple[list[Tensor], Tensor]]:
+        """The same with each edit, given the maps without; what ends before the edited layer runs once."""
         generator = self.renderer.generator
-        with torch.no_grad():
-            if edit is None:
-                with FirstTensorTrace(generator, self.layers) as trace:
-                    images = self.renderer.plain(rows)[1]  # which are looked at
-            else:  # the trace comes second, to see the edit of the layer itself
-                with self.renderer.editing(rows, edit), FirstTensorTrace(generator, self.layers) as trace:
-                    images = self.renderer.render(rows)
-        outputs = [(trace[name], self._layouts.of(name, trace[name]).axes) for name in self.layers]
-        return [to_maps(output, axes) for output, axes in outputs], images
+        with FirstTensorTrace(generator, self.layers) as trace:
+            run = self.renderer.replay(rows)
+        ended = {name: maps for name, maps in zip(self.layers, base) if name in trace}  # before the edit
+        for edit in edits:  # the trace comes second, to see the edit of the layer itself
+            with torch.no_grad(), self.renderer.editing(rows, edit), FirstTensorTrace(generator, self.layers) as trace:
+                images = first_tensor(run())
+            still = {name: maps for name, maps in ended.items() if name not in trace}  # parts of what runs no more
+            yield [still[name] if name in still else self._maps(name, trace) for name in self.layers], images
+
+    def _maps(self, name: str, trace: Trace) -> Tensor:
+        return to_maps(trace[name], self._layouts.of(name, trace[name]).axes)
 
 
 class _Tracing(Run):
@@ -262,8 +265,7 @@ class _Tracing(Run):
         base, images = looked.features(rows)
         before = self._labels(batch, images)
         changes, pixels = [], []
-        for edit in self._edits:
-            changed, edited = looked.features(rows, edit)
+        for edit, (changed, edited) in zip(self._edits, looked.edited(rows, self._edits, base)):
             found = torch.stack([_change(*part) for part in zip(self.means, base, changed)])
             if not bool(found.isfinite().all()) or not bool(edited.isfinite().all()):
                 raise refusal(ValueError(

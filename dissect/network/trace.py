@@ -123,6 +123,10 @@ class Trace:
             raise refusal(KeyError(f"layer {layer!r} {state}."))
         return self._retained[layer]
 
+    def __contains__(self, layer: object) -> bool:
+        """Whether it was traced, and has run in the last forward pass."""
+        return layer in self._retained
+
     def complete(self) -> bool:
         """Whether all layers have run in the last forward pass."""
         return len(self._retained) == len(self.layers)

@@ -1,5 +1,7 @@
 """Changes of later layers, against a loop over z and places in plain torch."""
 
+from functools import partial
+
 import pytest
 import torch
 from generators.painter import Colours, Drawn, Painter
@@ -7,6 +9,7 @@ from torch import nn
 
 import dissect
 from dissect import generators
+from dissect.generators.rendering import Renderer
 
 OPTIONS = {"progress": False, "batch_size": 7}
 VALUE = torch.linspace(1, 3, 8)
@@ -163,6 +166,34 @@ def test_what_follows_is_found_through_nested_modules_and_silent_channels_are_le
     assert torch.allclose(found.changes[1], change, rtol=1e-5)
     chosen = generators.trace_effect(model, "inner.1", [0], z, value=2.0, layers=["late"], progress=False)
     assert chosen.layers == ("late",)
+
+
+def test_what_ends_before_the_layer_runs_once_whatever_the_places(model, z, monkeypatch):
+    seen, numbers = [], []
+    monkeypatch.setattr(model.features, "forward", noting(model.features.forward, seen))
+    for cells in (torch.tensor([[0, 0]]), None):
+        seen.clear()
+        found = generators.trace_effect(model, "features", [0, 3], z, value=VALUE, cells=cells, **OPTIONS)
+        numbers.append(len(seen))
+    assert numbers[0] == numbers[1]
+    monkeypatch.setattr(Renderer, "replay", lambda self, rows: partial(self.render, rows))
+    whole = generators.trace_effect(model, "features", [0, 3], z, value=VALUE, **OPTIONS)
+    assert len(seen) > numbers[1]
+    assert torch.equal(found.changes, whole.changes)
+
+
+def noting(forward, seen):
+    """A forward that notes that it is called."""
+    return lambda *given: seen.append(1) or forward(*given)
+
+
+def test_layers_that_end_before_the_edit_do_not_change():
+    z = torch.randn(4, 2, 4, 4, generator=torch.Generator().manual_seed(0))
+    layers = ["before", "inner.1", "inner", "late"]
+    options = {"layers": layers, "layout": dict.fromkeys(layers, "NUHW"), "progress": False}
+    found = generators.trace_effect(Nested().eval(), "inner", [0], z, value=2.0, **options)
+    assert not bool(found.changes[:2].any())
+    assert bool((found.changes[2:] > 0).all())
 
 
 def test_noise_of_each_image_is_the_same_with_the_edit(z):

@@ -50,8 +50,11 @@ def test_a_models_own_handler_does_not_take_the_stop():
 def test_several_layers_and_nothing_left_behind():
     model, images = network(), torch.randn(2, 3, 5, 5)
     with Trace(model, ["0", "2"]) as trace:
+        assert "2" not in trace
         output = model(images)
     assert torch.equal(trace["2"], output)
+    assert "2" in trace
+    assert "1" not in trace
     assert not trace["0"].requires_grad
     assert hooks(model) == 0
 
