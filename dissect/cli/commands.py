@@ -1,7 +1,7 @@
 """The command line; also ``python -m dissect``.
 
-Commands: ``dissect demo``, ``layers``, ``run``, ``classify``, ``unit-classifiers``, ``experiment``, ``generator``,
-``omissions``, ``rewrite``, ``compare``, ``report`` and ``info``.
+Commands: ``dissect demo``, ``layers``, ``run``, ``sweep``, ``classify``, ``unit-classifiers``, ``experiment``,
+``generator``, ``omissions``, ``rewrite``, ``compare``, ``monitor``, ``report`` and ``info``.
 """
 
 from __future__ import annotations
@@ -22,8 +22,10 @@ from dissect.cli import classify as classify_commands
 from dissect.cli import compare as compare_command
 from dissect.cli import experiment as experiment_commands
 from dissect.cli import generator as generator_commands
+from dissect.cli import monitor as monitor_command
 from dissect.cli import omissions as omissions_commands
 from dissect.cli import rewrite as rewrite_commands
+from dissect.cli import sweep as sweep_command
 from dissect.cli import unit_classifiers as unit_classifiers_command
 from dissect.cli.run import add_arguments, add_layers_arguments
 from dissect.cli.run import layers as layers_command
@@ -123,6 +125,8 @@ def _parser() -> argparse.ArgumentParser:
         ("layers", "list the layers of a network, their outputs' shapes and their units", add_layers_arguments,
          layers_command),
         ("run", "dissect your own network over a folder of images", add_arguments, run_command),
+        ("sweep", "how units agree with labels at every threshold, not at one", sweep_command.add_arguments,
+         sweep_command.sweep),
         ("classify", "what units do for a classifier", _group("EXPERIMENT", classify_commands.add_commands), None),
         ("unit-classifiers", "how well single units tell images with a concept from others",
          unit_classifiers_command.add_arguments, unit_classifiers_command.unit_classifiers),
@@ -130,6 +134,8 @@ def _parser() -> argparse.ArgumentParser:
          compare_command.add_compare_arguments, compare_command.compare),
         ("experiment", "the papers' experiments on classifiers",
          _group("EXPERIMENT", experiment_commands.add_commands), None),
+        ("monitor", "dissect the checkpoints of one training in turn", monitor_command.add_arguments,
+         monitor_command.monitor),
         ("generator", "what the units of a generator draw",
          _group("EXPERIMENT", generator_commands.add_commands), None),
         ("omissions", "what a generator leaves out", _group("STEP", omissions_commands.add_commands), None),

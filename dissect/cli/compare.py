@@ -5,9 +5,13 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dissect.arguments import refusal, result_file, speaks
 from dissect.text import shown
+
+if TYPE_CHECKING:
+    from dissect.dissection.comparison import Comparison
 
 
 def add_compare_arguments(parser: argparse.ArgumentParser) -> None:
@@ -16,9 +20,7 @@ def add_compare_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--names", nargs="+", metavar="NAME", help="of the networks, in their order (the files', or their folders')"
     )
-    parser.add_argument(
-        "--steps", nargs="+", type=_number, metavar="N", help="of a series, such as checkpoints; rising"
-    )
+    parser.add_argument("--steps", nargs="+", type=number, metavar="N", help="of a series, such as checkpoints; rising")
     parser.add_argument("--detector-iou", type=float, help="a unit is a detector above it (as they were dissected)")
     parser.add_argument("--allow", nargs="+", default=[], metavar="RULE", help="rules that may differ, border say")
     parser.add_argument(
@@ -31,8 +33,6 @@ def add_compare_arguments(parser: argparse.ArgumentParser) -> None:
 def compare(options: argparse.Namespace) -> int:
     """Prints how many units of each layer detect something, and writes a page, tables and charts."""
     import dissect
-    from dissect import plots
-    from dissect.dissection.comparison import KINDS
     from dissect.report.html import check_extras
 
     check_extras()
@@ -46,6 +46,16 @@ def compare(options: argparse.Namespace) -> int:
         detector_iou=options.detector_iou,
         allow=options.allow,
     )
+    write_comparison(options, found)
+    return 0
+
+
+def write_comparison(options: argparse.Namespace, found: Comparison) -> None:
+    """Writes a page, tables and charts into `options.out`, and prints the summary, or all with `options.json`."""
+    import dissect
+    from dissect import plots
+    from dissect.dissection.comparison import KINDS
+
     page = dissect.write_report(found, options.out)
     written = [f"{name}.csv" for name in found.tables()]
     found.to_csv(options.out)
@@ -55,14 +65,13 @@ def compare(options: argparse.Namespace) -> int:
         tables = {name: [row._asdict() for row in table] for name, table in found.tables().items()}
         paths = {"report": str(page), "charts": [str(chart) for chart in charts]}
         print(json.dumps({**paths, "notes": found.notes, **tables}))
-        return 0
+        return
     print(f"{found.summary()}\n\nreport: {shown(page)}")
     print("\n".join(f"chart: {shown(chart)}" for chart in charts))
     print(f"tables: {', '.join(shown(options.out / name) for name in written)}")
-    return 0
 
 
-def _number(text: str) -> float:
+def number(text: str) -> float:
     """A whole number as such."""
     value = float(text)
     return int(value) if value.is_integer() else value

@@ -148,17 +148,21 @@ def run(options: argparse.Namespace) -> int:
 @contextmanager
 def resumed(options: argparse.Namespace) -> Iterator[Path]:
     """The folder of a run's progress within `options.out`, emptied by `options.fresh`; tells what goes on."""
-    from dissect.files.progress import FILE as PROGRESS_FILE
-
-    progress = options.out / "progress" / PROGRESS_FILE
+    folder = options.out / "progress"
     if options.fresh:
-        progress.unlink(missing_ok=True)
-        for part in ("levels", "formulas"):
-            (progress.parent / part / PROGRESS_FILE).unlink(missing_ok=True)
-    if progress.exists():
-        print(f"dissect: goes on from {shown(progress)}; --fresh begins anew.", file=sys.stderr)
-    with telling_what_is_saved(progress.parent):
-        yield progress.parent
+        for path in _saved(folder):
+            path.unlink()
+    for path in _saved(folder)[:1]:
+        print(f"dissect: goes on from {shown(path)}; --fresh begins anew.", file=sys.stderr)
+    with telling_what_is_saved(folder):
+        yield folder
+
+
+def _saved(folder: Path) -> list[Path]:
+    """What a run has left there, and what parts of it have left in folders of their own."""
+    from dissect.files.progress import FILE
+
+    return [*folder.glob(FILE), *sorted(folder.glob(f"*/{FILE}"))]
 
 
 def _labelled(options: argparse.Namespace) -> bool:
@@ -194,13 +198,11 @@ def _known(value: Any) -> Any:
 @contextmanager
 def telling_what_is_saved(folder: Path) -> Iterator[None]:
     """After Ctrl-C says where the work so far is, if there is any yet."""
-    from dissect.files.progress import FILE
-
     try:
         yield
     except KeyboardInterrupt:
-        if (folder / FILE).exists():
-            print(f"\ndissect: saved in {shown(folder / FILE)}; the same command goes on from there.", file=sys.stderr)
+        for path in _saved(folder)[:1]:
+            print(f"\ndissect: saved in {shown(path)}; the same command goes on from there.", file=sys.stderr)
         raise
 
 

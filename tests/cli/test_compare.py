@@ -60,7 +60,7 @@ def test_a_series_whose_images_differ(tmp_path, capsys):
         (["{one}"], "compare: two layers or networks must be there to be compared, but there is 1."),
         (["{one}", "{two}", "--names", "a"], "compare: --names must be 2 different names, one per result"),
         (["{one}", "{two}", "--names", "a", "a"], "compare: --names must be 2 different names, one per result"),
-        (["{one}", "{two}", "--steps", "1", "x"], "argument --steps: invalid _number value: 'x'"),
+        (["{one}", "{two}", "--steps", "1", "x"], "argument --steps: invalid number value: 'x'"),
         (["{one}", "{two}", "--steps", "2", "1"], "compare: steps must rise"),
         (["{one}", "{two}", "--allow", "colour"], "compare: allow must name settings of"),
         (["{one}", "nowhere"], "there is no file nowhere.dissection"),

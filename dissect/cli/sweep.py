@@ -1,0 +1,68 @@
+"""The command ``dissect sweep``: how units agree with labels at every threshold."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dissect.cli.data import add_data_arguments, check_data, loaded
+from dissect.cli.run import check_device, gibibytes, resumed
+from dissect.text import shown
+
+if TYPE_CHECKING:
+    from dissect.dissection.swept import Sweep
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What the command takes."""
+    add_data_arguments(parser)
+    parser.add_argument("--shares", nargs="+", type=float, metavar="Q",
+                        help="of the pixels, at which levels are exact (0.0025 0.005 0.01 0.02 0.04)")  # fmt: skip
+    parser.add_argument("--levels", type=int, default=48, help="how many others there are (48)")
+    parser.add_argument("--preset", default="default", help="default or pnas2020")
+    parser.add_argument("--device", default="cpu", help="where the network runs, cuda for example (cpu)")
+    parser.add_argument("--batch-size", type=int, default=32, help="images at a time (32)")
+    parser.add_argument("--memory", type=float, default=4, help="GiB of activations to keep between visits (4)")
+    parser.add_argument("--disk", type=float, default=0, help="GiB to keep in temporary files beyond that (0)")
+    parser.add_argument("--out", type=Path, default=Path("out"), help="folder for result, charts and progress (out)")
+    parser.add_argument("--fresh", action="store_true", help="begin anew, whatever --out holds")
+    parser.add_argument("--json", action="store_true", help="print what was found for programs")
+
+
+def sweep(options: argparse.Namespace) -> int:
+    """Counts, saves and draws a chart for each layer; an interrupted run goes on when called again."""
+    from dissect import plots
+
+    check_device(options.device)
+    check_data(options)
+    with resumed(options) as progress:
+        found = _swept(options, progress)
+    result = found.save(options.out / "result")
+    charts = [
+        plots.save(found.plot(layer=layer), options.out / f"labels-{number}.png")
+        for number, layer in enumerate(found.layers)
+    ]
+    if options.json:
+        rows = {name: [row._asdict() for row in table] for name, table in (("units", found.units()),
+                                                                           ("labels", found.labels()))}  # fmt: skip
+        print(json.dumps({"result": str(result), "charts": [*map(str, charts)], "settings": found.settings, **rows}))
+        return 0
+    print(f"{found}\n{found.labels()}\n\nresult: {shown(result)}")
+    print("\n".join(f"chart: {shown(chart)}" for chart in charts))
+    return 0
+
+
+def _swept(options: argparse.Namespace, progress: Path) -> Sweep:
+    import dissect
+    from dissect.dissection.sweep import SHARES
+
+    given = loaded(options, options.layers)
+    found = dissect.sweep(
+        given.model, options.layers, given.images, shares=options.shares or SHARES, levels=options.levels,
+        preset=options.preset, batch_size=options.batch_size, memory_budget=gibibytes("--memory", options.memory),
+        disk_budget=gibibytes("--disk", options.disk), resume=progress, **given.options,
+    )  # fmt: skip
+    found.settings.update(given.settings)
+    return found
