@@ -19,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What the command takes."""
     add_data_arguments(parser, series=True)
     parser.add_argument("--steps", nargs="+", type=number, metavar="N",
-                        help="of the checkpoints, rising (their files' names if all are numbers, else 0 1 ...)")  # fmt: skip
+                        help="of the checkpoints, rising (files' names if numbers, else 0 1 ...)")  # fmt: skip
     parser.add_argument("--preset", default="default", help="default, pnas2020 or tpami2018")
     parser.add_argument("--device", default="cpu", help="where the network runs, cuda for example (cpu)")
     parser.add_argument("--batch-size", type=int, default=32, help="images at a time (32)")

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from experiments_generators_page import page
@@ -20,16 +20,18 @@ from torch import Tensor
 import dissect
 from dissect import generators, plots
 from dissect.files.results import Result
+from dissect.models import StyleGAN2
 from dissect.tiny import generator, segmenter
 
 LAYER = "layer4"
 #: Seeds of z: of thresholds and IoU, of the optimisation, effects, contexts, traces. No two samples share a z.
 IOU, OPTIMISED, EFFECTS, CONTEXTS, TRACES = 1, 10, 3, 4, 5
-#: How many z there are of each.
-SAMPLES = {IOU: 256, OPTIMISED: 256, EFFECTS: 128, CONTEXTS: 272, TRACES: 48}
+#: How many z there are of each, for the first generator and for the second.
+SAMPLES = {IOU: 256, OPTIMISED: 256, EFFECTS: 128, CONTEXTS: 144, TRACES: 48}
+STYLE_SAMPLES = {IOU: 256, OPTIMISED: 128, EFFECTS: 128, CONTEXTS: 36, TRACES: 24}
 EPOCHS = 20
-#: Insertions that a context needs to be shown: as in the papers, and where there are fewer z; and how many these are.
-LEAST, LESS, FEWER = 1000, 200, 96
+#: Insertions that a context needs to be shown: as in the papers, and where there are fewer z.
+LEAST, LESS = 1000, 200
 #: Where units are set whose effect is traced: None is everywhere.
 PLACES: Tensor | None = None
 #: What goes, what is hard to put in, and what else is looked at.
@@ -38,6 +40,9 @@ CLASSES = (TREE, "object/skyscraper", "object/house", "object/tram", "part/windo
 COUNT = 20
 #: Random sets of as many units beside each.
 DRAWS = 3
+#: What is inserted: the class, rows and columns of cells, of how many of the z: one of so many.
+INSERTED = {"tree-3x3": (TREE, 3, 1), "tree-1x1": (TREE, 1, 4), "door-3x3": (DOOR, 3, 3)}
+TRACED = {"tree-3x3": (TREE, 3, 1), "tree-1x1": (TREE, 1, 2), "door-3x3": (DOOR, 3, 2)}
 R = TypeVar("R", bound=Result)
 
 
@@ -64,114 +69,124 @@ class Measured:
         return sum(float(path.read_text()) for path in found)
 
 
+class Studied(NamedTuple):
+    """A generator, and all that its measurements share.
+
+    Attributes:
+        prefix: of the names of its measurements.
+        model: from z to images.
+        samples: how many z there are of each seed.
+        seen: two segmentation networks.
+        measured: keeps what was measured.
+    """
+
+    prefix: str
+    model: Any
+    samples: dict[int, int]
+    seen: list[Any]
+    measured: Measured
+
+    def z(self, seed: int, part: int = 1) -> Any:
+        """The z of a sample, or one of so many; with noise seeds where the generator has noise."""
+        count = self.samples[seed] // part
+        z = dissect.latents(self.model, count, seed=seed)
+        return (z, dissect.noise_seeds(count, seed=seed)) if isinstance(self.model, StyleGAN2) else z
+
+    def get(self, name: str, kind: type[R], function: Callable[..., R], *args: Any, **options: Any) -> R:
+        """What a function finds at the layer."""
+        return self.measured(self.prefix + name, kind, partial(function, self.model, LAYER, *args, **options))
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Reads the command line and writes the page."""
     parser = command_line(__doc__)
     parser.add_argument("--work", type=Path, default=Path("build/generators"), help="folder for what takes long")
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
-    measured, street = Measured(options.work), generator()
-    seen = [segmenter(seed, signed=True) for seed in (0, 1)]
-    found: dict[str, Any] = {"samples": SAMPLES, "count": COUNT}
-    d = _dissection(measured, "iou", street, seen[0], z_of(street, IOU))
-    ranked = {concept: generators.units_by_iou(d, LAYER, concept) for concept in CLASSES}
-    found |= _effects(measured, street, seen, ranked)
-    found |= _curves(measured, street, seen[0], ranked[TREE], generators.class_iou(d, LAYER, TREE))
-    found |= _contexts(measured, street, seen[0], ranked)
-    found["traces"] = _traces(measured, street, seen[0], ranked)
-    style = generator("stylegan2-street-watermark")
-    first, others = ((z_of(style, seed), dissect.noise_seeds(SAMPLES[seed], seed=seed)) for seed in (IOU, EFFECTS))
-    units = generators.units_by_iou(_dissection(measured, "iou-style", style, seen[0], first), LAYER, TREE)[:COUNT]
-    found["style"] = _effect(measured, "effect-style", style, seen, units, others, TREE)
-    _draw(found, street, ranked[TREE], folder(options.out, "experiments_generators"))
+    measured, seen = Measured(options.work), [segmenter(seed, signed=True) for seed in (0, 1)]
+    street = Studied("", generator(), SAMPLES, seen, measured)
+    style = Studied("style-", generator("stylegan2-street-watermark"), STYLE_SAMPLES, seen, measured)
+    found = {"style": _found(style, ("tree-3x3",), (3,)), "street": _found(street, tuple(INSERTED), (3, 1))}
+    pictures = folder(options.out, "experiments_generators")
+    for it, its in ((street, found["street"]), (style, found["style"])):
+        _draw(it, its, pictures)
     (options.out / "experiments_generators.md").write_text(page(found, measured.seconds("*") / 60))
 
 
-def z_of(model: Any, seed: int, count: int = 0) -> Tensor:
-    """The z of a sample."""
-    return dissect.latents(model, count or SAMPLES[seed], seed=seed)
+def _found(it: Studied, inserted: Sequence[str], blocks: Sequence[int]) -> dict[str, Any]:
+    """All that is measured of a generator: classes that are inserted, and blocks of the optimisation."""
+    options = {"segmenter": it.seen[0], "segment": "output", "decoys": 0, "resamples": 0}
+    d = it.get("iou", dissect.Dissection, dissect.dissect, it.z(IOU), **options)
+    ranked = {concept: generators.units_by_iou(d, LAYER, concept) for concept in CLASSES}
+    effects = [
+        _effect(it, f"effect-{concept.replace('/', '-')}", ranked[concept][:COUNT], concept) for concept in ranked
+    ]
+    found = {"samples": it.samples, "count": COUNT, "ranked": ranked, "dissection": d, "effects": effects}
+    found["few"] = _effect(it, "tree-5", ranked[TREE][:5], TREE)
+    found |= _curves(it, ranked[TREE], generators.class_iou(d, LAYER, TREE), blocks)
+    found["traces"] = {name: _trace(it, ranked, name) for name in inserted}
+    return found | {"contexts": {name: _context(it, ranked, name) for name in inserted[::-1]}}
 
 
-def _dissection(measured: Measured, name: str, model: Any, seen: Any, z: Any) -> dissect.Dissection:
-    options = {"segmenter": seen, "segment": "output", "decoys": 0, "resamples": 0}
-    return measured(name, dissect.Dissection, partial(dissect.dissect, model, LAYER, z, **options))
+def _effect(it: Studied, name: str, units: Tensor, concept: str) -> generators.Effect:
+    options = {"second": it.seen[1], "draws": DRAWS}
+    return it.get(
+        name, generators.Effect, generators.removed_share, units, it.z(EFFECTS), it.seen[0], concept, **options
+    )
 
 
-def _effect(measured: Measured, name: str, model: Any, seen: Any, units: Any, z: Any, concept: str) -> Any:
-    options = {"second": seen[1], "draws": DRAWS}
-    measure = partial(generators.removed_share, model, LAYER, units, z, seen[0], concept, **options)
-    return measured(name, generators.Effect, measure)
-
-
-def _effects(measured: Measured, street: Any, seen: Any, ranked: dict[str, Tensor]) -> dict[str, Any]:
-    z = z_of(street, EFFECTS)
-    few = _effect(measured, "tree-5", street, seen, ranked[TREE][:5], z, TREE)
-    names = {concept: f"effect-{concept.replace('/', '-')}" for concept in ranked}
-    return {
-        "few": few,
-        "effects": [
-            _effect(measured, names[concept], street, seen, units[:COUNT], z, concept)
-            for concept, units in ranked.items()
-        ],
-    }
-
-
-def _curves(measured: Measured, street: Any, seen: Any, tree: Tensor, iou: Tensor) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for block in (3, 1):
+def _curves(it: Studied, tree: Tensor, iou: Tensor, blocks: Sequence[int]) -> dict[str, Any]:
+    found, orders = {}, {"IoU": tree[:30]}
+    for block in blocks:
         options = {"iou": iou, "block": block, "epochs": EPOCHS}
-        search = partial(generators.causal_units, street, LAYER, TREE, z_of(street, OPTIMISED), seen, 30, **options)
-        found[f"ace-{block}"] = measured(f"ace-{block}", generators.CausalUnits, search)
-    orders = {"IoU": tree[:30], "ACE, 3x3 cells": found["ace-3"], "ACE, one cell": found["ace-1"]}
-    measure = partial(generators.removal_curves, street, LAYER, orders, z_of(street, EFFECTS), seen, TREE, draws=1)
-    return found | {"curves": measured("curves", generators.RemovalCurves, measure)}
+        search = (generators.causal_units, TREE, it.z(OPTIMISED), it.seen[0], 30)
+        found[block] = it.get(f"ace-{block}", generators.CausalUnits, *search, **options)
+        orders["ACE, one cell" if block == 1 else f"ACE, {block}x{block} cells"] = found[block]
+    measure = (generators.removal_curves, orders, it.z(EFFECTS), it.seen[0], TREE)
+    return {"ace": found, "curves": it.get("curves", generators.RemovalCurves, *measure, draws=1)}
 
 
-def _contexts(measured: Measured, street: Any, seen: Any, ranked: dict[str, Tensor]) -> dict[str, Any]:
-    found = {}
-    for name, concept, block, count, least in (
-        ("tree-3x3", TREE, 3, SAMPLES[CONTEXTS], LEAST),
-        ("tree-1x1", TREE, 1, FEWER // 2, LESS),
-        ("door-3x3", DOOR, 3, FEWER, LESS),
-    ):
-        options = {"block": block, "least": least}
-        units, z = ranked[concept][:COUNT], z_of(street, CONTEXTS, count)
-        measure = partial(generators.insertion_context, street, LAYER, units, z, seen, concept, **options)
-        found[name] = measured(f"context-{name}", generators.InsertionContext, measure)
-    return found
+def _context(it: Studied, ranked: dict[str, Tensor], name: str) -> generators.InsertionContext:
+    concept, block, part = INSERTED[name]
+    least = LEAST if it.samples[CONTEXTS] // part >= SAMPLES[CONTEXTS] else LESS
+    options = {"block": block, "least": least, "second": it.seen[1]}
+    insert = (generators.insertion_context, ranked[concept][:COUNT], it.z(CONTEXTS, part), it.seen[0], concept)
+    return it.get(f"context-{name}", generators.InsertionContext, *insert, **options)
 
 
-def _traces(measured: Measured, street: Any, seen: Any, ranked: dict[str, Tensor]) -> dict[str, Any]:
-    found = {}
-    for name, concept, block, part in (("tree-3x3", TREE, 3, 1), ("tree-1x1", TREE, 1, 2), ("door-3x3", DOOR, 3, 2)):
-        z, options = z_of(street, TRACES, SAMPLES[TRACES] // part), {"segmenter": seen, "concept": concept}
-        options |= {"block": block, "cells": PLACES}
-        measure = partial(generators.trace_effect, street, LAYER, ranked[concept][:COUNT], z, **options)
-        found[name] = measured(f"trace-{name}", generators.EffectTrace, measure)
-    return found
+def _trace(it: Studied, ranked: dict[str, Tensor], name: str) -> generators.EffectTrace:
+    concept, block, part = TRACED[name]
+    options = {"segmenter": it.seen[0], "concept": concept, "block": block, "cells": PLACES}
+    trace = (generators.trace_effect, ranked[concept][:COUNT], it.z(TRACES, part))
+    return it.get(f"trace-{name}", generators.EffectTrace, *trace, **options)
 
 
-def _draw(found: dict[str, Any], street: Any, units: Tensor, out: Path) -> None:
-    """Draws the pictures."""
-    plots.save(found["curves"].plot(), out / "curves.png")
-    for name in ("tree-3x3", "tree-1x1", "door-3x3"):
-        plots.save(found[name].plot(), out / f"{name}.png")
+def _draw(it: Studied, found: dict[str, Any], out: Path) -> None:
+    """Draws the pictures of a generator."""
+    plots.save(found["curves"].plot(), out / f"{it.prefix}curves.png")
+    for name, context in found["contexts"].items():
+        plots.save(context.plot(), out / f"{it.prefix}{name}.png")
     trace = found["traces"]["tree-3x3"]
-    plots.save(trace.plot(trace.layers[-2]), out / "trace.png")
-    z = z_of(street, EFFECTS)
-    chosen = found["few"].before[:, found["few"].label].sort(descending=True, stable=True).indices[:8]
+    plots.save(trace.plot(trace.layers[-2]), out / f"{it.prefix}trace.png")
+    _trees(it, found["few"], found["ranked"][TREE], out / f"{it.prefix}trees.png")
+
+
+def _trees(it: Studied, few: generators.Effect, ranked: Tensor, path: Path) -> None:
+    """Draws the images that show most of a class, as they are and without its units."""
+    z, chosen = it.z(EFFECTS), few.before[:, few.label].sort(descending=True, stable=True).indices[:8]
+    make = partial(it.model, z[0][chosen], noise=z[1][chosen]) if isinstance(z, tuple) else partial(it.model, z[chosen])
     rows = []
     with torch.no_grad():
-        rows.append(street(z[chosen]))
-        for count in (5, 20):
-            with dissect.ablate(street, LAYER, units[:count]):
-                rows.append(street(z[chosen]))
+        rows.append(make())
+        for count in (5, COUNT):
+            with dissect.ablate(it.model, LAYER, ranked[:count]):
+                rows.append(make())
     pictures = [[image.add(1).div(2).clamp(0, 1) for image in row] for row in rows]
-    titles = ["as generated", "without 5 units", "without 20"]  # longer ones would widen the first column
+    titles = ["as generated", "without 5 units", f"without {COUNT}"]  # longer ones would widen the first column
     with plots.drawing():
         figure = plots.new_figure(8.0, 3.6)
         plots.tiles(figure, pictures, titles)
-    plots.save(figure, out / "trees.png")
+    plots.save(figure, path)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from typing import Any
 
 from pages import table
 
+from dissect import Dissection
 from dissect.generators import CausalUnits, CurveRow, Effect, EffectTrace, InsertionContext, RemovalCurves, TraceRow
 
 PAGE = Template("""\
@@ -15,14 +16,21 @@ PAGE = Template("""\
 # What the units of generators do
 
 Chapter 4 of the thesis, and "Role of Units in a GAN" of PNAS 2020, on the embedded generators: units that match a class
-are ablated, and the class goes; they are inserted, and it comes, in some places. `progan-street`, layer `$layer`,
-$units units on a map of 8x8 cells; in the papers Progressive GANs of LSUN churches and conference rooms, layer4, 512
-units on 8x8. Thresholds and IoU are of $z_iou z of seed 1 (top 1 % of the pixels), effects of $z z of seed 3, contexts
-of seed 4, traces of seed 5; the optimisation had $z_ace z of seed 10. No z is in two of these samples. Intervals are
-95 %, z drawn again with replacement. A share of pixels that "is gone" is $formula,
-"random" the mean of $draws draws of as many random units of the layer, and "network 1" a second segmentation network
-that was trained from another seed.
+are ablated, and the class goes; they are inserted, and it comes, in some places. `$layer` of `progan-street`, and of
+the StyleGAN2 `stylegan2-street-watermark`, each of whose images has a noise seed of its own; in the papers Progressive
+GANs of LSUN churches and conference rooms, layer4, 512 units on 8x8 cells. A share of pixels that "is gone" is
+$formula, "random" as many random units of the layer (of effects the mean of $draws draws), and
+"network 1" a second segmentation network that was trained from another seed. Intervals are 95 %, z drawn again with
+replacement. No z is in two of these samples:
 
+| z | seed | progan-street | StyleGAN2 |
+| --- | --- | --- | --- |
+$samples
+## What the units match (SI S13 to S18)
+
+At each unit's top 1 % of the pixels; a unit is a detector where its IoU exceeds 0.04.
+
+$matched
 ## Trees go (Fig. 4-1, 4-9)
 
 The $few_count units with the highest IoU with trees, $few_share of the layer, are set to 0 everywhere: **$few_removed
@@ -38,6 +46,11 @@ What the $few_count units do to other classes, the ten that gain or lose most pi
 Crown, trunk and foliage are parts of trees and what they are made of.
 
 $few_others
+Without $style_few_count of the StyleGAN2's units, $style_few_share of its layer, $style_few_removed of its tree pixels
+are gone ($style_few_interval), by network 1 $style_few_second, and with random units $style_few_random.
+
+![The same for the StyleGAN2](experiments_generators/style-trees.png)
+
 ## Class by class (Fig. 4-9)
 
 $count units each, by IoU with the class, the class that loses most first. Beside it the other class of the same
@@ -46,12 +59,17 @@ category, of at least 1 % of the pixels, that changes most.
 $effects
 $effects_verdict
 
+The same of the StyleGAN2:
+
+$style_effects
+$style_effects_verdict
+
 ## Generator by generator (Fig. 4-10)
 
-Trees without $count units by IoU of `$layer`; each image of the StyleGAN2 has a noise seed of its own.
+Trees without $count units by IoU of `$layer`.
 
 $by_generator
-## More and more units (Fig. 4-4)
+## More and more units (Fig. 4-4, PNAS 4A)
 
 ![Share of tree pixels removed over the number of units](experiments_generators/curves.png)
 
@@ -64,12 +82,21 @@ Of its first ten units $ace3_shared (3x3) and $ace1_shared (one cell) are among 
 
 $curves_verdict
 
+The same of the StyleGAN2, with 3x3 cells, $style_ace3_places places of each kind and $style_ace3_steps steps;
+$style_ace3_shared of the first ten units are among the first ten by IoU.
+
+![The same for the StyleGAN2](experiments_generators/style-curves.png)
+
+$style_curves
+$style_curves_verdict
+
 ## Where trees can be put in (Fig. 4-11, PNAS 4C)
 
 The $count tree units by IoU are set to k, the mean of each where trees are (of every second z for the others), in one
 block of 3x3 cells, at each place of each of $c3_z images: $c3_samples insertions. "Added" is the mean of the new tree
-pixels over the $c3_base tree pixels that an image has on average. Contexts of at least $least insertions are shown, as
-in the papers, the others named; further below, of fewer images, those of at least $less.
+pixels over the $c3_base tree pixels that an image has on average; beside it what one draw of as many random units adds,
+each at its own level, and what network 1 sees added, over its own baseline. Contexts of at least $least insertions are
+shown, as in the papers, the others named; further below, of fewer images, those of at least $less.
 
 ![Trees added by context and by place, 3x3 cells](experiments_generators/tree-3x3.png)
 
@@ -79,6 +106,13 @@ One cell, as in the papers, $c1_z images, $c1_samples insertions:
 ![Trees added by context and by place, one cell](experiments_generators/tree-1x1.png)
 
 $c1
+The StyleGAN2, 3x3 cells, $style_c3_z images, $style_c3_samples insertions, over $style_c3_base tree pixels:
+
+![The same for the StyleGAN2](experiments_generators/style-tree-3x3.png)
+
+$style_c3
+$contexts_verdict
+
 ## Doors
 
 The class of the papers' figure: $count units by IoU with doors, 3x3 cells, $cd_z images.
@@ -103,54 +137,86 @@ Trees, 3x3 cells, $trace_edits edits:
 $trace
 $trace_verdict
 
+The StyleGAN2, $style_trace_z images, $style_trace_edits edits:
+
+![The same for the StyleGAN2](experiments_generators/style-trace.png)
+
+$style_trace
+$style_trace_verdict
+
 $traces
 `python docs/scripts/experiments_generators.py` makes this page anew, in $minutes minutes of one core's time. Not here
 yet: more z. Artifact units (4.4.2) have [a page of their own](experiments_artifacts.md).
 """)
+#: The samples of z by their seeds.
+USES = {1: "thresholds and IoU", 10: "the optimisation of ACE", 3: "effects and curves", 4: "contexts", 5: "traces"}
 
 
-def page(found: dict[str, Any], minutes: float) -> str:
+def page(found: dict[str, dict[str, Any]], minutes: float) -> str:
     """The whole page."""
-    few: Effect = found["few"]
-    ace3, ace1, iou = found["ace-3"], found["ace-1"], found["curves"].rankings[0].tolist()
-    shared = [len({*ace[:10]} & {*iou[:10]}) for ace in (ace3, ace1)]
-    effects = sorted(found["effects"], key=lambda effect: -effect.removed)
-    tree = next(effect for effect in effects if effect.concept == few.concept)
+    street, style = found["street"], found["style"]
+    effects, styles = (sorted(each["effects"], key=lambda effect: -effect.removed) for each in (street, style))
+    few: Effect = street["few"]
+    trees = [next(effect for effect in each if effect.concept == few.concept) for each in (effects, styles)]
+    contexts = street["contexts"]
     values = {
         "layer": few.layer,
-        "units": few.num_units,
-        "z": found["samples"][3],
-        "z_iou": found["samples"][1],
-        "z_ace": found["samples"][10],
+        "samples": "".join(
+            f"| {use} | {seed} | {street['samples'][seed]} | {style['samples'][seed]} |\n" for seed, use in USES.items()
+        ),
         "formula": "(sum of s(x) - sum of s(edited x)) / sum of s(x)",
         "draws": len(few.random_units),
+        "matched": _matched(found),
+        "few_effect": "not known" if few.average_effect is None else f"{few.average_effect:.2f}",
+        "few_effect_interval": "{:.2f} to {:.2f}".format(*few.average_effect_interval),
+        "few_others": _others(few),
+        "count": street["count"],
+        "by_generator": _effects(zip(("progan-street", "stylegan2-street-watermark"), trees)),
+        "door_verdict": _door_verdict(contexts["door-3x3"], contexts["tree-3x3"]),
+        "minutes": f"{minutes:.0f}",
+        "least": f"{contexts['tree-3x3'].least:,}",
+        "less": contexts["tree-1x1"].least,
+        "contexts_verdict": _contexts_verdict([contexts["tree-3x3"], style["contexts"]["tree-3x3"]]),
+        **_context("c1", contexts["tree-1x1"]),
+        **_context("cd", contexts["door-3x3"]),
+        "traces": _traces(found),
+    }
+    for prefix, each, ordered in (("", street, effects), ("style_", style, styles)):
+        values |= {f"{prefix}{name}": value for name, value in _of(each, ordered).items()}
+    return PAGE.substitute(values)
+
+
+def _of(its: dict[str, Any], effects: Sequence[Effect]) -> dict[str, Any]:
+    """What is said of one generator as of the other."""
+    few: Effect = its["few"]
+    found = {
         "few_count": len(few.units),
         "few_share": f"{len(few.units) / few.num_units:.1%}",
         "few_removed": f"{few.removed:.1%}",
         "few_interval": _interval(*few.interval),
         "few_second": _percent(few.second and few.second.removed),
         "few_random": _percent(few.random),
-        "few_effect": "not known" if few.average_effect is None else f"{few.average_effect:.2f}",
-        "few_effect_interval": "{:.2f} to {:.2f}".format(*few.average_effect_interval),
-        "few_others": _others(few),
-        "count": found["count"],
         "effects": _effects([(effect.concept, effect) for effect in effects]),
         "effects_verdict": _verdict(effects),
-        "by_generator": _effects([("progan-street", tree), ("stylegan2-street-watermark", found["style"])]),
-        "curves": _curves(found["curves"]),
-        "curves_verdict": _curves_verdict(found["curves"]),
-        "door_verdict": _door_verdict(found["door-3x3"], found["tree-3x3"]),
-        "minutes": f"{minutes:.0f}",
-        **_traces(found["traces"]),
-        "least": f"{found['tree-3x3'].least:,}",
-        "less": found["tree-1x1"].least,
-        **_places("ace3", ace3, shared[0]),
-        **_places("ace1", ace1, shared[1]),
-        **_context("c3", found["tree-3x3"]),
-        **_context("c1", found["tree-1x1"]),
-        **_context("cd", found["door-3x3"]),
+        "curves": _curves(its["curves"]),
+        "curves_verdict": _curves_verdict(its["curves"]),
     }
-    return PAGE.substitute(values)
+    for block, ace in its["ace"].items():
+        found |= _places(f"ace{block}", ace, its["curves"].rankings[0, :10].tolist())
+    return found | _context("c3", its["contexts"]["tree-3x3"]) | _trace(its["traces"]["tree-3x3"])
+
+
+def _matched(found: dict[str, dict[str, Any]]) -> str:
+    """A row for each generator and category."""
+    rows = []
+    for name, its in (("progan-street", found["street"]), ("StyleGAN2", found["style"])):
+        d: Dissection = its["dissection"]
+        detectors, units = d.detectors(), len(d.best())
+        for row in d.unique_detectors():
+            own = sorted((each for each in detectors if each.category == row.category), key=lambda each: -each.iou)
+            most = f"{own[0].concept} {own[0].iou:.3f} (unit {own[0].unit})" if own else "-"
+            rows.append([name, row.category, f"{row.units} of {units}", row.concepts, most])
+    return table(["", "category", "detectors", "different ones", "the best"], rows)
 
 
 def _percent(value: float | None) -> str:
@@ -224,7 +290,8 @@ def _curves_verdict(curves: RemovalCurves) -> str:
     )
 
 
-def _places(name: str, ace: CausalUnits, shared: int) -> dict[str, Any]:
+def _places(name: str, ace: CausalUnits, first: Sequence[int]) -> dict[str, Any]:
+    shared = len({*ace[:10]} & {*first})
     return {f"{name}_places": len(ace.removals), f"{name}_steps": len(ace.losses), f"{name}_shared": shared}
 
 
@@ -232,12 +299,12 @@ def _context(name: str, context: InsertionContext) -> dict[str, Any]:
     rows = (
         [f"{row.context} ({row.category})", f"{row.samples:,}", f"{row.images}", f"{row.added:.3f}",
          "-" if row.low is None else f"{row.low:.3f} to {row.high:.3f}",
-         "-" if row.random is None else f"{row.random:.3f}"]
+         _known(row.random), _known(row.second)]
         for row in context.table
     )  # fmt: skip
     rest = ", ".join(f"{row.context} ({row.samples:,})" for row in context.rest[:12])
     more = f" and {len(context.rest) - 12} more" if len(context.rest) > 12 else ""
-    shown = table(["context", "insertions", "images", "added", "95 %", "with random units"], rows)
+    shown = table(["context", "insertions", "images", "added", "95 %", "random", "network 1"], rows)
     return {
         name: f"{shown}\nOf fewer than {context.least:,} insertions each, and so not shown: {rest}{more}.\n",
         f"{name}_z": len(context.before),
@@ -246,37 +313,38 @@ def _context(name: str, context: InsertionContext) -> dict[str, Any]:
     }
 
 
-def _traces(found: dict[str, EffectTrace]) -> dict[str, Any]:
-    tree = found["tree-3x3"]
-    rows = list(tree.table)
+def _traces(found: dict[str, dict[str, Any]]) -> str:
+    """A trace a line: how many edits are visible, and where the change is largest."""
+    lines = []
+    for name, its in (("progan-street", found["street"]), ("StyleGAN2", found["style"])):
+        for trace in its["traces"].values():
+            rows, visible, edits = list(trace.table), trace.visible, trace.changes[0].numel()
+            most = max(rows[:-1], key=lambda row: row.change)  # the last one is the image
+            seen = 0 if visible is None else int(visible.sum())
+            lines.append([
+                name, trace.concept.partition("/")[2], f"{trace.block}x{trace.block}", trace.changes.shape[1],
+                f"{edits:,}", f"{seen:,} ({seen / edits:.0%})", f"{rows[0].change:.3f}",
+                f"{most.change:.3f} ({most.layer})", _known(most.visible), _known(most.unseen),
+            ])  # fmt: skip
+    heads = ["", "class", "cells", "z", "edits", "visible", "change of the layer itself", "most, in a later layer",
+             "visible, there", "unseen, there"]  # fmt: skip
+    return table(heads, lines)
+
+
+def _trace(trace: EffectTrace) -> dict[str, Any]:
+    rows = list(trace.table)
     lines = (
         [row.layer, f"{row.change:.3f}", _between(row.low, row.high), _known(row.visible),
          _between(row.visible_low, row.visible_high), _known(row.unseen), _between(row.unseen_low, row.unseen_high)]
         for row in rows
     )  # fmt: skip
-    heads = ["class", "cells", "z", "edits", "visible", "change of the layer itself", "most, in a later layer",
-             "visible, there", "unseen, there"]  # fmt: skip
     return {
-        "trace_z": tree.changes.shape[1],
-        "trace_cut": f"{tree.cut:.1%}",
-        "trace_edits": f"{tree.changes[0].numel():,}",
+        "trace_z": trace.changes.shape[1],
+        "trace_cut": f"{trace.cut:.1%}",
+        "trace_edits": f"{trace.changes[0].numel():,}",
         "trace": table(["layer", "change", "95 %", "visible", "95 %", "unseen", "95 %"], lines),
         "trace_verdict": _trace_verdict(rows),
-        "traces": table(heads, map(_trace, found.values())),
     }
-
-
-def _trace(trace: EffectTrace) -> list[str]:
-    """A trace as a line: how many edits are visible, and where the change is largest."""
-    rows, visible = list(trace.table), trace.visible
-    most = max(rows[:-1], key=lambda row: row.change)  # the last one is the image
-    seen = 0 if visible is None else int(visible.sum())
-    edits = trace.changes[0].numel()
-    return [
-        trace.concept.partition("/")[2], f"{trace.block}x{trace.block}", str(trace.changes.shape[1]), f"{edits:,}",
-        f"{seen:,} ({seen / edits:.0%})", f"{rows[0].change:.3f}", f"{most.change:.3f} ({most.layer})",
-        _known(most.visible), _known(most.unseen),
-    ]  # fmt: skip
 
 
 def _trace_verdict(rows: Sequence[TraceRow]) -> str:
@@ -299,6 +367,22 @@ def _known(value: float | None) -> str:
 
 def _between(low: float | None, high: float | None) -> str:
     return "-" if low is None or high is None else f"{low:.3f} to {high:.3f}"
+
+
+def _contexts_verdict(contexts: Sequence[InsertionContext]) -> str:
+    """What is more than random units add, and what the second network says of it."""
+    told = []
+    for name, context in zip(("`progan-street`", "the StyleGAN2"), contexts):
+        rows = [row for row in context.table if row.low is not None and row.random is not None]
+        if not rows:
+            continue
+        more = [row.context for row in rows if row.low > max(0.0, row.random)]
+        random = max(rows, key=lambda row: abs(row.random))
+        told.append(
+            f"In {name} trees appear, beyond the interval of 0 and of random units, where there was "
+            f"{', '.join(more) or 'nothing'}; random units add at most {random.random:+.3f} ({random.context})"
+        )
+    return f"{'. '.join(told)}." if told else "There are too few insertions to say more."
 
 
 def _door_verdict(doors: InsertionContext, trees: InsertionContext) -> str:

@@ -81,15 +81,17 @@ def test_comparisons(tmp_path, monkeypatch):
 
 def test_experiments_on_generators(tmp_path, monkeypatch):
     script = importlib.import_module("experiments_generators")
+    few, most, other = {1: 8, 10: 24, 3: 10, 4: 2, 5: 4}, "object/tree", "object/road"
+    inserted = {"tree-3x3": (other, 3, 1), "tree-1x1": (other, 1, 1), "door-3x3": (other, 3, 1)}
     for name, value in {
-        "SAMPLES": {1: 8, 10: 8, 3: 10, 4: 2, 5: 4}, "FEWER": 4, "EPOCHS": 1, "DRAWS": 1, "TREE": "object/road",
-        "DOOR": "object/sky", "CLASSES": ("object/road", "object/sky"), "PLACES": torch.tensor([[0, 0], [1, 1]]),
+        "SAMPLES": few, "STYLE_SAMPLES": {**few, 5: 2}, "EPOCHS": 1, "DRAWS": 1, "TREE": most, "DOOR": other,
+        "CLASSES": (most, other), "PLACES": torch.tensor([[0, 0], [1, 1]]), "INSERTED": inserted, "TRACED": inserted,
     }.items():  # fmt: skip
         monkeypatch.setattr(script, name, value)
     monkeypatch.setattr("dissect.generators.curves.COUNTS", (1, 5))
     script.main(["--work", str(tmp_path / "work"), "--out", str(tmp_path)])
     page = tmp_path / "experiments_generators.md"
-    written(page, "10 z of seed 3", "| progan-street |", "| 5 (3.9%) |", "too few insertions", "too few edits")
+    written(page, "| effects and curves | 3 | 10 | 10 |", "| progan-street |", "| StyleGAN2 |", "| 5 (3.9%) |")
 
 
 def test_rewriting(tmp_path, monkeypatch):
