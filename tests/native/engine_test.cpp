@@ -220,6 +220,13 @@ void test_maps(Problem& p, int num_threads) {
   note(p.activations);
 }
 
+void test_argmax(const Problem& p, const GridView& grid, int num_threads) {
+  std::vector<int32_t> winners(p.num_images * p.target_height * p.target_width, -1);
+  upsample_argmax({p.maps, grid, winners.data()}, num_threads);
+  note(winners);
+  for (int32_t winner : winners) require(winner >= 0 && winner < p.num_units, "each pixel has a winner");
+}
+
 void test_halves(const Problem& p, int num_threads) {
   const int64_t height = p.target_height, width = p.target_width, area = height * width;
   std::vector<uint8_t> labels, halves(p.num_images * 2 * area), without_last(halves.size());
@@ -250,6 +257,7 @@ int main(int count, char** arguments) {
     test_counts<int32_t>(problem, grid.view(), num_threads);
     test_counts<int64_t>(problem, grid.view(), num_threads);
     test_tails(problem, grid.view(), num_threads);
+    test_argmax(problem, grid.view(), num_threads);
     test_maps(problem, num_threads);
     test_halves(problem, num_threads);
     test_bad_values(problem, grid.view(), num_threads);
