@@ -1,5 +1,6 @@
 """Every Triton kernel in Triton's interpreter on the CPU: the reference's bits. Run by `test_interpreter.py`."""
 
+import numpy as np
 import pytest
 import torch
 from small_cases import counted, random_blend, random_bracket, random_problem
@@ -172,7 +173,8 @@ def test_bad_values_set_the_status(bad, place):
     ops.image_peaks(maps, status=status, backend="triton")
     assert int(status) == 1
     status = ops.new_status(maps.device)
-    ops.upsample_argmax(maps, (4, 4), status=status, backend="triton")
+    with np.errstate(invalid="ignore"):  # infinity less infinity: numpy would warn where a GPU says nothing
+        ops.upsample_argmax(maps, (4, 4), status=status, backend="triton")
     assert int(status) == 1
     with pytest.raises(ValueError, match=f"image {place[0]} of the batch, unit {place[1]}, is not"):
         ops.image_peaks(maps, backend="triton")
