@@ -32,13 +32,13 @@ inline int64_t most_combinations(int64_t num_edges) { return (64 << 10) / num_ed
 
 // `cells` holds an entry per image; `maps` holds block_floats(maps), zero at first; `bits` holds bit_words(maps);
 // `edges` holds tree_size(num_edges). For the most combinations that an image has, up to most_combinations, `counts`
-// holds B each, `pixels` one, and `touched` one and one more; the first two are zero before and after.
+// holds B each, `seen` one, and `touched` one and one more; the first two are zero before and after.
 struct ThresholdSweepWorkspace {
   const LabelCells* cells;
   float* maps;
   uint64_t* bits;
-  float* edges;
-  int32_t *counts, *pixels, *touched;
+  float *edges, *seen;
+  int32_t *counts, *touched;
 };
 // Counts the units [unit_begin, unit_end) over all images. Writes only their rows.
 using ThresholdSweepBlock = void (*)(const ThresholdSweepParams&, int64_t unit_begin, int64_t unit_end,

@@ -287,9 +287,9 @@ void threshold_sweep(const ThresholdSweepParams& params, int num_threads) {
     if (number <= most_combinations(params.num_edges)) most = std::max(most, number);
   }
   struct Memory {
-    std::vector<float> maps, edges;
+    std::vector<float> maps, edges, seen;
     std::vector<uint64_t> bits;
-    std::vector<int32_t> counts, pixels, touched;
+    std::vector<int32_t> counts, touched;
   };
   std::vector<Memory> memories(std::max(1, num_threads));
   const int64_t unit_bytes = 8 * params.num_labels * params.num_edges;
@@ -299,11 +299,11 @@ void threshold_sweep(const ThresholdSweepParams& params, int num_threads) {
     memory.edges.resize(tree_size(params.num_edges));
     memory.bits.resize(bit_words(params.maps));
     memory.counts.resize(most * params.num_edges);
-    memory.pixels.resize(most);
+    memory.seen.resize(most);
     memory.touched.resize(most + 1);
     block(params, begin, end,
-          {cells.data(), memory.maps.data(), memory.bits.data(), memory.edges.data(), memory.counts.data(),
-           memory.pixels.data(), memory.touched.data()});
+          {cells.data(), memory.maps.data(), memory.bits.data(), memory.edges.data(), memory.seen.data(),
+           memory.counts.data(), memory.touched.data()});
   });
 }
 

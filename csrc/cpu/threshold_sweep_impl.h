@@ -1,8 +1,9 @@
 // The CPU's threshold_sweep, included once per SIMD level with DISSECT_LEVEL set to the level's name.
 //
 // Pixels at or below the lowest edge, most of all, are left out cell by cell as in iou_counts. Each of the others is
-// sampled once, sixteen at a time, and counted once, by its combination of labels and the highest edge that it exceeds.
-// Combinations are taken apart once per map, all edges of a label at a time.
+// sampled once, sixteen at a time, and waits, with its combination of labels, until there are many: so edges are
+// searched for sixteen at a time too, though few of a row may fire. It is counted once, by its combination and the
+// highest edge that it exceeds. Combinations are taken apart once per map, a cache line of edges at a time.
 #pragma once
 
 #include "../threshold_sweep.h"
@@ -64,26 +65,46 @@ struct Edges {
 };
 
 constexpr int64_t kWaiting = 256;
+typedef int32_t Numbers __attribute__((vector_size(64)));
 
-// What one map meets: pixels per combination and edge, or, of an image with more combinations than the table has room
-// for, per label and edge at once.
-struct Swept {
+// A line of the cache.
+constexpr int64_t kLine = 8;
+typedef int64_t Line __attribute__((vector_size(64)));
+typedef int32_t HalfLine __attribute__((vector_size(32)));
+
+inline void add_line(int64_t* to, Line more) {
+  Line sum;
+  __builtin_memcpy(&sum, to, sizeof sum);
+  sum += more;
+  __builtin_memcpy(to, &sum, sizeof sum);
+}
+
+// The combinations of up to sixteen pixels; of more, of the first sixteen.
+template <typename Word>
+inline Numbers combinations_of(const Word* runs, int64_t count) {
+  Numbers found{};
+  if (count >= kLanes) {
+    for (int i = 0; i < kLanes; ++i) found[i] = static_cast<int32_t>(combination_of(runs[i]));
+  } else {
+    for (int i = 0; i < count; ++i) found[i] = static_cast<int32_t>(combination_of(runs[i]));
+  }
+  return found;
+}
+
+// What one map meets, of an image with few combinations: pixels per combination and edge, until they are taken apart.
+struct Met {
   const ThresholdSweepWorkspace& memory;
-  const Edges& edges;
   int64_t num_edges, num_planes;
   const int32_t* table;  // of the image
   int64_t* bins;         // of the unit
   int64_t* area;         // of the unit in the image
-  bool by_combination;
-  int64_t num_touched = 0, num_waiting = 0;
-  // Of one combination: few pixels of a row exceed the lowest edge, so those of several are looked at together.
-  float waiting[kWaiting + kLanes];
+  int64_t num_touched = 0;
 
-  inline void touch(int64_t combination, int32_t pixels) {
+  inline void touch(int64_t combination) {
     // Written always, kept only if new: a branch here would be mispredicted.
     memory.touched[num_touched] = static_cast<int32_t>(combination);
-    num_touched += memory.pixels[combination] == 0;
-    memory.pixels[combination] += pixels;
+    num_touched += memory.seen[combination] == 0;
+    memory.seen[combination] = 1;
   }
 
   inline void add_to_labels(int64_t combination, int64_t edge, int64_t pixels) {
@@ -93,36 +114,65 @@ struct Swept {
       if (labels[k] != 0) bins[labels[k] * num_edges + edge] += pixels;
   }
 
+  // Calls visit(first, counts) for each line of a combination's counts that has pixels: others need no line of `bins`.
+  template <typename Visit>
+  inline void for_lines(int64_t combination, const Visit& visit) const {
+    const int32_t* const counts = memory.counts + combination * num_edges;
+    for (int64_t b = 0; b + kLine <= num_edges; b += kLine) {
+      HalfLine half;
+      __builtin_memcpy(&half, counts + b, sizeof half);
+      const Line line = __builtin_convertvector(half, Line);
+      int64_t any = 0;
+      for (int64_t i = 0; i < kLine; ++i) any |= line[i];
+      if (any != 0) visit(b, line);
+    }
+  }
+
+  inline void take_apart() {
+    for (int64_t i = 0; i < num_touched; ++i) {
+      const int64_t combination = memory.touched[i];
+      int32_t* const counts = memory.counts + combination * num_edges;
+      const int32_t* labels = table + combination * num_planes;
+      for_lines(combination, [&](int64_t b, Line line) {
+        add_line(area + b, line);
+        for (int64_t k = 0; k < num_planes; ++k)
+          if (labels[k] != 0) add_line(bins + labels[k] * num_edges + b, line);
+      });
+      for (int64_t b = num_edges / kLine * kLine; b < num_edges; ++b)
+        if (counts[b] != 0) add_to_labels(combination, b, counts[b]);
+      __builtin_memset(counts, 0, num_edges * sizeof(int32_t));
+      memory.seen[combination] = 0;
+    }
+    num_touched = 0;
+  }
+};
+
+// The pixels of one map. Of an image with more combinations than the table has room for they go to their labels at
+// once.
+struct Swept {
+  Met& met;
+  const Edges& edges;
+  bool by_combination;
+  int64_t num_waiting = 0;
+  // Values, and the bits of their combinations.
+  float waiting[kWaiting + kLanes], combinations[kWaiting + kLanes];
+
+  Swept(Met& met, const Edges& edges, bool by_combination) : met(met), edges(edges), by_combination(by_combination) {}
+
   // Pixels of one combination, of sixteen whose numbers of edges are given.
   inline void add(const int32_t* numbers, uint32_t fires, int64_t combination) {
     if (fires == 0) return;
     if (!by_combination) {
-      for (; fires != 0; fires &= fires - 1) add_to_labels(combination, numbers[__builtin_ctz(fires)], 1);
+      for (; fires != 0; fires &= fires - 1) met.add_to_labels(combination, numbers[__builtin_ctz(fires)], 1);
       return;
     }
-    touch(combination, __builtin_popcount(fires));
-    int32_t* const counts = memory.counts + combination * num_edges;
+    met.touch(combination);
+    int32_t* const counts = met.memory.counts + combination * met.num_edges;
     for (; fires != 0; fires &= fires - 1) ++counts[numbers[__builtin_ctz(fires)]];
   }
 
   inline void add(const int32_t* numbers, uint32_t fires, const CellPieces& pieces) {
     for (int i = 0; i < kMaxPieces; ++i) add(numbers, fires & pieces.pixels[i], pieces.combination[i]);
-  }
-
-  // Pixels of one combination, until it is flushed.
-  inline void wait(Lanes values, uint32_t fires, int64_t combination) {
-    num_waiting += compress(waiting + num_waiting, values, fires);
-    if (num_waiting >= kWaiting) flush(combination);
-  }
-
-  inline void flush(int64_t combination) {
-    int32_t numbers[kLanes];
-    for (int64_t i = 0; i < num_waiting; i += kLanes) {
-      const uint32_t fires = first_bits(num_waiting - i);
-      edges.find(load(waiting + i), fires, numbers);
-      add(numbers, fires, combination);
-    }
-    num_waiting = 0;
   }
 
   // Pixels of a row, of which `runs` says the combinations.
@@ -136,26 +186,46 @@ struct Swept {
     }
   }
 
-  inline void take_apart() {
-    for (int64_t i = 0; i < num_touched; ++i) {
-      const int64_t combination = memory.touched[i];
-      int32_t* const counts = memory.counts + combination * num_edges;
-      const int32_t* labels = table + combination * num_planes;
-      if (8 * int64_t{memory.pixels[combination]} < num_edges) {
-        for (int64_t b = 0; b < num_edges; ++b)
-          if (counts[b] != 0) add_to_labels(combination, b, counts[b]);
-      } else {
-        const auto add_to = [&](int64_t* row) {
-          for (int64_t b = 0; b < num_edges; ++b) row[b] += counts[b];
-        };
-        add_to(area);
-        for (int64_t k = 0; k < num_planes; ++k)
-          if (labels[k] != 0) add_to(bins + labels[k] * num_edges);
-      }
-      __builtin_memset(counts, 0, num_edges * sizeof(int32_t));
-      memory.pixels[combination] = 0;
+  // Pixels that are counted by `flush`.
+  inline void wait(Lanes values, uint32_t fires, Numbers of_pixels) {
+    compress(combinations + num_waiting, reinterpret_cast<Lanes>(of_pixels), fires);
+    num_waiting += compress(waiting + num_waiting, values, fires);
+    if (num_waiting >= kWaiting) {
+      for (int64_t i = 0; i < kWaiting; i += kLanes) count_waiting(i, 0xffffu);
+      num_waiting -= kWaiting;
+      store(waiting, load(waiting + kWaiting)), store(combinations, load(combinations + kWaiting));
     }
-    num_touched = 0;
+  }
+
+  inline void flush() {
+    store(combinations + num_waiting, Lanes{});  // what is looked up, though not counted
+    for (int64_t i = 0; i < num_waiting; i += kLanes) count_waiting(i, first_bits(num_waiting - i));
+    num_waiting = 0;
+  }
+
+  inline void count_waiting(int64_t first, uint32_t valid) {
+    int32_t numbers[kLanes] = {}, own[kLanes], keys[kLanes];
+    edges.find(load(waiting + first), valid, numbers);
+    __builtin_memcpy(own, combinations + first, sizeof own);
+    if (!by_combination) {
+      for (; valid != 0; valid &= valid - 1) {
+        const int i = __builtin_ctz(valid);
+        met.add_to_labels(own[i], numbers[i], 1);
+      }
+      return;
+    }
+    for (uint32_t fresh = ~greater(gather(met.memory.seen, own), Lanes{}) & valid; fresh != 0; fresh &= fresh - 1)
+      met.touch(own[__builtin_ctz(fresh)]);
+    int32_t* const counts = met.memory.counts;
+    const int32_t row = static_cast<int32_t>(met.num_edges);
+    for (int i = 0; i < kLanes; ++i) keys[i] = own[i] * row + numbers[i];
+    if (valid != 0xffffu) {
+      for (; valid != 0; valid &= valid - 1) ++counts[keys[__builtin_ctz(valid)]];
+      return;
+    }
+    // Neighbours often have one key, and one would wait for the other: so not one after another.
+    for (int i = 0; i < 4; ++i)
+      for (int j = 0; j < kLanes; j += 4) ++counts[keys[i + j]];
   }
 };
 
@@ -179,8 +249,8 @@ inline void sweep_map(const ThresholdSweepParams& p, int64_t image, const LabelC
       Profiles profiles(upper, lower, weights, passes);
       for_active_spans(grid, upper_bits, lower_bits, bits.per_row, [&](const Span& columns) {
         const int32_t combination = cells_of_row[&columns - grid.column_spans];
-        int32_t numbers[kLanes];
         if (is_small(span, columns)) {
+          int32_t numbers[kLanes];
           const int n = columns.end - columns.begin;
           const Lanes values = small_cell(grid, columns, upper, lower, weights);
           uint32_t fires = greater(values, lowest) & first_bits(int64_t{span.end - span.begin} * n);
@@ -200,18 +270,15 @@ inline void sweep_map(const ThresholdSweepParams& p, int64_t image, const LabelC
           for (int64_t x = columns.begin; x < columns.end; x += kLanes) {
             const Lanes values = interpolate(from, to, load(grid.column_weights + x));
             const uint32_t fires = greater(values, lowest) & first_bits(columns.end - x);
-            if (combination >= 0) {
-              swept.wait(values, fires, combination);
-            } else {
-              swept.edges.find(values, fires, numbers);
-              swept.add_row(numbers, fires, runs + (y + row) * width + x, x);
-            }
+            swept.wait(values, fires,
+                       combination >= 0 ? Numbers{} + combination
+                                        : combinations_of(runs + (y + row) * width + x, columns.end - x));
           }
         }
-        swept.flush(combination);
       });
     }
   });
+  swept.flush();
 }
 
 }  // namespace
@@ -219,27 +286,19 @@ inline void sweep_map(const ThresholdSweepParams& p, int64_t image, const LabelC
 void threshold_sweep_block(const ThresholdSweepParams& p, int64_t unit_begin, int64_t unit_end,
                            const ThresholdSweepWorkspace& workspace) {
   const ColumnBits bits{workspace.bits, words_per_row(p.maps)};
-  const int64_t row = p.num_labels * p.num_edges;
   // Units outside, so that a unit's bins stay in the cache for all images.
   for (int64_t unit = unit_begin; unit < unit_end; ++unit) {
     const Edges edges(p, unit, workspace.edges);
     for (int64_t image = 0; image < p.maps.num_images; ++image) {
-      Swept swept{workspace,
-                  edges,
-                  p.num_edges,
-                  p.num_planes,
-                  p.table + p.offsets[image] * p.num_planes,
-                  p.bins + unit * row,
-                  p.unit_bins + (image * p.maps.num_units + unit) * p.num_edges,
-                  p.offsets[image + 1] - p.offsets[image] <= most_combinations(p.num_edges),
-                  0,
-                  0,
-                  {}};
+      Met met{workspace, p.num_edges, p.num_planes, p.table + p.offsets[image] * p.num_planes,
+              p.bins + unit * p.num_labels * p.num_edges,
+              p.unit_bins + (image * p.maps.num_units + unit) * p.num_edges};
+      Swept swept(met, edges, p.offsets[image + 1] - p.offsets[image] <= most_combinations(p.num_edges));
       load_maps(p.maps, image, unit, 1, workspace.maps);
       const LabelCells& cells = workspace.cells[image];
       if (p.wide) sweep_map<int64_t>(p, image, cells, workspace.maps, bits, swept);
       else sweep_map<int32_t>(p, image, cells, workspace.maps, bits, swept);
-      swept.take_apart();
+      met.take_apart();
     }
   }
 }
