@@ -290,7 +290,10 @@ void threshold_sweep_block(const ThresholdSweepParams& p, int64_t unit_begin, in
   for (int64_t unit = unit_begin; unit < unit_end; ++unit) {
     const Edges edges(p, unit, workspace.edges);
     for (int64_t image = 0; image < p.maps.num_images; ++image) {
-      Met met{workspace, p.num_edges, p.num_planes, p.table + p.offsets[image] * p.num_planes,
+      Met met{workspace,
+              p.num_edges,
+              p.num_planes,
+              p.table + p.offsets[image] * p.num_planes,
               p.bins + unit * p.num_labels * p.num_edges,
               p.unit_bins + (image * p.maps.num_units + unit) * p.num_edges};
       Swept swept(met, edges, p.offsets[image + 1] - p.offsets[image] <= most_combinations(p.num_edges));
