@@ -60,6 +60,9 @@ def causal_units(
     the one with most of it; of those of odd number the places where it is not, but is once all units are at k there,
     the best of five that are drawn more often where the class usually is. There are as many of both, at most 1,000.
 
+    Each step renders whole images: its places are of z in random order, and what lies before the layer is little of a
+    step (0.7 % of the embedded generator's at layer4, 11 % at layer8), so that it is not kept per z.
+
     Args:
         generator: see `effect`.
         layer: see `effect`.
