@@ -204,12 +204,15 @@ def test_bad_values(case, choose):
 
 
 def test_argmax(case):
-    """Of maps as they are, and of some with many ties."""
-    tables = Tables(case.grid.rows, case.grid.columns)
-    for logits in (case.activations, case.activations.float().sign()):
-        status = new_status()
-        ours = cuda.upsample_argmax(logits, tables, status)
-        same([ours, status], [reference.upsample_argmax(logits, *tables), new_status()], "upsample_argmax")
+    """Of maps as they are; those of one image have many ties."""
+    tables, status, logits = Tables(case.grid.rows, case.grid.columns), new_status(), case.activations
+    logits = logits.float().sign() if len(logits) == 1 else logits
+    ours = cuda.upsample_argmax(logits, tables, status)
+    same([ours, status], [reference.upsample_argmax(logits, *tables), new_status()], "upsample_argmax")
+
+
+#: Ops that share no source with others, by their file: a mutant there changes nothing else, and one elsewhere not them.
+ALONE = {"component_halves.cu": lambda case: test_halves(case.planes), "upsample_argmax.cu": test_argmax}
 
 
 def smaller(case, choose):
@@ -220,8 +223,11 @@ def smaller(case, choose):
     )
 
 
-def run_case(emulated, seed, schedule=None):
-    """One random problem, by every op. The seed also chooses how many blocks there are and how many run at a time."""
+def run_case(emulated, seed, schedule=None, file=None):
+    """One random problem, by every op, or by those that a mutant in this file may change.
+
+    The seed also chooses how many blocks there are and how many run at a time.
+    """
     choose = random.Random(seed)
     case = smaller(random_case(seed), choose)
     emulated.configure(
@@ -231,15 +237,18 @@ def run_case(emulated, seed, schedule=None):
     )
     if not len(case.activations):
         return
+    for name, test in ALONE.items():
+        if file in (None, name):
+            test(case)
+    if file in ALONE:
+        return
     labels = encode_labels(case.planes, case.num_labels, backend="reference")
-    test_halves(case.planes)
     test_counts(case, labels)
     test_sweep(case, labels, choose.choice((1, 2, 5, 64)))
     test_tails(case, choose)
     test_bad_values(case, choose)
     test_observe(case._replace(activations=case.activations.clone()), choose)
     test_blend(case, choose)
-    test_argmax(case)
 
 
 def special_cases():
@@ -286,19 +295,24 @@ def sliced_cases():
             yield case._replace(activations=laid_out((case.activations - below).to(dtype), layout))
 
 
-def run_crowded_cases(emulated):
+def run_crowded_cases(emulated, file=None):
+    """Problems where threads meet, by the ops that a mutant in this file may change."""
     for schedule in (0, 1, 7):
         emulated.configure(schedule=schedule, resident=2, multiprocessors=1)
         torch.manual_seed(schedule)
         for case in crowded_cases():
             labels = encode_labels(case.planes, case.num_labels, backend="reference")
-            test_halves(case.planes)
+            for name, test in ALONE.items():
+                if file in (None, name):
+                    test(case)
+            if file in ALONE:
+                continue
             test_counts(case, labels)
             for num_edges in (9, 5000) if case.num_labels == 3 else ():  # room for all combinations, and for two
                 test_sweep(case, labels, num_edges)
             test_tails(case, random.Random(schedule))
         emulated.configure(schedule=schedule, resident=4, multiprocessors=8)
-        for case in sliced_cases():
+        for case in () if file in ALONE else sliced_cases():
             test_observe(case, random.Random(schedule))
             test_blend(case, random.Random(schedule))
 

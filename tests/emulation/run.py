@@ -24,9 +24,9 @@ def mutant(emulated, site):
         file, line = site.split(":")
         emulated.mutate(file, int(line))
         try:
-            cases.run_crowded_cases(emulated)
+            cases.run_crowded_cases(emulated, file)
             for seed in MUTANT_SEEDS:
-                cases.run_case(emulated, seed)
+                cases.run_case(emulated, seed, file=file)
         except AssertionError as error:
             os.write(writing, str(error).encode())
             os._exit(1)
