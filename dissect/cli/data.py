@@ -59,6 +59,19 @@ def add_data_arguments(
     parser.add_argument("--skip", action="store_true", help="leave out images that cannot be read, naming them")
 
 
+def add_run_arguments(parser: argparse.ArgumentParser, kept: str, printed: str = "what was found",
+                      budgets: bool = False) -> None:  # fmt: skip
+    """Where a run that can be interrupted takes place, how much it may keep, where its results go, what is printed."""
+    parser.add_argument("--device", default="cpu", help="where the network runs, cuda for example (cpu)")
+    parser.add_argument("--batch-size", type=int, default=32, help="images at a time (32)")
+    if budgets:
+        parser.add_argument("--memory", type=float, default=4, help="GiB of activations to keep between visits (4)")
+        parser.add_argument("--disk", type=float, default=0, help="GiB to keep in temporary files beyond that (0)")
+    parser.add_argument("--out", type=Path, default=Path("out"), help=f"folder for {kept} (out)")
+    parser.add_argument("--fresh", action="store_true", help="begin anew, whatever --out holds")
+    parser.add_argument("--json", action="store_true", help=f"print {printed} for programs")
+
+
 def check_data(options: argparse.Namespace) -> None:
     """Refuses what cannot tell labels, before anything is loaded.
 

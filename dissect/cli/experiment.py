@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import argparse
 import json
-import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
 from dissect.arguments import integer, refusal
+from dissect.cli.data import add_run_arguments
 from dissect.cli.networks import called, load_model
-from dissect.cli.run import MODEL_HELP, check_device, check_layers, names_in, random_weights, telling_what_is_saved
+from dissect.cli.run import MODEL_HELP, check_device, check_layers, names_in, random_weights, resumed
 from dissect.text import shown
 
 if TYPE_CHECKING:
@@ -60,11 +60,7 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--size", type=int, default=224, help="rows and columns of a folder's images (224)")
     parser.add_argument("--mean", nargs=3, type=float, metavar="M", help="of the channels in [0, 1] (ImageNet's)")
     parser.add_argument("--std", nargs=3, type=float, metavar="S", help="of the channels in [0, 1] (ImageNet's)")
-    parser.add_argument("--device", default="cpu", help="where the network runs, cuda for example (cpu)")
-    parser.add_argument("--batch-size", type=int, default=32, help="images at a time (32)")
-    parser.add_argument("--out", type=Path, default=Path("out"), help="folder for result, chart and progress (out)")
-    parser.add_argument("--fresh", action="store_true", help="begin anew, whatever --out holds")
-    parser.add_argument("--json", action="store_true", help="print what was found for programs")
+    add_run_arguments(parser, "result, chart and progress")
 
 
 def axis_alignment(options: argparse.Namespace) -> int:
@@ -74,8 +70,7 @@ def axis_alignment(options: argparse.Namespace) -> int:
     model = _model(options, [options.layer])
     if options.images is None and (options.planes, options.segmenter) != (None, None):
         raise refusal(ValueError("--planes and --segmenter are of --images; the embedded scenes have planes."))
-    resume = _progress(options)
-    with telling_what_is_saved(resume):
+    with resumed(options) as progress:
         found = experiments.axis_alignment(
             model,
             options.layer,
@@ -86,7 +81,7 @@ def axis_alignment(options: argparse.Namespace) -> int:
             concepts=None if options.concepts is None else names_in(options.concepts),
             batch_size=options.batch_size,
             seed=options.seed,
-            resume=resume,
+            resume=progress,
         )
     return _told(options, found, {"rotations": found.summary(), "concepts": found.best()})
 
@@ -97,9 +92,9 @@ def texture(options: argparse.Namespace) -> int:
 
     if (options.images is None) != (options.restyled is None):
         raise refusal(ValueError("--images and --restyled must come together; the embedded scenes have twins."))
-    model, resume = _model(options, options.layers), _progress(options)
+    model = _model(options, options.layers)
     style = 1 if options.restyled is None else None
-    with telling_what_is_saved(resume):
+    with resumed(options) as progress:
         found = experiments.texture_sensitivity(
             model,
             options.layers,
@@ -108,7 +103,7 @@ def texture(options: argparse.Namespace) -> int:
             thresholds=options.thresholds,
             batch_size=options.batch_size,
             seed=options.seed,
-            resume=resume,
+            resume=progress,
         )
     return _told(options, found, {"layers": found.summary()})
 
@@ -126,13 +121,6 @@ def _told(options: argparse.Namespace, found: AxisAlignment | TextureSensitivity
     print("\n\n".join(map(str, [repr(found), *tables.values()])))
     print("\n".join(f"{name}: {shown(Path(path))}" for name, path in files.items()))
     return 0
-
-
-def _progress(options: argparse.Namespace) -> Path:
-    folder: Path = options.out / "progress"
-    if options.fresh and folder.is_dir():
-        shutil.rmtree(folder)
-    return folder
 
 
 def _model(options: argparse.Namespace, layers: list[str]) -> nn.Module:

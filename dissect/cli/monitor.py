@@ -10,7 +10,7 @@ from typing import Any
 from torch import nn
 
 from dissect.cli.compare import number, write_comparison
-from dissect.cli.data import add_data_arguments, check_data, loaded
+from dissect.cli.data import add_data_arguments, add_run_arguments, check_data, loaded
 from dissect.cli.networks import load_model
 from dissect.cli.run import check_device, gibibytes, resumed
 
@@ -21,13 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--steps", nargs="+", type=number, metavar="N",
                         help="of the checkpoints, rising (files' names if numbers, else 0 1 ...)")  # fmt: skip
     parser.add_argument("--preset", default="default", help="default, pnas2020 or tpami2018")
-    parser.add_argument("--device", default="cpu", help="where the network runs, cuda for example (cpu)")
-    parser.add_argument("--batch-size", type=int, default=32, help="images at a time (32)")
-    parser.add_argument("--memory", type=float, default=4, help="GiB of activations to keep between visits (4)")
-    parser.add_argument("--disk", type=float, default=0, help="GiB to keep in temporary files beyond that (0)")
-    parser.add_argument("--out", type=Path, default=Path("out"), help="folder for page, tables and charts (out)")
-    parser.add_argument("--fresh", action="store_true", help="begin anew, whatever --out holds")
-    parser.add_argument("--json", action="store_true", help="print all tables for programs")
+    add_run_arguments(parser, "page, tables and charts", "all tables", budgets=True)
 
 
 def monitor(options: argparse.Namespace) -> int:

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dissect.cli.data import add_data_arguments, check_data, loaded
+from dissect.cli.data import add_data_arguments, add_run_arguments, check_data, loaded
 from dissect.cli.run import check_device, gibibytes, resumed
 from dissect.text import shown
 
@@ -22,13 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help="of the pixels, at which levels are exact (0.0025 0.005 0.01 0.02 0.04)")  # fmt: skip
     parser.add_argument("--levels", type=int, default=48, help="how many others there are (48)")
     parser.add_argument("--preset", default="default", help="default or pnas2020")
-    parser.add_argument("--device", default="cpu", help="where the network runs, cuda for example (cpu)")
-    parser.add_argument("--batch-size", type=int, default=32, help="images at a time (32)")
-    parser.add_argument("--memory", type=float, default=4, help="GiB of activations to keep between visits (4)")
-    parser.add_argument("--disk", type=float, default=0, help="GiB to keep in temporary files beyond that (0)")
-    parser.add_argument("--out", type=Path, default=Path("out"), help="folder for result, charts and progress (out)")
-    parser.add_argument("--fresh", action="store_true", help="begin anew, whatever --out holds")
-    parser.add_argument("--json", action="store_true", help="print what was found for programs")
+    add_run_arguments(parser, "result, charts and progress", budgets=True)
 
 
 def sweep(options: argparse.Namespace) -> int:

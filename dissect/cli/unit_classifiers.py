@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dissect.cli.data import add_data_arguments, check_data, loaded
+from dissect.cli.data import add_data_arguments, add_run_arguments, check_data, loaded
 from dissect.cli.run import check_device, resumed
 from dissect.text import shown
 
@@ -22,11 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help="of an image's pixels, which a concept must exceed (0)")  # fmt: skip
     parser.add_argument("--concept", help="of the chart, NAME or CATEGORY/NAME (the one that is told best)")
     parser.add_argument("--unit", type=int, help="of the chart (the one that tells the concept best)")
-    parser.add_argument("--device", default="cpu", help="where the network runs, cuda for example (cpu)")
-    parser.add_argument("--batch-size", type=int, default=32, help="images at a time (32)")
-    parser.add_argument("--out", type=Path, default=Path("out"), help="folder for result, chart and progress (out)")
-    parser.add_argument("--fresh", action="store_true", help="begin anew, whatever --out holds")
-    parser.add_argument("--json", action="store_true", help="print what was found for programs")
+    add_run_arguments(parser, "result, chart and progress")
 
 
 def unit_classifiers(options: argparse.Namespace) -> int:
