@@ -20,6 +20,9 @@ CLASS_COUNTS = {"train": 600, "val": 200}
 DEFAULT_COUNTS = {split: count * len(SCENES) for split, count in CLASS_COUNTS.items()}
 _SIZES = (16, 1024)
 _WIDE = frozenset(("water", "field", "sand", "snow", "road", "mountain"))
+#: Whose concepts scenes can be drawn without: a material is a name alone, a colour or a scene is made by many things.
+OMISSIBLE = ("object", "part", "texture")
+_OMISSIBLE = tuple(pair for pair in zip(CONCEPTS.categories, CONCEPTS.names) if pair[0] in OMISSIBLE)
 _MAIN = np.array([label("object", name) for name in MAIN_OBJECTS])
 
 
@@ -46,6 +49,10 @@ class TinyScenes(Dataset[Any]):
             their pixels to the bit; material, texture and color planes follow the new look.
         watermark: stamp text in the middle of 6 % and at the bottom of 3 % of the images. The planes do not name it,
             but the color plane, as always, names the colours of the image.
+        without: (category, name) of an object, a part or a texture that scenes are drawn without. All else is as it
+            was, to the bit: what lay behind it shows, its shadow is gone, and so is the light that it gives (the sun's
+            reflection, a window's glow) or hides; surfaces of a texture become smooth. Label 0 of the object plane is
+            where nothing lay behind, as without the sky.
 
     Attributes:
         classes: the names of the scene classes.
@@ -59,8 +66,8 @@ class TinyScenes(Dataset[Any]):
         planes: int16 [K, size, size]; plane k holds labels of category `planes[k]`, 0 is "no label".
 
     Raises:
-        ValueError: split, target or family is unknown, size is out of its range, count is negative, or restyle is
-            neither None nor an integer.
+        ValueError: split, target or family is unknown, size is out of its range, count is negative, restyle is
+            neither None nor an integer, or without is no object, part or texture.
         IndexError: an index outside [-len, len).
 
     Example:
@@ -78,6 +85,7 @@ class TinyScenes(Dataset[Any]):
     def __init__(
         self, split: str = "train", size: int = 128, count: int | None = None, target: str = "planes", *,
         family: str | None = None, restyle: int | None = None, watermark: bool = False,
+        without: tuple[str, str] | None = None,
     ) -> None:  # fmt: skip
         if split not in SPLITS:
             raise refusal(ValueError(f"split must be one of {SPLITS}, but got {split!r}."))
@@ -91,7 +99,11 @@ class TinyScenes(Dataset[Any]):
             raise refusal(ValueError(f"family must be None or one of {tuple(FAMILIES)}, but got {family!r}."))
         if restyle is not None and not isinstance(restyle, int):
             raise refusal(ValueError(f"restyle must be None or an integer, but got {restyle!r}."))
-        self.split, self.size, self.target = split, size, target
+        if without is not None and without not in _OMISSIBLE:
+            raise refusal(ValueError(
+                f"without must be None or (category, name) of a concept among {OMISSIBLE}, but got {without!r}."
+            ))  # fmt: skip
+        self.split, self.size, self.target, self.without = split, size, target, without
         self.family, self.restyle, self.watermark = family, restyle, watermark
         if family is not None:
             self.classes = FAMILIES[family]
@@ -112,7 +124,7 @@ class TinyScenes(Dataset[Any]):
     def raw(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         """Item `index` before it becomes tensors: image uint8 [3, size, size] and planes int16 [K, size, size]."""
         number, place = divmod(self._checked(index), len(self.classes))
-        return render(self.split, self.classes[place], number, self.size, self.restyle, self.watermark)
+        return render(self.split, self.classes[place], number, self.size, self.restyle, self.watermark, self.without)
 
     def main_object(self, index: int) -> int:
         """The main object of item `index`, an index into `objects`.

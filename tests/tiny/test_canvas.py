@@ -112,7 +112,7 @@ def test_shadow_fog_and_weather_leave_the_labels():
     canvas = Canvas(32)
     canvas.pen("grass", Rng("a")).rect(0, 0, 1024, 1024, Surface((80, 120, 60), "foliage"))
     labels, pixels = canvas.labels.copy(), canvas.rgb.copy()
-    canvas.shadow(500, 500, 200, 100)
+    canvas.pen("car", Rng(1)).shadow(500, 500, 200, 100)
     canvas.fog(100, 400, 800, 120)
     canvas.sprinkle(Rng("rain"), 20, (200, 200, 255), 40)
     assert np.array_equal(canvas.labels, labels)

@@ -64,6 +64,8 @@ class Canvas:
     Args:
         size: height and width in pixels.
         dress: changes every surface before it is painted.
+        without: (category, name) of an object, a part or a texture that is left out: nothing of it is painted, no
+            shadow and no light falls from it, and surfaces of that texture are smooth. All else is as it was.
 
     Attributes:
         rgb: int16 [3, size, size].
@@ -71,8 +73,8 @@ class Canvas:
         dark: whether it is so dark that windows are lit.
     """
 
-    def __init__(self, size: int, dress: Dress | None = None) -> None:
-        self.size, self.dress, self.dark = size, dress, False
+    def __init__(self, size: int, dress: Dress | None = None, without: tuple[str, str] | None = None) -> None:
+        self.size, self.dress, self.without, self.dark = size, dress, without, False
         self._list, self.centres = _centres(size)
         self.rgb = np.zeros((3, size, size), dtype=np.int16)
         self.labels = np.zeros((5, size, size), dtype=np.int16)
@@ -85,15 +87,15 @@ class Canvas:
         """A pen that paints parts of one object."""
         return Pen(self, name, rng.below(4096))
 
-    def shadow(self, x: int, y: int, radius_x: int, radius_y: int) -> None:
-        """Darken an ellipse of the image, without a label."""
-        rows, columns = self.span(y - radius_y, y + radius_y + 1), self.span(x - radius_x, x + radius_x + 1)
-        mask = _ellipse(self.centres[columns] - x, self.centres[rows] - y, radius_x, radius_y)
-        region = self.rgb[:, rows, columns]
-        np.copyto(region, region * np.int16(5) >> 3, where=mask)
+    def omits(self, name: str, part: str = "") -> bool:
+        """Whether this part of this object is left out."""
+        category, absent = self.without or ("", "")
+        return name == absent if category == "object" else category == "part" and absent in part.split("/")
 
     def shine(self, rows: slice, columns: slice, mask: np.ndarray, part: str, color: Color, strength: int) -> None:
         """Light on what is painted already: blends in a colour by 256ths, and names it a part inside a part."""
+        if self.omits("", part):
+            return
         region = self.rgb[:, rows, columns]
         light = np.array(color, dtype=np.int32)[:, None, None]
         np.copyto(region, region + ((light - region) * strength >> 8), where=mask, casting="same_kind")
@@ -156,6 +158,17 @@ class Pen:
         self.name = name
         self.seed = seed
 
+    def shadow(self, x: int, y: int, radius_x: int, radius_y: int) -> None:
+        """The object's shadow: darkens an ellipse of the image, without a label."""
+        canvas = self.canvas
+        if canvas.omits(self.name):
+            return
+        rows = canvas.span(y - radius_y, y + radius_y + 1)
+        columns = canvas.span(x - radius_x, x + radius_x + 1)
+        mask = _ellipse(canvas.centres[columns] - x, canvas.centres[rows] - y, radius_x, radius_y)
+        region = canvas.rgb[:, rows, columns]
+        np.copyto(region, region * np.int16(5) >> 3, where=mask)
+
     def rect(self, x0: int, y0: int, x1: int, y1: int, surface: Surface, part: str = "") -> None:
         """The rectangle [x0, x1) x [y0, y1)."""
         self._fill(self.canvas.span(y0, y1), self.canvas.span(x0, x1), None, surface, part, None)
@@ -165,6 +178,8 @@ class Pen:
         """A rectangle whose colour goes from the top's to the bottom's."""
         rows, columns = self.canvas.span(y0, y1), self.canvas.span(x0, x1)
         self._fill(rows, columns, None, top, part, None)
+        if self.canvas.omits(self.name, part):
+            return
         below = (self.canvas.centres[rows] - y0).astype(np.int32)
         high, low = self._dressed(top).color, self._dressed(top._replace(color=bottom)).color
         change = np.array(low, dtype=np.int32) - np.array(high, dtype=np.int32)
@@ -201,12 +216,14 @@ class Pen:
         self._fill(rows, columns, _ellipse(dx, dy, radius_x, radius_y), surface, part, shade)
 
     def _dressed(self, surface: Surface) -> Surface:
-        return self.canvas.dress(self.seed, self.name, surface) if self.canvas.dress else surface
+        if self.canvas.dress:
+            surface = self.canvas.dress(self.seed, self.name, surface)
+        return surface._replace(texture="") if self.canvas.without == ("texture", surface.texture) else surface
 
     def _fill(self, rows: slice, columns: slice, mask: np.ndarray | None, surface: Surface, part: str,
               shade: np.ndarray | None) -> None:  # fmt: skip
         canvas = self.canvas
-        if rows.start >= rows.stop or columns.start >= columns.stop:
+        if rows.start >= rows.stop or columns.start >= columns.stop or canvas.omits(self.name, part):
             return
         surface = self._dressed(surface)
         if surface.texture:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dissect.tiny.world.canvas import Canvas, Color
+from dissect.tiny.world.canvas import Canvas, Color, Pen
 from dissect.tiny.world.rng import mix
 from dissect.tiny.world.vocabulary import GROUNDS, label
 
@@ -53,8 +53,11 @@ def _shows(canvas: Canvas, sun: Sun) -> bool:
     return bool((canvas.labels[0, rows, columns] == label("object", "sun")).any())
 
 
-def glow(canvas: Canvas, x0: int, x1: int, base: int, depth: int) -> None:
-    """The light of a window between the columns x0 and x1 on the ground before the row `base`."""
+def glow(pen: Pen, x0: int, x1: int, base: int, depth: int) -> None:
+    """The light of a window of the pen's object, between the columns x0 and x1, on the ground before the row `base`."""
+    canvas = pen.canvas
+    if canvas.omits(pen.name, "window"):
+        return
     low, high = 2 * x0 - x1, 2 * x1 - x0
     rows, columns = canvas.span(base, base + depth), canvas.span(low, high)
     across = np.abs(2 * canvas.centres[columns] - low - high)

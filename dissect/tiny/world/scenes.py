@@ -37,8 +37,9 @@ def _weather(canvas: Canvas, rng: Rng) -> None:
 
 
 def render(
-    split: str, scene: str, number: int, size: int, restyle: int | None = None, watermark: bool = False
-) -> tuple[np.ndarray, np.ndarray]:
+    split: str, scene: str, number: int, size: int, restyle: int | None = None, watermark: bool = False,
+    without: tuple[str, str] | None = None,
+) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
     """The scene of this number and class: the image uint8 [3, size, size] and its planes int16 [K, size, size].
 
     Args:
@@ -48,10 +49,11 @@ def render(
         size: height and width in pixels.
         restyle: another look of the same scene, by this seed.
         watermark: stamp text on some pictures.
+        without: (category, name) of what is left out, see `Canvas`.
     """
     key = (split, scene, number)
     rng = Rng("dissect.tiny", *key)
-    canvas = Canvas(size, None if restyle is None else Restyle("restyle", restyle, *key))
+    canvas = Canvas(size, None if restyle is None else Restyle("restyle", restyle, *key), without)
     light = LAYOUTS[FAMILY_OF[scene]](canvas, rng, cast(rng, *key))
     if FAMILY_OF[scene] != "room":
         _weather(canvas, rng)

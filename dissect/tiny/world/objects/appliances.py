@@ -86,7 +86,7 @@ def bathtub(canvas: Canvas, rng: Rng, x: int, base: int, width: int) -> None:
     tub, side = made(rng, "ceramic", "ceramic", "metal", "wood", "stone"), rng.pick((-1, 1))
     if rng.chance(40):
         tub = Surface(rng.jitter((226, 226, 222)), "ceramic")
-    canvas.shadow(x, base, half, 18)
+    pen.shadow(x, base, half, 18)
     rim = base - width * 40 // 100
     for foot in (-1, 1):
         pen.rect(x + foot * half * 62 // 100 - 16, base - 40, x + foot * half * 62 // 100 + 16, base, DARK_METAL, "leg")
@@ -103,7 +103,7 @@ def piano(canvas: Canvas, rng: Rng, x: int, base: int, width: int) -> None:
     """An upright piano; width includes the keyboard's ends."""
     pen, half = canvas.pen("piano", rng), width // 2
     case = made(rng, "wood", "wood", "wood", "plastic", "metal")
-    canvas.shadow(x, base, half, 16)
+    pen.shadow(x, base, half, 16)
     pen.rect(x - half, base - width * 72 // 100, x + half, base - width // 20, case)
     pen.rect(x - half - 10, base - width * 76 // 100, x + half + 10, base - width * 70 // 100, case.shaded(40), "top")
     pen.rect(x - half // 3, base - width * 66 // 100, x + half // 3, base - width * 50 // 100,

@@ -19,7 +19,7 @@ def person(canvas: Canvas, rng: Rng, x: int, base: int, size: int) -> None:
         fabric(rng, ("", "", "banded")),
         Surface(rng.jitter(rng.pick(((52, 62, 96), (60, 58, 56), (120, 100, 76)))), "fabric"),
     )
-    canvas.shadow(x, base, size // 4, max(8, size // 18))
+    pen.shadow(x, base, size // 4, max(8, size // 18))
     sleeve = skin if rng.chance(60) else shirt.shaded(-30)
     hip, neck, width = base - size * 46 // 100, base - size * 76 // 100, size * 14 // 100
     stride, limb = size * rng.between(4, 11) // 100, max(9, size // 11)
@@ -48,7 +48,7 @@ def cow(canvas: Canvas, rng: Rng, x: int, base: int, size: int) -> None:
     """A cow, plain or pied; size is its length."""
     pen, side = canvas.pen("cow", rng), rng.pick((-1, 1))
     coat = Surface(rng.jitter(rng.pick(((228, 222, 212), (126, 82, 52), (58, 50, 48), (190, 150, 104)))), "hair")
-    canvas.shadow(x, base, size // 2, max(8, size // 14))
+    pen.shadow(x, base, size // 2, max(8, size // 14))
     low, high = base - size * 26 // 100, base - size * 62 // 100
     for leg in (-32, -22, 22, 32):
         pen.rect(

@@ -85,7 +85,7 @@ def _front(pen: Pen, rng: Rng, left: int, right: int, eaves: int, base: int) -> 
             low = eaves + tall * 60 // 100
             _pane(pen, x + 4, eaves + tall * 24 // 100, x + width * 18 // 100, low, frame, _LIT if lit else glass)
             if lit:
-                glow(pen.canvas, x + 4, x + width * 18 // 100, base, max(40, tall * 60 // 100))
+                glow(pen, x + 4, x + width * 18 // 100, base, max(40, tall * 60 // 100))
 
 
 def barn(canvas: Canvas, rng: Rng, x: int, base: int, width: int) -> None:
@@ -125,7 +125,7 @@ def barn(canvas: Canvas, rng: Rng, x: int, base: int, width: int) -> None:
 def church(canvas: Canvas, rng: Rng, x: int, base: int, size: int) -> None:
     """A nave beside a tower with a pointed steeple; size is the height."""
     pen = canvas.pen("church", rng)
-    canvas.shadow(x, base, size // 2, max(8, size // 18))
+    pen.shadow(x, base, size // 2, max(8, size // 18))
     wall, cover, side = masonry(rng), roofing(rng), rng.pick((-1, 1))
     tower, half = x - side * size * 16 // 100, size * rng.between(10, 13) // 100
     near, far, eaves = tower, x + side * size * rng.between(34, 44) // 100, base - size * rng.between(28, 34) // 100
@@ -190,7 +190,7 @@ def skyscraper(canvas: Canvas, rng: Rng, x: int, base: int, width: int, height: 
 def tent(canvas: Canvas, rng: Rng, x: int, base: int, size: int) -> None:
     """A ridge tent or a dome with an open front; size is its width."""
     pen, cloth = canvas.pen("tent", rng), made(rng, "fabric", "fabric", "leather", "plastic")
-    canvas.shadow(x, base, size * 55 // 100, max(8, size // 14))
+    pen.shadow(x, base, size * 55 // 100, max(8, size // 14))
     dark = Surface(cloth.color, cloth.material).shaded(-170)
     half, high, lean = size // 2, base - size * 58 // 100, size * rng.pick((-18, 18)) // 100
     if rng.chance(35):

@@ -88,7 +88,7 @@ def sofa(canvas: Canvas, rng: Rng, x: int, base: int, width: int) -> None:
     """A sofa or, when narrow, an armchair."""
     pen, cloth, half = canvas.pen("sofa", rng), made(rng, "fabric", "fabric", "leather", "wicker"), width // 2
     tall = max(150, width * 42 // 100)
-    canvas.shadow(x, base, half * 11 // 10, 22)
+    pen.shadow(x, base, half * 11 // 10, 22)
     for side in (-1, 1):
         pen.rect(x + side * half * 8 // 10 - 12, base - 30, x + side * half * 8 // 10 + 12, base, wood(rng), "leg")
     pen.rect(x - half * 9 // 10, base - tall, x + half * 9 // 10, base - tall // 3, cloth, "back")
@@ -115,7 +115,7 @@ def chair(canvas: Canvas, rng: Rng, x: int, base: int, size: int, wheels: bool =
     pen, side = canvas.pen("chair", rng), rng.pick((-1, 1))
     surface = made(rng, "wood", "wood", "metal", "plastic", "wicker", "fabric")
     seat, half, limb = base - size * 45 // 100, size * 24 // 100, max(10, size // 18)
-    canvas.shadow(x, base, half, 12)
+    pen.shadow(x, base, half, 12)
     if wheels:
         pen.rect(x - limb // 2, seat, x + limb // 2, base - 10, DARK_METAL, "leg")
         pen.rect(x - half, base - 22, x + half, base - 10, DARK_METAL, "leg")
@@ -141,7 +141,7 @@ def table(canvas: Canvas, rng: Rng, x: int, base: int, width: int, height: int, 
     pen, surface, half = canvas.pen("table", rng), made(rng, "wood", "wood", "metal", "glass", "stone"), width // 2
     top, limb = base - height, max(14, width // 22)
     deep = max(26, width // 9)
-    canvas.shadow(x, base, half, 20)
+    pen.shadow(x, base, half, 20)
     for side in (-1, 1):
         edge = x + side * (half - limb)
         pen.rect(edge - limb // 2, top, edge + limb // 2, base, surface.shaded(-30), "leg")

@@ -127,7 +127,7 @@ def furrows(canvas: Canvas, rng: Rng, horizon: int) -> None:
 def tree(canvas: Canvas, rng: Rng, x: int, base: int, size: int) -> None:
     """A broad-leaved tree, green, in autumn's colours or in blossom."""
     pen = canvas.pen("tree", rng)
-    canvas.shadow(x + size // 12, base, size * 3 // 10, max(8, size // 18))
+    pen.shadow(x + size // 12, base, size * 3 // 10, max(8, size // 18))
     bark = Surface(rng.jitter((98, 70, 48)), "wood", "grained")
     width = max(10, size // 11)
     pen.polygon(
@@ -150,7 +150,7 @@ def tree(canvas: Canvas, rng: Rng, x: int, base: int, size: int) -> None:
 def conifer(canvas: Canvas, rng: Rng, x: int, base: int, size: int, snowy: bool = False) -> None:
     """A fir of three tiers, perhaps with snow on them."""
     pen = canvas.pen("conifer", rng)
-    canvas.shadow(x + size // 16, base, size // 4, max(8, size // 20))
+    pen.shadow(x + size // 16, base, size // 4, max(8, size // 20))
     pen.rect(
         x - max(6, size // 24), base - size // 6, x + max(6, size // 24), base, Surface((88, 62, 44), "wood"), "trunk"
     )
@@ -171,7 +171,7 @@ def conifer(canvas: Canvas, rng: Rng, x: int, base: int, size: int, snowy: bool 
 def palm(canvas: Canvas, rng: Rng, x: int, base: int, size: int) -> None:
     """A leaning trunk and a star of fronds."""
     pen, lean = canvas.pen("palm", rng), rng.between(-size // 6, size // 6)
-    canvas.shadow(x, base, size // 5, max(8, size // 24))
+    pen.shadow(x, base, size // 5, max(8, size // 24))
     bark = Surface(rng.jitter((142, 108, 74)), "wood", "banded")
     top = base - size * 3 // 4
     width = max(9, size // 22)
@@ -198,7 +198,7 @@ def palm(canvas: Canvas, rng: Rng, x: int, base: int, size: int) -> None:
 def cactus(canvas: Canvas, rng: Rng, x: int, base: int, size: int) -> None:
     """A column with two arms."""
     pen = canvas.pen("cactus", rng)
-    canvas.shadow(x + size // 6, base, size // 4, max(8, size // 20))
+    pen.shadow(x + size // 6, base, size // 4, max(8, size // 20))
     green = Surface(rng.jitter((76, 128, 74)), "foliage", "striped")
     width = max(12, size // 9)
     pen.rect(x - width, base - size * 9 // 10, x + width, base, green)
@@ -228,7 +228,7 @@ def bush(canvas: Canvas, rng: Rng, x: int, base: int, size: int) -> None:
 def rock(canvas: Canvas, rng: Rng, x: int, base: int, size: int) -> None:
     """A boulder."""
     pen = canvas.pen("rock", rng)
-    canvas.shadow(x + size // 4, base, size, max(8, size // 5))
+    pen.shadow(x + size // 4, base, size, max(8, size // 5))
     stone = Surface(rng.jitter(rng.pick(GREYS)), "stone", "blotchy")
     top = size * rng.between(60, 90) // 100
     pen.polygon([(x - size, base), (x - size * 7 // 10, base - top * 6 // 10), (x - size // 5, base - top),

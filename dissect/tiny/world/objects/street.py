@@ -82,7 +82,7 @@ def streetlight(canvas: Canvas, rng: Rng, x: int, base: int, size: int) -> None:
 def bench(canvas: Canvas, rng: Rng, x: int, base: int, size: int) -> None:
     """A park bench; size is its width."""
     pen, planks = canvas.pen("bench", rng), made(rng, "wood", "wood", "metal", "stone", "plastic")
-    canvas.shadow(x, base, size * 6 // 10, max(8, size // 12))
+    pen.shadow(x, base, size * 6 // 10, max(8, size // 12))
     for side in (-42, 36):
         pen.rect(x + size * side // 100, base - size * 24 // 100, x + size * (side + 7) // 100, base, DARK_METAL, "leg")
     pen.rect(
@@ -99,7 +99,7 @@ def bench(canvas: Canvas, rng: Rng, x: int, base: int, size: int) -> None:
 def umbrella(canvas: Canvas, rng: Rng, x: int, base: int, size: int) -> None:
     """A parasol with gores of two colours."""
     pen = canvas.pen("umbrella", rng)
-    canvas.shadow(x + size // 4, base, size * 4 // 10, max(8, size // 16))
+    pen.shadow(x + size // 4, base, size * 4 // 10, max(8, size // 16))
     pen.rect(x - 9, base - size, x + 9, base, made(rng, "wood", "metal"), "stand")
     first, second = fabric(rng, ("",)), fabric(rng, ("",))
     if rng.chance(30):
@@ -114,7 +114,7 @@ def stall(canvas: Canvas, rng: Rng, x: int, base: int, size: int) -> None:
     """A market stall: an awning over a counter with goods; size is its width."""
     pen, half = canvas.pen("stall", rng), size // 2
     counter, post = made(rng, "wood", "wood", "metal", "plastic"), made(rng, "wood", "metal")
-    canvas.shadow(x, base, half, max(8, size // 16))
+    pen.shadow(x, base, half, max(8, size // 16))
     high, low = base - size * 86 // 100, base - size * 58 // 100
     for side in (-1, 1):
         pen.line(
@@ -135,7 +135,7 @@ def fountain(canvas: Canvas, rng: Rng, x: int, base: int, size: int) -> None:
     """A basin with a bowl on a column and jets of water; size is its width."""
     pen, half = canvas.pen("fountain", rng), size // 2
     stone, jet = made(rng, "stone", "stone", "concrete", "metal", "ceramic"), Surface((206, 228, 242), "glass")
-    canvas.shadow(x, base, half, max(8, size // 12))
+    pen.shadow(x, base, half, max(8, size // 12))
     rim = base - size * 20 // 100
     pen.ellipse(x, rim, half, size // 10, stone.shaded(30), "basin", 0)
     pen.rect(x - half, rim, x + half, base - size // 14, stone, "basin")

@@ -19,7 +19,7 @@ def car(canvas: Canvas, rng: Rng, x: int, base: int, size: int) -> None:
     """A saloon, a van or a pickup from its side; size is its length."""
     pen, body = canvas.pen("car", rng), metal(rng)
     side, radius = rng.pick((-1, 1)), size * 12 // 100
-    canvas.shadow(x, base, size * 56 // 100, max(8, size // 14))
+    pen.shadow(x, base, size * 56 // 100, max(8, size // 14))
     left, sill = x - size // 2, base - radius * 8 // 10
     belt, top = base - size * 27 // 100, base - size * rng.between(42, 46) // 100
     kind = rng.below(3)
@@ -116,7 +116,7 @@ def boat(canvas: Canvas, rng: Rng, x: int, base: int, size: int, kind: str = "")
     """A sailing boat, a motor boat or a rowing boat; size is its length, base the water line."""
     kind = kind or rng.pick(("sail", "sail", "motor", "row"))
     pen, side = canvas.pen("boat", rng), rng.pick((-1, 1))
-    canvas.shadow(x, base + size // 24, size // 2, max(8, size // 16))
+    pen.shadow(x, base + size // 24, size // 2, max(8, size // 16))
     hull = made(rng, "wood", "metal", "plastic")
     deep = size * (15 if kind == "sail" else 21) // 100
     deck = base - deep
@@ -151,7 +151,7 @@ def tram(canvas: Canvas, rng: Rng, x: int, base: int, size: int) -> None:
     """A tramcar with a pole on its roof; size is its length."""
     pen, half, tall = canvas.pen("tram", rng), size // 2, size * 40 // 100
     body, band = metal(rng), made(rng, "metal", "wood")
-    canvas.shadow(x, base, half, max(8, size // 24))
+    pen.shadow(x, base, half, max(8, size // 24))
     top, floor = base - tall, base - tall // 7
     pen.line(x - size // 12, top - tall // 3, x + size // 10, top, 12, DARK_METAL, "arm")
     pen.rect(x - size // 6, top - tall // 3 - 6, x, top - tall // 3 + 6, DARK_METAL, "arm")
@@ -173,7 +173,7 @@ def bus(canvas: Canvas, rng: Rng, x: int, base: int, size: int) -> None:
     """A bus from its side; size is its length."""
     pen, half, side = canvas.pen("bus", rng), size // 2, rng.pick((-1, 1))
     body, tall, radius = metal(rng), size * 42 // 100, size * 8 // 100
-    canvas.shadow(x, base, half, max(8, size // 20))
+    pen.shadow(x, base, half, max(8, size // 20))
     top, sill = base - tall, base - radius * 7 // 10
     pen.polygon([(x - half, sill), (x - half, top + size // 24), (x - half + size // 30, top),
                  (x + half - size // 30, top), (x + half, top + size // 24), (x + half, sill)],
