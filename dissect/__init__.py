@@ -12,7 +12,7 @@ The map::
     dissect, Dissection, load, write_report   what each unit detects; results and their page
     compare, Comparison                       layers, networks, checkpoints side by side
     unit_sheet                                images of one unit at all levels, and counterexamples
-    monitor                                   a training's checkpoints, dissected in turn
+    monitor, Watch                            a training's checkpoints, dissected in turn or within its loop
     formulas, UnitFormulas                    units by AND, OR and NOT of concepts
     sweep, Sweep                              units and labels at every threshold
     Trace, ablate, insert, keep               look at a network's layers, and edit their units for a while
@@ -47,6 +47,7 @@ from dissect.dissection.sweep import sweep
 from dissect.dissection.swept import Sweep
 from dissect.dissection.unit_classifiers import unit_classifiers
 from dissect.dissection.unit_classifiers_result import UnitClassifiers
+from dissect.dissection.watching import Watch
 from dissect.files.results import load_any
 from dissect.grid import Grid
 from dissect.interventions.intervention import ablate, insert, keep
@@ -71,6 +72,7 @@ __all__ = [
     "UnitImportance",
     "UnitSets",
     "UnitSheet",
+    "Watch",
     "ablate",
     "classifiers",
     "compare",

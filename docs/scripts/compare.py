@@ -59,6 +59,7 @@ On the command line: `dissect compare trained.dissection untrained.dissection --
 `dissect.monitor({0: first, 50_000: second, ...}, layers, images)` dissects the checkpoints of a training in turn, and
 gives them as such a comparison, with steps. A checkpoint may be a function that loads it when its turn comes; with
 `resume=` each has a folder of its own, so that later ones can be added.
+`dissect.Watch` does so from within the training's own loop, and leaves no trace in the training.
 
 **What may be compared.** Counts compare only where they were counted alike. So all dissections must have the same
 concepts, by name and category, and the same rules: fraction, positions, grid, border, step, scope, ReLU and cut-off.
