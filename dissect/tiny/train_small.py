@@ -1,0 +1,187 @@
+"""Train small classifiers that are alike but for one thing: `python -m dissect.tiny.train_small NAME --out DIR`.
+
+NAME is one of `dissect.tiny.training.small.SMALL_RECIPES`. DIR receives the rendered scenes, a checkpoint from which a
+stopped run goes on, eight snapshots along the way (`NAME-S/000000.safetensors` is the network before its training, the
+others are called by the images that it had seen; the last is the end), and `NAME-S.log`, one JSON object per snapshot.
+
+Order, augmentation and dropout are functions of the seed and the step: a run that was killed and goes on ends with the
+weights of one that was not. A recipe that starts from another one's weights needs that one's end in DIR.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from dissect.files.tensors import load_tensors, save_tensors
+from dissect.tiny.dataset import TinyScenes
+from dissect.tiny.networks import FORMAT
+from dissect.tiny.train import augmented
+from dissect.tiny.training.muon import Muon
+from dissect.tiny.training.run import (
+    Checkpoint,
+    Training,
+    add_arguments,
+    narrowed,
+    order,
+    save_array,
+    scenes_version,
+    set_pace,
+)
+from dissect.tiny.training.small import SIZE, SMALL_RECIPES, loss, posed
+
+COUNTS = {"train": 51_600, "val": 2_150}
+BATCH = 64
+MUON_RATE, MUON_DECAY = 0.02, 0.01
+PEAK_RATE, WEIGHT_DECAY = 1e-3, 0.05
+WARM_UP = 0.04
+#: How far the training is, from 0 to 1, when each snapshot is taken.
+SNAPSHOTS = (0.0, *(2.0**power for power in range(-6, 1)))
+
+
+def rendered(split: str, folder: Path) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Images uint8 [count, 3, 64, 64], and int64 [count] their scenes and main objects; rendered once, then read."""
+    count = COUNTS[split]
+    images, objects = (folder / f"{split}-{SIZE}-{count}-{scenes_version(SIZE)}-{of}.npy" for of in ("seen", "main"))
+    scenes = TinyScenes(split, SIZE, count)
+    if not objects.exists():
+        seen, main = np.empty((count, 3, SIZE, SIZE), np.uint8), np.empty(count, np.int64)
+        for index in tqdm(range(count), desc=f"rendering {split}", disable=None):
+            seen[index], planes = scenes.raw(index)
+            main[index] = scenes._main(index, planes)
+        save_array(images, seen)
+        save_array(objects, main)
+    labels = {"scenes": np.arange(count) % len(scenes.classes), "objects": np.load(objects)}
+    return np.load(images, mmap_mode="r"), labels
+
+
+class Run(Training):
+    """One training run; see `train_gan.Run`.
+
+    Args:
+        name: of the recipe.
+        out: the folder; a run that it holds goes on.
+        seed: of the initial weights, the order, the augmentation and the dropout.
+
+    Raises:
+        FileNotFoundError: the weights that it starts from are not there.
+        ValueError: the folder holds a run of something else.
+    """
+
+    def __init__(self, name: str, out: Path, seed: int) -> None:
+        super().__init__()
+        self.name, self.out, self.seed, self.device = f"{name}-{seed}", out, seed, "cpu"
+        self.recipe = SMALL_RECIPES[name]
+        self.images = {split: rendered(split, out) for split in COUNTS}
+        self.network = self.recipe.network(seed)
+        if self.recipe.start is not None:
+            self._begin(out / f"{self.recipe.start}-{seed}")
+        self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        inner = [weight for weight in self.network.features.parameters() if weight.dim() == 4][1:]
+        known = {id(weight) for weight in inner}
+        others = [weight for weight in self.network.parameters() if id(weight) not in known]
+        self.optimizers = (
+            Muon(inner, MUON_RATE, weight_decay=MUON_DECAY),
+            torch.optim.AdamW(others, PEAK_RATE, weight_decay=WEIGHT_DECAY),
+        )
+        self.steps = self.recipe.images // BATCH
+        self.about = {"recipe": asdict(self.recipe), "seed": seed, "scenes": scenes_version(SIZE)}
+        self._losses: list[float] = []
+        file = out / f"{self.name}.checkpoint"
+        self._resume(Checkpoint(file, {"network": self.network}, self.optimizers, self.about))
+        self._take_snapshot()
+
+    def _begin(self, folder: Path) -> None:
+        """Takes the end's weights of another run, but for those of the last layer."""
+        found = sorted(folder.glob("*.safetensors"))
+        if not found:
+            raise FileNotFoundError(f"{folder} must hold the snapshots of a training, but there are none.")
+        states, _ = load_tensors(found[-1], *FORMAT)
+        own = {key: value.float() for key, value in states.items() if not key.startswith("head.fc7.")}
+        self.network.load_state_dict(own, strict=False)
+
+    def _train_step(self) -> None:
+        images, labels = self.images["train"]
+        epoch, at = divmod(self.step, len(images) // BATCH)
+        index = np.sort(order(self.seed, epoch, len(images))[at * BATCH : (at + 1) * BATCH])
+        stream = (self.seed << 32) + self.step
+        chance = torch.manual_seed(stream)
+        shown = augmented(torch.tensor(images[index]).float() / 255, chance)
+        pixels, answers = posed(
+            self.recipe.task, shown, {name: values[index] for name, values in labels.items()}, stream
+        )
+        self.network.train()
+        with torch.autocast("cpu", torch.bfloat16):
+            logits = self.network(pixels.contiguous(memory_format=torch.channels_last))
+        value = loss(logits, answers)
+        if not torch.isfinite(value):
+            raise FloatingPointError(f"the loss is {value.item()} at step {self.step}.")
+        self.network.zero_grad(set_to_none=True)
+        value.backward()
+        set_pace(self.optimizers, self._rate())
+        for optimizer in self.optimizers:
+            optimizer.step()
+        self.step += 1
+        self._losses.append(value.item())
+        self._take_snapshot()
+
+    def _rate(self) -> float:
+        done = self.step / self.steps
+        if done < WARM_UP:
+            return (self.step + 1) / (self.steps * WARM_UP)
+        return 0.5 + 0.5 * math.cos(math.pi * (done - WARM_UP) / (1 - WARM_UP))
+
+    def _take_snapshot(self) -> None:
+        if self.step not in {round(share * self.steps) for share in SNAPSHOTS}:
+            return
+        file = self.out / self.name / f"{self.step * BATCH:06}.safetensors"
+        if file.exists():
+            return
+        line = {"images": self.step * BATCH, "accuracy": self._accuracy(), "minutes": round(self.minutes, 2)}
+        if self._losses:
+            line["loss"] = round(float(np.mean(self._losses)), 4)
+            self._losses.clear()
+        save_tensors(file, *FORMAT, narrowed(self.network.state_dict()), {
+            "architecture": "SmallNet", **self.about, **line,
+        })  # fmt: skip
+        self._tell(line)
+
+    @torch.no_grad()
+    def _accuracy(self) -> float:
+        """The share of right answers on held-out scenes, of those of the color task by cells."""
+        images, labels = self.images["val"]
+        self.network.eval()
+        right = []
+        for start in range(0, len(images), BATCH):
+            part = slice(start, start + BATCH)
+            pixels = torch.tensor(images[part]).float() / 255
+            shown, answers = posed(self.recipe.task, pixels, {key: value[part] for key, value in labels.items()}, start)
+            same = (self.network(shown).argmax(1) == answers).float()
+            right.append(same.view(len(same), -1).mean(1))
+        return round(float(torch.cat(right).mean()), 4)
+
+    def _finish(self) -> None:
+        self._write_log()
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description="Train small classifiers that are alike but for one thing.")
+    parser.add_argument("name", choices=tuple(SMALL_RECIPES))
+    add_arguments(parser)
+    arguments = parser.parse_args()
+    if arguments.threads:
+        torch.set_num_threads(arguments.threads)
+    run = Run(arguments.name, arguments.out, arguments.seed)
+    if not run.train(arguments.minutes):
+        print(f"stopped after {run.step} of {run.steps} steps; the same command goes on.")
+
+
+if __name__ == "__main__":
+    main()
