@@ -27,6 +27,8 @@ from dissect.experiments.relations import (
 )
 from dissect.experiments.texture import texture_sensitivity
 from dissect.experiments.texture_result import TextureSensitivity
+from dissect.experiments.verified import verified_labels
+from dissect.experiments.verified_result import VerifiedLabels
 
 __all__ = [
     "ALPHAS",
@@ -39,6 +41,7 @@ __all__ = [
     "GroupRow",
     "Matches",
     "TextureSensitivity",
+    "VerifiedLabels",
     "adversarial",
     "attack",
     "attacked_again",
@@ -59,5 +62,6 @@ __all__ = [
     "rotation_error",
     "sign_shares",
     "texture_sensitivity",
+    "verified_labels",
     "with_noise",
 ]

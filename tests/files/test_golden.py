@@ -276,6 +276,12 @@ def test_texture_1():
     assert rows == [(0.5, 1 / 11, None, 6), (0.0, 1 / 4, None, 2)]
 
 
+def test_verified_1():
+    found = dissect.load(GOLDEN / "verified-1.verified")
+    rows = [(row.concept, row.iou, row.auc, row.auc_low, row.difference, row.verified) for row in found.units()]
+    assert rows == [("tree", 0.5, 1.0, 0.75, 2.0, True), ("red", None, None, None, None, None)]
+
+
 def test_alignment_1():
     found = dissect.load(GOLDEN / "alignment-1.alignment")
     assert [tuple(row) for row in found.rows()] == [(0.0, 0, 2, 2), (1.0, 0, 1, 1)]

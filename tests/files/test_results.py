@@ -8,7 +8,7 @@ import pytest
 
 import dissect
 from dissect.cli import commands as cli
-from dissect.experiments import AttackResult, AxisAlignment, TextureSensitivity
+from dissect.experiments import AttackResult, AxisAlignment, TextureSensitivity, VerifiedLabels
 from dissect.files.results import KINDS, Result, load_any
 from dissect.files.tensors import load_tensors, save_tensors
 from dissect.rewriting import Edit, SecondMoment
@@ -23,6 +23,7 @@ FILES = {
     AttackResult: "attack-1.attack",
     AxisAlignment: "alignment-1.alignment",
     TextureSensitivity: "texture-1.texture",
+    VerifiedLabels: "verified-1.verified",
     dissect.generators.Effect: "effect-1.effect",
     dissect.Comparison: "comparison-1.comparison",
     dissect.generators.CausalUnits: "causal-1.causal",

@@ -19,7 +19,7 @@ import dissect
 import dissect.generators
 from dissect import ops
 from dissect.classifiers import ClassTally
-from dissect.experiments import AttackResult, CarliniWagner, axis_alignment, texture_sensitivity
+from dissect.experiments import AttackResult, CarliniWagner, axis_alignment, texture_sensitivity, verified_labels
 from dissect.files import progress as resume
 from dissect.files.tensors import _digest
 from dissect.models import ProGAN
@@ -160,6 +160,12 @@ def use_importance(path):
     return [str(found.top(number)) for number in found.measured_classes()], found.split_half(), repr(found)
 
 
+def verified(**options):
+    units = {"0": torch.ones(len(NET(MAPS)[0]), dtype=torch.int64)}
+    return verified_labels(NET, "0", MAPS, MAPS.flip(3), [1] * len(MAPS), units, concepts=dissect.Concepts.of(["a"]),
+                           resamples=5, batch_size=4, progress=False, **options)  # fmt: skip
+
+
 def kinds(folder):
     """Per kind of file its bytes, the place where it is read, and how."""
     threshold, peaks, tally = TailThreshold(0.1, size=(8, 8)), Peaks(2), IouTally(torch.zeros(3), 3)
@@ -202,6 +208,7 @@ def kinds(folder):
         "sweep": (swept().save(folder / "a"), use_sweep),
         "texture": (texture_sensitivity(NET, "0", MAPS, MAPS.flip(3), progress=False).save(folder / "a"),
                     lambda path: str(dissect.load(path).units())),
+        "verified": (verified().save(folder / "a"), lambda path: str(dissect.load(path).summary())),
         "alignment": (axis_alignment(NET, "0", BATCHES, alphas=[1.0], repeats=1, progress=False).save(folder / "a"),
                       lambda path: [dissect.load(path).summary(), dissect.load(path).best()]),
         "importance": (importance.save(folder / "a"), use_importance),
@@ -233,6 +240,7 @@ def kinds(folder):
             NET, found, BATCHES, resume=folder, **options).rows())),
         "pairs": ((1, 3, 9), lambda folder: str(texture_sensitivity(
             NET, "0", MAPS, MAPS.flip(3), [0, 1] * 3, batch_size=4, resume=folder, **options).units())),
+        "responses": ((1, 3), lambda folder: str(verified(resume=folder).units())),
         "removal": ((1, 2), lambda folder: str(dissect.unit_sets(
             model, importance, pairs * 2, counts=[1, 2], resume=folder, **options).table())),
     }  # fmt: skip

@@ -10,8 +10,9 @@ from torch import nn
 
 import dissect
 from dissect import ops
-from dissect.experiments import AttackResult, AxisAlignment, CarliniWagner, TextureSensitivity
+from dissect.experiments import AttackResult, AxisAlignment, CarliniWagner, TextureSensitivity, VerifiedLabels
 from dissect.experiments.texture_result import LayerTexture
+from dissect.experiments.verified_result import LayerVerified
 from dissect.generators import (
     ArtifactRepair,
     ArtifactUnits,
@@ -224,6 +225,18 @@ def texture() -> TextureSensitivity:
     return TextureSensitivity({"0": layer}, settings)
 
 
+def verified() -> VerifiedLabels:
+    """Two units by twelve pairs of trees and three of red things: the first sees trees, the second says nothing."""
+    concepts = dissect.Concepts.of([("tree", "object"), ("red", "color")])
+    nothing = [torch.nan, torch.nan]
+    auc = torch.tensor([nothing, [1.0, 0.5], [0.25, 0.5]], dtype=torch.float64)
+    ends = torch.tensor([[nothing] * 2, [[0.75, 1.0], [0.25, 0.75]], [nothing] * 2], dtype=torch.float64)
+    iou, pairs = torch.tensor([0.5, torch.nan], dtype=torch.float64), torch.tensor([0, 12, 3])
+    layer = LayerVerified(torch.tensor([1, 2]), iou, pairs, auc, ends, auc * 2, ends / 4)
+    settings = {"response": "peak", "resamples": 10, "seed": 0, "relu": True, "num_pairs": 15}
+    return VerifiedLabels({"0": layer}, concepts, settings)
+
+
 def alignment() -> AxisAlignment:
     """Two units, and one full rotation of them, with two labels: the units detect both, the directions one."""
     concepts = dissect.Concepts.of([("sky", "object"), ("red", "color")])
@@ -253,6 +266,7 @@ if __name__ == "__main__":
         formulas(),
         classifiers(),
         texture(),
+        verified(),
         alignment(),
         *generators,
         *rules,
