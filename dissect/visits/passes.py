@@ -36,6 +36,15 @@ class Pass(NamedTuple):
     output: Any
 
 
+class _MapTrace(FirstTensorTrace):
+    """Its copies lie map by map where the engine reads them, more than once, however the network computes."""
+
+    def _keep_tensor(self, tensor: Tensor) -> Tensor:
+        if tensor.is_cpu:
+            return tensor.detach().clone(memory_format=torch.contiguous_format)
+        return super()._keep_tensor(tensor)
+
+
 class Passes:
     """Runs a model, and knows after the first time where units are in what its layers give.
 
@@ -93,9 +102,7 @@ class Passes:
         key: tuple[object, ...] = (*layers, whole)
         trace, output = self._traces.get(key), None
         if trace is None:
-            trace = self._traces[key] = FirstTensorTrace(
-                self._model, layers, edit=self._look_at_the_clock, stop=not whole
-            )
+            trace = self._traces[key] = _MapTrace(self._model, layers, edit=self._look_at_the_clock, stop=not whole)
         if not self._ran_once:
             (trace, output), self._ran_once = self._whole_pass(inputs, layers, whole), True
         else:
@@ -137,7 +144,7 @@ class Passes:
         Raises:
             RanTwiceError: one does.
         """
-        trace, output = FirstTensorTrace(self._model, layers, edit=self._look_at_the_clock), None
+        trace, output = _MapTrace(self._model, layers, edit=self._look_at_the_clock), None
         watch = ReluWatch(self._model, layers) if self._readout.expects_relu else nullcontext()
         try:
             with torch.no_grad(), trace, watch:
