@@ -258,6 +258,20 @@ def result_file(path: Path, suffix: str) -> Path:
     )
 
 
+def check_values(name: str, value: Any) -> None:
+    """Refuses a tensor on the meta device, of which there is nothing but a shape.
+
+    Raises:
+        ValueError: it is there; says what to do.
+    """
+    if isinstance(value, Tensor) and value.is_meta:
+        raise refusal(
+            ValueError(
+                f"{name} must hold values, but is on the meta device, which has none; make or load it elsewhere."
+            )
+        )
+
+
 def check_precision(layer: str, output: Any) -> None:
     """Refuses what a network gives in double precision, in which nothing here computes.
 

@@ -11,6 +11,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from dissect.arguments import check_values
+
 #: Words that a checksum adds up together.
 _ROW = 512
 
@@ -35,6 +37,7 @@ def to_device(value: Tensor, device: torch.device) -> Tensor:
         >>> to_device(torch.ones(2), torch.device("cpu"))
         tensor([1., 1.])
     """
+    check_values("what the model is given", value)
     if value.device.type != "cpu" or device.type != "cuda":
         return value.to(device)
     if device.index is None:

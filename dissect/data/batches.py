@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset, RandomSampler, Subset, default_collate
 
-from dissect.arguments import integer, refusal, speaks
+from dissect.arguments import check_values, integer, refusal, speaks
 from dissect.digests import digest
 
 
@@ -110,7 +110,7 @@ class Batches:
 
         Raises:
             TypeError: a batch that is no tensor or pair.
-            ValueError: a generator that is used up, or images of different sizes.
+            ValueError: a generator that is used up, images of different sizes, or without values (on the meta device).
         """
         if self._used_up:
             raise refusal(
@@ -136,6 +136,8 @@ class Batches:
                         f"{type(images).__name__}{hint}."
                     )
                 )
+            check_values(f"batch {index} of images", images)
+            check_values(f"what comes with batch {index} of images", planes)
             first = index * self._batch_size if isinstance(self._data, Dataset) else first
             size = size or images.shape[1:]
             if images.shape[1:] != size:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from dissect.arguments import refusal
+from dissect.arguments import check_values, refusal
 from dissect.concepts import Concepts, is_no_label
 
 _INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
@@ -24,12 +24,14 @@ def label_planes(planes: Tensor, images: Tensor, batch: int, ignore: tuple[int, 
         The planes; a bool plane's True is label 1.
 
     Raises:
-        ValueError: label numbers come last, or planes are masks, one per label, which say 1 where the label is.
+        ValueError: label numbers come last, or planes are masks, one per label, which say 1 where the label is; or they
+            are on the meta device.
 
     Example:
         >>> label_planes(torch.ones(2, 8, 8, dtype=torch.bool), torch.zeros(2, 3, 8, 8), 0).shape
         torch.Size([2, 1, 8, 8])
     """
+    check_values(f"planes of batch {batch} (by a segmenter with its weights there?)", planes)
     planes = _without(planes, ignore)
     if planes.ndim == 3 and images.ndim == 4 and len(planes) == len(images) and _fits(planes.shape[1:], images):
         planes = planes[:, None]

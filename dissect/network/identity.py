@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from dissect.arguments import check_values
 from dissect.digests import digest
 from dissect.network.hooks import effective_hooks
 
@@ -64,6 +65,8 @@ def _sums(name: str, value: Tensor) -> Iterator[str | Tensor]:
 
 def _weights(model: nn.Module) -> list[tuple[str, Tensor]]:
     named = [*model.named_parameters(), *model.named_buffers()]
+    for name, value in named:
+        check_values(f"{name!r} of {type(model).__name__}", value)
     return [(name, value.detach()) for name, value in sorted(named, key=lambda pair: pair[0])]
 
 

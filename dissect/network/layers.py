@@ -69,14 +69,7 @@ def find_layers(model: nn.Module, layers: list[str]) -> list[nn.Module]:
         why = _unhooked(module, usual)
         if why is not None:
             raise refusal(TypeError(f"model must be an nn.Module {why.replace('PART', _part(name))}."))
-        for tensor_name, tensor in (module._parameters | module._buffers).items():
-            if tensor is not None and _has_no_values(tensor) and not hasattr(module, "_hf_hook"):  # which loads them
-                raise refusal(
-                    ValueError(
-                        f"model must have weights with values, but {tensor_name!r} of {_part(name)} is "
-                        f"{'on the meta device' if tensor.is_meta else 'a fake tensor'}; load its weights first."
-                    )
-                )
+    check_weights(model)
     names = layer_names(model, layers)
     if not names:
         raise refusal(ValueError("layers must name at least one layer, but got none."))
@@ -100,6 +93,23 @@ def find_layers(model: nn.Module, layers: list[str]) -> list[nn.Module]:
             )
         found.append(module)
     return found
+
+
+def check_weights(model: object, called: str = "model") -> None:
+    """Refuses a network whose weights have no values; what is no module has none.
+
+    Raises:
+        ValueError: some are on the meta device or fake tensors; names the first.
+    """
+    for name, module in model.named_modules() if isinstance(model, nn.Module) else ():
+        for tensor_name, tensor in (module._parameters | module._buffers).items():
+            if tensor is not None and _has_no_values(tensor) and not hasattr(module, "_hf_hook"):  # which loads them
+                raise refusal(
+                    ValueError(
+                        f"{called} must have weights with values, but {tensor_name!r} of {_part(name)} is "
+                        f"{'on the meta device' if tensor.is_meta else 'a fake tensor'}; load its weights first."
+                    )
+                )
 
 
 def _by_path(model: nn.Module, name: str) -> nn.Module | None:

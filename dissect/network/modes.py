@@ -11,24 +11,31 @@ from __future__ import annotations
 from torch import nn
 
 from dissect.arguments import refusal, tell
+from dissect.network.layers import check_weights
 
 
 def check_evaluating(model: nn.Module) -> None:
     """Refuses a network whose predictions depend on chance or on the batch.
 
     Raises:
-        ValueError: some part of it is in training mode, or normalises with the batch's statistics.
+        ValueError: some part of it is in training mode, or normalises with the batch's statistics; or its weights have
+            no values.
     """
+    check_weights(model)
     for name, module in model.named_modules():
         if module.training:
-            raise ValueError(
-                f"the network must be in evaluation mode, but {name or 'it'} ({type(module).__name__}) is in training "
-                "mode (batch statistics, dropout); call model.eval()."
+            raise refusal(
+                ValueError(
+                    f"the network must be in evaluation mode, but {name or 'it'} ({type(module).__name__}) is in "
+                    "training mode (batch statistics, dropout); call model.eval()."
+                )
             )
         if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.running_mean is None:
-            raise ValueError(
-                f"the network must treat each image alone, but {name!r} ({type(module).__name__}) normalises with the "
-                "batch's statistics, since it has no running ones."
+            raise refusal(
+                ValueError(
+                    f"the network must treat each image alone, but {name!r} ({type(module).__name__}) normalises with "
+                    "the batch's statistics, since it has no running ones."
+                )
             )
 
 
@@ -37,7 +44,7 @@ def check_segmenter(segmenter: object, *, generated: bool = False) -> None:
 
     Raises:
         ValueError: some such part of it is in training mode, or it says that it takes other images than generators give
-            (its attribute `signed`).
+            (its attribute `signed`); or its weights have no values.
     """
     if generated and getattr(segmenter, "signed", True) is False:
         raise refusal(
@@ -46,12 +53,14 @@ def check_segmenter(segmenter: object, *, generated: bool = False) -> None:
                 "(signed=False); make it with signed=True."
             )
         )
-    parts = segmenter.named_modules() if isinstance(segmenter, nn.Module) else ()
-    for name, part in parts:
+    check_weights(segmenter, "segmenter")
+    for name, part in segmenter.named_modules() if isinstance(segmenter, nn.Module) else ():
         if part.training and _is_random(part):
-            raise ValueError(
-                f"segmenter must be in evaluation mode, but its part {name!r} ({type(part).__name__}) is in training "
-                "mode (batch statistics, dropout); call segmenter.eval()."
+            raise refusal(
+                ValueError(
+                    f"segmenter must be in evaluation mode, but its part {name!r} ({type(part).__name__}) is in "
+                    "training mode (batch statistics, dropout); call segmenter.eval()."
+                )
             )
 
 

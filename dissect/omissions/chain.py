@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dissect.arguments import refusal
+from dissect.arguments import check_values, refusal
 from dissect.devices import device_of
 from dissect.models import latents
 from dissect.network.layers import find_layers
@@ -147,6 +147,7 @@ def checked_images(images: Tensor, shape: tuple[int, ...]) -> None:
                 f"but got {list(images.shape)}."
             )
         )
+    check_values("images", images)
     low, high = (float(end) for end in images.detach().aminmax())
     if not (-_FAR <= low and high <= _FAR) or low >= 0:
         raise refusal(

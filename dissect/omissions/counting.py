@@ -14,7 +14,7 @@ from torch.nn.functional import interpolate
 from torch.utils.data import Dataset, IterableDataset, Subset, TensorDataset
 
 from dissect import ops
-from dissect.arguments import refusal
+from dissect.arguments import check_values, refusal
 from dissect.concepts import Concepts
 from dissect.data import Batch, Batches
 from dissect.data.batches import attribute_of
@@ -91,6 +91,7 @@ def digest_of(value: Any) -> str:
 
 
 def _sum(image: Any) -> list[Any]:
+    check_values("images", image)
     return [*image.shape, int(checksum(image))] if isinstance(image, Tensor) else [type(image).__qualname__]
 
 

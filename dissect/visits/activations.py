@@ -17,6 +17,7 @@ from dissect.data.planes import label_planes
 from dissect.devices import DeferredReads, checksum, device_of, to_device
 from dissect.files.checked import Each, Maybe, Of, Whole, fields
 from dissect.interrupts import deferred_interrupts
+from dissect.network.layers import check_weights
 from dissect.ops.native import LABEL_DTYPES
 from dissect.visits.generated import Generated
 from dissect.visits.passes import Inputs, Pass, Passes
@@ -66,6 +67,7 @@ class Activations:
         vectors: bool = False,
         to_planes: Callable[[Tensor, Tensor, int, tuple[int, ...]], Tensor] = label_planes,
     ) -> None:
+        check_weights(segmenter, "segmenter")  # else convolutions may give planes, of any numbers
         self._model, self._batches, self._segmenter, self._generated = model, batches, segmenter, generated
         self._readout, self._layers, self._vectors, self._to_planes = readout, layers, vectors, to_planes
         self._store = Store(memory_budget, disk_budget)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset, TensorDataset
 
-from dissect.arguments import refusal
+from dissect.arguments import check_values, refusal
 from dissect.data import Batch
 from dissect.devices import to_device
 from dissect.network.outputs import first_tensor
@@ -88,6 +88,7 @@ class Generated:
             raise refusal(
                 TypeError(f"model must make images [N, 3, H, W] of z, floats, but made {got} of batch {index}.")
             )
+        check_values(f"what model makes of batch {index}", images)
         images = images.detach()
         if images.ndim != 4 or len(images) != len(z) or images.shape[1] not in (1, 3) or images.shape[2:].numel() == 1:
             raise refusal(
