@@ -19,7 +19,16 @@ from dissect.omissions import training
 from dissect.omissions.chain import Chain, checked_images
 from dissect.omissions.encoders import Encoder
 from dissect.omissions.inversion import Inversion
-from dissect.omissions.optimisation import OPTIMISERS, RATE, Features, Matching, as_it_is, joined, optimised
+from dissect.omissions.optimisation import (
+    OPTIMISERS,
+    RATE,
+    Features,
+    Matching,
+    as_it_is,
+    at_a_time,
+    joined,
+    optimised,
+)
 from dissect.visits.run import finish
 
 #: How images are inverted, see `LayerInverter.invert`.
@@ -254,7 +263,8 @@ class LayerInverter(Result):
             last: whether there is a delta_n.
             rate: Adam's; L-BFGS moves numbers by so much on average in its first step.
             seed: of the random starts of a.
-            batch_size: images at a time.
+            batch_size: images at a time, at most: a CPU takes no more than those of 32,768 pixels together (eight of
+                64x64), beyond which each image costs more than alone.
             progress: show a bar.
             optimiser: "adam", or "lbfgs", whose steps look at the loss up to ten times, usually once. It treats
                 each image for itself too, but makes what rounding does in a batch larger.
@@ -285,8 +295,8 @@ class LayerInverter(Result):
             _rate(name, value or 1.0)  # 0 leaves a part of the loss out
         if features is not None and not callable(features):
             raise refusal(TypeError(f"features must be a function of images, but got {type(features).__name__}."))
-        parts = []
-        for begin in range(0, len(images), integer("batch_size", batch_size)):
+        batch_size, parts = at_a_time(integer("batch_size", batch_size), images, chain.device), []
+        for begin in range(0, len(images), batch_size):
             wanted = images[begin : begin + batch_size].to(chain.device)
             # By their place among all images: batches have no effect on random starts.
             start = self._starts(seed, begin, len(wanted)) if method == "a" else self.encode(wanted)

@@ -86,7 +86,6 @@ def optimised(
     ):
         for _ in OPTIMISERS[optimiser](losses_of, free, steps, rate):
             bar.update()
-    best.tell()
     with torch.no_grad():
         z, found = (z, tuple(best.free)) if deltas else (best.free[0], ())
         r = chain.layers_of(z, found)[-1]
@@ -109,15 +108,6 @@ class _Best:
         self.diverged |= ~losses.isfinite()
         self.losses = torch.where(better, losses, self.losses)
         self.free = [torch.where(_beside(better, part), part, kept) for part, kept in zip(free, self.free)]
-
-    def tell(self) -> None:
-        """Warns of images whose loss did not stay finite."""
-        if bool(self.diverged.any()):
-            tell(
-                f"the loss of image {int(self.diverged.nonzero()[0])} did not stay finite (of "
-                f"{int(self.diverged.sum())} of {len(self.diverged)} images); what was best before is kept; a smaller "
-                "rate may help."
-            )
 
 
 LossesOf = Callable[[Sequence[Tensor]], Tensor]
@@ -212,11 +202,27 @@ def _beside(chosen: Tensor, part: Tensor) -> Tensor:
     return chosen.view(-1, *[1] * (part.ndim - 1))
 
 
+#: Of images that a CPU inverts at a time. Maps of more pass 32 MiB, the most that glibc's malloc keeps for the next
+#: step: their pages would be asked of the system, and cleared by it, in each.
+_PIXELS = 1 << 15
+
+
+def at_a_time(batch_size: int, images: Tensor, device: torch.device) -> int:
+    """How many of the images [N, 3, H, W] are inverted together."""
+    most = max(1, _PIXELS // images[0, 0].numel()) if device.type == "cpu" else batch_size
+    return min(batch_size, most)
+
+
 def joined(parts: list[Inversion], generator: str) -> Inversion:
-    """The inversions of batches as one, with the fingerprint of the generator."""
+    """The inversions of batches as one, with the fingerprint of the generator; tells of losses that diverged."""
     first = parts[0]
     deltas = tuple(torch.cat(each) for each in zip(*(part.deltas for part in parts)))
     z, r, images, losses, diverged = (
         torch.cat([getattr(part, name) for part in parts]) for name in ("z", "r", "images", "losses", "diverged")
     )
+    if bool(diverged.any()):
+        tell(
+            f"the loss of image {int(diverged.nonzero()[0])} did not stay finite (of {int(diverged.sum())} of "
+            f"{len(diverged)} images); what was best before is kept; a smaller rate may help."
+        )
     return Inversion(first.method, z, deltas, r, images, losses, diverged, first.steps, generator)

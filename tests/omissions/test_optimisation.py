@@ -10,7 +10,7 @@ from torch.nn.functional import avg_pool2d
 import dissect
 from dissect.files.tensors import save_tensors
 from dissect.models import ProGAN
-from dissect.omissions import LayerInverter, omission_pairs, recovery, segmentation_statistics
+from dissect.omissions import LayerInverter, omission_pairs, optimisation, recovery, segmentation_statistics
 from dissect.omissions.optimisation import OPTIMISERS
 
 LAYERS = ["layer1", "layer2", "layer3"]
@@ -94,7 +94,7 @@ def test_the_best_step_is_kept_where_an_image_diverges(inverter, images):
         return torch.where((far & (torch.arange(len(x)) == 1))[:, None], torch.nan, x.flatten(1))
 
     start = inverter.invert(images, "d", progress=False).images
-    with pytest.warns(UserWarning, match=r"the loss of image 1 did not stay finite \(of 1 of 3 images\)"):
+    with pytest.warns(UserWarning, match=r"^LayerInverter: the loss of image 1 did not .*finite \(of 1 of 3 images\)"):
         found = inverter.invert(images, "e", features=features, steps=8, rate=0.05, progress=False)
     assert found.diverged.tolist() == [False, True, False]
     assert torch.allclose(found.images[1], start[1], atol=1e-5)
@@ -105,6 +105,24 @@ def test_the_best_step_is_kept_where_an_image_diverges(inverter, images):
             images[[0, 2]], "e", features=lambda x: x.flatten(1), steps=8, rate=0.05, progress=False
         )
     np.testing.assert_allclose(found.losses[[0, 2]], others.losses, rtol=1e-4)
+
+
+def test_the_image_that_diverges_is_told_by_its_place_among_all(inverter, images):
+    def features(x):
+        return x.flatten(1) * (torch.nan if len(x) == 1 else 1)  # the third is alone in its batch
+
+    with pytest.warns(UserWarning, match=r"the loss of image 2 did not stay finite \(of 1 of 3 images\)"):
+        found = inverter.invert(images, "e", features=features, steps=1, batch_size=2, progress=False)
+    assert found.diverged.tolist() == [False, False, True]
+
+
+def test_a_cpu_takes_no_more_pixels_at_a_time_than_cost_least(inverter, images, monkeypatch):
+    seen = []
+    monkeypatch.setattr(optimisation, "_PIXELS", 2 * 16 * 16)
+    inverter.invert(images, steps=1, batch_size=3, features=lambda x: seen.append(len(x)) or x, progress=False)
+    assert set(seen) == {1, 2}
+    assert optimisation.at_a_time(50, torch.empty(1, 3, 1024, 1024), torch.device("cpu")) == 1
+    assert optimisation.at_a_time(50, images, torch.device("cuda")) == 50
 
 
 @pytest.mark.parametrize(("options", "error", "text"), [
