@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -94,11 +95,16 @@ class UppSegmenter(ImageSegmenter):
     @torch.no_grad()
     def forward(self, images: Tensor) -> Tensor:
         """Planes int16 [N, 3 or 5, H, W] of images [N, 3, H, W]."""
-        likely = self._probabilities(images, logits=len(self.sizes) == 1)  # of one size, which is largest is the same
-        objects, materials = likely["object"].argmax(1), likely["material"].argmax(1)
+        images = self.unit_range(images)
+        target = self._target(images)
+        if len(self.sizes) == 1:  # which is largest is the same before the softmax: coarse logits will do
+            likely, winner = self._logits(images, self.sizes[0]), partial(_largest, size=target)
+        else:
+            likely, winner = self._probabilities(images, target), partial(torch.argmax, dim=1)
+        objects, materials = winner(likely["object"]), winner(likely["material"])
         parts = torch.zeros_like(objects)
         for label, channels, numbers in self._parts:
-            own = torch.tensor(numbers, device=images.device)[likely["part"][:, channels].argmax(1)]
+            own = torch.tensor(numbers, device=images.device)[winner(likely["part"][:, channels])]
             parts = torch.where(objects == label, own, parts)
         planes = [objects, materials + (self._first_material - 1) * (materials > 0), parts]
         if self.halves:
@@ -117,7 +123,8 @@ class UppSegmenter(ImageSegmenter):
             KeyError, TypeError: as `label`.
         """
         label = self.label(concept)
-        likely = self._probabilities(images)
+        images = self.unit_range(images)
+        likely = self._probabilities(images, self._target(images))
         objects = len(self.network.labels.object)
         if objects <= label < self._first_material:
             half, number = divmod(label - objects, objects - 1)
@@ -155,26 +162,36 @@ class UppSegmenter(ImageSegmenter):
     def _first_part(self) -> int:
         return self._first_material + len(self.network.labels.material) - 1
 
-    def _probabilities(self, images: Tensor, logits: bool = False) -> dict[str, Tensor]:
-        """Softmax of objects, materials, and parts of each owner, averaged over the sizes; or what it is taken of."""
-        images = self.unit_range(images)
-        target = [max(1, length // self.downsample) for length in images.shape[2:]]
-        mean = torch.tensor(UPP.MEAN, device=images.device, dtype=images.dtype)[:, None, None]
+    def _target(self, images: Tensor) -> tuple[int, int]:
+        height, width = (max(1, length // self.downsample) for length in images.shape[2:])
+        return height, width
+
+    def _probabilities(self, images: Tensor, target: tuple[int, int]) -> dict[str, Tensor]:
+        """Softmax of objects, materials, and parts of each owner, averaged over the sizes."""
         total: dict[str, Tensor] = {}
         for size in self.sizes:
-            shown = F.adaptive_avg_pool2d(images, size).flip(1) * 255 - mean
-            for name, values in self.network(shown).items():
-                large = F.interpolate(values.float(), target, mode="bilinear", align_corners=False)
-                if not logits:
-                    large = self._softmax(name, large) / len(self.sizes)
-                total[name] = large if name not in total else total[name] + large
+            for name, values in self._logits(images, size).items():
+                large = F.interpolate(values, target, mode="bilinear", align_corners=False)
+                share = self._softmax(name, large) / len(self.sizes)
+                total[name] = share if name not in total else total[name] + share
         return total
+
+    def _logits(self, images: Tensor, size: int) -> dict[str, Tensor]:
+        """What the network's heads give for images in [0, 1] that are brought to a size."""
+        mean = torch.tensor(UPP.MEAN, device=images.device, dtype=images.dtype)[:, None, None]
+        shown = F.adaptive_avg_pool2d(images, size).flip(1) * 255 - mean
+        return {name: values.float() for name, values in self.network(shown).items()}
 
     def _softmax(self, name: str, logits: Tensor) -> Tensor:
         if name != "part":
             return logits.softmax(1)
         lengths = [len(parts) for _, parts in self.network.labels.owners]
         return torch.cat([own.softmax(1) for own in logits.split(lengths, 1)], 1) if lengths else logits
+
+
+def _largest(logits: Tensor, size: tuple[int, int]) -> Tensor:
+    """The number of the largest upsampled logit of each pixel, int64 [N, H, W]."""
+    return ops.upsample_argmax(logits, size).long()
 
 
 def _concepts(labels: UppLabels, halves: bool, owners: Sequence[str]) -> Concepts:

@@ -195,6 +195,15 @@ def test_several_sizes_are_averaged_and_planes_can_be_smaller():
     assert UppSegmenter(model, sizes=(64, 96), downsample=4)(images).shape == (2, 5, 16, 16)
 
 
+def test_planes_of_coarse_logits_are_those_of_probabilities():
+    model, images = UPP(labels_of(LABELS), **SIZES).eval(), torch.rand(2, 3, 64, 64)
+    for downsample in (1, 3):
+        once, twice = (UppSegmenter(model, sizes=sizes, downsample=downsample) for sizes in ((64,), (64, 64)))
+        planes = once(images)
+        assert planes.flatten(2).amax(2).min() > 0
+        assert (planes != twice(images)).double().mean() < 1e-3  # where two are equal up to rounding
+
+
 def test_options_tell_segmenters_of_one_network_apart():
     model = network()
     others = [
