@@ -54,12 +54,12 @@ def write_comparison(options: argparse.Namespace, found: Comparison) -> None:
     """Writes a page, tables and charts into `options.out`, and prints the summary, or all with `options.json`."""
     import dissect
     from dissect import plots
-    from dissect.dissection.comparison import KINDS
+    from dissect.dissection.comparison import KINDS, SERIES
 
     page = dissect.write_report(found, options.out)
     written = [f"{name}.csv" for name in found.tables()]
     found.to_csv(options.out)
-    drawn = [kind for kind in KINDS if kind != "series" or found.steps is not None]
+    drawn = [kind for kind in KINDS if kind not in SERIES or found.steps is not None]
     charts = [plots.save(found.plot(kind), options.out / f"{kind}.png") for kind in drawn]
     if options.json:
         tables = {name: [row._asdict() for row in table] for name, table in found.tables().items()}

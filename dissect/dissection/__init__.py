@@ -1,6 +1,7 @@
 """Network dissection: `dissect.dissect` (`run`), what it finds visit by visit, and its result."""
 
 from dissect.dissection.compared import BestUnitRow, CorrelationRow, LayerCategoryRow, LayerConceptRow, LayerRow
+from dissect.dissection.histories import ChangeRow, HistoryRow, KeptRow
 from dissect.dissection.result import Dissection, LayerDissection, load
 from dissect.dissection.rows import CategoryRow, DiscoveryRow, UnitRow
 from dissect.dissection.swept import SweptCurveRow, SweptLabelRow, SweptLayer, SweptUnitRow
@@ -8,9 +9,12 @@ from dissect.dissection.swept import SweptCurveRow, SweptLabelRow, SweptLayer, S
 __all__ = [
     "BestUnitRow",
     "CategoryRow",
+    "ChangeRow",
     "CorrelationRow",
     "DiscoveryRow",
     "Dissection",
+    "HistoryRow",
+    "KeptRow",
     "LayerCategoryRow",
     "LayerConceptRow",
     "LayerDissection",

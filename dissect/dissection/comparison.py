@@ -28,6 +28,7 @@ from dissect.dissection.compared import (
     correlation_rows,
     layer_row,
 )
+from dissect.dissection.histories import ChangeRow, HistoryRow, KeptRow, change_rows, history_rows, kept_rows
 from dissect.dissection.provenance import DoubtfulResultWarning
 from dissect.dissection.result import Dissection
 from dissect.dissection.rows import is_detector
@@ -39,8 +40,10 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 #: What `Comparison.plot` can draw.
-Kind = Literal["concepts", "iou", "series"]
+Kind = Literal["concepts", "iou", "series", "categories", "histories"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
+#: Those that need the steps of a series.
+SERIES: tuple[Kind, ...] = ("series", "categories", "histories")
 #: What is printed of a `LayerRow`, beside the step of a series; the rest is in the rows, and in files.
 PRINTED = ("units", "detectors", "beyond_chance", "concepts", "concepts_beyond_chance", "ratio", "mean_iou")
 
@@ -133,13 +136,43 @@ class Comparison(Result):
         """Whether concepts with more detectors have better ones, by layer and category (`CorrelationRow`)."""
         return Table(correlation_rows(self.concepts(), self.categories))
 
+    def histories(self) -> Table[HistoryRow]:
+        """Of a series: which concept each unit has at each step (`HistoryRow`).
+
+        Raises:
+            ValueError: there are no steps.
+        """
+        return Table(history_rows(self._series()))
+
+    def changes(self) -> Table[ChangeRow]:
+        """Of a series: each unit's concept at the first step and at the last (`ChangeRow`).
+
+        Raises:
+            ValueError: there are no steps.
+        """
+        return Table(change_rows(self._series(), next(iter(self.dissections.values())).concepts))
+
+    def kept(self) -> Table[KeptRow]:
+        """Of a series: how many units keep their concept from the first step to the last (`KeptRow`).
+
+        Raises:
+            ValueError: there are no steps.
+        """
+        return Table(kept_rows(self._series(), self.changes()))
+
+    def _series(self) -> list[Compared]:
+        if self.steps is None:
+            raise refusal(ValueError("a series needs steps, which compare(..., steps=...) takes."))
+        return self.layers
+
     def plot(self, kind: Kind = "concepts") -> Figure:
         """A figure of the tables.
 
         Args:
             kind: "concepts": unique detectors by category, and their ratio to all units. "iou": the mean IoU of each
                 concept's detectors over their number, with Pearson's r. "series": detectors, unique detectors and the
-                mean IoU over the steps of a series.
+                mean IoU over the steps of a series. "categories": unique detectors by category over them, and
+                "histories": the concepts of six units of the last layer, those that are best in the end.
 
         Raises:
             ImportError: matplotlib is missing.
@@ -154,19 +187,23 @@ class Comparison(Result):
         if kind == "iou":
             points = [row for row in self.correlation() if row.category == ALL]
             return figures.iou_figure(self.summary(), self.concepts(), points, self.categories)
-        if self.steps is None:
-            raise refusal(ValueError("a series needs steps, which compare(..., steps=...) takes."))
-        return figures.series_figure(self.summary())
+        self._series()
+        if kind == "categories":
+            return figures.categories_figure(self.by_category())
+        return figures.series_figure(self.summary()) if kind == "series" else figures.histories_figure(self.histories())
 
     def tables(self) -> dict[str, Table[Any]]:
-        """All tables by name: summary, categories, concepts, best_units, correlation."""
-        return {
+        """All tables by name: summary, categories, concepts, best_units, correlation; of a series histories too."""
+        found: dict[str, Table[Any]] = {
             "summary": self.summary(),
             "categories": self.by_category(),
             "concepts": self.concepts(),
             "best_units": self.best_units(),
             "correlation": self.correlation(),
         }
+        if self.steps is not None:
+            found |= {"histories": self.histories(), "changes": self.changes(), "kept": self.kept()}
+        return found
 
     def to_csv(self, folder: str | Path) -> Path:
         """Writes each of `tables` to a file, summary.csv and so on; see `Table.to_csv`.

@@ -13,9 +13,12 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from dissect.dissection.compared import CorrelationRow, LayerCategoryRow, LayerConceptRow, LayerRow
+    from dissect.dissection.histories import HistoryRow
 
 #: Points of a cloud that are named, by the number of detectors and by IoU; and clouds beside each other.
 NAMED, COLUMNS = 3, 3
+#: Units whose history is shown.
+UNITS = 6
 #: Letters of a name; the rest is cut at the front, since the ends of layers' names tell them apart.
 LETTERS = 34
 
@@ -119,6 +122,54 @@ def series_figure(rows: Sequence[LayerRow]) -> Figure:
             axes.set_ylim(0)
         if len(layers) > 1:
             plots.legend_below(figure, panels[0])
+    return figure
+
+
+def categories_figure(rows: Sequence[LayerCategoryRow]) -> Figure:
+    """Unique detectors by category, step by step, at equal distances (Zhou et al. 2018, Fig. 18 and 20)."""
+    layers = list(dict.fromkeys(row.layer for row in rows))
+    names = list(dict.fromkeys(row.category for row in rows))
+    columns = min(COLUMNS, len(layers))
+    with plots.drawing():
+        figure = plots.new_figure(max(3.6 * columns, 5), 0.6 + 2.6 * -(-len(layers) // columns))
+        grid = list(figure.subplots(-(-len(layers) // columns), columns, squeeze=False).flat)
+        for axes, layer in zip(grid, layers):
+            own = {name: [row for row in rows if (row.layer, row.category) == (layer, name)] for name in names}
+            lines = {name: plots.Curve(range(len(part)), [row.concepts for row in part]) for name, part in own.items()}
+            plots.curves(axes, lines, colors=list(category_colors(names).values()))
+            steps = [f"{row.step:g}" for row in own[names[0]]]
+            axes.set_xticks(range(len(steps)), steps, rotation=45 if len(steps) > 5 else 0)
+            plots.label(axes, "step", "unique detectors", title=_cut(layer) if len(layers) > 1 else "")
+            axes.set_ylim(0)
+        plots.empty(grid[len(layers) :])
+        plots.legend_above(figure, grid[0])
+    return figure
+
+
+def histories_figure(rows: Sequence[HistoryRow]) -> Figure:
+    """Six units of the last layer: their concepts step by step, the darker the higher the IoU; bold: detectors."""
+    layer = rows[-1].layer
+    units: dict[int, list[HistoryRow]] = {}
+    for row in rows:
+        if row.layer == layer:
+            units.setdefault(row.unit, []).append(row)
+    shown = sorted(units.values(), key=lambda steps: -steps[-1].iou)[:UNITS]
+    highest = max(0.04, *(row.iou for steps in shown for row in steps))
+    count = len(shown[0])
+    with plots.drawing():
+        figure = plots.new_figure(min(1.1 + 0.98 * count, 14), 0.8 + 0.3 * len(shown))
+        axes = figure.add_subplot()
+        for at, steps in enumerate(shown):
+            for place, row in enumerate(steps):
+                axes.axvspan(place - 0.5, place + 0.5, 1 - (at + 1) / len(shown), 1 - at / len(shown),
+                             color=plots.ACCENT, alpha=0.75 * row.iou / highest, linewidth=0)  # fmt: skip
+                weight = "bold" if row.detector else "normal"
+                axes.text(place, at, row.concept[:14], ha="center", va="center", fontsize=6.5, fontweight=weight)
+        axes.set_xticks(range(count), [f"{row.step:g}" for row in shown[0]])
+        axes.set_yticks(range(len(shown)), [f"unit {steps[0].unit}" for steps in shown])
+        axes.set(xlim=(-0.5, count - 0.5), ylim=(len(shown) - 0.5, -0.5))
+        axes.tick_params(length=0)
+        plots.label(axes, "step", title=_cut(layer))
     return figure
 
 

@@ -229,6 +229,8 @@ snapshots of a short training of the VGG at 64x64 (two epochs), in percent of it
 ```python
 grown = dissect.compare(dissections, steps=[0, 0.1, 0.2, ...])
 grown.plot("series")
+grown.histories()      # which concept each unit has at each step; grown.plot("histories")
+grown.kept()           # how many units keep theirs from the first step to the last; grown.changes() unit by unit
 ```
 
 {drawn(grown, "series", pictures / "series.png", "Detectors, unique detectors and mean IoU along a training")}

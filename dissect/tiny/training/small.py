@@ -58,7 +58,7 @@ class SmallRecipe:
     batch_norm: bool = False
     dropout: float = 0.3
     start: str | None = None
-    images: int = 48_000
+    images: int = 24_000
 
     def __post_init__(self) -> None:
         """Raises a ValueError where a choice is none of those above."""
@@ -82,8 +82,8 @@ SMALL_RECIPES = {
     "rotation": SmallRecipe("rotation"),
     "puzzle": SmallRecipe("puzzle"),
     "color": SmallRecipe("color"),
-    "scenes-to-objects": SmallRecipe("objects", start="scenes", images=24_000),
-    "objects-to-scenes": SmallRecipe("scenes", start="objects", images=24_000),
+    "scenes-to-objects": SmallRecipe("objects", start="scenes", images=12_000),
+    "objects-to-scenes": SmallRecipe("scenes", start="objects", images=12_000),
 }
 
 
