@@ -157,7 +157,8 @@ class Run(Training):
     @torch.no_grad()
     def _accuracy(self) -> float:
         """The share of right answers on held-out scenes, of those of the color task by cells."""
-        images, labels = self.images["val"][0][:CHECKED], self.images["val"][1]
+        images, labels = self.images["val"]
+        images, labels = images[:CHECKED], {name: values[:CHECKED] for name, values in labels.items()}
         self.network.eval()
         right = []
         for start in range(0, len(images), BATCH):

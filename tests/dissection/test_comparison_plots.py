@@ -68,7 +68,7 @@ def test_no_detectors_and_other_categories(kind, tmp_path):
 
 
 def test_other_kinds_are_refused(both):
-    with pytest.raises(ValueError, match=r"kind must be one of \('concepts', 'iou', 'series', 'categories', 'histories'\), but got 'pie'"):
+    with pytest.raises(ValueError, match=r"kind must be one of \('concepts', .*'histories'\), but got 'pie'"):
         both.plot("pie")
     with pytest.raises(ValueError, match="a series needs steps"):
         both.plot("series")

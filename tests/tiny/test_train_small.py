@@ -17,6 +17,7 @@ def _few(monkeypatch):
     """Eight steps of eight images."""
     monkeypatch.setattr(train_small, "COUNTS", {"train": 32, "val": 10})
     monkeypatch.setattr(train_small, "BATCH", 8)
+    monkeypatch.setattr(train_small, "CHECKED", 9)
     some = {name: SmallRecipe(task, start=start, images=64) for name, task, start in (
         ("scenes", "scenes", None), ("color", "color", None), ("scenes-to-objects", "objects", "scenes"))}  # fmt: skip
     monkeypatch.setattr(train_small, "SMALL_RECIPES", some)
