@@ -11,6 +11,8 @@ from dissect.experiments.axis_alignment import (
 )
 from dissect.experiments.axis_alignment_result import AxisAlignment
 from dissect.experiments.carlini_wagner import PUBLISHED, CarliniWagner, adversarial, with_noise
+from dissect.experiments.discrimination import discrimination, linear_predictions
+from dissect.experiments.discrimination_result import Discrimination
 from dissect.experiments.explanations import Explanations, explain_predictions
 from dissect.experiments.matching import Matches, matching_units
 from dissect.experiments.relations import (
@@ -37,6 +39,7 @@ __all__ = [
     "AxisAlignment",
     "CarliniWagner",
     "Combination",
+    "Discrimination",
     "Explanations",
     "GroupRow",
     "Matches",
@@ -47,11 +50,13 @@ __all__ = [
     "attacked_again",
     "axis_alignment",
     "clearest_combinations",
+    "discrimination",
     "explain_predictions",
     "fractional_rotation",
     "important_pairs",
     "iou_by_classes",
     "iou_by_importance",
+    "linear_predictions",
     "matching_units",
     "mean_importance",
     "most_important",

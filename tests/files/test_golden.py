@@ -276,6 +276,12 @@ def test_texture_1():
     assert rows == [(0.5, 1 / 11, None, 6), (0.0, 1 / 4, None, 2)]
 
 
+def test_discrimination_1():
+    found = dissect.load(GOLDEN / "discrimination-1.discrimination")
+    rows = [(row.network, row.concepts, row.accuracy, row.trained) for row in found.rows()]
+    assert rows == [("a", 0, 0.5, False), ("b", 2, pytest.approx(1 / 2), False), ("c", 5, 1.0, True)]
+
+
 def test_verified_1():
     found = dissect.load(GOLDEN / "verified-1.verified")
     rows = [(row.concept, row.iou, row.auc, row.auc_low, row.difference, row.verified) for row in found.units()]

@@ -8,7 +8,7 @@ import pytest
 
 import dissect
 from dissect.cli import commands as cli
-from dissect.experiments import AttackResult, AxisAlignment, TextureSensitivity, VerifiedLabels
+from dissect.experiments import AttackResult, AxisAlignment, Discrimination, TextureSensitivity, VerifiedLabels
 from dissect.files.results import KINDS, Result, load_any
 from dissect.files.tensors import load_tensors, save_tensors
 from dissect.rewriting import Edit, SecondMoment
@@ -22,6 +22,7 @@ FILES = {
     dissect.UnitSets: "sets-1.sets",
     AttackResult: "attack-1.attack",
     AxisAlignment: "alignment-1.alignment",
+    Discrimination: "discrimination-1.discrimination",
     TextureSensitivity: "texture-1.texture",
     VerifiedLabels: "verified-1.verified",
     dissect.generators.Effect: "effect-1.effect",

@@ -19,7 +19,16 @@ import dissect
 import dissect.generators
 from dissect import ops
 from dissect.classifiers import ClassTally
-from dissect.experiments import AttackResult, CarliniWagner, axis_alignment, texture_sensitivity, verified_labels
+from dissect.data import Batches
+from dissect.experiments import (
+    AttackResult,
+    CarliniWagner,
+    Discrimination,
+    axis_alignment,
+    texture_sensitivity,
+    verified_labels,
+)
+from dissect.experiments.discrimination import PARTS, Features
 from dissect.files import progress as resume
 from dissect.files.tensors import _digest
 from dissect.models import ProGAN
@@ -33,6 +42,9 @@ from dissect.omissions import (
 )
 from dissect.rewriting import Edit, Memory, SecondMoment, insert
 from dissect.stats import IouTally, Peaks, TailThreshold
+from dissect.visits.images import Images
+from dissect.visits.readout import Readout
+from dissect.visits.run import finish
 
 torch.manual_seed(0)
 MAPS, PLANES = torch.randn(6, 3, 4, 4), torch.randint(0, 3, (6, 1, 8, 8))
@@ -166,6 +178,14 @@ def verified(**options):
                            resamples=5, batch_size=4, progress=False, **options)  # fmt: skip
 
 
+def features(folder):
+    """The features of a layer for six training images and as many others."""
+    run = Features(NET, "0", 2, Readout())
+    data = {f"discrimination: {part}": Batches([(MAPS, NUMBERS % 2), (MAPS, NUMBERS % 2)], 6) for part in PARTS}
+    finish(run, Images(data), resume=folder, about={}, progress=False)
+    return str([run.features, run.classes])
+
+
 def kinds(folder):
     """Per kind of file its bytes, the place where it is read, and how."""
     threshold, peaks, tally = TailThreshold(0.1, size=(8, 8)), Peaks(2), IouTally(torch.zeros(3), 3)
@@ -208,6 +228,10 @@ def kinds(folder):
         "sweep": (swept().save(folder / "a"), use_sweep),
         "texture": (texture_sensitivity(NET, "0", MAPS, MAPS.flip(3), progress=False).save(folder / "a"),
                     lambda path: str(dissect.load(path).units())),
+        "discrimination": (Discrimination(
+            ["a", "b"], ["0"] * 2, ["b"], [4, 4], [1, 3], NUMBERS.expand(2, -1) % 2, NUMBERS % 3,
+            {"category": "object", "penalty": 1.0, "cells": None, "num_train": 6, "detector_iou": 0.04},
+            ).save(folder / "a"), lambda path: str([dissect.load(path).rows(), dissect.load(path).correlations()])),
         "verified": (verified().save(folder / "a"), lambda path: str(dissect.load(path).summary())),
         "alignment": (axis_alignment(NET, "0", BATCHES, alphas=[1.0], repeats=1, progress=False).save(folder / "a"),
                       lambda path: [dissect.load(path).summary(), dissect.load(path).best()]),
@@ -240,6 +264,7 @@ def kinds(folder):
             NET, found, BATCHES, resume=folder, **options).rows())),
         "pairs": ((1, 3, 9), lambda folder: str(texture_sensitivity(
             NET, "0", MAPS, MAPS.flip(3), [0, 1] * 3, batch_size=4, resume=folder, **options).units())),
+        "features": ((1, 3), features),
         "responses": ((1, 3), lambda folder: str(verified(resume=folder).units())),
         "removal": ((1, 2), lambda folder: str(dissect.unit_sets(
             model, importance, pairs * 2, counts=[1, 2], resume=folder, **options).table())),

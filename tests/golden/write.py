@@ -10,7 +10,14 @@ from torch import nn
 
 import dissect
 from dissect import ops
-from dissect.experiments import AttackResult, AxisAlignment, CarliniWagner, TextureSensitivity, VerifiedLabels
+from dissect.experiments import (
+    AttackResult,
+    AxisAlignment,
+    CarliniWagner,
+    Discrimination,
+    TextureSensitivity,
+    VerifiedLabels,
+)
 from dissect.experiments.texture_result import LayerTexture
 from dissect.experiments.verified_result import LayerVerified
 from dissect.generators import (
@@ -225,6 +232,15 @@ def texture() -> TextureSensitivity:
     return TextureSensitivity({"0": layer}, settings)
 
 
+def discrimination() -> Discrimination:
+    """Three networks by twelve images of two classes: the first names half of them right, the last all."""
+    truth = torch.arange(12) // 6
+    said = torch.stack([torch.zeros(12, dtype=torch.int64), torch.arange(12) // 4 % 2, truth])
+    settings = {"category": "object", "penalty": 0.001, "cells": None, "scaled": False, "relu": True, "num_train": 8,
+                "detector_iou": 0.04}  # fmt: skip
+    return Discrimination(["a", "b", "c"], ["0"] * 3, ["c"], [4, 4, 8], [0, 2, 5], said, truth, settings)
+
+
 def verified() -> VerifiedLabels:
     """Two units by twelve pairs of trees and three of red things: the first sees trees, the second says nothing."""
     concepts = dissect.Concepts.of([("tree", "object"), ("red", "color")])
@@ -267,6 +283,7 @@ if __name__ == "__main__":
         classifiers(),
         texture(),
         verified(),
+        discrimination(),
         alignment(),
         *generators,
         *rules,

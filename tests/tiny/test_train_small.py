@@ -107,7 +107,7 @@ def test_a_color_network_sees_no_colors():
 
 def test_shapes():
     images = torch.rand(2, 3, 64, 64)
-    for name, units in (("residual", 128), ("wide", 384), ("batch-norm", 128), ("puzzle", 128)):
+    for name, units in (("residual", 64), ("wide", 192), ("batch-norm", 64), ("puzzle", 64)):
         model = SMALL_RECIPES[name].network(0).eval()
         assert model.features(images).shape == (2, units, 8, 8)
         assert model(images).shape == (2, TASKS[SMALL_RECIPES[name].task])

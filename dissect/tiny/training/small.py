@@ -22,6 +22,8 @@ from dissect.tiny.world.vocabulary import MAIN_OBJECTS, SCENES
 
 #: Height and width of the images, and rows and columns of the last convolution's maps.
 SIZE, CELLS = 64, 8
+#: The widths of the convolutions, that of the last one in a wide network, and that of the hidden layer.
+CHANNELS, WIDE = (16, 32, 64, 64, 64), 192
 HIDDEN = 128
 #: The orders of an image's four quarters.
 ORDERS = tuple(permutations(range(4)))
@@ -90,7 +92,7 @@ SMALL_RECIPES = {
 class SmallNet(nn.Module):
     """A small classifier of 64x64 images; see `SmallRecipe` for its arguments.
 
-    Its last convolutional features are what `SmallNet.last` names: [N, 128, 8, 8] after the ReLU ("wide": 384 units).
+    Its last convolutional features are what `SmallNet.last` names: [N, 64, 8, 8] after the ReLU ("wide": 192 units).
 
     Forward:
         images: float [N, 3, H, W] in [0, 1]. Returns logits [N, answers], of the task "color" [N, answers, 8, 8].
@@ -108,7 +110,7 @@ class SmallNet(nn.Module):
         self.task = task
         with undrawn():
             residual = architecture == "residual"
-            wide = 384 if architecture == "wide" else 128
+            wide = WIDE if architecture == "wide" else CHANNELS[-1]
             self.features = nn.Sequential(_blocks() if residual else _convolutions(wide, batch_norm))
             self.last = "features.block3" if residual else "features.relu5"
             self.head = nn.Sequential(_head(task, wide, architecture == "plain", dropout))
@@ -125,7 +127,7 @@ class SmallNet(nn.Module):
 def _convolutions(last: int, batch_norm: bool) -> OrderedDict[str, nn.Module]:
     layers: OrderedDict[str, nn.Module] = OrderedDict()
     inputs = 3
-    for number, width in enumerate((24, 48, 96, 128, last), 1):
+    for number, width in enumerate((*CHANNELS[:-1], last), 1):
         size, stride = (5, 2) if number == 1 else (3, 1)
         layers[f"conv{number}"] = nn.Conv2d(inputs, width, size, stride, size // 2)
         if batch_norm:
@@ -138,13 +140,14 @@ def _convolutions(last: int, batch_norm: bool) -> OrderedDict[str, nn.Module]:
 
 
 def _blocks() -> OrderedDict[str, nn.Module]:
+    stem, *widths = CHANNELS[:4]
     return OrderedDict(
-        conv1=nn.Conv2d(3, 24, 5, 2, 2, bias=False),
-        bn1=nn.BatchNorm2d(24),
+        conv1=nn.Conv2d(3, stem, 5, 2, 2, bias=False),
+        bn1=nn.BatchNorm2d(stem),
         relu1=nn.ReLU(),
-        block1=Block(24, 48, 2, bottleneck=False),
-        block2=Block(48, 96, 2, bottleneck=False),
-        block3=Block(96, 128, 1, bottleneck=False),
+        block1=Block(stem, widths[0], 2, bottleneck=False),
+        block2=Block(widths[0], widths[1], 2, bottleneck=False),
+        block3=Block(widths[1], widths[2], 1, bottleneck=False),
     )
 
 
