@@ -132,7 +132,7 @@ class Concepts:
         for number in range(1, len(self)):
             if self.names[number] == name and category in (None, self.categories[number]):
                 return number
-        raise KeyError(f"no concept is called {name!r}" + (f" in category {category!r}." if category else "."))
+        raise refusal(KeyError(f"no concept is called {name!r}" + (f" in category {category!r}." if category else ".")))
 
 
 def label_of(concepts: Concepts, concept: str | int) -> int:

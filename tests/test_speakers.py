@@ -1,7 +1,9 @@
 """A message begins with the name of the function that was called, and with no other."""
 
 import ast
+import inspect
 import re
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -202,9 +204,15 @@ TYPED = {
 }
 
 
+@cache
+def nodes(text):
+    """All nodes of a file that raise, or call something."""
+    return [part for part in ast.walk(ast.parse(text)) if isinstance(part, (ast.Raise, ast.Call))]
+
+
 def said_by_hand(path):
     """Lines whose error or warning begins with "name: " or "{name}: "."""
-    for call in ast.walk(ast.parse(path.read_text())):
+    for call in nodes(path.read_text()):
         if not (isinstance(call, ast.Call) and call.args):
             continue
         called = ast.unparse(call.func).rpartition(".")[2]
@@ -221,10 +229,84 @@ def test_no_message_types_a_speaker():
     assert all(any(line.startswith(room) for line in told) for room in TYPED), "a room in TYPED needs no row any more"
 
 
+#: Where an error that a `raise` spells out is no refusal of what was given to a function.
+UNSAID = {
+    **TYPED,
+    "files": "the file stands in front",
+    "data/broden.py": "the file stands in front",
+    "data/files.py": "the file stands in front",
+    "data/folders.py": "the file stands in front",
+    "generators/artifact_flags.py": "the file stands in front",
+    "rewriting/session.py": "the file stands in front",
+    "omissions/inverter.py": "the file stands in front",
+    "omissions/training.py": "the file stands in front",
+    "stats/state.py": "the file stands in front",
+    "tiny": "the file stands in front, or the loss",
+    "dissection/unit_classifiers.py": "of a run's own file",
+    "network/hooks.py": "pickle calls what raises it",
+    "network/graph.py": "of the user's own model",
+    "network/trace.py": "of the user's own model",
+    "classifiers/probe.py": "of a run's own steps",
+}
+
+
+def said_by_nobody(path):
+    """Lines that raise a TypeError, ValueError or KeyError with a text, and not as a refusal."""
+    for part in nodes(path.read_text()):
+        error = part.exc if isinstance(part, ast.Raise) else None
+        if isinstance(error, ast.Call) and ast.unparse(error.func) in ("TypeError", "ValueError", "KeyError"):
+            yield f"{path.relative_to(ROOT)}:{part.lineno}"
+
+
+def test_every_refusal_has_a_speaker():
+    found = [line for path in sorted(ROOT.rglob("*.py")) for line in said_by_nobody(path)]
+    assert [line for line in found if not line.startswith(tuple(UNSAID))] == []
+
+
+#: Rooms whose functions all speak.
+SPEAKING = (dissect, dissect.classifiers, dissect.generators, dissect.experiments, biases, dissect.omissions,
+            dissect.rewriting)  # fmt: skip
+
+
+def test_public_functions_speak():
+    functions = {
+        f"{room.__name__}.{name}": getattr(room, name)
+        for room in SPEAKING
+        for name in room.__all__
+        if inspect.isfunction(getattr(room, name))
+    }
+    silent = {name for name, function in functions.items() if function.__code__.co_name != "speaking"}
+    assert silent == {"dissect.load", "dissect.generators.read_flags"}  # in front of whose texts stands the file
+    assert len(functions) > 60
+
+
+def test_concepts_layers_and_evaluation_mode():
+    d = dissect.dissect(network(), "0", PLANES, concepts=["car"], progress=False)
+    training, importance = network().train(), dissect.unit_importance(network(), "0", IMAGES, IMAGES, progress=False)
+    calls = {
+        "Concepts": lambda: dissect.Concepts.of(["car"]).number("tree"),
+        "Dissection": lambda: d["nothing"],
+        "Sweep": lambda: dissect.sweep(network(), "0", PLANES, concepts=["car"], progress=False)["nothing"],
+        "class_iou": lambda: dissect.generators.class_iou(d, "0", "tree"),
+        "unit_importance": lambda: dissect.unit_importance(training, "0", IMAGES, IMAGES, progress=False),
+        "peak_correlation": lambda: peak_correlation(training, "0", IMAGES),
+        "changed_images": lambda: dissect.rewriting.changed_images(training, IMAGES[0][0]),
+        "important_pairs": lambda: dissect.experiments.important_pairs(importance, 9),
+        "ablate": lambda: dissect.ablate(network(), "0", [0, 0]),
+        "Batches": lambda: dissect.data.Batches("a folder"),
+        "one_vs_rest_auc": lambda: dissect.classifiers.one_vs_rest_auc(torch.rand(2), torch.tensor([0, 1])),
+    }
+    for name, call in calls.items():
+        with pytest.raises((KeyError, TypeError, ValueError), match=f"^['\"]?{name}: "):
+            call()
+
+
 def test_a_typed_speaker_is_found(tmp_path, monkeypatch):
     monkeypatch.setattr(f"{__name__}.ROOT", tmp_path)
     (tmp_path / "room.py").write_text('raise refusal(ValueError(f"Grid: {given}."))\nwarnings.warn(f"{who}: no.")\n')
     assert sorted(said_by_hand(tmp_path / "room.py")) == ["room.py:1", "room.py:2"]
+    (tmp_path / "room.py").write_text('raise ValueError(f"k must be {k}.")\nraise refusal(ValueError("k must be."))\n')
+    assert [*said_by_nobody(tmp_path / "room.py")] == ["room.py:1"]
 
 
 def test_a_class_says_its_own_name_and_others_theirs(tmp_path):

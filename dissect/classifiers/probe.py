@@ -140,8 +140,11 @@ class Probe:
             )
         if len(self.flow.shape) != 1:
             count = len(images)
-            raise ValueError(
-                f"the model must give predictions [N, classes] with N={count}, but gave {[count, *self.flow.shape]}."
+            raise refusal(
+                ValueError(
+                    f"the model must give predictions [N, classes] with N={count}, but gave "
+                    f"{[count, *self.flow.shape]}."
+                )
             )
         if len(self.flow.consumers) > 1:
             tell(
@@ -157,7 +160,9 @@ class Probe:
         (count,) = self.flow.shape
         names = tuple(str(number) for number in range(count)) if classes is None else tuple(classes)
         if len(names) != count:
-            raise ValueError(f"classes must be {count} names, as many as there are predictions, but are {len(names)}.")
+            raise refusal(
+                ValueError(f"classes must be {count} names, as many as there are predictions, but are {len(names)}.")
+            )
         return names
 
     @cached_property

@@ -53,24 +53,30 @@ class Batches:
     def __init__(self, source: Dataset[Any] | Tensor | Iterable[Any], batch_size: int = 32) -> None:
         batch_size = integer("batch_size", batch_size)
         if isinstance(source, DataLoader) and isinstance(source.sampler, RandomSampler):
-            raise ValueError("images must come in the same order at every visit, but the DataLoader shuffles.")
+            raise refusal(ValueError("images must come in the same order at every visit, but the DataLoader shuffles."))
         if isinstance(source, (str, Path)):
-            raise TypeError(
-                f"images must be a Dataset, a tensor or an iterable of batches, but got the {type(source).__name__} "
-                f"{str(source)!r}; dissect.data.ImageFolder reads a folder of pictures."
+            raise refusal(
+                TypeError(
+                    "images must be a Dataset, a tensor or an iterable of batches, but got the "
+                    f"{type(source).__name__} {str(source)!r}; dissect.data.ImageFolder reads a folder of pictures."
+                )
             )
         if _is_one_batch(source):
-            raise TypeError(
-                "images must be an iterable of batches, but got one pair of a tensor of floats and one of integers; "
-                "pass a list of batches: [(images, planes)]."
+            raise refusal(
+                TypeError(
+                    "images must be an iterable of batches, but got one pair of a tensor of floats and one of "
+                    "integers; pass a list of batches: [(images, planes)]."
+                )
             )
         if isinstance(source, Tensor):
             source = source.split(batch_size)
         if isinstance(source, IterableDataset):
             source = DataLoader(source, batch_size=batch_size)
         if not isinstance(source, (Dataset, Iterable)):
-            raise TypeError(
-                f"images must be a Dataset, a tensor or an iterable of batches, but got {type(source).__name__}."
+            raise refusal(
+                TypeError(
+                    f"images must be a Dataset, a tensor or an iterable of batches, but got {type(source).__name__}."
+                )
             )
         self._data, self._batch_size = source, batch_size
         self._used_up = False
@@ -214,4 +220,6 @@ def _collate(items: list[Any]) -> Any:
                  if isinstance(part, Tensor)])
             for item in items
         }  # fmt: skip
-        raise ValueError(f"images and planes must all have one size, but a batch holds {sorted(sizes)}.") from error
+        raise refusal(
+            ValueError(f"images and planes must all have one size, but a batch holds {sorted(sizes)}.")
+        ) from error

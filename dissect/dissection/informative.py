@@ -118,7 +118,7 @@ def check_others(plan: Plan, images: Any, others: Any, given: Mapping[str, Tenso
         known = set(_rows(other))
         shared = any(row in known for row in _rows(one))
     if shared:
-        raise ValueError(_SAME.format("some image is in both"))
+        raise refusal(ValueError(_SAME.format("some image is in both")))
 
 
 def _by_label(plan: Plan, given: Mapping[str, Tensor]) -> bool:
@@ -133,11 +133,11 @@ def check_batches(own: set[tuple[int, ...]], others: set[tuple[int, ...]]) -> No
         ValueError: some batch is in both.
     """
     if own & others:
-        raise ValueError(_SAME.format(f"{len(own & others)} of {len(own)} batches are in both"))
+        raise refusal(ValueError(_SAME.format(f"{len(own & others)} of {len(own)} batches are in both")))
 
 
 _SAME = (
-    "dissect: thresholds_from must hold other images than those that are counted, so that no unit is matched to a "
+    "thresholds_from must hold other images than those that are counted, so that no unit is matched to a "
     "label on images that chose its threshold, but {}."
 )
 

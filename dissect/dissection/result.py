@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dissect.arguments import refusal
+from dissect.arguments import refusal, speaks
 from dissect.concepts import Concepts, ordered_categories
 from dissect.dissection.contents import LAYER, META, SETTINGS, check_directions, check_layer, check_pictures
 from dissect.dissection.rows import (
@@ -143,6 +143,7 @@ class LayerDissection:
         return upsample(self.peak_maps[unit], self.grid.rows, self.grid.columns) > self.thresholds[unit]
 
 
+@speaks
 @dataclass(eq=False)
 class Dissection(Result):
     """The result of `dissect.dissect`.
@@ -203,7 +204,7 @@ class Dissection(Result):
             KeyError: it was not dissected.
         """
         if layer not in self.layers:
-            raise KeyError(f"layer {layer!r} was not dissected; these were: {list(self.layers)}.")
+            raise refusal(KeyError(f"layer {layer!r} was not dissected; these were: {list(self.layers)}."))
         return self.layers[layer]
 
     @property
@@ -267,7 +268,7 @@ class Dissection(Result):
             KeyError: it is in no unit's top k.
         """
         if number not in self._position:
-            raise KeyError(f"image {number} is no unit's top image, so it was not kept.")
+            raise refusal(KeyError(f"image {number} is no unit's top image, so it was not kept."))
         return self.images[self._position[number]]
 
     def contents(self) -> tuple[dict[str, Tensor], dict[str, Any]]:

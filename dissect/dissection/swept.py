@@ -147,6 +147,7 @@ class SweptLayer:
         return (self.counts.agreement(slice(at, at + step)) for at in range(0, self.num_units, step))
 
 
+@speaks
 @dataclass(eq=False)
 class Sweep(Result):
     """The result of `dissect.sweep`.
@@ -182,7 +183,7 @@ class Sweep(Result):
             KeyError: it was not swept.
         """
         if layer not in self.layers:
-            raise KeyError(f"layer {layer!r} was not swept; these were: {list(self.layers)}.")
+            raise refusal(KeyError(f"layer {layer!r} was not swept; these were: {list(self.layers)}."))
         return self.layers[layer]
 
     def units(self, layer: str | None = None) -> Table[SweptUnitRow]:
@@ -223,7 +224,6 @@ class Sweep(Result):
         passes = own.best_iou.gather(1, level) > self.settings["detector_iou"]
         return torch.where(passes, own.best_label.gather(1, level), 0)[:, 0]
 
-    @speaks
     def curve(self, unit: int, layer: str | None = None, *, concepts: list[str] | None = None) -> Table[SweptCurveRow]:
         """How a unit agrees with labels at every level (`SweptCurveRow`): with all that have the highest IoU at some.
 
@@ -252,7 +252,6 @@ class Sweep(Result):
             for label in labels for at in range(own.counts.edges.shape[1])
         )  # fmt: skip
 
-    @speaks
     def plot(self, kind: Literal["labels", "unit"] = "labels", *, layer: str | None = None, unit: int = 0) -> Figure:
         """A figure: how many units have labels of each category at each share (Fig. 28), or a unit's curves (Fig. 29).
 

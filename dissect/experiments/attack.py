@@ -119,6 +119,7 @@ def attack(
     return AttackResult(layer, settings, seed, left_out, **found, fingerprint=network, candidates=candidates)
 
 
+@speaks
 def attacked_again(
     model: nn.Module,
     images: Dataset[Any],

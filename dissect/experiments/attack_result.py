@@ -216,6 +216,7 @@ def check_found(what: str, tensors: dict[str, Tensor]) -> None:
     require(what, len(tensors["images"].unique()) == len(tensors["images"]), "images come once each")
 
 
+@speaks
 def most_important(units: int) -> int:
     """The largest k with which some unit is among the k most important ones of neither of two classes."""
     return (units - 1) // 2

@@ -79,6 +79,7 @@ class Combination(NamedTuple):
     weakest: float
 
 
+@speaks
 def important_pairs(importance: UnitImportance, k: int = 4) -> Tensor:
     """[U, C] bool: whether a unit is among the k most important of a class; never, for a class without images.
 
@@ -86,7 +87,7 @@ def important_pairs(importance: UnitImportance, k: int = 4) -> Tensor:
         ValueError: k is not in [1, U].
     """
     if not 1 <= k <= importance.num_units:
-        raise ValueError(f"k must be in [1, {importance.num_units}], but got {k}.")
+        raise refusal(ValueError(f"k must be in [1, {importance.num_units}], but got {k}."))
     important = torch.zeros(importance.num_units, len(importance.classes), dtype=torch.bool)
     for number, units in enumerate(importance.top_units(k)):
         important[units[units >= 0], number] = True
@@ -141,11 +142,13 @@ def iou_by_importance(importance: UnitImportance, unit_iou: Tensor, buckets: int
     return Table(BucketRow(len(part), float(means[part].mean()), float(unit_iou[part].mean())) for part in parts)
 
 
+@speaks
 def mean_importance(importance: UnitImportance, split: str = "val") -> Tensor:
     """[U] float64: balanced accuracy lost without the unit, averaged over the classes that have images."""
     return importance.drop(split)[:, importance.measured_classes()].mean(1)
 
 
+@speaks
 def rank_correlation(first: Tensor, second: Tensor) -> float:
     """Spearman's: Pearson's correlation of the ranks, equal values sharing their mean rank.
 
@@ -243,6 +246,7 @@ def sign_shares(importance: UnitImportance, correlations: Tensor, k: int = 4) ->
     return Table(rows)
 
 
+@speaks
 def overlapping_combinations(importance: UnitImportance, k: int = 4) -> list[Combination]:
     """All three classes told apart by three units as a `Combination` says (Fig. S5), the clearest first.
 
@@ -273,6 +277,7 @@ def overlapping_combinations(importance: UnitImportance, k: int = 4) -> list[Com
     return sorted(found, key=lambda combination: -combination.weakest)
 
 
+@speaks
 def clearest_combinations(
     combinations: Iterable[Combination], count: int = 3, *, least: float = 0.01
 ) -> list[Combination]:
@@ -298,6 +303,8 @@ def clearest_combinations(
 
 def _check_iou(importance: UnitImportance, unit_iou: Tensor) -> None:
     if unit_iou.shape != (importance.num_units,):
-        raise ValueError(
-            f"unit_iou must have shape [U={importance.num_units}], of importance, but got {list(unit_iou.shape)}."
+        raise refusal(
+            ValueError(
+                f"unit_iou must have shape [U={importance.num_units}], of importance, but got {list(unit_iou.shape)}."
+            )
         )

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, TensorDataset
 
-from dissect.arguments import refusal
+from dissect.arguments import refusal, speaks
 from dissect.data import Batches
 from dissect.data.batches import attribute_of
 from dissect.data.pictures import SLACK, signed_pictures, to_pictures
@@ -31,6 +31,7 @@ Real = Dataset[Any] | Tensor | Iterable[Any]
 REAL, Z = "real images", "z"
 
 
+@speaks
 def inception_features(device: str | torch.device = "cpu", weights: str | Path | None = None) -> Features:
     """The 2,048 features of the Inception network of the FID (Heusel et al. 2017), as torchmetrics has them.
 

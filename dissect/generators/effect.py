@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 import torch
 from torch import Tensor
 
+from dissect.arguments import speaks
 from dissect.concepts import Concepts
 from dissect.files.checked import Array, Each, Maybe, Of, Text, Whole, fields, require
 from dissect.files.results import Result
@@ -321,6 +322,7 @@ _TENSORS = {
 }
 
 
+@speaks
 def effects_table(effects: Iterable[Effect]) -> Table[EffectRow]:
     """Several effects as a `Table` of `EffectRow`: sets of units for several classes (Fig. 4-9), or of generators."""
     return Table(effect.row for effect in effects)

@@ -8,6 +8,7 @@ from numbers import Integral
 import torch
 from torch import Tensor, nn
 
+from dissect.arguments import refusal
 from dissect.network.forwards import own_forward
 
 Units = int | Iterable[int] | Tensor
@@ -29,20 +30,20 @@ def check_units(layer: str, units: Units) -> Tensor:
         ValueError: one is negative or repeated.
     """
     if isinstance(units, str) or not isinstance(units, (Integral, Iterable)):
-        raise TypeError(f"units of layer {layer!r} must be a list of integers, but got {units!r}.")
+        raise refusal(TypeError(f"units of layer {layer!r} must be a list of integers, but got {units!r}."))
     numbers = torch.as_tensor(units if isinstance(units, (Tensor, Integral)) else list(units))
     if numbers.numel() == 0:
         return torch.empty(0, dtype=torch.int64)
     numbers = numbers[None] if numbers.ndim == 0 else numbers
     if numbers.ndim != 1 or numbers.is_floating_point() or numbers.dtype == torch.bool:
-        raise TypeError(f"units of layer {layer!r} must be a list of integers, but got {units!r}.")
+        raise refusal(TypeError(f"units of layer {layer!r} must be a list of integers, but got {units!r}."))
     numbers = numbers.long().cpu()
     values, counts = numbers.unique(return_counts=True)
     if int(values[0]) < 0:
-        raise ValueError(f"units of layer {layer!r} must not be negative, but one is {int(values[0])}.")
+        raise refusal(ValueError(f"units of layer {layer!r} must not be negative, but one is {int(values[0])}."))
     if int(counts.max()) > 1:
-        raise ValueError(
-            f"units of layer {layer!r} must be named once, but {int(values[counts.argmax()])} is repeated."
+        raise refusal(
+            ValueError(f"units of layer {layer!r} must be named once, but {int(values[counts.argmax()])} is repeated.")
         )
     return numbers
 

@@ -55,7 +55,7 @@ class Ablated:
             RuntimeError: twice, one within the other.
         """
         if self._handle is not None:
-            raise RuntimeError(f"{self!r} must be entered once, but is entered twice, one within the other.")
+            raise refusal(RuntimeError(f"{self!r} must be entered once, but is entered twice, one within the other."))
         module = self.memory.key_module
         if module is self.memory.model.get_submodule(self.memory.layer):
             self._handle = module.register_forward_pre_hook(self._of_inputs)

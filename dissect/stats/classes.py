@@ -195,20 +195,25 @@ def check_scores(scores: Tensor, labels: Tensor, num_classes: int, num_sets: int
         scores = scores[None]
     if not isinstance(scores, Tensor) or scores.shape != (num_sets, len(labels), num_classes):
         got = list(scores.shape)[-2:] if isinstance(scores, Tensor) else type(scores).__name__
-        raise ValueError(
-            f"predictions must have shape [N, classes] with N={len(labels)}, classes={num_classes}, but got {got}."
+        raise refusal(
+            ValueError(
+                f"predictions must have shape [N, classes] with N={len(labels)}, classes={num_classes}, but got {got}."
+            )
         )
     if not bool((scores.abs() <= LOGIT_LIMIT).all()):
-        raise ValueError("predictions must be finite and at most 2^22 in magnitude, but some are not.")
+        raise refusal(ValueError("predictions must be finite and at most 2^22 in magnitude, but some are not."))
     labels = labels.long().cpu()
     if labels.ndim != 1 or (len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < num_classes):
-        raise ValueError(
-            f"labels must be a vector of classes in [0, {num_classes}), but have shape {list(labels.shape)} and go "
-            f"from {int(labels.min())} to {int(labels.max())}."
+        raise refusal(
+            ValueError(
+                f"labels must be a vector of classes in [0, {num_classes}), but have shape {list(labels.shape)} and go "
+                f"from {int(labels.min())} to {int(labels.max())}."
+            )
         )
     return scores, labels
 
 
+@speaks
 def one_vs_rest_auc(scores: Tensor, labels: Tensor) -> Tensor:
     """Area under the ROC curve of each class against all others, by its own score.
 
@@ -234,7 +239,7 @@ def one_vs_rest_auc(scores: Tensor, labels: Tensor) -> Tensor:
     """
     if not isinstance(scores, Tensor) or scores.ndim != 2:
         got = list(scores.shape) if isinstance(scores, Tensor) else type(scores).__name__
-        raise ValueError(f"predictions must have shape [N, classes], but got {got}.")
+        raise refusal(ValueError(f"predictions must have shape [N, classes], but got {got}."))
     scores, labels = check_scores(scores, labels, scores.shape[1])
     areas = [rank_area(column, labels == number) for number, column in enumerate(scores[0].cpu().T)]
     return torch.tensor(areas, dtype=torch.float64)

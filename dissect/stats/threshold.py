@@ -284,12 +284,16 @@ class TailThreshold(State):
         key_dtype = activations.dtype if self._at_cells else torch.float32
         if self._dtype is not None:
             if (num_units, key_dtype) != (len(self._low), self._dtype):
-                raise ValueError(
-                    f"activations must have U={len(self._low)} units of {self._dtype}, "
-                    f"but got U={num_units} of {key_dtype}."
+                raise refusal(
+                    ValueError(
+                        f"activations must have U={len(self._low)} units of {self._dtype}, "
+                        f"but got U={num_units} of {key_dtype}."
+                    )
                 )
             if self.grid is None and self._map_area != map_shape[0] * map_shape[1]:
-                raise ValueError(f"activations must be maps of {self._map_area} cells, but got {list(map_shape)}.")
+                raise refusal(
+                    ValueError(f"activations must be maps of {self._map_area} cells, but got {list(map_shape)}.")
+                )
         if self.grid is not None:
             self.grid.check("TailThreshold", map_shape)
         if self._dtype is None:

@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, interpolate
 from torch.optim.swa_utils import update_bn
 
+from dissect.arguments import refusal
 from dissect.files.tensors import save_tensors
 from dissect.models import ProGAN, StyleGAN2
 from dissect.models.discriminator import STDDEV_GROUP
@@ -90,9 +91,11 @@ class Run(Training):
         super().__init__()
         recipe = RECIPES[name]
         if not 1 <= batch <= recipe.scenes or (recipe.minibatch_stddev and batch % min(batch, STDDEV_GROUP)):
-            raise ValueError(
-                f"batch must be positive, a multiple of {STDDEV_GROUP} if it is more (for the minibatch standard "
-                f"deviation), and at most the {recipe.scenes} scenes of {name}, but is {batch}."
+            raise refusal(
+                ValueError(
+                    f"batch must be positive, a multiple of {STDDEV_GROUP} if it is more (for the minibatch standard "
+                    f"deviation), and at most the {recipe.scenes} scenes of {name}, but is {batch}."
+                )
             )
         self.name, self.recipe, self.out, self.seed, self.device = name, recipe, out, seed, device
         self.batch, self.steps = batch, math.ceil(recipe.images / batch)

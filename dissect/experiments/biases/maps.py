@@ -110,11 +110,13 @@ def _grey(maps: Tensor) -> Tensor:
     return torch.full((len(maps), 3, 8, 8), 128, dtype=torch.uint8)
 
 
+@speaks
 def only(dissection: Dissection) -> LayerDissection:
     """The one layer that was dissected."""
     return next(iter(dissection.layers.values()))
 
 
+@speaks
 def found(dissection: Dissection) -> tuple[int, int]:
     """How many units detect something, and how many concepts they detect."""
     rows = dissection.detectors()
@@ -127,6 +129,7 @@ def spread(values: Tensor) -> tuple[float, float, float]:
     return float(values.mean()), low, high
 
 
+@speaks
 def mean_interval(values: Tensor, draws: int = 2000, seed: int = 0) -> tuple[float, float, float]:
     """The mean of values [N] and its 95 % bootstrap interval: values are drawn again with replacement.
 

@@ -33,6 +33,7 @@ class Groups(NamedTuple):
     reachable: Tensor
 
 
+@speaks
 def groups(maps: LayerMaps, layer: str, most: int = 3, *, fraction: float = 0.01, cutoff: float = 0.04) -> Groups:
     """For each label the unit, pair, triple, ... whose masks together fit it best, chosen greedily on even images.
 
@@ -134,6 +135,7 @@ class Placed(NamedTuple):
     largest: float
 
 
+@speaks
 def placed(maps: LayerMaps, layer: str) -> list[Placed]:
     """By kind of grid, what a layer shows."""
     rows = []
@@ -217,6 +219,7 @@ class Rarefied(NamedTuple):
     concepts: tuple[float, float, float]
 
 
+@speaks
 def rarefied(dissection: Dissection, counts: Iterable[int], *, draws: int = 200, seed: int = 0) -> list[Rarefied]:
     """What so many units of a layer find, drawn without replacement, for each count."""
     rows, cutoff = dissection.best(), dissection.settings["detector_iou"]

@@ -37,6 +37,7 @@ class Removed(NamedTuple):
     overlaps: list[float]
 
 
+@speaks
 def removed(maps: LayerMaps, layer: str, whole: Dissection, most: int | None = None) -> list[Removed]:
     """What units are called without their concept: each one is taken out of the planes in turn, all dissected again.
 
@@ -71,6 +72,7 @@ def _overlaps(planes: Tensor, label: int, others: Iterable[int]) -> list[float]:
     return [known[other] for other in others]
 
 
+@speaks
 def separation(low: Iterable[float], high: Iterable[float]) -> float:
     """The probability that one of `low` is below one of `high`, equal ones counting half; NaN if there are none.
 
@@ -145,6 +147,7 @@ class Finer(NamedTuple):
     after: float
 
 
+@speaks
 def finer(
     maps: LayerMaps, layer: str, whole: Dissection, category: str, *, elsewhere: bool = False, seed: int = 0
 ) -> Finer:
@@ -226,6 +229,7 @@ class Size(NamedTuple):
     best: float
 
 
+@speaks
 def sizes(dissection: Dissection) -> list[Size]:
     """All concepts but "no label"."""
     layer = only(dissection)
