@@ -1,4 +1,4 @@
-"""The commands ``dissect experiment axis-alignment`` and ``dissect experiment texture``."""
+"""The commands ``dissect experiment axis-alignment``, ``discrimination`` and ``texture``."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from dissect.cli.run import MODEL_HELP, check_device, check_layers, names_in, ra
 from dissect.text import shown
 
 if TYPE_CHECKING:
-    from dissect.experiments import AxisAlignment, TextureSensitivity
+    from dissect.experiments import AxisAlignment, Discrimination, TextureSensitivity
 
 LAYER = "features.conv5_3"
 
@@ -25,8 +25,10 @@ def add_commands(commands: Any) -> None:
     """The experiments."""
     for name, text, add, command in (
         ("axis-alignment", "units against random rotations of them", add_alignment_arguments, axis_alignment),
+        ("discrimination", "networks' features on a task, beside what their units detect", add_discrimination_arguments,
+         discrimination),
         ("texture", "how far units fire at the same places in restyled images", add_texture_arguments, texture),
-    ):
+    ):  # fmt: skip
         own = commands.add_parser(name, help=text)
         add(own)
         own.set_defaults(command=command)
@@ -49,6 +51,22 @@ def add_texture_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--layers", nargs="+", default=[LAYER], help="names as in model.named_modules() (%(default)s)")
     parser.add_argument("--restyled", type=Path, help="a folder of the images' twins, with the same names")
     parser.add_argument("--thresholds", default="own", help="own, of each set, or common (own)")
+
+
+def add_discrimination_arguments(parser: argparse.ArgumentParser) -> None:
+    """What ``dissect experiment discrimination`` takes."""
+    parser.add_argument("--networks", type=Path, metavar="FOLDER", help="trainings of dissect.tiny.train_small, whose "
+                        "ends are compared (the shipped networks, and untrained ones)")  # fmt: skip
+    parser.add_argument("--task", default="objects", help="objects or scenes: what the classifier learns (objects)")
+    parser.add_argument("--count", type=int, default=430, metavar="N", help="scenes to dissect networks with (430)")
+    parser.add_argument("--train", type=int, default=2150, metavar="N", help="scenes that the classifier sees (2150)")
+    parser.add_argument("--test", type=int, default=860, metavar="N", help="scenes on which it is tried (860)")
+    parser.add_argument("--penalty", type=float, default=0.001, help="C of the support vector machine (0.001)")
+    parser.add_argument("--cells", type=int, help="average maps to so many rows and columns before (whole maps)")
+    parser.add_argument("--scaled", action="store_true", help="divide features by their mean norm")
+    parser.add_argument("--out", type=Path, default=Path("out"), help="folder for result, chart and progress (out)")
+    parser.add_argument("--fresh", action="store_true", help="begin anew, whatever --out holds")
+    parser.add_argument("--json", action="store_true", help="print what was found for programs")
 
 
 def _add_common(parser: argparse.ArgumentParser) -> None:
@@ -86,6 +104,25 @@ def axis_alignment(options: argparse.Namespace) -> int:
     return _told(options, found, {"rotations": found.summary(), "concepts": found.best()})
 
 
+def discrimination(options: argparse.Namespace) -> int:
+    """Dissects the networks, measures, saves and draws; an interrupted run goes on when called again."""
+    from dissect import experiments
+
+    with resumed(options) as progress:
+        found = experiments.embedded_discrimination(
+            options.networks,
+            task=options.task,
+            count=options.count,
+            train=options.train,
+            test=options.test,
+            penalty=options.penalty,
+            cells=options.cells,
+            scaled=options.scaled,
+            resume=progress,
+        )
+    return _told(options, found, {"networks": found.rows(), "correlations": found.correlations()})
+
+
 def texture(options: argparse.Namespace) -> int:
     """Measures, saves and draws; an interrupted run goes on when called again."""
     from dissect import experiments
@@ -108,7 +145,9 @@ def texture(options: argparse.Namespace) -> int:
     return _told(options, found, {"layers": found.summary()})
 
 
-def _told(options: argparse.Namespace, found: AxisAlignment | TextureSensitivity, tables: dict[str, Any]) -> int:
+def _told(
+    options: argparse.Namespace, found: AxisAlignment | Discrimination | TextureSensitivity, tables: dict[str, Any]
+) -> int:
     """Saves and draws what was found, and prints it."""
     from dissect import plots
 

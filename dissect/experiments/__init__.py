@@ -1,5 +1,6 @@
 """The papers' experiments, one file each."""
 
+from dissect.experiments.at_hand import AtHand, dissected_at_hand, embedded_discrimination, networks_at_hand
 from dissect.experiments.attack import attack, attacked_again
 from dissect.experiments.attack_result import AttackResult, GroupRow, most_important
 from dissect.experiments.axis_alignment import (
@@ -35,6 +36,7 @@ from dissect.experiments.verified_result import VerifiedLabels
 __all__ = [
     "ALPHAS",
     "PUBLISHED",
+    "AtHand",
     "AttackResult",
     "AxisAlignment",
     "CarliniWagner",
@@ -51,6 +53,8 @@ __all__ = [
     "axis_alignment",
     "clearest_combinations",
     "discrimination",
+    "dissected_at_hand",
+    "embedded_discrimination",
     "explain_predictions",
     "fractional_rotation",
     "important_pairs",
@@ -60,6 +64,7 @@ __all__ = [
     "matching_units",
     "mean_importance",
     "most_important",
+    "networks_at_hand",
     "overlapping_combinations",
     "peak_correlation",
     "random_rotation",

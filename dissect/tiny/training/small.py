@@ -212,3 +212,16 @@ def load_small(path: str | Path) -> SmallNet:
     model = SmallRecipe(**recipe).network(about["seed"])
     model.load_state_dict({key: value.float() if value.is_floating_point() else value for key, value in states.items()})
     return model.eval()
+
+
+def trained_in(folder: str | Path) -> dict[str, list[Path]]:
+    """The snapshots of each training in a folder that came to its end, in their order, by "NAME-SEED".
+
+    Raises:
+        FileNotFoundError: there is none.
+    """
+    found = {path.stem: sorted((path.parent / path.stem).glob("*.safetensors")) for path in Path(folder).glob("*.log")}
+    found = {name: snapshots for name, snapshots in sorted(found.items()) if snapshots}
+    if not found:
+        raise FileNotFoundError(f"{folder} must hold trainings of dissect.tiny.train_small, but has none at its end.")
+    return found
