@@ -24,15 +24,15 @@ Row = TypeVar("Row", bound="tuple[Any, ...]")
 
 @speaks
 class Table(list[Row], Generic[Row]):
-    """A list of NamedTuples of one type.
+    """A list of NamedTuples of one type. What is NaN in them becomes None: not known.
 
     ``pandas.DataFrame(table)`` keeps the column names, and a slice is a table again. What ``by`` and ``show`` say is of
     printing alone: iterating, indexing and `to_csv` give all columns of the rows in the order in which they came.
 
     Args:
         rows: the NamedTuples.
-        by: a column of numbers by which rows are printed, the largest first and what is NaN or None last; ties stay
-            in their order. None: as they came.
+        by: a column of numbers by which rows are printed, the largest first and what is None last; ties stay in
+            their order. None: as they came.
         show: the columns that are printed, in this order; the names of the others follow below. None: all.
         titles: what columns are called where they are printed, if not by their names.
 
@@ -61,7 +61,7 @@ class Table(list[Row], Generic[Row]):
         show: Iterable[str] | None = None,
         titles: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
-        super().__init__(rows)
+        super().__init__(map(_known, rows))
         self.by = by
         self.titles = dict(titles)
         self.show = None if show is None else tuple(show)
@@ -76,7 +76,7 @@ class Table(list[Row], Generic[Row]):
         return getattr(self[0], "_fields", ()) if self else ()
 
     def top(self, count: int, by: str) -> Table[Row]:
-        """The rows with the largest values in a column; ties stay in their order, and what is NaN or None comes last.
+        """The rows with the largest values in a column; ties stay in their order, and what is None comes last.
 
         Raises:
             ValueError: no such column, or one that holds no numbers.
@@ -116,7 +116,6 @@ class Table(list[Row], Generic[Row]):
         head, rows, more = self._printed()
         cells = [head, *([_text(value) for value in row] for row in rows)]
         widths = [max(map(len, column)) for column in zip(*cells)]
-        # None and NaN stand for numbers that are not known.
         numeric = [any(isinstance(value, (int, float)) for value in column) for column in zip(*rows)]
         lines = []
         for line in cells:
@@ -150,6 +149,23 @@ class Table(list[Row], Generic[Row]):
         return [self.titles.get(name, name) for name in shown], cells, more and f"more columns: {more}"
 
 
+def numbers(column: Iterable[float | None]) -> list[float]:
+    """What arithmetic and pictures make of a column: NaN where it is None.
+
+    Example:
+        >>> numbers([0.5, None])
+        [0.5, nan]
+    """
+    return [math.nan if value is None else value for value in column]
+
+
+def _known(row: Row) -> Row:
+    """The row with None for what is NaN."""
+    named = zip(getattr(row, "_fields", ()), row)
+    unknown = {name: None for name, value in named if isinstance(value, float) and math.isnan(value)}
+    return row._replace(**unknown) if unknown else row  # type: ignore[attr-defined]
+
+
 def _harmless(value: Any) -> Any:
     """What goes into a spreadsheet's cell, where text must be no formula (OWASP, "CSV injection")."""
     formula = isinstance(value, str) and value.startswith(_FORMULA) and value != "-"  # which stands for no concept
@@ -158,7 +174,7 @@ def _harmless(value: Any) -> Any:
 
 def _text(value: Any) -> str:
     """A cell for people: what a terminal would obey is escaped, since names may come from anybody's files."""
-    if value is None or (isinstance(value, float) and math.isnan(value)):
+    if value is None:
         return "-"
     if not isinstance(value, float):
         return printable(str(value))

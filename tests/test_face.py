@@ -174,7 +174,7 @@ def test_a_table_prints_the_best_first_and_keeps_its_order():
     table = Table(rows, by="iou", show=("unit", "iou"))
     printed = ["unit    iou", "   2  0.500", "   0  0.100", "   3  0.100", "   1      -", "more columns: concept, same"]
     assert str(table).splitlines() == printed
-    assert list(table) == rows
+    assert list(table) == [rows[0], rows[1]._replace(iou=None), *rows[2:]]
     assert table[0] == rows[0]
     assert str(table[:2]).splitlines() == [printed[0], printed[2], printed[4], printed[5]]
     assert (table[:2].by, table[:2].show) == ("iou", ("unit", "iou"))
@@ -192,6 +192,13 @@ def test_what_is_not_known_is_a_dash_and_comes_last():
     assert [line.split()[-1] for line in str(table).splitlines()] == ["same", "True", "False", "-"]
     assert str(table).splitlines()[-1] == "   0  a        0.100      -"
     assert [row.unit for row in table.top(3, by="same")] == [1, 2, 0]
+
+
+def test_no_table_holds_nan(tmp_path):
+    table = Table([Found(0, "a", math.nan), Found(1, "nan", float("inf"), True)])
+    assert [row.iou for row in table] == [None, float("inf")]
+    assert table.to_csv(tmp_path / "a.csv").read_text().splitlines()[1:] == ["0,a,,", "1,nan,inf,True"]
+    assert "nan" not in str(table[:1]) + table[:1]._repr_html_()
 
 
 def test_a_table_of_columns_that_are_not_there(tmp_path):

@@ -15,7 +15,7 @@ from dissect.files.results import Result
 from dissect.network.identity import fingerprint
 from dissect.network.layers import suggestion
 from dissect.stats.classes import ClassTally, mean_ranks
-from dissect.table import Table
+from dissect.table import Table, numbers
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -35,10 +35,10 @@ class UnitRow(NamedTuple):
     """
 
     unit: int
-    train_drop: float
-    val_drop: float
-    train_logit_drop: float
-    val_logit_drop: float
+    train_drop: float | None
+    val_drop: float | None
+    train_logit_drop: float | None
+    val_logit_drop: float | None
 
 
 @speaks
@@ -201,7 +201,7 @@ class UnitImportance(Result):
         with plots.drawing():
             figure = plots.new_figure(max(4.0, 1 + 0.32 * len(rows)), 3.0)
             axes = figure.add_subplot()
-            drops = {"train": [row.train_drop for row in rows], "val": [row.val_drop for row in rows]}
+            drops = {kind: numbers(getattr(row, f"{kind}_drop") for row in rows) for kind in ("train", "val")}
             plots.bars(axes, [str(row.unit) for row in rows], drops, colors=(plots.OTHER, plots.ACCENT))
             axes.axhline(0, color=plots.QUIET, linewidth=0.7)
             axes.set_xlim(-0.6, len(rows) - 0.4)

@@ -21,7 +21,7 @@ from dissect.digests import crc
 from dissect.files.checked import Array, Each, Text, Whole, fields, require
 from dissect.files.results import Result
 from dissect.stats.classes import ClassTally, rank_area
-from dissect.table import Table
+from dissect.table import Table, numbers
 from dissect.visits.run import finish
 
 if TYPE_CHECKING:
@@ -52,14 +52,14 @@ class SetRow(NamedTuple):
     removed: str
     units: int
     percent: float
-    balanced_accuracy: float
-    change: float
-    recall: float
-    precision: float
-    true_negative_rate: float
-    accuracy: float
-    auc: float
-    all_class_accuracy: float
+    balanced_accuracy: float | None
+    change: float | None
+    recall: float | None
+    precision: float | None
+    true_negative_rate: float | None
+    accuracy: float | None
+    auc: float | None
+    all_class_accuracy: float | None
 
 
 @speaks
@@ -151,16 +151,15 @@ class UnitSets(Result):
         from dissect import plots
 
         rows = self.table(name)
-        base = rows[0].balanced_accuracy
         curves = {}
         for removed in ENDS:
             own = [row for row in rows if row.removed == removed]
-            counts, values = [0, *(row.units for row in own)], [base, *(row.balanced_accuracy for row in own)]
+            counts, values = [0, *(row.units for row in own)], numbers(row.balanced_accuracy for row in [rows[0], *own])
             curves[f"without the {removed} important"] = plots.Curve(counts, values)
         with plots.drawing():
             figure = plots.new_figure(5.0, 3.2)
             axes = figure.add_subplot()
-            plots.curves(axes, curves, baseline=("all units", base), colors=(plots.OTHER, plots.ACCENT))
+            plots.curves(axes, curves, baseline=("all units", values[0]), colors=(plots.OTHER, plots.ACCENT))
             axes.axhline(0.5, color=plots.QUIET, linewidth=0.6)
             axes.set_ylim(0.45, 1.02)
             what = f"units of {self.layer} removed, of {self.num_units}"

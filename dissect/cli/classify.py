@@ -122,7 +122,7 @@ def importance(options: argparse.Namespace) -> int:
             ],
         )
     for number in found.measured_classes():
-        units = ", ".join(f"{row.unit} ({0 - row.val_drop:+.3f})" for row in found.top(number, 4))
+        units = ", ".join(f"{row.unit} ({_change(row.val_drop)})" for row in found.top(number, 4))
         name = printable(found.classes[number])
         print(f"{name}: balanced accuracy {found.baseline()[number]:.3f}; without unit {units}")
     print(
@@ -251,6 +251,10 @@ def _images(options: argparse.Namespace, split: str, classes: Sequence[str] | No
 def _no_folder(name: str) -> str:
     """What to say of a name of images that is neither."""
     return f", and there is no folder {name} either"
+
+
+def _change(drop: float | None) -> str:
+    return "-" if drop is None else f"{0 - drop:+.3f}"
 
 
 def _rows(table: Iterable[Any]) -> list[dict[str, Any]]:

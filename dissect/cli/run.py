@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -180,7 +179,7 @@ def print_found(
         files["formulas"] = str(formulas.save(options.out / "result"))
     files["report"] = str(dissect.write_report(result, options.out, formulas=formulas))
     if options.json:
-        units = [{name: _known(value) for name, value in row._asdict().items()} for row in result.best()]
+        units = [row._asdict() for row in result.best()]
         print(json.dumps({**files, "settings": result.settings, "units": units}))
     else:
         print(unlabelled if result.images_only else result.unique_detectors())
@@ -188,11 +187,6 @@ def print_found(
             print(repr(formulas))
         print("\n".join(f"{name}: {shown(path)}" for name, path in files.items()))
     return 0
-
-
-def _known(value: Any) -> Any:
-    """A value for JSON, which has no NaN: None where it is not known."""
-    return None if isinstance(value, float) and math.isnan(value) else value
 
 
 @contextmanager

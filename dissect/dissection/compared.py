@@ -216,7 +216,7 @@ class Compared:
 def layer_row(one: Compared) -> LayerRow:
     """What a layer comes to."""
     detectors, concepts, beyond, surer = one.counts()
-    lows = [row.low for row in one.units if not math.isnan(row.low)]
+    lows = [row.low for row in one.units if row.low is not None]
     evidence, states = one.layer.evidence, [row.state for row in one.units]
     return LayerRow(
         one.network,
@@ -229,7 +229,7 @@ def layer_row(one: Compared) -> LayerRow:
         beyond,
         surer,
         None if beyond is None or evidence is None else evidence.by_chance(one.cutoff),
-        sum(row.low > one.cutoff for row in one.detectors) if lows else None,
+        sum(row.low is not None and row.low > one.cutoff for row in one.detectors) if lows else None,
         _mean([row.iou for row in one.units]) or 0.0,
         _mean([row.iou for row in one.detectors]),
         states.count("sparse"),
@@ -276,7 +276,7 @@ def best_unit_rows(layers: Iterable[Compared], count: int) -> list[BestUnitRow]:
     return [
         BestUnitRow(
             *key, len(found[key]), network, rank, row.layer, row.unit, row.iou,
-            _known(row.low), _known(row.high), None if one.beyond is None else row.unit in one.beyond,
+            row.low, row.high, None if one.beyond is None else row.unit in one.beyond,
         )
         for key in order
         for network, units in found[key].items()
@@ -305,7 +305,3 @@ def _concepts(rows: Iterable[UnitRow]) -> int:
 
 def _mean(values: Sequence[float]) -> float | None:
     return math.fsum(values) / len(values) if values else None
-
-
-def _known(value: float) -> float | None:
-    return None if math.isnan(value) else value

@@ -30,18 +30,18 @@ class UnitRow(NamedTuple):
         state: "ok"; "sparse": its ReLU is 0 at the threshold, so it fires on less than asked (thresholds that were
             given ask for what they get); "dead": never fires; "unmatched": its labels have thresholds of their own,
             and it coincides with none.
-        p: how probable so high a best IoU is where planes are permuted among the images; NaN if that was not tried.
-        low: the lower end of the IoU's 95 % interval; NaN where there are too few images.
+        p: how probable so high a best IoU is where planes are permuted among the images; None if that was not tried.
+        low: the lower end of the IoU's 95 % interval; None where there are too few images.
         high: the upper end.
         same_label: whether each half of the images alone gives the concept; None if that is not known.
-        held_out: the mean IoU on each half of the images with the label that the other half gives; NaN if not known.
+        held_out: the mean IoU on each half of the images with the label that the other half gives; None if not known.
         margin: by how much the IoU exceeds that of the second best concept.
-        place_iou: the IoU that the best mask has that is the same in all images; NaN if not known.
+        place_iou: the IoU that the best mask has that is the same in all images; None if not known.
         precision: the share of the unit's area that carries the concept.
         recall: the share of the concept's area where the unit fires.
         shown: in how many of the unit's top images the concept is anywhere; None if not known.
-        accuracy: the share of pixels where unit and concept agree, both there or both not; NaN if not known.
-        information_quality: the information quality ratio I/H of both (thesis, equation 4.2); NaN if not known.
+        accuracy: the share of pixels where unit and concept agree, both there or both not; None if not known.
+        information_quality: the information quality ratio I/H of both (thesis, equation 4.2); None if not known.
     """
 
     layer: str
@@ -54,18 +54,18 @@ class UnitRow(NamedTuple):
     threshold: float
     firing: float
     state: str
-    p: float = float("nan")
-    low: float = float("nan")
-    high: float = float("nan")
+    p: float | None = None
+    low: float | None = None
+    high: float | None = None
     same_label: bool | None = None
-    held_out: float = float("nan")
-    margin: float = float("nan")
-    place_iou: float = float("nan")
-    precision: float = float("nan")
-    recall: float = float("nan")
+    held_out: float | None = None
+    margin: float | None = None
+    place_iou: float | None = None
+    precision: float | None = None
+    recall: float | None = None
     shown: int | None = None
-    accuracy: float = float("nan")
-    information_quality: float = float("nan")
+    accuracy: float | None = None
+    information_quality: float | None = None
 
 
 #: What is printed of a `UnitRow`; the rest is in the rows, and in files.
@@ -140,7 +140,7 @@ def unit_rows(dissection: Dissection, layer: LayerDissection) -> list[UnitRow]:
         **_agreement(layer, best),
         **_evidence(layer, best, scores),
     }
-    known = {name: values.tolist() for name, values in columns.items()}
+    known = {name: values.tolist() for name, values in columns.items()}  # what is NaN in a `Table` is None
     states, shown, same = layer.states(), _shown(dissection, layer, best), _same_label(layer, best)
     return [
         UnitRow(

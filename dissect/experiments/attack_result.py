@@ -38,10 +38,10 @@ class GroupRow(NamedTuple):
     units: str
     cause: str
     change: float
-    interval: float
+    interval: float | None
     rise: float
-    scaled: float
-    scaled_interval: float
+    scaled: float | None
+    scaled_interval: float | None
 
 
 @speaks

@@ -13,7 +13,7 @@ from dissect.extras import require
 from dissect.grid import Grid
 from dissect.plots import ACCENT, FAINT, FALL, INK, QUIET, RISE, drawing, save
 from dissect.reference import upsample
-from dissect.table import Table
+from dissect.table import Table, numbers
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -156,7 +156,7 @@ def relations_chart(
         for axes, (k, rows) in zip(plots.panels(top, len(by_classes), sharey=True), by_classes):
             first = first or axes
             named = [row.classes for row in rows]
-            plots.bars(axes, named, {"IoU": [row.iou for row in rows]}, notes=[f"{row.units}" for row in rows])
+            plots.bars(axes, named, {"IoU": numbers(row.iou for row in rows)}, notes=[f"{row.units}" for row in rows])
             axes.set_title(f"among the top {k}")
             axes.set_xlabel("of so many classes")
         if first is not None:

@@ -27,12 +27,12 @@ class ClassesRow(NamedTuple):
     Attributes:
         classes: to how many classes; "5+" pools five and more.
         units: how many units these are.
-        iou: their mean IoU; NaN where there are none.
+        iou: their mean IoU; None where there are none.
     """
 
     classes: str
     units: int
-    iou: float
+    iou: float | None
 
 
 class BucketRow(NamedTuple):
@@ -61,8 +61,8 @@ class SignRow(NamedTuple):
 
     units: str
     pairs: int
-    negative: float
-    correlation: float
+    negative: float | None
+    correlation: float | None
 
 
 class Combination(NamedTuple):

@@ -16,7 +16,7 @@ from dissect.concepts import Concepts
 from dissect.files.checked import Array, Each, Maybe, Of, Text, Whole, fields, require
 from dissect.files.results import Result
 from dissect.generators.intervals import FEWEST, drawn_again, intervals, known
-from dissect.table import Table
+from dissect.table import Table, numbers
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -234,9 +234,9 @@ class Effect(Result):
 
         large = [row for row in self.others if row.before >= LARGE]
         rows = [self._change(self.label), *large[: most - 1]]
-        series = {f"{len(self.units)} units": [math.nan if row.change is None else row.change for row in rows]}
+        series = {f"{len(self.units)} units": numbers(row.change for row in rows)}
         if self.random is not None:
-            series["as many random units"] = [math.nan if row.random is None else row.random for row in rows]
+            series["as many random units"] = numbers(row.random for row in rows)
         with plots.drawing():
             figure = plots.new_figure(5.0, 1.2 + 0.3 * len(rows))
             axes = figure.add_subplot()

@@ -11,7 +11,7 @@ from dissect.table import Table
 
 
 class ChangeRow(NamedTuple):
-    """A row of Tables 6.1 and 6.2; what was not asked for, and intervals of fewer than ten images, are NaN.
+    """A row of Tables 6.1 and 6.2; what was not asked for, and intervals of fewer than ten images, are None.
 
     Attributes:
         change: its name.
@@ -31,17 +31,17 @@ class ChangeRow(NamedTuple):
 
     change: str
     images: int
-    changed: float
-    changed_low: float
-    changed_high: float
-    gone: float
-    gone_low: float
-    gone_high: float
-    outside: float
-    perceived: float
+    changed: float | None
+    changed_low: float | None
+    changed_high: float | None
+    gone: float | None
+    gone_low: float | None
+    gone_high: float | None
+    outside: float | None
+    perceived: float | None
     half: int
     shown: int
-    effect: float
+    effect: float | None
 
 
 @speaks

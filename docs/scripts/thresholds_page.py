@@ -162,7 +162,7 @@ def _curves(one: dict[str, Any]) -> str:
 
 
 def _named(row: UnitRow) -> str:
-    interval = f" ({row.low:.3f} to {row.high:.3f})" if row.low == row.low else ""
+    interval = f" ({row.low:.3f} to {row.high:.3f})" if row.low is not None else ""
     return f"{row.concept} ({row.category}) {row.iou:.3f}{interval}"
 
 
@@ -203,7 +203,7 @@ def _informative(one: dict[str, Any]) -> str:
             own, cutoff = _matched(d, match), d.settings["detector_iou"]
             classes = {(row.category, row.concept) for row in own}
             mean = f"{sum(row.iou for row in own) / len(own):.3f}" if own else "-"
-            certain = sum(row.low > cutoff for row in own)
+            certain = sum(row.low is not None and row.low > cutoff for row in own)
             rate, allowed = d[layer].false_discovery_rate(cutoff), d[layer].cutoff_at()
             beyond = 0 if allowed is None else sum(row.iou > max(allowed, cutoff) for row in own)
             rows.append([

@@ -88,17 +88,20 @@ def test_detectors_by_chance_are_told():
         assert row.by_chance == (result["0"].evidence.null > row.cutoff).sum() / 4
 
 
-def test_what_is_not_asked_for_is_not_known_and_changes_no_count():
+def test_what_is_not_asked_for_is_not_known_and_changes_no_count(tmp_path):
     result, plain = found(), found(decoys=0, resamples=0)
     assert torch.equal(result["0"].intersection, plain["0"].intersection)
     row = plain.best()[0]
     assert row[:10] == result.best()[0][:10]
-    assert row.p != row.p
-    assert row.low != row.low
+    assert row.p is None
+    assert (row.low, row.high, row.held_out) == (None, None, None)
     assert row.same_label is None
     assert row.shown == 5
     assert plain["0"].cutoff_at() is None
     assert plain.false_discoveries() == []
+    few = dissect.dissect(identity(), "0", [tuple(part[:8] for part in scenes(8))], decoys=1, progress=False)
+    assert not any(value != value for row in (*few.best(), *few.detectors(), *few.false_discoveries()) for value in row)
+    assert "nan" not in few.best().to_csv(tmp_path / "few.csv").read_text()
     one = run(images=[(Scenes().images[:1], Scenes().planes[:1])])  # planes of other images are not to be had
     assert one["1"].evidence.null.shape == (0, 8)
 
@@ -123,7 +126,7 @@ def test_a_file_of_before_has_no_evidence(tmp_path):
     loaded = dissect.load(result.save(tmp_path / "a"))
     assert loaded["1"].evidence is loaded["1"].sample is None
     row = loaded.best()[0]
-    assert row.p != row.p
+    assert row.p is None
     assert row.shown is None
     assert row.margin > 0
 
