@@ -100,7 +100,7 @@ class Batches:
 
     def identity(self) -> list[int | str | None]:
         """Tells a data set from another without reading it: its `count`, and its `fingerprint` if it has one."""
-        return [self.count(), _fingerprint_of(self._data)]
+        return [self.count(), fingerprint_of(self._data)]
 
     @property
     def used_once(self) -> bool:
@@ -186,7 +186,7 @@ def attribute_of(data: Any, name: str) -> Any:
     return getattr(data, name, None)
 
 
-def _fingerprint_of(data: Any) -> str | None:
+def fingerprint_of(data: Any) -> str | None:
     """A data set's own, with what loaders and subsets around it make of it; None if it has none."""
     own = getattr(data, "fingerprint", None)
     if callable(own):
@@ -194,9 +194,21 @@ def _fingerprint_of(data: Any) -> str | None:
         return told
     if not isinstance(data, (DataLoader, Subset)):
         return None
-    inner = _fingerprint_of(data.dataset)
+    inner = fingerprint_of(data.dataset)
     how = list(data.indices) if isinstance(data, Subset) else data.batch_size
     return inner and digest([f"{inner} {how}"])
+
+
+def names_of(data: Any) -> str | None:
+    """A digest of the names of a data set's files in their order (attribute `files`), however images are made of them.
+
+    None where it does not say.
+    """
+    files = getattr(data, "files", None)
+    if files is None and isinstance(data, Subset):
+        files = getattr(data.dataset, "files", None)
+        files = files and [files[index] for index in data.indices]
+    return digest(f"{Path(path).name}\n" for path in files) if files else None
 
 
 def _is_one_batch(data: Any) -> bool:

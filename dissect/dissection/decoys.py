@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import torch
@@ -62,10 +61,11 @@ class PlanePool:
             return
         self._size = (planes.shape[2], planes.shape[3])
         encoding = Encoding(planes[to_device(wanted, planes.device)], num_labels)
-        late.call(partial(self._take, encoding, numbers[wanted], names), encoding.size)
+        late.call(lambda size: self.take(encoding.labels(size), numbers[wanted], names), encoding.size)
 
-    def _take(self, encoding: Encoding, numbers: Tensor, names: Tensor | None, size: Tensor) -> None:
-        labels = encoding.labels(size)
+    def take(self, labels: EncodedLabels, numbers: Tensor, names: Tensor | None = None) -> None:
+        """Adds those images of a batch that fit, whose labels are encoded already; see `add`."""
+        self._size = labels.size
         table = labels.table if names is None else names[labels.table.long()].int()
         starts = _starts(labels.runs)
         runs = labels.runs.flatten(1)[starts].split(starts.sum(1).tolist())

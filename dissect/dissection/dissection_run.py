@@ -145,7 +145,7 @@ class DissectionRun(Run):
         if step.images is None:
             raise refusal(RuntimeError("the survey must see steps that were just computed, but got a kept one."))
         if self.images_only is None:
-            self.images_only = step.planes is None
+            self.images_only = step.planes is None and step.labels is None
             if self.images_only:
                 check_labels(self._given, None)
         size = self._plane_size(step)
@@ -165,12 +165,16 @@ class DissectionRun(Run):
         if step.planes is not None:
             see = partial(self._see_labels, where, step)
             self._late.call(see, torch.stack(step.planes.aminmax()))
+        elif step.labels is not None:
+            self._see_encoded(where, step.labels, step.numbers)
         tops = torch.cat([peaks.candidates().flatten() for peaks in self.peaks.values()])
         tops = torch.cat([tops, to_device(self.sampling.shown(), tops.device)])
         self._late.call(partial(self.pictures.keep, step.numbers, step.images), tops)
 
     def _plane_size(self, step: Step) -> tuple[int, int]:
         """(H, W) of the planes; without them what they would have."""
+        if step.labels is not None:
+            return step.labels.size
         if step.planes is not None:
             return step.planes.shape[2], step.planes.shape[3]
         rows, columns = (side // (self.rules.step or 1) for side in step.images.shape[2:])  # type: ignore[union-attr]
@@ -195,6 +199,12 @@ class DissectionRun(Run):
             if concepts is None:
                 self.seen.see(step.planes, largest)
             self.gathering.survey(step.planes, step.numbers, largest + 1, self._late)
+
+    def _see_encoded(self, where: str, labels: EncodedLabels, numbers: Tensor) -> None:
+        if labels.num_labels != len(self._concepts or ()):
+            got = len(self._concepts or ("",)) - 1
+            raise refusal(ValueError(f"concepts must be those of the {labels.num_labels - 1} labels, but are {got}."), where)
+        self.gathering.survey(labels, numbers, labels.num_labels, self._late)
 
     def _begin_layer(self, name: str, maps: Tensor, size: tuple[int, int], images: Tensor) -> None:
         source = (maps.shape[2], maps.shape[3])
@@ -239,6 +249,9 @@ class DissectionRun(Run):
     def _count(self, step: Step) -> None:
         if self.images_only:
             self._count_encoded(step, None)
+            return
+        if step.labels is not None:
+            self._count_encoded(step, step.labels)
             return
         if step.planes is None:
             raise refusal(RuntimeError("the counts need the label planes, but got a step without them."))

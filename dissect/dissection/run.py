@@ -86,7 +86,8 @@ def dissect(
         layers: one name or several, as in ``model.named_modules()``; all are probed in one forward pass, each on its
             own output [N, U, h, w] (the first one, of several), before any in-place operation that follows it.
         images: a Dataset, a tensor or an iterable of batches, of images or of (images, planes), where planes are
-            integer label planes [K, H, W] with 0 for "no label". Every visit must give the same; this is checked.
+            integer label planes [K, H, W] with 0 for "no label", or what `dissect.segmentation.LabelStore` puts beside
+            images. Every visit must give the same; this is checked.
             Each batch needs memory of its own: a GPU may still read the one before. Images alone, without a segmenter
             and names of concepts, give what needs no labels: thresholds, top images and masks, densities, dead units;
             layers may then give vectors [N, U] too.
@@ -200,7 +201,7 @@ def dissect(
     settings = {**plan.settings, **dataclasses.asdict(doubt), **plan.told, **told_thresholds(given), **found_on}
     about = {} if resume is None else {**plan.about(batches), "pictures": code_of(to_uint8)}
     about |= {"layers": plan.names, "options": {**settings, **plan.options, "top_images": top_images}}
-    with plan.steps(batches) as steps:
+    with plan.steps(batches, encoded=True) as steps:
         finish(run, steps, resume=resume, about=about, progress=progress)
         check_batches(steps.checksums, others)
     if found_on:

@@ -63,9 +63,12 @@ class Gathering:
         self._places: Places | None = None
         self._pairs: list[Tensor] = []  # [E, 2]: image numbers and the labels that they carry
 
-    def survey(self, planes: Tensor, numbers: Tensor, num_labels: int, late: DeferredReads) -> None:
-        """Takes planes [N, K, H, W] of a batch whose labels lie below `num_labels`."""
-        if self._doubt.decoys and num_labels <= MANY_LABELS:
+    def survey(self, planes: Tensor | EncodedLabels, numbers: Tensor, num_labels: int, late: DeferredReads) -> None:
+        """Takes planes [N, K, H, W] of a batch whose labels lie below `num_labels`, or these encoded."""
+        if isinstance(planes, EncodedLabels):
+            if self._doubt.decoys:
+                self._pool.take(planes, numbers)
+        elif self._doubt.decoys and num_labels <= MANY_LABELS:
             self._pool.add(planes, numbers, num_labels, late)
         elif self._doubt.decoys:  # those that occur alone, else each would take a row of tables
             names = torch.cat([planes.new_zeros(1), planes.flatten()]).unique()
@@ -100,13 +103,13 @@ class Gathering:
         """Counts a batch against its decoys.
 
         Args:
-            step: with planes and maps.
+            step: with maps.
             labels: its planes, encoded.
             shown: [T] numbers of the images that are someone's top images.
         """
-        if self._decoys is None or self._places is None or step.planes is None:
+        if self._decoys is None or self._places is None:
             raise refusal(RuntimeError("decoys can be counted once the survey has ended."))
-        self._places.add(step.planes, labels.area)
+        self._places.add(labels if step.planes is None else step.planes, labels.area)
         here = torch.isin(step.numbers, shown).nonzero().flatten()
         places, carried = labels.area[here.to(labels.area.device)].nonzero(as_tuple=True)
         self._pairs.append(torch.stack([step.numbers[here][places.cpu()], carried.cpu()], 1))

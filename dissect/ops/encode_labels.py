@@ -9,6 +9,7 @@ from torch import Tensor
 from torch._subclasses import FakeTensor
 
 from dissect import reference
+from dissect.devices import to_device
 from dissect.ops import checks
 from dissect.ops.dispatch import implementation, register
 from dissect.ops.encoded import checked_labels
@@ -61,6 +62,18 @@ class EncodedLabels:
 
     def _remember(self) -> None:
         remember(self.runs, self.table, self.offsets, facts=(self.num_labels,))
+
+    def to(self, device: torch.device) -> EncodedLabels:
+        """The same labels on a device."""
+        if self.runs.device == device:
+            return self
+        return EncodedLabels._trusted(*(to_device(getattr(self, name), device) for name in _FIELDS))
+
+    def at(self, rows: Tensor, columns: Tensor) -> Tensor:
+        """[N, K, h, w] int32: the planes at some rows [h] and columns [w] alone, see `planes`."""
+        device = self.runs.device
+        runs = self.runs[:, rows.to(device)][..., columns.to(device)]
+        return reference.decode_labels(runs, self.table, self.offsets)
 
     @property
     def planes(self) -> Tensor:

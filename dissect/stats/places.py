@@ -9,6 +9,7 @@ from torch import Tensor
 
 from dissect.arguments import speaks
 from dissect.files.checked import Array, fields
+from dissect.ops.encode_labels import EncodedLabels
 from dissect.stats.state import State
 
 #: Rows and columns of places at most, and bytes of their counts: beyond them there are fewer places.
@@ -43,27 +44,30 @@ class Places(State):
         self._counts = torch.zeros(num_labels, 0, dtype=torch.int64)
         self._side = max(1, min(SIDE, int((BUDGET / 8 / num_labels) ** 0.5)))
 
-    def add(self, planes: Tensor, label_area: Tensor) -> None:
+    def add(self, planes: Tensor | EncodedLabels, label_area: Tensor) -> None:
         """Adds a batch.
 
         Args:
-            planes: [N, K, H, W] labels.
+            planes: [N, K, H, W] labels, or the same encoded.
             label_area: [N, C] int64, as `dissect.ops.iou_counts` gives it.
         """
-        rows, columns = (spread(size, self._side).to(planes.device) for size in planes.shape[2:])
-        places = planes[:, :, rows][..., columns].flatten(2).long()
+        if isinstance(planes, EncodedLabels):
+            places = planes.at(*(spread(size, self._side) for size in planes.size)).flatten(2).long()
+        else:
+            rows, columns = (spread(size, self._side).to(planes.device) for size in planes.shape[2:])
+            places = planes[:, :, rows][..., columns].flatten(2).long()
         number = places.shape[2]
         if not self._counts.shape[1]:
             self._counts = self._counts.new_zeros(len(self._counts), number)
         self._counts, self._images, self._kind = (
-            part.to(planes.device) for part in (self._counts, self._images, self._kind)
+            part.to(places.device) for part in (self._counts, self._images, self._kind)
         )
         for at in range(places.shape[1]):
             again = (places[:, :at] == places[:, at : at + 1]).any(1)  # said by an earlier plane
             label = places[:, at].masked_fill(again, 0)
             where = (label * number + torch.arange(number, device=label.device)).flatten()
             self._counts.view(-1).index_add_(0, where, torch.ones_like(where))
-        carries = torch.zeros(len(planes), len(self._images), dtype=torch.int64, device=planes.device)
+        carries = torch.zeros(len(planes), len(self._images), dtype=torch.int64, device=places.device)
         carries.index_add_(1, self._kind, (label_area > 0).long())
         self._images += len(planes) if self._all else (carries > 0).sum(0)
 

@@ -24,7 +24,7 @@ from dissect.visits.passes import Inputs, Pass, Passes
 from dissect.visits.readout import Readout
 from dissect.visits.run import Visit
 from dissect.visits.same import Same
-from dissect.visits.store import Cost, Step, Store
+from dissect.visits.store import Cost, Step, Store, step_of
 
 #: How an image comes by planes.
 WAYS = (
@@ -50,6 +50,8 @@ class Activations:
         generated: how a generator's images come by, which the segmenter sees; None where batches hold them.
         vectors: layers may give [N, U], with planes too.
         to_planes: makes planes of what comes with images, or of what the segmenter gives, see `label_planes`.
+        encoded: labels that come encoded (`dissect.segmentation.LabelStore`) stay so (`Step.labels`), where neither the
+            rules nor labels to ignore ask for other planes; else planes are made of them.
     """
 
     def __init__(
@@ -66,10 +68,12 @@ class Activations:
         *,
         vectors: bool = False,
         to_planes: Callable[[Tensor, Tensor, int, tuple[int, ...]], Tensor] = label_planes,
+        encoded: bool = False,
     ) -> None:
         check_weights(segmenter, "segmenter")  # else convolutions may give planes, of any numbers
         self._model, self._batches, self._segmenter, self._generated = model, batches, segmenter, generated
         self._readout, self._layers, self._vectors, self._to_planes = readout, layers, vectors, to_planes
+        self._encoded = encoded and not readout.ignore
         self._store = Store(memory_budget, disk_budget)
         self._passes = Passes(model, layers, readout)
         self._device = device_of(model)
@@ -192,13 +196,14 @@ class Activations:
         elif self._segmenter is None or (visit.planes and planes is None):
             planes = self._planes(index, batch, images)
             self._check_same(index, inputs, planes)
-            planes = self._readout.planes(planes, batch.images if images is inputs.images else images)
+            if isinstance(planes, Tensor):
+                planes = self._readout.planes(planes, batch.images if images is inputs.images else images)
         else:
             self._check_same(index, inputs)
         if index == 0 and not self._first_maps:
             self._see_first_maps(maps)
         # Of the images those on the device: looked at a batch later, when those on the CPU may have been overwritten.
-        step = self._at_home(Step(batch.numbers, planes, maps, images))
+        step = self._at_home(step_of(batch.numbers, planes, maps, images))
         if not visit.last:
             left = max(1, (self._expected_batches() or 0) - index)
             cost = Cost({name: end - begin for name, end in run.ends.items()}, time.perf_counter() - begin)
@@ -218,7 +223,8 @@ class Activations:
         """With planes and maps, some of which may come from a file or the data set, where the ops serve."""
         planes = None if step.planes is None else to_device(step.planes, self._home)
         maps = {name: to_device(part, self._home) for name, part in step.activations.items()}
-        return Step(step.numbers, planes, maps, step.images)
+        labels = None if step.labels is None else step.labels.to(self._home)
+        return Step(step.numbers, planes, maps, step.images, labels)
 
     def _inputs(self, index: int, batch: Batch) -> Inputs:
         """What goes into the model."""
@@ -250,7 +256,7 @@ class Activations:
     def _run(self, inputs: Inputs, layers: list[str], whole: bool) -> Pass:
         return self._passes.run(inputs, layers, whole=whole, vectors=self._vectors or bool(self._images_only))
 
-    def _planes(self, index: int, batch: Batch, images: Tensor) -> Tensor:
+    def _planes(self, index: int, batch: Batch, images: Tensor) -> Tensor | ops.EncodedLabels:
         """The segmenter's, or those that came with a batch."""
         with torch.no_grad():
             planes = batch.planes if self._segmenter is None else self._segmenter(images)
@@ -269,6 +275,12 @@ class Activations:
                     f"before it have none. {WAYS}"
                 )
             )
+        if isinstance(planes, ops.EncodedLabels):
+            step = self._readout.step
+            fits = step is None or planes.size == tuple(side // step for side in images.shape[2:])
+            if self._encoded and fits and len(planes) == len(images):
+                return planes.to(self._home)
+            planes = planes.planes
         if isinstance(planes, Tensor):
             planes = self._to_planes(planes, images, index, self._readout.ignore)
         if not isinstance(planes, Tensor) or planes.dtype not in LABEL_DTYPES:
@@ -293,16 +305,18 @@ class Activations:
             )
         return planes
 
-    def _check_same(self, index: int, inputs: Inputs, planes: Tensor | None = None) -> None:
+    def _check_same(self, index: int, inputs: Inputs, planes: Tensor | ops.EncodedLabels | None = None) -> None:
         """Compares the checksums of a batch with those of the first time; its planes' where they are at hand.
 
         On a GPU this is done when the next batch is under way there.
         """
         with deferred_interrupts():  # else Ctrl-C could take away what no one would compare any more
             earlier = self._late.take()
-            parts = [inputs.images, *inputs.extra.values(), *([] if planes is None else [planes])]
-            sums = torch.stack([checksum(part).to(self._home) for part in parts])
-            self._late.call(partial(self._compare, index), sums)
+            parts = [inputs.images, *inputs.extra.values(), *([planes] if isinstance(planes, Tensor) else [])]
+            sums = [checksum(part).to(self._home) for part in parts]
+            if isinstance(planes, ops.EncodedLabels):
+                sums.append(checksum(torch.stack([checksum(planes.runs), checksum(planes.table)])).to(self._home))
+            self._late.call(partial(self._compare, index), torch.stack(sums))
             for compare in earlier:
                 compare()
 

@@ -12,6 +12,7 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
+from dissect import ops
 from dissect.arguments import tell
 from dissect.devices import checksum
 from dissect.files.tensorfile import read_tensors
@@ -32,6 +33,21 @@ class Step:
     planes: Tensor | None  # None where the visit does not need them
     activations: dict[str, Tensor]
     images: Tensor | None = None  # of a step that was just computed
+    labels: ops.EncodedLabels | None = (
+        None  # in the place of planes, where these came encoded and the visitor takes them
+    )
+
+
+def step_of(
+    numbers: Tensor,
+    planes: Tensor | ops.EncodedLabels | None,
+    activations: dict[str, Tensor],
+    images: Tensor | None = None,
+) -> Step:
+    """A step with planes or labels, whichever they are."""
+    if isinstance(planes, ops.EncodedLabels):
+        return Step(numbers, None, activations, images, planes)
+    return Step(numbers, planes, activations, images)
 
 
 @dataclass
@@ -50,7 +66,7 @@ class _Kept:
     """What there is of a batch: planes and maps in memory, and the layers whose maps are in a file."""
 
     numbers: Tensor
-    planes: Tensor | None = None
+    planes: Tensor | ops.EncodedLabels | None = None
     maps: dict[str, Tensor] = field(default_factory=dict)
     file: Path | None = None
     on_disk: tuple[str, ...] = ()
@@ -95,8 +111,8 @@ class Store:
         """Whether a visit to these layers, and planes if it needs them, can do without the batch itself."""
         return index in self._kept and not self.missing(index, layers) and not (planes and self.planes(index) is None)
 
-    def planes(self, index: int) -> Tensor | None:
-        """The planes of a batch, if they are kept."""
+    def planes(self, index: int) -> Tensor | ops.EncodedLabels | None:
+        """The planes of a batch, or its labels, if they are kept."""
         return self._kept.get(index, _NOTHING).planes
 
     def maps(self, index: int, layers: list[str]) -> dict[str, Tensor]:
@@ -115,7 +131,7 @@ class Store:
     def recall(self, index: int, layers: list[str]) -> Step | None:
         """A step that it holds; None if a file of it is gone or has changed."""
         maps = self.maps(index, layers)
-        return Step(self._kept[index].numbers, self.planes(index), maps) if len(maps) == len(layers) else None
+        return step_of(self._kept[index].numbers, self.planes(index), maps) if len(maps) == len(layers) else None
 
     def keep(self, index: int, step: Step, cost: Cost, batches_left: int, planes_first: bool) -> None:
         """Keeps of a step that was just computed what is worth it, beside what is kept of it already.
@@ -146,9 +162,9 @@ class Store:
 
     def _keep_planes(self, kept: _Kept, step: Step, taken: int, batches_left: int) -> None:
         """Keeps them if all later batches can then have as much of the memory as this one."""
-        if step.planes is None or kept.planes is not None:
+        planes = step.labels if step.planes is None else narrow(step.planes)
+        if planes is None or kept.planes is not None:
             return
-        planes = narrow(step.planes)
         if planes.nbytes + (planes.nbytes + taken) * (batches_left - 1) <= self._memory:
             kept.planes = planes
             self._memory -= planes.nbytes
