@@ -203,7 +203,9 @@ class DissectionRun(Run):
     def _see_encoded(self, where: str, labels: EncodedLabels, numbers: Tensor) -> None:
         if labels.num_labels != len(self._concepts or ()):
             got = len(self._concepts or ("",)) - 1
-            raise refusal(ValueError(f"concepts must be those of the {labels.num_labels - 1} labels, but are {got}."), where)
+            raise refusal(
+                ValueError(f"concepts must be those of the {labels.num_labels - 1} labels, but are {got}."), where
+            )
         self.gathering.survey(labels, numbers, labels.num_labels, self._late)
 
     def _begin_layer(self, name: str, maps: Tensor, size: tuple[int, int], images: Tensor) -> None:

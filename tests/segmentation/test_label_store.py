@@ -87,12 +87,15 @@ def test_a_combination_with_a_label_twice_is_refused():
 
 def test_a_store_gives_the_labels_of_any_images_to_the_bit(tmp_path):
     planes, store = some_planes(), written(tmp_path)
-    assert len(store) == 11 and store.size == (9, 13) and store.concepts.names[1:] == tuple(NAMES)
+    assert len(store) == 11
+    assert store.size == (9, 13)
+    assert store.concepts.names[1:] == tuple(NAMES)
     for images in (range(11), [10, 0, 5], [3, 4, 5, 6], [7]):
         assert same(store.labels(images), planes[list(images)])
     store.verify()
     size = store.sizes()
-    assert size[:5] == (11, 3, 9, 13, 3) and size.as_planes == 2 * planes.numel()
+    assert size[:5] == (11, 3, 9, 13, 3)
+    assert size.as_planes == 2 * planes.numel()
     assert size.stored == sum(path.stat().st_size for path in tmp_path.iterdir())
     for strange in ([11], [-1], []):
         with pytest.raises(IndexError, match="numbers below 11"):
@@ -125,11 +128,16 @@ def test_a_dissection_of_stored_labels_has_the_bits_of_one_of_planes(tmp_path, m
 
 def test_other_methods_take_stored_labels_as_planes(tmp_path):
     torch.manual_seed(0)
-    model, data, store = nn.Sequential(nn.Conv2d(3, 4, 3)), TensorDataset(some_images(), some_planes()), written(tmp_path)
+    model, data, store = (
+        nn.Sequential(nn.Conv2d(3, 4, 3)),
+        TensorDataset(some_images(), some_planes()),
+        written(tmp_path),
+    )
     options = {"progress": False, "batch_size": 4}
     found = dissect.sweep(model, "0", store.beside(data), **options)
     expected = dissect.sweep(model, "0", data, concepts=NAMES, **options)
-    assert found.units() == expected.units() and found.labels() == expected.labels()
+    assert found.units() == expected.units()
+    assert found.labels() == expected.labels()
     ignoring = dissect.dissect(model, "0", store.beside(data), concepts={2: "b", 5: "e"}, ignore=1, **options)
     assert int(ignoring["0"].label_area[1]) == 0 < int(ignoring["0"].label_area[2])
 
@@ -199,7 +207,7 @@ def test_writers_that_disagree_are_noticed(tmp_path):
     written(tmp_path / "b", second)
     shard = next((tmp_path / "b").glob("00001-*"))
     (tmp_path / "a" / shard.name).write_bytes(shard.read_bytes())
-    with pytest.raises(ValueError, match="one shard of each place, but 00001-.* and 00001-.* are of one"):
+    with pytest.raises(ValueError, match=r"one shard of each place, but 00001-.* and 00001-.* are of one"):
         LabelStore(tmp_path / "a")
     next(path for path in (tmp_path / "a").glob("00001-*") if path.name != shard.name).unlink()
     options = {"concepts": NAMES, "batch_size": 2, "shard": 2, "progress": False}
@@ -278,4 +286,6 @@ def test_what_a_store_cannot_be_written_of_is_refused(tmp_path):
 def test_concepts_must_be_those_of_stored_labels(tmp_path):
     store = written(tmp_path)
     with pytest.raises(ValueError, match="concepts must be those of the 5 labels, but are 1"):
-        dissect.dissect(nn.Sequential(nn.Conv2d(3, 2, 1)), "0", store.beside(some_images()), concepts=["one"], progress=False)
+        dissect.dissect(
+            nn.Sequential(nn.Conv2d(3, 2, 1)), "0", store.beside(some_images()), concepts=["one"], progress=False
+        )
