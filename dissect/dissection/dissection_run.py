@@ -201,11 +201,9 @@ class DissectionRun(Run):
             self.gathering.survey(step.planes, step.numbers, largest + 1, self._late)
 
     def _see_encoded(self, where: str, labels: EncodedLabels, numbers: Tensor) -> None:
-        if labels.num_labels != len(self._concepts or ()):
-            got = len(self._concepts or ("",)) - 1
-            raise refusal(
-                ValueError(f"concepts must be those of the {labels.num_labels - 1} labels, but are {got}."), where
-            )
+        if labels.num_labels != (count := len(self._concepts or ("",))):
+            rule = f"concepts must be those of the {labels.num_labels - 1} labels, but are {count - 1}."
+            raise refusal(ValueError(rule), where)
         self.gathering.survey(labels, numbers, labels.num_labels, self._late)
 
     def _begin_layer(self, name: str, maps: Tensor, size: tuple[int, int], images: Tensor) -> None:
@@ -249,10 +247,7 @@ class DissectionRun(Run):
         return torch.cat([self.peaks[name].images().cpu(), self.sampling.at_levels(name)[0]], 1)
 
     def _count(self, step: Step) -> None:
-        if self.images_only:
-            self._count_encoded(step, None)
-            return
-        if step.labels is not None:
+        if self.images_only or step.labels is not None:
             self._count_encoded(step, step.labels)
             return
         if step.planes is None:
