@@ -343,11 +343,11 @@ def read_shard(path: Path, identity: str, num_labels: int) -> PackedLabels:
         fields(str(path), tensors, rules)
         fields(str(path), meta, {"of": Text(), "size": Each(Whole(1, 1 << 20), 2)})
         if meta["of"] != identity:
-            raise ValueError(f"{shown(path)} must belong to the store in its folder, but was written for another one.")
+            raise refusal(ValueError(f"{shown(path)} must belong to the store in its folder, but is of another one."))
         size = meta["size"][0], meta["size"][1]
         packed = PackedLabels(**tensors, size=size, num_labels=num_labels)
         if name_of(path.name[:5], packed, identity) != path.name:
-            raise ValueError(f"{shown(path)} must be called by its place and content, but is not.")
+            raise refusal(ValueError(f"{shown(path)} must be called by its place and content, but is not."))
     return packed
 
 

@@ -213,7 +213,7 @@ def test_writers_that_disagree_are_noticed(tmp_path):
     options = {"concepts": NAMES, "batch_size": 2, "shard": 2, "progress": False}
     manifest = json.loads((tmp_path / "a" / "labels.json").read_text())
     (tmp_path / "a" / "labels.json").write_text(json.dumps(manifest | {"ignore": [7]}))
-    with pytest.raises(ValueError, match="was written for another one"):
+    with pytest.raises(ValueError, match="is of another one"):
         LabelStore(tmp_path / "a")
     with pytest.raises(ValueError, match="of the same ignore"):
         store_labels(None, TensorDataset(some_images(), first), tmp_path / "a", **options)
