@@ -1,7 +1,7 @@
 """The command line; also ``python -m dissect``.
 
 Commands: ``dissect demo``, ``layers``, ``run``, ``sweep``, ``classify``, ``unit-classifiers``, ``experiment``,
-``generator``, ``omissions``, ``rewrite``, ``compare``, ``monitor``, ``report`` and ``info``.
+``generator``, ``omissions``, ``rewrite``, ``compare``, ``monitor``, ``report``, ``unit-pages`` and ``info``.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from dissect.cli import experiment as experiment_commands
 from dissect.cli import generator as generator_commands
 from dissect.cli import monitor as monitor_command
 from dissect.cli import omissions as omissions_commands
+from dissect.cli import pages as pages_commands
 from dissect.cli import rewrite as rewrite_commands
 from dissect.cli import sweep as sweep_command
 from dissect.cli import unit_classifiers as unit_classifiers_command
@@ -142,6 +143,8 @@ def _parser() -> argparse.ArgumentParser:
         ("rewrite", "change one rule of a generator in its weights",
          _group("STEP", rewrite_commands.add_commands), None),
         ("report", "write the report of a saved result", _add_report_arguments, _report),
+        ("unit-pages", "print all units of a layer of a saved result, as PDF or PNG",
+         pages_commands.add_unit_pages_arguments, pages_commands.unit_pages),
         ("info", "versions, processors, backends, and why some are missing", _add_info_arguments, _info),
     )  # fmt: skip
     for name, text, add, command in adders:

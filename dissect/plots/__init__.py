@@ -25,6 +25,7 @@ from dissect.plots.style import (
     RISE,
     SHADES,
     drawing,
+    fitting,
     label,
     legend_above,
     legend_below,
@@ -32,6 +33,7 @@ from dissect.plots.style import (
     panels,
     plain,
     save,
+    save_pages,
     strips,
 )
 from dissect.plots.tiles import empty, lit, tile, tiles, tinted
@@ -54,6 +56,7 @@ __all__ = [
     "density",
     "drawing",
     "empty",
+    "fitting",
     "histograms",
     "jitter",
     "label",
@@ -65,6 +68,7 @@ __all__ = [
     "panels",
     "plain",
     "save",
+    "save_pages",
     "scatter",
     "stacks",
     "strips",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -18,6 +18,8 @@ INK, QUIET, LINE, FAINT = "#1f2328", "#656d76", "#d0d7de", "#c4cad1"
 #: What a figure is about, and what stands against it; what grows less and more.
 ACCENT, OTHER = "#0a66c2", "#c2571a"
 FALL, RISE = "#1f5fbf", "#d1242f"
+#: Pixels per inch of PNG.
+DPI = 105
 #: Of series, in their order.
 COLORS = (ACCENT, "#2e8b57", OTHER, "#8c959f", "#b8c0c8")
 #: Of the papers' categories of concepts, in the order of `dissect.concepts.CATEGORIES`, and of others.
@@ -55,7 +57,7 @@ _STYLE = rules(INK, QUIET, LINE) | {
     "legend.frameon": False,
     "legend.fontsize": 8,
     "legend.handlelength": 1.2,
-    "savefig.dpi": 105,
+    "savefig.dpi": DPI,
     "savefig.facecolor": "white",
 }
 
@@ -88,11 +90,51 @@ def new_figure(width: float, height: float, layout: Literal["constrained"] | Non
     return Figure((width, height), layout=layout)
 
 
-def save(figure: Figure, path: str | Path) -> Path:
+def save(figure: Figure, path: str | Path, dpi: int = DPI) -> Path:
     """Writes a figure as PNG, whole or not at all; the same bytes each time."""
     with drawing(), replacing(path) as partial:
-        figure.savefig(partial, format="png", metadata={"Software": None})
+        figure.savefig(partial, format="png", metadata={"Software": None}, dpi=dpi)
     return Path(path)
+
+
+def save_pages(pages: Iterable[Figure], path: str | Path, dpi: int) -> list[Path]:
+    """Writes figures, as they come, as the pages of a PDF, or each as a PNG with its number: "a-001.png" of "a.png".
+
+    Each file is written whole or not at all, and has the same bytes each time.
+    """
+    path = Path(path)
+    if path.suffix.lower() != ".pdf":
+        numbered = ((page, path.with_name(f"{path.stem}-{number:03}.png")) for number, page in enumerate(pages, 1))
+        return [save(page, name, dpi) for page, name in numbered]
+    require("a plot", "report", "matplotlib.backends.backend_pdf")
+    from matplotlib.backends.backend_pdf import PdfPages
+
+    with drawing(), replacing(path) as partial, PdfPages(partial, metadata={"CreationDate": None}) as file:
+        for page in pages:
+            file.savefig(page, dpi=dpi)
+    return [path]
+
+
+def fitting(text: str, width: float, size: float, weight: str = "normal") -> str:
+    """The text in a font's size, or as much of its beginning as is at most `width` points wide, with an ellipsis.
+
+    Example:
+        >>> fitting("a very long name", 40, 8)
+        'a very l...'
+    """
+    require("a plot", "report", "matplotlib.textpath")
+    from matplotlib.font_manager import FontProperties
+    from matplotlib.textpath import text_to_path
+
+    def fits(shown: str) -> bool:
+        return text_to_path.get_text_width_height_descent(shown, font, False)[0] <= width
+
+    font, shown = FontProperties(family="DejaVu Sans", size=size, weight=weight), text[:200]
+    if shown == text and fits(text):
+        return text
+    while shown and not fits(f"{shown}..."):
+        shown = shown[:-1]
+    return f"{shown.rstrip()}..."
 
 
 def panels(figure: Any, columns: int, **shared: bool) -> list[Axes]:

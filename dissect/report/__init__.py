@@ -3,5 +3,14 @@
 from dissect.report.flagging import write_flagging
 from dissect.report.html import write_report
 from dissect.report.pairs import PairsPage, PreferenceRow, read_preferences, write_pairs
+from dissect.report.unit_pages import write_unit_pages
 
-__all__ = ["PairsPage", "PreferenceRow", "read_preferences", "write_flagging", "write_pairs", "write_report"]
+__all__ = [
+    "PairsPage",
+    "PreferenceRow",
+    "read_preferences",
+    "write_flagging",
+    "write_pairs",
+    "write_report",
+    "write_unit_pages",
+]

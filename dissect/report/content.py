@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from dissect.arguments import refusal
 from dissect.concepts import CATEGORIES, Concepts
+from dissect.dissection.result import Dissection, LayerDissection
 from dissect.dissection.rows import is_detector
 from dissect.report.pictures import encode_masks, top_masks
 from dissect.report.trust import Density, LayerTrust, density, doubts, halves, layer_trust
 
 if TYPE_CHECKING:
-    from dissect.dissection.result import Dissection, LayerDissection
     from dissect.dissection.rows import CategoryRow, UnitRow
 
 #: Further colors, for categories that are not among the papers'.
@@ -249,6 +250,21 @@ def layer_content(
     return Layer(f"layer{index}", name, cards, categories, mask_shape, kept, trust, dissection.word(name))
 
 
+def one_layer(dissection: Dissection, layer: str | None) -> tuple[str, LayerDissection]:
+    """A layer's name and what is known of it; the only one's where none is named.
+
+    Raises:
+        KeyError: a layer that was not dissected.
+        TypeError, ValueError: no dissection, or no layer where there are several.
+    """
+    if not isinstance(dissection, Dissection):
+        raise refusal(TypeError(f"dissection must be a Dissection, but got {type(dissection).__name__}."))
+    if layer is None and len(dissection) > 1:
+        raise refusal(ValueError(f"layer must be one of the dissection's layers, {list(dissection)}."))
+    name = next(iter(dissection)) if layer is None else layer
+    return name, dissection[name]
+
+
 def best_concepts(layers: list[Layer]) -> dict[str, list[tuple[Score, int]]]:
     """Per category the concepts that name a unit, by name, each with the number of these units."""
     units = Counter(card.scores[0].label for layer in layers for card in layer.cards if card.scores)
@@ -306,6 +322,12 @@ def _further(iou: Tensor, categories: tuple[str, ...]) -> list[list[tuple[int, f
     return found
 
 
+def tells_apart(layer: LayerDissection, unit: int) -> bool:
+    """Whether a unit's highest peak is above its lowest one, as far as that is known; if not, its images are any."""
+    lowest = -math.inf if layer.sample is None else float(layer.sample.peaks[unit, :1].amin())
+    return layer.peaks.shape[1] > 0 and float(layer.peaks[unit, 0]) > lowest
+
+
 def _picture(number: int, peak: float, share: float, mask: str, level: float | None = None) -> Picture:
     """An image, on such a share of which the unit fires."""
     fires = f"the unit fires on {share:.1%} of it" if share > 0 else "the unit does not fire in it"
@@ -320,8 +342,7 @@ def _pictures(
     A vector has no positions, so it may exceed its threshold in none of few images: some excite it most all the same.
     """
     numbers, peaks = layer.peak_images[row.unit].tolist(), layer.peaks[row.unit].tolist()
-    lowest = -math.inf if layer.sample is None else float(layer.sample.peaks[row.unit, :1].amin())
-    anyway = anyway and len(peaks) > 0 and peaks[0] > lowest
+    anyway = anyway and tells_apart(layer, row.unit)
     return [
         _picture(number, peak, share, mask)
         for number, peak, share, mask in zip(numbers, peaks, shares.tolist(), encode_masks(masks))

@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from dissect.arguments import integer, refusal, speaks
+from dissect.arguments import integer, speaks
 from dissect.dissection.result import Dissection
 from dissect.files.tensors import replacing
 from dissect.generators.artifact_flags import KIND
+from dissect.report.content import one_layer
 from dissect.report.embedded import json_inside
 from dissect.report.html import check_extras, environment, inside, script_of
 from dissect.report.pictures import encode_masks, encode_pictures, mask_side, top_masks
@@ -47,12 +48,8 @@ def write_flagging(dissection: Dissection, path: str | Path, *, layer: str | Non
         PosixPath('out/flagging.html')
     """
     check_extras()
-    if not isinstance(dissection, Dissection):
-        raise refusal(TypeError(f"dissection must be a Dissection, but got {type(dissection).__name__}."))
-    if layer is None and len(dissection) > 1:
-        raise refusal(ValueError(f"layer must be one of the dissection's layers, {list(dissection)}."))
-    layer = next(iter(dissection)) if layer is None else layer
-    found, images = dissection[layer], integer("images", images)
+    layer, found = one_layer(dissection, layer)
+    images = integer("images", images)
     images = min(images, found.peaks.shape[1])
     side = mask_side([found], images)
     units: list[dict[str, Any]] = []

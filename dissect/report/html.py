@@ -76,7 +76,7 @@ def write_report(
     if path.suffix.lower() != ".html":
         path = path / (FILE_NAME if isinstance(dissection, Dissection) else COMPARISON_NAME)
     if isinstance(dissection, Dissection):
-        page = _render(dissection, _important_classes(dissection, importance), _formula_texts(dissection, formulas))
+        page = _render(dissection, important_classes(dissection, importance), _formula_texts(dissection, formulas))
     elif importance != () or formulas is not None:
         name = "formulas" if importance == () else "importance"
         raise refusal(TypeError(f"{name} must not be given with a comparison, whose page has no room for it."))
@@ -96,7 +96,7 @@ def check_extras() -> None:
     require("write_report", "report", "jinja2", "matplotlib", "PIL")
 
 
-def _important_classes(
+def important_classes(
     dissection: Dissection, importance: UnitImportance | Iterable[UnitImportance]
 ) -> dict[str, list[list[str]]]:
     """By layer, per unit the classes to which it is important."""
