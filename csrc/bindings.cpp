@@ -106,6 +106,18 @@ PYBIND11_MODULE(_C, module) {
       py::call_guard<py::gil_scoped_release>());
 
   module.def(
+      "filter_step",
+      [](uintptr_t state, uintptr_t tiles, uintptr_t gradient, uintptr_t product, std::array<int64_t, 3> shape,
+         float size, float root, int num_threads) {
+        const int64_t numbers = shape[0] * shape[1] * kTaps * kFilterBlock;
+        float* const weight = at<float>(state);
+        filter_step({weight, weight + numbers, weight + 2 * numbers, at<const float>(tiles), at<const float>(gradient),
+                     at<float>(product), shape[0], shape[1], shape[2], size, root},
+                    num_threads);
+      },
+      py::call_guard<py::gil_scoped_release>());
+
+  module.def(
       "image_peaks",
       [](uintptr_t data, int dtype, Four shape, Four strides, uintptr_t peaks, int num_threads) {
         image_peaks({feature_maps(data, dtype, shape, strides), at<float>(peaks)}, num_threads);

@@ -19,6 +19,7 @@ namespace dissect {
   namespace level {                                                                                                \
   bool bad_values(const FeatureMaps&, int64_t, int64_t, int64_t);                                                  \
   void blend_units_plane(const BlendUnitsParams&, int64_t, int64_t);                                               \
+  void filter_step_block(const FilterStepParams&, int64_t);                                                        \
   void image_peaks_block(const ImagePeaksParams&, int64_t, int64_t, int64_t);                                      \
   bool iou_counts_block(const IouCountsParams&, int64_t, int64_t, const IouCountsWorkspace&);                      \
   bool tail_histogram_block(const TailHistogramParams&, int64_t, int64_t, int64_t, const TailHistogramWorkspace&); \
@@ -37,6 +38,7 @@ struct Level {
   const char* name;
   bool (*bad_values)(const FeatureMaps&, int64_t, int64_t, int64_t);
   BlendUnitsPlane blend_units;
+  FilterStepBlock filter_step;
   ImagePeaksBlock image_peaks;
   IouCountsBlock iou_counts;
   TailHistogramBlock tail_histogram;
@@ -44,10 +46,11 @@ struct Level {
   UpsampleArgmaxRows upsample_argmax;
 };
 
-#define DISSECT_LEVEL_ENTRY(level)                                                                          \
-  Level {                                                                                                   \
-    #level, level::bad_values, level::blend_units_plane, level::image_peaks_block, level::iou_counts_block, \
-        level::tail_histogram_block, level::threshold_sweep_block, level::upsample_argmax_rows              \
+#define DISSECT_LEVEL_ENTRY(level)                                                                           \
+  Level {                                                                                                    \
+    #level, level::bad_values, level::blend_units_plane, level::filter_step_block, level::image_peaks_block, \
+        level::iou_counts_block, level::tail_histogram_block, level::threshold_sweep_block,                  \
+        level::upsample_argmax_rows                                                                          \
   }
 
 std::vector<Level> available_levels() {
@@ -147,6 +150,11 @@ void blend_units(const BlendUnitsParams& params, int num_threads) {
   share(params.maps.num_images, num_threads, [&](int64_t image, int) {
     for (int64_t unit = 0; unit < params.maps.num_units; ++unit) plane(params, image, unit);
   });
+}
+
+void filter_step(const FilterStepParams& params, int num_threads) {
+  const FilterStepBlock block = chosen_level().filter_step;
+  share(params.num_blocks, num_threads, [&](int64_t number, int) { block(params, number); });
 }
 
 void image_peaks(const ImagePeaksParams& params, int num_threads) {

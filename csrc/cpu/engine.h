@@ -8,6 +8,7 @@
 #include "../blend_units.h"
 #include "../component_halves.h"
 #include "../encode_labels.h"
+#include "../filter_step.h"
 #include "../image_peaks.h"
 #include "../iou_counts.h"
 #include "../tail_histogram.h"
@@ -32,6 +33,7 @@ void blend_units(const BlendUnitsParams& params, int num_threads);
 void component_halves(const ComponentHalvesParams& params, int num_threads);
 // Returns each image's table of combinations. Throws std::invalid_argument at a label out of range.
 std::vector<std::vector<int32_t>> encode_labels(const EncodeLabelsParams& params, int num_threads);
+void filter_step(const FilterStepParams& params, int num_threads);
 void image_peaks(const ImagePeaksParams& params, int num_threads);
 // Returns false where it met a bad value; the counts are then worthless.
 bool iou_counts(const IouCountsParams& params, int num_threads);

@@ -46,6 +46,18 @@ inline Lanes interpolate(Lanes a0, Lanes a1, Lanes weight) {
   return a0 + step;
 }
 
+// Each one rounded as IEEE 754 says.
+inline Lanes square_root(Lanes a) {
+#if defined(__AVX512F__)
+  return reinterpret_cast<Lanes>(_mm512_sqrt_ps(reinterpret_cast<__m512>(a)));
+#else
+  float values[kLanes];
+  store(values, a);
+  for (float& value : values) value = __builtin_sqrtf(value);
+  return load(values);
+#endif
+}
+
 // Bit i is set where a[i] > b[i].
 inline uint32_t greater(Lanes a, Lanes b) {
 #if defined(__AVX512F__)

@@ -9,6 +9,7 @@ from dissect.ops.blend_units import blend_units
 from dissect.ops.component_halves import component_halves
 from dissect.ops.dispatch import BackendUnavailableError, BackendWarning, backends, home, record_backends
 from dissect.ops.encode_labels import EncodedLabels, Encoding, encode_labels
+from dissect.ops.filter_step import filter_step
 from dissect.ops.image_peaks import image_peaks
 from dissect.ops.iou_counts import IouCounts, iou_counts
 from dissect.ops.iou_counts_by_image import ImageCounts, iou_counts_by_image
@@ -30,6 +31,7 @@ __all__ = [
     "blend_units",
     "component_halves",
     "encode_labels",
+    "filter_step",
     "home",
     "image_peaks",
     "iou_counts",

@@ -7,6 +7,7 @@ where the sampling rule rounds twice.
 from dissect.reference.blend_units import blend_units, blend_units_backward
 from dissect.reference.component_halves import component_halves
 from dissect.reference.encode_labels import decode_labels, encode_labels, run_dtype
+from dissect.reference.filter_step import filter_step
 from dissect.reference.image_peaks import image_peaks
 from dissect.reference.iou_counts import iou_counts, iou_counts_by_image
 from dissect.reference.observe import observe
@@ -22,6 +23,7 @@ __all__ = [
     "corners",
     "decode_labels",
     "encode_labels",
+    "filter_step",
     "image_peaks",
     "iou_counts",
     "iou_counts_by_image",

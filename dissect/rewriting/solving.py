@@ -12,6 +12,7 @@ from tqdm.auto import trange
 from dissect.arguments import refusal
 from dissect.rewriting.memory import Keys, Memory
 from dissect.rewriting.products import times
+from dissect.rewriting.winograd import Filters, suits
 
 Mode = Literal["projected", "lambda", "closed"]
 MODES: tuple[Mode, ...] = get_args(Mode)
@@ -70,6 +71,8 @@ class Problem:
     def __init__(self, memory: Memory, keys: Keys, values: Tensor, loss: Loss, directions: Tensor) -> None:
         self.memory, self.keys, self.values = memory, keys, values
         self._wanted = values.permute(0, 2, 3, 1).reshape(-1, memory.outputs)
+        bias = getattr(memory.model.get_submodule(memory.layer), "bias", None)
+        self.bias = None if bias is None else bias.detach()
         self._power = 1 if loss == "l1" else 2
         self.start = memory.matrix()
         self.directions = directions.to(self.start)
@@ -107,16 +110,21 @@ class Problem:
 
     def _of_rows(self, product: Tensor) -> tuple[Tensor, Tensor]:
         """The loss of a product whose rows are values, and its gradient, both in its memory and without autograd."""
-        bias = getattr(self.memory.model.get_submodule(self.memory.layer), "bias", None)
-        apart = (product if bias is None else product.add_(bias.detach())).sub_(self._wanted)
+        return self.of_apart((product if self.bias is None else product.add_(self.bias)).sub_(self._wanted))
+
+    def of_apart(self, apart: Tensor) -> tuple[Tensor, Tensor]:
+        """The loss of how far all values are from V, in any order, and its gradient, in that memory."""
+        count = self.values.numel()
         if self._power == 1:
-            return apart.abs().mean(), apart.sign_().mul_(1 / apart.numel())
-        return apart.square().mean(), apart.mul_(2 / apart.numel())
+            return apart.abs().sum() / count, apart.sign_().mul_(1 / count)
+        return apart.square().sum() / count, apart.mul_(2 / count)
 
 
 def projected(problem: Problem, schedule: Schedule) -> Found:
     """Adam over the whole matrix, brought back into ``W0 + Lambda D^T`` every few steps and at last (thesis, 6.3.4)."""
     start, basis = problem.start, problem.directions
+    if suits(problem) and not schedule.project_gradient:
+        return _projected_filters(Filters(problem), schedule)
 
     def gradient(matrix: Tensor) -> tuple[Tensor, Tensor]:
         loss, found = problem.gradient(matrix)
@@ -127,6 +135,20 @@ def projected(problem: Problem, schedule: Schedule) -> Found:
 
     current, losses = descend(start, gradient, project, schedule)
     return found_of((current - start) @ basis, losses)
+
+
+@torch.no_grad()
+def _projected_filters(filters: Filters, schedule: Schedule) -> Found:
+    """The same of a 3x3 convolution on a CPU."""
+    losses = []
+    for step in _bar(schedule):
+        loss, gradient = filters.loss()
+        losses.append(loss)
+        filters.step(gradient, step + 1, schedule.rate)
+        if step % schedule.every == 0 or step == schedule.steps - 1:
+            filters.project()
+            _check(loss, step)
+    return found_of(filters.lambdas(), losses)
 
 
 @torch.no_grad()

@@ -22,7 +22,7 @@ from dissect.rewriting import Memory
 from dissect.tiny import judge
 
 GENERATORS = {"progan-street": "ProGAN", "stylegan2-street-watermark": "StyleGAN2"}
-LAYERS, SIZES = ("layer2", "layer4", "layer6", "layer8", "layer10"), (1, 2, 4, 8)
+LAYERS, SIZES = tuple(f"layer{number}" for number in range(2, 11)), (1, 2, 4, 8)
 #: Seed of z; images that patches are drawn of; images of the galleries, each cut into so many squares a side.
 SEED, COUNT, SHOWN, SIDE = 1, 192, 6, 4
 #: Of which classes a key is shown, in which layer, matched in how many images, of which so many are shown.

@@ -146,20 +146,29 @@ def measured_part(path: Path, model: Any, z: Tensor, made: list[dict[str, Any]],
         for name, change in seen.items():
             for field in FIELDS:
                 rows[f"{rule.name}/{name}/{field}"] = getattr(change, field)
-    save_file(rows, path)
+    begun = path.with_suffix(".begun")
+    save_file(rows, begun)
+    begun.replace(path)
 
 
 def measured_rules(out: Path, work: Path, minutes: float) -> None:
-    """Measures part after part, until there are enough or the time is up."""
+    """Measures part after part that is not there yet, until there are enough or the time is up."""
     model, made, told = prepared(out, work)
-    (work / "told.json").write_text(json.dumps(told), encoding="utf-8")
+    known, seconds = work / "told.json", work / "seconds.json"
+    if known.exists() and json.loads(known.read_text(encoding="utf-8")) != json.loads(json.dumps(told)):
+        raise ValueError(f"{known} tells of other changes than these: give another folder, or remove its parts")
+    known.write_text(json.dumps(told), encoding="utf-8")
+    before = json.loads(seconds.read_text(encoding="utf-8")) if seconds.exists() else 0
     every = dissect.latents(model, MEASURES, MEASURED)
     for number, z in enumerate(every.split(PART)):
+        path = work / f"part-{number:03}.safetensors"
         if time.process_time() > 60 * minutes:
             return
-        measured_part(work / f"part-{number:03}.safetensors", model, z, made, number * PART < TRANSFERRED)
+        if path.exists():
+            continue
+        measured_part(path, model, z, made, number * PART < TRANSFERRED)
         print(f"part {number}: {time.process_time():.0f} s", flush=True)
-        (work / "seconds.json").write_text(json.dumps(time.process_time()), encoding="utf-8")
+        seconds.write_text(json.dumps(before + time.process_time()), encoding="utf-8")
 
 
 def gathered(work: Path) -> list[dict[str, Any]]:

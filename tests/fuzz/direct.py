@@ -19,7 +19,7 @@ from dissect.ops import native
 #: Of a call that would never end.
 SECONDS = 30
 NUMBERS = (-(2**31), -131072, -2, -1, 0, 1, 2, 3, 7, 131071, 131073, 2**20 + 1, 10**6, 2**30, 2**31 - 1)
-WRITTEN = ("activations", "bins", "above")
+WRITTEN = ("activations", "bins", "above", "state")
 #: AttributeError: torch takes None for a tensor.
 REFUSALS = (AttributeError, TypeError, ValueError, RuntimeError, IndexError, NotImplementedError)
 
@@ -40,7 +40,7 @@ def problem(r):
     given = {"activations": maps(r, images, units, *source)}
     op = r.choice(["iou_counts", "iou_counts", "iou_counts_by_image", "tail_histogram", "threshold_sweep",
                    "blend_units", "blend_units_", "blend_units_backward", "image_peaks", "encode_labels", "observe",
-                   "observe_"])  # fmt: skip
+                   "observe_", "filter_step"])  # fmt: skip
     if op.startswith("iou_counts"):
         given |= {"thresholds": torch.randint(-16, 17, (units,)) / 8, **labels_and_grid(r, images, source, target)}
     if op == "threshold_sweep":
@@ -64,6 +64,9 @@ def problem(r):
         given = {"gradient": torch.randn(images, units, *source), **given}
     if op == "encode_labels":
         given = {"planes": torch.randint(0, 4, (images, 2, *target)).to(r.choice(LABEL_DTYPES)), "num_labels": 4}
+    if op == "filter_step":
+        given = {"state": torch.rand(3, images, units, 9, 16), "tiles": torch.randn(units, 16, source[0]),
+                 "gradient": torch.randn(images, 16, source[0], 16), "step": 3, "rate": 0.1}  # fmt: skip
     return op, given
 
 

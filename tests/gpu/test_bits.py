@@ -144,6 +144,15 @@ def test_image_peaks(serving, device):
         assert equal([ops.image_peaks(to(maps, device), backend=backend)], [ops.image_peaks(maps)]), seed
 
 
+def test_filter_step(serving, device):
+    generator, backend = torch.Generator().manual_seed(0), serving("filter_step")
+    state = torch.rand(3, 2, 5, 9, 16, generator=generator)
+    given = [torch.randn(*shape, generator=generator) for shape in ((5, 16, 3), (2, 16, 3, 16))]
+    there = [to(part, device) for part in (state, *given)]
+    ours = ops.filter_step(*there, 4, 0.05, backend=backend)
+    assert equal([ours, there[0]], [ops.filter_step(state, *given, 4, 0.05), state])
+
+
 def test_component_halves(serving, device):
     backend = serving("component_halves")
     for seed in range(CASES):

@@ -227,6 +227,21 @@ void test_argmax(const Problem& p, const GridView& grid, int num_threads) {
   for (int32_t winner : winners) require(winner >= 0 && winner < p.num_units, "each pixel has a winner");
 }
 
+void test_filters(int num_threads) {
+  const int64_t blocks = pick(0, 3), channels = pick(0, 18), tiles = pick(0, 9);
+  const int64_t numbers = blocks * channels * kTaps * kFilterBlock;
+  std::vector<float> state(3 * numbers), keys(channels * kFrequencies * tiles);
+  std::vector<float> gradient(blocks * kFrequencies * tiles * kFilterBlock), product(gradient.size());
+  for (auto* values : {&state, &keys, &gradient})
+    for (float& value : *values) value = static_cast<float>(pick(0, 64)) / 16;
+  float* const weight = state.data();
+  filter_step({weight, weight + numbers, weight + 2 * numbers, keys.data(), gradient.data(), product.data(), blocks,
+               channels, tiles, 0.5f, 2.0f},
+              num_threads);
+  note(state);
+  note(product);
+}
+
 void test_halves(const Problem& p, int num_threads) {
   const int64_t height = p.target_height, width = p.target_width, area = height * width;
   std::vector<uint8_t> labels, halves(p.num_images * 2 * area), without_last(halves.size());
@@ -260,6 +275,7 @@ int main(int count, char** arguments) {
     test_argmax(problem, grid.view(), num_threads);
     test_maps(problem, num_threads);
     test_halves(problem, num_threads);
+    test_filters(num_threads);
     test_bad_values(problem, grid.view(), num_threads);
   }
   std::printf("%d rounds at level %s: %016llx\n", rounds, simd_level().c_str(),

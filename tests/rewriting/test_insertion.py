@@ -195,15 +195,15 @@ def test_divergence_and_ctrl_c_leave_the_weights(monkeypatch):
     with pytest.raises(ArithmeticError, match=r"^insert: the descent must stay finite.*weights are as they were"):
         insert(memory, keys, nets.randn(1, 3, 6, 5), directions, rate=1e38, steps=50, progress=False)
     assert torch.equal(model[0].weight, before)
-    gradient, calls = Problem.gradient, []
+    loss, calls = Problem.of_apart, []
 
-    def interrupted(self, matrix):
+    def interrupted(self, apart):
         calls.append(1)
         if len(calls) == 15:
             raise KeyboardInterrupt
-        return gradient(self, matrix)
+        return loss(self, apart)
 
-    monkeypatch.setattr(Problem, "gradient", interrupted)
+    monkeypatch.setattr(Problem, "of_apart", interrupted)
     with pytest.raises(KeyboardInterrupt):
         insert(memory, keys, nets.randn(1, 3, 6, 5), directions, steps=50, progress=False)
     assert torch.equal(model[0].weight, before)

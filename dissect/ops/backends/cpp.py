@@ -69,6 +69,24 @@ def encode_labels(planes: Tensor, num_labels: int) -> EncodedAtOnce:
     return EncodedAtOnce(encode)
 
 
+def filter_step(state: Tensor, tiles: Tensor, gradient: Tensor, size: float, root: float) -> Tensor:
+    """[B, 16, T, 16] float32; the state is written."""
+    blocks, channels, num_tiles = state.shape[1], state.shape[2], tiles.shape[2]
+    checks.laid_out("filter_step", "state", state, torch.float32, (3, blocks, channels, 9, 16))
+    tiles, gradient = tiles.contiguous(), gradient.contiguous()
+    checks.laid_out("filter_step", "tiles", tiles, torch.float32, (channels, 16, num_tiles))
+    checks.laid_out("filter_step", "gradient", gradient, torch.float32, (blocks, 16, num_tiles, 16))
+    product = torch.empty_like(gradient)
+    native.engine().filter_step(
+        *(tensor.data_ptr() for tensor in (state, tiles, gradient, product)),
+        [blocks, channels, num_tiles],
+        size,
+        root,
+        torch.get_num_threads(),
+    )
+    return product
+
+
 def image_peaks(activations: Tensor, status: Tensor | None) -> Tensor:
     """[N, U] float32."""
     checks.finite("image_peaks", activations)

@@ -9,6 +9,7 @@ from dissect import reference
 from dissect.ops import checks
 from dissect.ops.backends.arguments import Blend, Brackets, Labels, Tables, check_edges, check_natural, check_thresholds
 from dissect.ops.backends.composed import EncodedAtOnce, in_turn
+from dissect.subnormals import keeps_subnormals
 
 
 def blend_units(features: Tensor, blend: Blend) -> Tensor:
@@ -49,6 +50,12 @@ def encode_labels(planes: Tensor, num_labels: int) -> EncodedAtOnce:
         return table, offsets
 
     return EncodedAtOnce(encode)
+
+
+@keeps_subnormals
+def filter_step(state: Tensor, tiles: Tensor, gradient: Tensor, size: float, root: float) -> Tensor:
+    """[B, 16, T, 16] float32; the state is written."""
+    return reference.filter_step(state, tiles, gradient, size, root)
 
 
 def image_peaks(activations: Tensor, status: Tensor | None) -> Tensor:
