@@ -81,6 +81,5 @@ def test_the_command(tmp_path, capsys, monkeypatch):
     output = capsys.readouterr()
     assert "goes on from" in output.err
     assert "Discrimination of 2 networks by 43 images" in output.out
-    assert commands.main(["experiment", "discrimination", "--networks", str(tmp_path)]) == 2
     assert commands.main(["experiment", "discrimination", "--task", "people"]) == 2
     assert "task must be one of" in capsys.readouterr().err
