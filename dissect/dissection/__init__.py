@@ -2,6 +2,7 @@
 
 from dissect.dissection.compared import BestUnitRow, CorrelationRow, LayerCategoryRow, LayerConceptRow, LayerRow
 from dissect.dissection.histories import ChangeRow, HistoryRow, KeptRow
+from dissect.dissection.replicates import ReplicateRow, replicated
 from dissect.dissection.result import Dissection, LayerDissection, load
 from dissect.dissection.rows import CategoryRow, DiscoveryRow, UnitRow
 from dissect.dissection.swept import SweptCurveRow, SweptLabelRow, SweptLayer, SweptUnitRow
@@ -19,10 +20,12 @@ __all__ = [
     "LayerConceptRow",
     "LayerDissection",
     "LayerRow",
+    "ReplicateRow",
     "SweptCurveRow",
     "SweptLabelRow",
     "SweptLayer",
     "SweptUnitRow",
     "UnitRow",
     "load",
+    "replicated",
 ]
