@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -90,10 +90,11 @@ def _unet(seed: int) -> nn.Module:
 
 
 class Drawn(Dataset[Any]):
-    """Scenes that are drawn once, for many networks."""
+    """Scenes, or some of them, that are drawn once, for many networks."""
 
-    def __init__(self, scenes: tiny.TinyScenes) -> None:
-        self.concepts, self._items = scenes.concepts, [scenes[at] for at in range(len(scenes))]
+    def __init__(self, scenes: tiny.TinyScenes, numbers: Iterable[int] | None = None) -> None:
+        chosen = range(len(scenes)) if numbers is None else numbers
+        self.concepts, self._items = scenes.concepts, [scenes[at] for at in chosen]
 
     def __len__(self) -> int:
         return len(self._items)

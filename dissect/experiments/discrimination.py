@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import torch
 from torch import Tensor, nn
@@ -75,7 +76,8 @@ def discrimination(
         relu: read the layer after its ReLU.
         layout: see `dissect.dissect`.
         batch_size: see `dissect.dissect`.
-        resume: a folder in which each network has one of its own for what an interrupted run needs to go on.
+        resume: a folder in which each network has one of its name for what an interrupted run needs to go on, so that
+            others can be added later.
         progress: show bars.
 
     Raises:
@@ -105,12 +107,12 @@ def discrimination(
     counted = [row.concepts for row in found.by_category() if row.category == category]
     data = {"train": Batches(train, batch_size), "test": Batches(test, batch_size)}
     predictions, truth, sizes = [], torch.empty(0), {}
-    for at, (name, layer) in enumerate(zip(names, layers)):
+    for name, layer in zip(names, layers):
         given = networks[name]
         model = given if isinstance(given, nn.Module) else given()
         run = Features(model, layer, cells, Readout(relu=relu, layout=layout))
         titled = {f"discrimination: {part}": batches for part, batches in data.items()}
-        folder = None if resume is None else Path(resume) / f"{at:03d}"
+        folder = None if resume is None else Path(resume) / quote(name, safe="")
         about = {} if resume is None else {
             "model": [fingerprint(model), code_of(model)], "data": [part.identity() for part in data.values()],
             "options": [layer, cells, relu, batch_size],

@@ -20,7 +20,7 @@ TESTED = {
     "formulas", "layouts", "models_page", "monitoring", "omissions", "rewriting_rules", "texture", "thresholds",
     "tiny_compared", "tiny_detectors", "tiny_generators", "tiny_segmenters", "tiny_world", "trust", "trust_biases",
     "unit_classifiers",
-    "rewriting_inverted", "rewriting_layers",
+    "rewriting_inverted", "rewriting_layers", "small_networks",
 }  # fmt: skip
 
 
@@ -266,6 +266,27 @@ def test_formulas(tmp_path, monkeypatch):
         tmp_path / "formulas.md", "The first 6 validation scenes", "| untrained, conv5_3 |", "| held out: formula |"
     )
     assert (tmp_path / "formulas" / "held_out.png").is_file()
+
+
+@pytest.mark.filterwarnings("ignore::dissect.DoubtfulResultWarning", "ignore::sklearn.exceptions.ConvergenceWarning")
+def test_small_networks(tmp_path, monkeypatch):
+    from dissect.experiments import at_hand
+    from dissect.tiny import train_small
+    from dissect.tiny.training.small import SmallRecipe
+
+    script = importlib.import_module("small_networks")
+    monkeypatch.setattr(train_small, "COUNTS", {"train": 16, "val": 8})
+    monkeypatch.setattr(train_small, "BATCH", 8)
+    monkeypatch.setattr(train_small, "SMALL_RECIPES", {"scenes": SmallRecipe(images=16)})
+    monkeypatch.setattr(at_hand, "UNTRAINED", ("scenes",))
+    for name, value in {"SAMPLES": 2, "EACH": 4, "WATCHED": 4, "TRAIN": 129, "TEST": 20, "TIMED": 2}.items():
+        monkeypatch.setattr(script, name, value)
+    train_small.Run("scenes", tmp_path / "runs", 0).train(10)
+    monkeypatch.setattr(script, "TASKS", {"scenes": script.TASKS["scenes"]})
+    script.main(["--out", str(tmp_path), "--trainings", str(tmp_path / "runs"), "--images", "6"])
+    written(tmp_path / "networks.md", "means over 2 samples", "| untrained-scenes | 64 |")
+    written(tmp_path / "training.md", "## scenes-0", "| 16 |", "| scenes-0 | units |")
+    written(tmp_path / "discrimination.md", "Here 2 of them", "not trained for it (1): r is not known")
 
 
 def test_texture(tmp_path, monkeypatch):

@@ -26,6 +26,7 @@ from dissect.tiny.networks import FORMAT
 CHECKPOINT_EVERY = 240
 
 
+@lru_cache
 def scenes_version(size: int, family: str | None = None, watermark: bool = False) -> str:
     """Tells this version of the scenes from others: a digest of one validation scene of each class."""
     scenes = TinyScenes("val", size, family=family, watermark=watermark)
