@@ -13,7 +13,7 @@ from pages import command_line, table
 
 import dissect
 from dissect.dissection.rows import UnitRow
-from dissect.table import Table
+from dissect.table import Table, numbers
 from dissect.tiny import TinyScenes, vgg
 
 LAYER = "features.conv5_3"
@@ -164,17 +164,17 @@ def share(rows: Table, good: str) -> str:
     """How many of the rows, as "12 of 174"."""
     test = {
         "same label": lambda row: row.same_label,
-        "place": lambda row: row.place_iou >= row.iou,
+        "place": lambda row: row.place_iou is not None and row.place_iou >= row.iou,
         "shown in all": lambda row: row.shown == 5,
         "shown in few": lambda row: row.shown <= 1,
-        "margin": lambda row: row.iou - row.margin > row.low,
+        "margin": lambda row: row.low is not None and row.iou - row.margin > row.low,
     }[good]
     return f"{sum(bool(test(row)) for row in rows)} of {len(rows)}"
 
 
 def mean(rows: list[UnitRow], name: str) -> str:
     """Of a column."""
-    return f"{sum(getattr(row, name) for row in rows) / max(1, len(rows)):.3f}"
+    return f"{sum(numbers(getattr(row, name) for row in rows)) / max(1, len(rows)):.3f}"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -189,7 +189,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     whole = results["trained", IMAGES]
     detectors, twin = whole.detectors(), results["untrained", IMAGES].detectors()
     few = results["trained", FEW].detectors()
-    widths = [sum(row.high - row.low for row in rows) / len(rows) for rows in (detectors, few)]
+    ends = [[sum(numbers(getattr(row, end) for row in rows)) for end in ("low", "high")] for rows in (detectors, few)]
+    widths = [(high - low) / len(rows) for (low, high), rows in zip(ends, (detectors, few))]
     values = {
         "counts": markdown([count(network, images, found) for (network, images), found in results.items()]),
         "images": IMAGES,

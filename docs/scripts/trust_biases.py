@@ -82,7 +82,7 @@ def absent(maps: LayerMaps, whole: Dissection) -> dict[str, str]:
             *(f"{sum(test(row) for row in rows)} of {len(rows)}" for rows in (before, still, far)),
         )
         for name, test in (
-            ("`p` at most 0.05", lambda row: row.p <= 0.05),
+            ("`p` at most 0.05", lambda row: row.p is not None and row.p <= 0.05),
             ("`same_label`", lambda row: row.same_label),
         )
     ]
