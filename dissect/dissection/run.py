@@ -163,6 +163,8 @@ def dissect(
     Warns:
         dissect.DoubtfulResultWarning: the model's weights look as they are drawn before any training; or more than 5 %
             of a layer's detectors could be there by chance.
+        UserWarning: a generator's images look as if they were in [0, 1], or reach far beyond [-1, 1], at least ten
+            times as often as those of the shipped generators (`dissect.data.signed`).
 
     Raises:
         KeyError: a layer that the model does not have, or that does not run.

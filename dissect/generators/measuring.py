@@ -123,12 +123,12 @@ def effect(
 
     Raises:
         KeyError: a layer or a class that is not there.
-        TypeError, ValueError: see the rules above; images that are none, outside [-1, 1] or NaN (names the batch); a
-            class that the segmenter finds in no image of these z (told before any edit); an insertion whose value is
-            not given and cannot be told from so few z; a folder to resume from that holds another run.
+        TypeError, ValueError: see the rules above; images that are none, certainly outside [-1, 1] or NaN (names the
+            batch); a class that the segmenter finds in no image of these z (told before any edit); an insertion whose
+            value is not given and cannot be told from so few z; a folder to resume from that holds another run.
 
     Warns:
-        UserWarning: units that `causal_units` chose on some of these z.
+        UserWarning: units that `causal_units` chose on some of these z; images that are likely in another range.
 
     Example:
         >>> from dissect import generators, tiny

@@ -10,14 +10,13 @@ import torch
 from torch import Tensor, nn
 
 from dissect.arguments import check_values, refusal
+from dissect.data.signed import SignedRange
 from dissect.devices import device_of
 from dissect.models import latents
 from dissect.network.layers import find_layers
 from dissect.network.modes import check_evaluating
 from dissect.network.outputs import first_tensor
 
-#: Beyond this a value of an image can be no overshoot of [-1, 1].
-_FAR = 8.0
 #: Between images that a generator and its chain make of the same z: rounding.
 _SAME = 1e-3
 
@@ -149,7 +148,8 @@ def checked_images(images: Tensor, shape: tuple[int, ...]) -> None:
         )
     check_values("images", images)
     low, high = (float(end) for end in images.detach().aminmax())
-    if not (-_FAR <= low and high <= _FAR) or low >= 0:
+    if low >= 0:  # though they be few: photographs come in [0, 1]
         raise refusal(
             ValueError(f"images must be in [-1, 1], as generators give them, but are in [{low:g}, {high:g}].")
         )
+    SignedRange("images").see(images.detach(), "given")

@@ -12,6 +12,7 @@ from torch.utils.data import Dataset, TensorDataset
 
 from dissect.arguments import check_values, refusal
 from dissect.data import Batch
+from dissect.data.signed import SignedRange
 from dissect.devices import to_device
 from dissect.network.outputs import first_tensor
 
@@ -39,7 +40,7 @@ class Generated:
                 )
             )
         self._model = model
-        self._repeats = False
+        self._repeats, self._range = False, SignedRange("images of model")
 
     def inputs(self, index: int, batch: Batch, device: torch.device) -> dict[str, Tensor]:
         """What goes into the generator beside z.
@@ -81,6 +82,9 @@ class Generated:
         Raises:
             TypeError: there are none.
             ValueError: another shape, or values that no generator's images have.
+
+        Warns:
+            UserWarning: values that they hardly have, see `SignedRange`.
         """
         images = first_tensor(output)
         if not isinstance(images, Tensor) or not images.is_floating_point():
@@ -97,14 +101,7 @@ class Generated:
                     f"{index}."
                 )
             )
-        low, high = (float(end) for end in images.aminmax())
-        if not low < 0 or not high <= _FAR or not low >= -_FAR:
-            raise refusal(
-                ValueError(
-                    f"images of model must be in [-1, 1], as generators give them, but those of batch {index} are "
-                    f"in [{low:g}, {high:g}]; bring them there in its forward."
-                )
-            )
+        self._range.see(images, f"of batch {index}")
         return images
 
     def check_repeats(self, z: Tensor, extra: dict[str, Tensor], images: Tensor) -> None:
@@ -132,8 +129,6 @@ class Generated:
 
 #: Between values of two images that are the same: rounding, which on a GPU need not repeat.
 _SAME = 1e-3
-#: Beyond this a value of an image can be no overshoot of [-1, 1].
-_FAR = 8.0
 
 
 def paired(images: Dataset[Any] | Tensor | Iterable[Any]) -> Dataset[Any] | Tensor | Iterable[Any]:
