@@ -3,6 +3,22 @@
 from dissect.data.batches import Batch, Batches
 from dissect.data.broden import Broden
 from dissect.data.classes import ClassFolder
+from dissect.data.coco import Coco, CocoPanoptic
 from dissect.data.folders import ImageFolder
+from dissect.data.labelled import LabelledImages
+from dissect.data.published import Ade20k, Cityscapes, SceneParsing, Voc
 
-__all__ = ["Batch", "Batches", "Broden", "ClassFolder", "ImageFolder"]
+__all__ = [
+    "Ade20k",
+    "Batch",
+    "Batches",
+    "Broden",
+    "Cityscapes",
+    "ClassFolder",
+    "Coco",
+    "CocoPanoptic",
+    "ImageFolder",
+    "LabelledImages",
+    "SceneParsing",
+    "Voc",
+]

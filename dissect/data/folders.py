@@ -125,8 +125,8 @@ class ImageFolder(Dataset[Any]):
 
         path = self.files[index]
         picture, tag = opened(path, self.orientation)
-        square = _square(rgb(picture, path), self.size, Image.Resampling.BILINEAR)
-        pixels = torch.from_numpy(np.array(square)).permute(2, 0, 1).float() / 255
+        cut = square(rgb(picture, path), self.size, Image.Resampling.BILINEAR)
+        pixels = torch.from_numpy(np.array(cut)).permute(2, 0, 1).float() / 255
         image = (pixels - self._mean) / self._std
         return image if self._planes is None else (image, self._labels(path, picture.size, tag))
 
@@ -205,9 +205,9 @@ class ImageFolder(Dataset[Any]):
                 )
             )
         squares = [
-            _square(Image.fromarray(plane.astype(np.int32)), self.size, Image.Resampling.NEAREST) for plane in planes
+            square(Image.fromarray(plane.astype(np.int32)), self.size, Image.Resampling.NEAREST) for plane in planes
         ]
-        return torch.from_numpy(np.stack([np.array(square) for square in squares])).long()
+        return torch.from_numpy(np.stack([np.array(part) for part in squares])).long()
 
     def _array(self, path: Path) -> np.ndarray:
         """Integers [K, H, W] or [H, W] of a file of label planes.
@@ -312,7 +312,7 @@ def _labels_of_colors(picture: Any, table: dict[int, int], path: Path) -> np.nda
     return np.array([table[color] for color in colors.tolist()])[places].reshape(channels.shape[:2])
 
 
-def _square(picture: Any, size: int, resampling: Any) -> Any:
+def square(picture: Any, size: int, resampling: Any) -> Any:
     """Scaled to `size` pixels on the shorter side, and cut to the middle square."""
     width, height = picture.size
     short = min(width, height)

@@ -103,6 +103,7 @@ class LabelStore:
             or was written for something else; names the file.
 
     Example:
+        >>> import tempfile
         >>> scenes = dissect.tiny.TinyScenes("val", count=6)
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     store = dissect.segmentation.store_labels(None, scenes, folder, batch_size=3, progress=False)
