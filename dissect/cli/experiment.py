@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from torch import nn
 
 from dissect.arguments import integer, refusal
+from dissect.cli import experiment_units
 from dissect.cli.data import add_run_arguments
 from dissect.cli.networks import called, load_model
 from dissect.cli.run import MODEL_HELP, check_device, check_layers, names_in, random_weights, resumed
@@ -32,6 +33,7 @@ def add_commands(commands: Any) -> None:
         own = commands.add_parser(name, help=text)
         add(own)
         own.set_defaults(command=command)
+    experiment_units.add_commands(commands)
 
 
 def add_alignment_arguments(parser: argparse.ArgumentParser) -> None:

@@ -206,7 +206,9 @@ def _searched(tally: CombinationTally, length: int, beam: int) -> LayerFormulas:
     shares = [[_held_out(searches[3 - half], searches[half], counts[3 - half], counts[half], unit) for unit in units]
               for half in (1, 2)]  # fmt: skip
     held_out = torch.tensor(shares, dtype=torch.float64).permute(2, 0, 1).contiguous()
-    return LayerFormulas.of(best, single, length, counts[0].sum(1), held_out)
+    firsts = [one.formula.labels[0] if one.formula.labels else 0 for one in single]
+    second = [searches[0].also(counts[0][unit], firsts[unit]) for unit in units]
+    return LayerFormulas.of(best, single, length, counts[0].sum(1), held_out, second)
 
 
 def _held_out(

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from dissect.concepts import Concepts
-from dissect.files.checked import Array, Each, Of, Text, Whole, fields, require
+from dissect.files.checked import Array, Each, Maybe, Of, Text, Whole, fields, require
 from dissect.files.results import Result
 from dissect.stats.formulas import JOINS, Formula, Found
 from dissect.table import Table
@@ -30,6 +30,10 @@ class FormulaRow(NamedTuple):
         held_out: the mean IoU on each half of the images of the formula that the other half gives; None if a half
             gives none.
         held_out_concept: the same of the single label that it gives.
+        also: the label with the highest IoU when the pixels of `concept` are taken away, from the unit and from all
+            labels; "" where there is none.
+        also_iou: its IoU on the other pixels.
+        also_firing: the share of the unit's pixels that are left then; None where it does not fire.
     """
 
     layer: str
@@ -41,6 +45,9 @@ class FormulaRow(NamedTuple):
     concept_iou: float
     held_out: float | None
     held_out_concept: float | None
+    also: str = ""
+    also_iou: float | None = None
+    also_firing: float | None = None
 
 
 class LayerFormulas(NamedTuple):
@@ -57,6 +64,8 @@ class LayerFormulas(NamedTuple):
         unit_area: [U] int64.
         held_out: [2, U] float64, the IoU on each half of the images of the formula found on the other; NaN if none.
         held_out_label: [2, U] float64, the same of a label.
+        also: [U] int64, the best label where `label` is not, 0 where there is none; None in files of earlier versions.
+        also_counts: [3, U] int64, there: pixels shared with it, of the label, and of the unit.
     """
 
     labels: Tensor
@@ -69,17 +78,24 @@ class LayerFormulas(NamedTuple):
     unit_area: Tensor
     held_out: Tensor
     held_out_label: Tensor
+    also: Tensor | None = None
+    also_counts: Tensor | None = None
 
     @classmethod
     def of(
-        cls, best: list[Found], single: list[Found], length: int, unit_area: Tensor, held_out: Tensor
-    ) -> LayerFormulas:
+        cls, best: list[Found], single: list[Found], length: int, unit_area: Tensor, held_out: Tensor,
+        second: list[tuple[Found, int]],
+    ) -> LayerFormulas:  # fmt: skip
         """From what a search found of every unit; `held_out` is [2, 2, U], of formulas and of labels."""
         labels, joins = torch.zeros(2, len(best), length, dtype=torch.int64)
         for unit, one in enumerate(best):
             for place, (chosen, join) in enumerate(zip(one.formula.labels, ("", *one.formula.joins))):
                 labels[unit, place], joins[unit, place] = chosen, JOINS.index(join) + 1 if join else 0
-        label = torch.tensor([one.formula.labels[0] if one.formula.labels else 0 for one in single])
+        label, also = (
+            torch.tensor([one.formula.labels[0] if one.formula.labels else 0 for one in found])
+            for found in (single, [one for one, _ in second])
+        )
+        left = torch.tensor([[one.intersection, one.area, area] for one, area in second]).T.contiguous()
         counts = [
             torch.tensor([getattr(one, name) for one in found])
             for found in (best, single)
@@ -87,7 +103,7 @@ class LayerFormulas(NamedTuple):
         ]
         return cls(
             labels.clone(), joins.clone(), counts[0], counts[1], label, counts[2], counts[3], unit_area,
-            held_out[0].clone(), held_out[1].clone(),
+            held_out[0].clone(), held_out[1].clone(), also, left,
         )  # fmt: skip
 
     def formula(self, unit: int) -> Formula:
@@ -117,6 +133,7 @@ class UnitFormulas(Result):
     """
 
     kind = "formulas"
+    version = 2
     suffix = ".formulas"
 
     layers: dict[str, LayerFormulas]
@@ -144,13 +161,16 @@ class UnitFormulas(Result):
         for unit in range(len(scores)):
             formula = layer.formula(unit)
             text, label = formula.named(names) or "-", names[int(layer.label[unit])]
-            held_out = shares[0][unit], shares[1][unit]
-            yield FormulaRow(name, unit, text, len(formula.labels), scores[unit], label, singles[unit], *held_out)
+            also = _second(layer, unit, names)
+            yield FormulaRow(
+                name, unit, text, len(formula.labels), scores[unit], label, singles[unit], shares[0][unit],
+                shares[1][unit], *also,
+            )  # fmt: skip
 
     def contents(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """See `Result`."""
         tensors = {f"{index}.{name}": value for index, layer in enumerate(self.layers.values())
-                   for name, value in layer._asdict().items()}  # fmt: skip
+                   for name, value in layer._asdict().items() if value is not None}  # fmt: skip
         meta = {"layers": list(self.layers), "names": self.concepts.names, "categories": self.concepts.categories}
         return tensors, {**meta, "settings": self.settings}
 
@@ -167,11 +187,25 @@ class UnitFormulas(Result):
             _check(f"{what}: layer {name!r}", own, sizes["C"], meta["settings"]["length"])
             layers[name] = LayerFormulas(**own)
         require(what, len(layers) == len(meta["layers"]), "layers have different names")
-        require(what, len(tensors) == len(layers) * len(LayerFormulas._fields), "it holds the layers' tensors alone")
+        held = sum(part is not None for layer in layers.values() for part in layer)
+        require(what, len(tensors) == held, "it holds the layers' tensors alone")
         return cls(layers, Concepts(tuple(meta["names"]), tuple(meta["categories"])), meta["settings"])
 
 
 _PRINTED = ("layer", "unit", "formula", "iou", "concept", "concept_iou", "held_out", "held_out_concept")
+
+
+def _second(layer: LayerFormulas, unit: int, names: tuple[str, ...]) -> tuple[str, float | None, float | None]:
+    """What a unit also fires on, its IoU, and the share of the unit's pixels that are left for it."""
+    if layer.also is None or layer.also_counts is None:
+        return "", None, None
+    label, (shared, area, left), whole = (
+        int(layer.also[unit]),
+        layer.also_counts[:, unit].tolist(),
+        int(layer.unit_area[unit]),
+    )
+    firing = left / whole if whole else None
+    return (names[label], shared / (left + area - shared), firing) if label else ("", None, firing)
 
 
 def _check(what: str, own: dict[str, Tensor], num_labels: int, length: int) -> None:
@@ -179,7 +213,12 @@ def _check(what: str, own: dict[str, Tensor], num_labels: int, length: int) -> N
     share = Array(torch.float64, "2 U", 0, 1, nan=True)
     rules: dict[str, Any] = dict.fromkeys(LayerFormulas._fields, pixels)
     rules |= {"labels": label, "joins": Array(torch.int64, f"U {length}", 0, len(JOINS))}
-    rules |= {"label": Array(torch.int64, "U", 0, num_labels - 1), "held_out": share, "held_out_label": share}
+    label_of_unit = Array(torch.int64, "U", 0, num_labels - 1)
+    rules |= {"label": label_of_unit, "held_out": share, "held_out_label": share}
+    rules |= {
+        "also": Maybe(Array(torch.int64, "U", 0, num_labels - 1)),
+        "also_counts": Maybe(Array(torch.int64, "3 U", 0)),
+    }
     fields(what, own, rules)
     used = own["labels"] > 0
     require(what, used[:, 1:] <= used[:, :-1], "a formula's labels come before its empty places")
@@ -188,6 +227,13 @@ def _check(what: str, own: dict[str, Tensor], num_labels: int, length: int) -> N
     for part, area in (("intersection", "area"), ("label_intersection", "label_area")):
         require(what, own[part] <= torch.minimum(own[area], own["unit_area"]), "intersections lie in both areas")
         require(what, own[area] < 1 << 53, "areas are below 2^53")
+    require(what, ("also" in own) == ("also_counts" in own), "second labels have counts")
+    if "also" in own:
+        shared, area, left = own["also_counts"]
+        require(what, (shared > 0) == (own["also"] > 0), "a unit meets its second label")
+        require(what, shared <= torch.minimum(area, left), "second labels' intersections lie in both areas")
+        require(what, left <= own["unit_area"], "what is left of a unit is part of it")
+        require(what, area < 1 << 53, "areas are below 2^53")
 
 
 def _ratio(intersection: Tensor, unit_area: Tensor, area: Tensor) -> Tensor:

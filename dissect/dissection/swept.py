@@ -13,6 +13,7 @@ from torch import Tensor
 
 from dissect.arguments import integer, refusal, speaks
 from dissect.concepts import Concepts, label_of, ordered_categories
+from dissect.dissection.bands import BandRow, band_rows
 from dissect.files.checked import Array, Each, Number, Of, Text, Whole, fields, require
 from dissect.files.results import Result
 from dissect.stats import Agreement, ThresholdSweep, average_precision
@@ -217,6 +218,11 @@ class Sweep(Result):
         kinds = ordered_categories(self.concepts)
         own = {kind: [found[label] for label in found if self.concepts.categories[label] == kind] for kind in kinds}
         return [SweptLabelRow(name, share, kind, len(units), sum(units)) for kind, units in own.items()]
+
+    def bands(self, layer: str | None = None) -> Table[BandRow]:
+        """Per unit the best label of each band of its activations, between the exact shares, and from the last to 0."""
+        names = [name for name in self.layers if layer in (None, name)]
+        return Table(row for name in names for row in band_rows(self[name], self.concepts, self.settings["shares"]))
 
     def best(self, layer: str, share: int | None) -> Tensor:
         """[U] int64: each unit's label at an exact share, by its number, or above 0; 0 below the cut-off of the IoU."""

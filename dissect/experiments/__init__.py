@@ -16,6 +16,9 @@ from dissect.experiments.discrimination import discrimination, linear_prediction
 from dissect.experiments.discrimination_result import Discrimination
 from dissect.experiments.explanations import Explanations, explain_predictions
 from dissect.experiments.matching import Matches, matching_units
+from dissect.experiments.planted import CORRUPTIONS, Corruption, Planted, plant, score_labels
+from dissect.experiments.planted_methods import by_formulas, by_iou, by_similarity
+from dissect.experiments.planted_result import PlantedScores
 from dissect.experiments.relations import (
     Combination,
     clearest_combinations,
@@ -28,6 +31,8 @@ from dissect.experiments.relations import (
     rank_correlation,
     sign_shares,
 )
+from dissect.experiments.rosetta import rosetta
+from dissect.experiments.rosetta_result import Rosetta
 from dissect.experiments.texture import texture_sensitivity
 from dissect.experiments.texture_result import TextureSensitivity
 from dissect.experiments.verified import verified_labels
@@ -35,6 +40,7 @@ from dissect.experiments.verified_result import VerifiedLabels
 
 __all__ = [
     "ALPHAS",
+    "CORRUPTIONS",
     "PUBLISHED",
     "AtHand",
     "AttackResult",
@@ -42,15 +48,22 @@ __all__ = [
     "CarliniWagner",
     "Combination",
     "Discrimination",
+    "Corruption",
     "Explanations",
     "GroupRow",
     "Matches",
+    "Planted",
+    "PlantedScores",
+    "Rosetta",
     "TextureSensitivity",
     "VerifiedLabels",
     "adversarial",
     "attack",
     "attacked_again",
     "axis_alignment",
+    "by_formulas",
+    "by_iou",
+    "by_similarity",
     "clearest_combinations",
     "discrimination",
     "dissected_at_hand",
@@ -67,9 +80,12 @@ __all__ = [
     "networks_at_hand",
     "overlapping_combinations",
     "peak_correlation",
+    "plant",
     "random_rotation",
     "rank_correlation",
+    "rosetta",
     "rotation_error",
+    "score_labels",
     "sign_shares",
     "texture_sensitivity",
     "verified_labels",

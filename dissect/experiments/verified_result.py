@@ -181,22 +181,23 @@ class VerifiedLabels(Result):
         return Table(rows)
 
     def plot(self) -> Figure:
-        """Each tested unit's AUC against its IoU, a panel per layer; the lines are chance and the papers' cut-off."""
+        """Each tested unit's AUC against its IoU, a panel per layer; the line is chance."""
         from dissect import plots
 
         with plots.drawing():
-            figure = plots.new_figure(2.4 * max(1, len(self.layers)), 2.3)
-            for axes, name in zip(plots.panels(figure, len(self.layers), sharey=True), self.layers):
-                for verified, color in ((True, plots.ACCENT), (False, plots.INK)):
-                    rows = [row for row in self._rows(name) if row.verified is verified]
+            figure = plots.new_figure(2.4 * max(1, len(self.layers)), 2.5)
+            panels = plots.panels(figure, len(self.layers), sharey=True)
+            for axes, name in zip(panels, self.layers):
+                tested = [row for row in self._rows(name) if row.verified is not None]
+                for verified, color, told in ((True, plots.ACCENT, "verified"), (False, plots.INK, "not verified")):
+                    rows = [row for row in tested if row.verified is verified]
                     x, y = ([getattr(row, part) or 0.0 for row in rows] for part in ("iou", "auc"))
-                    told = "verified" if verified else "not"
-                    axes.scatter(x, y, s=9, color=color, linewidths=0,
-                                 label=f"{told} ({len(rows)})")  # fmt: skip
+                    axes.scatter(x, y, s=9, color=color, linewidths=0, label=told)
                 axes.axhline(0.5, color=plots.FAINT, linewidth=1, zorder=0)
-                axes.legend(loc="lower right", frameon=False)
                 plots.plain(axes, "both")
-                plots.label(axes, "IoU with its label", "AUC, with against without", name)
+                title = f"{name}: {sum(row.verified is True for row in tested)} of {len(tested)}"
+                plots.label(axes, "IoU with its label", "AUC" if axes is panels[0] else "", title)
+            plots.legend_above(figure, panels[0])
         return figure
 
     def contents(self) -> tuple[dict[str, Tensor], dict[str, Any]]:

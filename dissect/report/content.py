@@ -82,6 +82,7 @@ class Card:
         pictures: the top images in which it fires.
         classes: the classes to which it is important, see `UnitImportance.classes_by_unit`.
         formula: of several concepts, that it overlaps more than any one; "" if there is none.
+        also: the concept that it overlaps where its best one is not, as a detector does; "" if there is none.
         halves: the labels by each half of the images, if they are known.
         doubts: what speaks against its concept, see `trust.doubts`.
         sample: images at some levels of its peaks.
@@ -99,6 +100,7 @@ class Card:
     pictures: list[Picture]
     classes: list[str]
     formula: str
+    also: str
     halves: list[int]
     doubts: dict[str, str]
     sample: list[Picture]
@@ -208,11 +210,12 @@ def layer_content(
     name: str,
     side: int,
     classes: list[list[str]] | None = None,
-    formulas: list[str] | None = None,
+    formulas: list[tuple[str, str]] | None = None,
 ) -> Layer:
     """Everything that the report tells about one layer, with masks of at most `side` rows and columns.
 
-    `classes` are the classes to which each unit is important, `formulas` their texts.
+    `classes` are the classes to which each unit is important, `formulas` the texts of its formulas
+    and of what they also fire on.
     """
     layer = dissection[name]
     shades = category_shades(dissection.concepts)
@@ -238,7 +241,8 @@ def layer_content(
                 more=[(label, iou) for label, iou in further[row.unit] if label not in listed],
                 pictures=_pictures(layer, row, masks, shares, anyway=dissection.images_only),
                 classes=[] if classes is None else classes[row.unit],
-                formula="" if formulas is None else formulas[row.unit],
+                formula="" if formulas is None else formulas[row.unit][0],
+                also="" if formulas is None else formulas[row.unit][1],
                 halves=halves(layer, row),
                 doubts=doubts(row, trust, kept),
                 **_sample(layer, row, masks, shares),

@@ -49,7 +49,7 @@ def write_report(
         importance: what `dissect.unit_importance` found about one or several of the layers; their cards then list the
             classes in whose top four a unit is.
         formulas: what `dissect.formulas` found about it; cards then tell a unit's formula, where it has a higher IoU
-            than any one concept.
+            than any one concept, and what the unit also fires on, where that exceeds the cut-off of detectors.
 
     Returns:
         The file's path.
@@ -123,8 +123,8 @@ def important_classes(
     return {one.layer: one.classes_by_unit() for one in given}
 
 
-def _formula_texts(dissection: Dissection, formulas: UnitFormulas | None) -> dict[str, list[str]]:
-    """By layer, of each unit the formula that it overlaps more than any one concept; "" where there is none."""
+def _formula_texts(dissection: Dissection, formulas: UnitFormulas | None) -> dict[str, list[tuple[str, str]]]:
+    """By layer, of each unit a formula that it overlaps more than any one concept, and what it also fires on; or ""."""
     if formulas is None:
         return {}
     if not isinstance(formulas, UnitFormulas):
@@ -136,8 +136,15 @@ def _formula_texts(dissection: Dissection, formulas: UnitFormulas | None) -> dic
             raise refusal(
                 ValueError(f"formulas of layer {name!r} must be of its {units} units, but are of {len(rows)}.")
             )
-        texts[name] = [_formula_text(row) if row.length > 1 else "" for row in rows]
+        cutoff = dissection.settings["detector_iou"]
+        texts[name] = [(_formula_text(row) if row.length > 1 else "", _also_text(row, cutoff)) for row in rows]
     return texts
+
+
+def _also_text(row: FormulaRow, cutoff: float) -> str:
+    if row.also_iou is None or row.also_firing is None or row.also_iou <= cutoff:
+        return ""
+    return f"{row.also} (IoU {row.also_iou:.3f} without the pixels of {row.concept}, {row.also_firing:.0%} of its own)"
 
 
 def _formula_text(row: FormulaRow) -> str:
@@ -145,7 +152,9 @@ def _formula_text(row: FormulaRow) -> str:
     return f"{row.formula} (IoU {row.iou:.3f}{known})"
 
 
-def _render(dissection: Dissection, classes: dict[str, list[list[str]]], formulas: dict[str, list[str]]) -> str:
+def _render(
+    dissection: Dissection, classes: dict[str, list[list[str]]], formulas: dict[str, list[tuple[str, str]]]
+) -> str:
     from markupsafe import Markup
 
     from dissect.report.charts import layers_chart

@@ -9,6 +9,7 @@ from dissect.stats.correlation import Correlation, pearson
 from dissect.stats.formulas import Formula, FormulaSearch
 from dissect.stats.frechet import FrechetReference, frechet_distance
 from dissect.stats.iou import IouTally, best_labels, iou
+from dissect.stats.map_correlation import MapCorrelation
 from dissect.stats.null import NullTally
 from dissect.stats.pairs import PairTally
 from dissect.stats.peaks import Peaks
@@ -28,6 +29,7 @@ __all__ = [
     "FrechetReference",
     "Informative",
     "IouTally",
+    "MapCorrelation",
     "NullTally",
     "PairTally",
     "Peaks",

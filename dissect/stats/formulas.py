@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from dissect.arguments import refusal, speaks
-from dissect.stats.iou import iou
+from dissect.stats.iou import best_labels, iou
 
 #: How a formula goes on: F OR c, F AND c, F AND NOT c.
 JOINS = ("OR", "AND", "AND NOT")
@@ -146,6 +146,30 @@ class FormulaSearch:
         """The label of the highest IoU, of one unit."""
         here = counts.nonzero().flatten()
         return _first_of(self._first(counts[here].double() @ self._members[here], int(counts.sum())))
+
+    def also(self, counts: Tensor, label: int) -> tuple[Found, int]:
+        """The label of the highest IoU when the pixels of another are taken away, from the unit and from all labels.
+
+        Args:
+            counts: [K] int64, the pixels of each combination on which the unit fires.
+            label: the other, the unit's best for example.
+
+        Returns:
+            What was found, with its counts on the other pixels; and on how many of these the unit fires.
+
+        Example:
+            >>> search = FormulaSearch(torch.tensor([[0, 0], [0, 1], [0, 2], [1, 2]]), torch.tensor([4, 2, 2, 1]), 3)
+            >>> search.also(torch.tensor([1, 2, 1, 1]), 1)
+            (Found(formula=Formula(labels=(2,), joins=()), intersection=1, area=2), 2)
+        """
+        left = ~self.members[:, label]
+        weights = (counts * left).double()
+        areas = (self._areas * left) @ self._members
+        scores = iou((hits := weights @ self._members)[None], weights.sum()[None], areas)
+        best = int(best_labels(scores)) if self.num_labels > 1 else 0
+        if not hits[best]:
+            return Found(Formula(()), 0, 0), int(weights.sum())
+        return Found(Formula((best,)), int(hits[best]), int(areas[best])), int(weights.sum())
 
     def measure(self, formula: Formula, counts: Tensor) -> tuple[int, int]:
         """(intersection, area) of any formula with a unit of these counts [K]."""

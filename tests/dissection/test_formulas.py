@@ -151,5 +151,5 @@ def test_a_dead_unit_has_no_formula():
     dissection = run(model=model, layers="1")
     formulas = dissect.formulas(model, dissection, Scenes(), **OPTIONS)
     row = formulas.rows()[2]
-    assert row == ("1", 2, "-", 0, 0.0, "-", 0.0, None, None)
+    assert row == ("1", 2, "-", 0, 0.0, "-", 0.0, None, None, "", None, None)
     assert formulas.layers["1"].formula(2) == Formula(())

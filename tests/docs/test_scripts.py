@@ -17,9 +17,10 @@ SCRIPTS = {path.stem for path in (pages.DOCS / "scripts").glob("*.py") if "\ndef
 TESTED = {
     "axis_alignment", "compare", "experiments_artifacts", "experiments_attack", "experiments_classifier",
     "experiments_generators", "explanations",
-    "formulas", "layouts", "models_page", "monitoring", "omissions", "rewriting_rules", "texture", "thresholds",
+    "formulas", "layouts", "meanings", "models_page", "monitoring", "omissions", "planted", "rewriting_rules",
+    "texture", "thresholds",
     "tiny_compared", "tiny_detectors", "tiny_generators", "tiny_segmenters", "tiny_world", "trust", "trust_biases",
-    "unit_classifiers",
+    "unit_classifiers", "verified",
     "rewriting_inverted", "rewriting_layers", "small_networks",
 }  # fmt: skip
 
@@ -66,6 +67,27 @@ def test_experiments_on_the_classifier(tmp_path, monkeypatch):
     monkeypatch.setattr(second, "SETTINGS", CarliniWagner(1, 6, 0.5, 1000.0))
     second.main([*where, "--images", "4", "--scenes", "4"])
     written(tmp_path / "experiments_attack.md", "## Adversarial attacks", "steps=6")
+
+
+def test_verified(tmp_path, monkeypatch):
+    script = importlib.import_module("verified")
+    monkeypatch.setattr(script, "LAYERS", ["features.conv4_3"])
+    monkeypatch.setattr(script, "CONCEPTS", [("object", "water"), ("object", "tree")])
+    script.main(["--out", str(tmp_path), "--images", "20", "--pairs", "10"])
+    written(tmp_path / "verified.md", "20 pairs of validation scenes", "conv4_3, untrained")
+
+
+def test_planted(tmp_path, monkeypatch):
+    script = importlib.import_module("planted")
+    monkeypatch.setattr(script, "FRACTIONS", (0.1,))
+    script.main(["--out", str(tmp_path), "--images", "8", "--formulas", "1"])
+    written(tmp_path / "planted.md", "28 units of 4 formulas on 8 validation scenes", "| at random | AND NOT |")
+
+
+def test_meanings(tmp_path):
+    script = importlib.import_module("meanings")
+    script.main(["--out", str(tmp_path), "--images", "8"])
+    written(tmp_path / "meanings.md", "8 validation scenes", "4 % to above 0")
 
 
 def test_comparisons(tmp_path, monkeypatch):

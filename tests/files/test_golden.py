@@ -10,7 +10,7 @@ import torch
 import dissect
 from dissect.experiments import AttackResult, CarliniWagner
 from dissect.files.results import KINDS
-from dissect.stats import IouTally, PairTally, Peaks, TailThreshold
+from dissect.stats import IouTally, MapCorrelation, PairTally, Peaks, TailThreshold
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 
@@ -264,10 +264,13 @@ def test_classifiers_1():
     ]  # fmt: skip
 
 
-def test_formulas_1():
-    found = dissect.load(GOLDEN / "formulas-1.formulas")
+@pytest.mark.parametrize("version", [1, 2])
+def test_formulas(version):
+    found = dissect.load(GOLDEN / f"formulas-{version}.formulas")
     rows = [(row.unit, row.formula, row.iou, row.held_out) for row in found.rows()]
     assert rows == [(0, "tree", 2 / 3, 0.75), (1, "red", 2 / 3, None)]
+    second = [(row.also, row.also_iou, row.also_firing) for row in found.rows()]
+    assert second == [("", None, None if version == 1 else 0.0)] * 2
 
 
 def test_texture_1():
@@ -286,6 +289,25 @@ def test_verified_1():
     found = dissect.load(GOLDEN / "verified-1.verified")
     rows = [(row.concept, row.iou, row.auc, row.auc_low, row.difference, row.verified) for row in found.units()]
     assert rows == [("tree", 0.5, 1.0, 0.75, 2.0, True), ("red", None, None, None, None, None)]
+
+
+def test_planted_1():
+    found = dissect.load(GOLDEN / "planted-1.planted")
+    assert [(row.truth, row.said, row.iou, row.hit) for row in found.rows()] == [
+        ("tree OR sky", "tree", 0.5, True), ("tree OR sky", "", 0.0, False)
+    ]  # fmt: skip
+
+
+def test_rosetta_1():
+    rows = [(row.other, row.correlation, row.mutual) for row in dissect.load(GOLDEN / "rosetta-1.rosetta").rows()]
+    assert rows == [(2, 0.75, True), (None, None, False)]
+
+
+def test_map_correlation_1():
+    state = MapCorrelation()
+    state.load(GOLDEN / "MapCorrelation-1.safetensors")
+    found, second = state.correlation(), state.correlation()[0, 0]
+    assert found.tolist() == [[second, 1.0, 1.0], [1.0, second, second]]
 
 
 def test_alignment_1():

@@ -8,7 +8,15 @@ import pytest
 
 import dissect
 from dissect.cli import commands as cli
-from dissect.experiments import AttackResult, AxisAlignment, Discrimination, TextureSensitivity, VerifiedLabels
+from dissect.experiments import (
+    AttackResult,
+    AxisAlignment,
+    Discrimination,
+    PlantedScores,
+    Rosetta,
+    TextureSensitivity,
+    VerifiedLabels,
+)
 from dissect.files.results import KINDS, Result, load_any
 from dissect.files.tensors import load_tensors, save_tensors
 from dissect.rewriting import Edit, SecondMoment
@@ -17,13 +25,15 @@ from dissect.stats import Peaks
 GOLDEN = Path(__file__).parents[1] / "golden"
 FILES = {
     dissect.Dissection: "dissection-1.dissection",
-    dissect.UnitFormulas: "formulas-1.formulas",
+    dissect.UnitFormulas: "formulas-2.formulas",
     dissect.UnitImportance: "importance-1.importance",
     dissect.UnitSets: "sets-1.sets",
     AttackResult: "attack-1.attack",
     AxisAlignment: "alignment-1.alignment",
     Discrimination: "discrimination-1.discrimination",
     TextureSensitivity: "texture-1.texture",
+    PlantedScores: "planted-1.planted",
+    Rosetta: "rosetta-1.rosetta",
     VerifiedLabels: "verified-1.verified",
     dissect.generators.Effect: "effect-1.effect",
     dissect.Comparison: "comparison-1.comparison",
@@ -85,7 +95,9 @@ def test_what_is_no_result_is_refused(tmp_path):
         dissect.load(tmp_path / "text")
     for kind in FILES:
         path = save_tensors(tmp_path / "new", kind.kind, kind.version + 1, {}, {})
-        with pytest.raises(ValueError, match="of version 2, newer than the 1 known here; update dissect"):
+        with pytest.raises(
+            ValueError, match=rf"of version {kind.version + 1}, newer than the {kind.version} known here"
+        ):
             dissect.load(path)
     with pytest.raises(FileNotFoundError, match=r"there is no file .*none, nor one with .*: .*\.attack, .*\.sets"):
         dissect.load(tmp_path / "none")

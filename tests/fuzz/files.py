@@ -25,6 +25,10 @@ from dissect.experiments import (
     CarliniWagner,
     Discrimination,
     axis_alignment,
+    by_iou,
+    plant,
+    rosetta,
+    score_labels,
     texture_sensitivity,
     verified_labels,
 )
@@ -186,6 +190,15 @@ def features(folder):
     return str([run.features, run.classes])
 
 
+def same_units(**options):
+    return rosetta(NET, "0", NET, "0", MAPS, batch_size=4, progress=False, **options)
+
+
+def planted():
+    concepts = dissect.Concepts.of(["a", "b"])
+    return score_labels(plant(PLANES, concepts, size=(2, 2), count=1, kinds=["concept"], areas=(0, 1)), {"m": by_iou()})
+
+
 def kinds(folder):
     """Per kind of file its bytes, the place where it is read, and how."""
     threshold, peaks, tally = TailThreshold(0.1, size=(8, 8)), Peaks(2), IouTally(torch.zeros(3), 3)
@@ -233,6 +246,10 @@ def kinds(folder):
             {"category": "object", "penalty": 1.0, "cells": None, "num_train": 6, "detector_iou": 0.04},
             ).save(folder / "a"), lambda path: str([dissect.load(path).rows(), dissect.load(path).correlations()])),
         "verified": (verified().save(folder / "a"), lambda path: str(dissect.load(path).summary())),
+        "planted": (planted().save(folder / "a"),
+                    lambda path: [dissect.load(path).rows(), dissect.load(path).summary()]),
+        "rosetta": (same_units().save(folder / "a"),
+                    lambda path: [dissect.load(path).rows(), dissect.load(path).summary()]),
         "alignment": (axis_alignment(NET, "0", BATCHES, alphas=[1.0], repeats=1, progress=False).save(folder / "a"),
                       lambda path: [dissect.load(path).summary(), dissect.load(path).best()]),
         "importance": (importance.save(folder / "a"), use_importance),
@@ -265,6 +282,7 @@ def kinds(folder):
         "pairs": ((1, 3, 9), lambda folder: str(texture_sensitivity(
             NET, "0", MAPS, MAPS.flip(3), [0, 1] * 3, batch_size=4, resume=folder, **options).units())),
         "features": ((1, 3), features),
+        "correlations": ((1, 2), lambda folder: str(same_units(resume=folder).rows())),
         "responses": ((1, 3), lambda folder: str(verified(resume=folder).units())),
         "removal": ((1, 2), lambda folder: str(dissect.unit_sets(
             model, importance, pairs * 2, counts=[1, 2], resume=folder, **options).table())),

@@ -15,6 +15,8 @@ from dissect.experiments import (
     AxisAlignment,
     CarliniWagner,
     Discrimination,
+    PlantedScores,
+    Rosetta,
     TextureSensitivity,
     VerifiedLabels,
 )
@@ -31,7 +33,7 @@ from dissect.generators import (
 )
 from dissect.omissions import Inversion, LayerInverter, OmissionPairs
 from dissect.rewriting import Edit, SecondMoment
-from dissect.stats import CombinationTally, IouTally, PairTally, Peaks, TailThreshold
+from dissect.stats import CombinationTally, IouTally, MapCorrelation, PairTally, Peaks, TailThreshold
 from dissect.stats.state import State
 
 HERE = Path(__file__).parent
@@ -53,7 +55,9 @@ def states() -> list[State]:
     pairs.add(MAPS, ops.encode_labels(PLANES, 3), torch.tensor([0, 1]))
     combinations = CombinationTally(torch.tensor([1.0, 0.5]), 3)
     combinations.add(MAPS, ops.encode_labels(PLANES, 3), torch.tensor([0, 1]))
-    return [threshold, peaks, tally, pairs, combinations]
+    correlation = MapCorrelation()
+    correlation.add(MAPS, MAPS[:, [1, 0, 0]])
+    return [threshold, peaks, tally, pairs, combinations, correlation]
 
 
 def dissection() -> dissect.Dissection:
@@ -253,6 +257,19 @@ def verified() -> VerifiedLabels:
     return VerifiedLabels({"0": layer}, concepts, settings)
 
 
+def planted() -> PlantedScores:
+    """Two units of one formula: a method that names one of its concepts, and nothing of the noisy one."""
+    iou = torch.tensor([[0.5, 0.0]], dtype=torch.float64)
+    said, hits = [["tree", ""]], torch.tensor([[1.0, 0.0]], dtype=torch.float64)
+    return PlantedScores(["m"], ["OR"] * 2, ["clean", "noise"], ["tree OR sky"] * 2, said, iou, iou * 0, hits)
+
+
+def rosetta() -> Rosetta:
+    """Two units and three others: 0 and 2 are best buddies, unit 1 is constant."""
+    same = torch.tensor([[0.25, 0.0, 0.75], [0.0, 0.0, 0.0]], dtype=torch.float64)
+    return Rosetta(["a", "b"], same, same / -2, {"num_images": 4, "seed": 0, "generated": False})
+
+
 def alignment() -> AxisAlignment:
     """Two units, and one full rotation of them, with two labels: the units detect both, the directions one."""
     concepts = dissect.Concepts.of([("sky", "object"), ("red", "color")])
@@ -284,6 +301,8 @@ if __name__ == "__main__":
         texture(),
         verified(),
         discrimination(),
+        planted(),
+        rosetta(),
         alignment(),
         *generators,
         *rules,

@@ -64,7 +64,10 @@ def unit_formulas(dissection, units):
     labels[:, 0], labels[1, 1], joins[1, 1] = 1, 2, 1
     ten, share = torch.full((units,), 10), torch.full((2, units), 0.25).double()
     parts = labels.clone(), joins.clone(), ten, 2 * ten, labels[:, 0].clone(), ten, 3 * ten, 2 * ten, share, share
-    layers = {next(iter(dissection.layers)): LayerFormulas(*parts)}
+    also = torch.zeros(units, dtype=torch.int64)
+    also[1:3], left = 3, torch.zeros(3, units, dtype=torch.int64)
+    left[:, 1], left[:, 2] = torch.tensor([5, 10, 10]), torch.tensor([1, 90, 10])  # IoU 1/3, and below the cut-off
+    layers = {next(iter(dissection.layers)): LayerFormulas(*parts, also, left)}
     return UnitFormulas(layers, dissection.concepts, {"length": 2, "beam": 1, "num_images": 9})
 
 
@@ -75,6 +78,10 @@ def test_cards_tell_formulas_of_several_concepts(dissection, tmp_path):
     text = f"better as</dt><dd>{one} OR {other} (IoU 0.333, 0.250 on images that did not choose it)</dd>"
     assert text in found["u0-1"]["html"]
     assert [name for name, unit in found.items() if "better as" in unit["html"]] == ["u0-1"]
+    second = html_escape(dissection.concepts.names[3])
+    text = f"also fires on</dt><dd>{second} (IoU 0.333 without the pixels of {one}, 50% of its own)</dd>"
+    assert text in found["u0-1"]["html"]
+    assert [name for name, unit in found.items() if "also fires" in unit["html"]] == ["u0-1"]
 
 
 def test_formulas_of_something_else_are_refused(dissection, tmp_path):

@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 
 from dissect import ops
 from dissect.files.tensors import _digest
-from dissect.stats import CombinationTally, IouTally, PairTally, Peaks, TailThreshold, ThresholdSweep
+from dissect.stats import CombinationTally, IouTally, MapCorrelation, PairTally, Peaks, TailThreshold, ThresholdSweep
 
 
 def states():
@@ -26,7 +26,10 @@ def states():
     pairs.add(maps, ops.encode_labels(planes, 3), torch.arange(3))
     combinations = CombinationTally(torch.zeros(4), 3)
     combinations.add(maps, ops.encode_labels(planes, 3), torch.arange(3))
+    correlation = MapCorrelation()
+    correlation.add(maps, maps.flip(1)[:, :3])
     return [
+        (MapCorrelation(), correlation),
         (TailThreshold(0.1, size=(9, 9)), threshold),
         (Peaks(2), peaks),
         (IouTally(torch.zeros(4), 3), tally),

@@ -1,0 +1,103 @@
+"""The commands ``dissect experiment verified``, ``planted`` and ``rosetta``: what units mean, put to the test."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from dissect.arguments import integer
+from dissect.cli.data import add_run_arguments
+from dissect.cli.run import check_device, resumed
+from dissect.text import shown
+
+LAYER = "features.conv5_3"
+
+
+def add_commands(commands: Any) -> None:
+    """The experiments."""
+    for name, text, add, command in (
+        ("verified", "units of the embedded network by scenes with and without what they detect",
+         add_verified_arguments, verified),
+        ("planted", "ways of labelling by synthetic units whose concept is known", add_planted_arguments, planted),
+    ):  # fmt: skip
+        own = commands.add_parser(name, help=text)
+        add(own)
+        own.set_defaults(command=command)
+
+
+def add_verified_arguments(parser: argparse.ArgumentParser) -> None:
+    """What ``dissect experiment verified`` takes."""
+    parser.add_argument("--layers", nargs="+", default=[LAYER], help="of the embedded network (%(default)s)")
+    parser.add_argument("--count", type=int, default=430, metavar="N", help="scenes that label its units (430)")
+    parser.add_argument("--pairs", type=int, default=24, metavar="N", help="scenes with and without each concept (24)")
+    parser.add_argument("--response", default="peak", help="peak or mean, of a unit's map (peak)")
+    parser.add_argument("--seed", type=int, default=0, help="of the intervals (0)")
+    add_run_arguments(parser, "result, chart and progress")
+
+
+def verified(options: argparse.Namespace) -> int:
+    """Labels, measures, saves and draws; an interrupted measurement goes on when called again."""
+    import dissect
+    from dissect import experiments, tiny
+
+    check_device(options.device)
+    model, scenes = tiny.vgg().to(options.device), tiny.TinyScenes("val", count=integer("--count", options.count))
+    settings: dict[str, Any] = {"relu": True, "batch_size": options.batch_size}
+    d = dissect.dissect(model, options.layers, scenes, decoys=0, resamples=0, **settings)
+    twins = tiny.twins(count=integer("--pairs", options.pairs))
+    with resumed(options) as progress:
+        found = experiments.verified_labels(
+            model, options.layers, twins.images, twins.without, twins.labels, d,
+            response=options.response, seed=options.seed, resume=progress, **settings,
+        )  # fmt: skip
+    return told(options, found, {"layers": found.summary(), "units": found.units()})
+
+
+def add_planted_arguments(parser: argparse.ArgumentParser) -> None:
+    """What ``dissect experiment planted`` takes."""
+    parser.add_argument("--count", type=int, default=215, metavar="N", help="embedded scenes (215)")
+    parser.add_argument("--formulas", type=int, default=15, metavar="N", help="of each kind (15)")
+    parser.add_argument("--fractions", nargs="+", type=float, default=[0.01, 0.04], metavar="Q",
+                        help="of the pixels on which units fire (0.01 0.04)")  # fmt: skip
+    parser.add_argument("--method", nargs="+", default=[], metavar="MODULE:CALLABLE",
+                        help="called with activations, planes and concepts, gives labels; scored too")  # fmt: skip
+    parser.add_argument("--seed", type=int, default=0, help="of what is planted (0)")
+    parser.add_argument("--out", type=Path, default=Path("out"), help="folder for result and chart (out)")
+    parser.add_argument("--json", action="store_true", help="print what was found for programs")
+
+
+def planted(options: argparse.Namespace) -> int:
+    """Plants, labels, saves and draws."""
+    import numpy as np
+    import torch
+
+    from dissect import experiments, tiny
+    from dissect.cli.networks import imported
+
+    methods: dict[str, Any] = {}
+    for fraction in options.fractions:
+        methods[f"IoU, top {fraction:g}"] = experiments.by_iou(fraction)
+        methods[f"formulas, top {fraction:g}"] = experiments.by_formulas(fraction)
+    methods |= {name: imported(name) for name in options.method}
+    scenes = tiny.TinyScenes("val", size=64, count=integer("--count", options.count))
+    planes = torch.from_numpy(np.stack([scenes.raw(at)[1] for at in range(len(scenes))]))
+    made = experiments.plant(planes, scenes.concepts, count=options.formulas, seed=options.seed)
+    found = experiments.score_labels(made, methods)
+    return told(options, found, {"methods": found.summary(), "conditions": found.summary(by_corruption=True)})
+
+
+def told(options: argparse.Namespace, found: Any, tables: dict[str, Any]) -> int:
+    """Saves and draws what was found, and prints it."""
+    from dissect import plots
+
+    files = {"result": str(found.save(options.out / "result"))}
+    files["chart"] = str(plots.save(found.plot(), options.out / "chart.png"))
+    if options.json:
+        rows = {name: [row._asdict() for row in table] for name, table in tables.items()}
+        print(json.dumps({**files, "settings": getattr(found, "settings", {}), **rows}))
+        return 0
+    print("\n\n".join(map(str, [repr(found), *tables.values()])))
+    print("\n".join(f"{name}: {shown(Path(path))}" for name, path in files.items()))
+    return 0

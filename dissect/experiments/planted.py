@@ -1,0 +1,253 @@
+"""A benchmark with planted truth: synthetic units whose concept is known, to score any way of labelling units."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn.functional import adaptive_avg_pool2d, avg_pool2d
+
+from dissect.arguments import integer, refusal, speaks
+from dissect.concepts import Concepts
+from dissect.experiments.planted_result import PlantedScores
+from dissect.stats.formulas import Formula, label_members
+
+#: What units can be: a concept, one of two, where both meet, one without the other.
+KINDS = ("concept", "OR", "AND", "AND NOT")
+#: A formula that one label alone overlaps by more is no formula of two.
+NEARLY_ONE = 0.75
+
+
+class Corruption(NamedTuple):
+    """How a unit's map differs from where its formula holds; the map is 1 where it holds in a whole cell.
+
+    Attributes:
+        name: of the condition.
+        noise: standard deviation of what is added to each cell.
+        shift: cells by which the map is moved, in a direction drawn for each formula; 0 comes in from outside.
+        blur: cells on each side over which the map is averaged.
+    """
+
+    name: str
+    noise: float = 0.05
+    shift: int = 0
+    blur: int = 0
+
+
+#: From as good as clean to hardly there.
+CORRUPTIONS = (
+    Corruption("clean"),
+    Corruption("noise 0.2", noise=0.2),
+    Corruption("noise 0.5", noise=0.5),
+    Corruption("shift 1", shift=1),
+    Corruption("shift 2", shift=2),
+    Corruption("blur 1", blur=1),
+    Corruption("blur 2, noise 0.2", noise=0.2, blur=2),
+)
+
+#: Gets activations [N, U, h, w], planes [N, K, H, W] and their concepts; gives each unit's label, or its formula.
+Method = Callable[[Tensor, Tensor, Concepts], Sequence["Formula | int"]]
+
+
+@dataclass(eq=False)  # tensors have no one truth value
+class Planted:
+    """Units whose truth is known; made by `plant`.
+
+    Attributes:
+        activations: [N, U, h, w] float32.
+        planes: [N, K, H, W] label planes.
+        concepts: of their labels.
+        truth: [U] formulas.
+        kinds: [U] of `KINDS`.
+        corruptions: [U] names.
+    """
+
+    activations: Tensor
+    planes: Tensor
+    concepts: Concepts
+    truth: list[Formula]
+    kinds: list[str]
+    corruptions: list[str]
+
+    @cached_property
+    def combinations(self) -> tuple[Tensor, Tensor]:
+        """[R, C] bool, the labels that come together on pixels, and [R] int64, on how many."""
+        return _combinations(self.planes, len(self.concepts))[:2]
+
+
+@speaks
+def plant(
+    planes: Tensor,
+    concepts: Concepts,
+    *,
+    size: tuple[int, int] = (16, 16),
+    count: int = 15,
+    kinds: Sequence[str] = KINDS,
+    corruptions: Sequence[Corruption] = CORRUPTIONS,
+    areas: tuple[float, float] = (0.002, 0.2),
+    seed: int = 0,
+) -> Planted:
+    """Units that respond to drawn formulas of concepts, each under every corruption.
+
+    A unit's map is the share of each cell where its formula holds, blurred, moved, and with normal noise added; so what
+    a method should say of it is known. Formulas are drawn without replacement among those that hold on a share of all
+    pixels within `areas`; a formula of two labels must be told by no single label: the best has IoU 0.75 at most.
+
+    Args:
+        planes: [N, K, H, W] label planes, of real images or of `tiny.TinyScenes`.
+        concepts: of their labels.
+        size: (h, w) of the maps.
+        count: of formulas of each kind, at most.
+        kinds: some of "concept", "OR", "AND", "AND NOT".
+        corruptions: conditions.
+        areas: the least and the largest share of all pixels on which a formula may hold.
+        seed: of all draws; a unit's noise depends on its number and the seed alone.
+
+    Raises:
+        ValueError: an unknown kind, no corruption, or no formula of a kind that fits.
+
+    Example:
+        >>> planes = torch.randint(0, 4, (6, 1, 16, 16))
+        >>> made = dissect.experiments.plant(planes, dissect.Concepts.of(["a", "b", "c"]), size=(8, 8), count=2,
+        ...                                  kinds=["concept", "OR"], areas=(0.1, 0.9))
+        >>> made.activations.shape, made.kinds[0]
+        (torch.Size([6, 28, 8, 8]), 'concept')
+    """
+    count, seed = integer("count", count), integer("seed", seed, 0)
+    if not kinds or set(kinds) - set(KINDS):
+        raise refusal(ValueError(f"kinds must be some of {KINDS}, but are {list(kinds)}."))
+    if not corruptions:
+        raise refusal(ValueError("corruptions must hold one at least."))
+    if planes.ndim != 4 or planes.is_floating_point():
+        raise refusal(ValueError(f"planes must be [N, K, H, W] integers, but are {planes.dtype} {list(planes.shape)}."))
+    members, pixels, place = _combinations(planes, len(concepts))
+    generator = torch.Generator().manual_seed(seed)
+    drawn = {kind: _drawn(kind, count, members, pixels, areas, generator) for kind in kinds}
+    missing = [kind for kind, formulas in drawn.items() if not formulas]
+    if missing:
+        raise refusal(ValueError(f"areas must leave formulas of each kind, but there is none of {missing[0]!r}."))
+    truth: list[Formula] = []
+    names, conditions, maps = [], [], []
+    for kind, formulas in drawn.items():
+        for formula in formulas:
+            where = adaptive_avg_pool2d(formula.holds(members)[place].float(), size)
+            direction = int(torch.randint(4, (), generator=generator))
+            for corruption in corruptions:
+                noise = torch.randn(where.shape, generator=torch.Generator().manual_seed(seed * 1_000_003 + len(truth)))
+                maps.append(_corrupted(where, corruption, direction) + corruption.noise * noise)
+                truth.append(formula)
+                names.append(kind)
+                conditions.append(corruption.name)
+    return Planted(torch.stack(maps, 1), planes, concepts, truth, names, conditions)
+
+
+@speaks
+def score_labels(planted: Planted, methods: Mapping[str, Method]) -> PlantedScores:
+    """How near each method comes to the planted truth.
+
+    A method gets the activations, the planes and the concepts, and says a label (0 for none) or a `stats.Formula` of
+    each unit. What it says is held against the truth on the planes, not on the noisy maps: `iou` of the pixels where
+    either holds; `exact` where these are the same pixels, whatever the words; `hit` where one of the labels said is
+    one that the truth holds for, not under NOT.
+
+    Args:
+        planted: of `plant`.
+        methods: by name.
+
+    Raises:
+        ValueError: a method that gives another number of answers, or labels that are none.
+
+    Example:
+        >>> planes = torch.randint(0, 4, (6, 1, 16, 16))
+        >>> made = dissect.experiments.plant(planes, dissect.Concepts.of(["a", "b", "c"]), size=(8, 8), count=2,
+        ...                                  kinds=["concept"], areas=(0.1, 0.9))
+        >>> found = dissect.experiments.score_labels(made, {"knows": lambda maps, planes, concepts: made.truth})
+        >>> found.summary()[0].exact
+        1.0
+    """
+    if not methods:
+        raise refusal(ValueError("methods must hold one at least."))
+    members, pixels = planted.combinations
+    units = len(planted.truth)
+    truths = [formula.holds(members) for formula in planted.truth]
+    ious, exact, hits = torch.zeros(3, len(methods), units, dtype=torch.float64)
+    said: list[list[str]] = []
+    for row, (name, method) in enumerate(methods.items()):
+        answers = [_formula(answer, name, len(planted.concepts)) for answer in
+                   method(planted.activations, planted.planes, planted.concepts)]  # fmt: skip
+        if len(answers) != units:
+            raise refusal(ValueError(f"method {name!r} must label U={units} units, but gave {len(answers)} answers."))
+        for unit, (answer, truth) in enumerate(zip(answers, truths)):
+            holds = answer.holds(members)
+            union = int(pixels[holds | truth].sum())
+            ious[row, unit] = int(pixels[holds & truth].sum()) / union if union else 0.0
+            exact[row, unit] = not int(pixels[holds ^ truth].sum())
+            hits[row, unit] = bool(_asserted(answer) & _asserted(planted.truth[unit]))
+        said.append([answer.named(planted.concepts.names) for answer in answers])
+    truth_texts = [formula.named(planted.concepts.names) for formula in planted.truth]
+    return PlantedScores(list(methods), planted.kinds, planted.corruptions, truth_texts, said, ious, exact, hits)
+
+
+def _formula(answer: Formula | int, method: str, num_labels: int) -> Formula:
+    found = answer if isinstance(answer, Formula) else Formula((int(answer),) if answer else ())
+    if any(not 0 < label < num_labels for label in found.labels):
+        raise refusal(ValueError(f"method {method!r} must give labels in [0, {num_labels}), but gave {answer!r}."))
+    return found
+
+
+def _asserted(formula: Formula) -> set[int]:
+    """The labels for which it holds, those after NOT left out."""
+    return {label for label, join in zip(formula.labels, ("OR", *formula.joins)) if join != "AND NOT"}
+
+
+def _combinations(planes: Tensor, num_labels: int) -> tuple[Tensor, Tensor, Tensor]:
+    """[R, C] bool, the labels that come together; [R] int64, on how many pixels; [N, H, W], which do where."""
+    every = planes.long().movedim(1, 3)
+    table, place, pixels = every.flatten(0, 2).unique(dim=0, return_inverse=True, return_counts=True)
+    return label_members(table, num_labels), pixels, place.view(every.shape[:3])
+
+
+def _drawn(
+    kind: str, count: int, members: Tensor, pixels: Tensor, areas: tuple[float, float], generator: torch.Generator
+) -> list[Formula]:
+    """Formulas of a kind that fit, in the order in which they are drawn."""
+    flags, total = members.double(), int(pixels.sum())
+    both = (flags * pixels[:, None]).T @ flags  # [C, C], exact
+    single = both.diagonal()
+    labels = single.nonzero().flatten().tolist()
+    if kind == "concept":
+        every = [Formula((label,)) for label in labels]
+    else:
+        every = [Formula((one, other), (kind,)) for one in labels for other in labels
+                 if one != other and both[one, other] < torch.minimum(single[one], single[other])
+                 and (kind == "AND NOT" or one < other)]  # fmt: skip
+    found: list[Formula] = []
+    for place in torch.randperm(len(every), generator=generator).tolist():
+        if len(found) == count:
+            break
+        holds = every[place].holds(members).double() * pixels
+        area = float(holds.sum())
+        if not areas[0] * total <= area <= areas[1] * total:
+            continue
+        overlap = holds @ flags
+        if kind == "concept" or float((overlap / (area + single - overlap)).max()) <= NEARLY_ONE:
+            found.append(every[place])
+    return found
+
+
+def _corrupted(maps: Tensor, corruption: Corruption, direction: int) -> Tensor:
+    """[N, h, w], moved down, right, up or left, and blurred."""
+    by = corruption.shift if direction < 2 else -corruption.shift
+    axis = 1 + direction % 2
+    moved = maps.roll(by, axis)
+    edge = slice(0, by) if by > 0 else slice(maps.shape[axis] + by, None)
+    if by:
+        moved[(slice(None),) * axis + (edge,)] = 0
+    if not corruption.blur:
+        return moved
+    width = 2 * corruption.blur + 1
+    return avg_pool2d(moved[:, None], width, 1, corruption.blur, count_include_pad=False)[:, 0]

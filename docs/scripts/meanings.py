@@ -1,0 +1,148 @@
+"""Units of the embedded classifier by bands of activation, and what they also fire on: writes docs/meanings.md.
+
+python docs/scripts/meanings.py [--images N]
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+from pages import command_line, folder, table
+from torch import nn
+
+import dissect
+from dissect import plots, tiny
+from dissect.dissection.bands import BandRow
+from dissect.dissection.formulas_result import FormulaRow
+
+LAYER = "features.conv5_3"
+SHARES = (0.0025, 0.01, 0.04)
+DETECTOR = 0.04
+#: Rows of each table.
+SHOWN = 8
+
+HEAD = """\
+<!-- Written by docs/scripts/meanings.py; do not edit. -->
+# Units with several meanings
+
+One label is given to a unit for the top of its activations. Lower activations may mean something else, and so may some
+of the highest.
+
+**Bands.** A sweep counts at every threshold, so the counts of a band are the difference of two, in integers:
+
+```python
+found = dissect.sweep(model, layer, scenes, shares=[0.0025, 0.01, 0.04])
+found.bands()  # per unit and band: the label with the highest IoU, and its precision
+```
+
+**Also fires on.** `dissect.formulas` counts the combinations of labels on which each unit fires. From the same counts
+follows which label a unit overlaps most when the pixels of its best label are taken away, from the unit and from every
+other label: `also` of its rows; the report's cards tell it where its IoU exceeds the cut-off of detectors:
+
+```python
+explained = dissect.formulas(model, dissection, scenes)
+explained.rows().columns, dissect.write_report(dissection, "out", formulas=explained)
+```
+"""
+
+
+def bands(rows: list[BandRow]) -> str:
+    """A row per band: how many units keep the label of the highest one."""
+    first = {row.unit: row for row in rows if not row.top}
+    places = list(dict.fromkeys((row.top, row.share) for row in rows))
+    lines = []
+    for top, share in places:
+        own = [row for row in rows if (row.top, row.share) == (top, share) and row.firing]
+        name = f"{100 * top:g} % to {'above 0' if share is None else f'{100 * share:g} %'}"
+        same = sum(row.concept == first[row.unit].concept for row in own)
+        detects = [row for row in own if row.iou > DETECTOR]
+        kept = sum(row.concept == first[row.unit].concept for row in detects)
+        precision = sum(row.precision for row in own) / max(1, len(own))
+        lines.append([name, len(own), same, len(detects), kept, f"{precision:.2f}"])
+    head = ["band, by the pixels above", "units with pixels there", "same label as the highest band",
+            f"IoU > {DETECTOR}", "of these the same label", "mean precision"]  # fmt: skip
+    return table(head, lines)
+
+
+def changed(rows: list[BandRow]) -> str:
+    """Units whose label changes, those with the highest IoU in a lower band first."""
+    first = {row.unit: row for row in rows if not row.top}
+    other = [row for row in rows if row.top and row.concept != first[row.unit].concept and row.iou > DETECTOR]
+    best: dict[int, BandRow] = {}
+    for row in sorted(other, key=lambda row: -row.iou):
+        best.setdefault(row.unit, row)
+    lines = [
+        [row.unit, first[row.unit].concept, f"{first[row.unit].iou:.3f}", row.concept, f"{row.iou:.3f}",
+         f"{100 * row.top:g} % to {'above 0' if row.share is None else f'{100 * row.share:g} %'}"]
+        for row in list(best.values())[:SHOWN]
+    ]  # fmt: skip
+    return table(["unit", "highest band", "IoU", "another band", "IoU", "which"], lines)
+
+
+def seconds(rows: list[FormulaRow]) -> str:
+    """Units that are detectors twice, by the lower of both IoUs."""
+    twice = [row for row in rows if min(row.concept_iou, row.also_iou or 0.0) > DETECTOR]
+    lines = [
+        [row.unit, row.concept, f"{row.concept_iou:.3f}", row.also, f"{row.also_iou:.3f}", f"{row.also_firing:.0%}",
+         row.formula]
+        for row in sorted(twice, key=lambda row: -min(row.concept_iou, row.also_iou or 0.0))[:SHOWN]
+    ]  # fmt: skip
+    head = ["unit", "concept", "IoU", "also fires on", "IoU without the first", "pixels left", "best formula"]
+    return table(head, lines)
+
+
+def explained(model: nn.Module, images: int) -> list[FormulaRow]:
+    """Every unit with its formula and what it also fires on."""
+    scenes = tiny.TinyScenes("val", count=images)
+    d = dissect.dissect(model, LAYER, scenes, relu=True, decoys=0, resamples=0, progress=False)
+    return list(dissect.formulas(model, d, scenes, progress=False).rows())
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The command line."""
+    parser = command_line(__doc__)
+    parser.add_argument("--images", type=int, default=430, help="validation scenes (default 430)")
+    options = parser.parse_args(arguments)
+    begin, pictures, model = time.process_time(), folder(options.out, "meanings"), tiny.vgg()
+    scenes = tiny.TinyScenes("val", count=options.images)
+    swept = dissect.sweep(model, LAYER, scenes, shares=SHARES, levels=16, relu=True, progress=False)
+    rows, units = list(swept.bands()), explained(model, options.images)
+    detectors = [row for row in units if row.concept_iou > DETECTOR]
+    twice = [row for row in detectors if (row.also_iou or 0) > DETECTOR]
+    with plots.drawing():
+        figure = plots.new_figure(3.4, 2.8)
+        axes = figure.add_subplot()
+        x, y = ([getattr(row, name) or 0.0 for row in units] for name in ("concept_iou", "also_iou"))
+        axes.scatter(x, y, s=9, color=plots.ACCENT, linewidths=0)
+        axes.axhline(DETECTOR, color=plots.FAINT, linewidth=1, zorder=0)
+        axes.axvline(DETECTOR, color=plots.FAINT, linewidth=1, zorder=0)
+        plots.plain(axes, "both")
+        plots.label(axes, "IoU with the best label", "with the second, elsewhere")
+    plots.save(figure, pictures / "second.png")
+    text = f"""{HEAD}
+## The embedded classifier
+
+{LAYER}, {len(units)} units, after its ReLU, on {options.images} validation scenes. (No interval: all is one count.)
+
+**By band.** The precision is the share of the band's pixels that carry the label. A wide band overlaps large labels
+(the sky) more than small ones, so the highest IoUs of the lowest band need not be what the unit is about.
+
+{bands(rows)}
+Units whose label changes, at an IoU above {DETECTOR} with a label of a lower band:
+
+{changed(rows)}
+**Also.** Of {len(detectors)} detectors (IoU > {DETECTOR} at the top 1 %) {len(twice)} are detectors of a second label
+where the first is not. Two labels that often meet on the same thing, a house and its facade, are not two meanings: what
+is taken away with the first takes the second with it. Those with the highest lower IoU of both:
+
+{seconds(units)}
+![IoU with the best label, and with the second where the first is not; grey: the cut-off](meanings/second.png)
+
+One thread computed for {(time.process_time() - begin) / 60:.1f} minutes.
+"""
+    (options.out / "meanings.md").write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,150 @@
+"""The same units in two networks, against numpy."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn.functional import interpolate
+
+import dissect
+from dissect.chosen import cycles
+from dissect.experiments import Rosetta, rosetta
+from dissect.stats import MapCorrelation
+
+
+def plainly(x, y):
+    """[U, V] by numpy, of maps [N, U, H, W]; 0 where a unit is constant."""
+    flat = [part.double().numpy().transpose(1, 0, 2, 3).reshape(part.shape[1], -1) for part in (x, y)]
+    return np.array([[np.corrcoef(a, b)[0, 1] if a.std() and b.std() else 0.0 for b in flat[1]] for a in flat[0]])
+
+
+@pytest.fixture(scope="module")
+def made():
+    torch.manual_seed(1)
+    first = nn.Sequential(nn.Conv2d(3, 5, 3, padding=1), nn.ReLU()).eval()
+    second = nn.Sequential(nn.Conv2d(3, 4, 3, stride=2, padding=1)).eval()
+    with torch.no_grad():
+        second[0].weight[3], second[0].bias[3] = first[0].weight[0], first[0].bias[0]  # the same, at half the size
+        first[0].weight[4], first[0].bias[4] = 0, -1  # dead
+    return first, second, interpolate(torch.rand(9, 3, 4, 4), (12, 12), mode="bilinear")
+
+
+def maps(made, order=None):
+    """Of both networks, the second's upsampled."""
+    first, second, images = made
+    shown = images if order is None else images[order]
+    with torch.no_grad():
+        return first(images), interpolate(second(shown).clamp(min=0), (12, 12), mode="bilinear")
+
+
+def found(made, **options):
+    first, second, images = made
+    return rosetta(first, "1", second, "0", images, **{"progress": False, "batch_size": 4} | options)
+
+
+def test_correlations_are_numpys(made):
+    result = found(made)
+    assert np.allclose(result.correlation, plainly(*maps(made)), atol=1e-6)
+    assert np.allclose(result.null, plainly(*maps(made, cycles(1, 9, 0)[0])), atol=1e-6)
+    assert not np.allclose(result.null, found(made, seed=1).null, atol=1e-3)
+    assert result.settings["num_images"] == 9
+
+
+def test_rows_and_buddies(made):
+    result = found(made)
+    r, null = result.correlation.numpy(), result.null.numpy()
+    rows = list(result.rows())
+    for row in rows[:4]:
+        assert (row.other, row.correlation) == (r[row.unit].argmax(), r[row.unit].max())
+        assert row.mutual == (r[:, row.other].argmax() == row.unit)
+        assert row.by_chance == null[row.unit].max()
+        assert row.p == (1 + (null[:4].max(1) >= row.correlation).sum()) / 5
+    assert (rows[4].other, rows[4].correlation, rows[4].mutual, rows[4].p) == (None, None, False, None)
+    assert rows[0].other == 3
+    assert rows[0].mutual
+    assert result.buddies()[0].unit == max(rows[:4], key=lambda row: row.correlation).unit
+    same, permuted = result.summary()
+    assert (same.units, same.buddies) == (4, sum(row.mutual for row in rows))
+    assert same.beyond == sum(row.mutual and row.correlation > null.max() for row in rows) >= 1
+    assert permuted.beyond == 0
+    assert same.median == np.sort(r[:4].max(1))[1]
+    result.plot()
+
+
+def test_a_generator_and_what_sees_its_images(made):
+    first, second, images = made
+    result = found(made, see=lambda output: output[:, :3] / 2)
+    with torch.no_grad():
+        one, permuted = first(images), first(images[cycles(1, 9, 0)[0]])
+        seen = [
+            interpolate(second(part[:, :3] / 2).clamp(min=0), (12, 12), mode="bilinear") for part in (one, permuted)
+        ]
+    assert np.allclose(result.correlation, plainly(one, seen[0]), atol=1e-6)
+    assert np.allclose(result.null, plainly(one, seen[1]), atol=1e-6)
+
+
+def test_split_merged_and_saved(tmp_path):
+    x, y = torch.rand(7, 3, 4, 6), torch.rand(7, 2, 2, 3) * 100 + 1000
+    whole, parts = MapCorrelation(), [MapCorrelation() for _ in range(3)]
+    whole.add(x, y)
+    for part, own in zip(parts, (slice(3), slice(3, 4), slice(4, 7))):
+        part.add(x[own], y[own])
+    empty = MapCorrelation()
+    for part in (*parts, MapCorrelation()):
+        empty.merge(part)
+    expected = plainly(x, interpolate(y, (4, 6), mode="bilinear"))
+    for state in (whole, empty):
+        assert np.allclose(state.correlation(), expected, atol=1e-6)
+    again = MapCorrelation()
+    again.load(empty.save(tmp_path / "a"))
+    assert torch.equal(again.correlation(), empty.correlation())
+    constant = MapCorrelation()
+    constant.add(torch.full((2, 1, 3, 3), 0.1), torch.rand(2, 1, 3, 3))
+    assert constant.correlation().item() == 0
+
+
+def test_bad_maps_are_refused():
+    state, x = MapCorrelation(), torch.rand(2, 3, 4, 4)
+    state.add(x, x)
+    for one, other, message in (
+        (x, x[:1], "x and y must be of the same images, but are of 2 and 1"),
+        (x, x[:, :2], r"x and y must have \[3, 3\] units as before, but have \[3, 2\]"),
+        (x, x / 0, "finite"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            state.add(one, other)
+    other = MapCorrelation()
+    other.add(x[:, :2], x)
+    with pytest.raises(ValueError, match="states to merge must agree, but their units differs"):
+        state.merge(other)
+
+
+def test_saved_and_going_on(made, tmp_path, monkeypatch):
+    whole = found(made)
+    again = dissect.load(whole.save(tmp_path / "a"))
+    assert isinstance(again, Rosetta)
+    assert list(again.rows()) == list(whole.rows())
+    add, met = MapCorrelation.add, [0]
+
+    def stopping(*args):
+        met[0] += 1
+        if met[0] == 5:  # in the third batch
+            raise KeyboardInterrupt
+        add(*args)
+
+    monkeypatch.setattr(MapCorrelation, "add", stopping)
+    with pytest.raises(KeyboardInterrupt):
+        found(made, resume=tmp_path)
+    assert torch.equal(found(made, resume=tmp_path).correlation, whole.correlation)
+
+
+def test_refusals(made):
+    first, second, images = made
+    with pytest.raises(ValueError, match=r"^rosetta: images must be two at least, but are 1"):
+        rosetta(first, "1", second, "0", images[:1])
+    with pytest.raises(
+        TypeError, match=r"^rosetta: images must be a tensor or a Dataset with a length, but got generator"
+    ):
+        rosetta(first, "1", second, "0", (image for image in images))
+    with pytest.raises(KeyError, match="no layer '7'"):
+        rosetta(first, "1", second, "7", images)
