@@ -29,13 +29,13 @@ def states():
     correlation = MapCorrelation()
     correlation.add(maps, maps.flip(1)[:, :3])
     return [
-        (MapCorrelation(), correlation),
         (TailThreshold(0.1, size=(9, 9)), threshold),
         (Peaks(2), peaks),
         (IouTally(torch.zeros(4), 3), tally),
         (ThresholdSweep(edges, 3), sweep),
         (PairTally(torch.zeros(4, 3)), pairs),
         (CombinationTally(torch.zeros(4), 3), combinations),
+        (MapCorrelation(), correlation),
     ]
 
 
