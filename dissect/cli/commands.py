@@ -1,7 +1,8 @@
 """The command line; also ``python -m dissect``.
 
-Commands: ``dissect demo``, ``layers``, ``run``, ``sweep``, ``classify``, ``unit-classifiers``, ``experiment``,
-``generator``, ``omissions``, ``rewrite``, ``compare``, ``monitor``, ``report``, ``unit-pages`` and ``info``.
+Commands: ``dissect demo``, ``layers``, ``run``, ``labels``, ``sweep``, ``classify``, ``unit-classifiers``,
+``experiment``, ``generator``, ``omissions``, ``rewrite``, ``compare``, ``monitor``, ``report``, ``unit-pages``
+and ``info``.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from dissect.cli import classify as classify_commands
 from dissect.cli import compare as compare_command
 from dissect.cli import experiment as experiment_commands
 from dissect.cli import generator as generator_commands
+from dissect.cli import labels as labels_commands
 from dissect.cli import monitor as monitor_command
 from dissect.cli import omissions as omissions_commands
 from dissect.cli import pages as pages_commands
@@ -126,6 +128,8 @@ def _parser() -> argparse.ArgumentParser:
         ("layers", "list the layers of a network, their outputs' shapes and their units", add_layers_arguments,
          layers_command),
         ("run", "dissect your own network over a folder of images", add_arguments, run_command),
+        ("labels", "segment images once, and keep their labels",
+         _group("STEP", labels_commands.add_commands), None),
         ("sweep", "how units agree with labels at every threshold, not at one", sweep_command.add_arguments,
          sweep_command.sweep),
         ("classify", "what units do for a classifier", _group("EXPERIMENT", classify_commands.add_commands), None),

@@ -50,6 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--images", type=Path, required=True, help="a folder of images, subfolders too")
     parser.add_argument("--planes", type=Path, help="a folder of label planes (see dissect.data.ImageFolder)")
     parser.add_argument("--segmenter", metavar="MODULE:CALLABLE", help="called without arguments, gives a segmenter")
+    parser.add_argument("--labels", type=Path, help="a folder that `dissect labels write` wrote of the same images")
     parser.add_argument("--concepts", type=Path, help="a JSON list of the labels' names, 1 on (planes' concepts.json)")
     parser.add_argument("--ignore", nargs="+", type=int, default=[], metavar="L", help="labels that mean 'no label'")
     parser.add_argument("--size", type=int, default=224, help="rows and columns of the images (224)")
@@ -131,9 +132,15 @@ def run(options: argparse.Namespace) -> int:
     check_device(options.device)
     if options.planes is not None and options.segmenter is not None:
         raise refusal(ValueError("--planes and --segmenter both say what the images show; give one of them."))
+    if options.labels is not None and (_labelled(options) or options.threshold_images is not None):
+        raise refusal(ValueError("--labels must come without --planes, --segmenter and --threshold-images."))
     if options.threshold_planes is not None and (options.threshold_images is None or options.segmenter is not None):
         raise refusal(ValueError("--threshold-planes are those of --threshold-images, where there is no --segmenter."))
-    if options.formulas is not None and integer("--formulas", options.formulas) and not _labelled(options):
+    if (
+        options.formulas is not None
+        and integer("--formulas", options.formulas)
+        and not (_labelled(options) or options.labels is not None)
+    ):
         raise refusal(ValueError("--formulas are of concepts, so they need --planes or --segmenter."))
     if options.formulas is not None and options.threshold_images is not None:
         raise refusal(
@@ -217,12 +224,15 @@ def _dissected(options: argparse.Namespace, progress: Path) -> tuple[Dissection,
     import dissect
     from dissect.data import ImageFolder
     from dissect.data.folders import MEAN, STD
+    from dissect.segmentation import LabelStore
 
     model = load_model(options.model, options.weights, integer("--seed", options.seed, least=0))
     check_layers(model, options)  # before any image is read
     prepared = {"size": options.size, "skip": options.skip, "mean": options.mean or MEAN, "std": options.std or STD,
                 "ignore": options.ignore}  # fmt: skip
     images = ImageFolder(options.images, options.planes, **prepared)
+    if options.labels is not None:
+        images = LabelStore(options.labels).beside(images)
     others = None
     if options.threshold_images is not None:
         others = ImageFolder(options.threshold_images, options.threshold_planes, **prepared)

@@ -17,6 +17,7 @@ from dissect.arguments import refusal, speaks
 from dissect.concepts import Concepts
 from dissect.data.files import file_facts, opened, rgb
 from dissect.data.folders import MEAN, STD
+from dissect.data.labelled import ImagesAlone
 from dissect.data.pictures import restored_pictures
 from dissect.digests import digest
 from dissect.extras import require
@@ -130,18 +131,18 @@ class Broden(Dataset[Any]):
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
         """Item `index`: see the class."""
-        path, (_, known) = self.files[index], self._images[index]
-        picture, _ = opened(path, False)
-        pixels = np.array(rgb(picture, path))
-        self._check_size(path, pixels.shape[:2], known.size)
-        image = torch.from_numpy(pixels).permute(2, 0, 1).float() / 255
+        image, known = self._image(index), self._images[index][1]
         planes = torch.zeros(sum(self._depth), *known.planes_size, dtype=torch.int32)
         begin = 0
         for entries, depth in zip(known.entries, self._depth):
             for at, entry in enumerate(entries):
                 planes[begin + at] = self._labels(entry, known.planes_size)
             begin += depth
-        return (image - self._mean) / self._std, planes
+        return image, planes
+
+    def without_planes(self) -> Dataset[Any]:
+        """The same images alone, for those who have their labels elsewhere, as in a `LabelStore`."""
+        return ImagesAlone(self)
 
     def to_pictures(self, images: Tensor) -> Tensor:
         """Uint8 [N, 3, H, W] of images [N, 3, H, W] that were normalised here: with the colours of the files."""
@@ -162,6 +163,13 @@ class Broden(Dataset[Any]):
             average = sum(seen) / len(seen) if seen else 0.0
             rows.append(CategoryRow(name, len(labels), ", ".join(sorted(sources)), average))
         return Table(rows)
+
+    def _image(self, index: int) -> Tensor:
+        path, (_, known) = self.files[index], self._images[index]
+        picture, _ = opened(path, False)
+        pixels = np.array(rgb(picture, path))
+        self._check_size(path, pixels.shape[:2], known.size)
+        return (torch.from_numpy(pixels).permute(2, 0, 1).float() / 255 - self._mean) / self._std
 
     def _table(self, name: str, columns: Sequence[str]) -> list[dict[str, str]]:
         """The rows of a table, which must have these columns and be whole."""

@@ -70,7 +70,7 @@ class LabelledImages(Dataset[Any]):
         """Item `index`: see the class."""
         from PIL import Image
 
-        image, (rows, columns) = self._image(index)
+        image, (columns, rows) = self._scaled(index)
         planes = self.labels(index)
         if planes.shape[1:] != (rows, columns):
             raise refusal(
@@ -97,7 +97,7 @@ class LabelledImages(Dataset[Any]):
 
     def without_planes(self) -> Dataset[Any]:
         """The same images alone, for those who have their labels elsewhere, as in a `LabelStore`."""
-        return _Images(self)
+        return ImagesAlone(self)
 
     def to_pictures(self, images: Tensor) -> Tensor:
         """Uint8 [N, 3, H, W] of images [N, 3, H, W] that were normalised here: with the colours of the files."""
@@ -109,14 +109,17 @@ class LabelledImages(Dataset[Any]):
         files = [path for image, group in zip(self.files, self._sources) for path in (image, *group)]
         return digest([told, *map(file_facts, files)])
 
-    def _image(self, index: int) -> tuple[Tensor, tuple[int, int]]:
+    def _image(self, index: int) -> Tensor:
+        return self._scaled(index)[0]
+
+    def _scaled(self, index: int) -> tuple[Tensor, tuple[int, int]]:
         from PIL import Image
 
         path = self.files[index]
         picture = rgb(opened(path, False)[0], path)
         pixels = np.array(square(picture, self._size, Image.Resampling.BILINEAR))
         image = torch.from_numpy(pixels).permute(2, 0, 1).float() / 255
-        return (image - self._mean) / self._std, (picture.size[1], picture.size[0])
+        return (image - self._mean) / self._std, picture.size
 
     def _skip_broken(self) -> None:
         good = []
@@ -131,18 +134,18 @@ class LabelledImages(Dataset[Any]):
         self.files, self._sources = [self.files[at] for at in good], [self._sources[at] for at in good]
 
 
-@speaks
-class _Images(Dataset[Any]):
+class ImagesAlone(Dataset[Any]):
     """The images of a data set without their planes."""
 
-    def __init__(self, data: LabelledImages) -> None:
+    def __init__(self, data: Any) -> None:
         self._data, self.files, self.to_pictures = data, data.files, data.to_pictures
 
     def __len__(self) -> int:
         return len(self._data)
 
     def __getitem__(self, index: int) -> Tensor:
-        return self._data._image(index)[0]
+        image: Tensor = self._data._image(index)
+        return image
 
     def fingerprint(self) -> str:
         """Of the data set that they are from."""

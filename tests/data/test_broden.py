@@ -12,6 +12,8 @@ from torch.utils.data import DataLoader
 
 import dissect
 from dissect.data import Broden
+from dissect.ops import encode_labels
+from dissect.segmentation import store_labels
 
 CATEGORIES = ("color", "object", "part", "scene")
 #: Names and coverages by category: "wheel" is primarily a part, "gate" as much an object as a part, so a part.
@@ -179,3 +181,15 @@ def test_what_is_wrong_is_named(copied, made):
     (copied / "c_part.csv").unlink()
     with pytest.raises(FileNotFoundError, match=r"^Broden: there is no file .*c_part.csv"):
         Broden(copied)
+
+
+def test_labels_are_kept_in_a_store_and_read_without_the_planes_files(copied, tmp_path):
+    broden = Broden(copied)
+    store = store_labels(None, broden, tmp_path / "labels", batch_size=2, progress=False)
+    planes = torch.stack([planes for _, planes in broden])
+    assert torch.equal(store.labels(range(len(broden))).area, encode_labels(planes, len(broden.concepts)).area)
+    assert store.concepts == broden.concepts
+    images = [image for image, _ in broden]
+    for path in copied.rglob("*_*.png"):
+        path.unlink()
+    assert all(torch.equal(item[0], image) for item, image in zip(store.beside(broden), images))
