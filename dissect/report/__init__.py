@@ -2,7 +2,8 @@
 
 from dissect.report.flagging import write_flagging
 from dissect.report.html import write_report
-from dissect.report.pairs import PairsPage, PreferenceRow, read_preferences, write_pairs
+from dissect.report.pairs import PreferenceRow, read_preferences, write_pairs
+from dissect.report.sheets import PairsPage
 from dissect.report.unit_pages import write_unit_pages
 
 __all__ = [

@@ -3,37 +3,14 @@ const about = JSON.parse(document.getElementById("about").textContent);
 const boxes = [...document.querySelectorAll("input[data-unit]")], bar = document.querySelector(".toolbar").elements;
 const place = `dissect flags ${about.weights} ${about.layer}`;
 
-// A browser may keep nothing for a page that is a file.
-function kept() {
-  try {
-    return JSON.parse(localStorage.getItem(place)) || [];
-  } catch {
-    return [];
-  }
-}
-
-function keep(flags) {
-  try {
-    localStorage.setItem(place, JSON.stringify(flags));
-  } catch {
-    // then they are in the page alone
-  }
-}
-
 const flagged = () => boxes.filter((box) => box.checked).map((box) => Number(box.dataset.unit));
 
 function show() {
   const flags = flagged();
-  keep(flags);
+  keep(place, flags);
   bar.count.value = `${flags.length} flagged`;
   boxes.forEach((box) => { box.closest("li").hidden = bar.only.checked && !box.checked; });
   document.getElementById("none").hidden = !bar.only.checked || flags.length > 0;
-}
-
-function save(text, type, name) {
-  const url = URL.createObjectURL(new Blob([text], { type }));
-  Object.assign(document.createElement("a"), { href: url, download: name }).click();
-  setTimeout(() => URL.revokeObjectURL(url), 1000);
 }
 
 const quoted = (text) => `"${String(text ?? "").replaceAll('"', '""')}"`;
@@ -43,7 +20,7 @@ function csv() {
   return ["layer,weights,unit,flagged", ...boxes.map(line)].join("\r\n") + "\r\n";
 }
 
-const known = new Set(kept());
+const known = new Set(kept(place));
 boxes.forEach((box) => { box.checked = known.has(Number(box.dataset.unit)); });
 document.querySelector(".flagging").addEventListener("change", show);
 bar.only.addEventListener("change", show);

@@ -15,7 +15,7 @@ from dissect.report.html import check_extras, environment, inside, script_of
 from dissect.report.pictures import encode_masks, encode_pictures, mask_side, top_masks
 
 FILE_NAME = "flagging.html"
-SCRIPTS = ("pictures.js", "compare.js", "flagging.js")
+SCRIPTS = ("pictures.js", "compare.js", "keeping.js", "flagging.js")
 STYLES = ("report.css", "judging.css")
 #: Pictures of a unit, as published: the top ten of 1,000 images.
 SHOWN = 10

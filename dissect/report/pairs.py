@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import io
-import json
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,31 +14,17 @@ import torch
 from torch import Tensor
 
 from dissect.arguments import integer, refusal, speaks
-from dissect.digests import digest
-from dissect.files.checked import Each, Of, Text, Whole, fields, named, require
-from dissect.files.tensors import replacing
-from dissect.report.embedded import json_inside
-from dissect.report.html import check_extras, environment, inside, script_of
+from dissect.files.checked import Text, Whole
+from dissect.report.html import check_extras
+from dissect.report.sheets import PairsPage, Sheet, read_sheet, write_sheet
 from dissect.stats import wilson_interval
 from dissect.table import Table
 
-FILE_NAME, KEY_SUFFIX = "pairs.html", ".key.json"
+PAIRS = Sheet("pair", "pair", "pairs", "pairs.html", ("pairs.js",))
 SIDES = ("left", "right")
-KEY, ANSWERS = "dissect pair key", "dissect pair answers"
-STYLES = ("report.css", "judging.css")
 QUESTION = "Which picture looks more real?"
-
-
-class PairsPage(NamedTuple):
-    """What `write_pairs` wrote.
-
-    Attributes:
-        page: for the people who answer.
-        key: which side is which; it stays with who asks.
-    """
-
-    page: Path
-    key: Path
+#: What the key tells of each pair.
+_KEY = {"comparison": Text(), "picture": Whole(), "changed": Text(SIDES)}
 
 
 class PreferenceRow(NamedTuple):
@@ -108,23 +93,10 @@ def write_pairs(
         kind, texts = _encoded([other, first] if SIDES[side] == "left" else [first, other])
         pairs.append(texts)
         key.append({"comparison": name, "picture": at, "changed": SIDES[side]})
-    page = digest([json.dumps([seed, question, key, pairs])])
     size = next(iter(comparisons.values()))[0].shape
-    text = environment().get_template("pairs.html").render(
-        question=question,
-        count=len(pairs),
-        aspect=f"{size[3]} / {size[2]}",
-        sheet=json_inside({"page": page, "type": kind, "pairs": pairs}),
-        **inside(script_of(("pairs.js",)), STYLES),
-    )  # fmt: skip
-    path = Path(path)
-    path = path if path.suffix.lower() == ".html" else path / FILE_NAME
-    told = {"kind": KEY, "page": page, "seed": seed, "question": question, "pairs": key}
-    written = PairsPage(path, path.with_suffix(KEY_SUFFIX))
-    for place, content in ((written.page, text), (written.key, json.dumps(told, indent=1) + "\n")):
-        with replacing(place) as partial:
-            partial.write_bytes(content.encode("utf-8", errors="replace"))
-    return written
+    return write_sheet(
+        PAIRS, path, pairs, key, seed=seed, question=question, sheet={"type": kind}, aspect=f"{size[3]} / {size[2]}"
+    )
 
 
 @speaks
@@ -142,36 +114,17 @@ def read_preferences(key: str | Path, *answers: str | Path) -> Table[PreferenceR
     Example:
         >>> dissect.report.read_preferences("pairs.key.json", "answers-1.json")  # doctest: +SKIP
     """
-    if not answers:
-        raise refusal(ValueError("answers must be at least one file, but there are none."))
-    known, raters, asked, preferred = _key(Path(key)), set[str](), Counter[str](), Counter[str]()
-    for path in map(Path, answers):
-        with named(path):
-            found = json.loads(path.read_text("utf-8"))
-            rules = {"kind": Text((ANSWERS,)), "page": Text(), "rater": Text(), "answers": Each(Text(SIDES))}
-            fields(str(path), found, rules)
-            require(str(path), found["page"] == known["page"], f"answers are to the page of {key}")
-            require(str(path), len(found["answers"]) <= len(known["pairs"]), "there are at most as many as pairs")
-            require(str(path), found["rater"] not in raters, f"{found['rater']!r} has answered once")
-        raters.add(found["rater"])
-        for pair, side in zip(known["pairs"], found["answers"]):
+    pairs, by_rater = read_sheet(PAIRS, key, answers, _KEY, Text(SIDES))
+    asked, preferred = Counter[str](), Counter[str]()
+    for given in by_rater.values():
+        for pair, side in zip(pairs, given):
             asked[pair["comparison"]] += 1
             preferred[pair["comparison"]] += side == pair["changed"]
-    names = dict.fromkeys(pair["comparison"] for pair in sorted(known["pairs"], key=lambda pair: pair["comparison"]))
     return Table(
         PreferenceRow(name, asked[name], preferred[name], preferred[name] / asked[name],
                       *wilson_interval(preferred[name], asked[name]))
-        for name in names if asked[name]
+        for name in sorted(asked)
     )  # fmt: skip
-
-
-def _key(path: Path) -> dict[str, Any]:
-    with named(path):
-        found: dict[str, Any] = json.loads(path.read_text("utf-8"))
-        fields(str(path), found, {"kind": Text((KEY,)), "page": Text(), "pairs": Each(Of(dict))})
-        for pair in found["pairs"]:
-            fields(str(path), pair, {"comparison": Text(), "picture": Whole(), "changed": Text(SIDES)})
-    return found
 
 
 def _check(comparisons: Mapping[str, tuple[Tensor, Tensor]]) -> None:
