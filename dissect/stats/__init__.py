@@ -14,6 +14,7 @@ from dissect.stats.null import NullTally
 from dissect.stats.pairs import PairTally
 from dissect.stats.peaks import Peaks
 from dissect.stats.proportion import wilson_interval
+from dissect.stats.raters import RaterAgreement, rater_agreement
 from dissect.stats.sanity import sanity_tests
 from dissect.stats.state import State
 from dissect.stats.sweep import Informative, ThresholdSweep, edges_between
@@ -33,6 +34,7 @@ __all__ = [
     "NullTally",
     "PairTally",
     "Peaks",
+    "RaterAgreement",
     "State",
     "TailThreshold",
     "ThresholdSweep",
@@ -43,6 +45,7 @@ __all__ = [
     "iou",
     "pearson",
     "pyramid_patches",
+    "rater_agreement",
     "sanity_tests",
     "sliced_wasserstein",
     "wilson_interval",
