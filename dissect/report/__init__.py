@@ -1,17 +1,33 @@
-"""Pages that people open: reports, and two on which they judge images."""
+"""Pages that people open or print: reports, all units of a layer, and pages on which they judge."""
 
 from dissect.report.flagging import write_flagging
 from dissect.report.html import write_report
+from dissect.report.naming import NameRow, NamingRow, compare_names, read_names
 from dissect.report.pairs import PreferenceRow, read_preferences, write_pairs
+from dissect.report.rating import plain_label, write_naming, write_rating
+from dissect.report.ratings import AgreementRow, LabelRow, RatedLabel, Ratings, ValidityRow, read_ratings
 from dissect.report.sheets import PairsPage
 from dissect.report.unit_pages import write_unit_pages
 
 __all__ = [
+    "AgreementRow",
+    "LabelRow",
+    "NameRow",
+    "NamingRow",
     "PairsPage",
     "PreferenceRow",
+    "RatedLabel",
+    "Ratings",
+    "ValidityRow",
+    "compare_names",
+    "plain_label",
+    "read_names",
     "read_preferences",
+    "read_ratings",
     "write_flagging",
+    "write_naming",
     "write_pairs",
+    "write_rating",
     "write_report",
     "write_unit_pages",
 ]

@@ -254,6 +254,16 @@ def layer_content(
     return Layer(f"layer{index}", name, cards, categories, mask_shape, kept, trust, dissection.word(name))
 
 
+def check_dissection(dissection: Any) -> None:
+    """Refuses anything else.
+
+    Raises:
+        TypeError: no dissection.
+    """
+    if not isinstance(dissection, Dissection):
+        raise refusal(TypeError(f"dissection must be a Dissection, but got {type(dissection).__name__}."))
+
+
 def one_layer(dissection: Dissection, layer: str | None) -> tuple[str, LayerDissection]:
     """A layer's name and what is known of it; the only one's where none is named.
 
@@ -261,8 +271,7 @@ def one_layer(dissection: Dissection, layer: str | None) -> tuple[str, LayerDiss
         KeyError: a layer that was not dissected.
         TypeError, ValueError: no dissection, or no layer where there are several.
     """
-    if not isinstance(dissection, Dissection):
-        raise refusal(TypeError(f"dissection must be a Dissection, but got {type(dissection).__name__}."))
+    check_dissection(dissection)
     if layer is None and len(dissection) > 1:
         raise refusal(ValueError(f"layer must be one of the dissection's layers, {list(dissection)}."))
     name = next(iter(dissection)) if layer is None else layer

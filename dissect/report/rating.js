@@ -6,7 +6,9 @@ const drawn = (canvas, whole) => draw(canvas, whole, () => canvas.isConnected);
 
 function present([unit, text]) {
   if (quoted) quoted.textContent = text;
-  pictures.replaceChildren(...sheet.units[unit].map(([number, mask], at) => {
+  const shown = sheet.units[unit];
+  Object.assign(pictures.dataset, { rows: shown.rows, columns: shown.columns });
+  pictures.replaceChildren(...shown.pictures.map(([number, mask], at) => {
     const canvas = Object.assign(document.createElement("canvas"), { width: 1, height: 1, ariaLabel: `picture ${at + 1}` });
     canvas.setAttribute("role", "img");
     Object.assign(canvas.dataset, { picture: number, mask });

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import torch
 from torch import Tensor
 
 from dissect.arguments import refusal, speaks
@@ -42,7 +41,7 @@ def rater_agreement(counts: Tensor) -> RaterAgreement:
         TypeError, ValueError: other counts.
 
     Example:
-        >>> rater_agreement(torch.tensor([[2, 0], [0, 2], [1, 1]])).agreement
+        >>> dissect.stats.rater_agreement(torch.tensor([[2, 0], [0, 2], [1, 1]])).agreement
         0.6666666666666666
     """
     if not isinstance(counts, Tensor) or counts.is_floating_point() or counts.is_complex():
