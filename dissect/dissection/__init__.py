@@ -1,6 +1,7 @@
 """Network dissection: `dissect.dissect` (`run`), what it finds visit by visit, and its result."""
 
 from dissect.dissection.compared import BestUnitRow, CorrelationRow, LayerCategoryRow, LayerConceptRow, LayerRow
+from dissect.dissection.exemplars import Embedder, Exemplar, LabelRow, TextRow, labels_beside, text_labels
 from dissect.dissection.histories import ChangeRow, HistoryRow, KeptRow
 from dissect.dissection.replicates import ReplicateRow, replicated
 from dissect.dissection.result import Dissection, LayerDissection, load
@@ -14,8 +15,11 @@ __all__ = [
     "CorrelationRow",
     "DiscoveryRow",
     "Dissection",
+    "Embedder",
+    "Exemplar",
     "HistoryRow",
     "KeptRow",
+    "LabelRow",
     "LayerCategoryRow",
     "LayerConceptRow",
     "LayerDissection",
@@ -25,7 +29,10 @@ __all__ = [
     "SweptLabelRow",
     "SweptLayer",
     "SweptUnitRow",
+    "TextRow",
     "UnitRow",
+    "labels_beside",
     "load",
     "replicated",
+    "text_labels",
 ]

@@ -14,6 +14,7 @@ from torch import Tensor
 from dissect.arguments import refusal, speaks
 from dissect.concepts import Concepts, ordered_categories
 from dissect.dissection.contents import LAYER, META, SETTINGS, check_directions, check_layer, check_pictures
+from dissect.dissection.exemplars import Exemplar, exemplars
 from dissect.dissection.rows import (
     PRINTED,
     PRINTED_ALONE,
@@ -270,6 +271,22 @@ class Dissection(Result):
         if number not in self._position:
             raise refusal(KeyError(f"image {number} is no unit's top image, so it was not kept."))
         return self.images[self._position[number]]
+
+    def exemplars(self, unit: int, layer: str | None = None) -> list[Exemplar]:
+        """A unit's top images with where it fires in them, and these places cut out (`Exemplar`), for other tools.
+
+        Args:
+            unit: its number within the layer.
+            layer: its name; it may be left out where there is only one.
+
+        Raises:
+            KeyError: a layer that was not dissected.
+            IndexError: a unit that the layer does not have.
+            ValueError: no layer is named, and there are several.
+        """
+        if layer is None and len(self.layers) > 1:
+            raise refusal(ValueError(f"layer must be one of {list(self.layers)}, but is left out."))
+        return exemplars(self, next(iter(self.layers)) if layer is None else layer, unit)
 
     def contents(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """See `Result`."""
