@@ -9,7 +9,8 @@ from typing import Any
 
 from dissect.arguments import integer
 from dissect.cli.data import add_run_arguments
-from dissect.cli.run import check_device, resumed
+from dissect.cli.networks import load_model
+from dissect.cli.run import MODEL_HELP, check_device, resumed
 from dissect.text import shown
 
 LAYER = "features.conv5_3"
@@ -21,6 +22,7 @@ def add_commands(commands: Any) -> None:
         ("verified", "units of the embedded network by scenes with and without what they detect",
          add_verified_arguments, verified),
         ("planted", "ways of labelling by synthetic units whose concept is known", add_planted_arguments, planted),
+        ("rosetta", "which units of two networks are the same", add_rosetta_arguments, rosetta),
     ):  # fmt: skip
         own = commands.add_parser(name, help=text)
         add(own)
@@ -86,6 +88,42 @@ def planted(options: argparse.Namespace) -> int:
     made = experiments.plant(planes, scenes.concepts, count=options.formulas, seed=options.seed)
     found = experiments.score_labels(made, methods)
     return told(options, found, {"methods": found.summary(), "conditions": found.summary(by_corruption=True)})
+
+
+def add_rosetta_arguments(parser: argparse.ArgumentParser) -> None:
+    """What ``dissect experiment rosetta`` takes."""
+    for name, which, network, layer in (
+        ("", "first", "vgg", "features.conv4_3"),
+        ("other-", "second", "segmenter", "network.down4"),
+    ):
+        parser.add_argument(f"--{name or 'model'}".rstrip("-"), dest=f"{which}_model", metavar="NAME",
+                            default=f"dissect.tiny:{network}", help=f"{MODEL_HELP} (%(default)s)")  # fmt: skip
+        parser.add_argument(f"--{name}weights", type=Path, help="a state dict for it, .safetensors or .pt")
+        parser.add_argument(f"--{name}layer", default=layer, help="as in model.named_modules() (%(default)s)")
+    parser.add_argument("--images", type=Path, help="a folder of images (the embedded scenes)")
+    parser.add_argument("--count", type=int, default=172, metavar="N", help="how many embedded scenes (172)")
+    parser.add_argument("--size", type=int, default=224, help="rows and columns of a folder's images (224)")
+    parser.add_argument("--seed", type=int, default=0, help="of the permutation, and of random weights (0)")
+    add_run_arguments(parser, "result, chart and progress")
+
+
+def rosetta(options: argparse.Namespace) -> int:
+    """Measures, saves and draws; an interrupted run goes on when called again."""
+    from dissect import experiments, tiny
+    from dissect.data import ImageFolder
+
+    check_device(options.device)
+    seed = integer("--seed", options.seed, least=0)
+    named = (options.first_model, options.weights), (options.second_model, options.other_weights)
+    models = [load_model(name, weights, seed).eval().to(options.device) for name, weights in named]
+    folder = options.images and ImageFolder(options.images, size=options.size)
+    with resumed(options) as progress:
+        found = experiments.rosetta(
+            models[0], options.layer, models[1], options.other_layer,
+            folder or tiny.TinyScenes("val", count=integer("--count", options.count)),
+            seed=seed, batch_size=options.batch_size, resume=progress,
+        )  # fmt: skip
+    return told(options, found, {"images": found.summary(), "buddies": found.buddies()})
 
 
 def told(options: argparse.Namespace, found: Any, tables: dict[str, Any]) -> int:

@@ -21,7 +21,7 @@ TESTED = {
     "texture", "thresholds",
     "tiny_compared", "tiny_detectors", "tiny_generators", "tiny_segmenters", "tiny_world", "trust", "trust_biases",
     "unit_classifiers", "verified",
-    "rewriting_inverted", "rewriting_layers", "small_networks",
+    "rewriting_inverted", "rewriting_layers", "rosetta", "small_networks",
 }  # fmt: skip
 
 
@@ -88,6 +88,12 @@ def test_meanings(tmp_path):
     script = importlib.import_module("meanings")
     script.main(["--out", str(tmp_path), "--images", "8"])
     written(tmp_path / "meanings.md", "8 validation scenes", "4 % to above 0")
+
+
+def test_rosetta(tmp_path):
+    script = importlib.import_module("rosetta")
+    script.main(["--out", str(tmp_path), "--images", "4"])
+    written(tmp_path / "rosetta.md", "4 validation scenes", "untrained twin", "generated images")
 
 
 def test_comparisons(tmp_path, monkeypatch):

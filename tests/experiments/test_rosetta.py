@@ -1,5 +1,7 @@
 """The same units in two networks, against numpy."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -8,6 +10,7 @@ from torch.nn.functional import interpolate
 
 import dissect
 from dissect.chosen import cycles
+from dissect.cli import commands
 from dissect.experiments import Rosetta, rosetta
 from dissect.stats import MapCorrelation
 
@@ -148,3 +151,15 @@ def test_refusals(made):
         rosetta(first, "1", second, "0", (image for image in images))
     with pytest.raises(KeyError, match="no layer '7'"):
         rosetta(first, "1", second, "7", images)
+
+
+def test_the_command(tmp_path, capsys):
+    more = ["--count", "3", "--out", str(tmp_path), "--json"]
+    assert commands.main(["experiment", "rosetta", *more]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert [row["images"] for row in told["images"]] == ["same", "permuted"]
+    assert told["settings"]["num_images"] == 3
+    assert (tmp_path / "chart.png").is_file()
+    assert dissect.load(tmp_path / "result.rosetta").layers == ["features.conv4_3", "network.down4"]
+    assert commands.main(["experiment", "rosetta", "--other-layer", "x", *more]) == 2
+    assert "no layer 'x'" in capsys.readouterr().err
