@@ -12,10 +12,11 @@ from torch import Tensor, nn
 from dissect.arguments import check_values, refusal
 from dissect.data.signed import SignedRange
 from dissect.devices import device_of
-from dissect.models import latents
+from dissect.models import StyleGAN2, latents
 from dissect.network.layers import find_layers
 from dissect.network.modes import check_evaluating
 from dissect.network.outputs import first_tensor
+from dissect.omissions.styles import StyleChain
 
 #: Between images that a generator and its chain make of the same z: rounding.
 _SAME = 1e-3
@@ -26,7 +27,8 @@ class Chain:
 
     Args:
         generator: from z [N, ...] to images [N, 3, H, W]; its children run one after the other, as those of
-            `dissect.models.ProGAN` and `WGANGP` do, each on what the one before gave.
+            `dissect.models.ProGAN` and `WGANGP` do, each on what the one before gave; or a `StyleGAN2`, with its noise
+            buffers as frozen noise, whose `layer2`, `layer3`, ... hand on the image so far and w too (`StyleChain`).
         layers: names of children; ``r_i = g_i(r_(i-1))``, with r_0 = z, is the output of ``layers[i - 1]``.
 
     Attributes:
@@ -37,7 +39,7 @@ class Chain:
         KeyError: a layer that the generator does not have.
         TypeError: no module, or layers that are no names.
         ValueError: layers that are no children in their order, or after which nothing follows; a generator in training
-            mode; one that is no chain, as a StyleGAN2 is not, whose layers each see w.
+            mode; one that is no chain.
 
     Example:
         >>> street = dissect.tiny.generator()
@@ -52,9 +54,10 @@ class Chain:
     def __init__(self, generator: nn.Module, layers: Sequence[str]) -> None:
         if isinstance(layers, str) or not isinstance(layers, Sequence):
             raise refusal(TypeError(f"layers must be a list of names, but got {layers!r}."))
-        find_layers(generator, list(layers))
         check_evaluating(generator)
-        names = [name for name, _ in generator.named_children()]
+        whole = StyleChain(generator) if isinstance(generator, StyleGAN2) else generator
+        find_layers(whole, list(layers))
+        names = [name for name, _ in whole.named_children()]
         places = [names.index(layer) if layer in names else -1 for layer in layers]
         if -1 in places or places != sorted(places) or places[-1] == len(names) - 1:
             raise refusal(
@@ -64,13 +67,13 @@ class Chain:
                 )
             )
         # Channels last, in which convolutions on a CPU take two thirds of the time.
-        copied = copy.deepcopy(generator).requires_grad_(False).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        copied = copy.deepcopy(whole).requires_grad_(False).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         parts = list(copied.children())
         begins, ends = [0, *(place + 1 for place in places)], [*(place + 1 for place in places), len(parts)]
         *self._stages, self._rest = (nn.Sequential(*parts[begin:end]) for begin, end in zip(begins, ends))
         self.device = device_of(generator)
         self._first: tuple[int, ...] = ()
-        self.shapes, self.image_shape = self._look(copied, parts[0])
+        self.shapes, self.image_shape = self._look(generator, copied, parts[0])
 
     def __len__(self) -> int:
         """How many early layers there are."""
@@ -101,13 +104,16 @@ class Chain:
         return images
 
     @torch.no_grad()
-    def _look(self, generator: nn.Module, first: nn.Module) -> tuple[list[tuple[int, ...]], tuple[int, ...]]:
+    def _look(
+        self, generator: nn.Module, copied: nn.Module, first: nn.Module
+    ) -> tuple[list[tuple[int, ...]], tuple[int, ...]]:
         """The shapes, by two z; what the first layer sees of z, and whether the chain makes the generator's images."""
         z = latents(generator, 2)
         seen: list[Tensor] = []
         handle = first.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
-        images = first_tensor(generator(z))
+        copied(z)
         handle.remove()
+        images = first_tensor(generator(z))
         same = len(seen) == 1 and isinstance(seen[0], Tensor) and torch.equal(seen[0].flatten(), z.flatten())
         if same:
             self._first = tuple(seen[0].shape[1:])

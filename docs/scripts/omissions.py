@@ -12,12 +12,13 @@ from typing import Any
 
 import torch
 from experiments_generators import Measured
-from omissions_inverted import METHODS, NAME, domains, inverted, pairs, trained, truth
-from omissions_measured import SCENES, statistics
+from omissions_inverted import METHODS, NAME, STYLE, domains, inverted, pairs, styled, trained, truth
+from omissions_measured import SCENES, looks, statistics
 from omissions_page import page
 from pages import command_line, folder
 from torch import Tensor
 
+import dissect
 from dissect import plots
 from dissect.omissions import LayerInverter, fsd, omission_chart, omission_table, recovery
 from dissect.tiny import generator, segmenter
@@ -40,6 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     street = counted[NAME]
     halves = street["real"].split()
     found["distances"] = {name: fsd(part["made"], *part["real"].split()) for name, part in counted.items()}
+    found["looks"] = looks(options.work, counted)
     second = street["second"]
     found["second"] = fsd(second[0], *second[1].split())
     found["table"] = omission_table(street["made"], street["real"], truth=street["truth"], second=second)
@@ -51,6 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         out / "halves.png",
     )
     found |= _inversions(options.work, out)
+    found["style"] = _style(options.work, out)
     found["pairs"] = {}
     for concept in CLASSES:
         shown = pairs(options.work, street["real"], concept)
@@ -82,6 +85,18 @@ def _inversions(work: Path, out: Path) -> dict[str, Any]:
     plots.save(_clouds(clouds), out / "clouds.png")
     logs = {name: (inverter.settings, inverter.log) for name, inverter in inverters.items()}
     return {"recovery": rows, "inversion_seconds": seconds, "logs": logs, "encoder": repr(inverters["layers"])}
+
+
+def _style(work: Path, out: Path) -> dict[str, Any]:
+    """How well a StyleGAN2's images are inverted, and a picture of them."""
+    inverter, inversions = styled(work)
+    z = dissect.latents(generator(STYLE), len(inversions["d"].z))
+    with torch.no_grad():
+        images = inverter.chain.render(inverter.chain.layers_of(z)[-1])
+    strips = {f"({method})": found.images for method, found in inversions.items()}
+    plots.save(_tiles({"generated images": images, **strips}), out / "style.png")
+    see = segmenter(0, signed=True)
+    return {method: recovery(inverter, z, found, segmenter=see) for method, found in inversions.items()}
 
 
 def chain_layer(inverters: dict[str, LayerInverter]) -> str:

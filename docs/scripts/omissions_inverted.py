@@ -123,3 +123,27 @@ def pairs(work: Path, real: SegmentationStatistics, concept: str) -> OmissionPai
             features=features(), progress=False,
         ).save(path)  # fmt: skip
     return OmissionPairs.load(path)
+
+
+#: A StyleGAN2 and how it is split; how many of its images are inverted, and how little its encoders are trained.
+STYLE, STYLE_LAYERS, STYLE_IMAGES = "stylegan2-street-watermark", ["layer2", "layer3", "layer4"], 4
+STYLE_TRAINING = {"width": 16, "epochs": 2, "image_epochs": 2, "batch_size": 16, "rate": RATE, "image_rate": RATE}
+
+
+def styled(work: Path) -> tuple[LayerInverter, dict[str, Inversion]]:
+    """An inverter of the StyleGAN2, and by method what it makes of images whose z are known; kept in files."""
+    path, model = work / "style.inverter", generator(STYLE)
+    if not path.exists():
+        resume = work / "style"
+        LayerInverter.train(model, STYLE_LAYERS, **STYLE_TRAINING, resume=resume, progress=False).save(path)
+    inverter, found = LayerInverter.load(path, model), {}
+    with torch.no_grad():
+        images = model(dissect.latents(model, STYLE_IMAGES))
+    for method in ("a", "d", "e", "f"):
+        kept = work / f"style-{method}.inversion"
+        if not kept.exists():
+            inverter.invert(
+                images, method, steps=SHEET_STEPS, rate=RATE_OF_IMAGES, features=features(), progress=False
+            ).save(kept)  # fmt: skip
+        found[method] = Inversion.load(kept)
+    return inverter, found

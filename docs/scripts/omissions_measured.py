@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
+import torch
 from experiments_generators import Measured
+from torch import Tensor
 
 from dissect.omissions import SegmentationStatistics, segmentation_statistics
+from dissect.stats import frechet_distance, pyramid_patches, sliced_wasserstein
 from dissect.tiny import TinyScenes, generator, segmenter
+from dissect.tiny.judge import features, in_bytes, sampled
 
 #: Generated images of each generator; twice as many real ones, for the distance of two halves.
 COUNT = 500
@@ -46,12 +52,48 @@ def _made(measured: Measured, name: str, seed: int) -> SegmentationStatistics:
     )  # fmt: skip
 
 
+def _drawn(scenes: tuple[str, bool, int]) -> TinyScenes:
+    family, watermark, size = scenes
+    return TinyScenes("val", size, 2 * COUNT, family=family, watermark=watermark)
+
+
 def _real(measured: Measured, scenes: tuple[str, bool, int], seed: int | None) -> SegmentationStatistics:
     family, watermark, size = scenes
-    drawn = TinyScenes("val", size, 2 * COUNT, family=family, watermark=watermark)
+    drawn = _drawn(scenes)
     seen = None if seed is None else segmenter(seed)
     return measured(
         f"{family}{'-watermark' if watermark else ''}-{size}-{'labels' if seed is None else seed}",
         SegmentationStatistics,
         lambda: segmentation_statistics(drawn, seen, count=2 * COUNT, size=SIZE, progress=False),
     )
+
+
+#: Patches of each image and level of the pyramid (Karras et al. 2018 take 128 of 16,384 images).
+PATCHES = 32
+
+
+def looks(work: Path, counted: dict[str, dict[str, Any]]) -> dict[str, list[float]]:
+    """How far the same images look from the same scenes, without their segments; kept in a file.
+
+    By generator: the sliced Wasserstein distance, and as that of two halves of the scenes; the Frechet distance by the
+    embedded classifier's features, and as that of the halves.
+    """
+    path = work / "looks.json"
+    found: dict[str, list[float]] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    for name, scenes in SCENES.items():
+        if name not in found:
+            drawn, halves = _drawn(scenes), counted[name]["real"].split()
+            real, other = (in_bytes(torch.stack([drawn[int(at)][0] for at in half.numbers]) * 2 - 1) for half in halves)
+            made = sampled(generator(name), COUNT)
+            seen = [features(images) for images in (made, real, other)]
+            found[name] = [_sliced(made, real), _sliced(other, real), frechet_distance(seen[0], seen[1]),
+                           frechet_distance(seen[2], seen[1])]  # fmt: skip
+            path.write_text(json.dumps(found), encoding="utf-8")
+    return found
+
+
+def _sliced(images: Tensor, others: Tensor) -> float:
+    """The mean over the levels of the pyramid, times 1,000, as it is printed."""
+    one, other = (pyramid_patches(part.float() / 127.5 - 1, count=PATCHES) for part in (images, others))
+    levels = [sliced_wasserstein(one[side], other[side]) for side in one]
+    return 1000 * sum(levels) / len(levels)

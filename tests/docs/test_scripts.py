@@ -345,16 +345,19 @@ def test_omissions(tmp_path, monkeypatch):
     measured, inverted = (importlib.import_module(f"omissions_{name}") for name in ("measured", "inverted"))
     few = {name: how for name, how in inverted.METHODS.items() if name in ("a", "d", "f")}
     some = {name: measured.SCENES[name] for name in ("progan-street", "wgangp-street-small")}
+    shortest = {"width": 1, "epochs": 1, "image_epochs": 1, "batch_size": 2}
     for module, values in {
-        measured: {"COUNT": 4, "SCENES": some},
+        measured: {"COUNT": 4, "SCENES": some, "PATCHES": 4},
         inverted: {"IMAGES": 2, "STEPS": 1, "EACH": 1, "SHEET_STEPS": 1, "EPOCHS": 1, "IMAGE_EPOCHS": 1,
-                   "RECONSTRUCTION_EPOCHS": 1, "METHODS": few},
+                   "RECONSTRUCTION_EPOCHS": 1, "METHODS": few, "STYLE_IMAGES": 2, "STYLE_TRAINING": shortest},
     }.items():  # fmt: skip
         for name, value in values.items():
             monkeypatch.setattr(module, name, value)
     train, tune = inverted.LayerInverter.train.__func__, inverted.LayerInverter.fine_tune
     short = {"batches": 1, "batch_size": 2}
-    monkeypatch.setattr(inverted.LayerInverter, "train", classmethod(lambda *a, **b: train(*a, **b, width=1, **short)))
+    monkeypatch.setattr(
+        inverted.LayerInverter, "train", classmethod(lambda *a, **b: train(*a, **{"width": 1, **b, **short}))
+    )
     monkeypatch.setattr(inverted.LayerInverter, "fine_tune", lambda *a, **b: tune(*a, **b, **short))
     script = importlib.import_module("omissions")
     monkeypatch.setattr(script, "SCENES", some)

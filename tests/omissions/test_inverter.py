@@ -48,6 +48,58 @@ def test_the_chain_makes_the_generators_images(build):
     assert all(weight.requires_grad for weight in model.parameters())
 
 
+class Doubled(ProGAN):
+    """Its children run one after the other, but that is not all."""
+
+    def forward(self, z):
+        return 2 * super().forward(z)
+
+
+@pytest.fixture(scope="module")
+def style():
+    """A StyleGAN2 whose noise, truncation and images so far all count."""
+    model = StyleGAN2((8, 8, 6), 5, mapping_layers=2, truncation=0.7, seed=2).eval()
+    model.measure_latent_avg(64)
+    for name, weight in model.named_parameters():
+        if name.endswith(("noise.weight", "bias")):
+            weight.data.normal_(generator=torch.Generator().manual_seed(len(name)))
+    return model
+
+
+def test_a_stylegan2_is_a_chain_that_hands_on_its_image_and_w(style):
+    chain, z = Chain(style, ["layer2", "layer3", "layer4"]), dissect.latents(style, 3)
+    assert chain.shapes == [(5,), (8 + 3 + 5, 4, 4), (16, 8, 8), (16, 8, 8)]
+    early = chain.layers_of(z)
+    with dissect.Trace(style, ["layer2", "to_rgb1", "layer3", "to_rgb2"]) as trace:
+        images = style(z)
+    assert torch.allclose(chain.render(early[-1]), images, atol=1e-4)
+    assert torch.allclose(early[1][:, :11], torch.cat([trace["layer2"], trace["to_rgb1"]], 1), atol=1e-4)
+    assert torch.allclose(early[2][:, :8], trace["layer3"], atol=1e-4)
+    assert torch.allclose(early[3][:, 8:11], trace["to_rgb2"], atol=1e-4)
+    w = style.truncate(style.mapping(z), 0.7)
+    assert torch.allclose(early[3][:, 11:], w[:, :, None, None].expand(-1, -1, 8, 8), atol=1e-5)
+    assert Chain(style, ["layer1", "layer6"]).shapes[-1] == (6 + 3 + 5, 16, 16)
+    # What is added to w after layer3 is seen by layer4 and all that follows.
+    half = torch.zeros(3, 16, 8, 8).index_fill(1, torch.arange(11, 16), 0.5)
+    moved = chain.layers_of(z, [torch.zeros(3, 16, 4, 4), half])
+    each = torch.stack([w, w, *[w + 0.5] * 4], 1)
+    assert torch.allclose(chain.render(moved[-1]), style(each, latent="w", truncation=1), atol=1e-4)
+
+
+def test_a_stylegan2_is_inverted(style):
+    inverter = LayerInverter.train(style, ["layer2", "layer3"], **{**QUICK, "batches": 1})
+    images = style(dissect.latents(style, 2)).detach()
+    plain, found = (inverter.invert(images, method, steps=8, rate=0.05, progress=False) for method in "df")
+    assert (found.losses < 0.95 * plain.losses).all(), (plain.losses, found.losses)
+    with pytest.raises(ValueError, match="begin with one that gives maps"):
+        LayerInverter.train(style, ["mapping", "layer2"], **QUICK)
+    with pytest.raises(KeyError, match="to_rgb1"):
+        LayerInverter.train(style, ["to_rgb1"], **QUICK)
+    unknown = StyleGAN2((8, 8), 5, mapping_layers=2, truncation=0.7).eval()
+    with pytest.raises(ValueError, match="truncation below 1 needs latent_avg"):
+        LayerInverter.train(unknown, ["layer2"], **QUICK)
+
+
 def test_a_delta_is_added_after_its_layer(model):
     chain, z = Chain(model, LAYERS), dissect.latents(model, 2)
     delta = torch.ones(2, *chain.shapes[1])
@@ -66,8 +118,8 @@ def test_what_is_no_chain_is_refused(model):
         LayerInverter.train(model, ["layer2", "layer1"])
     with pytest.raises(ValueError, match="must be children"):
         LayerInverter.train(model, ["layer1.conv"])
-    with pytest.raises(ValueError, match=r"must be a chain, .* but StyleGAN2 is not"):
-        LayerInverter.train(StyleGAN2((8, 8), 8, mapping_layers=2).eval(), ["layer1"])
+    with pytest.raises(ValueError, match=r"must be a chain, .* but Doubled is not"):
+        LayerInverter.train(Doubled((6, 4), z_channels=8).eval(), ["layer1"])
     with pytest.raises(ValueError, match="evaluation mode"):
         LayerInverter.train(copy.deepcopy(model).train(), LAYERS)
 
