@@ -39,6 +39,8 @@ def add_commands(commands: Any) -> None:
     apart.add_argument("--others", type=Path, help="one of as many other real images, for the noise floor")
     apart.add_argument("--resamples", type=int, default=200, help="for the interval (200)")
     apart.add_argument("--chart", type=Path, help="a .png file for the chart of Figure 5-1")
+    apart.add_argument("--page", type=Path, help="a folder, or a .html file, for a page about it")
+    apart.add_argument("--pairs", nargs="+", type=Path, default=[], help=".pairs files to show on that page (none)")
     apart.add_argument("--json", action="store_true", help="for programs")
     apart.set_defaults(command=fsd)
     training = commands.add_parser("train-encoder", help="train encoders that invert a generator layer by layer")
@@ -134,7 +136,10 @@ def statistics(options: argparse.Namespace) -> int:
 def fsd(options: argparse.Namespace) -> int:
     """Prints the distance, and every class whose share differs."""
     from dissect import omissions, plots
+    from dissect.report import write_omissions
 
+    if options.pairs and options.page is None:
+        raise refusal(ValueError("--pairs are shown on a page, so --page must be given too."))
     names = [options.generated, options.real, *([] if options.others is None else [options.others])]
     made, real, *others = (omissions.SegmentationStatistics.load(result_file(name, ".segstats")) for name in names)
     found = omissions.fsd(made, real, *others, resamples=options.resamples)
@@ -149,6 +154,10 @@ def fsd(options: argparse.Namespace) -> int:
     if options.chart is not None:
         chart = plots.save(omissions.omission_chart(made, real), options.chart)
         print(f"chart: {shown(chart)}", file=sys.stderr if options.json else sys.stdout)
+    if options.page is not None:
+        pairs = [omissions.OmissionPairs.load(result_file(name, ".pairs")) for name in options.pairs]
+        page = write_omissions(made, real, options.page, others=others[0] if others else None, pairs=pairs)
+        print(f"page: {shown(page)}", file=sys.stderr if options.json else sys.stdout)
     return 0
 
 

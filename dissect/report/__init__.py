@@ -1,8 +1,9 @@
-"""Pages that people open or print: reports, all units of a layer, and pages on which they judge."""
+"""Pages that people open or print: reports, all units of a layer, what a generator leaves out, and pages on which they judge."""
 
 from dissect.report.flagging import write_flagging
 from dissect.report.html import write_report
 from dissect.report.naming import NameRow, NamingRow, compare_names, read_names
+from dissect.report.omitted import write_omissions
 from dissect.report.pairs import PreferenceRow, read_preferences, write_pairs
 from dissect.report.rating import plain_label, write_naming, write_rating
 from dissect.report.ratings import AgreementRow, LabelRow, RatedLabel, Ratings, ValidityRow, read_ratings
@@ -26,6 +27,7 @@ __all__ = [
     "read_ratings",
     "write_flagging",
     "write_naming",
+    "write_omissions",
     "write_pairs",
     "write_rating",
     "write_report",

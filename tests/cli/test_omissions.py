@@ -79,6 +79,11 @@ def test_distance(folder, capsys):
     assert re.search(r"^FSD \d+\.\d \(.*\) %\^2 at N = 12; means", out)
     assert "sun" in out
     assert (folder / "chart.png").stat().st_size > 500
+    assert run("fsd", made, real, "--page", folder / "page") == 0
+    assert "page: " in capsys.readouterr().out
+    assert "FSD" in (folder / "page/omissions.html").read_text()
+    assert run("fsd", made, real, "--pairs", folder / "x.pairs") == 2
+    assert "--page must be given too" in capsys.readouterr().err
     assert run("fsd", made, real, "--json") == 0
     found = json.loads(capsys.readouterr().out)
     assert found["floor"] is None
