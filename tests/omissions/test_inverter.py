@@ -215,6 +215,32 @@ def test_a_training_that_is_stopped_anywhere_ends_as_one_that_is_not(model, inve
         LayerInverter.train(model, LAYERS, **{**QUICK, "rate": 1e-2}, resume=tmp_path)
 
 
+def test_a_fine_tuning_that_is_stopped_anywhere_ends_as_one_that_is_not(inverter, tmp_path, monkeypatch):
+    from dissect.files import progress
+
+    monkeypatch.setattr(progress, "EVERY", 0)
+    monkeypatch.setattr(progress, "TIMES", 0)
+    options = {"epochs": 1, "batches": 3, "batch_size": 2, "rate": 1e-3, "progress": False}
+    whole, real, left = inverter.fine_tune(**options), training.Training.add, [0]
+
+    def stopping(self, step):
+        if not left[0]:
+            raise KeyboardInterrupt
+        left[0] -= 1
+        real(self, step)
+
+    monkeypatch.setattr(training.Training, "add", stopping)
+    for count in (1, 1):
+        left[0] = count
+        with pytest.raises(KeyboardInterrupt):
+            inverter.fine_tune(**options, resume=tmp_path)
+    left[0] = 1  # all that is left
+    assert same(inverter.fine_tune(**options, resume=tmp_path), whole)
+    other = LayerInverter.untrained(ProGAN((6, 6, 4), z_channels=8, seed=4).eval(), LAYERS, width=2)
+    with pytest.raises(ValueError, match="had the same"):
+        other.fine_tune(**options, resume=tmp_path)
+
+
 def test_saved_and_loaded(model, inverter, tmp_path):
     path = inverter.save(tmp_path / "street")
     assert path.name == "street.inverter"

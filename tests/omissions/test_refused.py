@@ -123,3 +123,26 @@ def test_measures():
     with pytest.raises(ValueError, match=r"images must have shape \[3, 3, 16, 16\], but got list"):
         found.plot([1])
     assert {"Inversion", "OmissionPairs", "load_encoder"} <= {*omissions.__all__}
+
+
+def test_one_image_has_no_covariance():
+    alone = made()[4].first(1)
+    assert alone.mean.sum() == pytest.approx(100)
+    with pytest.raises(ValueError, match=r"^SegmentationStatistics: a covariance needs at least two images, but there"):
+        _ = alone.covariance
+
+
+def test_pairs_of_images_that_are_not_as_large_as_the_generators():
+    small = PHOTOS[:, :, :8, :8]
+    real = statistics(small, Bright(), count=6, progress=False)
+    with pytest.raises(ValueError, match=r"images must have shape \[N, 3, 16, 16\], as the generator's have, with N"):
+        omission_pairs(made()[1], small, real, Bright(), "a", count=1, methods=["d"])
+
+
+def test_a_loss_that_is_never_finite_leaves_the_start():
+    _, inverter, images, plain, _ = made()
+    with pytest.warns(UserWarning, match=r"image 0 did not stay finite \(of 3 of 3 images\)"):
+        found = inverter.invert(images, "e", steps=2, features=lambda x: x.flatten(1) * torch.nan, progress=False)
+    assert torch.equal(found.z, plain.z)
+    assert found.images.isfinite().all()
+    assert found.diverged.all()
