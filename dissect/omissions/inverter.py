@@ -235,7 +235,7 @@ class LayerInverter(Result):
     def invert(
         self, images: Tensor, method: str = "f", *, steps: int = 3000, features: Features | None = None,
         lambda_v: float = 1.0, lambda_reg: float = 1.0, last: bool = False, rate: float = RATE, seed: int = 0,
-        batch_size: int = 50, progress: bool = True, optimiser: str = "adam",
+        batch_size: int = 50, progress: bool = True, optimiser: str = "adam", relative: bool = False,
     ) -> Inversion:  # fmt: skip
         """Images that the generator, or its later layers, make to be as those that are given (section 5.4.4).
 
@@ -268,6 +268,8 @@ class LayerInverter(Result):
             progress: show a bar.
             optimiser: "adam", or "lbfgs", whose steps look at the loss up to ten times, usually once. It treats
                 each image for itself too, but makes what rounding does in a batch larger.
+            relative: whether f counts each delta in units of its layer's root mean square, so that `rate` is a share of
+                it and all layers move alike; published is one rate for all, whatever their sizes.
 
         Raises:
             TypeError, ValueError: images of another dtype, size or range; an unknown method or optimiser; numbers that
@@ -306,7 +308,7 @@ class LayerInverter(Result):
             else:
                 parts.append(optimised(
                     chain, method, start, matching, deltas=deltas, lambda_reg=lambda_reg, steps=steps, rate=rate,
-                    optimiser=optimiser, progress=progress,
+                    optimiser=optimiser, progress=progress, relative=relative,
                 ))  # fmt: skip
         return joined(parts, self.generator)
 

@@ -59,9 +59,9 @@ def as_it_is(chain: Chain, method: str, z: Tensor, matching: Matching) -> Invers
 
 def optimised(
     chain: Chain, method: str, z: Tensor, matching: Matching, *, deltas: int, lambda_reg: float, steps: int,
-    rate: float, optimiser: str, progress: bool,
+    rate: float, optimiser: str, progress: bool, relative: bool = False,
 ) -> Inversion:  # fmt: skip
-    """The best of `steps` steps over z, or over `deltas` deltas from 0 on.
+    """The best of `steps` steps over z, or over `deltas` deltas from 0 on, which may be in units of their layer's size.
 
     None of the images' losses depends on another image, nor does what the optimisers do of one depend on another: each
     image is inverted as if it were alone.
@@ -70,12 +70,16 @@ def optimised(
         raise refusal(ValueError("torch.inference_mode must be off, since an inversion needs gradients."))
     shapes = chain.shapes[1 : deltas + 1]
     free = [torch.zeros(len(z), *shape, device=z.device) for shape in shapes] if deltas else [z.clone()]
-    best = _Best(free)
+    best, sizes = _Best(free), [torch.ones((), device=z.device)] * deltas
+    if relative:
+        with torch.no_grad():
+            sizes = [_size(r) for r in chain.layers_of(z, upto=deltas)[1:]]
 
     def losses_of(free: Sequence[Tensor]) -> Tensor:
-        early = chain.layers_of(z, free) if deltas else chain.layers_of(free[0])
+        moved = [part * size for part, size in zip(free, sizes)]
+        early = chain.layers_of(z, moved) if deltas else chain.layers_of(free[0])
         losses = matching(chain.render(early[-1]))
-        for delta in free if deltas else ():
+        for delta in moved:
             losses = losses + lambda_reg * delta.square().flatten(1).mean(1)
         best.see(losses.detach(), free)
         return losses
@@ -87,9 +91,15 @@ def optimised(
         for _ in OPTIMISERS[optimiser](losses_of, free, steps, rate):
             bar.update()
     with torch.no_grad():
-        z, found = (z, tuple(best.free)) if deltas else (best.free[0], ())
+        found = tuple(part * size for part, size in zip(best.free, sizes))
+        z = z if deltas else best.free[0]
         r = chain.layers_of(z, found)[-1]
         return Inversion(method, z, found, r, chain.render(r), best.losses, best.diverged, steps)
+
+
+def _size(r: Tensor) -> Tensor:
+    """[N, 1, ...] the root mean square of each image's r."""
+    return r.square().mean(tuple(range(1, r.ndim)), keepdim=True).sqrt()
 
 
 class _Best:

@@ -13,7 +13,11 @@ from dissect.omissions import LayerInverter
 
 
 def make_model():
-    return ProGAN((6, 6, 4), z_channels=8, seed=3)
+    """Without training it would make images far beyond [-1, 1]."""
+    model = ProGAN((6, 6, 4), z_channels=8, seed=3)
+    for weight in list(model.children())[-1].parameters():
+        weight.data *= 0.3
+    return model
 
 
 class Bright(torch.nn.Module):

@@ -58,6 +58,22 @@ def test_f_is_that_of_a_plain_loop(model, inverter, images):
     assert len(inverter.invert(wanted, last=True, **options).deltas) == 3
 
 
+def test_relative_steps_are_shares_of_each_layers_size(inverter, images):
+    """Adam's first step moves each number by its rate; of each image, by this share of what its layer gives."""
+    options = {"steps": 1, "rate": 0.001, "lambda_reg": 0, "progress": False}
+    found = inverter.invert(images, relative=True, **options)
+    early = inverter.chain.layers_of(found.z)
+    assert len(found.deltas) == 2
+    for delta, r in zip(found.deltas, early[1:]):
+        size = r.square().flatten(1).mean(1).sqrt()
+        assert len(size.unique()) == len(images)
+        moved = delta.abs().flatten(1).amax(1)
+        np.testing.assert_allclose(moved, 0.001 * size, rtol=1e-3)
+    plain = inverter.invert(images, **options)
+    assert max(float(delta.abs().max()) for delta in plain.deltas) == pytest.approx(0.001, rel=1e-3)
+    assert found_by(inverter, found)
+
+
 @pytest.mark.parametrize("method", ["a", "d", "e", "f"])
 def test_each_image_is_inverted_as_if_alone(inverter, images, method):
     options = {"steps": 4, "progress": False}
