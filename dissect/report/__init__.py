@@ -1,4 +1,4 @@
-"""Pages that people open or print: reports, all units of a layer, what a generator leaves out, and pages on which they judge."""
+"""Pages that people open or print: reports, a layer's units, what generators omit, and pages on which they judge."""
 
 from dissect.report.flagging import write_flagging
 from dissect.report.html import write_report
