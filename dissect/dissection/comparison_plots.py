@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from os.path import commonprefix
 from typing import TYPE_CHECKING, Any
 
 from dissect import plots
@@ -30,7 +31,9 @@ def places(rows: Sequence[LayerRow]) -> list[str]:
         return layers
     if len({*layers}) == 1:
         return networks
-    return [f"{network} · {layer}" for network, layer in zip(networks, layers)]
+    shared = commonprefix([layer.rpartition(".")[0] for layer in layers])
+    start = len(shared) + 1 if shared and all(layer.startswith(f"{shared}.") for layer in layers) else 0
+    return [f"{network} · {layer[start:]}" for network, layer in zip(networks, layers)]
 
 
 def concepts_figure(rows: Sequence[LayerRow], categories: Sequence[LayerCategoryRow]) -> Figure:
@@ -141,6 +144,7 @@ def categories_figure(rows: Sequence[LayerCategoryRow]) -> Figure:
             axes.set_xticks(range(len(steps)), steps, rotation=45 if len(steps) > 5 else 0)
             plots.label(axes, "step", "unique detectors", title=_cut(layer) if len(layers) > 1 else "")
             axes.set_ylim(0)
+            axes.yaxis.get_major_locator().set_params(integer=True)
         plots.empty(grid[len(layers) :])
         plots.legend_above(figure, grid[0])
     return figure

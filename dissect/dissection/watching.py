@@ -52,8 +52,8 @@ class Watch:
 
     The network is dissected when the block is entered, every `every` steps, and when the block ends. The training does
     not feel it: modules go into evaluation mode and back, each as it was; the random streams of Python, NumPy and
-    PyTorch (all GPUs too) go on where they were; batch statistics and gradients stay. So it ends with the same weights
-    as without.
+    PyTorch (on the CPU, and on CUDA devices that hold the network) go on where they were; batch statistics and
+    gradients stay. So it ends with the same weights as without.
 
     A dissection of N images costs as much time whatever the batch; with d seconds for it and s for a step, a share of
     3 % wants ``every >= d / (0.03 s)``. `cost` measures both and says so.
@@ -206,9 +206,10 @@ def undisturbed(model: nn.Module) -> Iterator[None]:
     modes = [module.training for module in modules]
     compiled = [module._compiled_call_impl for module in modules]
     streams = random.getstate(), np.random.get_state()
-    device = next((parameter.device.type for parameter in model.parameters()), "cpu")
+    places = {parameter.device for parameter in model.parameters()} or {torch.device("cpu")}
+    forked = torch.random.fork_rng([place for place in places if place.type == "cuda"])
     try:
-        with torch.random.fork_rng(), torch.autocast(device, enabled=False):
+        with forked, torch.autocast(next(iter(places)).type, enabled=False):
             for module in modules:
                 module._compiled_call_impl = None
             model.eval()

@@ -21,7 +21,7 @@ from dissect.tiny.networks import CHANNELS, HIDDEN, POOLED, SEGMENTER_CHANNELS, 
 from dissect.tiny.training.small import SIZE, SMALL_RECIPES, load_small, trained_in
 
 #: Recipes whose networks are told before their training too.
-UNTRAINED = ("scenes", "residual", "wide", "batch-norm")
+UNTRAINED = ("scenes", "residual", "wide")
 #: What `TinyScenes` calls the tasks.
 TARGETS = {"scenes": "class", "objects": "object"}
 

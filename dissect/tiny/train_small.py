@@ -126,7 +126,7 @@ class Run(Training):
             raise FloatingPointError(f"the loss is {value.item()} at step {self.step}.")
         self.network.zero_grad(set_to_none=True)
         value.backward()
-        set_pace(self.optimizers, self._rate())
+        set_pace(self.optimizers, self.recipe.pace * self._rate())
         for optimizer in self.optimizers:
             optimizer.step()
         self.step += 1

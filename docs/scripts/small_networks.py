@@ -30,8 +30,18 @@ SAMPLES, EACH, WATCHED = 10, 86, 430
 #: What the classifier learns from and is tried on.
 TRAIN, TEST = 2150, 860
 TASKS = {"objects": "each scene's main object", "scenes": "each scene's class"}
+#: How the classifier learns: a title, a name, options, and what they are.
+RULES = (
+    ("as published", "published", {"cells": 4}, "C = 0.001, features as they are, of maps averaged to 4x4 cells"),
+    (
+        "scaled",
+        "scaled",
+        {"cells": 2, "scaled": True, "penalty": 10.0},
+        "C = 10, features divided by their mean norm, of maps averaged to 2x2 cells",
+    ),
+)
 #: Trainings whose histories are shown, and steps that are timed for the cost of watching.
-SHOWN = ("scenes", "objects-to-scenes", "scenes-to-objects")
+SHOWN = ("scenes", *(f"{name}{how}" for name in ("objects-to-scenes", "scenes-to-objects") for how in ("", "-slowly")))
 TIMED = 20
 FAST = {"decoys": 0, "resamples": 0, "top_images": 1, "progress": False, "relu": True}
 
@@ -40,10 +50,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """The command line."""
     parser = command_line(__doc__)
     parser.add_argument("--trainings", type=Path, required=True, help="of dissect.tiny.train_small")
-    parser.add_argument("--images", type=int, default=860, help="scenes with which all networks are dissected (860)")
+    parser.add_argument("--images", type=int, default=430, help="scenes with which all networks are dissected (430)")
     parser.add_argument("--work", type=Path, help="for what is found of each network, to go on from")
     pages = {"networks": _networks, "training": _training, "discrimination": _discrimination}
     parser.add_argument("--only", nargs="+", choices=list(pages), default=list(pages), help="some of the pages (all)")
+    parser.add_argument("--tasks", nargs="+", choices=list(TASKS), default=list(TASKS), help="of discrimination (all)")
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
     for name in options.only:
@@ -68,7 +79,8 @@ def _trained(options: Any) -> str:
         recipe = SMALL_RECIPES[name.rpartition("-")[0]]
         rows.append({
             "training": name, "architecture": recipe.architecture, "task": recipe.task,
-            "begins with": recipe.start or "-", "images": log[-1]["images"], "accuracy": f"{log[-1]['accuracy']:.1%}",
+            "begins with": recipe.start or "-", "rates": f"x {recipe.pace:g}",
+            "images": log[-1]["images"], "accuracy": f"{log[-1]['accuracy']:.1%}",
         })  # fmt: skip
     return _markdown(rows, {name: name for name in rows[0]})
 
@@ -117,14 +129,14 @@ its quarters stand ("puzzle"), the color of each cell of a grey image ("color").
 
 {_trained(options)}
 Accuracy is that of each task, on 860 held-out scenes. None of them was trained to the end of what it can do: the
-shipped VGG names 93 % of the scenes, after forty times the work.
+shipped VGG names 93 % of the scenes, after twenty times as many images.
 
 ## Unique detectors
 
 The last convolutional layer after its ReLU, the default preset. Columns 3 to 5 are means over {SAMPLES} samples of
 {EACH} validation scenes that share none (`dissect.dissection.replicated`); what follows is one dissection with
-{options.images} others, whose decoys say how many hardly come by chance. The interval is over images, of this one
-training: that another one would give as many, repeats say (`NAME-0` and `NAME-1`).
+{options.images} others, whose decoys say how many hardly come by chance: fewer scenes give more detectors by chance.
+The interval is over images, of this one training: how many another one would give, repeats say (`NAME-0`, `NAME-1`).
 
 {_markdown(table, columns)}
 ![Unique detectors by category]({pictures.name}/concepts.png)
@@ -167,7 +179,8 @@ def _said(rows: Any) -> str:
                 way = "more" if a.concepts > b.concepts else "fewer"
                 lines.append(f"- {what}, seed {seed}: {told(names[0])} against {told(names[1])}"
                              f"{f': {way} here' if apart else ': not told apart here'}.\n")  # fmt: skip
-    return "Unique detectors, with the intervals of their means:\n\n" + "".join(lines)
+    head = "Unique detectors, with the intervals of their means; told apart where these do not meet:\n\n"
+    return head + "".join(lines)
 
 
 def _training(options: Any, pictures: Path) -> str:
@@ -223,6 +236,7 @@ grown.plot("categories"), grown.plot("histories"), grown.kept(), grown.changes()
 
 In the paper 139 of 256 units (54.4 %) keep theirs from ImageNet to Places, and 135 (52.7 %) from Places to ImageNet.
 "By chance" is the share if the last concepts were dealt out among the units. Intervals take units to be independent.
+Fine-tuning sees half as many images as a training from scratch, by the same rates, or a tenth of them ("slowly").
 
 {
         _markdown(
@@ -278,18 +292,20 @@ def _discrimination(options: Any, pictures: Path) -> str:
     whole = dissected_at_hand(networks, count=options.images, resume=_kept(options, "whole"), progress=False,
                               resamples=0, top_images=1)  # fmt: skip
     parts = []
-    rules = (
-        ("as published", "published", {"cells": 4}, "C = 0.001, features as they are, of maps averaged to 4x4 cells"),
-        ("scaled", "scaled", {"cells": 2, "scaled": True, "penalty": 10.0},
-         "C = 10, features divided by their mean norm, of maps averaged to 2x2 cells"),
-    )  # fmt: skip
-    for task, what in TASKS.items():
+    for task in options.tasks:
+        what = TASKS[task]
         parts.append(f"## {what[0].upper() + what[1:]}\n\n")
-        for title, name, rule, told in rules:
-            found = embedded_discrimination(
-                options.trainings, task=task, train=TRAIN, test=TEST, dissections=whole, progress=False,
-                resume=_kept(options, name), **rule,
-            )  # fmt: skip
+        for title, name, rule, told in RULES:
+            file = _kept(options, f"{task}-{name}-{len(networks)}.discrimination")
+            if file is not None and file.exists():
+                found = dissect.load(file)
+            else:
+                found = embedded_discrimination(
+                    options.trainings, task=task, train=TRAIN, test=TEST, dissections=whole, progress=False,
+                    resume=_kept(options, name), **rule,
+                )  # fmt: skip
+                if file is not None:
+                    found.save(file)
             plots.save(found.plot(), pictures / f"{task}-{name}.png")
             every, others = found.correlations()
             rows = [row._asdict() | {"trained": "yes" if row.trained else ""} for row in found.rows()]

@@ -35,6 +35,8 @@ def test_places_are_told_by_what_differs():
     with pytest.warns(UserWarning, match="same thresholds and counts"):
         twice = compare({name: made(layer(FIRST, "a"), layer(OTHER, "b")) for name in ("one", "two")})
     assert names(twice.plot().axes[0]) == ["one · a", "one · b", "two · a", "two · b"]
+    inner = compare({"one": made(layer(FIRST, "features.relu5")), "two": made(layer(OTHER, "features.block3.bn"))})
+    assert names(inner.plot().axes[0]) == ["one · relu5", "two · block3.bn"]
 
 
 def test_clouds_of_average_iou_over_number(both):

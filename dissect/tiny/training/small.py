@@ -53,6 +53,7 @@ class SmallRecipe:
         dropout: share of fc6's outputs that training drops.
         start: the recipe whose weights of the same seed it begins with, but for the last layer.
         images: how many are shown.
+        pace: the rates over those of a training from scratch.
     """
 
     task: str = "scenes"
@@ -61,6 +62,7 @@ class SmallRecipe:
     dropout: float = 0.3
     start: str | None = None
     images: int = 24_000
+    pace: float = 1.0
 
     def __post_init__(self) -> None:
         """Raises a ValueError where a choice is none of those above."""
@@ -86,6 +88,8 @@ SMALL_RECIPES = {
     "color": SmallRecipe("color"),
     "scenes-to-objects": SmallRecipe("objects", start="scenes", images=12_000),
     "objects-to-scenes": SmallRecipe("scenes", start="objects", images=12_000),
+    "scenes-to-objects-slowly": SmallRecipe("objects", start="scenes", images=12_000, pace=0.1),
+    "objects-to-scenes-slowly": SmallRecipe("scenes", start="objects", images=12_000, pace=0.1),
 }
 
 
