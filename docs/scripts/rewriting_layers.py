@@ -210,19 +210,23 @@ sky, more often beside clouds than not. Alone, a value is a spot of a few pixels
 gives: brown red of the roof, white of the dash, dark of the sky, and of the crown nothing that one would call a
 tree."""
 SEEN = """\
-*ProGAN*: of `layer2` only stripes of ground and sky are left. Of `layer4` trees, houses and water are there, with moons
-and towers that the whole image does not have. From `layer6` on all things are in their places, with seams. The
-distances say so too: of 8 pixels a side 50, 13, 16 and 14 from `layer4` on, where patches of whole images are 12
-apart. `layer6`, which [the rules](rewriting.md) were changed in, has the lowest of 4, 8 and 16 pixels.
+*ProGAN*: of `layer2` only stripes of ground and sky are left. Of `layer3` there are trees and towers with wrong pieces
+beside them, of `layer4` houses and water too, with moons and towers that the whole image does not have. From `layer6`
+on all things are in their places, with seams. The distances say so too: of 8 pixels a side 78, 50, 15, 13, 14, 16, 20
+and 14 from `layer3` to `layer10`, where patches of whole images are 12 apart. `layer6`, which [the rules](rewriting.md)
+were changed in, has the lowest of 4, 8 and 32 pixels, and of 16 within one of `layer5`.
 
 *StyleGAN2*: what coarser layers have drawn is cut out with the keys, so that of `layer2`, before which there is none,
-hardly more than the sky's colour is left. In `layer4` trees stand alone already, and buses fall apart; `layer6`
-doubles a bus, and from `layer8` on all is as in the whole image, but for brighter corners of the squares. Of 16 pixels
-the distances are 354, 161, 33 and 21, where patches of whole images are 19 apart.
+hardly more than the sky's colour is left. In `layer3` some trees stand alone already, in `layer4` all do, and buses
+fall apart; `layer6` doubles a bus, in `layer7` it is one again, and from `layer8` on all is as in the whole image, but
+for brighter corners of the squares. Of 16 pixels the distances are 354, 274, 161, 68, 33, 23, 21 and 23 from `layer2`
+to `layer9`, where patches of whole images are 19 apart.
 
-So it is as in the paper, where layers from 6 on (StyleGAN2) and from 4 on (ProGAN) are fit to be edited, only somewhat
-later here. The smallest squares, of one key in `layer8` and `layer10`, are further from whole images than squares of
-two: so few pixels see mostly the borders. Every distance is of one draw of patches, without an interval."""
+So it is as in the paper, where layers from 6 on (StyleGAN2) and from 4 on (ProGAN) are fit to be edited, only
+somewhat later here. The smallest squares, of one key in ProGAN's `layer7` to `layer10` and StyleGAN2's `layer8` and
+`layer10`, are further from whole images than squares of two: so few pixels see mostly the borders, and in ProGAN's
+odd layers once more, by the next convolution at their size. Every distance is of one draw of patches, without an
+interval."""
 
 
 def page(found: dict[str, Any]) -> str:
