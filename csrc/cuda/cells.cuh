@@ -71,12 +71,13 @@ __device__ inline int warp_of_thread() { return __shfl_sync(kAllLanes, static_ca
 // Shared memory of one block: wanted rows and a queue per warp, the grid, the staged maps, and what the kernel itself
 // needs after them.
 struct CellMemory {
-  static constexpr int64_t kWanted = kWarps * 32 * sizeof(WantedRows), kQueues = kWarps * kQueue * sizeof(Cell);
+  static DISSECT_HD int64_t queues_at() { return kWarps * 32 * sizeof(WantedRows); }
+  static DISSECT_HD int64_t tables_at() { return queues_at() + kWarps * kQueue * sizeof(Cell); }
   static DISSECT_HD int pitch(const FeatureMaps& maps) { return static_cast<int>(maps.width) + 2; }
   // Odd, so that the same place of several maps lies in several banks.
   static DISSECT_HD int map_floats(const FeatureMaps& maps, int band_rows) { return (band_rows * pitch(maps)) | 1; }
   static DISSECT_HD int64_t staged_at(const CellPlan& plan) {
-    return kWanted + kQueues + plan.grid_words * static_cast<int64_t>(sizeof(int32_t));
+    return tables_at() + plan.grid_words * static_cast<int64_t>(sizeof(int32_t));
   }
   static DISSECT_HD int64_t bytes(const FeatureMaps& maps, const CellPlan& plan) {
     constexpr int64_t kFloat = sizeof(float);
@@ -95,7 +96,7 @@ struct GridTables {
 // Copies them; visible to other threads after a barrier.
 __device__ inline GridTables stage_tables(const GridView& grid, const CellPlan& plan, unsigned char* memory) {
   if (plan.grid_words == 0) return {grid.row_spans, grid.column_spans, grid.row_weights, grid.column_weights};
-  int32_t* words = reinterpret_cast<int32_t*>(memory + CellMemory::kWanted + CellMemory::kQueues);
+  int32_t* words = reinterpret_cast<int32_t*>(memory + CellMemory::tables_at());
   const int32_t* given = reinterpret_cast<const int32_t*>(grid.row_spans);  // they lie one after the other
 #pragma unroll 1
   for (int i = threadIdx.x; i < plan.grid_words; i += kThreads) words[i] = given[i];
@@ -210,7 +211,7 @@ __device__ void for_bands(const FeatureMaps& maps, const GridView& grid, const C
   const int pitch = CellMemory::pitch(maps), place = warp & (plan.units() - 1);
   const bool idle = first_unit + place >= maps.num_units;
   WantedRows* wanted = reinterpret_cast<WantedRows*>(memory) + warp * 32;
-  Cell* queue = reinterpret_cast<Cell*>(memory + CellMemory::kWanted) + warp * kQueue;
+  Cell* queue = reinterpret_cast<Cell*>(memory + CellMemory::queues_at()) + warp * kQueue;
   float* staged = reinterpret_cast<float*>(memory + CellMemory::staged_at(plan));
   Worst worst{0};
 #pragma unroll 1

@@ -42,16 +42,14 @@ cudaError_t launch(void (*kernel)(Params), int64_t num_blocks, int threads, size
   return error != cudaSuccess ? error : last;
 }
 
+constexpr int kThreads = 256;  // per block
+constexpr int kWarps = kThreads / 32;
+
 }  // namespace dissect
 #endif
 
 namespace dissect {
 
-#ifndef DISSECT_THREADS
-#define DISSECT_THREADS 256
-#endif
-constexpr int kThreads = DISSECT_THREADS;  // per block
-constexpr int kWarps = kThreads / 32;
 constexpr unsigned kAllLanes = 0xffffffffu;
 
 }  // namespace dissect

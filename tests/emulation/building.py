@@ -7,8 +7,6 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 HERE = Path(__file__).resolve().parent
 EMULATE = "-DDISSECT_EMULATE -Wno-unknown-pragmas -Wno-unused-parameter -Wno-maybe-uninitialized"
-#: Threads per block: fewer than on a GPU, since each is a fiber or a thread of the CPU; and as many.
-FEW, AS_MANY = 64, 256
 
 
 def build_script():
@@ -18,19 +16,19 @@ def build_script():
     return module
 
 
-def build(folder, target, files, flags, link_flags, threads=FEW):
+def build(folder, target, files, flags, link_flags):
     """The target's path."""
     script = build_script()
-    own = [*EMULATE.split(), f"-DDISSECT_THREADS={threads}", f"-I{HERE}"]
+    own = [*EMULATE.split(), f"-I{HERE}"]
     script.write_ninja(folder, folder / target, files, [*script.engine_flags(), *own, *flags], link_flags)
     script.run_ninja(folder)
     return folder / target
 
 
-def build_module(folder, flags, link_flags, threads=FEW):
+def build_module(folder, flags, link_flags):
     """The extension `_cuda`, which runs on the CPU."""
     import pybind11
 
     includes = [f"-I{path}" for path in (sysconfig.get_path("include"), pybind11.get_include())]
     files = build_script().cuda_sources()
-    return build(folder, "_cuda.so", files, [*flags, *includes], ["-shared", *link_flags], threads)
+    return build(folder, "_cuda.so", files, [*flags, *includes], ["-shared", *link_flags])

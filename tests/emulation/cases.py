@@ -17,20 +17,23 @@ from dissect.ops.backends.composed import by_image
 
 
 class Emulated:
-    """The engine that runs on the CPU, put in the place of the one that needs a GPU."""
+    """The engine that runs on the CPU, put in the place of the one that needs a GPU.
 
-    def __init__(self, path):
+    A block has fewer threads than on a GPU, since each is a fiber of the CPU, or as many: 256.
+    """
+
+    def __init__(self, path, threads=64):
         loader = importlib.machinery.ExtensionFileLoader("_cuda", str(path))
         spec = importlib.util.spec_from_loader("_cuda", loader)
         cuda._engine = importlib.util.module_from_spec(spec)
         loader.exec_module(cuda._engine)
         cuda._guard = lambda activations: contextlib.nullcontext()
         cuda._stream = lambda device: 0
-        self._library = ctypes.CDLL(str(path))
+        self._library, self._threads = ctypes.CDLL(str(path)), threads
 
     def configure(self, schedule=0, resident=3, multiprocessors=1, error=0):
         """How threads are chosen, how many blocks run at a time, how many multiprocessors plans are made for."""
-        self._library.emulation_configure(schedule, resident, multiprocessors, error)
+        self._library.emulation_configure(schedule, resident, multiprocessors, error, self._threads)
 
     def mutate(self, file, line):
         """Makes the barrier or atomic of this line a mutant; line 0: none."""

@@ -121,11 +121,14 @@ __attribute__((used, visibility("default"))) inline void emulation_mutate(const 
   emulation::settings.mutant_line = line;
 }
 __attribute__((used, visibility("default"))) inline void emulation_configure(int schedule, int resident,
-                                                                             int multiprocessors, int error) {
+                                                                             int multiprocessors, int error,
+                                                                             int threads) {
   emulation::settings.schedule = schedule;
   emulation::settings.resident = resident;
   emulation::settings.multiprocessors = multiprocessors;
   emulation::settings.error = error;
+  emulation::settings.threads = threads;
+  emulation::settings.warps = threads / 32;
 }
 }
 
@@ -176,6 +179,9 @@ inline cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr name, int) 
 }
 
 namespace dissect {
+
+inline const int& kThreads = emulation::settings.threads;
+inline const int& kWarps = emulation::settings.warps;
 
 inline int32_t latest(const int32_t* place) { return __atomic_load_n(place, __ATOMIC_RELAXED); }
 

@@ -115,7 +115,7 @@ void halve(int32_t* status) {
 
 void run_all(bool bad, bool channels_last) {
   Problem p(bad);
-  emulation_configure(0, 2, 1, 0);
+  emulation_configure(0, 2, 1, 0, 64);
   const FeatureMaps maps = p.maps(channels_last);
   const std::vector<GridEntry> entries = axis();
   const auto packed = cuda::PackedGrid::of(entries.data(), kTarget, entries.data(), kTarget);
@@ -129,7 +129,7 @@ void run_all(bool bad, bool channels_last) {
     cuda::tail_histogram(
         {maps, {}, sample, p.low.data(), p.high.data(), p.shift.data(), 16, p.bins.data(), p.above.data()}, grid,
         p.place());
-  emulation_configure(0, 4, 4, 0);  // several blocks share a map
+  emulation_configure(0, 4, 4, 0, 64);  // several blocks share a map
   const Operand half{&p.half, 0, 0, 0, 0};
   cuda::observe({maps, p.peaks.data(), p.bins.data(), p.above.data(), p.low.data(), p.high.data(), p.shift.data(), 16,
                  p.unit_area.data(), p.thresholds.data(), maps.data, half, half, half},

@@ -1,6 +1,7 @@
 """What a process of its own does with the emulated engine; sanitizers must be there before Python.
 
-``run.py MODULE cases SCHEDULE BEGIN END`` compares random problems with the references; SCHEDULE is a number, or "any".
+``run.py MODULE cases SCHEDULE BEGIN END THREADS`` compares random problems with the references, in blocks of so many
+threads; SCHEDULE is a number, or "any".
 ``run.py MODULE special`` compares a few large ones. ``run.py MODULE mutants FILE:LINE ...`` prints, for each mutant,
 what told of it, or "survived".
 """
@@ -43,7 +44,7 @@ MUTANT_SEEDS = [0, 5, 9, 10, 12, 17, 20, 22, 29, 33, 36]
 
 def main():
     torch.set_num_threads(1)
-    emulated = cases.Emulated(sys.argv[1])
+    emulated = cases.Emulated(sys.argv[1], *map(int, sys.argv[6:]))
     if sys.argv[2] == "mutants":
         for site in sys.argv[3:]:
             print(site, mutant(emulated, site), sep="\t", flush=True)
@@ -53,7 +54,7 @@ def main():
         cases.run_crowded_cases(emulated)
         cases.test_launch_failures(emulated)
     else:
-        schedule, begin, end = sys.argv[3:]
+        schedule, begin, end = sys.argv[3:6]
         for seed in range(int(begin), int(end)):
             try:
                 cases.run_case(emulated, seed, None if schedule == "any" else int(schedule))

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from emulation.building import AS_MANY, FEW, ROOT, build, build_module, build_script
+from emulation.building import ROOT, build, build_module, build_script
 
 SANITIZED = ["-O1", "-g1", "-fno-omit-frame-pointer", "-fno-sanitize-recover=all"]
 CALL = re.compile(r"\b(__syncthreads|__syncwarp|atomic\w+)\(")
@@ -38,7 +38,8 @@ def sanitizer_library(name):
     return shutil.which(found.stdout.strip(), mode=os.F_OK)
 
 
-def engine(folder, threads):
+@pytest.fixture(scope="module")
+def emulated(tmp_path_factory):
     """Runs tests/emulation/run.py with the engine built for the CPU, under Address- and UndefinedBehaviorSanitizer."""
     pytest.importorskip("pybind11")
     # The second is there so that the first finds what throws exceptions, which Python itself does not bring.
@@ -46,7 +47,7 @@ def engine(folder, threads):
     if None in libraries:
         pytest.skip("the compiler has no AddressSanitizer that can be loaded beforehand")
     sanitize = "-fsanitize=address,undefined"
-    module = build_module(folder, [*SANITIZED, sanitize], [sanitize], threads)
+    module = build_module(tmp_path_factory.mktemp("emulated"), [*SANITIZED, sanitize], [sanitize])
     environment = {
         **os.environ,
         "LD_PRELOAD": " ".join(libraries),
@@ -63,12 +64,6 @@ def engine(folder, threads):
     return run
 
 
-@pytest.fixture(scope="module")
-def emulated(tmp_path_factory):
-    """The engine with small blocks."""
-    return engine(tmp_path_factory.mktemp("emulated"), FEW)
-
-
 @pytest.mark.parametrize(
     ("schedule", "begin", "end"), [(0, 0, 60), (1, 60, 120), ("any", 120, 240)], ids=["forward", "reverse", "shuffled"]
 )
@@ -76,9 +71,9 @@ def test_kernels_have_the_references_bits(emulated, schedule, begin, end):
     assert emulated("cases", schedule, begin, end) == "equal\n"
 
 
-def test_blocks_as_large_as_on_a_gpu(tmp_path):
+def test_blocks_as_large_as_on_a_gpu(emulated):
     """Other plans than those of small blocks: several warps to a map, other numbers of units and combinations."""
-    assert engine(tmp_path, AS_MANY)("cases", "any", 240, 270) == "equal\n"
+    assert emulated("cases", "any", 240, 270, 256) == "equal\n"
 
 
 def test_large_problems_and_launches_that_fail(emulated):

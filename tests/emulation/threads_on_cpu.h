@@ -42,7 +42,9 @@ struct Settings {
   int schedule = 0;  // 0 forward, 1 reverse, otherwise the seed of a shuffled one
   int resident = 3;  // blocks that run at a time
   int multiprocessors = 1;
-  int error = 0;  // of the next launch
+  int error = 0;     // of the next launch
+  int threads = 64;  // per block: fewer than on a GPU, since each is a fiber or a thread of the CPU
+  int warps = 2;
 };
 inline Settings settings;
 

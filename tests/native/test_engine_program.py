@@ -15,6 +15,7 @@ from dissect.ops import native
 
 ROOT = Path(__file__).resolve().parents[2]
 SANITIZERS = {"address": "address,undefined", "thread": "thread"}
+SANITIZED = ["-O1", "-g1", "-fno-omit-frame-pointer", "-fno-sanitize-recover=all"]
 LEVELS = native.engine().simd_levels() if native.unavailable() is None else ["baseline"]
 
 
@@ -25,16 +26,21 @@ def build_script():
     return module
 
 
-def build(folder, compile_flags, link_flags, for_this_machine=True):
-    """The program that runs every op on random problems."""
+def build(folder, compile_flags, link_flags, for_this_machine=True, of_python=False):
+    """The program that runs every op on random problems; of Python, the engine.
+
+    What both are made of is compiled once in a folder.
+    """
     script = build_script()
     script.X86 = script.X86 and for_this_machine
     sources = [path for path in script.sources() if path.name != "bindings.cpp"]
-    program = folder / "engine_test"
-    flags = [*script.engine_flags(), *compile_flags]
-    script.write_ninja(folder, program, [*sources, Path("tests/native/engine_test.cpp")], flags, link_flags)
+    sources.append(Path("csrc/bindings.cpp" if of_python else "tests/native/engine_test.cpp"))
+    target = folder / ("_C.so" if of_python else "engine_test")
+    includes = [f"-I{path}" for path in (sysconfig.get_path("include"), pybind11.get_include())]
+    flags = [*script.engine_flags(), *compile_flags, *includes]
+    script.write_ninja(folder, target, sources, flags, [*link_flags, *(["-shared"] if of_python else [])])
     script.run_ninja(folder)
-    return program
+    return target
 
 
 def run(*command, level="baseline"):
@@ -47,13 +53,23 @@ def run(*command, level="baseline"):
     return digest
 
 
-@pytest.fixture(scope="module", params=SANITIZERS)
-def program(request, tmp_path_factory):
+@pytest.fixture(scope="module")
+def sanitized(tmp_path_factory):
+    """Builds with a sanitizer, in one folder for each."""
     if build_script().compiler() is None:
         pytest.skip("no C++ compiler")
-    sanitize = f"-fsanitize={SANITIZERS[request.param]}"
-    flags = ["-O1", "-g", "-fno-omit-frame-pointer", "-fno-sanitize-recover=all", sanitize]
-    return build(tmp_path_factory.mktemp(request.param), flags, ["-pthread", sanitize])
+    folders = {name: tmp_path_factory.mktemp(name) for name in SANITIZERS}
+
+    def built(name, of_python=False):
+        sanitize = f"-fsanitize={SANITIZERS[name]}"
+        return build(folders[name], [*SANITIZED, sanitize], ["-pthread", sanitize], of_python=of_python)
+
+    return built
+
+
+@pytest.fixture(scope="module", params=SANITIZERS)
+def program(request, sanitized):
+    return sanitized(request.param)
 
 
 @pytest.fixture(scope="module")
@@ -69,16 +85,11 @@ def test_the_engine_is_clean_and_every_level_has_the_same_bits(program, level, d
     assert run(program, level=level) == digest
 
 
-def test_fuzzed_calls_are_clean_under_the_address_sanitizer(tmp_path):
-    script, flags = build_script(), ["-O1", "-g", "-fno-omit-frame-pointer", "-fsanitize=address"]
+def test_fuzzed_calls_are_clean_under_the_address_sanitizer(sanitized):
     runtime = [library("libasan.so"), library("libstdc++.so")]
     if not all(runtime):
         pytest.skip("no C++ compiler with an address sanitizer")
-    includes = [f"-I{sysconfig.get_path('include')}", f"-I{pybind11.get_include()}"]
-    engine = tmp_path / "_C.so"
-    compile_flags = [*script.engine_flags(), *flags, *includes]
-    script.write_ninja(tmp_path, engine, script.sources(), compile_flags, ["-shared", "-pthread", "-fsanitize=address"])
-    script.run_ninja(tmp_path)
+    engine = sanitized("address", of_python=True)
     for program in ("calls.py", "direct.py"):
         command = [sys.executable, ROOT / "tests/fuzz" / program, "2000", "4000", engine]
         done = subprocess.run(
