@@ -60,14 +60,15 @@ TREE_ONLY = classifiers data dissection docs emulation experiments files fuzz ge
 	tiny/test_shortcuts.py tiny/test_train.py tiny/test_train_gan.py tiny/test_train_segmenter.py
 test-wheel: wheel
 	rm -rf build/wheel
-	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --target build/wheel dist/*.whl
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-compile --no-deps --target build/wheel dist/*.whl
 	PYTHONPATH=build/wheel DISSECT_TEST_INSTALLED=build/wheel $(PYTEST) tests $(addprefix --ignore=tests/,$(TREE_ONLY))
 
-# Editable, so that only a change of the C++ or of the dependencies needs the set-up again.
+# Editable, so that only a change of the C++ or of the dependencies needs the set-up again. Python compiles what is
+# imported, pip would compile all of the packages that there are.
 $(VENV)/.installed: $(BUILD_INPUTS)
 	$(PYTHON) -c 'import sys; sys.version_info >= (3, 10) or sys.exit("dissect needs Python 3.10 or later")'
 	test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[report,test,lint,triton,docs]'
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-compile --constraint constraints.txt --editable '.[report,test,lint,triton,docs]'
 	touch $@
 
 clean:

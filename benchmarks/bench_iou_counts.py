@@ -21,7 +21,7 @@ SHAPES = {
 @pytest.mark.parametrize("noisy", [False, True], ids=["patches", "noisy labels"])
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES.keys())
 def test_iou_counts(compare, shape, noisy):
-    images, units, source, target = shape if compare.enabled else (1, 16, *shape[2:])
+    images, units, source, target = shape if compare.enabled else (1, 4, *shape[2:])
     work = Workload(images, units, source, target, noisy)
     arguments = (work.activations, work.thresholds, work.planes, work.labels.num_labels)
     others = {"upsample": work.upsample}
@@ -41,7 +41,7 @@ def test_iou_counts(compare, shape, noisy):
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES.keys())
 def test_iou_counts_by_image(compare, shape, noisy):
     """What the counts of each image cost beside those of all."""
-    images, units, source, target = shape if compare.enabled else (1, 16, *shape[2:])
+    images, units, source, target = shape if compare.enabled else (1, 4, *shape[2:])
     work = Workload(images, units, source, target, noisy)
     arguments = (work.activations, work.thresholds, work.labels)
     counts = ops.iou_counts_by_image(*arguments)
@@ -56,7 +56,7 @@ def test_iou_counts_by_image(compare, shape, noisy):
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES.keys())
 def test_threshold_sweep(compare, shape, noisy):
     """What 64 edges from the top 5 % on cost beside one threshold at the top 1 %."""
-    images, units, source, target = shape if compare.enabled else (1, 16, *shape[2:])
+    images, units, source, target = shape if compare.enabled else (1, 4, *shape[2:])
     work = Workload(images, units, source, target, noisy)
     lowest = settle([work.activations], 0.05, size=work.size).threshold()
     edges = edges_between(lowest, work.activations.amax((0, 2, 3)))

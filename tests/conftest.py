@@ -10,7 +10,7 @@ from dissect.ops import BackendUnavailableError, native
 REQUIRED = set(filter(None, os.environ.get("DISSECT_TEST_REQUIRE", "").split(",")))
 LEVELS = ("baseline", "avx2", "avx512")
 #: The folders whose files take longest, which begin first, so that the workers end at the same time.
-LONGEST = ("emulation", "native", "docs", "tiny", "kernels", "fuzz", "network", "benchmarks", "visits")
+LONGEST = "emulation native docs tiny kernels fuzz network benchmarks visits cli dissection tests".split()
 
 ENGINE_IS_MISSING = native.unavailable() is not None and "cpp" not in REQUIRED
 
