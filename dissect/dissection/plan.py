@@ -141,15 +141,20 @@ def planned(
         rules.relu, rules.step, grids, rules.relu and changes["relu"] is None, layout, ignored, along,
         _most_directions(budgets[0], vocabulary),
     )  # fmt: skip
-    settings = {"preset": preset, **dataclasses.asdict(rules), "tokens": _told_tokens(tokens, grids)}
-    settings |= {"directions": {name: found.told for name, found in along.items()}} if along else {}
-    if rules.levels != "fraction":
-        settings["fraction"] = None
+    settings = _settings(preset, rules, _told_tokens(tokens, grids), along)
     told = ({"ignore": list(ignored)} if ignored else {}) | ({"segment": segment} if generated else {})
     return Plan(
         model, names, rules, geometry, vocabulary, segmenter, generated, readout, budgets, batch_size,
         settings | geometry.settings(), told, {**_told_layout(layout), "batch_size": batch_size},
     )  # fmt: skip
+
+
+def _settings(preset: str, rules: Preset, tokens: Any, along: Mapping[str, Any]) -> dict[str, Any]:
+    """What a result says of a preset's fields, of tokens, and of the directions that are there instead of units."""
+    settings = {"preset": preset, **dataclasses.asdict(rules), "tokens": tokens}
+    if rules.levels != "fraction":
+        settings["fraction"] = None
+    return settings | ({"directions": {name: found.told for name, found in along.items()}} if along else {})
 
 
 def _most_directions(budget: int, vocabulary: Concepts | None) -> int:
