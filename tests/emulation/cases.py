@@ -22,7 +22,7 @@ class Emulated:
     A block has fewer threads than on a GPU, since each is a fiber of the CPU, or as many: 256.
     """
 
-    def __init__(self, path, threads=64):
+    def __init__(self, path, threads):
         loader = importlib.machinery.ExtensionFileLoader("_cuda", str(path))
         spec = importlib.util.spec_from_loader("_cuda", loader)
         cuda._engine = importlib.util.module_from_spec(spec)

@@ -1,9 +1,8 @@
 """What a process of its own does with the emulated engine; sanitizers must be there before Python.
 
-``run.py MODULE cases SCHEDULE BEGIN END THREADS`` compares random problems with the references, in blocks of so many
-threads; SCHEDULE is a number, or "any".
-``run.py MODULE special`` compares a few large ones. ``run.py MODULE mutants FILE:LINE ...`` prints, for each mutant,
-what told of it, or "survived".
+``run.py MODULE THREADS cases SCHEDULE BEGIN END`` compares random problems with the references, in blocks of so many
+threads; SCHEDULE is a number, or "any". ``run.py MODULE THREADS special`` compares a few large ones.
+``run.py MODULE THREADS mutants FILE:LINE ...`` prints, for each mutant, what told of it, or "survived".
 """
 
 import os
@@ -44,17 +43,18 @@ MUTANT_SEEDS = [0, 5, 9, 10, 12, 17, 20, 22, 29, 33, 36]
 
 def main():
     torch.set_num_threads(1)
-    emulated = cases.Emulated(sys.argv[1], *map(int, sys.argv[6:]))
-    if sys.argv[2] == "mutants":
-        for site in sys.argv[3:]:
+    emulated = cases.Emulated(sys.argv[1], int(sys.argv[2]))
+    what, *arguments = sys.argv[3:]
+    if what == "mutants":
+        for site in arguments:
             print(site, mutant(emulated, site), sep="\t", flush=True)
         return
-    if sys.argv[2] == "special":
+    if what == "special":
         cases.run_special_cases(emulated)
         cases.run_crowded_cases(emulated)
         cases.test_launch_failures(emulated)
     else:
-        schedule, begin, end = sys.argv[3:6]
+        schedule, begin, end = arguments
         for seed in range(int(begin), int(end)):
             try:
                 cases.run_case(emulated, seed, None if schedule == "any" else int(schedule))

@@ -55,8 +55,8 @@ def emulated(tmp_path_factory):
         "PYTHONPATH": os.pathsep.join(sys.path),
     }
 
-    def run(*arguments):
-        command = [sys.executable, Path(__file__).with_name("run.py"), module, *map(str, arguments)]
+    def run(*arguments, threads=64):
+        command = [sys.executable, Path(__file__).with_name("run.py"), module, str(threads), *map(str, arguments)]
         done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
         assert done.returncode == 0, done.stderr[-3000:]
         return done.stdout
@@ -73,7 +73,7 @@ def test_kernels_have_the_references_bits(emulated, schedule, begin, end):
 
 def test_blocks_as_large_as_on_a_gpu(emulated):
     """Other plans than those of small blocks: several warps to a map, other numbers of units and combinations."""
-    assert emulated("cases", "any", 240, 270, 256) == "equal\n"
+    assert emulated("cases", "any", 240, 270, threads=256) == "equal\n"
 
 
 def test_large_problems_and_launches_that_fail(emulated):
