@@ -114,6 +114,11 @@ struct Met {
       if (labels[k] != 0) bins[labels[k] * num_edges + edge] += pixels;
   }
 
+  inline void send_for(int64_t combination, int64_t edge) const {
+    const int32_t* labels = table + combination * num_planes;
+    for (int64_t k = 0; k < num_planes; ++k) __builtin_prefetch(bins + labels[k] * num_edges + edge, 1);
+  }
+
   // Calls visit(first, counts) for each line of a combination's counts that has pixels: others need no line of `bins`.
   template <typename Visit>
   inline void for_lines(int64_t combination, const Visit& visit) const {
@@ -208,6 +213,11 @@ struct Swept {
     edges.find(load(waiting + first), valid, numbers);
     __builtin_memcpy(own, combinations + first, sizeof own);
     if (!by_combination) {
+      // Nearly each goes to bins that are in no near cache: all are sent for before the first is waited for.
+      for (uint32_t rest = valid; rest != 0; rest &= rest - 1) {
+        const int i = __builtin_ctz(rest);
+        met.send_for(own[i], numbers[i]);
+      }
       for (; valid != 0; valid &= valid - 1) {
         const int i = __builtin_ctz(valid);
         met.add_to_labels(own[i], numbers[i], 1);
