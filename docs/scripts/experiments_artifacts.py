@@ -36,6 +36,9 @@ REAL, FEWER_REAL, SMALL, KEPT = 4000, 2000, 400, 200
 #: Of Figure 4-7, in its order.
 TRAININGS = ("progan-street-small-baseline", "progan-street-small-no-pixelnorm", "progan-street-small")
 WGAN = "wgangp-street-small"
+#: The StyleGAN2, which no one flagged units of: how many z and scenes of each sample, the worst units that are taken,
+#: images of each sample of its repair.
+STYLED, STYLED_COUNT, STYLED_WORST, STYLED_KEPT = "stylegan2-street-watermark", 1000, 8, 100
 FLAGS = DOCS / "experiments_artifacts" / "flags.json"
 PAIRS = 40
 
@@ -63,6 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     top = partial(dissect.dissect, street, LAYER, z_of(street, FLAGGED), segment="output", top_images=10)
     looked = measured("flagging", dissect.Dissection, top)
     write_flagging(looked, options.work)
+    found |= {"styled": _styled(measured), "styled count": STYLED_COUNT, "styled kept": STYLED_KEPT}
     found["flags"] = flags = generators.read_flags(FLAGS)
     found |= _distances(measured, street)
     found["repair"] = _repair(measured, street, found["units"], flags)
@@ -103,6 +107,27 @@ def _repair(measured: Measured, street: Any, units: Any, flags: Any) -> Any:
     real = scenes(64, count=FEWER_REAL)
     measure = partial(generators.artifact_repair, street, LAYER, sets, z, real, **options)
     return measured("repair", generators.ArtifactRepair, measure)
+
+
+def _styled(measured: Measured) -> tuple[Any, Any, Any]:
+    """Distances of the StyleGAN2's units by both networks' features, and its repair without the worst."""
+    model = generator(STYLED)
+    real = Subset(TinyScenes("train", 64, family="street", watermark=True), range(STYLED_COUNT))
+
+    def z(seed: int) -> tuple[Tensor, Tensor]:
+        return z_of(model, seed, STYLED_COUNT), dissect.noise_seeds(STYLED_COUNT, seed)
+
+    def score(network: Any) -> generators.ArtifactUnits:
+        return generators.artifact_units(model, LAYER, z(SCORED), real, features=network, draws=10)
+
+    units, second = (
+        measured(f"styled-{name}", generators.ArtifactUnits, partial(score, network))
+        for name, network in (("units", features), ("segmenter", segmenter_features))
+    )
+    sets = {"worst": units.worst(STYLED_WORST)}
+    options: Any = {"features": features, "count": STYLED_KEPT, "draws": 3}
+    measure = partial(generators.artifact_repair, model, LAYER, sets, z(REPAIRED), real, **options)
+    return units, second, measured("styled-repair", generators.ArtifactRepair, measure)
 
 
 def _unrealistic(measured: Measured) -> dict[str, Any]:

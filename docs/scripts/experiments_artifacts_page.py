@@ -30,7 +30,8 @@ def page(found: dict[str, Any], minutes: float) -> str:
             units=len(units.distances), flagged=7, scored=5, repaired=6, flagged_count=f"{samples[7]:,}",
             scored_count=f"{samples[5]:,}", repaired_count=f"{samples[6]:,}", real=f"{found['real']:,}",
         ),
-        _flags(found), _distances(found), _repair(found), _unrealistic(found), _trainings(found), _sheet(found),
+        _flags(found), _distances(found), _repair(found), _styled(found), _unrealistic(found), _trainings(found),
+        _sheet(found),
         f"`python docs/scripts/experiments_artifacts.py` makes this page anew, in {minutes:.0f} minutes of one core's "
         "time. It also writes\nthe page on which units are flagged, and one of blinded pairs "
         "(`dissect.report.write_pairs`), which nobody has answered yet:\nthe human preference of Table 4.1 (72.4 % and "
@@ -103,14 +104,6 @@ def _rank_correlation(one: Any, other: Any) -> float:
 
 def _repair(found: dict[str, Any]) -> str:
     repair = found["repair"]
-    rows = [
-        (
-            row.sampling, row.ablated if row.ablated != "-" else "as generated", row.units or "", f"{row.distance:.1f}",
-            _ends(row.low, row.high), "" if row.change is None else f"{row.change:+.1f}",
-            _ends(row.change_low, row.change_high),
-        )
-        for row in repair.table
-    ]  # fmt: skip
     kept, any_z = (
         {row.ablated: row for row in repair.table if row.sampling == sampling} for sampling in ("maximising", "uniform")
     )
@@ -127,7 +120,7 @@ def _repair(found: dict[str, Any]) -> str:
 high activations on these units"), and the first {found["kept"]} of the same z, which are any; each before and after the
 units are set to 0, against {found["fewer"]:,} scenes. "Random" is the mean of 3 draws of as many units as were flagged.
 
-{table(("z", "ablated", "units", "distance", "95 %", "change", "95 %"), rows)}
+{_repaired(repair)}
 ![Distances before and after](experiments_artifacts/repair.png)
 
 Published: 43.16 before, 27.14 without the manual units, 27.6 without the worst, 26.1 without both, 43.17 without random
@@ -136,6 +129,52 @@ out 0.) Of any z the images are farther from scenes without the worst units ({_j
 trees, which then are missing.
 
 ![The same z as generated, without flagged, worst, and random units](experiments_artifacts/repaired.png)
+"""
+
+
+def _repaired(repair: Any) -> str:
+    """The table of a repair."""
+    rows = [
+        (
+            row.sampling, row.ablated if row.ablated != "-" else "as generated", row.units or "", f"{row.distance:.1f}",
+            _ends(row.low, row.high), "" if row.change is None else f"{row.change:+.1f}",
+            _ends(row.change_low, row.change_high),
+        )
+        for row in repair.table
+    ]  # fmt: skip
+    return table(("z", "ablated", "units", "distance", "95 %", "change", "95 %"), rows)
+
+
+def _styled(found: dict[str, Any]) -> str:
+    units, second, repair = found["styled"]
+    kept = {(row.sampling, row.ablated): row for row in repair.table}
+    told = "; ".join(
+        f"of {name} z without the worst units {_judged(kept[sampling, 'worst'])}, without random ones "
+        f"{_judged(kept[sampling, 'random'])}"
+        for sampling, name in (("maximising", "maximising"), ("uniform", "any"))
+    )
+    worst = units.worst(len(repair.sets[0]))
+    common = len({*worst} & {*second.worst(len(worst))})
+    ends, random, others, by_chance = (
+        f"{float(each.min()):.4g} to {float(each.max()):.4g}"
+        for each in (units.distances, units.random, second.distances, second.random)
+    )
+    return f"""\
+## The StyleGAN2
+
+`stylegan2-street-watermark`, `layer4`, {len(units.distances)} units, by the same seeds, {found["styled count"]:,} z
+and noise seeds for distances and as many others for the repair, against {found["styled count"]:,} scenes with
+watermarks: a quarter to a half of the samples above, so that distances are larger for that alone, and cannot be
+compared with those above. Of {units.num_images:,} images the {units.top} that maximise each unit: {ends}, random
+images {random}, real scenes {units.floor:.4g}; by the segmentation network's features {others}, random {by_chance}.
+Nobody flagged its units by eye, so the {len(worst)} worst are taken alone: {", ".join(map(str, worst))}, of which
+{common} are among as many worst by the segmentation network's; the ranks of all units correlate by
+{_rank_correlation(units, second):.2f}.
+
+Without them, {found["styled kept"]} images that maximise the worst units, and as many of any z:
+
+{_repaired(repair)}
+That is: {told}.
 """
 
 

@@ -166,11 +166,12 @@ def test_artifacts(tmp_path, monkeypatch):
     monkeypatch.setattr("dissect.generators.artifact_search.ONE_OF", 2)
     for name, value in {
         "SAMPLES": {7: 4, 5: 4, 6: 4, 1: 8}, "REAL": 4, "FEWER_REAL": 4, "SMALL": 4, "KEPT": 2, "PAIRS": 2,
-        "TRAININGS": script.TRAININGS[:1],
+        "TRAININGS": script.TRAININGS[:1], "STYLED_COUNT": 4, "STYLED_KEPT": 2,
     }.items():  # fmt: skip
         monkeypatch.setattr(script, name, value)
     script.main(["--work", str(tmp_path / "work"), "--out", str(tmp_path)])
-    written(tmp_path / "experiments_artifacts.md", "seed 1", "| maximising | flagged | 8 |", "| baseline |")
+    written(tmp_path / "experiments_artifacts.md", "seed 1", "| maximising | flagged | 8 |", "| baseline |",
+            "| uniform | worst | 8 |")  # fmt: skip
     assert (tmp_path / "work" / "flagging.html").exists()
     assert (tmp_path / "work" / "pairs.key.json").exists()
 
