@@ -7,6 +7,7 @@ from dissect.data.coco import Coco, CocoPanoptic
 from dissect.data.folders import ImageFolder
 from dissect.data.labelled import LabelledImages
 from dissect.data.published import Ade20k, Cityscapes, SceneParsing, Voc
+from dissect.data.records import Records, TarShards
 
 __all__ = [
     "Ade20k",
@@ -19,6 +20,8 @@ __all__ = [
     "CocoPanoptic",
     "ImageFolder",
     "LabelledImages",
+    "Records",
     "SceneParsing",
+    "TarShards",
     "Voc",
 ]

@@ -138,7 +138,7 @@ class ImagesAlone(Dataset[Any]):
     """The images of a data set without their planes."""
 
     def __init__(self, data: Any) -> None:
-        self._data, self.files, self.to_pictures = data, data.files, data.to_pictures
+        self._data, self.files, self.to_pictures = data, getattr(data, "files", None), data.to_pictures
 
     def __len__(self) -> int:
         return len(self._data)
@@ -147,9 +147,10 @@ class ImagesAlone(Dataset[Any]):
         image: Tensor = self._data._image(index)
         return image
 
-    def fingerprint(self) -> str:
+    def fingerprint(self) -> str | None:
         """Of the data set that they are from."""
-        return digest(["images alone", self._data.fingerprint()])
+        told: str | None = self._data.fingerprint()
+        return told and digest(["images alone", told])
 
 
 def plane(path: Path, decode: Callable[[np.ndarray], np.ndarray] | None = None) -> np.ndarray:
