@@ -20,7 +20,8 @@ from torch import Tensor
 
 import dissect
 from dissect import plots
-from dissect.omissions import LayerInverter, fsd, omission_chart, omission_table, recovery
+from dissect.omissions import Inversion, LayerInverter, fsd, omission_chart, omission_table, recovery
+from dissect.omissions.chain import Chain
 from dissect.tiny import generator, segmenter
 
 #: Points of a cloud, and images of a row.
@@ -84,7 +85,23 @@ def _inversions(work: Path, out: Path) -> dict[str, Any]:
     plots.save(_tiles({name: part[:ROW] for name, part in strips.items()}), out / "inverted.png")
     plots.save(_clouds(clouds), out / "clouds.png")
     logs = {name: (inverter.settings, inverter.log) for name, inverter in inverters.items()}
-    return {"recovery": rows, "inversion_seconds": seconds, "logs": logs, "encoder": repr(inverters["layers"])}
+    spread = _spread(inverters["joint"].chain, z, images, inverted(work, "f")[0])
+    return {"recovery": rows, "inversion_seconds": seconds, "logs": logs, "encoder": repr(inverters["layers"]),
+            "spread": spread}  # fmt: skip
+
+
+def _spread(chain: Chain, z: Tensor, images: Tensor, found: Inversion) -> dict[str, float]:
+    """Which images (f) misses, and what its loss would be of the images themselves, made by a delta_1 alone."""
+    each = torch.stack([torch.stack([one.flatten(), other.flatten()]).corrcoef()[0, 1]
+                        for one, other in zip(images, found.images)])  # fmt: skip
+    wrong = (images.clamp(-1, 1) - found.images.clamp(-1, 1)).square().flatten(1).sum(1)
+    exact = (chain.stage(1, z) - chain.stage(1, found.z)).square().flatten(1).mean(1)
+    worst = wrong.topk(min(3, len(wrong))).values.sum() / wrong.sum()
+    return {
+        "median": float(each.median()), "least": float(each.min()), "below": int((each < 0.95).sum()),
+        "worst": float(worst), "exact": float(exact.mean()), "loss": float(found.losses.mean()),
+        "higher": int((exact > found.losses).sum()),
+    }  # fmt: skip
 
 
 def _style(work: Path, out: Path) -> dict[str, Any]:
