@@ -32,9 +32,9 @@ def by_iou(fraction: float = 0.01) -> Method:
         fraction: of the pixels on which a unit fires.
 
     Example:
-        >>> planes = torch.randint(0, 3, (6, 1, 16, 16))
-        >>> method = dissect.experiments.by_iou(0.1)
-        >>> method(planes[:, [0]] * 1.0, planes, dissect.Concepts.of(["a", "b"]))
+        >>> planes = torch.arange(64).view(1, 1, 8, 8) // 22
+        >>> method = dissect.experiments.by_iou(0.3)
+        >>> method(torch.arange(64.0).view(1, 1, 8, 8), planes, dissect.Concepts.of(["a", "b"]))
         [2]
     """
 
