@@ -92,8 +92,8 @@ def test_meanings(tmp_path):
 
 def test_rosetta(tmp_path):
     script = importlib.import_module("rosetta")
-    script.main(["--out", str(tmp_path), "--images", "2"])
-    written(tmp_path / "rosetta.md", "2 validation scenes", "untrained twin", "generated images")
+    script.main(["--out", str(tmp_path), "--images", "3"])
+    written(tmp_path / "rosetta.md", "3 validation scenes", "untrained twin", "generated images")
 
 
 def test_comparisons(tmp_path, monkeypatch):
