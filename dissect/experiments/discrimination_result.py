@@ -31,7 +31,8 @@ class DiscriminationRow(NamedTuple):
         units: how many it has.
         concepts: how many concepts of the category these detect (the paper's unique detectors).
         accuracy: of the linear classifier on the test images, averaged over classes.
-        low: the lower end of its 95 % interval, over test images drawn again; None for fewer than 10.
+        low: the lower end of its 95 % interval, over test images drawn again; None for fewer than 10. Where classes
+            have few images it leans upwards, since a class that a draw lacks says nothing.
         high: the upper end.
         trained: whether the network was trained for this very task.
     """
@@ -151,8 +152,14 @@ class Discrimination(Result):
                 if own:
                     axes.scatter([row.concepts for row in own], [row.accuracy for row in own], s=22, color=color,
                                  linewidths=0, label=name)  # fmt: skip
-            for row in rows:
-                axes.annotate(row.network[:24], (row.concepts, row.accuracy), xytext=(4, 2), fontsize=6.5,
+            high, wide = (max(values) - min(values) for values in zip(*((row.accuracy, row.concepts) for row in rows)))
+            for at, row in enumerate(rows):
+                near = sum(
+                    abs(row.accuracy - one.accuracy) < 0.03 * high and abs(row.concepts - one.concepts) < 0.2 * wide
+                    for one in rows[:at]
+                )
+                side: dict[str, Any] = {"ha": "right", "xytext": (-4, 2)} if near % 2 else {"xytext": (4, 2)}
+                axes.annotate(row.network[:24], (row.concepts, row.accuracy), **side, fontsize=6.5,
                               textcoords="offset points", color=plots.QUIET)  # fmt: skip
             axes.margins(x=0.2, y=0.1)
             plots.plain(axes, "both")
