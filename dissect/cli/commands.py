@@ -1,8 +1,8 @@
 """The command line; also ``python -m dissect``.
 
 Commands: ``dissect demo``, ``layers``, ``run``, ``labels``, ``sweep``, ``classify``, ``unit-classifiers``,
-``experiment``, ``generator``, ``omissions``, ``rewrite``, ``compare``, ``monitor``, ``report``, ``unit-pages``
-and ``info``.
+``experiment``, ``generator``, ``omissions``, ``rewrite``, ``compare``, ``monitor``, ``report``, ``unit-pages``,
+``rating`` and ``info``.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from dissect.cli import labels as labels_commands
 from dissect.cli import monitor as monitor_command
 from dissect.cli import omissions as omissions_commands
 from dissect.cli import pages as pages_commands
+from dissect.cli import rating as rating_commands
 from dissect.cli import rewrite as rewrite_commands
 from dissect.cli import sweep as sweep_command
 from dissect.cli import unit_classifiers as unit_classifiers_command
@@ -149,6 +150,8 @@ def _parser() -> argparse.ArgumentParser:
         ("report", "write the report of a saved result", _add_report_arguments, _report),
         ("unit-pages", "print all units of a layer of a saved result, as PDF or PNG",
          pages_commands.add_unit_pages_arguments, pages_commands.unit_pages),
+        ("rating", "what people call units, and whether labels fit",
+         _group("STEP", rating_commands.add_commands), None),
         ("info", "versions, processors, backends, and why some are missing", _add_info_arguments, _info),
     )  # fmt: skip
     for name, text, add, command in adders:

@@ -17,7 +17,7 @@ function present([unit, text]) {
   [...pictures.children].forEach((canvas) => drawn(canvas, false));
   if (!written) return;
   written.elements.label.value = "";
-  written.elements.label.focus();
+  written.elements.label.focus({ preventScroll: true });
 }
 
 for (const [type, whole] of [["pointerover", true], ["pointerout", false]]) {
