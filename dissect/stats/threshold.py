@@ -21,10 +21,8 @@ from dissect.stats.threshold_state import POSITIONS, Positions, check_keys, chec
 
 #: Bins of a visit.
 NUM_BINS = 4096
-
 #: The first visit bins what may be in the tail: from where a tail so many times as large began in so many images.
 WINDOW_RANKS, WINDOW_IMAGES = 4, 4
-
 #: The first visit's last key, below that of 2^126, the least value that is refused; a tail's bins all end there.
 LAST_KEY = ((1 << 31) | (253 << 23)) - 1
 #: A bin of the first visit held 2^15 keys in states of version 1.
@@ -396,7 +394,5 @@ class TailThreshold(State):
 
     def _locate(self, row: int, rank: int) -> tuple[Tensor, Tensor]:
         """[U] keys each: the rank-th largest sample of a histogram lies between them."""
-        return located(
-            self._first[row], self._last[row], self._shift[row], self._bins[row], self._above[row], rank,
-            (1 << self._bits) - 1,
-        )  # fmt: skip
+        first, last, shift = self._first[row], self._last[row], self._shift[row]
+        return located(first, last, shift, self._bins[row], self._above[row], rank, (1 << self._bits) - 1)
