@@ -9,6 +9,7 @@ from workload import Workload, settle
 
 from dissect import ops
 from dissect.stats import edges_between
+from dissect.stats.sweep import new_bins
 
 SHAPES = {
     "512 units 14x14 to 224x224": (16, 512, 14, 224),
@@ -62,7 +63,7 @@ def test_threshold_sweep(compare, shape, noisy):
     edges = edges_between(lowest, work.activations.amax((0, 2, 3)))
     edges[:, 32] = work.thresholds
     edges = edges.sort(1).values
-    bins = torch.zeros(units, work.labels.num_labels, 64, dtype=torch.int64)
+    bins = new_bins(units, work.labels.num_labels, 64, edges.device)
 
     def sweep():
         return ops.threshold_sweep(work.activations, edges, work.labels, bins=bins)

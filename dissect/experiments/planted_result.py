@@ -85,7 +85,7 @@ class PlantedScores(Result):
         kinds: [U] of the formulas.
         corruptions: [U] names.
         truth: [U] formulas, as text.
-        said: [M][U] answers, as text.
+        said: answers, as text, by method and then by unit.
         iou: [M, U] float64.
         exact: [M, U] float64, 1 or 0.
         hits: [M, U] float64, 1 or 0.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
@@ -34,6 +35,17 @@ class Informative(NamedTuple):
     information_quality: Tensor
     iou: Tensor
     accuracy: Tensor
+
+
+def new_bins(units: int, labels: int, edges: int, device: torch.device) -> Tensor:
+    """[U, C, B] int64, zero, to give to `ops.threshold_sweep` batch after batch.
+
+    Neighbouring pixels may count far from one another. On a CPU the memory is NumPy's, which asks Linux for pages of 2
+    MB: of the usual ones there are more than a processor knows the places of.
+    """
+    if device.type != "cpu":
+        return torch.zeros(units, labels, edges, dtype=torch.int64, device=device)
+    return torch.from_numpy(np.zeros((units, labels, edges), dtype=np.int64))
 
 
 @speaks
@@ -84,7 +96,7 @@ class ThresholdSweep(Counts):
         self._members = pad(members, (1, 0)).to(device)  # label 0 is of none
         self._scoped = categories is not None
         self._group = self._members.int().argmax(0)
-        self._bins = torch.zeros(units, num_labels, size, dtype=torch.int64, device=device)
+        self._bins = new_bins(units, num_labels, size, device)
         self._unit_bins = torch.zeros(len(self._members), units, size, dtype=torch.int64, device=device)
         self._label_area = torch.zeros(num_labels, dtype=torch.int64, device=device)
         self._pixels = torch.zeros(len(self._members), dtype=torch.int64, device=device)
