@@ -133,9 +133,19 @@ struct Met {
     }
   }
 
+  // What taking a combination apart will add to, which is in no near cache.
+  inline void send_for_lines(int64_t combination) const {
+    const int32_t* labels = table + combination * num_planes;
+    for_lines(combination, [&](int64_t b, Line) {
+      for (int64_t k = 0; k < num_planes; ++k) __builtin_prefetch(bins + labels[k] * num_edges + b, 1);
+    });
+  }
+
   inline void take_apart() {
+    if (num_touched > 0) send_for_lines(memory.touched[0]);
     for (int64_t i = 0; i < num_touched; ++i) {
       const int64_t combination = memory.touched[i];
+      if (i + 1 < num_touched) send_for_lines(memory.touched[i + 1]);
       int32_t* const counts = memory.counts + combination * num_edges;
       const int32_t* labels = table + combination * num_planes;
       for_lines(combination, [&](int64_t b, Line line) {
@@ -161,6 +171,11 @@ struct Swept {
   int64_t num_waiting = 0;
   // Values, and the bits of their combinations.
   float waiting[kWaiting + kLanes], combinations[kWaiting + kLanes];
+  // Sixteen whose edges are known, of an image with many combinations.
+  struct {
+    int32_t combinations[kLanes], numbers[kLanes];
+    uint32_t valid = 0;
+  } late;
 
   Swept(Met& met, const Edges& edges, bool by_combination) : met(met), edges(edges), by_combination(by_combination) {}
 
@@ -206,24 +221,29 @@ struct Swept {
     store(combinations + num_waiting, Lanes{});  // what is looked up, though not counted
     for (int64_t i = 0; i < num_waiting; i += kLanes) count_waiting(i, first_bits(num_waiting - i));
     num_waiting = 0;
+    if (late.valid != 0) count_late(late.combinations, late.numbers, 0);
+  }
+
+  // Nearly each goes to bins that are in no near cache: they are sent for, and counted when the next sixteen are.
+  inline void count_late(const int32_t* own, const int32_t* numbers, uint32_t valid) {
+    for (uint32_t rest = valid; rest != 0; rest &= rest - 1) {
+      const int i = __builtin_ctz(rest);
+      met.send_for(own[i], numbers[i]);
+    }
+    for (; late.valid != 0; late.valid &= late.valid - 1) {
+      const int i = __builtin_ctz(late.valid);
+      met.add_to_labels(late.combinations[i], late.numbers[i], 1);
+    }
+    __builtin_memmove(late.combinations, own, sizeof late.combinations);
+    __builtin_memmove(late.numbers, numbers, sizeof late.numbers);
+    late.valid = valid;
   }
 
   inline void count_waiting(int64_t first, uint32_t valid) {
     int32_t numbers[kLanes] = {}, own[kLanes], keys[kLanes];
     edges.find(load(waiting + first), valid, numbers);
     __builtin_memcpy(own, combinations + first, sizeof own);
-    if (!by_combination) {
-      // Nearly each goes to bins that are in no near cache: all are sent for before the first is waited for.
-      for (uint32_t rest = valid; rest != 0; rest &= rest - 1) {
-        const int i = __builtin_ctz(rest);
-        met.send_for(own[i], numbers[i]);
-      }
-      for (; valid != 0; valid &= valid - 1) {
-        const int i = __builtin_ctz(valid);
-        met.add_to_labels(own[i], numbers[i], 1);
-      }
-      return;
-    }
+    if (!by_combination) return count_late(own, numbers, valid);
     for (uint32_t fresh = ~greater(gather(met.memory.seen, own), Lanes{}) & valid; fresh != 0; fresh &= fresh - 1)
       met.touch(own[__builtin_ctz(fresh)]);
     int32_t* const counts = met.memory.counts;
