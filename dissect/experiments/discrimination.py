@@ -90,15 +90,8 @@ def discrimination(
     """
     extras.require("discrimination", "experiments", "sklearn.svm")
     names = list(networks)
-    if len(names) < 2 or {*names} != {*dissections}:
-        raise refusal(ValueError(
-            f"networks and dissections must have the same names, at least two, but are {names} and {[*dissections]}."
-        ))  # fmt: skip
     own = [trained_for] if isinstance(trained_for, str) else list(trained_for)
-    if not {*own} <= {*names}:
-        raise refusal(ValueError(f"trained_for must name some of {names}, but names {sorted({*own} - {*names})}."))
-    if not penalty > 0:
-        raise refusal(ValueError(f"penalty must be above 0, but is {penalty!r}."))
+    _check_given(names, [*dissections], own, penalty)
     cells = None if cells is None else integer("cells", cells)
     found = compare({name: dissections[name] for name in names})
     layers = [_layer(name, found.dissections[name]) for name in names]
@@ -121,13 +114,28 @@ def discrimination(
         predictions.append(linear_predictions(run.features["train"], run.classes["train"], run.features["test"],
                                               penalty=penalty, scaled=scaled))  # fmt: skip
         truth, sizes = run.classes["test"], {part: len(run.classes[part]) for part in PARTS}
-        missing = sorted({*truth.tolist()} - {*run.classes["train"].tolist()})
-        if missing:
-            raise refusal(ValueError(f"train must show every class that test shows, but not {missing[:5]}."))
+        _check_classes(run.classes)
     settings = {"category": category, "penalty": float(penalty), "cells": cells, "scaled": bool(scaled), "relu": relu,
                 "num_train": sizes["train"], "detector_iou": found.layers[0].cutoff}  # fmt: skip
     units = [found.dissections[name][layer].num_units for name, layer in zip(names, layers)]
     return Discrimination(names, layers, own, units, counted, torch.stack(predictions), truth, settings)
+
+
+def _check_given(names: list[str], dissected: list[str], own: list[str], penalty: float) -> None:
+    if len(names) < 2 or {*names} != {*dissected}:
+        raise refusal(ValueError(
+            f"networks and dissections must have the same names, at least two, but are {names} and {dissected}."
+        ))  # fmt: skip
+    if not {*own} <= {*names}:
+        raise refusal(ValueError(f"trained_for must name some of {names}, but names {sorted({*own} - {*names})}."))
+    if not penalty > 0:
+        raise refusal(ValueError(f"penalty must be above 0, but is {penalty!r}."))
+
+
+def _check_classes(classes: Mapping[str, Tensor]) -> None:
+    missing = sorted({*classes["test"].tolist()} - {*classes["train"].tolist()})
+    if missing:
+        raise refusal(ValueError(f"train must show every class that test shows, but not {missing[:5]}."))
 
 
 @speaks
