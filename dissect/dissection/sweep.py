@@ -105,8 +105,7 @@ def sweep(
         raise refusal(ValueError("concepts must name the labels; give them, or a segmenter or images that have them."))
     levels = integer("levels", levels)
     tell_training(model)
-    fractions = [round(10 ** (-3 + 3 * k / levels), 9) for k in reversed(range(levels))]
-    run, batches = Sweeping(plan, fractions, chosen, zero=True), plan.batches(images)
+    run, batches = Sweeping(plan, _fractions(levels), chosen, zero=True), plan.batches(images)
     settings = {**plan.settings, **plan.told, "shares": list(chosen), "levels": levels}
     about = {} if resume is None else plan.about(batches)
     about |= {"layers": plan.names, "options": {**settings, **plan.options}}
@@ -119,6 +118,11 @@ def sweep(
     }  # fmt: skip
     found = {name: SweptLayer(name, _on_cpu(run.sweeps[name]), run.exact_levels(name)) for name in plan.names}
     return Sweep(found, plan.vocabulary, settings)
+
+
+def _fractions(levels: int) -> list[float]:
+    """Top shares of the pixels at equal ratios, below all of them and down to a thousandth."""
+    return [round(10 ** (-3 + 3 * k / levels), 9) for k in reversed(range(levels))]
 
 
 def _on_cpu(sweep: ThresholdSweep) -> ThresholdSweep:

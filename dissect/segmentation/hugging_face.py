@@ -268,10 +268,7 @@ def load_hugging_face(
     model, report = builder.from_pretrained(
         folder, local_files_only=True, use_safetensors=True, output_loading_info=True
     )
-    wrong = {name: sorted(map(str, keys)) for name, keys in report.items() if name.endswith("_keys") and keys}
-    if wrong:
-        told = "; ".join(f"{name.replace('_', ' ')}: {', '.join(keys[:10])}" for name, keys in wrong.items())
-        raise refusal(ValueError(f"{folder} must hold the model's weights, but does not: {told}."))
+    _check_loaded(folder, report)
     asked = list(phrases or ()) if config.model_type == "clipseg" else ["the task is semantic"]
     tokens = None
     if config.model_type in ("clipseg", "oneformer"):
@@ -288,3 +285,10 @@ def load_hugging_face(
         downsample=downsample,
         signed=signed,
     )
+
+
+def _check_loaded(folder: Path, report: dict[str, Any]) -> None:
+    wrong = {name: sorted(map(str, keys)) for name, keys in report.items() if name.endswith("_keys") and keys}
+    if wrong:
+        told = "; ".join(f"{name.replace('_', ' ')}: {', '.join(keys[:10])}" for name, keys in wrong.items())
+        raise refusal(ValueError(f"{folder} must hold the model's weights, but does not: {told}."))
