@@ -346,7 +346,8 @@ nothing), those of r by Fisher's z over networks, which takes them to be indepen
 are not quite. A wide layer has more units to detect with, and more features.
 
 {"".join(parts)}The published rule (of maps with fewer cells here, to take less time) depends on the features' scale, of
-which the paper says nothing: with C = 0.001 small features are hardly used. So the second rule stands beside it.
+which the paper says nothing: with C = 0.001 small features are hardly used. So the second rule stands beside it. Its C
+was chosen among two: with 0.001 on scaled features classifiers reached 2 to 9 %.
 """
 
 
