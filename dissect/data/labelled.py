@@ -50,7 +50,8 @@ class LabelledImages(Dataset[Any]):
         skip: bool,
     ) -> None:
         """Of images and, for each, the files that its planes are in."""
-        require(type(self).__name__, "report", "PIL")
+        reader = type(self).__name__
+        require(reader, "report", "PIL")
         self.concepts, self._size = concepts, integer("size", size)
         self._normalised = mean, std
         self._mean, self._std = (torch.tensor(values, dtype=torch.float32)[:, None, None] for values in (mean, std))
