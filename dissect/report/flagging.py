@@ -7,11 +7,10 @@ from typing import Any
 
 from dissect.arguments import integer, speaks
 from dissect.dissection.result import Dissection
-from dissect.files.tensors import replacing
 from dissect.generators.artifact_flags import KIND
 from dissect.report.content import one_layer
 from dissect.report.embedded import json_inside
-from dissect.report.html import check_extras, environment, inside, script_of
+from dissect.report.html import check_extras, environment, inside, page_path, script_of, write_text
 from dissect.report.pictures import encode_masks, encode_pictures, mask_side, top_masks
 
 FILE_NAME = "flagging.html"
@@ -73,8 +72,4 @@ def write_flagging(dissection: Dissection, path: str | Path, *, layer: str | Non
         about=json_inside({"kind": KIND, "layer": layer, "weights": weights, "units": len(units)}),
         **inside(script_of(SCRIPTS), STYLES),
     )  # fmt: skip
-    path = Path(path)
-    path = path if path.suffix.lower() == ".html" else path / FILE_NAME
-    with replacing(path) as partial:
-        partial.write_bytes(page.encode("utf-8", errors="replace"))
-    return path
+    return write_text(page_path(path, FILE_NAME), page)

@@ -72,9 +72,6 @@ def write_report(
                 f"but got {type(dissection).__name__}."
             )
         )
-    path = Path(path)
-    if path.suffix.lower() != ".html":
-        path = path / (FILE_NAME if isinstance(dissection, Dissection) else COMPARISON_NAME)
     if isinstance(dissection, Dissection):
         page = _render(dissection, important_classes(dissection, importance), _formula_texts(dissection, formulas))
     elif importance != () or formulas is not None:
@@ -82,8 +79,19 @@ def write_report(
         raise refusal(TypeError(f"{name} must not be given with a comparison, whose page has no room for it."))
     else:
         page = _render_comparison(dissection)
+    return write_text(page_path(path, FILE_NAME if isinstance(dissection, Dissection) else COMPARISON_NAME), page)
+
+
+def page_path(path: str | Path, name: str) -> Path:
+    """The file of a page: of this name in a folder, or itself if it ends in ".html"."""
+    path = Path(path)
+    return path if path.suffix.lower() == ".html" else path / name
+
+
+def write_text(path: Path, text: str) -> Path:
+    """Writes a file whole or not at all; half of a pair of surrogates, which UTF-8 has not, becomes "?"."""
     with replacing(path) as partial:
-        partial.write_bytes(page.encode("utf-8", errors="replace"))
+        partial.write_bytes(text.encode("utf-8", errors="replace"))
     return path
 
 

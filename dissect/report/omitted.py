@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from dissect.arguments import refusal, speaks
-from dissect.files.tensors import replacing
-from dissect.report.html import check_extras, environment, inside
+from dissect.report.html import check_extras, environment, inside, page_path, write_text
 from dissect.report.pictures import encode_pictures
 
 if TYPE_CHECKING:
@@ -75,11 +74,7 @@ def write_omissions(
         sheets=[_sheet(one) for one in shown],
         style=inside("", STYLES)["style"],
     )  # fmt: skip
-    path = Path(path)
-    path = path if path.suffix.lower() == ".html" else path / FILE_NAME
-    with replacing(path) as partial:
-        partial.write_bytes(page.encode("utf-8", errors="replace"))
-    return path
+    return write_text(page_path(path, FILE_NAME), page)
 
 
 def _chart(generated: SegmentationStatistics, real: SegmentationStatistics, name: str) -> Any:

@@ -10,9 +10,8 @@ from typing import Any, NamedTuple
 from dissect.arguments import refusal
 from dissect.digests import digest
 from dissect.files.checked import Each, Of, Rule, Text, fields, named, require
-from dissect.files.tensors import replacing
 from dissect.report.embedded import json_inside
-from dissect.report.html import environment, inside, script_of
+from dissect.report.html import environment, inside, page_path, script_of, write_text
 
 KEY_SUFFIX = ".key.json"
 STYLES = ("report.css", "judging.css")
@@ -85,15 +84,11 @@ def write_sheet(
         **content,
         **inside(script_of((*kind.scripts[:-1], "keeping.js", "sheet.js", kind.scripts[-1])), STYLES),
     )  # fmt: skip
-    path = Path(path)
-    path = path if path.suffix.lower() == ".html" else path / f"{kind.file}.html"
+    path = page_path(path, f"{kind.file}.html")
     opened = {"kind": f"dissect {kind.name} key", "page": page, "seed": seed, "question": question}
     opened[f"{kind.noun}s"] = key
-    written = PairsPage(path, path.with_suffix(KEY_SUFFIX))
-    for place, contents in ((written.page, text), (written.key, json.dumps(opened, indent=1) + "\n")):
-        with replacing(place) as partial:
-            partial.write_bytes(contents.encode("utf-8", errors="replace"))
-    return written
+    key_text = json.dumps(opened, indent=1) + "\n"
+    return PairsPage(write_text(path, text), write_text(path.with_suffix(KEY_SUFFIX), key_text))
 
 
 def read_sheet(
