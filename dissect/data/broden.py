@@ -18,7 +18,7 @@ from dissect.concepts import Concepts
 from dissect.data.files import file_facts, opened, rgb
 from dissect.data.folders import MEAN, STD
 from dissect.data.labelled import ImagesAlone
-from dissect.data.pictures import restored_pictures
+from dissect.data.pictures import NormalisedImages
 from dissect.digests import digest
 from dissect.extras import require
 from dissect.table import Table
@@ -54,7 +54,7 @@ class _Image(NamedTuple):
 
 
 @speaks
-class Broden(Dataset[Any]):
+class Broden(NormalisedImages):
     """The published Broden data set, `broden1_224` (227, 384), with its labels of all categories as planes.
 
     A folder with index.csv, category.csv, label.csv, a c_<category>.csv for each category, and images/. Of an image the
@@ -109,7 +109,7 @@ class Broden(Dataset[Any]):
             raise refusal(FileNotFoundError(f"there is no folder {shown(self.folder)}."))
         if split is not None and split not in SPLITS:
             raise refusal(ValueError(f"split must be one of {SPLITS}, or None, but got {split!r}."))
-        self._mean, self._std = (torch.tensor(values, dtype=torch.float32)[:, None, None] for values in (mean, std))
+        self._normalise_by(mean, std)
         self._tables: list[Path] = []
         known = [row["name"] for row in self._table("category.csv", ("name",))]
         self.categories = tuple(known if categories is None else categories)
@@ -144,10 +144,6 @@ class Broden(Dataset[Any]):
         """The same images alone, for those who have their labels elsewhere, as in a `LabelStore`."""
         return ImagesAlone(self)
 
-    def to_pictures(self, images: Tensor) -> Tensor:
-        """Uint8 [N, 3, H, W] of images [N, 3, H, W] that were normalised here: with the colours of the files."""
-        return restored_pictures(images, self._mean, self._std)
-
     def fingerprint(self) -> str:
         """Of the tables, the images' sizes and times, and how items are made: tells whether they changed."""
         told = f"{self.categories} {len(self.files)} {self._mean.tolist()} {self._std.tolist()}"
@@ -169,7 +165,7 @@ class Broden(Dataset[Any]):
         picture, _ = opened(path, False)
         pixels = np.array(rgb(picture, path))
         self._check_size(path, pixels.shape[:2], known.size)
-        return (torch.from_numpy(pixels).permute(2, 0, 1).float() / 255 - self._mean) / self._std
+        return self._normalised(pixels)
 
     def _table(self, name: str, columns: Sequence[str]) -> list[dict[str, str]]:
         """The rows of a table, which must have these columns and be whole."""

@@ -11,12 +11,11 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset
 
 from dissect.arguments import ignored_labels, refusal, speaks, tell
 from dissect.concepts import Concepts
 from dissect.data.files import MOST_PLANES, TRANSPOSED, UPRIGHT, array, file_facts, files_under, opened, rgb
-from dissect.data.pictures import restored_pictures
+from dissect.data.pictures import NormalisedImages
 from dissect.digests import digest
 from dissect.extras import require
 from dissect.text import printable, shown
@@ -28,7 +27,7 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 @speaks
-class ImageFolder(Dataset[Any]):
+class ImageFolder(NormalisedImages):
     """The images under a folder, in the order of their paths, as a network takes them.
 
     A photograph is turned as its orientation tag says, scaled so that its shorter side has `size` pixels and cut to
@@ -97,7 +96,7 @@ class ImageFolder(Dataset[Any]):
                 raise refusal(FileNotFoundError(f"there is no folder {shown(given)}."))
         if size < 1:
             raise refusal(ValueError(f"size must be positive, but got {size}."))
-        self._mean, self._std = (torch.tensor(values, dtype=torch.float32)[:, None, None] for values in (mean, std))
+        self._normalise_by(mean, std)
         self._ignore = ignored_labels(ignore)
         self._colors = None if colors is None else _by_color(colors)
         found = files_under(self.folder, SUFFIXES)
@@ -125,14 +124,8 @@ class ImageFolder(Dataset[Any]):
 
         path = self.files[index]
         picture, tag = opened(path, self.orientation)
-        cut = square(rgb(picture, path), self.size, Image.Resampling.BILINEAR)
-        pixels = torch.from_numpy(np.array(cut)).permute(2, 0, 1).float() / 255
-        image = (pixels - self._mean) / self._std
+        image = self._normalised(square(rgb(picture, path), self.size, Image.Resampling.BILINEAR))
         return image if self._planes is None else (image, self._labels(path, picture.size, tag))
-
-    def to_pictures(self, images: Tensor) -> Tensor:
-        """Uint8 [N, 3, H, W] of images [N, 3, H, W] that were normalised here: with the colours of the files."""
-        return restored_pictures(images, self._mean, self._std)
 
     def fingerprint(self) -> str:
         """Of the files' names, sizes and times, and of how images are made of them: tells whether they changed."""

@@ -15,14 +15,14 @@ from dissect.arguments import integer, refusal, speaks, tell
 from dissect.concepts import Concepts
 from dissect.data.files import file_facts, opened, rgb
 from dissect.data.folders import square
-from dissect.data.pictures import restored_pictures
+from dissect.data.pictures import NormalisedImages
 from dissect.digests import digest
 from dissect.extras import require
 from dissect.text import shown
 
 
 @speaks
-class LabelledImages(Dataset[Any]):
+class LabelledImages(NormalisedImages):
     """Images with label planes: the base of `Ade20k`, `SceneParsing`, `Voc`, `Cityscapes` and `Coco`.
 
     An image is scaled so that its shorter side has `size` pixels and cut to the middle square, then normalised,
@@ -53,8 +53,8 @@ class LabelledImages(Dataset[Any]):
         reader = type(self).__name__
         require(reader, "report", "PIL")
         self.concepts, self._size = concepts, integer("size", size)
-        self._normalised = mean, std
-        self._mean, self._std = (torch.tensor(values, dtype=torch.float32)[:, None, None] for values in (mean, std))
+        self._given = mean, std
+        self._normalise_by(mean, std)
         self.files, self._sources, self.skipped = list(files), list(sources), list[Path]()
         for path in (path for group in (files, *sources) for path in group):
             if not path.is_file():
@@ -100,13 +100,9 @@ class LabelledImages(Dataset[Any]):
         """The same images alone, for those who have their labels elsewhere, as in a `LabelStore`."""
         return ImagesAlone(self)
 
-    def to_pictures(self, images: Tensor) -> Tensor:
-        """Uint8 [N, 3, H, W] of images [N, 3, H, W] that were normalised here: with the colours of the files."""
-        return restored_pictures(images, self._mean, self._std)
-
     def fingerprint(self) -> str:
         """Of the files' names, sizes and times, of the labels' names and of how items are made: changes with them."""
-        told = f"{type(self).__name__} {self._size} {self._normalised} {self.concepts}"
+        told = f"{type(self).__name__} {self._size} {self._given} {self.concepts}"
         files = [path for image, group in zip(self.files, self._sources) for path in (image, *group)]
         return digest([told, *map(file_facts, files)])
 
@@ -118,9 +114,7 @@ class LabelledImages(Dataset[Any]):
 
         path = self.files[index]
         picture = rgb(opened(path, False)[0], path)
-        pixels = np.array(square(picture, self._size, Image.Resampling.BILINEAR))
-        image = torch.from_numpy(pixels).permute(2, 0, 1).float() / 255
-        return (image - self._mean) / self._std, picture.size
+        return self._normalised(square(picture, self._size, Image.Resampling.BILINEAR)), picture.size
 
     def _skip_broken(self) -> None:
         good = []

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
 import torch
 from torch import Tensor
+from torch.utils.data import Dataset
 
 #: How far beyond [0, 1] a value may be, by rounding, of an image that needs no stretching.
 SLACK = 1e-3
@@ -30,10 +35,21 @@ def signed_pictures(images: Tensor) -> Tensor:
     return to_pictures(images.detach().float().add(1).div(2).clamp(0, 1))
 
 
-def restored_pictures(images: Tensor, mean: Tensor, std: Tensor) -> Tensor:
-    """[N, 3, H, W] uint8 of images that were normalised, ``(x - mean) / std``, by [3, 1, 1] each: in their colours."""
-    pixels = images.float() * std.to(images.device) + mean.to(images.device)
-    return (pixels * 255).round().clamp(0, 255).to(torch.uint8)
+class NormalisedImages(Dataset[Any]):
+    """Images of which each channel is normalised, ``(x - mean) / std`` of values in [0, 1]: the base of all readers."""
+
+    def _normalise_by(self, mean: Sequence[float], std: Sequence[float]) -> None:
+        self._mean, self._std = (torch.tensor(values, dtype=torch.float32)[:, None, None] for values in (mean, std))
+
+    def _normalised(self, picture: Any) -> Tensor:
+        """[3, H, W] float32 of a picture of Pillow's, or of uint8 [H, W, 3]."""
+        pixels = torch.from_numpy(np.array(picture)).permute(2, 0, 1).float() / 255
+        return (pixels - self._mean) / self._std
+
+    def to_pictures(self, images: Tensor) -> Tensor:
+        """Uint8 [N, 3, H, W] of images [N, 3, H, W] that were normalised here: with the colours of the files."""
+        pixels = images.float() * self._std.to(images.device) + self._mean.to(images.device)
+        return (pixels * 255).round().clamp(0, 255).to(torch.uint8)
 
 
 def _to_uint8(images: Tensor) -> Tensor:

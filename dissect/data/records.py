@@ -18,7 +18,7 @@ from dissect.concepts import Concepts
 from dissect.data.files import DAMAGED, file_facts, opened, rgb
 from dissect.data.folders import MEAN, STD, square
 from dissect.data.labelled import ImagesAlone
-from dissect.data.pictures import restored_pictures
+from dissect.data.pictures import NormalisedImages
 from dissect.digests import digest
 from dissect.extras import require
 from dissect.text import shown
@@ -93,7 +93,7 @@ class TarShards:
 
 
 @speaks
-class Records(Dataset[Any]):
+class Records(NormalisedImages):
     """The images of rows, and label planes beside them where they have any, as a network takes them.
 
     Images are scaled so that the shorter side has `size` pixels, cut to the middle square and normalised,
@@ -152,7 +152,7 @@ class Records(Dataset[Any]):
         self._planes = (planes,) if isinstance(planes, str) else tuple(planes)
         self.concepts = None if concepts is None else Concepts.of(concepts)
         self._ignore, self._size = ignored_labels(ignore), integer("size", size)
-        self._mean, self._std = (torch.tensor(values, dtype=torch.float32)[:, None, None] for values in (mean, std))
+        self._normalise_by(mean, std)
         self.skipped: list[int] = []
         self._numbers = [number for number in range(len(rows)) if not skip or self._readable(number)]
         if not self._numbers:
@@ -168,7 +168,7 @@ class Records(Dataset[Any]):
         number = self._numbers[index]
         row = self._rows[number]
         picture = rgb(self._picture(row, number, self._column), self._name(number, self._column))
-        image = self._normalised(picture)
+        image = self._square(picture)
         if not self._planes:
             return image
         found = []
@@ -189,10 +189,6 @@ class Records(Dataset[Any]):
         """The same images alone, for those who have their labels elsewhere, as in a `LabelStore`."""
         return ImagesAlone(self)
 
-    def to_pictures(self, images: Tensor) -> Tensor:
-        """Uint8 [N, 3, H, W] of images [N, 3, H, W] that were normalised here: with the colours of the rows."""
-        return restored_pictures(images, self._mean, self._std)
-
     def fingerprint(self) -> str | None:
         """Of the rows and of how items are made; None where the rows, as a list, do not tell."""
         own = getattr(self._rows, "fingerprint", None)
@@ -203,13 +199,12 @@ class Records(Dataset[Any]):
     def _image(self, index: int) -> Tensor:
         number = self._numbers[index]
         name = self._name(number, self._column)
-        return self._normalised(rgb(self._picture(self._rows[number], number, self._column), name))
+        return self._square(rgb(self._picture(self._rows[number], number, self._column), name))
 
-    def _normalised(self, picture: Any) -> Tensor:
+    def _square(self, picture: Any) -> Tensor:
         from PIL import Image
 
-        pixels = np.array(square(picture, self._size, Image.Resampling.BILINEAR))
-        return (torch.from_numpy(pixels).permute(2, 0, 1).float() / 255 - self._mean) / self._std
+        return self._normalised(square(picture, self._size, Image.Resampling.BILINEAR))
 
     def _picture(self, row: Mapping[str, Any], number: int, column: str) -> Any:
         from PIL import Image
