@@ -20,11 +20,10 @@ from dissect.dissection.comparison import compare
 from dissect.dissection.result import Dissection
 from dissect.experiments.discrimination_result import Discrimination
 from dissect.files.checked import Array, Of, Whole, fields, require
-from dissect.network.identity import code_of, fingerprint
 from dissect.network.layers import find_layers
 from dissect.network.layouts import LayoutOption
 from dissect.network.modes import check_evaluating
-from dissect.visits.images import Images
+from dissect.visits.images import Images, identity
 from dissect.visits.passes import Inputs, Passes
 from dissect.visits.readout import Readout
 from dissect.visits.run import Run, Visit, finish
@@ -99,17 +98,15 @@ def discrimination(
         raise refusal(ValueError(f"category must be one of {found.categories}, but is {category!r}."))
     counted = [row.concepts for row in found.by_category() if row.category == category]
     data = {"train": Batches(train, batch_size), "test": Batches(test, batch_size)}
+    titled = {f"discrimination: {part}": batches for part, batches in data.items()}
     predictions, truth, sizes = [], torch.empty(0), {}
     for name, layer in zip(names, layers):
         given = networks[name]
         model = given if isinstance(given, nn.Module) else given()
         run = Features(model, layer, cells, Readout(relu=relu, layout=layout))
-        titled = {f"discrimination: {part}": batches for part, batches in data.items()}
         folder = None if resume is None else Path(resume) / quote(name, safe="")
-        about = {} if resume is None else {
-            "model": [fingerprint(model), code_of(model)], "data": [part.identity() for part in data.values()],
-            "options": [layer, cells, relu, batch_size],
-        }  # fmt: skip
+        about = {} if resume is None else identity(model, data.values())
+        about |= {"options": [layer, cells, relu, batch_size]}
         finish(run, Images(titled), resume=folder, about=about, progress=progress)
         predictions.append(linear_predictions(run.features["train"], run.classes["train"], run.features["test"],
                                               penalty=penalty, scaled=scaled))  # fmt: skip

@@ -87,7 +87,8 @@ def rosetta(
         raise refusal(
             TypeError(f"images must be a tensor or a Dataset with a length, but got {type(images).__name__}.")
         )
-    seed, data = integer("seed", seed, 0), _Pairs(images, integer("seed", seed, 0))
+    seed = integer("seed", seed, 0)
+    data = _Pairs(images, seed)
     batches = Batches(data, batch_size)
     run = Correlations((model, layer), (other, other_layer), see, relu)
     about = {} if resume is None else {

@@ -19,12 +19,11 @@ from dissect.devices import device_of, to_device
 from dissect.experiments.texture_result import LayerTexture, TextureSensitivity
 from dissect.files.checked import Array, Each, Maybe, Of, Text, Whole, fields, require
 from dissect.files.progress import go_on, versioned
-from dissect.network.identity import code_of, fingerprint
 from dissect.network.layers import find_layers, layer_names
 from dissect.network.layouts import LayoutOption
 from dissect.network.modes import tell_training
 from dissect.stats import TailThreshold
-from dissect.visits.images import Images
+from dissect.visits.images import Images, identity
 from dissect.visits.passes import Inputs, Passes
 from dissect.visits.readout import Readout
 from dissect.visits.run import Run, Visit, finish
@@ -100,8 +99,7 @@ def texture_sensitivity(
     groups = None if classes is None else torch.as_tensor(classes).long()
     run = Pairs(model, names, Readout(relu=relu, layout=layout), groups, thresholds, fraction, integer("seed", seed, 0))
     about = {} if resume is None else {
-        "model": [fingerprint(model), code_of(model)], "data": [part.identity() for part in data.values()],
-        "classes": None if groups is None else groups.tolist(),
+        **identity(model, data.values()), "classes": None if groups is None else groups.tolist(),
         "options": [names, thresholds, str(fraction), relu, seed, batch_size],
     }  # fmt: skip
     titled = {f"texture_sensitivity: {name}": part for name, part in data.items()}

@@ -17,12 +17,11 @@ from dissect.devices import device_of, to_device
 from dissect.dissection.result import Dissection
 from dissect.experiments.verified_result import LayerVerified, VerifiedLabels
 from dissect.files.checked import Array, Of, Text, Whole, fields, require
-from dissect.network.identity import code_of, fingerprint
 from dissect.network.layers import find_layers, layer_names
 from dissect.network.layouts import LayoutOption
 from dissect.network.modes import tell_training
 from dissect.stats.bootstrap import FEWEST, drawn_again, ends
-from dissect.visits.images import Images
+from dissect.visits.images import Images, identity
 from dissect.visits.passes import Inputs, Passes
 from dissect.visits.readout import Readout
 from dissect.visits.run import Run, Visit, finish
@@ -108,10 +107,8 @@ def verified_labels(
     said = {name: _said(units, name, concepts) for name in names}
     data = {name: Batches(given, batch_size) for name, given in (("images", images), ("without", without))}
     run = Responses(model, names, Readout(relu=relu, layout=layout), response, len(own))
-    about = {} if resume is None else {
-        "model": [fingerprint(model), code_of(model)], "data": [part.identity() for part in data.values()],
-        "options": [names, response, relu, batch_size, own.tolist()],
-    }  # fmt: skip
+    about = {} if resume is None else identity(model, data.values())
+    about |= {"options": [names, response, relu, batch_size, own.tolist()]}
     titled = {f"verified_labels: {name}": part for name, part in data.items()}
     finish(run, Images(titled), resume=resume, about=about, progress=progress)
     found = {name: _measured(name, run.responses[name], own, said[name], len(concepts), resamples, seed)

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from dissect.data import Batch, Batches
 from dissect.devices import checksum
 from dissect.files.checked import Of, fields
+from dissect.network.identity import code_of, fingerprint
 from dissect.visits.run import Visit
 from dissect.visits.same import Same
 from dissect.visits.store import Step
+
+
+def identity(model: nn.Module, data: Iterable[Batches]) -> dict[str, Any]:
+    """What tells a run over data sets by a model from another: for `finish`, beside its options."""
+    return {"model": [fingerprint(model), code_of(model)], "data": [batches.identity() for batches in data]}
 
 
 class Images:
