@@ -26,13 +26,12 @@ from dissect.files.tensors import replacing, save_tensors
 from dissect.models import VGG
 from dissect.tiny.dataset import DEFAULT_COUNTS, SPLITS, TinyScenes
 from dissect.tiny.networks import CHANNELS, FORMAT, HIDDEN, POOLED
-from dissect.tiny.training.muon import Muon
-from dissect.tiny.training.run import Checkpoint, order, rendered, scenes_version, set_pace
+from dissect.tiny.training.descent import muon_and_adamw
+from dissect.tiny.training.run import Checkpoint, add_threads, order, parsed, rendered, scenes_version, set_pace
 
 BATCH = 128
 IMAGES = 51600
 PEAK_RATE = 1e-3
-MUON_RATE, MUON_DECAY = 0.02, 0.01
 WEIGHT_DECAY = 0.05
 WARM_UP = 0.04
 LABEL_SMOOTHING = 0.05
@@ -94,12 +93,7 @@ def accuracy(model: nn.Module, images: np.ndarray, classes: int, size: int | Non
 def optimizers(model: VGG) -> tuple[torch.optim.Optimizer, torch.optim.Optimizer]:
     """Muon for the weights of the convolutions between the first and the last layer, AdamW for everything else."""
     inner = [weight for name, weight in model.features.named_parameters() if weight.ndim > 1 and "conv1_1" not in name]
-    numbers = {id(weight) for weight in inner}
-    others = [parameter for parameter in model.parameters() if id(parameter) not in numbers]
-    return (
-        Muon(inner, MUON_RATE, weight_decay=MUON_DECAY),
-        torch.optim.AdamW(others, PEAK_RATE, weight_decay=WEIGHT_DECAY),
-    )
+    return muon_and_adamw(inner, model.parameters(), PEAK_RATE, WEIGHT_DECAY)
 
 
 class Run:
@@ -240,10 +234,8 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=16, help="passes over the images at most (default 16)")
     parser.add_argument("--seed", type=int, default=0, help="of the initial weights, the order and the augmentation")
     parser.add_argument("--size", type=int, default=128, help="height and width of the images (default 128)")
-    parser.add_argument("--threads", type=int, default=0, help="of PyTorch; 0 leaves them as they are")
-    arguments = parser.parse_args()
-    if arguments.threads:
-        torch.set_num_threads(arguments.threads)
+    add_threads(parser)
+    arguments = parsed(parser)
     Run(arguments.out, arguments.epochs, arguments.minutes, arguments.seed, arguments.size).train()
 
 

@@ -42,6 +42,7 @@ from dissect.tiny.training.run import (
     add_arguments,
     narrowed,
     order,
+    parsed,
     rendered,
     scenes_version,
     set_pace,
@@ -179,9 +180,7 @@ def main() -> None:
     parser.add_argument("names", nargs="+", choices=["all", "rest", *RECIPES], help="what is trained, in turn")
     add_arguments(parser)
     parser.add_argument("--batch", type=int, default=16, help="images in a step (default 16)")
-    arguments = parser.parse_args()
-    if arguments.threads:
-        torch.set_num_threads(arguments.threads)
+    arguments = parsed(parser)
     end = time.monotonic() + arguments.minutes * 60
     rest = [name for name in RECIPES if name not in GENERATORS]
     several = {"all": list(RECIPES), "rest": rest}

@@ -26,16 +26,16 @@ from dissect.files.tensors import save_tensors
 from dissect.models import UNet
 from dissect.tiny.dataset import TinyScenes
 from dissect.tiny.networks import FORMAT, SEGMENTER_CHANNELS, SEGMENTER_GROUPS, SEGMENTER_PLANES
-from dissect.tiny.training.muon import Muon
+from dissect.tiny.training.descent import Descent, muon_and_adamw
 from dissect.tiny.training.run import (
     Checkpoint,
-    Training,
     add_arguments,
     narrowed,
     order,
+    parsed,
     save_array,
     scenes_version,
-    set_pace,
+    train_for,
 )
 from dissect.tiny.world.vocabulary import CONCEPTS
 
@@ -43,9 +43,7 @@ SIZE = 64
 COUNTS = {"train": 38_700, "val": 2_150}
 BATCH = 32
 IMAGES = 128_000
-MUON_RATE, MUON_DECAY = 0.02, 0.01
 PEAK_RATE, WEIGHT_DECAY = 2e-3, 0.01
-WARM_UP = 0.03
 
 #: Shares of the training images that are blurred, made noisy, and made smaller and larger again, independently.
 DEGRADED = 0.25
@@ -120,7 +118,7 @@ def ious(network: nn.Module, images: np.ndarray, places: np.ndarray) -> dict[str
     return result
 
 
-class Run(Training):
+class Run(Descent):
     """One training run; see `train_gan.Run`.
 
     Args:
@@ -132,6 +130,8 @@ class Run(Training):
         ValueError: the folder holds a run of something else.
     """
 
+    warm_up = 0.03
+
     def __init__(self, out: Path, seed: int, device: str = "cpu") -> None:
         super().__init__()
         self.name, self.out, self.seed, self.device = f"segmenter-{seed}", out, seed, device
@@ -141,15 +141,8 @@ class Run(Training):
         self.network.to(device=device)
         self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         inner = [p for name, p in self.network.named_parameters() if p.dim() == 4 and "output" not in name]
-        inner = inner[1:]
-        known = {id(parameter) for parameter in inner}
-        others = [parameter for parameter in self.network.parameters() if id(parameter) not in known]
-        self.optimizers = (
-            Muon(inner, MUON_RATE, weight_decay=MUON_DECAY),
-            torch.optim.AdamW(others, PEAK_RATE, weight_decay=WEIGHT_DECAY),
-        )
+        self.optimizers = muon_and_adamw(inner[1:], self.network.parameters(), PEAK_RATE, WEIGHT_DECAY)
         self.steps = IMAGES // BATCH
-        self._losses: list[float] = []
         self.about = {
             "seed": seed, "images": IMAGES, "channels": list(SEGMENTER_CHANNELS), "scenes": scenes_version(SIZE),
         }  # fmt: skip
@@ -167,28 +160,11 @@ class Run(Training):
         with torch.autocast(pixels.device.type, torch.bfloat16):
             logits = self.network(pixels).split([len(group) for group in SEGMENTER_GROUPS], 1)
         loss = torch.stack([cross_entropy(said.float(), places[:, plane]) for plane, said in enumerate(logits)]).sum()
-        if not torch.isfinite(loss):
-            raise FloatingPointError(f"the loss is {loss.item()} at step {self.step}.")
-        set_pace(self.optimizers, self._rate())
-        for optimizer in self.optimizers:
-            optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        for optimizer in self.optimizers:
-            optimizer.step()
-        self.step += 1
-        self._losses.append(loss.item())
+        self._descend(loss)
         if self.step % math.ceil(self.steps / 10) == 0:
             self._tell({
-                "images": self.step * BATCH, "loss": round(float(np.mean(self._losses)), 4),
-                "minutes": round(self.minutes, 2),
+                "images": self.step * BATCH, "loss": self._mean_loss(), "minutes": round(self.minutes, 2),
             })  # fmt: skip
-            self._losses.clear()
-
-    def _rate(self) -> float:
-        done = self.step / self.steps
-        if done < WARM_UP:
-            return (self.step + 1) / (self.steps * WARM_UP)
-        return 0.5 + 0.5 * math.cos(math.pi * (done - WARM_UP) / (1 - WARM_UP))
 
     def _finish(self) -> None:
         self.network.cpu()
@@ -205,12 +181,8 @@ def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description="Train a segmentation network on the tiny scenes.")
     add_arguments(parser)
-    arguments = parser.parse_args()
-    if arguments.threads:
-        torch.set_num_threads(arguments.threads)
-    run = Run(arguments.out, arguments.seed, arguments.device)
-    if not run.train(arguments.minutes):
-        print(f"stopped after {run.step} of {run.steps} steps; the same command goes on.")
+    arguments = parsed(parser)
+    train_for(Run(arguments.out, arguments.seed, arguments.device), arguments.minutes)
 
 
 if __name__ == "__main__":

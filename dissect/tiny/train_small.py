@@ -11,7 +11,6 @@ weights of one that was not. A recipe that starts from another one's weights nee
 from __future__ import annotations
 
 import argparse
-import math
 from dataclasses import asdict
 from pathlib import Path
 
@@ -23,16 +22,16 @@ from dissect.files.tensors import load_tensors, save_tensors
 from dissect.tiny.dataset import TinyScenes
 from dissect.tiny.networks import FORMAT
 from dissect.tiny.train import augmented
-from dissect.tiny.training.muon import Muon
+from dissect.tiny.training.descent import Descent, muon_and_adamw
 from dissect.tiny.training.run import (
     Checkpoint,
-    Training,
     add_arguments,
     narrowed,
     order,
+    parsed,
     save_array,
     scenes_version,
-    set_pace,
+    train_for,
 )
 from dissect.tiny.training.small import SIZE, SMALL_RECIPES, loss, posed
 
@@ -40,9 +39,7 @@ COUNTS = {"train": 51_600, "val": 2_150}
 BATCH = 64
 #: Held-out scenes on which each snapshot is tried.
 CHECKED = 860
-MUON_RATE, MUON_DECAY = 0.02, 0.01
 PEAK_RATE, WEIGHT_DECAY = 1e-3, 0.05
-WARM_UP = 0.04
 #: How far the training is, from 0 to 1, when each snapshot is taken.
 SNAPSHOTS = (0.0, *(2.0**power for power in range(-6, 1)))
 
@@ -63,7 +60,7 @@ def rendered(split: str, folder: Path) -> tuple[np.ndarray, dict[str, np.ndarray
     return np.load(images, mmap_mode="r"), labels
 
 
-class Run(Training):
+class Run(Descent):
     """One training run; see `train_gan.Run`.
 
     Args:
@@ -76,6 +73,8 @@ class Run(Training):
         ValueError: the folder holds a run of something else.
     """
 
+    warm_up = 0.04
+
     def __init__(self, name: str, out: Path, seed: int) -> None:
         super().__init__()
         self.name, self.out, self.seed, self.device = f"{name}-{seed}", out, seed, "cpu"
@@ -86,15 +85,9 @@ class Run(Training):
             self._begin(out / f"{self.recipe.start}-{seed}")
         self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         inner = [weight for weight in self.network.features.parameters() if weight.dim() == 4][1:]
-        known = {id(weight) for weight in inner}
-        others = [weight for weight in self.network.parameters() if id(weight) not in known]
-        self.optimizers = (
-            Muon(inner, MUON_RATE, weight_decay=MUON_DECAY),
-            torch.optim.AdamW(others, PEAK_RATE, weight_decay=WEIGHT_DECAY),
-        )
+        self.optimizers = muon_and_adamw(inner, self.network.parameters(), PEAK_RATE, WEIGHT_DECAY)
         self.steps = self.recipe.images // BATCH
         self.about = {"recipe": asdict(self.recipe), "seed": seed, "scenes": scenes_version(SIZE)}
-        self._losses: list[float] = []
         file = out / f"{self.name}.checkpoint"
         self._resume(Checkpoint(file, {"network": self.network}, self.optimizers, self.about))
         self._take_snapshot()
@@ -121,23 +114,8 @@ class Run(Training):
         self.network.train()
         with torch.autocast("cpu", torch.bfloat16):
             logits = self.network(pixels.contiguous(memory_format=torch.channels_last))
-        value = loss(logits, answers)
-        if not torch.isfinite(value):
-            raise FloatingPointError(f"the loss is {value.item()} at step {self.step}.")
-        self.network.zero_grad(set_to_none=True)
-        value.backward()
-        set_pace(self.optimizers, self.recipe.pace * self._rate())
-        for optimizer in self.optimizers:
-            optimizer.step()
-        self.step += 1
-        self._losses.append(value.item())
+        self._descend(loss(logits, answers), self.recipe.pace)
         self._take_snapshot()
-
-    def _rate(self) -> float:
-        done = self.step / self.steps
-        if done < WARM_UP:
-            return (self.step + 1) / (self.steps * WARM_UP)
-        return 0.5 + 0.5 * math.cos(math.pi * (done - WARM_UP) / (1 - WARM_UP))
 
     def _take_snapshot(self) -> None:
         if self.step not in {round(share * self.steps) for share in SNAPSHOTS}:
@@ -147,8 +125,7 @@ class Run(Training):
             return
         line = {"images": self.step * BATCH, "accuracy": self._accuracy(), "minutes": round(self.minutes, 2)}
         if self._losses:
-            line["loss"] = round(float(np.mean(self._losses)), 4)
-            self._losses.clear()
+            line["loss"] = self._mean_loss()
         save_tensors(file, *FORMAT, narrowed(self.network.state_dict()), {
             "architecture": "SmallNet", **self.about, **line,
         })  # fmt: skip
@@ -178,12 +155,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Train small classifiers that are alike but for one thing.")
     parser.add_argument("name", choices=tuple(SMALL_RECIPES))
     add_arguments(parser)
-    arguments = parser.parse_args()
-    if arguments.threads:
-        torch.set_num_threads(arguments.threads)
-    run = Run(arguments.name, arguments.out, arguments.seed)
-    if not run.train(arguments.minutes):
-        print(f"stopped after {run.step} of {run.steps} steps; the same command goes on.")
+    arguments = parsed(parser)
+    train_for(Run(arguments.name, arguments.out, arguments.seed), arguments.minutes)
 
 
 if __name__ == "__main__":

@@ -225,4 +225,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--minutes", type=float, default=1e9, help="stop after so long, to be gone on with later")
     parser.add_argument("--seed", type=int, default=0, help="of the initial weights, the order and all chance")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    add_threads(parser)
+
+
+def add_threads(parser: argparse.ArgumentParser) -> None:
+    """The option of all trainings on a CPU."""
     parser.add_argument("--threads", type=int, default=0, help="of PyTorch; 0 leaves them as they are")
+
+
+def parsed(parser: argparse.ArgumentParser) -> argparse.Namespace:
+    """The options that were given; those on threads have been followed."""
+    arguments = parser.parse_args()
+    if arguments.threads:
+        torch.set_num_threads(arguments.threads)
+    return arguments
+
+
+def train_for(run: Training, minutes: float) -> None:
+    """Trains to the end or for so long, and says which it was."""
+    if not run.train(minutes):
+        print(f"stopped after {run.step} of {run.steps} steps; the same command goes on.")
