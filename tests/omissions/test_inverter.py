@@ -187,12 +187,14 @@ def test_every_image_is_its_own(model, inverter):
     assert torch.allclose(together.flip(0), inverter.encode(images.flip(0)), atol=1e-5)
 
 
-def test_a_training_that_is_stopped_anywhere_ends_as_one_that_is_not(model, inverter, tmp_path, monkeypatch):
+@pytest.fixture
+def left(monkeypatch):
+    """[how many batches trainings take before they are stopped]; each is saved."""
     from dissect.files import progress
 
     monkeypatch.setattr(progress, "EVERY", 0)
     monkeypatch.setattr(progress, "TIMES", 0)
-    real, left = training.Training.add, [0]
+    real, left = training.Training.add, [100]
 
     def stopping(self, step):
         if not left[0]:
@@ -201,6 +203,10 @@ def test_a_training_that_is_stopped_anywhere_ends_as_one_that_is_not(model, inve
         real(self, step)
 
     monkeypatch.setattr(training.Training, "add", stopping)
+    return left
+
+
+def test_a_training_that_is_stopped_anywhere_ends_as_one_that_is_not(model, inverter, tmp_path, left):
     for count in (1, 1, 3, 2, 4):  # within stages, and at their ends
         left[0] = count
         with pytest.raises(KeyboardInterrupt):
@@ -215,21 +221,9 @@ def test_a_training_that_is_stopped_anywhere_ends_as_one_that_is_not(model, inve
         LayerInverter.train(model, LAYERS, **{**QUICK, "rate": 1e-2}, resume=tmp_path)
 
 
-def test_a_fine_tuning_that_is_stopped_anywhere_ends_as_one_that_is_not(inverter, tmp_path, monkeypatch):
-    from dissect.files import progress
-
-    monkeypatch.setattr(progress, "EVERY", 0)
-    monkeypatch.setattr(progress, "TIMES", 0)
+def test_a_fine_tuning_that_is_stopped_anywhere_ends_as_one_that_is_not(inverter, tmp_path, left):
     options = {"epochs": 1, "batches": 3, "batch_size": 2, "rate": 1e-3, "progress": False}
-    whole, real, left = inverter.fine_tune(**options), training.Training.add, [0]
-
-    def stopping(self, step):
-        if not left[0]:
-            raise KeyboardInterrupt
-        left[0] -= 1
-        real(self, step)
-
-    monkeypatch.setattr(training.Training, "add", stopping)
+    whole = inverter.fine_tune(**options)
     for count in (1, 1):
         left[0] = count
         with pytest.raises(KeyboardInterrupt):
