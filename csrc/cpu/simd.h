@@ -122,6 +122,19 @@ inline Lanes permute(Lanes from, const int32_t* index) {
 #endif
 }
 
+#if defined(__AVX2__)
+// Of each byte the numbers of the bits that are set, in order.
+struct Orders {
+  uint8_t of[256][8] = {};
+  constexpr Orders() {
+    for (int byte = 0; byte < 256; ++byte)
+      for (int bit = 0, count = 0; bit < 8; ++bit)
+        if (byte >> bit & 1) of[byte][count++] = static_cast<uint8_t>(bit);
+  }
+};
+constexpr Orders kOrders;
+#endif
+
 // Those lanes of `keep` that are set, in order, at `to`, where sixteen floats may be written. Returns how many they
 // are.
 inline int64_t compress(float* to, Lanes lanes, uint32_t keep) {
@@ -129,6 +142,17 @@ inline int64_t compress(float* to, Lanes lanes, uint32_t keep) {
   // In a register first: compressing straight to memory is slow on some processors.
   store(to, reinterpret_cast<Lanes>(
                 _mm512_maskz_compress_ps(static_cast<__mmask16>(keep), reinterpret_cast<__m512>(lanes))));
+#elif defined(__AVX2__)
+  float scalars[kLanes];
+  store(scalars, lanes);
+  int64_t count = 0;
+  for (int half = 0; half < 2; ++half) {
+    const uint32_t bits = keep >> (8 * half) & 0xffu;
+    const __m128i bytes = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(kOrders.of[bits]));
+    const __m256 kept = _mm256_permutevar8x32_ps(_mm256_loadu_ps(scalars + 8 * half), _mm256_cvtepu8_epi32(bytes));
+    _mm256_storeu_ps(to + count, kept);
+    count += __builtin_popcount(bits);
+  }
 #else
   if (keep == 0) return 0;
   float scalars[kLanes];

@@ -51,6 +51,11 @@ struct Edges {
     descend(_mm512_permutex2var_ps(sixth[0], node, sixth[1]));
     for (int64_t level = kLeastTree; level < size; level *= 2) descend(_mm512_i32gather_ps(node, tree, 4));
     _mm512_storeu_si512(numbers, _mm512_sub_epi32(node, _mm512_set1_epi32(static_cast<int32_t>(size))));
+#elif defined(__AVX2__)
+    (void)valid;
+    float scalars[kLanes];
+    store(scalars, values);
+    for (int half = 0; half < 2; ++half) find_eight(_mm256_loadu_ps(scalars + 8 * half), numbers + 8 * half);
 #else
     float scalars[kLanes];
     store(scalars, values);
@@ -62,10 +67,31 @@ struct Edges {
     }
 #endif
   }
+
+#if defined(__AVX2__) && !defined(__AVX512F__)
+  inline void find_eight(__m256 values, int32_t* numbers) const {
+    __m256i node = _mm256_set1_epi32(1);
+    const auto descend = [&](__m256 edges) {
+      const __m256 exceeds = _mm256_cmp_ps(values, edges, _CMP_GT_OQ);
+      node = _mm256_sub_epi32(_mm256_add_epi32(node, node), _mm256_castps_si256(exceeds));
+    };
+    const auto eight = [&](int first) { return _mm256_permutevar8x32_ps(_mm256_loadu_ps(tree + first), node); };
+    // Of two, the second where the node's bit is set.
+    const auto either = [&](__m256 a, __m256 b, int bit) {
+      return _mm256_blendv_ps(a, b, _mm256_castsi256_ps(_mm256_slli_epi32(node, 31 - bit)));
+    };
+    for (int level = 0; level < 3; ++level) descend(eight(0));
+    descend(eight(8));
+    descend(either(eight(16), eight(24), 3));
+    descend(either(either(eight(32), eight(40), 3), either(eight(48), eight(56), 3), 4));
+    for (int64_t level = kLeastTree; level < size; level *= 2) descend(_mm256_i32gather_ps(tree, node, 4));
+    node = _mm256_sub_epi32(node, _mm256_set1_epi32(static_cast<int32_t>(size)));
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(numbers), node);
+  }
+#endif
 };
 
 constexpr int64_t kWaiting = 256;
-typedef int32_t Numbers __attribute__((vector_size(64)));
 
 // A line of the cache.
 constexpr int64_t kLine = 8;
@@ -81,14 +107,12 @@ inline void add_line(int64_t* to, Line more) {
 
 // The combinations of up to sixteen pixels; of more, of the first sixteen.
 template <typename Word>
-inline Numbers combinations_of(const Word* runs, int64_t count) {
-  Numbers found{};
+inline void combinations_of(const Word* runs, int64_t count, int32_t* found) {
   if (count >= kLanes) {
     for (int i = 0; i < kLanes; ++i) found[i] = static_cast<int32_t>(combination_of(runs[i]));
   } else {
     for (int i = 0; i < count; ++i) found[i] = static_cast<int32_t>(combination_of(runs[i]));
   }
-  return found;
 }
 
 // What one map meets, of an image with few combinations: pixels per combination and edge, until they are taken apart.
@@ -207,8 +231,8 @@ struct Swept {
   }
 
   // Pixels that are counted by `flush`.
-  inline void wait(Lanes values, uint32_t fires, Numbers of_pixels) {
-    compress(combinations + num_waiting, reinterpret_cast<Lanes>(of_pixels), fires);
+  inline void wait(Lanes values, uint32_t fires, const int32_t* of_pixels) {
+    compress(combinations + num_waiting, load(reinterpret_cast<const float*>(of_pixels)), fires);
     num_waiting += compress(waiting + num_waiting, values, fires);
     if (num_waiting >= kWaiting) {
       for (int64_t i = 0; i < kWaiting; i += kLanes) count_waiting(i, 0xffffu);
@@ -259,6 +283,17 @@ struct Swept {
   }
 };
 
+// The runs of some rows of a span, which other maps have driven out of the near caches.
+template <typename Word>
+inline void send_for_runs(const Word* runs, int64_t width, uint32_t rows, const Span& columns) {
+  constexpr int64_t kWords = 64 / sizeof(Word);
+  for (; rows != 0; rows &= rows - 1) {
+    const Word* const row = runs + __builtin_ctz(rows) * width;
+    for (int64_t x = columns.begin; x < columns.end; x += kWords) __builtin_prefetch(row + x);
+    __builtin_prefetch(row + columns.end - 1);
+  }
+}
+
 template <typename Word>
 inline void sweep_map(const ThresholdSweepParams& p, int64_t image, const LabelCells& cells, const float* map,
                       ColumnBits bits, Swept& swept) {
@@ -294,15 +329,19 @@ inline void sweep_map(const ThresholdSweepParams& p, int64_t image, const LabelC
         }
         const Profile& left = profiles[columns.index0];
         const Profile& right = profiles[columns.index1];
-        for (uint32_t active = left.bits | right.bits; active != 0; active &= active - 1) {
-          const int row = __builtin_ctz(active);
+        const uint32_t active = left.bits | right.bits;
+        int32_t of_pixels[kLanes] = {};
+        if (combination >= 0)
+          for (int32_t& own : of_pixels) own = combination;
+        else send_for_runs(runs + y * width, width, active, columns);
+        for (uint32_t rest = active; rest != 0; rest &= rest - 1) {
+          const int row = __builtin_ctz(rest);
           const Lanes from = same(left.values[row]), to = same(right.values[row]);
           for (int64_t x = columns.begin; x < columns.end; x += kLanes) {
             const Lanes values = interpolate(from, to, load(grid.column_weights + x));
             const uint32_t fires = greater(values, lowest) & first_bits(columns.end - x);
-            swept.wait(values, fires,
-                       combination >= 0 ? Numbers{} + combination
-                                        : combinations_of(runs + (y + row) * width + x, columns.end - x));
+            if (combination < 0) combinations_of(runs + (y + row) * width + x, columns.end - x, of_pixels);
+            swept.wait(values, fires, of_pixels);
           }
         }
       });
