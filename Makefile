@@ -47,10 +47,11 @@ bench-gpu:
 profile-gpu:
 	$(PYTHON) benchmarks/gpu_stages.py $(SECONDS_AT_MOST) build profile
 
-# The wheel is built from the source distribution, so that a file missing from that is noticed.
+# The wheel is built from the source distribution, so that a file missing from that is noticed: also where the file that
+# includes it need not be compiled again, since its time is that of the tree's.
 wheel: $(VENV)/.installed
 	rm -rf dist
-	$(BIN)/python -m build --outdir dist .
+	DISSECT_OBJECTS=$(CURDIR)/build/objects $(BIN)/python -m build --outdir dist .
 
 # Against the wheel instead of the tree: what would show that something is missing from it, which are the tests of
 # commands, reports, shipped networks and every doctest (which imports every module). `make test` runs all, once.

@@ -5,10 +5,14 @@ import platform
 import shlex
 import shutil
 import subprocess
+import sysconfig
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent
-CUDA_FOLDER = ROOT / "build" / "cuda"
+# Where compiled files are kept, and found again by whoever compiles the same sources next, as the wheel does after the
+# tree. Paths in commands are relative to the root for that.
+OBJECTS = Path(os.environ.get("DISSECT_OBJECTS") or ROOT / "build" / "objects").resolve()
+CUDA_FOLDER = OBJECTS / "cuda"
 X86 = platform.machine().lower() in ("x86_64", "amd64")
 
 # Every rounding must happen as written (the sampling rule), and one binary must run on every processor.
@@ -47,7 +51,14 @@ def cuda_sources() -> list[Path]:
 
 def engine_flags() -> list[str]:
     """What every file is compiled with, but for the level of optimisation and the include folders of others."""
-    return [*FLAGS, f"-I{ROOT / 'csrc'}", *(["-DDISSECT_X86_LEVELS"] if X86 else [])]
+    return [*FLAGS, "-Icsrc", *(["-DDISSECT_X86_LEVELS"] if X86 else [])]
+
+
+def python_flags() -> list[str]:
+    """What bindings.cpp alone is compiled with: pybind11 lies elsewhere in each isolated build."""
+    import pybind11
+
+    return [f"-I{path}" for path in (sysconfig.get_path("include"), pybind11.get_include())]
 
 
 def compiler() -> str | None:
@@ -71,8 +82,7 @@ def nvcc() -> str | None:
 def write_cuda_ninja(folder: Path, target: Path, compile_flags: list[str]) -> None:
     """Writes folder/build.ninja, which makes the extension dissect._cuda; beside each .cu.o a report of registers.
 
-    The flags are for the one file that knows Python. CUDA's runtime is linked in; the driver is looked for when it is
-    first needed.
+    The flags are for bindings.cpp. CUDA's runtime is linked in; the driver is looked for when it is first needed.
     """
     command = [str(nvcc()), "-ccbin", shlex.split(str(compiler()))[-1]]  # the words before it are a cache's, as ccache
     link_flags = ["-shared", "-cudart", "static", *for_nvcc(os.environ.get("LDFLAGS", ""))]
@@ -99,12 +109,13 @@ def write_ninja(
     nvcc: list[str] | None = None,
     linker: list[str] | None = None,
 ) -> None:
-    """Writes folder/build.ninja, which makes `target` of files (relative to the root).
+    """Writes folder/build.ninja, which makes `target` of files (relative to the root, where ninja runs).
 
     Files in CUDA C++ are compiled by the command `nvcc`; without one, as C++.
     """
     cxx = compiler()
     lines = [
+        f"builddir = {_quoted(folder)}",
         f"flags = {shlex.join(compile_flags)} {os.environ.get('CXXFLAGS', '')}",
         f"rule cxx\n  command = {cxx} -MMD -MF $out.d $flags $level -c $in -o $out\n"
         "  depfile = $out.d\n  deps = gcc\n  description = compile $in",
@@ -118,8 +129,9 @@ def write_ninja(
         level = next((flags for suffix, flags in LEVEL_FLAGS.items() if path.name.endswith(suffix)), [])
         rule = "nvcc" if path.suffix == ".cu" and nvcc else "cxx"
         level = ["-x", "c++"] if path.suffix == ".cu" else level
+        level = python_flags() if path.name == "bindings.cpp" else level
         objects.append(_quoted(folder / f"{path}.o"))
-        lines.append(f"build {objects[-1]}: {rule} {_quoted(ROOT / path)}\n  level = {shlex.join(level)}")
+        lines.append(f"build {objects[-1]}: {rule} {_quoted(path)}\n  level = {shlex.join(level)}")
     lines.append(f"build {_quoted(target)}: link {' '.join(objects)}")
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "build.ninja").write_text("\n".join(lines) + "\n")
@@ -133,7 +145,7 @@ def run_ninja(folder: Path) -> None:
     """
     from ninja import BIN_DIR
 
-    subprocess.run([Path(BIN_DIR) / "ninja", "--quiet", "-C", str(folder)], check=True)
+    subprocess.run([Path(BIN_DIR) / "ninja", "--quiet", "-C", ROOT, "-f", folder / "build.ninja"], check=True)
 
 
 def _quoted(path: Path) -> str:

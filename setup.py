@@ -41,19 +41,15 @@ class NinjaBuild(build_ext):
 
     def build_extension(self, ext: Extension) -> None:
         """Compiles and links one shared library."""
-        import pybind11
-
         target = Path(self.get_ext_fullpath(ext.name)).resolve()
         target.parent.mkdir(parents=True, exist_ok=True)
-        folder = Path(self.build_temp).resolve() / ext.name
-        includes = [f"-I{path}" for path in (sysconfig.get_path("include"), pybind11.get_include())]
         shared = ["-bundle", "-undefined", "dynamic_lookup"] if sys.platform == "darwin" else ["-shared", "-pthread"]
-        compile_flags = ["-O3", *build_engine.engine_flags(), *includes]
+        compile_flags = ["-O3", *build_engine.engine_flags()]
         if ext.name == "dissect._cuda":
-            # Here the tests find what nvcc made, and its report, and need not compile again.
             folder = build_engine.CUDA_FOLDER
             build_engine.write_cuda_ninja(folder, target, compile_flags)
         else:
+            folder = build_engine.OBJECTS / "cpp"
             build_engine.write_ninja(folder, target, build_engine.sources(), compile_flags, shared)
         build_engine.run_ninja(folder)
 

@@ -1,7 +1,6 @@
 """Builds the CUDA engine for the CPU: the same sources, with tests/emulation/cuda_on_cpu.h as their runtime."""
 
 import importlib.util
-import sysconfig
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -27,8 +26,4 @@ def build(folder, target, files, flags, link_flags):
 
 def build_module(folder, flags, link_flags):
     """The extension `_cuda`, which runs on the CPU."""
-    import pybind11
-
-    includes = [f"-I{path}" for path in (sysconfig.get_path("include"), pybind11.get_include())]
-    files = build_script().cuda_sources()
-    return build(folder, "_cuda.so", files, [*flags, *includes], ["-shared", *link_flags])
+    return build(folder, "_cuda.so", build_script().cuda_sources(), flags, ["-shared", *link_flags])

@@ -34,10 +34,8 @@ def script(missing):
 @pytest.fixture(scope="module")
 def module(script):
     """What the installation compiled; only what changed since then is compiled again."""
-    pybind11 = pytest.importorskip("pybind11")
     target = script.CUDA_FOLDER / f"_cuda{sysconfig.get_config_var('EXT_SUFFIX')}"
-    includes = [f"-I{path}" for path in (sysconfig.get_path("include"), pybind11.get_include())]
-    script.write_cuda_ninja(script.CUDA_FOLDER, target, ["-O3", *script.engine_flags(), *includes])
+    script.write_cuda_ninja(script.CUDA_FOLDER, target, ["-O3", *script.engine_flags()])
     script.run_ninja(script.CUDA_FOLDER)
     return target
 

@@ -5,10 +5,8 @@ import os
 import shutil
 import subprocess
 import sys
-import sysconfig
 from pathlib import Path
 
-import pybind11
 import pytest
 
 from dissect.ops import native
@@ -36,8 +34,7 @@ def build(folder, compile_flags, link_flags, for_this_machine=True, of_python=Fa
     sources = [path for path in script.sources() if path.name != "bindings.cpp"]
     sources.append(Path("csrc/bindings.cpp" if of_python else "tests/native/engine_test.cpp"))
     target = folder / ("_C.so" if of_python else "engine_test")
-    includes = [f"-I{path}" for path in (sysconfig.get_path("include"), pybind11.get_include())]
-    flags = [*script.engine_flags(), *compile_flags, *includes]
+    flags = [*script.engine_flags(), *compile_flags]
     script.write_ninja(folder, target, sources, flags, [*link_flags, *(["-shared"] if of_python else [])])
     script.run_ninja(folder)
     return target
