@@ -10,9 +10,10 @@ from typing import Any, NamedTuple
 from torch import nn
 
 from dissect.arguments import integer, refusal
-from dissect.cli.generator import inputs_of, signed
+from dissect.cli.generator import inputs_of
 from dissect.cli.networks import called, load_model
 from dissect.cli.run import MODEL_HELP, check_layers, names_in, random_weights
+from dissect.cli.segmenters import add_segmenter_arguments, segmenter_in, signed
 
 
 class Given(NamedTuple):
@@ -50,7 +51,7 @@ def add_data_arguments(
         "--count", type=int, help="the model is a generator, which makes so many images; with --segmenter"
     )
     parser.add_argument("--planes", type=Path, help="a folder of label planes (see dissect.data.ImageFolder)")
-    parser.add_argument("--segmenter", metavar="MODULE:CALLABLE", help="called without arguments, gives a segmenter")
+    add_segmenter_arguments(parser)
     parser.add_argument("--concepts", type=Path, help="a JSON list of the labels' names, 1 on (planes' concepts.json)")
     parser.add_argument("--ignore", nargs="+", type=int, default=[], metavar="L", help="labels that mean 'no label'")
     parser.add_argument("--size", type=int, default=224, help="rows and columns of the images (224)")
@@ -95,15 +96,18 @@ def loaded(options: argparse.Namespace, layers: Sequence[str]) -> Given:
     check_layers(model, argparse.Namespace(model=options.model, layers=layers))
     weights = argparse.Namespace(model=options.model, weights=options.weights, seed=0 if generator else seed)
     random, model = random_weights(weights), model.eval().to(options.device)
-    segmenter = None if options.segmenter is None else called(options.segmenter)
+    images = _images(options, model, seed)
+    if generator and options.segmenter_input is not None:
+        raise refusal(ValueError("--segmenter-input is of --images; a generator's are in [-1, 1]."))
     found = {
-        "segmenter": signed(segmenter, options.device) if generator else segmenter,
+        "segmenter": signed(called(options.segmenter), options.device) if generator and options.segmenter is not None
+        else segmenter_in(options, images),
         "concepts": None if options.concepts is None else names_in(options.concepts),
         "ignore": options.ignore, **({"segment": "output"} if generator else {}),
     }  # fmt: skip
     settings: dict[str, Any] = {} if random is None else {"weights": random}
     settings |= {"z": {"count": options.count, "seed": seed}} if generator else {}
-    return Given(model, _images(options, model, seed), found, settings)
+    return Given(model, images, found, settings)
 
 
 def _images(options: argparse.Namespace, model: nn.Module, seed: int) -> Any:

@@ -12,8 +12,9 @@ from torch import nn
 from dissect.arguments import integer, refusal
 from dissect.cli import experiment_units
 from dissect.cli.data import add_run_arguments
-from dissect.cli.networks import called, load_model
+from dissect.cli.networks import load_model
 from dissect.cli.run import MODEL_HELP, check_device, check_layers, names_in, random_weights, resumed
+from dissect.cli.segmenters import add_segmenter_arguments, segmenter_in
 from dissect.text import shown
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ def add_alignment_arguments(parser: argparse.ArgumentParser) -> None:
     _add_common(parser)
     parser.add_argument("--layer", default=LAYER, help="a name as in model.named_modules() (%(default)s)")
     parser.add_argument("--planes", type=Path, help="a folder of label planes (see dissect.data.ImageFolder)")
-    parser.add_argument("--segmenter", metavar="MODULE:CALLABLE", help="called without arguments, gives a segmenter")
+    add_segmenter_arguments(parser)
     parser.add_argument("--concepts", type=Path, help="a JSON list of the labels' names, 1 on (planes' concepts.json)")
     parser.add_argument("--alphas", nargs="+", type=float, metavar="A", help="how far rotations go (0.1, 0.2, ..., 1)")
     parser.add_argument("--repeats", type=int, default=10, help="full rotations (10)")
@@ -90,14 +91,16 @@ def axis_alignment(options: argparse.Namespace) -> int:
     model = _model(options, [options.layer])
     if options.images is None and (options.planes, options.segmenter) != (None, None):
         raise refusal(ValueError("--planes and --segmenter are of --images; the embedded scenes have planes."))
+    images = _images(options, options.images, options.planes)
+    segmenter = segmenter_in(options, images)
     with resumed(options) as progress:
         found = experiments.axis_alignment(
             model,
             options.layer,
-            _images(options, options.images, options.planes),
+            images,
             alphas=options.alphas or experiments.ALPHAS,
             repeats=options.repeats,
-            segmenter=None if options.segmenter is None else called(options.segmenter),
+            segmenter=segmenter,
             concepts=None if options.concepts is None else names_in(options.concepts),
             batch_size=options.batch_size,
             seed=options.seed,

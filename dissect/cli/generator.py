@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import inspect
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +22,7 @@ from dissect.cli.run import (
     random_weights,
     resumed,
 )
+from dissect.cli.segmenters import signed
 from dissect.text import shown
 
 if TYPE_CHECKING:
@@ -297,11 +297,3 @@ def _dissected(options: argparse.Namespace, progress: Path) -> Dissection:
     if random is not None:
         found.settings["weights"] = random
     return found
-
-
-def signed(segmenter: Any, device: str) -> Any:
-    """A segmenter that was made for images in [0, 1] takes those in [-1, 1], which is told."""
-    if getattr(segmenter, "signed", True) is False:
-        print("dissect: the segmenter takes images in [0, 1]; it is given (x + 1) / 2.", file=sys.stderr)
-        segmenter.signed = True
-    return segmenter.to(device) if isinstance(segmenter, nn.Module) else segmenter

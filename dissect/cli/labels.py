@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from dissect.arguments import refusal, speaks
-from dissect.cli.networks import called
 from dissect.cli.run import check_device, names_in
+from dissect.cli.segmenters import add_segmenter_arguments, segmenter_in
 from dissect.text import shown
 
 
@@ -17,13 +17,13 @@ def add_commands(commands: Any) -> None:
     """``write`` and ``check``."""
     write_parser = commands.add_parser("write", help="segment a folder of images, or go on, as one of several writers")
     write_parser.add_argument("--images", type=Path, required=True, help="a folder of images, subfolders too")
-    write_parser.add_argument("--segmenter", metavar="MODULE:CALLABLE", help="called without arguments")
+    add_segmenter_arguments(write_parser)
     write_parser.add_argument("--planes", type=Path, help="a folder of label planes (see dissect.data.ImageFolder)")
     write_parser.add_argument("--concepts", type=Path, help="a JSON list of names, 1 on (the segmenter's, or planes')")
     write_parser.add_argument("--ignore", nargs="+", type=int, default=[], metavar="L", help="labels of 'no label'")
     write_parser.add_argument("--size", type=int, default=224, help="rows and columns of the images (224)")
     write_parser.add_argument("--mean", nargs=3, type=float, default=[0, 0, 0], metavar="M",
-                              help="of the channels (0 and --std 1: the segmenter sees [0, 1])")  # fmt: skip
+                              help="of the channels (0 and --std 1)")  # fmt: skip
     write_parser.add_argument("--std", nargs=3, type=float, default=[1, 1, 1], metavar="S", help="see --mean")
     write_parser.add_argument("--skip", action="store_true", help="leave out images that cannot be read, naming them")
     write_parser.add_argument("--device", default="cpu", help="where the segmenter runs, cuda for example (cpu)")
@@ -41,8 +41,6 @@ def add_commands(commands: Any) -> None:
 @speaks
 def write(options: argparse.Namespace) -> int:
     """Segments what is not there yet."""
-    from torch import nn
-
     from dissect.data import ImageFolder
     from dissect.segmentation import store_labels
 
@@ -51,9 +49,7 @@ def write(options: argparse.Namespace) -> int:
         raise refusal(ValueError("--segmenter or --planes must say what the images show, one of them."))
     data = {"size": options.size, "mean": options.mean, "std": options.std, "skip": options.skip}
     images = ImageFolder(options.images, options.planes, **data)
-    segmenter = None if options.segmenter is None else called(options.segmenter)
-    if isinstance(segmenter, nn.Module):
-        segmenter = segmenter.eval().to(options.device)
+    segmenter = segmenter_in(options, images)
     concepts = None if options.concepts is None else names_in(options.concepts)
     store = store_labels(
         segmenter, images, options.out, concepts=concepts, ignore=options.ignore, batch_size=options.batch_size,

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from dissect.arguments import integer, refusal, result_file
 from dissect.cli.networks import called, load_model
 from dissect.cli.run import MODEL_HELP, check_device, resumed, telling_what_is_saved
+from dissect.cli.segmenters import segmenter_in, signed
 from dissect.text import shown
 
 if TYPE_CHECKING:
@@ -117,8 +118,11 @@ def statistics(options: argparse.Namespace) -> int:
     if (options.model is None) == (options.images is None):
         raise refusal(ValueError("either --model, for a generator, or --images must be given."))
     real = options.images is not None
-    segmenter = _segmenter(options, signed=not real)
     images_or_generator = _images(options) if real else _generator(options)
+    if real:
+        segmenter = segmenter_in(options, images_or_generator)
+    else:
+        segmenter = signed(called(options.segmenter), options.device)
     with resumed(options) as progress:
         found = segmentation_statistics(
             images_or_generator, segmenter, plane=options.plane, count=options.count, seed=options.seed,
@@ -213,8 +217,8 @@ def pairs(options: argparse.Namespace) -> int:
     inverter, images = _inverter(options), _images(options)
     found = omission_pairs(
         inverter, images, SegmentationStatistics.load(result_file(options.statistics, ".segstats")),
-        _segmenter(options, signed=True), options.concept, count=options.count, methods=options.methods,
-        **_optimisation(options),
+        signed(called(options.segmenter), options.device), options.concept, count=options.count,
+        methods=options.methods, **_optimisation(options),
     )  # fmt: skip
     print(found.table)
     print(f"sheet: {shown(plots.save(found.plot(), options.out / 'pairs.png'))}")
@@ -245,14 +249,6 @@ def _images(options: argparse.Namespace) -> Any:
 def _image(item: Any) -> Tensor:
     image: Tensor = item[0] if isinstance(item, (tuple, list)) else item
     return image
-
-
-def _segmenter(options: argparse.Namespace, signed: bool) -> Any:
-    """A segmenter that can be told which range images come in is told."""
-    segmenter = called(options.segmenter)
-    if getattr(segmenter, "signed", signed) is not signed:
-        segmenter.signed = signed
-    return segmenter.to(options.device) if isinstance(segmenter, nn.Module) else segmenter
 
 
 def _optimisation(options: argparse.Namespace) -> dict[str, Any]:

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dissect.arguments import integer, refusal, result_file
-from dissect.cli.generator import inputs_of, signed
+from dissect.cli.generator import inputs_of
 from dissect.cli.networks import called, imported, load_model
 from dissect.cli.run import MODEL_HELP, check_device, resumed
+from dissect.cli.segmenters import signed
 from dissect.text import printable, shown
 
 if TYPE_CHECKING:

@@ -14,7 +14,8 @@ import torch
 from torch import nn
 
 from dissect.arguments import integer, refusal, speaks
-from dissect.cli.networks import called, load_model
+from dissect.cli.networks import load_model
+from dissect.cli.segmenters import add_segmenter_arguments, segmenter_in
 from dissect.cli.suggest import LIBRARIES
 from dissect.text import printable, shown
 
@@ -49,7 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--layers", nargs="+", required=True, help="names as in model.named_modules()")
     parser.add_argument("--images", type=Path, required=True, help="a folder of images, subfolders too")
     parser.add_argument("--planes", type=Path, help="a folder of label planes (see dissect.data.ImageFolder)")
-    parser.add_argument("--segmenter", metavar="MODULE:CALLABLE", help="called without arguments, gives a segmenter")
+    add_segmenter_arguments(parser)
     parser.add_argument("--labels", type=Path, help="a folder that `dissect labels write` wrote of the same images")
     parser.add_argument("--concepts", type=Path, help="a JSON list of the labels' names, 1 on (planes' concepts.json)")
     parser.add_argument("--ignore", nargs="+", type=int, default=[], metavar="L", help="labels that mean 'no label'")
@@ -237,7 +238,7 @@ def _dissected(options: argparse.Namespace, progress: Path) -> tuple[Dissection,
     if options.threshold_images is not None:
         others = ImageFolder(options.threshold_images, options.threshold_planes, **prepared)
     random, model = random_weights(options), model.eval().to(options.device)
-    segmenter = None if options.segmenter is None else called(options.segmenter)
+    segmenter = segmenter_in(options, images)
     directions = None if options.directions is None else directions_in(options.directions)
     found = dissect.dissect(
         model,

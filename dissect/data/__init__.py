@@ -6,6 +6,7 @@ from dissect.data.classes import ClassFolder
 from dissect.data.coco import Coco, CocoPanoptic
 from dissect.data.folders import ImageFolder
 from dissect.data.labelled import LabelledImages
+from dissect.data.pictures import Normalisation
 from dissect.data.published import Ade20k, Cityscapes, SceneParsing, Voc
 from dissect.data.records import Records, TarShards
 
@@ -20,6 +21,7 @@ __all__ = [
     "CocoPanoptic",
     "ImageFolder",
     "LabelledImages",
+    "Normalisation",
     "Records",
     "SceneParsing",
     "TarShards",

@@ -103,6 +103,11 @@ class Batches:
         return [self.count(), fingerprint_of(self._data)]
 
     @property
+    def data(self) -> Dataset[Any] | Iterable[Any]:
+        """The data set, or the iterable of batches."""
+        return self._data
+
+    @property
     def used_once(self) -> bool:
         """Whether the data set is an iterator, which can be visited only once."""
         return isinstance(self._data, Iterator)

@@ -58,6 +58,7 @@ class ClassFolder(Dataset[Any]):
     ) -> None:
         self._images = ImageFolder(folder, size=size, mean=mean, std=std, skip=skip)
         self.files, self.to_pictures = self._images.files, self._images.to_pictures
+        self.normalisation = self._images.normalisation
         places = [path.relative_to(self._images.folder).parts for path in self.files]
         outside = [path for path, place in zip(self.files, places) if len(place) == 1]
         if outside:

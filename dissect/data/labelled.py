@@ -134,6 +134,7 @@ class ImagesAlone(Dataset[Any]):
 
     def __init__(self, data: Any) -> None:
         self._data, self.files, self.to_pictures = data, getattr(data, "files", None), data.to_pictures
+        self.normalisation = data.normalisation
 
     def __len__(self) -> int:
         return len(self._data)

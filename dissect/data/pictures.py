@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
+
+from dissect.arguments import refusal
 
 #: How far beyond [0, 1] a value may be, by rounding, of an image that needs no stretching.
 SLACK = 1e-3
@@ -35,10 +38,49 @@ def signed_pictures(images: Tensor) -> Tensor:
     return to_pictures(images.detach().float().add(1).div(2).clamp(0, 1))
 
 
+class Normalisation(NamedTuple):
+    """How a data set's images were normalised, ``(x - mean) / std`` per channel of values in [0, 1].
+
+    A data set of one's own that has an attribute `normalisation` tells segmenters so which images it gives.
+
+    Attributes:
+        mean: of red, green and blue.
+        std: the same.
+
+    Example:
+        >>> dissect.tiny.TinyScenes().normalisation.is_none
+        True
+    """
+
+    mean: tuple[float, ...] = (0.0, 0.0, 0.0)
+    std: tuple[float, ...] = (1.0, 1.0, 1.0)
+
+    @property
+    def is_none(self) -> bool:
+        """Whether images are in [0, 1] still."""
+        return not any(self.mean) and all(value == 1 for value in self.std)
+
+
 class NormalisedImages(Dataset[Any]):
-    """Images of which each channel is normalised, ``(x - mean) / std`` of values in [0, 1]: the base of all readers."""
+    """Images of which each channel is normalised, ``(x - mean) / std`` of values in [0, 1]: the base of all readers.
+
+    Attributes:
+        normalisation: by what.
+    """
+
+    normalisation: Normalisation
 
     def _normalise_by(self, mean: Sequence[float], std: Sequence[float]) -> None:
+        mean, std = (tuple(float(value) for value in values) for values in (mean, std))
+        known = all(0 <= value <= 1 for value in mean) and all(0 < value < math.inf for value in std)
+        if len(mean) != 3 or len(std) != 3 or not known:
+            raise refusal(
+                ValueError(
+                    "mean and std must be three numbers each, of channels in [0, 1], mean from 0 to 1 and std "
+                    f"positive, but are {list(mean)} and {list(std)}; divide those of channels up to 255 by it."
+                )
+            )
+        self.normalisation = Normalisation(mean, std)
         self._mean, self._std = (torch.tensor(values, dtype=torch.float32)[:, None, None] for values in (mean, std))
 
     def _normalised(self, picture: Any) -> Tensor:

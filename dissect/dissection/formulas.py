@@ -102,7 +102,7 @@ def formulas(
     tell_training(model)
     run = Combinations(chosen, len(dissection.concepts), num_bytes("memory_budget", memory_budget))
     settings = dissection.settings
-    generated = Generated(model, segmenter) if settings.get("segment") == "output" else None
+    generated = Generated(model) if settings.get("segment") == "output" else None
     batches = Batches(images if generated is None else paired(images), batch_size)
     about = {
         "model": fingerprint(model), "segmenter": fingerprint(segmenter), "code": [code_of(model), code_of(segmenter)],

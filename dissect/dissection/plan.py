@@ -21,6 +21,7 @@ from dissect.network.directions import LayerDirections, given_directions
 from dissect.network.identity import code_of, fingerprint
 from dissect.network.layers import find_layers, layer_names
 from dissect.network.layouts import LayoutOption, Layouts
+from dissect.segmentation.protocol import told_conversion
 from dissect.stats.bins import exact_fraction
 from dissect.visits.activations import Activations
 from dissect.visits.generated import Generated, paired
@@ -78,7 +79,7 @@ class Plan:
     def steps(self, batches: Batches, **more: Any) -> Activations:
         """Where steps come from; `more` are its other options."""
         labelled = self.segmenter is not None or self.vocabulary is not None
-        generated = Generated(self.model, self.segmenter) if self.generated else None
+        generated = Generated(self.model) if self.generated else None
         made = (self.segmenter, self.readout, *self.budgets, labelled, generated)
         return Activations(self.model, self.names, batches, *made, **more)
 
@@ -134,15 +135,15 @@ def planned(
     ignored = ignored_labels(ignore)
     check_ignored(ignored, vocabulary)
     generated = _is_generated(segmenter, segment, rules.grid, vocabulary)
-    if generated:
-        Generated(model, segmenter)  # refuses a segmenter of other images
     along = given_directions(directions, names)
     readout = Readout(
         rules.relu, rules.step, grids, rules.relu and changes["relu"] is None, layout, ignored, along,
         _most_directions(budgets[0], vocabulary),
     )  # fmt: skip
     settings = _settings(preset, rules, _told_tokens(tokens, grids), along)
-    told = ({"ignore": list(ignored)} if ignored else {}) | ({"segment": segment} if generated else {})
+    told: dict[str, Any] = ({"ignore": list(ignored)} if ignored else {}) | ({"segment": segment} if generated else {})
+    seen = told_conversion(segmenter, images, generated=generated)
+    told |= {"segmenter_sees": seen} if seen else {}
     return Plan(
         model, names, rules, geometry, vocabulary, segmenter, generated, readout, budgets, batch_size,
         settings | geometry.settings(), told, {**_told_layout(layout), "batch_size": batch_size},

@@ -91,7 +91,11 @@ def dissect(
             Each batch needs memory of its own: a GPU may still read the one before. Images alone, without a segmenter
             and names of concepts, give what needs no labels: thresholds, top images and masks, densities, dead units;
             layers may then give vectors [N, U] too.
-        segmenter: makes planes [N, K, H, W] of a batch of images; its attribute `concepts` names the labels.
+        segmenter: makes planes [N, K, H, W] of a batch of images; its attribute `concepts` names the labels. Where it
+            says which images it takes (`input`, see `dissect.segmentation.ImageInput`; or `signed`) and `images` how
+            they were normalised (`normalisation`, as all of `dissect.data` do), they are brought there for it, which
+            the result's settings tell ("segmenter_sees"); where the images do not say it, the first are held against
+            what it takes; where it does not say it, it gets them as the model does.
         segment: what the segmenter sees. "input": what goes into the model. "output": what comes out, of a generator:
             `images` are then z, or pairs of z and noise seeds [N] for its argument `noise` (`dissect.latents`,
             `dissect.noise_seeds`), and the model makes images [N, 3, H, W] in [-1, 1] of them, always the same of the
@@ -161,6 +165,7 @@ def dissect(
         digest of them, and one of those that were counted.
 
     Warns:
+        UserWarning: images are normalised, and the segmenter does not say which it takes.
         dissect.DoubtfulResultWarning: the model's weights look as they are drawn before any training; or more than 5 %
             of a layer's detectors could be there by chance.
         UserWarning: a generator's images look as if they were in [0, 1], or reach far beyond [-1, 1], at least ten

@@ -220,7 +220,7 @@ def unit_sheet(
     low, high = _threshold(own, unit, label), float(own.peaks[unit, 0])
     if not -torch.inf < low < high:
         raise refusal(ValueError(f"unit must fire, but {unit} has threshold {low:g} and its highest peak is {high:g}."))
-    generated = Generated(model, segmenter) if settings.get("segment") == "output" else None
+    generated = Generated(model) if settings.get("segment") == "output" else None
     images = images if generated is None else paired(images)
     to_uint8 = pictures or (signed_pictures if generated else attribute_of(images, "to_pictures") or to_pictures)
     batches, readout = Batches(images, batch_size), Readout.of(settings, [layer], directions)

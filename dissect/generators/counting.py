@@ -12,7 +12,7 @@ from dissect import ops
 from dissect.arguments import refusal
 from dissect.concepts import Concepts, label_of
 from dissect.data.planes import label_planes
-from dissect.network.layers import check_weights
+from dissect.network.modes import check_segmenter
 
 #: A class: a label number, a name, or "category/name".
 Concept = str | int
@@ -29,8 +29,8 @@ class Counter:
     Raises:
         KeyError: the segmenter has no such class, or several.
         TypeError: no segmenter, or one that does not name its labels.
-        ValueError: a segmenter that says that it takes images in [0, 1] (its attribute `signed`), or one
-            whose weights have no values.
+        ValueError: a segmenter that says that it takes other images than in [-1, 1] (its `input` or `signed`), is in
+            training mode with dropout or batch statistics, or whose weights have no values.
     """
 
     def __init__(self, segmenter: Segmenting, concept: Concept) -> None:
@@ -42,14 +42,7 @@ class Counter:
                     f"but got {type(segmenter).__name__}."
                 )
             )
-        if getattr(segmenter, "signed", True) is False:
-            raise refusal(
-                ValueError(
-                    "segmenter must take images in [-1, 1], as generators give them, but takes them in [0, 1] "
-                    "(signed=False); make it with signed=True."
-                )
-            )
-        check_weights(segmenter, "segmenter")  # else convolutions may give planes, of any numbers
+        check_segmenter(segmenter, generated=True)
         self.segmenter, self.concepts = segmenter, Concepts.of(names)
         own: Callable[[Concept], int] | None = getattr(segmenter, "label", None)
         self.label = own(concept) if own is not None else label_of(self.concepts, concept)

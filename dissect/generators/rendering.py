@@ -18,7 +18,7 @@ from dissect.interventions.intervention import insert
 from dissect.interventions.replay import Replays
 from dissect.network.layers import find_layers
 from dissect.network.layouts import LayoutOption, Layouts, to_maps
-from dissect.network.modes import check_evaluating
+from dissect.network.modes import check_evaluating, check_segmenter
 from dissect.network.outputs import first_tensor
 from dissect.network.trace import FirstTensorTrace
 from dissect.network.tracking import UnitTracker
@@ -71,7 +71,8 @@ class Renderer:
         self.generator, self.layer, self.batch_size = generator, layer, batch_size
         self.device = device_of(generator)
         self.z, self.seeds = _checked_z(generator, z, self.device)
-        self._generated = Generated(generator, segmenter)
+        check_segmenter(segmenter, generated=True)
+        self._generated = Generated(generator)
         self._layouts = Layouts(generator, [layer], layout)
         #: Of the layer's output, a letter per axis.
         self.layout = ""

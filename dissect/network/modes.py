@@ -39,18 +39,33 @@ def check_evaluating(model: nn.Module) -> None:
             )
 
 
+def range_taken(segmenter: object) -> tuple[float, float] | None:
+    """Least and largest value of the images that a segmenter takes, as its `input` or `signed` says; or None.
+
+    Example:
+        >>> range_taken(dissect.segmentation.ColorNamer(signed=True)), range_taken(len)
+        ((-1.0, 1.0), None)
+    """
+    own, signed = getattr(segmenter, "input", None), getattr(segmenter, "signed", None)
+    ends = getattr(own, "low", None), getattr(own, "high", None)
+    if all(isinstance(end, (int, float)) for end in ends):
+        return ends  # type: ignore[return-value]
+    return (-1.0 if signed else 0.0, 1.0) if isinstance(signed, bool) else None
+
+
 def check_segmenter(segmenter: object, *, generated: bool = False) -> None:
     """Refuses a segmenter whose planes depend on chance or on the batch; with `generated` one for images in [0, 1] too.
 
     Raises:
         ValueError: some such part of it is in training mode, or it says that it takes other images than generators give
-            (its attribute `signed`); or its weights have no values.
+            (its `input` or `signed`); or its weights have no values.
     """
-    if generated and getattr(segmenter, "signed", True) is False:
+    taken = range_taken(segmenter)
+    if generated and taken not in (None, (-1, 1)):
         raise refusal(
             ValueError(
-                "segmenter must take images in [-1, 1], as generators give them, but takes them in [0, 1] "
-                "(signed=False); make it with signed=True."
+                "segmenter must take images in [-1, 1], as generators give them, but takes them in "
+                f"[{taken[0]:g}, {taken[1]:g}]; make it with signed=True, or fitted() to low=-1."
             )
         )
     check_weights(segmenter, "segmenter")

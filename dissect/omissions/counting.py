@@ -24,7 +24,7 @@ from dissect.digests import digest
 from dissect.files.checked import Array, Of, Whole, fields, require
 from dissect.models import latents, noise_seeds
 from dissect.network.identity import fingerprint
-from dissect.network.modes import check_evaluating, check_segmenter
+from dissect.network.modes import check_evaluating, check_segmenter, range_taken
 from dissect.visits.generated import Generated
 from dissect.visits.run import Run, Visit
 from dissect.visits.store import Step
@@ -39,7 +39,8 @@ class GeneratedImages:
         if segmenter is None:
             raise refusal(ValueError("segmenter must see what a generator makes, but is None."))
         check_evaluating(generator)
-        self._model, self._generated, self._device = generator, Generated(generator, segmenter), device_of(generator)
+        check_segmenter(segmenter, generated=True)
+        self._model, self._generated, self._device = generator, Generated(generator), device_of(generator)
         self.source: str | None = fingerprint(generator)
         self.concepts = None
         z = latents(generator, count, seed).cpu()
@@ -109,7 +110,7 @@ class RealImages:
             drawn = np.sort(np.random.RandomState(seed).permutation(known)[:count])
             self._rows = torch.from_numpy(drawn)
             images = images[self._rows] if isinstance(images, Tensor) else Subset(images, drawn.tolist())
-        self.data, self._signed = images, getattr(segmenter, "signed", None)
+        self.data, self._ends = images, range_taken(segmenter)
 
     def images(self, batch: Batch, index: int) -> Tensor:
         """The images of a batch.
@@ -122,9 +123,10 @@ class RealImages:
                 TypeError(f"images must be floats, but those of batch {index} are {batch.images.dtype}; divide by 255.")
             )
         low, high = (float(end) for end in batch.images.detach().aminmax())
-        fits = {True: -1 <= low < 0 and high <= 1, False: 0 <= low and high <= 1, None: math.isfinite(high - low)}
-        if not fits[self._signed]:
-            wanted = {True: "in [-1, 1]", False: "in [0, 1]", None: "finite"}[self._signed]
+        least, most = (-math.inf, math.inf) if self._ends is None else self._ends
+        slack = 0 if self._ends in (None, (-1, 1), (0, 1)) else (most - least) / 1000  # by rounding of normalised ones
+        if not (least - slack <= low and high <= most + slack and math.isfinite(high - low)) or low >= 0 > least > -9:
+            wanted = "finite" if self._ends is None else f"in [{least:g}, {most:g}]"
             raise refusal(
                 ValueError(
                     f"images must be {wanted}, as the segmenter takes them, but those of batch {index} are in "

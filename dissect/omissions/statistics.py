@@ -18,6 +18,7 @@ from dissect.files.checked import Array, Each, Of, Text, Whole, fields, require
 from dissect.files.results import Result
 from dissect.network.identity import code_of, fingerprint, weights_fingerprint
 from dissect.omissions.counting import Counting, GeneratedImages, RealImages, Segmenting, digest_of
+from dissect.segmentation.protocol import adapted
 from dissect.visits.images import Images
 from dissect.visits.run import finish
 
@@ -245,10 +246,11 @@ def segmentation_statistics(
     size = None if size is None else (integer("size", size[0]), integer("size", size[1]))
     counted: GeneratedImages | RealImages
     if isinstance(images_or_generator, nn.Module):
-        counted = GeneratedImages(images_or_generator, segmenter, count, seed)
+        counted, fitting = GeneratedImages(images_or_generator, segmenter, count, seed), segmenter
     else:
-        counted = RealImages(images_or_generator, segmenter, count, seed, batch_size)
-    run = Counting(counted, segmenter, planes, size)
+        fitting = adapted(segmenter, images_or_generator)
+        counted = RealImages(images_or_generator, fitting, count, seed, batch_size)
+    run = Counting(counted, fitting, planes, size)
     batches = Batches(counted.data, batch_size)
     about = {
         "source": counted.source, "segmenter": [fingerprint(segmenter), code_of(segmenter)], "planes": list(planes),

@@ -4,9 +4,10 @@ from dissect.segmentation.colors import ColorNamer, read_w2c
 from dissect.segmentation.evaluation import Evaluation, evaluate
 from dissect.segmentation.grouped import Segmenter
 from dissect.segmentation.hugging_face import HuggingFaceSegmenter, load_hugging_face
+from dissect.segmentation.inputs import ImageInput
 from dissect.segmentation.label_store import LabelStore, StoreSize
 from dissect.segmentation.merged import MergedSegmenter
-from dissect.segmentation.protocol import Fitted, ImageInput, SegmenterProtocol, fitted
+from dissect.segmentation.protocol import Fitted, SegmenterProtocol, fitted
 from dissect.segmentation.storing import store_labels
 from dissect.segmentation.upp import ICLR_OWNERS, UppSegmenter
 

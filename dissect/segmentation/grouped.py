@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from dissect.arguments import refusal, speaker, speaks
 from dissect.concepts import Concepts
-from dissect.segmentation.protocol import ImageInput
+from dissect.segmentation.inputs import ImageInput, RangeWatch
 
 
 class Segmenter(nn.Module):
@@ -58,6 +58,7 @@ class Segmenter(nn.Module):
                     ValueError(f"groups must hold different labels in [0, {len(concepts)}), but one is {list(group)}.")
                 )
         self.network, self.concepts, self.signed = network, concepts, signed
+        self._watch: RangeWatch | None = None
         self.groups = [list(group) for group in groups]
 
     @property
@@ -124,6 +125,8 @@ class Segmenter(nn.Module):
 
     def logits(self, images: Tensor) -> tuple[Tensor, ...]:
         """The network's logits, [N, labels of the group, H, W] for each group."""
+        self._watch = self._watch or RangeWatch(self.input)
+        self._watch.see(images)
         shown = images.add(1).div(2).clamp(0, 1) if self.signed else images
         logits = self.network(shown)
         widths = [len(group) for group in self.groups]

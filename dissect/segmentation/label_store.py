@@ -41,7 +41,8 @@ CACHE = 1 << 28
 
 _MANIFEST = {
     "version": Whole(1, 1), "names": Each(Text(), "C"), "categories": Each(Text(), "C"), "segmenter": Each(Text(), 2),
-    "images": Each(Maybe(Of(object))), "files": Maybe(Text()), "first": Whole(-(1 << 63)), "ignore": Each(Whole(-128)),
+    "images": Each(Maybe(Of(object))), "files": Maybe(Text()), "sees": Maybe(Text()), "first": Whole(-(1 << 63)),
+    "ignore": Each(Whole(-128)),
     "batches": Whole(1), "batch_size": Whole(1), "shard": Whole(1),
 }  # fmt: skip
 

@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 from dissect.arguments import refusal, speaks
 from dissect.concepts import Concepts, label_of
-from dissect.segmentation.protocol import ImageInput, SegmenterProtocol
+from dissect.segmentation.inputs import ImageInput
+from dissect.segmentation.protocol import SegmenterProtocol
 
 
 @speaks

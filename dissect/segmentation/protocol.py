@@ -2,43 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol, runtime_checkable
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dissect.arguments import refusal, speaks
+from dissect.arguments import refusal, speaks, tell
 from dissect.concepts import Concepts, label_of
-
-
-@speaks
-@dataclass(frozen=True)
-class ImageInput:
-    """Which images a segmenter takes.
-
-    Args:
-        low: the value of black.
-        high: the value of white.
-        size: (H, W), or None where it takes any.
-
-    Raises:
-        ValueError: high is not above low.
-
-    Example:
-        >>> ImageInput(-1.0, 1.0)
-        ImageInput(low=-1.0, high=1.0, size=None)
-    """
-
-    low: float = 0.0
-    high: float = 1.0
-    size: tuple[int, int] | None = None
-
-    def __post_init__(self) -> None:
-        if not self.low < self.high:
-            raise refusal(ValueError(f"high must be above low, but got {self.low} and {self.high}."))
+from dissect.network.modes import check_segmenter
+from dissect.segmentation.inputs import ImageInput, RangeWatch, conversion, converted, given_by, input_of
 
 
 @runtime_checkable
@@ -77,7 +50,7 @@ class ImageSegmenter(nn.Module):
     def __init__(self, concepts: Concepts, *, signed: bool = False) -> None:
         super().__init__()
         self.concepts, self.signed = concepts, signed
-        self._looked = False
+        self._watch: RangeWatch | None = None
 
     @property
     def input(self) -> ImageInput:
@@ -104,42 +77,9 @@ class ImageSegmenter(nn.Module):
             TypeError: images of whole numbers.
             ValueError: another shape, or the first images are in another range.
         """
-        check_images(images, None if self._looked else self.input)
-        self._looked = True
+        self._watch = self._watch or RangeWatch(self.input)
+        self._watch.see(images)
         return (images.add(1).div(2) if self.signed else images).clamp(0, 1)
-
-
-def check_images(images: Tensor, wanted: ImageInput | None) -> None:
-    """Refuses what are no images [N, 3, H, W] of floats, or, where `wanted`, in another range.
-
-    Generators overshoot: values outside by up to a quarter of the range are let pass.
-
-    Raises:
-        TypeError: images of whole numbers.
-        ValueError: another shape or range; says how they are converted.
-    """
-    if not images.is_floating_point():
-        raise refusal(TypeError(f"images must be floats, but got {images.dtype}."))
-    if images.dim() != 4 or images.shape[1] != 3 or 0 in images.shape[2:]:
-        raise refusal(ValueError(f"images must have shape [N, 3, H, W], but got {list(images.shape)}."))
-    if wanted is None or not len(images):
-        return
-    if wanted.size is not None and tuple(images.shape[2:]) != wanted.size:
-        size = list(images.shape[2:])
-        raise refusal(
-            ValueError(
-                f"images must be of size {list(wanted.size)}, but are of {size}; segmentation.fitted resizes them."
-            )
-        )
-    low, high = (float(end) for end in images.detach().aminmax())
-    slack = (wanted.high - wanted.low) / 4
-    if not (wanted.low - slack <= low and high <= wanted.high + slack):
-        raise refusal(
-            ValueError(
-                f"images must lie in [{wanted.low:g}, {wanted.high:g}], but reach from {low:.4g} to {high:.4g}; "
-                "segmentation.fitted converts other ranges."
-            )
-        )
 
 
 class Fitted(nn.Module):
@@ -149,24 +89,22 @@ class Fitted(nn.Module):
         conversion: what is done to the images, in words; "" for nothing.
     """
 
-    def __init__(self, segmenter: SegmenterProtocol, given: ImageInput, mean: Sequence[float], std: Sequence[float]):
+    def __init__(
+        self, segmenter: SegmenterProtocol, given: ImageInput, mean: Sequence[float] = (), std: Sequence[float] = ()
+    ) -> None:
         super().__init__()
-        self.segmenter, self.input, self.concepts = segmenter, given, segmenter.concepts
-        self._normalised = tuple(mean), tuple(std)
-        wanted, said = segmenter.input, []
+        self.concepts: Any
         if mean:
-            said.append(f"normalised by {list(mean)} and {list(std)} to [{wanted.low:g}, {wanted.high:g}]")
-        elif (given.low, given.high) != (wanted.low, wanted.high):
-            said.append(f"[{given.low:g}, {given.high:g}] to [{wanted.low:g}, {wanted.high:g}]")
-        if wanted.size not in (None, given.size):
-            said.append(f"to {wanted.size[0]}x{wanted.size[1]}")
-        self.conversion = ", ".join(said)
-        self._looked = False
+            given = ImageInput(size=given.size, mean=tuple(mean), std=tuple(std))
+        self.segmenter, self.input, self.concepts = segmenter, given, getattr(segmenter, "concepts", None)
+        self._wanted = input_of(segmenter) or ImageInput()
+        self.conversion = conversion(given, self._wanted)
+        self._watch = RangeWatch(given)
 
     @property
     def signed(self) -> bool:
         """Whether images come in [-1, 1], as generators give them."""
-        return (self.input.low, self.input.high) == (-1.0, 1.0)
+        return self.input.values_as(ImageInput(-1.0, 1.0))
 
     def forward(self, images: Tensor) -> Tensor:
         """Planes of labels, at the size at which the segmenter gives them."""
@@ -180,18 +118,19 @@ class Fitted(nn.Module):
         """Says what is done to the images."""
         return self.conversion
 
+    def label(self, concept: str | int) -> int:
+        """The label number of a concept, given by number, name or "category/name".
+
+        Raises:
+            KeyError: there is none, or a name alone stands for several.
+            TypeError: neither a number nor a text.
+        """
+        own: Callable[[str | int], int] | None = getattr(self.segmenter, "label", None)
+        return own(concept) if own is not None else label_of(self.concepts, concept)
+
     def _converted(self, images: Tensor) -> Tensor:
-        check_images(images, None if self._looked else self.input)
-        self._looked = True
-        wanted, (low, high) = self.segmenter.input, (self.input.low, self.input.high)
-        if self._normalised[0]:
-            mean, std = (images.new_tensor(values)[:, None, None] for values in self._normalised)
-            images, low, high = images * std + mean, 0.0, 1.0
-        if (low, high) != (wanted.low, wanted.high):
-            images = (images - low) * ((wanted.high - wanted.low) / (high - low)) + wanted.low
-        if wanted.size is not None and tuple(images.shape[2:]) != wanted.size:
-            images = F.interpolate(images, wanted.size, mode="bilinear", antialias=True)
-        return images
+        self._watch.see(images)
+        return converted(images, self.input, self._wanted)
 
 
 @speaks
@@ -206,8 +145,8 @@ def fitted(
 ) -> Fitted:
     """A segmenter for images of another range or size than its own `input`: they are converted, once, and it says how.
 
-    With ``segment="input"`` a segmenter sees what the dissected model does: images that were normalised for it, as
-    those of `dissect.data.ImageFolder` are; `mean` and `std` take that back.
+    All that takes a segmenter does so itself where a data set says how its images were normalised, as those of
+    `dissect.data` do (attribute `normalisation`); this is for images that come without a word.
 
     Args:
         segmenter: with `concepts` and `input`.
@@ -231,18 +170,68 @@ def fitted(
         raise refusal(
             TypeError(f"segmenter must have concepts, input and scores, but a {type(segmenter).__name__} lacks some.")
         )
-    mean, std = [float(value) for value in mean], [float(value) for value in std]
+    mean, std = (tuple(float(value) for value in values) for values in (mean, std))
     if (mean or std) and (len(mean) != 3 or len(std) != 3 or min(std) <= 0 or (low, high) != (0, 1)):
         raise refusal(
             ValueError(
-                f"mean and std must be three numbers each, std positive, without low and high, but got {mean}, {std}, "
-                f"{low:g} and {high:g}."
+                f"mean and std must be three numbers each, std positive, without low and high, but got {list(mean)}, "
+                f"{list(std)}, {low:g} and {high:g}."
             )
         )
-    if mean:
-        low = min(-middle / spread for middle, spread in zip(mean, std))
-        high = max((1 - middle) / spread for middle, spread in zip(mean, std))
-    return Fitted(segmenter, ImageInput(float(low), float(high), size), mean, std)
+    return Fitted(segmenter, ImageInput(float(low), float(high), size, mean, std))
+
+
+def adapted(segmenter: Any, images: Any, *, generated: bool = False) -> Any:
+    """A segmenter that takes the images of a data set, or of a generator, as it says itself which it takes.
+
+    What a segmenter takes is its `input` or its `signed`; what a data set gives is its `normalisation`; a generator
+    gives [-1, 1]. Where both are known, images are converted (`Fitted`). Where only the segmenter says it, the first
+    images are held against that. A segmenter that does not say it is given the images as they are, which is told
+    where they are normalised.
+
+    Args:
+        segmenter: any, or None.
+        images: the data set.
+        generated: what a generator makes of it is segmented instead.
+
+    Raises:
+        ValueError: the segmenter takes images that are normalised by another mean and std than these; it is in training
+            mode with dropout or batch statistics, or its weights have no values.
+
+    Warns:
+        UserWarning: images are normalised, and the segmenter does not say what it takes.
+    """
+    check_segmenter(segmenter)
+    if segmenter is None:
+        return None
+    wanted, given = input_of(segmenter), ImageInput(-1.0, 1.0) if generated else given_by(images)
+    if wanted is None:
+        if not generated and given is not None and not given.values_as(ImageInput()):
+            tell(
+                f"segmenter does not say which images it takes, and is given the model's, {given.said}. An attribute "
+                "input, as dissect.segmentation.ImageInput() for [0, 1], says it."
+            )
+        return segmenter
+    if given is None:
+        return Fitted(segmenter, ImageInput(wanted.low, wanted.high, None, wanted.mean, wanted.std))
+    if not conversion(given, wanted):
+        return segmenter
+    if given.mean and wanted.mean and not given.values_as(wanted):
+        raise refusal(
+            ValueError(
+                f"segmenter must take images that are normalised as the model's are, {given.said}, or others than "
+                f"normalised ones, but takes images {wanted.said}."
+            )
+        )
+    return Fitted(segmenter, given)
+
+
+def told_conversion(segmenter: Any, images: Any, *, generated: bool = False) -> str:
+    """What `adapted` has done to images, in words; "" for nothing."""
+    wanted, given = input_of(segmenter), ImageInput(-1.0, 1.0) if generated else given_by(images)
+    if wanted is None:
+        return ""
+    return conversion(given or ImageInput(wanted.low, wanted.high, None, wanted.mean, wanted.std), wanted)
 
 
 def as_planes(labels: list[Tensor]) -> Tensor:

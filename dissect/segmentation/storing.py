@@ -29,6 +29,7 @@ from dissect.segmentation.label_store import (
     shards_in,
     told_segmenter,
 )
+from dissect.segmentation.protocol import adapted, told_conversion
 from dissect.text import shown
 
 
@@ -88,12 +89,12 @@ def store_labels(
         raise refusal(TypeError("images must say how many batches they are, at least one, so that a store is whole."))
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    first = next(iter(batches))
+    fitting, first = adapted(segmenter, images), next(iter(batches))
     about = {
         "version": 1, "names": list(vocabulary.names), "categories": list(vocabulary.categories),
         "segmenter": told_segmenter(segmenter), "images": batches.identity(), "files": names_of(images),
-        "first": int(checksum(first.images)), "ignore": list(ignored), "batches": count,
-        "batch_size": len(first.images), "shard": shard,
+        "sees": told_conversion(segmenter, images), "first": int(checksum(first.images)), "ignore": list(ignored),
+        "batches": count, "batch_size": len(first.images), "shard": shard,
     }  # fmt: skip
     identity = _claimed(folder, about)
     own = [number for number in range(-(-count // shard)) if number % parts == at and number not in shards_in(folder)]
@@ -104,7 +105,7 @@ def store_labels(
         for index, batch in enumerate(batches.visit(0, skip) if wanted else ()):
             if batch is None or index in skip:
                 continue
-            gathered.append(_packed(segmenter, batch, index, vocabulary, ignored))
+            gathered.append(_packed(fitting, batch, index, vocabulary, ignored))
             bar.update()
             if index + 1 == count or (index + 1) % shard == 0:
                 _write(folder, about, identity, index // shard, gathered)
@@ -123,7 +124,7 @@ def _claimed(folder: Path, about: dict[str, Any]) -> str:
         with replacing(folder / MANIFEST) as partial:
             partial.write_text(json.dumps(about, sort_keys=True), encoding="utf-8")
     there, identity = read_manifest(folder)
-    changed = sorted(name for name, value in about.items() if there[name] != value)
+    changed = sorted(name for name, value in about.items() if there.get(name, "") != value)
     if changed:
         raise refusal(
             ValueError(

@@ -9,6 +9,7 @@ import torch
 from torch.utils.data import Dataset
 
 from dissect.arguments import refusal, speaks
+from dissect.data.pictures import Normalisation
 from dissect.tiny.world.scenes import render
 from dissect.tiny.world.vocabulary import CONCEPTS, FAMILIES, FAMILY_OF, MAIN_OBJECTS, PLANES, SCENES, SIGNATURES, label
 
@@ -81,6 +82,7 @@ class TinyScenes(Dataset[Any]):
     concepts = CONCEPTS
     planes = PLANES
     classes = SCENES
+    normalisation = Normalisation()
 
     def __init__(
         self, split: str = "train", size: int = 128, count: int | None = None, target: str = "planes", *,

@@ -17,8 +17,8 @@ from dissect.data.planes import label_planes
 from dissect.devices import DeferredReads, checksum, device_of, to_device
 from dissect.files.checked import Each, Maybe, Of, Whole, fields
 from dissect.interrupts import deferred_interrupts
-from dissect.network.layers import check_weights
 from dissect.ops.native import LABEL_DTYPES
+from dissect.segmentation.protocol import adapted
 from dissect.visits.generated import Generated
 from dissect.visits.passes import Inputs, Pass, Passes
 from dissect.visits.readout import Readout
@@ -70,8 +70,8 @@ class Activations:
         to_planes: Callable[[Tensor, Tensor, int, tuple[int, ...]], Tensor] = label_planes,
         encoded: bool = False,
     ) -> None:
-        check_weights(segmenter, "segmenter")  # else convolutions may give planes, of any numbers
-        self._model, self._batches, self._segmenter, self._generated = model, batches, segmenter, generated
+        self._model, self._batches, self._generated = model, batches, generated
+        self._segmenter = adapted(segmenter, batches.data, generated=generated is not None)
         self._readout, self._layers, self._vectors, self._to_planes = readout, layers, vectors, to_planes
         self._encoded = encoded and not readout.ignore
         self._store = Store(memory_budget, disk_budget)

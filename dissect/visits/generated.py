@@ -16,29 +16,15 @@ from dissect.data.signed import SignedRange
 from dissect.devices import to_device
 from dissect.network.outputs import first_tensor
 
-#: What makes planes, or None.
-Segmenting = Any
-
 
 class Generated:
     """How a generator's images come by: from batches of z, or of (z, noise seeds).
 
     Args:
         model: the generator; it takes z, and noise seeds as its argument `noise`.
-        segmenter: sees its images, which are in [-1, 1]; None for images without labels.
-
-    Raises:
-        ValueError: the segmenter says that it takes images in [0, 1] (its attribute `signed`).
     """
 
-    def __init__(self, model: nn.Module, segmenter: Segmenting) -> None:
-        if getattr(segmenter, "signed", True) is False:
-            raise refusal(
-                ValueError(
-                    'segmenter must take images in [-1, 1], as generators give them, with segment="output", but takes '
-                    "them in [0, 1] (signed=False); make it with signed=True."
-                )
-            )
+    def __init__(self, model: nn.Module) -> None:
         self._model = model
         self._repeats, self._range = False, SignedRange("images of model")
 

@@ -5,16 +5,22 @@ from dissect.cli.commands import main
 CODE = """
 import torch
 from torch import nn
+from dissect.segmentation import ImageInput
 
 def network():
     torch.manual_seed(0)
     return nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(), nn.Conv2d(4, 2, 1))
 
-class Segmenter:
+class Silent:
     concepts = [("bright", "color")]
+    seen = []
 
     def __call__(self, images):
+        self.seen.append(images)
         return (images.mean(1, keepdim=True) > 0).long()
+
+class Segmenter(Silent):
+    input = ImageInput(-1.0, 1.0)
 
 number = 3
 

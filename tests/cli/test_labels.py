@@ -1,6 +1,7 @@
 """`dissect labels`: segmented once from the command line, checked, and dissected."""
 
 import json
+import sys
 
 import torch
 from cli.mine import run
@@ -28,10 +29,32 @@ def test_labels_are_written_in_parts_checked_and_dissected(here, capsys):
     assert found.concepts == expected.concepts
 
 
-def test_a_segmenter_sees_images_in_0_to_1(here, capsys):
-    write = [*WRITE, "--segmenter", "mine:Segmenter", "--out", "kept"]
-    assert main(write) == 0
-    assert dissect.segmentation.LabelStore("kept").labels([0]).area.tolist() == [[0, 256]]  # no mean was taken off
+def test_run_and_write_give_a_segmenter_the_same_images(here, capsys):
+    assert main([*WRITE, "--segmenter", "mine:Silent", "--out", "plain"]) == 0
+    seen = sys.modules["mine"].Silent.seen
+    seen.clear()
+    folder = dissect.data.ImageFolder("images", size=16, mean=(0, 0, 0), std=(1, 1, 1))
+    pixels = torch.stack([folder[number] for number in range(6)])
+    for name, more, kept, wanted in (
+        ("Segmenter", (), "signed", pixels * 2 - 1),
+        ("Silent", ("--segmenter-input", "0", "255"), "bytes", pixels * 255),
+    ):
+        of = ("--segmenter", f"mine:{name}", *more)
+        assert main([*WRITE, *of, "--out", kept]) == 0
+        written = torch.cat(seen)
+        seen.clear()
+        assert run("--layers", "2", *of, "--batch-size", "2", "--memory", "4", "--out", f"{kept}-out") == 0
+        assert f"to [{wanted.min().floor():g}, {wanted.max().ceil():g}]" in capsys.readouterr().err
+        for images in (written, torch.cat(seen)[:6]):
+            torch.testing.assert_close(images, wanted, atol=2e-5, rtol=1e-5)
+        seen.clear()
+
+
+def test_a_segmenter_that_does_not_say_what_it_takes_is_refused_normalised_images(here, capsys):
+    assert run("--layers", "2", "--segmenter", "mine:Silent") == 2
+    assert "mine:Silent must say which images it takes" in capsys.readouterr().err
+    assert run("--layers", "2", "--segmenter", "mine:Segmenter", "--segmenter-input", "0", "1") == 2
+    assert "of segmenters that do not say it" in capsys.readouterr().err
 
 
 def test_what_cannot_be_written_checked_or_used_is_told(here, capsys):

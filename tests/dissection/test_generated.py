@@ -138,7 +138,6 @@ def test_without_a_segmenter_there_are_pictures_and_thresholds():
         (Painter(), None, {"segment": "both"}, ValueError, "segment must be one of"),
         (Painter(), None, {"preset": "tpami2018"}, ValueError, 'grid must be "half_pixel" or a Grid'),
         (Painter(), None, {"segmenter": None, "concepts": ["red"]}, ValueError, "segmenter must be given"),
-        (Painter(), None, {"segmenter": tiny.segmenter()}, ValueError, r"must take images in \[-1, 1\]"),
         (Painter(), [(torch.randn(2, 6), torch.zeros(3, dtype=torch.long))], {}, ValueError, r"integers \[N=2\]"),
         (Painter(), (torch.randn(2, 6), torch.zeros(3, dtype=torch.long)), {}, ValueError, "but are 2 and 3"),
         (Painter(flat=True), None, {}, ValueError, r"must make images \[N=5, 3, H, W\] of z, but made \[5, 3, 256\]"),
