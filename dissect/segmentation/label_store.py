@@ -8,8 +8,6 @@ two writers that disagree are noticed.
 
 from __future__ import annotations
 
-import json
-import re
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
@@ -26,25 +24,14 @@ from dissect.arguments import refusal, speaks
 from dissect.concepts import Concepts
 from dissect.data.batches import Batches, attribute_of, fingerprint_of, names_of
 from dissect.digests import digest
-from dissect.files.checked import Array, Each, Maybe, Of, Text, Whole, fields, named
-from dissect.files.tensors import load_tensors
 from dissect.network.identity import code_of, fingerprint
 from dissect.ops.encode_labels import EncodedLabels
-from dissect.ops.packed import PackedLabels
+from dissect.segmentation.label_files import MANIFEST, SHARD, Shard, form_of, read_manifest, read_shard, shards_in
+from dissect.segmentation.likeness import likeness, unlike
 from dissect.text import shown
-
-MANIFEST, FORMAT = "labels.json", ("label shard", 1)
-SHARD = re.compile(r"(\d{5})-(\d{1,9})-([0-9a-f]{16})\.safetensors")
 
 #: Bytes of shards that are kept in memory.
 CACHE = 1 << 28
-
-_MANIFEST = {
-    "version": Whole(1, 1), "names": Each(Text(), "C"), "categories": Each(Text(), "C"), "segmenter": Each(Text(), 2),
-    "images": Each(Maybe(Of(object))), "files": Maybe(Text()), "sees": Maybe(Text()), "first": Whole(-(1 << 63)),
-    "ignore": Each(Whole(-128)),
-    "batches": Whole(1), "batch_size": Whole(1), "shard": Whole(1),
-}  # fmt: skip
 
 
 class StoreSize(NamedTuple):
@@ -130,9 +117,8 @@ class LabelStore:
         self._paths = [found[number] for number in range(due)]
         counts = [int(SHARD.fullmatch(path.name)[2]) for path in self._paths]  # type: ignore[index]
         self._ends = np.cumsum(counts)
-        self._cache: OrderedDict[int, PackedLabels] = OrderedDict()
-        first = self._shard(0)
-        self._form = first.size, first.table.shape[1]
+        self._cache: OrderedDict[int, Shard] = OrderedDict()
+        self._form = form_of(self._shard(0).labels)
 
     def __len__(self) -> int:
         """The number of images."""
@@ -168,8 +154,32 @@ class LabelStore:
         for begin, end in pairwise(cuts):
             shard = int(shards[begin])
             start = int(self._ends[shard - 1]) if shard else 0
-            parts.append(self._shard(shard).labels([number - start for number in wanted[begin:end]]))
+            parts.append(self._shard(shard).labels.labels([number - start for number in wanted[begin:end]]))
         return one_after_another(parts)
+
+    def check_images(self, images: Tensor, numbers: Sequence[int]) -> None:
+        """Whether images are those whose labels this store holds, at any size and however they are normalised.
+
+        Args:
+            images: [N, C, H, W], or z.
+            numbers: [N] those in the store.
+
+        Raises:
+            ValueError: one shows something else (`dissect.segmentation.likeness.unlike`); says which. Stores of earlier
+                versions do not know what their images looked like.
+        """
+        found = likeness(images)
+        for row, number in enumerate(numbers):
+            at = int(np.searchsorted(self._ends, number, side="right"))
+            kept = self._shard(at).likeness
+            start = int(self._ends[at - 1]) if at else 0
+            if kept is not None and bool(unlike(found[row : row + 1], kept[number - start][None])[0]):
+                raise refusal(
+                    ValueError(
+                        f"images must be those whose labels {shown(self.folder)} holds, in their order, but image "
+                        f"{number} shows something else."
+                    )
+                )
 
     def beside(self, images: Any) -> Any:
         """The same images with the labels of this store, for `dissect.dissect` and all that takes images.
@@ -183,7 +193,8 @@ class LabelStore:
             `to_pictures`. A DataLoader may read it in workers.
 
         Raises:
-            ValueError: another number of images, or, where both have the names of files, other files.
+            ValueError: another number of images, or, where both have the names of files, other files; when images are
+                read, one that shows something else than the image of its number that was segmented (`check_images`).
         """
         bare = getattr(images, "without_planes", None)
         images = bare() if callable(bare) else images
@@ -221,17 +232,17 @@ class LabelStore:
             self._cache.pop(number, None)
             self._shard(number)
 
-    def _shard(self, number: int) -> PackedLabels:
+    def _shard(self, number: int) -> Shard:
         if number in self._cache:
             self._cache.move_to_end(number)
             return self._cache[number]
         path = self._paths[number]
         shard = read_shard(path, self.identity, len(self.concepts))
-        form = shard.size, shard.table.shape[1]
+        form = form_of(shard.labels)
         if number and form != self._form:
             raise refusal(ValueError(f"{shown(path)} must have planes as shard 0 has, but has {form}."))
         self._cache[number] = shard
-        while len(self._cache) > 1 and sum(part.nbytes for part in self._cache.values()) > CACHE:
+        while len(self._cache) > 1 and sum(part.labels.nbytes for part in self._cache.values()) > CACHE:
             self._cache.popitem(last=False)
         return shard
 
@@ -248,7 +259,10 @@ class _Labelled(Dataset[Any]):
 
     def __getitem__(self, index: int) -> tuple[Any, _Stored]:
         item = self._images[index]
-        return item[0] if isinstance(item, (tuple, list)) else item, _Stored(self._store, index)
+        image = item[0] if isinstance(item, (tuple, list)) else item
+        if isinstance(image, Tensor):
+            self._store.check_images(image[None], [index])
+        return image, _Stored(self._store, index)
 
     def fingerprint(self) -> str:
         """Of the images and the store."""
@@ -271,6 +285,7 @@ class _LabelledBatches:
             end += len(batch.images)
             if end > len(self._store):
                 break
+            self._store.check_images(batch.images, batch.numbers.tolist())
             yield batch.images, self._store.labels(batch.numbers)
         if end != len(self._store):
             number = f"at least {end}" if end > len(self._store) else str(end)
@@ -284,80 +299,6 @@ class _LabelledBatches:
 def told_segmenter(segmenter: Any) -> list[str]:
     """What tells a segmenter from another: its weights and modules, and its code; None are planes of the items."""
     return ["planes", ""] if segmenter is None else [fingerprint(segmenter), code_of(segmenter)]
-
-
-def read_manifest(folder: Path) -> tuple[dict[str, Any], str]:
-    """What a store is of, and the digest of that.
-
-    Raises:
-        FileNotFoundError: there is none.
-        ValueError: it is damaged; names the file.
-    """
-    path = folder / MANIFEST
-    if not path.is_file():
-        raise refusal(FileNotFoundError(f"there is no file {shown(path)}; store_labels writes a store."))
-    text = path.read_bytes()
-    try:
-        about = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise refusal(ValueError(f"{shown(path)} must be a store's manifest, but is no JSON: {error}")) from error
-    with named(path):
-        fields(str(path), about, _MANIFEST)
-    return about, digest([text])
-
-
-def shards_in(folder: Path) -> dict[int, Path]:
-    """The shards of a folder by their places.
-
-    Raises:
-        ValueError: two of one place, as writers that disagree leave them; names both.
-    """
-    found: dict[int, Path] = {}
-    for path in sorted(folder.iterdir()):
-        match = SHARD.fullmatch(path.name)
-        if match is None:
-            continue
-        number = int(match[1])
-        if number in found:
-            raise refusal(
-                ValueError(
-                    f"{shown(folder)} must have one shard of each place, but {found[number].name} and {path.name} are "
-                    "of one: writers disagreed. Remove the wrong one, or both, and call store_labels again."
-                )
-            )
-        found[number] = path
-    return found
-
-
-def read_shard(path: Path, identity: str, num_labels: int) -> PackedLabels:
-    """A shard, checked.
-
-    Raises:
-        ValueError: it is damaged, or belongs elsewhere; names the file.
-    """
-    tensors, meta = load_tensors(path, *FORMAT)
-    narrow = (torch.uint8, torch.int16, torch.int32)
-    rules = {"runs": Array(torch.int32, "N", 0), "rows": Array(torch.int32, "N", 1)}
-    for name, shape in (("last", "R"), ("numbers", "R"), ("table", "T K")):
-        dtype = getattr(tensors.get(name), "dtype", None)
-        rules[name] = Array(dtype if dtype in narrow else torch.uint8, shape, 0)
-    with named(path):
-        fields(str(path), tensors, rules)
-        fields(str(path), meta, {"of": Text(), "size": Each(Whole(1, 1 << 20), 2)})
-        if meta["of"] != identity:
-            raise refusal(ValueError(f"{shown(path)} must belong to the store in its folder, but is of another one."))
-        size = meta["size"][0], meta["size"][1]
-        packed = PackedLabels(**tensors, size=size, num_labels=num_labels)
-        if name_of(path.name[:5], packed, identity) != path.name:
-            raise refusal(ValueError(f"{shown(path)} must be called by its place and content, but is not."))
-    return packed
-
-
-def name_of(place: str, packed: PackedLabels, identity: str) -> str:
-    """The file of a shard."""
-    parts = (packed.last, packed.numbers, packed.table, packed.runs, packed.rows)
-    told = [f"{place} {identity} {packed.size}", *(f"{part.dtype} {list(part.shape)}" for part in parts)]
-    return f"{place}-{len(packed)}-{digest([*told, *parts])}.safetensors"
 
 
 def one_after_another(parts: list[EncodedLabels]) -> EncodedLabels:

@@ -20,15 +20,9 @@ from dissect.data.planes import check_ignored, label_planes
 from dissect.devices import checksum, device_of, to_device
 from dissect.files.tensors import replacing, save_tensors
 from dissect.ops.packed import PackedLabels, joined, pack
-from dissect.segmentation.label_store import (
-    FORMAT,
-    MANIFEST,
-    LabelStore,
-    name_of,
-    read_manifest,
-    shards_in,
-    told_segmenter,
-)
+from dissect.segmentation.label_files import FORMAT, MANIFEST, Shard, name_of, read_manifest, shards_in
+from dissect.segmentation.label_store import LabelStore, told_segmenter
+from dissect.segmentation.likeness import likeness
 from dissect.segmentation.protocol import adapted, told_conversion
 from dissect.text import shown
 
@@ -100,12 +94,12 @@ def store_labels(
     own = [number for number in range(-(-count // shard)) if number % parts == at and number not in shards_in(folder)]
     wanted = {batch for number in own for batch in range(number * shard, min(count, number * shard + shard))}
     skip = set(range(count)) - wanted
-    gathered: list[PackedLabels] = []
+    gathered: list[Shard] = []
     with tqdm(total=len(wanted), desc="labels", unit="batch", disable=not progress, leave=False) as bar:
         for index, batch in enumerate(batches.visit(0, skip) if wanted else ()):
             if batch is None or index in skip:
                 continue
-            gathered.append(_packed(fitting, batch, index, vocabulary, ignored))
+            gathered.append(Shard(_packed(fitting, batch, index, vocabulary, ignored), likeness(batch.images)))
             bar.update()
             if index + 1 == count or (index + 1) % shard == 0:
                 _write(folder, about, identity, index // shard, gathered)
@@ -162,13 +156,14 @@ def _packed(
         raise refusal(error, f"batch {index}") from None
 
 
-def _write(folder: Path, about: dict[str, Any], identity: str, number: int, parts: list[PackedLabels]) -> None:
-    forms = {(part.size, part.table.shape[1]) for part in parts}
+def _write(folder: Path, about: dict[str, Any], identity: str, number: int, parts: list[Shard]) -> None:
+    forms = {(part.labels.size, part.labels.table.shape[1]) for part in parts}
     if len(forms) > 1:
         raise refusal(
             ValueError(f"planes must be as many and of one size in all batches, but shard {number} has {forms}.")
         )
-    packed = joined(parts)
+    packed = joined([part.labels for part in parts])
+    seen = torch.cat([part.likeness for part in parts if part.likeness is not None])
     if read_manifest(folder)[1] != identity:
         _claimed(folder, about)  # says what another writer has made of it
         raise refusal(
@@ -176,8 +171,8 @@ def _write(folder: Path, about: dict[str, Any], identity: str, number: int, part
         )
     tensors = {name: getattr(packed, name) for name in ("last", "numbers", "table", "runs", "rows")}
     save_tensors(
-        folder / name_of(f"{number:05d}", packed, identity),
+        folder / name_of(f"{number:05d}", packed, seen, identity),
         *FORMAT,
-        tensors,
+        tensors | {"likeness": seen},
         {"of": identity, "size": list(packed.size)},
     )
