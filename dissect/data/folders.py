@@ -229,8 +229,8 @@ class ImageFolder(NormalisedImages):
         Raises:
             ValueError: it is no scale of it.
         """
-        if not _alike(shape, size):
-            turned = tag >= TRANSPOSED and _alike(shape, size[::-1])
+        if not alike(shape, size):
+            turned = tag >= TRANSPOSED and alike(shape, size[::-1])
             hint = " It is that of the image as it is stored, untouched by its orientation tag: pass orientation=False."
             raise refusal(
                 ValueError(
@@ -238,7 +238,7 @@ class ImageFolder(NormalisedImages):
                     f"or a scale of it, but {shown(path)} holds {shape[0]} x {shape[1]}.{hint if turned else ''}"
                 )
             )
-        if tag != UPRIGHT and not self._told and (tag < TRANSPOSED or _alike(shape, size[::-1])):
+        if tag != UPRIGHT and not self._told and (tag < TRANSPOSED or alike(shape, size[::-1])):
             self._told = True
             tell(
                 f"the image of {shown(path)} was turned as its orientation tag {tag} says; the planes, "
@@ -246,7 +246,7 @@ class ImageFolder(NormalisedImages):
             )
 
 
-def _alike(shape: tuple[int, int], size: tuple[int, int]) -> bool:
+def alike(shape: tuple[int, int], size: tuple[int, int]) -> bool:
     """Whether rows and columns are those of a picture of so many columns and rows.
 
     Or a scale of them, up to the rounding of a pixel of the smaller one.

@@ -8,10 +8,17 @@ from dissect.segmentation.inputs import ImageInput
 from dissect.segmentation.label_store import LabelStore, StoreSize
 from dissect.segmentation.merged import MergedSegmenter
 from dissect.segmentation.protocol import Fitted, SegmenterProtocol, fitted
+from dissect.segmentation.sources import ReaderSource, Renaming, SourceImage
 from dissect.segmentation.storing import store_labels
+from dissect.segmentation.unifying import build_broden, category_table
 from dissect.segmentation.upp import ICLR_OWNERS, UppSegmenter
 
 __all__ = [
+    "category_table",
+    "build_broden",
+    "SourceImage",
+    "Renaming",
+    "ReaderSource",
     "ICLR_OWNERS",
     "ColorNamer",
     "Evaluation",
