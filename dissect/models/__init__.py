@@ -4,11 +4,13 @@ from dissect.models.alexnet import AlexNet
 from dissect.models.classifiers import CLASSIFIERS, VGG16, Preprocessing, load_classifier
 from dissect.models.densenet import DenseNet
 from dissect.models.discriminator import Discriminator
+from dissect.models.efficientnet import EfficientNetLite0
 from dissect.models.inception import GoogLeNet
 from dissect.models.latent import latents, noise_seeds
 from dissect.models.progan import PROGAN_VARIANTS, ProGAN, load_progan, progan_channels
 from dissect.models.resnet import RESNETS, ResNet
 from dissect.models.sparse_encoder import SparseEncoder, load_sparse_encoder
+from dissect.models.squeezenet import SqueezeNet
 from dissect.models.stylegan2 import StyleGAN2, stylegan2_channels
 from dissect.models.stylegan2_files import load_stylegan2, stylegan2_checkpoint
 from dissect.models.unet import UNet
@@ -27,11 +29,13 @@ __all__ = [
     "AlexNet",
     "DenseNet",
     "Discriminator",
+    "EfficientNetLite0",
     "GoogLeNet",
     "Preprocessing",
     "ProGAN",
     "ResNet",
     "SparseEncoder",
+    "SqueezeNet",
     "StyleGAN2",
     "UNet",
     "UppLabels",

@@ -17,10 +17,12 @@ from dissect.arguments import refusal, speaks
 from dissect.models.alexnet import AlexNet
 from dissect.models.checkpoint import check_fit, counted
 from dissect.models.densenet import DenseNet
+from dissect.models.efficientnet import EfficientNetLite0
 from dissect.models.inception import GoogLeNet
 from dissect.models.initial import he_normal, undrawn
 from dissect.models.reading import read
 from dissect.models.resnet import RESNETS, ResNet
+from dissect.models.squeezenet import FIRES, SqueezeNet
 from dissect.models.vgg import BLOCKS, _classifier, _features
 
 #: ImageNet's, of red, green and blue in [0, 1].
@@ -154,6 +156,10 @@ _TORCH7_NAMES: tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...] = (
     (r"^([4-7])\.(\d+)\.0\.1\.([01])\.", lambda m: f"layer{int(m[1]) - 3}.{m[2]}.downsample.{m[3]}."),
     (r"^10\.1\.", "fc."),
 )
+#: SqueezeNet's fire modules in torchvision's files, by number: three poolings and a ReLU stand between them.
+_FIRES = dict(zip(("3", "4", "6", "7", "9", "10", "11", "12"), range(2, 2 + len(FIRES))))
+#: EfficientNet's layers of a block in files that number their normalisations.
+_LITE = ("expand", "depthwise", "project")
 _ALEXNET = dict(zip(("0", "3", "6", "8", "10"), ("conv1", "conv2", "conv3", "conv4", "conv5")))
 
 CLASSIFIERS: dict[str, _Architecture] = {
@@ -182,6 +188,22 @@ CLASSIFIERS: dict[str, _Architecture] = {
         _densenet, "features.conv0.weight", 96, "classifier.bias",
         ((r"\.(norm|relu|conv)\.([12])\.(?=\w+$)", r".\1\2."),),
     ),
+    "squeezenet1_1": _Architecture(
+        SqueezeNet, "conv1.weight", 64, "conv10.bias",
+        (
+            (r"^features\.0\.", "conv1."), (r"^classifier\.1\.", "conv10."),
+            (r"^features\.(\d+)\.", lambda m: f"fire{_FIRES.get(m[1], m[1])}."), (r"\.squeeze\.", ".squeeze1x1."),
+        ),
+    ),
+    "efficientnet-lite0": _Architecture(
+        EfficientNetLite0, "stem.conv.weight", 32, "fc.bias",
+        (
+            (r"^_conv_(stem|head)\.", r"\1.conv."), (r"^_bn0\.", "stem.bn."), (r"^_bn1\.", "head.bn."),
+            (r"^_fc\.", "fc."), (r"^_blocks\.(\d+)\._(expand|depthwise|project)_conv\.", r"blocks.\1.\2.conv."),
+            (r"^_blocks\.(\d+)\._bn([012])\.", lambda m: f"blocks.{m[1]}.{_LITE[int(m[2])]}.bn."),
+        ),
+        (127 / 255,) * 3, (128 / 255,) * 3,
+    ),
 }  # fmt: skip
 
 #: Weights that only training needs, and that a loaded network does not have.
@@ -202,11 +224,12 @@ def load_classifier(
 
     Args:
         architecture: "alexnet" (Caffe's), "alexnet-torchvision", "vgg16", "googlenet" (torchvision's), "resnet18",
-            "resnet50", "resnet152" or "densenet161".
+            "resnet50", "resnet152", "densenet161", "squeezenet1_1" (torchvision's keys, or its own) or
+            "efficientnet-lite0" (the keys of lukemelas's EfficientNet-PyTorch, or its own).
         path: a .pth, .pt, .tar or .safetensors file.
         preprocessing: None for the published one: a crop of 224 (Caffe's AlexNet: 227) of images whose shorter side is
             256, or, where there are 365 classes, of 256x256, as Places365's are tested; ImageNet's mean and deviation,
-            for GoogLeNet a half each, as its weights were trained.
+            for GoogLeNet a half each, as its weights were trained, for EfficientNet-Lite0 (x - 127) / 128 of 255.
         device: where the network goes.
 
     Raises:

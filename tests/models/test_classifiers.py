@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from dissect.models import CLASSIFIERS, AlexNet, Preprocessing, load_classifier
+from dissect.models import CLASSIFIERS, AlexNet, EfficientNetLite0, Preprocessing, load_classifier
 
 SMALL = Fraction(1, 16)
 
@@ -17,6 +17,7 @@ SMALL = Fraction(1, 16)
 SIZES = {
     "alexnet": 60_965_224, "alexnet-torchvision": 61_100_840, "vgg16": 138_357_544, "googlenet": 6_624_904,
     "resnet18": 11_689_512, "resnet50": 25_557_032, "resnet152": 60_192_808, "densenet161": 28_681_000,
+    "squeezenet1_1": 1_235_496, "efficientnet-lite0": 4_652_008,
 }  # fmt: skip
 
 #: A layer as the papers call it, and its output of one image of the published size.
@@ -24,7 +25,8 @@ LAYERS = {
     "alexnet": ("conv5", (256, 13, 13)), "alexnet-torchvision": ("conv5", (256, 13, 13)),
     "vgg16": ("features.conv5_3", (512, 14, 14)), "googlenet": ("inception4e", (832, 14, 14)),
     "resnet18": ("layer4", (512, 7, 7)), "resnet50": ("layer4", (2048, 7, 7)), "resnet152": ("layer3", (1024, 14, 14)),
-    "densenet161": ("features.denseblock4", (2208, 7, 7)),
+    "densenet161": ("features.denseblock4", (2208, 7, 7)), "squeezenet1_1": ("fire9", (512, 13, 13)),
+    "efficientnet-lite0": ("head", (1280, 7, 7)),
 }  # fmt: skip
 
 
@@ -96,6 +98,36 @@ def torchvision_alexnet(state):
     return {f"{numbers[key.split('.')[0]]}.{key.split('.')[1]}": value for key, value in state.items()}
 
 
+def torchvision_squeezenet(state):
+    numbers = dict(zip(range(2, 10), (3, 4, 6, 7, 9, 10, 11, 12)))
+    names = {"conv1": "features.0", "conv10": "classifier.1"} | {
+        f"fire{n}": f"features.{m}" for n, m in numbers.items()
+    }
+    return {
+        ".".join([names[key.split(".")[0]], *key.split(".")[1:]]).replace("squeeze1x1", "squeeze"): value
+        for key, value in state.items()
+    }
+
+
+def numbered_efficientnet(state):
+    """As lukemelas's EfficientNet-PyTorch: _conv_stem, _bn0, _blocks.1._expand_conv, _blocks.1._bn0, ..., _fc."""
+    places = {"expand": 0, "depthwise": 1, "project": 2}
+    found = {}
+    for key, value in state.items():
+        layer, *rest = key.split(".")
+        if layer == "blocks":
+            block, part, kind, last = rest
+            inner = f"_{part}_conv" if kind == "conv" else f"_bn{places[part]}"
+            found[f"_blocks.{block}.{inner}.{last}"] = value
+        elif layer == "fc":
+            found[f"_{key}"] = value
+        else:
+            found[f"{f'_conv_{layer}' if rest[0] == 'conv' else {'stem': '_bn0', 'head': '_bn1'}[layer]}.{rest[1]}"] = (
+                value
+            )
+    return found
+
+
 def with_auxiliaries(state):
     return state | {"aux1.conv.conv.weight": torch.ones(2, 2, 1, 1), "aux2.fc2.bias": torch.ones(3)}
 
@@ -104,7 +136,8 @@ LAYOUTS = [
     ("alexnet", dict), ("alexnet-torchvision", torchvision_alexnet), ("vgg16", torchvision_vgg), ("vgg16", timm_vgg),
     ("vgg16", lambda state: {key.replace("fc8", "fc8a"): value for key, value in state.items()}),
     ("googlenet", with_auxiliaries), ("resnet18", dict), ("resnet50", torch7), ("resnet152", torch7),
-    ("densenet161", dict), ("densenet161", old_densenet),
+    ("densenet161", dict), ("densenet161", old_densenet), ("squeezenet1_1", dict),
+    ("squeezenet1_1", torchvision_squeezenet), ("efficientnet-lite0", numbered_efficientnet),
 ]  # fmt: skip
 
 
@@ -142,6 +175,7 @@ def test_a_training_scripts_checkpoint_of_places(tmp_path):
         ("alexnet", 365, Preprocessing((256, 256), 227)),
         ("alexnet", 1000, Preprocessing(256, 227)),
         ("googlenet", 1000, Preprocessing(256, 224, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))),
+        ("efficientnet-lite0", 1000, Preprocessing(256, 224, (127 / 255,) * 3, (128 / 255,) * 3)),
     ],
 )
 def test_preprocessing_comes_with_the_network(tmp_path, name, classes, expected):
@@ -159,6 +193,17 @@ def test_preprocessing_by_hand():
     torch.testing.assert_close(shown, (whole[:, :, 16:240, 60:284] - mean) / std)  # round(59.5) is 60
     with pytest.raises(ValueError, match=r"crop must lie in \[1, 200\], what is resized to, but is 224"):
         Preprocessing((200, 256), 224)
+
+
+def test_efficientnets_padding_is_tensorflows():
+    """Written out: the first cell of a stride of 2 sits at the corner where sides are even, one place in where odd."""
+    layer = EfficientNetLite0(5, width=SMALL).stem.conv
+    for side, before in ((8, 0), (7, 1)):
+        images = torch.randn(1, 3, side, side)
+        padded = nn.functional.pad(images, (before, 1, before, 1))
+        expected = nn.functional.conv2d(padded, layer.weight, stride=2)
+        torch.testing.assert_close(layer(images), expected)
+        assert expected.shape[2:] == (4, 4)
 
 
 def test_alexnets_normalisation_follows_the_pooling():
