@@ -3,11 +3,11 @@
 import importlib
 import re
 import shutil
-from pathlib import Path
 
 import pages
 import pytest
 import torch
+from written_pages import written
 
 from dissect.experiments import CarliniWagner
 from dissect.tiny import vgg
@@ -21,7 +21,7 @@ TESTED = {
     "texture", "thresholds",
     "tiny_compared", "tiny_detectors", "tiny_generators", "tiny_segmenters", "tiny_world", "trust", "trust_biases",
     "unit_classifiers", "verified",
-    "rewriting_inverted", "rewriting_layers", "rosetta", "small_networks",
+    "real_networks", "rewriting_inverted", "rewriting_layers", "rosetta", "small_networks",
 }  # fmt: skip
 
 
@@ -32,19 +32,6 @@ def _quiet(monkeypatch):
     monkeypatch.setenv("TQDM_DISABLE", "1")
     yield
     torch.set_num_threads(threads)
-
-
-def written(page: Path, *needed: str) -> str:
-    """A page's text, in which nothing is left to fill in, whose pictures are there and whose tables are whole."""
-    text = page.read_text(encoding="utf-8")
-    assert not re.findall(r"\$\{?[a-z_]+|\{[a-z_]+\}", text)
-    for picture in re.findall(r"!\[[^\]]*\]\(([^)]+)\)", text):
-        assert (page.parent / picture).stat().st_size > 500, picture
-    for block in re.findall(r"(?:^\|.*\n?)+", text, re.MULTILINE):
-        assert len({line.count("|") for line in block.splitlines()}) == 1, block
-    for part in needed:
-        assert part in text
-    return text
 
 
 def test_every_script_is_tested():
