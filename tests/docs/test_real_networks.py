@@ -253,6 +253,7 @@ def test_the_page(small, tmp_path, monkeypatch):
                    "foolbox_photographs": lambda: (pictures, torch.tensor([0, 5, 7])), "HALF": 6, "EACH": 1,
                    "FACES": 10, "UNITS": 3, "DRAWS": 2, "CLASSES": numbers},
         classifiers: {"CLASSES": numbers},
+        parts: {"SIZE": 32},
         faces: {"faces": lambda folder: parts.Dcgan(seed=1).eval(), "face_parts": lambda folder: made_up_parts()},
     }.items():  # fmt: skip
         for name, value in values.items():
