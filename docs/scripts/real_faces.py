@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -193,8 +194,12 @@ def painted(files: Path, work: Path, images: int, units: int, draws: int) -> Pai
         one = found[kind][FRACTIONS[0]].dissection[next(iter(LAYERS))]
         shown.append(parts[kind].found)
         share.append(float(one.label_area[NUMBER["background"]]) / one.num_pixels)
-    changes = []
-    for layer in LAYERS:
-        values = found["trained"][FRACTIONS[-1]].dissection[layer].iou[:, NUMBER["background"]]
-        changes.append(changed(generator, parts["trained"], others, layer, values.topk(units).indices, draws))
+    changes, kept = [], work / f"changes-{images}-{units}-{draws}.json"
+    if kept.is_file():
+        changes = [Change(**one) for one in json.loads(kept.read_text(encoding="utf-8"))]
+    else:
+        for layer in LAYERS:
+            values = found["trained"][FRACTIONS[-1]].dissection[layer].iou[:, NUMBER["background"]]
+            changes.append(changed(generator, parts["trained"], others, layer, values.topk(units).indices, draws))
+        kept.write_text(json.dumps([one._asdict() for one in changes]), encoding="utf-8")
     return Painted(images, (shown[0], shown[1]), (share[0], share[1]), found["trained"], found["untrained"], changes)
