@@ -6,7 +6,8 @@ from dissect.dissection.histories import ChangeRow, HistoryRow, KeptRow
 from dissect.dissection.replicates import ReplicateRow, replicated
 from dissect.dissection.result import Dissection, LayerDissection, load
 from dissect.dissection.rows import CategoryRow, DiscoveryRow, UnitRow
-from dissect.dissection.swept import SweptCurveRow, SweptLabelRow, SweptLayer, SweptUnitRow
+from dissect.dissection.swept import SweptLayer
+from dissect.dissection.swept_rows import SweptCurveRow, SweptLabelRow, SweptUnitRow
 
 __all__ = [
     "BestUnitRow",

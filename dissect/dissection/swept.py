@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor
@@ -14,9 +14,11 @@ from torch import Tensor
 from dissect.arguments import integer, refusal, speaks
 from dissect.concepts import Concepts, label_of, ordered_categories
 from dissect.dissection.bands import BandRow, band_rows
+from dissect.dissection.swept_rows import SweptCurveRow, SweptLabelRow, SweptUnitRow
 from dissect.files.checked import Array, Each, Number, Of, Text, Whole, fields, require
 from dissect.files.results import Result
-from dissect.stats import Agreement, ThresholdSweep, average_precision
+from dissect.stats import Agreement, ThresholdSweep, average_precision, curve_sanity_tests
+from dissect.stats.sanity import SanityRow
 from dissect.table import Table
 
 if TYPE_CHECKING:
@@ -24,83 +26,6 @@ if TYPE_CHECKING:
 
 #: Bytes of counts of which measures are taken at a time.
 BLOCK = 1 << 25
-
-
-class SweptUnitRow(NamedTuple):
-    """A unit at the levels where it agrees best with some label, by three measures of which each names its label.
-
-    Attributes:
-        layer: the layer's name.
-        unit: number within the layer.
-        concept: the label with the highest IoU at any level, "-" where none is above 0. (F1 is ``2 IoU / (1 + IoU)``,
-            so it names the same.)
-        category: of the concept.
-        iou: that IoU.
-        f1: the F1 there.
-        threshold: the level.
-        firing: the share of all pixels where the unit exceeds it.
-        by_precision: the label with the highest average precision over all levels.
-        average_precision: that.
-        by_information: the label with the highest information quality ratio at any level.
-        information_quality: that.
-    """
-
-    layer: str
-    unit: int
-    concept: str
-    category: str
-    iou: float
-    f1: float
-    threshold: float
-    firing: float
-    by_precision: str
-    average_precision: float
-    by_information: str
-    information_quality: float
-
-
-class SweptLabelRow(NamedTuple):
-    """Which labels appear where units fire on one share of the pixels (Zhou et al. 2018, Fig. 28).
-
-    Attributes:
-        layer: the layer's name.
-        share: tau, the top fraction of the pixels on which units fire; None without a threshold: where they exceed 0.
-        category: of the labels.
-        concepts: how many of its labels are some unit's best, with an IoU above the cut-off.
-        units: how many units these are.
-    """
-
-    layer: str
-    share: float | None
-    category: str
-    concepts: int
-    units: int
-
-
-class SweptCurveRow(NamedTuple):
-    """A unit and a label at one level.
-
-    Attributes:
-        concept: the label.
-        category: of the label.
-        threshold: the level.
-        firing: the share of all pixels where the unit exceeds it.
-        iou: intersection over union.
-        f1: of the same masks.
-        precision: the share of where it fires that carries the label.
-        recall: the share of the label where it fires.
-        information_quality: the information quality ratio I/H.
-    """
-
-    concept: str
-    category: str
-    threshold: float
-    firing: float
-    iou: float
-    f1: float
-    precision: float
-    recall: float
-    information_quality: float
 
 
 @dataclass(eq=False)
@@ -141,6 +66,16 @@ class SweptLayer:
         """[U] int64: which level is that of an exact share, by its number; None: level 0."""
         wanted = torch.zeros(self.num_units) if share is None else self.exact[:, share]
         return _first_argmax((self.counts.edges == wanted[:, None]).double(), 1)
+
+    def of_labels(self, labels: Tensor) -> Agreement:
+        """Counts [U, B] of each unit with one label, [U] int64, at every level."""
+        parts, unit = [], 0
+        for both in self._blocks():
+            shape = both.intersection.shape
+            place = torch.arange(shape[0]), labels[unit : unit + shape[0]]
+            parts.append([part.expand(shape)[place] for part in vars(both).values()])
+            unit += shape[0]
+        return Agreement(*(torch.cat(part) for part in zip(*parts)))
 
     def _blocks(self) -> Iterator[Agreement]:
         """Agreements [u, C, B] of some units at a time."""
@@ -229,6 +164,23 @@ class Sweep(Result):
         own, level = self[layer], self[layer].level(share)[:, None]
         passes = own.best_iou.gather(1, level) > self.settings["detector_iou"]
         return torch.where(passes, own.best_label.gather(1, level), 0)[:, 0]
+
+    def sanity(self, layer: str | None = None, *, share: int = 0) -> Table[SanityRow]:
+        """Which measures fall when labels get worse, of each unit and its label: `stats.curve_sanity_tests`.
+
+        Args:
+            layer: one of `layers`; its only one by default.
+            share: at which of the exact shares units have labels and fire, by its number; see `best`.
+
+        Raises:
+            ValueError: several layers and none named, or no unit has a label there.
+        """
+        own = self[self._only(layer)]
+        labels = self.best(own.name, share)
+        if not bool((labels > 0).any()):
+            raise refusal(ValueError(f"share must be one at which units have labels, but at number {share} none has."))
+        kept = Agreement(*(part[labels > 0] for part in vars(own.of_labels(labels)).values()))
+        return curve_sanity_tests(kept, own.level(share)[labels > 0])
 
     def curve(self, unit: int, layer: str | None = None, *, concepts: list[str] | None = None) -> Table[SweptCurveRow]:
         """How a unit agrees with labels at every level (`SweptCurveRow`): with all that have the highest IoU at some.

@@ -15,7 +15,7 @@ from dissect.stats.pairs import PairTally
 from dissect.stats.peaks import Peaks
 from dissect.stats.proportion import wilson_interval
 from dissect.stats.raters import RaterAgreement, rater_agreement
-from dissect.stats.sanity import sanity_tests
+from dissect.stats.sanity import activation_curves, curve_sanity_tests, sanity_tests
 from dissect.stats.state import State
 from dissect.stats.sweep import Informative, ThresholdSweep, edges_between
 from dissect.stats.threshold import TailThreshold
@@ -38,8 +38,10 @@ __all__ = [
     "State",
     "TailThreshold",
     "ThresholdSweep",
+    "activation_curves",
     "average_precision",
     "best_labels",
+    "curve_sanity_tests",
     "edges_between",
     "frechet_distance",
     "iou",

@@ -6,7 +6,7 @@ from small_dissection import CONCEPTS, Scenes, network
 
 import dissect
 from dissect import ops
-from dissect.stats import Agreement, average_precision
+from dissect.stats import Agreement, average_precision, curve_sanity_tests
 
 pytestmark = pytest.mark.filterwarnings("ignore::dissect.DoubtfulResultWarning")
 SHARES = [0.01, 0.05, 0.2]
@@ -70,6 +70,23 @@ def test_every_measure_against_counts_at_each_level(found):
         assert [point.information_quality for point in curve] == both.information_quality()[row.unit, 3].tolist()
         shown = {point.concept for point in found.curve(row.unit, "3")}
         assert shown == {CONCEPTS[label - 1][0] for label in own.argmax(0).unique().tolist() if label}
+
+
+def test_measures_of_units_and_their_labels_when_these_get_worse(found, monkeypatch):
+    layer, labels = found["3"], found.best("3", 1)
+    units = labels.nonzero()[:, 0]
+    both = layer.counts.agreement()
+    kept = [part.expand(both.intersection.shape)[units, labels[units]] for part in vars(both).values()]
+    rows = found.sanity("3", share=1)
+    assert list(rows) == list(curve_sanity_tests(Agreement(*kept), layer.level(1)[units]))
+    assert "average_precision" in [row.measure for row in rows]
+    monkeypatch.setattr("dissect.dissection.swept.BLOCK", 1)  # a unit at a time
+    assert list(found.sanity("3", share=1)) == list(rows)
+    with pytest.raises(ValueError, match="layer must be one of"):
+        found.sanity()
+    monkeypatch.setitem(found.settings, "detector_iou", 1.0)
+    with pytest.raises(ValueError, match=r"share must be one at which units have labels, but at number 0 none has"):
+        found.sanity("3")
 
 
 def test_it_is_the_same_after_a_stop(found, tmp_path, monkeypatch):
