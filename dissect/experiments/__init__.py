@@ -31,7 +31,9 @@ from dissect.experiments.relations import (
     rank_correlation,
     sign_shares,
 )
+from dissect.experiments.retraining import RetrainedRow, RetrainedTops, retrained_tops
 from dissect.experiments.rosetta import rosetta
+from dissect.experiments.rosetta_permuted import rosetta_permuted
 from dissect.experiments.rosetta_result import Rosetta
 from dissect.experiments.texture import texture_sensitivity
 from dissect.experiments.texture_result import TextureSensitivity
@@ -54,6 +56,8 @@ __all__ = [
     "Matches",
     "Planted",
     "PlantedScores",
+    "RetrainedRow",
+    "RetrainedTops",
     "Rosetta",
     "TextureSensitivity",
     "VerifiedLabels",
@@ -83,7 +87,9 @@ __all__ = [
     "plant",
     "random_rotation",
     "rank_correlation",
+    "retrained_tops",
     "rosetta",
+    "rosetta_permuted",
     "rotation_error",
     "score_labels",
     "sign_shares",

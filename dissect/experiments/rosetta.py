@@ -30,6 +30,8 @@ from dissect.visits.store import Step
 
 #: What the second network is shown of what the first one gives.
 See = Callable[[Tensor], Tensor]
+#: A network and one of its layers.
+End = tuple[nn.Module, str]
 
 
 @speaks
@@ -80,9 +82,27 @@ def rosetta(
         >>> sorted((row.unit, row.other) for row in found.buddies())
         [(0, 3), (1, 2), (2, 1), (3, 0)]
     """
-    for network, name in ((model, layer), (other, other_layer)):
+    run = Correlations(*checked_ends((model, layer), (other, other_layer)), see, relu)
+    return correlated(run, images, seed, batch_size, resume, progress)
+
+
+def checked_ends(first: End, second: End) -> tuple[End, End]:
+    """Both networks with their layers, which are there.
+
+    Raises:
+        KeyError: no such layer.
+    """
+    for network, name in (first, second):
         find_layers(network, [name])
         tell_training(network)
+    return first, second
+
+
+def correlated(
+    run: Correlations, images: Any, seed: int, batch_size: int, resume: str | Path | None, progress: bool,
+    more: dict[str, Any] | None = None,
+) -> Rosetta:  # fmt: skip
+    """What a run over images finds; `more` are settings of the result, see `rosetta` for the others."""
     if not hasattr(images, "__getitem__") or not hasattr(images, "__len__"):
         raise refusal(
             TypeError(f"images must be a tensor or a Dataset with a length, but got {type(images).__name__}.")
@@ -90,14 +110,14 @@ def rosetta(
     seed = integer("seed", seed, 0)
     data = _Pairs(images, seed)
     batches = Batches(data, batch_size)
-    run = Correlations((model, layer), (other, other_layer), see, relu)
+    (model, layer), (other, other_layer) = run.ends
     about = {} if resume is None else {
-        "models": [fingerprint(model), code_of(model), fingerprint(other), code_of(other), code_of(see)],
-        "data": batches.identity(), "options": [layer, other_layer, list(relu), seed, batch_size],
+        "models": [fingerprint(model), code_of(model), fingerprint(other), code_of(other), code_of(run.see)],
+        "data": batches.identity(), "options": [layer, other_layer, list(run.relu), seed, batch_size],
     }  # fmt: skip
     finish(run, Images({"rosetta: images": batches}), resume=resume, about=about, progress=progress)
     same, permuted = (state.correlation().cpu() for state in run.states)
-    settings = {"num_images": len(data), "seed": seed, "generated": see is not None}
+    settings = {"num_images": len(data), "seed": seed, "generated": run.see is not None, **(more or {})}
     return Rosetta([layer, other_layer], same, permuted, settings)
 
 
@@ -137,7 +157,7 @@ class Correlations(Run):
     def __init__(
         self, first: tuple[nn.Module, str], second: tuple[nn.Module, str], see: See | None, relu: tuple[bool, bool]
     ) -> None:
-        self._ends, self._see, self._done = (first, second), see, False
+        self.ends, self.see, self.relu, self._done = (first, second), see, relu, False
         self._passes = [Passes(model, [layer], Readout(relu=own)) for (model, layer), own in zip((first, second), relu)]
         #: On the same images, and on permuted ones.
         self.states = MapCorrelation(), MapCorrelation()
@@ -152,16 +172,16 @@ class Correlations(Run):
         if step.images is None or step.planes is None:
             raise refusal(RuntimeError("steps must have images and partners, but one has not."))
         first, shown = self._maps(0, step.images)
-        partners = step.planes if self._see is None else self._maps(0, step.planes)[1]
+        partners = step.planes if self.see is None else self._maps(0, step.planes)[1]
         return [first, self._maps(1, shown)[0], self._maps(1, partners)[0]]
 
     def _maps(self, which: int, images: Tensor) -> tuple[Tensor, Tensor]:
         """A network's maps, and what the other one is shown."""
-        model, layer = self._ends[which]
-        inputs, whole = to_device(images, device_of(model)), which == 0 and self._see is not None
+        model, layer = self.ends[which]
+        inputs, whole = to_device(images, device_of(model)), which == 0 and self.see is not None
         with torch.no_grad():
             found = self._passes[which].run(Inputs(inputs, {}), [layer], whole=whole)
-            shown = images if self._see is None or which else self._see(first_tensor(found.output))
+            shown = images if self.see is None or which else self.see(first_tensor(found.output))
         return found.maps[layer].float().cpu(), shown
 
     def add(self, found: list[Tensor]) -> None:

@@ -8,8 +8,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor
 
+from dissect.arguments import refusal, speaks
 from dissect.files.checked import Array, Each, Of, Text, fields, require
 from dissect.files.results import Result
+from dissect.stats.bootstrap import FEWEST, ends
+from dissect.stats.ranks import adjusted
 from dissect.table import Table
 
 if TYPE_CHECKING:
@@ -54,6 +57,50 @@ class RosettaSummaryRow(NamedTuple):
     beyond: int
 
 
+class RosettaSignificanceRow(NamedTuple):
+    """A unit of the first network against what permuted images give it.
+
+    Attributes:
+        unit: its number.
+        other: the unit of the second network with the highest correlation.
+        correlation: of both.
+        mutual: whether they are best buddies.
+        by_chance: the mean over permutations of the unit's best correlation.
+        p: how probable so high a best correlation of this unit is on permuted images, (1 + those that reach it) /
+            (1 + permutations).
+        q: the false discovery rate of all units up to this p (Benjamini & Hochberg 1995).
+    """
+
+    unit: int
+    other: int
+    correlation: float
+    mutual: bool
+    by_chance: float
+    p: float
+    q: float
+
+
+class RosettaChanceRow(NamedTuple):
+    """A number of two layers against the same number on permuted images.
+
+    Attributes:
+        statistic: "median best r", "highest r" or "best buddies".
+        value: on the same images.
+        by_chance: its mean over permutations.
+        low: the lower end of where 95 % of the permutations lie; None for fewer than 10.
+        high: the upper end.
+        p: (1 + permutations that reach the value) / (1 + permutations).
+    """
+
+    statistic: str
+    value: float
+    by_chance: float
+    low: float | None
+    high: float | None
+    p: float
+
+
+@speaks
 @dataclass(eq=False)  # tensors have no one truth value
 class Rosetta(Result):
     """The result of `experiments.rosetta`.
@@ -63,8 +110,12 @@ class Rosetta(Result):
         correlation: [U, V] float64; 0 where a unit is constant.
         null: [U, V] float64, when the second network sees other images, each another one.
         settings: the number of images and the seed.
+        permuted_best: [P, U] float64, each unit's best correlation in each of P permutations of the images; None where
+            `rosetta` made but one, that of `null`.
+        permuted_highest: [P] float64, the highest correlation of all.
+        permuted_buddies: [P] int64, how many pairs are best buddies.
 
-    Example: see `dissect.experiments.rosetta`.
+    Example: see `dissect.experiments.rosetta` and `rosetta_permuted`.
     """
 
     kind = "rosetta"
@@ -74,6 +125,9 @@ class Rosetta(Result):
     correlation: Tensor
     null: Tensor
     settings: dict[str, Any]
+    permuted_best: Tensor | None = None
+    permuted_highest: Tensor | None = None
+    permuted_buddies: Tensor | None = None
 
     def __repr__(self) -> str:
         same = self.summary()[0]
@@ -85,7 +139,7 @@ class Rosetta(Result):
 
     def rows(self) -> Table[RosettaRow]:
         """A row per unit of the first network (`RosettaRow`); printed with the highest correlation first."""
-        best, mutual = _buddies(self.correlation)
+        best, mutual = best_buddies(self.correlation)
         chance = self.null.amax(1)
         ordered = chance[_moves(self.null)].sort().values
         rows = []
@@ -109,13 +163,51 @@ class Rosetta(Result):
         most = float(self.null.max())
         rows = []
         for name, matrix in (("same", self.correlation), ("permuted", self.null)):
-            best, mutual = _buddies(matrix)
+            best, mutual = best_buddies(matrix)
             moves = _moves(matrix)
             values = matrix.gather(1, best[:, None])[:, 0]
             median = float(values[moves].median()) if bool(moves.any()) else 0.0
             beyond = int((mutual & (values > most)).sum())
             rows.append(RosettaSummaryRow(name, int(moves.sum()), median, int(mutual.sum()), beyond))
         return Table(rows)
+
+    def significance(self) -> Table[RosettaSignificanceRow]:
+        """A row per unit of the first network that is not constant (`RosettaSignificanceRow`), lowest p first.
+
+        Raises:
+            ValueError: there was but one permutation.
+        """
+        null = self._permutations()[0]
+        best, mutual = best_buddies(self.correlation)
+        units = _moves(self.correlation).nonzero()[:, 0]
+        values = self.correlation[units, best[units]]
+        p = (1 + (null[:, units] >= values).sum(0)).double() / (1 + len(null))
+        parts = units, best[units], values, mutual[units], null[:, units].mean(0), p, adjusted(p)
+        rows = [RosettaSignificanceRow(*row) for row in zip(*(part.tolist() for part in parts))]
+        return Table(sorted(rows, key=lambda row: (row.p, -row.correlation)))
+
+    def chance(self) -> Table[RosettaChanceRow]:
+        """A row per number of both layers, against all permutations (`RosettaChanceRow`).
+
+        Raises:
+            ValueError: there was but one permutation.
+        """
+        null, highest, buddies = self._permutations()
+        moves, same = _moves(self.correlation), self.summary()[0]
+        median = null[:, moves].median(1).values if bool(moves.any()) else torch.zeros(len(null)).double()
+        rows = []
+        for name, value, values in (("median best r", same.median, median),
+                                    ("highest r", float(self.correlation.max()), highest),
+                                    ("best buddies", float(same.buddies), buddies.double())):  # fmt: skip
+            low, high = ends(values).tolist() if len(values) >= FEWEST else (None, None)
+            p = (1 + int((values >= value).sum())) / (1 + len(values))
+            rows.append(RosettaChanceRow(name, value, float(values.mean()), low, high, p))
+        return Table(rows)
+
+    def _permutations(self) -> tuple[Tensor, Tensor, Tensor]:
+        if self.permuted_best is None or self.permuted_highest is None or self.permuted_buddies is None:
+            raise refusal(ValueError("there must be many permutations, but there was one; see `rosetta_permuted`."))
+        return self.permuted_best, self.permuted_highest, self.permuted_buddies
 
     def plot(self) -> Figure:
         """How the units' best correlations are spread, on the same images and on permuted ones."""
@@ -125,6 +217,8 @@ class Rosetta(Result):
             figure = plots.new_figure(4.4, 2.2)
             values = {name: matrix.amax(1)[_moves(matrix)].tolist() for name, matrix in
                       (("same images", self.correlation), ("permuted images", self.null))}  # fmt: skip
+            if self.permuted_best is not None:
+                values["permuted images"] = self.permuted_best[:, _moves(self.correlation)].flatten().tolist()
             for axes in plots.histograms(figure, values, bins=20):
                 axes.set_xlabel("best correlation")
         return figure
@@ -132,6 +226,8 @@ class Rosetta(Result):
     def contents(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """See `Result`."""
         tensors = {"correlation": self.correlation, "null": self.null}
+        if self.permuted_best is not None:
+            tensors |= dict(zip(_PERMUTED, self._permutations()))
         return tensors, {"layers": self.layers, "settings": self.settings}
 
     @classmethod
@@ -139,9 +235,20 @@ class Rosetta(Result):
         """See `Result`."""
         fields(what, meta, {"layers": Each(Text(), 2), "settings": Of(dict)})
         sizes = fields(what, tensors, dict.fromkeys(("correlation", "null"), Array(torch.float64, "U V", -1, 1)))
+        permuted = {name: tensors[name] for name in _PERMUTED if name in tensors}
+        if permuted:
+            most = min(sizes["U"], sizes["V"])
+            rules = {"permuted_best": Array(torch.float64, "P U", -1, 1),
+                     "permuted_highest": Array(torch.float64, "P", -1, 1),
+                     "permuted_buddies": Array(torch.int64, "P", 0, most)}  # fmt: skip
+            sizes = fields(what, permuted, rules, sizes)
+            require(what, sizes["P"] > 0, "there are permutations")
         require(what, sizes["U"] > 0 and sizes["V"] > 0, "there are units")
         require(what, isinstance(meta["settings"].get("num_images"), int), "it says how many images there were")
-        return cls(meta["layers"], tensors["correlation"], tensors["null"], meta["settings"])
+        return cls(meta["layers"], tensors["correlation"], tensors["null"], meta["settings"], **permuted)
+
+
+_PERMUTED = ("permuted_best", "permuted_highest", "permuted_buddies")
 
 
 def _moves(matrix: Tensor) -> Tensor:
@@ -149,7 +256,7 @@ def _moves(matrix: Tensor) -> Tensor:
     return (matrix != 0).any(1)
 
 
-def _buddies(matrix: Tensor) -> tuple[Tensor, Tensor]:
+def best_buddies(matrix: Tensor) -> tuple[Tensor, Tensor]:
     """[U] int64, each unit's best other, the first of several; [U] bool, whether it is the other's best too."""
     # numpy's argmax documents that it returns the first maximum; torch's does not.
     best, back = (torch.from_numpy(matrix.numpy().argmax(axis)) for axis in (1, 0))

@@ -9,6 +9,7 @@ import time
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from pages import command_line, folder, table
@@ -17,14 +18,17 @@ from torch.nn.functional import interpolate
 
 import dissect
 from dissect import plots, tiny
-from dissect.experiments import Rosetta, rosetta
+from dissect.experiments import Rosetta, rosetta_permuted
 
 CLASSIFIER, SEGMENTER, GENERATOR = "features.conv4_3", "network.down4", "layer5"
+#: Of the images, for chance; and the false discovery rate at which a unit counts.
+PERMUTATIONS, RATE = 199, 0.05
 #: Best buddies in the table and the gallery.
 SHOWN, PICTURES, IMAGES = 8, 4, 3
 #: The share of a map's places, over the shown images, that the gallery lights.
 SHARE = 0.05
-BUDDIES = ["generator's unit", "classifier's unit", "r", "its best r, permuted", "the classifier's unit detects (IoU)"]
+BUDDIES = ["generator's unit", "classifier's unit", "r", "its best r, permuted (mean)", "p", "q",
+           "the classifier's unit detects (IoU)"]  # fmt: skip
 
 HEAD = """\
 <!-- Written by docs/scripts/rosetta.py; do not edit. -->
@@ -38,12 +42,14 @@ between a generator and a classifier that sees what it makes:
 found = dissect.experiments.rosetta(model, layer, other, other_layer, scenes)
 found = dissect.experiments.rosetta(generator, "layer5", classifier, layer, z, see=to_classifier, relu=(False, True))
 found.summary(), found.buddies(), found.plot()
+found = dissect.experiments.rosetta_permuted(model, layer, other, other_layer, scenes, permutations=199)
+found.chance(), found.significance()  # the same numbers, and every unit, against all permutations
 ```
 
 Maps are upsampled to the larger of both sizes; sums are float64, one matrix product per batch. Chance is the same
-with permuted images: the second network sees another image than the first. A pair is **beyond chance** if it
-correlates more than any pair does then. Permuted images keep what a place alone gives (the sky is above): that is
-chance here, too.
+with permuted images: the second network sees another image than the first. One permutation says how high units
+correlate then (`rosetta`), many how probable it is that they do (`rosetta_permuted`). Permuted images keep what a place
+alone gives (the sky is above): that is chance here, too.
 """
 
 
@@ -56,22 +62,18 @@ def compared(images: int) -> dict[str, Rosetta]:
     """By what is compared."""
     scenes, classifier = tiny.TinyScenes("val", count=images), tiny.vgg()
     segmenters = [tiny.segmenter(seed) for seed in (0, 1)]
-    found = {
-        "repeats: segmenters of seeds 0 and 1": rosetta(
-            segmenters[0], SEGMENTER, segmenters[1], SEGMENTER, scenes, progress=False
-        ),
-        "two tasks: classifier and segmenter": rosetta(
-            classifier, CLASSIFIER, segmenters[0], SEGMENTER, scenes, progress=False
-        ),
-        "classifier and its untrained twin": rosetta(
-            classifier, CLASSIFIER, tiny.vgg(trained=False), CLASSIFIER, scenes, progress=False
-        ),
+    options: dict[str, Any] = {"permutations": PERMUTATIONS, "progress": False}
+    pairs = {
+        "repeats: segmenters of seeds 0 and 1": (segmenters[0], SEGMENTER, segmenters[1], SEGMENTER),
+        "two tasks: classifier and segmenter": (classifier, CLASSIFIER, segmenters[0], SEGMENTER),
+        "classifier and its untrained twin": (classifier, CLASSIFIER, tiny.vgg(trained=False), CLASSIFIER),
     }
+    found = {name: rosetta_permuted(*pair, scenes, **options) for name, pair in pairs.items()}
     for name, trained in (("generator and classifier", True), ("untrained generator and classifier", False)):
         generator = tiny.generator(trained=trained)
         z = dissect.latents(generator, images)
-        found[f"{name}, on generated images"] = rosetta(
-            generator, GENERATOR, classifier, CLASSIFIER, z, see=shown_to_classifier, relu=(False, True), progress=False
+        found[f"{name}, on generated images"] = rosetta_permuted(
+            generator, GENERATOR, classifier, CLASSIFIER, z, see=shown_to_classifier, relu=(False, True), **options
         )
     return found
 
@@ -122,29 +124,44 @@ def main(arguments: Sequence[str] | None = None) -> None:
     (options.out / "rosetta.md").write_text(text, encoding="utf-8")
 
 
+def _against(row: Any) -> str:
+    """A number and the same by chance."""
+    digits = 0 if row.statistic == "best buddies" else 2
+    ends = "" if row.low is None else f", {row.low:.{digits}f} to {row.high:.{digits}f}"
+    return f"{row.value:.{digits}f} ({row.by_chance:.{max(digits, 1)}f}{ends}; p {row.p:.3f})"
+
+
 def page(found: dict[str, Rosetta], d: dissect.Dissection, images: int) -> str:
     """What follows the head."""
     lines = []
     for name, one in found.items():
-        same, permuted = one.summary()
-        buddies = [row.correlation or 0.0 for row in one.buddies()]
-        lines.append([
-            name, same.units, f"{same.median:.2f} ({permuted.median:.2f})", f"{same.buddies} ({permuted.buddies})",
-            same.beyond, f"{buddies[0]:.2f}" if buddies else "-", f"{float(one.null.max()):.2f}",
-        ])  # fmt: skip
+        rows = one.significance()
+        beyond = sum(row.q <= RATE for row in rows)
+        lines.append(
+            [
+                name,
+                len(rows),
+                *map(_against, one.chance()),
+                f"{beyond} ({sum(row.q <= RATE and row.mutual for row in rows)})",
+            ]
+        )
     concepts = {row.unit: f"{row.concept} {row.iou:.2f}" for row in d.best(CLASSIFIER)}
+    generated = found["generator and classifier, on generated images"].significance()
     rows = [
-        [row.unit, row.other, f"{row.correlation:.2f}", f"{row.by_chance:.2f}", concepts[row.other]]
-        for row in list(found["generator and classifier, on generated images"].buddies())[:SHOWN]
-    ]
-    head = ["networks", "units", "median best r (permuted)", "best buddies (permuted)", "beyond chance", "highest r",
-            "highest r, permuted"]  # fmt: skip
+        [row.unit, row.other, f"{row.correlation:.2f}", f"{row.by_chance:.2f}", f"{row.p:.3f}", f"{row.q:.3f}",
+         concepts[row.other]]
+        for row in sorted((row for row in generated if row.mutual), key=lambda row: -row.correlation)[:SHOWN]
+    ]  # fmt: skip
+    head = ["networks", "units", "median best r", "highest r", "best buddies",
+            f"units beyond chance, q <= {RATE:g} (of these best buddies)"]  # fmt: skip
     return f"""
 ## The embedded networks
 
 {images} validation scenes, and as many z; the classifier's {CLASSIFIER} and the segmenters' {SEGMENTER} after their
 ReLUs, progan-street's {GENERATOR} as it is. The untrained twin tells how much correlates because both networks see
-edges and lightness. (No intervals: each row is one set of images and one permutation, of seed 0.)
+edges and lightness. In brackets the mean over {PERMUTATIONS} permutations of the images and where 95 % of them lie,
+then p; a unit is beyond chance by its own best r in all of them, at a false discovery rate of {100 * RATE:g} % of the
+layer's units. (Another set of images would give other numbers: permutations are no interval.)
 
 {table(head, lines)}
 ## Best buddies of generator and classifier

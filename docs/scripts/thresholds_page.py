@@ -54,17 +54,6 @@ one with the highest information quality ratio I/H at any. F1 is 2 IoU / (1 + Io
 does. Intervals of shares are Wilson's, as if units were independent.
 
 $measures
-## Which measures see worse labels
-
-A measure by which units are named must fall when the labels get worse (NeuronEval, Oikarinen et al. 2025). Of each unit
-and its label at the $sane half of the label's pixels are taken away at random, or as many others are added; a measure
-passes if at least 90 % of the pairs lose more than 1 % of their score in both. All is in expectation over the draws,
-exactly (`stats.curve_sanity_tests`, `Sweep.sanity`), and the average precision is the area under the curve of precision
-and recall. In the paper F1, IoU, correlation, cosine and that area pass; they stand first.
-
-$sanity
-$sanity_verdict
-
 ## The most informative threshold (`preset="iclr2019"`)
 
 Chapter 4 of the thesis takes for each unit and label the threshold that tells most about the label, on images of its
@@ -82,8 +71,6 @@ that leaves. The pixel accuracy excludes next to nothing at t(u, c), whose candi
 pixels already.
 """)
 
-#: The share at which units have the labels that get worse, by its number.
-SANE = 1
 #: What the rules are called in the table: levels, then what a detector needs beside its IoU.
 MATCHES = {"iou": "-", "information": "I/H > 0.01 (code)", "accuracy": "accuracy > 0.75 (Fig. 4-5)"}
 LEVELS = {
@@ -102,9 +89,6 @@ def page(found: Sequence[dict[str, Any]], numbers: dict[str, int], seconds: floa
         labels_verdict=" ".join(map(_labels_verdict, found)),
         curves="".join(map(_curves, found)),
         measures="".join(map(_measures, found)),
-        sane=_share(found[0]["sweep"].settings["shares"][SANE]),
-        sanity=_sanity(found),
-        sanity_verdict=" ".join(map(_sanity_verdict, found)),
         informative="".join(map(_informative, found)),
         informative_verdict=" ".join(map(_informative_verdict, found)),
     )
@@ -206,23 +190,6 @@ def _measures(one: dict[str, Any]) -> str:
 def _of(same: Sequence[bool]) -> str:
     low, high = wilson_interval(sum(same), len(same))
     return f"{sum(same)} of {len(same)} units ({low:.0%} to {high:.0%})"
-
-
-def _sanity(found: Sequence[dict[str, Any]]) -> str:
-    lines = [
-        [rows[0].measure.replace("_", " "),
-         *(cell for row in rows for cell in (f"{row.missing:.0%}", f"{row.extra:.0%}", "yes" if row.passes else "no"))]
-        for rows in zip(*(one["sweep"].sanity(share=SANE) for one in found))
-    ]  # fmt: skip
-    head = [f"{_layer(one)}: {what}" for one in found for what in ("half missing", "as many added", "passes")]
-    return table(["measure", *head], lines)
-
-
-def _sanity_verdict(one: dict[str, Any]) -> str:
-    sweep: dissect.Sweep = one["sweep"]
-    passing = [row.measure.replace("_", " ") for row in sweep.sanity(share=SANE) if row.passes]
-    units = int((sweep.best(_layer(one), SANE) > 0).sum())
-    return f"In {_layer(one)}, of {units} pairs, these pass: {', '.join(passing) or 'none'}."
 
 
 def _matched(d: dissect.Dissection, match: str) -> list[UnitRow]:

@@ -17,8 +17,8 @@ SCRIPTS = {path.stem for path in (pages.DOCS / "scripts").glob("*.py") if "\ndef
 TESTED = {
     "axis_alignment", "compare", "experiments_artifacts", "experiments_attack", "experiments_classifier",
     "experiments_generators", "explanations",
-    "formulas", "layouts", "meanings", "models_page", "monitoring", "omissions", "planted", "rewriting_rules",
-    "texture", "thresholds",
+    "formulas", "layouts", "meanings", "measures", "models_page", "monitoring", "omissions", "planted",
+    "rewriting_rules", "texture", "thresholds",
     "tiny_compared", "tiny_detectors", "tiny_generators", "tiny_segmenters", "tiny_world", "trust", "trust_biases",
     "unit_classifiers", "verified",
     "real_networks", "rewriting_inverted", "rewriting_layers", "rosetta", "small_networks",
@@ -77,8 +77,9 @@ def test_meanings(tmp_path):
     written(tmp_path / "meanings.md", "8 validation scenes", "4 % to above 0")
 
 
-def test_rosetta(tmp_path):
+def test_rosetta(tmp_path, monkeypatch):
     script = importlib.import_module("rosetta")
+    monkeypatch.setattr(script, "PERMUTATIONS", 10)
     script.main(["--out", str(tmp_path), "--images", "3"])
     written(tmp_path / "rosetta.md", "3 validation scenes", "untrained twin", "generated images")
 
@@ -171,6 +172,12 @@ def test_every_threshold(tmp_path, monkeypatch):
     monkeypatch.setattr(script, "networks", lambda: both[:1])  # the generator takes longer, and the same way
     script.main(["--out", str(tmp_path), "--work", str(tmp_path / "work")])
     written(tmp_path / "thresholds.md", "over 6 validation scenes", "| above 0 |", "| t(u, c)")
+
+
+def test_measures(tmp_path):
+    script = importlib.import_module("measures")
+    script.main(["--out", str(tmp_path), "--work", str(tmp_path / "work"), "--images", "6"])
+    written(tmp_path / "measures.md", "on 6 validation scenes", "| average precision |", "At every top fraction pass")
 
 
 def test_layouts(tmp_path, monkeypatch):
@@ -317,10 +324,13 @@ def test_texture(tmp_path, monkeypatch):
 @pytest.mark.filterwarnings("ignore::dissect.DoubtfulResultWarning")
 def test_axis_alignment(tmp_path, monkeypatch):
     script = importlib.import_module("axis_alignment")
-    monkeypatch.setattr(script, "ALPHAS", (1.0,))
-    monkeypatch.setattr(script, "REPEATS", 1)
+    for name, value in {"ALPHAS": (1.0,), "REPEATS": 1, "TRAIN": 43, "TEST": 4}.items():
+        monkeypatch.setattr(script, name, value)
     script.main(["--images", "4", "--out", str(tmp_path)])
-    written(tmp_path / "axis_alignment.md", "The first 4 validation scenes", "100% of the answers are the same")
+    written(
+        tmp_path / "axis_alignment.md", "The first 4 validation scenes", "100% of the answers are the same",
+        "| segmentation network 0, down5 (labels) | 128 |", "| top trained anew, features rotated | 1 |",
+    )  # fmt: skip
 
 
 @pytest.mark.filterwarnings("ignore::dissect.DoubtfulResultWarning", "ignore::sklearn.exceptions.ConvergenceWarning")

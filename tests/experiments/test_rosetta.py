@@ -5,13 +5,14 @@ import json
 import numpy as np
 import pytest
 import torch
+from scipy.stats import false_discovery_control
 from torch import nn
 from torch.nn.functional import interpolate
 
 import dissect
 from dissect.chosen import cycles
 from dissect.cli import commands
-from dissect.experiments import Rosetta, rosetta
+from dissect.experiments import Rosetta, rosetta, rosetta_permuted
 from dissect.stats import MapCorrelation
 
 
@@ -84,6 +85,61 @@ def test_a_generator_and_what_sees_its_images(made):
         ]
     assert np.allclose(result.correlation, plainly(one, seen[0]), atol=1e-6)
     assert np.allclose(result.null, plainly(one, seen[1]), atol=1e-6)
+
+
+def permuted(made, **options):
+    first, second, images = made
+    options = {"progress": False, "batch_size": 4, "permutations": 25} | options
+    return rosetta_permuted(first, "1", second, "0", images, **options)
+
+
+def test_many_permutations_against_numpy_and_scipy(made, tmp_path):
+    result, one = permuted(made), found(made)
+    assert torch.equal(result.correlation, one.correlation)
+    assert torch.equal(result.null, one.null)
+    plain = np.stack([plainly(*maps(made, order)) for order in cycles(25, 9, 0)])
+    assert np.allclose(result.permuted_best, plain.max(2), atol=1e-5)
+    assert np.allclose(result.permuted_highest, plain.max((1, 2)), atol=1e-5)
+    best = plain.argmax(2)
+    mutual = [[plain[p][:, best[p, u]].argmax() == u and plain[p, u].any() for u in range(5)] for p in range(25)]
+    assert result.permuted_buddies.tolist() == np.sum(mutual, 1).tolist()
+    rows = {row.unit: row for row in result.significance()}
+    assert sorted(rows) == [0, 1, 2, 3]  # 4 is constant
+    p = [(1 + (plain[:, unit].max(1) >= rows[unit].correlation).sum()) / 26 for unit in range(4)]
+    assert [rows[unit].p for unit in range(4)] == pytest.approx(p)
+    assert [rows[unit].q for unit in range(4)] == pytest.approx(false_discovery_control(p))
+    assert rows[0].p == pytest.approx(1 / 26)
+    assert rows[0].by_chance == pytest.approx(plain[:, 0].max(1).mean(), abs=1e-5)
+    median, highest, buddies = result.chance()
+    assert (median.value, buddies.value) == (one.summary()[0].median, one.summary()[0].buddies)
+    assert median.by_chance == pytest.approx(np.sort(plain[:, :4].max(2), 1)[:, 1].mean(), abs=1e-5)
+    assert highest.p == pytest.approx((1 + (plain.max((1, 2)) >= highest.value).sum()) / 26)
+    assert buddies.low <= buddies.by_chance <= buddies.high
+    result.plot()
+    again = dissect.load(result.save(tmp_path / "a"))
+    assert list(again.significance()) == list(result.significance())
+    assert permuted(made, permutations=9).chance()[0].low is None
+
+
+def test_permutations_that_cannot_be(made, tmp_path, monkeypatch):
+    with pytest.raises(ValueError, match=r"^Rosetta: there must be many permutations, but there was one"):
+        found(made).significance()
+    with pytest.raises(ValueError, match=r"^rosetta_permuted: memory_budget must hold the maps .* 5184 bytes of the"):
+        permuted(made, memory_budget=5000)
+    whole, add, met = permuted(made), MapCorrelation.add, [0]
+
+    def stopping(*args):
+        met[0] += 1
+        if met[0] == 5:
+            raise KeyboardInterrupt
+        add(*args)
+
+    monkeypatch.setattr("dissect.files.progress.EVERY", 0.0)
+    monkeypatch.setattr("dissect.files.progress.TIMES", 0)
+    monkeypatch.setattr(MapCorrelation, "add", stopping)
+    with pytest.raises(KeyboardInterrupt):
+        permuted(made, resume=tmp_path)
+    assert torch.equal(permuted(made, resume=tmp_path).permuted_best, whole.permuted_best)
 
 
 def test_split_merged_and_saved(tmp_path):

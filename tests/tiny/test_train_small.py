@@ -9,7 +9,8 @@ import torch
 from dissect.files.tensors import load_tensors
 from dissect.tiny import train_small
 from dissect.tiny.networks import FORMAT
-from dissect.tiny.training.small import ORDERS, SMALL_RECIPES, TASKS, SmallRecipe, load_small, posed
+from dissect.tiny.training.small import ORDERS, SMALL_RECIPES, TASKS, SmallRecipe, load_small, of_family, posed
+from dissect.tiny.world.vocabulary import FAMILIES, SCENES
 
 
 @pytest.fixture(autouse=True)
@@ -73,6 +74,22 @@ def test_one_begins_where_another_ended(tmp_path):
     alike = {name for name in begin if name in end and torch.equal(begin[name], end[name])}
     assert {*begin} - alike == {"head.fc7.weight", "head.fc7.bias"}
     assert begin["head.fc7.weight"].shape[0] == TASKS["objects"]
+
+
+def test_a_training_set_of_one_family(tmp_path, monkeypatch):
+    monkeypatch.setattr(train_small, "COUNTS", {"train": 86, "val": 43})
+    monkeypatch.setattr(train_small, "SMALL_RECIPES", {"room": SmallRecipe(family="room", images=80)})
+    run, met = train_small.Run("room", tmp_path, 0), []
+    monkeypatch.setattr(train_small, "posed", lambda task, images, labels, seed: (
+        met.append(labels["scenes"]), posed(task, images, labels, seed))[1])  # fmt: skip
+    assert run.train(10)
+    rooms = {SCENES.index(name) for name in FAMILIES["room"]}
+    assert {*np.concatenate(met).tolist()} == rooms
+    assert len(of_family(np.arange(43), "room")) == len(rooms)
+    assert of_family(np.arange(43), None).tolist() == list(range(43))
+    assert load_small(tmp_path / "room-0" / "000080.safetensors").task == "scenes"
+    with pytest.raises(ValueError, match="SmallRecipe: family must be one of"):
+        SmallRecipe(family="sea")
 
 
 def test_tasks_by_hand():

@@ -18,7 +18,7 @@ from dissect.files.tensors import load_tensors
 from dissect.models.initial import he_normal, undrawn
 from dissect.models.resnet import Block
 from dissect.tiny.networks import FORMAT
-from dissect.tiny.world.vocabulary import MAIN_OBJECTS, SCENES
+from dissect.tiny.world.vocabulary import FAMILIES, FAMILY_OF, MAIN_OBJECTS, SCENES
 
 #: Height and width of the images, and rows and columns of the last convolution's maps.
 SIZE, CELLS = 64, 8
@@ -54,6 +54,7 @@ class SmallRecipe:
         start: the recipe whose weights of the same seed it begins with, but for the last layer.
         images: how many are shown.
         pace: the rates over those of a training from scratch.
+        family: show, and ask of, scenes of this family alone, "street", "room" or "landscape"; None: of all.
     """
 
     task: str = "scenes"
@@ -63,10 +64,12 @@ class SmallRecipe:
     start: str | None = None
     images: int = 24_000
     pace: float = 1.0
+    family: str | None = None
 
     def __post_init__(self) -> None:
         """Raises a ValueError where a choice is none of those above."""
-        for name, choices in (("task", tuple(TASKS)), ("architecture", ARCHITECTURES)):
+        families = (None, *FAMILIES)
+        for name, choices in (("task", tuple(TASKS)), ("architecture", ARCHITECTURES), ("family", families)):
             if getattr(self, name) not in choices:
                 raise refusal(ValueError(f"{name} must be one of {choices}, but got {getattr(self, name)!r}."))
 
@@ -86,6 +89,8 @@ SMALL_RECIPES = {
     "rotation": SmallRecipe("rotation"),
     "puzzle": SmallRecipe("puzzle"),
     "color": SmallRecipe("color"),
+    "street": SmallRecipe(family="street"),
+    "room": SmallRecipe(family="room"),
     "scenes-to-objects": SmallRecipe("objects", start="scenes", images=12_000),
     "objects-to-scenes": SmallRecipe("scenes", start="objects", images=12_000),
     "scenes-to-objects-slowly": SmallRecipe("objects", start="scenes", images=12_000, pace=0.1),
@@ -195,6 +200,11 @@ def posed(task: str, images: Tensor, labels: dict[str, np.ndarray], seed: int) -
         shades = [torch.bucketize(part.contiguous(), edges) for part in (red - green, blue - (red + green) / 2)]
         return images, shades[0] * (len(SHADES) + 1) + shades[1]
     return images, torch.from_numpy(labels[task].astype(np.int64))
+
+
+def of_family(scenes: np.ndarray, family: str | None) -> np.ndarray:
+    """The numbers of those scenes, int [N] by their class, that are of a family; of all where it is None."""
+    return np.flatnonzero([family in (None, FAMILY_OF[SCENES[at]]) for at in scenes])
 
 
 def loss(logits: Tensor, answers: Tensor) -> Tensor:
