@@ -140,8 +140,8 @@ class Run(Descent):
     @torch.no_grad()
     def _accuracy(self) -> float:
         """The share of right answers on held-out scenes, of those of the color task by cells."""
-        (images, labels), shown = self.images["val"], self.shown["val"][:CHECKED]
-        images, labels = images[shown], {name: values[shown] for name, values in labels.items()}
+        (images, labels), tried = self.images["val"], self.shown["val"][:CHECKED]
+        images, labels = images[tried], {name: values[tried] for name, values in labels.items()}
         self.network.eval()
         right = []
         for start in range(0, len(images), BATCH):

@@ -124,7 +124,7 @@ def test_many_permutations_against_numpy_and_scipy(made, tmp_path):
 def test_permutations_that_cannot_be(made, tmp_path, monkeypatch):
     with pytest.raises(ValueError, match=r"^Rosetta: there must be many permutations, but there was one"):
         found(made).significance()
-    with pytest.raises(ValueError, match=r"^rosetta_permuted: memory_budget must hold the maps .* 5184 bytes of the"):
+    with pytest.raises(ValueError, match=r"^rosetta_permuted: memory_budget must hold the maps .* 20736 bytes of the"):
         permuted(made, memory_budget=5000)
     whole, add, met = permuted(made), MapCorrelation.add, [0]
 
