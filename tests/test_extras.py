@@ -15,7 +15,7 @@ from dissect.tiny import survey
 
 ROOT = Path(dissect.__file__).parent
 #: The import name of what some extra installs.
-OPTIONAL = {"jinja2", "matplotlib", "PIL", "scipy", "sklearn", "foolbox"}
+OPTIONAL = {"jinja2", "matplotlib", "PIL", "scipy", "sklearn", "foolbox", "starlette", "uvicorn"}
 #: Files that are only reached through another, which has asked for the packages.
 BEHIND = {
     "data/files.py": "data/folders.py",

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import dissect
 from dissect import (
+    apps,
     classifiers,
     data,
     experiments,
@@ -27,7 +28,7 @@ from dissect import (
 
 ROOMS = (
     dissect, ops, reference, stats, data, models, segmentation, tiny, interventions, classifiers, generators,
-    omissions, rewriting, experiments, plots, report,
+    omissions, rewriting, experiments, plots, report, apps,
 )  # fmt: skip
 SNAPSHOT = Path(__file__).with_name("signatures.txt")
 

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 import dissect
+from dissect import apps
 from dissect.arguments import integer, refusal, speaks
 from dissect.experiments import CarliniWagner, adversarial, attack, biases, peak_correlation
 from dissect.models import ProGAN, load_progan, load_stylegan2, load_wgangp
@@ -238,6 +239,9 @@ UNSAID = {
     "data/folders.py": "the file stands in front",
     "generators/artifact_flags.py": "the file stands in front",
     "rewriting/session.py": "the file stands in front",
+    "apps/session.py": "the file stands in front, or the request",
+    "apps/strokes.py": "the file stands in front, or the request",
+    "apps/published.py": "what was asked for stands in front",
     "report/sheets.py": "the file stands in front",
     "omissions/inverter.py": "the file stands in front",
     "omissions/training.py": "the file stands in front",
@@ -266,7 +270,7 @@ def test_every_refusal_has_a_speaker():
 
 #: Rooms whose functions all speak.
 SPEAKING = (dissect, dissect.classifiers, dissect.generators, dissect.experiments, biases, dissect.omissions,
-            dissect.rewriting)  # fmt: skip
+            dissect.rewriting, apps)  # fmt: skip
 
 
 def test_public_functions_speak():

@@ -1,0 +1,9 @@
+"""Pages to work with, and the engines behind them, in which every gesture is a plain function call."""
+
+from dissect.apps.brushes import Brush, brushes
+from dissect.apps.painter import Painter
+from dissect.apps.painting import Painting
+from dissect.apps.session import PaintSession, load_painting
+from dissect.apps.strokes import Mask, Stroke
+
+__all__ = ["Brush", "Mask", "PaintSession", "Painter", "Painting", "Stroke", "brushes", "load_painting"]
