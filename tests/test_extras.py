@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import dissect
-from dissect import extras, plots
+from dissect import apps, extras, plots
 from dissect.data import ClassFolder, ImageFolder
 from dissect.experiments import carlini_wagner, figures
 from dissect.tiny import survey
@@ -19,6 +19,8 @@ OPTIONAL = {"jinja2", "matplotlib", "PIL", "scipy", "sklearn", "foolbox", "starl
 #: Files that are only reached through another, which has asked for the packages.
 BEHIND = {
     "data/files.py": "data/folders.py",
+    "apps/guard.py": "apps/serving.py",
+    "apps/server.py": "apps/serving.py",
     "report/charts.py": "report/html.py",
     "report/embedded.py": "report/html.py",
     "report/pairs.py": "report/html.py",
@@ -33,6 +35,8 @@ BEHIND = {
         ("matplotlib", "report", figures.check_extras),
         ("PIL", "report", lambda: ImageFolder("nowhere")),
         ("PIL", "report", lambda: ClassFolder("nowhere")),
+        ("starlette", "apps", lambda: apps.serve(None)),
+        ("uvicorn", "apps", lambda: apps.serve(None)),
         ("jinja2", "report", lambda: dissect.write_report(None, "nowhere")),
         ("foolbox", "experiments", carlini_wagner.load_foolbox),
         ("sklearn.linear_model", "experiments", lambda: survey.logistic_accuracy(*[None] * 4)),

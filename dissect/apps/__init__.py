@@ -3,7 +3,20 @@
 from dissect.apps.brushes import Brush, brushes
 from dissect.apps.painter import Painter
 from dissect.apps.painting import Painting
+from dissect.apps.replay import write_replay
+from dissect.apps.serving import serve
 from dissect.apps.session import PaintSession, load_painting
 from dissect.apps.strokes import Mask, Stroke
 
-__all__ = ["Brush", "Mask", "PaintSession", "Painter", "Painting", "Stroke", "brushes", "load_painting"]
+__all__ = [
+    "Brush",
+    "Mask",
+    "PaintSession",
+    "Painter",
+    "Painting",
+    "Stroke",
+    "brushes",
+    "load_painting",
+    "serve",
+    "write_replay",
+]

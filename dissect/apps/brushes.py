@@ -72,10 +72,11 @@ def brushes(
 ) -> list[Brush]:
     """The concepts that can be painted in a layer, and the units of each.
 
-    Of a dissection, every concept that is the best one of at least one detector, those with most detectors first, with
-    its units by IoU (PNAS: 20 of them). Before these, the concept of each optimisation, with its units by alpha. A
-    unit is drawn at its threshold of the dissection, the level of its top 1 %, or, where there is no dissection, at
-    the k of the optimisation. Units that fire nowhere, or on everything, have no such level and are left out.
+    Of a dissection, every concept that is the best one of at least one detector, with its units by IoU (PNAS: 20 of
+    them); first the one whose best unit has the highest. Before these, the concept of each optimisation, with its
+    units by alpha. A unit is drawn at its threshold of the dissection, the level of its top 1 %, or, where there is no
+    dissection, at the k of the optimisation. Units that fire nowhere, or on everything, have no such level and are left
+    out.
 
     Args:
         dissection: of the generator; or None, where there are optimisations.
@@ -103,10 +104,10 @@ def brushes(
         own = one.value if levels is None else levels
         found.append(_brush(one.concept, "ace", one.ranking, one.alpha, own, counts[one.concept], most))
     if dissection is not None and levels is not None:
-        for concept, count in counts.most_common():
-            scores = class_iou(dissection, layer, concept)
-            order = scores.sort(descending=True, stable=True).indices
-            found.append(_brush(concept, "iou", order, scores, levels, count, most))
+        scores = {concept: class_iou(dissection, layer, concept) for concept in counts}
+        for concept in sorted(counts, key=lambda concept: (-float(scores[concept].max()), concept)):
+            order = scores[concept].sort(descending=True, stable=True).indices
+            found.append(_brush(concept, "iou", order, scores[concept], levels, counts[concept], most))
     found = [brush for brush in found if brush.units]
     if not found:
         raise refusal(

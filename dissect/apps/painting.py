@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from dissect.apps.painter import Painter
-from dissect.apps.session import PaintSession
+from dissect.apps.session import MOST_STROKES, PaintSession
 from dissect.apps.strokes import Action, Mask, Stroke
 from dissect.arguments import integer, refusal, speaks
 
@@ -83,7 +83,9 @@ class Painting:
         Raises:
             TypeError, ValueError: it cannot be painted here.
         """
-        self._become(self.painter.check((*self.strokes, stroke)))
+        if len(self.strokes) == MOST_STROKES:
+            raise refusal(ValueError(f"there are {MOST_STROKES} strokes already, and there can be no more."))
+        self._become((*self.strokes, *self.painter.check([stroke])))
 
     def delete(self, place: int) -> Stroke:
         """Takes a stroke out, by its place from 0 on; those after it are painted as if it had never been.

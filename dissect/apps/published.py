@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import io
-import warnings
+import struct
 from collections.abc import Mapping
 from functools import cached_property
 from typing import Any
@@ -24,7 +24,7 @@ from dissect.files.checked import Each, Maybe, Of, Text, Whole, fields, require
 
 _PREFIX = "data:image/png;base64,"
 #: Images of a request, interventions, and quantiles, at most.
-MOST_IMAGES, MOST_INTERVENTIONS, MOST_QUANTILES = 24, 100, 64
+MOST_IMAGES, MOST_MAPS, MOST_INTERVENTIONS, MOST_QUANTILES = 24, 4, 100, 64
 #: How far from 0 a value of a z may be, which is drawn from a normal distribution.
 MOST_Z = 100.0
 #: Images whose maps say what levels units have.
@@ -70,9 +70,9 @@ def _png(url: str) -> Tensor:
     require("the mask", url.startswith(_PREFIX), f"a data URL begins with {_PREFIX!r}")
     try:
         data = base64.b64decode(url[len(_PREFIX) :], validate=True)
-        with warnings.catch_warnings(), Image.open(io.BytesIO(data), formats=["PNG"]) as picture:
-            warnings.simplefilter("ignore")  # of a size that is refused next
-            require("the mask", max(picture.size) <= MOST_PIXELS, f"a PNG has at most {MOST_PIXELS} rows and columns")
+        sides = struct.unpack(">II", data[16:24].ljust(8, b"\0"))  # before anything makes room for so many pixels
+        require("the mask", max(sides) <= MOST_PIXELS, f"a PNG has at most {MOST_PIXELS} rows and columns")
+        with Image.open(io.BytesIO(data), formats=["PNG"]) as picture:
             alpha = "A" in picture.getbands() or "transparency" in picture.info
             band = picture.convert("RGBA").getchannel("A") if alpha else picture.convert("RGB").getchannel("R")
     except (OSError, SyntaxError, binascii.Error) as error:
@@ -199,6 +199,26 @@ class Published:
             total, weight = total + (maps * share).sum((1, 2)), weight + float(share.sum())
         mean = total / (weight + 1e-15)
         return {self.painter.layer: {"max": torch.stack(largest).amax(0).tolist(), "mean": mean.tolist()}}
+
+    def featuremaps(self, found: Any) -> dict[str, list[Any]]:
+        """By layer, each image's maps [U][h][w] as 0 to 255: the share of the sample of `levels` that is lower."""
+        what = "a request"
+        ids = Each(Whole(0, len(self.painter) - 1))
+        fields(what, found, {"ids": ids, "layers": Maybe(Each(Text()))})
+        require(what, 1 <= len(found["ids"]) <= MOST_MAPS, f"1 to {MOST_MAPS} images are asked for at once")
+        require(what, self.painter.layer in (found.get("layers") or [self.painter.layer]), "the layer is the one here")
+        strokes, sample, maps = self._strokes(found), self._sample, []
+        for number in found["ids"]:
+            own = self.painter.maps(number, strokes)[0].float().cpu()
+            below = torch.searchsorted(sample, own.flatten(1)).double() / sample.shape[1]
+            maps.append((below * 255).byte().view(own.shape).tolist())
+        return {self.painter.layer: maps}
+
+    @cached_property
+    def means(self) -> list[float]:
+        """[U] of each unit the mean of its maps in that sample."""
+        found: list[float] = self._sample.double().mean(1).tolist()
+        return found
 
     @cached_property
     def _sample(self) -> Tensor:

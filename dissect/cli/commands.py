@@ -1,8 +1,8 @@
 """The command line; also ``python -m dissect``.
 
 Commands: ``dissect demo``, ``layers``, ``run``, ``labels``, ``sweep``, ``classify``, ``unit-classifiers``,
-``experiment``, ``generator``, ``omissions``, ``rewrite``, ``compare``, ``monitor``, ``report``, ``unit-pages``,
-``rating`` and ``info``.
+``experiment``, ``generator``, ``omissions``, ``rewrite``, ``paint``, ``compare``, ``monitor``, ``report``,
+``unit-pages``, ``rating`` and ``info``.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from dissect.cli import labels as labels_commands
 from dissect.cli import monitor as monitor_command
 from dissect.cli import omissions as omissions_commands
 from dissect.cli import pages as pages_commands
+from dissect.cli import paint as paint_commands
 from dissect.cli import rating as rating_commands
 from dissect.cli import rewrite as rewrite_commands
 from dissect.cli import sweep as sweep_command
@@ -147,6 +148,8 @@ def _parser() -> argparse.ArgumentParser:
         ("omissions", "what a generator leaves out", _group("STEP", omissions_commands.add_commands), None),
         ("rewrite", "change one rule of a generator in its weights",
          _group("STEP", rewrite_commands.add_commands), None),
+        ("paint", "paint with the units of a generator, on a page; or replay what was painted",
+         paint_commands.add_paint_arguments, paint_commands.paint),
         ("report", "write the report of a saved result", _add_report_arguments, _report),
         ("unit-pages", "print all units of a layer of a saved result, as PDF or PNG",
          pages_commands.add_unit_pages_arguments, pages_commands.unit_pages),

@@ -244,12 +244,12 @@ def inside(script: str, styles: Iterable[str] = ("report.css",)) -> dict[str, An
     }
 
 
-def environment() -> Environment:
-    """What reads the templates, with the filters that they use."""
+def environment(*folders: Path) -> Environment:
+    """What reads the templates, those of other folders too, with the filters that they use."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     environment = Environment(
-        loader=FileSystemLoader(FOLDER),
+        loader=FileSystemLoader([FOLDER, *folders]),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
