@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import secrets
 import sys
 import traceback
@@ -11,7 +12,7 @@ from urllib.parse import urlsplit
 
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from dissect.apps.session import json_of
@@ -89,9 +90,18 @@ def _name_of(host: str) -> str:
         return ""
 
 
-def problem(status: int, text: str) -> JSONResponse:
+def told(found: Any, status: int = 200) -> Response:
+    """An answer of JSON, in ASCII: texts that came in may hold halves of characters, which UTF-8 has not.
+
+    Raises:
+        ValueError: a number that JSON has not.
+    """
+    return Response(json.dumps(found, allow_nan=False), status, media_type="application/json")
+
+
+def problem(status: int, text: str) -> Response:
     """An answer that says what is wrong."""
-    return JSONResponse({"error": text[:LONGEST]}, status)
+    return told({"error": text[:LONGEST]}, status)
 
 
 class TooLargeError(Exception):
@@ -130,6 +140,7 @@ def answering(work: Callable[..., Any], reads_body: bool) -> Callable[[Request],
         try:
             asked = await body_of(request) if reads_body else dict(request.query_params)
             found = await run_in_threadpool(work, asked)
+            return found if isinstance(found, Response) else told(found)
         except TooLargeError:
             return problem(413, f"a request must have at most {MOST_BYTES} bytes.")
         except ClientDisconnect:
@@ -140,7 +151,6 @@ def answering(work: Callable[..., Any], reads_body: bool) -> Callable[[Request],
             return problem(400, str(error.args[0] if error.args else error))
         except Exception as error:  # a page must hear of any other, and go on
             return _failed(error)
-        return found if isinstance(found, Response) else JSONResponse(found)
 
     return answer
 
@@ -151,6 +161,6 @@ def _is_told(error: Exception) -> bool:
     return last.line is not None and last.line.lstrip().startswith("raise ")
 
 
-def _failed(error: Exception) -> JSONResponse:
+def _failed(error: Exception) -> Response:
     traceback.print_exception(error, file=sys.stderr)
     return problem(500, "something went wrong; the terminal in which dissect paint runs says what.")

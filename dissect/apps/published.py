@@ -198,6 +198,7 @@ class Published:
             largest.append((maps * most).amax((1, 2)))
             total, weight = total + (maps * share).sum((1, 2)), weight + float(share.sum())
         mean = total / (weight + 1e-15)
+        require(what, mean.isfinite(), "interventions leave the maps' means finite")
         return {self.painter.layer: {"max": torch.stack(largest).amax(0).tolist(), "mean": mean.tolist()}}
 
     def featuremaps(self, found: Any) -> dict[str, list[Any]]:

@@ -17,6 +17,7 @@ from dissect.apps.session import PaintSession
 from dissect.apps.strokes import Stroke
 from dissect.arguments import refusal, speaks
 from dissect.files.tensors import replacing
+from dissect.text import printable
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -92,7 +93,7 @@ def sheet(painting: Painting) -> Figure:
 
 def told(stroke: Stroke) -> str:
     """A stroke in words: "draw tree"."""
-    return f"{stroke.action} {stroke.concept.rpartition('-')[0] or stroke.concept or 'units'}"
+    return printable(f"{stroke.action} {stroke.concept.rpartition('-')[0] or stroke.concept or 'units'}")
 
 
 def _outline(axes: Any, stroke: Stroke, size: tuple[int, int]) -> None:

@@ -136,6 +136,10 @@ def test_what_may_be_asked(client, painter):
         answer = ask(client, "paint/stroke", body)
         assert answer.status_code == 400
         assert text in answer.json()["error"]
+    half = gesture(painter)["session"]
+    half["strokes"][0]["concept"] = "\ud800"
+    answer = client.post(path, content=json.dumps(half).encode(), headers=kind)
+    assert answer.status_code == 200  # half a character, which JSON can say
     for query, text in (("first=-1", "first is an integer"), ("count=25", "at most 24"), ("count=1e3", "count is an")):
         assert text in ask(client, f"paint/images?{query}").json()["error"]
     for query, text in (("quantiles=a", "numbers between"), ("quantiles=nan", "from 0 to 1"), ("layer=x", "layer as")):
