@@ -24,8 +24,7 @@ def segmenter_in(options: argparse.Namespace, images: Any) -> Any:
     """The segmenter that options name, in evaluation mode on their device; tells which images of a data set it sees.
 
     Raises:
-        ValueError: it does not say which images it takes, and the data set's are normalised; or it says it, and options
-            do too.
+        ValueError: it says which images it takes, and options do too.
     """
     from dissect.segmentation.inputs import ImageInput, given_by, input_of
     from dissect.segmentation.protocol import told_conversion
@@ -44,12 +43,9 @@ def segmenter_in(options: argparse.Namespace, images: Any) -> Any:
             )
         segmenter.input = taken = ImageInput(*ends)
     if taken is None and given is not None and not given.values_as(ImageInput()):
-        raise refusal(
-            ValueError(
-                f"{name} must say which images it takes, since the network's are {given.said}: by an attribute input, "
-                "dissect.segmentation.ImageInput(), or here, --segmenter-input 0 1 for images in [0, 1]."
-            )
-        )
+        segmenter.input = given
+        print(f"dissect: {name} does not say which images it takes, and is given the network's, {given.said}; "
+              "--segmenter-input 0 1 has it given images in [0, 1].", file=sys.stderr)  # fmt: skip
     told = told_conversion(segmenter, images)
     if told:
         print(f"dissect: the segmenter is given images brought from {told}.", file=sys.stderr)

@@ -21,7 +21,6 @@ from dissect.network.directions import LayerDirections, given_directions
 from dissect.network.identity import code_of, fingerprint
 from dissect.network.layers import find_layers, layer_names
 from dissect.network.layouts import LayoutOption, Layouts
-from dissect.segmentation.protocol import told_conversion
 from dissect.stats.bins import exact_fraction
 from dissect.visits.activations import Activations
 from dissect.visits.generated import Generated, paired
@@ -142,6 +141,8 @@ def planned(
     )  # fmt: skip
     settings = _settings(preset, rules, _told_tokens(tokens, grids), along)
     told: dict[str, Any] = ({"ignore": list(ignored)} if ignored else {}) | ({"segment": segment} if generated else {})
+    from dissect.segmentation.protocol import told_conversion
+
     seen = told_conversion(segmenter, images, generated=generated)
     told |= {"segmenter_sees": seen} if seen else {}
     return Plan(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -19,6 +18,7 @@ from dissect.data.batches import Batches, attribute_of
 from dissect.data.broden import Broden, CategoryRow
 from dissect.data.files import opened, rgb
 from dissect.data.folders import alike, square
+from dissect.digests import digest
 from dissect.extras import require
 from dissect.files.tensors import replacing
 from dissect.ops import encode_labels
@@ -30,7 +30,7 @@ from dissect.text import shown
 #: What names of a category end in, as published.
 ENDINGS = {"scene": "-s", "color": "-c"}
 
-#: Of 16 ** 8 beginnings of md5 sums, those of the training split.
+#: Of 16 ** 8 beginnings of digests, those of the training split.
 TRAIN = 0.7
 
 
@@ -52,7 +52,7 @@ def build_broden(
     position are dropped, and a list is left out. A label stays if at least `min_samples` images carry it and they add
     up to `min_coverage` images' area (the published code's two rules; the paper names the first). Every pixel gets one
     of eleven colours. Images are scaled to `size` on the shorter side and cut to the middle square, planes to half of
-    it. An image is of the training split if md5 of "source/name" says so: 70 %, whatever else there is.
+    it. An image is of the training split if the digest of "source/name" says so: 70 %, whatever else there is.
 
     Args:
         sources: their images by their names; anything that can be gone through twice, `ReaderSource` for example.
@@ -273,7 +273,7 @@ def _written(folder: Path, source: str, read: _Read, vocabulary: _Vocabulary) ->
     listed = [
         ";".join(text for _, text in sorted(entries[name], key=lambda own: -own[0])) for name in vocabulary.categories
     ]
-    drawn = int(hashlib.md5(f"{source}/{read.name}".encode(), usedforsecurity=False).hexdigest()[:8], 16) / 16**8
+    drawn = int(digest([f"{source}/{read.name}"], 8), 16) / 16**8
     (width, height), side = read.picture.size, read.side
     return [f"{stem}.jpg", "train" if drawn < TRAIN else "val", height, width, side, side, *listed]
 

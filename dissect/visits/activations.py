@@ -18,7 +18,6 @@ from dissect.devices import DeferredReads, checksum, device_of, to_device
 from dissect.files.checked import Each, Maybe, Of, Whole, fields
 from dissect.interrupts import deferred_interrupts
 from dissect.ops.native import LABEL_DTYPES
-from dissect.segmentation.protocol import adapted
 from dissect.visits.generated import Generated
 from dissect.visits.passes import Inputs, Pass, Passes
 from dissect.visits.readout import Readout
@@ -71,6 +70,8 @@ class Activations:
         encoded: bool = False,
     ) -> None:
         self._model, self._batches, self._generated = model, batches, generated
+        from dissect.segmentation.protocol import adapted
+
         self._segmenter = adapted(segmenter, batches.data, generated=generated is not None)
         self._readout, self._layers, self._vectors, self._to_planes = readout, layers, vectors, to_planes
         self._encoded = encoded and not readout.ignore

@@ -39,20 +39,24 @@ def test_run_and_write_give_a_segmenter_the_same_images(here, capsys):
         ("Segmenter", (), "signed", pixels * 2 - 1),
         ("Silent", ("--segmenter-input", "0", "255"), "bytes", pixels * 255),
     ):
+        ends = "[-1, 1]" if kept == "signed" else "[0, 255]"
         of = ("--segmenter", f"mine:{name}", *more)
         assert main([*WRITE, *of, "--out", kept]) == 0
         written = torch.cat(seen)
         seen.clear()
         assert run("--layers", "2", *of, "--batch-size", "2", "--memory", "4", "--out", f"{kept}-out") == 0
-        assert f"to [{wanted.min().floor():g}, {wanted.max().ceil():g}]" in capsys.readouterr().err
+        assert f"to {ends}" in capsys.readouterr().err
         for images in (written, torch.cat(seen)[:6]):
             torch.testing.assert_close(images, wanted, atol=2e-5, rtol=1e-5)
         seen.clear()
 
 
-def test_a_segmenter_that_does_not_say_what_it_takes_is_refused_normalised_images(here, capsys):
-    assert run("--layers", "2", "--segmenter", "mine:Silent") == 2
-    assert "mine:Silent must say which images it takes" in capsys.readouterr().err
+def test_a_segmenter_that_does_not_say_what_it_takes_is_given_the_networks_images_which_is_told(here, capsys):
+    assert run("--layers", "2", "--segmenter", "mine:Silent", "--memory", "4", "--out", "silent-out") == 0
+    assert "mine:Silent does not say which images it takes, and is given the network's" in capsys.readouterr().err
+    seen = torch.cat(sys.modules["mine"].Silent.seen)
+    sys.modules["mine"].Silent.seen.clear()
+    assert torch.equal(seen[:6], torch.stack([dissect.data.ImageFolder("images", size=16)[at] for at in range(6)]))
     assert run("--layers", "2", "--segmenter", "mine:Segmenter", "--segmenter-input", "0", "1") == 2
     assert "of segmenters that do not say it" in capsys.readouterr().err
 

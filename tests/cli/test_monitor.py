@@ -16,6 +16,8 @@ MODULE = """
 import torch
 from torch import nn
 
+from dissect.segmentation import ImageInput
+
 def network():
     return nn.Sequential(nn.Conv2d(3, 4, 1), nn.ReLU()).eval()
 
@@ -23,6 +25,7 @@ def segmenter():
     def red(images):
         return (images[:, :1] > 0.5).long()
     red.concepts = (("red", "color"),)
+    red.input = ImageInput(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
     return red
 """
 

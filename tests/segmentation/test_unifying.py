@@ -74,7 +74,7 @@ def test_what_is_built_is_read_back(tmp_path):
     assert float(rows["street-s"]["coverage"]) == 12
     splits = [len(Broden(tmp_path / "made", split=split)) for split in ("train", "val")]
     assert sum(splits) == 17
-    assert splits[0] > splits[1] > 0
+    assert min(splits) > 0
 
 
 def test_rare_labels_go_by_samples_and_by_coverage(tmp_path):
