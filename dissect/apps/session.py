@@ -9,7 +9,7 @@ from typing import Any
 
 from dissect.apps.strokes import Stroke, stroke_of
 from dissect.arguments import speaks
-from dissect.files.checked import Each, Of, Text, Whole, fields, named, require
+from dissect.files.checked import Each, Of, Text, Whole, bytes_of_file, fields, named, require
 from dissect.files.tensors import replacing
 
 KIND = "dissect painting"
@@ -93,13 +93,9 @@ def load_painting(path: str | Path) -> PaintSession:
         ...     apps.load_painting(session.save(f"{folder}/tree.json")) == session
         True
     """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"there is no file {path}.")
-    if path.stat().st_size > MOST_BYTES:
-        raise ValueError(f"{path} must be a session of at most {MOST_BYTES} bytes, but has {path.stat().st_size}.")
+    data = bytes_of_file(path, "a session", MOST_BYTES)
     with named(path):
-        return session_of(json_of(path.read_bytes()))
+        return session_of(json_of(data))
 
 
 def json_of(data: bytes) -> Any:

@@ -118,6 +118,8 @@ def planned(
     Raises:
         KeyError, TypeError, ValueError: see `dissect.dissect`.
     """
+    from dissect.segmentation.protocol import told_conversion
+
     names = layer_names(model, layers)
     find_layers(model, names)
     budgets = num_bytes("memory_budget", memory_budget), num_bytes("disk_budget", disk_budget)
@@ -141,8 +143,6 @@ def planned(
     )  # fmt: skip
     settings = _settings(preset, rules, _told_tokens(tokens, grids), along)
     told: dict[str, Any] = ({"ignore": list(ignored)} if ignored else {}) | ({"segment": segment} if generated else {})
-    from dissect.segmentation.protocol import told_conversion
-
     seen = told_conversion(segmenter, images, generated=generated)
     told |= {"segmenter_sees": seen} if seen else {}
     return Plan(

@@ -232,6 +232,21 @@ def named(path: str | Path) -> Iterator[None]:
         raise ValueError(f"{path} holds what cannot be: {error}") from error
 
 
+def bytes_of_file(path: str | Path, what: str, most: int) -> bytes:
+    """What a file holds, which is `what`, if that is no more than so many bytes.
+
+    Raises:
+        FileNotFoundError: there is none.
+        ValueError: it is larger.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no file {path}.")
+    if path.stat().st_size > most:
+        raise ValueError(f"{path} must be {what} of at most {most} bytes, but has {path.stat().st_size}.")
+    return path.read_bytes()
+
+
 def _short(value: Any) -> str:
     text = repr(value) if isinstance(value, (str, bool, float, type(None))) else type(value).__name__
     return f"{value.bit_length()} bits of integer" if _is_long(value) else str(value) if _is_int(value) else text[:60]

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from dissect.arguments import refusal, speaks
 from dissect.extras import require
-from dissect.files.checked import Whole, fields, named
+from dissect.files.checked import Whole, bytes_of_file, fields, named
 from dissect.files.tensors import replacing
 from dissect.rewriting.directions import area
 from dissect.rewriting.edit import Edit
@@ -188,14 +188,10 @@ def load_session(path: str | Path) -> Session:
         >>> [part.image for part in found.key], torch.equal(found.object.mask, mask)
         ([3, 3], True)
     """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"there is no file {path}.")
-    if path.stat().st_size > MOST_BYTES:
-        raise ValueError(f"{path} must be a session of at most {MOST_BYTES} bytes, but has {path.stat().st_size}.")
+    data = bytes_of_file(path, "a session", MOST_BYTES)
     with named(path):
         try:
-            found = json.loads(path.read_text("utf-8"))
+            found = json.loads(data.decode("utf-8"))
         except (ValueError, RecursionError) as error:
             raise ValueError(f"it is no JSON: {error}") from error
         if not isinstance(found, dict):

@@ -69,9 +69,9 @@ class Activations:
         to_planes: Callable[[Tensor, Tensor, int, tuple[int, ...]], Tensor] = label_planes,
         encoded: bool = False,
     ) -> None:
-        self._model, self._batches, self._generated = model, batches, generated
         from dissect.segmentation.protocol import adapted
 
+        self._model, self._batches, self._generated = model, batches, generated
         self._segmenter = adapted(segmenter, batches.data, generated=generated is not None)
         self._readout, self._layers, self._vectors, self._to_planes = readout, layers, vectors, to_planes
         self._encoded = encoded and not readout.ignore
