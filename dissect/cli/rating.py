@@ -1,4 +1,4 @@
-"""The commands ``dissect rating``: what people call units, and what they say of labels."""
+"""The commands ``dissect rating``: what people call units, and what they say of labels and of units that changed."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 
 from dissect.arguments import integer, refusal, result_file
 from dissect.cli.pages import add_result_arguments
+from dissect.table import Table
 from dissect.text import shown
 
 
@@ -19,6 +20,8 @@ def add_commands(commands: Any) -> None:
         ("names", "what people call units, and the dissection", _add_names_arguments, names_read),
         ("page", "write the page on which people say whether labels fit", _add_rating_arguments, rating_page),
         ("read", "how many labels fit, and how far people agree", _add_read_arguments, ratings_read),
+        ("changes", "write the page on which people sort units that changed", _add_changes_arguments, changes_page),
+        ("changed", "how people and a proxy sort units that changed", _add_answers_arguments, changes_read),
     ):
         own = commands.add_parser(name, help=text)
         add(own)
@@ -38,6 +41,11 @@ def _add_rating_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--names", nargs="+", type=Path, metavar="FILE", help="the key of a page of names, and answers: mixed in"
     )
+
+
+def _add_changes_arguments(parser: argparse.ArgumentParser) -> None:
+    _add_page_arguments(parser)
+    parser.add_argument("--after", type=Path, required=True, help="the same layers later, another .dissection")
 
 
 def _add_answers_arguments(parser: argparse.ArgumentParser) -> None:
@@ -93,6 +101,22 @@ def ratings_read(options: argparse.Namespace) -> int:
     found = read_ratings(options.key, *options.answers)
     tables = {"labels": found.labels(), "validity": found.validity(options.among), "agreement": found.agreement()}
     return _printed(tables, options.json)
+
+
+def changes_page(options: argparse.Namespace) -> int:
+    """Writes the page on which people sort units that changed."""
+    from dissect.report import write_changes
+
+    return _told(write_changes(_result(options.result), _result(options.after), options.out, **_asked(options)))
+
+
+def changes_read(options: argparse.Namespace) -> int:
+    """Prints how people and a proxy sort units that changed."""
+    from dissect.report import read_changes
+
+    found = read_changes(options.key, *options.answers)
+    tables: dict[str, Any] = {"units": found.units, "types": found.types(), "proxy": Table([found.proxy_agreement()])}
+    return _printed(tables | {"raters": Table([found.raters])}, options.json)
 
 
 def _result(path: Path) -> Any:

@@ -1,5 +1,13 @@
 """Pages that people open or print: reports, a layer's units, what generators omit, and pages on which they judge."""
 
+from dissect.report.changes import (
+    ChangedUnitRow,
+    ChangeRatings,
+    ChangeTypeRow,
+    ProxyAgreement,
+    read_changes,
+    write_changes,
+)
 from dissect.report.flagging import write_flagging
 from dissect.report.html import write_report
 from dissect.report.naming import NameRow, NamingRow, compare_names, read_names
@@ -12,19 +20,25 @@ from dissect.report.unit_pages import write_unit_pages
 
 __all__ = [
     "AgreementRow",
+    "ChangeRatings",
+    "ChangeTypeRow",
+    "ChangedUnitRow",
     "LabelRow",
     "NameRow",
     "NamingRow",
     "PairsPage",
     "PreferenceRow",
+    "ProxyAgreement",
     "RatedLabel",
     "Ratings",
     "ValidityRow",
     "compare_names",
     "plain_label",
+    "read_changes",
     "read_names",
     "read_preferences",
     "read_ratings",
+    "write_changes",
     "write_flagging",
     "write_naming",
     "write_omissions",

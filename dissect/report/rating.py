@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from dissect.arguments import integer, refusal, speaks
 from dissect.dissection.result import Dissection
@@ -17,7 +18,7 @@ from dissect.report.html import check_extras
 from dissect.report.pictures import encode_masks, encode_pictures, mask_side, top_masks
 from dissect.report.sheets import PairsPage, Sheet, write_sheet
 
-SCRIPTS = ("pictures.js", "rating.js")
+SCRIPTS = ("pictures.js", "patches.js", "rating.js")
 RATING = Sheet("rating", "label", "rating", "rating.html", SCRIPTS)
 NAMING = Sheet("naming", "unit", "naming", "rating.html", SCRIPTS)
 #: Pictures of a unit, as published (TPAMI 2018, Fig. 4).
@@ -74,10 +75,10 @@ def write_rating(
         >>> dissect.report.write_rating(d, "out/", seed=1)  # doctest: +SKIP
         PairsPage(page=PosixPath('out/rating.html'), key=PosixPath('out/rating.key.json'))
     """
-    found = _labels(dissection, _units(dissection, units), {} if labels is None else labels, detector_iou)
+    found = _labels(dissection, chosen_units(dissection, units), {} if labels is None else labels, detector_iou)
     if not found:
         raise refusal(ValueError("labels must be of the units that are asked about, but there are none of these."))
-    order = _drawn(len(found), seed)
+    order = drawn_order(len(found), seed)
     asked = [(found[at]["layer"], found[at]["unit"], found[at]["label"]) for at in order]
     return _write(RATING, dissection, path, asked, [found[at] for at in order], images, seed, question)
 
@@ -117,14 +118,14 @@ def write_naming(
         >>> dissect.report.write_naming(d, "out/", seed=1, units={"layer4": range(40)})  # doctest: +SKIP
         PairsPage(page=PosixPath('out/naming.html'), key=PosixPath('out/naming.key.json'))
     """
-    chosen = _units(dissection, units)
+    chosen = chosen_units(dissection, units)
     fire = {
         name: [unit for unit in sorted(those) if dissection[name].unit_area[unit] > 0] for name, those in chosen.items()
     }
     found: list[dict[str, Any]] = [{"layer": name, "unit": unit} for name, those in fire.items() for unit in those]
     if not found:
         raise refusal(ValueError("units must have one that fires, but none of these does."))
-    key = [found[at] for at in _drawn(len(found), seed)]
+    key = [found[at] for at in drawn_order(len(found), seed)]
     asked = [(each["layer"], each["unit"], None) for each in key]
     return _write(NAMING, dissection, path, asked, key, images, seed, question)
 
@@ -142,7 +143,7 @@ def plain_label(label: str, category: str = "") -> str:
     return " ".join(label.removesuffix(end).replace("_", " ").casefold().split())
 
 
-def _units(dissection: Dissection, units: Mapping[str, Iterable[int]] | None) -> dict[str, set[int]]:
+def chosen_units(dissection: Dissection, units: Mapping[str, Iterable[int]] | None) -> dict[str, set[int]]:
     """By layer, the units to ask about."""
     check_dissection(dissection)
     if units is None:
@@ -195,7 +196,8 @@ def _labels(
     return list(found.values())
 
 
-def _drawn(count: int, seed: int) -> list[int]:
+def drawn_order(count: int, seed: int) -> list[int]:
+    """The order in which so many questions are asked."""
     chance = torch.Generator().manual_seed(integer("seed", seed, 0))
     order: list[int] = torch.randperm(count, generator=chance).tolist()
     return order
@@ -213,25 +215,49 @@ def _write(
 ) -> PairsPage:
     """Writes a page about units, each of which it has once, in the order in which they are first asked about."""
     check_extras()
-    images = min(integer("images", images), *(layer.peaks.shape[1] for layer in dissection.layers.values()))
-    if not images or not len(dissection.images):
-        raise refusal(ValueError("dissection must have top images, dissect.dissect(..., top_images=15), but has none."))
     places = {unit: at for at, unit in enumerate(dict.fromkeys((layer, unit) for layer, unit, _ in asked))}
-    layers = {name: layer for name, layer in dissection.layers.items() if name in {layer for layer, _ in places}}
-    side, shown = mask_side(layers.values(), images), [dict[str, Any]()] * len(places)
-    for name, layer in layers.items():
-        for unit, (masks, _) in enumerate(top_masks(layer, images, side)):
-            if (name, unit) in places:
-                pictures = zip(layer.peak_images[unit, :images].tolist(), encode_masks(masks[:images]))
-                own = {"rows": masks.shape[1], "columns": masks.shape[2], "pictures": [*map(list, pictures)]}
-                shown[places[name, unit]] = own
-    numbers = sorted({number for own in shown for number, _ in own["pictures"]})
-    at_number = {number: at for at, number in enumerate(dissection.image_numbers.tolist())}
-    media, texts = encode_pictures(dissection.images[[at_number[number] for number in numbers]])
+    shown, pictures = pictures_of(dissection, [*places], integer("images", images))
+    media, texts = encode_pictures(torch.stack([*pictures.values()]))
     return write_sheet(
         kind, path, [[places[layer, unit], text] for layer, unit, text in asked], key,
         seed=seed, question=question, sheet={"units": shown},
         naming=kind is NAMING, longest=LONGEST,
         aspect="{} / {}".format(*reversed(dissection.images.shape[-2:])),
-        pictures=json_inside({"type": media, "data": dict(zip(numbers, texts))}),
+        pictures=json_inside({"type": media, "data": dict(zip(pictures, texts))}),
     )  # fmt: skip
+
+
+def pictures_of(
+    dissection: Dissection,
+    asked: Sequence[tuple[str, int]],
+    images: int,
+    called: Callable[[int], Any] = lambda number: number,
+) -> tuple[list[dict[str, Any]], dict[Any, Tensor]]:
+    """What a page shows of each of some units, and all images that it needs for that, uint8 [3, H, W].
+
+    Args:
+        dissection: with its top images.
+        asked: different units, by (layer, number).
+        images: of each, at most.
+        called: what an image of a number is called in the page.
+
+    Raises:
+        ValueError: a dissection without top images.
+    """
+    images = min(images, *(layer.peaks.shape[1] for layer in dissection.layers.values()))
+    if not images or not len(dissection.images):
+        raise refusal(ValueError("dissection must have top images, dissect.dissect(..., top_images=15), but has none."))
+    places = {unit: at for at, unit in enumerate(asked)}
+    layers = {name: layer for name, layer in dissection.layers.items() if name in {layer for layer, _ in places}}
+    side, shown = mask_side(layers.values(), images), [dict[str, Any]()] * len(places)
+    numbers: set[int] = set()
+    for name, layer in layers.items():
+        for unit, (masks, _) in enumerate(top_masks(layer, images, side)):
+            if (name, unit) in places:
+                tops = layer.peak_images[unit, :images].tolist()
+                pictures = [[called(number), mask] for number, mask in zip(tops, encode_masks(masks[:images]))]
+                own = {"rows": masks.shape[1], "columns": masks.shape[2], "pictures": pictures}
+                shown[places[name, unit]] = own
+                numbers |= {*tops}
+    at_number = {number: at for at, number in enumerate(dissection.image_numbers.tolist())}
+    return shown, {called(number): dissection.images[at_number[number]] for number in sorted(numbers)}

@@ -6,14 +6,14 @@ const place = `${sheet.kind} ${sheet.page}`;
 const answers = kept(place).slice(0, sheet.items.length);
 
 function show() {
-  const done = answers.length, item = sheet.items[done];
+  const done = answers.length, finished = done === sheet.items.length;
   keep(place, answers);
   document.querySelector("progress").value = done;
   document.querySelector(".score").elements.count.value = `${done} of ${sheet.items.length}`;
-  document.querySelector(".item").hidden = !item;
-  document.querySelector(".done").hidden = Boolean(item);
+  document.querySelector(".item").hidden = finished;
+  document.querySelector(".done").hidden = !finished;
   bar.back.disabled = bar.clear.disabled = bar.save.disabled = done === 0;
-  if (item) present(item); else bar.save.focus();
+  if (finished) bar.save.focus(); else present(sheet.items[done]);
 }
 
 function answer(given) {

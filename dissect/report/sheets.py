@@ -22,7 +22,7 @@ LONGEST = 100
 
 
 class PairsPage(NamedTuple):
-    """What `write_pairs`, `write_rating` and `write_naming` wrote.
+    """What `write_pairs`, `write_rating`, `write_naming` and `write_changes` wrote.
 
     Attributes:
         page: for the people who answer.

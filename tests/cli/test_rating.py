@@ -52,6 +52,23 @@ def test_names_are_asked_read_and_rated(result, tmp_path, capsys):
     ]
 
 
+def test_changed_units_are_sorted(result, tmp_path, capsys):
+    later = make_layer("a", 6, 6, 9, seed=5)
+    later.intersection = later.intersection.roll(1, 0)
+    after = make_dissection([later, make_layer("b", 3, 6, 9)]).save(tmp_path / "after")
+    page = ["rating", "changes", str(result), "--after", str(after), "--layer", "a", "--out", str(tmp_path)]
+    assert commands.main(page) == 0
+    assert capsys.readouterr().out.splitlines()[0] == f"page: {tmp_path / 'changes.html'}"
+    key = tmp_path / "changes.key.json"
+    files = [str(key), *(answered(key, tmp_path / f"{one}.json", lambda item: item["proxy"]) for one in "pq")]
+    assert commands.main(["rating", "changed", *files]) == 0
+    assert "by_chance" in capsys.readouterr().out
+    assert commands.main(["rating", "changed", *files, "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["proxy"][0]["same"] == told["proxy"][0]["units"] == len(told["units"]) == 5
+    assert told["raters"][0]["agreement"] == 1
+
+
 def test_errors_are_one_line(result, tmp_path, capsys):
     for arguments, words in (
         (["page", str(result), "--units", "1"], "rating page: --layer must be given with --units"),
