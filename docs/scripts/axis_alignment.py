@@ -118,15 +118,19 @@ def retrained(check: tuple[float, float], images: int, own: float, tops: Retrain
         return "-" if value is None else f"{100 * value:.2f} %"
 
     lines = [["the network as it is", "-", percent(own), "-"]] + [
-        [row.features if row.features == "difference" else f"top trained anew, features {row.features}", row.repeats,
-         percent(row.accuracy), "-" if row.low is None else f"{percent(row.low)} to {percent(row.high)}"]
-        for row in rows
+        [f"top trained anew, features {row.features}", row.repeats, percent(row.accuracy),
+         "-" if row.low is None else f"{percent(row.low)} to {percent(row.high)}"]
+        for row in rows[:-1]
     ]  # fmt: skip
     difference = rows[-1]
-    if difference.low is None or difference.low <= 0 <= difference.high:
-        told = "The two kinds of features are not told apart."
+    told = f"Rotated less as they are: {100 * difference.accuracy:+.2f} points"
+    if difference.low is None or difference.high is None:
+        told += "."
     else:
-        told = f"Tops of rotated features are {'better' if difference.accuracy > 0 else 'worse'} here."
+        apart = "are not told apart" if difference.low <= 0 <= difference.high else "are told apart"
+        told += (
+            f" (95 %: {100 * difference.low:+.2f} to {100 * difference.high:+.2f}): the two kinds of features {apart}."
+        )
     return f"""
 ## A rotated layer says all that the layer says
 
@@ -139,8 +143,9 @@ scenes, as it is or rotated, {rows[0].repeats} times each with other initial wei
 on rotated features.
 
 {table(["", "repeats", "accuracy", "95 % of the mean"], lines)}
-{told} Intervals are over repeats; the test scenes are the same for all. (The network's own top was trained with
-augmentation, together with all its other layers, on many times as many scenes.)
+{told}
+Intervals are over repeats; the test scenes are the same for all. (The network's own top was trained with augmentation,
+together with all its other layers, on many times as many scenes.)
 """
 
 
@@ -149,7 +154,7 @@ def page(found: AxisAlignment, images: int) -> str:
     units, rows = found.best_label.shape[1], found.summary()
     first, last = rows[0], rows[-1]
     lines = [
-        [f"{row.alpha:g}", row.rotations, f"{row.detectors:.1f}", f"{row.concepts:.1f}",
+        [f"{row.alpha:g}", row.rotations, *(f"{n:.{int(row.rotations > 1)}f}" for n in (row.detectors, row.concepts)),
          "-" if row.low is None else f"{row.low:.1f} to {row.high:.1f}",
          "-" if row.share is None else f"{row.share:.0%}"]
         for row in rows
@@ -173,7 +178,8 @@ ReLU, the default preset (top 1 % of the pixels, IoU above 0.04), rotations of s
 The units detect {first.concepts:g} different concepts with {first.detectors:g} detectors; fully rotated directions
 {last.concepts:.1f} with {last.detectors:.1f}, on average over {last.rotations}. In the paper, of AlexNet's conv5 with
 its 256 units and Broden's concepts, rotations cost detectors too (Fig. 6 and 8 are charts without numbers). The
-same images choose thresholds and count, and an IoU may exceed 0.04 by chance ([trust](trust.md)) in either.
+same images choose thresholds and count, and an IoU may exceed 0.04 by chance ([trust](trust.md)) in either. The
+interval is over rotations: other images would give other numbers, also of the units.
 
 ## The best detectors of a concept
 
