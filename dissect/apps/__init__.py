@@ -4,6 +4,8 @@ from dissect.apps.brushes import Brush, brushes
 from dissect.apps.painter import Painter
 from dissect.apps.painting import Painting
 from dissect.apps.replay import write_replay
+from dissect.apps.rewriter import Rewriter, StoppedError
+from dissect.apps.rewriting import Rewriting
 from dissect.apps.serving import serve
 from dissect.apps.session import PaintSession, load_painting
 from dissect.apps.strokes import Mask, Stroke
@@ -14,6 +16,9 @@ __all__ = [
     "PaintSession",
     "Painter",
     "Painting",
+    "Rewriter",
+    "Rewriting",
+    "StoppedError",
     "Stroke",
     "brushes",
     "load_painting",

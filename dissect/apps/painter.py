@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import inspect
-import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from typing import Any, NamedTuple
-from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -16,30 +13,20 @@ from torch import Tensor, nn
 from dissect import ops
 from dissect.apps.brushes import Brush, default_number
 from dissect.apps.session import MOST_IMAGES, MOST_STROKES, PaintSession
+from dissect.apps.sources import Weights, lock_of, z_set
 from dissect.apps.strokes import ACTIONS, Action, Mask, Pooling, Stroke, stroke_of
 from dissect.arguments import integer, refusal, speaks
 from dissect.data.pictures import signed_pictures
 from dissect.generators.rendering import Renderer
 from dissect.interventions.intervention import insert
-from dissect.models.latent import latents, noise_seeds
 from dissect.network.graph import edit_first
 from dissect.network.hooks import Hooks
-from dissect.network.identity import weights_fingerprint
 from dissect.network.layers import find_layers
 from dissect.network.layouts import LayoutOption, from_maps
 from dissect.network.outputs import first_tensor
 
 #: Images of which what comes before the layer is kept, and paintings of which the layer's maps are.
 KEPT = 16
-
-_guard = threading.Lock()
-_locks: WeakKeyDictionary[nn.Module, threading.RLock] = WeakKeyDictionary()
-
-
-def lock_of(generator: nn.Module) -> threading.RLock:
-    """The one lock of a generator, whoever paints with it."""
-    with _guard:
-        return _locks.setdefault(generator, threading.RLock())
 
 
 class _Kept(NamedTuple):
@@ -111,10 +98,7 @@ class Painter:
         layout: LayoutOption | None = None,
     ) -> None:
         count, self.seed = integer("count", count, 1, MOST_IMAGES), integer("seed", seed, 0, 2**31 - 1)
-        z: Any = latents(generator, count, self.seed)
-        if "noise" in inspect.signature(generator.forward).parameters:
-            z = (z, noise_seeds(count, self.seed).to(z.device))
-        self.lock = lock_of(generator)
+        self.lock, z = lock_of(generator), z_set(generator, count, self.seed)
         with self.lock:
             self._renderer = Renderer(generator, layer, z, None, 1, layout)
         self.generator, self.layer = generator, layer
@@ -130,8 +114,8 @@ class Painter:
                     )
                 )
         (self._module,) = find_layers(generator, [layer])
-        self._weights = (*generator.parameters(), *generator.buffers())
-        self.fingerprint, self._versions = weights_fingerprint(generator), self._now()
+        self._weights = Weights(generator)
+        self.fingerprint = self._weights.fingerprint
         self._kept: OrderedDict[int, _Kept] = OrderedDict()
         self._composed: OrderedDict[tuple[int, tuple[Stroke, ...]], Tensor] = OrderedDict()
 
@@ -239,8 +223,7 @@ class Painter:
         number = self._image(number)
         with self.lock:
             own = self._checked(number, tuple(strokes))
-            if self._versions != self._now():
-                raise refusal(RuntimeError("the generator's weights have changed, so make another Painter of it."))
+            self._weights.check("Painter")
             image: Tensor = first_tensor(self._run(number, own))[0]
         if not bool(image.isfinite().all()):
             raise refusal(
@@ -363,7 +346,3 @@ class Painter:
         )
         mask = None if stroke.mask is None else stroke.mask.pooled(self.map_size, stroke.pooling).to(maps.device)
         return ops.blend_units(maps, alpha, value, mask)
-
-    def _now(self) -> tuple[int, ...]:
-        """Counts what was done to weights in place."""
-        return tuple(value._version for value in self._weights)

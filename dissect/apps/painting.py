@@ -8,13 +8,11 @@ from typing import Any
 
 from torch import Tensor
 
+from dissect.apps.history import History
 from dissect.apps.painter import Painter
 from dissect.apps.session import MOST_STROKES, PaintSession
 from dissect.apps.strokes import Action, Mask, Stroke
 from dissect.arguments import integer, refusal, speaks
-
-#: Gestures that can be undone.
-MOST_UNDONE = 1000
 
 
 @speaks
@@ -26,9 +24,6 @@ class Painting:
         number: of the image in the painter's z set.
         strokes: that it begins with.
 
-    Attributes:
-        strokes: in their order.
-
     Raises:
         ValueError: no such image, or strokes that cannot be painted on it.
 
@@ -37,9 +32,7 @@ class Painting:
 
     def __init__(self, painter: Painter, number: int = 0, strokes: Sequence[Stroke] = ()) -> None:
         self.painter, self.number = painter, integer("number", number, 0, len(painter) - 1)
-        self.strokes = painter.check(strokes)
-        self._past: list[tuple[Stroke, ...]] = []
-        self._future: list[tuple[Stroke, ...]] = []
+        self._history = History(painter.check(strokes))
 
     @classmethod
     def of(cls, painter: Painter, session: PaintSession) -> Painting:
@@ -53,6 +46,11 @@ class Painting:
 
     def __repr__(self) -> str:
         return f"<Painting on image {self.number}: {len(self.strokes)} strokes>"
+
+    @property
+    def strokes(self) -> tuple[Stroke, ...]:
+        """In their order."""
+        return self._history.state
 
     @property
     def image(self) -> Tensor:
@@ -85,7 +83,7 @@ class Painting:
         """
         if len(self.strokes) == MOST_STROKES:
             raise refusal(ValueError(f"there are {MOST_STROKES} strokes already, and there can be no more."))
-        self._become((*self.strokes, *self.painter.check([stroke])))
+        self._history.become((*self.strokes, *self.painter.check([stroke])))
 
     def delete(self, place: int) -> Stroke:
         """Takes a stroke out, by its place from 0 on; those after it are painted as if it had never been.
@@ -97,21 +95,21 @@ class Painting:
             raise refusal(ValueError("there is no stroke to delete."))
         place = integer("place", place, 0, len(self.strokes) - 1)
         stroke = self.strokes[place]
-        self._become(self.strokes[:place] + self.strokes[place + 1 :])
+        self._history.become(self.strokes[:place] + self.strokes[place + 1 :])
         return stroke
 
     def reset(self) -> None:
         """Takes all strokes out, which can be undone."""
         if self.strokes:
-            self._become(())
+            self._history.become(())
 
     def undo(self) -> bool:
         """Takes back the last gesture, whichever it was; False where there is none."""
-        return self._step(self._past, self._future)
+        return self._history.undo()
 
     def redo(self) -> bool:
         """Does again what was undone last; False where nothing was, or something else was done since."""
-        return self._step(self._future, self._past)
+        return self._history.redo()
 
     @property
     def session(self) -> PaintSession:
@@ -127,15 +125,3 @@ class Painting:
         stroke = self.painter.stroke(action, brush, mask, **options)
         self.add(stroke)
         return stroke
-
-    def _become(self, strokes: tuple[Stroke, ...]) -> None:
-        self._past = [*self._past, self.strokes][-MOST_UNDONE:]
-        self._future = []
-        self.strokes = strokes
-
-    def _step(self, source: list[tuple[Stroke, ...]], target: list[tuple[Stroke, ...]]) -> bool:
-        if not source:
-            return False
-        target.append(self.strokes)
-        self.strokes = source.pop()
-        return True

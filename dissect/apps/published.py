@@ -6,10 +6,7 @@ published, a mask may be a PNG, and all is refused that the published server wou
 
 from __future__ import annotations
 
-import base64
-import binascii
 import io
-import struct
 from collections.abc import Mapping
 from functools import cached_property
 from typing import Any
@@ -21,8 +18,8 @@ from dissect import extras
 from dissect.apps.painter import Painter
 from dissect.apps.strokes import MOST_PIXELS, MOST_VALUE, POOLINGS, Mask, Stroke, mask_of, number_within
 from dissect.files.checked import Each, Maybe, Of, Text, Whole, fields, require
+from dissect.files.pngs import png_of, png_url
 
-_PREFIX = "data:image/png;base64,"
 #: Images of a request, interventions, and quantiles, at most.
 MOST_IMAGES, MOST_MAPS, MOST_INTERVENTIONS, MOST_QUANTILES = 24, 4, 100, 64
 #: How far from 0 a value of a z may be, which is drawn from a normal distribution.
@@ -65,18 +62,9 @@ def _sides(found: Mapping[str, Any]) -> list[int]:
 def _png(url: str) -> Tensor:
     """[H, W] bool: what is painted in a data URL."""
     extras.require("a mask that is a PNG", "apps", "PIL")
-    from PIL import Image
-
-    require("the mask", url.startswith(_PREFIX), f"a data URL begins with {_PREFIX!r}")
-    try:
-        data = base64.b64decode(url[len(_PREFIX) :], validate=True)
-        sides = struct.unpack(">II", data[16:24].ljust(8, b"\0"))  # before anything makes room for so many pixels
-        require("the mask", max(sides) <= MOST_PIXELS, f"a PNG has at most {MOST_PIXELS} rows and columns")
-        with Image.open(io.BytesIO(data), formats=["PNG"]) as picture:
-            alpha = "A" in picture.getbands() or "transparency" in picture.info
-            band = picture.convert("RGBA").getchannel("A") if alpha else picture.convert("RGB").getchannel("R")
-    except (OSError, SyntaxError, binascii.Error) as error:
-        raise ValueError(f"the mask must be a PNG, but is not: {str(error)[:200]}") from error
+    picture = png_of("a request", url, MOST_PIXELS)
+    alpha = "A" in picture.getbands() or "transparency" in picture.info
+    band = picture.convert("RGBA").getchannel("A") if alpha else picture.convert("RGB").getchannel("R")
     pixels = torch.frombuffer(bytearray(band.tobytes()), dtype=torch.uint8).view(band.height, band.width)
     return pixels > 0 if alpha else pixels < 255
 
@@ -244,4 +232,4 @@ def data_url(picture: Tensor) -> str:
 
     buffer = io.BytesIO()
     Image.fromarray(picture.permute(1, 2, 0).contiguous().numpy()).save(buffer, "PNG", compress_level=1)
-    return _PREFIX + base64.b64encode(buffer.getvalue()).decode("ascii")
+    return png_url(buffer.getvalue())

@@ -41,6 +41,7 @@ def insert(
     rate: float = 0.05,
     project_gradient: bool = False,
     progress: bool = True,
+    watch: Callable[[int, float], None] | None = None,
 ) -> Edit:
     """Finds the change ``Lambda D^T`` of a weight by which keys K get values V (thesis, equations 6.15, 6.17 and 6.18).
 
@@ -63,6 +64,8 @@ def insert(
         rate: of Adam.
         project_gradient: project each step's gradient too, as the published commands for watermarks do.
         progress: show a bar.
+        watch: called at each step of a descent with the step's number, from 0 on, and the loss before it; what it
+            raises ends the descent, and is raised.
 
     Returns:
         An `Edit`, not applied.
@@ -90,7 +93,7 @@ def insert(
     space = orthonormal(memory, directions)
     given, wanted = _checked(memory, keys, values)
     problem = Problem(memory, given, wanted, "l2" if mode == "closed" else loss, space.matrix)
-    schedule = Schedule(steps, every, checked_rate(rate), project_gradient, progress)
+    schedule = Schedule(steps, every, checked_rate(rate), project_gradient, progress, watch)
     descend = projected if mode == "projected" else in_lambda
     found = closed(problem) if mode == "closed" else descend(problem, schedule)
     settings: dict[str, Any] = {

@@ -64,18 +64,36 @@ def matches(
         >>> found.maps.shape
         torch.Size([3, 8, 8])
     """
+    run = _Responses(memory, column(memory, direction))
+    batches = batches_of(inputs, integer("batch_size", batch_size))
+    finish(run, Images({"inputs": batches}), progress=progress)
+    return ranked(torch.cat(run.maps), integer("count", count))
+
+
+def column(memory: Memory, direction: Directions | Tensor) -> Tensor:
+    """A direction of rank 1 as [i].
+
+    Raises:
+        ValueError: one of another rank or length, or that is not finite.
+    """
     columns = direction.matrix if isinstance(direction, Directions) else direction
     if not isinstance(columns, Tensor) or columns.numel() != memory.inputs:
         got = list(columns.shape) if isinstance(columns, Tensor) else type(columns).__name__
         raise refusal(ValueError(f"direction must be of rank 1, {memory.inputs} numbers, but is {got}."))
     if not bool(columns.isfinite().all()):
         raise refusal(ValueError("direction must be finite, but is not."))
-    run = _Responses(memory, columns.flatten())
-    batches = batches_of(inputs, integer("batch_size", batch_size))
-    finish(run, Images({"inputs": batches}), progress=progress)
-    maps = torch.cat(run.maps)
+    return columns.flatten()
+
+
+def responses(maps: Tensor, direction: Tensor) -> Tensor:
+    """``d^T k`` of keys [n, i, h, w]: [n, h, w], on the CPU."""
+    return torch.einsum("nihw,i->nhw", maps, direction.to(maps)).cpu()
+
+
+def ranked(maps: Tensor, count: int) -> Matches:
+    """Images ranked by ``d^T k`` everywhere in them, [N, h, w]."""
     scores = maps.flatten(1).amax(1)
-    best = scores.sort(descending=True, stable=True).indices[: integer("count", count)]
+    best = scores.sort(descending=True, stable=True).indices[:count]
     ordered = maps.flatten().sort().values
     return Matches(scores, best, maps[best], float(ordered[-(-len(ordered) * 999 // 1000) - 1]))
 
@@ -97,7 +115,7 @@ class _Responses(Run):
         """See `Run`."""
         also = step.planes if isinstance(step.planes, Tensor) else None
         maps = self._memory.keys((step.images, also)).maps
-        return torch.einsum("nihw,i->nhw", maps, self._direction.to(maps)).cpu()
+        return responses(maps, self._direction)
 
     def add(self, found: Any) -> None:
         """See `Run`."""

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import io
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,6 +15,7 @@ from torch import Tensor
 from dissect.arguments import refusal, speaks
 from dissect.extras import require
 from dissect.files.checked import Whole, bytes_of_file, fields, named
+from dissect.files.pngs import png_of, png_url
 from dissect.files.tensors import replacing
 from dissect.rewriting.directions import area
 from dissect.rewriting.edit import Edit
@@ -23,11 +23,12 @@ from dissect.rewriting.insertion import insert
 from dissect.rewriting.memory import Keys, Memory
 from dissect.rewriting.selection import copy, paste, placed
 
-_PREFIX = "data:image/png;base64,"
 #: Rows or columns of a mask at most; published ones have 1,024.
 MOST = 4096
 #: Bytes of a session at most.
 MOST_BYTES = 100_000_000
+#: Images of a context at most.
+MOST_KEYS = 1000
 
 
 class Selection(NamedTuple):
@@ -112,41 +113,21 @@ class Session:
         """What the session says in a memory; arguments and errors are those of `edit`."""
         if self.object is None or self.paste is None:
             raise refusal(ValueError("the session must have an object and a place to paste it, but lacks one."))
-        for selection in (self.object, self.paste, *self.context):
-            self._check(memory, inputs, selection)
+        count = len(inputs[0] if isinstance(inputs, (tuple, list)) else inputs)
+        size = memory.value_size(memory.keys(_rows(inputs, [0])))
+        check_selections((self.object, self.paste, *self.context), count, size)
         copied = copy(memory, _rows(inputs, [self.object.image]), self.object.mask)
         own = _rows(inputs, [self.paste.image])
         keys, values = paste(memory, own, self.paste.mask, copied, tight=tight)
         whole = paste(memory, own, self.paste.mask, copied, tight=False)
         alpha = torch.zeros(whole[1].shape[2:])
         alpha[placed(memory, whole[0], self.paste.mask, copied)] = copied.alpha.cpu()
-        context = memory.keys(_rows(inputs, [selection.image for selection in self.context]))
+        context, masks = selected_keys(memory, inputs, self.context)
         size = (context.maps.shape[2], context.maps.shape[3])
-        masks = torch.cat([area(selection.mask[None], size) for selection in self.context])
         return Painted(own, keys, values, *whole, alpha, context, masks, area(self.paste.mask[None], size))
 
-    @staticmethod
-    def _check(memory: Memory, inputs: Any, selection: Selection) -> None:
-        first = inputs[0] if isinstance(inputs, (tuple, list)) else inputs
-        if not 0 <= selection.image < len(first):
-            raise refusal(
-                ValueError(
-                    f"inputs must have the images of the session, but there are {len(first)} and it names number "
-                    f"{selection.image}."
-                )
-            )
-        rows, columns = memory.value_size(memory.keys(_rows(inputs, [selection.image])))
-        height, width = selection.mask.shape
-        if height % rows or width % columns or height // rows != width // columns:
-            raise refusal(
-                ValueError(
-                    f"masks must be of images whose size is a multiple of the layer's map, {rows} by {columns}, but "
-                    f"one is {height} by {width}: the session is of another model."
-                )
-            )
-
-    def save(self, path: str | Path) -> Path:
-        """Writes the session as JSON, whole or not at all; masks become RGBA images, opaque as far as they are painted.
+    def as_json(self) -> dict[str, Any]:
+        """What its file holds; masks become RGBA images, opaque as far as they are painted.
 
         Raises:
             ImportError: Pillow is not installed.
@@ -156,9 +137,45 @@ class Session:
             for name, part in {"object": self.object, "paste": self.paste, "query": self.query}.items()
         }
         parts["key"] = [[part.image, _encoded(part.mask)] for part in self.key]
+        return {name: part for name, part in parts.items() if part}
+
+    def save(self, path: str | Path) -> Path:
+        """Writes the session as JSON, whole or not at all; see `as_json`."""
         with replacing(path) as partial:
-            partial.write_text(json.dumps({name: part for name, part in parts.items() if part}), "utf-8")
+            partial.write_text(json.dumps(self.as_json()), "utf-8")
         return Path(path)
+
+
+def check_selections(selections: Sequence[Selection], count: int, size: tuple[int, int]) -> None:
+    """Refuses selections that are of another model than one whose values have that size, or beyond `count` images.
+
+    Raises:
+        ValueError: says what must hold.
+    """
+    rows, columns = size
+    for selection in selections:
+        height, width = selection.mask.shape
+        if not 0 <= selection.image < count:
+            raise refusal(
+                ValueError(
+                    f"inputs must have the images of the session, but there are {count} and it names number "
+                    f"{selection.image}."
+                )
+            )
+        if height % rows or width % columns or height // rows != width // columns:
+            raise refusal(
+                ValueError(
+                    f"masks must be of images whose size is a multiple of the layer's map, {rows} by {columns}, but "
+                    f"one is {height} by {width}: the session is of another model."
+                )
+            )
+
+
+def selected_keys(memory: Memory, inputs: Any, selections: Sequence[Selection]) -> tuple[Keys, Tensor]:
+    """The keys of the images of selections, and how much of each the masks cover, [n, h, w]."""
+    keys = memory.keys(_rows(inputs, [selection.image for selection in selections]))
+    size = (keys.maps.shape[2], keys.maps.shape[3])
+    return keys, torch.cat([area(selection.mask[None], size) for selection in selections])
 
 
 @speaks
@@ -194,40 +211,40 @@ def load_session(path: str | Path) -> Session:
             found = json.loads(data.decode("utf-8"))
         except (ValueError, RecursionError) as error:
             raise ValueError(f"it is no JSON: {error}") from error
-        if not isinstance(found, dict):
-            raise ValueError("a session must be a JSON object.")
-        single = {name: _selection(name, found.get(name)) for name in ("object", "paste", "query")}
-        given = found.get("key") or []
-        if not isinstance(given, list):
-            raise ValueError("key must be a list of [image number, data URL].")
-        keys = [_selection("key", each) for each in given]
-        return Session(key=tuple(each for each in keys if each is not None), **single)
+        return session_of(found)
 
 
-def _selection(name: str, found: Any) -> Selection | None:
+def session_of(found: Any, *, sides: int = MOST, count: int = MOST_KEYS) -> Session:
+    """A session that was read from JSON, with at most so many images of context, and rows and columns of a mask.
+
+    Raises:
+        ValueError: it is none; says what must hold.
+    """
+    if not isinstance(found, dict):
+        raise ValueError("a session must be a JSON object.")
+    single = {name: _selection(name, found.get(name), sides) for name in ("object", "paste", "query")}
+    given = found.get("key") or []
+    if not isinstance(given, list):
+        raise ValueError("key must be a list of [image number, data URL].")
+    if len(given) > count:
+        raise ValueError(f"key must have at most {count} entries, but has {len(given)}.")
+    keys = [_selection("key", each, sides) for each in given]
+    return Session(key=tuple(each for each in keys if each is not None), **single)
+
+
+def _selection(name: str, found: Any, sides: int) -> Selection | None:
     if not found:
         return None
     if not isinstance(found, list) or len(found) != 2 or not isinstance(found[1], str):
         raise ValueError(f"{name} must be [image number, data URL], but is a {type(found).__name__}.")
     fields(name, {"the image's number": found[0]}, {"the image's number": Whole()})
-    return Selection(found[0], _decoded(name, found[1]))
+    return Selection(found[0], _decoded(name, found[1], sides))
 
 
-def _decoded(name: str, url: str) -> Tensor:
+def _decoded(name: str, url: str, sides: int) -> Tensor:
     """The mask in a data URL."""
     require("load_session", "report", "PIL")
-    from PIL import Image
-
-    if not url.startswith(_PREFIX):
-        raise ValueError(f"{name} must have a mask that begins with {_PREFIX!r}, but it begins with {url[:30]!r}.")
-    try:
-        data = base64.b64decode(url[len(_PREFIX) :], validate=True)
-        with Image.open(io.BytesIO(data), formats=["PNG"]) as picture:
-            if max(picture.size) > MOST:
-                raise ValueError(f"{name} must have a mask of {MOST} rows and columns at most, not {picture.size}.")
-            red = picture.convert("RGB").getchannel("R")
-    except (OSError, SyntaxError, binascii.Error) as error:
-        raise ValueError(f"{name} must have a mask that is a PNG, but it is not: {error}") from error
+    red = png_of(name, url, sides).convert("RGB").getchannel("R")
     return torch.frombuffer(bytearray(red.tobytes()), dtype=torch.uint8).view(red.height, red.width).float() / 255
 
 
@@ -240,7 +257,7 @@ def _encoded(mask: Tensor) -> str:
     pixels = grey[:, :, None].expand(-1, -1, 4).contiguous()
     buffer = io.BytesIO()
     Image.fromarray(pixels.numpy()).save(buffer, "PNG")
-    return _PREFIX + base64.b64encode(buffer.getvalue()).decode("ascii")
+    return png_url(buffer.getvalue())
 
 
 def _rows(inputs: Any, numbers: list[int]) -> Any:

@@ -34,6 +34,7 @@ class Schedule(NamedTuple):
         rate: of Adam.
         project_gradient: whether each step's gradient is projected too.
         progress: show a bar.
+        watch: called at each step with its number and the loss before it; what it raises ends the descent.
     """
 
     steps: int = 2001
@@ -41,6 +42,7 @@ class Schedule(NamedTuple):
     rate: float = 0.05
     project_gradient: bool = False
     progress: bool = True
+    watch: Callable[[int, float], None] | None = None
 
 
 class Found(NamedTuple):
@@ -144,6 +146,7 @@ def _projected_filters(filters: Filters, schedule: Schedule) -> Found:
     for step in _bar(schedule):
         loss, gradient = filters.loss()
         losses.append(loss)
+        _watched(schedule, step, loss)
         filters.step(gradient, step + 1, schedule.rate)
         if step % schedule.every == 0 or step == schedule.steps - 1:
             filters.project()
@@ -173,6 +176,7 @@ def descend(
     for step in _bar(schedule):
         loss, current.grad = gradient(current)
         losses.append(loss)
+        _watched(schedule, step, loss)
         adam.step()
         current.grad = None  # first, so that the next one takes its memory: new pages cost as much as the product
         if step % schedule.every == 0 or step == schedule.steps - 1:
@@ -204,6 +208,7 @@ def in_lambda(problem: Problem, schedule: Schedule) -> Found:
                 more = energy + each.view(len(keys), -1, form.taps).sum(-1)
             loss = problem.loss(product + form.product(rows, lambdas), more)
             losses.append(loss.detach())
+            _watched(schedule, step, losses[-1])
             (lambdas.grad,) = torch.autograd.grad(loss, [lambdas])
             adam.step()
             if step % schedule.every == 0:
@@ -261,6 +266,11 @@ def found_of(lambdas: Tensor, losses: list[Tensor]) -> Found:
 
 def _bar(schedule: Schedule) -> trange:
     return trange(schedule.steps, desc="insert", disable=not schedule.progress, unit="step", leave=False)
+
+
+def _watched(schedule: Schedule, step: int, loss: Tensor) -> None:
+    if schedule.watch is not None:
+        schedule.watch(step, float(loss))
 
 
 def _check(loss: Tensor, step: int) -> None:

@@ -206,4 +206,4 @@ def test_pngs_that_would_fill_the_memory_are_refused(client, painter):
     url = "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
     edit = {"mask": {"bitstring": url}, "ablations": [{"layer": "layer3", "unit": 2}]}
     answer = ask(client, "api/generate", {"ids": [1], "interventions": [edit]})
-    assert (answer.status_code, "at most 1024 rows" in answer.json()["error"]) == (400, True)
+    assert (answer.status_code, "1024 rows and columns at most" in answer.json()["error"]) == (400, True)

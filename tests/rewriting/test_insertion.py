@@ -209,6 +209,26 @@ def test_divergence_and_ctrl_c_leave_the_weights(monkeypatch):
     assert torch.equal(model[0].weight, before)
 
 
+@pytest.mark.parametrize("mode", ["projected", "lambda"])
+@pytest.mark.parametrize("name", ["conv", "linear"])
+def test_who_watches_sees_each_loss_and_ends_it(name, mode):
+    model, memory = linear_case(name)
+    shape = nets.LAYERS[name][1]
+    before = model[0].weight.detach().clone()
+    keys = memory.keys(nets.randn(2, *shape[1:], seed=8))
+    wanted, seen = (memory, keys, memory.values(keys) + 1, memory.direction(keys), mode), []
+    edit = insert(*wanted, steps=5, progress=False, watch=lambda *told: seen.append(told))
+    assert seen == list(enumerate(edit.losses.tolist()))
+
+    def enough(step, loss):
+        if step == 2:
+            raise OSError("enough")
+
+    with pytest.raises(OSError, match="enough"):
+        insert(*wanted, steps=5, progress=False, watch=enough)
+    assert torch.equal(model[0].weight, before)
+
+
 @pytest.mark.parametrize("layer", ["layer3", "layer4"])
 def test_lambda_diverges_and_is_interrupted_without_a_trace(layer, monkeypatch):
     model = nets.stylegan2()

@@ -3,6 +3,8 @@
 import base64
 import io
 import json
+import struct
+import zlib
 
 import pytest
 import torch
@@ -124,3 +126,31 @@ def test_files_that_are_none(tmp_path):
         load_session(tmp_path / "session.json")
     with pytest.raises(FileNotFoundError, match="there is no file"):
         load_session(tmp_path / "none.json")
+
+
+def declared(columns, rows, picture="IHDR"):
+    """A PNG that says it is larger than anybody has room for, once or a second time."""
+
+    def chunk(name, data):
+        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+    head = [chunk(b"IHDR", struct.pack(">IIBBBBB", *size, 8, 2, 0, 0, 0)) for size in ((8, 8), (columns, rows))]
+    data = b"\x89PNG\r\n\x1a\n" + (head[1] if picture == "IHDR" else b"".join(head))
+    data += chunk(b"IDAT", zlib.compress(bytes(1000))) + chunk(b"IEND", b"")
+    return "data:image/png;base64," + base64.b64encode(data).decode()
+
+
+@pytest.mark.parametrize("twice", [False, True])
+def test_masks_that_would_fill_the_memory_are_refused(tmp_path, twice):
+    for size in ((20_000, 20_000), (5000, 1), (10**9, 10**9)):
+        path = written(tmp_path, object=[3, declared(*size, "twice" if twice else "IHDR")])
+        text = "object (does not fit together: a mask|must have a mask that is a PNG)"
+        with pytest.raises(ValueError, match=f"session.json.*{text}"):
+            load_session(path)
+
+
+def test_what_a_json_holds_is_its_file(tmp_path):
+    here = Selection(2, torch.ones(8, 8))
+    session = Session(here, key=(here,))
+    assert json.loads(session.save(tmp_path / "a.json").read_text()) == session.as_json()
+    assert list(session.as_json()) == ["object", "key"]
