@@ -7,6 +7,7 @@ import io
 import struct
 from typing import TYPE_CHECKING
 
+from dissect import extras
 from dissect.files.checked import require
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ _PREFIX, _BEGINS = "data:image/png;base64,", b"\x89PNG\r\n\x1a\n"
 
 
 def png_of(what: str, url: str, most: int) -> Image:
-    r"""The picture in a data URL, decoded; Pillow must be installed.
+    r"""The picture in a data URL, decoded.
 
     Args:
         what: whose mask it is, for messages.
@@ -24,6 +25,7 @@ def png_of(what: str, url: str, most: int) -> Image:
         most: rows and columns at most.
 
     Raises:
+        ImportError: Pillow is not installed.
         ValueError: it is none, or larger; says what must hold.
 
     Example:
@@ -31,6 +33,7 @@ def png_of(what: str, url: str, most: int) -> Image:
         Traceback (most recent call last):
         ValueError: key must have a mask that is a PNG, but it begins with b'\x00\x00\x00'.
     """
+    extras.require("a mask that is a PNG", "report", "PIL")
     from PIL import Image
 
     bomb = Image.DecompressionBombError  # of a second size, which Pillow follows
