@@ -3,6 +3,9 @@ PYTHON ?= python3
 MACHINE ?= cpu
 VENV := .venv
 BIN := $(VENV)/bin
+# What is imported is compiled once, also where the environment forbids to keep that: hundreds of the tests' processes
+# import torch, and each would compile it again, for seconds.
+unexport PYTHONDONTWRITEBYTECODE
 CPP := $(shell find csrc tests/native tests/emulation -name '*.h' -o -name '*.cpp' -o -name '*.cu' -o -name '*.cuh')
 BUILD_INPUTS := setup.py build_engine.py pyproject.toml constraints.txt $(filter csrc/%,$(CPP))
 
