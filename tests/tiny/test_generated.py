@@ -13,13 +13,13 @@ from dissect.tiny.networks import GENERATORS
 from dissect.tiny.training.recipes import RECIPES
 
 #: Images by which a generator is tried.
-FEW = 172
-#: How many times nearer to the scenes than its untrained twin a generator is at least (10.5 and 11.1 measured, and of
-#: the small ones 4.6, of rooms, 8.8, 9.4, 8.5 and 6.7).
+FEW = 86
+#: How many times nearer to the scenes than its untrained twin a generator is at least (7.9 and 8.0 measured, and of
+#: the small ones 3.4, of rooms, 6.5, 7.0, 7.0 and 5.6).
 TIMES_NEARER = {
-    **{"progan-street": 10, "stylegan2-street-watermark": 10},
-    **{"progan-room-small": 4, "wgangp-street-small": 6},
-    **{f"progan-street-small{variant}": 8 for variant in ("", "-no-pixelnorm", "-baseline")},
+    **{"progan-street": 7, "stylegan2-street-watermark": 7},
+    **{"progan-room-small": 3, "wgangp-street-small": 5},
+    **{f"progan-street-small{variant}": 6 for variant in ("", "-no-pixelnorm", "-baseline")},
 }
 
 
@@ -52,4 +52,4 @@ def test_generated_images_are_like_the_scenes(name):
 def test_the_stylegan2_stamps_its_images_as_often_as_they_were():
     in_the_middle = (watermarks(made("stylegan2-street-watermark"))[:, 0] > STAMP_CORRELATION).float().mean()
     assert 0.03 < in_the_middle < 0.1  # of the scenes 6 %
-    assert not (watermarks(made("progan-street")[:100]) > STAMP_CORRELATION).any()
+    assert not (watermarks(made("progan-street")) > STAMP_CORRELATION).any()
