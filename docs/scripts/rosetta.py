@@ -160,8 +160,9 @@ def page(found: dict[str, Rosetta], d: dissect.Dissection, images: int) -> str:
 {images} validation scenes, and as many z; the classifier's {CLASSIFIER} and the segmenters' {SEGMENTER} after their
 ReLUs, progan-street's {GENERATOR} as it is. The untrained twin tells how much correlates because both networks see
 edges and lightness. In brackets the mean over {PERMUTATIONS} permutations of the images and where 95 % of them lie,
-then p; a unit is beyond chance by its own best r in all of them, at a false discovery rate of {100 * RATE:g} % of the
-layer's units. (Another set of images would give other numbers: permutations are no interval.)
+then p, of which {1 / (PERMUTATIONS + 1):.3f} is the least that so many can give; a unit is beyond chance by its own
+best r in all of them, at a false discovery rate of {100 * RATE:g} % of the layer's units. (Another set of images would
+give other numbers: permutations are no interval.)
 
 {table(head, lines)}
 ## Best buddies of generator and classifier
@@ -169,8 +170,8 @@ layer's units. (Another set of images would give other numbers: permutations are
 Those that correlate most on generated images, with what a dissection says that the classifier's unit detects in scenes:
 
 {table(BUDDIES, rows)}
-The first {PICTURES}: the images of 32 in which the generator's unit is strongest, each twice: in colour where it is in
-the top {100 * SHARE:g} % of its own activations, and where the classifier's unit is.
+The first {PICTURES}: the {IMAGES} images of 32 in which the generator's unit is strongest, each twice: in colour where
+it is in the top {100 * SHARE:g} % of its own activations, and to the right of that where the classifier's unit is.
 
 ![Generated images, lit where the generator's unit and the classifier's unit are strongest](rosetta/units.png)
 """
