@@ -118,6 +118,10 @@ class Gathering:
             for name, maps in step.activations.items():
                 self._tallies[name].add(maps, others)
 
+    def null(self, name: str) -> NullTally | None:
+        """A layer's counts against decoys; None where there are none."""
+        return self._tallies.get(name)
+
     def evidence(self, name: str, tally: IouTally | PairTally, concepts: Concepts, best: Tensor) -> Evidence:
         """Of a layer, whose units' best labels are `best` [U]."""
         categories, doubt = concepts.categories, self._doubt

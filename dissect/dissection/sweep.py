@@ -11,10 +11,12 @@ from torch.utils.data import Dataset
 
 from dissect.arguments import integer, refusal, speaks
 from dissect.concepts import Concepts
+from dissect.dissection.bands import band_labels
 from dissect.dissection.geometry import Given
 from dissect.dissection.plan import Segment, planned
 from dissect.dissection.presets import GridName, PresetName, preset_with
 from dissect.dissection.provenance import provenance
+from dissect.dissection.significance import Doubt
 from dissect.dissection.sweeping import Sweeping
 from dissect.dissection.swept import Sweep, SweptLayer
 from dissect.grid import Border
@@ -49,6 +51,9 @@ def sweep(
     tokens: tuple[int, int] | Mapping[str, tuple[int, int]] | None = None,
     layout: LayoutOption | None = None,
     directions: Mapping[str, LayerDirections] | None = None,
+    decoys: int = 0,
+    resamples: int = 0,
+    seed: int = 0,
     batch_size: int = 32,
     memory_budget: int = 4 << 30,
     disk_budget: int = 0,
@@ -79,6 +84,11 @@ def sweep(
         tokens: see `dissect.dissect`.
         layout: see `dissect.dissect`.
         directions: see `dissect.dissect`.
+        decoys: how often the bands between the exact levels (`Sweep.bands`) are also counted against planes that are
+            permuted among the images, for their p-values.
+        resamples: how often images are drawn anew for the intervals of the bands' IoUs. Both cost a dissection's counts
+            for each band.
+        seed: of both.
         batch_size: see `dissect.dissect`.
         memory_budget: see `dissect.dissect`; the counts take 8 bytes per unit, label and level, all at once.
         disk_budget: see `dissect.dissect`.
@@ -105,8 +115,12 @@ def sweep(
         raise refusal(ValueError("concepts must name the labels; give them, or a segmenter or images that have them."))
     levels = integer("levels", levels)
     tell_training(model)
-    run, batches = Sweeping(plan, _fractions(levels), chosen, zero=True), plan.batches(images)
+    asked = {name: integer(name, value, 0) for name, value in
+             (("decoys", decoys), ("resamples", resamples), ("seed", seed))}  # fmt: skip
+    doubt = Doubt(**asked) if decoys or resamples else None
+    run, batches = Sweeping(plan, _fractions(levels), chosen, zero=True, doubt=doubt), plan.batches(images)
     settings = {**plan.settings, **plan.told, "shares": list(chosen), "levels": levels}
+    settings |= {} if doubt is None else asked
     about = {} if resume is None else plan.about(batches)
     about |= {"layers": plan.names, "options": {**settings, **plan.options}}
     with plan.steps(batches) as steps:
@@ -117,6 +131,9 @@ def sweep(
         "provenance": provenance(model, images, batches.identity(), run.date),
     }  # fmt: skip
     found = {name: SweptLayer(name, _on_cpu(run.sweeps[name]), run.exact_levels(name)) for name in plan.names}
+    if run.bands is not None:
+        for layer in found.values():
+            layer.bands = run.bands.evidence(layer.name, band_labels(layer, chosen))
     return Sweep(found, plan.vocabulary, settings)
 
 

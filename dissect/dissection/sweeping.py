@@ -10,10 +10,12 @@ import torch
 from torch import Tensor
 
 from dissect.arguments import refusal
+from dissect.dissection.band_evidence import BandGathering
 from dissect.dissection.geometry import check_fits
 from dissect.dissection.plan import Plan
+from dissect.dissection.significance import Doubt
 from dissect.files.checked import Array, Each, Maybe, Of, Text, Whole, fields, require
-from dissect.files.progress import go_on, versioned
+from dissect.files.progress import go_on, of_version, versioned
 from dissect.grid import Grid
 from dissect.ops.encode_labels import encode_labels
 from dissect.stats import TailThreshold, ThresholdSweep
@@ -34,11 +36,12 @@ class Sweeping(Run):
         exact: top fractions of all pixels, which give exact ones.
         zero: whether 0 is a level too, and no level below it (as a ReLU has it).
         floor: no level below 0.
+        doubt: what to compute of the bands between the exact levels; nothing by default.
     """
 
     def __init__(
         self, plan: Plan, fractions: Sequence[float], exact: Sequence[float] = (), *, zero: bool = False,
-        floor: bool = False,
+        floor: bool = False, doubt: Doubt | None = None,
     ) -> None:  # fmt: skip
         self._plan, self._fractions, self._exact, self._zero, self._floor = plan, fractions, exact, zero, floor
         self.phase, self.num_images = "survey", 0
@@ -47,6 +50,7 @@ class Sweeping(Run):
         self._samples: dict[str, LevelSample] = {}
         self._levels: dict[str, list[TailThreshold]] = {}
         self.sweeps: dict[str, ThresholdSweep] = {}
+        self.bands = None if doubt is None else BandGathering(doubt, plan.names)
 
     @property
     def needs(self) -> Visit | None:
@@ -68,6 +72,8 @@ class Sweeping(Run):
             labels = encode_labels(step.planes, self._num_labels)
             for name, maps in step.activations.items():
                 self.sweeps[name].add(maps, labels)
+            if self.bands is not None:
+                self.bands.count(step, labels)
             return
         if self.phase == "survey":
             self._survey(step)
@@ -90,6 +96,8 @@ class Sweeping(Run):
                 self._begin(name, self._plan.geometry.grid(name, source, size, step.images))
             check_fits(f"layer {name!r}", self.grids[name], maps.shape[2:], size)
             self._samples[name].add(maps, step.numbers)
+        if self.bands is not None:
+            self.bands.survey(step.planes, step.numbers, self._num_labels)
         self.num_images += len(step.numbers)
 
     def _begin(self, name: str, grid: Grid) -> None:
@@ -126,6 +134,14 @@ class Sweeping(Run):
             name: ThresholdSweep(part, self._num_labels, categories=categories, grid=self.grids[name])
             for name, part in edges.items()
         }
+        if self.bands is not None and self._plan.vocabulary is not None:
+            levels = {name: torch.cat([own, own.new_zeros(len(own), 1)], 1) for name, own in self._exact_levels()}
+            self.bands.begin(levels, self.grids, self._plan.vocabulary, self.num_images)
+
+    def _exact_levels(self) -> list[tuple[str, Tensor]]:
+        """By layer, the levels of the exact fractions, the smallest first."""
+        order = sorted(range(len(self._exact)), key=lambda at: self._exact[at])
+        return [(name, self.exact_levels(name)[:, order]) for name in self._plan.names]
 
     def _edges(self, name: str) -> Tensor:
         """[U, B] rising."""
@@ -154,7 +170,8 @@ class Sweeping(Run):
                 "levels": {str(at): versioned(state) for at, state in enumerate(self._levels[name])},
                 "sweep": versioned(self.sweeps[name]) if name in self.sweeps else None,
             }
-        return {"phase": self.phase, "num_images": self.num_images, "date": self.date, "layers": layers}
+        state = {"phase": self.phase, "num_images": self.num_images, "date": self.date, "layers": layers}
+        return state if self.bands is None else {**state, "bands": versioned(self.bands)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Goes on from a `state_dict` of the same plan and levels.
@@ -182,6 +199,10 @@ class Sweeping(Run):
             self._begin_sweep()
             for name, layer in zip(names, layers):
                 go_on(self.sweeps[name], layer["sweep"])
+        if self.bands is not None and self._plan.vocabulary is not None:
+            fields("the run", state, {"bands": Of(dict)})
+            saved = of_version(self.bands, state["bands"])
+            self.bands.load_state_dict(saved, self._plan.vocabulary, self.num_images)
 
 
 _STATE = {

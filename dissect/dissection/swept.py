@@ -13,6 +13,7 @@ from torch import Tensor
 
 from dissect.arguments import integer, refusal, speaks
 from dissect.concepts import Concepts, label_of, ordered_categories
+from dissect.dissection.band_evidence import BandEvidence
 from dissect.dissection.bands import BandRow, band_rows
 from dissect.dissection.swept_rows import SweptCurveRow, SweptLabelRow, SweptUnitRow
 from dissect.files.checked import Array, Each, Number, Of, Text, Whole, fields, require
@@ -36,11 +37,13 @@ class SweptLayer:
         name: the layer's name.
         counts: of every unit and label at every level, over all images.
         exact: [U, E] float32, the levels that units exceed on exactly the shares that were asked for, or less.
+        bands: what tells whether the bands' labels can be trusted; None where that was not asked for.
     """
 
     name: str
     counts: ThresholdSweep
     exact: Tensor
+    bands: BandEvidence | None = None
 
     @property
     def num_units(self) -> int:
@@ -276,7 +279,8 @@ class Sweep(Result):
         """See `Result`."""
         tensors: dict[str, Tensor] = {}
         for index, layer in enumerate(self.layers.values()):
-            state = {"exact": layer.exact, **layer.counts.state_dict()}
+            bands = {} if layer.bands is None else {f"bands.{key}": part for key, part in layer.bands._asdict().items()}
+            state = {"exact": layer.exact, **bands, **layer.counts.state_dict()}
             tensors |= {f"{index}.{name}": value for name, value in state.items() if isinstance(value, Tensor)}
         names, categories = self.concepts.names, self.concepts.categories
         return tensors, {
@@ -300,10 +304,22 @@ class Sweep(Result):
             there = (own["edges"][:, None] == own["exact"][..., None]).any(2)
             require(what, there, "the level of each share is among the others")
             counts = ThresholdSweep(own["edges"], len(meta["names"]))
-            counts.load_state_dict({**{key: value for key, value in own.items() if key != "exact"}, "grid": None})
-            layers[name] = SweptLayer(name, counts, own["exact"])
+            parts = {key: value for key, value in own.items() if key != "exact" and not key.startswith("bands.")}
+            counts.load_state_dict({**parts, "grid": None})
+            layers[name] = SweptLayer(name, counts, own["exact"], _band_evidence(what, own))
         concepts = Concepts(tuple(meta["names"]), tuple(meta["categories"]))
         return Sweep(layers, concepts, meta["settings"])
+
+
+def _band_evidence(what: str, own: dict[str, Tensor]) -> BandEvidence | None:
+    """What a layer's tensors say of its bands, if they do."""
+    if not any(key.startswith("bands.") for key in own):
+        return None
+    sizes = fields(what, own, _BANDS)
+    require(what, sizes["B"] == own["exact"].shape[1] + 1, "a band ends at each share, and at 0")
+    null, interval = own["bands.null"], own["bands.interval"]
+    require(what, not (interval[..., 0] > interval[..., 1]).any(), "low is at most high")
+    return BandEvidence(null, interval)
 
 
 def _first_argmax(values: Tensor, dim: int) -> Tensor:
@@ -323,4 +339,9 @@ _LAYER = {
     "edges": Array(torch.float32, "U B"),
     "exact": Array(torch.float32, "U E"),
     "bins": Array(torch.int64, "U C B", 0),
+}
+_BANDS = {
+    "exact": Array(torch.float32, "U E"),
+    "bands.null": Array(torch.float64, "K U B", 0, 1),
+    "bands.interval": Array(torch.float64, "U B 2", 0, 1, nan=True),
 }

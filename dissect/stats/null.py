@@ -110,6 +110,28 @@ class NullTally(Counts):
         parts = zip(by_decoy, self._fires(self._unit_area, self._group), self._label_area)
         return torch.stack([iou(shared, fires, carries).amax(1) for shared, fires, carries in parts])
 
+    def scores_between(self, ends: int) -> Tensor:
+        """[K, U / ends, ends] float64: best IoUs by decoy of what lies between neighbouring thresholds of a unit.
+
+        Of each `ends` units the k-th must have the k-th of one unit's falling thresholds, and the scope be "all"; the
+        first is what exceeds the first threshold.
+
+        Args:
+            ends: how many thresholds each unit has.
+        """
+        self.check()
+
+        def between(counts: Tensor) -> Tensor:
+            """Of counts [U, ...] above each threshold those above none before; where thresholds rise, none."""
+            own: Tensor = counts.unflatten(0, (-1, ends))
+            return own.diff(dim=1, prepend=torch.zeros_like(own[:, :1])).clamp(min=0).flatten(0, 1)
+
+        by_decoy = between(self._intersection[:, 1:]).unflatten(1, self._label_area.shape).unbind(1)
+        parts = zip(by_decoy, self._unit_area[:, 0], self._label_area)
+        scores = torch.stack([iou(shared, between(fires), carries).amax(1) for shared, fires, carries in parts])
+        found: Tensor = scores.unflatten(1, (-1, ends))
+        return found
+
     def _fires(self, unit_area: Tensor, group: Tensor) -> Tensor:
         """[K, U, C - 1], of areas by decoy and group those that enter the union with each label."""
         return unit_area[:, group].transpose(1, 2) if self._pairs is None else self._pairs.of_pairs(unit_area, group)

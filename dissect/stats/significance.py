@@ -101,14 +101,39 @@ def resampled(
         resamples: how often images are drawn.
         seed: of the draws.
     """
-    counts, unit_area, label_area = tally.by_group(labels, scope, categories)
-    groups = tally.images_by_group() > 0
-    number, units = int(groups.sum()), len(labels)
+    counts = tally.by_group(labels, scope, categories)
+    return _interval(counts, tally.images_by_group() > 0, resamples, seed)
+
+
+def resampled_between(tally: IouTally, labels: Tensor, resamples: int, seed: int) -> Tensor:
+    """[U, K, 2] float64: intervals as `resampled` has them, of what lies between neighbouring thresholds of a unit.
+
+    Args:
+        tally: of U * K units, the k-th of each K with its k-th threshold, falling.
+        labels: [U, K] int64, of what exceeds the k-th threshold and not the one before.
+        resamples: how often images are drawn.
+        seed: of the draws.
+    """
+    size = labels.shape[1]
+    shared, fires, carries = tally.by_group(labels.flatten())
+    # With the label of the next threshold; nothing follows the last one.
+    above = tally.by_group(labels.roll(-1, 1).flatten())[0].unflatten(1, (-1, size))[..., :-1]
+    shared = shared.unflatten(1, (-1, size)).clone()
+    shared[..., 1:] -= above
+    fires = fires.unflatten(1, (-1, size)).diff(dim=2, prepend=fires.new_zeros(len(fires), len(labels), 1))
+    counts = shared.clamp(min=0).flatten(1), fires.clamp(min=0).flatten(1), carries
+    found: Tensor = _interval(counts, tally.images_by_group() > 0, resamples, seed).unflatten(0, (-1, size))
+    return found
+
+
+def _interval(counts: tuple[Tensor, Tensor, Tensor], groups: Tensor, resamples: int, seed: int) -> Tensor:
+    """[U, 2] float64: where the IoUs lie that counts [G, U] give, when those of the groups are drawn again."""
+    number, units = int(groups.sum()), counts[0].shape[1]
     if number < FEWEST or not resamples:
         return torch.full((units, 2), torch.nan, dtype=torch.float64)
     weights = drawn_again(number, resamples, seed)
     # Sums of integers below 2^53: exact in float64, in any order.
-    shared, fires, carries = (weights @ part[groups].double() for part in (counts, unit_area, label_area))
+    shared, fires, carries = (weights @ part[groups].double() for part in counts)
     union = fires + carries - shared
     return ends(torch.where(union > 0, shared / union.clamp(min=1), 0.0))
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
+import torch
 from pages import command_line, folder, table
 from torch import nn
 
@@ -15,10 +16,13 @@ import dissect
 from dissect import plots, tiny
 from dissect.dissection.bands import BandRow
 from dissect.dissection.formulas_result import FormulaRow
+from dissect.stats.ranks import adjusted
 
 LAYER = "features.conv5_3"
 SHARES = (0.0025, 0.01, 0.04)
 DETECTOR = 0.04
+#: Of the bands: permutations of the planes, and draws of images; and the false discovery rate of what is beyond chance.
+DECOYS, RESAMPLES, RATE = 4, 200, 0.05
 #: Rows of each table.
 SHOWN = 8
 
@@ -32,9 +36,12 @@ of the highest.
 **Bands.** A sweep counts at every threshold, so the counts of a band are the difference of two, in integers:
 
 ```python
-found = dissect.sweep(model, layer, scenes, shares=[0.0025, 0.01, 0.04])
-found.bands()  # per unit and band: the label with the highest IoU, and its precision
+found = dissect.sweep(model, layer, scenes, shares=[0.0025, 0.01, 0.04], decoys=4, resamples=200)
+found.bands()  # per unit and band: the label with the highest IoU, its precision, its interval, and p
 ```
+
+Intervals are of images that are drawn again. The null has the planes of other images: p is how probable so high a best
+IoU with any label is there, of the same band in any unit of the layer, so that a wide band is held against wide ones.
 
 **Also fires on.** `dissect.formulas` counts the combinations of labels on which each unit fires. From the same counts
 follows which label a unit overlaps most when the pixels of its best label are taken away, from the unit and from every
@@ -47,6 +54,12 @@ explained.rows().columns, dissect.write_report(dissection, "out", formulas=expla
 """
 
 
+def beyond(rows: list[BandRow]) -> set[int]:
+    """Units whose band is beyond chance, at a false discovery rate of 5 % of those with pixels there."""
+    p = torch.tensor([1.0 if row.p is None else row.p for row in rows], dtype=torch.float64)
+    return {row.unit for row, rate in zip(rows, adjusted(p).tolist()) if rate <= RATE}
+
+
 def bands(rows: list[BandRow]) -> str:
     """A row per band: how many units keep the label of the highest one."""
     first = {row.unit: row for row in rows if not row.top}
@@ -57,11 +70,13 @@ def bands(rows: list[BandRow]) -> str:
         name = f"{100 * top:g} % to {'above 0' if share is None else f'{100 * share:g} %'}"
         same = sum(row.concept == first[row.unit].concept for row in own)
         detects = [row for row in own if row.iou > DETECTOR]
+        sure, real = {row.unit for row in own if (row.iou_low or 0.0) > DETECTOR}, beyond(own)
         kept = sum(row.concept == first[row.unit].concept for row in detects)
         precision = sum(row.precision for row in own) / max(1, len(own))
-        lines.append([name, len(own), same, len(detects), kept, f"{precision:.2f}"])
+        lines.append([name, len(own), same, len(detects), len(sure), len(real), kept, f"{precision:.2f}"])
     head = ["band, by the pixels above", "units with pixels there", "same label as the highest band",
-            f"IoU > {DETECTOR}", "of these the same label", "mean precision"]  # fmt: skip
+            f"IoU > {DETECTOR}", "95 % of it above", "beyond chance", "of IoU > 0.04 the same label",
+            "mean precision"]  # fmt: skip
     return table(head, lines)
 
 
@@ -73,11 +88,17 @@ def changed(rows: list[BandRow]) -> str:
     for row in sorted(other, key=lambda row: -row.iou):
         best.setdefault(row.unit, row)
     lines = [
-        [row.unit, first[row.unit].concept, f"{first[row.unit].iou:.3f}", row.concept, f"{row.iou:.3f}",
+        [row.unit, first[row.unit].concept, told(first[row.unit]), row.concept, told(row),
          f"{100 * row.top:g} % to {'above 0' if row.share is None else f'{100 * row.share:g} %'}"]
         for row in list(best.values())[:SHOWN]
     ]  # fmt: skip
-    return table(["unit", "highest band", "IoU", "another band", "IoU", "which"], lines)
+    return table(["unit", "highest band", "IoU (95 %; p)", "another band", "IoU (95 %; p)", "which"], lines)
+
+
+def told(row: BandRow) -> str:
+    """An IoU with its interval and p."""
+    ends = "" if row.iou_low is None else f"{row.iou_low:.3f} to {row.iou_high:.3f}"
+    return f"{row.iou:.3f} ({'; '.join(part for part in (ends, '' if row.p is None else f'p {row.p:.3f}') if part)})"
 
 
 def seconds(rows: list[FormulaRow]) -> str:
@@ -106,7 +127,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     begin, pictures, model = time.process_time(), folder(options.out, "meanings"), tiny.vgg()
     scenes = tiny.TinyScenes("val", count=options.images)
-    swept = dissect.sweep(model, LAYER, scenes, shares=SHARES, levels=16, relu=True, progress=False)
+    swept = dissect.sweep(model, LAYER, scenes, shares=SHARES, levels=16, relu=True, decoys=DECOYS, resamples=RESAMPLES,
+                          progress=False)  # fmt: skip
     rows, units = list(swept.bands()), explained(model, options.images)
     detectors = [row for row in units if row.concept_iou > DETECTOR]
     twice = [row for row in detectors if (row.also_iou or 0) > DETECTOR]
@@ -123,10 +145,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     text = f"""{HEAD}
 ## The embedded classifier
 
-{LAYER}, {len(units)} units, after its ReLU, on {options.images} validation scenes. (No interval: all is one count.)
+{LAYER}, {len(units)} units, after its ReLU, on {options.images} validation scenes.
 
-**By band.** The precision is the share of the band's pixels that carry the label. A wide band overlaps large labels
-(the sky) more than small ones, so the highest IoUs of the lowest band need not be what the unit is about.
+**By band.** {DECOYS} permutations of the planes, {RESAMPLES} draws of images. "95 % of it above": the whole interval is
+above {DETECTOR}; "beyond chance": p at a false discovery rate of {100 * RATE:g} % of the band's units. The precision is
+the share of the band's pixels that carry the label. A wide band overlaps large labels (the sky) more than small ones:
+the highest IoUs of the lowest band need not be what the unit is about.
 
 {bands(rows)}
 Units whose label changes, at an IoU above {DETECTOR} with a label of a lower band:

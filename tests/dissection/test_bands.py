@@ -6,7 +6,9 @@ import torch
 from small_dissection import Scenes, network, run
 
 import dissect
+from dissect.chosen import cycles, group_of
 from dissect.dissection.formulas_result import UnitFormulas
+from dissect.stats.bootstrap import drawn_again
 
 pytestmark = pytest.mark.filterwarnings("ignore::dissect.DoubtfulResultWarning")
 SHARES = [0.2, 0.01, 0.05]
@@ -63,6 +65,76 @@ def test_a_band_that_no_activation_lies_in_names_nothing():
     for row in found.bands():
         if row.top == 0.9:
             assert (row.firing, row.concept, row.iou, row.precision) == (0, "-", 0, 0)
+
+
+@pytest.fixture(scope="module")
+def doubted():
+    """A sweep whose bands have a null and intervals; all levels alone."""
+    return dissect.sweep(network(), "1", Scenes(), shares=SHARES, levels=2, decoys=3, resamples=40, seed=7, **OPTIONS)
+
+
+def test_bands_have_p_values_of_planes_of_other_images(doubted):
+    maps, labels = shown("1")
+    others = cycles(3, len(maps), 7).numpy()
+    rows = list(doubted.bands())
+    null = np.zeros((4, maps.shape[1], 3))
+    for at, row in enumerate(rows):
+        inside = (maps[:, row.unit] > row.low) & (maps[:, row.unit] <= row.high)
+        null[at % 4, row.unit] = [best(inside, labels[:, other])[1] for other in others]
+    np.testing.assert_allclose(doubted["1"].bands.null.numpy().transpose(2, 1, 0), null, atol=1e-15)
+    for at, row in enumerate(rows):
+        assert row.p == pytest.approx((1 + (null[at % 4] >= row.iou - 1e-15).sum()) / (1 + null[0].size))
+    assert len({row.p for row in rows}) > 3
+
+
+def test_bands_have_intervals_over_images_that_are_drawn_again(doubted):
+    maps, labels = shown("1")
+    groups = group_of(torch.arange(len(maps)), 128).numpy()
+    kept = np.unique(groups)
+    times = drawn_again(len(kept), 40, 7).numpy()
+    assert any(row.concept == "-" for row in doubted.bands())
+    for row in doubted.bands():
+        if row.concept == "-":
+            assert (row.iou_low, row.iou_high) == (None, None)
+            continue
+        inside = (maps[:, row.unit] > row.low) & (maps[:, row.unit] <= row.high)
+        own = labels[doubted.concepts.names.index(row.concept)]
+        both, either = (part.sum((1, 2)) for part in (inside & own, inside | own))
+        both, either = (np.array([part[groups == group].sum() for group in kept]) for part in (both, either))
+        values = np.sort(times @ both / np.maximum(1, times @ either))
+        assert (row.iou_low, row.iou_high) == pytest.approx((values[0], values[39]), abs=1e-15)
+
+
+def test_evidence_of_bands_is_saved_and_may_be_missing(doubted, tmp_path):
+    again = dissect.load(doubted.save(tmp_path / "a"))
+    assert list(again.bands()) == list(doubted.bands())
+    plain = dissect.sweep(network(), "1", Scenes(), shares=SHARES, levels=2, **OPTIONS)
+    assert {row[-3:] for row in plain.bands()} == {(None, None, None)}
+    assert [row[:-3] for row in plain.bands()] == [row[:-3] for row in doubted.bands()]
+    only = dissect.sweep(network(), "1", Scenes(), shares=SHARES, levels=2, decoys=1, **OPTIONS)
+    assert all(row.iou_low is None and row.p is not None for row in only.bands())
+
+
+@pytest.mark.parametrize("left", [8, 70])  # in the survey, and in the counts
+def test_evidence_of_bands_is_the_same_after_a_stop(doubted, tmp_path, monkeypatch, left):
+    monkeypatch.setattr("dissect.files.progress.EVERY", 0.0)
+    monkeypatch.setattr("dissect.files.progress.TIMES", 0)
+
+    class Stops(Scenes):
+        def __getitem__(self, index):
+            nonlocal left
+            left -= 1
+            if left < 0:
+                raise KeyboardInterrupt
+            return super().__getitem__(index)
+
+    options = {"shares": SHARES, "levels": 2, "decoys": 3, "resamples": 40, "seed": 7, "resume": tmp_path, **OPTIONS}
+    with pytest.raises(KeyboardInterrupt):
+        dissect.sweep(network(), "1", Stops(), memory_budget=40000, **options)
+    with pytest.raises(ValueError, match="had the same options"):
+        dissect.sweep(network(), "1", Scenes(), memory_budget=40000, **{**options, "decoys": 0, "resamples": 0})
+    again = dissect.sweep(network(), "1", Scenes(), memory_budget=40000, **options)
+    assert list(again.bands()) == list(doubted.bands())
 
 
 @pytest.fixture(scope="module")

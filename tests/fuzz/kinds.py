@@ -104,7 +104,7 @@ def swept(**options):
 
 def use_sweep(path):
     found = dissect.Sweep.load(path)
-    return f"{found.units()}{found.labels()}{found.curve(0)}"
+    return f"{found.units()}{found.labels()}{found.curve(0)}{found.bands()}"
 
 
 class Bright:
@@ -256,7 +256,7 @@ def found(folder):
         "sheet": (dissect.unit_sheet(NET, seen, "0", 1, BATCHES, progress=False).save(folder / "a"), use_sheet),
         "formulas": (dissect.formulas(NET, seen, BATCHES, progress=False).save(folder / "a"),
                      lambda path: str(dissect.UnitFormulas.load(path).rows())),
-        "sweep": (swept().save(folder / "a"), use_sweep),
+        "sweep": (swept(decoys=1, resamples=2).save(folder / "a"), use_sweep),
         "texture": (texture_sensitivity(NET, "0", MAPS, MAPS.flip(3), progress=False).save(folder / "a"),
                     lambda path: str(dissect.load(path).units())),
         "discrimination": (Discrimination(
@@ -277,7 +277,7 @@ def runs(importance):
     """Of each run at how many of its saves it is stopped, and the run, given a folder for its progress."""
     seen, options = dissected(), {"progress": False}
     return {
-        "sweeping": ((1, 3, 5), lambda folder: str(swept(resume=folder).units())),
+        "sweeping": ((1, 3, 5), lambda folder: str(swept(resume=folder, decoys=1, resamples=2).bands())),
         "run": ((1, 3, 4, 6), lambda folder: str(dissected(resume=folder).best())),
         "ranking": ((1, 3, 4), lambda folder: dissect.unit_importance(
             CLASSIFIER, "0", PAIRS * 2, PAIRS, fill="mean", resume=folder, **options).top_units()),
