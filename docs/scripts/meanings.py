@@ -80,6 +80,18 @@ def bands(rows: list[BandRow]) -> str:
     return table(head, lines)
 
 
+def widest(rows: list[BandRow]) -> str:
+    """What the IoUs of the lowest band are worth."""
+    own = [row for row in rows if row.share is None and row.firing]
+    detects, real = sum(row.iou > DETECTOR for row in own), len(beyond(own))
+    units = len({row.unit for row in rows})
+    return (
+        f"In the lowest band {detects} units have an IoU above {DETECTOR}, and {real} of {len(own)} are beyond chance: "
+        f"so wide a mask overlaps large labels of other images, too. (The least p of {DECOYS} permutations of {units} "
+        f"units is {1 / (1 + DECOYS * units):.4f}, so that a single unit cannot be beyond chance.)"
+    )
+
+
 def changed(rows: list[BandRow]) -> str:
     """Units whose label changes, those with the highest IoU in a lower band first."""
     first = {row.unit: row for row in rows if not row.top}
@@ -153,6 +165,8 @@ the share of the band's pixels that carry the label. A wide band overlaps large 
 the highest IoUs of the lowest band need not be what the unit is about.
 
 {bands(rows)}
+{widest(rows)}
+
 Units whose label changes, at an IoU above {DETECTOR} with a label of a lower band:
 
 {changed(rows)}
