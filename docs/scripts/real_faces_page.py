@@ -42,11 +42,15 @@ def concepts_table(found: Painted) -> str:
         for name in one.dissection.concepts.names[1:]:
             layer, row = best_of(found, fraction, name)
             ends = "another label" if row.low is None else f"{row.low:.3f} to {row.high:.3f}"
-            more = sum(other.units for part in LAYERS for other in one.rows[part] if other.concept == name)
-            rows.append(
-                [f"{fraction:.0%}", name, f"`{layer}`", row.unit, f"{row.iou:.3f}", ends, f"{row.fixed:.3f}", more]
-            )
+            rows.append([f"{fraction:.0%}", name, f"`{layer}`", row.unit, f"{row.iou:.3f}", ends, f"{row.fixed:.3f}",
+                         above(found, fraction, name)])  # fmt: skip
     return table(["fires on", "concept", "layer", "best unit", "IoU", "95 %", "fixed mask", "units above it"], rows)
+
+
+def above(found: Painted, fraction: float, concept: str) -> int:
+    """How many units of all layers have a higher IoU with a concept than the fixed mask."""
+    one = found.at[fraction]
+    return sum(row.units for layer in LAYERS for row in one.rows[layer] if row.concept == concept)
 
 
 def changes_table(found: Painted) -> str:
@@ -66,9 +70,12 @@ def faces_text(found: Painted) -> str:
     beaten = {fraction: [name for name in one.dissection.concepts.names[1:]
                          if best_of(found, fraction, name)[1].iou > best_of(found, fraction, name)[1].fixed]
               for fraction, one in found.at.items()}  # fmt: skip
+    best = {fraction: [best_of(found, fraction, name)[1] for name in names] for fraction, names in beaten.items()}
+    faint = " (none of them with an IoU above 0.04)" if best[low] and all(row.iou <= 0.04 for row in best[low]) else ""
     ruled = [name for name in found.at[low].dissection.concepts.names[1:] if best_of(found, low, name)[1].iou > 0.04]
     rule = ", ".join(ruled) or "none of these"
-    told = {fraction: ", ".join(names) or "none" for fraction, names in beaten.items()}
+    told = {fraction: ", ".join(f"{name} (units: {above(found, fraction, name)})" for name in names) or "none"
+            for fraction, names in beaten.items()}  # fmt: skip
     twin = best_of(found, high, "background", twin=True)[1]
     draws = len(found.changes[0].random)
     rest = "Where all is background, there is nothing else whose change ablations could be compared with."
@@ -81,7 +88,7 @@ people from the background, the other gives 468 places of a face, whose outlines
 there is a face at all: in {found.faces[0]} of the {found.images} images here). The attention network of the same
 package needs operations that ai-edge-litert does not have, so the plain one is used.
 
-### Place alone beats the units
+### Place alone, and the units
 
 Faces are aligned. So a mask that is the same in all images, of the places where a concept is most often, as many as a
 unit fires on, has an IoU of its own, and a unit says something only where it beats that. Over {found.images} images,
@@ -90,7 +97,7 @@ the best unit of all four layers for each concept:
 {concepts_table(found)}
 ![The best unit of each concept against the fixed mask](real_networks/faces.png)
 
-Concepts of which the best unit beats the fixed mask: at {low:.0%} {told[low]}; at {high:.0%} {told[high]}. The 95 %
+Concepts of which units beat the fixed mask: at {low:.0%} {told[low]}{faint}; at {high:.0%} {told[high]}. The 95 %
 are of the unit's IoU where the concept is its label (images drawn again; the fixed mask is not). By the papers' rule
 alone, an IoU above 0.04 at {low:.0%}, the GAN would have units for {rule}. In the papers images are scenes, whose
 objects have no place of their own.

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 import torch
 from pages import command_line, folder
-from real_classifiers import NETWORKS, accuracy, compared, floored, foolbox_photographs, held_out, lost
+from real_classifiers import NETWORKS, WAYS, Accuracy, accuracy, compared, floored, foolbox_photographs, held_out, lost
 from real_cutouts import CLASSES, cutouts, photographs
 from real_faces import painted
 from real_faces_page import faces_figure, faces_text
@@ -48,6 +48,15 @@ def known(networks: Mapping[str, Any]) -> list[Photographed]:
     return found
 
 
+def sized(networks: Mapping[str, Any]) -> dict[str, list[Accuracy]]:
+    """How many the networks know in each way to resize the photographs."""
+    pictures, classes = foolbox_photographs()
+    return {
+        name: [accuracy(network.model, network.preprocessing, pictures, classes, way) for way in WAYS]
+        for name, network in networks.items()
+    }
+
+
 def guessed(dissection: dissect.Dissection, importance: dissect.UnitImportance, concepts: Mapping[str, str]) -> Guessed:
     """Whether the unit that a class needs most detects what the class shows.
 
@@ -74,7 +83,7 @@ def classified(files: Path, work: Path, images: int) -> Classified:
     except ImportError as error:
         raise Unavailable(str(error)) from error
     things, grounds = cutouts(files), photographs(files)
-    photographed = known(networks)
+    photographed, ways = known(networks), timed(work, sized, networks)
     dissections, held = {}, {}
     for name, network in networks.items():
         place = work / name.replace(" ", "-").lower()
@@ -85,7 +94,7 @@ def classified(files: Path, work: Path, images: int) -> Classified:
     own = {thing.name: thing.concept for thing in things}
     labels = guessed(dissections[first]["trained"], importance, {name: own[name] for name in CLASSES})
     layers = {name: network.layers for name, network in networks.items()}
-    return Classified(len(things), len({*own.values()}), len(grounds), images, HALF, EACH, layers, photographed,
+    return Classified(len(things), len({*own.values()}), len(grounds), images, HALF, EACH, layers, photographed, ways,
                       dissections, held, sets, labels)  # fmt: skip
 
 

