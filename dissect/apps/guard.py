@@ -15,6 +15,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from dissect.apps.rewriter import StoppedError
 from dissect.apps.session import json_of
 from dissect.arguments import refusal
 
@@ -146,11 +147,9 @@ def answering(work: Callable[..., Any], reads_body: bool) -> Callable[[Request],
         except ClientDisconnect:
             return problem(400, "the request ended early.")
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
-            if not _is_told(error):
-                return _failed(error)
-            return problem(400, str(error.args[0] if error.args else error))
+            return problem(400 if _is_told(error) else 500, text_of(error))
         except Exception as error:  # a page must hear of any other, and go on
-            return _failed(error)
+            return problem(500, text_of(error))
 
     return answer
 
@@ -161,6 +160,10 @@ def _is_told(error: Exception) -> bool:
     return last.line is not None and last.line.lstrip().startswith("raise ")
 
 
-def _failed(error: Exception) -> Response:
+def text_of(error: Exception) -> str:
+    """What a page hears of an error: what a check says; of any other that there was one, which is told on stderr."""
+    told = isinstance(error, (ArithmeticError, KeyError, StoppedError, TypeError, ValueError, RuntimeError))
+    if told and _is_told(error):
+        return str(error.args[0] if error.args else error)[:LONGEST]
     traceback.print_exception(error, file=sys.stderr)
-    return problem(500, "something went wrong; the terminal in which dissect paint runs says what.")
+    return "something went wrong; the terminal in which dissect runs says what."

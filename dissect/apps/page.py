@@ -1,4 +1,4 @@
-"""The painting page: one file of HTML, with its style and script inside."""
+"""The pages: each one file of HTML, with its style and script inside."""
 
 from __future__ import annotations
 
@@ -8,12 +8,17 @@ from typing import Any
 from dissect import extras
 from dissect.apps.brushes import Brush, default_number
 from dissect.apps.painter import Painter
+from dissect.apps.rewriter import MOST_CONTEXT, Rewriter, erased_number
 from dissect.report.embedded import json_inside
 from dissect.report.html import environment, inside, script_of
 
 FOLDER = Path(__file__).parent
 #: Rows and columns of the grid that is painted on at least, as in the published page.
 GRID = 32
+#: The same where a rule is rewritten, as a rule; and how many images are shown at first.
+FINE, SHOWN = 64, 12
+#: Scripts of both pages, in their order; each uses what those before it define.
+SCRIPTS = ("about.js", "canvas.js", "gestures.js", "stage.js")
 
 
 def paint_page(painter: Painter, name: str) -> str:
@@ -24,20 +29,33 @@ def paint_page(painter: Painter, name: str) -> str:
     """
     extras.require("the painting page", "apps", "jinja2")
     about = told(painter)
-    script = script_of(str(FOLDER / part) for part in ("about.js", "canvas.js", "paint.js"))
-    return (
-        environment(FOLDER)
-        .get_template("paint.html")
-        .render(
-            name=name,
-            painter=painter,
-            about=json_inside(about),
-            brushes=about["brushes"],
-            number=about["number"],
-            size=min(12, max(1, round(about["grid"][0] / about["map"][0]))),
-            count=len(painter),
-            **inside(script, ("report.css", str(FOLDER / "paint.css"))),
-        )
+    parts = {"painter": painter, "brushes": about["brushes"], "number": about["number"]}
+    return _page("paint", name, about, parts, ("paint.css",))
+
+
+def rewrite_page(rewriter: Rewriter, name: str) -> str:
+    """The page of a rewriter.
+
+    Raises:
+        ImportError: jinja2 is not installed.
+    """
+    extras.require("the rewriting page", "apps", "jinja2")
+    return _page("rewrite", name, told_of_rewriter(rewriter), {"rewriter": rewriter}, ("paint.css", "rewrite.css"))
+
+
+def _page(kind: str, name: str, about: dict[str, Any], parts: dict[str, Any], styles: tuple[str, ...]) -> str:
+    """The template of its kind, with the script and the styles inside."""
+    script = script_of(str(FOLDER / part) for part in (*SCRIPTS, f"{kind}.js"))
+    resources = inside(script, ("report.css", *(str(FOLDER / style) for style in styles)))
+    template = environment(FOLDER).get_template(f"{kind}.html")
+    return template.render(
+        name=name,
+        about=json_inside(about),
+        size=min(12, max(1, round(about["grid"][0] / about["map"][0]))),
+        count=about["count"],
+        image_size=about["image"],
+        **parts,
+        **resources,
     )
 
 
@@ -68,6 +86,19 @@ def told(painter: Painter) -> dict[str, Any]:
             }
             for brush in painter.brushes
         ],
+    }  # fmt: skip
+
+
+def told_of_rewriter(rewriter: Rewriter) -> dict[str, Any]:
+    """What the page's script knows of a rewriter."""
+    values, most = rewriter.value_size, max(1, FINE // max(rewriter.value_size))
+    sides = [*zip(rewriter.image_size, values)]
+    fine = max(by for by in range(1, most + 1) if by == 1 or not any(side % (own * by) for side, own in sides))
+    grid = [fine * side for side in values]
+    return {
+        "map": list(rewriter.key_size), "grid": grid, "image": list(rewriter.image_size), "count": len(rewriter),
+        "shown": min(SHOWN, len(rewriter)), "context": MOST_CONTEXT, "inputs": rewriter.memory.inputs,
+        "erased": erased_number(rewriter.memory.inputs),
     }  # fmt: skip
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from dissect.arguments import integer, refusal, result_file
 from dissect.cli.generator import inputs_of
 from dissect.cli.networks import called, imported, load_model
+from dissect.cli.rewrite_ui import add_ui_arguments, set_truncation, ui
 from dissect.cli.run import MODEL_HELP, check_device, resumed
 from dissect.cli.segmenters import signed
 from dissect.text import printable, shown
@@ -42,6 +43,9 @@ def add_commands(commands: Any) -> None:
     _add_change(pictured)
     pictured.add_argument("--shown", type=int, default=12, help="how many images (12, as published)")
     pictured.set_defaults(command=sheet)
+    page = commands.add_parser("ui", help="a page: rewrite a rule by copy, paste and context")
+    add_ui_arguments(page)
+    page.set_defaults(command=ui)
 
 
 def _add_common(parser: argparse.ArgumentParser) -> None:
@@ -256,8 +260,5 @@ def _memory(options: argparse.Namespace) -> tuple[Memory, Any]:
 
     check_device(options.device)
     model: Any = load_model(options.model, options.weights).eval().to(options.device)
-    if options.truncation is not None:
-        if not hasattr(model, "truncation"):
-            raise refusal(ValueError(f"--truncation must not be given for a {type(model).__name__}, which has none."))
-        model.truncation = options.truncation
+    set_truncation(model, options.truncation)
     return Memory(model, options.layer), inputs_of(model, options)

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from report.chromium import Page, find_chromium
 
 import dissect
 from dissect import apps, models
@@ -75,3 +76,13 @@ def street_dissection():
     street, segmenter = dissect.tiny.generator(), dissect.tiny.segmenter(signed=True)
     z = dissect.latents(street, 8, seed=2)
     return dissect.dissect(street, "layer4", z, segmenter=segmenter, segment="output", decoys=0, progress=False)
+
+
+@pytest.fixture(scope="session")
+def browser(tmp_path_factory, missing):
+    program = find_chromium()
+    if program is None:
+        missing("chromium", "no Chromium was found on the PATH or in DISSECT_CHROMIUM")
+    page = Page(program, tmp_path_factory.mktemp("browser") / "profile")
+    yield page
+    page.close()

@@ -1,10 +1,17 @@
-"""Requests that no page makes: good ones altered at chance places. ``python -m apps.malformed 10000`` in tests/."""
+"""Requests that no page makes: good ones altered at chance places.
+
+``python -m apps.malformed paint 10000``, or rewrite, in tests/.
+"""
 
 import copy
 import json
 import random
 import sys
 from collections import Counter
+
+import torch
+
+from dissect.rewriting import Selection, Session
 
 VALUES = [
     None, True, False, -1, 0, 1, 7, 8, 999, 2**31, 2**63, 10**30, 1e308, -1e38, 0.5, "", "1", "x" * 300, "\x00",
@@ -15,7 +22,28 @@ BODIES = [b"", b"{", b"null", b"[1,", b"\xff\xfe", b'{"a":NaN}', b"[" * 5000, b"
 PATHS = [
     "paint/render", "paint/stroke", "paint/movie", "paint/sheet", "api/generate", "api/features", "api/featuremaps",
     "paint/images", "api/levels", "api/units", "", "api/", "%2e%2e/x", "paint/stroke/..", "api/generate?x=%00",
+    "rewrite/images", "rewrite/execute", "rewrite/progress", "rewrite/progress?job=job-1", "rewrite/edit/../x",
 ]  # fmt: skip
+
+
+def good_of_rewriter(rewriter, edit):
+    """A body of each path that takes one; `edit` is the name of one that was made."""
+    mask = torch.zeros(rewriter.image_size)
+    mask[2:6, 4:8] = 1
+    here = Selection(1, mask)
+    session = Session(here, Selection(3, mask), (here, Selection(2, mask)), here).as_json()
+    asked = {"session": session, "edits": [edit]}
+    options = {"rank": 1, "steps": 2, "every": 10, "rate": 0.05}
+    return {
+        "rewrite/images": {"numbers": [1, 4], "edits": [edit]},
+        "rewrite/preview": asked,
+        "rewrite/search": {"session": session, "by": "context", "count": 3},
+        "rewrite/execute": {**asked, **options},
+        "rewrite/erase": {**asked, **options, "units": 2},
+        "rewrite/cancel": {"job": "job-1"},
+        "rewrite/open": {"session": session},
+        "rewrite/edit": {"edits": [edit]},
+    }
 
 
 def good(painter):
@@ -69,9 +97,9 @@ def altered(found, chance):
     return found
 
 
-def requests(client, painter, token, seed, count):
-    """The status and the text of each answer."""
-    chance, bodies = random.Random(seed), good(painter)
+def requests(client, bodies, token, seed, count):
+    """The status and the text of each answer to good bodies by path, altered."""
+    chance = random.Random(seed)
     for number in range(count):
         path, method, headers = chance.choice(list(bodies)), "POST", {"content-type": "application/json"}
         content = json.dumps(altered(bodies[path], chance)).encode()
@@ -90,18 +118,26 @@ def requests(client, painter, token, seed, count):
         yield answer.status_code, (number, path, content, answer.text)
 
 
-def main(count, seed=1):
-    """Asks a small painter's server, and prints how often it answered what."""
+def main(page, count, seed=1):
+    """Asks a small painter's or rewriter's server, and prints how often it answered what."""
     from apps.conftest import BRUSHES
     from starlette.testclient import TestClient
 
     from dissect import apps, models
     from dissect.apps.server import application
 
-    painter = apps.Painter(models.ProGAN((8, 8, 6), z_channels=5).eval(), "layer3", brushes=BRUSHES, count=20)
-    client = TestClient(application(painter, token="secret", name="street"), base_url="http://127.0.0.1:8000")
+    model = models.ProGAN((8, 8, 6), z_channels=5).eval()
+    if page == "paint":
+        engine = apps.Painter(model, "layer3", brushes=BRUSHES, count=20)
+        bodies = good(engine)
+    else:
+        engine = apps.Rewriter(model, "layer4", count=20, progress=False)
+        bodies = good_of_rewriter(engine, "edit-1")
+    client = TestClient(application(engine, token="secret", name="street"), base_url="http://127.0.0.1:8000")
+    if page != "paint":
+        client.post("/secret/rewrite/execute", json={**bodies["rewrite/execute"], "edits": []})
     found = Counter()
-    for status, told in requests(client, painter, "secret", seed, count):
+    for status, told in requests(client, bodies, "secret", int(seed), int(count)):
         found[status] += 1
         if status >= 500:
             print(status, *told)
@@ -109,4 +145,4 @@ def main(count, seed=1):
 
 
 if __name__ == "__main__":
-    main(*map(int, sys.argv[1:]))
+    main(*sys.argv[1:])

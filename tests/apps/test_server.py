@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import torch
 from apps.conftest import some_strokes
-from apps.malformed import requests
+from apps.malformed import good, requests
 from PIL import Image
 from starlette.testclient import TestClient
 
@@ -159,7 +159,7 @@ def test_what_goes_wrong_is_no_traceback(client, painter, monkeypatch, capsys):
 
 def test_malformed_requests(client, painter, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    statuses = [status for status, _ in requests(client, painter, TOKEN, seed=0, count=300)]
+    statuses = [status for status, _ in requests(client, good(painter), TOKEN, seed=0, count=300)]
     assert set(statuses) <= {200, 400, 403, 404, 405, 413}
     assert statuses.count(400) > 100
     assert list(tmp_path.iterdir()) == []
@@ -194,7 +194,7 @@ def test_many_tabs_at_once_lose_nothing(client, painter):
 
 
 def test_serving_needs_a_painter_with_brushes(generator):
-    with pytest.raises(TypeError, match="serve: painter must be a Painter, but is a str"):
+    with pytest.raises(TypeError, match="serve: painter must be a Painter or a Rewriter, but is a str"):
         apps.serve("street")
     with pytest.raises(ValueError, match="serve: painter must have brushes"):
         apps.serve(apps.Painter(generator, "layer3", count=2))
