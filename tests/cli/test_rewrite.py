@@ -152,3 +152,17 @@ def test_what_cannot_be_is_one_line(tmp_path, capsys, options, message):
     error = capsys.readouterr().err.splitlines()
     assert message in error[-1]
     assert error[-1].startswith("dissect: ")
+
+
+def test_the_page_is_served(monkeypatch, tmp_path, capsys):
+    served = []
+    monkeypatch.setattr("dissect.apps.serve", lambda rewriter, **options: served.append((rewriter, options)))
+    assert main(["rewrite", "ui", *MODEL, "--seed", "3", "--port", "8000", "--no-browser"]) == 0
+    ((rewriter, options),) = served
+    assert (rewriter.layer, len(rewriter), rewriter.seed) == ("layer4.conv", 16, 3)
+    assert options == {"name": "dissect.tiny:generator", "port": 8000, "browser": False}
+    path = rewriter.moment.save(tmp_path / "keys")
+    assert main(["rewrite", "ui", *MODEL, "--moment", str(path)]) == 0
+    assert torch.equal(served[1][0].moment.moment, rewriter.moment.moment)
+    assert main(["rewrite", "ui", *MODEL, "--truncation", "0.5"]) == 2
+    assert "rewrite ui: --truncation must not be given for a ProGAN" in capsys.readouterr().err
