@@ -20,6 +20,8 @@ OPTIONAL = {"jinja2", "matplotlib", "PIL", "scipy", "sklearn", "foolbox", "starl
 BEHIND = {
     "data/files.py": "data/folders.py",
     "apps/guard.py": "apps/serving.py",
+    "apps/paint_gestures.py": "apps/serving.py",
+    "apps/rewrite_gestures.py": "apps/serving.py",
     "apps/server.py": "apps/serving.py",
     "report/charts.py": "report/html.py",
     "report/embedded.py": "report/html.py",

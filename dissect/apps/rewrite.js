@@ -132,6 +132,7 @@ const choose = (at) => gesture(async () => {
 function list(numbers, found = new Map()) {
   listed = numbers;
   heats = found;
+  if (found.size) form.numbers.value = numbers.join(", ");
 }
 
 // "0-8" or "3, 17, 40".
