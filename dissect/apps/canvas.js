@@ -66,8 +66,27 @@ function unpacked(found) {
   return mask;
 }
 
-// Shows a mask over whatever a canvas holds: what was painted pale, and the edge of the cells of the map that it reaches,
-// light on dark, so that it is seen on any picture.
+// The edge of cells of the map, light on dark, so that it is seen on any picture.
+function edge(context, on) {
+  const { width, height } = context.canvas;
+  const x = (c) => Math.round(c * width / map[1]), y = (r) => Math.round(r * height / map[0]);
+  const inside = (r, c) => r >= 0 && c >= 0 && r < map[0] && c < map[1] && Boolean(on(r, c));
+  context.beginPath();
+  for (let r = 0; r <= map[0]; r += 1) {
+    for (let c = 0; c <= map[1]; c += 1) {
+      const [left, top, right, bottom] = [x(c), y(r), x(c + 1), y(r + 1)];
+      if (inside(r, c) !== inside(r - 1, c)) { context.moveTo(left, top); context.lineTo(right, top); }
+      if (inside(r, c) !== inside(r, c - 1)) { context.moveTo(left, top); context.lineTo(left, bottom); }
+    }
+  }
+  for (const [line, style] of [[4, "rgb(0 0 0 / 55%)"], [1.5, "#fff"]]) {
+    context.lineWidth = Math.max(1, line * Math.min(1, width / 300));
+    context.strokeStyle = style;
+    context.stroke();
+  }
+}
+
+// Shows a mask over whatever a canvas holds: what was painted pale, and the edge of the cells of the map that it reaches.
 function tint(context, mask) {
   const { width, height } = context.canvas, cells = pooled(mask);
   const x = (c, columns) => Math.round(c * width / columns), y = (r, rows) => Math.round(r * height / rows);
@@ -80,18 +99,5 @@ function tint(context, mask) {
   fill(cells, map[0], map[1]);
   context.fillStyle = "rgb(255 255 255 / 34%)";
   fill(mask, grid[0], grid[1]);
-  const on = (r, c) => r >= 0 && c >= 0 && r < map[0] && c < map[1] && cells[r * map[1] + c];
-  context.beginPath();
-  for (let r = 0; r <= map[0]; r += 1) {
-    for (let c = 0; c <= map[1]; c += 1) {
-      const [left, top, right, bottom] = [x(c, map[1]), y(r, map[0]), x(c + 1, map[1]), y(r + 1, map[0])];
-      if (Boolean(on(r, c)) !== Boolean(on(r - 1, c))) { context.moveTo(left, top); context.lineTo(right, top); }
-      if (Boolean(on(r, c)) !== Boolean(on(r, c - 1))) { context.moveTo(left, top); context.lineTo(left, bottom); }
-    }
-  }
-  for (const [line, style] of [[4, "rgb(0 0 0 / 55%)"], [1.5, "#fff"]]) {
-    context.lineWidth = Math.max(1, line * Math.min(1, width / 300));
-    context.strokeStyle = style;
-    context.stroke();
-  }
+  edge(context, (r, c) => cells[r * map[1] + c]);
 }

@@ -259,16 +259,13 @@ function trays() {
 
 // Where a picture agrees: the warmer the more, and the edge of what is above the level of one in 1,000 cells.
 function heat(found) {
-  const canvas = canvasOf([4 * 48, 4 * 48 * about.image[1] / about.image[0]]), shown = canvas.getContext("2d");
+  const canvas = canvasOf([240, Math.round(240 * about.image[1] / about.image[0])]), shown = canvas.getContext("2d");
   const [w, h] = [canvas.width / map[1], canvas.height / map[0]];
-  const each = (cells, draw) => cells.forEach((row, r) => row.forEach((value, c) => { if (value) draw(value, c * w, r * h); }));
-  each(found.heat, (value, x, y) => {
+  found.heat.forEach((row, r) => row.forEach((value, c) => {
     shown.fillStyle = `rgb(255 90 0 / ${(.6 * (value / 255) ** 2).toFixed(3)})`;
-    shown.fillRect(x, y, w + .5, h + .5);
-  });
-  shown.strokeStyle = "#fff";
-  shown.lineWidth = 2;
-  each(found.above, (_, x, y) => shown.strokeRect(x + 1, y + 1, w - 2, h - 2));
+    shown.fillRect(c * w, r * h, w, h);
+  }));
+  edge(shown, (r, c) => found.above[r][c]);
   canvas.setAttribute("aria-hidden", "true");
   return canvas;
 }
