@@ -193,9 +193,11 @@ async function run(path, more) {
       progress(found);
     }
     if (found.state !== "done") throw new Error(found.error.replace(/^\w+: /, ""));
-    await gesture(() => become({ session: state.session, edits: [...from.edits, found.edit] }));
-    const rank = `rank ${found.rank}, ${found.seconds.toFixed(1)} s`;
-    tell(`Changed: loss ${found.before.toPrecision(4)} before, ${found.after.toPrecision(4)} after; ${rank}.`);
+    await gesture(async () => {
+      await become({ session: state.session, edits: [...from.edits, found.edit] });
+      const rank = `rank ${found.rank}, ${found.seconds.toFixed(1)} s`;
+      tell(`Changed: loss ${found.before.toPrecision(4)} before, ${found.after.toPrecision(4)} after; ${rank}.`);
+    });
   } catch (error) {
     tell(error.message);
   }

@@ -5,7 +5,8 @@ from __future__ import annotations
 import copy
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -29,6 +30,8 @@ KEPT, KEPT_BYTES = 16, 1 << 28
 MOST_EDITS, MOST_CONTEXT = 64, 32
 #: The share of a layer's keys that erasing sets to 0: 30 of 512, as published.
 ERASED = 30 / 512
+#: Seconds after which an edit that waits for another asks whether it shall stop.
+WAIT = 0.1
 
 Watch = Callable[[int, float], None]
 
@@ -343,10 +346,21 @@ class Rewriter:
 
         if len(edits) >= MOST_EDITS:
             raise refusal(ValueError(f"there are {MOST_EDITS} edits already, and there can be no more."))
-        with self._descends:
+        with self._turn(stop):
             with self.lock:
                 memory = self._copied(self.version(edits))
             return replace(find(memory, {"watch": see, "progress": False}), _memory=None)
+
+    @contextmanager
+    def _turn(self, stop: threading.Event | None) -> Iterator[None]:
+        """The block within which no other edit is found; what waits for it can be stopped too."""
+        while not self._descends.acquire(timeout=WAIT):
+            if stop is not None and stop.is_set():
+                raise StoppedError("stopped before its turn; nothing has changed.")
+        try:
+            yield
+        finally:
+            self._descends.release()
 
     def _all_keys(self) -> list[Tensor]:
         """The keys of the z set, in batches."""

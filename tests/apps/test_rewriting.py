@@ -129,6 +129,24 @@ def test_stopped_within_a_step(rewriting):
     assert rewriting.execute(steps=2).rank == 1
 
 
+def test_an_edit_that_waits_for_another_is_stopped(rewriter, rewriting):
+    there, go_on, stop = threading.Event(), threading.Event(), threading.Event()
+
+    def watch(step, loss):
+        there.set()
+        assert go_on.wait(60)
+
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(rewriting.execute, steps=2, watch=watch)
+        assert there.wait(60)
+        second = pool.submit(rewriter.execute, rewriting.session, steps=2, stop=stop)
+        stop.set()
+        with pytest.raises(apps.StoppedError, match="before its turn"):
+            second.result()
+        go_on.set()
+        assert first.result().rank == 1
+
+
 def test_an_error_leaves_nothing_behind(rewriting):
     def watch(step, loss):
         if step == 2:
