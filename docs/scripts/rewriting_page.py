@@ -116,9 +116,9 @@ $seen
 SEEN = """\
 *Roofs*: in most of the twelve images red and brown roofs have become rows of green tufts with dark gaps below, and
 walls stay where they were; houses lose some upper windows, and an awning or a bus grows leaves too. By direct Lambda
-the crowns are flatter and olive. The segmentation network takes hardly any of them for a tree (1.9 %, where 0.7 %
-count so in the unmodified model), but 39 % no longer for a roof: they are as wide and flat as roofs, and have no
-trunk. With all weights fine-tuned roofs turn dark green or brown, and stay roofs; blending leaves a blurred green
+the crowns are flatter and olive. The segmentation network takes hardly any of them for a tree (*became*, which is not
+0 in the unmodified model either), but many no longer for a roof (*gone*): they are as wide and flat as roofs, and have
+no trunk. With all weights fine-tuned roofs turn dark green or brown, and stay roofs; blending leaves a blurred green
 tuft somewhere near the houses, at times in the sky.
 
 *Windows*: houses behind fade, and trams and buses, which the direction matches best, become dark grey bands. Direct
@@ -136,8 +136,8 @@ says of direct Lambda, that it changes more than was asked for, is seen in one r
 direction it is seen in two: it moves other pixels further than the projected descent does for roofs and roads, but
 changes more of the class too. Fine-tuning all weights, which in the paper moves other pixels most (LPIPS .31 to .36),
 here learns its one image (the loss falls to a quarter) and changes others less than any other change of weights does,
-in the class (6 to 11 % gone) and around it. Copied and blended pixels change an eighth of the class at most: there is
-one object in them, and images have many roofs. By what is gone and what else moved together, ablating units is no
+in the class (*gone*) and around it. Copied and blended pixels change a small part of the class: there is one object in
+them, and images have many roofs. By what is gone and what else moved together, ablating units is no
 worse than an edit; but it puts nothing in their place. These are the first rules that were tried, each with one
 example, at one layer.
 
