@@ -41,22 +41,26 @@ def check(ours, wanted):
 class Case:
     """A layer, a crop of 8x8 keys, and other values for them."""
 
-    def __init__(self, channels):
+    def __init__(self, channels, device="cpu"):
         generator = torch.Generator().manual_seed(0)
-        self.model = nn.Sequential(nn.Conv2d(channels, channels, 3, padding=1)).eval()
+        self.model = nn.Sequential(nn.Conv2d(channels, channels, 3, padding=1)).eval().to(device)
         self.memory = Memory(self.model, "0")
-        self.memory.second_moment(torch.randn(12, channels, 8, 8, generator=generator), progress=False)
-        self.keys = self.memory.keys(torch.randn(1, channels, 8, 8, generator=generator))
-        other = torch.randn(1, channels, 8, 8, generator=generator)
+        self.memory.second_moment(self._maps(12, channels, generator), progress=False)
+        self.keys = self.memory.keys(self._maps(1, channels, generator))
+        other = self._maps(1, channels, generator)
         self.values = self.memory.values(self.keys) + 0.1 * other
         self.directions = self.memory.direction(self.keys)
 
+    def _maps(self, count, channels, generator):
+        return torch.randn(count, channels, 8, 8, generator=generator).to(self.model[0].weight.device)
+
     def plain(self, steps):
-        layer, direction = self.model[0], self.directions.matrix.float()
+        layer = self.model[0]
+        direction = self.directions.matrix.float().to(layer.weight.device)
         return published(self.keys.maps, self.values, layer.weight, layer.bias.detach(), direction, steps)
 
-    def edit(self, steps, mode="projected"):
-        return insert(self.memory, self.keys, self.values, self.directions, mode, steps=steps, progress=False)
+    def edit(self, steps, mode="projected", **more):
+        return insert(self.memory, self.keys, self.values, self.directions, mode, steps=steps, progress=False, **more)
 
     @torch.no_grad()
     def told(self, weight):
@@ -64,7 +68,7 @@ class Case:
         layer = self.model[0]
         loss = functional.l1_loss(functional.conv2d(self.keys.maps, weight, layer.bias, padding=1), self.values)
         change = (weight - layer.weight).permute(0, 2, 3, 1).flatten(0, 2).double()
-        return float(loss), float((change @ self.memory.moment.moment * change).sum().sqrt())
+        return float(loss), float((change @ self.memory.moment.moment.to(change) * change).sum().sqrt())
 
 
 def test_projected_descent_of_rank_one(compare):

@@ -20,6 +20,7 @@ from itertools import product
 import torch
 import torch.nn.functional as F
 from baselines import eager_iou_counts, published_iou_counts
+from gpu_rewriting import descent_row
 from gpu_stages import FOLDER, ROOT, tree
 from gpu_timing import host_microseconds, milliseconds, rotation, row, with_targets
 from networks import Replayed, resnet152
@@ -347,6 +348,7 @@ PARTS = {
     "thresholds": thresholds_rows,
     "maps": maps_rows,
     "dissect": dissect_rows,
+    "rewriting": lambda _: [("insert[512 units 3x3, 2001 steps]", descent_row)],
 }
 
 
@@ -379,16 +381,10 @@ def write(path, name, rows):
         done = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False, cwd=ROOT)
         commit = done.stdout.strip()
     result = {
-        "kind": "gpu",
-        "machine": name,
-        "cuda": torch.version.cuda,
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "commit": commit,
-        "day": datetime.date.today().isoformat(),
-        "kernels": kernels_hash("gpu"),
-        "rows": rows,
-    }
+        "kind": "gpu", "machine": name, "cuda": torch.version.cuda, "python": platform.python_version(),
+        "torch": torch.__version__, "commit": commit, "day": datetime.date.today().isoformat(),
+        "kernels": kernels_hash("gpu"), "rows": rows,
+    }  # fmt: skip
     FOLDER.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_suffix(".tmp")
     unfinished.write_text(json.dumps(result, indent=1) + "\n")

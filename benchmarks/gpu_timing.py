@@ -18,6 +18,7 @@ TARGETS = {
     "TailThreshold[": [("us_per_image", "<=", 2.5)],
     "observe[": [("share_of_copy", ">=", 0.6)],
     "blend_units[512 of": [("share_of_copy", ">=", 0.85)],
+    "insert[": [("seconds", "<=", 2)],
     "dissect[VGG-16 conv5_3]": [("times_of_forward", "<=", 1.05)],
     "dissect[ResNet-152 layer4]": [("times_of_forward", "<=", 1.05)],
     "dissect[VGG-16 all 13 layers]": [("times_of_forward", "<=", 1.5)],

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor
-from tqdm.auto import trange
+from tqdm.auto import tqdm, trange
 
 from dissect.arguments import refusal
 from dissect.rewriting.memory import Keys, Memory
 from dissect.rewriting.products import times
+from dissect.rewriting.recorded import Recorded
 from dissect.rewriting.winograd import Filters, suits
 
 Mode = Literal["projected", "lambda", "closed"]
@@ -170,6 +172,8 @@ def descend(
     Raises:
         ArithmeticError: the loss is not finite.
     """
+    if start.is_cuda and schedule.watch is None:
+        return in_blocks(start, gradient, project, schedule)
     current = start.clone()
     adam = torch.optim.Adam([current], schedule.rate, fused=True)
     losses = []
@@ -182,6 +186,37 @@ def descend(
         if step % schedule.every == 0 or step == schedule.steps - 1:
             project(current)
             _check(loss, step)
+    return current, losses
+
+
+@torch.no_grad()
+def in_blocks(
+    start: Tensor, gradient: Callable[[Tensor], tuple[Tensor, Tensor]], project: Callable[[Tensor], None],
+    schedule: Schedule,
+) -> tuple[Tensor, list[Tensor]]:  # fmt: skip
+    """The descent of `descend`, for a GPU: the steps from one projection to the next are recorded, and replayed."""
+    current, done = start.clone(), 0
+    losses: list[Tensor] = []
+    adam = torch.optim.Adam([current], schedule.rate, fused=True, capturable=start.is_cuda)
+
+    def steps(count: int) -> Tensor:
+        found = []
+        for _ in range(count):
+            loss, current.grad = gradient(current)
+            found.append(loss)
+            adam.step()
+            current.grad = None
+        return torch.stack(found)
+
+    block = Recorded(partial(steps, schedule.every), start.device)
+    with tqdm(total=schedule.steps, desc="insert", disable=not schedule.progress, unit="step", leave=False) as bar:
+        while done < schedule.steps:  # the first step is a block of its own: a projection follows it
+            count = min(schedule.every if done else 1, schedule.steps - done)
+            losses.extend((block() if done and count == schedule.every else steps(count)).unbind())
+            done += count
+            project(current)
+            _check(losses[-1], done - 1)
+            bar.update(count)
     return current, losses
 
 

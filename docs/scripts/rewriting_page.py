@@ -106,6 +106,10 @@ A step in Lambda took 0.36 ms, 33 times as fast as the plain loop beside it (11.
 channels took 0.95 times the bare products in float64 (0.94 to 0.95 in five pairs of 64 images; aim: 1.1), since a
 symmetric one is computed by half.
 
+On a GPU the steps between two projections are recorded and replayed (`torch.cuda.CUDAGraph`), unless someone watches.
+This has not been run on one yet, so whether 2,001 steps take at most 2 s there (the aim; the paper: about eight) is not
+known; `benchmarks/gpu.py rewriting` measures it.
+
 ## What is seen
 
 $seen

@@ -8,7 +8,7 @@ from rewriting import nets
 from torch.nn import functional
 
 from dissect.rewriting import Memory, insert
-from dissect.rewriting.solving import Problem
+from dissect.rewriting.solving import Problem, Schedule, descend, in_blocks
 
 
 def with_moment(model, layer, inputs):
@@ -81,6 +81,30 @@ def test_projected_descent_of_stylegan2_is_the_published_loop():
     torch.testing.assert_close(edit.losses, torch.tensor(losses).double(), atol=1e-5, rtol=1e-4)
     torch.testing.assert_close(edit.apply().rank, 1)
     torch.testing.assert_close(memory.weight.detach(), weight, atol=5e-4, rtol=0)
+
+
+@pytest.mark.parametrize(("steps", "every"), [(1, 10), (8, 10), (11, 10), (27, 10), (6, 1)])
+def test_steps_in_blocks_are_those_one_by_one(steps, every):
+    """As a GPU takes them; that one replays them: tests/gpu."""
+    _, memory = linear_case("stride")
+    keys = memory.keys(nets.randn(2, 4, 7, 6, seed=8))
+    values = memory.values(keys) + nets.randn(*memory.values(keys).shape, seed=9)
+    problem = Problem(memory, keys, values, "l1", torch.eye(memory.inputs)[:, :1].double())
+    start, basis = problem.start, problem.directions
+
+    def project(matrix):
+        projected.append(matrix.clone())
+        matrix.copy_(start + (matrix - start) @ basis @ basis.T)
+
+    found = []
+    for run in (descend, in_blocks):
+        projected = []
+        with torch.no_grad():
+            found.append((*run(start, problem.gradient, project, Schedule(steps, every, progress=False)), projected))
+    (one, losses, at), (other, told, at_too) = found
+    assert torch.equal(one, other)
+    assert torch.equal(torch.stack(losses), torch.stack(told))
+    assert len(at) == len(at_too) == len([step for step in range(steps) if step % every == 0 or step == steps - 1])
 
 
 @pytest.mark.parametrize("name", ["conv", "stride", "transposed", "reflect", "linear", "styled", "styled up"])
