@@ -44,12 +44,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     plots.save(found.plot("series"), folder(options.out, "monitoring") / "series.png")
     rows = list(found.summary())
     first, last = ([row for row in rows if row.step == step][1] for step in (rows[0].step, rows[-1].step))
-    between = len(checkpoints) - 2
-    snapshots = (
-        f"The {between} between are of a training of the same recipe and seed anew"
-        if between
-        else "There are no others: snapshots do not come with the package"
-    )
     (options.out / "monitoring.md").write_text(f"""\
 <!-- Written by docs/scripts/monitoring.py; do not edit. -->
 # A generator's training watched
@@ -67,7 +61,7 @@ grown.plot("series")
 
 Here `{NAME}` (32x32), {options.count} images of z of seed 1 at each checkpoint, enlarged to the 64x64 that the
 segmentation network was trained with; decoys tell how many detectors hardly come by chance. The first checkpoint is the
-network before its training, the last the shipped one. {snapshots}
+network before its training, the last the shipped one. {_between(len(checkpoints) - 2)}
 (`python -m dissect.tiny.train_gan {NAME} --out DIR`). An early one still gives images of
 fewer pixels, as in the paper, to which it had grown by then.
 
@@ -82,6 +76,12 @@ are the three panels of the chart. One training was watched, so no line has an i
 `python docs/scripts/monitoring.py --snapshots FOLDER` makes this page anew, in {seconds:.0f} seconds of one core's
 time without the training. A classifier's training is watched [with the comparisons](guide/compare.md).
 """)
+
+
+def _between(count: int) -> str:
+    if count:
+        return f"The {count} between are of a training of the same recipe and seed anew"
+    return "There are no others: snapshots do not come with the package"
 
 
 def _checkpoints(snapshots: Path | None) -> dict[int, Callable[[], nn.Module]]:

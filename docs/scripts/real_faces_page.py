@@ -76,10 +76,6 @@ def faces_text(found: Painted) -> str:
     rule = ", ".join(ruled) or "none of these"
     told = {fraction: ", ".join(f"{name} (units: {above(found, fraction, name)})" for name in names) or "none"
             for fraction, names in beaten.items()}  # fmt: skip
-    twin = best_of(found, high, "background", twin=True)[1]
-    draws = len(found.changes[0].random)
-    rest = "Where all is background, there is nothing else whose change ablations could be compared with."
-    rest = rest if found.background[1] > 0.99 else ""
     return f"""
 ## A GAN of faces
 
@@ -102,6 +98,16 @@ are of the unit's IoU where the concept is its label (images drawn again; the fi
 alone, an IoU above 0.04 at {low:.0%}, the GAN would have units for {rule}. In the papers images are scenes, whose
 objects have no place of their own.
 
+{changes_text(found)}"""
+
+
+def changes_text(found: Painted) -> str:
+    """What ablations of background units change, and the twin."""
+    high, draws = max(found.at), len(found.changes[0].random)
+    twin = best_of(found, high, "background", twin=True)[1]
+    rest = "Where all is background, there is nothing else whose change ablations could be compared with."
+    rest = rest if found.background[1] > 0.99 else ""
+    return f"""\
 ### What background units do
 
 The {found.changes[0].units[0]} units of each layer with the highest IoU with the background (at {high:.0%}) are

@@ -217,17 +217,14 @@ def kept_text(sets: dissect.UnitSets, units: int = 20) -> str:
 
 def classifiers_text(found: Classified) -> str:
     """The part on the classifiers."""
+    return f"\n{known_text(found)}{objects_text(found)}{held_text(found)}{classes_text(found)}"
+
+
+def known_text(found: Classified) -> str:
+    """Whether the classifiers are what they should be."""
     known = [[row.network, share(row.accuracy.top1, row.accuracy.photographs),
               share(row.accuracy.top5, row.accuracy.photographs)] for row in found.photographed]  # fmt: skip
-    held = [[name, f"`{found.layers[name][-1]}`", one.detectors, share(one.again, one.detectors),
-             f"{one.by_chance:.1f}"] for name, one in found.held.items()]  # fmt: skip
-    first, last = next(iter(found.layers)), [layers[-1] for layers in found.layers.values()]
-    counts = {name: {kind: objects_row(one, found.layers[name][-1]).objects for kind, one in pair.items()}
-              for name, pair in found.dissections.items()}  # fmt: skip
-    summary = ", ".join(f"{name}'s `{layer}` {counts[name]['trained']} against {counts[name]['untrained']}"
-                        for name, layer in zip(counts, last))  # fmt: skip
-    guess = found.guessed
-    return f"""
+    return f"""\
 ## Two classifiers of ImageNet
 
 SqueezeNet 1.1 is read from a file of Keras (poolings take cells that hang over the edge; images are blue, green, red
@@ -239,6 +236,16 @@ Are they what they should be? foolbox has 20 photographs of ImageNet, resized he
 Twenty photographs are few, and how they are resized matters. Stretched as here, or their middle cut out with or without
 a margin, by each of Pillow's six filters: {ways_text(found)}.
 
+"""
+
+
+def objects_text(found: Classified) -> str:
+    """Detectors of objects by layer, beside the twins'."""
+    counts = {name: {kind: objects_row(one, found.layers[name][-1]).objects for kind, one in pair.items()}
+              for name, pair in found.dissections.items()}  # fmt: skip
+    summary = ", ".join(f"{name}'s `{found.layers[name][-1]}` {count['trained']} against {count['untrained']}"
+                        for name, count in counts.items())  # fmt: skip
+    return f"""\
 ### Objects have detectors
 
 {found.things} cut-outs of {found.objects} kinds of things are laid over {found.photographs} photographs of rooms, three
@@ -264,6 +271,14 @@ The best detector of each of the eight best-detected objects:
 "Attainable" bounds the IoU, since a unit fires on 1 % and an object covers less. "Place alone" is the IoU of the best
 mask that is the same in all pictures.
 
+"""
+
+
+def held_text(found: Classified) -> str:
+    """Whether labels hold for other pictures of the same things."""
+    held = [[name, f"`{found.layers[name][-1]}`", one.detectors, share(one.again, one.detectors),
+             f"{one.by_chance:.1f}"] for name, one in found.held.items()]  # fmt: skip
+    return f"""\
 ### Labels hold for other cut-outs
 
 An object is a few cut-outs here: does a unit know the object, or one picture of it? Labels from every second cut-out of
@@ -271,12 +286,19 @@ each kind ({found.half} pictures), asked again of the others ({found.half} more)
 above 0.04 with their label.
 
 {table(["network", "layer", "detectors of objects", "hold", "would for another object"], held)}
+"""
+
+
+def classes_text(found: Classified) -> str:
+    """What classes lose without units."""
+    guess, (first, layers) = found.guessed, next(iter(found.layers.items()))
+    return f"""\
 ### What classes lose
 
 {guess.classes} cut-outs show a class of ImageNet beyond doubt. Each alone, large, on {found.each} photographs
 for ranking and on {found.each} more for measuring: {first} tells the {guess.classes} classes apart (its other classes'
 outputs are left out, and its last ReLU, which hides what speaks against a class). The cut-out is the same in both
-splits; photograph, place, size and side are not. Units of `{last[0]}` are removed as in the paper:
+splits; photograph, place, size and side are not. Units of `{layers[-1]}` are removed as in the paper:
 
 {sets_table(found.sets)}
 ![Accuracy of the average class over the number of removed units](real_networks/classes.png)

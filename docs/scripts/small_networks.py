@@ -14,6 +14,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import small_networks_text as texts
 import torch
 from pages import command_line, folder, table
 
@@ -44,6 +45,10 @@ RULES = (
 #: Trainings whose histories are shown, and steps that are timed for the cost of watching.
 SHOWN = ("scenes", *(f"{name}{how}" for name in ("objects-to-scenes", "scenes-to-objects") for how in ("", "-slowly")))
 TIMED = 20
+KEPT = {
+    "network": "training", "of": "of", "units": "units", "kept": "kept", "share": "share", "low": "low", "high": "high",
+    "by_chance": "by chance",
+}  # fmt: skip
 FAST = {"decoys": 0, "resamples": 0, "top_images": 1, "progress": False, "relu": True}
 
 
@@ -66,10 +71,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
         note = "" if options.work is None else ", less what an earlier call had kept"
         text += f"\nOne thread computed for {minutes:.1f} minutes, without the trainings{note}.\n"
         (options.out / f"{name}.md").write_text(text, encoding="utf-8")
-
-
-def _title(name: str) -> str:
-    return f"<!-- Written by docs/scripts/small_networks.py; do not edit. -->\n# {name}\n\n"
 
 
 def _trained(options: Any) -> str:
@@ -119,33 +120,10 @@ def _networks(options: Any, pictures: Path) -> str:
         "concepts": "unique detectors", "interval": "95 % of the mean", "all": f"unique ({options.images} scenes)",
         "beyond": "beyond chance", "objects": "objects", "parts": "parts",
     }  # fmt: skip
-    return f"""{_title("Small networks compared")}\
-Zhou et al. (TPAMI 2018, sections 3.3 to 3.8, Fig. 12 to 17 and 24) compare networks by their unique detectors: by
-architecture, task, initial weights, dropout, batch normalisation and width. Here the networks are small, 64x64 pixels,
-and trained by [`python -m dissect.tiny.train_small`](../dissect/tiny/train_small.py) for minutes, all alike but for one
-thing. Their weights are not shipped. "plain" is five convolutions and two fully connected layers; "wide" has no hidden
-fully connected layer, and three times the units in its last convolution (AlexNet-GAP-Wide); "residual" has batch
-normalisation, as published. Tasks without labels: which of four ways an image is turned ("rotation"), in which order
-its quarters stand ("puzzle"), the color of each cell of a grey image ("color").
-
-{_trained(options)}
-Accuracy is that of each task, on 860 held-out scenes. None of them was trained to the end of what it can do: the
-shipped VGG names 93 % of the scenes, after twenty times as many images.
-
-## Unique detectors
-
-The last convolutional layer after its ReLU, the default preset. Columns 3 to 5 are means over {SAMPLES} samples of
-{EACH} validation scenes that share none (`dissect.dissection.replicated`); what follows is one dissection with
-{options.images} others, whose decoys say how many hardly come by chance: fewer scenes give more detectors by chance.
-The interval is over images, of this one training: how many another one would give, repeats say (`NAME-0`, `NAME-1`).
-
-{_markdown(table, columns)}
-![Unique detectors by category]({pictures.name}/concepts.png)
-
-{_said(rows)}
-Not trained here: captioning (3.5; `dissect.compare` takes the dissections of any network, so a captioning network's
-encoder is compared as any other), context, ego-motion, tracking, video and audio, and wider networks than three times.
-"""
+    return texts.NETWORKS.format(
+        trained=_trained(options), samples=SAMPLES, each=EACH,
+        images=options.images, table=_markdown(table, columns), pictures=pictures.name, said=_said(rows),
+    )  # fmt: skip
 
 
 def _said(rows: Any) -> str:
@@ -204,60 +182,12 @@ def _training(options: Any, pictures: Path) -> str:
         kept_rows += [row._asdict() | {"network": name} for row in grown.kept()]
         start = SMALL_RECIPES[name.rpartition("-")[0]].start
         told = ", ".join(f"{number} {one or 'in none'}" for one, number in alike.items() if number)
-        parts.append(f"""\
-## {name}
-
-{"From initial weights" if start is None else f"From the end of {start}"}; `{layer}`, {WATCHED} validation scenes.
-
-{_markdown(rows, columns)}
-![Unique detectors by category]({pictures.name}/{name}-categories.png)
-
-![What six units detect, step by step; bold where they are detectors]({pictures.name}/{name}-histories.png)
-
-Of {len(changes)} units that end with another concept than they began with, what they fire on is still like what it was
-in: {told or "no category, for there are none"}.
-
-""")
-    return f"""{_title("Trainings watched")}\
-`dissect.Watch` dissects a network from within the loop that trains it, and `dissect.monitor` checkpoints afterwards
-(TPAMI 2018, sections 3.6 and 3.7, Fig. 18 to 23):
-
-```python
-with dissect.Watch(model, "features.relu5", scenes, every=2_000, out="watched/") as watch:
-    for images, answers in loader:
-        ...
-        optimizer.step()
-        watch.step()
-grown = watch.history()
-grown.plot("categories"), grown.plot("histories"), grown.kept(), grown.changes()
-```
-
-{_cost(scenes)}
-{"".join(parts)}## Units that keep their concept
-
-In the paper 139 of 256 units (54.4 %) keep theirs from ImageNet to Places, and 135 (52.7 %) from Places to ImageNet.
-"By chance" is the share if the last concepts were dealt out among the units. Intervals take units to be independent.
-Fine-tuning sees half as many images as a training from scratch, by the same rates, or a tenth of them ("slowly").
-
-{
-        _markdown(
-            kept_rows,
-            {
-                "network": "training",
-                "of": "of",
-                "units": "units",
-                "kept": "kept",
-                "share": "share",
-                "low": "low",
-                "high": "high",
-                "by_chance": "by chance",
-            },
-        )
-    }
-The paper's people sorted the other units by what both concepts share: shape, texture, color, object, or nothing clear.
-`likenesses` is a proxy for that: the categories of labels on which a unit still fires as before, more than 95 % of the
-other units do. It knows no shape, and no person has rated these.
-"""
+        parts.append(texts.WATCHED.format(
+            name=name, begins="From initial weights" if start is None else f"From the end of {start}", layer=layer,
+            scenes=WATCHED, table=_markdown(rows, columns), pictures=pictures.name, changed=len(changes),
+            told=told or "no category, for there are none",
+        ))  # fmt: skip
+    return texts.TRAINING.format(cost=_cost(scenes), parts="".join(parts), kept=_markdown(kept_rows, KEPT))
 
 
 def _cost(scenes: Drawn) -> str:
@@ -312,43 +242,15 @@ def _discrimination(options: Any, pictures: Path) -> str:
             rows = [row._asdict() | {"trained": "yes" if row.trained else ""} for row in found.rows()]
             columns = {"network": "network", "concepts": "unique object detectors", "accuracy": "accuracy",
                        "low": "low", "high": "high", "trained": "trained for it"}  # fmt: skip
-            parts.append(f"""\
-{title[0].upper() + title[1:]}: {told}.
-
-![Accuracy over unique object detectors]({pictures.name}/{task}-{name}.png)
-
-{_r(every, "all networks")}; {_r(others, "those not trained for it")};
-{_r(_of_trained(found), "trained ones alone")}.
-
-<details><summary>every network</summary>
-
-{_markdown(rows, columns)}
-</details>
-
-""")
-    return f"""{_title("Discrimination against interpretability")}\
-Do networks whose units detect more objects have better features for another task? Zhou et al. (TPAMI 2018, section 3.9,
-Fig. 25 and 26) teach a linear support vector machine (C = 0.001) by the last convolutional layer's activations, and set
-its class-averaged accuracy against the number of unique object detectors. They find a positive correlation, and print
-no coefficient.
-
-```python
-found = dissect.experiments.discrimination(networks, dissections, train, test)
-found.rows(), found.correlations(), found.plot()
-```
-
-`dissect experiment discrimination` does it with the embedded world's networks. Here {len(networks)} of them
-([how they were trained](networks.md)), of which {sum(one.task == "none" for one in networks.values())} are untrained
-and some are repeats with another seed; no checkpoint counts as a network. Each was dissected with {options.images}
-validation scenes; the classifier learns from {TRAIN} training scenes and is tried on {TEST} validation scenes.
-Intervals of accuracies are over test images drawn again (they lean upwards, since a rare class that a draw lacks says
-nothing), those of r by Fisher's z over networks, which takes them to be independent: repeats and fine-tuned networks
-are not quite. A wide layer has more units to detect with, and more features.
-
-{"".join(parts)}The published rule (of maps with fewer cells here, to take less time) depends on the features' scale, of
-which the paper says nothing: with C = 0.001 small features are hardly used. So the second rule stands beside it. Its C
-was chosen among two: with 0.001 on scaled features classifiers reached 2 to 9 %.
-"""
+            parts.append(texts.RULE.format(
+                title=title[0].upper() + title[1:], told=told, pictures=pictures.name, file=f"{task}-{name}",
+                every=_r(every, "all networks"), others=_r(others, "those not trained for it"),
+                trained=_r(_of_trained(found), "trained ones alone"), table=_markdown(rows, columns),
+            ))  # fmt: skip
+    return texts.DISCRIMINATION.format(
+        count=len(networks), images=options.images,
+        untrained=sum(one.task == "none" for one in networks.values()), train=TRAIN, test=TEST, parts="".join(parts),
+    )  # fmt: skip
 
 
 def _of_trained(found: Any) -> Any:
