@@ -147,3 +147,18 @@ def test_it_fits_and_can_be_read(page, width, scheme):
     drag(page, (0.5, 0.5))
     check_readable(page, width)
     assert "<b>street</b>" in page.js("document.querySelector('.eyebrow').textContent")
+
+
+def test_by_touch_two_strokes_are_one_mask(page):
+    page.emulate(390, 844)
+    box = page.js("document.getElementById('picture').getBoundingClientRect().toJSON()")
+    for part in (0.3, 0.8):
+        place = {"x": box["left"] + part * box["width"], "y": box["top"] + part * box["height"]}
+        page.call("Input.dispatchTouchEvent", type="touchStart", touchPoints=[place])
+        page.call("Input.dispatchTouchEvent", type="touchMove", touchPoints=[{**place, "x": place["x"] + 20}])
+        page.call("Input.dispatchTouchEvent", type="touchEnd", touchPoints=[])
+        page.wait("document.getElementById('status').textContent.includes('painted')")
+    click(page, "copy")
+    mask = session_of(json.loads(saved(page))).object.mask
+    halves = mask[:8].sum(), mask[8:].sum()
+    assert all(halves)
