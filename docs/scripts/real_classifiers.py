@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import warnings
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -133,11 +134,10 @@ def foolbox_photographs() -> tuple[list[Image.Image], Tensor]:
     Raises:
         Unavailable: foolbox is not here, or has none.
     """
-    try:
-        import foolbox
-    except ImportError as error:
-        raise Unavailable(f"foolbox's photographs: {error}") from error
-    files = sorted((Path(foolbox.__file__).parent / "data").glob("imagenet_*_*.jpg"))
+    spec = find_spec("foolbox")  # its code is not needed
+    if spec is None or spec.origin is None:
+        raise Unavailable("foolbox's photographs: foolbox is not installed")
+    files = sorted((Path(spec.origin).parent / "data").glob("imagenet_*_*.jpg"))
     if not files:
         raise Unavailable("foolbox has no photographs of ImageNet")
     numbers = [int(path.stem.rpartition("_")[2]) for path in files]

