@@ -9,7 +9,8 @@
 
 The map::
 
-    dissect, Dissection, load, write_report   what each unit detects; results and their page
+    dissect, Dissection, load                 what each unit detects; results, of any kind
+    write_report, show                        their page, as a file and in a notebook
     compare, Comparison                       layers, networks, checkpoints side by side
     unit_sheet                                images of one unit at all levels, and counterexamples
     monitor, Watch                            a training's checkpoints, dissected in turn or within its loop
@@ -53,7 +54,7 @@ from dissect.grid import Grid
 from dissect.interventions.intervention import ablate, insert, keep
 from dissect.models import latents, noise_seeds
 from dissect.network.trace import Trace
-from dissect.report import write_report
+from dissect.report import show, write_report
 from dissect.version import __version__ as __version__
 
 if TYPE_CHECKING:
@@ -92,6 +93,7 @@ __all__ = [
     "reference",
     "rewriting",
     "segmentation",
+    "show",
     "stats",
     "sweep",
     "tiny",

@@ -11,6 +11,7 @@ from dissect.report.changes import (
 from dissect.report.flagging import write_flagging
 from dissect.report.html import write_report
 from dissect.report.naming import NameRow, NamingRow, compare_names, read_names
+from dissect.report.notebook import Shown, show
 from dissect.report.omitted import write_omissions
 from dissect.report.pairs import PreferenceRow, read_preferences, write_pairs
 from dissect.report.rating import plain_label, write_naming, write_rating
@@ -31,6 +32,7 @@ __all__ = [
     "ProxyAgreement",
     "RatedLabel",
     "Ratings",
+    "Shown",
     "ValidityRow",
     "compare_names",
     "plain_label",
@@ -38,6 +40,7 @@ __all__ = [
     "read_names",
     "read_preferences",
     "read_ratings",
+    "show",
     "write_changes",
     "write_flagging",
     "write_naming",

@@ -15,7 +15,7 @@ function remember(input) {
   const hash = filters(), more = typing && input === field.text;
   typing = input === field.text;
   if (hash === location.hash.slice(1)) return;
-  const address = hash ? `#${hash}` : location.pathname + location.search;
+  const address = hash ? `#${hash}` : location.href.split("#")[0];
   if (more) history.replaceState(null, "", address); else history.pushState(null, "", address);
 }
 

@@ -64,6 +64,16 @@ def write_report(
         >>> dissect.write_report(dissect.load("vgg16-conv5_3"), "out/")  # doctest: +SKIP
         PosixPath('out/report.html')
     """
+    page = page_of(dissection, importance, formulas)
+    return write_text(page_path(path, FILE_NAME if isinstance(dissection, Dissection) else COMPARISON_NAME), page)
+
+
+def page_of(
+    dissection: Dissection | Comparison,
+    importance: UnitImportance | Iterable[UnitImportance],
+    formulas: UnitFormulas | None,
+) -> str:
+    """The page of `write_report`, which says what it raises."""
     check_extras()
     if not isinstance(dissection, (Dissection, Comparison)):
         raise refusal(
@@ -73,13 +83,11 @@ def write_report(
             )
         )
     if isinstance(dissection, Dissection):
-        page = _render(dissection, important_classes(dissection, importance), _formula_texts(dissection, formulas))
-    elif importance != () or formulas is not None:
+        return _render(dissection, important_classes(dissection, importance), _formula_texts(dissection, formulas))
+    if importance != () or formulas is not None:
         name = "formulas" if importance == () else "importance"
         raise refusal(TypeError(f"{name} must not be given with a comparison, whose page has no room for it."))
-    else:
-        page = _render_comparison(dissection)
-    return write_text(page_path(path, FILE_NAME if isinstance(dissection, Dissection) else COMPARISON_NAME), page)
+    return _render_comparison(dissection)
 
 
 def page_path(path: str | Path, name: str) -> Path:
