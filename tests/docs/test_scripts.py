@@ -17,7 +17,7 @@ SCRIPTS = {path.stem for path in (pages.DOCS / "scripts").glob("*.py") if "\ndef
 TESTED = {
     "axis_alignment", "compare", "experiments_artifacts", "experiments_attack", "experiments_classifier",
     "experiments_generators", "explanations",
-    "formulas", "layouts", "meanings", "measures", "models_page", "monitoring", "omissions", "planted",
+    "formulas", "layouts", "meanings", "measures", "models_page", "monitoring", "omissions", "painting", "planted",
     "rewriting_rules", "texture", "thresholds",
     "tiny_compared", "tiny_detectors", "tiny_generators", "tiny_segmenters", "tiny_world", "trust", "trust_biases",
     "unit_classifiers", "verified",
@@ -69,6 +69,17 @@ def test_planted(tmp_path, monkeypatch):
     monkeypatch.setattr(script, "FRACTIONS", (0.1,))
     script.main(["--out", str(tmp_path), "--images", "8", "--formulas", "1"])
     written(tmp_path / "planted.md", "28 units of 4 formulas on 8 validation scenes", "| at random | AND NOT |")
+
+
+def test_painting(tmp_path, monkeypatch):
+    script = importlib.import_module("painting")
+    few = {"FOUND": 10, "FEWEST": 2, "CONCEPTS": ("object/tree", "part/door"), "CONTEXTS": {"sky": ("object/sky",)}}
+    plans = {name: [("remove", "object/tree", "object/house")] for name in script.MOVIES}
+    for name, value in {**few, "MANY": 5, "MOVIES": plans}.items():
+        monkeypatch.setattr(script, name, value)
+    script.main(["--images", "3", "--out", str(tmp_path)])
+    text = written(tmp_path / "painting_measured.md", "3 images of another seed", "| door | sky | 3 | 0.0 % |")
+    assert "nan" not in text
 
 
 def test_meanings(tmp_path):
