@@ -232,11 +232,10 @@ class Mean(NamedTuple):
         low, high = interval_of(means, len(sample)).tolist()
         return cls(float(sample.mean()), low, high)
 
-    def told(self, percent: bool = True) -> str:
-        """As "12.0 % (8.0 to 17.0)"; of few images there is no interval."""
-        times, unit = (100, " %") if percent else (1, "")
+    def told(self, times: int = 100) -> str:
+        """As "12.0 (8.0 to 17.0)", in percent; of few images there is no interval, nor of what never happens."""
         value, low, high = (round(times * each, 1) + 0.0 for each in self)  # no "-0.0"
-        return f"{value:.1f}{unit}" + ("" if isnan(low) else f" ({low:.1f} to {high:.1f})")
+        return f"{value:.1f}" + ("" if isnan(low) or value == low == high == 0 else f" ({low:.1f} to {high:.1f})")
 
 
 def means(pairs: Sequence[Pair], name: str) -> tuple[Mean, Mean, Mean, Mean]:
@@ -254,7 +253,16 @@ def success(begin: Sequence[object], pairs: Sequence[Pair], more: str) -> list[o
     last: object = ", ".join(str(sum(each.done >= 0.5 for each in side)) for side in list(zip(*pairs))[::2])
     if more == "instead":
         last = Counter(pair.own.instead for pair in pairs if pair.own.instead).most_common(1)[0][0] if own.value else ""
-    return [*begin, len(pairs), f"{100 * before:.1f} %", own.told(), other.told(), difference.told(), many.told(), last]
+    return [
+        *begin,
+        len(pairs),
+        f"{100 * before:.1f}",
+        own.told(),
+        f"{100 * other.value:.1f}",
+        difference.told(),
+        many.told(),
+        last,
+    ]
 
 
 def locality(begin: Sequence[object], pairs: Sequence[Pair]) -> list[object]:
@@ -264,7 +272,7 @@ def locality(begin: Sequence[object], pairs: Sequence[Pair]) -> list[object]:
     change = [means(pairs, name)[0] for name in ("inside", "outside", "beyond")]
     own, other, *_ = means(pairs, "labels")
     ratio = f"{change[0].value / change[1].value:.1f}" if change[1].value else ""
-    return [*begin, *(mean.told(percent=False) for mean in change), ratio, own.told(), other.told()]
+    return [*begin, *(mean.told(1) for mean in change), ratio, own.told(), f"{100 * other.value:.1f}"]
 
 
 def short(concept: str) -> str:
@@ -298,16 +306,16 @@ def text(it: Studio, draws: Sequence[tuple[str, str, list[Pair]]], gone: Sequenc
     lacking = ", ".join(map(short, it.lacking)) or "none of them"
     side = SIDE * it.cell
     drawings = table(
-        ["drawn", "where there is", "images", "showed it before", "shows it now", "other units", "difference",
+        ["drawn", "where there is", "images", "showed it before, %", "shows it now, %", "other units", "difference",
          f"{MANY} units", "strokes that fill half"],
         [success([short(concept), context], pairs, "half") for concept, context, pairs in draws],
     )  # fmt: skip
     removals = table(
-        ["removed", "images", "showed it before", "of that gone", "other units", "difference", f"{MANY} units",
+        ["removed", "images", "showed it before, %", "of that gone, %", "other units", "difference", f"{MANY} units",
          "mostly there instead"],
         [success([short(concept)], pairs, "instead") for concept, pairs in gone],
     )  # fmt: skip
-    head = ["inside", "outside", "beyond a ring", "ratio", "objects changed outside", "by other units"]
+    head = ["inside", "outside", "beyond a ring", "ratio", "objects changed outside, %", "by other units"]
     places = table(
         ["stroke", "where", *head],
         [

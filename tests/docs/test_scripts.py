@@ -78,7 +78,7 @@ def test_painting(tmp_path, monkeypatch):
     for name, value in {**few, "MANY": 5, "MOVIES": plans}.items():
         monkeypatch.setattr(script, name, value)
     script.main(["--images", "3", "--out", str(tmp_path)])
-    text = written(tmp_path / "painting_measured.md", "3 images of another seed", "| door | sky | 3 | 0.0 % |")
+    text = written(tmp_path / "painting_measured.md", "3 images of another seed", "| door | sky | 3 | 0.0 | 0.0 |")
     assert "nan" not in text
 
 
