@@ -10,6 +10,7 @@ from torch import Tensor
 
 from dissect.arguments import integer, refusal, speaks
 from dissect.omissions.statistics import SegmentationStatistics, check_samples
+from dissect.stats.ranks import adjusted
 from dissect.table import Table
 
 if TYPE_CHECKING:
@@ -99,7 +100,8 @@ def omission_table(
     difference, error = ours - theirs, _error(generated, real)
     scores = torch.where(difference == 0, 0.0, difference / error)
     shown = [label for label in range(1, len(real.concepts)) if ours[label] + theirs[label] > 0]
-    q = dict(zip(shown, _discovery_rates([math.erfc(abs(float(scores[label])) / math.sqrt(2)) for label in shown])))
+    p = torch.tensor([math.erfc(abs(float(scores[label])) / math.sqrt(2)) for label in shown], dtype=torch.float64)
+    q = dict(zip(shown, adjusted(p).tolist()))
     errs = None if truth is None else _segmenter_error(real, truth)
     seconds = None if second is None else _changes(*_checked(second, real))
     changes = _changes(generated, real)
@@ -153,22 +155,6 @@ def _checked(
     if other.concepts != real.concepts or other.planes != real.planes:
         raise refusal(ValueError("second must have the vocabulary and the planes of real, but has others."))
     return generated, other
-
-
-def _discovery_rates(p: list[float]) -> list[float]:
-    """The q of each p (Benjamini & Hochberg): ``min over j >= i of p_(j) m / j``, p in rising order.
-
-    Example:
-        >>> _discovery_rates([0.01, 0.5, 0.02])
-        [0.03, 0.5, 0.03]
-    """
-    order = sorted(range(len(p)), key=lambda at: p[at])
-    found, least = [0.0] * len(p), 1.0
-    for rank in range(len(p), 0, -1):
-        at = order[rank - 1]
-        least = min(least, p[at] * len(p) / rank)
-        found[at] = least
-    return found
 
 
 def _known(value: Tensor) -> float | None:
