@@ -18,19 +18,23 @@ def run(*options):
 
 
 def test_a_generator(tmp_path, capsys):
-    assert run(*GENERATOR, *SEEN, "--out", str(tmp_path), "--json") == 0
+    doubt = ("--decoys", "1", "--resamples", "20")
+    assert run(*GENERATOR, *SEEN, *doubt, "--bands", "--out", str(tmp_path), "--json") == 0
     told = json.loads(capsys.readouterr().out)
     found = dissect.Sweep.load(tmp_path / "result")
     assert found.settings["z"] == {"count": 3, "seed": 1}
     model = tiny.generator()
     options = {"segmenter": tiny.segmenter(signed=True), "segment": "output", "shares": [0.01, 0.1], "levels": 4}
+    options |= {"decoys": 1, "resamples": 20}
     expected = dissect.sweep(model, ["layer2", "layer4"], dissect.latents(model, 3), progress=False, **options)
     for name in ("layer2", "layer4"):
         assert torch.equal(*(each[name].counts.state_dict()["bins"] for each in (found, expected)))
     assert [tuple(row.values()) for row in told["labels"]] == [tuple(row) for row in expected.labels()]
     assert len(told["units"]) == len(expected.units())
+    assert [tuple(row.values()) for row in told["bands"]] == [tuple(row) for row in expected.bands()]
+    assert any(row["p"] is not None for row in told["bands"])
     assert [path.stat().st_size > 1000 for path in sorted(tmp_path.glob("labels-*.png"))] == [True, True]
-    assert run(*GENERATOR, *SEEN, "--out", str(tmp_path)) == 0
+    assert run(*GENERATOR, *SEEN, *doubt, "--out", str(tmp_path)) == 0
     output = capsys.readouterr()
     assert "goes on from" in output.err
     assert str(expected.labels()) in output.out
