@@ -62,6 +62,7 @@ def serve(painter: Painter | Rewriter, *, name: str = "generator", port: int = 0
     with socket.socket() as bound:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         bound.bind(("127.0.0.1", port))
+        bound.listen()  # before the address is told, so that whoever reads it waits, and is not refused
         address = f"http://127.0.0.1:{bound.getsockname()[1]}/{token}/"
         print(f"page: {address}\nIt is shown to this machine alone; Ctrl-C ends it.", flush=True)
         if browser:

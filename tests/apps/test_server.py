@@ -3,6 +3,8 @@
 import base64
 import io
 import json
+import re
+import socket
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -198,6 +200,18 @@ def test_serving_needs_a_painter_with_brushes(generator):
         apps.serve("street")
     with pytest.raises(ValueError, match="serve: painter must have brushes"):
         apps.serve(apps.Painter(generator, "layer3", count=2))
+
+
+def test_an_address_that_is_told_takes_connections(painter, monkeypatch, capsys):
+    def run(_, sockets):
+        port = int(re.search(r"127\.0\.0\.1:(\d+)/", capsys.readouterr().out)[1])
+        socket.create_connection(("127.0.0.1", port), 2).close()
+        asked.append(sockets[0].getsockname()[1] == port)
+
+    asked = []
+    monkeypatch.setattr("uvicorn.Server.run", run)
+    apps.serve(painter, browser=False)
+    assert asked == [True]
 
 
 def test_pngs_that_would_fill_the_memory_are_refused(client, painter):
