@@ -15,7 +15,7 @@ class Recorded:
 
     Args:
         call: without arguments; it must not wait for the device. Its tensors stay at their addresses.
-        device: a GPU; on a CPU each call is made as it is.
+        device: the GPU.
     """
 
     def __init__(self, call: Callable[[], Tensor], device: torch.device) -> None:
@@ -25,8 +25,6 @@ class Recorded:
 
     def __call__(self) -> Tensor:
         """What the call gives."""
-        if self._device.type != "cuda":
-            return self._call()
         with torch.cuda.device(self._device):
             if self._found is None:
                 self._found = self._prepared()

@@ -163,6 +163,8 @@ def descend(
 ) -> tuple[Tensor, list[Tensor]]:  # fmt: skip
     """Adam over a matrix, which is projected every few steps and at last, and the loss before each step.
 
+    On a GPU the steps from one projection to the next are recorded and replayed, unless somebody watches.
+
     Args:
         start: where it begins.
         gradient: the loss of a matrix, and its gradient.
@@ -172,51 +174,31 @@ def descend(
     Raises:
         ArithmeticError: the loss is not finite.
     """
-    if start.is_cuda and schedule.watch is None:
-        return in_blocks(start, gradient, project, schedule)
-    current = start.clone()
-    adam = torch.optim.Adam([current], schedule.rate, fused=True)
-    losses = []
-    for step in _bar(schedule):
-        loss, current.grad = gradient(current)
-        losses.append(loss)
-        _watched(schedule, step, loss)
-        adam.step()
-        current.grad = None  # first, so that the next one takes its memory: new pages cost as much as the product
-        if step % schedule.every == 0 or step == schedule.steps - 1:
-            project(current)
-            _check(loss, step)
-    return current, losses
-
-
-@torch.no_grad()
-def in_blocks(
-    start: Tensor, gradient: Callable[[Tensor], tuple[Tensor, Tensor]], project: Callable[[Tensor], None],
-    schedule: Schedule,
-) -> tuple[Tensor, list[Tensor]]:  # fmt: skip
-    """The descent of `descend`, for a GPU: the steps from one projection to the next are recorded, and replayed."""
-    current, done = start.clone(), 0
-    losses: list[Tensor] = []
-    adam = torch.optim.Adam([current], schedule.rate, fused=True, capturable=start.is_cuda)
-
-    def steps(count: int) -> Tensor:
-        found = []
-        for _ in range(count):
-            loss, current.grad = gradient(current)
-            found.append(loss)
-            adam.step()
-            current.grad = None
-        return torch.stack(found)
-
-    block = Recorded(partial(steps, schedule.every), start.device)
+    current, done, losses = start.clone(), 0, list[Tensor]()
+    replayed = start.is_cuda and schedule.watch is None
+    adam = torch.optim.Adam([current], schedule.rate, fused=True, capturable=replayed)
     with tqdm(total=schedule.steps, desc="insert", disable=not schedule.progress, unit="step", leave=False) as bar:
+
+        def steps(count: int) -> Tensor:
+            found = []
+            for step in range(done, done + count):
+                loss, current.grad = gradient(current)
+                found.append(loss)
+                _watched(schedule, step, loss)
+                adam.step()
+                current.grad = None  # first, so that the next one takes its memory: new pages cost as much as a product
+                bar.update()
+            return torch.stack(found)
+
+        whole = partial(steps, schedule.every)
+        block = Recorded(whole, start.device) if replayed else whole
         while done < schedule.steps:  # the first step is a block of its own: a projection follows it
             count = min(schedule.every if done else 1, schedule.steps - done)
             losses.extend((block() if done and count == schedule.every else steps(count)).unbind())
             done += count
             project(current)
             _check(losses[-1], done - 1)
-            bar.update(count)
+            bar.update(done - bar.n)  # by the steps that were replayed
     return current, losses
 
 
