@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from dissect.arguments import integer, refusal, result_file
 from dissect.cli.generator import inputs_of
-from dissect.cli.networks import called, imported, load_model
-from dissect.cli.rewrite_ui import add_ui_arguments, set_truncation, ui
-from dissect.cli.run import MODEL_HELP, check_device, resumed
+from dissect.cli.networks import called, imported
+from dissect.cli.rewrite_model import add_model_arguments, model_of
+from dissect.cli.rewrite_ui import add_ui_arguments, ui
+from dissect.cli.run import resumed
 from dissect.cli.segmenters import signed
 from dissect.text import printable, shown
 
@@ -49,14 +50,7 @@ def add_commands(commands: Any) -> None:
 
 
 def _add_common(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--model", required=True, metavar="NAME", help=MODEL_HELP)
-    parser.add_argument("--weights", type=Path, help="a state dict, .safetensors or .pt (read as tensors only)")
-    parser.add_argument("--layer", required=True, help="a name as in model.named_modules(), layer6 for example")
-    parser.add_argument("--count", type=int, default=1000, help="how many z (1000, as published)")
-    parser.add_argument("--seed", type=int, default=1, help="of the z set, and of its noise (1, as published)")
-    parser.add_argument("--truncation", type=float, help="of a StyleGAN2 (the model's; 0.5 is published)")
-    parser.add_argument("--batch-size", type=int, default=32, help="z at a time (32)")
-    parser.add_argument("--device", default="cpu", help="where the generator runs, cuda for example (cpu)")
+    add_model_arguments(parser)
     parser.add_argument("--out", type=Path, default=Path("out"), help="folder for what is written (out)")
     parser.add_argument("--fresh", action="store_true", help="begin anew, whatever --out holds")
 
@@ -258,7 +252,5 @@ def _memory(options: argparse.Namespace) -> tuple[Memory, Any]:
     """The layer, and the z that the options ask for."""
     from dissect.rewriting import Memory
 
-    check_device(options.device)
-    model: Any = load_model(options.model, options.weights).eval().to(options.device)
-    set_truncation(model, options.truncation)
+    model = model_of(options)
     return Memory(model, options.layer), inputs_of(model, options)
