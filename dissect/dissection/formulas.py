@@ -13,11 +13,12 @@ from torch.utils.data import Dataset
 
 from dissect.arguments import integer, num_bytes, refusal, speaks
 from dissect.data import Batches
+from dissect.dissection.also_decoys import AlsoDecoys
 from dissect.dissection.formulas_result import LayerFormulas, UnitFormulas
 from dissect.dissection.geometry import check_fits
 from dissect.dissection.result import Dissection, LayerDissection
-from dissect.files.checked import Of, fields
-from dissect.files.progress import go_on, versioned
+from dissect.files.checked import Maybe, Of, Text, Whole, fields, require
+from dissect.files.progress import go_on, of_version, versioned
 from dissect.network.directions import LayerDirections
 from dissect.network.identity import code_of, fingerprint
 from dissect.network.layers import layer_names
@@ -45,6 +46,8 @@ def formulas(
     batch_size: int = 32,
     memory_budget: int = 4 << 30,
     directions: Mapping[str, LayerDirections] | None = None,
+    decoys: int = 4,
+    seed: int = 0,
     resume: str | Path | None = None,
     progress: bool = True,
 ) -> UnitFormulas:
@@ -59,6 +62,11 @@ def formulas(
     images (by a hash of their numbers) is searched as well, and what it finds is measured on the other half, beside
     the single label that it finds: `held_out` and `held_out_label`.
 
+    What a unit also fires on, the label with the highest IoU when the pixels of its best label are taken away, is the
+    best of many, too. So a second visit counts the same with other images' planes: the unit on the pixels where its
+    first label is not, against what the planes of another image say there (`dissect.stats.AlsoNull`). How probable so
+    high an IoU is, is `also_p`, its false discovery rate among the units of the layer `also_q`.
+
     Args:
         model: the network that was dissected.
         dissection: what `dissect.dissect` found.
@@ -68,8 +76,11 @@ def formulas(
         length: the most labels of a formula.
         beam: how many formulas go on at each step of the search.
         batch_size: how many images at once, where they do not come in batches.
-        memory_budget: bytes for the counts, 16 per unit and combination of labels, over all layers.
+        memory_budget: bytes for the counts, 16 per unit and combination of labels, over all layers; with decoys as much
+            again for activations that are kept between the visits, and for the decoys' own counts.
         directions: those along which the dissection has read layers, see `dissect.dissect`.
+        decoys: how often the planes are permuted among the images for the null; 0 leaves it out, with its visit.
+        seed: of the permutations.
         resume: a folder for what an interrupted run needs to go on, see `dissect.dissect`.
         progress: show a bar.
 
@@ -89,6 +100,11 @@ def formulas(
         ('layer', 'unit', 'formula', 'length', 'iou')
     """
     length, beam = integer("length", length, 1), integer("beam", beam, 1)
+    decoys, seed, budget = (
+        integer("decoys", decoys, 0),
+        integer("seed", seed, 0),
+        num_bytes("memory_budget", memory_budget),
+    )
     names = list(dissection.layers) if layers is None else layer_names(model, layers)
     chosen = {name: dissection[name] for name in names}
     if dissection.images_only:
@@ -100,73 +116,108 @@ def formulas(
         )
     readout = Readout.of(dissection.settings, names, directions)
     tell_training(model)
-    run = Combinations(chosen, len(dissection.concepts), num_bytes("memory_budget", memory_budget))
+    run = Combinations(chosen, len(dissection.concepts), budget, decoys, seed)
     settings = dissection.settings
     generated = Generated(model) if settings.get("segment") == "output" else None
     batches = Batches(images if generated is None else paired(images), batch_size)
     about = {
         "model": fingerprint(model), "segmenter": fingerprint(segmenter), "code": [code_of(model), code_of(segmenter)],
         "images": batches.identity(), "layers": names, "thresholds": [d.thresholds.tolist() for d in chosen.values()],
-        "batch_size": batch_size, "directions": settings.get("directions"),
+        "batch_size": batch_size, "directions": settings.get("directions"), "decoys": [decoys, seed],
     }  # fmt: skip
-    with Activations(model, names, batches, segmenter, readout, 0, 0, True, generated) as steps:
+    kept = budget if decoys else 0
+    with Activations(model, names, batches, segmenter, readout, kept, 0, True, generated) as steps:
         finish(run, steps, resume=resume, about={} if resume is None else about, progress=progress)
     return run.result(dissection, length, beam)
 
 
 class Combinations(Run):
-    """One visit that counts the combinations of labels on which units fire.
+    """One visit that counts the combinations of labels on which units fire, and one for decoys.
 
     Args:
         layers: of the dissection.
         num_labels: C, label 0 included.
         budget: bytes for all counts.
+        decoys: how many; without any there is one visit.
+        seed: of the decoys.
     """
 
-    def __init__(self, layers: Mapping[str, LayerDissection], num_labels: int, budget: int) -> None:
-        self._layers, self._num_labels, self._done = layers, num_labels, False
+    version = 2
+
+    def __init__(
+        self, layers: Mapping[str, LayerDissection], num_labels: int, budget: int, decoys: int = 0, seed: int = 0
+    ) -> None:
+        self._layers, self._num_labels, self._settings = layers, num_labels, {"decoys": decoys, "seed": seed}
+        self._phase, self._images = "combinations", 0
         self._tallies = {
             name: CombinationTally(layer.thresholds, num_labels, grid=layer.grid, budget=budget // len(layers))
             for name, layer in layers.items()
         }
+        self._decoys = AlsoDecoys(layers, num_labels, decoys, seed, budget) if decoys else None
 
     @property
     def needs(self) -> Visit | None:
-        """The one visit."""
-        if self._done:
+        """What the visit under way must see."""
+        if self._phase == "done":
             return None
-        return Visit("combinations of labels", list(self._layers), planes=True, last=True, images=False)
+        title = "combinations of labels" if self._phase == "combinations" else "decoys"
+        last = self._decoys is None or self._phase == "decoys"
+        return Visit(title, list(self._layers), planes=True, last=last, images=False)
 
     def add(self, found: Step) -> None:
         """Counts a batch."""
         if found.planes is None:
             raise refusal(RuntimeError("the counts need the label planes, but got a step without them."))
         labels = encode_labels(found.planes, self._num_labels)
+        if self._phase == "decoys" and self._decoys is not None:
+            self._decoys.count(found, labels)
+            return
         for name, maps in found.activations.items():
             where = f"layer {name!r}, batch of image {found.numbers[0]}"
             check_fits(where, self._layers[name].grid, maps.shape[2:], labels.size)
             self._tallies[name].add(maps, labels, found.numbers)
+        if self._decoys is not None:
+            self._decoys.survey(labels, found.numbers)
+        self._images += len(found.numbers)
 
     def end_visit(self) -> None:
-        """All images were counted."""
-        self._done = True
+        """All images were counted; decoys are where there shall be some, and the counts are the dissection's.
+
+        Raises:
+            ValueError: single labels have other counts than in the dissection.
+        """
+        if self._phase == "combinations" and self._decoys is not None:
+            for name, tally in self._tallies.items():
+                self._check_same(name, tally)  # the first labels are the dissection's
+            self._decoys.begin()
+            self._phase = "decoys"
+        else:
+            self._phase = "done"
 
     def state_dict(self) -> dict[str, Any]:
         """Everything needed to go on."""
         tallies = {str(index): versioned(tally) for index, tally in enumerate(self._tallies.values())}
-        return {"done": self._done, "tallies": tallies}
+        decoys = None if self._decoys is None else versioned(self._decoys)
+        return {"phase": self._phase, "images": self._images, "tallies": tallies, "decoys": decoys}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Goes on from a `state_dict` of the same layers.
+        """Goes on from a `state_dict` of the same layers and decoys.
 
         Raises:
             ValueError: it holds what cannot be.
         """
-        fields("the run", state, {"done": Of(bool), "tallies": Of(dict)})
-        fields("the run", state["tallies"], {str(index): Of(dict) for index in range(len(self._tallies))})
-        self._done = state["done"]
+        what, phases = "the run", ("combinations", "decoys", "done")
+        rules = {"phase": Text(phases), "images": Whole(), "tallies": Of(dict), "decoys": Maybe(Of(dict))}
+        fields(what, state, rules)
+        fields(what, state["tallies"], {str(index): Of(dict) for index in range(len(self._tallies))})
+        require(what, (state["decoys"] is None) == (self._decoys is None), "it has decoys where they are asked for")
+        require(what, state["phase"] != "decoys" or self._decoys is not None, "its phase is one of this run")
+        self._phase, self._images = state["phase"], state["images"]
         for index, tally in enumerate(self._tallies.values()):
             go_on(tally, state["tallies"][str(index)])
+        if self._decoys is not None:
+            saved = of_version(self._decoys, state["decoys"])
+            self._decoys.load_state_dict(saved, self._images, self._phase != "combinations")
 
     def result(self, dissection: Dissection, length: int, beam: int) -> UnitFormulas:
         """Searches the formulas of all units.
@@ -177,8 +228,9 @@ class Combinations(Run):
         found = {}
         for name, tally in self._tallies.items():
             self._check_same(name, tally)
-            found[name] = _searched(tally, length, beam)
-        options = {"length": length, "beam": beam, "num_images": dissection.settings["num_images"]}
+            null = None if self._decoys is None else self._decoys.null(name)
+            found[name] = _searched(tally, length, beam)._replace(also_null=null)
+        options = {"length": length, "beam": beam, "num_images": dissection.settings["num_images"], **self._settings}
         return UnitFormulas(found, dissection.concepts, options)
 
     def _check_same(self, name: str, tally: CombinationTally) -> None:

@@ -13,6 +13,8 @@ from dissect.concepts import Concepts
 from dissect.files.checked import Array, Each, Maybe, Of, Text, Whole, fields, require
 from dissect.files.results import Result
 from dissect.stats.formulas import JOINS, Formula, Found
+from dissect.stats.ranks import adjusted
+from dissect.stats.significance import p_values
 from dissect.table import Table
 
 
@@ -34,6 +36,10 @@ class FormulaRow(NamedTuple):
             labels; "" where there is none.
         also_iou: its IoU on the other pixels.
         also_firing: the share of the unit's pixels that are left then; None where it does not fire.
+        also_p: how probable so high an IoU of a second label is with other images' planes, of any unit of the layer;
+            None where there is no second label, or were no decoys.
+        also_q: the false discovery rate if every unit of the layer with as low a p-value is said to have a second
+            meaning (Benjamini-Hochberg, over the units that have pixels left).
     """
 
     layer: str
@@ -48,6 +54,8 @@ class FormulaRow(NamedTuple):
     also: str = ""
     also_iou: float | None = None
     also_firing: float | None = None
+    also_p: float | None = None
+    also_q: float | None = None
 
 
 class LayerFormulas(NamedTuple):
@@ -66,6 +74,8 @@ class LayerFormulas(NamedTuple):
         held_out_label: [2, U] float64, the same of a label.
         also: [U] int64, the best label where `label` is not, 0 where there is none; None in files of earlier versions.
         also_counts: [3, U] int64, there: pixels shared with it, of the label, and of the unit.
+        also_null: [K, U] float64, there: the best IoU with a label of other images' planes (`dissect.stats.AlsoNull`),
+            in each of K permutations; None without decoys, and in files of earlier versions.
     """
 
     labels: Tensor
@@ -80,6 +90,7 @@ class LayerFormulas(NamedTuple):
     held_out_label: Tensor
     also: Tensor | None = None
     also_counts: Tensor | None = None
+    also_null: Tensor | None = None
 
     @classmethod
     def of(
@@ -119,6 +130,24 @@ class LayerFormulas(NamedTuple):
         """[U] float64, of the best labels."""
         return _ratio(self.label_intersection, self.unit_area, self.label_area)
 
+    def also_iou(self) -> Tensor:
+        """[U] float64, of the second labels where the first are not; 0 where there is none."""
+        if self.also_counts is None:
+            return torch.zeros(len(self.label), dtype=torch.float64)
+        shared, area, left = self.also_counts
+        return _ratio(shared, left, area)
+
+    def also_p_values(self) -> tuple[Tensor, Tensor]:
+        """[U] float64 p-values of `also_iou`, and false discovery rates; NaN without pixels that are left, or decoys.
+
+        Units share the null of the layer, of those that have pixels left (`dissect.stats.significance.p_values`).
+        """
+        p = torch.full((len(self.label),), torch.nan, dtype=torch.float64)
+        if self.also_null is not None and self.also_counts is not None:
+            tested = self.also_counts[2] > 0
+            p[tested] = p_values(self.also_null[:, tested], self.also_iou()[tested])
+        return p, adjusted(p)
+
 
 @dataclass(eq=False)  # tensors have no one truth value
 class UnitFormulas(Result):
@@ -127,13 +156,13 @@ class UnitFormulas(Result):
     Attributes:
         layers: `LayerFormulas` by the layers' names.
         concepts: names of the labels.
-        settings: length, beam, and the number of images.
+        settings: length, beam, the number of images, and of decoys with their seed.
 
     Example: see `dissect.formulas`.
     """
 
     kind = "formulas"
-    version = 2
+    version = 3
     suffix = ".formulas"
 
     layers: dict[str, LayerFormulas]
@@ -154,17 +183,15 @@ class UnitFormulas(Result):
     def _rows(self, name: str) -> Iterable[FormulaRow]:
         layer, names = self.layers[name], self.concepts.names
         scores, singles = layer.iou().tolist(), layer.label_iou().tolist()
-        shares = [
-            [None if share != share else share for share in part.mean(0).tolist()]  # NaN equals nothing
-            for part in (layer.held_out, layer.held_out_label)
-        ]
+        shares = [_known(part.mean(0)) for part in (layer.held_out, layer.held_out_label)]
+        chances = list(zip(*map(_known, layer.also_p_values())))
         for unit in range(len(scores)):
             formula = layer.formula(unit)
             text, label = formula.named(names) or "-", names[int(layer.label[unit])]
             also = _second(layer, unit, names)
             yield FormulaRow(
                 name, unit, text, len(formula.labels), scores[unit], label, singles[unit], shares[0][unit],
-                shares[1][unit], *also,
+                shares[1][unit], *also, *(chances[unit] if also[0] else (None, None)),
             )  # fmt: skip
 
     def contents(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -179,7 +206,8 @@ class UnitFormulas(Result):
         """See `Result`."""
         texts = {"layers": Each(Text()), "names": Each(Text(), "C"), "categories": Each(Text(), "C")}
         sizes = fields(what, meta, {**texts, "settings": Of(dict)})
-        fields(f"{what}: settings", meta["settings"], {name: Whole(1) for name in ("length", "beam", "num_images")})
+        fields(f"{what}: settings", meta["settings"], {name: Whole(1) for name in ("length", "beam", "num_images")}
+               | {name: Maybe(Whole()) for name in ("decoys", "seed")})  # fmt: skip
         layers = {}
         for index, name in enumerate(meta["layers"]):
             start = f"{index}."
@@ -192,7 +220,14 @@ class UnitFormulas(Result):
         return cls(layers, Concepts(tuple(meta["names"]), tuple(meta["categories"])), meta["settings"])
 
 
-_PRINTED = ("layer", "unit", "formula", "iou", "concept", "concept_iou", "held_out", "held_out_concept")
+_PRINTED = (
+    "layer", "unit", "formula", "iou", "concept", "concept_iou", "held_out", "held_out_concept", "also", "also_iou",
+    "also_q",
+)  # fmt: skip
+
+
+def _known(values: Tensor) -> list[float | None]:
+    return [None if value != value else value for value in values.tolist()]  # NaN equals nothing
 
 
 def _second(layer: LayerFormulas, unit: int, names: tuple[str, ...]) -> tuple[str, float | None, float | None]:
@@ -218,6 +253,7 @@ def _check(what: str, own: dict[str, Tensor], num_labels: int, length: int) -> N
     rules |= {
         "also": Maybe(Array(torch.int64, "U", 0, num_labels - 1)),
         "also_counts": Maybe(Array(torch.int64, "3 U", 0)),
+        "also_null": Maybe(Array(torch.float64, "K U", 0, 1)),
     }
     fields(what, own, rules)
     used = own["labels"] > 0
@@ -228,6 +264,7 @@ def _check(what: str, own: dict[str, Tensor], num_labels: int, length: int) -> N
         require(what, own[part] <= torch.minimum(own[area], own["unit_area"]), "intersections lie in both areas")
         require(what, own[area] < 1 << 53, "areas are below 2^53")
     require(what, ("also" in own) == ("also_counts" in own), "second labels have counts")
+    require(what, "also_counts" in own or "also_null" not in own, "decoys are of second labels")
     if "also" in own:
         shared, area, left = own["also_counts"]
         require(what, (shared > 0) == (own["also"] > 0), "a unit meets its second label")

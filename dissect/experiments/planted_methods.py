@@ -65,7 +65,7 @@ def by_formulas(fraction: float = 0.01, *, length: int = 3, beam: int = 5) -> Me
     def method(maps: Tensor, planes: Tensor, concepts: Concepts) -> Sequence[Formula | int]:
         d = _dissected(maps, planes, concepts, fraction)
         batches = list(zip(maps.split(_BATCH), planes.split(_BATCH)))
-        found = formulas.formulas(_SAME, d, batches, length=length, beam=beam, progress=False).layers["0"]
+        found = formulas.formulas(_SAME, d, batches, length=length, beam=beam, decoys=0, progress=False).layers["0"]
         return [found.formula(unit) for unit in range(len(found.labels))]
 
     return method

@@ -14,6 +14,7 @@ from dissect.dissection.formulas_result import FormulaRow, UnitFormulas
 from dissect.dissection.result import Dissection
 from dissect.extras import require
 from dissect.files.tensors import replacing
+from dissect.stats.significance import RATE
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -160,7 +161,11 @@ def _formula_texts(dissection: Dissection, formulas: UnitFormulas | None) -> dic
 def _also_text(row: FormulaRow, cutoff: float) -> str:
     if row.also_iou is None or row.also_firing is None or row.also_iou <= cutoff:
         return ""
-    return f"{row.also} (IoU {row.also_iou:.3f} without the pixels of {row.concept}, {row.also_firing:.0%} of its own)"
+    chance = ""
+    if row.also_q is not None:
+        chance = f"; {'beyond' if row.also_q <= RATE else 'may be'} chance, false discovery rate {row.also_q:.2g}"
+    text = f"IoU {row.also_iou:.3f} without the pixels of {row.concept}, {row.also_firing:.0%} of its own{chance}"
+    return f"{row.also} ({text})"
 
 
 def _formula_text(row: FormulaRow) -> str:

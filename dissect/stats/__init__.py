@@ -4,6 +4,7 @@ All counts are integers, so any split, order or sharding of the same activations
 """
 
 from dissect.stats.agreement import Agreement, average_precision
+from dissect.stats.also_null import AlsoNull
 from dissect.stats.combinations import CombinationTally
 from dissect.stats.correlation import Correlation, pearson
 from dissect.stats.formulas import Formula, FormulaSearch
@@ -23,6 +24,7 @@ from dissect.stats.wasserstein import pyramid_patches, sliced_wasserstein
 
 __all__ = [
     "Agreement",
+    "AlsoNull",
     "CombinationTally",
     "Correlation",
     "Formula",

@@ -47,11 +47,7 @@ class Evidence:
         Args:
             scores: [U] the units' best IoUs.
         """
-        null = self.null.flatten().double().sort().values
-        if not len(null):
-            return torch.full(scores.shape, torch.nan, dtype=torch.float64)
-        reached = len(null) - torch.searchsorted(null, scores.double().contiguous())
-        return (1 + reached).double() / (1 + len(null))
+        return p_values(self.null, scores)
 
     def by_chance(self, cutoff: float) -> float:
         """How many units exceed a cut-off of the IoU under the null, on average; NaN without a null."""
@@ -86,6 +82,18 @@ class Evidence:
         units = len(found) - torch.searchsorted(found, cutoffs, right=True)
         good = (units > 0) & ((1 + above) / max(1, len(self.null)) <= rate * units)
         return float(cutoffs[good][0]) if len(self.null) and bool(good.any()) else None
+
+
+def p_values(null: Tensor, scores: Tensor) -> Tensor:
+    """[U] float64: how probable so high scores [U] are by null values of any shape; NaN without any.
+
+    ``(1 + number of null values >= score) / (1 + number of null values)`` (Phipson & Smyth 2010).
+    """
+    null = null.flatten().double().sort().values
+    if not len(null):
+        return torch.full(scores.shape, torch.nan, dtype=torch.float64)
+    reached = len(null) - torch.searchsorted(null, scores.double().contiguous())
+    return (1 + reached).double() / (1 + len(null))
 
 
 def resampled(

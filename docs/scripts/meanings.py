@@ -14,6 +14,7 @@ from torch import nn
 
 import dissect
 from dissect import plots, tiny
+from dissect.chosen import cycles
 from dissect.dissection.bands import BandRow
 from dissect.dissection.formulas_result import FormulaRow
 from dissect.stats.ranks import adjusted
@@ -48,9 +49,16 @@ follows which label a unit overlaps most when the pixels of its best label are t
 other label: `also` of its rows; the report's cards tell it where its IoU exceeds the cut-off of detectors:
 
 ```python
-explained = dissect.formulas(model, dissection, scenes)
-explained.rows().columns, dissect.write_report(dissection, "out", formulas=explained)
+explained = dissect.formulas(model, dissection, scenes, decoys=4, seed=0)
+explained.rows()  # also, also_iou, also_firing; also_p and also_q: by chance
+dissect.write_report(dissection, "out", formulas=explained)  # with "beyond chance" or "may be chance"
 ```
+
+The best of so many labels overlaps any unit a little, so the null is the same best with other images' planes: the unit
+on the pixels where its first label is not, against what another image's planes say there, of any label but the first
+(`dissect.stats.AlsoNull`; the planes are permuted among the images by `seed`, whatever the batches). `also_p` is how
+probable so high an IoU is there in any unit of the layer that has pixels left; `also_q` its false discovery rate
+among these units (Benjamini-Hochberg).
 """
 
 
@@ -117,19 +125,47 @@ def seconds(rows: list[FormulaRow]) -> str:
     """Units that are detectors twice, by the lower of both IoUs."""
     twice = [row for row in rows if min(row.concept_iou, row.also_iou or 0.0) > DETECTOR]
     lines = [
-        [row.unit, row.concept, f"{row.concept_iou:.3f}", row.also, f"{row.also_iou:.3f}", f"{row.also_firing:.0%}",
-         row.formula]
+        [row.unit, row.concept, f"{row.concept_iou:.3f}", row.also, f"{row.also_iou:.3f}", f"{row.also_p:.4f}",
+         f"{row.also_q:.3f}", f"{row.also_firing:.0%}", row.formula]
         for row in sorted(twice, key=lambda row: -min(row.concept_iou, row.also_iou or 0.0))[:SHOWN]
     ]  # fmt: skip
-    head = ["unit", "concept", "IoU", "also fires on", "IoU without the first", "pixels left", "best formula"]
+    head = ["unit", "concept", "IoU", "also fires on", "IoU without the first", "p", "q", "pixels left", "best formula"]
     return table(head, lines)
 
 
-def explained(model: nn.Module, images: int) -> list[FormulaRow]:
+class Elsewhere(tiny.TinyScenes):
+    """Scenes with the planes of other scenes, permuted: whatever units fire on, labels do not say it."""
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """The image of a scene, and the planes of another."""
+        others = cycles(1, len(self), seed=11)[0]
+        return super().__getitem__(index)[0], super().__getitem__(int(others[index]))[1]
+
+
+def explained(model: nn.Module, scenes: tiny.TinyScenes) -> list[FormulaRow]:
     """Every unit with its formula and what it also fires on."""
-    scenes = tiny.TinyScenes("val", count=images)
     d = dissect.dissect(model, LAYER, scenes, relu=True, decoys=0, resamples=0, progress=False)
-    return list(dissect.formulas(model, d, scenes, progress=False).rows())
+    return list(dissect.formulas(model, d, scenes, decoys=DECOYS, progress=False).rows())
+
+
+def sure(rows: list[FormulaRow]) -> tuple[int, int]:
+    """How many units have a second label above the cut-off, and how many of these are beyond chance."""
+    found = [row for row in rows if min(row.concept_iou, row.also_iou or 0.0) > DETECTOR]
+    return len(found), sum(row.also_q is not None and row.also_q <= RATE for row in found)
+
+
+def chance(rows: list[FormulaRow], elsewhere: list[FormulaRow]) -> str:
+    """What the null says of both, in words."""
+    twice, real = sure(rows)
+    wrong, fooled = sure(elsewhere)
+    low = sum(row.also_p is not None and row.also_p <= 0.05 for row in elsewhere)
+    any_iou = sum(row.also_q is not None and row.also_q <= RATE for row in elsewhere)
+    return (
+        f"Of the {twice}, {real} are beyond chance at a false discovery rate of {RATE:.0%} ({DECOYS} permutations).\n"
+        "Held against itself, the same with every scene's planes taken from another scene, so that no label is right,\n"
+        f"gives {wrong} units with both IoUs above {DETECTOR}, {fooled} of them beyond chance; at any IoU {low} of\n"
+        f"{len(elsewhere)} units have p <= 0.05, of which 5 % are to be expected, and {any_iou} are beyond chance."
+    )
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -141,7 +177,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     scenes = tiny.TinyScenes("val", count=options.images)
     swept = dissect.sweep(model, LAYER, scenes, shares=SHARES, levels=16, relu=True, decoys=DECOYS, resamples=RESAMPLES,
                           progress=False)  # fmt: skip
-    rows, units = list(swept.bands()), explained(model, options.images)
+    rows, units = list(swept.bands()), explained(model, scenes)
+    elsewhere = explained(model, Elsewhere("val", count=options.images))
     detectors = [row for row in units if row.concept_iou > DETECTOR]
     twice = [row for row in detectors if (row.also_iou or 0) > DETECTOR]
     with plots.drawing():
@@ -171,8 +208,11 @@ Units whose label changes, at an IoU above {DETECTOR} with a label of a lower ba
 
 {changed(rows)}
 **Also.** Of {len(detectors)} detectors (IoU > {DETECTOR} at the top 1 %) {len(twice)} are detectors of a second label
-where the first is not. Two labels that often meet on the same thing, a house and its facade, are not two meanings: what
-is taken away with the first takes the second with it. Those with the highest lower IoU of both:
+where the first is not. {chance(units, elsewhere)}
+
+Beyond chance is not yet a meaning of its own: things that stand together, a stove and a cabinet, go together in the
+unit's surroundings, too. Two labels that often meet on the same thing, a house and its facade, are not two meanings:
+what is taken away with the first takes the second with it. Those with the highest lower IoU of both:
 
 {seconds(units)}
 ![IoU with the best label, and with the second where the first is not; grey: the cut-off](meanings/second.png)

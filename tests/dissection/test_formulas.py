@@ -1,11 +1,14 @@
 """formulas(): the counts of pixels, halves, runs that go on, and data that is not the dissection's."""
 
+import numpy as np
 import pytest
+import scipy.stats
 import torch
 from small_dissection import Scenes, network, run
 
 import dissect
-from dissect.chosen import half_of
+from dissect.chosen import cycles, half_of
+from dissect.dissection.also_decoys import AlsoDecoys
 from dissect.files import progress as files
 from dissect.stats.formulas import Formula, FormulaSearch
 
@@ -79,6 +82,46 @@ def test_the_half_that_is_held_out(found):
             assert formulas.layers["1"].held_out[1 - half, unit] == pytest.approx(share, abs=0.02)
 
 
+def second(fires, labels, away):
+    """The highest IoU of a unit's pixels with a label but one, where that one is not; in numpy."""
+    return max(
+        (fires & holds & ~away).sum() / max(1, ((fires | holds) & ~away).sum()) for holds in labels
+    )  # fmt: skip
+
+
+def test_the_null_of_second_labels(found):
+    """Other images' planes, where a unit's own first label is not; p-values over the layer, and their rates."""
+    dissection, formulas = found
+    fires, labels = (part.numpy() for part in pixels(dissection, "1"))
+    layer, rows = formulas.layers["1"], formulas.rows("1")
+    firsts, orders = layer.label.tolist(), cycles(4, len(Scenes()), 0).numpy()
+
+    def best(unit, planes):
+        others = [planes[label] for label in range(1, 5) if label != firsts[unit]]
+        return second(fires[unit], others, labels[firsts[unit]])
+
+    null = np.array([[best(unit, labels[:, order]) for unit in range(8)] for order in orders])
+    assert np.array_equal(layer.also_null.numpy(), null)
+    scores = np.array([best(unit, labels) for unit in range(8)])
+    tested = [unit for unit in range(8) if (fires[unit] & ~labels[firsts[unit]]).any()]
+    p = (1 + (null[:, tested] >= scores[tested][:, None, None]).sum((1, 2))) / (1 + 4 * len(tested))
+    q = scipy.stats.false_discovery_control(p)
+    for at, unit in enumerate(tested):
+        assert (rows[unit].also_iou or 0.0) == scores[unit]
+        assert (rows[unit].also_p, rows[unit].also_q) == ((p[at], q[at]) if rows[unit].also else (None, None))
+    assert any(row.also for row in rows)
+
+
+def test_without_decoys_or_with_others(found):
+    dissection, formulas = found
+    none = dissect.formulas(network(), dissection, Scenes(), decoys=0, **OPTIONS)
+    assert none.layers["1"].also_null is None
+    assert [row[:-2] for row in none.rows()] == [row[:-2] for row in formulas.rows()]
+    assert {row.also_p for row in none.rows()} == {None}
+    other = dissect.formulas(network(), dissection, Scenes(), seed=1, **OPTIONS).layers["1"]
+    assert not torch.equal(other.also_null, formulas.layers["1"].also_null)
+
+
 def equal(one, other):
     return all(
         torch.equal(value.nan_to_num(-1), other.contents()[0][name].nan_to_num(-1))
@@ -117,6 +160,30 @@ def test_interrupted_anywhere(found, tmp_path, monkeypatch):
         assert equal(formulas, dissect.formulas(*arguments, segmenter=segmenter, resume=folder, **OPTIONS))
 
 
+def test_interrupted_among_decoys(found, tmp_path, monkeypatch):
+    dissection, formulas = found
+    monkeypatch.setattr(files, "EVERY", 0)
+    monkeypatch.setattr(files, "TIMES", 0)
+    count, arguments = AlsoDecoys.count, (network(), dissection, Scenes())
+    for stop in (1, 3, 5):
+        seen = [0]
+
+        def stopping(self, *step, seen=seen, stop=stop):
+            seen[0] += 1
+            if seen[0] == stop:
+                raise KeyboardInterrupt
+            count(self, *step)
+
+        monkeypatch.setattr(AlsoDecoys, "count", stopping)
+        folder = tmp_path / str(stop)
+        with pytest.raises(KeyboardInterrupt):
+            dissect.formulas(*arguments, resume=folder, **OPTIONS)
+        monkeypatch.setattr(AlsoDecoys, "count", count)
+        with pytest.raises(ValueError, match="decoys"):
+            dissect.formulas(*arguments, resume=folder, decoys=2, **OPTIONS)
+        assert equal(formulas, dissect.formulas(*arguments, resume=folder, **OPTIONS))
+
+
 def planes_of(images):
     objects = (images[:, 0] > 0.5).long() + (images[:, 1] > 0.7).long()
     return torch.stack([objects, 3 * (images[:, 1] > 0.6), torch.full_like(objects, 4)], 1)
@@ -133,7 +200,11 @@ def test_other_data_or_weights(found):
     with pytest.raises(ValueError, match=r"^formulas: length must be at least 1, but got 0"):
         dissect.formulas(network(), dissection, Scenes(), length=0, **OPTIONS)
     with pytest.raises(ValueError, match=r"budget must hold \d+ combinations of labels of 8 units"):
+        dissect.formulas(network(), dissection, Scenes(), memory_budget=1000, decoys=0, **OPTIONS)
+    with pytest.raises(ValueError, match=r"must hold the counts of 4 decoys, 3584 bytes, but is 1000; take fewer"):
         dissect.formulas(network(), dissection, Scenes(), memory_budget=1000, **OPTIONS)
+    with pytest.raises(ValueError, match="decoys must be at least 0, but got -1"):
+        dissect.formulas(network(), dissection, Scenes(), decoys=-1, **OPTIONS)
     with pytest.raises(ValueError, match="dissection must be of images with planes, but was of images alone"):
         dissect.formulas(network(), run(images=Scenes().images), Scenes().images, **OPTIONS)
     own = run(layers="1", thresholds=torch.full((8, 5), 0.5), decoys=0)
@@ -151,5 +222,5 @@ def test_a_dead_unit_has_no_formula():
     dissection = run(model=model, layers="1")
     formulas = dissect.formulas(model, dissection, Scenes(), **OPTIONS)
     row = formulas.rows()[2]
-    assert row == ("1", 2, "-", 0, 0.0, "-", 0.0, None, None, "", None, None)
+    assert row == ("1", 2, "-", 0, 0.0, "-", 0.0, None, None, "", None, None, None, None)
     assert formulas.layers["1"].formula(2) == Formula(())

@@ -10,7 +10,7 @@ import torch
 import dissect
 from dissect.experiments import AttackResult, CarliniWagner
 from dissect.files.results import KINDS
-from dissect.stats import IouTally, MapCorrelation, PairTally, Peaks, TailThreshold
+from dissect.stats import AlsoNull, IouTally, MapCorrelation, PairTally, Peaks, TailThreshold
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 
@@ -264,7 +264,16 @@ def test_classifiers_1():
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("version", [1, 2])
+def test_also_null_1():
+    state = AlsoNull(torch.tensor([1.0, 0.5]), torch.tensor([1, 0]), 3, 1)
+    state.load(GOLDEN / "AlsoNull-1.safetensors")
+    # Unit 0 fires at one pixel without label 1, its own, where the other image has label 1 too, which is no second one;
+    # unit 1 fires at three pixels, two of which are label 1 in the other image, as is one more.
+    assert state.left().tolist() == [1, 3]
+    assert state.scores().tolist() == [[0.0, 0.5]]
+
+
+@pytest.mark.parametrize("version", [1, 2, 3])
 def test_formulas(version):
     found = dissect.load(GOLDEN / f"formulas-{version}.formulas")
     rows = [(row.unit, row.formula, row.iou, row.held_out) for row in found.rows()]

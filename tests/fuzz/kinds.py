@@ -286,8 +286,8 @@ def runs(importance):
         "tracing": ((1, 3), lambda folder: str(traced(resume=folder).table)),
         "sheet": ((1, 2), lambda folder: repr(dissect.unit_sheet(
             NET, seen, "0", 1, BATCHES, resume=folder, **options))),
-        "combinations": ((1, 2), lambda folder: str(dissect.formulas(
-            NET, seen, BATCHES, resume=folder, **options).rows())),
+        "combinations": ((1, 2, 4), lambda folder: str(dissect.formulas(
+            NET, seen, BATCHES, decoys=1, resume=folder, **options).rows())),
         "pairs": ((1, 3, 9), lambda folder: str(texture_sensitivity(
             NET, "0", MAPS, MAPS.flip(3), [0, 1] * 3, batch_size=4, resume=folder, **options).units())),
         "features": ((1, 3), features),

@@ -33,7 +33,7 @@ from dissect.generators import (
 )
 from dissect.omissions import Inversion, LayerInverter, OmissionPairs
 from dissect.rewriting import Edit, SecondMoment
-from dissect.stats import CombinationTally, IouTally, MapCorrelation, PairTally, Peaks, TailThreshold
+from dissect.stats import AlsoNull, CombinationTally, IouTally, MapCorrelation, PairTally, Peaks, TailThreshold
 from dissect.stats.state import State
 
 HERE = Path(__file__).parent
@@ -57,7 +57,9 @@ def states() -> list[State]:
     combinations.add(MAPS, ops.encode_labels(PLANES, 3), torch.tensor([0, 1]))
     correlation = MapCorrelation()
     correlation.add(MAPS, MAPS[:, [1, 0, 0]])
-    return [threshold, peaks, tally, pairs, combinations, correlation]
+    also = AlsoNull(torch.tensor([1.0, 0.5]), torch.tensor([1, 0]), 3, 1)
+    also.add(MAPS, *(ops.encode_labels(planes, 3) for planes in (PLANES, PLANES.flip(0))))
+    return [threshold, peaks, tally, pairs, combinations, correlation, also]
 
 
 def dissection() -> dissect.Dissection:

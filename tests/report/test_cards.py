@@ -67,7 +67,8 @@ def unit_formulas(dissection, units):
     also = torch.zeros(units, dtype=torch.int64)
     also[1:3], left = 3, torch.zeros(3, units, dtype=torch.int64)
     left[:, 1], left[:, 2] = torch.tensor([5, 10, 10]), torch.tensor([1, 90, 10])  # IoU 1/3, and below the cut-off
-    layers = {next(iter(dissection.layers)): LayerFormulas(*parts, also, left)}
+    null = torch.linspace(0, 0.3, 6)[:, None].expand(6, units).double()
+    layers = {next(iter(dissection.layers)): LayerFormulas(*parts, also, left, null)}
     return UnitFormulas(layers, dissection.concepts, {"length": 2, "beam": 1, "num_images": 9})
 
 
@@ -79,8 +80,8 @@ def test_cards_tell_formulas_of_several_concepts(dissection, tmp_path):
     assert text in found["u0-1"]["html"]
     assert [name for name, unit in found.items() if "better as" in unit["html"]] == ["u0-1"]
     second = html_escape(dissection.concepts.names[3])
-    text = f"also fires on</dt><dd>{second} (IoU 0.333 without the pixels of {one}, 50% of its own)</dd>"
-    assert text in found["u0-1"]["html"]
+    text = f"also fires on</dt><dd>{second} (IoU 0.333 without the pixels of {one}, 50% of its own; may be chance,"
+    assert f"{text} false discovery rate 0.15)</dd>" in found["u0-1"]["html"]  # 1 of 13, of two units that have pixels
     assert [name for name, unit in found.items() if "also fires" in unit["html"]] == ["u0-1"]
 
 

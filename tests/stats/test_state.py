@@ -9,7 +9,16 @@ from safetensors.torch import save_file
 
 from dissect import ops
 from dissect.files.tensors import _digest
-from dissect.stats import CombinationTally, IouTally, MapCorrelation, PairTally, Peaks, TailThreshold, ThresholdSweep
+from dissect.stats import (
+    AlsoNull,
+    CombinationTally,
+    IouTally,
+    MapCorrelation,
+    PairTally,
+    Peaks,
+    TailThreshold,
+    ThresholdSweep,
+)
 
 
 def states():
@@ -28,6 +37,8 @@ def states():
     combinations.add(maps, ops.encode_labels(planes, 3), torch.arange(3))
     correlation = MapCorrelation()
     correlation.add(maps, maps.flip(1)[:, :3])
+    also = AlsoNull(torch.zeros(4), torch.arange(4) % 3, 3, 1)
+    also.add(maps, *[ops.encode_labels(planes, 3)] * 2)
     return [
         (TailThreshold(0.1, size=(9, 9)), threshold),
         (Peaks(2), peaks),
@@ -36,6 +47,7 @@ def states():
         (PairTally(torch.zeros(4, 3)), pairs),
         (CombinationTally(torch.zeros(4), 3), combinations),
         (MapCorrelation(), correlation),
+        (AlsoNull(torch.zeros(4), torch.arange(4) % 3, 3, 1), also),
     ]
 
 
@@ -46,7 +58,7 @@ def equal(one, other):
     )
 
 
-@pytest.mark.parametrize("index", range(6))
+@pytest.mark.parametrize("index", range(8))
 def test_round_trip(index, tmp_path):
     empty, filled = states()[index]
     path = filled.save(tmp_path / "state")
