@@ -103,7 +103,10 @@ def add_rosetta_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--images", type=Path, help="a folder of images (the embedded scenes)")
     parser.add_argument("--count", type=int, default=172, metavar="N", help="how many embedded scenes (172)")
     parser.add_argument("--size", type=int, default=224, help="rows and columns of a folder's images (224)")
-    parser.add_argument("--seed", type=int, default=0, help="of the permutation, and of random weights (0)")
+    parser.add_argument(
+        "--resamples", type=int, default=200, help="how often images are drawn again, for intervals (200)"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of the permutation, the draws, and random weights (0)")
     add_run_arguments(parser, "result, chart and progress")
 
 
@@ -122,8 +125,10 @@ def rosetta(options: argparse.Namespace) -> int:
             models[0], options.layer, models[1], options.other_layer,
             folder or tiny.TinyScenes("val", count=integer("--count", options.count)),
             seed=seed, batch_size=options.batch_size, resume=progress,
+            resamples=integer("--resamples", options.resamples, least=0),
         )  # fmt: skip
-    return told(options, found, {"images": found.summary(), "buddies": found.buddies()})
+    intervals = {} if found.resampled is None else {"intervals": found.intervals()}
+    return told(options, found, {"images": found.summary(), **intervals, "buddies": found.buddies()})
 
 
 def told(options: argparse.Namespace, found: Any, tables: dict[str, Any]) -> int:

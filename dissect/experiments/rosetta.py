@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from dissect.arguments import integer, refusal, speaks
+from dissect.arguments import integer, num_bytes, refusal, speaks
 from dissect.chosen import cycles
 from dissect.data import Batches
 from dissect.devices import device_of, to_device
@@ -21,6 +21,7 @@ from dissect.network.identity import code_of, fingerprint
 from dissect.network.layers import find_layers
 from dissect.network.modes import tell_training
 from dissect.network.outputs import first_tensor
+from dissect.stats.grouped_correlation import BUDGET, GroupedCorrelation, Resampled
 from dissect.stats.map_correlation import MapCorrelation
 from dissect.visits.images import Images
 from dissect.visits.passes import Inputs, Passes
@@ -46,6 +47,8 @@ def rosetta(
     relu: tuple[bool, bool] = (True, True),
     seed: int = 0,
     batch_size: int = 32,
+    resamples: int = 200,
+    memory_budget: int = 4 << 30,
     resume: str | Path | None = None,
     progress: bool = True,
 ) -> Rosetta:
@@ -54,6 +57,10 @@ def rosetta(
     The correlation (Pearson) of every unit of one layer with every unit of the other, over all places of all images,
     maps upsampled to the larger of both sizes. Two units are best buddies if each is the other's best. Chance is the
     same with permuted images: the second network sees another image than the first, each image once.
+
+    Intervals are of images that are drawn again with replacement (percentile bootstrap over up to 128 groups of images,
+    `dissect.stats.GroupedCorrelation`), each unit with the partner that it has over all images, which was chosen as the
+    best: its correlation with other images is lower on average.
 
     With `see` the first network is a generator, `images` are its z, and the second network sees what it makes of them.
 
@@ -65,15 +72,17 @@ def rosetta(
         images: [N, 3, H, W], or a Dataset of images, or of pairs that begin with one; with `see` z.
         see: from what the first network gives to what the second one takes, (x + 1) / 2 for example.
         relu: whether each layer is read after its ReLU; of a generator without, it should be False.
-        seed: of the permutation.
+        seed: of the permutation, and of the draws.
         batch_size: images at a time.
+        resamples: how often images are drawn again; 0 leaves intervals out.
+        memory_budget: bytes for the sums by group, ``8 (U V + 2 U + 2 V + 1)`` each.
         resume: a folder for what an interrupted run needs to go on, see `dissect.dissect`.
         progress: show a bar.
 
     Raises:
         KeyError: no such layer.
         TypeError: images that cannot be had by their number.
-        ValueError: fewer than two images.
+        ValueError: fewer than two images; sums of 16 groups that exceed the budget.
 
     Example:
         >>> one, other = (torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3)).eval() for _ in range(2))
@@ -82,7 +91,8 @@ def rosetta(
         >>> sorted((row.unit, row.other) for row in found.buddies())
         [(0, 3), (1, 2), (2, 1), (3, 0)]
     """
-    run = Correlations(*checked_ends((model, layer), (other, other_layer)), see, relu)
+    draws, budget = integer("resamples", resamples, 0), num_bytes("memory_budget", memory_budget)
+    run = Correlations(*checked_ends((model, layer), (other, other_layer)), see, relu, draws, budget)
     return correlated(run, images, seed, batch_size, resume, progress)
 
 
@@ -113,12 +123,16 @@ def correlated(
     (model, layer), (other, other_layer) = run.ends
     about = {} if resume is None else {
         "models": [fingerprint(model), code_of(model), fingerprint(other), code_of(other), code_of(run.see)],
-        "data": batches.identity(), "options": [layer, other_layer, list(run.relu), seed, batch_size],
+        "data": batches.identity(), "options": [layer, other_layer, list(run.relu), seed, batch_size, run.resamples],
     }  # fmt: skip
     finish(run, Images({"rosetta: images": batches}), resume=resume, about=about, progress=progress)
     same, permuted = (state.correlation().cpu() for state in run.states)
-    settings = {"num_images": len(data), "seed": seed, "generated": run.see is not None, **(more or {})}
-    return Rosetta([layer, other_layer], same, permuted, settings)
+    drawn = {"resamples": run.resamples, "groups": run.groups}
+    settings = {"num_images": len(data), "seed": seed, "generated": run.see is not None, **drawn, **(more or {})}
+    found = Rosetta([layer, other_layer], same, permuted, settings)
+    if (again := run.resampled(seed)) is not None:
+        found.resampled, found.resampled_mutual = again
+    return found
 
 
 class _Pairs(Dataset[Any]):
@@ -152,15 +166,21 @@ class Correlations(Run):
         second: the other.
         see: what the second is shown of what the first gives; None: the same images.
         relu: of both layers.
+        resamples: how often images are drawn again.
+        budget: bytes for what intervals need.
     """
 
+    version = 2
+
     def __init__(
-        self, first: tuple[nn.Module, str], second: tuple[nn.Module, str], see: See | None, relu: tuple[bool, bool]
-    ) -> None:
+        self, first: tuple[nn.Module, str], second: tuple[nn.Module, str], see: See | None, relu: tuple[bool, bool],
+        resamples: int = 0, budget: int = BUDGET,
+    ) -> None:  # fmt: skip
         self.ends, self.see, self.relu, self._done = (first, second), see, relu, False
         self._passes = [Passes(model, [layer], Readout(relu=own)) for (model, layer), own in zip((first, second), relu)]
+        self.resamples, self._grouped = resamples, GroupedCorrelation(budget=budget) if resamples else None
         #: On the same images, and on permuted ones.
-        self.states = MapCorrelation(), MapCorrelation()
+        self.states = self._grouped or MapCorrelation(), MapCorrelation()
 
     @property
     def needs(self) -> Visit | None:
@@ -168,12 +188,12 @@ class Correlations(Run):
         return None if self._done else Visit("correlations", images=True, last=True, data="rosetta: images")
 
     def compute(self, step: Step) -> list[Tensor]:
-        """Maps of the first network, of the second, and of the second for the partners."""
+        """Maps of the first network, of the second, and of the second for the partners; the images' numbers."""
         if step.images is None or step.planes is None:
             raise refusal(RuntimeError("steps must have images and partners, but one has not."))
         first, shown = self._maps(0, step.images)
         partners = step.planes if self.see is None else self._maps(0, step.planes)[1]
-        return [first, self._maps(1, shown)[0], self._maps(1, partners)[0]]
+        return [first, self._maps(1, shown)[0], self._maps(1, partners)[0], step.numbers]
 
     def _maps(self, which: int, images: Tensor) -> tuple[Tensor, Tensor]:
         """A network's maps, and what the other one is shown."""
@@ -186,8 +206,22 @@ class Correlations(Run):
 
     def add(self, found: list[Tensor]) -> None:
         """Adds the maps of a batch."""
-        for state, maps in zip(self.states, found[1:]):
-            state.add(found[0], maps)
+        first, second, partners, numbers = found
+        same, permuted = self.states
+        if isinstance(same, GroupedCorrelation):
+            same.add(first, second, numbers)
+        else:
+            same.add(first, second)
+        permuted.add(first, partners)
+
+    @property
+    def groups(self) -> int:
+        """Of images, whose sums are kept apart; 0 without intervals."""
+        return self._grouped.groups if self._grouped else 0
+
+    def resampled(self, seed: int) -> Resampled | None:
+        """The correlations of images that are drawn again; None where there are too few, or no draws."""
+        return self._grouped.resampled(self.resamples, seed) if self._grouped else None
 
     def end_visit(self) -> None:
         """All images were seen."""

@@ -32,6 +32,7 @@ def rosetta_permuted(
     relu: tuple[bool, bool] = (True, True),
     seed: int = 0,
     batch_size: int = 32,
+    resamples: int = 200,
     memory_budget: int = 4 << 30,
     resume: str | Path | None = None,
     progress: bool = True,
@@ -56,7 +57,8 @@ def rosetta_permuted(
         relu: see `rosetta`.
         seed: of the permutations.
         batch_size: see `rosetta`.
-        memory_budget: bytes that kept maps may take.
+        resamples: see `rosetta`.
+        memory_budget: bytes that kept maps may take; and as much for the sums by group.
         resume: see `rosetta`.
         progress: show bars.
 
@@ -71,7 +73,9 @@ def rosetta_permuted(
         ['median best r', 'highest r', 'best buddies']
     """
     permutations, budget = integer("permutations", permutations), integer("memory_budget", memory_budget, 0)
-    run = Kept(*checked_ends((model, layer), (other, other_layer)), see, relu, budget)
+    run = Kept(
+        *checked_ends((model, layer), (other, other_layer)), see, relu, budget, integer("resamples", resamples, 0)
+    )
     found = correlated(run, images, seed, batch_size, resume, progress, {"permutations": permutations})
     best, highest, buddies = permuted_best(*run.kept, permutations, seed, progress=progress)
     found.permuted_best, found.permuted_highest, found.permuted_buddies = best, highest, buddies
@@ -123,14 +127,15 @@ class Kept(Correlations):
         second: see `Correlations`.
         see: see `Correlations`.
         relu: see `Correlations`.
-        budget: bytes that maps may take.
+        budget: bytes that maps may take, and what intervals need.
+        resamples: see `Correlations`.
     """
 
     def __init__(
         self, first: tuple[nn.Module, str], second: tuple[nn.Module, str], see: See | None, relu: tuple[bool, bool],
-        budget: int,
+        budget: int, resamples: int = 0,
     ) -> None:  # fmt: skip
-        super().__init__(first, second, see, relu)
+        super().__init__(first, second, see, relu, resamples, budget)
         self._budget = budget
         self._held: tuple[list[Tensor], list[Tensor]] = ([], [])
 

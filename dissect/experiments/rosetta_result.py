@@ -11,7 +11,7 @@ from torch import Tensor
 from dissect.arguments import refusal, speaks
 from dissect.files.checked import Array, Each, Of, Text, fields, require
 from dissect.files.results import Result
-from dissect.stats.bootstrap import FEWEST, ends
+from dissect.stats.bootstrap import FEWEST, LEVEL, ends
 from dissect.stats.ranks import adjusted
 from dissect.table import Table
 
@@ -29,6 +29,10 @@ class RosettaRow(NamedTuple):
         mutual: whether the unit is the other's best, too: they are best buddies.
         by_chance: the highest correlation of the unit with any other on permuted images.
         p: how probable so high a best correlation is on permuted images, by those of all units.
+        low: where 95 % of the correlations with this other unit begin when images are drawn again; None where there
+            are too few images, or no draws.
+        high: where they end.
+        stays: of a pair of best buddies the share of the draws in which they are that; else None.
     """
 
     unit: int
@@ -37,6 +41,27 @@ class RosettaRow(NamedTuple):
     mutual: bool
     by_chance: float
     p: float | None
+    low: float | None = None
+    high: float | None = None
+    stays: float | None = None
+
+
+class RosettaIntervalRow(NamedTuple):
+    """A number of both layers, and how sure it is, by images that are drawn again.
+
+    Attributes:
+        statistic: "median best r" or "highest r", of units with the partners that they have over all images; or "best
+            buddies".
+        value: over all images.
+        low: where 95 % of its values begin; None where there are too few images. Of best buddies, how many are that in
+            at least 95 % of the draws.
+        high: where they end; None of best buddies.
+    """
+
+    statistic: str
+    value: float
+    low: float | None
+    high: float | None
 
 
 class RosettaSummaryRow(NamedTuple):
@@ -114,11 +139,15 @@ class Rosetta(Result):
             `rosetta` made but one, that of `null`.
         permuted_highest: [P] float64, the highest correlation of all.
         permuted_buddies: [P] int64, how many pairs are best buddies.
+        resampled: [B, U] float64, each unit's correlation with its partner in each of B draws of the images; None where
+            there are too few images, or no draws, and in files of before.
+        resampled_mutual: [U] int64, in how many draws both are each other's best.
 
     Example: see `dissect.experiments.rosetta` and `rosetta_permuted`.
     """
 
     kind = "rosetta"
+    version = 2
     suffix = ".rosetta"
 
     layers: list[str]
@@ -128,6 +157,8 @@ class Rosetta(Result):
     permuted_best: Tensor | None = None
     permuted_highest: Tensor | None = None
     permuted_buddies: Tensor | None = None
+    resampled: Tensor | None = None
+    resampled_mutual: Tensor | None = None
 
     def __repr__(self) -> str:
         same = self.summary()[0]
@@ -142,6 +173,7 @@ class Rosetta(Result):
         best, mutual = best_buddies(self.correlation)
         chance = self.null.amax(1)
         ordered = chance[_moves(self.null)].sort().values
+        known = None if self.resampled is None else ends(self.resampled).tolist()
         rows = []
         for unit, other in enumerate(best.tolist()):
             value, by_chance = float(self.correlation[unit, other]), float(chance[unit])
@@ -150,7 +182,11 @@ class Rosetta(Result):
                 continue
             reached = len(ordered) - int(torch.searchsorted(ordered, value))
             p = (1 + reached) / (1 + len(ordered))
-            rows.append(RosettaRow(unit, other, value, bool(mutual[unit]), by_chance, p))
+            low, high = (None, None) if known is None else known[unit]
+            stays = None
+            if self.resampled_mutual is not None and self.resampled is not None and bool(mutual[unit]):
+                stays = int(self.resampled_mutual[unit]) / len(self.resampled)
+            rows.append(RosettaRow(unit, other, value, bool(mutual[unit]), by_chance, p, low, high, stays))
         return Table(rows, by="correlation")
 
     def buddies(self) -> Table[RosettaRow]:
@@ -170,6 +206,32 @@ class Rosetta(Result):
             beyond = int((mutual & (values > most)).sum())
             rows.append(RosettaSummaryRow(name, int(moves.sum()), median, int(mutual.sum()), beyond))
         return Table(rows)
+
+    def intervals(self) -> Table[RosettaIntervalRow]:
+        """A row per number of both layers, with its interval over images (`RosettaIntervalRow`).
+
+        Raises:
+            ValueError: images were not drawn again.
+        """
+        if self.resampled is None or self.resampled_mutual is None:
+            raise refusal(
+                ValueError(
+                    f"images must have been drawn again, but were not: of {self.settings['num_images']} images, which "
+                    f"must be in {FEWEST} groups, with resamples={self.settings.get('resamples', 0)}."
+                )
+            )
+        same, best, moves = self.summary()[0], self.correlation.amax(1), _moves(self.correlation)
+        # Constant units have no correlation; where all are, 0 is the value and every draw's.
+        drawn = self.resampled[:, moves] if bool(moves.any()) else torch.zeros(len(self.resampled), 1).double()
+        rows = [
+            RosettaIntervalRow(name, value, *ends(again).tolist())
+            for name, value, again in (
+                ("median best r", same.median, drawn.median(1).values),
+                ("highest r", float(best.max()), self.resampled[:, int(best.argmax())]),
+            )
+        ]
+        stay = int(((self.resampled_mutual >= LEVEL * len(drawn)) & best_buddies(self.correlation)[1]).sum())
+        return Table([*rows, RosettaIntervalRow("best buddies", float(same.buddies), float(stay), None)])
 
     def significance(self) -> Table[RosettaSignificanceRow]:
         """A row per unit of the first network that is not constant (`RosettaSignificanceRow`), lowest p first.
@@ -228,6 +290,8 @@ class Rosetta(Result):
         tensors = {"correlation": self.correlation, "null": self.null}
         if self.permuted_best is not None:
             tensors |= dict(zip(_PERMUTED, self._permutations()))
+        if self.resampled is not None and self.resampled_mutual is not None:
+            tensors |= {"resampled": self.resampled, "resampled_mutual": self.resampled_mutual}
         return tensors, {"layers": self.layers, "settings": self.settings}
 
     @classmethod
@@ -243,9 +307,17 @@ class Rosetta(Result):
                      "permuted_buddies": Array(torch.int64, "P", 0, most)}  # fmt: skip
             sizes = fields(what, permuted, rules, sizes)
             require(what, sizes["P"] > 0, "there are permutations")
+        drawn: dict[str, Any] = {name: tensors[name] for name in ("resampled", "resampled_mutual") if name in tensors}
+        if drawn:
+            rules = {
+                "resampled": Array(torch.float64, "B U", -1, 1),
+                "resampled_mutual": Array(torch.int64, "U", 0, "B"),
+            }
+            sizes = fields(what, dict(drawn), rules, sizes)
+            require(what, sizes["B"] > 0, "there are draws")
         require(what, sizes["U"] > 0 and sizes["V"] > 0, "there are units")
         require(what, isinstance(meta["settings"].get("num_images"), int), "it says how many images there were")
-        return cls(meta["layers"], tensors["correlation"], tensors["null"], meta["settings"], **permuted)
+        return cls(meta["layers"], tensors["correlation"], tensors["null"], meta["settings"], **permuted, **drawn)
 
 
 _PERMUTED = ("permuted_best", "permuted_highest", "permuted_buddies")

@@ -51,17 +51,10 @@ class MapCorrelation(State):
         Raises:
             TypeError, ValueError: no maps, other numbers of images or units, values that are not finite.
         """
-        for maps in (x, y):
-            checks.activations("MapCorrelation", maps)
-            if not bool(maps.isfinite().all()):
-                raise refusal(ValueError("activations must be finite, but some are NaN or infinite."))
-        if len(x) != len(y):
-            raise refusal(ValueError(f"x and y must be of the same images, but are of {len(x)} and {len(y)}."))
-        if self.samples and (x.shape[1], y.shape[1]) != tuple(self._xy.shape):
-            units = [x.shape[1], y.shape[1]]
-            raise refusal(ValueError(f"x and y must have {list(self._xy.shape)} units as before, but have {units}."))
-        size = max(x.shape[2], y.shape[2]), max(x.shape[3], y.shape[3])
-        left, right = (_places(maps, size) for maps in (x, y.to(x.device)))
+        left, right = (
+            maps.transpose(0, 1).flatten(1)
+            for maps in places_of("MapCorrelation", x, y, tuple(self._xy.shape) if self.samples else None)
+        )
         parts = left.sum(1), right.sum(1), (left * left).sum(1), (right * right).sum(1), left @ right.T
         if self.samples:
             self._move(x.device)
@@ -87,14 +80,7 @@ class MapCorrelation(State):
 
     def correlation(self) -> Tensor:
         """[U, V] float64, in [-1, 1]; 0 where a unit is constant."""
-        number = max(1, self.samples)
-        shared = self._xy - torch.outer(self._x, self._y) / number
-        spread = [(squares - sums * sums / number).clamp(min=0) for squares, sums in
-                  ((self._xx, self._x), (self._yy, self._y))]  # fmt: skip
-        # Of a constant unit rounding leaves some 1e-16 of its squares.
-        moves = [part > 1e-12 * squares for part, squares in zip(spread, (self._xx, self._yy))]
-        scale = torch.outer(*(torch.where(move, part, 1.0).sqrt() for move, part in zip(moves, spread)))
-        return torch.where(torch.outer(*moves), (shared / scale).clamp(-1, 1), 0.0)
+        return correlation_of(self.samples, *(getattr(self, name) for name in _SUMS))
 
     def state_dict(self) -> dict[str, Any]:
         """See `State`."""
@@ -118,9 +104,45 @@ class MapCorrelation(State):
             setattr(self, name, state[name[1:]].clone())
 
 
-def _places(maps: Tensor, size: tuple[int, int]) -> Tensor:
-    """[U, N H W] float64."""
-    if tuple(maps.shape[2:]) != size:
-        grid = Grid.half_pixel((maps.shape[2], maps.shape[3]), size)
-        maps = upsample(maps, grid.rows, grid.columns)
-    return maps.transpose(0, 1).flatten(1).double()
+def places_of(state: str, x: Tensor, y: Tensor, units: tuple[int, ...] | None) -> tuple[Tensor, Tensor]:
+    """Maps of the same images, [N, U, P] and [N, V, P] float64 at the P places of the larger of both.
+
+    Args:
+        state: whose they are, for messages.
+        x: [N, U, h, w] maps.
+        y: [N, V, h', w'] maps.
+        units: (U, V) as before, where that is known.
+
+    Raises:
+        TypeError, ValueError: see `MapCorrelation.add`.
+    """
+    for maps in (x, y):
+        checks.activations(state, maps)
+        if not bool(maps.isfinite().all()):
+            raise refusal(ValueError("activations must be finite, but some are NaN or infinite."))
+    if len(x) != len(y):
+        raise refusal(ValueError(f"x and y must be of the same images, but are of {len(x)} and {len(y)}."))
+    if units is not None and (x.shape[1], y.shape[1]) != units:
+        got = [x.shape[1], y.shape[1]]
+        raise refusal(ValueError(f"x and y must have {list(units)} units as before, but have {got}."))
+    size = max(x.shape[2], y.shape[2]), max(x.shape[3], y.shape[3])
+    left, right = (_upsampled(maps, size).flatten(2).double() for maps in (x, y.to(x.device)))
+    return left, right
+
+
+def correlation_of(samples: int, x: Tensor, y: Tensor, xx: Tensor, yy: Tensor, xy: Tensor) -> Tensor:
+    """[U, V] float64: Pearson's correlation from sums and products; 0 where a unit is constant."""
+    number = max(1, samples)
+    shared = xy - torch.outer(x, y) / number
+    spread = [(squares - sums * sums / number).clamp(min=0) for squares, sums in ((xx, x), (yy, y))]
+    # Of a constant unit rounding leaves some 1e-16 of its squares.
+    moves = [part > 1e-12 * squares for part, squares in zip(spread, (xx, yy))]
+    scale = torch.outer(*(torch.where(move, part, 1.0).sqrt() for move, part in zip(moves, spread)))
+    return torch.where(torch.outer(*moves), (shared / scale).clamp(-1, 1), 0.0)
+
+
+def _upsampled(maps: Tensor, size: tuple[int, int]) -> Tensor:
+    if tuple(maps.shape[2:]) == size:
+        return maps
+    grid = Grid.half_pixel((maps.shape[2], maps.shape[3]), size)
+    return upsample(maps, grid.rows, grid.columns)

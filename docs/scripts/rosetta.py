@@ -27,8 +27,10 @@ PERMUTATIONS, RATE = 199, 0.05
 SHOWN, PICTURES, IMAGES = 8, 4, 3
 #: The share of a map's places, over the shown images, that the gallery lights.
 SHARE = 0.05
-BUDDIES = ["generator's unit", "classifier's unit", "r", "its best r, permuted (mean)", "p", "q",
-           "the classifier's unit detects (IoU)"]  # fmt: skip
+BUDDIES = ["generator's unit", "classifier's unit", "r (95 %)", "best buddies in", "its best r, permuted (mean)", "p",
+           "q", "the classifier's unit detects (IoU)"]  # fmt: skip
+#: Draws of the images, for intervals.
+DRAWS = 200
 
 HEAD = """\
 <!-- Written by docs/scripts/rosetta.py; do not edit. -->
@@ -41,7 +43,7 @@ between a generator and a classifier that sees what it makes:
 ```python
 found = dissect.experiments.rosetta(model, layer, other, other_layer, scenes)
 found = dissect.experiments.rosetta(generator, "layer5", classifier, layer, z, see=to_classifier, relu=(False, True))
-found.summary(), found.buddies(), found.plot()
+found.summary(), found.buddies(), found.intervals(), found.plot()
 found = dissect.experiments.rosetta_permuted(model, layer, other, other_layer, scenes, permutations=199)
 found.chance(), found.significance()  # the same numbers, and every unit, against all permutations
 ```
@@ -50,6 +52,15 @@ Maps are upsampled to the larger of both sizes; sums are float64, one matrix pro
 with permuted images: the second network sees another image than the first. One permutation says how high units
 correlate then (`rosetta`), many how probable it is that they do (`rosetta_permuted`). Permuted images keep what a place
 alone gives (the sky is above): that is chance here, too.
+
+Intervals are of images that are drawn again with replacement, each unit with the partner that it has over all images:
+`low` and `high` of its rows, `intervals()` of the whole layer, and `stays`, in how many of the draws best buddies are
+that. The sums behind a correlation are kept by group of images (`dissect.stats.GroupedCorrelation`, one batched matrix
+product per batch; up to 128 groups, so that images have nearly one each up to that many): `8 (U V + 2 U + 2 V + 1)`
+bytes a group, for 128 of them 13 MB with 128 units and 96, 270 MB with 512 and 512. Where 16 groups exceed
+`memory_budget`, it refuses.
+Partners were chosen as the best over these very images: with other images a unit's r is lower on average, which no
+interval knows.
 """
 
 
@@ -62,7 +73,7 @@ def compared(images: int) -> dict[str, Rosetta]:
     """By what is compared."""
     scenes, classifier = tiny.TinyScenes("val", count=images), tiny.vgg()
     segmenters = [tiny.segmenter(seed) for seed in (0, 1)]
-    options: dict[str, Any] = {"permutations": PERMUTATIONS, "progress": False}
+    options: dict[str, Any] = {"permutations": PERMUTATIONS, "resamples": DRAWS, "progress": False}
     pairs = {
         "repeats: segmenters of seeds 0 and 1": (segmenters[0], SEGMENTER, segmenters[1], SEGMENTER),
         "two tasks: classifier and segmenter": (classifier, CLASSIFIER, segmenters[0], SEGMENTER),
@@ -131,9 +142,23 @@ def _against(row: Any) -> str:
     return f"{row.value:.{digits}f} ({row.by_chance:.{max(digits, 1)}f}{ends}; p {row.p:.3f})"
 
 
+def _sure(one: Rosetta) -> list[str]:
+    """The intervals of a pair of layers, and how many best buddies are that in nearly every draw; "-" if unknown."""
+    if one.resampled is None:
+        return ["-"] * 3
+    *ranges, buddies = one.intervals()
+    told = [f"{row.value:.2f} ({row.low:.2f} to {row.high:.2f})" for row in ranges]
+    return [*told, f"{buddies.low:.0f} of {buddies.value:.0f}"]
+
+
+def _r(row: Any) -> str:
+    """A correlation with its interval."""
+    return f"{row.correlation:.2f}" + ("" if row.low is None else f" ({row.low:.2f} to {row.high:.2f})")
+
+
 def page(found: dict[str, Rosetta], d: dissect.Dissection, images: int) -> str:
     """What follows the head."""
-    lines = []
+    lines, sure = [], [[name, *_sure(one)] for name, one in found.items()]
     for name, one in found.items():
         rows = one.significance()
         beyond = sum(row.q <= RATE for row in rows)
@@ -147,9 +172,11 @@ def page(found: dict[str, Rosetta], d: dissect.Dissection, images: int) -> str:
         )
     concepts = {row.unit: f"{row.concept} {row.iou:.2f}" for row in d.best(CLASSIFIER)}
     generated = found["generator and classifier, on generated images"].significance()
+    known = {row.unit: row for row in found["generator and classifier, on generated images"].rows()}
     rows = [
-        [row.unit, row.other, f"{row.correlation:.2f}", f"{row.by_chance:.2f}", f"{row.p:.3f}", f"{row.q:.3f}",
-         concepts[row.other]]
+        [row.unit, row.other, _r(known[row.unit]),
+         "-" if known[row.unit].stays is None else f"{known[row.unit].stays:.0%}", f"{row.by_chance:.2f}",
+         f"{row.p:.3f}", f"{row.q:.3f}", concepts[row.other]]
         for row in sorted((row for row in generated if row.mutual), key=lambda row: -row.correlation)[:SHOWN]
     ]  # fmt: skip
     head = ["networks", "units", "median best r", "highest r", "best buddies",
@@ -161,10 +188,13 @@ def page(found: dict[str, Rosetta], d: dissect.Dissection, images: int) -> str:
 ReLUs, progan-street's {GENERATOR} as it is. The untrained twin tells how much correlates because both networks see
 edges and lightness. In brackets the mean over {PERMUTATIONS} permutations of the images and where 95 % of them lie,
 then p, of which {1 / (PERMUTATIONS + 1):.3f} is the least that so many can give; a unit is beyond chance by its own
-best r in all of them, at a false discovery rate of {100 * RATE:g} % of the layer's units. (Another set of images would
-give other numbers: permutations are no interval.)
+best r in all of them, at a false discovery rate of {100 * RATE:g} % of the layer's units.
 
 {table(head, lines)}
+What another set of as many images would give, by {DRAWS} draws; the last column has the best buddies that are each
+other's best in at least 95 % of the draws:
+
+{table(["networks", "median best r (95 %)", "highest r (95 %)", "best buddies that stay"], sure)}
 ## Best buddies of generator and classifier
 
 Those that correlate most on generated images, with what a dissection says that the classifier's unit detects in scenes:

@@ -10,10 +10,11 @@ from torch import nn
 from torch.nn.functional import interpolate
 
 import dissect
-from dissect.chosen import cycles
+from dissect.chosen import cycles, group_of
 from dissect.cli import commands
 from dissect.experiments import Rosetta, rosetta, rosetta_permuted
-from dissect.stats import MapCorrelation
+from dissect.stats import GroupedCorrelation, MapCorrelation
+from dissect.stats.bootstrap import drawn_again
 
 
 def plainly(x, y):
@@ -52,6 +53,77 @@ def test_correlations_are_numpys(made):
     assert np.allclose(result.null, plainly(*maps(made, cycles(1, 9, 0)[0])), atol=1e-6)
     assert not np.allclose(result.null, found(made, seed=1).null, atol=1e-3)
     assert result.settings["num_images"] == 9
+
+
+def test_intervals_are_numpys():
+    """Images drawn again, each a group of its own here or two together: numpy on the drawn images themselves."""
+    torch.manual_seed(4)
+    x = torch.rand(16, 4, 6, 6)
+    y = torch.stack([x[:, 1] + torch.rand(16, 6, 6), x[:, 0] * torch.rand(16, 1, 1), torch.rand(16, 6, 6)], 1)
+    x[:, 3] = 0.5  # constant
+    numbers = torch.arange(16)
+    state = GroupedCorrelation()
+    for part in numbers.split(5):
+        state.add(x[part], y[part], part)
+    groups = group_of(numbers, 128)
+    order = groups.unique()
+    assert len(order) == 16  # an image each
+    again, r = state.resampled(20, seed=3), plainly(x, y)
+    assert np.allclose(state.correlation(), r, atol=1e-9)
+    best = r.argmax(1)
+    mutual = np.zeros(4, int)
+    for draw, times in enumerate(drawn_again(16, 20, 3)):
+        images = [int((groups == order[at]).nonzero()) for at, n in enumerate(times.tolist()) for _ in range(int(n))]
+        drawn = plainly(x[images], y[images])
+        assert np.allclose(again.correlation[draw], drawn[np.arange(4), best], atol=1e-9)
+        mutual += (drawn.argmax(1) == best) & (drawn.argmax(0)[best] == np.arange(4)) & drawn.any(1)
+    assert again.mutual.tolist() == mutual.tolist()
+    assert mutual[3] == 0
+    parts = GroupedCorrelation(), GroupedCorrelation()
+    parts[0].add(x[9:], y[9:], numbers[9:])
+    parts[1].add(x[:9], y[:9], numbers[:9])
+    parts[0].merge(parts[1])
+    assert torch.allclose(parts[0].resampled(20, 3).correlation, again.correlation, atol=1e-9)
+    with pytest.raises(ValueError, match=r"GroupedCorrelation: budget must hold the sums of 16 groups .* 3456 bytes"):
+        GroupedCorrelation(budget=3455).add(x, y, numbers)
+    small = GroupedCorrelation(budget=3456)
+    small.add(x, y, numbers)
+    assert small.groups == 16
+    assert np.allclose(small.correlation(), r, atol=1e-9)
+    assert GroupedCorrelation().resampled(5, 0) is None
+
+
+def test_intervals_of_a_result(made, tmp_path):
+    """Too few images have none; more have rows, and a file."""
+    result = found(made)
+    assert result.settings["groups"] == 128
+    assert result.resampled is None
+    assert [row.low for row in result.rows()] == [None] * 5
+    with pytest.raises(
+        ValueError, match="images must have been drawn again, but were not: of 9 images, which must be in"
+    ):
+        result.intervals()
+    first, second, images = made
+    more = torch.cat([images, images.flip(2)[:5] * torch.rand(5, 3, 1, 1)])
+    result = rosetta(first, "1", second, "0", more, progress=False, resamples=30, batch_size=5)
+    none = rosetta(first, "1", second, "0", more, progress=False, resamples=0)
+    assert none.resampled is None
+    assert torch.allclose(none.correlation, result.correlation, atol=1e-9)
+    rows = list(result.rows())
+    for row in rows[:4]:
+        values = np.sort(result.resampled[:, row.unit].numpy())
+        assert (row.low, row.high) == (values[0], values[29])
+        assert (row.stays is not None) == row.mutual
+    assert (rows[4].low, rows[4].stays) == (None, None)
+    assert rows[0].stays == 1.0  # the same unit
+    median, highest, buddies = result.intervals()
+    assert median.low <= median.high
+    top = max(rows[:4], key=lambda row: row.correlation)
+    assert (highest.value, highest.low, highest.high) == (top.correlation, top.low, top.high)
+    assert 1 <= buddies.low <= buddies.value
+    again = dissect.load(result.save(tmp_path / "result"))
+    assert list(again.rows()) == rows
+    assert list(again.intervals()) == [median, highest, buddies]
 
 
 def test_rows_and_buddies(made):
@@ -126,17 +198,17 @@ def test_permutations_that_cannot_be(made, tmp_path, monkeypatch):
         found(made).significance()
     with pytest.raises(ValueError, match=r"^rosetta_permuted: memory_budget must hold the maps .* 20736 bytes of the"):
         permuted(made, memory_budget=5000)
-    whole, add, met = permuted(made), MapCorrelation.add, [0]
+    whole, add, met = permuted(made), GroupedCorrelation.add, [0]
 
     def stopping(*args):
         met[0] += 1
-        if met[0] == 5:
+        if met[0] == 3:
             raise KeyboardInterrupt
         add(*args)
 
     monkeypatch.setattr("dissect.files.progress.EVERY", 0.0)
     monkeypatch.setattr("dissect.files.progress.TIMES", 0)
-    monkeypatch.setattr(MapCorrelation, "add", stopping)
+    monkeypatch.setattr(GroupedCorrelation, "add", stopping)
     with pytest.raises(KeyboardInterrupt):
         permuted(made, resume=tmp_path)
     assert torch.equal(permuted(made, resume=tmp_path).permuted_best, whole.permuted_best)
@@ -183,15 +255,15 @@ def test_saved_and_going_on(made, tmp_path, monkeypatch):
     again = dissect.load(whole.save(tmp_path / "a"))
     assert isinstance(again, Rosetta)
     assert list(again.rows()) == list(whole.rows())
-    add, met = MapCorrelation.add, [0]
+    add, met = GroupedCorrelation.add, [0]
 
     def stopping(*args):
         met[0] += 1
-        if met[0] == 5:  # in the third batch
+        if met[0] == 3:
             raise KeyboardInterrupt
         add(*args)
 
-    monkeypatch.setattr(MapCorrelation, "add", stopping)
+    monkeypatch.setattr(GroupedCorrelation, "add", stopping)
     with pytest.raises(KeyboardInterrupt):
         found(made, resume=tmp_path)
     assert torch.equal(found(made, resume=tmp_path).correlation, whole.correlation)

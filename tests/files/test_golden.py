@@ -10,7 +10,7 @@ import torch
 import dissect
 from dissect.experiments import AttackResult, CarliniWagner
 from dissect.files.results import KINDS
-from dissect.stats import AlsoNull, IouTally, MapCorrelation, PairTally, Peaks, TailThreshold
+from dissect.stats import AlsoNull, GroupedCorrelation, IouTally, MapCorrelation, PairTally, Peaks, TailThreshold
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 
@@ -307,9 +307,22 @@ def test_planted_1():
     ]  # fmt: skip
 
 
-def test_rosetta_1():
-    rows = [(row.other, row.correlation, row.mutual) for row in dissect.load(GOLDEN / "rosetta-1.rosetta").rows()]
+@pytest.mark.parametrize("version", [1, 2])
+def test_rosetta(version):
+    found = dissect.load(GOLDEN / f"rosetta-{version}.rosetta")
+    rows = [(row.other, row.correlation, row.mutual) for row in found.rows()]
     assert rows == [(2, 0.75, True), (None, None, False)]
+    known = [(row.low, row.high, row.stays) for row in found.rows()]
+    assert known == [(None, None, None) if version == 1 else (0.5, 0.875, 0.5), (None, None, None)]
+
+
+def test_grouped_correlation_1():
+    state = GroupedCorrelation()
+    state.load(GOLDEN / "GroupedCorrelation-1.safetensors")
+    second = -0.7560227046477787  # as of `MapCorrelation`
+    expected = torch.tensor([[second, 1, 1], [1, second, second]], dtype=torch.float64)
+    torch.testing.assert_close(state.correlation(), expected, rtol=0, atol=1e-14)
+    assert (state.groups, state.resampled(4, 0)) == (16, None)
 
 
 def test_map_correlation_1():

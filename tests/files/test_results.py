@@ -25,7 +25,7 @@ from dissect.stats import Peaks
 GOLDEN = Path(__file__).parents[1] / "golden"
 FILES = {
     dissect.Dissection: "dissection-1.dissection",
-    dissect.UnitFormulas: "formulas-2.formulas",
+    dissect.UnitFormulas: "formulas-3.formulas",
     dissect.UnitImportance: "importance-1.importance",
     dissect.UnitSets: "sets-1.sets",
     AttackResult: "attack-1.attack",
@@ -33,7 +33,7 @@ FILES = {
     Discrimination: "discrimination-1.discrimination",
     TextureSensitivity: "texture-1.texture",
     PlantedScores: "planted-1.planted",
-    Rosetta: "rosetta-1.rosetta",
+    Rosetta: "rosetta-2.rosetta",
     VerifiedLabels: "verified-1.verified",
     dissect.generators.Effect: "effect-1.effect",
     dissect.Comparison: "comparison-1.comparison",

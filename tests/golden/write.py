@@ -33,7 +33,16 @@ from dissect.generators import (
 )
 from dissect.omissions import Inversion, LayerInverter, OmissionPairs
 from dissect.rewriting import Edit, SecondMoment
-from dissect.stats import AlsoNull, CombinationTally, IouTally, MapCorrelation, PairTally, Peaks, TailThreshold
+from dissect.stats import (
+    AlsoNull,
+    CombinationTally,
+    GroupedCorrelation,
+    IouTally,
+    MapCorrelation,
+    PairTally,
+    Peaks,
+    TailThreshold,
+)
 from dissect.stats.state import State
 
 HERE = Path(__file__).parent
@@ -59,7 +68,9 @@ def states() -> list[State]:
     correlation.add(MAPS, MAPS[:, [1, 0, 0]])
     also = AlsoNull(torch.tensor([1.0, 0.5]), torch.tensor([1, 0]), 3, 1)
     also.add(MAPS, *(ops.encode_labels(planes, 3) for planes in (PLANES, PLANES.flip(0))))
-    return [threshold, peaks, tally, pairs, combinations, correlation, also]
+    grouped = GroupedCorrelation(budget=16 * 8 * 17)
+    grouped.add(MAPS, MAPS[:, [1, 0, 0]], torch.tensor([0, 1]))
+    return [threshold, peaks, tally, pairs, combinations, correlation, also, grouped]
 
 
 def dissection() -> dissect.Dissection:
@@ -269,7 +280,9 @@ def planted() -> PlantedScores:
 def rosetta() -> Rosetta:
     """Two units and three others: 0 and 2 are best buddies, unit 1 is constant."""
     same = torch.tensor([[0.25, 0.0, 0.75], [0.0, 0.0, 0.0]], dtype=torch.float64)
-    return Rosetta(["a", "b"], same, same / -2, {"num_images": 4, "seed": 0, "generated": False})
+    found = Rosetta(["a", "b"], same, same / -2, {"num_images": 4, "seed": 0, "generated": False, "resamples": 2})
+    found.resampled, found.resampled_mutual = torch.tensor([[0.5, 0.0], [0.875, 0.0]]).double(), torch.tensor([1, 0])
+    return found
 
 
 def alignment() -> AxisAlignment:

@@ -12,6 +12,7 @@ from dissect.files.tensors import _digest
 from dissect.stats import (
     AlsoNull,
     CombinationTally,
+    GroupedCorrelation,
     IouTally,
     MapCorrelation,
     PairTally,
@@ -39,6 +40,8 @@ def states():
     correlation.add(maps, maps.flip(1)[:, :3])
     also = AlsoNull(torch.zeros(4), torch.arange(4) % 3, 3, 1)
     also.add(maps, *[ops.encode_labels(planes, 3)] * 2)
+    grouped = GroupedCorrelation()
+    grouped.add(maps, maps.flip(1)[:, :3], torch.arange(3))
     return [
         (TailThreshold(0.1, size=(9, 9)), threshold),
         (Peaks(2), peaks),
@@ -48,6 +51,7 @@ def states():
         (CombinationTally(torch.zeros(4), 3), combinations),
         (MapCorrelation(), correlation),
         (AlsoNull(torch.zeros(4), torch.arange(4) % 3, 3, 1), also),
+        (GroupedCorrelation(), grouped),
     ]
 
 
@@ -58,7 +62,7 @@ def equal(one, other):
     )
 
 
-@pytest.mark.parametrize("index", range(8))
+@pytest.mark.parametrize("index", range(9))
 def test_round_trip(index, tmp_path):
     empty, filled = states()[index]
     path = filled.save(tmp_path / "state")
