@@ -8,6 +8,7 @@ from dissect.dissection.result import Dissection, LayerDissection, load
 from dissect.dissection.rows import CategoryRow, DiscoveryRow, UnitRow
 from dissect.dissection.swept import SweptLayer
 from dissect.dissection.swept_rows import SweptCurveRow, SweptLabelRow, SweptUnitRow
+from dissect.dissection.text_embedder import HuggingFaceEmbedder
 
 __all__ = [
     "BestUnitRow",
@@ -19,6 +20,7 @@ __all__ = [
     "Embedder",
     "Exemplar",
     "HistoryRow",
+    "HuggingFaceEmbedder",
     "KeptRow",
     "LabelRow",
     "LayerCategoryRow",

@@ -145,7 +145,7 @@ def text_labels(
     Args:
         dissection: the result.
         texts: at least two, all different.
-        embedder: see `Embedder`.
+        embedder: see `Embedder`; `HuggingFaceEmbedder` is one.
         layer: whose units.
         draws: of the null.
         seed: of the draws.
@@ -170,7 +170,7 @@ def text_labels(
         raise refusal(ValueError(f"texts must be at least two, all different, but are {texts[:5]}."))
     found = dissection[layer]
     crops = [exemplar.crop for unit in range(found.num_units) for exemplar in exemplars(dissection, layer, unit)]
-    fits = _unit("pictures", embedder.pictures(crops), len(crops)) @ _unit("texts", embedder.texts(texts), len(texts)).T
+    fits = similarity(embedder, crops, texts)
     fits = fits - fits.mean(0)
     count = len(crops) // found.num_units
     scores = fits.view(found.num_units, count, -1).mean(1)
@@ -251,6 +251,20 @@ def _read(path: Path, layer: str, unit: str, label: str) -> dict[int, str]:
                 )
             found[int(number)] = text
     return found
+
+
+def similarity(embedder: Embedder, pictures: Sequence[Tensor], texts: Sequence[str]) -> Tensor:
+    """[n, T] float64: the cosine of every picture with every text.
+
+    Raises:
+        ValueError: an embedder that gives something else than vectors.
+    """
+    shown, said = embedder.pictures(pictures), embedder.texts(texts)
+    own, others = _unit("pictures", shown, len(pictures)), _unit("texts", said, len(texts))
+    if own.shape[1] != others.shape[1]:
+        sizes = f"{own.shape[1]} and {others.shape[1]}"
+        raise refusal(ValueError(f"embedder must put pictures and texts into one space, but gave {sizes} numbers."))
+    return own @ others.T
 
 
 def _unit(name: str, vectors: Tensor, count: int) -> Tensor:

@@ -17,7 +17,7 @@ from dissect.experiments.discrimination_result import Discrimination
 from dissect.experiments.explanations import Explanations, explain_predictions
 from dissect.experiments.matching import Matches, matching_units
 from dissect.experiments.planted import CORRUPTIONS, Corruption, Planted, plant, score_labels
-from dissect.experiments.planted_methods import by_formulas, by_iou, by_similarity
+from dissect.experiments.planted_methods import by_formulas, by_iou, by_similarity, by_texts
 from dissect.experiments.planted_result import PlantedScores
 from dissect.experiments.relations import (
     Combination,
@@ -68,6 +68,7 @@ __all__ = [
     "by_formulas",
     "by_iou",
     "by_similarity",
+    "by_texts",
     "clearest_combinations",
     "discrimination",
     "dissected_at_hand",

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from dissect.arguments import refusal, speaks
 from dissect.concepts import Concepts
 from dissect.dissection import formulas, run
+from dissect.dissection.exemplars import Embedder, similarity
 from dissect.dissection.result import Dissection
 from dissect.experiments.planted import Method
 from dissect.stats.formulas import Formula
@@ -101,6 +102,38 @@ def by_similarity(similarity: Tensor) -> Method:
         score[:, 0] = -torch.inf
         labels: list[Formula | int] = score.argmax(1).tolist()
         return labels
+
+    return method
+
+
+@speaks
+def by_texts(embedder: Embedder, pictures: Sequence[Tensor]) -> Method:
+    """`by_similarity` of an embedding of pictures and texts: the concepts' names are the texts.
+
+    Args:
+        embedder: see `dissect.dissection.Embedder`; `dissect.dissection.HuggingFaceEmbedder` is CLIP or SigLIP.
+        pictures: the N planted images, [3, H, W] uint8 each.
+
+    Raises:
+        ValueError: other numbers of pictures than there are images, or vectors that are none, when it is called.
+
+    Example:
+        >>> class Redness:  # a space of one colour; CLIP's has hundreds of directions
+        ...     def pictures(self, pictures):
+        ...         return torch.stack([picture.float().mean((1, 2)) for picture in pictures])
+        ...     def texts(self, texts):
+        ...         return torch.eye(3)[["red green blue".split().index(text) for text in texts]]
+        >>> pictures = torch.eye(3).mul(255).byte()[:, :, None, None].expand(3, 3, 4, 4)
+        >>> method, maps = dissect.experiments.by_texts(Redness(), pictures), torch.eye(3)[:, 1:, None, None]
+        >>> method(maps, torch.zeros(3, 1, 4, 4).long(), dissect.Concepts.of(["red", "green", "blue"]))
+        [2, 3]
+    """
+
+    def method(maps: Tensor, planes: Tensor, concepts: Concepts) -> Sequence[Formula | int]:
+        if len(pictures) != len(maps):
+            raise refusal(ValueError(f"pictures must be of the {len(maps)} images, but are {len(pictures)}."))
+        found = similarity(embedder, pictures, concepts.names[1:])
+        return by_similarity(torch.cat([found.new_zeros(len(found), 1), found], 1))(maps, planes, concepts)
 
     return method
 

@@ -9,6 +9,7 @@ from dissect.stats.combinations import CombinationTally
 from dissect.stats.correlation import Correlation, pearson
 from dissect.stats.formulas import Formula, FormulaSearch
 from dissect.stats.frechet import FrechetReference, frechet_distance
+from dissect.stats.grouped_correlation import GroupedCorrelation
 from dissect.stats.iou import IouTally, best_labels, iou
 from dissect.stats.map_correlation import MapCorrelation
 from dissect.stats.null import NullTally
@@ -30,6 +31,7 @@ __all__ = [
     "Formula",
     "FormulaSearch",
     "FrechetReference",
+    "GroupedCorrelation",
     "Informative",
     "IouTally",
     "MapCorrelation",
