@@ -1,18 +1,11 @@
 """Builds the CUDA engine for the CPU: the same sources, with tests/emulation/cuda_on_cpu.h as their runtime."""
 
-import importlib.util
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
+from compiling import build_script
+
 HERE = Path(__file__).resolve().parent
 EMULATE = "-DDISSECT_EMULATE -Wno-unknown-pragmas -Wno-unused-parameter -Wno-maybe-uninitialized"
-
-
-def build_script():
-    spec = importlib.util.spec_from_file_location("build_script", ROOT / "build_engine.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def build(folder, target, files, flags, link_flags):

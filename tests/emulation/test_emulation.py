@@ -2,15 +2,14 @@
 
 import os
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from emulation.building import ROOT, build, build_module, build_script
+from compiling import ROOT, build_script, library, sanitized
+from emulation.building import build, build_module
 
-SANITIZED = ["-O1", "-g1", "-fno-omit-frame-pointer", "-fno-sanitize-recover=all"]
 CALL = re.compile(r"\b(__syncthreads|__syncwarp|atomic\w+)\(")
 
 pytestmark = [
@@ -32,22 +31,16 @@ def sites():
     return found
 
 
-def sanitizer_library(name):
-    compiler = build_script().compiler()
-    found = subprocess.run([compiler, f"-print-file-name=lib{name}.so"], capture_output=True, text=True, check=True)
-    return shutil.which(found.stdout.strip(), mode=os.F_OK)
-
-
 @pytest.fixture(scope="module")
 def emulated(tmp_path_factory):
     """Runs tests/emulation/run.py with the engine built for the CPU, under Address- and UndefinedBehaviorSanitizer."""
     pytest.importorskip("pybind11")
     # The second is there so that the first finds what throws exceptions, which Python itself does not bring.
-    libraries = [sanitizer_library("asan"), sanitizer_library("stdc++")]
+    libraries = [library("libasan.so"), library("libstdc++.so")]
     if None in libraries:
         pytest.skip("the compiler has no AddressSanitizer that can be loaded beforehand")
     sanitize = "-fsanitize=address,undefined"
-    module = build_module(tmp_path_factory.mktemp("emulated"), [*SANITIZED, sanitize], [sanitize])
+    module = build_module(tmp_path_factory.mktemp("emulated"), [*sanitized(), sanitize], [sanitize])
     environment = {
         **os.environ,
         "LD_PRELOAD": " ".join(libraries),
@@ -93,7 +86,7 @@ def test_no_barrier_and_no_atomic_can_be_left_out(emulated, races):
 @pytest.fixture(scope="module")
 def races(tmp_path_factory):
     """Whether ThreadSanitizer finds a race in the kernels on real threads, with a mutant or without."""
-    flags = [*SANITIZED, "-fsanitize=thread", "-DDISSECT_EMULATE_THREADS"]
+    flags = [*sanitized(), "-fsanitize=thread", "-DDISSECT_EMULATE_THREADS"]
     files = [path for path in build_script().cuda_sources() if path.suffix == ".cu"]
     files.append(Path(__file__).with_name("races.cpp").relative_to(ROOT))
     program = build(tmp_path_factory.mktemp("races"), "races", files, flags, ["-pthread", "-fsanitize=thread"])

@@ -1,6 +1,5 @@
 """The CUDA engine compiles, without spilling a register, and says on a machine without a GPU why it cannot serve."""
 
-import importlib.util
 import os
 import re
 import shlex
@@ -10,8 +9,8 @@ import sysconfig
 from pathlib import Path
 
 import pytest
+from compiling import build_script
 
-ROOT = Path(__file__).resolve().parents[2]
 ARCHITECTURES = {"sm_80", "sm_90"}
 REPORT = re.compile(
     r"Compiling entry function '(\w+)' for '(sm_\d+)'.*?(\d+) bytes stack frame, (\d+) bytes spill stores, "
@@ -23,9 +22,7 @@ REPORT = re.compile(
 @pytest.fixture(scope="module")
 def script(missing):
     """The module build_engine."""
-    spec = importlib.util.spec_from_file_location("build_script", ROOT / "build_engine.py")
-    script = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(script)
+    script = build_script()
     if script.nvcc() is None or script.compiler() is None:
         missing("nvcc", "CUDA's nvcc is not here.")
     return script

@@ -1,6 +1,5 @@
 """The C++ engine in a program of its own: clean under sanitizers, the same bits at every SIMD level and on aarch64."""
 
-import importlib.util
 import os
 import shutil
 import subprocess
@@ -8,20 +7,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from compiling import ROOT, build_script, library, sanitized
 
 from dissect.ops import native
 
-ROOT = Path(__file__).resolve().parents[2]
 SANITIZERS = {"address": "address,undefined", "thread": "thread"}
-SANITIZED = ["-O1", "-g1", "-fno-omit-frame-pointer", "-fno-sanitize-recover=all"]
 LEVELS = native.engine().simd_levels() if native.unavailable() is None else ["baseline"]
-
-
-def build_script():
-    spec = importlib.util.spec_from_file_location("build_script", ROOT / "build_engine.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def build(folder, compile_flags, link_flags, for_this_machine=True, of_python=False):
@@ -31,6 +22,8 @@ def build(folder, compile_flags, link_flags, for_this_machine=True, of_python=Fa
     """
     script = build_script()
     script.X86 = script.X86 and for_this_machine
+    for level in {"avx2", "avx512"} - set(LEVELS):  # which is there to be linked, but cannot run
+        script.LEVEL_FLAGS[f"_{level}.cpp"] += ["-O0", "-fno-sanitize=all"]
     sources = [path for path in script.sources() if path.name != "bindings.cpp"]
     sources.append(Path("csrc/bindings.cpp" if of_python else "tests/native/engine_test.cpp"))
     target = folder / ("_C.so" if of_python else "engine_test")
@@ -51,7 +44,7 @@ def run(*command, level="baseline"):
 
 
 @pytest.fixture(scope="module")
-def sanitized(tmp_path_factory):
+def checked(tmp_path_factory):
     """Builds with a sanitizer, in one folder for each."""
     if build_script().compiler() is None:
         pytest.skip("no C++ compiler")
@@ -59,14 +52,14 @@ def sanitized(tmp_path_factory):
 
     def built(name, of_python=False):
         sanitize = f"-fsanitize={SANITIZERS[name]}"
-        return build(folders[name], [*SANITIZED, sanitize], ["-pthread", sanitize], of_python=of_python)
+        return build(folders[name], [*sanitized(), sanitize], ["-pthread", sanitize], of_python=of_python)
 
     return built
 
 
 @pytest.fixture(scope="module", params=SANITIZERS)
-def program(request, sanitized):
-    return sanitized(request.param)
+def program(request, checked):
+    return checked(request.param)
 
 
 @pytest.fixture(scope="module")
@@ -82,11 +75,11 @@ def test_the_engine_is_clean_and_every_level_has_the_same_bits(program, level, d
     assert run(program, level=level) == digest
 
 
-def test_fuzzed_calls_are_clean_under_the_address_sanitizer(sanitized):
+def test_fuzzed_calls_are_clean_under_the_address_sanitizer(checked):
     runtime = [library("libasan.so"), library("libstdc++.so")]
     if not all(runtime):
         pytest.skip("no C++ compiler with an address sanitizer")
-    engine = sanitized("address", of_python=True)
+    engine = checked("address", of_python=True)
     for program in ("calls.py", "direct.py"):
         command = [sys.executable, ROOT / "tests/fuzz" / program, "2000", "4000", engine]
         done = subprocess.run(
@@ -95,16 +88,6 @@ def test_fuzzed_calls_are_clean_under_the_address_sanitizer(sanitized):
                  "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)},
         )  # fmt: skip
         assert done.returncode == 0, f"{program}, after seed {done.stdout[-6:]}: {done.stderr[-3000:]}"
-
-
-def library(name):
-    """Where the compiler has a library of its own; None where it has none, or is not g++."""
-    if shutil.which("g++") is None:
-        return None
-    found = subprocess.run(
-        ["g++", f"-print-file-name={name}"], capture_output=True, text=True, check=True
-    ).stdout.strip()
-    return found if os.path.isabs(found) else None
 
 
 def test_aarch64_has_the_same_bits(tmp_path, monkeypatch, digest):
