@@ -25,6 +25,8 @@ NUM_BINS = 4096
 WINDOW_RANKS, WINDOW_IMAGES = 4, 4
 #: The first visit's last key, below that of 2^126, the least value that is refused; a tail's bins all end there.
 LAST_KEY = ((1 << 31) | (253 << 23)) - 1
+#: How far around the rank, in per cent of it, a guess reaches.
+MARGIN = 12
 #: A bin of the first visit held 2^15 keys in states of version 1.
 FIRST_SHIFT = 15
 
@@ -37,12 +39,12 @@ class TailThreshold(State):
     samples are strictly above it. (Bau et al. 2020 define ``t_u = max_t P[a > t] >= q``, which lets at least q fire;
     the two differ by one sample.) q is the decimal that it is written as: 0.1 of 10 samples is 1 sample.
 
-    Each visit to all activations narrows a bracket per unit, in the integer order of the floats. The first certifies
-    one by histograms of each cell's least and largest corner, which bound its pixels, and guesses a narrower one from a
-    few pixels of each map. The next visits count what lies above the guess and bin what lies inside: that either
-    certifies a 4,096th of it or tells on which side the threshold is. Three visits end at one float for most units, and
-    four for nearly all. Where the samples are the maps' own cells, at positions "feature" or where the maps have the
-    segmentation's size, a visit is faster, and 16-bit maps need one.
+    Each visit to all activations narrows a bracket per unit, in the integer order of the floats. The first guesses one
+    from a few pixels of each map. The next counts what lies above the guess and bins what lies inside: that either
+    certifies a 4,096th of it or tells on which side the threshold is, and so do all visits after it. Three end at one
+    float for nearly all units; where a guess was wrong, it takes five. Where the samples are the maps' own cells, at
+    positions "feature" or where the maps have the segmentation's size, the first visit bins all of them, and 16-bit
+    maps need no other.
 
     Args:
         fraction: q, between 0 and 1; a float, Decimal, Fraction, or a string such as "0.005".
@@ -65,7 +67,7 @@ class TailThreshold(State):
         tensor([5.])
     """
 
-    version = 3
+    version = 4
     since = ("shift", "at_cells")
     tensors = ("_low", "_high", "_first", "_last", "_shift", "_bins", "_above")
 
@@ -97,7 +99,8 @@ class TailThreshold(State):
         self._dtype: torch.dtype | None = None  # whose keys these are
         # [U] keys: every threshold lies in [_low, _high].
         self._low = self._high = torch.empty(0, dtype=torch.int64)
-        # [R, U]: keys that each of the visit's R histograms bins, 2^shift to a bin; [R, U, B] and [R, U]: its counts.
+        # [R, U]: keys that the visit's histogram bins, 2^shift to a bin; [R, U, B] and [R, U]: its counts. R is 1;
+        # before the first batch, 0.
         self._first = self._last = self._shift = self._above = torch.empty(0, 0, dtype=torch.int64)
         self._bins = torch.empty(0, 0, 0, dtype=torch.int64)
 
@@ -117,17 +120,17 @@ class TailThreshold(State):
             status = ops.new_status(activations.device)
             if not len(self._first):
                 self._open_windows(activations[:: max(1, len(activations) // WINDOW_IMAGES)][:WINDOW_IMAGES], status)
-            for row, sample, grid, images in self._histograms():
+            for grid, images in self._samples():
                 ops.tail_histogram(
-                    activations[images], self._first[row], self._last[row], self._shift[row], self._bins[row],
-                    self._above[row], grid=grid, sample=sample, status=status, backend=self.backend,
+                    activations[images], self._first[0], self._last[0], self._shift[0], self._bins[0], self._above[0],
+                    grid=grid, status=status, backend=self.backend,
                 )  # fmt: skip
                 counted = True
         except (TypeError, ValueError) as error:
             refusal(error, f"batch {self.batch} of visit {self.visit}")
             raise
         except BaseException:
-            if counted:  # by some of the histograms: no reader may take this for the whole batch or for none of it
+            if counted:  # of some of its images: no reader may take this for the whole batch or for none of it
                 self._status = torch.tensor(self.batch + 1, dtype=torch.int32)
             raise
         self._note(status, self.batch)
@@ -262,6 +265,8 @@ class TailThreshold(State):
         self._at_cells = state.get("at_cells", self.positions == "feature")  # version 2 lacks it
         if "shift" not in state:  # version 1
             state = {**state, "shift": self._shift_before(state)}
+        if len(state["first"]) == 3:  # until version 3 the first visit binned bounds too, before these few pixels
+            state = {**state, **{name: state[name][2:] for name in ("first", "last", "shift", "bins", "above")}}
         check_keys(state, self._bits, self._at_cells)
         for name in self.tensors:
             setattr(self, name, state[name[1:]].clone())
@@ -299,20 +304,17 @@ class TailThreshold(State):
             self._low = torch.zeros(num_units, dtype=torch.int64, device=activations.device)
             self._high = torch.full_like(self._low, (1 << (8 * key_dtype.itemsize)) - 1)
 
-    def _histograms(self) -> list[tuple[int, str, Grid | None, slice]]:
-        """What the visit under way bins of the next batch: rows of the bins, kinds of samples, where, in which images.
+    def _samples(self) -> list[tuple[Grid | None, slice]]:
+        """What the visit under way bins of the next batch: which pixels (None: the maps' own cells) of which images.
 
         Images take turns in which pixels stand for all, by their number, so that batches make no difference.
         """
-        if self._at_cells:
-            return [(0, "value", None, slice(None))]
-        if self.visit > 0:
-            return [(0, "value", self.grid, slice(None))]
-        turns = [
-            (2, "value", sparse(self.grid, choice), slice((choice - self._seen) % CHOICES, None, CHOICES))
+        if self._at_cells or self.visit > 0:
+            return [(None if self._at_cells else self.grid, slice(None))]
+        return [
+            (sparse(self.grid, choice), slice((choice - self._seen) % CHOICES, None, CHOICES))
             for choice in range(CHOICES)
         ]
-        return [(0, "min", self.grid, slice(None)), (1, "max", self.grid, slice(None)), *turns]
 
     @property
     def _bits(self) -> int:
@@ -335,21 +337,15 @@ class TailThreshold(State):
         if self._bits == 16:
             self._bin(self._low[None].clone(), self._high[None].clone(), 1 << 16)
             return
-        kinds = {row: (sample, grid) for row, sample, grid, _ in self._histograms()}
-        first = torch.stack([self._window_for(maps, *kind, status) for kind in kinds.values()])
-        self._bin(first, torch.full_like(first, LAST_KEY), NUM_BINS)
-
-    def _window_for(self, maps: Tensor, sample: str, grid: Grid | None, status: Tensor) -> Tensor:
-        """[U]: the first key to bin, by the histogram of a few images in bins of a quarter of an octave."""
-        coarse = torch.full_like(self._low, 21)
+        grid, coarse = self._samples()[-1][0], torch.full_like(self._low, 21)  # bins of a quarter of an octave
         bins, above = coarse.new_zeros(len(coarse), 1 << 11), torch.zeros_like(coarse)
         ops.tail_histogram(
-            maps, self._low, self._high, coarse, bins, above, grid=grid, sample=sample, status=status,
-            backend=self.backend,
-        )  # fmt: skip
+            maps, self._low, self._high, coarse, bins, above, grid=grid, status=status, backend=self.backend
+        )
         samples = maps.shape[0] * self._area(grid)
         rank = min(WINDOW_RANKS * int(self.fraction * samples) + 16, samples)
-        return bin_of_rank(bins, torch.full_like(coarse, rank)) << 21
+        first = (bin_of_rank(bins, torch.full_like(coarse, rank)) << 21)[None]
+        self._bin(first, torch.full_like(first, LAST_KEY), NUM_BINS)
 
     def _bin(self, first: Tensor, last: Tensor, num_bins: int) -> None:
         """Begins histograms of [first, last]; where there is no memory for them, nothing has changed."""
@@ -362,10 +358,13 @@ class TailThreshold(State):
 
     def _narrow(self, samples: int) -> None:
         """Narrows the bracket by the visit's histograms, and chooses what the next visit bins."""
-        rank = int(self.fraction * samples) + 1
         known = self._low == self._high
-        low, high = self._locate(0, rank)[0], self._locate(-1 if len(self._bins) == 1 else 1, rank)[1]
-        low, high = torch.maximum(self._low, low), torch.minimum(self._high, high)
+        if self.visit == 0 and not self._at_cells:
+            low, high, (first, last) = self._low, self._high, self._guess()
+        else:
+            low, high = self._locate(int(self.fraction * samples) + 1)
+            low, high = torch.maximum(self._low, low), torch.minimum(self._high, high)
+            first, last = low, high
         torn = (~known & (low > high)).nonzero().flatten().tolist()
         if torn:
             raise refusal(
@@ -376,15 +375,6 @@ class TailThreshold(State):
                 )
             )
         low, high = torch.where(known, self._low, low), torch.where(known, self._high, high)
-        first, last = low, high
-        if len(self._bins) == 3:
-            sampled = int(self.fraction * self._seen * self._area(sparse(self.grid, 0))) + 1
-            # Neighbours are alike, so that the samples are worth far fewer; a wrong guess costs another visit.
-            margin = sampled * 3 // 100 + 3 * math.isqrt(sampled) + 1
-            guess = self._locate(2, sampled + margin)[0], self._locate(2, max(1, sampled - margin))[1]
-            guess = torch.maximum(guess[0], low), torch.minimum(guess[1], high)
-            sound = guess[0] <= guess[1]
-            first, last = torch.where(sound, guess[0], first), torch.where(sound, guess[1], last)
         # A unit whose threshold is known is left out: its window is empty.
         known = low == high
         done = bool(known.all())
@@ -392,7 +382,14 @@ class TailThreshold(State):
         self._bin(torch.where(known, 1, first)[None], torch.where(known, 0, last)[None], num_bins)
         self._low, self._high, self._done = low, high, done
 
-    def _locate(self, row: int, rank: int) -> tuple[Tensor, Tensor]:
-        """[U] keys each: the rank-th largest sample of a histogram lies between them."""
-        first, last, shift = self._first[row], self._last[row], self._shift[row]
-        return located(first, last, shift, self._bins[row], self._above[row], rank, (1 << self._bits) - 1)
+    def _guess(self) -> tuple[Tensor, Tensor]:
+        """[U] keys each, between which the threshold seems to lie by the pixels that stand for all."""
+        rank = int(self.fraction * self._seen * self._area(sparse(self.grid, 0))) + 1
+        # Neighbours are alike, so that the samples are worth far fewer; a wrong guess costs two more visits.
+        margin = rank * MARGIN // 100 + 3 * math.isqrt(rank) + 1
+        return self._locate(rank + margin)[0], self._locate(max(1, rank - margin))[1]
+
+    def _locate(self, rank: int) -> tuple[Tensor, Tensor]:
+        """[U] keys each: the rank-th largest of the visit's samples lies between them."""
+        counts = self._bins[0], self._above[0]
+        return located(self._first[0], self._last[0], self._shift[0], *counts, rank, (1 << self._bits) - 1)

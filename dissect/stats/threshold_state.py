@@ -75,7 +75,7 @@ def check_keys(state: dict[str, Any], bits: int, at_cells: bool) -> None:
     if not sizes["R"]:
         require(WHAT, state["seen"] == 0, "what was seen was binned")
         return
-    require(WHAT, sizes["R"] == (1 if at_cells or state["visit"] > 0 else 3), "a visit has its histograms")
+    require(WHAT, sizes["R"] == 1, "a visit has one histogram")
     require(WHAT, sizes["B"] == 1 or (sizes["B"] > 0 and sizes["B"] % 64 == 0), "bins come in blocks of 64")
     require(WHAT, ((last - first) >> shift) < sizes["B"], "first and last fit in the bins")
     done = bool((low == high).all())

@@ -38,6 +38,20 @@ def test_resumes_from_a_state_dict_in_the_middle_of_a_visit():
     assert torch.equal(again.threshold(), straight.threshold())
 
 
+def test_goes_on_from_a_state_whose_first_visit_binned_bounds_too():
+    """As that of version 3 did: bounds in its first two histograms, few pixels in the third."""
+    maps, own = maps_of("normal", (4, 3, 5, 5)), ("first", "last", "shift", "bins", "above")
+    straight, before, again = (TailThreshold(0.1, size=(9, 9)) for _ in range(3))
+    settle(straight, maps.split(1))
+    before.add(maps[:3])
+    state = before.state_dict()
+    again.load_state_dict(state | {name: torch.cat([torch.ones_like(state[name])] * 2 + [state[name]]) for name in own})
+    again.add(maps[3:])
+    again.advance()
+    settle(again, maps.split(1))
+    assert torch.equal(again.threshold(), straight.threshold())
+
+
 def test_states_that_do_not_fit_do_not_merge():
     def fresh(fraction=0.1, size=(4, 4)):
         state = TailThreshold(fraction, size=size)
