@@ -15,14 +15,13 @@ from dissect.tiny import survey
 
 ROOT = Path(dissect.__file__).parent
 #: The import name of what some extra installs.
-OPTIONAL = {"jinja2", "matplotlib", "PIL", "scipy", "sklearn", "foolbox", "starlette", "uvicorn"}
+OPTIONAL = set("jinja2 matplotlib PIL scipy sklearn foolbox starlette uvicorn anywidget traitlets".split())
 #: Files that are only reached through another, which has asked for the packages.
 BEHIND = {
     "data/files.py": "data/folders.py",
     "apps/guard.py": "apps/serving.py",
-    "apps/paint_gestures.py": "apps/serving.py",
-    "apps/rewrite_gestures.py": "apps/serving.py",
     "apps/server.py": "apps/serving.py",
+    "apps/widgets.py": "apps/showing.py",
     "report/charts.py": "report/html.py",
     "report/embedded.py": "report/html.py",
     "report/pairs.py": "report/html.py",
@@ -39,6 +38,7 @@ BEHIND = {
         ("PIL", "report", lambda: ClassFolder("nowhere")),
         ("starlette", "apps", lambda: apps.serve(None)),
         ("uvicorn", "apps", lambda: apps.serve(None)),
+        ("anywidget", "notebook", lambda: apps.show(None)),
         ("jinja2", "report", lambda: dissect.write_report(None, "nowhere")),
         ("foolbox", "experiments", carlini_wagner.load_foolbox),
         ("sklearn.linear_model", "experiments", lambda: survey.logistic_accuracy(*[None] * 4)),

@@ -8,6 +8,7 @@ from dissect.apps.rewriter import Rewriter, StoppedError
 from dissect.apps.rewriting import Rewriting
 from dissect.apps.serving import serve
 from dissect.apps.session import PaintSession, load_painting
+from dissect.apps.showing import show
 from dissect.apps.strokes import Mask, Stroke
 
 __all__ = [
@@ -23,5 +24,6 @@ __all__ = [
     "brushes",
     "load_painting",
     "serve",
+    "show",
     "write_replay",
 ]

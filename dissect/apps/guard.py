@@ -1,11 +1,8 @@
-"""What stands before a server of pages: who may ask, how much, and how errors are told."""
+"""What stands before a server of pages: who may ask, and how much."""
 
 from __future__ import annotations
 
-import json
 import secrets
-import sys
-import traceback
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlsplit
@@ -15,16 +12,12 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from dissect.apps.rewriter import StoppedError
+from dissect.apps.answers import MOST_BYTES, Answer, answer, problem, too_large
 from dissect.apps.session import json_of
 from dissect.arguments import refusal
 
 #: Names of this machine by which a page may be asked for; any other is a name that somebody else gave it.
 HOSTS = ("127.0.0.1", "localhost")
-#: Bytes of a request's body at most.
-MOST_BYTES = 8_000_000
-#: Letters of a message to a page.
-LONGEST = 500
 
 HEADERS = {
     "cache-control": "no-store",
@@ -65,12 +58,12 @@ class Guard:
 
         refused = self._refused(scope)
         if refused is not None:
-            await refused(scope, receive, headed)
+            await response(refused)(scope, receive, headed)
             return
         path = scope["path"][len(self._token) + 1 :]
         await self._app({**scope, "path": path, "raw_path": path.encode()}, receive, headed)
 
-    def _refused(self, scope: Scope) -> Response | None:
+    def _refused(self, scope: Scope) -> Answer | None:
         headers = Request(scope).headers
         host, origin, site = headers.get("host", ""), headers.get("origin"), headers.get("sec-fetch-site", "none")
         if _name_of(host) not in HOSTS:
@@ -91,34 +84,19 @@ def _name_of(host: str) -> str:
         return ""
 
 
-def told(found: Any, status: int = 200) -> Response:
-    """An answer of JSON, in ASCII: texts that came in may hold halves of characters, which UTF-8 has not.
-
-    Raises:
-        ValueError: a number that JSON has not.
-    """
-    return Response(json.dumps(found, allow_nan=False), status, media_type="application/json")
-
-
-def problem(status: int, text: str) -> Response:
-    """An answer that says what is wrong."""
-    return told({"error": text[:LONGEST]}, status)
-
-
 class TooLargeError(Exception):
     """A body beyond `MOST_BYTES`."""
 
 
-async def body_of(request: Request) -> Any:
-    """The JSON of a request, of bounded size.
+async def body_of(request: Request) -> Callable[[], Any]:
+    """What reads the JSON of a request, of bounded size, and refuses what is none.
 
     Raises:
         TooLargeError: more bytes than may be.
-        ValueError: no JSON.
     """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/json":
-        raise refusal(ValueError("a request must be of the type application/json."))
+        return _wrong_type
     length = request.headers.get("content-length", "0")
     if length.isascii() and length.isdigit() and len(length) < 20 and int(length) > MOST_BYTES:
         raise TooLargeError
@@ -127,43 +105,31 @@ async def body_of(request: Request) -> Any:
         data += piece
         if len(data) > MOST_BYTES:
             raise TooLargeError
-    return json_of(bytes(data))
+    return lambda: json_of(bytes(data))
+
+
+def _wrong_type() -> Any:
+    raise refusal(ValueError("a request must be of the type application/json."))
 
 
 def answering(work: Callable[..., Any], reads_body: bool) -> Callable[[Request], Any]:
     """What answers a request by a function of plain data: of the body's JSON, or of the query's texts.
 
-    The function runs in a thread, so that others can be answered meanwhile, and gives a `Response` or what becomes
-    JSON. What it refuses becomes a message; what it fails at is told on stderr, and the page hears that alone.
+    The function runs in a thread, so that others can be answered meanwhile; see `answer`.
     """
 
-    async def answer(request: Request) -> Response:
+    async def answers(request: Request) -> Response:
         try:
-            asked = await body_of(request) if reads_body else dict(request.query_params)
-            found = await run_in_threadpool(work, asked)
-            return found if isinstance(found, Response) else told(found)
+            asked: Callable[[], Any] = await body_of(request) if reads_body else lambda: dict(request.query_params)
         except TooLargeError:
-            return problem(413, f"a request must have at most {MOST_BYTES} bytes.")
+            return response(too_large())
         except ClientDisconnect:
-            return problem(400, "the request ended early.")
-        except (KeyError, TypeError, ValueError, RuntimeError) as error:
-            return problem(400 if _is_told(error) else 500, text_of(error))
-        except Exception as error:  # a page must hear of any other, and go on
-            return problem(500, text_of(error))
+            return response(problem(400, "the request ended early."))
+        return response(await run_in_threadpool(answer, work, asked))
 
-    return answer
+    return answers
 
 
-def _is_told(error: Exception) -> bool:
-    """Whether an error is a check's, and not that of a line of code which went wrong."""
-    last = traceback.extract_tb(error.__traceback__)[-1]
-    return last.line is not None and last.line.lstrip().startswith("raise ")
-
-
-def text_of(error: Exception) -> str:
-    """What a page hears of an error: what a check says; of any other that there was one, which is told on stderr."""
-    told = isinstance(error, (ArithmeticError, KeyError, StoppedError, TypeError, ValueError, RuntimeError))
-    if told and _is_told(error):
-        return str(error.args[0] if error.args else error)[:LONGEST]
-    traceback.print_exception(error, file=sys.stderr)
-    return "something went wrong; the terminal in which dissect runs says what."
+def response(found: Answer) -> Response:
+    """An answer as it is sent."""
+    return Response(found.data, found.status, media_type=found.kind)

@@ -8,7 +8,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
 
-from dissect.apps.guard import text_of
+from dissect.apps.answers import text_of
 from dissect.apps.rewriter import StoppedError, Watch
 from dissect.arguments import refusal
 from dissect.rewriting import Edit

@@ -17,12 +17,14 @@ FOLDER = Path(__file__).parent
 GRID = 32
 #: The same where a rule is rewritten, as a rule; and how many images are shown at first.
 FINE, SHOWN = 64, 12
-#: Scripts of both pages, in their order; each uses what those before it define.
+#: Scripts of both pages, in their order, after the one that carries what they ask; each uses what those before define.
 SCRIPTS = ("about.js", "canvas.js", "gestures.js", "stage.js")
+#: What carries it to a server, and in a frame of a notebook.
+SERVED, FRAMED = "served.js", "framed.js"
 
 
-def paint_page(painter: Painter, name: str) -> str:
-    """The page of a painter.
+def paint_page(painter: Painter, name: str, carrier: str = SERVED) -> str:
+    """The page of a painter, whose requests a script carries, `SERVED` or `FRAMED`.
 
     Raises:
         ImportError: jinja2 is not installed.
@@ -30,22 +32,25 @@ def paint_page(painter: Painter, name: str) -> str:
     extras.require("the painting page", "apps", "jinja2")
     about = told(painter)
     parts = {"painter": painter, "brushes": about["brushes"], "number": about["number"]}
-    return _page("paint", name, about, parts, ("paint.css",))
+    return _page("paint", name, about, parts, ("paint.css",), carrier)
 
 
-def rewrite_page(rewriter: Rewriter, name: str) -> str:
-    """The page of a rewriter.
+def rewrite_page(rewriter: Rewriter, name: str, carrier: str = SERVED) -> str:
+    """The page of a rewriter; see `paint_page`.
 
     Raises:
         ImportError: jinja2 is not installed.
     """
     extras.require("the rewriting page", "apps", "jinja2")
-    return _page("rewrite", name, told_of_rewriter(rewriter), {"rewriter": rewriter}, ("paint.css", "rewrite.css"))
+    styles = ("paint.css", "rewrite.css")
+    return _page("rewrite", name, told_of_rewriter(rewriter), {"rewriter": rewriter}, styles, carrier)
 
 
-def _page(kind: str, name: str, about: dict[str, Any], parts: dict[str, Any], styles: tuple[str, ...]) -> str:
+def _page(
+    kind: str, name: str, about: dict[str, Any], parts: dict[str, Any], styles: tuple[str, ...], carrier: str
+) -> str:
     """The template of its kind, with the script and the styles inside."""
-    script = script_of(str(FOLDER / part) for part in (*SCRIPTS, f"{kind}.js"))
+    script = script_of(str(FOLDER / part) for part in (carrier, *SCRIPTS, f"{kind}.js"))
     resources = inside(script, ("report.css", *(str(FOLDER / style) for style in styles)))
     template = environment(FOLDER).get_template(f"{kind}.html")
     return template.render(
@@ -54,6 +59,7 @@ def _page(kind: str, name: str, about: dict[str, Any], parts: dict[str, Any], st
         size=min(12, max(1, round(about["grid"][0] / about["map"][0]))),
         count=about["count"],
         image_size=about["image"],
+        reach="'self'" if carrier == SERVED else "'none'",
         **parts,
         **resources,
     )

@@ -57,7 +57,7 @@ function choose(number) {
   gesture(async () => {
     const found = { ...about.session, z: { ...about.session.z, number } };
     const image = await rendered(found);
-    if (plain) become(found, image); else [session, shown] = [found, image];
+    become(found, image);
     plain = image;
     form.number.value = number;
     tell(`Image ${number}.`);
@@ -107,6 +107,7 @@ function show() {
   stage.setAttribute("aria-label", `${text}. Arrow keys move, Space marks a cell, Enter paints.`);
   current(session.z.number);
   overlay();
+  keep(session);
 }
 
 function tools() {
@@ -159,8 +160,8 @@ form.number.addEventListener("change", () => {
 form.save.addEventListener("click", () => {
   save(new Blob([JSON.stringify(session)], { type: "application/json" }), `painting-${session.z.number}.json`);
 });
-form.picture.addEventListener("click", async () => {
-  save(await (await fetch(shown)).blob(), `painting-${session.z.number}.png`);
+form.picture.addEventListener("click", () => {
+  save(new Blob([bytesOf(shown)], { type: "image/png" }), `painting-${session.z.number}.png`);
 });
 for (const kind of ["movie", "sheet"]) {
   form[kind].addEventListener("click", () => gesture(async () => {
@@ -177,6 +178,15 @@ async function images() {
   show();
 }
 
+async function begin() {
+  const found = await begun ?? session;
+  plain = await rendered({ ...found, strokes: [] });
+  shown = found.strokes.length ? await rendered(found) : plain;
+  session = found;
+  form.number.value = found.z.number;
+  tell(`Image ${found.z.number}.`);
+}
+
 tools();
-choose(0);
+gesture(begin);
 gesture(images);

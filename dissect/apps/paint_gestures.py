@@ -6,8 +6,7 @@ import io
 from collections.abc import Callable, Mapping
 from typing import Any, cast
 
-from starlette.responses import Response
-
+from dissect.apps.answers import Answer
 from dissect.apps.painter import Painter
 from dissect.apps.painting import Painting
 from dissect.apps.published import MOST_IMAGES, Published, data_url
@@ -44,7 +43,7 @@ class PaintGestures:
 
     def render(self, asked: Any) -> dict[str, Any]:
         """The image of a session, and the session as it was understood."""
-        painting = self._painting(asked)
+        painting = self.opened(asked)
         return {"image": data_url(painting.image), "session": painting.session.as_json()}
 
     def stroke(self, asked: Any) -> dict[str, Any]:
@@ -53,7 +52,7 @@ class PaintGestures:
         rules = {"session": Of(dict), "action": Text(ACTIONS), "brush": Text(), "mask": Of(dict)}
         maybe = {"units": Maybe(Whole(1)), "pooling": Maybe(Text(POOLINGS)), "neutral": Maybe(Text(NEUTRALS))}
         fields(what, asked, {**rules, **maybe})
-        painting, mask = self._painting(asked["session"]), cast(Mask, mask_of(asked["mask"]))
+        painting, mask = self.opened(asked["session"]), cast(Mask, mask_of(asked["mask"]))
         brush, number = self.painter.brush(asked["brush"]), asked.get("units")
         neutral: Any = 0.0
         if asked.get("neutral") == "mean" and asked["action"] == "remove":
@@ -63,15 +62,15 @@ class PaintGestures:
         painting.add(self.painter.stroke(asked["action"], brush, mask, **more))
         return {"image": data_url(painting.image), "session": painting.session.as_json()}
 
-    def movie(self, asked: Any) -> Response:
+    def movie(self, asked: Any) -> Answer:
         """A session as a movie."""
-        return Response(movie(self._painting(asked).history), media_type="image/gif")
+        return Answer(200, "image/gif", movie(self.opened(asked).history))
 
-    def sheet(self, asked: Any) -> Response:
+    def sheet(self, asked: Any) -> Answer:
         """A session's steps as a sheet."""
         buffer = io.BytesIO()
-        sheet(self._painting(asked)).savefig(buffer, format="png", dpi=150)
-        return Response(buffer.getvalue(), media_type="image/png")
+        sheet(self.opened(asked)).savefig(buffer, format="png", dpi=150)
+        return Answer(200, "image/png", buffer.getvalue())
 
     def gets(self) -> dict[str, Callable[..., Any]]:
         """By path, what answers a query."""
@@ -98,8 +97,13 @@ class PaintGestures:
             "/api/featuremaps": _asking(published, published.featuremaps),
         }
 
-    def _painting(self, found: Any) -> Painting:
-        return Painting.of(self.painter, session_of(found, self.painter.num_units))
+    def state(self, painting: Painting) -> dict[str, Any]:
+        """What a page begins with: a session."""
+        return painting.session.as_json()
+
+    def opened(self, asked: Any) -> Painting:
+        """What a page shows, as an engine's: a session."""
+        return Painting.of(self.painter, session_of(asked, self.painter.num_units))
 
 
 def _asking(published: Published, work: Callable[[Any], Any]) -> Callable[[Any], dict[str, Any]]:

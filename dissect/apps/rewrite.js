@@ -213,6 +213,18 @@ function open(file) {
   });
 }
 
+function take(file) {
+  gesture(async () => {
+    if (busy) throw new Error("An edit is on its way.");
+    if (file.size > 5e6) throw new Error("The file of an edit has at most 5 MB.");
+    const bytes = new Uint8Array(await file.arrayBuffer());
+    const found = await answered("rewrite/take", { edits: state.edits, file: base64(bytes) });
+    before = false;
+    await become({ ...state, edits: [...state.edits, found.edit] });
+    tell(`Opened an edit of rank ${found.rank}: ${told()}.`);
+  });
+}
+
 function snap() {
   const kept = { state, name: `Snapshot ${snapshots.length + 1}`, image: image(number) };
   snapshots.push(kept);
@@ -304,6 +316,7 @@ function show() {
   trays();
   pictures();
   overlay();
+  keep(state);
 }
 
 // Gestures by pointer and by keyboard.
@@ -345,6 +358,7 @@ for (const [name, press] of Object.entries({
   }),
 })) form[name].addEventListener("click", press);
 opens(form.load, open);
+opens(form.take, take);
 form.size.addEventListener("input", () => { el("wide").textContent = form.size.value; });
 form.matches.addEventListener("change", pictures);
 form.numbers.addEventListener("change", () => gesture(async () => {
@@ -356,8 +370,10 @@ form.numbers.addEventListener("change", () => gesture(async () => {
 
 form.units.value = about.erased;
 gesture(async () => {
-  const numbers = numbersOf(form.numbers.value);
-  await fetched([number, ...numbers], []);
+  const numbers = numbersOf(form.numbers.value), found = await begun ?? state;
   list(numbers);
+  await fetched([number, ...numbers], []);
+  await ready(found);
+  state = found;
   tell("Image 0: paint over something.");
 });

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import tempfile
+import base64
 import threading
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
-from starlette.responses import Response
-
+from dissect.apps.answers import Answer
 from dissect.apps.jobs import Find, Jobs
 from dissect.apps.published import MOST_IMAGES, data_url
 from dissect.apps.rewriter import MOST_CONTEXT, MOST_EDITS, Rewriter
@@ -17,6 +15,7 @@ from dissect.apps.rewriting import Rewriting
 from dissect.apps.strokes import MOST_PIXELS, number_within
 from dissect.arguments import refusal
 from dissect.files.checked import Each, Maybe, Of, Text, Whole, fields, require
+from dissect.files.results import data_of, result_of
 from dissect.rewriting import Edit, Session
 from dissect.rewriting.session import session_of
 
@@ -48,7 +47,15 @@ class RewriteGestures:
     def posts(self) -> dict[str, Callable[..., Any]]:
         """By path, what answers a body."""
         work = (self.images, self.preview, self.search, self.execute, self.erase, self.cancel, self.open, self.edit)
-        return {f"/rewrite/{each.__name__}": each for each in work}
+        return {f"/rewrite/{each.__name__}": each for each in (*work, self.take)}
+
+    def state(self, rewriting: Rewriting) -> dict[str, Any]:
+        """What a page begins with: the session, and the edits by their names, which are kept."""
+        return {"session": rewriting.session.as_json(), "edits": [self._keep(edit) for edit in rewriting.edits]}
+
+    def opened(self, asked: Any) -> Rewriting:
+        """What a page shows, as an engine's: {"session", "edits"}."""
+        return Rewriting(self.rewriter, self._session(asked), self._chain(asked))
 
     def images(self, asked: Any) -> dict[str, Any]:
         """Images after edits: {"numbers", "edits"}."""
@@ -118,17 +125,30 @@ class RewriteGestures:
         """A session, if it can be replayed here: {"session"}."""
         return {"session": self._session(asked).as_json()}
 
-    def edit(self, asked: Any) -> Response:
+    def edit(self, asked: Any) -> Answer:
         """Edits as one, the bytes of its file: {"edits"}."""
         found = Rewriting(self.rewriter, edits=self._chain(asked)).edit
-        with tempfile.TemporaryDirectory() as folder:
-            data = found.save(Path(folder) / "rule").read_bytes()
-        return Response(data, media_type="application/octet-stream")
+        return Answer(200, "application/octet-stream", data_of(found))
 
-    def _start(self, find: Find, options: dict[str, Any]) -> dict[str, str]:
+    def take(self, asked: Any) -> dict[str, Any]:
+        """An edit from its file, after others: {"edits", "file"}, its bytes in base64; gives its name."""
+        fields("a request", asked, {"file": Text()})
+        chain = self._chain(asked)
+        try:
+            data = base64.b64decode(asked["file"], validate=True)
+        except ValueError as error:
+            raise refusal(ValueError("a file must be in base64, but is not.")) from error
+        self._check_room()
+        edit = self.rewriter.after(chain, result_of(Edit, "the file", data))
+        return {"edit": self._keep(edit), "rank": edit.rank}
+
+    def _check_room(self) -> None:
         with self._lock:
             if len(self._edits) >= MOST_KEPT:
                 raise refusal(ValueError(f"{MOST_KEPT} edits were made; save yours, and start the command anew."))
+
+    def _start(self, find: Find, options: dict[str, Any]) -> dict[str, str]:
+        self._check_room()
         return {"job": self._jobs.start(find, options["steps"], options["every"], self._keep)}
 
     def _keep(self, edit: Edit) -> str:

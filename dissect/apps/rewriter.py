@@ -19,6 +19,7 @@ from dissect.apps.strokes import Mask
 from dissect.arguments import integer, refusal, speaks
 from dissect.data.pictures import signed_pictures
 from dissect.rewriting import Edit, Matches, Memory, SecondMoment, Selection, Session, erase, render
+from dissect.rewriting.edit import weight_digest
 from dissect.rewriting.matching import column, ranked, responses
 from dissect.rewriting.memory import is_pair
 from dissect.rewriting.moment import batches_of
@@ -309,6 +310,15 @@ class Rewriter:
                     self._versions.popitem(last=False)
             self._versions.move_to_end(key)
             return self._versions[key]
+
+    def after(self, edits: Sequence[Edit], edit: Edit) -> Edit:
+        """An edit that was made elsewhere, as it is after others: it says what weight it gives here, to the bit.
+
+        Raises:
+            RuntimeError, ValueError: see `images`.
+        """
+        changed = self._changed([*edits, edit]).weight  # not by `version`, which believes what an edit says
+        return replace(edit, after=weight_digest(changed), _memory=None, _applied=None)
 
     def _changed(self, edits: Sequence[Edit]) -> Memory:
         if len(edits) > MOST_EDITS:

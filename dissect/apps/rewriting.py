@@ -183,6 +183,17 @@ class Rewriting:
         """
         self._history.become(_State(self.rewriter.check(session), self.edits))
 
+    def open_edit(self, edit: Edit) -> Edit:
+        """Takes an edit that was made before after those that there are, as `dissect.rewriting.Edit.load` gives it.
+
+        Raises:
+            ValueError: it was not made of the weight that these leave.
+        """
+        session, edits = self._history.state
+        found = self.rewriter.after(edits, edit)
+        self._history.become(_State(session, (*edits, found)))
+        return found
+
     def save(self, path: str | Path) -> Path:
         """Writes the session in the published format; see `dissect.rewriting.Session.save`."""
         return self.session.save(path)

@@ -9,7 +9,8 @@ from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from dissect.apps.guard import Guard, answering, problem
+from dissect.apps.answers import no_such
+from dissect.apps.guard import Guard, answering, response
 from dissect.apps.page import paint_page, rewrite_page
 from dissect.apps.paint_gestures import PaintGestures
 from dissect.apps.painter import Painter
@@ -38,5 +39,4 @@ def application(engine: Painter | Rewriter, *, token: str, name: str) -> ASGIApp
 
 def _no_such(request: Request, error: Exception) -> Response:
     """Of a path or a method that there is not."""
-    status = getattr(error, "status_code", 404)
-    return problem(status, f"there is no {request.method} of this path.")
+    return response(no_such(request.method)._replace(status=getattr(error, "status_code", 404)))

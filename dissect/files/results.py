@@ -8,7 +8,7 @@ from typing import Any, ClassVar, TypeVar
 from torch import Tensor
 
 from dissect.files.checked import named
-from dissect.files.tensors import kind_of, load_tensors, save_tensors, with_suffix
+from dissect.files.tensors import bytes_of, kind_of, load_tensors, save_tensors, tensors_of, with_suffix
 
 R = TypeVar("R", bound="Result")
 
@@ -85,6 +85,22 @@ class Result:
         tensors, meta = load_tensors(path, cls.kind, cls.version)
         with named(path):
             return cls.from_contents(str(path), tensors, meta)
+
+
+def data_of(result: Result) -> bytes:
+    """The bytes of the file that `Result.save` would write."""
+    return bytes_of(result.kind, result.version, *result.contents())
+
+
+def result_of(kind: type[R], what: str, data: bytes) -> R:
+    """The result in the bytes of a file that `Result.save` wrote; `what` names them in messages.
+
+    Raises:
+        ValueError: see `Result.load`.
+    """
+    tensors, meta = tensors_of(what, data, kind.kind, kind.version)
+    with named(what):
+        return kind.from_contents(what, tensors, meta)
 
 
 def load_any(path: str | Path, usual: type[Result]) -> Result:

@@ -7,6 +7,7 @@ import math
 import os
 import struct
 from collections.abc import Iterable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -25,11 +26,13 @@ DTYPES = {
 }  # fmt: skip
 
 
-def read_tensors(path: str | Path, names: Iterable[str] | None = None) -> tuple[dict[str, Tensor], dict[str, str]]:
+def read_tensors(
+    path: str | Path | BinaryIO, names: Iterable[str] | None = None
+) -> tuple[dict[str, Tensor], dict[str, str]]:
     """The tensors of a safetensors file and its metadata; sizes are compared with the file's before anything is made.
 
     Args:
-        path: of the file.
+        path: of the file, or what is read in its place.
         names: of the tensors to read; all by default.
 
     Raises:
@@ -37,7 +40,10 @@ def read_tensors(path: str | Path, names: Iterable[str] | None = None) -> tuple[
         OSError: the system cannot read it.
         KeyError: it has no tensor of a name.
     """
-    with open(path, "rb", buffering=0) as file:
+    opened: AbstractContextManager[Any] = (
+        open(path, "rb", buffering=0) if isinstance(path, (str, Path)) else nullcontext(path)
+    )
+    with opened as file:
         entries, metadata, begin = _header(file)
         tensors = {}
         for name in entries if names is None else names:
@@ -68,7 +74,8 @@ def _header(file: BinaryIO) -> tuple[dict[str, tuple[torch.dtype, list[int], int
     Raises:
         SafetensorError: they do not fit each other or the file's size.
     """
-    size = os.fstat(file.fileno()).st_size
+    size = file.seek(0, os.SEEK_END)
+    file.seek(0)
     first = file.read(8)
     length = struct.unpack("<Q", first)[0] if len(first) == 8 else MOST_HEADER + 1
     if length > min(MOST_HEADER, size - 8):

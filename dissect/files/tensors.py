@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import platform
@@ -11,7 +12,7 @@ import stat
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 from safetensors import SafetensorError
@@ -123,13 +124,27 @@ def save_tensors(path: str | Path, kind: str, version: int, tensors: dict[str, T
         The path.
     """
     path = Path(path)
+    tensors, metadata = _contents(kind, version, tensors, meta)
+    with replacing(path) as partial:
+        save_file(tensors, partial, metadata=metadata)
+    return path
+
+
+def bytes_of(kind: str, version: int, tensors: dict[str, Tensor], meta: dict[str, Any]) -> bytes:
+    """What `save_tensors` would write."""
+    tensors, metadata = _contents(kind, version, tensors, meta)
+    return safetensors_torch.save(tensors, metadata=metadata)
+
+
+def _contents(
+    kind: str, version: int, tensors: dict[str, Tensor], meta: dict[str, Any]
+) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """The tensors and the metadata of a file."""
     tensors = _own_memory({name: tensor.cpu() for name, tensor in tensors.items()})
     header = {"kind": kind, "version": version, "meta": meta}
     header["sha256"] = _digest(json.dumps(header), tensors)
-    with replacing(path) as partial:
-        # One entry: safetensors writes several in any order, and equal contents should be equal files.
-        save_file(tensors, partial, metadata={"dissect": json.dumps(header)})
-    return path
+    # One entry: safetensors writes several in any order, and equal contents should be equal files.
+    return tensors, {"dissect": json.dumps(header)}
 
 
 def load_tensors(path: str | Path, kind: str, version: int) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -145,7 +160,20 @@ def load_tensors(path: str | Path, kind: str, version: int) -> tuple[dict[str, T
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"there is no file {path}.")
-    tensors, metadata, header = _read(path, None)
+    return _checked(str(path), path, kind, version)
+
+
+def tensors_of(what: str, data: bytes, kind: str, version: int) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """As `load_tensors`, of the bytes of a file; `what` names them in messages.
+
+    Raises:
+        ValueError: see `load_tensors`.
+    """
+    return _checked(what, io.BytesIO(data), kind, version)
+
+
+def _checked(path: str, source: Path | BinaryIO, kind: str, version: int) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    tensors, metadata, header = _read(path, source, None)
     if header.get("kind") != kind:
         raise ValueError(f"{path} must hold a {kind}, but holds {header.get('kind') or 'something else'}.")
     fields(f"{path}: the header", header, _HEADER)
@@ -165,14 +193,16 @@ def kind_of(path: Path) -> str | None:
     Raises:
         ValueError: a damaged file; names the path.
     """
-    kind = _read(path, ())[2].get("kind")
+    kind = _read(str(path), path, ())[2].get("kind")
     return kind if isinstance(kind, str) else None
 
 
-def _read(path: Path, names: Iterable[str] | None) -> tuple[dict[str, Tensor], dict[str, str], dict[str, Any]]:
+def _read(
+    path: str, source: Path | BinaryIO, names: Iterable[str] | None
+) -> tuple[dict[str, Tensor], dict[str, str], dict[str, Any]]:
     """A file's tensors of these names, or all; its metadata; and what this library says there, if it wrote the file."""
     try:
-        tensors, metadata = read_tensors(path, names)
+        tensors, metadata = read_tensors(source, names)
         header = json.loads(metadata.get("dissect", "{}"))
     except (SafetensorError, ValueError, RecursionError) as error:  # no JSON, numbers too long, nested too deep
         raise ValueError(f"{path} is damaged or no safetensors file: {error}") from error

@@ -58,10 +58,11 @@ def check_readable(page, width):
         assert page.js(wrong) == []
 
 
-def opened(page, text):
-    """Gives a file to the page."""
-    page.js(f"(() => {{ const data = new DataTransfer(); data.items.add(new File([{json.dumps(text)}], 'a.json'));"
-            " const load = document.getElementById('tools').elements.load; load.files = data.files;"
+def opened(page, data, name="load"):
+    """Gives a file to the page, of a text or of bytes."""
+    held = json.dumps(data) if isinstance(data, str) else f"new Uint8Array({list(data)})"
+    page.js(f"(() => {{ const data = new DataTransfer(); data.items.add(new File([{held}], 'a.json'));"
+            f" const load = document.getElementById('tools').elements.{name}; load.files = data.files;"
             " load.dispatchEvent(new Event('change', { bubbles: true })); })()")  # fmt: skip
 
 

@@ -43,6 +43,7 @@ def good_of_rewriter(rewriter, edit):
         "rewrite/cancel": {"job": "job-1"},
         "rewrite/open": {"session": session},
         "rewrite/edit": {"edits": [edit]},
+        "rewrite/take": {"edits": [], "file": "AAAA"},
     }
 
 

@@ -60,6 +60,8 @@ def test_painting_by_mouse_undoing_saving_and_replaying(page, painter, tmp_path)
     page.wait(f"document.querySelectorAll('#history li').length === 2 && {IDLE}")
     assert torch.equal(picture(page), both)
     assert saved(page, "movie").startswith("GIF89a")
+    click(page, "picture")
+    assert page.js("told.arrayBuffer().then((data) => new Uint8Array(data)[1])") == ord("P")
 
 
 def test_a_stroke_is_deleted_and_before_is_shown(page, painter):

@@ -84,13 +84,17 @@ def test_by_mouse_from_copying_to_saving(page, rewriter, tmp_path):
     data = bytes(page.js("told.arrayBuffer().then((data) => [...new Uint8Array(data)])"))
     (tmp_path / "rule.edit").write_bytes(data)
     assert torch.equal(Edit.load(tmp_path / "rule.edit").lambdas, edit.lambdas)
+    click(page, "revert")
+    opened(page, data, "take")
+    page.wait("document.getElementById('status').textContent.startsWith('Opened an edit of rank 1')")
+    assert torch.equal(picture(page), rewriting.images([3])[0])
     click(page, "snap")
     click(page, "revert")
     assert torch.equal(picture(page), rewriter.images([3])[0])
     page.js("document.querySelector('#snapshots button').click()")
     page.wait(IDLE)
     assert torch.equal(picture(page), rewriting.images([3])[0])
-    for _ in range(3):
+    for _ in range(5):
         click(page, "undo")
     assert torch.equal(picture(page), rewriter.images([3])[0])
     assert page.js("document.querySelectorAll('#key button').length") == 1

@@ -1,8 +1,10 @@
 """The rewriting page's server: what it answers, whom it refuses, and that nothing which comes in breaks it."""
 
+import base64
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import pytest
 import torch
@@ -72,8 +74,54 @@ def test_gestures_are_the_engines(client, rewriter, bodies, tmp_path):
     assert torch.equal(decoded(preview), rewriter.preview(session, [edit]))
     answer = ask(client, "rewrite/edit", {"edits": ["edit-1", "edit-2"]})
     (tmp_path / "rule.edit").write_bytes(answer.content)
+    assert answer.content == rewriting.edit.save(tmp_path / "same").read_bytes()
     assert torch.equal(Edit.load(tmp_path / "rule.edit").lambdas, rewriting.edit.lambdas)
     assert session_of(ask(client, "rewrite/open", asked).json()["session"]).key[1].image == 2
+
+
+def bytes_of(edit, folder):
+    return edit.save(folder / "rule").read_bytes()
+
+
+def test_an_edit_is_opened_from_its_file(client, rewriter, bodies, tmp_path, monkeypatch):
+    rewriting = apps.Rewriting(rewriter, session_of(bodies["rewrite/open"]["session"]))
+    first, second = rewriting.execute(steps=2), rewriting.execute(2, steps=2)
+    files = [bytes_of(each, tmp_path) for each in (first, second, rewriting.edit)]
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "rule.edit").unlink()
+
+    def take(data, edits):
+        return ask(client, "rewrite/take", {"edits": edits, "file": base64.b64encode(data).decode()})
+
+    name = take(files[0], []).json()["edit"]
+    other = take(files[1], [name]).json()
+    assert other["rank"] == 2
+    both = take(files[2], []).json()["edit"]
+    for edits, wanted in (([name], [first]), ([name, other["edit"]], [first, second]), ([both], [rewriting.edit])):
+        found = ask(client, "rewrite/images", {"numbers": [3], "edits": edits}).json()["images"][0]["image"]
+        assert torch.equal(decoded(found), rewriter.images([3], wanted)[0])
+    # One that says that it gives another weight than it does is named by what it gives.
+    liar = replace(second, before=first.before, after=first.after)
+    lied = take(bytes_of(liar, tmp_path), []).json()["edit"]
+    shown = ask(client, "rewrite/images", {"numbers": [3], "edits": [lied]}).json()["images"][0]["image"]
+    changed = rewriter.images([3], [replace(liar, after="x")])[0]
+    assert torch.equal(decoded(shown), changed)
+    (tmp_path / "rule.edit").unlink()
+    for data, edits, text in (
+        (files[1], [], "must be the one that the edit was made of"),
+        (files[0], [name], "it has this edit already"),
+        (files[0][:-1], [], "the file is damaged or no safetensors file"),
+        (b"", [], "the file is damaged"),
+        (files[0].replace(b"layer4", b"layer3"), [], "its content does not match its checksum"),
+        (bytes_of(replace(first, layer="layer3.conv"), tmp_path), [], "edits must be of 'layer4.conv'"),
+        (rewriter.moment.save(tmp_path / "other").read_bytes(), [], "the file must hold a edit, but holds"),
+    ):
+        answer = take(data, edits)
+        assert (answer.status_code, text in answer.json()["error"]) == (400, True), answer.text
+    (tmp_path / "rule.edit").unlink()
+    (tmp_path / "other.moment").unlink()
+    assert "in base64" in ask(client, "rewrite/take", {"edits": [], "file": "ü"}).json()["error"]
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("by", ["context", "query"])

@@ -9,6 +9,8 @@ import select
 import shutil
 import subprocess
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -46,11 +48,13 @@ class Page:
     Attributes:
         requests: addresses that the page asked for, itself and what it carries inside left out.
         errors: what was written to the console as an error, and exceptions that nothing caught.
+        frames: sessions of frames that run apart from the page, as sandboxed ones do, the last one last.
     """
 
     def __init__(self, program: str, profile: Path) -> None:
         self.requests: list[str] = []
         self.errors: list[str] = []
+        self.frames: list[str] = []
         self._count, self._buffer, self._url = 0, b"", ""
         read, self._write = os.pipe()
         self._read, write = os.pipe()
@@ -61,7 +65,7 @@ class Page:
         self._process = subprocess.Popen(arguments, pass_fds=(read, write), stderr=self._log, stdout=self._log)
         os.close(read)
         os.close(write)
-        self._session = None
+        self._session: str | None = None
         target = self.call("Target.createTarget", url="about:blank")["targetId"]
         self._session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
         for domain in ("Page", "Runtime", "Network", "Log"):
@@ -94,6 +98,19 @@ class Page:
         self._url = path.resolve().as_uri()
         self.call("Page.navigate", url=self._url)
         self.wait(f"location.href === {json.dumps(self._url)} && document.readyState === 'complete'")
+
+    def watch_frames(self) -> None:
+        """From now on the sessions of frames are noted."""
+        self.call("Target.setAutoAttach", autoAttach=True, waitForDebuggerOnStart=False, flatten=True)
+
+    @contextmanager
+    def inside(self, frame: str) -> Iterator[None]:
+        """The block within which what is called is called in a frame."""
+        self._session, own = frame, self._session
+        try:
+            yield
+        finally:
+            self._session = own
 
     def js(self, expression: str) -> Any:
         """The value of an expression, awaited if it is a promise."""
@@ -154,6 +171,8 @@ class Page:
             url = event["request"]["url"]
             if url != self._url and not url.startswith(INSIDE):
                 self.requests.append(url)
+        elif method == "Target.attachedToTarget" and event["targetInfo"]["type"] == "iframe":
+            self.frames.append(event["sessionId"])
         elif method == "Runtime.exceptionThrown":
             self.errors.append(str(event["exceptionDetails"]))
         elif method == "Runtime.consoleAPICalled" and event["type"] in ("error", "warning", "assert"):

@@ -1,0 +1,83 @@
+"""What is answered to a page, whoever carries it: a server, or a notebook."""
+
+from __future__ import annotations
+
+import json
+import sys
+import traceback
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from dissect.apps.rewriter import StoppedError
+
+#: Bytes of what is asked at most.
+MOST_BYTES = 8_000_000
+#: Letters of a message to a page.
+LONGEST = 500
+
+
+class Answer(NamedTuple):
+    """An answer as HTTP has it.
+
+    Attributes:
+        status: 200, or why it is none.
+        kind: the media type.
+        data: its bytes.
+    """
+
+    status: int
+    kind: str
+    data: bytes
+
+
+def told(found: Any, status: int = 200) -> Answer:
+    """An answer of JSON, in ASCII: texts that came in may hold halves of characters, which UTF-8 has not.
+
+    Raises:
+        ValueError: a number that JSON has not.
+    """
+    return Answer(status, "application/json", json.dumps(found, allow_nan=False).encode())
+
+
+def problem(status: int, text: str) -> Answer:
+    """An answer that says what is wrong."""
+    return told({"error": text[:LONGEST]}, status)
+
+
+def too_large() -> Answer:
+    """To what has more than `MOST_BYTES`."""
+    return problem(413, f"a request must have at most {MOST_BYTES} bytes.")
+
+
+def no_such(method: str) -> Answer:
+    """Of a path or a method that there is not."""
+    return problem(404, f"there is no {method} of this path.")
+
+
+def answer(work: Callable[[Any], Any], asked: Callable[[], Any]) -> Answer:
+    """What a function of plain data gives, an `Answer` or what becomes JSON, of what is asked.
+
+    What either refuses becomes a message; what they fail at is told on stderr, and the page hears that alone.
+    """
+    try:
+        found = work(asked())
+        return found if isinstance(found, Answer) else told(found)
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        return problem(400 if _is_told(error) else 500, text_of(error))
+    except Exception as error:  # a page must hear of any other, and go on
+        return problem(500, text_of(error))
+
+
+def _is_told(error: Exception) -> bool:
+    """Whether an error is a check's, and not that of a line of code which went wrong."""
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    return last.line is not None and last.line.lstrip().startswith("raise ")
+
+
+def text_of(error: Exception) -> str:
+    """What a page hears of an error: what a check says; of any other that there was one, which is told on stderr."""
+    told = isinstance(error, (ArithmeticError, KeyError, StoppedError, TypeError, ValueError, RuntimeError))
+    if told and _is_told(error):
+        return str(error.args[0] if error.args else error)[:LONGEST]
+    traceback.print_exception(error, file=sys.stderr)
+    return "something went wrong; the terminal in which dissect runs says what."
