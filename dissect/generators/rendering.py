@@ -21,7 +21,6 @@ from dissect.network.layouts import LayoutOption, Layouts, to_maps
 from dissect.network.modes import check_evaluating, check_segmenter
 from dissect.network.outputs import first_tensor
 from dissect.network.trace import FirstTensorTrace
-from dissect.network.tracking import UnitTracker
 from dissect.network.units import Units, check_units
 from dissect.visits.generated import Generated
 
@@ -95,7 +94,7 @@ class Renderer:
     def maps(self, rows: slice) -> Tensor:
         """The layer's maps [n, U, h, w] of some z; what follows the layer does not run."""
         with torch.no_grad(), FirstTensorTrace(self.generator, [self.layer], stop=True) as trace:
-            trace.run(self.z[rows], **self._extra(rows))
+            trace.run(self.z[rows], **self.extra(rows))
         output = trace[self.layer]
         return to_maps(output, self._layouts.of(self.layer, output).axes)
 
@@ -133,8 +132,8 @@ class Renderer:
         """Runs the generator on some z as often as it is called, each time from the layer on; within `editing`."""
         if self._replays is None:
             few = slice(0, min(2, len(self)))
-            self._replays = Replays(self.generator, self.layer, self.z[few], **self._extra(few))
-        return self._replays.of(self.z[rows], **self._extra(rows))
+            self._replays = Replays(self.generator, self.layer, self.z[few], **self.extra(few))
+        return self._replays.of(self.z[rows], **self.extra(rows))
 
     def editing(self, rows: slice, edit: Edit, alpha: Tensor | float = 1.0) -> Any:
         """The block within which some z are made with an edit."""
@@ -151,6 +150,13 @@ class Renderer:
         """Images of some z, by their numbers, within whatever block the caller is in."""
         output: Tensor = first_tensor(self._run(rows))
         return output
+
+    def extra(self, rows: slice | Tensor) -> dict[str, Tensor]:
+        """What the generator takes of some z beside them."""
+        seeds = None if self.seeds is None else self.seeds[rows]
+        batch = Batch(torch.arange(len(self))[rows], self.z[rows], seeds)
+        number = rows.start // self.batch_size if isinstance(rows, slice) else 0
+        return self._generated.inputs(number, batch, self.device)
 
     def units(self, units: Units) -> Tensor:
         """[K] int64: units that the layer has, at least one.
@@ -177,34 +183,20 @@ class Renderer:
         return torch.tensor([number_of(text) for text in texts])
 
     def _run(self, rows: slice | Tensor) -> Any:
-        return self.generator(self.z[rows], **self._extra(rows))
-
-    def _extra(self, rows: slice | Tensor) -> dict[str, Tensor]:
-        seeds = None if self.seeds is None else self.seeds[rows]
-        batch = Batch(torch.arange(len(self))[rows], self.z[rows], seeds)
-        number = rows.start // self.batch_size if isinstance(rows, slice) else 0
-        return self._generated.inputs(number, batch, self.device)
+        return self.generator(self.z[rows], **self.extra(rows))
 
     def _checked(self, rows: slice, output: Any) -> Tensor:
         return self._generated.images(rows.start // self.batch_size, self.z[rows], output)
 
     def _look(self, rows: slice) -> tuple[Tensor, Tensor]:
         """A first pass: learns where units are, and whether the same z gives the same images again."""
-        trace, tracker = FirstTensorTrace(self.generator, [self.layer]), UnitTracker()
-        with torch.no_grad(), trace:
-            if self._layouts.may_be_uncertain():
-                with tracker:
-                    tracker.begin(self.z[rows])
-                    output = self._run(rows)
-                self._layouts.learn(self.layer, trace[self.layer], tracker, rows.stop)
-            else:
-                output = self._run(rows)
-        images = self._checked(rows, output)
-        self._generated.check_repeats(self.z[rows], self._extra(rows), images)
-        features = trace[self.layer]
+        if self._layouts.may_be_uncertain():
+            self._layouts.learn_from(self.generator, [self.layer], self.z[rows], **self.extra(rows))
+        features, images = self.plain(rows)
+        self._generated.check_repeats(self.z[rows], self.extra(rows), images)
         check_precision(self.layer, features)
-        self.layout = self._layouts.of(self.layer, features).axes
-        return to_maps(features, self.layout), images
+        self.layout = self._layouts.seen[self.layer].axes
+        return features, images
 
 
 def _checked_z(generator: nn.Module, z: Latents, device: torch.device) -> tuple[Tensor, Tensor | None]:

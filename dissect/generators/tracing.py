@@ -22,7 +22,6 @@ from dissect.network.layers import find_layers
 from dissect.network.layouts import LayoutOption, Layouts, to_maps
 from dissect.network.outputs import first_tensor
 from dissect.network.trace import FirstTensorTrace, Trace
-from dissect.network.tracking import UnitTracker
 from dissect.network.units import Units
 from dissect.visits.run import Run, Visit
 from dissect.visits.store import Step
@@ -139,13 +138,9 @@ class _Looked:
     def __init__(self, renderer: Renderer, layers: tuple[str, ...], layout: LayoutOption | None) -> None:
         self.renderer, self.layers = renderer, layers
         self._layouts = Layouts(renderer.generator, layers, layout)
-        rows, tracker = slice(0, min(2, len(renderer))), UnitTracker()
-        uncertain = self._layouts.may_be_uncertain()
-        with torch.no_grad(), FirstTensorTrace(renderer.generator, layers) as trace, tracker:
-            tracker.begin(renderer.z[rows])
-            renderer.render(rows)
-        for name in uncertain:
-            self._layouts.learn(name, trace[name], tracker, rows.stop)
+        if uncertain := self._layouts.may_be_uncertain():
+            rows = slice(0, min(2, len(renderer)))
+            self._layouts.learn_from(renderer.generator, uncertain, renderer.z[rows], **renderer.extra(rows))
 
     def features(self, rows: slice) -> tuple[list[Tensor], Tensor]:
         """The layers' maps [n, U, h, w] of some z, and the images, which are looked at."""

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 from dissect.arguments import refusal
 from dissect.network.outputs import first_tensor
+from dissect.network.trace import FirstTensorTrace
 from dissect.network.tracking import UnitTracker
 from dissect.network.units import is_one_of, unit_module
 
@@ -88,6 +90,23 @@ class Layouts:
             matching = [axis for axis in range(3) if output.shape[axis] == images]
             if len(matching) == 1:
                 self._batch_axes[layer] = matching[0]
+
+    def learn_from(self, model: nn.Module, layers: list[str], images: Tensor, **extra: Any) -> None:
+        """Remembers what a pass over these images tells of some layers; it ends when these have run.
+
+        Args:
+            model: the network.
+            layers: names.
+            images: or whatever the network takes.
+            **extra: what else it takes.
+        """
+        tracker, found = UnitTracker(), dict[str, Any]()
+        trace = FirstTensorTrace(model, layers, edit=lambda output, layer: found.setdefault(layer, output), stop=True)
+        with torch.no_grad(), trace, tracker:
+            tracker.begin(images)
+            trace.run(images, **extra)
+        for layer, output in found.items():
+            self.learn(layer, output, tracker, len(images))
 
     def of(self, layer: str, output: Any, images: int | None = None) -> Layout:
         """The layout of a layer's output.

@@ -13,7 +13,6 @@ from dissect.arguments import refusal
 from dissect.network.layouts import Layouts
 from dissect.network.rectified import ReluWatch
 from dissect.network.trace import FAILURES, FirstTensorTrace, RanTwiceError, Trace
-from dissect.network.tracking import UnitTracker
 from dissect.visits.readout import Readout
 
 
@@ -121,22 +120,14 @@ class Passes:
     def _follow_units(self, inputs: Inputs, layers: list[str]) -> None:
         """Learns where units are from another pass, over few images, so that it costs little."""
         number = len(inputs.images)
-        try:
-            self._followed_pass(inputs.first(1 if number == 2 else 2), layers)
-        except FAILURES:  # a network that takes batches of one size
-            self._followed_pass(inputs.first(number), layers)
-
-    def _followed_pass(self, inputs: Inputs, layers: list[str]) -> None:
-        tracker = UnitTracker()
-        found: dict[str, Any] = {}
-        trace = FirstTensorTrace(
-            self._model, layers, edit=lambda output, layer: found.setdefault(layer, output), stop=True
-        )
-        with torch.no_grad(), trace, tracker:
-            tracker.begin(inputs.images)
-            trace.run(inputs.images, **inputs.extra)
-        for layer, output in found.items():
-            self._layouts.learn(layer, output, tracker, len(inputs.images))
+        for few in (1 if number == 2 else 2, number):
+            part = inputs.first(few)
+            try:
+                self._layouts.learn_from(self._model, layers, part.images, **part.extra)
+                return
+            except FAILURES:  # a network that takes batches of one size
+                if few == number:
+                    raise
 
     def _whole_pass(self, inputs: Inputs, layers: list[str], needed: bool) -> tuple[Trace, Any]:
         """A pass to the network's end, to see whether a layer runs again after all others did; and its output.
