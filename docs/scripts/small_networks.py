@@ -80,7 +80,8 @@ def _trained(options: Any) -> str:
         log = [json.loads(line) for line in (options.trainings / f"{name}.log").read_text().splitlines()]
         recipe = SMALL_RECIPES[name.rpartition("-")[0]]
         rows.append({
-            "training": name, "architecture": recipe.architecture, "task": recipe.task,
+            "training": name, "architecture": recipe.architecture,
+            "task": recipe.task + (f", of the family {recipe.family}" if recipe.family else ""),
             "begins with": recipe.start or "-", "rates": f"x {recipe.pace:g}",
             "images": log[-1]["images"], "accuracy": f"{log[-1]['accuracy']:.1%}",
         })  # fmt: skip
@@ -143,6 +144,9 @@ def _said(rows: Any) -> str:
         ("no-dropout", "scenes", "no dropout (the paper: more texture and fewer object detectors)"),
         ("wide", "scenes", "three times the width (the paper: many more unique detectors)"),
         ("residual", "scenes", "a residual network (the paper: more than plain ones)"),
+        ("street", "scenes", "another training set, streets alone (the paper: Places gives more than ImageNet)"),
+        ("room", "scenes", "another training set, rooms alone (the paper: Places gives more than ImageNet)"),
+        ("room", "street", "two training sets of the same size, rooms and streets"),
         ("objects", "scenes", "the object-centric task (the paper: fewer than scenes)"),
         ("rotation", "scenes", "turned images, without labels (the paper: few object detectors)"),
         ("color", "scenes", "colors, without labels (the paper: almost no color detectors)"),
