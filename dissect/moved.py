@@ -50,6 +50,7 @@ MOVED = {
     "experiments.pictures": "experiments.figures",
     "models.loading": "models",
     "ops.cuda": "ops.backends.cuda",
+    "visits.generated": "generated",
     "visits.reading": "visits.readout",
     "visits.source": "visits.activations",
 }

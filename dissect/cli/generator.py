@@ -71,6 +71,11 @@ def add_dissect_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="MODULE:CALLABLE",
         help="called without arguments, gives a segmenter of images in [-1, 1]",
     )
+    parser.add_argument(
+        "--labels",
+        type=Path,
+        help="a folder that `dissect labels write` wrote of the same generator, --count and --seed",
+    )
     parser.add_argument("--device", default="cpu", help="where the generator runs, cuda for example (cpu)")
     parser.add_argument("--preset", default="default", help="default, pnas2020 or iclr2019")
     parser.add_argument(
@@ -258,12 +263,13 @@ def dissect(options: argparse.Namespace) -> int:
     check_device(options.device)
     with resumed(options) as progress:
         found = _dissected(options, progress)
-    return print_found(options, found, "no --segmenter: units have no concepts")
+    return print_found(options, found, "no --segmenter and no --labels: units have no concepts")
 
 
 def _dissected(options: argparse.Namespace, progress: Path) -> Dissection:
     import dissect
     from dissect.dissection.presets import preset_with
+    from dissect.segmentation import LabelStore
 
     model = load_model(options.model, options.weights).eval().to(options.device)
     check_layers(model, options)
@@ -272,11 +278,13 @@ def _dissected(options: argparse.Namespace, progress: Path) -> Dissection:
         if options.threshold_seed == options.seed:
             raise refusal(ValueError(f"--threshold-seed must be another than --seed, but both are {options.seed}."))
         others = inputs_of(model, options, options.threshold_seed)
+    if options.labels is not None and others is not None:
+        raise refusal(ValueError("--labels must come with thresholds by a share, since other z have no labels there."))
     random = random_weights(argparse.Namespace(model=options.model, weights=options.weights, seed=0))
     found = dissect.dissect(
         model,
         options.layers,
-        z,
+        z if options.labels is None else LabelStore(options.labels).beside(z),
         segmenter=None if options.segmenter is None else signed(called(options.segmenter), options.device),
         segment="output",
         preset=options.preset,

@@ -7,16 +7,25 @@ import json
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from dissect.arguments import refusal, speaks
-from dissect.cli.run import check_device, names_in
-from dissect.cli.segmenters import add_segmenter_arguments, segmenter_in
+from dissect.cli.generator import inputs_of
+from dissect.cli.networks import called, load_model
+from dissect.cli.run import MODEL_HELP, check_device, names_in, random_weights
+from dissect.cli.segmenters import add_segmenter_arguments, segmenter_in, signed
 from dissect.text import shown
 
 
 def add_commands(commands: Any) -> None:
     """``write`` and ``check``."""
-    write_parser = commands.add_parser("write", help="segment a folder of images, or go on, as one of several writers")
-    write_parser.add_argument("--images", type=Path, required=True, help="a folder of images, subfolders too")
+    write_parser = commands.add_parser("write", help="segment images, or go on, as one of several writers")
+    data = write_parser.add_mutually_exclusive_group(required=True)
+    data.add_argument("--images", type=Path, help="a folder of images, subfolders too")
+    data.add_argument("--count", type=int, help="--model is a generator, which makes so many images; with --segmenter")
+    write_parser.add_argument("--model", metavar="NAME", help=MODEL_HELP)
+    write_parser.add_argument("--weights", type=Path, help="a state dict, .safetensors or .pt (read as tensors only)")
+    write_parser.add_argument("--seed", type=int, default=1, help="of the z set, and of its noise (1, as published)")
     add_segmenter_arguments(write_parser)
     write_parser.add_argument("--planes", type=Path, help="a folder of label planes (see dissect.data.ImageFolder)")
     write_parser.add_argument("--concepts", type=Path, help="a JSON list of names, 1 on (the segmenter's, or planes')")
@@ -41,22 +50,39 @@ def add_commands(commands: Any) -> None:
 @speaks
 def write(options: argparse.Namespace) -> int:
     """Segments what is not there yet."""
-    from dissect.data import ImageFolder
     from dissect.segmentation import store_labels
 
     check_device(options.device)
     if (options.planes is None) == (options.segmenter is None):
         raise refusal(ValueError("--segmenter or --planes must say what the images show, one of them."))
-    data = {"size": options.size, "mean": options.mean, "std": options.std, "skip": options.skip}
-    images = ImageFolder(options.images, options.planes, **data)
-    segmenter = segmenter_in(options, images)
+    if (options.count is None) != (options.model is None):
+        raise refusal(ValueError("--model must come with --count, a generator with how many images it makes."))
+    if options.count is not None and (options.planes is not None or options.segmenter_input is not None):
+        raise refusal(ValueError("--planes and --segmenter-input must come with --images."))
+    images, segmenter, generator = _generated(options) if options.count is not None else _folder(options)
     concepts = None if options.concepts is None else names_in(options.concepts)
     store = store_labels(
-        segmenter, images, options.out, concepts=concepts, ignore=options.ignore, batch_size=options.batch_size,
-        part=(options.part[0], options.part[1]),
+        segmenter, images, options.out, generator=generator, concepts=concepts, ignore=options.ignore,
+        batch_size=options.batch_size, part=(options.part[0], options.part[1]),
     )  # fmt: skip
     print(f"labels: {shown(options.out)}" + ("" if store is not None else "; parts of other writers are missing"))
     return 0
+
+
+def _folder(options: argparse.Namespace) -> tuple[Any, Any, None]:
+    """A folder of images, and their segmenter."""
+    from dissect.data import ImageFolder
+
+    data = {"size": options.size, "mean": options.mean, "std": options.std, "skip": options.skip}
+    images = ImageFolder(options.images, options.planes, **data)
+    return images, segmenter_in(options, images), None
+
+
+def _generated(options: argparse.Namespace) -> tuple[Any, Any, nn.Module]:
+    """The z of a generator, the segmenter of what it makes, and the generator."""
+    model = load_model(options.model, options.weights).eval().to(options.device)
+    random_weights(argparse.Namespace(model=options.model, weights=options.weights, seed=0))
+    return inputs_of(model, options), signed(called(options.segmenter), options.device), model
 
 
 @speaks

@@ -70,6 +70,8 @@ class Batches:
             )
         if isinstance(source, Tensor):
             source = source.split(batch_size)
+        elif callable(getattr(source, "in_batches", None)):
+            source = source.in_batches(batch_size)  # type: ignore[union-attr]
         if isinstance(source, IterableDataset):
             source = DataLoader(source, batch_size=batch_size)
         if not isinstance(source, (Dataset, Iterable)):

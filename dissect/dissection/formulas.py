@@ -19,6 +19,7 @@ from dissect.dissection.geometry import check_fits
 from dissect.dissection.result import Dissection, LayerDissection
 from dissect.files.checked import Maybe, Of, Text, Whole, fields, require
 from dissect.files.progress import go_on, of_version, versioned
+from dissect.generated import Generated, paired
 from dissect.network.directions import LayerDirections
 from dissect.network.identity import code_of, fingerprint
 from dissect.network.layers import layer_names
@@ -27,7 +28,6 @@ from dissect.ops.encode_labels import encode_labels
 from dissect.stats.combinations import CombinationTally
 from dissect.stats.formulas import FormulaSearch, label_members
 from dissect.visits.activations import Activations
-from dissect.visits.generated import Generated, paired
 from dissect.visits.readout import Readout
 from dissect.visits.run import Run, Visit, finish
 from dissect.visits.store import Step

@@ -17,13 +17,13 @@ from dissect.data.batches import attribute_of
 from dissect.data.planes import check_ignored
 from dissect.dissection.geometry import Geometry, named_or_given
 from dissect.dissection.presets import Preset, preset_with
+from dissect.generated import Generated, paired
 from dissect.network.directions import LayerDirections, given_directions
 from dissect.network.identity import code_of, fingerprint
 from dissect.network.layers import find_layers, layer_names
 from dissect.network.layouts import LayoutOption, Layouts
 from dissect.stats.bins import exact_fraction
 from dissect.visits.activations import Activations
-from dissect.visits.generated import Generated, paired
 from dissect.visits.readout import Readout
 
 #: What a segmenter sees.
@@ -135,7 +135,8 @@ def planned(
     vocabulary = None if concepts is None else Concepts.of(concepts)
     ignored = ignored_labels(ignore)
     check_ignored(ignored, vocabulary)
-    generated = _is_generated(segmenter, segment, rules.grid, vocabulary)
+    stored = attribute_of(images, "labels_of_made")
+    generated = _is_generated(segmenter if stored is None else stored, segment, rules.grid, vocabulary)
     along = given_directions(directions, names)
     readout = Readout(
         rules.relu, rules.step, grids, rules.relu and changes["relu"] is None, layout, ignored, along,
@@ -143,7 +144,7 @@ def planned(
     )  # fmt: skip
     settings = _settings(preset, rules, _told_tokens(tokens, grids), along)
     told: dict[str, Any] = ({"ignore": list(ignored)} if ignored else {}) | ({"segment": segment} if generated else {})
-    seen = told_conversion(segmenter, images, generated=generated)
+    seen = told_conversion(segmenter, images, generated=generated) if stored is None else stored.sees
     told |= {"segmenter_sees": seen} if seen else {}
     return Plan(
         model, names, rules, geometry, vocabulary, segmenter, generated, readout, budgets, batch_size,
@@ -179,7 +180,7 @@ def _check_levels(rules: Preset, changes: Mapping[str, Any]) -> None:
 
 
 def _is_generated(
-    segmenter: Callable[[Tensor], Tensor] | None,
+    segmenter: Any,
     segment: Segment,
     grid: str,
     vocabulary: Concepts | None,
@@ -198,7 +199,10 @@ def _is_generated(
         )
     if vocabulary is not None and segmenter is None:
         raise refusal(
-            ValueError('segmenter must be given with concepts and segment="output", since planes do not come with z.')
+            ValueError(
+                'segmenter must be given with concepts and segment="output", since planes do not come with z, but for '
+                "those of a dissect.segmentation.LabelStore."
+            )
         )
     return True
 

@@ -21,11 +21,11 @@ from dissect.dissection.geometry import check_fits
 from dissect.dissection.result import Dissection, LayerDissection
 from dissect.dissection.sheet import NOWHERE, SHOWN, SOMEWHERE, UnitSheet
 from dissect.files.checked import Array, Maybe, Of, fields
+from dissect.generated import Generated, paired
 from dissect.network.directions import LayerDirections
 from dissect.network.identity import code_of, fingerprint, weights_fingerprint
 from dissect.reference import upsample
 from dissect.visits.activations import Activations
-from dissect.visits.generated import Generated, paired
 from dissect.visits.readout import Readout
 from dissect.visits.run import Run, Visit, finish
 from dissect.visits.store import Step

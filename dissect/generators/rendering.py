@@ -14,6 +14,7 @@ from dissect.arguments import check_precision, refusal
 from dissect.data import Batch
 from dissect.devices import device_of
 from dissect.digests import number_of
+from dissect.generated import Generated
 from dissect.interventions.intervention import insert
 from dissect.interventions.replay import Replays
 from dissect.network.layers import find_layers
@@ -22,7 +23,6 @@ from dissect.network.modes import check_evaluating, check_segmenter
 from dissect.network.outputs import first_tensor
 from dissect.network.trace import FirstTensorTrace
 from dissect.network.units import Units, check_units
-from dissect.visits.generated import Generated
 
 #: z of each image, or z and noise seeds [N], as `dissect.latents` and `dissect.noise_seeds` give them.
 Latents = Tensor | tuple[Tensor, Tensor]

@@ -19,13 +19,13 @@ from dissect.concepts import Concepts
 from dissect.data import Batch, Batches
 from dissect.data.batches import attribute_of
 from dissect.data.planes import label_planes
-from dissect.devices import checksum, device_of, to_device
+from dissect.devices import checksum, device_of
 from dissect.digests import digest
 from dissect.files.checked import Array, Of, Whole, fields, require
+from dissect.generated import Generated
 from dissect.models import latents, noise_seeds
 from dissect.network.identity import fingerprint
 from dissect.network.modes import check_evaluating, check_segmenter, range_taken
-from dissect.visits.generated import Generated
 from dissect.visits.run import Run, Visit
 from dissect.visits.store import Step
 
@@ -40,7 +40,7 @@ class GeneratedImages:
             raise refusal(ValueError("segmenter must see what a generator makes, but is None."))
         check_evaluating(generator)
         check_segmenter(segmenter, generated=True)
-        self._model, self._generated, self._device = generator, Generated(generator), device_of(generator)
+        self._generated, self._device = Generated(generator), device_of(generator)
         self.source: str | None = fingerprint(generator)
         self.concepts = None
         z = latents(generator, count, seed).cpu()
@@ -49,11 +49,7 @@ class GeneratedImages:
 
     def images(self, batch: Batch, index: int) -> Tensor:
         """The generator's images of a batch of z."""
-        z = to_device(batch.images, self._device)
-        extra = self._generated.inputs(index, batch, self._device)
-        images = self._generated.images(index, z, self._model(z, **extra))
-        self._generated.check_repeats(z, extra, images)
-        return images
+        return self._generated.made(index, batch, self._device)
 
     def rows(self, numbers: Tensor) -> Tensor:
         """The numbers of the z."""

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from dissect.arguments import refusal
 from dissect.digests import digest
-from dissect.files.checked import Array, Each, Maybe, Of, Text, Whole, fields, named
+from dissect.files.checked import Array, Each, Maybe, Of, Text, Whole, fields, named, require
 from dissect.files.tensors import load_tensors
 from dissect.ops.packed import PackedLabels
 from dissect.text import shown
@@ -22,10 +22,12 @@ MANIFEST, FORMAT = "labels.json", ("label shard", 2)
 SHARD = re.compile(r"(\d{5})-(\d{1,9})-([0-9a-f]{16})\.safetensors")
 
 _MANIFEST = {
-    "version": Whole(1, 1), "names": Each(Text(), "C"), "categories": Each(Text(), "C"), "segmenter": Each(Text(), 2),
+    "version": Whole(1, 2), "names": Each(Text(), "C"), "categories": Each(Text(), "C"), "segmenter": Each(Text(), 2),
     "images": Each(Maybe(Of(object))), "files": Maybe(Text()), "sees": Maybe(Text()), "first": Whole(-(1 << 63)),
     "ignore": Each(Whole(-128)),
     "batches": Whole(1), "batch_size": Whole(1), "shard": Whole(1),
+    # Version 2 is of what a generator made.
+    "generator": Maybe(Each(Text(), 2)), "z": Maybe(Text()), "made": Maybe(Each(Whole(1, 1 << 20), 2)),
 }  # fmt: skip
 
 
@@ -34,7 +36,7 @@ class Shard(NamedTuple):
 
     Attributes:
         labels: of its images.
-        likeness: what they looked like; None in stores of earlier versions.
+        likeness: what they looked like, and of which z they were made; None in stores of earlier versions.
     """
 
     labels: PackedLabels
@@ -58,6 +60,8 @@ def read_manifest(folder: Path) -> tuple[dict[str, Any], str]:
         raise refusal(ValueError(f"{shown(path)} must be a store's manifest, but is no JSON: {error}")) from error
     with named(path):
         fields(str(path), about, _MANIFEST)
+        told = {about.get(name) is not None for name in ("generator", "z", "made")}
+        require(str(path), told == {about["version"] == 2}, "version 2 is of what a generator made")
     return about, digest([text])
 
 

@@ -16,18 +16,19 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import Dataset
 from torch.utils.data._utils.collate import default_collate_fn_map
 
 from dissect.arguments import refusal, speaks
 from dissect.concepts import Concepts
-from dissect.data.batches import Batches, attribute_of, fingerprint_of, names_of
+from dissect.data.batches import Batch, Batches, attribute_of, fingerprint_of, names_of
 from dissect.digests import digest
 from dissect.network.identity import code_of, fingerprint
 from dissect.ops.encode_labels import EncodedLabels
 from dissect.segmentation.label_files import MANIFEST, SHARD, Shard, form_of, read_manifest, read_shard, shards_in
 from dissect.segmentation.likeness import likeness, unlike
+from dissect.segmentation.made_labels import SUM, beside_z, strangers, told_generator
 from dissect.text import shown
 
 #: Bytes of shards that are kept in memory.
@@ -84,6 +85,7 @@ class LabelStore:
     Attributes:
         folder: of the store.
         concepts: `Concepts` of the labels.
+        made_size: (H, W) of the images that a generator made, if the store is of these; else None.
 
     Raises:
         FileNotFoundError: no such folder, or one without a manifest.
@@ -102,9 +104,11 @@ class LabelStore:
     def __init__(self, folder: str | Path, *, segmenter: Any = None) -> None:
         self.folder = Path(folder)
         self._about, self.identity = read_manifest(self.folder)
-        if segmenter is not None and self._about["segmenter"] != told_segmenter(segmenter):
-            raise refusal(ValueError(f"{shown(self.folder)} must hold labels of this segmenter, but is of another."))
+        if segmenter is not None:
+            self.check_segmenter(segmenter)
         self.concepts = Concepts(tuple(self._about["names"]), tuple(self._about["categories"]))
+        made = self._about.get("made")
+        self.made_size: tuple[int, int] | None = None if made is None else (made[0], made[1])
         found, due = shards_in(self.folder), -(-self._about["batches"] // self._about["shard"])
         missing = [number for number in range(due) if number not in found]
         if missing:
@@ -157,6 +161,69 @@ class LabelStore:
             parts.append(self._shard(shard).labels.labels([number - start for number in wanted[begin:end]]))
         return one_after_another(parts)
 
+    @property
+    def sees(self) -> str:
+        """How images were brought to what the segmenter takes, in words; "" where they were so."""
+        told: str | None = self._about.get("sees")
+        return told or ""
+
+    def check_segmenter(self, segmenter: Any) -> None:
+        """Whether the labels are of this segmenter.
+
+        Raises:
+            ValueError: they are of another.
+        """
+        if self._about["segmenter"] != told_segmenter(segmenter):
+            raise refusal(ValueError(f"{shown(self.folder)} must hold labels of this segmenter, but is of another."))
+
+    def check_generator(self, model: nn.Module) -> None:
+        """Whether the labels are of what this generator makes, with its weights and under the interventions of now.
+
+        Raises:
+            ValueError: they are of another's, or of images.
+        """
+        told = self._about.get("generator")
+        if told != told_generator(model):
+            what = "is of images" if told is None else "is of another, or of this one otherwise edited"
+            raise refusal(ValueError(f"{shown(self.folder)} must hold labels of this generator's images, but {what}."))
+
+    def check_made(self, batch: Batch, images: Tensor | None) -> None:
+        """Whether a batch of z, and what a generator made of it, are those whose labels this store holds.
+
+        Args:
+            batch: z and noise seeds.
+            images: [N, 3, H, W] in [-1, 1] that were made of it; None where they were not.
+
+        Raises:
+            ValueError: they are not; says whether z or images differ.
+        """
+        numbers = batch.numbers.tolist()
+        if images is not None and tuple(images.shape[2:]) != self.made_size:
+            raise refusal(
+                ValueError(
+                    f"the generator must make images of {self.made_size}, as those whose labels {shown(self.folder)} "
+                    f"holds, but made {list(images.shape)}."
+                )
+            )
+        if numbers[-1] >= len(self):
+            raise refusal(ValueError(f"images must be the {len(self)} z of the store, but are more."))
+        kept = torch.stack([self._likeness(number) for number in numbers])
+        strange = strangers(batch, images, kept)
+        if strange:
+            what = "z and noise seeds must be those" if strange == "z" else "the generator must make the images"
+            raise refusal(
+                ValueError(
+                    f"{what} whose labels {shown(self.folder)} holds, in their order, but those of images "
+                    f"{numbers[0]} to {numbers[-1]} are others."
+                )
+            )
+
+    def _likeness(self, number: int) -> Any:
+        """What is kept of an image; None in stores of earlier versions."""
+        at = int(np.searchsorted(self._ends, number, side="right"))
+        kept = self._shard(at).likeness
+        return None if kept is None else kept[number - (int(self._ends[at - 1]) if at else 0)]
+
     def check_images(self, images: Tensor, numbers: Sequence[int]) -> None:
         """Whether images are those whose labels this store holds, at any size and however they are normalised.
 
@@ -170,10 +237,8 @@ class LabelStore:
         """
         found = likeness(images)
         for row, number in enumerate(numbers):
-            at = int(np.searchsorted(self._ends, number, side="right"))
-            kept = self._shard(at).likeness
-            start = int(self._ends[at - 1]) if at else 0
-            if kept is not None and bool(unlike(found[row : row + 1], kept[number - start][None])[0]):
+            kept = self._likeness(number)
+            if kept is not None and bool(unlike(found[row : row + 1], kept[None])[0]):
                 raise refusal(
                     ValueError(
                         f"images must be those whose labels {shown(self.folder)} holds, in their order, but image "
@@ -186,7 +251,8 @@ class LabelStore:
 
         Args:
             images: a Dataset, a tensor or an iterable of batches, in the order of the store; maybe at another size.
-                What comes with them is left out, and not read where the data set has `without_planes()`.
+                What comes with them is left out, and not read where the data set has `without_planes()`. Of a store of
+                what a generator made, the z, or (z, noise seeds), for ``segment="output"``.
 
         Returns:
             A Dataset of (image, labels), or an iterable of batches of them, with the store's `concepts` and the images'
@@ -194,8 +260,11 @@ class LabelStore:
 
         Raises:
             ValueError: another number of images, or, where both have the names of files, other files; when images are
-                read, one that shows something else than the image of its number that was segmented (`check_images`).
+                read, one that shows something else than the image of its number that was segmented (`check_images`). Of
+                z, when they are dissected: another generator, other z, or other images than then (`check_made`).
         """
+        if self.made_size is not None:
+            return beside_z(self, images)
         bare = getattr(images, "without_planes", None)
         images = bare() if callable(bare) else images
         if isinstance(images, (Dataset, Tensor)) and hasattr(images, "__len__"):
@@ -241,6 +310,8 @@ class LabelStore:
         form = form_of(shard.labels)
         if number and form != self._form:
             raise refusal(ValueError(f"{shown(path)} must have planes as shard 0 has, but has {form}."))
+        if self.made_size is not None and (shard.likeness is None or shard.likeness.shape[1] <= SUM):
+            raise refusal(ValueError(f"{shown(path)} must say of each image of which z it was made, but does not."))
         self._cache[number] = shard
         while len(self._cache) > 1 and sum(part.labels.nbytes for part in self._cache.values()) > CACHE:
             self._cache.popitem(last=False)

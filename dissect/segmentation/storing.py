@@ -19,10 +19,13 @@ from dissect.data.batches import Batch, Batches, attribute_of, names_of
 from dissect.data.planes import check_ignored, label_planes
 from dissect.devices import checksum, device_of, to_device
 from dissect.files.tensors import replacing, save_tensors
+from dissect.generated import Generated, paired
+from dissect.network.modes import check_evaluating
 from dissect.ops.packed import PackedLabels, joined, pack
 from dissect.segmentation.label_files import FORMAT, MANIFEST, Shard, name_of, read_manifest, shards_in
 from dissect.segmentation.label_store import LabelStore, told_segmenter
 from dissect.segmentation.likeness import likeness
+from dissect.segmentation.made_labels import cells_of, sums_of_z, told_generator, told_z
 from dissect.segmentation.protocol import adapted, told_conversion
 from dissect.text import shown
 
@@ -33,6 +36,7 @@ def store_labels(
     images: Dataset[Any] | Tensor | Iterable[Any],
     folder: str | Path,
     *,
+    generator: nn.Module | None = None,
     concepts: Concepts | Iterable[str] | Iterable[tuple[str, str]] | None = None,
     ignore: int | Iterable[int] = (),
     batch_size: int = 32,
@@ -51,6 +55,9 @@ def store_labels(
             `images` (as `dissect.data.Broden` gives them).
         images: a Dataset, a tensor or an iterable of batches that knows how many it has.
         folder: of the store; made if it is not there.
+        generator: makes the images [N, 3, H, W] in [-1, 1], of which `images` are then the z, or (z, noise seeds), as
+            in `dissect.dissect` with ``segment="output"``. The store knows the generator, each z, and what its image
+            looked like.
         concepts: of the labels; by default the segmenter's or the images' own.
         ignore: labels that stand for "no label"; they become 0.
         batch_size: of a Dataset or a tensor.
@@ -64,7 +71,8 @@ def store_labels(
     Raises:
         TypeError: images that do not say how many batches they are; planes that are no tensor of integers.
         ValueError: no names of labels, or planes of another size, number or with other labels; a folder that holds
-            labels of another segmenter, of other images or in other batches (says which); writers that disagree.
+            labels of another segmenter, generator, other images or in other batches (says which); writers that
+            disagree; a generator without a segmenter, in training mode, or that makes other images of the same z.
         OSError: a folder that cannot be made or written to.
 
     Example: see `LabelStore`.
@@ -74,6 +82,7 @@ def store_labels(
         raise refusal(ValueError("concepts must name the labels, since neither segmenter nor images do."))
     vocabulary, ignored = Concepts.of(names), ignored_labels(ignore)
     check_ignored(ignored, vocabulary)
+    images = images if generator is None else paired(images)
     batches, shard = Batches(images, integer("batch_size", batch_size)), integer("shard", shard)
     at, parts = (integer("part", number, least=0) for number in part)
     if at >= parts:
@@ -83,11 +92,10 @@ def store_labels(
         raise refusal(TypeError("images must say how many batches they are, at least one, so that a store is whole."))
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    fitting, first = adapted(segmenter, images), next(iter(batches))
-    about = {
-        "version": 1, "names": list(vocabulary.names), "categories": list(vocabulary.categories),
-        "segmenter": told_segmenter(segmenter), "images": batches.identity(), "files": names_of(images),
-        "sees": told_conversion(segmenter, images), "first": int(checksum(first.images)), "ignore": list(ignored),
+    source, first = _Source(segmenter, images, generator), next(iter(batches))
+    about = source.told(first) | {
+        "names": list(vocabulary.names), "categories": list(vocabulary.categories), "ignore": list(ignored),
+        "images": batches.identity(), "files": names_of(images), "first": int(checksum(first.images)),
         "batches": count, "batch_size": len(first.images), "shard": shard,
     }  # fmt: skip
     identity = _claimed(folder, about)
@@ -99,7 +107,7 @@ def store_labels(
         for index, batch in enumerate(batches.visit(0, skip) if wanted else ()):
             if batch is None or index in skip:
                 continue
-            gathered.append(Shard(_packed(fitting, batch, index, vocabulary, ignored), likeness(batch.images)))
+            gathered.append(source.shard(batch, index, vocabulary, ignored))
             bar.update()
             if index + 1 == count or (index + 1) % shard == 0:
                 _write(folder, about, identity, index // shard, gathered)
@@ -127,6 +135,38 @@ def _claimed(folder: Path, about: dict[str, Any]) -> str:
             )
         )
     return identity
+
+
+class _Source:
+    """Where labels come from: a segmenter of images, or of what a generator makes of z; or the items themselves."""
+
+    def __init__(self, segmenter: Any, images: Any, generator: nn.Module | None) -> None:
+        if generator is not None and segmenter is None:
+            raise refusal(ValueError("segmenter must see what the generator makes, but is None."))
+        if generator is not None:
+            check_evaluating(generator)
+        made = generator is not None
+        self._own, self._data, self._generator = segmenter, images, generator
+        self._made = None if generator is None else Generated(generator)
+        self._segmenter = adapted(segmenter, images, generated=made)
+        self._sees = told_conversion(segmenter, images, generated=made)
+
+    def told(self, first: Batch) -> dict[str, Any]:
+        """What the manifest says of it; `first` is the first batch."""
+        told: dict[str, Any] = {"version": 1, "segmenter": told_segmenter(self._own), "sees": self._sees}
+        if self._made is None or self._generator is None:
+            return told
+        size = self._made.made(0, first, device_of(self._generator)).shape[2:]
+        made = {"generator": told_generator(self._generator), "z": told_z(self._data, first), "made": list(size)}
+        return told | made | {"version": 2}
+
+    def shard(self, batch: Batch, index: int, concepts: Concepts, ignored: tuple[int, ...]) -> Shard:
+        """The labels of a batch, and what it looks like."""
+        if self._made is None or self._generator is None:
+            return Shard(_packed(self._segmenter, batch, index, concepts, ignored), likeness(batch.images))
+        images = self._made.made(index, batch, device_of(self._generator))
+        packed = _packed(self._segmenter, batch._replace(images=images), index, concepts, ignored)
+        return Shard(packed, torch.cat([sums_of_z(batch), cells_of(images)], 1))
 
 
 def _packed(

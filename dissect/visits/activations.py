@@ -16,9 +16,9 @@ from dissect.data import Batch, Batches
 from dissect.data.planes import label_planes
 from dissect.devices import DeferredReads, checksum, device_of, to_device
 from dissect.files.checked import Each, Maybe, Of, Whole, fields
+from dissect.generated import Generated
 from dissect.interrupts import deferred_interrupts
 from dissect.ops.native import LABEL_DTYPES
-from dissect.visits.generated import Generated
 from dissect.visits.passes import Inputs, Pass, Passes
 from dissect.visits.readout import Readout
 from dissect.visits.run import Visit
@@ -51,6 +51,9 @@ class Activations:
         to_planes: makes planes of what comes with images, or of what the segmenter gives, see `label_planes`.
         encoded: labels that come encoded (`dissect.segmentation.LabelStore`) stay so (`Step.labels`), where neither the
             rules nor labels to ignore ask for other planes; else planes are made of them.
+
+    Raises:
+        ValueError: z come with the labels of what another generator makes, or of another segmenter.
     """
 
     def __init__(
@@ -69,8 +72,11 @@ class Activations:
         to_planes: Callable[[Tensor, Tensor, int, tuple[int, ...]], Tensor] = label_planes,
         encoded: bool = False,
     ) -> None:
+        from dissect.segmentation.made_labels import labels_of_made
         from dissect.segmentation.protocol import adapted
 
+        self._made = labels_of_made(model, segmenter, batches.data, generated=generated is not None)
+        segmenter = segmenter if self._made is None else None
         self._model, self._batches, self._generated = model, batches, generated
         self._segmenter = adapted(segmenter, batches.data, generated=generated is not None)
         self._readout, self._layers, self._vectors, self._to_planes = readout, layers, vectors, to_planes
@@ -132,7 +138,7 @@ class Activations:
             self._images_only = self._brings_no_planes(batch)
         run = self._run(inputs, self._layers, self._generated is not None)
         images = self._images(0, inputs, run)
-        planes = None if self._images_only else self._planes(0, batch, images)
+        planes = None if self._images_only else self._planes(0, batch, inputs, images)
         self._check_same(0, inputs, planes)
         self._see_first_maps(run.maps)
         self._flush()
@@ -187,15 +193,15 @@ class Activations:
             self._images_only = self._brings_no_planes(batch)
         kept = self._store.maps(index, visit.layers)
         missing = [name for name in visit.layers if name not in kept]
-        labels = visit.planes and self._segmenter is not None and self._store.planes(index) is None
+        labels = visit.planes and self._store.planes(index) is None and self._sees_images()
         run = self._run(inputs, missing, self._generated is not None and (visit.images or labels))
         images = self._images(index, inputs, run)
         maps = run.maps | kept
         planes = self._store.planes(index)
         if self._images_only and self._brings_no_planes(batch):
             self._check_same(index, inputs)
-        elif self._segmenter is None or (visit.planes and planes is None):
-            planes = self._planes(index, batch, images)
+        elif (self._segmenter is None and self._made is None) or (visit.planes and planes is None):
+            planes = self._planes(index, batch, inputs, images)
             self._check_same(index, inputs, planes)
             if isinstance(planes, Tensor):
                 planes = self._readout.planes(planes, batch.images if images is inputs.images else images)
@@ -244,7 +250,19 @@ class Activations:
         return Inputs(images, {})
 
     def _brings_no_planes(self, batch: Batch) -> bool:
-        return self._segmenter is None and (batch.planes is None or self._generated is not None)
+        elsewhere = self._segmenter is not None or self._made is not None
+        return not elsewhere and (batch.planes is None or self._generated is not None)
+
+    def _sees_images(self) -> bool:
+        """Whether labels of a batch cannot be had without its images."""
+        if self._made is None:
+            return self._segmenter is not None
+        return self._made.made_size is None or not self._takes_encoded(self._made, self._made.made_size)
+
+    def _takes_encoded(self, labels: Any, size: tuple[int, ...]) -> bool:
+        """Whether labels stay encoded, beside images of this size."""
+        step = self._readout.step
+        return self._encoded and (step is None or labels.size == tuple(side // step for side in size))
 
     def _images(self, index: int, inputs: Inputs, run: Pass) -> Tensor:
         """Those that the segmenter sees; of a generator those that it made, or z where no one asked for them."""
@@ -257,10 +275,15 @@ class Activations:
     def _run(self, inputs: Inputs, layers: list[str], whole: bool) -> Pass:
         return self._passes.run(inputs, layers, whole=whole, vectors=self._vectors or bool(self._images_only))
 
-    def _planes(self, index: int, batch: Batch, images: Tensor) -> Tensor | ops.EncodedLabels:
-        """The segmenter's, or those that came with a batch."""
-        with torch.no_grad():
-            planes = batch.planes if self._segmenter is None else self._segmenter(images)
+    def _planes(self, index: int, batch: Batch, inputs: Inputs, images: Tensor) -> Tensor | ops.EncodedLabels:
+        """The segmenter's, a store's, or those that came with a batch."""
+        planes: Tensor | ops.EncodedLabels | None = batch.planes
+        if self._made is not None:
+            self._made.check_made(batch, None if images is inputs.images else images)
+            planes = self._made.labels(batch.numbers)
+        elif self._segmenter is not None:
+            with torch.no_grad():
+                planes = self._segmenter(images)
         if planes is None:
             before = "those of batches before it have some" if index else "there are names of concepts"
             raise refusal(
@@ -277,9 +300,8 @@ class Activations:
                 )
             )
         if isinstance(planes, ops.EncodedLabels):
-            step = self._readout.step
-            fits = step is None or planes.size == tuple(side // step for side in images.shape[2:])
-            if self._encoded and fits and len(planes) == len(images):
+            size = images.shape[2:] if self._made is None or self._made.made_size is None else self._made.made_size
+            if self._takes_encoded(planes, tuple(size)) and len(planes) == len(images):
                 return planes.to(self._home)
             planes = planes.planes
         if isinstance(planes, Tensor):

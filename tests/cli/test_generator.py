@@ -3,6 +3,7 @@
 import json
 
 import pytest
+import torch
 
 import dissect
 from dissect import tiny
@@ -35,8 +36,39 @@ def test_a_generator_is_dissected(tmp_path, capsys):
 
 def test_without_a_segmenter_units_have_no_concepts(tmp_path, capsys):
     assert main([*COMMAND, "--out", str(tmp_path)]) == 0
-    assert "no --segmenter: units have no concepts" in capsys.readouterr().out
+    assert "no --segmenter and no --labels: units have no concepts" in capsys.readouterr().out
     assert "generated images" in (tmp_path / "report.html").read_text()
+
+
+def test_a_generator_is_segmented_once(tmp_path, capsys):
+    kept, made = str(tmp_path / "kept"), ("--model", "dissect.tiny:generator", "--count", "12", "--batch-size", "5")
+    of = (*made, "--segmenter", "dissect.tiny:segmenter")
+    assert main(["labels", "write", *of, "--out", kept]) == 0
+    assert main(["labels", "check", kept]) == 0
+    assert "12 images" in capsys.readouterr().out
+    options = (*COMMAND, "--batch-size", "5")
+    assert main([*options, "--labels", kept, "--out", str(tmp_path / "stored")]) == 0
+    assert main([*LABELLED, "--batch-size", "5", "--out", str(tmp_path / "anew")]) == 0
+    found, expected = (dissect.load(tmp_path / name / "result") for name in ("stored", "anew"))
+    for name in ("thresholds", "intersection", "unit_area", "label_area"):
+        assert torch.equal(getattr(found["layer4"], name), getattr(expected["layer4"], name)), name
+    assert found.settings.get("segmenter_sees") == expected.settings.get("segmenter_sees")
+    capsys.readouterr()
+    for more, told in (
+        (["--seed", "2"], "z and noise seeds must be those whose labels"),
+        (["--count", "11"], "images must be the 12 z of the store, but are 11"),
+        (["--preset", "iclr2019"], "--labels must come with thresholds by a share"),
+        (["--segmenter", "dissect.segmentation:ColorNamer"], "must hold labels of this segmenter, but is of another"),
+    ):
+        assert main([*options, "--labels", kept, "--out", str(tmp_path / "refused"), *more]) == 2
+        assert told in capsys.readouterr().err.splitlines()[-1]
+    for arguments, told in (
+        ([*made], "--segmenter or --planes must say"),
+        (["--count", "2", "--segmenter", "dissect.tiny:segmenter"], "--model must come with --count"),
+        ([*of, "--segmenter-input", "0", "1"], "must come with --images"),
+    ):
+        assert main(["labels", "write", *arguments, "--out", kept]) == 2
+        assert told in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

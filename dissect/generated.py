@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset, TensorDataset
 
 from dissect.arguments import check_values, refusal
-from dissect.data import Batch
+from dissect.data.batches import Batch
 from dissect.data.signed import SignedRange
 from dissect.devices import to_device
 from dissect.network.outputs import first_tensor
@@ -61,6 +61,18 @@ class Generated:
                 )
             )
         return {"noise": to_device(seeds, device)}
+
+    def made(self, index: int, batch: Batch, device: torch.device) -> Tensor:
+        """The images [N, 3, H, W] of a batch, by a pass of their own.
+
+        Raises:
+            TypeError, ValueError: see `inputs`, `images` and `check_repeats`.
+        """
+        z, extra = to_device(batch.images, device), self.inputs(index, batch, device)
+        with torch.no_grad():
+            images = self.images(index, z, self._model(z, **extra))
+        self.check_repeats(z, extra, images)
+        return images
 
     def images(self, index: int, z: Tensor, output: Any) -> Tensor:
         """The images [N, 3, H, W] in an output.
