@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import argparse
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
 from dissect.arguments import refusal
 from dissect.cli.networks import called
 from dissect.text import printable
+
+if TYPE_CHECKING:
+    from dissect.segmentation.inputs import ImageInput
 
 
 def add_segmenter_arguments(parser: argparse.ArgumentParser) -> None:
@@ -41,15 +44,38 @@ def segmenter_in(options: argparse.Namespace, images: Any) -> Any:
             raise refusal(
                 ValueError(f"--segmenter-input is of segmenters that do not say it, but {name} takes {taken.said}.")
             )
-        segmenter.input = taken = ImageInput(*ends)
+        taken = ImageInput(*ends)
+        _say_input(name, segmenter, taken)
     if taken is None and given is not None and not given.values_as(ImageInput()):
-        segmenter.input = given
+        _say_input(name, segmenter, given)
         print(f"dissect: {name} does not say which images it takes, and is given the network's, {given.said}; "
               "--segmenter-input 0 1 has it given images in [0, 1].", file=sys.stderr)  # fmt: skip
     told = told_conversion(segmenter, images)
     if told:
         print(f"dissect: the segmenter is given images brought from {told}.", file=sys.stderr)
     return segmenter
+
+
+def _say_input(name: str, segmenter: Any, taken: ImageInput) -> None:
+    """Has a segmenter say which images it takes.
+
+    Raises:
+        ValueError: it cannot: it has something else of that name, or takes no attributes.
+    """
+    own = getattr(segmenter, "input", None)
+    why = f"its attribute input is another thing, of type {type(own).__name__}" if hasattr(segmenter, "input") else ""
+    try:
+        if not why:
+            segmenter.input = taken
+    except (AttributeError, TypeError):  # slots; a bound method
+        why = f"a {type(segmenter).__name__} takes no attribute of that name"
+    if why:
+        raise refusal(
+            ValueError(
+                f"{name} must say which images it takes by an attribute input, but {why}; give a class of its own that "
+                "calls it, with input = dissect.segmentation.ImageInput(low, high)."
+            )
+        )
 
 
 def signed(segmenter: Any, device: str) -> Any:

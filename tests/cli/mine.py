@@ -22,6 +22,26 @@ class Silent:
 class Segmenter(Silent):
     input = ImageInput(-1.0, 1.0)
 
+class Closed:
+    __slots__ = ()
+    concepts = [("bright", "color")]
+
+    def __call__(self, images):
+        return (images.mean(1, keepdim=True) > 0).long()
+
+class Module(nn.Module):
+    concepts = [("bright", "color")]
+
+    def __init__(self):
+        super().__init__()
+        self.input = nn.Identity()
+
+    def forward(self, images):
+        return (self.input(images).mean(1, keepdim=True) > 0).long()
+
+def bound():
+    return Closed().__call__
+
 number = 3
 
 def needy(size):

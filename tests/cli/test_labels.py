@@ -3,6 +3,7 @@
 import json
 import sys
 
+import pytest
 import torch
 from cli.mine import run
 
@@ -59,6 +60,21 @@ def test_a_segmenter_that_does_not_say_what_it_takes_is_given_the_networks_image
     assert torch.equal(seen[:6], torch.stack([dissect.data.ImageFolder("images", size=16)[at] for at in range(6)]))
     assert run("--layers", "2", "--segmenter", "mine:Segmenter", "--segmenter-input", "0", "1") == 2
     assert "of segmenters that do not say it" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("more", [(), ("--segmenter-input", "0", "1")])
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [("Closed", "a Closed takes no attribute"), ("bound", "a method takes no"), ("Module", "thing, of type Identity")],
+)
+def test_a_segmenter_that_cannot_say_what_it_takes_is_told_what_to_do(here, capsys, name, told, more):
+    concepts = here / "names.json"
+    concepts.write_text('["bright"]')
+    assert run("--layers", "2", "--segmenter", f"mine:{name}", "--concepts", concepts, *more) == 2
+    error = capsys.readouterr().err
+    assert f"mine:{name} must say which images it takes by an attribute input, but" in error
+    assert told in error
+    assert "ImageInput(low, high)" in error
 
 
 def test_what_cannot_be_written_checked_or_used_is_told(here, capsys):
