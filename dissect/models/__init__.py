@@ -11,8 +11,10 @@ from dissect.models.progan import PROGAN_VARIANTS, ProGAN, load_progan, progan_c
 from dissect.models.resnet import RESNETS, ResNet
 from dissect.models.sparse_encoder import SparseEncoder, load_sparse_encoder
 from dissect.models.squeezenet import SqueezeNet
+from dissect.models.stylegan import StyleGAN, stylegan_channels
 from dissect.models.stylegan2 import StyleGAN2, stylegan2_channels
 from dissect.models.stylegan2_files import load_stylegan2, stylegan2_checkpoint
+from dissect.models.stylegan_files import load_stylegan
 from dissect.models.unet import UNet
 from dissect.models.upp import UPP, UppLabels, load_upp
 from dissect.models.vgg import VGG
@@ -36,6 +38,7 @@ __all__ = [
     "ResNet",
     "SparseEncoder",
     "SqueezeNet",
+    "StyleGAN",
     "StyleGAN2",
     "UNet",
     "UppLabels",
@@ -43,6 +46,7 @@ __all__ = [
     "load_classifier",
     "load_progan",
     "load_sparse_encoder",
+    "load_stylegan",
     "load_stylegan2",
     "load_upp",
     "load_wgangp",
@@ -50,4 +54,5 @@ __all__ = [
     "progan_channels",
     "stylegan2_channels",
     "stylegan2_checkpoint",
+    "stylegan_channels",
 ]

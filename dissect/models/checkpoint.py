@@ -22,11 +22,13 @@ G = TypeVar("G", bound=Generator)
 MOST_LEVELS = 12
 
 PROGAN, STYLEGAN2, WGAN_GP = "Progressive GAN generator", "StyleGAN2 generator", "WGAN-GP generator"
+STYLEGAN = "StyleGAN generator"
 #: Keys by which a file of another architecture is known, and what loads it.
 ARCHITECTURES = (
     (("mapping.fc1.weight", "style.1.weight", "g_ema"), STYLEGAN2, "load_stylegan2"),
     (("layer1.conv.weight", "features.0.conv.weight"), PROGAN, "load_progan"),
     (("layer1.linear.weight",), WGAN_GP, "load_wgangp"),
+    (("g_mapping.dense0.weight", "style.1.linear.weight_orig", "g_running"), STYLEGAN, "load_stylegan"),
 )
 
 
@@ -223,6 +225,25 @@ def check_fit(state: Mapping[str, Tensor], wanted: Mapping[str, Size], path: str
     broken = [key for key in wanted if not _is_finite(state[key])]
     if broken:
         raise refusal(ValueError(f"{path}: {len(broken)} weights are NaN or infinite somewhere: {listed(broken)}."))
+
+
+def checked_average(average: Any, model: G, path: str | Path) -> Tensor:
+    """The average w of a file, as the model's weights are.
+
+    Raises:
+        ValueError: it is none; says what it is.
+    """
+    fits = isinstance(average, Tensor) and average.is_floating_point() and average.numel() == model.z_channels
+    if not fits or not bool(average.isfinite().all()):
+        what = f"{list(average.shape)} {average.dtype}" if isinstance(average, Tensor) else type(average).__name__
+        raise refusal(
+            ValueError(
+                f"{path}: latent_avg must be {model.z_channels} finite floats, as w has, but is {what}, or NaN "
+                "somewhere."
+            )
+        )
+    latent: Tensor = average.detach().flatten().to(next(model.parameters()), copy=True)
+    return latent
 
 
 def unchanged(model: nn.Module) -> dict[str, tuple[str, Size]]:

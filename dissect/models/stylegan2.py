@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numbers
 from collections import OrderedDict, deque
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -10,10 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dissect.arguments import integer, refusal, speaks
-from dissect.models.generator import Generator, PixelNorm
+from dissect.arguments import refusal, speaks
+from dissect.models.generator import PixelNorm
 from dissect.models.initial import draw
-from dissect.models.latent import normal_blocks
+from dissect.models.styled import StyledGenerator
 from dissect.models.stylegan2_layers import ConstantInput, EqualConv, EqualLinear, Noise, StyledLayer, ToRGB
 
 #: The mapping network learns a hundred times more slowly.
@@ -38,7 +37,7 @@ def stylegan2_channels(resolution: int, multiplier: float = 2) -> tuple[int, ...
 
 
 @speaks
-class StyleGAN2(Generator):
+class StyleGAN2(StyledGenerator):
     """A mapping network z -> w, and modulated convolutions whose images are summed from coarse to fine.
 
     Children are `mapping` (`norm`, `fc1`, ..., `fc8`), `layer1` (the constant 4x4 input), `layer2`, ..., `to_rgb1`,
@@ -84,8 +83,6 @@ class StyleGAN2(Generator):
         ((2, 3, 16, 16), (2, 16, 8, 8))
     """
 
-    latent_avg: Tensor | None
-
     def __init__(
         self,
         channels: Sequence[int],
@@ -95,14 +92,12 @@ class StyleGAN2(Generator):
         truncation: float = 1.0,
         seed: int = 0,
     ) -> None:
-        super().__init__(channels, w_channels)
+        super().__init__(channels, w_channels, truncation)
         if mapping_layers < 1:
             raise refusal(ValueError(f"mapping_layers must be positive, but got {mapping_layers}."))
-        self.truncation = _checked_truncation(truncation)
         layers = [(f"fc{n}", EqualLinear(w_channels, w_channels, multiplier=MAPPING_MULTIPLIER, activate=True))
                   for n in range(1, mapping_layers + 1)]  # fmt: skip
         self.mapping = nn.Sequential(OrderedDict([("norm", PixelNorm()), *layers]))
-        self.register_buffer("latent_avg", None)
         widths = [channels[0], *(width for width in channels for _ in range(2))]
         self.layer1 = ConstantInput(channels[0])
         for number in range(2, 2 * len(channels) + 1):
@@ -128,12 +123,14 @@ class StyleGAN2(Generator):
         self, z: Tensor, *, truncation: float | None = None, noise: Tensor | None = None, latent: str = "z"
     ) -> Tensor:
         """Images [N, 3, R, R]; see the class."""
-        if latent not in ("z", "w"):
-            raise refusal(ValueError(f"latent must be 'z' or 'w', but got {latent!r}."))
-        w = self.mapping(self.checked(z)) if latent == "z" else self._checked_w(z)
-        w = self.truncate(w, self.truncation if truncation is None else truncation)
+        w = self.truncate(self._w_of(z, latent), self.truncation if truncation is None else truncation)
         w = w[:, None].expand(-1, 2 * len(self.channels), -1) if w.dim() == 2 else w
         return deque(self.images(w, self._checked_noise(noise, w)), maxlen=1).pop()
+
+    def mapped(self, z: Tensor) -> Tensor:
+        """What the mapping network makes of z [N, z_channels]."""
+        w: Tensor = self.mapping(z)
+        return w
 
     def images(self, w: Tensor, seeds: Tensor | None = None) -> Iterator[Tensor]:
         """The images at 4x4, 8x8, ..., each computed when it is asked for.
@@ -152,70 +149,3 @@ class StyleGAN2(Generator):
             if number % 2 == 0:
                 image = self.get_submodule(f"to_rgb{number // 2}")(x, w[:, number - 1], image)
                 yield image
-
-    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
-        average = state_dict.get(f"{prefix}latent_avg")
-        if average is not None and self.latent_avg is None:  # a buffer now, which is filled with the others
-            self.latent_avg = self.layer1.input.new_empty(self.z_channels)
-        super()._load_from_state_dict(state_dict, prefix, *args)
-
-    def truncate(self, w: Tensor, truncation: float) -> Tensor:
-        """`latent_avg + truncation * (w - latent_avg)` of any w [..., w_channels].
-
-        Raises:
-            TypeError, ValueError: truncation is no number in [0, 1], or `latent_avg` is not known.
-        """
-        if _checked_truncation(truncation) == 1:
-            return w
-        if self.latent_avg is None:
-            raise refusal(
-                ValueError("truncation below 1 needs latent_avg, which is not known; call measure_latent_avg() first.")
-            )
-        return self.latent_avg + truncation * (w - self.latent_avg)
-
-    @torch.no_grad()
-    def measure_latent_avg(self, samples: int = 4096, seed: int = 0) -> None:
-        """Sets `latent_avg` [w_channels] to the mean of w over z number 0 to `samples` - 1 of a set.
-
-        4,096 is what the published code uses where a checkpoint has no average (generate.py).
-
-        Raises:
-            TypeError, ValueError: samples is no positive integer.
-        """
-        samples = integer("samples", samples)
-        weight = self.layer1.input
-        total = torch.zeros(self.z_channels, dtype=torch.float64, device="cpu")
-        for z in normal_blocks(self.z_channels, samples, seed):
-            total += self.mapping(z.to(weight)).sum(dim=0, dtype=torch.float64).cpu()
-        self.latent_avg = (total / samples).to(weight)
-
-    def _checked_w(self, w: Tensor) -> Tensor:
-        if not isinstance(w, Tensor) or w.dim() != 3:
-            return self.checked(w, "w")
-        each = (2 * len(self.channels), self.z_channels)
-        if w.shape[1:] != each:
-            raise refusal(
-                ValueError(
-                    f"w must have shape [N, {each[1]}], or [N, {each[0]}, {each[1]}] where every layer has its "
-                    f"own, but got {list(w.shape)}."
-                )
-            )
-        return self.checked(w.flatten(0, 1), "w").view(w.shape)
-
-    def _checked_noise(self, noise: Tensor | None, w: Tensor) -> Tensor | None:
-        if noise is None:
-            return None
-        if not isinstance(noise, Tensor) or noise.dtype != torch.int64:
-            got = noise.dtype if isinstance(noise, Tensor) else type(noise).__name__
-            raise refusal(TypeError(f"noise must be None or a tensor of int64 seeds, but got {got}."))
-        if noise.shape != (len(w),):
-            raise refusal(ValueError(f"noise must have shape [{len(w)}], as z has, but got {list(noise.shape)}."))
-        return noise.to(w.device)
-
-
-def _checked_truncation(truncation: float) -> float:
-    if not isinstance(truncation, numbers.Real):
-        raise refusal(TypeError(f"truncation must be a number, but got {type(truncation).__name__}."))
-    if not 0 <= truncation <= 1:
-        raise refusal(ValueError(f"truncation must be in [0, 1], but got {truncation}."))
-    return float(truncation)

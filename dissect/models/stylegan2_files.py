@@ -91,7 +91,7 @@ def load_stylegan2(
     if average is None:
         model.measure_latent_avg(latent_avg_samples)
     else:
-        model.latent_avg = _checked_average(average, model, path)
+        model.latent_avg = checkpoint.checked_average(average, model, path)
     return model
 
 
@@ -182,17 +182,3 @@ def _rosinality(model: StyleGAN2) -> dict[str, tuple[str, Size]]:
                 shape = Size((1, *shape, 1, 1))
         names[name] = (key, shape)
     return names
-
-
-def _checked_average(average: Any, model: StyleGAN2, path: str | Path) -> Tensor:
-    fits = isinstance(average, Tensor) and average.is_floating_point() and average.numel() == model.z_channels
-    if not fits or not bool(average.isfinite().all()):
-        what = f"{list(average.shape)} {average.dtype}" if isinstance(average, Tensor) else type(average).__name__
-        raise refusal(
-            ValueError(
-                f"{path}: latent_avg must be {model.z_channels} finite floats, as w has, but is {what}, or NaN "
-                "somewhere."
-            )
-        )
-    latent: Tensor = average.detach().flatten().to(model.layer1.input, copy=True)
-    return latent
