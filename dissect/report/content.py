@@ -13,6 +13,7 @@ from torch import Tensor
 
 from dissect.arguments import refusal
 from dissect.concepts import CATEGORIES, Concepts
+from dissect.dissection.exemplars import TextRow
 from dissect.dissection.result import Dissection, LayerDissection
 from dissect.dissection.rows import is_detector
 from dissect.report.pictures import encode_masks, top_masks
@@ -83,6 +84,7 @@ class Card:
         classes: the classes to which it is important, see `UnitImportance.classes_by_unit`.
         formula: of several concepts, that it overlaps more than any one; "" if there is none.
         also: the concept that it overlaps where its best one is not, as a detector does; "" if there is none.
+        text: its label from texts, if there is one.
         halves: the labels by each half of the images, if they are known.
         doubts: what speaks against its concept, see `trust.doubts`.
         sample: images at some levels of its peaks.
@@ -101,6 +103,7 @@ class Card:
     classes: list[str]
     formula: str
     also: str
+    text: TextRow | None
     halves: list[int]
     doubts: dict[str, str]
     sample: list[Picture]
@@ -211,11 +214,12 @@ def layer_content(
     side: int,
     classes: list[list[str]] | None = None,
     formulas: list[tuple[str, str]] | None = None,
+    texts: dict[int, TextRow] | None = None,
 ) -> Layer:
     """Everything that the report tells about one layer, with masks of at most `side` rows and columns.
 
     `classes` are the classes to which each unit is important, `formulas` the texts of its formulas
-    and of what they also fire on.
+    and of what they also fire on, `texts` their labels from texts.
     """
     layer = dissection[name]
     shades = category_shades(dissection.concepts)
@@ -243,6 +247,7 @@ def layer_content(
                 classes=[] if classes is None else classes[row.unit],
                 formula="" if formulas is None else formulas[row.unit][0],
                 also="" if formulas is None else formulas[row.unit][1],
+                text=None if texts is None else texts[row.unit],
                 halves=halves(layer, row),
                 doubts=doubts(row, trust, kept),
                 **_sample(layer, row, masks, shares),

@@ -62,10 +62,22 @@ def _unit(card: Card, html: str) -> dict[str, Any]:
         "strength": _rounded(card.strength, FEWER_DIGITS),
         "scores": [(score.label, _rounded(score.iou)) for score in card.scores],
         "more": [(label, _rounded(iou, FEWER_DIGITS)) for label, iou in card.more],
+        **_said(card),
         **_trust(card),
         **_sample(card),
         "html": html,
     }
+
+
+def _said(card: Card) -> dict[str, Any]:
+    """A unit's text label with its score and p, and what a search looks through beside concepts, in small letters."""
+    parts = [text.rpartition(" (IoU ")[0] for text in (card.formula, card.also)]
+    found: dict[str, Any] = {}
+    if card.text is not None:
+        parts.append(card.text.text)
+        found["text"] = [card.text.text, *(_rounded(value, FEWER_DIGITS) for value in (card.text.score, card.text.p))]
+    told = "\n".join(part for part in parts if part).lower()
+    return found | ({"told": told} if told else {})
 
 
 def _trust(card: Card) -> dict[str, Any]:

@@ -14,12 +14,14 @@ from dissect.dissection.formulas_result import FormulaRow, UnitFormulas
 from dissect.dissection.result import Dissection
 from dissect.extras import require
 from dissect.files.tensors import replacing
+from dissect.report.texts import texts_by_unit
 from dissect.stats.significance import RATE
 
 if TYPE_CHECKING:
     from jinja2 import Environment
 
     from dissect.classifiers import UnitImportance
+    from dissect.dissection.exemplars import TextRow
     from dissect.report.content import Layer
 
 FILE_NAME, COMPARISON_NAME = "report.html", "comparison.html"
@@ -36,6 +38,7 @@ def write_report(
     *,
     importance: UnitImportance | Iterable[UnitImportance] = (),
     formulas: UnitFormulas | None = None,
+    texts: Iterable[TextRow] | Iterable[Iterable[TextRow]] = (),
 ) -> Path:
     """Writes a page about every unit: its concept, how well it fits, and the images that excite it most.
 
@@ -51,21 +54,27 @@ def write_report(
             classes in whose top four a unit is.
         formulas: what `dissect.formulas` found about it; cards then tell a unit's formula, where it has a higher IoU
             than any one concept, and what the unit also fires on, where that exceeds the cut-off of detectors.
+        texts: what `dissect.dissection.text_labels` found about it, of one or several layers. Cards then tell a unit's
+            text, with its score and how probable so high a one is by chance. The page's search looks through concepts,
+            formulas and these texts; it embeds nothing, so a phrase finds the units that have its words in their label,
+            and no others.
 
     Returns:
         The file's path.
 
     Raises:
         ImportError: jinja2, matplotlib or pillow is not installed.
-        TypeError: no Dissection, an importance that is no UnitImportance, formulas that are no UnitFormulas.
-        KeyError: importance or formulas of a layer that was not dissected.
-        ValueError: importance or formulas of a layer with another number of units.
+        TypeError: no Dissection, an importance that is no UnitImportance, formulas that are no UnitFormulas, texts that
+            are no rows of `text_labels`.
+        KeyError: importance, formulas or texts of a layer that was not dissected.
+        ValueError: importance or formulas of a layer with another number of units; texts that are not one of each of a
+            layer's units, or of another dissection.
 
     Example:
         >>> dissect.write_report(dissect.load("vgg16-conv5_3"), "out/")  # doctest: +SKIP
         PosixPath('out/report.html')
     """
-    page = page_of(dissection, importance, formulas)
+    page = page_of(dissection, importance, formulas, texts)
     return write_text(page_path(path, FILE_NAME if isinstance(dissection, Dissection) else COMPARISON_NAME), page)
 
 
@@ -73,6 +82,7 @@ def page_of(
     dissection: Dissection | Comparison,
     importance: UnitImportance | Iterable[UnitImportance],
     formulas: UnitFormulas | None,
+    texts: Iterable[TextRow] | Iterable[Iterable[TextRow]] = (),
 ) -> str:
     """The page of `write_report`, which says what it raises."""
     check_extras()
@@ -84,9 +94,11 @@ def page_of(
             )
         )
     if isinstance(dissection, Dissection):
-        return _render(dissection, important_classes(dissection, importance), _formula_texts(dissection, formulas))
-    if importance != () or formulas is not None:
-        name = "formulas" if importance == () else "importance"
+        said = _formula_texts(dissection, formulas), texts_by_unit(dissection, texts)
+        return _render(dissection, important_classes(dissection, importance), *said)
+    given = {"importance": importance != (), "formulas": formulas is not None, "texts": texts != ()}
+    if any(given.values()):
+        name = next(name for name, is_given in given.items() if is_given)
         raise refusal(TypeError(f"{name} must not be given with a comparison, whose page has no room for it."))
     return _render_comparison(dissection)
 
@@ -174,7 +186,10 @@ def _formula_text(row: FormulaRow) -> str:
 
 
 def _render(
-    dissection: Dissection, classes: dict[str, list[list[str]]], formulas: dict[str, list[tuple[str, str]]]
+    dissection: Dissection,
+    classes: dict[str, list[list[str]]],
+    formulas: dict[str, list[tuple[str, str]]],
+    texts: dict[str, dict[int, TextRow]],
 ) -> str:
     from markupsafe import Markup
 
@@ -186,7 +201,7 @@ def _render(
 
     side = mask_side(dissection.layers.values(), MAX_PICTURES)
     layers = [
-        layer_content(dissection, index, name, side, classes.get(name), formulas.get(name))
+        layer_content(dissection, index, name, side, classes.get(name), formulas.get(name), texts.get(name))
         for index, name in enumerate(dissection.layers)
     ]
     cutoff = dissection.settings["detector_iou"]
@@ -212,8 +227,16 @@ def _render(
             ),
         ),
         images_only=images_only,
+        searched=_searched(images_only, bool(formulas), bool(texts)),
+        texted=bool(texts),
         **inside(script),
     )
+
+
+def _searched(images_only: bool, formulas: bool, texts: bool) -> str:
+    """What one may enter in the page's search."""
+    parts = ["concept"] * (not images_only) + ["formula"] * formulas + ["text label"] * texts
+    return ", ".join(parts) + " or unit number" if parts else "unit number"
 
 
 def _render_comparison(comparison: Comparison) -> str:

@@ -14,6 +14,7 @@ from dissect.report.html import page_of
 
 if TYPE_CHECKING:
     from dissect.classifiers import UnitImportance
+    from dissect.dissection.exemplars import TextRow
 
 #: What a report in a frame may do: run its script, save its table, open links elsewhere; nothing with the notebook.
 ALLOWED = "allow-scripts allow-downloads allow-popups"
@@ -47,6 +48,7 @@ def show(
     *,
     importance: UnitImportance | Iterable[UnitImportance] = (),
     formulas: UnitFormulas | None = None,
+    texts: Iterable[TextRow] | Iterable[Iterable[TextRow]] = (),
     height: int = 640,
 ) -> Shown:
     """The page of `dissect.write_report` in a notebook: the last line of a cell, or `display(dissect.show(d))`.
@@ -57,6 +59,7 @@ def show(
         dissection: what `dissect.dissect`, `dissect.compare` or `dissect.load` returned.
         importance: as of `dissect.write_report`.
         formulas: as of `dissect.write_report`.
+        texts: as of `dissect.write_report`.
         height: of the frame, in pixels, 100 to 10,000.
 
     Returns:
@@ -70,6 +73,6 @@ def show(
         <report of a dissection, which a notebook shows in a frame; dissect.write_report writes it to a file>
     """
     height = integer("height", height, 100, 10_000)
-    page = page_of(dissection, importance, formulas)
+    page = page_of(dissection, importance, formulas, texts)
     kind = "dissection" if isinstance(dissection, Dissection) else "comparison"
     return Shown(page, f"report of a {kind}", height)

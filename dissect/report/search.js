@@ -7,24 +7,34 @@ const whole = { element: together, grid: together.querySelector(".grid"), cards:
 // A control's value; "" where a page has none of it.
 const chosen = (control) => field[control]?.value ?? "";
 
-// The labels that are searched for or chosen, or null where none are asked for. Where words begin with the text, those
-// that have it inside are not meant: "tree" is no street.
-function wantedLabels(text) {
-  const category = chosen("category"), concept = chosen("concept");
-  if (!text && !concept) return null;
-  const names = concepts.map(([name, itsCategory], label) => label > 0
-    && (!concept || String(label) === concept) && (!category || itsCategory === category) ? name.toLowerCase() : null);
-  const begins = (name) => name.startsWith(text) || /[^\p{L}\p{N}]$/u.test(name.slice(0, Math.max(name.indexOf(text), 0)));
-  const inside = names.flatMap((name, label) => name?.includes(text) ? [label] : []);
-  const beginning = inside.filter((label) => begins(names[label]));
-  return new Set(beginning.length > 0 ? beginning : inside);
+// Whether a word of a name begins with the text.
+function begins(name, text) {
+  for (let at = name.indexOf(text); at >= 0; at = name.indexOf(text, at + 1)) {
+    if (at === 0 || /[^\p{L}\p{N}]$/u.test(name.slice(0, at))) return true;
+  }
+  return false;
 }
 
-function fits(card, text, labels) {
+// The labels that are searched for or chosen, null where none are asked for, and the units whose formula or text label
+// has the words. Where words begin with the text, those that have it inside are not meant: "tree" is no street.
+function wanted(text) {
+  const category = chosen("category"), concept = chosen("concept");
+  if (!text && !concept) return { labels: null, saying: new Set() };
+  const names = concepts.map(([name, itsCategory], label) => label > 0
+    && (!concept || String(label) === concept) && (!category || itsCategory === category) ? name.toLowerCase() : null);
+  const inside = names.flatMap((name, label) => name?.includes(text) ? [label] : []);
+  const beginning = inside.filter((label) => begins(names[label], text));
+  const saying = text && !concept ? everything.filter((card) => card.told?.includes(text)) : [];
+  const first = saying.filter((card) => begins(card.told, text)), whole = beginning.length > 0 || first.length > 0;
+  return { labels: new Set(whole ? beginning : inside), saying: new Set(whole ? first : saying) };
+}
+
+function fits(card, text, { labels, saying }) {
   const state = chosen("state"), category = chosen("category");
   const numbered = text && String(card.unit) === text.replace(/^(unit|direction|#)\s*/, "");
   card.met = labels && (card.all.find(([label]) => labels.has(label)) ?? null);
-  if (labels && !card.met && (!numbered || chosen("concept"))) return false;
+  card.says = saying.has(card);
+  if (labels && !card.met && !card.says && (!numbered || chosen("concept"))) return false;
   if (chosen("layer") && card.layer !== chosen("layer")) return false;
   if (!card.met && category && (card.iou === 0 || card.category !== category)) return false;
   return !state || card.state === state || (state === "detector" && card.detector) || (state === "beyond" && card.beyond);
@@ -63,7 +73,13 @@ function tellCount() {
   const names = ranked && new Set(shown.flatMap(({ met }) => met ? [concepts[met[0]][0]] : []));
   const name = ranked && (names.size <= NAMED ? [...names].join(", ") : "the best of the concepts that fit");
   count.value = (shown.length === everything.length ? all : `${shown.length.toLocaleString("en")} of ${all}`)
-    + (ranked ? `, by IoU with ${name}` : "");
+    + (ranked ? `, by IoU with ${name}` : "") + tellSaying();
+}
+
+// How many of the units are there for what they say alone.
+function tellSaying() {
+  const only = shown.filter((card) => card.says && !card.met).length;
+  return only ? `, ${only.toLocaleString("en")} by formula or text label` : "";
 }
 
 // The list of concepts follows the category.
@@ -78,9 +94,9 @@ function narrowConcepts() {
 
 function update() {
   narrowConcepts();
-  const text = field.text.value.trim().toLowerCase(), labels = wantedLabels(text);
+  const text = field.text.value.trim().toLowerCase(), meant = wanted(text);
   for (const card of everything) {
-    card.element.hidden = !fits(card, text, labels);
+    card.element.hidden = !fits(card, text, meant);
     tellMet(card);
   }
   arrange();

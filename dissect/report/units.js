@@ -11,7 +11,7 @@ const HEAD = ["layer", "unit", "concept", "category", "iou", "attainable", "conc
 
 // Per category two columns, of names that no other column has.
 function categoryHead() {
-  const taken = new Set([...HEAD, ...TRUST]);
+  const taken = new Set([...HEAD, ...TEXT, ...TRUST]);
   return categories.flatMap((category) => {
     let name = category;
     while (taken.has(name) || taken.has(`${name}_iou`)) name += "_";
@@ -25,12 +25,15 @@ function bestOf(card, category) {
   return found ? [concepts[found[0]][0], found[1]] : ["", ""];
 }
 
+// Text labels are columns where there are some.
+const TEXT = everything.some((card) => card.text) ? ["text", "text_score", "text_p"] : [];
+
 function table() {
-  const head = [...HEAD, ...TRUST, ...categoryHead()];
+  const head = [...HEAD, ...TEXT, ...TRUST, ...categoryHead()];
   const rows = shown.map((card) => [
     card.layerName, card.unit, card.iou > 0 ? card.concept : "", card.iou > 0 ? card.category : "", imagesOnly ? "" : card.iou,
     imagesOnly ? "" : card.attainable, imagesOnly ? "" : card.covers, card.threshold, card.firing, card.state, imagesOnly ? "" : card.detector,
-    ...TRUST.map((name) => card.trust?.[name]), ...categories.flatMap((category) => bestOf(card, category)),
+    ...TEXT.map((_, at) => card.text?.[at]), ...TRUST.map((name) => card.trust?.[name]), ...categories.flatMap((category) => bestOf(card, category)),
   ]);
   return [head, ...rows].map((row) => row.map(cell).join(",") + "\r\n").join("");
 }
