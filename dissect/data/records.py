@@ -100,9 +100,11 @@ class Records(NormalisedImages):
     ``(x - mean) / std``; planes are treated alike, a pixel taking the nearest label.
 
     Args:
-        rows: a ``datasets.Dataset`` of Hugging Face, `TarShards`, or any sequence of mappings.
-        image: the column of the images: as Pillow has them, their files' bytes, or arrays uint8 [H, W, 3].
-        planes: the column, or columns, of label planes: as Pillow has them, bytes of PNGs, or integers [H, W].
+        rows: a ``datasets.Dataset`` of Hugging Face, decoded or not, in any of its formats but lists of numbers;
+            `TarShards`; or any sequence of mappings.
+        image: the column of the images: as Pillow has them, their files' bytes or paths (a mapping of `bytes` and
+            `path`), or arrays and tensors of integers from 0 to 255, [H, W, 3], [H, W] or, of tensors, [3, H, W].
+        planes: the column, or columns, of label planes: as Pillow has them, PNGs as of images, or integers [H, W].
         concepts: of the labels.
         ignore: labels that stand for "no label"; they become 0.
         size: rows and columns of the images.
@@ -146,6 +148,13 @@ class Records(NormalisedImages):
         skip: bool = False,
     ) -> None:
         require("Records", "report", "PIL")
+        if isinstance(rows, Mapping):  # as a DatasetDict is, of Hugging Face's
+            raise refusal(
+                TypeError(
+                    f"rows must be rows, but are a {type(rows).__name__} of {sorted(map(str, rows))[:5]}; give one of "
+                    "its parts."
+                )
+            )
         if not hasattr(rows, "__len__") or not hasattr(rows, "__getitem__"):
             raise refusal(TypeError(f"rows must have a length and numbers, but are a {type(rows).__name__}."))
         self._rows, self._column = rows, image
@@ -166,7 +175,7 @@ class Records(NormalisedImages):
         from PIL import Image
 
         number = self._numbers[index]
-        row = self._rows[number]
+        row = self._row(number)
         picture = rgb(self._picture(row, number, self._column), self._name(number, self._column))
         image = self._square(picture)
         if not self._planes:
@@ -199,37 +208,53 @@ class Records(NormalisedImages):
     def _image(self, index: int) -> Tensor:
         number = self._numbers[index]
         name = self._name(number, self._column)
-        return self._square(rgb(self._picture(self._rows[number], number, self._column), name))
+        return self._square(rgb(self._picture(self._row(number), number, self._column), name))
 
     def _square(self, picture: Any) -> Tensor:
         from PIL import Image
 
         return self._normalised(square(picture, self._size, Image.Resampling.BILINEAR))
 
-    def _picture(self, row: Mapping[str, Any], number: int, column: str) -> Any:
-        from PIL import Image
+    def _row(self, number: int) -> Mapping[str, Any]:
+        """A row, whose pictures a data set may decode when it is asked for it.
 
+        Raises:
+            ValueError: it cannot be read; names it.
+        """
+        try:
+            row: Mapping[str, Any] = self._rows[number]
+        except DAMAGED as error:
+            raise refusal(ValueError(f"row {number} cannot be read: {error}")) from error
+        return row
+
+    def _picture(self, row: Mapping[str, Any], number: int, column: str) -> Any:
         if column not in row:
             raise refusal(KeyError(f"row {number} must have a column {column!r}, but has {sorted(map(str, row))}."))
         value, name = row[column], self._name(number, column)
-        if isinstance(value, Mapping) and isinstance(value.get("bytes"), bytes):  # as `datasets` keeps what it leaves
-            value = value["bytes"]
+        if value is None:
+            raise refusal(ValueError(f"{name} must be a picture, but is empty."))
+        if isinstance(value, Mapping) and {"bytes", "path"} & value.keys():  # as `datasets` keeps what it leaves
+            value = value.get("bytes") or Path(str(value.get("path")))
         if isinstance(value, bytes):
             return opened(_Member(value, str(name)), False)[0]  # type: ignore[arg-type]
+        if isinstance(value, Path):
+            return opened(value, False)[0]
+        if isinstance(value, (np.ndarray, Tensor)):
+            return _drawn(value, name)
         try:
-            if isinstance(value, np.ndarray):
-                return Image.fromarray(value if value.dtype == np.uint8 else value.astype(np.int32))
             value.load()
         except AttributeError as error:
-            raise refusal(TypeError(f"{name} must be a picture, but is a {type(value).__name__}.")) from error
+            hint = '; of a data set of Hugging Face, with_format("numpy")' if isinstance(value, list) else ""
+            raise refusal(TypeError(f"{name} must be a picture, but is a {type(value).__name__}{hint}.")) from error
         except DAMAGED as error:
             raise refusal(ValueError(f"{name} cannot be read: {error}")) from error
         return value
 
     def _readable(self, number: int) -> bool:
         try:
+            row = self._row(number)
             for column in (self._column, *self._planes):
-                self._picture(self._rows[number], number, column)
+                self._picture(row, number, column)
         except ValueError as error:
             self.skipped.append(number)
             tell(f"left out, {len(self.skipped)} so far: {error}")
@@ -239,6 +264,33 @@ class Records(NormalisedImages):
     @staticmethod
     def _name(number: int, column: str) -> Path:
         return Path(f"row {number}, {column!r}")
+
+
+def _drawn(value: np.ndarray | Tensor, name: Path) -> Any:
+    """An array or a tensor as Pillow has pictures.
+
+    Raises:
+        TypeError: it holds no integers.
+        ValueError: another shape, or colours that are not from 0 to 255.
+    """
+    from PIL import Image
+
+    array = value.detach().cpu().numpy() if isinstance(value, Tensor) else value
+    if array.dtype.kind not in "iu":
+        raise refusal(TypeError(f"{name} must be a picture of integers, but is {array.dtype} {list(array.shape)}."))
+    first = isinstance(value, Tensor) and array.ndim == 3 and array.shape[0] in (1, 3)
+    if first and array.shape[2] in (1, 3):
+        raise refusal(ValueError(f"{name} must tell where its colours are, but is {list(array.shape)}."))
+    if first:
+        array = array[0] if len(array) == 1 else array.transpose(1, 2, 0)
+    if array.ndim == 2:
+        return Image.fromarray(array if array.dtype == np.uint8 else array.astype(np.int32))
+    if array.ndim != 3 or array.shape[2] != 3 or array.min(initial=0) < 0 or array.max(initial=0) > 255:
+        ends = f", {array.min()} to {array.max()}" if array.size else ""
+        raise refusal(
+            ValueError(f"{name} must be integers [H, W, 3] from 0 to 255, or [H, W], but is {list(array.shape)}{ends}.")
+        )
+    return Image.fromarray(np.ascontiguousarray(array.astype(np.uint8)))
 
 
 class _Member:

@@ -107,10 +107,22 @@ class HuggingFace(list):
     _fingerprint = "5f2c"
 
 
-@pytest.mark.parametrize("form", ["pillow", "bytes", "undecoded", "array"])
-def test_rows_hold_pictures_in_any_form(form):
-    forms = {"pillow": Image.fromarray, "bytes": png, "array": np.array}
+def tensor(array):
+    found = torch.from_numpy(array)
+    return found.permute(2, 0, 1) if found.ndim == 3 else found
+
+
+@pytest.mark.parametrize("form", ["pillow", "bytes", "undecoded", "path", "array", "wide", "tensor"])
+def test_rows_hold_pictures_in_any_form(form, tmp_path):
+    forms = {"pillow": Image.fromarray, "bytes": png, "array": np.array, "wide": np.int64, "tensor": tensor}
     forms["undecoded"] = lambda array: {"bytes": png(array), "path": None}
+
+    def path(array):
+        file = tmp_path / f"{len(list(tmp_path.iterdir()))}.png"
+        file.write_bytes(png(array))
+        return {"bytes": None, "path": str(file)}
+
+    forms["path"] = path
     rows = HuggingFace({"image": forms[form](some(n)), "ann": forms[form](some(n, (SIDE, SIDE), 4))} for n in range(3))
     data = read(rows, "image", "ann")
     assert torch.equal(data[1][1][0], torch.from_numpy(some(1, (SIDE, SIDE), 4)).int())
@@ -131,6 +143,26 @@ def test_rows_that_cannot_be_read_are_skipped_only_when_asked():
     assert (len(data), data.skipped) == (2, [1])
 
 
+class Decoding(list):
+    """Rows whose pictures are decoded when they are asked for, as `datasets` does."""
+
+    def __getitem__(self, number):
+        return {"image": Image.open(io.BytesIO(super().__getitem__(number)["image"]))}
+
+
+def test_rows_that_cannot_be_decoded_or_are_empty_are_named_and_skipped():
+    whole = {"image": png(some(0))}
+    for rows, told in (
+        (Decoding([whole, {"image": b"no picture"}]), "row 1 cannot be read: cannot identify image file"),
+        ([whole, {"image": None}], "row 1, 'image' must be a picture, but is empty"),
+        ([whole, {"image": {"bytes": None, "path": "none.png"}}], "cannot be read: .*No such file"),
+    ):
+        with pytest.raises(ValueError, match=told):
+            Records(rows, size=SIDE)[1]
+        with pytest.warns(UserWarning, match=f"left out, 1 so far: .*{told}"):
+            assert Records(rows, size=SIDE, skip=True).skipped == [1]
+
+
 def test_rows_that_do_not_fit_are_refused():
     rows = [{"image": some(0), "ann": some(1, (SIDE, SIDE + 1), 4)}]
     for make, kind, told in (
@@ -145,6 +177,17 @@ def test_rows_that_do_not_fit_are_refused():
             r"row 0 must have a column 'none', but has \['ann', 'image'\]",
         ),
         (lambda: Records([{"image": 3}], size=SIDE)[0], TypeError, "row 0, 'image' must be a picture, but is a int"),
+        (lambda: Records([{"image": [[0]]}], size=SIDE)[0], TypeError, r'is a list; of .* with_format\("numpy"\)'),
+        (lambda: Records([{"image": some(0) / 255}], size=SIDE)[0], TypeError, "of integers, but is float64"),
+        (lambda: Records([{"image": some(0) * 2.0}], size=SIDE)[0], TypeError, "of integers, but is float64"),
+        (lambda: Records([{"image": np.int32(some(0)) * 2}], size=SIDE)[0], ValueError, "from 0 to 255"),
+        (lambda: Records([{"image": some(0, (SIDE, SIDE, 4))}], size=SIDE)[0], ValueError, r"but is \[8, 8, 4\]"),
+        (
+            lambda: Records([{"image": torch.zeros(3, 8, 3, dtype=torch.uint8)}], size=SIDE)[0],
+            ValueError,
+            "must tell where its colours are",
+        ),
+        (lambda: Records({"train": rows, "test": rows}), TypeError, r"are a dict of \['test', 'train'\]; give one"),
         (lambda: Records(iter(rows)), TypeError, "rows must have a length"),
         (lambda: Records([]), ValueError, "at least one image that can be read"),
     ):
