@@ -22,7 +22,14 @@ from dissect.segmentation.protocol import ImageSegmenter, as_planes
 #: How a kind of model answers: logits of classes, queries of a class and a mask each, or one map for each phrase.
 ANSWERS = {
     "segformer": "logits", "upernet": "logits", "mask2former": "queries", "oneformer": "queries", "clipseg": "phrases",
+    "sam3": "phrases",
 }  # fmt: skip
+
+#: Files of tokenizers.
+TOKENIZERS = ("tokenizer.json", "vocab.json", "vocab.txt", "tokenizer.model")
+
+#: Models whose files hold one of these, and more that is not asked.
+HOLDING = {"sam3_video": "sam3"}
 
 #: Mask2Former's masks are brought to this size before they are weighed, whatever the images'.
 MASK2FORMER_SIZE = (384, 384)
@@ -35,7 +42,7 @@ RESAMPLE = {2: "bilinear", 3: "bicubic"}
 
 
 class HuggingFaceSegmenter(ImageSegmenter):
-    """Planes by a segmentation model of transformers: SegFormer, UPerNet, Mask2Former, OneFormer, or CLIPSeg.
+    """Planes by a segmentation model of transformers: SegFormer, UPerNet, Mask2Former, OneFormer, CLIPSeg or SAM 3.
 
     Images are resized and normalised as the model's preprocessor_config.json says (on floats, without rounding to 8
     bits between, so that gradients go through). With logits brought to the size of the planes (by `ops.upsample_argmax`
@@ -44,7 +51,10 @@ class HuggingFaceSegmenter(ImageSegmenter):
         SegFormer, UPerNet        plane = argmax of the logits;  scores(c) = softmax of the logits at c
         Mask2Former, OneFormer    plane = argmax over c of sum over queries of P(c) P(mask);
                                   scores(c) = 1 - prod over queries of (1 - P(c) P(mask))
-        CLIPSeg                   plane k = phrase k where its P is above a half;  scores(phrase) = its P
+        CLIPSeg, SAM 3            plane k = phrase k where its P is above a half;  scores(phrase) = its P
+
+    SAM 3's P is that of its map of all that a phrase means (`semantic_seg`), brought to the size of the planes as P, as
+    its own processing does; images are encoded once for all phrases.
 
     Class i is label i + 1, since class 0 is a concept like the others; but where class 0 is called "background" or
     another name for "no label", class i is label i.
@@ -52,9 +62,9 @@ class HuggingFaceSegmenter(ImageSegmenter):
     Args:
         model: in evaluation mode.
         preprocessing: what preprocessor_config.json holds.
-        tokens: the tokens of CLIPSeg's phrases, or of OneFormer's task, as their tokenizer gives them: "input_ids" (and
+        tokens: the tokens of the phrases, or of OneFormer's task, as their tokenizer gives them: "input_ids" (and
             "attention_mask") [phrases, length].
-        phrases: the names of the concepts of CLIPSeg.
+        phrases: the names of the concepts of CLIPSeg or SAM 3.
         category: of all concepts.
         downsample: the planes are so many times smaller than the images.
         signed: images come in [-1, 1], not in [0, 1].
@@ -108,11 +118,12 @@ class HuggingFaceSegmenter(ImageSegmenter):
             raise refusal(ValueError(f"resample must be in {list(RESAMPLE)}, but is {preprocessing['resample']}."))
         if downsample < 1:
             raise refusal(ValueError(f"downsample must be positive, but is {downsample}."))
-        if (phrases is not None) != (kind == "clipseg"):
-            raise refusal(ValueError(f"phrases must be given for clipseg alone, but the model is {kind!r}."))
-        if (tokens is not None) != (kind in ("clipseg", "oneformer")):
+        prompted = ANSWERS[kind] == "phrases"
+        if (phrases is not None) != prompted:
+            raise refusal(ValueError(f"phrases must be given for clipseg and sam3 alone, but the model is {kind!r}."))
+        if (tokens is not None) != (prompted or kind == "oneformer"):
             raise refusal(
-                ValueError(f"tokens must be given for clipseg and oneformer alone, but the model is {kind!r}.")
+                ValueError(f"tokens must be given for clipseg, sam3 and oneformer alone, but the model is {kind!r}.")
             )
         if tokens is not None and len(tokens["input_ids"]) != (1 if phrases is None else len(phrases)):
             raise refusal(ValueError("tokens must be of each phrase, or of one task, but are not as many."))
@@ -122,7 +133,7 @@ class HuggingFaceSegmenter(ImageSegmenter):
         """Planes int16 [N, K, H, W] of images [N, 3, H, W]; K is 1, or the number of phrases."""
         answer = self._answer(images)
         if ANSWERS[self.kind] == "phrases":
-            likely = self._large(answer, images).sigmoid() > 0.5
+            likely = self._likely(answer, images) > 0.5
             return as_planes([own * (number + 1) for number, own in enumerate(likely.unbind(1))])
         if ANSWERS[self.kind] == "queries":
             answer = torch.einsum("nqc,nqhw->nchw", *self._queries(answer))
@@ -142,8 +153,9 @@ class HuggingFaceSegmenter(ImageSegmenter):
             classes, masks = self._queries(answer)
             some = 1 - (1 - classes[:, :, number, None, None] * masks).prod(1)
             return self._large(some[:, None], images)[:, 0].clamp(0, 1)
-        large = self._large(answer, images)
-        return large[:, number].sigmoid() if ANSWERS[self.kind] == "phrases" else large.softmax(1)[:, number]
+        if ANSWERS[self.kind] == "phrases":
+            return self._likely(answer[:, number, None], images)[:, 0]
+        return self._large(answer, images).softmax(1)[:, number]
 
     def extra_repr(self) -> str:
         """What tells it from another of the same weights."""
@@ -157,6 +169,8 @@ class HuggingFaceSegmenter(ImageSegmenter):
         given = {name: value.to(shown.device) for name, value in self._tokens.items()}
         if self.kind == "oneformer":
             return self.model(pixel_values=shown, task_inputs=given["input_ids"].expand(count, -1))
+        if self.kind == "sam3":
+            return self._prompted(shown, given)
         if self.kind != "clipseg":
             output = self.model(pixel_values=shown)
             return output if ANSWERS[self.kind] == "queries" else output.logits
@@ -167,6 +181,29 @@ class HuggingFaceSegmenter(ImageSegmenter):
         layers = tuple(seen[layer + 1].repeat_interleave(len(phrases), 0) for layer in model.extract_layers)
         logits = model.decoder(layers, phrases.repeat(count, 1)).logits
         return logits.view(count, len(phrases), *logits.shape[-2:])
+
+    def _prompted(self, shown: Tensor, given: dict[str, Tensor]) -> Tensor:
+        """SAM 3's logits [N, phrases, h, w], phrase by phrase over all images."""
+        from transformers.modeling_outputs import BaseModelOutputWithPooling
+
+        model: Any = self.model
+        seen, count = model.get_vision_features(pixel_values=shown), len(shown)
+        phrases, mask = model.get_text_features(**given).pooler_output, given.get("attention_mask")
+        found = []
+        for number in range(len(phrases)):
+            output = model(
+                vision_embeds=seen,
+                text_embeds=BaseModelOutputWithPooling(pooler_output=phrases[number, None].expand(count, -1, -1)),
+                attention_mask=None if mask is None else mask[number, None].expand(count, -1),
+            )
+            found.append(output.semantic_seg)
+        return torch.cat(found, 1)
+
+    def _likely(self, logits: Tensor, images: Tensor) -> Tensor:
+        """P of each phrase at the size of the planes, as the model's own processing makes it."""
+        if self.kind == "sam3":
+            return self._large(logits.sigmoid(), images)
+        return self._large(logits, images).sigmoid()
 
     def _queries(self, output: Any) -> tuple[Tensor, Tensor]:
         """P of each query's class, but for "none", [N, Q, C], and of its mask [N, Q, h, w]."""
@@ -235,15 +272,17 @@ def load_hugging_face(
     Nothing is downloaded, and no pickle is read: the weights must be safetensors, with every key and none beside.
 
     Args:
-        folder: with config.json, preprocessor_config.json, *.safetensors, and for CLIPSeg and OneFormer a tokenizer.
-        phrases: what CLIPSeg shall look for.
+        folder: with config.json, preprocessor_config.json (or processor_config.json, which holds the same),
+            *.safetensors, and for CLIPSeg, SAM 3 and OneFormer a tokenizer. Of a folder of SAM 3 for videos the
+            detector of images is taken.
+        phrases: what CLIPSeg or SAM 3 shall look for.
         category: of all concepts.
         downsample: the planes are so many times smaller than the images.
         signed: images come in [-1, 1], not in [0, 1].
         device: where the model goes.
 
     Raises:
-        ImportError: transformers is missing.
+        ImportError: transformers is missing, or has no SAM 3.
         FileNotFoundError: a file is missing.
         ValueError: weights that do not fit the configuration, or see `HuggingFaceSegmenter`.
     """
@@ -251,40 +290,82 @@ def load_hugging_face(
     import transformers
 
     folder = Path(folder)
-    for name in ("config.json", "preprocessor_config.json"):
-        if not (folder / name).is_file():
-            raise refusal(FileNotFoundError(f"there is no file {folder / name}."))
+    if not (folder / "config.json").is_file():
+        raise refusal(FileNotFoundError(f"there is no file {folder / 'config.json'}."))
+    preprocessing = _preprocessing(folder)
     if not any(folder.glob("*.safetensors")):
         raise refusal(FileNotFoundError(f"there are no weights {folder / '*.safetensors'}; pickles are not read."))
     config = transformers.AutoConfig.from_pretrained(folder, local_files_only=True)
-    if config.model_type not in ANSWERS:
+    kind = HOLDING.get(config.model_type, config.model_type)
+    if kind not in ANSWERS:
         raise refusal(ValueError(f"{folder} must hold one of {', '.join(ANSWERS)}, but holds {config.model_type!r}."))
-    builders = {
-        "logits": transformers.AutoModelForSemanticSegmentation,
-        "queries": transformers.AutoModelForUniversalSegmentation,
-        "phrases": transformers.CLIPSegForImageSegmentation,
-    }
-    builder: Any = builders[ANSWERS[config.model_type]]
-    model, report = builder.from_pretrained(
+    model, report = _builder(kind).from_pretrained(
         folder, local_files_only=True, use_safetensors=True, output_loading_info=True
     )
     _check_loaded(folder, report)
-    asked = list(phrases or ()) if config.model_type == "clipseg" else ["the task is semantic"]
     tokens = None
-    if config.model_type in ("clipseg", "oneformer"):
-        tokenizer = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
-        length = {"padding": True} if phrases else {"padding": "max_length", "max_length": config.task_seq_len}
-        tokens = {**tokenizer(asked, truncation=True, return_tensors="pt", **length)}
-        tokens = {name: value for name, value in tokens.items() if name in ("input_ids", "attention_mask")}
+    if ANSWERS[kind] == "phrases" or kind == "oneformer":
+        tokens = _tokens(folder, kind, model.config, phrases)
     return HuggingFaceSegmenter(
         model.eval().to(device),
-        json.loads((folder / "preprocessor_config.json").read_text(encoding="utf-8")),
+        preprocessing,
         tokens=tokens,
         phrases=phrases,
         category=category,
         downsample=downsample,
         signed=signed,
     )
+
+
+def _preprocessing(folder: Path) -> dict[str, Any]:
+    """What is done to images.
+
+    Raises:
+        FileNotFoundError: no file says it.
+    """
+    for name in ("preprocessor_config.json", "processor_config.json"):
+        if (folder / name).is_file():
+            told = json.loads((folder / name).read_text(encoding="utf-8"))
+            found: dict[str, Any] = told.get("image_processor", told)
+            return found
+    raise refusal(FileNotFoundError(f"there is no file {folder / 'preprocessor_config.json'}."))
+
+
+def _builder(kind: str) -> Any:
+    """The class of transformers that loads a kind of model.
+
+    Raises:
+        ImportError: this version has none.
+    """
+    import transformers
+
+    names = {"logits": "AutoModelForSemanticSegmentation", "queries": "AutoModelForUniversalSegmentation",
+             "clipseg": "CLIPSegForImageSegmentation", "sam3": "Sam3Model"}  # fmt: skip
+    name = names.get(kind) or names[ANSWERS[kind]]
+    if not hasattr(transformers, name):
+        raise refusal(ImportError(f"{name} is not in this version of transformers, {transformers.__version__}."))
+    return getattr(transformers, name)
+
+
+def _tokens(folder: Path, kind: str, config: Any, phrases: Sequence[str] | None) -> dict[str, Any]:
+    """Of the phrases, or of OneFormer's task, by the folder's tokenizer.
+
+    Raises:
+        FileNotFoundError: it has none.
+    """
+    import transformers
+
+    if not any((folder / name).is_file() for name in TOKENIZERS):  # one that knows no word would be made
+        raise refusal(FileNotFoundError(f"there is no tokenizer, {' or '.join(TOKENIZERS)}, in {folder}."))
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    length: dict[str, Any] = {"padding": True}
+    if kind == "oneformer":
+        length = {"padding": "max_length", "max_length": config.task_seq_len}
+    elif kind == "sam3":
+        length = {"padding": "max_length", "max_length": config.text_config.max_position_embeddings}
+    asked = ["the task is semantic"] if kind == "oneformer" else list(phrases or ())
+    tokens = tokenizer(asked, truncation=True, return_tensors="pt", **length) if asked else {"input_ids": ()}
+    return {name: value for name, value in tokens.items() if name in ("input_ids", "attention_mask")}
 
 
 def _check_loaded(folder: Path, report: dict[str, Any]) -> None:

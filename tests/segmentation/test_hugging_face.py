@@ -57,6 +57,19 @@ def configuration(kind, names=NAMES):
             decoder_layers=2, query_dec_layers=1, task_seq_len=8, text_encoder_width=8, text_encoder_num_layers=1,
             is_training=False, use_task_norm=True, **small, **labels,
         )  # fmt: skip
+    if kind == "sam3":
+        part = {"hidden_size": 16, "num_attention_heads": 2}
+        layers = {**part, "intermediate_size": 16, "num_layers": 1}
+        backbone = {
+            **part, "model_type": "sam3_vit_model", "intermediate_size": 16, "num_hidden_layers": 2, "image_size": 56,
+            "patch_size": 14, "window_size": 2, "global_attn_indexes": [1], "pretrain_image_size": 28,
+        }  # fmt: skip
+        sizes = [[16, 16], [8, 8], [4, 4]]
+        return transformers.Sam3Config(
+            vision_config={"backbone_config": backbone, "fpn_hidden_size": 16, "backbone_feature_sizes": sizes},
+            text_config={**TEXT, "hidden_size": 16, "projection_dim": 16}, geometry_encoder_config=layers,
+            detr_encoder_config=layers, detr_decoder_config={**layers, "num_queries": 5}, mask_decoder_config=part,
+        )  # fmt: skip
     return transformers.CLIPSegConfig(
         text_config=TEXT, vision_config=VISION, projection_dim=8, reduce_dim=4, extract_layers=[0, 1],
         decoder_num_attention_heads=2, decoder_intermediate_size=8, conditional_layer=0,
@@ -68,6 +81,9 @@ BUILDERS = {
     "mask2former": "Mask2FormerForUniversalSegmentation", "oneformer": "OneFormerForUniversalSegmentation",
     "clipseg": "CLIPSegForImageSegmentation",
 }  # fmt: skip
+if hasattr(transformers, "Sam3Model"):
+    BUILDERS["sam3"] = "Sam3Model"
+PROMPTED = ("clipseg", "sam3")
 
 
 def model_of(kind, names=NAMES):
@@ -85,8 +101,9 @@ def segmenter_of(kind, **options):
     preprocessing = PREPROCESSING
     if kind == "oneformer":
         options["tokens"] = {"input_ids": torch.arange(8)[None]}
-    if kind == "clipseg":
-        preprocessing = {**PREPROCESSING, "size": {"height": 32, "width": 32}}
+    if kind in PROMPTED:
+        side = 32 if kind == "clipseg" else 56
+        preprocessing = {**PREPROCESSING, "size": {"height": side, "width": side}}
         options["tokens"] = {"input_ids": torch.tensor([[1, 2, 49], [1, 7, 49]]), "attention_mask": torch.ones(2, 3)}
         options["phrases"] = ["a red door", "grass"]
     return HuggingFaceSegmenter(model_of(kind), preprocessing, **options)
@@ -99,14 +116,14 @@ def test_every_kind_gives_planes_and_differentiable_scores(kind):
     images = torch.rand(2, 3, 50, 40, requires_grad=True)
     planes = segmenter(images)
     assert planes.dtype == torch.int16
-    assert planes.shape == (2, 2 if kind == "clipseg" else 1, 50, 40)
+    assert planes.shape == (2, 2 if kind in PROMPTED else 1, 50, 40)
     names = segmenter.concepts.names[1:]
     scores = torch.stack([segmenter.scores(images, name) for name in names], 1)
     assert scores.shape == (2, len(names), 50, 40)
     assert 0 <= scores.min().item() <= scores.max().item() <= 1
     scores.sum(1).square().sum().backward()
     assert images.grad.abs().sum() > 0
-    if kind == "clipseg":
+    if kind in PROMPTED:
         assert torch.equal(planes, (scores > 0.5) * torch.tensor([1, 2])[:, None, None])
     elif kind in ("segformer", "upernet"):
         assert names == tuple(NAMES.values())
@@ -153,6 +170,72 @@ def test_phrases_are_answered_as_the_model_does():
             tokens = {name: value[[number] * 3] for name, value in segmenter._tokens.items()}
             expected = segmenter.model(pixel_values=shown, **tokens).logits.sigmoid()
             torch.testing.assert_close(segmenter.scores(images, phrase), expected)
+
+
+@pytest.mark.skipif("sam3" not in BUILDERS, reason="this transformers has no SAM 3")
+def test_sam_3_is_asked_phrase_by_phrase_as_its_own_processing_is():
+    segmenter = segmenter_of("sam3")
+    images, size = torch.rand(3, 3, 70, 60), (70, 60)
+    with torch.no_grad():
+        shown, planes = segmenter.prepared(images), segmenter(images)
+        for number, phrase in enumerate(segmenter.concepts.names[1:]):
+            tokens = {name: value[[number] * 3] for name, value in segmenter._tokens.items()}
+            output = segmenter.model(pixel_values=shown, **tokens)
+            likely = torch.nn.functional.interpolate(output.semantic_seg.sigmoid(), size, mode="bilinear")[:, 0]
+            torch.testing.assert_close(segmenter.scores(images, phrase), likely)
+            assert torch.equal(planes[:, number], (likely > 0.5) * (number + 1))
+    assert set(planes.unique().tolist()) == {0, 1, 2}
+
+
+@pytest.fixture
+def tokenizer(monkeypatch):
+    """Tokens of words, in the place of the tokenizer that a folder would hold."""
+
+    class Words:
+        @classmethod
+        def from_pretrained(cls, folder, **_):
+            return cls()
+
+        def __call__(self, texts, max_length=None, **_):
+            rows = torch.full((len(texts), max_length or 5), 49)
+            mask = torch.zeros_like(rows)
+            for row, text in enumerate(texts):
+                words = text.split()
+                rows[row, : len(words)] = torch.tensor([len(word) for word in words])
+                mask[row, : len(words) + 1] = 1
+            return {"input_ids": rows, "attention_mask": mask, "more": rows}
+
+    monkeypatch.setattr(transformers.AutoTokenizer, "from_pretrained", Words.from_pretrained)
+
+
+@pytest.mark.skipif("sam3" not in BUILDERS, reason="this transformers has no SAM 3")
+@pytest.mark.parametrize("held", ["sam3", "sam3_video"])
+def test_a_folder_of_sam_3_is_loaded_for_videos_too(tmp_path, tokenizer, held):
+    from safetensors.torch import load_file, save_file
+
+    model = model_of("sam3")
+    model.save_pretrained(tmp_path)
+    preprocessing = {**PREPROCESSING, "size": {"height": 56, "width": 56}}
+    (tmp_path / "processor_config.json").write_text(json.dumps({"image_processor": preprocessing}))
+    if held == "sam3_video":  # the detector within the model for videos, and a tracker beside it
+        own = json.loads((tmp_path / "config.json").read_text())
+        (tmp_path / "config.json").write_text(json.dumps({"model_type": held, "detector_config": own}))
+        state = load_file(tmp_path / "model.safetensors")
+        state = {f"detector_model.{name}": value for name, value in state.items()}
+        save_file(state | {"tracker_model.x": torch.ones(1)}, tmp_path / "model.safetensors", {"format": "pt"})
+    with pytest.raises(FileNotFoundError, match=r"there is no tokenizer, tokenizer\.json or vocab\.json"):
+        load_hugging_face(tmp_path, phrases=["red door", "sky"])
+    (tmp_path / "vocab.json").write_text("{}")
+    segmenter = load_hugging_face(tmp_path, phrases=["red door", "sky"])
+    images = torch.rand(2, 3, 56, 56)
+    tokens = {"input_ids": torch.full((2, 8), 49), "attention_mask": torch.zeros(2, 8, dtype=torch.long)}
+    tokens["input_ids"][0, :2], tokens["input_ids"][1, 0] = torch.tensor([3, 4]), 3
+    tokens["attention_mask"][0, :3] = tokens["attention_mask"][1, :2] = 1
+    expected = HuggingFaceSegmenter(model, preprocessing, tokens=tokens, phrases=["red door", "sky"])
+    assert torch.equal(segmenter.scores(images, "sky"), expected.scores(images, "sky"))
+    assert segmenter.concepts.names[1:] == ("red door", "sky")
+    with pytest.raises(ValueError, match="phrases must be given for clipseg and sam3 alone, but the model is 'sam3'"):
+        load_hugging_face(tmp_path)
 
 
 def test_images_are_resized_as_pillow_does():
@@ -221,8 +304,8 @@ def test_folders_that_are_refused(tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"phrases": ["door"]}, "phrases must be given for clipseg alone, but the model is 'segformer'"),
-        ({"tokens": {"input_ids": torch.zeros(1, 2)}}, "tokens must be given for clipseg and oneformer alone"),
+        ({"phrases": ["door"]}, "phrases must be given for clipseg and sam3 alone, but the model is 'segformer'"),
+        ({"tokens": {"input_ids": torch.zeros(1, 2)}}, "tokens must be given for clipseg, sam3 and oneformer alone"),
         ({"downsample": 0}, "downsample must be positive"),
         ({"preprocessing": {**PREPROCESSING, "do_center_crop": True}}, "but has do_center_crop"),
         ({"preprocessing": {**PREPROCESSING, "resample": 1}}, r"resample must be in \[2, 3\], but is 1"),
