@@ -58,7 +58,8 @@ The best of so many labels overlaps any unit a little, so the null is the same b
 on the pixels where its first label is not, against what another image's planes say there, of any label but the first
 (`dissect.stats.AlsoNull`; the planes are permuted among the images by `seed`, whatever the batches). `also_p` is how
 probable so high an IoU is there in any unit of the layer that has pixels left; `also_q` its false discovery rate
-among these units (Benjamini-Hochberg).
+among these units (Benjamini-Hochberg). Decoys may say labels that in truth lie within the first (a facade, where the
+house is away), so that the null is stricter than it need be.
 """
 
 
@@ -164,7 +165,8 @@ def chance(rows: list[FormulaRow], elsewhere: list[FormulaRow]) -> str:
         f"Of the {twice}, {real} are beyond chance at a false discovery rate of {RATE:.0%} ({DECOYS} permutations).\n"
         "Held against itself, the same with every scene's planes taken from another scene, so that no label is right,\n"
         f"gives {wrong} units with both IoUs above {DETECTOR}, {fooled} of them beyond chance; at any IoU {low} of\n"
-        f"{len(elsewhere)} units have p <= 0.05, of which 5 % are to be expected, and {any_iou} are beyond chance."
+        f"{len(elsewhere)} units have p <= 0.05 (5 % would be {0.05 * len(elsewhere):.0f}), and {any_iou} are beyond chance.\n"
+        f"(The least p of {DECOYS} permutations of {len(rows)} units is {1 / (1 + DECOYS * len(rows)):.4f}.)"
     )
 
 
