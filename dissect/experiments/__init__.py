@@ -11,6 +11,7 @@ from dissect.experiments.axis_alignment import (
     rotation_error,
 )
 from dissect.experiments.axis_alignment_result import AxisAlignment
+from dissect.experiments.band_losses import BandLossRow, band_losses
 from dissect.experiments.carlini_wagner import PUBLISHED, CarliniWagner, adversarial, with_noise
 from dissect.experiments.discrimination import discrimination, linear_predictions
 from dissect.experiments.discrimination_result import Discrimination
@@ -47,6 +48,7 @@ __all__ = [
     "AtHand",
     "AttackResult",
     "AxisAlignment",
+    "BandLossRow",
     "CarliniWagner",
     "Combination",
     "Discrimination",
@@ -65,6 +67,7 @@ __all__ = [
     "attack",
     "attacked_again",
     "axis_alignment",
+    "band_losses",
     "by_formulas",
     "by_iou",
     "by_similarity",

@@ -165,7 +165,8 @@ def chance(rows: list[FormulaRow], elsewhere: list[FormulaRow]) -> str:
         f"Of the {twice}, {real} are beyond chance at a false discovery rate of {RATE:.0%} ({DECOYS} permutations).\n"
         "Held against itself, the same with every scene's planes taken from another scene, so that no label is right,\n"
         f"gives {wrong} units with both IoUs above {DETECTOR}, {fooled} of them beyond chance; at any IoU {low} of\n"
-        f"{len(elsewhere)} units have p <= 0.05 (5 % would be {0.05 * len(elsewhere):.0f}), and {any_iou} are beyond chance.\n"
+        f"{len(elsewhere)} units have p <= 0.05 (5 % would be {0.05 * len(elsewhere):.0f}), and {any_iou} are beyond "
+        "chance.\n"
         f"(The least p of {DECOYS} permutations of {len(rows)} units is {1 / (1 + DECOYS * len(rows)):.4f}.)"
     )
 

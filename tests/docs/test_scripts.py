@@ -15,8 +15,8 @@ from dissect.tiny.networks import FOLDER as WEIGHTS
 
 SCRIPTS = {path.stem for path in (pages.DOCS / "scripts").glob("*.py") if "\ndef main(" in path.read_text()}
 TESTED = {
-    "axis_alignment", "compare", "experiments_artifacts", "experiments_attack", "experiments_classifier",
-    "experiments_generators", "explanations",
+    "axis_alignment", "captioning", "compare", "experiments_artifacts", "experiments_attack",
+    "experiments_classifier", "experiments_generators", "explanations",
     "formulas", "layouts", "meanings", "measures", "models_page", "monitoring", "omissions", "painting", "planted",
     "rewriting_rules", "texture", "thresholds",
     "tiny_compared", "tiny_detectors", "tiny_generators", "tiny_segmenters", "tiny_world", "trust", "trust_biases",
@@ -86,6 +86,14 @@ def test_meanings(tmp_path):
     script = importlib.import_module("meanings")
     script.main(["--out", str(tmp_path), "--images", "8"])
     written(tmp_path / "meanings.md", "8 validation scenes", "4 % to above 0")
+
+
+def test_captioning(tmp_path):
+    pytest.importorskip("transformers")
+    script = importlib.import_module("captioning")
+    script.main(["--out", str(tmp_path), "--images", "3"])
+    text = written(tmp_path / "captioning.md", "3 validation scenes", "| BLIP, untrained | encoder.layers.1 | 48 |")
+    assert text.count("| yes |") == 3  # each encoder alone gives what it gives within its captioner
 
 
 def test_rosetta(tmp_path, monkeypatch):
