@@ -15,7 +15,7 @@ from dissect.tiny.networks import FOLDER as WEIGHTS
 
 SCRIPTS = {path.stem for path in (pages.DOCS / "scripts").glob("*.py") if "\ndef main(" in path.read_text()}
 TESTED = {
-    "axis_alignment", "captioning", "compare", "experiments_artifacts", "experiments_attack",
+    "axis_alignment", "bands", "captioning", "compare", "experiments_artifacts", "experiments_attack",
     "experiments_classifier", "experiments_generators", "explanations",
     "formulas", "layouts", "meanings", "measures", "models_page", "monitoring", "omissions", "painting", "planted",
     "rewriting_rules", "texture", "thresholds",
@@ -94,6 +94,12 @@ def test_captioning(tmp_path):
     script.main(["--out", str(tmp_path), "--images", "3"])
     text = written(tmp_path / "captioning.md", "3 validation scenes", "| BLIP, untrained | encoder.layers.1 | 48 |")
     assert text.count("| yes |") == 3  # each encoder alone gives what it gives within its captioner
+
+
+def test_bands(tmp_path):
+    script = importlib.import_module("bands")
+    script.main(["--out", str(tmp_path), "--images", "43"])
+    written(tmp_path / "bands.md", "43 validation scenes", "| whole units |", "| 20 % to above 0 |")
 
 
 def test_rosetta(tmp_path, monkeypatch):
