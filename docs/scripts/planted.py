@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from pages import command_line, folder, table
@@ -14,10 +15,22 @@ from torch import Tensor
 
 from dissect import plots, tiny
 from dissect.concepts import Concepts
-from dissect.experiments import CORRUPTIONS, PlantedScores, by_formulas, by_iou, by_similarity, plant, score_labels
+from dissect.dissection import HuggingFaceEmbedder
+from dissect.experiments import (
+    CORRUPTIONS,
+    PlantedScores,
+    by_formulas,
+    by_iou,
+    by_similarity,
+    by_texts,
+    plant,
+    score_labels,
+)
 from dissect.experiments.planted_result import ScoreRow
 
 SIZE = 64
+#: In the tables alone: its line would lie on that of labels at random.
+UNTRAINED = "CLIP, random weights"
 FRACTIONS = (0.01, 0.04)
 
 HEAD = """\
@@ -31,6 +44,7 @@ say is known.
 ```python
 made = dissect.experiments.plant(planes, concepts)  # of any images with label planes
 methods = {"IoU": by_iou(0.01), "formulas": by_formulas(0.01), "mine": my_method}
+methods["CLIP"] = by_texts(HuggingFaceEmbedder(model, processor), pictures)  # of transformers, with weights of yours
 found = dissect.experiments.score_labels(made, methods)
 found.summary(by_kind=True, by_corruption=True), found.rows("mine"), found.plot()
 ```
@@ -66,6 +80,41 @@ def segmented(images: Tensor, concepts: Concepts) -> Tensor:
     return shares
 
 
+def untrained_clip(concepts: Concepts) -> HuggingFaceEmbedder:
+    """CLIP as transformers builds it, small and of random weights, with a token for each word."""
+    import tokenizers
+    import transformers
+
+    words = ["<s>", "</s>", "<pad>", "<unk>", *sorted({word for name in concepts.names for word in name.split()})]
+    made = tokenizers.Tokenizer(tokenizers.models.WordLevel({word: at for at, word in enumerate(words)}, "<unk>"))
+    made.pre_tokenizer = tokenizers.pre_tokenizers.WhitespaceSplit()
+    made.post_processor = tokenizers.processors.TemplateProcessing(
+        "<s> $A </s>", special_tokens=[("<s>", 0), ("</s>", 1)]
+    )
+    tokenizer = transformers.PreTrainedTokenizerFast(
+        tokenizer_object=made, bos_token="<s>", eos_token="</s>", pad_token="<pad>", unk_token="<unk>"
+    )
+    tower = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4}
+    ends = {"bos_token_id": 0, "eos_token_id": 1, "pad_token_id": 2}
+    text = tower | ends | {"vocab_size": len(words), "max_position_embeddings": 16}
+    vision = tower | {"image_size": SIZE, "patch_size": 16}
+    torch.manual_seed(0)
+    config = transformers.CLIPConfig(text_config=text, vision_config=vision, projection_dim=64)
+    # Without torchvision, where this transformers has one such.
+    name = "CLIPImageProcessorPil" if hasattr(transformers, "CLIPImageProcessorPil") else "CLIPImageProcessor"
+    kind = getattr(transformers, name)
+    shown = kind(size={"shortest_edge": SIZE}, crop_size={"height": SIZE, "width": SIZE})
+    model = transformers.CLIPModel(config).eval()
+    return HuggingFaceEmbedder(model, image_processor=shown, tokenizer=tokenizer, template="{}")
+
+
+def without(found: PlantedScores, method: str) -> PlantedScores:
+    """The scores of all other methods."""
+    kept = [at for at, name in enumerate(found.methods) if name != method]
+    parts = {name: getattr(found, name)[kept] for name in ("iou", "exact", "hits")}
+    return replace(found, methods=[found.methods[at] for at in kept], said=[found.said[at] for at in kept], **parts)
+
+
 def line(row: ScoreRow, *names: str) -> list[str]:
     """A row of a table."""
     iou = f"{row.iou:.3f}"
@@ -90,9 +139,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     methods = {f"IoU, top {fraction:.0%}": by_iou(fraction) for fraction in FRACTIONS}
     methods |= {f"formulas, top {fraction:.0%}": by_formulas(fraction) for fraction in FRACTIONS}
     methods["image similarity"] = by_similarity(similarity)
+    shown = [(255 * scenes[at][0]).round().byte() for at in range(options.images)]
+    methods[UNTRAINED] = by_texts(untrained_clip(scenes.concepts), shown)
     methods["at random"] = lambda maps, planes, concepts: drawn.tolist()
     found = score_labels(made, methods)
-    plots.save(found.plot(), pictures / "scores.png")
+    plots.save(without(found, UNTRAINED).plot(), pictures / "scores.png")
     text = HEAD + page(found, options.images, made.activations.shape[1])
     text += f"\nOne thread computed for {(time.process_time() - begin) / 60:.1f} minutes.\n"
     (options.out / "planted.md").write_text(text, encoding="utf-8")
@@ -112,9 +163,11 @@ def page(found: PlantedScores, images: int, units: int) -> str:
 16x16 (`plant(planes, concepts, count=...)`, seed 0). The methods: the label with the highest IoU, as `dissect.dissect`
 gives it, at two top fractions; formulas of up to three labels, as `dissect.formulas` finds them (beam 5), at the same;
 and **image similarity**, a text labeller in the way of CLIP-Dissect: it knows each image's similarity to each concept's
-name and no planes. No CLIP was at hand, so a stand-in of the embedded world embeds: the share of each image that the
-shipped segmentation network gives to the concept, which knows no scenes. So its row says how far image-level
-similarities can go, and nothing about CLIP.
+name and no planes. No trained CLIP was at hand, so a stand-in of the embedded world embeds: the share of each image
+that the shipped segmentation network gives to the concept, which knows no scenes. So its row says how far image-level
+similarities can go, and nothing about CLIP. **CLIP, random weights** is transformers' CLIPModel, small and untrained,
+with its own image preparation and a token for each word: it shows that CLIP's way runs from end to end, and where it
+stands when it knows nothing (in the tables, not in the chart).
 
 {table(["method", *columns], [line(row, row.method) for row in found.summary()])}
 ![Mean IoU with the truth by corruption, for each kind of formula](planted/scores.png)
