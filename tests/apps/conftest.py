@@ -86,3 +86,12 @@ def browser(tmp_path_factory, missing):
     page = Page(program, tmp_path_factory.mktemp("browser") / "profile")
     yield page
     page.close()
+
+
+@pytest.fixture
+def anywidget(missing):
+    try:
+        import anywidget
+    except ImportError as error:
+        missing("anywidget", str(error))
+    return anywidget

@@ -132,15 +132,6 @@ def test_what_can_be_shown(painter, generator, anywidget):
     assert not any(word in shown.page + shown._esm for word in ("http://", "https://", "<i>street"))
 
 
-@pytest.fixture
-def anywidget(missing):
-    try:
-        import anywidget
-    except ImportError as error:
-        missing("anywidget", str(error))
-    return anywidget
-
-
 class Framed:
     """A widget in a bare page, whose model is Python's: what runs is in its frame, what is pressed is in the window."""
 
