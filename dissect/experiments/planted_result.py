@@ -158,13 +158,14 @@ class PlantedScores(Result):
         kinds, conditions = list(dict.fromkeys(self.kinds)), list(dict.fromkeys(self.corruptions))
         rows = {(row.method, row.kind, row.corruption): row for row in
                 self.summary(by_kind=True, by_corruption=True)}  # fmt: skip
+        shades = (*plots.SHADES, *plots.OTHER_SHADES)
         with plots.drawing():
             figure = plots.new_figure(2.1 * max(2, len(kinds)), 2.9)
             panels = plots.panels(figure, len(kinds), sharey=True)
             for axes, kind in zip(panels, kinds):
                 for at, method in enumerate(self.methods):
                     values = [rows[method, kind, condition].iou for condition in conditions]
-                    color = plots.SHADES[at % len(plots.SHADES)]
+                    color = shades[at % len(shades)]
                     axes.plot(values, marker="o", markersize=3, linewidth=1, color=color, label=method)
                 axes.set_xticks(range(len(conditions)), conditions, rotation=60, ha="right")
                 axes.set_ylim(0, 1.02)

@@ -162,15 +162,19 @@ def label(axes: Axes, x: str = "", y: str = "", title: str = "") -> None:
 
 
 def legend_above(figure: Figure, axes: Axes) -> None:
-    """What the series of some axes are, in one line above all of a figure."""
+    """What the series of some axes are, above all of a figure, in as many rows as its width needs."""
     _legend(figure, axes, "outside upper center")
 
 
 def legend_below(figure: Figure, axes: Axes) -> None:
-    """What the series of some axes are, in one line below all of a figure."""
+    """What the series of some axes are, below all of a figure, in as many rows as its width needs."""
     _legend(figure, axes, "outside lower center")
 
 
 def _legend(figure: Figure, axes: Axes, place: Literal["outside upper center", "outside lower center"]) -> None:
     handles, names = axes.get_legend_handles_labels()
-    figure.legend(handles, names, loc=place, ncols=max(1, len(names)), columnspacing=1.2)
+    for columns in range(max(1, len(names)), 0, -1):
+        legend = figure.legend(handles, names, loc=place, ncols=columns, columnspacing=1.2)
+        if columns == 1 or legend.get_window_extent().width <= figure.bbox.width:
+            return
+        legend.remove()
