@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dis
 import json
 import sys
 import traceback
@@ -69,9 +70,11 @@ def answer(work: Callable[[Any], Any], asked: Callable[[], Any]) -> Answer:
 
 
 def _is_told(error: Exception) -> bool:
-    """Whether an error is a check's, and not that of a line of code which went wrong."""
-    last = traceback.extract_tb(error.__traceback__)[-1]
-    return last.line is not None and last.line.lstrip().startswith("raise ")
+    """Whether an error is a check's, which says `raise`, and not that of an instruction which went wrong."""
+    at = error.__traceback__
+    while at is not None and at.tb_next is not None:
+        at = at.tb_next
+    return at is not None and dis.opname[at.tb_frame.f_code.co_code[at.tb_lasti]] == "RAISE_VARARGS"
 
 
 def text_of(error: Exception) -> str:
