@@ -203,6 +203,14 @@ class Features(Run):
         """Keeps what a batch gave."""
         features, classes = found
         part = PARTS[self._at]
+        for kept in self.features.values():
+            if len(kept) and kept.shape[1] != features.shape[1]:
+                raise refusal(
+                    ValueError(
+                        f"features must be as many of all images, but are {features.shape[1]} of some of {part} and "
+                        f"{kept.shape[1]} of those before; give images of one size, and resume with the same network."
+                    )
+                )
         known = self.features[part]
         self.features[part] = torch.cat([known, features]) if len(known) else features
         self.classes[part] = torch.cat([self.classes[part], classes])

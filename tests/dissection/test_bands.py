@@ -162,6 +162,6 @@ def test_what_a_unit_says_is_saved_and_may_be_missing(explained, tmp_path):
     _, found = explained
     again = dissect.load(found.save(tmp_path / "a"))
     assert list(again.rows()) == list(found.rows())
-    plain = {name: layer._replace(also=None, also_counts=None) for name, layer in found.layers.items()}
+    plain = {name: layer._replace(also=None, also_counts=None, also_null=None) for name, layer in found.layers.items()}
     older = dissect.load(UnitFormulas(plain, found.concepts, found.settings).save(tmp_path / "b"))
     assert {(row.also, row.also_iou, row.also_firing) for row in older.rows()} == {("", None, None)}

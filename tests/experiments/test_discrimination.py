@@ -155,3 +155,9 @@ def test_what_does_not_fit_is_refused(dissections):
         discrimination(NETWORKS, dissections | {"a": two}, TRAIN, TEST)
     with pytest.raises(ValueError, match="classes must be two or more"):
         linear_predictions(torch.rand(3, 2), torch.zeros(3, dtype=torch.int64), torch.rand(1, 2))
+
+
+def test_images_of_another_size_are_refused_where_every_cell_is_a_feature(dissections):
+    smaller = [(SCENES.images[24:, :, :-1], CLASSES[24:])]
+    with pytest.raises(ValueError, match=r"features must be as many of all .*, but are \d+ of some of test and \d+ of"):
+        discrimination(NETWORKS, dissections, TRAIN, smaller, cells=None, progress=False)
