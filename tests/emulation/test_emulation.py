@@ -85,7 +85,7 @@ def test_no_barrier_and_no_atomic_can_be_left_out(emulated, races):
 
 @pytest.fixture(scope="module")
 def races(tmp_path_factory):
-    """Whether ThreadSanitizer finds a race in the kernels on real threads, with a mutant or without."""
+    """What ThreadSanitizer tells of a race in the kernels on real threads, with a mutant or without; else nothing."""
     flags = [*sanitized(), "-fsanitize=thread", "-DDISSECT_EMULATE_THREADS"]
     files = [path for path in build_script().cuda_sources() if path.suffix == ".cu"]
     files.append(Path(__file__).with_name("races.cpp").relative_to(ROOT))
@@ -95,11 +95,11 @@ def races(tmp_path_factory):
         arguments = [] if site is None else site.split(":")
         environment = {**os.environ, "TSAN_OPTIONS": "halt_on_error=1 exitcode=66"}
         done = subprocess.run([program, *arguments], capture_output=True, text=True, env=environment, check=False)
-        assert done.returncode in (0, 66), done.stderr[-3000:]
-        return done.returncode == 66
+        assert done.returncode == 0 or (done.returncode == 66 and "data race" in done.stderr), done.stderr[-3000:]
+        return done.stderr[:6000] if done.returncode else ""
 
     return run
 
 
 def test_kernels_have_no_race(races):
-    assert not races()
+    assert races() == ""
