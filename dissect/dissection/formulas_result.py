@@ -183,12 +183,12 @@ class UnitFormulas(Result):
     def _rows(self, name: str) -> Iterable[FormulaRow]:
         layer, names = self.layers[name], self.concepts.names
         scores, singles = layer.iou().tolist(), layer.label_iou().tolist()
-        shares = [_known(part.mean(0)) for part in (layer.held_out, layer.held_out_label)]
-        chances = list(zip(*map(_known, layer.also_p_values())))
+        shares = [part.mean(0).tolist() for part in (layer.held_out, layer.held_out_label)]
+        seconds, chances = layer.also_iou().tolist(), torch.stack(layer.also_p_values(), 1).tolist()
         for unit in range(len(scores)):
             formula = layer.formula(unit)
             text, label = formula.named(names) or "-", names[int(layer.label[unit])]
-            also = _second(layer, unit, names)
+            also = _second(layer, unit, names, seconds[unit])
             yield FormulaRow(
                 name, unit, text, len(formula.labels), scores[unit], label, singles[unit], shares[0][unit],
                 shares[1][unit], *also, *(chances[unit] if also[0] else (None, None)),
@@ -226,21 +226,15 @@ _PRINTED = (
 )  # fmt: skip
 
 
-def _known(values: Tensor) -> list[float | None]:
-    return [None if value != value else value for value in values.tolist()]  # NaN equals nothing
-
-
-def _second(layer: LayerFormulas, unit: int, names: tuple[str, ...]) -> tuple[str, float | None, float | None]:
+def _second(
+    layer: LayerFormulas, unit: int, names: tuple[str, ...], iou: float
+) -> tuple[str, float | None, float | None]:
     """What a unit also fires on, its IoU, and the share of the unit's pixels that are left for it."""
     if layer.also is None or layer.also_counts is None:
         return "", None, None
-    label, (shared, area, left), whole = (
-        int(layer.also[unit]),
-        layer.also_counts[:, unit].tolist(),
-        int(layer.unit_area[unit]),
-    )
+    label, left, whole = int(layer.also[unit]), int(layer.also_counts[2, unit]), int(layer.unit_area[unit])
     firing = left / whole if whole else None
-    return (names[label], shared / (left + area - shared), firing) if label else ("", None, firing)
+    return (names[label], iou, firing) if label else ("", None, firing)
 
 
 def _check(what: str, own: dict[str, Tensor], num_labels: int, length: int) -> None:
