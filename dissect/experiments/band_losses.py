@@ -97,7 +97,7 @@ def band_losses(
         raise refusal(ValueError(f"images must be [N, 3, H, W] and classes [N], but classes are {list(truth.shape)}."))
     size = integer("batch_size", batch_size)
     passes = Passes(model, [layer], Readout(relu=False, layout=layout))
-    maps, logits = _outputs(passes, layer, images.split(size))
+    maps, logits = _outputs(passes, layer, images.split(size), device_of(model))
     _check_units(units, logits.shape[1], maps.shape[1], truth)
     cells = maps.transpose(0, 1).flatten(1).sort(dim=1, descending=True).values
     ends = torch.stack([cells[:, int(part * cells.shape[1])] for part in exact], 1)  # [U, B], falling
@@ -150,12 +150,12 @@ def _without(
         return torch.cat([first_tensor(model(to_device(batch, device))).float().cpu() for batch in batches])
 
 
-def _outputs(passes: Passes, layer: str, batches: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+def _outputs(passes: Passes, layer: str, batches: Sequence[Tensor], device: torch.device) -> tuple[Tensor, Tensor]:
     """Maps [N, U, h, w] and logits [N, K]."""
     maps, logits = [], []
     for batch in batches:
         with torch.no_grad():
-            found = passes.run(Inputs(batch, {}), [layer], whole=True)
+            found = passes.run(Inputs(to_device(batch, device), {}), [layer], whole=True)
         maps.append(found.maps[layer].float().cpu())
         logits.append(first_tensor(found.output).float().cpu())
     if logits[0].ndim != 2:
