@@ -63,10 +63,9 @@ def answer(work: Callable[[Any], Any], asked: Callable[[], Any]) -> Answer:
     try:
         found = work(asked())
         return found if isinstance(found, Answer) else told(found)
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
-        return problem(400 if _is_told(error) else 500, text_of(error))
-    except Exception as error:  # a page must hear of any other, and go on
-        return problem(500, text_of(error))
+    except Exception as error:  # a page must hear of any, and go on
+        refused = isinstance(error, (KeyError, TypeError, ValueError, RuntimeError)) and _is_told(error)
+        return problem(400 if refused else 500, text_of(error))
 
 
 def _is_told(error: Exception) -> bool:
