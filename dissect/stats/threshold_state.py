@@ -77,6 +77,9 @@ def check_keys(state: dict[str, Any], bits: int, at_cells: bool) -> None:
         return
     require(WHAT, sizes["R"] == 1, "a visit has one histogram")
     require(WHAT, sizes["B"] == 1 or (sizes["B"] > 0 and sizes["B"] % 64 == 0), "bins come in blocks of 64")
-    require(WHAT, ((last - first) >> shift) < sizes["B"], "first and last fit in the bins")
+    width = (last - first) >> shift
+    require(WHAT, width < sizes["B"], "first and last fit in the bins")
+    beyond = torch.arange(sizes["B"], device=width.device) > width[..., None]
+    require(WHAT, ~(beyond & (state["bins"] != 0)), "bins beyond last are empty")
     done = bool((low == high).all())
     require(WHAT, done or sizes["B"] > 1, "open brackets have bins")

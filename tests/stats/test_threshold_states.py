@@ -52,6 +52,17 @@ def test_goes_on_from_a_state_whose_first_visit_binned_bounds_too():
     assert torch.equal(again.threshold(), straight.threshold())
 
 
+def test_a_state_that_counted_where_there_are_no_keys_is_refused():
+    """Its bracket would begin beyond the largest key."""
+    state = TailThreshold(0.1, size=(4, 4))
+    state.add(maps_of("normal", (4, 3, 2, 2)))
+    saved = state.state_dict()
+    assert ((saved["last"] - saved["first"]) >> saved["shift"])[0, 1] < saved["bins"].shape[2] - 1
+    saved["bins"][0, 1, -1] = 1
+    with pytest.raises(ValueError, match="bins beyond last are empty"):
+        TailThreshold(0.1, size=(4, 4)).load_state_dict(saved)
+
+
 def test_states_that_do_not_fit_do_not_merge():
     def fresh(fraction=0.1, size=(4, 4)):
         state = TailThreshold(fraction, size=size)
