@@ -1,6 +1,7 @@
 """Digests stand in files that are read for ever: the same content must always give the same digits."""
 
 import hashlib
+import importlib
 import zlib
 from pathlib import Path
 
@@ -41,6 +42,15 @@ def test_digests_of_before():
 
 #: Of the version that made them in many places.
 BEFORE = ["f520335e589224df", "5deabe83a58b9e49", "108f160170e88a01", "dc2052cf32f17f85", "e3b0c44298fc1c14"]
+
+
+def test_code_whose_file_is_being_edited_has_a_digest(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "being_edited.py").write_text("class Own:\n    pass\n")
+    own = importlib.import_module("being_edited").Own()
+    before = code_of(own)
+    (tmp_path / "being_edited.py").write_text("class Own:\n    pass\n\n\nx = (1,\n")
+    assert code_of(own) != before
 
 
 def test_they_are_made_in_one_place():

@@ -184,8 +184,8 @@ class Pairs(Run):
     def end_visit(self) -> None:
         """Chooses the next visit."""
         count, self.numbers = self.numbers, 0
+        self._check_count(count)
         if self.data == "images" and self.phase == "thresholds":
-            self._check_count(count)
             self.data = "restyled"
             return
         if self.phase == "pairs":
@@ -194,7 +194,6 @@ class Pairs(Run):
         if self.phase == "masks":
             self.phase, self.data = "pairs", "images"
             return
-        self._check_count(count)
         states = {id(state): state for of_data in self._states.values() for state in of_data.values()}
         for state in states.values():
             if not state.done:
@@ -246,6 +245,9 @@ class Pairs(Run):
             setattr(self, name, state[name])
         counted = self.phase != "thresholds"
         require("the run", self.count > 0 or not counted, "masks are of as many images as there are")
+        if self.count != -1:
+            require("the run", self.numbers <= self.count, "no more images were met than there are")
+            require("the run", self._classes is None or len(self._classes) == self.count, "each image has a class")
         if counted:
             self._partners = partners(self.count, self._classes, self._seed)
         for at, name in enumerate(self._layers):

@@ -106,7 +106,8 @@ def verified_labels(
     own = _labels(labels, concepts)
     said = {name: _said(units, name, concepts) for name in names}
     data = {name: Batches(given, batch_size) for name, given in (("images", images), ("without", without))}
-    run = Responses(model, names, Readout(relu=relu, layout=layout), response, len(own))
+    widths = {name: len(detected) for name, (detected, _) in said.items()}
+    run = Responses(model, widths, Readout(relu=relu, layout=layout), response, len(own))
     about = {} if resume is None else identity(model, data.values())
     about |= {"options": [names, response, relu, batch_size, own.tolist()]}
     titled = {f"verified_labels: {name}": part for name, part in data.items()}
@@ -122,15 +123,18 @@ class Responses(Run):
 
     Args:
         model: the network.
-        layers: their names.
+        widths: U of each layer that is looked at, by name.
         readout: how outputs become maps.
         response: what a response is.
         pairs: how many images there must be.
     """
 
-    def __init__(self, model: nn.Module, layers: list[str], readout: Readout, response: Response, pairs: int) -> None:
-        self._passes, self._device = Passes(model, layers, readout), device_of(model)
-        self._layers, self._response, self._pairs = layers, response, pairs
+    def __init__(
+        self, model: nn.Module, widths: dict[str, int], readout: Readout, response: Response, pairs: int
+    ) -> None:
+        self._widths, self._layers = widths, list(widths)
+        self._passes, self._device = Passes(model, self._layers, readout), device_of(model)
+        self._response, self._pairs = response, pairs
         self.data, self.numbers = "images", 0
         #: [2, M, U] float32 by layer: to the images and to their twins.
         self.responses: dict[str, Tensor] = {}
@@ -161,6 +165,10 @@ class Responses(Run):
             self._check_count(self.numbers, whole=False)
             if not bool(part.isfinite().all()):
                 raise refusal(ValueError(f"activations of layer {name!r} must be finite, but some are not."))
+            if part.shape[1] != self._widths[name]:
+                raise refusal(ValueError(
+                    f"units of layer {name!r} must be U={part.shape[1]}, but {self._widths[name]} have labels."
+                ))  # fmt: skip
             kept = self.responses.setdefault(name, torch.zeros(2, self._pairs, part.shape[1]))
             kept[row, begin : self.numbers] = part
 
@@ -189,12 +197,13 @@ class Responses(Run):
         rules = {"data": Text(("images", "without", "done")), "numbers": Whole(), "responses": Of(dict)}
         fields("the run", state, rules)
         started = state["data"] != "images" or state["numbers"] > 0
-        due = {str(at): Array(torch.float32, f"2 M U{at}") for at in range(len(self._layers))} if started else {}
-        sizes = fields("the run", state["responses"], due)
-        require("the run", sizes.get("M", self._pairs) == self._pairs, "responses are to as many images as there are")
+        due = {
+            str(at): Array(torch.float32, f"2 {self._pairs} {width}") for at, width in enumerate(self._widths.values())
+        }
+        fields("the run", state["responses"], due if started else {})
         require("the run", state["numbers"] <= self._pairs, "no more images were met than there are")
         self.data, self.numbers = state["data"], state["numbers"]
-        self.responses = {self._layers[int(at)]: part for at, part in state["responses"].items()}
+        self.responses = {self._layers[int(at)]: state["responses"][at] for at in (due if started else ())}
 
 
 def _labels(labels: Sequence[int] | Tensor, concepts: Concepts) -> Tensor:
@@ -226,10 +235,7 @@ def _said(units: Dissection | Mapping[str, Tensor], layer: str, concepts: Concep
 def _measured(
     name: str, responses: Tensor, own: Tensor, said: tuple[Tensor, Tensor], num_labels: int, resamples: int, seed: int
 ) -> LayerVerified:
-    units = responses.shape[2]
-    if len(said[0]) != units:
-        raise refusal(ValueError(f"units of layer {name!r} must be U={units}, but {len(said[0])} have labels."))
-    size = num_labels, units
+    size = num_labels, responses.shape[2]
     auc, difference = torch.full((2, *size), torch.nan, dtype=torch.float64)
     intervals = torch.full((2, *size, 2), torch.nan, dtype=torch.float64)
     pairs = torch.bincount(own, minlength=num_labels)

@@ -91,17 +91,18 @@ class Whole(Rule):
 
 @dataclass(frozen=True)
 class Number(Rule):
-    """A finite number from `low` on."""
+    """A finite number from `low` to `high`; an integer has no more bits than a tensor's."""
 
     low: float
+    high: float = 1.7e308
 
     def __str__(self) -> str:
-        return f"a number of at least {self.low}"
+        return f"a number of at least {self.low}" + (f" and at most {self.high}" if self.high < 1.7e308 else "")
 
     def wrong(self, value: Any, sizes: Sizes) -> str | None:
         """See `Rule`."""
-        number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        return None if number and self.low <= value <= 1.7e308 else _short(value)
+        number = isinstance(value, float) or (_is_int(value) and abs(value) < 1 << 63)
+        return None if number and self.low <= value <= self.high else _short(value)
 
 
 @dataclass(frozen=True)

@@ -172,7 +172,8 @@ def _search(
 
     def look() -> Observation:
         blocks = partial(_blocks, counter, renderer.map_size, options.block)
-        rule = Array(torch.float32, "N Y X", 0, 1)
+        height, width = (size - options.block + 1 for size in renderer.map_size)
+        rule = Array(torch.float32, f"N {height} {width}", 0, 1)
         return Observation(renderer, [counter], Region("everywhere", None), lambda _: [], blocks, rule)
 
     def tried(base: Observation) -> Places:

@@ -141,7 +141,7 @@ def _insertions(
         level = seen.inserted(levels)
         return [Edit(units, level, mask) for units in sets for mask in block_masks(firsts, block, (h, w))]
 
-    rule = Array(torch.int32, "N L P", 0)
+    rule = Array(torch.int32, f"N L {len(firsts)}", 0, len(counters[0].concepts) - 1)
     return Observation(renderer, counters, Region("everywhere", None), choose, at_centres, rule), places
 
 

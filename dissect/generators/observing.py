@@ -89,6 +89,11 @@ class Observation(Run):
         self._weight += weight
         if extra is not None:
             self.extra = self.extra if len(self.extra) else extra.new_zeros(len(self._renderer), *extra.shape[1:])
+            if self.extra.shape[1:] != extra.shape[1:]:
+                raise refusal(ValueError(
+                    f"what is kept of z must have the same shape as of those before, {list(self.extra.shape[1:])}, "
+                    f"but has {list(extra.shape[1:])}; give a segmenter of as many planes for all images."
+                ))  # fmt: skip
             self.extra[rows] = extra
 
     def end_visit(self) -> None:
@@ -111,8 +116,9 @@ class Observation(Run):
         rules = {"phase": Text((*TITLES, "done")), "sizes": Each(Each(Whole(), 2), count), "extra": Of(Tensor)}
         sums = Array(torch.float64, "2 U", -_FAR, _FAR), Array(torch.float64, "2", 0, _FAR)
         fields(what, state, rules | {"sums": sums[0], "weight": sums[1]}, {"U": self._renderer.num_units})
-        if self._also is not None and (state["extra"].numel() or state["phase"] != "generated"):
-            fields(what, state, {"extra": self._rule}, {"N": len(self._renderer)})
+        if self._also is not None:
+            none_yet = state["extra"].shape == (0,) and state["phase"] == "generated"
+            fields(what, state, {} if none_yet else {"extra": self._rule}, {"N": len(self._renderer)})
         self.sizes, self.extra = [tuple(size) for size in state["sizes"]], state["extra"].clone()
         self._sums, self._weight = state["sums"].clone(), state["weight"].clone()
         self._load(state, _GENERATED)

@@ -244,7 +244,7 @@ _META = {
     "places": Each(Whole(1, 1 << 20), 2),
     "concept": Text(),
     "num_pixels": Whole(),
-    "cut": Number(0),
+    "cut": Number(0, 1),
     "settings": Of(dict),
 }
 _TENSORS = {

@@ -81,5 +81,5 @@ def code_of(thing: object) -> str:
 def _source_of(kind: Any) -> str:
     try:
         return inspect.getsource(kind)
-    except (OSError, TypeError):  # typed into an interpreter, or compiled
+    except (OSError, SyntaxError, TypeError):  # typed into an interpreter, compiled, or in a file half written
         return str(kind.__qualname__)

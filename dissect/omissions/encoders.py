@@ -87,7 +87,7 @@ class ImageEncoder(nn.Module):
 
     def __init__(self, image_shape: tuple[int, ...], shape: tuple[int, ...], width: int) -> None:
         super().__init__()
-        ratio = image_shape[1] // max(1, shape[1])
+        ratio = image_shape[1] // max(1, shape[1]) if len(shape) == 3 else 1
         halvings = ratio.bit_length() - 1
         if len(shape) != 3 or (shape[1] << halvings, shape[2] << halvings) != image_shape[1:] or halvings > 5:
             raise refusal(

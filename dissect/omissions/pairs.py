@@ -129,10 +129,11 @@ class OmissionPairs(Result):
             rules[f"made{at}"] = Array(torch.float32, "N C H W")
         sizes = fields(what, tensors, rules)
         planes = ["planes", *(f"made_planes{at}" for at, _ in enumerate(meta["methods"]))]
+        known = {"N": sizes["N"]}
         for name in planes:
             kind = tensors[name].dtype if name in tensors else torch.int64
             require(what, not kind.is_floating_point and kind != torch.bool, "planes are integers")
-            fields(what, tensors, {name: Array(kind, "N h w", 0, last)}, {"N": sizes["N"]})
+            known = fields(what, tensors, {name: Array(kind, "N h w", 0, last)}, known)
         concepts = Concepts(tuple(meta["names"]), tuple(meta["categories"]))
         label, made = meta["label"], {name: tensors[f"made{at}"] for at, name in enumerate(meta["methods"])}
         return cls(

@@ -73,6 +73,8 @@ class LevelSample:
             ValueError: it holds what cannot be.
         """
         what = "the run's sample of levels"
-        fields(what, state, {"numbers": Array(torch.int64, "S", 0), "values": Array(torch.float32, "S U P")})
+        sizes = fields(what, state, {"numbers": Array(torch.int64, "S", 0)})
+        places = str(SIDE * SIDE) if sizes["S"] else "P"
+        fields(what, state, {"values": Array(torch.float32, f"S U {places}", -(2.0**126), 2.0**126)}, sizes)
         require(what, len(state["numbers"]) <= IMAGES, f"it has at most {IMAGES} images")
         self._sample.numbers, self._values = state["numbers"], state["values"]

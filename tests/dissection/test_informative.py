@@ -69,6 +69,20 @@ def test_thresholds_against_the_equation_written_out():
             assert float(found.label_thresholds[unit, label]) == level
 
 
+@pytest.mark.parametrize("change", [lambda kept: kept / 0, lambda kept: kept[..., 1:], lambda kept: kept[1:]])
+def test_a_sample_that_no_activations_give_is_refused(change):
+    """What would end in levels that are NaN, or of other pixels."""
+    grid = dissect.Grid.half_pixel((4, 4), (8, 8))
+    sample, again = LevelSample(grid), LevelSample(grid)
+    again.load_state_dict(sample.state_dict())
+    sample.add(torch.randn(3, 2, 4, 4), torch.arange(3))
+    state = sample.state_dict()
+    again.load_state_dict(state)
+    assert torch.equal(again.levels([0.5, 0.1]), sample.levels([0.5, 0.1]))
+    with pytest.raises(ValueError, match="the run's sample of levels must hold values as float32"):
+        again.load_state_dict({**state, "values": change(state["values"])})
+
+
 def test_what_is_measured_is_of_the_images_that_are_counted():
     found = run(match="iou", decoys=0)
     levels = found["3"].label_thresholds

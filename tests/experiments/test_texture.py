@@ -2,11 +2,12 @@
 
 import pytest
 import torch
+from altered import altered
 from torch import nn
 
 import dissect
 from dissect.experiments import texture_sensitivity
-from dissect.experiments.texture import partners
+from dissect.experiments.texture import Pairs, partners
 from dissect.files import progress as files
 
 CLASSES = [0, 1, 0, 1, 1, 0, 0]
@@ -110,6 +111,26 @@ def test_goes_on_from_any_step_and_file(pairs, tmp_path, monkeypatch):
             texture_sensitivity(*given, **OPTIONS, resume=folder)
         model.stop = None
         assert equal(whole, texture_sensitivity(*given, **OPTIONS, resume=folder))
+
+
+@pytest.mark.parametrize(("phase", "data"), [("masks", "restyled"), ("pairs", "images")])
+@pytest.mark.parametrize("count", [2, 6, 9])
+def test_a_file_of_another_number_of_images_is_refused(pairs, phase, data, count, tmp_path, monkeypatch):
+    """Wherever it goes on from, and not where an image's partner is looked for in vain."""
+    add, given = Pairs.add, (network(), ["1", "3"], *pairs, CLASSES)
+
+    def stopping(run, found):
+        if (run.phase, run.data, run.numbers) == (phase, data, 3):
+            raise KeyboardInterrupt
+        add(run, found)
+
+    monkeypatch.setattr(Pairs, "add", stopping)
+    with pytest.raises(KeyboardInterrupt):
+        texture_sensitivity(*given, **OPTIONS, resume=tmp_path)
+    monkeypatch.undo()
+    altered(tmp_path / files.FILE, lambda tensors, meta: meta["state"]["run"].update(count=count))
+    with pytest.raises(ValueError, match=r"the run does not fit together|a twin of each"):
+        texture_sensitivity(*given, **OPTIONS, resume=tmp_path)
 
 
 def test_a_unit_that_fires_nowhere_has_an_empty_row(pairs):

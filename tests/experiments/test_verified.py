@@ -5,12 +5,14 @@ import math
 import numpy as np
 import pytest
 import torch
+from altered import altered
 from sklearn.metrics import roc_auc_score
 from torch import nn
 
 import dissect
 from dissect.experiments import VerifiedLabels, verified_labels
 from dissect.experiments.verified import Responses
+from dissect.files.progress import FILE
 from dissect.stats.bootstrap import drawn_again
 
 CONCEPTS = dissect.Concepts.of([("tree", "object"), ("door", "part"), ("wavy", "texture")])
@@ -147,6 +149,20 @@ def test_goes_on(made, tmp_path, monkeypatch):
         for name, layer in expected.layers.items():
             for one, other in zip(layer, again.layers[name]):
                 assert torch.equal(one.nan_to_num(9), other.nan_to_num(9))
+
+
+@pytest.mark.parametrize("change", [lambda kept: kept[..., :-1], lambda kept: kept[:, :-1], lambda kept: kept[0]])
+@pytest.mark.parametrize("layer", ["0", "1"])
+def test_a_file_of_other_units_or_images_is_refused(made, layer, change, tmp_path, monkeypatch):
+    """Before the responses to another batch are put beside those that it holds."""
+    monkeypatch.setattr(Responses, "end_visit", lambda run: exec("raise KeyboardInterrupt"))
+    with pytest.raises(KeyboardInterrupt):
+        measured(made, resume=tmp_path)
+    monkeypatch.undo()
+    name = f"run/responses/{layer}"
+    path = altered(tmp_path / FILE, lambda tensors, meta: tensors.update({name: change(tensors[name]).clone()}))
+    with pytest.raises(ValueError, match=f"{path} holds what cannot be: the run must hold {layer} as float32"):
+        measured(made, resume=tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -126,7 +126,9 @@ def main(folder, begin, end):
             told = ("must see the activations of the visits before", "must be the same at every visit",
                     "must be those of the run to resume", "predictions must be finite", "appears at none of",
                     "alpha must be finite", "must hold all", "peaks must be finite",
-                    "must be those of the dissection", "must hold a twin of each")  # fmt: skip
+                    "must be those of the dissection", "must hold a twin of each", "of those before",
+                    "must be as many as labels", "must come with all images or with none",
+                    "is the value one that the units can have")  # fmt: skip
             later = any(text in str(error) for text in told) or str(error).startswith("dissect: ")
             if str(path) not in str(error) and not later:
                 raise AssertionError(f"seed {seed}: the error does not name {path}") from error

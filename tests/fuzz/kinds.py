@@ -1,4 +1,8 @@
-"""What `files.py` alters: the files of all states and results, and of runs that were stopped."""
+"""What `files.py` alters: the files of all states and results, and of runs that were stopped.
+
+Images and weights are multiples of 1/64, whose sums of products every processor gets exactly, so that a seed gives
+the same file on all.
+"""
 
 import torch
 from torch import nn
@@ -37,11 +41,25 @@ from dissect.visits.images import Images
 from dissect.visits.readout import Readout
 from dissect.visits.run import finish
 
+
+def simple(values):
+    """The nearest multiples of 1/64."""
+    return (values * 64).round() / 64
+
+
+def plain(network):
+    """The network with such weights."""
+    with torch.no_grad():
+        for weights in network.parameters():
+            weights.copy_(simple(weights))
+    return network.eval()
+
+
 torch.manual_seed(0)
-MAPS, PLANES = torch.randn(6, 3, 4, 4), torch.randint(0, 3, (6, 1, 8, 8))
+MAPS, PLANES = simple(torch.randn(6, 3, 4, 4)), torch.randint(0, 3, (6, 1, 8, 8))
 NUMBERS = torch.arange(6)
 BATCHES = [(MAPS, PLANES), (MAPS.flip(0), PLANES.flip(0))]
-NET = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1)).eval()
+NET = plain(nn.Sequential(nn.Conv2d(3, 4, 3, padding=1)))
 CLASSIFIER, PAIRS = nn.Sequential(NET, nn.AdaptiveAvgPool2d(1), nn.Flatten()).eval(), [(MAPS, NUMBERS % 4)]
 
 
@@ -121,16 +139,25 @@ class Bright:
 
 def searched(**options):
     """Units that a class depends on, of a small generator."""
-    model = ProGAN((3, 3), z_channels=2).eval()
+    model = plain(ProGAN((3, 3), z_channels=2))
     z = dissect.latents(model, 12, seed=1)
     return dissect.generators.causal_units(
         model, "layer1", "bright", z, Bright(), 2, epochs=2, batch_size=6, progress=False, **options
     )
 
 
+def inserted(**options):
+    """Where units can be put in, in a small generator."""
+    model = plain(ProGAN((3, 3), z_channels=2))
+    return dissect.generators.insertion_context(
+        model, "layer1", [0], dissect.latents(model, 12, seed=1), Bright(), "bright", least=1, draws=1, resamples=2,
+        batch_size=6, progress=False, **options,
+    )  # fmt: skip
+
+
 def told(**options):
     """Units as classifiers, of enough images for rows."""
-    images = torch.randn(80, 3, 4, 4, generator=torch.Generator().manual_seed(0))
+    images = simple(torch.randn(80, 3, 4, 4, generator=torch.Generator().manual_seed(0)))
     batches = Named([(part, (part[:, :1] > 0.5).long()) for part in images.split(40)])
     return dissect.unit_classifiers(NET, "0", batches, least_area=0.1, progress=False, **options)
 
@@ -142,7 +169,7 @@ def use_told(path):
 
 def traced(**options):
     """How far an edit of a small generator goes."""
-    generator = nn.Sequential(NET, nn.Conv2d(4, 3, 1), nn.Tanh()).eval()
+    generator = plain(nn.Sequential(NET, nn.Conv2d(4, 3, 1), nn.Tanh()))
     return dissect.generators.trace_effect(
         generator, "0", [1], MAPS, value=1.0, cells=torch.tensor([[0, 0], [1, 2]]), segmenter=Bright(),
         concept="bright", resamples=5, batch_size=3, progress=False, **options,
@@ -225,8 +252,9 @@ def classified(folder):
 
 def generated(folder):
     """The same of generators' results, and of edits."""
-    statistics = segmentation_statistics(Named([(MAPS.sigmoid(), PLANES)]), None, count=6, progress=False)
-    inverter = LayerInverter.untrained(ProGAN((1, 1), z_channels=2).eval(), ["layer1"], width=1)
+    statistics = segmentation_statistics(Named([(MAPS.clamp(0, 1), PLANES)]), None, count=6, progress=False)
+    inverter = LayerInverter.untrained(plain(ProGAN((1, 1), z_channels=2)), ["layer1"], width=1)
+    plain(inverter.encoder)
     shown, one, plane = dissect.Concepts.of([("a", "object")]), MAPS[:1], (PLANES[:1, 0] > 0).int()
     pair = OmissionPairs("object/a", shown, 1, NUMBERS[:1], -one, plane, {"d": one}, {"d": 1 - plane})
     memory, maps = Memory(NET, "0"), MAPS[:1]
@@ -282,6 +310,7 @@ def runs(importance):
         "ranking": ((1, 3, 4), lambda folder: dissect.unit_importance(
             CLASSIFIER, "0", PAIRS * 2, PAIRS, fill="mean", resume=folder, **options).top_units()),
         "search": ((1, 4, 8, 15, 18), lambda folder: str(searched(resume=folder).table)),
+        "inserting": ((1, 2, 3), lambda folder: repr(inserted(resume=folder))),
         "telling": ((1, 2), lambda folder: str(told(resume=folder).table())),
         "tracing": ((1, 3), lambda folder: str(traced(resume=folder).table)),
         "sheet": ((1, 2), lambda folder: repr(dissect.unit_sheet(

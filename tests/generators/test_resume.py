@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from altered import altered
 from generators.painter import Colours, Painter
 
 import dissect
@@ -92,6 +93,42 @@ def test_other_weights_are_refused(tmp_path):
         model.features.weight[0] += 0.01
     with pytest.raises(ValueError, match="networks"):
         effect(model, z, Colours(), resume=tmp_path)
+
+
+def narrower(kept):
+    return kept[..., :-1].clone()
+
+
+@pytest.mark.parametrize("measure", ["ace", "context"])
+@pytest.mark.parametrize(
+    "change", [narrower, lambda kept: kept[:-1].clone(), lambda kept: kept[..., :0].clone(), lambda kept: kept[0],
+               lambda kept: kept[:0].clone(), lambda kept: kept.double(), lambda kept: kept + 9],
+)  # fmt: skip
+def test_a_file_of_what_another_segmenter_saw_is_refused(measure, change, tmp_path):
+    """What a run keeps of z has its shape before more is put beside it."""
+    run, model, z = {"ace": ace, "context": context}[measure], Painter().eval(), dissect.latents((5,), 40, seed=3)
+    segmenter, place = Interrupted(16), "run/0/extra" if measure == "ace" else "run/extra"
+    with pytest.raises(KeyboardInterrupt):
+        run(model, z, segmenter, resume=tmp_path)
+    path = altered(tmp_path / progress.FILE, lambda tensors, meta: tensors.update({place: change(tensors[place])}))
+    with pytest.raises(ValueError, match=rf"{path} holds what cannot be: the run must hold extra as"):
+        run(model, z, segmenter, resume=tmp_path)
+
+
+def test_a_segmenter_of_as_many_planes_for_all_images_is_needed(tmp_path):
+    model, z, segmenter = Painter().eval(), dissect.latents((5,), 40, seed=3), Growing()
+    with pytest.raises(
+        ValueError, match=r"insertion_context: what is kept of z .* before, \[3, 16\], but has \[6, 16\]"
+    ):
+        context(model, z, segmenter)
+
+
+class Growing(Colours):
+    """Has a plane more once it has seen some images."""
+
+    def __call__(self, images):
+        planes = super().__call__(images)
+        return planes if self.seen <= 16 else planes.repeat(1, 2, 1, 1)
 
 
 class Stop(BaseException):

@@ -4,6 +4,7 @@ from functools import partial
 
 import pytest
 import torch
+from altered import altered
 from generators.painter import Colours, Drawn, Painter
 from torch import nn
 
@@ -215,6 +216,15 @@ def test_a_figure_shows_layers_and_places(model, z):
     assert torch.equal(torch.tensor(places.images[0].get_array().data), found.maps()[0])
     with pytest.raises(KeyError, match="EffectTrace: layer must be one of"):
         found.plot("first")
+
+
+@pytest.mark.parametrize("cut", [1.5, 10**18, 10**30])
+def test_a_file_with_a_cut_that_is_no_share_is_refused(model, z, cut, tmp_path):
+    options = {"value": VALUE, "segmenter": Colours(), "concept": "red"}
+    path = generators.trace_effect(model, "features", [0], z, **options, **OPTIONS).save(tmp_path / "a")
+    altered(path, lambda tensors, meta: meta.update(cut=cut))
+    with pytest.raises(ValueError, match=f"{path} must hold cut as a number of at least 0 and at most 1"):
+        dissect.load(path)
 
 
 class Dark(Painter):

@@ -4,6 +4,7 @@ import functools
 
 import pytest
 import torch
+from altered import altered
 from torch import nn
 
 import dissect
@@ -137,6 +138,23 @@ def test_pairs_of_images_that_are_not_as_large_as_the_generators():
     real = statistics(small, Bright(), count=6, progress=False)
     with pytest.raises(ValueError, match=r"images must have shape \[N, 3, 16, 16\], as the generator's have, with N"):
         omission_pairs(made()[1], small, real, Bright(), "a", count=1, methods=["d"])
+
+
+@pytest.mark.parametrize("shape", [[4], [4, 4], [4, 4, 4, 4]])
+@pytest.mark.parametrize("at", [1, 2])
+def test_a_file_of_layers_that_make_no_maps_is_refused(at, shape, tmp_path):
+    path = made()[1].save(tmp_path / "a")
+    altered(path, lambda tensors, meta: meta["made"]["shapes"].__setitem__(at, shape))
+    with pytest.raises(ValueError, match=f"{path}.*layers must (begin|end) with one"):
+        LayerInverter.load(path)
+
+
+def test_a_file_of_planes_of_several_sizes_is_refused(tmp_path):
+    _, inverter, _, _, real = made()
+    path = omission_pairs(inverter, PHOTOS, real, Bright(), "a", count=1, methods=["d"]).save(tmp_path / "a")
+    altered(path, lambda tensors, meta: tensors.update(made_planes0=tensors["made_planes0"][:, :, 1:].clone()))
+    with pytest.raises(ValueError, match=f"{path} must hold made_planes0 as int"):
+        dissect.load(path)
 
 
 def test_a_loss_that_is_never_finite_leaves_the_start():
