@@ -118,3 +118,28 @@ def eager_iou_counts(activations: Tensor, thresholds: Tensor, planes: Tensor, nu
         intersection[:, present] += (image @ carries.T).long()
     intersection[:, 0] = 0
     return intersection
+
+
+def published_formula(fires: Tensor, planes: Tensor, num_labels: int, length: int, beam: int) -> tuple[int, int]:
+    """Compositional explanations (Mu & Andreas 2020) of one unit: a mask of pixels for each candidate.
+
+    As published (written anew from a description of what it does): each formula of the beam is joined with each label
+    by OR, AND and AND NOT, the masks are laid over the unit's, and the best go on. Gives the best one's (intersection,
+    area). Of formulas with the same counts only the first goes on, as the library has it.
+    """
+    masks = [(planes == label).any(1).flatten().numpy() for label in range(num_labels)]
+    unit = fires.flatten().numpy()
+
+    def measured(mask: np.ndarray) -> tuple[float, int, int]:
+        both, area = int((mask & unit).sum()), int(mask.sum())
+        return both / max(1, int(unit.sum()) + area - both), both, area
+
+    found = sorted(((measured(mask), mask) for mask in masks[1:]), key=lambda one: -one[0][0])[:beam]
+    for _ in range(length - 1):
+        candidates = dict(reversed(found))
+        for _, mask in found:
+            for label in masks[1:]:
+                for longer in (mask | label, mask & label, mask & ~label):
+                    candidates.setdefault(measured(longer), longer)
+        found = sorted(candidates.items(), key=lambda one: -one[0][0])[:beam]
+    return found[0][0][1:]

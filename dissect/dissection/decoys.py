@@ -191,13 +191,17 @@ class Decoys:
             num_labels: C, of each decoy.
             dense: see `PlanePool.labels`.
         """
+        return side_by_side(self.each(numbers, num_labels, dense))
+
+    def each(self, numbers: Tensor, num_labels: int, dense: Dense = lambda labels: labels) -> list[EncodedLabels]:
+        """The same, of each of the K decoys for itself."""
         if self._places is None:
             raise refusal(RuntimeError("there are no decoys."))
         require("the run", bool((numbers < self._places.shape[1]).all()), "it has seen every image")
         places = self._places[:, numbers]
         own = self._numbers[places] == numbers
         places = torch.where(own, (places + 1) % len(self._numbers), places)
-        return side_by_side([self._pool.labels(row, num_labels, dense) for row in self._numbers[places].tolist()])
+        return [self._pool.labels(row, num_labels, dense) for row in self._numbers[places].tolist()]
 
 
 def side_by_side(parts: list[EncodedLabels]) -> EncodedLabels:

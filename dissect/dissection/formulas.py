@@ -13,7 +13,7 @@ from torch.utils.data import Dataset
 
 from dissect.arguments import integer, num_bytes, refusal, speaks
 from dissect.data import Batches
-from dissect.dissection.also_decoys import AlsoDecoys
+from dissect.dissection.formula_decoys import FormulaDecoys
 from dissect.dissection.formulas_result import LayerFormulas, UnitFormulas
 from dissect.dissection.geometry import check_fits
 from dissect.dissection.result import Dissection, LayerDissection
@@ -62,10 +62,14 @@ def formulas(
     images (by a hash of their numbers) is searched as well, and what it finds is measured on the other half, beside
     the single label that it finds: `held_out` and `held_out_label`.
 
+    And a second visit counts the units against the planes of other images, permuted `decoys` times, and searches these
+    counts in the same way: how probable so high an IoU of a formula is there, of any unit of the layer, is `p`, its
+    false discovery rate among the units of the layer `q`. (Where the counts of all permutations exceed
+    `memory_budget`, there is a visit for as many as it holds.)
+
     What a unit also fires on, the label with the highest IoU when the pixels of its best label are taken away, is the
-    best of many, too. So a second visit counts the same with other images' planes: the unit on the pixels where its
-    first label is not, against what the planes of another image say there (`dissect.stats.AlsoNull`). How probable so
-    high an IoU is, is `also_p`, its false discovery rate among the units of the layer `also_q`.
+    best of many, too. The second visit counts it with the same planes of other images: the unit on the pixels where its
+    first label is not, against what these say there (`dissect.stats.AlsoNull`): `also_p` and `also_q`.
 
     Args:
         model: the network that was dissected.
@@ -77,9 +81,10 @@ def formulas(
         beam: how many formulas go on at each step of the search.
         batch_size: how many images at once, where they do not come in batches.
         memory_budget: bytes for the counts, 16 per unit and combination of labels, over all layers; with decoys as much
-            again for activations that are kept between the visits, and for the decoys' own counts.
+            again for activations that are kept between the visits, and for the decoys' own counts, which take as much
+            for each.
         directions: those along which the dissection has read layers, see `dissect.dissect`.
-        decoys: how often the planes are permuted among the images for the null; 0 leaves it out, with its visit.
+        decoys: how often the planes are permuted among the images for the nulls; 0 leaves them out, with their visit.
         seed: of the permutations.
         resume: a folder for what an interrupted run needs to go on, see `dissect.dissect`.
         progress: show a bar.
@@ -116,23 +121,23 @@ def formulas(
         )
     readout = Readout.of(dissection.settings, names, directions)
     tell_training(model)
-    run = Combinations(chosen, len(dissection.concepts), budget, decoys, seed)
+    run = Combinations(chosen, len(dissection.concepts), budget, decoys, seed, length, beam)
     settings = dissection.settings
     generated = Generated(model) if settings.get("segment") == "output" else None
     batches = Batches(images if generated is None else paired(images), batch_size)
     about = {
         "model": fingerprint(model), "segmenter": fingerprint(segmenter), "code": [code_of(model), code_of(segmenter)],
         "images": batches.identity(), "layers": names, "thresholds": [d.thresholds.tolist() for d in chosen.values()],
-        "batch_size": batch_size, "directions": settings.get("directions"), "decoys": [decoys, seed],
+        "batch_size": batch_size, "directions": settings.get("directions"), "decoys": [decoys, seed, length, beam],
     }  # fmt: skip
     kept = budget if decoys else 0
     with Activations(model, names, batches, segmenter, readout, kept, 0, True, generated) as steps:
         finish(run, steps, resume=resume, about={} if resume is None else about, progress=progress)
-    return run.result(dissection, length, beam)
+    return run.result(dissection)
 
 
 class Combinations(Run):
-    """One visit that counts the combinations of labels on which units fire, and one for decoys.
+    """One visit that counts the combinations of labels on which units fire, and one or several for decoys.
 
     Args:
         layers: of the dissection.
@@ -140,20 +145,24 @@ class Combinations(Run):
         budget: bytes for all counts.
         decoys: how many; without any there is one visit.
         seed: of the decoys.
+        length: the most labels of a formula.
+        beam: of the search.
     """
 
-    version = 2
+    version = 3
 
     def __init__(
-        self, layers: Mapping[str, LayerDissection], num_labels: int, budget: int, decoys: int = 0, seed: int = 0
-    ) -> None:
+        self, layers: Mapping[str, LayerDissection], num_labels: int, budget: int, decoys: int = 0, seed: int = 0,
+        length: int = 3, beam: int = 5,
+    ) -> None:  # fmt: skip
         self._layers, self._num_labels, self._settings = layers, num_labels, {"decoys": decoys, "seed": seed}
         self._phase, self._images = "combinations", 0
         self._tallies = {
             name: CombinationTally(layer.thresholds, num_labels, grid=layer.grid, budget=budget // len(layers))
             for name, layer in layers.items()
         }
-        self._decoys = AlsoDecoys(layers, num_labels, decoys, seed, budget) if decoys else None
+        self._search = length, beam
+        self._decoys = FormulaDecoys(layers, num_labels, decoys, seed, budget, length, beam) if decoys else None
 
     @property
     def needs(self) -> Visit | None:
@@ -161,7 +170,7 @@ class Combinations(Run):
         if self._phase == "done":
             return None
         title = "combinations of labels" if self._phase == "combinations" else "decoys"
-        last = self._decoys is None or self._phase == "decoys"
+        last = self._decoys is None or (self._phase == "decoys" and self._decoys.last)
         return Visit(title, list(self._layers), planes=True, last=last, images=False)
 
     def add(self, found: Step) -> None:
@@ -189,10 +198,15 @@ class Combinations(Run):
         if self._phase == "combinations" and self._decoys is not None:
             for name, tally in self._tallies.items():
                 self._check_same(name, tally)  # the first labels are the dissection's
-            self._decoys.begin()
+            self._decoys.begin(self._number)
             self._phase = "decoys"
-        else:
+        elif self._decoys is None or self._decoys.end_visit(self._number):
             self._phase = "done"
+
+    @property
+    def _number(self) -> int:
+        """How many combinations of labels there are, of all layers the same."""
+        return max(len(tally.table) for tally in self._tallies.values())
 
     def state_dict(self) -> dict[str, Any]:
         """Everything needed to go on."""
@@ -217,9 +231,9 @@ class Combinations(Run):
             go_on(tally, state["tallies"][str(index)])
         if self._decoys is not None:
             saved = of_version(self._decoys, state["decoys"])
-            self._decoys.load_state_dict(saved, self._images, self._phase != "combinations")
+            self._decoys.load_state_dict(saved, self._images, self._number if self._phase != "combinations" else None)
 
-    def result(self, dissection: Dissection, length: int, beam: int) -> UnitFormulas:
+    def result(self, dissection: Dissection) -> UnitFormulas:
         """Searches the formulas of all units.
 
         Raises:
@@ -228,8 +242,11 @@ class Combinations(Run):
         found = {}
         for name, tally in self._tallies.items():
             self._check_same(name, tally)
-            null = None if self._decoys is None else self._decoys.null(name)
-            found[name] = _searched(tally, length, beam)._replace(also_null=null)
+            found[name] = _searched(tally, *self._search)
+            if self._decoys is not None:
+                null, also = self._decoys.null(name), self._decoys.also_null(name)
+                found[name] = found[name]._replace(null=null, also_null=also)
+        length, beam = self._search
         options = {"length": length, "beam": beam, "num_images": dissection.settings["num_images"], **self._settings}
         return UnitFormulas(found, dissection.concepts, options)
 

@@ -40,6 +40,10 @@ class FormulaRow(NamedTuple):
             None where there is no second label, or were no decoys.
         also_q: the false discovery rate if every unit of the layer with as low a p-value is said to have a second
             meaning (Benjamini-Hochberg, over the units that have pixels left).
+        p: how probable so high an IoU of a formula is with other images' planes, of any unit of the layer, searched in
+            the same way; None where there is no formula, or were no decoys.
+        q: the false discovery rate if every unit of the layer with as low a p-value is said to have a formula
+            (Benjamini-Hochberg, over the units that fire).
     """
 
     layer: str
@@ -56,6 +60,8 @@ class FormulaRow(NamedTuple):
     also_firing: float | None = None
     also_p: float | None = None
     also_q: float | None = None
+    p: float | None = None
+    q: float | None = None
 
 
 class LayerFormulas(NamedTuple):
@@ -76,6 +82,8 @@ class LayerFormulas(NamedTuple):
         also_counts: [3, U] int64, there: pixels shared with it, of the label, and of the unit.
         also_null: [K, U] float64, there: the best IoU with a label of other images' planes (`dissect.stats.AlsoNull`),
             in each of K permutations; None without decoys, and in files of earlier versions.
+        null: [K, U] float64, the IoU of the best formula with other images' planes in each of K permutations; None
+            without decoys, and in files of earlier versions.
     """
 
     labels: Tensor
@@ -91,6 +99,7 @@ class LayerFormulas(NamedTuple):
     also: Tensor | None = None
     also_counts: Tensor | None = None
     also_null: Tensor | None = None
+    null: Tensor | None = None
 
     @classmethod
     def of(
@@ -137,15 +146,27 @@ class LayerFormulas(NamedTuple):
         shared, area, left = self.also_counts
         return _ratio(shared, left, area)
 
+    def p_values(self) -> tuple[Tensor, Tensor]:
+        """[U] float64 p-values of `iou`, and false discovery rates; NaN of units that never fire, or without decoys.
+
+        Units share the null of the layer, of those that fire (`dissect.stats.significance.p_values`).
+        """
+        return self._chances(self.null, self.iou(), self.unit_area > 0)
+
     def also_p_values(self) -> tuple[Tensor, Tensor]:
         """[U] float64 p-values of `also_iou`, and false discovery rates; NaN without pixels that are left, or decoys.
 
         Units share the null of the layer, of those that have pixels left (`dissect.stats.significance.p_values`).
         """
+        none = torch.zeros(len(self.label), dtype=torch.bool)
+        return self._chances(
+            self.also_null, self.also_iou(), none if self.also_counts is None else self.also_counts[2] > 0
+        )
+
+    def _chances(self, null: Tensor | None, scores: Tensor, tested: Tensor) -> tuple[Tensor, Tensor]:
         p = torch.full((len(self.label),), torch.nan, dtype=torch.float64)
-        if self.also_null is not None and self.also_counts is not None:
-            tested = self.also_counts[2] > 0
-            p[tested] = p_values(self.also_null[:, tested], self.also_iou()[tested])
+        if null is not None:
+            p[tested] = p_values(null[:, tested], scores[tested])
         return p, adjusted(p)
 
 
@@ -162,7 +183,7 @@ class UnitFormulas(Result):
     """
 
     kind = "formulas"
-    version = 3
+    version = 4
     suffix = ".formulas"
 
     layers: dict[str, LayerFormulas]
@@ -185,6 +206,7 @@ class UnitFormulas(Result):
         scores, singles = layer.iou().tolist(), layer.label_iou().tolist()
         shares = [part.mean(0).tolist() for part in (layer.held_out, layer.held_out_label)]
         seconds, chances = layer.also_iou().tolist(), torch.stack(layer.also_p_values(), 1).tolist()
+        own = torch.stack(layer.p_values(), 1).tolist()
         for unit in range(len(scores)):
             formula = layer.formula(unit)
             text, label = formula.named(names) or "-", names[int(layer.label[unit])]
@@ -192,6 +214,7 @@ class UnitFormulas(Result):
             yield FormulaRow(
                 name, unit, text, len(formula.labels), scores[unit], label, singles[unit], shares[0][unit],
                 shares[1][unit], *also, *(chances[unit] if also[0] else (None, None)),
+                *(own[unit] if formula.labels else (None, None)),
             )  # fmt: skip
 
     def contents(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -221,8 +244,8 @@ class UnitFormulas(Result):
 
 
 _PRINTED = (
-    "layer", "unit", "formula", "iou", "concept", "concept_iou", "held_out", "held_out_concept", "also", "also_iou",
-    "also_q",
+    "layer", "unit", "formula", "iou", "q", "concept", "concept_iou", "held_out", "held_out_concept", "also",
+    "also_iou", "also_q",
 )  # fmt: skip
 
 
@@ -248,6 +271,7 @@ def _check(what: str, own: dict[str, Tensor], num_labels: int, length: int) -> N
         "also": Maybe(Array(torch.int64, "U", 0, num_labels - 1)),
         "also_counts": Maybe(Array(torch.int64, "3 U", 0)),
         "also_null": Maybe(Array(torch.float64, "K U", 0, 1)),
+        "null": Maybe(Array(torch.float64, "K U", 0, 1)),
     }
     fields(what, own, rules)
     used = own["labels"] > 0

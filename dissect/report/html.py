@@ -53,7 +53,8 @@ def write_report(
         importance: what `dissect.unit_importance` found about one or several of the layers; their cards then list the
             classes in whose top four a unit is.
         formulas: what `dissect.formulas` found about it; cards then tell a unit's formula, where it has a higher IoU
-            than any one concept, and what the unit also fires on, where that exceeds the cut-off of detectors.
+            than any one concept, and what the unit also fires on, where that exceeds the cut-off of detectors; and of
+            both whether they are beyond chance, at a false discovery rate of 5 %.
         texts: what `dissect.dissection.text_labels` found about it, of one or several layers. Cards then tell a unit's
             text, with its score and how probable so high a one is by chance. The page's search looks through concepts,
             formulas and these texts; it embeds nothing, so a phrase finds the units that have its words in their label,
@@ -173,16 +174,19 @@ def _formula_texts(dissection: Dissection, formulas: UnitFormulas | None) -> dic
 def _also_text(row: FormulaRow, cutoff: float) -> str:
     if row.also_iou is None or row.also_firing is None or row.also_iou <= cutoff:
         return ""
-    chance = ""
-    if row.also_q is not None:
-        chance = f"; {'beyond' if row.also_q <= RATE else 'may be'} chance, false discovery rate {row.also_q:.2g}"
-    text = f"IoU {row.also_iou:.3f} without the pixels of {row.concept}, {row.also_firing:.0%} of its own{chance}"
-    return f"{row.also} ({text})"
+    text = f"IoU {row.also_iou:.3f} without the pixels of {row.concept}, {row.also_firing:.0%} of its own"
+    return f"{row.also} ({text}{_chance_text(row.also_q)})"
 
 
 def _formula_text(row: FormulaRow) -> str:
     known = "" if row.held_out is None else f", {row.held_out:.3f} on images that did not choose it"
-    return f"{row.formula} (IoU {row.iou:.3f}{known})"
+    return f"{row.formula} (IoU {row.iou:.3f}{known}{_chance_text(row.q)})"
+
+
+def _chance_text(rate: float | None) -> str:
+    if rate is None:
+        return ""
+    return f"; {'beyond' if rate <= RATE else 'may be'} chance, false discovery rate {rate:.2g}"
 
 
 def _render(

@@ -68,7 +68,7 @@ class CombinationTally(State):
         """
         images = image_numbers("CombinationTally", images, activations)
         self._move(activations.device)
-        rows, number = labels.table.sort(1).values.unique(dim=0, return_inverse=True)
+        rows, number = _different(labels.table.sort(1).values, self.num_labels)
         at = (labels.runs & ((1 << RUN_SHIFTS[labels.runs.dtype]) - 1)).long() + labels.offsets[:-1, None, None]
         half = to_device(half_of(images), at.device)[:, None, None]
         # Each combination of each half as a label of one plane; no pixel is without.
@@ -79,7 +79,7 @@ class CombinationTally(State):
         self._note(counts.status, self._batch)
         self._batch += 1
         self._add(
-            [tuple(label for label in row if label) for row in rows.tolist()],
+            [tuple(filter(None, row)) for row in rows.tolist()],
             counts.intersection[:, 1:].unflatten(1, (2, -1)).transpose(0, 1),
             counts.label_area[:, 1:].sum(0).view(2, -1).cpu(),
         )
@@ -176,3 +176,14 @@ class CombinationTally(State):
         self._known, self._status, self._batch = {row: place for place, row in enumerate(rows)}, None, 0
         self._counts = state["counts"].to(self.thresholds.device, copy=True)
         self._areas = state["areas"].clone()
+
+
+def _different(table: Tensor, num_labels: int) -> tuple[Tensor, Tensor]:
+    """The rows of a table [T, P] of labels that differ, rising, and of each row the number of its own among them."""
+    if num_labels ** table.shape[1] >= 1 << 63:
+        rows: tuple[Tensor, Tensor] = table.unique(dim=0, return_inverse=True)
+        return rows
+    # As digits of one number, which is ten times as fast to sort.
+    digits = num_labels ** torch.arange(table.shape[1] - 1, -1, -1, device=table.device)
+    keys, number = (table.long() * digits).sum(1).unique(return_inverse=True)
+    return keys[:, None] // digits % num_labels, number

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from dissect.arguments import refusal, speaks
 from dissect.stats.iou import best_labels, iou
+
+Bools = npt.NDArray[np.bool_]
+Integers = npt.NDArray[np.int64]
+_Mask = TypeVar("_Mask", Tensor, Bools)
+
+#: Of how many candidates, best first, the search looks for different ones at once.
+_AT_ONCE = 64
 
 #: How a formula goes on: F OR c, F AND c, F AND NOT c.
 JOINS = ("OR", "AND", "AND NOT")
@@ -81,7 +90,7 @@ class _Candidate(NamedTuple):
     formula: Formula
     intersection: int
     area: int
-    holds: Tensor  # [K] bool
+    holds: Bools  # [K]
 
 
 @speaks
@@ -116,10 +125,12 @@ class FormulaSearch:
         if min(length, beam) < 1:
             raise refusal(ValueError(f"length and beam must be at least 1, but got {length} and {beam}."))
         self.length, self.beam, self.num_labels = length, beam, num_labels
-        self.members = label_members(table, num_labels)
-        # float64 products of integers below 2^53 are exact, in any order of their sums.
-        self._members, self._areas = self.members.double(), areas.double()
-        self._label_areas = self._areas @ self._members
+        self._labels = _once(table)
+        # By label, as a search asks for all combinations of few labels.
+        self._holds = label_members(table, num_labels).T.contiguous()
+        self.members = self._holds.T
+        self._areas = areas.numpy()
+        self._label_areas = self._by_label(np.arange(len(table)), self._areas)
 
     def best(self, counts: Tensor) -> Found:
         """Of one unit.
@@ -127,25 +138,39 @@ class FormulaSearch:
         Args:
             counts: [K] int64, the pixels of each combination on which it fires.
         """
-        here, unit_area = counts.nonzero().flatten(), int(counts.sum())
-        members, weights = self._members[here], counts[here].double()
-        hits = weights @ members
+        fires, unit_area = counts.numpy(), int(counts.sum())
+        hits = self._by_label(fires.nonzero()[0], fires)
         beam = self._first(hits, unit_area)
         for _ in range(self.length - 1):
             if not beam:
                 break
-            holds = torch.stack([one.holds for one in beam]).double()
-            both = (holds[:, here] * weights) @ members  # |F & c & u|
-            shared = (holds * self._areas) @ self._members  # |F & c|
-            hits3 = _by_join(torch.tensor([[one.intersection] for one in beam]), hits, both)
-            areas3 = _by_join(torch.tensor([[one.area] for one in beam]), self._label_areas, shared)
+            held = [one.holds.nonzero()[0] for one in beam]
+            both = np.stack([self._by_label(rows, fires) for rows in held])  # |F & c & u|
+            shared = np.stack([self._by_label(rows, self._areas) for rows in held])  # |F & c|
+            hits3 = _by_join([one.intersection for one in beam], hits, both)
+            areas3 = _by_join([one.area for one in beam], self._label_areas, shared)
             beam = self._next(beam, hits3, areas3, unit_area)
         return _first_of(beam)
 
+    def ious(self, counts: Tensor) -> Tensor:
+        """[U] float64: the IoU of each unit's best formula; 0 of units that meet no label.
+
+        Args:
+            counts: [U, K] int64, the pixels of each combination on which units fire.
+
+        Example:
+            >>> search = FormulaSearch(torch.tensor([[0, 0], [0, 1], [0, 2], [1, 2]]), torch.tensor([4, 2, 2, 1]), 3)
+            >>> search.ious(torch.tensor([[0, 2, 2, 0], [3, 0, 0, 0]]))
+            tensor([0.8000, 0.0000], dtype=torch.float64)
+        """
+        found = [self.best(own) for own in counts]
+        both, area = (torch.tensor([getattr(one, part) for one in found]) for part in ("intersection", "area"))
+        return both.double() / (counts.sum(1) + area - both).clamp(min=1)
+
     def label(self, counts: Tensor) -> Found:
         """The label of the highest IoU, of one unit."""
-        here = counts.nonzero().flatten()
-        return _first_of(self._first(counts[here].double() @ self._members[here], int(counts.sum())))
+        fires = counts.numpy()
+        return _first_of(self._first(self._by_label(fires.nonzero()[0], fires), int(counts.sum())))
 
     def also(self, counts: Tensor, label: int) -> tuple[Found, int]:
         """The label of the highest IoU when the pixels of another are taken away, from the unit and from all labels.
@@ -162,48 +187,56 @@ class FormulaSearch:
             >>> search.also(torch.tensor([1, 2, 1, 1]), 1)
             (Found(formula=Formula(labels=(2,), joins=()), intersection=1, area=2), 2)
         """
-        left = ~self.members[:, label]
-        weights = (counts * left).double()
-        areas = (self._areas * left) @ self._members
-        scores = iou((hits := weights @ self._members)[None], weights.sum()[None], areas)
-        best = int(best_labels(scores)) if self.num_labels > 1 else 0
+        left = (~self._holds[label]).numpy().nonzero()[0]
+        fires, firing = counts.numpy(), int(counts.numpy()[left].sum())
+        hits, areas = self._by_label(left, fires), self._by_label(left, self._areas)
+        best = int(best_labels(_ious(hits, firing, areas)[None])) if self.num_labels > 1 else 0
         if not hits[best]:
-            return Found(Formula(()), 0, 0), int(weights.sum())
-        return Found(Formula((best,)), int(hits[best]), int(areas[best])), int(weights.sum())
+            return Found(Formula(()), 0, 0), firing
+        return Found(Formula((best,)), int(hits[best]), int(areas[best])), firing
 
     def measure(self, formula: Formula, counts: Tensor) -> tuple[int, int]:
         """(intersection, area) of any formula with a unit of these counts [K]."""
-        holds = formula.holds(self.members)
-        return int(counts[holds].sum()), int(self._areas[holds].sum())
+        holds = formula.holds(self.members).numpy()
+        return int(counts.numpy()[holds].sum()), int(self._areas[holds].sum())
 
-    def _first(self, hits: Tensor, unit_area: int) -> list[_Candidate]:
-        scores = iou(hits[None], torch.tensor([unit_area]), self._label_areas)[0]
-        order = scores.sort(descending=True, stable=True).indices[: self.beam].tolist()
+    def _by_label(self, rows: Integers, pixels: Integers) -> Integers:
+        """[C] the pixels [K] of each label, of the combinations of these numbers alone."""
+        labels = self._labels[rows]
+        weights = pixels[rows].repeat(labels.shape[1])
+        # Sums in float64 of integers below 2^53, exact in any order.
+        found = np.bincount(labels.ravel(), weights, self.num_labels).astype(np.int64)
+        found[0] = 0
+        return found
+
+    def _first(self, hits: Integers, unit_area: int) -> list[_Candidate]:
+        order = _best_first(_ious(hits, unit_area, self._label_areas))[: self.beam].tolist()
         return [
-            _Candidate(Formula((label,)), int(hits[label]), int(self._label_areas[label]), self.members[:, label])
-            for label in order
-            if hits[label] > 0
+            _Candidate(Formula((at,)), int(hits[at]), int(self._label_areas[at]), self._holds[at].numpy())
+            for at in order
+            if hits[at] > 0
         ]
 
-    def _next(self, beam: list[_Candidate], hits: Tensor, areas: Tensor, unit_area: int) -> list[_Candidate]:
+    def _next(self, beam: list[_Candidate], hits: Integers, areas: Integers, unit_area: int) -> list[_Candidate]:
         """The best of the beam and of its formulas made longer; counts [B, 3, C] are of these."""
         # The beam comes first, so that of equal ones the shorter goes on.
-        both = torch.cat([torch.tensor([one.intersection for one in beam]), hits.long().flatten()])
-        area = torch.cat([torch.tensor([one.area for one in beam]), areas.long().flatten()])
-        order = iou(both[None], torch.tensor([unit_area]), area)[0].sort(descending=True, stable=True).indices
-        pairs = zip(both[order].numpy().tolist(), area[order].numpy().tolist())
-        found: dict[tuple[int, ...], _Candidate] = {}
-        for at, pair in zip(order.numpy().tolist(), pairs):
-            if len(found) == self.beam or pair[0] == 0:
-                break
-            if pair not in found:
-                found[pair] = beam[at] if at < len(beam) else self._longer(beam, at - len(beam), *pair)
+        both = np.concatenate([[one.intersection for one in beam], hits.ravel()])
+        area = np.concatenate([[one.area for one in beam], areas.ravel()])
+        order = _best_first(_ious(both, unit_area, area))
+        found: dict[tuple[int, int], _Candidate] = {}
+        for some in np.split(order, range(_AT_ONCE, len(order), _AT_ONCE)):
+            for at, *pair in zip(some.tolist(), both[some].tolist(), area[some].tolist()):
+                if len(found) == self.beam or pair[0] == 0:
+                    return list(found.values())
+                if (pair[0], pair[1]) not in found:
+                    longer = self._longer(beam, at - len(beam), *pair) if at >= len(beam) else beam[at]
+                    found[pair[0], pair[1]] = longer
         return list(found.values())
 
     def _longer(self, beam: list[_Candidate], at: int, intersection: int, area: int) -> _Candidate:
         of, join, label = at // (3 * self.num_labels), at // self.num_labels % 3, at % self.num_labels
         formula = Formula((*beam[of].formula.labels, label), (*beam[of].formula.joins, JOINS[join]))
-        return _Candidate(formula, intersection, area, _joined(beam[of].holds, self.members[:, label], JOINS[join]))
+        return _Candidate(formula, intersection, area, _joined(beam[of].holds, self._holds[label].numpy(), JOINS[join]))
 
 
 def _first_of(beam: list[_Candidate]) -> Found:
@@ -212,12 +245,29 @@ def _first_of(beam: list[_Candidate]) -> Found:
     return Found(beam[0].formula, beam[0].intersection, beam[0].area)
 
 
-def _joined(holds: Tensor, label: Tensor, join: str) -> Tensor:
+def _once(table: Tensor) -> Integers:
+    """A table [K, P] of combinations, where a label that a row has twice stands once, and else 0."""
+    rows = table.sort(1).values.numpy().copy()
+    rows[:, 1:][rows[:, 1:] == rows[:, :-1]] = 0
+    return rows
+
+
+def _ious(intersection: Integers, unit_area: int, area: Integers) -> Tensor:
+    parts = torch.from_numpy(intersection)[None], torch.tensor([unit_area]), torch.from_numpy(area)
+    return iou(*parts)[0]
+
+
+def _best_first(scores: Tensor) -> Integers:
+    return scores.sort(descending=True, stable=True).indices.numpy()
+
+
+def _joined(holds: _Mask, label: _Mask, join: str) -> _Mask:
     if join == "OR":
         return holds | label
     return holds & (label if join == "AND" else ~label)
 
 
-def _by_join(formulas: Tensor, labels: Tensor, both: Tensor) -> Tensor:
-    """[B, 3, C] pixels of B formulas joined with C labels, from those of each [B, 1] and [C], and of both [B, C]."""
-    return torch.stack([formulas + labels - both, both, formulas - both], 1)
+def _by_join(formulas: list[int], labels: Integers, both: Integers) -> Integers:
+    """[B, 3, C] pixels of B formulas joined with C labels, from those of each [B] and [C], and of both [B, C]."""
+    own = np.array(formulas)[:, None]
+    return np.stack([own + labels - both, both, own - both], 1)

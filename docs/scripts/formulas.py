@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 
+from meanings import DETECTOR, RATE, Elsewhere
 from pages import command_line, folder, table
 
 import dissect
@@ -29,8 +30,8 @@ that a unit overlaps most (compositional explanations, Mu & Andreas 2020), with 
 
 ```python
 d = dissect.dissect(model, layers, images)
-found = dissect.formulas(model, d, images)      # one more visit; the same images and planes
-found.rows()                                    # formula, its IoU, the best single concept, and its IoU
+found = dissect.formulas(model, d, images)      # two more visits; the same images and planes
+found.rows()                                    # formula, IoU, p and q by chance; the best single concept, and its IoU
 found.save("result")
 dissect.write_report(d, "out/", formulas=found) # "better as" on each card
 ```
@@ -44,47 +45,82 @@ looked at again, however many images there are. A visit whose single labels do n
 dissection is refused: it saw other images, planes or weights.
 
 **Longer is better by chance.** The best of some thousand formulas overlaps any unit better than one label does, noise
-included. So every half of the images is searched for itself, and what it finds is measured on the other half: compare
-`held_out` with `held_out_concept`, not `iou` with `concept_iou`. There is no null by permuted planes for formulas yet.
+included. Two things tell how much of it is chance.
+
+- *Other halves:* every half of the images is searched for itself, and what it finds is measured on the other half:
+  compare `held_out` with `held_out_concept`, not `iou` with `concept_iou`.
+- *Other scenes:* the planes are permuted among the images (`decoys` times, by `seed`, as for [labels](trust.md)), the
+  combinations on which units fire are counted anew, and the very search goes through them. `p` is how probable so high
+  an IoU of a best formula is there, in any unit of the layer that fires; `q` its false discovery rate among these units
+  (Benjamini-Hochberg). Where the counts of all permutations exceed `memory_budget`, there are more visits. A formula
+  that passes says something of its images; whether it says more than its best single concept does, the other halves
+  tell.
+
 The search is no proof: a better formula may exist that a beam of five does not meet.
 """
 
+#: What is dissected: whose network, and whether with every scene's planes from another scene.
+NETWORKS = {"trained": (True, False), "untrained": (False, False), "trained, other scenes' planes": (True, True)}
 
-def explained(images: int, trained: bool) -> tuple[UnitFormulas, float]:
+
+def explained(images: int, trained: bool, elsewhere: bool) -> tuple[UnitFormulas, float]:
     """Formulas of the embedded network's units, and the processor time that they took."""
-    model, scenes = tiny.vgg(trained=trained), tiny.TinyScenes("val", count=images)
+    model, scenes = tiny.vgg(trained=trained), (Elsewhere if elsewhere else tiny.TinyScenes)("val", count=images)
     found = dissect.dissect(model, LAYERS, scenes, decoys=0, progress=False)
     begin = time.process_time()
     return dissect.formulas(model, found, scenes, progress=False), time.process_time() - begin
 
 
 def numbers(images: int, found: dict[str, UnitFormulas], seconds: float) -> str:
-    """What formulas say beyond single concepts."""
+    """What formulas say beyond single concepts, and beyond chance."""
     rows = []
     for name, formulas in found.items():
         for layer in formulas.layers:
             units = [row for row in formulas.rows(layer) if row.held_out is not None]
             better = sum(row.held_out > row.held_out_concept for row in units)
+            own = [row for row in formulas.rows(layer) if row.iou > DETECTOR]
             rows.append(
                 [f"{name}, {layer.removeprefix('features.')}", len(formulas.rows(layer)),
                  sum(row.length > 1 for row in units), *(f"{value:.3f}" for value in medians(units)),
-                 f"{better} of {len(units)}"]
+                 f"{better} of {len(units)}", real(formulas.rows(layer)), f"{real(own)} of {len(own)}"]
             )  # fmt: skip
     head = ["layer", "units", "longer than one label", "median IoU, label", "formula", "held out: label", "formula",
-            "formula better, held out"]  # fmt: skip
+            "formula better, held out", "beyond chance", f"of IoU > {DETECTOR}"]  # fmt: skip
+    trained = found["trained"]
     return f"""\
 ## The embedded classifier
 
-The first {images} validation scenes, formulas of up to three of {len(found["trained"].concepts) - 1} concepts, a beam
-of five, thresholds at the top 1 %. The visit and the searches, of both layers, took {seconds:.0f} s of processor time.
-The untrained network's units have better formulas too, as objects lie where pixels of some color lie: a formula says
-what a unit overlaps, and is no sign of learning.
+The first {images} validation scenes, formulas of up to three of {len(trained.concepts) - 1} concepts, a beam
+of five, thresholds at the top 1 %. The visits and the searches, of both layers, took {seconds:.0f} s of processor time,
+{trained.settings["decoys"]} permutations of the planes with theirs. "Beyond chance": units of q <= {RATE}.
+The untrained network's units have better formulas than labels too, as objects lie where pixels of some color lie: a
+formula says what a unit overlaps, and is no sign of learning. In the last rows every scene has the planes of another
+one, so that no formula is right: what is beyond chance there is wrong.
 
 {table(head, rows)}
+{by_chance(trained)}
+
 ![IoU of formulas and of single concepts on images that did not choose them](formulas/held_out.png)
 
 Each point is a unit of the trained network: above the line its formula is the better name.
 """
+
+
+def real(rows: list[FormulaRow]) -> int:
+    """How many formulas are beyond chance."""
+    return sum(row.q is not None and row.q <= RATE for row in rows)
+
+
+def by_chance(found: UnitFormulas) -> str:
+    """How high the best formulas' IoUs are with other scenes' planes, in words."""
+    told = []
+    for name, layer in found.layers.items():
+        middle, high = (float(layer.null.flatten().quantile(share)) for share in (0.5, 0.95))
+        told.append(f"{name.removeprefix('features.')} {middle:.3f} (95 % below {high:.3f})")
+    return (
+        "With other scenes' planes the median IoU of the best formula is, of the trained network's "
+        f"{', of '.join(told)}."
+    )
 
 
 def medians(rows: list[FormulaRow]) -> list[float]:
@@ -99,10 +135,10 @@ def examples(found: UnitFormulas) -> str:
     units.sort(key=lambda row: row.held_out_concept - row.held_out)
     rows = [
         [row.unit, row.formula, f"{row.iou:.3f}", row.concept, f"{row.concept_iou:.3f}", f"{row.held_out:.3f}",
-         f"{row.held_out_concept:.3f}"]
+         f"{row.held_out_concept:.3f}", f"{row.q:.3f}"]
         for row in units[:SHOWN]
     ]  # fmt: skip
-    head = ["unit", "formula", "IoU", "concept", "IoU", "held out: formula", "concept"]
+    head = ["unit", "formula", "IoU", "concept", "IoU", "held out: formula", "concept", "q"]
     return f"""\
 ## Where formulas say most
 
@@ -133,12 +169,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = command_line(__doc__)
     parser.add_argument("--images", type=int, default=860, help="validation scenes (default 860)")
     options = parser.parse_args(arguments)
-    trained, seconds = explained(options.images, trained=True)
-    untrained, _ = explained(options.images, trained=False)
+    measured = {name: explained(options.images, *which) for name, which in NETWORKS.items()}
+    found, (trained, seconds) = {name: one for name, (one, _) in measured.items()}, measured["trained"]
     drawn(trained, folder(options.out, "formulas") / "held_out.png")
-    found = {"trained": trained, "untrained": untrained}
     text = "\n".join([HEAD, numbers(options.images, found, seconds), examples(trained)])
-    (options.out / "formulas.md").write_text(text)
+    (options.out / "formulas.md").write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from small_dissection import Scenes, network, run
 
 import dissect
 from dissect.chosen import cycles, half_of
-from dissect.dissection.also_decoys import AlsoDecoys
+from dissect.dissection.formula_decoys import FormulaDecoys
 from dissect.files import progress as files
 from dissect.stats.formulas import Formula, FormulaSearch
 
@@ -112,12 +112,54 @@ def test_the_null_of_second_labels(found):
     assert any(row.also for row in rows)
 
 
+def test_the_null_of_formulas(found):
+    """The very search with other images' planes; p-values over the units that fire, and their rates."""
+    dissection, formulas = found
+    fires, labels = pixels(dissection, "1")
+    layer, rows = formulas.layers["1"], formulas.rows("1")
+
+    def searched(planes):
+        flat = planes.flatten(1).T.clone()
+        flat[:, 0] = False
+        kinds, inverse = flat.unique(dim=0, return_inverse=True)
+        search = FormulaSearch(kinds.long() * torch.arange(5), inverse.bincount(), 5)
+        counts = [inverse[own.flatten()].bincount(minlength=len(kinds)) for own in fires]
+        found = [search.best(own).formula for own in counts]
+        return [overlap(own, holding(formula, planes)) for own, formula in zip(fires, found)]
+
+    null = np.array([searched(labels[:, order]) for order in cycles(4, len(Scenes()), 0)])
+    assert np.allclose(layer.null.numpy(), null, rtol=0, atol=1e-15)
+    scores = layer.iou().numpy()
+    p = (1 + (null >= scores[:, None, None]).sum((1, 2))) / (1 + 4 * len(scores))
+    assert all(unit.any() for unit in fires)
+    q = scipy.stats.false_discovery_control(p)
+    assert [row.p for row in rows] == pytest.approx(p)
+    assert [row.q for row in rows] == pytest.approx(q)
+
+
+def test_permutations_by_and_by(found, monkeypatch):
+    """Where the counts of all exceed the budget, there are more visits, and the same null."""
+    dissection, formulas = found
+    begun, visits = FormulaDecoys.begin, []
+
+    def little(self, combinations):
+        self._budget = 2 * 16 * 14 * combinations - 1  # of one permutation, of both layers
+        begun(self, combinations)
+
+    ended = FormulaDecoys.end_visit
+    monkeypatch.setattr(FormulaDecoys, "begin", little)
+    monkeypatch.setattr(FormulaDecoys, "end_visit", lambda self, number: visits.append(1) or ended(self, number))
+    again = dissect.formulas(network(), dissection, Scenes(), **OPTIONS)
+    assert len(visits) == 4
+    assert equal(formulas, again)
+
+
 def test_without_decoys_or_with_others(found):
     dissection, formulas = found
     none = dissect.formulas(network(), dissection, Scenes(), decoys=0, **OPTIONS)
-    assert none.layers["1"].also_null is None
-    assert [row[:-2] for row in none.rows()] == [row[:-2] for row in formulas.rows()]
-    assert {row.also_p for row in none.rows()} == {None}
+    assert none.layers["1"].also_null is None is none.layers["1"].null
+    assert [row[:-4] for row in none.rows()] == [row[:-4] for row in formulas.rows()]
+    assert {row.also_p for row in none.rows()} == {row.p for row in none.rows()} == {None}
     other = dissect.formulas(network(), dissection, Scenes(), seed=1, **OPTIONS).layers["1"]
     assert not torch.equal(other.also_null, formulas.layers["1"].also_null)
 
@@ -164,7 +206,7 @@ def test_interrupted_among_decoys(found, tmp_path, monkeypatch):
     dissection, formulas = found
     monkeypatch.setattr(files, "EVERY", 0)
     monkeypatch.setattr(files, "TIMES", 0)
-    count, arguments = AlsoDecoys.count, (network(), dissection, Scenes())
+    count, arguments = FormulaDecoys.count, (network(), dissection, Scenes())
     for stop in (1, 3, 5):
         seen = [0]
 
@@ -174,13 +216,14 @@ def test_interrupted_among_decoys(found, tmp_path, monkeypatch):
                 raise KeyboardInterrupt
             count(self, *step)
 
-        monkeypatch.setattr(AlsoDecoys, "count", stopping)
+        monkeypatch.setattr(FormulaDecoys, "count", stopping)
         folder = tmp_path / str(stop)
         with pytest.raises(KeyboardInterrupt):
             dissect.formulas(*arguments, resume=folder, **OPTIONS)
-        monkeypatch.setattr(AlsoDecoys, "count", count)
-        with pytest.raises(ValueError, match="decoys"):
-            dissect.formulas(*arguments, resume=folder, decoys=2, **OPTIONS)
+        monkeypatch.setattr(FormulaDecoys, "count", count)
+        for other in ({"decoys": 2}, {"beam": 4}):  # whose null would be another one
+            with pytest.raises(ValueError, match="decoys"):
+                dissect.formulas(*arguments, resume=folder, **other, **OPTIONS)
         assert equal(formulas, dissect.formulas(*arguments, resume=folder, **OPTIONS))
 
 
@@ -222,5 +265,5 @@ def test_a_dead_unit_has_no_formula():
     dissection = run(model=model, layers="1")
     formulas = dissect.formulas(model, dissection, Scenes(), **OPTIONS)
     row = formulas.rows()[2]
-    assert row == ("1", 2, "-", 0, 0.0, "-", 0.0, None, None, "", None, None, None, None)
+    assert row == ("1", 2, "-", 0, 0.0, "-", 0.0, None, None, "", *[None] * 6)
     assert formulas.layers["1"].formula(2) == Formula(())

@@ -312,7 +312,11 @@ def test_formulas(tmp_path, monkeypatch):
     monkeypatch.setattr(importlib.import_module("formulas"), "LAYERS", ["features.conv5_3"])
     importlib.import_module("formulas").main(["--images", "6", "--out", str(tmp_path)])
     written(
-        tmp_path / "formulas.md", "The first 6 validation scenes", "| untrained, conv5_3 |", "| held out: formula |"
+        tmp_path / "formulas.md",
+        "The first 6 validation scenes",
+        "| untrained, conv5_3 |",
+        "| held out: formula |",
+        "other scenes' planes, conv5_3 |",
     )
     assert (tmp_path / "formulas" / "held_out.png").is_file()
 

@@ -273,13 +273,14 @@ def test_also_null_1():
     assert state.scores().tolist() == [[0.0, 0.5]]
 
 
-@pytest.mark.parametrize("version", [1, 2, 3])
+@pytest.mark.parametrize("version", [1, 2, 3, 4])
 def test_formulas(version):
     found = dissect.load(GOLDEN / f"formulas-{version}.formulas")
     rows = [(row.unit, row.formula, row.iou, row.held_out) for row in found.rows()]
     assert rows == [(0, "tree", 2 / 3, 0.75), (1, "red", 2 / 3, None)]
     second = [(row.also, row.also_iou, row.also_firing) for row in found.rows()]
     assert second == [("", None, None if version == 1 else 0.0)] * 2
+    assert [row.p for row in found.rows()] == [None if version < 4 else 1 / 9] * 2
 
 
 def test_texture_1():

@@ -25,7 +25,7 @@ from dissect.stats import Peaks
 GOLDEN = Path(__file__).parents[1] / "golden"
 FILES = {
     dissect.Dissection: "dissection-1.dissection",
-    dissect.UnitFormulas: "formulas-3.formulas",
+    dissect.UnitFormulas: "formulas-4.formulas",
     dissect.UnitImportance: "importance-1.importance",
     dissect.UnitSets: "sets-1.sets",
     AttackResult: "attack-1.attack",

@@ -68,7 +68,8 @@ def unit_formulas(dissection, units):
     also[1:3], left = 3, torch.zeros(3, units, dtype=torch.int64)
     left[:, 1], left[:, 2] = torch.tensor([5, 10, 10]), torch.tensor([1, 90, 10])  # IoU 1/3, and below the cut-off
     null = torch.linspace(0, 0.3, 6)[:, None].expand(6, units).double()
-    layers = {next(iter(dissection.layers)): LayerFormulas(*parts, also, left, null)}
+    chance = torch.linspace(0, 0.4, 200)[:, None].expand(200, units).double()  # of which 17 in 100 reach 1/3
+    layers = {next(iter(dissection.layers)): LayerFormulas(*parts, also, left, null, chance)}
     return UnitFormulas(layers, dissection.concepts, {"length": 2, "beam": 1, "num_images": 9})
 
 
@@ -76,8 +77,8 @@ def test_cards_tell_formulas_of_several_concepts(dissection, tmp_path):
     given = unit_formulas(dissection, next(iter(dissection.layers.values())).num_units)
     found = units(read(write_report(dissection, tmp_path, formulas=given)))
     one, other = (html_escape(name) for name in dissection.concepts.names[1:3])
-    text = f"better as</dt><dd>{one} OR {other} (IoU 0.333, 0.250 on images that did not choose it)</dd>"
-    assert text in found["u0-1"]["html"]
+    text = f"better as</dt><dd>{one} OR {other} (IoU 0.333, 0.250 on images that did not choose it; may be chance, "
+    assert f"{text}false discovery rate 0.17)</dd>" in found["u0-1"]["html"]
     assert [name for name, unit in found.items() if "better as" in unit["html"]] == ["u0-1"]
     second = html_escape(dissection.concepts.names[3])
     text = f"also fires on</dt><dd>{second} (IoU 0.333 without the pixels of {one}, 50% of its own; may be chance,"

@@ -8,6 +8,7 @@ import torch
 import dissect
 from dissect.chosen import half_of
 from dissect.stats import CombinationTally, Formula, FormulaSearch
+from dissect.stats.combinations import _different
 from dissect.stats.formulas import JOINS
 
 LABELS, UNITS = 6, 4
@@ -48,6 +49,14 @@ def test_counts_are_those_of_pixels(data):
     halves = half_of(torch.arange(12)).repeat_interleave(72).bool()
     assert torch.equal(tally.counts(1), (fires[:, None] & rows & halves).sum(2))
     assert torch.equal(tally.areas(0) + tally.areas(1), tally.areas())
+
+
+def test_combinations_of_more_labels_than_a_number_holds():
+    table = torch.randint(0, 5, (40, 4), generator=torch.Generator().manual_seed(0)).int()
+    (few, of_few), (many, of_many) = (_different(table, labels) for labels in (5, 1 << 20))
+    assert torch.equal(few, many.long())
+    assert torch.equal(of_few, of_many)
+    assert torch.equal(few[of_few], table.long())
 
 
 def test_batches_merging_and_files(data, tmp_path):
