@@ -19,7 +19,7 @@ def build_script():
 
 def sanitized():
     """Flags of a build that is checked while it runs, but for what is looked for (-fsanitize)."""
-    flags = ["-O1", "-g1", "-fno-omit-frame-pointer", "-fno-sanitize-recover=all"]
+    flags = ["-Og", "-g1", "-fno-omit-frame-pointer", "-fno-sanitize-recover=all"]
     if "g++" in (build_script().compiler() or ""):
         # Each access is checked by a call, not by code in its place: as much is found, in a third less time to compile.
         flags += ["--param", "asan-instrumentation-with-call-threshold=0"]

@@ -106,7 +106,8 @@ class SheetRun(Run):
         for at in range(len(self.kept)):
             group = state["kept"].get(str(at))
             if group is not None:
-                fields(f"{what}: group {at}", group, _KEPT, sizes)
+                found = fields(f"{what}: group {at}", group, _KEPT, sizes)
+                sizes |= {side: found[side] for side in "hw"}  # those of all groups
             self.kept[at] = group
         self.level_images, self.counts = state["level_images"].clone(), state["counts"].clone()
         self.done = state["done"]
@@ -119,15 +120,16 @@ class SheetRun(Run):
             return
         parts = {name: values[new] for name, values in found.items()}
         parts["pictures"] = self._to_uint8(images[to_device(new, images.device)]).cpu()
-        known = self.kept[at]
-        if known is not None:
-            sizes = [list(each["pictures"].shape[1:]) for each in (known, parts)]
+        for other in self.kept:
+            sizes = [list(each["pictures"].shape[1:]) for each in (other or parts, parts)]
             if sizes[0] != sizes[1]:
                 raise refusal(
                     ValueError(
                         f"images must be those of the run to resume, whose pictures are {sizes[0]}, but are {sizes[1]}."
                     )
                 )
+        known = self.kept[at]
+        if known is not None:
             parts = {name: torch.cat([known[name], values]) for name, values in parts.items()}
         kept = _first(parts["keys"], parts["numbers"], self._each)
         self.kept[at] = {name: values[kept] for name, values in parts.items()}

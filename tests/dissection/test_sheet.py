@@ -1,13 +1,17 @@
 """Sheets of a unit, against all images looked at one by one."""
 
+from functools import partial
+
 import pytest
 import torch
+from altered import altered
 from generators.painter import Colours, Painter
 from torch import nn
 from torch.nn.functional import interpolate
 
 import dissect
 from dissect.chosen import rank_keys
+from dissect.files.progress import FILE
 
 OPTIONS = {"progress": False}
 
@@ -102,10 +106,25 @@ def test_batches_change_nothing_and_any_moment_can_be_resumed(data, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         dissect.unit_sheet(model, found, "maps", 0, stopping, resume=tmp_path / "run", **OPTIONS)
     stopping.left = 99
+    stopped = (tmp_path / "run" / FILE).read_bytes()
     resumed = dissect.unit_sheet(model, found, "maps", 0, stopping, resume=tmp_path / "run", **OPTIONS)
     assert one.save(tmp_path / "a").read_bytes() == resumed.save(tmp_path / "c").read_bytes()
     with pytest.raises(ValueError, match="had the same edges, unit"):
         dissect.unit_sheet(model, found, "maps", 1, stopping, resume=tmp_path / "run", **OPTIONS)
+
+    def narrower(tensors, meta, groups):
+        names = [name for name in tensors if name.endswith("/pictures")]
+        assert len(names) > 2
+        tensors.update({name: tensors[name][..., 1:].clone() for name in names[:groups]})
+
+    for groups, message in (
+        (1, r"group \d must hold pictures as uint8 \[K, 3, h, w\]"),
+        (99, "to resume, whose pictures"),
+    ):
+        (tmp_path / "run" / FILE).write_bytes(stopped)
+        altered(tmp_path / "run" / FILE, partial(narrower, groups=groups))
+        with pytest.raises(ValueError, match=message):
+            dissect.unit_sheet(model, found, "maps", 0, stopping, resume=tmp_path / "run", **OPTIONS)
 
 
 def test_it_is_saved_loaded_and_drawn(data, tmp_path):

@@ -128,7 +128,7 @@ def main(folder, begin, end):
                     "alpha must be finite", "must hold all", "peaks must be finite",
                     "must be those of the dissection", "must hold a twin of each", "of those before",
                     "must be as many as labels", "must come with all images or with none",
-                    "is the value one that the units can have")  # fmt: skip
+                    "is the value one that the units can have", "value must be given where fewer")  # fmt: skip
             later = any(text in str(error) for text in told) or str(error).startswith("dissect: ")
             if str(path) not in str(error) and not later:
                 raise AssertionError(f"seed {seed}: the error does not name {path}") from error

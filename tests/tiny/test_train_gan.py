@@ -20,8 +20,10 @@ from dissect.tiny.training.recipes import RECIPES, Recipe
 from dissect.tiny.training.run import Training, scenes_version
 
 SMALL = Recipe(
-    channels=(8, 8, 4), critic=(8, 8, 4), z_channels=6, stages=((4, 1), (8, 1), (16, 1)), scenes=40, watermark=True
+    channels=(8, 8, 4), critic=(8, 8, 4), z_channels=6, stages=((4, 1), (8, 1), (16, 1)), scenes=200, watermark=True
 )
+#: Of a step: 25 of them are all 2,500 images, and an epoch two.
+BATCH = 100
 
 
 @pytest.fixture(autouse=True)
@@ -34,6 +36,7 @@ def _small(monkeypatch):
     monkeypatch.setitem(RECIPES, "small-critic", replace(SMALL, feature_critic=True, cooldown=1))
     monkeypatch.setattr(feature_critic, "SMALLEST", 16)
     monkeypatch.setattr(train_gan, "SNAPSHOT_EVERY", 1000)
+    monkeypatch.setattr(train_gan, "STATISTICS", 4 * BLOCK)
     monkeypatch.setattr(Recipe, "images", property(lambda _: 2500))  # into the last of the stages
 
 
@@ -44,63 +47,77 @@ def stopped_at(run, step):
     run._save()
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """The folder and the run of a recipe that was trained at a stretch, for all tests that look at it."""
+    found = {}
+
+    def trained(name):
+        if name not in found:
+            folder = tmp_path_factory.mktemp(name)
+            run = train_gan.Run(name, folder, 3, "cpu", BATCH)
+            assert run.train(10)
+            found[name] = folder, run
+        return found[name]
+
+    return trained
+
+
 def weights(path):
     return load_tensors(path, *FORMAT)[0]
 
 
 @pytest.mark.parametrize("name", ["small", "small-style", "small-wgan", "small-batch-norm", "small-critic"])
-def test_a_run_that_was_stopped_ends_as_one_that_was_not(tmp_path, name):
-    whole = train_gan.Run(name, tmp_path / "whole", 3, "cpu", 20)
-    assert whole.train(10)
-    assert not train_gan.Run(name, tmp_path / "parts", 3, "cpu", 20).train(0)
-    early = train_gan.Run(name, tmp_path / "parts", 3, "cpu", 20)
+def test_a_run_that_was_stopped_ends_as_one_that_was_not(tmp_path, name, whole):
+    folder, run = whole(name)
+    assert not train_gan.Run(name, tmp_path, 3, "cpu", BATCH).train(0)
+    early = train_gan.Run(name, tmp_path, 3, "cpu", BATCH)
     assert early.step == 1
-    stopped_at(early, 105)  # where the largest size fades in, and all that learns has learned
-    stopped = train_gan.Run(name, tmp_path / "parts", 3, "cpu", 20)
-    assert stopped.step == 105
+    stopped_at(early, 21)  # where the largest size fades in, and all that learns has learned
+    stopped = train_gan.Run(name, tmp_path, 3, "cpu", BATCH)
+    assert stopped.step == 21
     for one, other in zip(early._checkpoint.networks.values(), stopped._checkpoint.networks.values(), strict=True):
         assert all(torch.equal(value, other.state_dict()[key]) for key, value in one.state_dict().items())
     assert stopped.train(10)
     for optimizer in stopped.adversaries.optimizers:
-        assert optimizer.param_groups[0]["lr"] == optimizer.defaults["lr"] * stopped.recipe.pace(stopped.seen - 20)
-    one, other = (weights(tmp_path / folder / f"{name}.safetensors") for folder in ("whole", "parts"))
+        assert optimizer.param_groups[0]["lr"] == optimizer.defaults["lr"] * stopped.recipe.pace(stopped.seen - BATCH)
+    one, other = (weights(place / f"{name}.safetensors") for place in (folder, tmp_path))
     assert one.keys() == other.keys()
     assert all(torch.equal(one[key], other[key]) for key in one)
     assert {value.dtype for key, value in one.items() if "num_batches" not in key} == {torch.float16}
     batches = {int(value) for key, value in one.items() if "num_batches" in key}
     assert batches <= {train_gan.STATISTICS // BLOCK}
 
-    model = load_generator(tmp_path / "whole" / f"{name}.safetensors")
+    model = load_generator(folder / f"{name}.safetensors")
     z = latents(model, 2)
     with torch.no_grad():
-        written, trained = model(z), whole.averaged(16).eval()(z)
+        written, trained = model(z), run.averaged(16).eval()(z)
     assert written.shape == (2, 3, 16, 16)
     assert torch.allclose(written, trained, atol=0.05)
-    assert not torch.allclose(written, Recipe.of(whole.about["recipe"]).generator(3)(z), atol=0.05)
+    assert not torch.allclose(written, Recipe.of(run.about["recipe"]).generator(3)(z), atol=0.05)
 
 
-def test_it_leaves_snapshots_and_a_log(tmp_path):
-    train_gan.Run("small", tmp_path, 3, "cpu", 20).train(10)
-    assert sorted(path.name for path in (tmp_path / "snapshots" / "small").iterdir()) == [
+def test_it_leaves_snapshots_and_a_log(whole):
+    folder, _ = whole("small")
+    assert sorted(path.name for path in (folder / "snapshots" / "small").iterdir()) == [
         "000001000.safetensors", "000002000.safetensors", "000002500.safetensors",
     ]  # fmt: skip
-    lines = [json.loads(line) for line in (tmp_path / "small.log").read_text().splitlines()]
+    lines = [json.loads(line) for line in (folder / "small.log").read_text().splitlines()]
     assert [(line["images"], line["resolution"]) for line in lines] == [(1000, 8), (2000, 16), (2500, 16)]
     assert all(np.isfinite(line["discriminator_loss"]) for line in lines)
-    about = load_tensors(tmp_path / "small.safetensors", *FORMAT)[1]
+    about = load_tensors(folder / "small.safetensors", *FORMAT)[1]
     assert (about["architecture"], about["seed"], about["images"]) == ("ProGAN", 3, 2500)
     assert about["scenes"] == scenes_version(16, "street", watermark=True)
     assert about["recipe"]["watermark"] is True
-    snapshots = [load_generator(path) for path in sorted((tmp_path / "snapshots" / "small").iterdir())]
+    snapshots = [load_generator(path) for path in sorted((folder / "snapshots" / "small").iterdir())]
     assert [model.resolution for model in snapshots] == [4, 8, 16]
     assert re.fullmatch(r"(one thread|\d+ threads) of an .+", about["machine"])
 
 
-def test_a_stylegan2_is_written_with_its_average_and_goes_on_without(tmp_path):
-    run = train_gan.Run("small-style", tmp_path, 3, "cpu", 20)
-    run.train(10)
+def test_a_stylegan2_is_written_with_its_average_and_goes_on_without(whole):
+    folder, run = whole("small-style")
     assert run.average.full.latent_avg is None
-    model = load_generator(tmp_path / "small-style.safetensors")
+    model = load_generator(folder / "small-style.safetensors")
     z = latents(model, 4096, seed=0)
     with torch.no_grad():
         assert torch.allclose(model.latent_avg, model.mapping(z).mean(0), atol=2e-3)
@@ -108,9 +125,9 @@ def test_a_stylegan2_is_written_with_its_average_and_goes_on_without(tmp_path):
     assert torch.allclose(average[0], average[1], atol=1e-5)
 
 
-def test_batch_norm_gets_the_statistics_of_the_averaged_weights(tmp_path):
-    train_gan.Run("small-batch-norm", tmp_path, 3, "cpu", 20).train(10)
-    model = load_generator(tmp_path / "small-batch-norm.safetensors")
+def test_batch_norm_gets_the_statistics_of_the_averaged_weights(whole):
+    folder, _ = whole("small-batch-norm")
+    model = load_generator(folder / "small-batch-norm.safetensors")
     with torch.no_grad(), Trace(model, "layer1.conv") as trace:
         model(latents(model, train_gan.STATISTICS, seed=0))
     seen = trace["layer1.conv"]
@@ -121,33 +138,34 @@ def test_batch_norm_gets_the_statistics_of_the_averaged_weights(tmp_path):
 
 def test_the_recipe_sets_rate_penalty_and_average(tmp_path, monkeypatch):
     monkeypatch.setitem(RECIPES, "other", replace(SMALL, rate=0.03, r1_gamma=0.7, half_life=77))
-    both = train_gan.Run("other", tmp_path, 3, "cpu", 20).adversaries
+    both = train_gan.Run("other", tmp_path, 3, "cpu", BATCH).adversaries
     assert both.optimizers[0].param_groups[0]["lr"] == 0.03
     assert (both.r1_gamma, both.half_life) == (0.7, 77)
 
 
 def test_another_seed_and_other_scenes_do_not_go_on(tmp_path, monkeypatch):
-    train_gan.Run("small", tmp_path, 3, "cpu", 20).train(0)
+    train_gan.Run("small", tmp_path, 3, "cpu", BATCH).train(0)
     with pytest.raises(ValueError, match="must hold a run of"):
-        train_gan.Run("small", tmp_path, 4, "cpu", 20)
+        train_gan.Run("small", tmp_path, 4, "cpu", BATCH)
     monkeypatch.setattr(train_gan, "scenes_version", lambda *_: "another")
     with pytest.raises(ValueError, match=r"must hold a run of .*'another'"):
-        train_gan.Run("small", tmp_path, 3, "cpu", 20)
+        train_gan.Run("small", tmp_path, 3, "cpu", BATCH)
 
 
 def test_a_finished_run_says_what_trained_it_and_not_what_came_by_later(tmp_path, monkeypatch):
-    train_gan.Run("small", tmp_path, 3, "cpu", 20).train(0)
+    monkeypatch.setattr(Recipe, "images", property(lambda _: 300))
+    train_gan.Run("small", tmp_path, 3, "cpu", BATCH).train(0)
     monkeypatch.setattr(Training, "_machine", lambda _: "a second machine")
-    train_gan.Run("small", tmp_path, 3, "cpu", 20).train(10)
+    train_gan.Run("small", tmp_path, 3, "cpu", BATCH).train(10)
     monkeypatch.setattr(Training, "_machine", lambda _: "a third machine")
-    train_gan.Run("small", tmp_path, 3, "cpu", 20).train(10)
+    train_gan.Run("small", tmp_path, 3, "cpu", BATCH).train(10)
     machine = load_tensors(tmp_path / "small.safetensors", *FORMAT)[1]["machine"]
     assert re.fullmatch(r"(one thread|\d+ threads) of an .+ and a second machine", machine)
 
 
-@pytest.mark.parametrize("batch", [0, -4, 6, 41])
+@pytest.mark.parametrize("batch", [0, -4, 6, 201])
 def test_batches_that_no_discriminator_takes_are_refused_before_scenes_are_rendered(tmp_path, batch):
-    with pytest.raises(ValueError, match=rf"batch must be positive, .* at most the 40 scenes of small, but is {batch}"):
+    with pytest.raises(ValueError, match=rf"batch must be positive, .* most the 200 scenes of small, but is {batch}"):
         train_gan.Run("small", tmp_path, 3, "cpu", batch)
     assert not list(tmp_path.iterdir())
 
@@ -200,10 +218,11 @@ def test_real_images_are_shown_smaller_and_faded():
 
 
 def test_the_command_line_goes_on_and_trains_one_after_another(tmp_path, monkeypatch, capsys):
-    command = ["train_gan", "small", "small-style", "--out", str(tmp_path), "--batch", "20"]
+    monkeypatch.setattr(Recipe, "images", property(lambda _: 300))
+    command = ["train_gan", "small", "small-style", "--out", str(tmp_path), "--batch", str(BATCH)]
     monkeypatch.setattr("sys.argv", [*command, "--minutes", "0"])
     train_gan.main()
-    assert "small: stopped after 20 of 2500 images" in capsys.readouterr().out
+    assert "small: stopped after 100 of 300 images" in capsys.readouterr().out
     monkeypatch.setattr("sys.argv", command)
     train_gan.main()
     train_gan.main()

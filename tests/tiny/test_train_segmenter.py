@@ -49,6 +49,7 @@ def test_a_run_that_was_stopped_ends_as_one_that_was_not(tmp_path, monkeypatch):
 
 @pytest.mark.usefixtures("_few")
 def test_it_learns(tmp_path, monkeypatch):
+    monkeypatch.setattr(train_segmenter, "SIZE", 32)
     monkeypatch.setattr(train_segmenter, "IMAGES", 160)
     monkeypatch.setattr(train_segmenter, "SEGMENTER_CHANNELS", (12, 16))
     run = train_segmenter.Run(tmp_path, 3)
