@@ -60,12 +60,13 @@ void def_counts(py::module_& module, const char* name, const Count& count) {
       name,
       [&count](uintptr_t data, int dtype, Four shape, Four strides, uintptr_t rows, int64_t num_rows, uintptr_t columns,
                int64_t num_columns, uintptr_t thresholds, uintptr_t runs, bool wide, uintptr_t table, uintptr_t offsets,
-               int64_t num_planes, int64_t num_labels, uintptr_t intersection, uintptr_t unit_area, int num_threads) {
+               int64_t num_planes, int64_t num_labels, uintptr_t intersection, uintptr_t unit_area, const HotCells* hot,
+               int num_threads) {
         const OwnedGrid grid(at<const GridEntry>(rows), num_rows, at<const GridEntry>(columns), num_columns, shape[2],
                              shape[3]);
         return count({feature_maps(data, dtype, shape, strides), grid.view(), at<const float>(thresholds),
                       at<const void>(runs), wide, at<const int32_t>(table), at<const int64_t>(offsets), num_planes,
-                      num_labels, at<int64_t>(intersection), at<int64_t>(unit_area)},
+                      num_labels, at<int64_t>(intersection), at<int64_t>(unit_area), hot},
                      num_threads);
       },
       py::call_guard<py::gil_scoped_release>());
@@ -117,6 +118,28 @@ PYBIND11_MODULE(_C, module) {
       },
       py::call_guard<py::gil_scoped_release>());
 
+  py::class_<HotCells>(module, "HotCells")
+      .def(py::init([](uintptr_t starts, uintptr_t counts, uintptr_t places, bool wide, uintptr_t values) {
+        return HotCells{at<const int64_t>(starts), at<const int32_t>(counts), at<const void>(places), wide,
+                        at<const float>(values)};
+      }));
+
+  py::class_<KeptCells>(module, "KeptCells")
+      .def("size", &KeptCells::size)
+      .def("write", [](const KeptCells& kept, uintptr_t places, uintptr_t values) {
+        kept.write(at<void>(places), at<float>(values));
+      });
+
+  module.def(
+      "hot_cells",
+      [](uintptr_t data, int dtype, Four shape, Four strides, uintptr_t floors, int64_t reach, uintptr_t peaks,
+         uintptr_t counts, const HotCells* hot, int num_threads) {
+        return hot_cells({feature_maps(data, dtype, shape, strides), at<const float>(floors), reach, at<float>(peaks),
+                          at<int32_t>(counts), hot},
+                         num_threads);
+      },
+      py::call_guard<py::gil_scoped_release>());
+
   module.def(
       "image_peaks",
       [](uintptr_t data, int dtype, Four shape, Four strides, uintptr_t peaks, int num_threads) {
@@ -151,12 +174,12 @@ PYBIND11_MODULE(_C, module) {
       "tail_histogram",
       [](uintptr_t data, int dtype, Four shape, Four strides, uintptr_t rows, int64_t num_rows, uintptr_t columns,
          int64_t num_columns, int sample, uintptr_t low, uintptr_t high, uintptr_t shift, int64_t num_bins,
-         uintptr_t bins, uintptr_t above, int num_threads) {
+         uintptr_t bins, uintptr_t above, const HotCells* hot, int num_threads) {
         const OwnedGrid grid(at<const GridEntry>(rows), num_rows, at<const GridEntry>(columns), num_columns, shape[2],
                              shape[3]);
         return tail_histogram({feature_maps(data, dtype, shape, strides), grid.view(), static_cast<Sample>(sample),
                                at<const int64_t>(low), at<const int64_t>(high), at<const int64_t>(shift), num_bins,
-                               at<int64_t>(bins), at<int64_t>(above)},
+                               at<int64_t>(bins), at<int64_t>(above), hot},
                               num_threads);
       },
       py::call_guard<py::gil_scoped_release>());

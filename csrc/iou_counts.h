@@ -2,7 +2,7 @@
 #pragma once
 
 #include "encode_labels.h"
-#include "feature_maps.h"
+#include "hot_cells.h"
 
 namespace dissect {
 
@@ -17,6 +17,7 @@ struct IouCountsParams {
   int64_t num_planes, num_labels;
   int64_t* intersection;  // [U, C]
   int64_t* unit_area;     // [N, U]
+  const HotCells* hot = nullptr;  // instead of the maps' data
 };
 
 // A cell of at most 16 pixels whose labels differ: its combinations, and the bits of their pixels, row by row.

@@ -1,7 +1,7 @@
 // tail_histogram: samples by order-preserving key. See dissect/reference/tail_histogram.py.
 #pragma once
 
-#include "feature_maps.h"
+#include "hot_cells.h"
 
 namespace dissect {
 
@@ -17,6 +17,7 @@ struct TailHistogramParams {
   int64_t num_bins;
   int64_t* bins;   // [U, B], added to
   int64_t* above;  // [U], added to
+  const HotCells* hot = nullptr;  // instead of the maps' data
 };
 
 // Sizes: block_floats(maps), zero at first; row_floats(maps); bit_words(maps).

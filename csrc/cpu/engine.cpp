@@ -11,6 +11,7 @@
 #include "image_counts.h"
 #include "label_cells.h"
 #include "load_maps.h"
+#include "profiles.h"
 #include "share.h"
 
 namespace dissect {
@@ -20,6 +21,7 @@ namespace dissect {
   bool bad_values(const FeatureMaps&, int64_t, int64_t, int64_t);                                                  \
   void blend_units_plane(const BlendUnitsParams&, int64_t, int64_t);                                               \
   void filter_step_block(const FilterStepParams&, int64_t);                                                        \
+  bool hot_cells_block(const HotCellsParams&, int64_t, int64_t, int64_t, const HotCellsWorkspace&);                \
   void image_peaks_block(const ImagePeaksParams&, int64_t, int64_t, int64_t);                                      \
   bool iou_counts_block(const IouCountsParams&, int64_t, int64_t, const IouCountsWorkspace&);                      \
   bool tail_histogram_block(const TailHistogramParams&, int64_t, int64_t, int64_t, const TailHistogramWorkspace&); \
@@ -39,6 +41,7 @@ struct Level {
   bool (*bad_values)(const FeatureMaps&, int64_t, int64_t, int64_t);
   BlendUnitsPlane blend_units;
   FilterStepBlock filter_step;
+  HotCellsBlock hot_cells;
   ImagePeaksBlock image_peaks;
   IouCountsBlock iou_counts;
   TailHistogramBlock tail_histogram;
@@ -46,11 +49,11 @@ struct Level {
   UpsampleArgmaxRows upsample_argmax;
 };
 
-#define DISSECT_LEVEL_ENTRY(level)                                                                           \
-  Level {                                                                                                    \
-    #level, level::bad_values, level::blend_units_plane, level::filter_step_block, level::image_peaks_block, \
-        level::iou_counts_block, level::tail_histogram_block, level::threshold_sweep_block,                  \
-        level::upsample_argmax_rows                                                                          \
+#define DISSECT_LEVEL_ENTRY(level)                                                                         \
+  Level {                                                                                                  \
+    #level, level::bad_values, level::blend_units_plane, level::filter_step_block, level::hot_cells_block, \
+        level::image_peaks_block, level::iou_counts_block, level::tail_histogram_block,                    \
+        level::threshold_sweep_block, level::upsample_argmax_rows                                          \
   }
 
 std::vector<Level> available_levels() {
@@ -157,6 +160,43 @@ void filter_step(const FilterStepParams& params, int num_threads) {
   share(params.num_blocks, num_threads, [&](int64_t number, int) { block(params, number); });
 }
 
+std::unique_ptr<KeptCells> hot_cells(const HotCellsParams& params, int num_threads) {
+  const HotCellsBlock block = chosen_level().hot_cells;
+  const FeatureMaps& maps = params.maps;
+  auto lists = std::make_unique<KeptCells>(maps.num_images, maps.height * maps.width > (1 << 16));
+  struct Memory {
+    std::vector<uint64_t> marks, near;
+    std::vector<float> row, map;
+    std::unique_ptr<int32_t[]> places;
+    std::unique_ptr<float[]> values;
+  };
+  std::vector<Memory> memories(std::max(1, num_threads));
+  std::atomic<bool> good{true};
+  share(maps.num_images, num_threads, [&](int64_t image, int worker) {
+    Memory& memory = memories[worker];
+    const int64_t area = maps.height * maps.width;
+    if (memory.map.empty()) {
+      memory.marks.resize(mark_words(maps));
+      memory.near.resize(mark_words(maps));
+      memory.row.resize(row_floats(maps));
+      memory.map.resize(padded_size(maps) + kLanes);
+      memory.places.reset(new int32_t[kUnitBlock * area]);  // left as they are: most pages are never touched
+      memory.values.reset(new float[kUnitBlock * area]);
+    }
+    for (int64_t begin = 0; begin < maps.num_units; begin += kUnitBlock) {
+      const int64_t end = std::min(begin + kUnitBlock, maps.num_units);
+      if (!block(params, image, begin, end,
+                 {memory.marks.data(), memory.near.data(), memory.row.data(), memory.map.data(), memory.places.get(),
+                  memory.values.get()}))
+        good = false;
+      for (int64_t unit = begin; unit < end; ++unit)
+        lists->add(image, memory.places.get() + (unit - begin) * area, memory.values.get() + (unit - begin) * area,
+                   params.counts[image * maps.num_units + unit]);
+    }
+  });
+  return good ? std::move(lists) : nullptr;
+}
+
 void image_peaks(const ImagePeaksParams& params, int num_threads) {
   const ImagePeaksBlock block = chosen_level().image_peaks;
   const int64_t num_units = params.maps.num_units;
@@ -170,7 +210,7 @@ namespace {
 
 // What the units need to know of an image's labels, made once per call.
 struct LabelsOfImage {
-  std::unique_ptr<OwnedLabelCells> cells;
+  std::unique_ptr<OwnedLabelCells> cells;    // unless pixels are the maps' own cells
   std::unique_ptr<OwnedImageLabels> labels;  // if counts per image are wanted
 };
 
@@ -184,8 +224,9 @@ std::unique_ptr<OwnedLabelCells> cells_of_image(const Params& params, int64_t im
 
 std::vector<LabelsOfImage> labels_of_images(const IouCountsParams& params, bool by_image, int num_threads) {
   std::vector<LabelsOfImage> made(params.maps.num_images);
+  const bool at_cells = is_identity(params.grid, params.maps);
   share(params.maps.num_images, num_threads, [&](int64_t image, int) {
-    made[image].cells = cells_of_image(params, image);
+    if (!at_cells) made[image].cells = cells_of_image(params, image);
     if (by_image) made[image].labels = std::make_unique<OwnedImageLabels>(params, image);
   });
   return made;
@@ -207,7 +248,7 @@ bool count(const IouCountsParams& params, int num_threads, ImageCounts* by_image
   std::vector<ImageLabels> labels;
   int64_t most = 0, most_labels = 0;
   for (size_t image = 0; image < owned.size(); ++image) {
-    cells.push_back(owned[image].cells->view());
+    cells.push_back(owned[image].cells == nullptr ? LabelCells{} : owned[image].cells->view());
     most = std::max(most, params.offsets[image + 1] - params.offsets[image]);
     if (by_image == nullptr) continue;
     labels.push_back(owned[image].labels->view());

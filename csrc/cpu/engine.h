@@ -9,12 +9,14 @@
 #include "../component_halves.h"
 #include "../encode_labels.h"
 #include "../filter_step.h"
+#include "../hot_cells.h"
 #include "../image_peaks.h"
 #include "../iou_counts.h"
 #include "../tail_histogram.h"
 #include "../threshold_sweep.h"
 #include "../upsample_argmax.h"
 #include "image_counts.h"
+#include "kept_cells.h"
 
 namespace dissect {
 
@@ -34,6 +36,8 @@ void component_halves(const ComponentHalvesParams& params, int num_threads);
 // Returns each image's table of combinations. Throws std::invalid_argument at a label out of range.
 std::vector<std::vector<int32_t>> encode_labels(const EncodeLabelsParams& params, int num_threads);
 void filter_step(const FilterStepParams& params, int num_threads);
+// What is kept of the maps; null where it met a bad value.
+std::unique_ptr<KeptCells> hot_cells(const HotCellsParams& params, int num_threads);
 void image_peaks(const ImagePeaksParams& params, int num_threads);
 // Returns false where it met a bad value; the counts are then worthless.
 bool iou_counts(const IouCountsParams& params, int num_threads);

@@ -8,6 +8,7 @@
 #pragma once
 
 #include "../iou_counts.h"
+#include "hot_maps.h"
 #include "load_maps.h"
 #include "profiles.h"
 
@@ -169,6 +170,17 @@ inline void add_small_cell(const Span& span, uint32_t fires, const Rows<Word>& r
   }
 }
 
+// The bits of the columns that exceed a threshold, and of hot cells the map. The ring's zeros count only where the
+// grid's border uses them.
+inline void mark_columns(const IouCountsParams& p, int64_t number, float* map, float threshold,
+                         const ColumnBits& bits) {
+  const GridView& grid = p.grid;
+  const Exceeds exceeds{threshold};
+  const int64_t first = grid.column_spans[0].index0, last = grid.column_spans[grid.num_column_spans - 1].index1;
+  if (p.hot == nullptr) bits.fill(p.maps, map, first, last, exceeds);
+  else spread(p.maps, *p.hot, number, map, bits, first, last, exceeds);
+}
+
 template <typename Word>
 inline void count_map(const IouCountsParams& p, int64_t image, const LabelCells& cells, const float* map,
                       float threshold, ColumnBits bits, Meetings& meetings) {
@@ -176,9 +188,6 @@ inline void count_map(const IouCountsParams& p, int64_t image, const LabelCells&
   const int64_t pitch = padded_width(p.maps);
   const Word* runs = static_cast<const Word*>(p.runs) + image * grid.num_rows * grid.num_columns;
   const Lanes level = same(threshold);
-  // The ring's zeros count only where the grid's border uses them.
-  bits.fill(p.maps, map, grid.column_spans[0].index0, grid.column_spans[grid.num_column_spans - 1].index1,
-            [level](Lanes values) { return greater(values, level); });
   for_active_rows(grid, bits, [&](const Span& span, const uint64_t* upper_bits, const uint64_t* lower_bits) {
     const float* upper = map + span.index0 * pitch;
     const float* lower = map + span.index1 * pitch;
@@ -209,6 +218,20 @@ inline void count_map(const IouCountsParams& p, int64_t image, const LabelCells&
   });
 }
 
+// Where pixels are the map's own cells: the bits alone say which fire.
+template <typename Word>
+inline void count_cells(const IouCountsParams& p, int64_t image, const ColumnBits& bits, Meetings& meetings) {
+  const Word* runs = static_cast<const Word*>(p.runs) + image * p.maps.height * p.maps.width;
+  for (int64_t y = 0; y < p.maps.height; ++y, runs += p.maps.width) {
+    const uint64_t* words = bits.words + (y + 1) * bits.per_row;
+    for (int64_t w = 0; w < bits.per_row; ++w)
+      for (uint64_t columns = words[w]; columns != 0; columns &= columns - 1) {
+        const int64_t combination = combination_of(runs[64 * w + __builtin_ctzll(columns) - 1]);
+        meetings.add(combination, 1, meetings.counts[combination] == 0);
+      }
+  }
+}
+
 // Takes apart what a map met. Returns its area.
 inline int64_t take_apart(const IouCountsParams& p, int64_t image, int64_t unit, Meetings& meetings,
                           const ByImageWorkspace* by_image) {
@@ -230,14 +253,19 @@ bool count_units(const IouCountsParams& p, int64_t unit_begin, int64_t unit_end,
   const int64_t size = padded_size(p.maps);
   Meetings meetings{workspace.counts, workspace.touched, 0};
   const ColumnBits bits{workspace.bits, words_per_row(p.maps)};
+  const bool at_cells = is_identity(p.grid, p.maps);
   // Images outside, so that an image's runs stay in the cache for all units.
   for (int64_t image = 0; image < p.maps.num_images; ++image) {
     for (int64_t block = unit_begin; block < unit_end; block += kUnitBlock) {
       const int64_t block_end = block + kUnitBlock < unit_end ? block + kUnitBlock : unit_end;
-      if (!load_maps(p.maps, image, block, block_end - block, workspace.maps)) return false;
+      if (p.hot == nullptr && !load_maps(p.maps, image, block, block_end - block, workspace.maps)) return false;
       for (int64_t unit = block; unit < block_end; ++unit) {
-        const float* map = workspace.maps + (unit - block) * size;
-        count_map<Word>(p, image, workspace.cells[image], map, p.thresholds[unit], bits, meetings);
+        float* map = workspace.maps + (unit - block) * size;
+        const int64_t number = image * p.maps.num_units + unit;
+        mark_columns(p, number, map, p.thresholds[unit], bits);
+        if (at_cells) count_cells<Word>(p, image, bits, meetings);
+        else count_map<Word>(p, image, workspace.cells[image], map, p.thresholds[unit], bits, meetings);
+        if (p.hot != nullptr) clear(p.maps, *p.hot, number, map);
         p.unit_area[image * p.maps.num_units + unit] = take_apart(p, image, unit, meetings, workspace.by_image);
       }
     }

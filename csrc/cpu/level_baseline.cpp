@@ -3,6 +3,7 @@
 #include "bad_values_impl.h"
 #include "blend_units_impl.h"
 #include "filter_step_impl.h"
+#include "hot_cells_impl.h"
 #include "image_peaks_impl.h"
 #include "iou_counts_impl.h"
 #include "tail_histogram_impl.h"

@@ -17,7 +17,7 @@ struct ColumnBits {
 
   // `passes` turns sixteen values into sixteen bits. Columns outside [first, last] have no bit.
   template <typename Test>
-  inline void fill(const FeatureMaps& maps, const float* map, int64_t first, int64_t last, const Test& passes) {
+  inline void fill(const FeatureMaps& maps, const float* map, int64_t first, int64_t last, const Test& passes) const {
     const int64_t pitch = padded_width(maps);
     for (int64_t w = 0; w < per_row; ++w) {
       uint64_t inside = ~uint64_t{0};
@@ -92,6 +92,17 @@ inline void for_active_rows(const GridView& grid, const ColumnBits& bits, const 
     for (int64_t w = 0; w < bits.per_row; ++w) any |= upper_bits[w] | lower_bits[w];
     if (any != 0) visit(span, upper_bits, lower_bits);
   }
+}
+
+// Whether each target pixel is the cell at its place.
+inline bool is_identity(const GridView& grid, const FeatureMaps& maps) {
+  if (grid.num_row_spans != maps.height || grid.num_rows != maps.height) return false;
+  if (grid.num_column_spans != maps.width || grid.num_columns != maps.width) return false;
+  bool same = true;
+  for (int64_t s = 0; s < maps.height; ++s) same &= grid.row_spans[s].index0 == s + 1 && grid.row_spans[s].index1 == s + 1;
+  for (int64_t s = 0; s < maps.width; ++s)
+    same &= grid.column_spans[s].index0 == s + 1 && grid.column_spans[s].index1 == s + 1;
+  return same;
 }
 
 // For cells of n columns and at most 16 pixels: the row and the column of pixel i within the cell, row by row.

@@ -46,6 +46,47 @@ inline Lanes interpolate(Lanes a0, Lanes a1, Lanes weight) {
   return a0 + step;
 }
 
+// Eight floats, which every level with wide registers keeps in one; where sixteen would go through memory.
+typedef float Half __attribute__((vector_size(32)));
+
+inline Half load_half(const float* from) {
+  Half half;
+  __builtin_memcpy(&half, from, sizeof half);
+  return half;
+}
+
+inline Half larger(Half a, Half b) { return a > b ? a : b; }
+
+// Bit i is set where a[i] > b[i].
+inline uint32_t greater(Half a, Half b) {
+#if defined(__AVX2__)
+  return static_cast<uint32_t>(
+      _mm256_movemask_ps(_mm256_cmp_ps(reinterpret_cast<__m256>(a), reinterpret_cast<__m256>(b), _CMP_GT_OQ)));
+#elif defined(__SSE2__)
+  float left[8], right[8];
+  __builtin_memcpy(left, &a, sizeof left), __builtin_memcpy(right, &b, sizeof right);
+  const uint32_t low = _mm_movemask_ps(_mm_cmpgt_ps(_mm_loadu_ps(left), _mm_loadu_ps(right)));
+  return low | static_cast<uint32_t>(_mm_movemask_ps(_mm_cmpgt_ps(_mm_loadu_ps(left + 4), _mm_loadu_ps(right + 4)))) << 4;
+#else
+  uint32_t bits = 0;
+  for (int i = 0; i < 8; ++i) bits |= static_cast<uint32_t>(a[i] > b[i]) << i;
+  return bits;
+#endif
+}
+
+// The largest magnitude of each lane so far, as an integer in the order of the floats; NaN is above all of them.
+typedef int32_t HalfPatterns __attribute__((vector_size(32)));
+inline void note_magnitudes(HalfPatterns& largest, Half half) {
+  const HalfPatterns magnitudes = reinterpret_cast<HalfPatterns>(half) & 0x7fffffff;
+  largest = magnitudes > largest ? magnitudes : largest;
+}
+// Whether one was of 2^126 or more; see is_bad.
+inline bool noted_bad(HalfPatterns largest) {
+  bool bad = false;
+  for (int i = 0; i < 8; ++i) bad |= largest[i] >= 0x7e800000;
+  return bad;
+}
+
 // Each one rounded as IEEE 754 says.
 inline Lanes square_root(Lanes a) {
 #if defined(__AVX512F__)

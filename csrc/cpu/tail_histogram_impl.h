@@ -5,6 +5,7 @@
 #pragma once
 
 #include "../tail_histogram.h"
+#include "hot_maps.h"
 #include "load_maps.h"
 #include "profiles.h"
 
@@ -141,7 +142,7 @@ inline void add_span(const GridView& grid, const Span& span, const Profile& left
   }
 }
 
-// `empty` counts the unit's latest maps of which no sample was within the bracket; after some of them one is unlikely.
+// `bits` are those of the columns that reach `low`. `empty` counts the unit's latest maps of which no sample was within the bracket; after some of them one is unlikely.
 // Not inlined: beside all that its caller needs, the compiler keeps less of this in registers (visits took a third
 // longer).
 __attribute__((noinline)) void add_map(const TailHistogramParams& p, const float* map, float* row, ColumnBits bits,
@@ -151,8 +152,6 @@ __attribute__((noinline)) void add_map(const TailHistogramParams& p, const float
   const Lanes low = tail.low_value;
   Waiting waiting;
   waiting.rare = empty >= 4;
-  bits.fill(p.maps, map, grid.column_spans[0].index0, grid.column_spans[grid.num_column_spans - 1].index1,
-            [low](Lanes values) { return ~greater(low, values) & 0xffffu; });
   for_active_rows(grid, bits, [&](const Span& span, const uint64_t* upper_bits, const uint64_t* lower_bits) {
     const float* upper = map + span.index0 * pitch;
     const float* lower = map + span.index1 * pitch;
@@ -224,6 +223,19 @@ inline bool add_cells(const FeatureMaps& maps, int64_t image, int64_t unit, Tail
   return bad == 0;
 }
 
+// A unit's maps, one after the other: calls add(map, bits of the columns that reach `low`) for one image.
+template <typename Add>
+inline void with_map(const TailHistogramParams& p, int64_t image, int64_t unit, float low, float* map,
+                     const ColumnBits& bits, const Add& add) {
+  const GridView& grid = p.grid;
+  const int64_t first = grid.column_spans[0].index0, last = grid.column_spans[grid.num_column_spans - 1].index1;
+  const int64_t number = image * p.maps.num_units + unit;
+  if (p.hot == nullptr) bits.fill(p.maps, map, first, last, Reaches{low});
+  else spread(p.maps, *p.hot, number, map, bits, first, last, Reaches{low});
+  add();
+  if (p.hot != nullptr) clear(p.maps, *p.hot, number, map);
+}
+
 // All images' upsampled pixels, or their bounds, of the units [begin, end). Returns whether all values are good; of an
 // image where some are not, nothing is counted.
 inline bool add_pixels(const TailHistogramParams& p, int64_t begin, int64_t end, int64_t step,
@@ -233,18 +245,30 @@ inline bool add_pixels(const TailHistogramParams& p, int64_t begin, int64_t end,
   const ColumnBits bits{workspace.bits, words_per_row(p.maps)};
   int empty[kUnitBlock] = {};
   for (int64_t image = 0; image < p.maps.num_images; ++image) {
-    const bool usable =
-        wanted ? load_maps(p.maps, image, begin, end - begin, workspace.maps) : !bad_values(p.maps, image, begin, end);
+    const bool usable = p.hot != nullptr ||
+                        (wanted ? load_maps(p.maps, image, begin, end - begin, workspace.maps)
+                                : !bad_values(p.maps, image, begin, end));
     good &= usable;
     for (int64_t unit = begin; usable && unit < end; ++unit) {
       if (p.low[unit] > p.high[unit]) continue;
       Tail tail = tail_of(p, unit, step);
-      const float* map = workspace.maps + (unit - begin) * padded_size(p.maps);
-      add_map(p, map, workspace.row, bits, tail, empty[unit - begin]);
+      float* map = workspace.maps + (unit - begin) * padded_size(p.maps);
+      with_map(p, image, unit, tail.low_value[0], map, bits,
+               [&] { add_map(p, map, workspace.row, bits, tail, empty[unit - begin]); });
       p.above[unit] += step * tail.above;
     }
   }
   return good;
+}
+
+// The hot ones of a unit's own cells.
+inline void add_hot_cells(const HotCells& hot, int64_t number, Tail& tail, Waiting& waiting) {
+  const float* values = hot.values + hot.starts[number];
+  const int64_t count = hot.counts[number];
+  for (int64_t i = 0; i < count; i += kLanes) {
+    const Lanes lanes = load_some(values + i, count - i);
+    waiting.keep(tail, lanes, tail.within(lanes, first_bits(count - i)));
+  }
 }
 
 // All images' own cells of the units [begin, end), kFeatureBlock at most. Returns whether all values are good.
@@ -262,6 +286,11 @@ inline bool add_features(const TailHistogramParams& p, int64_t begin, int64_t en
     }
     for (int64_t unit = begin; unit < end; ++unit) {
       Tail& tail = tails[unit - begin];
+      if (p.hot != nullptr) {
+        if (p.low[unit] <= p.high[unit])
+          add_hot_cells(*p.hot, image * p.maps.num_units + unit, tail, waiting[unit - begin]);
+        continue;
+      }
       if (p.low[unit] > p.high[unit]) good &= narrow || !bad_values(p.maps, image, unit, unit + 1);
       else if (narrow) add_half_cells(p.maps, image, unit, static_cast<uint32_t>(p.high[unit]), tail);
       else good &= add_cells(p.maps, image, unit, tail, waiting[unit - begin]);

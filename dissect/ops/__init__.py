@@ -1,6 +1,6 @@
 """The public primitives: each checks its arguments, chooses a backend, and is registered with torch.library.
 
-Beside the public names, `checks` and `observe` are for the library itself.
+Beside the public names, `checks`, `observe` and `takes_hot_cells` are for the library itself.
 """
 
 from dissect.ops import checks as checks
@@ -8,8 +8,11 @@ from dissect.ops.backends.arguments import new_status
 from dissect.ops.blend_units import blend_units
 from dissect.ops.component_halves import component_halves
 from dissect.ops.dispatch import BackendUnavailableError, BackendWarning, backends, home, record_backends
+from dissect.ops.dispatch import takes_hot_cells as takes_hot_cells
 from dissect.ops.encode_labels import EncodedLabels, Encoding, encode_labels
 from dissect.ops.filter_step import filter_step
+from dissect.ops.hot import HotCells
+from dissect.ops.hot_cells import hot_cells
 from dissect.ops.image_peaks import image_peaks
 from dissect.ops.iou_counts import IouCounts, iou_counts
 from dissect.ops.iou_counts_by_image import ImageCounts, iou_counts_by_image
@@ -24,6 +27,7 @@ __all__ = [
     "BackendWarning",
     "EncodedLabels",
     "Encoding",
+    "HotCells",
     "ImageCounts",
     "IouCounts",
     "SweepCounts",
@@ -33,6 +37,7 @@ __all__ = [
     "encode_labels",
     "filter_step",
     "home",
+    "hot_cells",
     "image_peaks",
     "iou_counts",
     "iou_counts_by_image",

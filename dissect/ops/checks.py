@@ -12,6 +12,7 @@ from torch._subclasses import FakeTensor
 
 from dissect.grid import Grid
 from dissect.ops import native
+from dissect.ops.hot import HotCells
 
 ACTIVATION_DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 LIMIT = 2.0**126
@@ -142,13 +143,15 @@ def _span_of(value: Tensor) -> tuple[int, int]:
     return begin, begin + (reach * value.element_size() if value.numel() else 0)
 
 
-def activations(op: str, value: Tensor, name: str = "activations") -> None:
-    """Refuses anything but [N, U, h, w] floating maps of at least 1x1.
+def activations(op: str, value: Tensor | HotCells, name: str = "activations") -> None:
+    """Refuses anything but [N, U, h, w] floating maps of at least 1x1, or hot cells of some.
 
     Raises:
         TypeError: no tensor, or another dtype.
         ValueError: another shape.
     """
+    if isinstance(value, HotCells):
+        return
     tensor(op, name, value)
     on_a_device(op, name, value)
     if value.dtype not in ACTIVATION_DTYPES:
@@ -157,7 +160,7 @@ def activations(op: str, value: Tensor, name: str = "activations") -> None:
         raise ValueError(f"{op}: {name} must have shape [N, U, h, w] with h, w >= 1, but got {list(value.shape)}.")
 
 
-def vector(op: str, name: str, value: Tensor, dtype: torch.dtype, like: Tensor) -> None:
+def vector(op: str, name: str, value: Tensor, dtype: torch.dtype, like: Tensor | HotCells) -> None:
     """Refuses anything but a [U] tensor of one dtype on the activations' device.
 
     Raises:
@@ -175,7 +178,7 @@ def vector(op: str, name: str, value: Tensor, dtype: torch.dtype, like: Tensor) 
     same_device(op, name, value, like)
 
 
-def same_device(op: str, name: str, value: Tensor, like: Tensor, owner: str = "activations") -> None:
+def same_device(op: str, name: str, value: Tensor, like: Tensor | HotCells, owner: str = "activations") -> None:
     """Refuses anything but a tensor on the activations' device.
 
     Raises:
@@ -190,7 +193,7 @@ def same_device(op: str, name: str, value: Tensor, like: Tensor, owner: str = "a
         raise TypeError(f"{op}: {fake} must be a tensor of values as {real} is, but is a fake one.")
 
 
-def status(op: str, value: Tensor | None, like: Tensor) -> None:
+def status(op: str, value: Tensor | None, like: Tensor | HotCells) -> None:
     """Refuses anything but None or one int32 on the activations' device.
 
     Raises:
@@ -205,12 +208,14 @@ def status(op: str, value: Tensor | None, like: Tensor) -> None:
     same_device(op, "status", value, like)
 
 
-def finite(op: str, value: Tensor, name: str = "activations") -> None:
+def finite(op: str, value: Tensor | HotCells, name: str = "activations") -> None:
     """Refuses NaN, infinity and magnitudes from 2^126, which could overflow between two corners.
 
     Raises:
         ValueError: names the first image of the batch and its unit.
     """
+    if isinstance(value, HotCells):
+        return  # they were looked at
     if native.unavailable() is None and value.device.type == "cpu":
         found = native.find_bad_map(value)
     else:
@@ -242,7 +247,7 @@ def labels(op: str, planes: Tensor, num_labels: int) -> None:
 
 
 def tables(
-    op: str, grid: Grid | None, source: Tensor, target: tuple[int, int] | torch.Size | None = None
+    op: str, grid: Grid | None, source: Tensor | HotCells, target: tuple[int, int] | torch.Size | None = None
 ) -> tuple[Tensor | None, Tensor | None]:
     """The tables of a grid that must fit the activations (and the target); None for none.
 

@@ -12,8 +12,10 @@ from importlib import import_module
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from dissect.ops import gpu, native
+from dissect.ops.hot import HotCells
 
 LIBRARY = torch.library.Library("dissect", "DEF")
 
@@ -24,6 +26,7 @@ CPU_BACKENDS: dict[str, tuple[str, ...]] = {
     "component_halves": ("cpp", "reference", "torch"),
     "encode_labels": ("cpp", "reference", "triton"),
     "filter_step": ("cpp", "reference", "torch"),
+    "hot_cells": ("cpp", "reference", "torch"),
     "image_peaks": ("cpp", "reference", "torch", "triton"),
     "iou_counts": ("cpp", "reference", "triton"),
     "iou_counts_by_image": ("cpp", "reference", "triton"),
@@ -40,6 +43,7 @@ GPU_BACKENDS: dict[str, tuple[str, ...]] = {
     "component_halves": ("cuda", "torch"),
     "encode_labels": ("triton",),
     "filter_step": ("torch",),
+    "hot_cells": ("torch",),
     "image_peaks": ("cuda", "triton", "torch"),
     "iou_counts": ("cuda", "triton"),
     "iou_counts_by_image": ("cuda", "triton"),
@@ -48,6 +52,9 @@ GPU_BACKENDS: dict[str, tuple[str, ...]] = {
     "threshold_sweep": ("cuda", "triton"),
     "upsample_argmax": ("cuda", "triton", "torch"),
 }
+
+#: What takes `HotCells` where an op takes maps; others are given the maps that these stand for.
+TAKE_HOT_CELLS = ("cpp",)
 
 _BY_DEVICE = {"cpu": CPU_BACKENDS, "cuda": GPU_BACKENDS}
 
@@ -157,6 +164,24 @@ def implementation(op: str, backend: str, device: torch.device, function: str | 
         ValueError, BackendUnavailableError: as `select`.
     """
     return _function(select(op, backend, device), function or op)
+
+
+def serving(op: str, backend: str, activations: Tensor | HotCells) -> tuple[Callable[..., Any], Tensor | HotCells]:
+    """The function that serves a call of an op, and what it takes in these activations' place.
+
+    Raises:
+        ValueError, BackendUnavailableError: as `select`.
+    """
+    chosen = select(op, backend, activations.device)
+    if isinstance(activations, HotCells) and chosen not in TAKE_HOT_CELLS:
+        activations = activations.maps()
+    return _function(chosen, op), activations
+
+
+def takes_hot_cells(device: torch.device) -> bool:
+    """Whether `HotCells` stand for maps there in all ops that take them, by "auto", and are made as fast."""
+    taking = ("hot_cells", "iou_counts", "iou_counts_by_image", "tail_histogram")
+    return all(_choose(op, "auto", device) in TAKE_HOT_CELLS for op in taking)
 
 
 @cache

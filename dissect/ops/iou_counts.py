@@ -11,9 +11,11 @@ from torch import Tensor
 from dissect.grid import Grid
 from dissect.ops import checks, known
 from dissect.ops.backends.arguments import Labels, Tables, new_status
-from dissect.ops.dispatch import has, implementation, register
+from dissect.ops.dispatch import has, register, serving
 from dissect.ops.encode_labels import EncodedLabels, encode_labels
 from dissect.ops.encoded import check_runs
+from dissect.ops.hot import HotCells
+from dissect.ops.hot_cells import check_floors, check_reach
 
 
 class IouCounts(NamedTuple):
@@ -52,7 +54,7 @@ def check_status(op: str, status: Tensor) -> None:
 
 
 def iou_counts(
-    activations: Tensor,
+    activations: Tensor | HotCells,
     thresholds: Tensor,
     labels: EncodedLabels | Tensor,
     num_labels: int | None = None,
@@ -74,7 +76,8 @@ def iou_counts(
     pixels between the same four source values), and 32 per cell of at most 16 pixels with several combinations.
 
     Args:
-        activations: [N, U, h, w] float32, float16 or bfloat16, any strides (channels-last included, without a copy).
+        activations: [N, U, h, w] float32, float16 or bfloat16, any strides (channels-last included, without a copy); or
+            `hot_cells` of them, with floors that thresholds do not lie below.
         thresholds: [U] float32; a unit fires strictly above its threshold.
         labels: what `encode_labels` gave, or integer planes [N, K, H, W] with 0 for "no label".
         num_labels: C, label 0 included; needed for planes, read from encoded labels.
@@ -96,13 +99,14 @@ def iou_counts(
         (tensor([[0, 0, 2]]), tensor([[2]]))
     """
     area, encoded, tables = prepared("iou_counts", activations, thresholds, labels, num_labels, grid, backend)
-    intersection, unit_area, status = torch.ops.dissect.iou_counts(activations, thresholds, *encoded, *tables, backend)
+    count = partial(counted, "iou_counts") if isinstance(activations, HotCells) else torch.ops.dissect.iou_counts
+    intersection, unit_area, status = count(activations, thresholds, *encoded, *tables, backend)
     return IouCounts(intersection, unit_area, area, status)
 
 
 def prepared(
     op: str,
-    activations: Tensor,
+    activations: Tensor | HotCells,
     thresholds: Tensor,
     labels: EncodedLabels | Tensor,
     num_labels: int | None,
@@ -122,6 +126,9 @@ def prepared(
         raise ValueError(f"{op}: labels must be of N={activations.shape[0]} images, but got {len(labels)}.")
     for part in (labels.runs, labels.table, labels.offsets):
         checks.same_device(op, "labels", part, activations)
+    if isinstance(activations, HotCells):
+        check_floors(op, activations, thresholds, "thresholds")
+        check_reach(op, activations, grid or Grid.half_pixel(activations.size, labels.size))
     encoded = Labels(labels.runs, labels.table, labels.offsets, labels.num_labels)
     return labels.area, encoded, checks.tables(op, grid, activations, labels.size)
 
@@ -143,7 +150,7 @@ def _encoded(
 
 def checked_labels_and_tables(
     op: str,
-    activations: Tensor,
+    activations: Tensor | HotCells,
     thresholds: Tensor,
     labels: Labels,
     rows: Tensor | None,
@@ -171,7 +178,7 @@ def checked_labels_and_tables(
     return Tables(rows, columns)
 
 
-def _check_labels(op: str, activations: Tensor, labels: Labels) -> None:
+def _check_labels(op: str, activations: Tensor | HotCells, labels: Labels) -> None:
     """Of what `EncodedLabels` promises, and a call of torch.ops.dissect's may not keep."""
     runs, table, offsets, num_labels = labels
     checks.integer(op, "num_labels", num_labels, 1)
@@ -190,7 +197,7 @@ def _check_labels(op: str, activations: Tensor, labels: Labels) -> None:
 
 def counted(
     op: str,
-    activations: Tensor,
+    activations: Tensor | HotCells,
     thresholds: Tensor,
     runs: Tensor,
     table: Tensor,
@@ -201,7 +208,7 @@ def counted(
     backend: str,
 ) -> tuple[Tensor, ...]:
     """What a backend's op of this name counts, and the status, last."""
-    serve = implementation(op, backend, activations.device)
+    serve, activations = serving(op, backend, activations)
     labels = Labels(runs, table, offsets, num_labels)
     tables = checked_labels_and_tables(op, activations, thresholds, labels, rows, columns)
     status = new_status(activations.device)

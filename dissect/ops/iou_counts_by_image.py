@@ -11,6 +11,7 @@ from torch import Tensor
 from dissect.grid import Grid
 from dissect.ops.dispatch import register
 from dissect.ops.encode_labels import EncodedLabels
+from dissect.ops.hot import HotCells
 from dissect.ops.iou_counts import ARGUMENTS, check_status, counted, iou_counts_shapes, prepared
 
 
@@ -48,7 +49,7 @@ class ImageCounts(NamedTuple):
 
 
 def iou_counts_by_image(
-    activations: Tensor,
+    activations: Tensor | HotCells,
     thresholds: Tensor,
     labels: EncodedLabels | Tensor,
     num_labels: int | None = None,
@@ -95,9 +96,9 @@ def iou_counts_by_image(
         raise ValueError(
             f"iou_counts_by_image: segmentations must have fewer than 2^31 pixels, but got {height} x {width}."
         )
-    intersection, unit_area, entries, status = torch.ops.dissect.iou_counts_by_image(
-        activations, thresholds, *encoded, *tables, backend
-    )
+    op, hot = "iou_counts_by_image", isinstance(activations, HotCells)
+    count = partial(counted, op) if hot else torch.ops.dissect.iou_counts_by_image
+    intersection, unit_area, entries, status = count(activations, thresholds, *encoded, *tables, backend)
     return ImageCounts(intersection, unit_area, area, status, *entries.unbind())
 
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from importlib import import_module
 from types import ModuleType
+from typing import Any
 
 import torch
 from torch import Tensor
+
+from dissect.ops.hot import HotCells
 
 _engine: ModuleType | None
 try:
@@ -42,18 +45,31 @@ def simd_level() -> str | None:
     return None if _engine is None else _engine.simd_level()
 
 
-def maps_arguments(activations: Tensor) -> tuple[int, int, list[int], list[int]]:
-    """Address, dtype code, shape and strides of [N, U, h, w] activations.
+def maps_arguments(activations: Tensor | HotCells) -> tuple[int, int, list[int], list[int]]:
+    """Address, dtype code, shape and strides of [N, U, h, w] activations; hot cells have but a shape here.
 
     Raises:
         TypeError: another dtype or number of dimensions, or no places, in a call that did not come by `dissect.ops`.
     """
+    if isinstance(activations, HotCells):
+        return 0, 0, list(activations.shape), [0] * 4
     if activations.dtype not in DTYPES or activations.ndim != 4 or 0 in activations.shape[2:]:
         raise TypeError(
             f"activations must be float32, float16 or bfloat16 [N, U, h, w] with h, w >= 1, but got "
             f"{activations.dtype} {list(activations.shape)}."
         )
     return activations.data_ptr(), DTYPES[activations.dtype], list(activations.shape), list(activations.stride())
+
+
+def hot_argument(activations: Tensor | HotCells) -> Any:
+    """What the engine knows hot cells by, as long as they live; None for maps."""
+    if not isinstance(activations, HotCells):
+        return None
+    hot, wide = activations, activations.places.dtype == torch.int32
+    hot.check()
+    parts = (hot.starts, hot.counts, hot.places, hot.values)
+    starts, counts, places, values = (part.data_ptr() for part in parts)
+    return engine().HotCells(starts, counts, places, wide, values)
 
 
 def find_bad_map(activations: Tensor) -> tuple[int, int] | None:

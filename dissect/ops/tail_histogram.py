@@ -8,11 +8,13 @@ from torch import Tensor
 from dissect.grid import Grid
 from dissect.ops import checks
 from dissect.ops.backends.arguments import SAMPLES, Brackets, Tables
-from dissect.ops.dispatch import implementation, register
+from dissect.ops.dispatch import register, serving
+from dissect.ops.hot import HotCells
+from dissect.ops.hot_cells import check_reach
 
 
 def tail_histogram(
-    activations: Tensor,
+    activations: Tensor | HotCells,
     low: Tensor,
     high: Tensor,
     shift: Tensor,
@@ -30,7 +32,8 @@ def tail_histogram(
     sampled value, 16 bits for the own cells of 16-bit maps. A key falls in bin ``(key - low) >> shift``.
 
     Args:
-        activations: [N, U, h, w] float32, float16 or bfloat16, any strides.
+        activations: [N, U, h, w] float32, float16 or bfloat16, any strides; or `hot_cells` of them, whose samples are
+            those of the maps from the first key above their floors on, and fewer below it.
         low: [U] int64 keys, from 0 on; a unit whose low exceeds its high is left out.
         high: [U] int64 keys; ``(high - low) >> shift`` must be below B.
         shift: [U] int64 from 0 to 31.
@@ -62,10 +65,18 @@ def tail_histogram(
         raise ValueError(f"tail_histogram: sample must be one of {SAMPLES}, but got {sample!r}.")
     rows, columns = checks.tables("tail_histogram", grid, activations)
     checks.status("tail_histogram", status, activations)
+    if isinstance(activations, HotCells):
+        if sample != "value":
+            raise ValueError(f'tail_histogram: sample must be "value" of hot cells, but got {sample!r}.')
+        check_reach("tail_histogram", activations, grid)
+        _tail_histogram(activations, low, high, shift, bins, above, rows, columns, sample, backend, status)
+        return
     torch.ops.dissect.tail_histogram(activations, low, high, shift, bins, above, rows, columns, sample, backend, status)
 
 
-def check_tails(activations: Tensor, low: Tensor, high: Tensor, shift: Tensor, bins: Tensor, above: Tensor) -> None:
+def check_tails(
+    activations: Tensor | HotCells, low: Tensor, high: Tensor, shift: Tensor, bins: Tensor, above: Tensor
+) -> None:
     """Refuses brackets and bins of other dtypes or shapes than the activations ask for.
 
     Raises:
@@ -89,12 +100,14 @@ def check_tails(activations: Tensor, low: Tensor, high: Tensor, shift: Tensor, b
     checks.apart(
         "tail_histogram",
         ("bins", "above", "low", "high", "shift", "activations"),
-        (bins, above, low, high, shift, activations),
+        (bins, above, low, high, shift, activations.values if isinstance(activations, HotCells) else activations),
         num_written=2,
     )
 
 
-def brackets_of(activations: Tensor, low: Tensor, high: Tensor, shift: Tensor, bins: Tensor, above: Tensor) -> Brackets:
+def brackets_of(
+    activations: Tensor | HotCells, low: Tensor, high: Tensor, shift: Tensor, bins: Tensor, above: Tensor
+) -> Brackets:
     """The brackets, also of a call that did not come by `dissect.ops`.
 
     Raises:
@@ -112,7 +125,7 @@ def brackets_of(activations: Tensor, low: Tensor, high: Tensor, shift: Tensor, b
 
 
 def _tail_histogram(
-    activations: Tensor,
+    activations: Tensor | HotCells,
     low: Tensor,
     high: Tensor,
     shift: Tensor,
@@ -125,7 +138,7 @@ def _tail_histogram(
     status: Tensor | None = None,
 ) -> None:
     brackets, tables = brackets_of(activations, low, high, shift, bins, above), None
-    serve = implementation("tail_histogram", backend, activations.device)
+    serve, activations = serving("tail_histogram", backend, activations)
     if rows is not None and columns is not None:
         checks.laid_out("tail_histogram", "rows", rows, torch.int32, (rows.shape[0], 3))
         checks.laid_out("tail_histogram", "columns", columns, torch.int32, (columns.shape[0], 3))

@@ -40,6 +40,7 @@ def problem(r):
     given = {"activations": maps(r, images, units, *source)}
     op = r.choice(["iou_counts", "iou_counts", "iou_counts_by_image", "tail_histogram", "threshold_sweep",
                    "blend_units", "blend_units_", "blend_units_backward", "image_peaks", "encode_labels", "observe",
+                   "hot_cells",
                    "observe_", "filter_step"])  # fmt: skip
     if op.startswith("iou_counts"):
         given |= {"thresholds": torch.randint(-16, 17, (units,)) / 8, **labels_and_grid(r, images, source, target)}
@@ -64,6 +65,8 @@ def problem(r):
         given = {"gradient": torch.randn(images, units, *source), **given}
     if op == "encode_labels":
         given = {"planes": torch.randint(0, 4, (images, 2, *target)).to(r.choice(LABEL_DTYPES)), "num_labels": 4}
+    if op == "hot_cells":
+        given |= {"floors": torch.randint(-8, 17, (images, units)) / 8, "reach": r.randint(0, 1)}
     if op == "filter_step":
         given = {"state": torch.rand(3, images, units, 9, 16), "tiles": torch.randn(units, 16, source[0]),
                  "gradient": torch.randn(images, 16, source[0], 16), "step": 3, "rate": 0.1}  # fmt: skip
@@ -78,6 +81,8 @@ def tampered(r, given):
         value = given[name]
         if name == "num_labels":
             given[name] = r.choice([-1, 0, 1, 2, 3, 300])
+        elif name == "reach":
+            given[name] = r.choice([-1, 2, 10**6])
         elif name == "sample":
             given[name] = r.choice(["", "mean"])
         elif isinstance(value, torch.Tensor) and is_plain(value):

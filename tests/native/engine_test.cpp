@@ -186,6 +186,43 @@ void test_tails(Problem& p, const GridView& grid, int num_threads) {
   note(bins), note(above);
 }
 
+// What is kept of the maps by random floors, and by higher ones of that; tails and counts above them agree.
+void test_hot_cells(Problem& p, const GridView& grid, int num_threads) {
+  const int64_t num_maps = p.num_images * p.num_units;
+  std::vector<float> floors(num_maps), peaks(num_maps), higher(num_maps);
+  for (int64_t i = 0; i < num_maps; ++i) {
+    floors[i] = static_cast<float>(pick(-1, 4));
+    higher[i] = floors[i] < 0 ? floors[i] : floors[i] + static_cast<float>(pick(0, 2));
+  }
+  std::vector<int32_t> counts(num_maps), fewer(num_maps), again(num_maps);
+  const auto lists = hot_cells({p.maps, floors.data(), 1, peaks.data(), counts.data()}, num_threads);
+  require(lists != nullptr, "all values are good");
+  std::vector<uint16_t> places(lists->size());
+  std::vector<float> values(lists->size());
+  lists->write(places.data(), values.data());
+  note(places), note(values), note(counts), note(peaks);
+  std::vector<int64_t> starts(num_maps);
+  for (int64_t i = 1; i < num_maps; ++i) starts[i] = starts[i - 1] + counts[i - 1];
+  const HotCells hot{starts.data(), counts.data(), places.data(), false, values.data()};
+  FeatureMaps shape = p.maps;
+  shape.data = nullptr;
+  hot_cells({shape, higher.data(), 1, nullptr, fewer.data(), &hot}, num_threads);
+  hot_cells({p.maps, higher.data(), 1, peaks.data(), again.data()}, num_threads);
+  require(fewer == again, "higher floors keep the same of what lower ones kept");
+  std::vector<int64_t> low(p.num_units, 0xc0c00000ll), high(p.num_units, 0xffffffffll), shift(p.num_units, 24);  // 6
+  for (const GridView& view : {grid, GridView{}}) {
+    if (view.num_rows == 0 && p.maps.dtype != DType::kFloat32) continue;
+    std::vector<int64_t> bins(p.num_units * 256), above(p.num_units), of_maps(bins.size());
+    tail_histogram(
+        {shape, view, Sample::kValue, low.data(), high.data(), shift.data(), 256, bins.data(), above.data(), &hot},
+        num_threads);
+    tail_histogram(
+        {p.maps, view, Sample::kValue, low.data(), high.data(), shift.data(), 256, of_maps.data(), above.data()},
+        num_threads);
+    require(bins == of_maps, "hot cells have the tails of the maps");
+  }
+}
+
 void test_bad_values(Problem& p, const GridView& grid, int num_threads) {
   if (p.activations.empty()) return;
   const int64_t size = p.maps.dtype == DType::kFloat32 ? 4 : 2;
@@ -272,6 +309,7 @@ int main(int count, char** arguments) {
     test_counts<int32_t>(problem, grid.view(), num_threads);
     test_counts<int64_t>(problem, grid.view(), num_threads);
     test_tails(problem, grid.view(), num_threads);
+    test_hot_cells(problem, grid.view(), num_threads);
     test_argmax(problem, grid.view(), num_threads);
     test_maps(problem, num_threads);
     test_halves(problem, num_threads);

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from dissect.ops import checks
+from dissect.ops.hot import HotCells
 
 SAMPLES = ("value", "min", "max")
 
@@ -42,7 +43,7 @@ class Brackets(NamedTuple):
         low, high, shift = (bound.contiguous() for bound in self[:3])
         return Brackets(low, high, shift, self.bins, self.above)
 
-    def check(self, activations: Tensor, tables: Tables | None) -> None:
+    def check(self, activations: Tensor | HotCells, tables: Tables | None) -> None:
         """Refuses keys and shifts that no kernel computes with, and brackets that do not fit in their bins.
 
         Raises:

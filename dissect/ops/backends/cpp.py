@@ -12,6 +12,7 @@ from dissect.ops import checks, native
 from dissect.ops.backends.arguments import SAMPLES, Blend, Brackets, Labels, Tables, check_edges, check_thresholds
 from dissect.ops.backends.composed import EncodedAtOnce, in_turn
 from dissect.ops.backends.reference import blend_units_backward as blend_units_backward
+from dissect.ops.hot import HotCells
 
 
 def blend_units(features: Tensor, blend: Blend) -> Tensor:
@@ -87,6 +88,27 @@ def filter_step(state: Tensor, tiles: Tensor, gradient: Tensor, size: float, roo
     return product
 
 
+def hot_cells(activations: Tensor | HotCells, floors: Tensor, reach: int) -> tuple[Tensor, ...]:
+    """The peaks, counts, places and values; of hot cells no peaks."""
+    peaks, counts = torch.empty_like(floors), torch.empty(floors.shape, dtype=torch.int32)
+    kept = native.engine().hot_cells(
+        *native.maps_arguments(activations),
+        floors.data_ptr(),
+        reach,
+        peaks.data_ptr(),
+        counts.data_ptr(),
+        native.hot_argument(activations),
+        torch.get_num_threads(),
+    )
+    if kept is None:
+        checks.finite("hot_cells", activations)  # finds and names the first one
+    wide = activations.shape[2] * activations.shape[3] > 1 << 16
+    places = torch.empty(kept.size(), dtype=torch.int32 if wide else torch.uint16)
+    values = torch.empty(kept.size(), dtype=torch.float32)
+    kept.write(places.data_ptr(), values.data_ptr())
+    return peaks, counts, places, values
+
+
 def image_peaks(activations: Tensor, status: Tensor | None) -> Tensor:
     """[N, U] float32."""
     checks.finite("image_peaks", activations)
@@ -96,7 +118,7 @@ def image_peaks(activations: Tensor, status: Tensor | None) -> Tensor:
 
 
 def iou_counts(
-    activations: Tensor, thresholds: Tensor, labels: Labels, tables: Tables, status: Tensor
+    activations: Tensor | HotCells, thresholds: Tensor, labels: Labels, tables: Tables, status: Tensor
 ) -> tuple[Tensor, Tensor]:
     """The intersection and unit_area."""
     check_thresholds("iou_counts", thresholds)
@@ -107,7 +129,7 @@ def iou_counts(
 
 
 def iou_counts_by_image(
-    activations: Tensor, thresholds: Tensor, labels: Labels, tables: Tables, status: Tensor
+    activations: Tensor | HotCells, thresholds: Tensor, labels: Labels, tables: Tables, status: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The intersection, unit_area and entries."""
     check_thresholds("iou_counts_by_image", thresholds)
@@ -121,7 +143,7 @@ def iou_counts_by_image(
 
 
 def _count(
-    count: Callable[..., Any], activations: Tensor, thresholds: Tensor, labels: Labels, tables: Tables
+    count: Callable[..., Any], activations: Tensor | HotCells, thresholds: Tensor, labels: Labels, tables: Tables
 ) -> tuple[Tensor, Tensor, Any]:
     """The intersection [U, C], unit_area [N, U], and what this function of the engine returned."""
     num_images, num_units = activations.shape[:2]
@@ -141,13 +163,14 @@ def _count(
         labels.num_labels,
         intersection.data_ptr(),
         unit_area.data_ptr(),
+        native.hot_argument(activations),
         torch.get_num_threads(),
     )
     return intersection, unit_area, returned
 
 
 def tail_histogram(
-    activations: Tensor, brackets: Brackets, tables: Tables | None, sample: str, status: Tensor | None
+    activations: Tensor | HotCells, brackets: Brackets, tables: Tables | None, sample: str, status: Tensor | None
 ) -> None:
     """Adds to the bins."""
     brackets.check(activations, tables)
@@ -162,6 +185,7 @@ def tail_histogram(
         bins.shape[1],
         bins.data_ptr(),
         above.data_ptr(),
+        native.hot_argument(activations),
         torch.get_num_threads(),
     )
     if not good:

@@ -58,6 +58,15 @@ def filter_step(state: Tensor, tiles: Tensor, gradient: Tensor, size: float, roo
     return reference.filter_step(state, tiles, gradient, size, root)
 
 
+def hot_cells(activations: Tensor, floors: Tensor, reach: int) -> tuple[Tensor, ...]:
+    """The peaks, counts, places and values."""
+    checks.finite("hot_cells", activations)
+    kept, area = reference.hot_cells(activations, floors, reach), activations.shape[2] * activations.shape[3]
+    places = kept.flatten(2).nonzero()[:, 2].to(torch.int32 if area > 1 << 16 else torch.uint16)
+    counts = kept.sum((2, 3), dtype=torch.int32)
+    return reference.image_peaks(activations), counts, places, activations[kept].float()
+
+
 def image_peaks(activations: Tensor, status: Tensor | None) -> Tensor:
     """[N, U] float32."""
     checks.finite("image_peaks", activations)
