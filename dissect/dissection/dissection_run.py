@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import datetime, timezone
 from functools import partial
 from typing import Any
@@ -11,9 +12,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dissect.arguments import refusal, tell
+from dissect import ops
+from dissect.arguments import refusal
 from dissect.concepts import Concepts
 from dissect.devices import DeferredReads, to_device
+from dissect.dissection.condensing import condensed
 from dissect.dissection.contents import check_parts, check_under_way
 from dissect.dissection.geometry import Geometry, check_fits
 from dissect.dissection.given import GivenThreshold, at_labels, check_labels
@@ -22,6 +25,7 @@ from dissect.dissection.presets import Preset
 from dissect.dissection.result import Dissection, LayerDissection
 from dissect.dissection.seen import MOST, SeenLabels
 from dissect.dissection.significance import Gathering
+from dissect.dissection.too_few import tell_too_few
 from dissect.files.checked import Array, fields
 from dissect.files.progress import go_on, of_version, versioned
 from dissect.grid import Grid
@@ -67,7 +71,7 @@ class DissectionRun(Run):
         self.peaks: dict[str, Peaks] = {}
         self.tallies: dict[str, IouTally | PairTally] = {}
         self.maps: dict[str, Tensor] = {}
-        self.tops: dict[str, Tensor] = {}  # of the counts: images to be shown [U, k + Q], on the CPU
+        self.tops: dict[str, Tensor] = {}  # images to be shown [U, k + Q], on the CPU
         self._late = DeferredReads()
         self.pictures = Pictures(to_pictures, self._late)
         self.sampling = PeakSampling()
@@ -81,7 +85,11 @@ class DissectionRun(Run):
             return None
         layers = self._open() if self.phase == "thresholds" else self.layers
         survey, counts = self.phase == "survey", self.phase == "counts"
-        return Visit(f"visit {self.visit}: {self.phase}", layers, survey or counts, last=counts, images=survey)
+        whole = frozenset(name for name, state in self.thresholds.items() if state.whole)
+        visit = Visit(f"visit {self.visit}: {self.phase}", layers, survey or counts, counts, survey, whole=whole)
+        if survey or counts or not ops.takes_hot_cells(self.peaks[layers[0]].candidates().device):
+            return visit
+        return replace(visit, condense=self._condense)
 
     @property
     def concepts(self) -> Concepts:
@@ -114,7 +122,7 @@ class DissectionRun(Run):
             except ValueError as error:
                 raise refusal(ValueError(f"layer {name!r}: {error}")) from None
         if self.visit == 1:
-            self._tell_too_few()
+            tell_too_few(self.thresholds, self.grids, self.num_images)
         self.visit += 1
         if self._open():
             self.phase = "thresholds"
@@ -124,22 +132,14 @@ class DissectionRun(Run):
             self.phase = "counts"
             self._begin_counts()
 
+    def _condense(self, name: str, maps: Tensor, numbers: Tensor) -> ops.HotCells:
+        state = self.thresholds[name]
+        if not isinstance(state, TailThreshold):
+            raise refusal(RuntimeError(f"thresholds of layer {name!r} must be sought, but were given."))
+        return condensed(state, self.grids[name], self._shown(name), maps, numbers)
+
     def _open(self) -> list[str]:
         return [name for name, state in self.thresholds.items() if not state.done]
-
-    def _tell_too_few(self) -> None:
-        # A map of one cell gives an image's pixels one value, so that these fire together.
-        found = {name: state for name, state in self.thresholds.items() if isinstance(state, TailThreshold)}
-        samples = {
-            name: self.num_images if self.grids[name].source_shape == (1, 1) else state.samples
-            for name, state in found.items()
-        }
-        name = min(samples, key=samples.__getitem__, default=None)
-        if name is not None and int(found[name].fraction * samples[name]) == 0:
-            tell(
-                f"a fraction of {self.rules.fraction} of {samples[name]} samples is less than one, so that "
-                f"no unit of layer {name!r} can fire; look at more images, or choose a larger fraction."
-            )
 
     def _survey(self, step: Step) -> None:
         if step.images is None:
@@ -227,8 +227,7 @@ class DissectionRun(Run):
             check_labels(self._given, concepts)
         for name, state in self.thresholds.items():
             self.tallies[name] = self._tally(name, state.threshold(), len(concepts))
-            self.tops[name] = self._shown(name)
-            shape = (*self.tops[name].shape, *self.grids[name].source_shape)
+            shape = (*self._shown(name).shape, *self.grids[name].source_shape)
             self.maps[name] = torch.from_numpy(np.zeros(shape, dtype=np.float32))  # memory that is not touched yet
         self.pictures.drop_all_but(set(torch.cat([tops.flatten() for tops in self.tops.values()]).tolist()))
         if not self.images_only:
@@ -243,8 +242,10 @@ class DissectionRun(Run):
         return PairTally(levels, categories=categories, grid=self.grids[name], groups=groups)
 
     def _shown(self, name: str) -> Tensor:
-        """[U, k + Q] numbers of the images that a layer's units are shown with: of their peaks, and of the sample."""
-        return torch.cat([self.peaks[name].images().cpu(), self.sampling.at_levels(name)[0]], 1)
+        """[U, k + Q] numbers of the images that a layer's units are shown with, known when the survey has ended."""
+        if name not in self.tops:
+            self.tops[name] = torch.cat([self.peaks[name].images().cpu(), self.sampling.at_levels(name)[0]], 1)
+        return self.tops[name]
 
     def _count(self, step: Step) -> None:
         if self.images_only or step.labels is not None:
@@ -262,7 +263,8 @@ class DissectionRun(Run):
             self.tallies[name].add(activations, labels or self._without_labels(name, activations), step.numbers)
             units, ranks = torch.isin(self.tops[name], step.numbers).nonzero(as_tuple=True)
             images = self.tops[name][units, ranks] - step.numbers[0]
-            found = activations[to_device(images, activations.device), to_device(units, activations.device)].float()
+            at = to_device(images, activations.device), to_device(units, activations.device)
+            found = activations.whole(*at) if isinstance(activations, ops.HotCells) else activations[at].float()
             self._late.call(partial(self._keep_maps, name, units, ranks), found)
         if labels is not None:
             self.gathering.count(step, labels, torch.tensor(list(self.pictures.found)))

@@ -23,7 +23,7 @@ class GivenThreshold:
     """
 
     version: ClassVar[int] = 1
-    done = True
+    done, whole = True, False
 
     def __init__(self, layer: str, levels: Tensor) -> None:
         self._layer, self._levels = layer, levels

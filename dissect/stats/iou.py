@@ -97,7 +97,7 @@ class IouTally(State):
         units, labels = (torch.empty(0, size, dtype=torch.int64) for size in (len(thresholds), num_labels))
         self._batches: list[tuple[Tensor, Tensor, Tensor]] = [(torch.empty(0, dtype=torch.int64), units, labels)]
 
-    def add(self, activations: Tensor, labels: ops.EncodedLabels | Tensor, images: Tensor) -> None:
+    def add(self, activations: Tensor | ops.HotCells, labels: ops.EncodedLabels | Tensor, images: Tensor) -> None:
         """Adds a batch; `images` [N] are the global image numbers. Raises as `dissect.ops.iou_counts`.
 
         `labels` are what `dissect.ops.encode_labels` gave, which can be counted again, or planes [N, K, H, W].

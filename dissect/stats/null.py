@@ -69,7 +69,7 @@ class NullTally(Counts):
         self._unit_area = torch.zeros(sizes, dtype=torch.int64, device=device)
         self._label_area = torch.zeros(decoys, labels, dtype=torch.int64, device=device)
 
-    def add(self, activations: Tensor, labels: ops.EncodedLabels) -> None:
+    def add(self, activations: Tensor | ops.HotCells, labels: ops.EncodedLabels) -> None:
         """Adds a batch, its labels those of all decoys. Raises as `dissect.ops.iou_counts`."""
         self._move(activations.device)
         shared, unit_area, label_area, status = self._count(activations, labels)
@@ -85,13 +85,17 @@ class NullTally(Counts):
         seen = (carried > 0).double() @ self._members.double().T > 0  # [N, K, G]
         self._unit_area += torch.einsum("nkg,n...->kg...", seen.double(), unit_area.double()).long()
 
-    def _count(self, activations: Tensor, labels: ops.EncodedLabels) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def _count(
+        self, activations: Tensor | ops.HotCells, labels: ops.EncodedLabels
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """As `dissect.ops.iou_counts`; areas [N, U, B] above each edge where pairs have thresholds of their own."""
         number = self._intersection.shape[1]
         if self._pairs is None:
             return ops.iou_counts(activations, self.thresholds, labels, number, grid=self.grid, backend=self.backend)
         if labels.num_labels != number:
             raise refusal(ValueError(f"labels must be of {number} labels, but are of {labels.num_labels}."))
+        if isinstance(activations, ops.HotCells):
+            raise refusal(TypeError("activations must be whole maps with thresholds of pairs, but are hot cells."))
         counts = self._pairs.count(activations, labels, self.decoys, self.grid, self.backend)
         return pad(counts.intersection.flatten(1), (1, 0)), counts.unit_area, labels.area, counts.status
 

@@ -12,7 +12,7 @@ from dissect.arguments import refusal, speaks
 from dissect.files.checked import named, require
 from dissect.files.tensors import load_tensors, save_tensors
 from dissect.grid import Grid
-from dissect.ops import checks
+from dissect.ops import HotCells, checks
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -163,7 +163,7 @@ def grid_key(grid: Grid | None) -> str | None:
     return None if grid is None else grid.key
 
 
-def image_numbers(state: str, images: Tensor, activations: Tensor) -> Tensor:
+def image_numbers(state: str, images: Tensor, activations: Tensor | HotCells) -> Tensor:
     """[N] the global numbers of a batch's images, as they came; a GPU is not waited for.
 
     Raises:

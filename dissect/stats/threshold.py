@@ -15,20 +15,17 @@ from dissect import ops
 from dissect.arguments import refusal, speaks
 from dissect.grid import Grid
 from dissect.reference import keys_of, values_of
-from dissect.stats.bins import CHOICES, bin_of_rank, exact_fraction, located, narrowest_shift, rebinned, sparse
+from dissect.stats import threshold_state as parts
+from dissect.stats.bins import CHOICES, exact_fraction, located, narrowest_shift, rebinned, sparse
 from dissect.stats.state import State, grid_key
-from dissect.stats.threshold_state import POSITIONS, Positions, check_keys, check_scalars
+from dissect.stats.threshold_state import POSITIONS, Positions
 
 #: Bins of a visit.
 NUM_BINS = 4096
 #: The first visit bins what may be in the tail: from where a tail so many times as large began in so many images.
 WINDOW_RANKS, WINDOW_IMAGES = 4, 4
-#: The first visit's last key, below that of 2^126, the least value that is refused; a tail's bins all end there.
-LAST_KEY = ((1 << 31) | (253 << 23)) - 1
 #: How far around the rank, in per cent of it, a guess reaches.
 MARGIN = 12
-#: A bin of the first visit held 2^15 keys in states of version 1.
-FIRST_SHIFT = 15
 
 
 @speaks
@@ -53,6 +50,9 @@ class TailThreshold(State):
         grid: how the maps are sampled.
         backend: of `dissect.ops.tail_histogram`.
 
+    Attributes:
+        whole: whether the visit under way must see whole maps, since `hot_cells` above `floors` did not tell.
+
     Raises:
         ValueError: a fraction outside (0, 1), unknown positions, or positions "pixel" without a size or grid.
 
@@ -67,9 +67,9 @@ class TailThreshold(State):
         tensor([5.])
     """
 
-    version = 4
-    since = ("shift", "at_cells")
-    tensors = ("_low", "_high", "_first", "_last", "_shift", "_bins", "_above")
+    version = 5
+    since = ("shift", "at_cells", "spare", "kept", "whole")
+    tensors = ("_low", "_high", "_spare", "_kept", "_first", "_last", "_shift", "_bins", "_above")
 
     def __init__(
         self,
@@ -99,26 +99,31 @@ class TailThreshold(State):
         self._dtype: torch.dtype | None = None  # whose keys these are
         # [U] keys: every threshold lies in [_low, _high].
         self._low = self._high = torch.empty(0, dtype=torch.int64)
+        # [U] keys: below `_spare` nothing will be asked for, it seems; from `_kept` on this visit has seen all.
+        self._spare = self._kept = torch.empty(0, dtype=torch.int64)
+        self.whole = False
         # [R, U]: keys that the visit's histogram bins, 2^shift to a bin; [R, U, B] and [R, U]: its counts. R is 1;
         # before the first batch, 0.
         self._first = self._last = self._shift = self._above = torch.empty(0, 0, dtype=torch.int64)
         self._bins = torch.empty(0, 0, 0, dtype=torch.int64)
 
-    def add(self, activations: Tensor) -> None:
-        """Adds a batch [N, U, h, w] to the visit under way.
+    def add(self, activations: Tensor | ops.HotCells) -> None:
+        """Adds a batch [N, U, h, w] to the visit under way; from the second on its `hot_cells` will do (see `floors`).
 
         Raises:
             TypeError, ValueError: bad activations (the message says which batch, image and unit), or other numbers of
-                units, another map size or, where samples are cells, another dtype than before. Nothing is added then.
+                units, another map size or, where samples are cells, another dtype than before; or hot cells where maps
+                must be whole. Nothing is added then.
         """
         counted = False
         try:
             self._start(activations)
+            kept = parts.kept_from(activations, self._low, whole=self.visit == 0 or self.whole)
             if not len(activations):
                 return  # the batch that opens the windows must have something to show
             self._move(activations.device)
             status = ops.new_status(activations.device)
-            if not len(self._first):
+            if not len(self._first) and isinstance(activations, Tensor):
                 self._open_windows(activations[:: max(1, len(activations) // WINDOW_IMAGES)][:WINDOW_IMAGES], status)
             for grid, images in self._samples():
                 ops.tail_histogram(
@@ -134,6 +139,7 @@ class TailThreshold(State):
                 self._status = torch.tensor(self.batch + 1, dtype=torch.int32)
             raise
         self._note(status, self.batch)
+        self._kept = torch.maximum(self._kept, kept)
         self.batch += 1
         self._seen += activations.shape[0]
 
@@ -187,6 +193,20 @@ class TailThreshold(State):
             raise refusal(RuntimeError("advance() must have returned True before there is a threshold."))
         return self.bracket()[0]
 
+    def floors(self) -> Tensor:
+        """[U] float32, below which later visits ask for nothing, it seems: about twice the fraction is above.
+
+        `dissect.ops.hot_cells` above these may stand for the maps from the second visit on. Whether they sufficed is
+        proved by exact counts; where they did not, `whole` tells. -1, for all of a map, where one would be below 0.
+
+        Raises:
+            RuntimeError: no visit has ended.
+        """
+        self.check()
+        if self.visit == 0 or self._dtype is None:
+            raise refusal(RuntimeError("a visit must end with advance() before there are floors."))
+        return parts.floors_below(self._spare, self._dtype)
+
     def merge(self, other: TailThreshold) -> None:
         """Adds what another state saw in the same visit, of other images.
 
@@ -211,6 +231,7 @@ class TailThreshold(State):
             "bracket": torch.equal(self._low, other._low) and torch.equal(self._high, other._high),
             "map size": self._map_area == other._map_area,
         })  # fmt: skip
+        self._kept = torch.maximum(self._kept, other._kept)
         first, last = torch.maximum(self._first, other._first), torch.minimum(self._last, other._last)
         if self.visit == 0 and bool((first > last).any()):
             raise refusal(ValueError("states to merge must agree, but their bins do not meet; add all to one."))
@@ -238,6 +259,7 @@ class TailThreshold(State):
             "source": None if self.grid is None else list(self.grid.source_shape),
             "rows": None if self.grid is None else self.grid.rows.clone(),
             "columns": None if self.grid is None else self.grid.columns.clone(),
+            "whole": self.whole,
             **{name[1:]: getattr(self, name).clone() for name in self.tensors},
         }
 
@@ -248,7 +270,7 @@ class TailThreshold(State):
             ValueError: it is of another fraction, other positions, or another grid or size than this one has; or it
                 holds what cannot be.
         """
-        check_scalars(state)
+        parts.check_scalars(state)
         for name, own in (("fraction", str(self.fraction)), ("positions", self.positions)):
             if state[name] != own:
                 raise refusal(ValueError(f"the state's {name} must be {own}, but is {state[name]}."))
@@ -263,11 +285,9 @@ class TailThreshold(State):
         self.samples, self._seen, self._map_area = state["samples"], state["seen"], state["map_area"]
         self._dtype = None if state["dtype"] is None else getattr(torch, state["dtype"])
         self._at_cells = state.get("at_cells", self.positions == "feature")  # version 2 lacks it
-        if "shift" not in state:  # version 1
-            state = {**state, "shift": self._shift_before(state)}
-        if len(state["first"]) == 3:  # until version 3 the first visit binned bounds too, before these few pixels
-            state = {**state, **{name: state[name][2:] for name in ("first", "last", "shift", "bins", "above")}}
-        check_keys(state, self._bits, self._at_cells)
+        state = parts.upgraded(state, self._bits)
+        parts.check_keys(state, self._bits, self._at_cells)
+        self.whole = state["whole"]
         for name in self.tensors:
             setattr(self, name, state[name[1:]].clone())
         self._done = self.visit > 0 and bool((self._low == self._high).all())
@@ -276,7 +296,7 @@ class TailThreshold(State):
     def _batch_name(self, number: int) -> str:
         return f"batch {number} of visit {self.visit}"
 
-    def _start(self, activations: Tensor) -> None:
+    def _start(self, activations: Tensor | ops.HotCells) -> None:
         """On the first batch: learns the map's size and type, and opens the widest bracket."""
         ops.checks.activations("TailThreshold", activations)
         num_units, map_shape = activations.shape[1], (activations.shape[2], activations.shape[3])
@@ -286,23 +306,15 @@ class TailThreshold(State):
             self._at_cells = self.grid is None or self.grid.is_identity
         key_dtype = activations.dtype if self._at_cells else torch.float32
         if self._dtype is not None:
-            if (num_units, key_dtype) != (len(self._low), self._dtype):
-                raise refusal(
-                    ValueError(
-                        f"activations must have U={len(self._low)} units of {self._dtype}, "
-                        f"but got U={num_units} of {key_dtype}."
-                    )
-                )
-            if self.grid is None and self._map_area != map_shape[0] * map_shape[1]:
-                raise refusal(
-                    ValueError(f"activations must be maps of {self._map_area} cells, but got {list(map_shape)}.")
-                )
+            area = self._map_area if self.grid is None else None
+            parts.check_like(map_shape, num_units, key_dtype, len(self._low), self._dtype, area)
         if self.grid is not None:
             self.grid.check("TailThreshold", map_shape)
         if self._dtype is None:
             self._dtype, self._map_area = key_dtype, map_shape[0] * map_shape[1]
             self._low = torch.zeros(num_units, dtype=torch.int64, device=activations.device)
             self._high = torch.full_like(self._low, (1 << (8 * key_dtype.itemsize)) - 1)
+            self._spare, self._kept = torch.zeros_like(self._low), torch.zeros_like(self._low)
 
     def _samples(self) -> list[tuple[Grid | None, slice]]:
         """What the visit under way bins of the next batch: which pixels (None: the maps' own cells) of which images.
@@ -325,27 +337,15 @@ class TailThreshold(State):
         """Samples per unit and image."""
         return self._map_area if grid is None else grid.target_shape[0] * grid.target_shape[1]
 
-    def _shift_before(self, state: dict[str, Any]) -> Tensor:
-        """[R, U]: the shifts of a state of version 1."""
-        first, last = state["first"], state["last"]
-        if self._bits == 16 or self.visit > 0:
-            return self._shifts(first, last, state["bins"].shape[2])
-        return torch.full_like(first, FIRST_SHIFT)
-
     def _open_windows(self, maps: Tensor, status: Tensor) -> None:
         """Chooses what the first visit bins: everything from well below where the tail of these maps begins."""
         if self._bits == 16:
             self._bin(self._low[None].clone(), self._high[None].clone(), 1 << 16)
             return
-        grid, coarse = self._samples()[-1][0], torch.full_like(self._low, 21)  # bins of a quarter of an octave
-        bins, above = coarse.new_zeros(len(coarse), 1 << 11), torch.zeros_like(coarse)
-        ops.tail_histogram(
-            maps, self._low, self._high, coarse, bins, above, grid=grid, status=status, backend=self.backend
-        )
-        samples = maps.shape[0] * self._area(grid)
-        rank = min(WINDOW_RANKS * int(self.fraction * samples) + 16, samples)
-        first = (bin_of_rank(bins, torch.full_like(coarse, rank)) << 21)[None]
-        self._bin(first, torch.full_like(first, LAST_KEY), NUM_BINS)
+        grid, ends = self._samples()[-1][0], (self._low, self._high)
+        rank = WINDOW_RANKS * int(self.fraction * len(maps) * self._area(grid)) + 16
+        first = parts.window(maps, grid, min(rank, len(maps) * self._area(grid)), ends, status, self.backend)[None]
+        self._bin(first, torch.full_like(first, parts.LAST_KEY), NUM_BINS)
 
     def _bin(self, first: Tensor, last: Tensor, num_bins: int) -> None:
         """Begins histograms of [first, last]; where there is no memory for them, nothing has changed."""
@@ -358,22 +358,17 @@ class TailThreshold(State):
 
     def _narrow(self, samples: int) -> None:
         """Narrows the bracket by the visit's histograms, and chooses what the next visit bins."""
-        known = self._low == self._high
+        known, whole, spare = self._low == self._high, False, self._spare
         if self.visit == 0 and not self._at_cells:
-            low, high, (first, last) = self._low, self._high, self._guess()
+            low, high, (first, last, spare) = self._low, self._high, self._guess()
         else:
             low, high = self._locate(int(self.fraction * samples) + 1)
+            unproved = ~known & (low < self._kept)  # samples down there were left out; with them it would be higher
+            whole = bool(unproved.any())
+            high = torch.where(unproved, torch.maximum(high, self._kept - 1), high)
             low, high = torch.maximum(self._low, low), torch.minimum(self._high, high)
-            first, last = low, high
-        torn = (~known & (low > high)).nonzero().flatten().tolist()
-        if torn:
-            raise refusal(
-                ValueError(
-                    f"visit {self.visit} must see the activations of the visits before, but those of unit "
-                    f"{torn[0]} ({len(torn)} units in all) have changed; is the network in evaluation mode and without "
-                    "chance of its own, and the data the same at every visit?"
-                )
-            )
+            first, last, spare = low, high, low if self.visit == 0 else torch.where(unproved, low, spare)
+        parts.check_untorn(~known & (low > high), self.visit)
         low, high = torch.where(known, self._low, low), torch.where(known, self._high, high)
         # A unit whose threshold is known is left out: its window is empty.
         known = low == high
@@ -381,13 +376,15 @@ class TailThreshold(State):
         num_bins = 1 if done else 1 << 16 if self._bits == 16 else NUM_BINS
         self._bin(torch.where(known, 1, first)[None], torch.where(known, 0, last)[None], num_bins)
         self._low, self._high, self._done = low, high, done
+        self._spare, self._kept, self.whole = spare, torch.zeros_like(low), whole
 
-    def _guess(self) -> tuple[Tensor, Tensor]:
-        """[U] keys each, between which the threshold seems to lie by the pixels that stand for all."""
+    def _guess(self) -> tuple[Tensor, Tensor, Tensor]:
+        """[U] keys each, by the pixels that stand for all: the threshold seems to lie between two, well above one."""
         rank = int(self.fraction * self._seen * self._area(sparse(self.grid, 0))) + 1
         # Neighbours are alike, so that the samples are worth far fewer; a wrong guess costs two more visits.
         margin = rank * MARGIN // 100 + 3 * math.isqrt(rank) + 1
-        return self._locate(rank + margin)[0], self._locate(max(1, rank - margin))[1]
+        ends = self._locate(rank + margin)[0], self._locate(max(1, rank - margin))[1]
+        return *ends, self._locate(2 * rank + margin)[0]
 
     def _locate(self, rank: int) -> tuple[Tensor, Tensor]:
         """[U] keys each: the rank-th largest of the visit's samples lies between them."""

@@ -1,15 +1,24 @@
-"""What a saved state of `TailThreshold` must hold before kernels and readers can trust it."""
+"""What `TailThreshold` asks of batches and of saved states before kernels and readers can trust them."""
 
 from __future__ import annotations
 
+import math
 from typing import Any, Literal, get_args
 
 import torch
+from torch import Tensor
 
+from dissect import ops
+from dissect.arguments import refusal
 from dissect.files.checked import Array, Each, Maybe, Of, Text, Whole, fields, require
+from dissect.grid import Grid
+from dissect.reference import keys_of, values_of
+from dissect.stats.bins import bin_of_rank, narrowest_shift
 
 WHAT = "TailThreshold: the state"
 MOST = 1 << 53
+#: The first visit's last key, below that of 2^126, the least value that is refused; a tail's bins all end there.
+LAST_KEY = ((1 << 31) | (253 << 23)) - 1
 DTYPES = ("float32", "float16", "bfloat16")
 
 _ALWAYS = {
@@ -22,6 +31,7 @@ _ALWAYS = {
     "map_area": Whole(0, MOST),
     "at_cells": Maybe(Of(bool)),
     "dtype": Maybe(Text(DTYPES)),
+    "whole": Maybe(Of(bool)),
     "source": Maybe(Each(Whole(1), 2)),
 }
 _KEYS = {name: Array(torch.int64, "U", 0, "keys") for name in ("low", "high")}
@@ -35,6 +45,33 @@ _TABLES = {name: Array(torch.int32, "T 3") for name in ("rows", "columns")}
 
 Positions = Literal["pixel", "feature"]
 POSITIONS: tuple[Positions, ...] = get_args(Positions)
+
+
+#: A bin of the first visit held 2^15 keys in states of version 1.
+FIRST_SHIFT = 15
+
+
+def upgraded(state: dict[str, Any], bits: int) -> dict[str, Any]:
+    """A state as of this version, of one of any before; `bits` are of a key."""
+    first, last = state["first"], state["last"]
+    if "shift" not in state:  # version 1
+        if bits == 16:
+            shift = torch.zeros_like(first)
+        elif state["visit"]:
+            shift = narrowest_shift(first, last, state["bins"].shape[2])
+        else:
+            shift = torch.full_like(first, FIRST_SHIFT)
+        state = {**state, "shift": shift}
+    if len(first) == 3:  # until version 3 the first visit binned bounds too, before these few pixels
+        state = {**state, **{name: state[name][2:] for name in ("first", "last", "shift", "bins", "above")}}
+    if "spare" not in state:  # until version 4 all maps came whole
+        state = {
+            **state,
+            "spare": torch.zeros_like(state["low"]),
+            "kept": torch.zeros_like(state["low"]),
+            "whole": False,
+        }
+    return state
 
 
 def check_scalars(state: dict[str, Any]) -> None:
@@ -71,6 +108,9 @@ def check_keys(state: dict[str, Any], bits: int, at_cells: bool) -> None:
     require(WHAT, (state["visit"] > 0) == (state["samples"] > 0), "samples are known when a visit has ended")
     low, high, first, last, shift = (state[name] for name in ("low", "high", "first", "last", "shift"))
     fields(WHAT, state, {"shift": Array(torch.int64, "R U", 0, 31)}, sizes)
+    fields(
+        WHAT, state, dict.fromkeys(("spare", "kept"), Array(torch.int64, "U", 0, "keys")), sizes | {"keys": 1 << bits}
+    )
     require(WHAT, low <= high, "low is at most high")
     if not sizes["R"]:
         require(WHAT, state["seen"] == 0, "what was seen was binned")
@@ -83,3 +123,75 @@ def check_keys(state: dict[str, Any], bits: int, at_cells: bool) -> None:
     require(WHAT, ~(beyond & (state["bins"] != 0)), "bins beyond last are empty")
     done = bool((low == high).all())
     require(WHAT, done or sizes["B"] > 1, "open brackets have bins")
+
+
+def window(
+    maps: Tensor, grid: Grid | None, rank: int, ends: tuple[Tensor, Tensor], status: Tensor, backend: str
+) -> Tensor:
+    """[U] keys: a bin of a quarter of an octave begins there, in which the rank-th largest sample lies.
+
+    Args:
+        maps: [N, U, h, w].
+        grid: which pixels are samples.
+        rank: from 1.
+        ends: [U] each, the least and the largest key.
+        status: see `dissect.ops.tail_histogram`.
+        backend: of it.
+    """
+    coarse = torch.full_like(ends[0], 21)
+    bins, above = coarse.new_zeros(len(coarse), 1 << 11), torch.zeros_like(coarse)
+    ops.tail_histogram(maps, *ends, coarse, bins, above, grid=grid, status=status, backend=backend)
+    return bin_of_rank(bins, torch.full_like(coarse, rank)) << 21
+
+
+def check_untorn(torn: Tensor, visit: int) -> None:
+    """Refuses units [U] whose brackets have no end in common any more.
+
+    Raises:
+        ValueError: names the first one.
+    """
+    units = torn.nonzero().flatten().tolist()
+    if units:
+        raise refusal(
+            ValueError(
+                f"visit {visit} must see the activations of the visits before, but those of unit {units[0]} "
+                f"({len(units)} units in all) have changed; is the network in evaluation mode and without chance of "
+                "its own, and the data the same at every visit?"
+            )
+        )
+
+
+def floors_below(keys: Tensor, dtype: torch.dtype) -> Tensor:
+    """[U] float32: the largest values below these keys; -1 where they are below 0."""
+    most = int(keys_of(torch.tensor(math.inf, dtype=dtype))) - 1
+    floors = values_of((keys - 1).clamp(0, most), dtype).float()
+    return torch.where(floors >= 0, floors, -1.0)
+
+
+def check_like(
+    map_shape: tuple[int, int], num_units: int, dtype: torch.dtype, units: int, own: torch.dtype, area: int | None
+) -> None:
+    """Refuses a batch of another number of units, dtype or, where `area` is given, number of cells than before.
+
+    Raises:
+        ValueError: says what they must be.
+    """
+    if (num_units, dtype) != (units, own):
+        rule = f"activations must have U={units} units of {own}, but got U={num_units} of {dtype}."
+        raise refusal(ValueError(rule))
+    if area is not None and area != map_shape[0] * map_shape[1]:
+        raise refusal(ValueError(f"activations must be maps of {area} cells, but got {list(map_shape)}."))
+
+
+def kept_from(activations: Tensor | ops.HotCells, like: Tensor, whole: bool) -> Tensor:
+    """[U] keys from which on a batch has all samples; `like` are some keys, and `whole` is whether it must have all.
+
+    Raises:
+        ValueError: hot cells where maps must be whole.
+    """
+    if not isinstance(activations, ops.HotCells):
+        return torch.zeros_like(like)
+    if whole:
+        raise refusal(ValueError("activations must be whole maps at this visit, but are hot cells (see `whole`)."))
+    floors = activations.floors.amax(0) if len(activations) else activations.floors.new_full(like.shape, -1)
+    return torch.where(floors < 0, 0, keys_of(floors) + 1)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
+from torch import Tensor
 from tqdm.auto import tqdm
 
 from dissect.files.checked import Of, Whole, fields
 from dissect.files.progress import Progress, Resumable, go_on, versioned
 from dissect.interrupts import deferred_interrupts
+from dissect.ops import HotCells
 from dissect.visits.store import Step
 
 
@@ -25,6 +27,9 @@ class Visit:
         planes: whether they must have label planes.
         last: whether no other visit follows.
         images: whether they must have images.
+        condense: of a layer's maps what may stand for them from this visit on, where memory is short; None for whole
+            maps. Takes the layer's name, maps [N, U, h, w] and the images' numbers [N].
+        whole: layers whose maps must be whole, whatever stood for them before.
         data: which data set is visited, where the steps are of several.
     """
 
@@ -34,6 +39,8 @@ class Visit:
     last: bool = False
     images: bool = True
     data: str = "images"
+    condense: Callable[[str, Tensor, Tensor], HotCells] | None = None
+    whole: frozenset[str] = frozenset()
 
 
 class Run:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import shutil
 import tempfile
 import time
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -26,12 +28,14 @@ VISITS = 3
 class Step:
     """A batch as the visits see it: image numbers [N], planes [N, K, H, W], and each layer's maps [N, U, h, w].
 
+    Of maps that a visit let be condensed the hot cells.
+
     Planes and maps are on the model's device, if the ops serve there; numbers and images where the data set has them.
     """
 
     numbers: Tensor
     planes: Tensor | None  # None where the visit does not need them
-    activations: dict[str, Tensor]
+    activations: dict[str, Any]  # Tensor or HotCells
     images: Tensor | None = None  # of a step that was just computed
     labels: ops.EncodedLabels | None = (
         None  # in the place of planes, where these came encoded and the visitor takes them
@@ -41,7 +45,7 @@ class Step:
 def step_of(
     numbers: Tensor,
     planes: Tensor | ops.EncodedLabels | None,
-    activations: dict[str, Tensor],
+    activations: dict[str, Any],
     images: Tensor | None = None,
 ) -> Step:
     """A step with planes or labels, whichever they are."""
@@ -67,7 +71,7 @@ class _Kept:
 
     numbers: Tensor
     planes: Tensor | ops.EncodedLabels | None = None
-    maps: dict[str, Tensor] = field(default_factory=dict)
+    maps: dict[str, Tensor | ops.HotCells] = field(default_factory=dict)
     file: Path | None = None
     on_disk: tuple[str, ...] = ()
 
@@ -96,6 +100,7 @@ class Store:
     def __init__(self, memory_budget: int, disk_budget: int) -> None:
         self._memory, self._disk = memory_budget, _Disk(disk_budget)
         self._kept: dict[int, _Kept] = {}  # by batch
+        self.short = False  # whether memory was too short for some maps so far
 
     def close(self) -> None:
         """Forgets everything, on disk too."""
@@ -115,7 +120,7 @@ class Store:
         """The planes of a batch, or its labels, if they are kept."""
         return self._kept.get(index, _NOTHING).planes
 
-    def maps(self, index: int, layers: list[str]) -> dict[str, Tensor]:
+    def maps(self, index: int, layers: list[str]) -> dict[str, Any]:
         """Of those of the layers that are kept; those in a file that is gone or has changed are so no longer."""
         kept = self._kept.get(index, _NOTHING)
         maps = {name: kept.maps[name] for name in layers if name in kept.maps}
@@ -154,11 +159,32 @@ class Store:
         kept.maps |= {name: step.activations[name] for name in new[first:]}
         self._memory -= taken
         rest = {name: step.activations[name] for name in new[:first]}
-        if rest and kept.file is None:
+        self.short |= bool(rest)
+        whole = all(isinstance(part, Tensor) for part in rest.values())  # files hold maps alone
+        if rest and whole and kept.file is None:
             kept.file = self._disk.write(index, rest, ends[first - 1])
             kept.on_disk = () if kept.file is None else tuple(rest)
         if not rest or kept.on_disk:  # else the batch is needed again anyhow, and its planes come with it
             self._keep_planes(kept, step, taken, batches_left)
+
+    def condense(self, condense: Callable[[str, Tensor, Tensor], ops.HotCells], whole: frozenset[str]) -> None:
+        """Keeps of the maps in memory their hot cells alone, where these take less; but for `whole` layers."""
+        for kept in self._kept.values():
+            for name, maps in kept.maps.items():
+                if name in whole or not isinstance(maps, Tensor):
+                    continue
+                hot = condense(name, maps, kept.numbers)
+                if hot.nbytes < maps.nbytes:
+                    kept.maps[name] = hot
+                    self._memory += maps.nbytes - hot.nbytes
+
+    def forget_hot(self, layers: Iterable[str]) -> None:
+        """Forgets hot cells of these layers, which must be whole again."""
+        for kept in self._kept.values():
+            for name in layers:
+                if isinstance(hot := kept.maps.get(name), ops.HotCells):
+                    self._memory += hot.nbytes
+                    del kept.maps[name]
 
     def _keep_planes(self, kept: _Kept, step: Step, taken: int, batches_left: int) -> None:
         """Keeps them if all later batches can then have as much of the memory as this one."""

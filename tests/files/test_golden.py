@@ -41,7 +41,7 @@ def test_dissection_1():
     assert found.settings["num_images"] == 2
 
 
-@pytest.mark.parametrize("version", [1, 2, 3, 4])
+@pytest.mark.parametrize("version", [1, 2, 3, 4, 5])
 def test_tail_threshold(version):
     state = TailThreshold(0.25, size=(2, 2))
     state.load(GOLDEN / f"TailThreshold-{version}.safetensors")

@@ -1,0 +1,166 @@
+"""Where memory is short, hot cells stand for maps: the same result to the bit, with fewer passes of the network."""
+
+import pytest
+import torch
+from torch import nn
+
+import dissect
+from dissect import ops
+from dissect.visits.passes import Passes
+
+LAYERS = ["0", "2", "4"]
+
+
+def small_network():
+    torch.manual_seed(0)
+    layers = [
+        nn.Conv2d(3, 8, 3, padding=1),
+        nn.ReLU(),
+        nn.Conv2d(8, 12, 3, 2, 1),
+        nn.ReLU(),
+        nn.Conv2d(12, 40, 3, 2, 1),
+    ]
+    return nn.Sequential(*layers).eval()
+
+
+class Scenes(torch.utils.data.Dataset):
+    """Bright squares on smooth noise: most cells of most maps are of no account."""
+
+    concepts = ("square", "corner")
+
+    def __init__(self, number):
+        generator = torch.Generator().manual_seed(1)
+        noise = torch.rand(number, 3, 40, 40, generator=generator)
+        self.images = nn.functional.avg_pool2d(noise, 9, 1, 4)
+        self.planes = torch.zeros(number, 1, 40, 40, dtype=torch.uint8)
+        for at in range(number):
+            y, x = torch.randint(0, 32, (2,), generator=generator).tolist()
+            self.images[at, :, y : y + 8, x : x + 8] += torch.rand(3, 1, 1, generator=generator)
+            self.planes[at, :, y : y + 8, x : x + 8] = 1
+            self.planes[at, :, :6, :6] = 2
+
+    def __len__(self):
+        return len(self.images)
+
+    def __getitem__(self, at):
+        return self.images[at], self.planes[at]
+
+
+SCENES = Scenes(160)
+
+
+@pytest.fixture
+def passes(monkeypatch):
+    """How often the network ran for some layer."""
+    counted, run = [], Passes.run
+
+    def counting(self, inputs, layers, **options):
+        counted.extend([tuple(layers)] * bool(layers))
+        return run(self, inputs, layers, **options)
+
+    monkeypatch.setattr(Passes, "run", counting)
+    return counted
+
+
+def dissected(memory, layers=LAYERS, images=SCENES, **options):
+    return dissect.dissect(
+        small_network(), layers, images, batch_size=8, memory_budget=memory, disk_budget=0, progress=False,
+        top_images=3, **options,
+    )  # fmt: skip
+
+
+def tensors_of(found):
+    """All numbers of a dissection by name."""
+    parts = {}
+    for name in found.layers:
+        layer = found[name]
+        for owner in (layer, layer.evidence, layer.sample):
+            named = {f"{name}.{type(owner).__name__}.{key}": value for key, value in vars(owner).items()}
+            parts |= {key: value for key, value in named.items() if isinstance(value, torch.Tensor)}
+    return parts
+
+
+def same(one, other):
+    one, other = tensors_of(one), tensors_of(other)
+    assert one.keys() == other.keys()
+    for key, value in one.items():
+        assert torch.equal(value.nan_to_num(-7.0), other[key].nan_to_num(-7.0)), key
+
+
+@pytest.mark.filterwarnings("ignore::dissect.DoubtfulResultWarning")
+@pytest.mark.parametrize(
+    "options", [{}, {"preset": "pnas2020"}, {"positions": "feature"}, {"fraction": 0.05}, {"relu": True}]
+)
+def test_the_same_bits_with_any_memory(options, passes):
+    whole = dissected(1 << 30, **options)
+    least = len(passes)
+    assert least == len(SCENES) // 8
+    counted = []
+    for memory in (8 << 20, 2 << 20, 0):
+        passes.clear()
+        same(whole, dissected(memory, **options))
+        counted.append(len(passes))
+    assert least < counted[0] <= counted[2]
+
+
+@pytest.mark.filterwarnings("ignore::dissect.DoubtfulResultWarning")
+def test_two_passes_where_maps_do_not_fit_but_their_hot_cells_do(passes, monkeypatch):
+    size = sum(part.numel() * 4 for part in maps_of(SCENES.images).values())
+    whole, batches = dissected(size * 2, fraction=0.001), len(SCENES) // 8
+    passes.clear()
+    same(whole, dissected(size // 2, fraction=0.001))
+    assert batches < len(passes) <= 2 * batches  # the survey, and of what it could not keep the first visit after it
+    passes.clear()
+    monkeypatch.setattr(dissect.dissection.dissection_run.ops, "takes_hot_cells", lambda device: False)
+    same(whole, dissected(size // 2, fraction=0.001))
+    assert len(passes) > 2 * batches
+
+
+def maps_of(images):
+    with torch.no_grad(), dissect.Trace(small_network(), LAYERS) as trace:
+        trace.run(images)
+    return {name: trace[name] for name in LAYERS}
+
+
+@pytest.mark.filterwarnings("ignore::dissect.DoubtfulResultWarning")
+def test_floors_that_were_too_high_cost_passes_and_no_bit(passes, monkeypatch):
+    whole = dissected(1 << 30)
+    floors = dissect.stats.TailThreshold.floors
+    monkeypatch.setattr(dissect.stats.TailThreshold, "floors", lambda state: floors(state) * 3)
+    same(whole, dissected(2 << 20))
+
+
+@pytest.mark.filterwarnings("ignore::dissect.DoubtfulResultWarning")
+@pytest.mark.parametrize("killed_at", [25, 33, 47, 66])
+def test_a_run_that_was_stopped_goes_on(killed_at, tmp_path, monkeypatch):
+    whole, left = dissected(2 << 20), [killed_at]
+    add = dissect.dissection.dissection_run.DissectionRun.add
+
+    def stopping(self, step):
+        left[0] -= 1
+        if not left[0]:
+            raise KeyboardInterrupt
+        add(self, step)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(dissect.dissection.dissection_run.DissectionRun, "add", stopping)
+        with pytest.raises(KeyboardInterrupt):
+            dissected(2 << 20, resume=tmp_path)
+    same(whole, dissected(2 << 20, resume=tmp_path))
+
+
+def test_hot_cells_are_kept_only_where_they_take_less():
+    from dissect.dissection.condensing import condensed
+    from dissect.grid import Grid
+
+    maps = torch.randn(4, 3, 6, 6)
+    state = dissect.stats.TailThreshold(0.05, size=(12, 12))
+    state.add(maps)
+    state.advance()
+    shown = torch.tensor([[7], [9], [8]])
+    hot = condensed(state, Grid.half_pixel((6, 6), (12, 12)), shown, maps, torch.arange(6, 10))
+    assert isinstance(hot, ops.HotCells)
+    whole = hot.counts == 36
+    assert whole[[1, 2, 3], [0, 2, 1]].all()
+    assert not whole.all()
+    assert torch.equal(hot.whole(torch.tensor([3, 1]), torch.tensor([1, 0])), maps[[3, 1], [1, 0]])
