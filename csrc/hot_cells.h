@@ -6,7 +6,7 @@
 
 namespace dissect {
 
-// What was kept of [N, U] maps; all else of them is 0.
+// What was kept of [N, U] maps; all else of them is not above their floors.
 struct HotCells {
   const int64_t* starts;  // [N, U], where the entries of a map begin
   const int32_t* counts;  // [N, U], how many they are, in the order of the map's cells
@@ -17,8 +17,8 @@ struct HotCells {
 
 struct HotCellsParams {
   FeatureMaps maps;     // without data where `hot` is given
-  const float* floors;  // [N, U]; below 0 all of a map is kept
-  int64_t reach;        // 0, or 1: the neighbours of what is above the floor are kept too
+  const float* floors;  // [N, U]; -infinity keeps all
+  int64_t reach;        // 0, or 1: the neighbours of what is above the floor, virtual zeros too, are kept as well
   float* peaks;         // [N, U], written; null where `hot` is given
   int32_t* counts;      // [N, U], written
   const HotCells* hot = nullptr;

@@ -42,6 +42,13 @@ inline const float* units_at<float, float>(const float* from, int64_t num_units,
   return copied;
 }
 
+// Marks the virtual zeros around the maps.
+inline void mark_ring(const FeatureMaps& maps, uint16_t* marks, uint16_t mark) {
+  const int64_t pitch = padded_width(maps), last = (maps.height + 1) * pitch;
+  for (int64_t x = 0; x < pitch; ++x) marks[x] = marks[last + x] = mark;
+  for (int64_t y = 1; y <= maps.height; ++y) marks[y * pitch] = marks[(y + 1) * pitch - 1] = mark;
+}
+
 // Up to sixteen units whose values at one place are neighbours in memory.
 template <typename T>
 bool keep_across_units(const HotCellsParams& p, int64_t image, int64_t unit_begin, int64_t num_units,
@@ -53,14 +60,15 @@ bool keep_across_units(const HotCellsParams& p, int64_t image, int64_t unit_begi
   auto* const marks = reinterpret_cast<uint16_t*>(workspace.marks);
   auto* const near = reinterpret_cast<uint16_t*>(workspace.near);
   const float* floors = p.floors + image * maps.num_units + unit_begin;
-  uint32_t all = 0;
+  uint16_t below_zero = 0;
   float values[kLanes] = {}, levels[kLanes], largest[kLanes] = {};
   for (int64_t u = 0; u < kLanes; ++u) levels[u] = __builtin_inff();
   for (int64_t u = 0; u < num_units; ++u) {
     levels[u] = floors[u];
     largest[u] = Widen<T>::one(base[u]);
-    all |= static_cast<uint32_t>(floors[u] < 0) << u;
+    below_zero |= static_cast<uint16_t>((floors[u] < 0) << u);
   }
+  mark_ring(maps, marks, below_zero);
   const Half levels0 = load_half(levels), levels1 = load_half(levels + 8);
   Half peaks0 = load_half(largest), peaks1 = load_half(largest + 8);
   HalfPatterns magnitudes0{}, magnitudes1{};
@@ -82,7 +90,7 @@ bool keep_across_units(const HotCellsParams& p, int64_t image, int64_t unit_begi
       here = near;
     }
     for (int64_t x = 0; x < maps.width; ++x) {
-      uint32_t kept = here[x] | all;
+      uint32_t kept = here[x];
       if (kept == 0) continue;
       const Stored* from = base + y * maps.stride_row + x * maps.stride_column;
       for (; kept != 0; kept &= kept - 1) {
@@ -139,6 +147,9 @@ bool keep_of_map(const HotCellsParams& p, int64_t number, int64_t unit, const Ho
     }
   };
   for (int64_t y = 0; y < maps.height; ++y) mark_row(y, row_of(y));
+  const ColumnBits bits{workspace.marks, num_words};
+  for (int64_t w = 0; w < num_words; ++w) bits.words[w] = bits.words[(maps.height + 1) * num_words + w] = 0;
+  if (floor < 0) mark_ring(maps, bits, 0, maps.width + 1);
   for (int64_t y = 0; y < maps.height; ++y) {
     const uint64_t* here = workspace.marks + (y + 1) * num_words;
     if (p.reach == 1) {
@@ -147,7 +158,7 @@ bool keep_of_map(const HotCellsParams& p, int64_t number, int64_t unit, const Ho
     }
     const float* row = nullptr;
     for (int64_t w = 0; w < num_words; ++w) {
-      uint64_t kept = floor < 0 ? ~uint64_t{0} : p.reach == 1 ? spread_bits(here, w, num_words) : here[w];
+      uint64_t kept = p.reach == 1 ? spread_bits(here, w, num_words) : here[w];
       if (w == 0) kept &= ~uint64_t{1};  // columns begin at bit 1
       const int64_t end = maps.width + 1 - 64 * w;
       if (end < 64) kept &= (uint64_t{1} << end) - 1;
@@ -197,6 +208,11 @@ bool keep_of_planes(const HotCellsParams& p, int64_t image, int64_t unit_begin, 
   return good;
 }
 
+inline void fill_inside(const FeatureMaps& maps, float* map, float value) {
+  for (int64_t y = 1; y <= maps.height; ++y)
+    for (int64_t x = 1; x <= maps.width; ++x) map[y * padded_width(maps) + x] = value;
+}
+
 // Of what was kept by lower floors.
 void keep_of_hot(const HotCellsParams& p, int64_t image, int64_t unit_begin, int64_t num_units,
                  const HotCellsWorkspace& workspace, HotLists& lists) {
@@ -204,10 +220,14 @@ void keep_of_hot(const HotCellsParams& p, int64_t image, int64_t unit_begin, int
   for (int64_t u = 0; u < num_units; ++u) {
     const int64_t number = image * maps.num_units + unit_begin + u;
     float peak;
+    // What was not kept is not above the floor; zeros would be above one below 0.
+    const float floor = p.floors[number], rest = floor < 0 ? floor : 0.0f;
+    if (rest < 0) fill_inside(maps, workspace.map, rest);
     spread(maps, *p.hot, number, workspace.map);
     const auto row_of = [&](int64_t y) { return workspace.map + (y + 1) * padded_width(maps) + 1; };
     keep_of_map(p, number, u, workspace, row_of, lists, peak);
-    clear(maps, *p.hot, number, workspace.map);
+    if (rest < 0) fill_inside(maps, workspace.map, 0.0f);
+    else clear(maps, *p.hot, number, workspace.map);
   }
 }
 

@@ -44,18 +44,22 @@ struct Reaches {
   inline uint32_t operator()(Lanes values) const { return ~greater(same(low), values) & 0xffffu; }
 };
 
+// Sets the bits of the virtual zeros around a map, in the columns from first to last.
+inline void mark_ring(const FeatureMaps& maps, const ColumnBits& bits, int64_t first, int64_t last) {
+  const auto mark = [&](int64_t row, int64_t column) {
+    if (column >= first && column <= last) bits.words[row * bits.per_row + (column >> 6)] |= uint64_t{1} << (column & 63);
+  };
+  for (int64_t column = first; column <= last; ++column) mark(0, column), mark(maps.height + 1, column);
+  for (int64_t row = 1; row <= maps.height; ++row) mark(row, 0), mark(row, maps.width + 1);
+}
+
 // Fills a padded map of zeros, and the bits of its columns that pass a test, as `ColumnBits::fill` would.
 template <typename Test>
 inline void spread(const FeatureMaps& maps, const HotCells& hot, int64_t number, float* map, const ColumnBits& bits,
                    int64_t first, int64_t last, const Test& passes) {
-  // Where zeros pass all of the map was kept, and it is looked at as any other.
-  if (passes(0.0f)) {
-    spread(maps, hot, number, map);
-    bits.fill(maps, map, first, last, passes);
-    return;
-  }
-  __builtin_memset(bits.words, 0, bit_words(maps) * sizeof(uint64_t));
   const int64_t pitch = padded_width(maps), per_row = bits.per_row;
+  __builtin_memset(bits.words, 0, bit_words(maps) * sizeof(uint64_t));
+  if (passes(0.0f)) mark_ring(maps, bits, first, last);
   const float* values = hot.values + hot.starts[number];
   uint64_t* const words = bits.words;
   for_entries(maps, hot, number, [=](int64_t i, int64_t row, int64_t at) {

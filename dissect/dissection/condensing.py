@@ -22,5 +22,5 @@ def condensed(state: TailThreshold, grid: Grid, shown: Tensor, maps: Tensor, num
         numbers: [N] of the images.
     """
     whole = (numbers.cpu()[:, None, None] == shown.cpu()).any(2)
-    floors = torch.where(to_device(whole, maps.device), -1.0, state.floors())
+    floors = torch.where(to_device(whole, maps.device), -torch.inf, state.floors())
     return ops.hot_cells(maps, floors, reach=0 if grid.is_identity else 1)

@@ -18,7 +18,7 @@ class HotCells:
     cells, so one above a floor has a source cell above it, and its other ones are neighbours of that.
 
     Attributes:
-        floors: [N, U] float32; of a map whose floor is below 0 all cells are kept.
+        floors: [N, U] float32; of a map whose floor is -inf all cells are kept.
         peaks: [N, U] float32, the largest value of each map.
         starts: [N, U] int64, where the entries of each map begin.
         counts: [N, U] int32, how many they are.
@@ -125,8 +125,9 @@ class HotCells:
         known.remember(*self._parts(), facts=self.size)
 
     def maps(self) -> Tensor:
-        """[N, U, h, w] float32: the maps, with 0 in place of what was not kept."""
-        maps = self.values.new_zeros(self.shape)
+        """[N, U, h, w] float32: the maps, with 0 in place of what was not kept, or the floor where that is below 0."""
+        least = -float(torch.finfo(torch.float32).max) / 4  # what is lower is no activation
+        maps = self.floors.clamp(least, 0)[..., None, None].repeat(1, 1, *self.size)
         number, entry = self._entries(torch.arange(self.counts.numel(), device=self.device))
         maps.view(-1)[number * self.size[0] * self.size[1] + self.places[entry].long()] = self.values[entry]
         return maps

@@ -18,8 +18,8 @@ def hot_cells(activations: Tensor | HotCells, floors: Tensor, *, reach: int = 1,
 
     Equivalent to::
 
-        hot = activations > floors[..., None, None]
-        kept = max_pool2d(hot, 2 * reach + 1, stride=1, padding=reach) | (floors < 0)
+        hot = pad(activations, (reach,) * 4) > floors[..., None, None]  # with zeros
+        kept = max_pool2d(hot, 2 * reach + 1, stride=1)
 
     Of trained networks a floor that leaves 2 % of the upsampled pixels leaves 2 to 10 % of the cells above it. What
     asks for pixels above the floor (`iou_counts`, `tail_histogram`) takes the result in the maps' place, gives the same
@@ -27,13 +27,13 @@ def hot_cells(activations: Tensor | HotCells, floors: Tensor, *, reach: int = 1,
 
     Args:
         activations: [N, U, h, w] float32, float16 or bfloat16, any strides; or what was kept by lower floors.
-        floors: float32 [U], or [N, U], finite; below 0 all of a map is kept, since the zeros that a grid may have
-            around a map would be above it.
+        floors: float32 [U], or [N, U], finite, or -inf to keep all of a map. Below 0 the border is kept too, since
+            the zeros that a grid may have around a map are above such a floor.
         reach: 1 for pixels between neighbouring cells, as of every upsampling; 0 for the cells themselves.
         backend: "auto", "cpp", "torch" or "reference".
 
     Raises:
-        TypeError, ValueError: wrong dtypes or shapes, floors that are not finite, activations that are NaN, infinite or
+        TypeError, ValueError: wrong dtypes or shapes, floors that are NaN or inf, activations that are NaN, infinite or
             of magnitude 2^126 or more; or hot cells of a higher floor or of another reach.
         BackendUnavailableError: an explicit backend is not here.
 
@@ -82,8 +82,8 @@ def _floors(activations: Tensor | HotCells, floors: Tensor) -> Tensor:
         raise ValueError(f"hot_cells: floors must have shape {list(shape[1:])} or {list(shape)}, but got "
                          f"{list(floors.shape)}.")  # fmt: skip
     checks.same_device("hot_cells", "floors", floors, activations)
-    if not bool(floors.isfinite().all()):
-        raise ValueError("hot_cells: floors must be finite, but some are not; below 0 all of a map is kept.")
+    if not bool((floors < torch.inf).all()):
+        raise ValueError("hot_cells: floors must be finite, or -inf to keep all of a map, but some are NaN or inf.")
     return floors.expand(shape).contiguous()
 
 
@@ -103,7 +103,7 @@ def check_floors(op: str, hot: HotCells, levels: Tensor, name: str) -> None:
     Raises:
         ValueError: names the first unit.
     """
-    lower = ((hot.floors >= 0) & (hot.floors > levels)).any(0)
+    lower = (hot.floors > levels).any(0)
     if bool(lower.any()):
         unit = int(lower.nonzero()[0])
         raise ValueError(f"{op}: {name} must not be below the floors of the hot cells, but unit {unit}'s is.")

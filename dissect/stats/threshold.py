@@ -197,7 +197,7 @@ class TailThreshold(State):
         """[U] float32, below which later visits ask for nothing, it seems: about twice the fraction is above.
 
         `dissect.ops.hot_cells` above these may stand for the maps from the second visit on. Whether they sufficed is
-        proved by exact counts; where they did not, `whole` tells. -1, for all of a map, where one would be below 0.
+        proved by exact counts; where they did not, `whole` tells.
 
         Raises:
             RuntimeError: no visit has ended.

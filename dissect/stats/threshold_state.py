@@ -162,10 +162,9 @@ def check_untorn(torn: Tensor, visit: int) -> None:
 
 
 def floors_below(keys: Tensor, dtype: torch.dtype) -> Tensor:
-    """[U] float32: the largest values below these keys; -1 where they are below 0."""
-    most = int(keys_of(torch.tensor(math.inf, dtype=dtype))) - 1
-    floors = values_of((keys - 1).clamp(0, most), dtype).float()
-    return torch.where(floors >= 0, floors, -1.0)
+    """[U] float32: the largest values below these keys; -inf where there are none."""
+    least, most = keys_of(torch.tensor([-math.inf, math.inf], dtype=dtype)).tolist()
+    return values_of((keys - 1).clamp(least, most - 1), dtype).float()
 
 
 def check_like(
@@ -193,5 +192,5 @@ def kept_from(activations: Tensor | ops.HotCells, like: Tensor, whole: bool) -> 
         return torch.zeros_like(like)
     if whole:
         raise refusal(ValueError("activations must be whole maps at this visit, but are hot cells (see `whole`)."))
-    floors = activations.floors.amax(0) if len(activations) else activations.floors.new_full(like.shape, -1)
-    return torch.where(floors < 0, 0, keys_of(floors) + 1)
+    floors = activations.floors.amax(0) if len(activations) else activations.floors.new_full(like.shape, -math.inf)
+    return torch.where(floors == -math.inf, 0, keys_of(floors) + 1)

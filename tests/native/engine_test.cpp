@@ -191,8 +191,9 @@ void test_hot_cells(Problem& p, const GridView& grid, int num_threads) {
   const int64_t num_maps = p.num_images * p.num_units;
   std::vector<float> floors(num_maps), peaks(num_maps), higher(num_maps);
   for (int64_t i = 0; i < num_maps; ++i) {
-    floors[i] = static_cast<float>(pick(-1, 4));
-    higher[i] = floors[i] < 0 ? floors[i] : floors[i] + static_cast<float>(pick(0, 2));
+    floors[i] = static_cast<float>(pick(-5, 4));
+    higher[i] = floors[i] + static_cast<float>(pick(0, 2));
+    if (pick(0, 5) == 0) floors[i] = -__builtin_inff();
   }
   std::vector<int32_t> counts(num_maps), fewer(num_maps), again(num_maps);
   const auto lists = hot_cells({p.maps, floors.data(), 1, peaks.data(), counts.data()}, num_threads);

@@ -18,12 +18,12 @@ def equal(one: HotCells, other: HotCells) -> bool:
 
 
 def floors_of(case, seed):
-    """[U] at values of the maps, some below 0, where all is kept; and [N, U] below them."""
+    """[U] at values of the maps, some -inf, where all is kept; and [N, U] below them."""
     generator = torch.Generator().manual_seed(seed)
     floors = case.thresholds.clone()
-    floors[torch.rand(len(floors), generator=generator) < 0.2] = -1.0
-    lower = torch.rand(len(case.activations), len(floors), generator=generator)
-    return floors, torch.where(floors < 0, floors, (floors * lower).clamp(min=0))
+    floors[torch.rand(len(floors), generator=generator) < 0.2] = -torch.inf
+    share = torch.rand(len(case.activations), len(floors), generator=generator)
+    return floors, torch.minimum(floors, floors * torch.where(floors > 0, share, 1 + share))
 
 
 def test_by_hand(backend_of_hot_cells):
@@ -34,8 +34,12 @@ def test_by_hand(backend_of_hot_cells):
     assert hot.peaks.tolist() == [[2.0]]
     assert ops.hot_cells(maps, torch.tensor([1.0]), reach=0, backend=backend_of_hot_cells).places.tolist() == [7]
     assert ops.hot_cells(maps, torch.tensor([2.0]), backend=backend_of_hot_cells).counts.tolist() == [[0]]
-    whole = ops.hot_cells(maps, torch.tensor([-1.0]), backend=backend_of_hot_cells)
+    whole = ops.hot_cells(maps, torch.tensor([-torch.inf]), backend=backend_of_hot_cells)
     assert torch.equal(whole.maps(), maps)
+    # The zeros that a grid may have around a map are above -0.5, so that the border is kept; the rest is not above it.
+    border = ops.hot_cells(maps.clamp(max=0) - 1, torch.tensor([-0.5]), backend=backend_of_hot_cells)
+    assert border.places.tolist() == [0, 1, 2, 3, 4, 7, 8, 9, 10, 11]
+    assert border.maps()[0, 0, 1].tolist() == [-1.0, -0.5, -0.5, -1.0]
     assert torch.equal(whole.whole(torch.tensor([0]), torch.tensor([0])), maps[0])
 
 
@@ -55,7 +59,8 @@ def test_every_level_equals_the_reference(seed, simd):
             )
             assert equal(ours, expected)
             kept = reference.hot_cells(case.activations, expected.floors, reach)
-            assert torch.equal(ours.maps(), torch.where(kept, case.activations.float(), 0.0))
+            rest = expected.floors.clamp(-(2.0**126), 0)[..., None, None]
+            assert torch.equal(ours.maps(), torch.where(kept, case.activations.float(), rest))
 
 
 @pytest.mark.parametrize("seed", range(40))
@@ -74,7 +79,7 @@ def test_counts_and_tails_above_the_floors_are_those_of_the_maps(seed, simd):
     reach = 0 if case.grid is not None and case.grid.is_identity else 1
     labels = ops.encode_labels(case.planes, case.num_labels)
     maps, units = case.activations, len(floors)
-    low = reference.keys_of(floors.clamp(min=0)) + 1
+    low = torch.where(floors == -torch.inf, 0, reference.keys_of(floors) + 1)
     high, shift = torch.full_like(low, 2**32 - 1), torch.full_like(low, 20)
     for hot in (ops.hot_cells(maps, floors, reach=reach), ops.hot_cells(maps, lower, reach=reach)):
         for backend in ("cpp", "reference"):
@@ -118,8 +123,9 @@ def test_errors():
         ops.hot_cells(maps, floors.double())
     with pytest.raises(ValueError, match=r"floors must have shape \[3\] or \[2, 3\], but got \[2\]"):
         ops.hot_cells(maps, floors[:2])
-    with pytest.raises(ValueError, match="floors must be finite"):
-        ops.hot_cells(maps, floors * torch.inf)
+    for bad in (torch.inf, torch.nan):
+        with pytest.raises(ValueError, match="floors must be finite"):
+            ops.hot_cells(maps, floors * bad)
     with pytest.raises(ValueError, match="reach must be 0 or 1, but got 2"):
         ops.hot_cells(maps, floors, reach=2)
     bad = maps.clone()
