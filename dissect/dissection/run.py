@@ -146,7 +146,7 @@ def dissect(
         batch_size: of a Dataset or a tensor.
         memory_budget: bytes of activations and planes to keep between visits. Where they do not suffice, those layers
             stay that save the most seconds per byte (`dissect.visits.store.Store`); the others go through the model
-            again.
+            again. On a CPU the second visit then keeps `dissect.ops.hot_cells` in the place of activations.
         disk_budget: bytes to keep in temporary files beyond the memory's, unless computing again proves faster.
         resume: a folder for what an interrupted run needs to go on: every 30 seconds, and when a visit ends, all that
             is known goes into one file there. Called again with the same arguments the run goes on where it was, and a
