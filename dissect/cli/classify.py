@@ -34,7 +34,7 @@ def add_commands(commands: Any) -> None:
 
 def add_importance_arguments(parser: argparse.ArgumentParser) -> None:
     """What ``dissect classify importance`` takes."""
-    _add_common(parser)
+    add_common(parser)
     parser.add_argument("--layer", default=LAYER, help="a name as in model.named_modules() (%(default)s)")
     parser.add_argument(
         "--train", metavar="IMAGES",
@@ -48,7 +48,7 @@ def add_importance_arguments(parser: argparse.ArgumentParser) -> None:
 def add_sets_arguments(parser: argparse.ArgumentParser) -> None:
     """What ``dissect classify sets`` takes."""
     parser.add_argument("importance", type=Path, help="a file that UnitImportance.save wrote; it names the layer")
-    _add_common(parser)
+    add_common(parser)
     parser.add_argument("--counts", nargs="+", type=int, help="units to remove (0.8, 3.9, 50 and 96.1 %% of them)")
     parser.add_argument("--classes", nargs="+", help="names of classes (all)")
 
@@ -56,7 +56,7 @@ def add_sets_arguments(parser: argparse.ArgumentParser) -> None:
 def add_attack_arguments(parser: argparse.ArgumentParser) -> None:
     """What ``dissect classify attack`` takes."""
     parser.add_argument("importance", type=Path, help="a file that UnitImportance.save wrote; it names the layer")
-    _add_common(parser, images=344)
+    add_common(parser, images=344)
     parser.epilog = (
         "Attacked pixels stay in [0, 1]: for a folder of images give --mean 0 0 0 --std 1 1 1, and a model that "
         "normalises by itself."
@@ -69,7 +69,8 @@ def add_attack_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
 
 
-def _add_common(parser: argparse.ArgumentParser, images: int = 860) -> None:
+def add_common(parser: argparse.ArgumentParser, images: int = 860) -> None:
+    """A classifier, the images with classes that measure it, and where results go."""
     parser.add_argument("--model", metavar="NAME", help="as for dissect run (the embedded network)")
     parser.add_argument("--weights", type=Path, help="a state dict for --model, .safetensors or .pt")
     parser.add_argument("--seed", type=int, default=0, help="of random weights, where there are no others (0)")
@@ -94,14 +95,14 @@ def importance(options: argparse.Namespace) -> int:
     """Measures and saves; an interrupted run goes on when called again."""
     import dissect
 
-    train = _images(options, "train")
+    train = images_of(options, "train")
     resume = _progress(options, "importance-progress")
     with telling_what_is_saved(resume):
         found = dissect.unit_importance(
-            _model(options),
+            model_of(options),
             options.layer,
             train,
-            _images(options, "val", getattr(train, "classes", None)),
+            images_of(options, "val", getattr(train, "classes", None)),
             fill=options.fill,
             batch_size=options.batch_size,
             resume=resume,
@@ -142,9 +143,9 @@ def sets(options: argparse.Namespace) -> int:
     resume = _progress(options, "sets-progress")
     with telling_what_is_saved(resume):
         found = dissect.unit_sets(
-            _model(options),
+            model_of(options),
             importance,
-            _images(options, "val", importance.classes),
+            images_of(options, "val", importance.classes),
             counts=options.counts,
             classes=options.classes,
             batch_size=options.batch_size,
@@ -166,7 +167,7 @@ def attack(options: argparse.Namespace) -> int:
 
     pictures.check_extras()
     importance = dissect.UnitImportance.load(result_file(options.importance, ".importance"))
-    model = _model(options)
+    model = model_of(options)
     # What the table of changes would refuse is told before the attacks.
     importance.check_model(model)
     most = experiments.most_important(importance.num_units)
@@ -177,7 +178,7 @@ def attack(options: argparse.Namespace) -> int:
         found = experiments.attack(
             model,
             importance.layer,
-            _images(options, "val", importance.classes),
+            images_of(options, "val", importance.classes),
             candidates=options.candidates,
             batch_size=options.batch_size,
             resume=resume,
@@ -208,7 +209,8 @@ def _progress(options: argparse.Namespace, name: str) -> Path:
     return folder
 
 
-def _model(options: argparse.Namespace) -> nn.Module:
+def model_of(options: argparse.Namespace) -> nn.Module:
+    """The classifier."""
     from dissect import tiny
 
     if options.model is None and options.weights is not None:
@@ -220,7 +222,7 @@ def _model(options: argparse.Namespace) -> nn.Module:
     return model.eval()
 
 
-def _images(options: argparse.Namespace, split: str, classes: Sequence[str] | None = None) -> Any:
+def images_of(options: argparse.Namespace, split: str, classes: Sequence[str] | None = None) -> Any:
     """A data set of (image, class number).
 
     Args:

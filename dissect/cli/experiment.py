@@ -1,4 +1,4 @@
-"""The commands ``dissect experiment axis-alignment``, ``discrimination`` and ``texture``."""
+"""The commands ``dissect experiment axis-alignment``, ``discrimination`` and ``texture``; the others join them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from torch import nn
 
 from dissect.arguments import integer, refusal
-from dissect.cli import experiment_units
+from dissect.cli import experiment_bands, experiment_units
 from dissect.cli.data import add_run_arguments
 from dissect.cli.networks import load_model
 from dissect.cli.run import MODEL_HELP, check_device, check_layers, names_in, random_weights, resumed
@@ -35,6 +35,7 @@ def add_commands(commands: Any) -> None:
         add(own)
         own.set_defaults(command=command)
     experiment_units.add_commands(commands)
+    experiment_bands.add_commands(commands)
 
 
 def add_alignment_arguments(parser: argparse.ArgumentParser) -> None:

@@ -4,6 +4,7 @@ from dissect.data.batches import Batch, Batches
 from dissect.data.broden import Broden
 from dissect.data.classes import ClassFolder
 from dissect.data.coco import Coco, CocoPanoptic
+from dissect.data.concept_masks import read_concept_masks, write_concept_masks
 from dissect.data.folders import ImageFolder
 from dissect.data.labelled import LabelledImages
 from dissect.data.pictures import Normalisation
@@ -26,4 +27,6 @@ __all__ = [
     "SceneParsing",
     "TarShards",
     "Voc",
+    "read_concept_masks",
+    "write_concept_masks",
 ]

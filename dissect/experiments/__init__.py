@@ -1,5 +1,7 @@
 """The papers' experiments, one file each."""
 
+from dissect.experiments.ablated_bands import ablated_bands, band_losses
+from dissect.experiments.ablated_bands_result import AblatedBands, BandLossRow
 from dissect.experiments.at_hand import AtHand, dissected_at_hand, embedded_discrimination, networks_at_hand
 from dissect.experiments.attack import attack, attacked_again
 from dissect.experiments.attack_result import AttackResult, GroupRow, most_important
@@ -11,7 +13,6 @@ from dissect.experiments.axis_alignment import (
     rotation_error,
 )
 from dissect.experiments.axis_alignment_result import AxisAlignment
-from dissect.experiments.band_losses import BandLossRow, band_losses
 from dissect.experiments.carlini_wagner import PUBLISHED, CarliniWagner, adversarial, with_noise
 from dissect.experiments.discrimination import discrimination, linear_predictions
 from dissect.experiments.discrimination_result import Discrimination
@@ -45,6 +46,7 @@ __all__ = [
     "ALPHAS",
     "CORRUPTIONS",
     "PUBLISHED",
+    "AblatedBands",
     "AtHand",
     "AttackResult",
     "AxisAlignment",
@@ -63,6 +65,7 @@ __all__ = [
     "Rosetta",
     "TextureSensitivity",
     "VerifiedLabels",
+    "ablated_bands",
     "adversarial",
     "attack",
     "attacked_again",

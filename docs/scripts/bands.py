@@ -7,85 +7,53 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from pathlib import Path
 
-import torch
 from pages import command_line, folder, table
-from torch import Tensor
 
 import dissect
 from dissect import plots, tiny
-from dissect.experiments import band_losses
-from dissect.experiments.band_losses import BandLossRow
-from dissect.stats.bootstrap import drawn_again, ends
+from dissect.experiments import ablated_bands
+from dissect.experiments.ablated_bands_result import AblatedBandRow
 
 LAYER = "features.conv5_3"
-SHARES, UNITS = (0.0025, 0.01, 0.05, 0.2), 7
-#: Draws of the classes, for intervals.
-DRAWS = 1000
+SHARES, UNITS, CONTROLS = (0.0025, 0.01, 0.05, 0.2), 7, 2
 
 HEAD = """\
 <!-- Written by docs/scripts/bands.py; do not edit. -->
 # Bands of activation, ablated
 
 A unit is named by the top of its activations. Is the top also what a class needs of it? `dissect.ablate` sets a unit to
-0 only where it lies in a band, and `band_losses` does it to each class's units, on the class's own images:
+0 only where it lies in a band, and `ablated_bands` does it to each class's units, on the class's own images:
 
 ```python
 with dissect.ablate(model, layer, [3], band=(0.5, 2.0)): ...  # where 0.5 < activation <= 2 only
 ranked = dissect.unit_importance(model, layer, train, val)
-found = dissect.experiments.band_losses(model, layer, images, classes, ranked.top_units(7), shares=(0.01, 0.05, 0.2))
-found  # per class and band: the recall with and without it, and by how much the class's logit falls
+found = dissect.experiments.ablated_bands(model, layer, val, ranked.top_units(7), shares=(0.01, 0.05, 0.2))
+found.summary()  # per band, over classes: recall lost, by how much logits fall, and the same of other units
+found.rows()     # per class and band; found.plot(), found.save("result"), and resume= to go on from
 ```
+
+On the command line: `dissect classify importance`, and then `dissect experiment bands out/result.importance`. What
+comes before the layer runs once for all bands; `band_losses` gives the rows of images at hand.
 """
 
 
-def of_classes(rows: list[BandLossRow], value: str) -> Tensor:
-    """[classes] of one band."""
-    return torch.tensor([row.recall - row.without if value == "recall" else row.fall for row in rows]).double()
-
-
-def told(values: Tensor, percent: bool) -> str:
+def told(mean: float, low: float | None, high: float | None, percent: bool) -> str:
     """A mean over classes, with its interval where there are enough of them."""
-    scale = 100 if percent else 1
-    mean = f"{scale * float(values.mean()):.{1 if percent else 2}f}"
-    if len(values) < 10:
-        return mean
-    again = drawn_again(len(values), DRAWS, 0) @ values / len(values)
-    low, high = (scale * float(end) for end in ends(again))
-    return f"{mean} ({low:.{1 if percent else 2}f} to {high:.{1 if percent else 2}f})"
+    scale, digits = (100, 1) if percent else (1, 2)
+    ends = "" if low is None or high is None else f" ({scale * low:.{digits}f} to {scale * high:.{digits}f})"
+    return f"{scale * mean:.{digits}f}{ends}"
 
 
-def drawn(found: dict[str, dict[tuple[float | None, float | None], list[BandLossRow]]], path: Path) -> None:
-    """Recall lost by band, of the classes' units and of random ones."""
-    with plots.drawing():
-        figure = plots.new_figure(4.4, 2.4)
-        axes = figure.add_subplot()
-        for (name, parts), color in zip(found.items(), (plots.ACCENT, plots.FAINT)):
-            values = [100 * float(of_classes(rows, "recall").mean()) for rows in parts.values()]
-            axes.plot(range(len(values)), values, "o", color=color, markersize=4, label=name)
-        axes.set_xticks(range(len(parts)), [name_of(place) for place in parts], fontsize=6)
-        axes.legend(frameon=False, fontsize=7)
-        plots.plain(axes, "y")
-        plots.label(axes, "band of each unit's cells", "recall lost, points")
-    plots.save(figure, path)
-
-
-def name_of(place: tuple[float | None, float | None]) -> str:
-    """A band in words."""
-    top, share = place
-    if top is None:
-        return "whole units"
-    return f"{100 * top:g} % to {'above 0' if share is None else f'{100 * share:g} %'}"
-
-
-def told_first(own: dict[tuple[float | None, float | None], list[BandLossRow]]) -> str:
-    """How much of what whole units cost the highest band alone does."""
-    parts = [100 * float(of_classes(rows, "recall").mean()) for rows in own.values()]
-    return (
-        f"The highest band, by which units are named, costs {parts[0]:.1f} of the {parts[-1]:.1f} points that whole "
-        "units cost.\n"
-    )
+def line(row: AblatedBandRow) -> list[str]:
+    """A band's."""
+    control = row.control or 0.0
+    return [
+        row.band, told(row.lost, row.lost_low, row.lost_high, True),
+        told(row.fall, row.fall_low, row.fall_high, False), told(control, row.control_low, row.control_high, True),
+        told(row.control_fall or 0.0, None, None, False),
+        told(row.lost - control, row.beyond_low, row.beyond_high, True),
+    ]  # fmt: skip
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -96,43 +64,30 @@ def main(arguments: Sequence[str] | None = None) -> None:
     begin, pictures, model = time.process_time(), folder(options.out, "bands"), tiny.vgg()
     train, val = (tiny.TinyScenes(split, count=options.images, target="class") for split in ("train", "val"))
     ranked = dissect.unit_importance(model, LAYER, train, val, progress=False)
-    items = [val[at] for at in range(len(val))]
-    images, classes = torch.stack([item[0] for item in items]), torch.tensor([int(item[1]) for item in items])
-    best = ranked.top_units(UNITS)
-    generator = torch.Generator().manual_seed(0)
-    chance = torch.stack([torch.randperm(ranked.num_units, generator=generator)[:UNITS] for _ in best])
-    chance[best[:, 0] < 0] = -1
-    found: dict[str, dict[tuple[float | None, float | None], list[BandLossRow]]] = {}
-    for name, units in (("the class's units", best), ("random units", chance)):
-        found[name] = {}
-        for row in band_losses(model, LAYER, images, classes, units, shares=SHARES):
-            found[name].setdefault((row.top, row.share), []).append(row)
-    drawn(found, pictures / "bands.png")
-    own, random = found.values()
-    lines = [
-        [name_of(place), told(of_classes(own[place], "recall"), True), told(of_classes(own[place], "fall"), False),
-         told(of_classes(random[place], "recall"), True), told(of_classes(random[place], "fall"), False)]
-        for place in own
-    ]  # fmt: skip
+    ranking = time.process_time() - begin
+    found = ablated_bands(model, LAYER, val, ranked.top_units(UNITS), shares=SHARES, controls=CONTROLS, progress=False)
+    plots.save(found.plot(), pictures / "bands.png")
+    rows = found.summary()
+    classes, first, whole = rows[0].classes, f"{100 * rows[0].lost:.1f}", f"{100 * rows[-1].lost:.1f}"
     head = ["band, by the unit's cells above", "recall lost, points (95 %)", "logit falls by",
-            "random units: recall lost", "logit falls by"]  # fmt: skip
-    number = len(next(iter(own.values())))
+            "other units: recall lost", "logit falls by", "difference in recall lost"]  # fmt: skip
     text = f"""{HEAD}
 ## The embedded classifier
 
-{LAYER}, 192 units, and of each of {number} classes the {UNITS} units that matter most to it by {options.images}
-training scenes ([how](experiments.md)); measured on {options.images} validation scenes, {options.images // number} of
-each class, which rank nothing. A band's ends are order statistics of a unit's cells over these scenes. Random units:
-{UNITS} for each class, drawn once. Intervals are over classes.
+{LAYER}, 192 units, and of each of {classes} classes the {UNITS} units that matter most to it by {options.images}
+training scenes ([how](experiments.md)); measured on {options.images} validation scenes, {options.images // classes} of
+each class, which rank nothing. A band's ends are order statistics of a unit's cells over these scenes. Other units:
+{UNITS} for each class that are not its own, {CONTROLS} draws. Intervals are over classes, of the difference too.
 
-{table(head, lines)}
-![Recall lost by band, of the classes' units and of random ones](bands/bands.png)
+{table(head, [line(row) for row in rows])}
+![Recall lost by band, of the classes' units and of other ones](bands/bands.png)
 
-{told_first(own)}Bands hold very different numbers of cells, and their losses do not add up to
+The highest band, by which units are named, costs {first} of the {whole} points that whole units cost.
+Bands hold very different numbers of cells, and their losses do not add up to
 the whole units': what is left of a unit can make up for a band. Beyond the last share a unit is positive in few cells,
 or in none.
 
-One thread computed for {(time.process_time() - begin) / 60:.1f} minutes.
+One thread computed for {(time.process_time() - begin) / 60:.1f} minutes, {ranking / 60:.1f} of them to rank units.
 """
     (options.out / "bands.md").write_text(text, encoding="utf-8")
 

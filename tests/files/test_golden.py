@@ -295,6 +295,12 @@ def test_discrimination_1():
     assert rows == [("a", 0, 0.5, False), ("b", 2, pytest.approx(1 / 2), False), ("c", 5, 1.0, True)]
 
 
+def test_bands_1():
+    found = dissect.load(GOLDEN / "bands-1.bands")
+    rows = [(row.top, row.share, row.lost, row.fall, row.control) for row in found.summary()]
+    assert rows == [(0.0, 0.25, 0.25, 0.5, 0.0), (0.25, None, 0.0, 0.0, 0.0), (None, None, 0.75, 2.0, 0.0)]
+
+
 def test_verified_1():
     found = dissect.load(GOLDEN / "verified-1.verified")
     rows = [(row.concept, row.iou, row.auc, row.auc_low, row.difference, row.verified) for row in found.units()]

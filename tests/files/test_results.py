@@ -9,6 +9,7 @@ import pytest
 import dissect
 from dissect.cli import commands as cli
 from dissect.experiments import (
+    AblatedBands,
     AttackResult,
     AxisAlignment,
     Discrimination,
@@ -28,6 +29,7 @@ FILES = {
     dissect.UnitFormulas: "formulas-4.formulas",
     dissect.UnitImportance: "importance-1.importance",
     dissect.UnitSets: "sets-1.sets",
+    AblatedBands: "bands-1.bands",
     AttackResult: "attack-1.attack",
     AxisAlignment: "alignment-1.alignment",
     Discrimination: "discrimination-1.discrimination",

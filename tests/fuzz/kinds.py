@@ -16,6 +16,7 @@ from dissect.experiments import (
     AttackResult,
     CarliniWagner,
     Discrimination,
+    ablated_bands,
     axis_alignment,
     by_iou,
     plant,
@@ -197,6 +198,11 @@ def verified(**options):
                            resamples=5, batch_size=4, progress=False, **options)  # fmt: skip
 
 
+def banded(**options):
+    units = torch.tensor([[0], [1], [2], [3]])
+    return ablated_bands(CLASSIFIER, "0", PAIRS * 2, units, shares=[0.25], progress=False, **options)
+
+
 def features(folder):
     """The features of a layer for six training images and as many others."""
     run = Features(NET, "0", 2, Readout())
@@ -292,6 +298,7 @@ def found(folder):
             {"category": "object", "penalty": 1.0, "cells": None, "num_train": 6, "detector_iou": 0.04},
             ).save(folder / "a"), lambda path: str([dissect.load(path).rows(), dissect.load(path).correlations()])),
         "verified": (verified().save(folder / "a"), lambda path: str(dissect.load(path).summary())),
+        "ablated bands": (banded().save(folder / "a"), lambda path: str(dissect.load(path).summary())),
         "planted": (planted().save(folder / "a"),
                     lambda path: [dissect.load(path).rows(), dissect.load(path).summary()]),
         "rosetta": (same_units().save(folder / "a"),
@@ -322,6 +329,7 @@ def runs(importance):
         "features": ((1, 3), features),
         "correlations": ((1, 2), lambda folder: str(same_units(resume=folder).rows())),
         "responses": ((1, 3), lambda folder: str(verified(resume=folder).units())),
+        "bands": ((1, 2, 3), lambda folder: str(banded(resume=folder).summary())),
         "removal": ((1, 2), lambda folder: str(dissect.unit_sets(
             CLASSIFIER, importance, PAIRS * 2, counts=[1, 2], resume=folder, **options).table())),
     }  # fmt: skip

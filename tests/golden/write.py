@@ -11,6 +11,7 @@ from torch import nn
 import dissect
 from dissect import ops
 from dissect.experiments import (
+    AblatedBands,
     AttackResult,
     AxisAlignment,
     CarliniWagner,
@@ -258,6 +259,18 @@ def discrimination() -> Discrimination:
     return Discrimination(["a", "b", "c"], ["0"] * 3, ["c"], [4, 4, 8], [0, 2, 5], said, truth, settings)
 
 
+def bands() -> AblatedBands:
+    """One unit of each of two classes; the first is lost with the highest band, and with another unit it is not."""
+    units, truth = torch.tensor([[[0], [1]], [[2], [0]]]), torch.tensor([0, 0, 1, 1])
+    kept = torch.ones(2, 3, 4, dtype=torch.bool)
+    kept[0, [0, 2], 0], kept[0, 2, 1:3] = False, False
+    fall = torch.zeros(2, 3, 4)
+    fall[0, 0], fall[0, 2] = 0.5, 2.0
+    levels = torch.tensor([[1.0], [2.0], [0.0]])
+    right, settings = torch.ones(4, dtype=torch.bool), {"seed": 0, "num_images": 4}
+    return AblatedBands("0", [0.25], levels, units, truth, right, kept, fall, settings)
+
+
 def verified() -> VerifiedLabels:
     """Two units by twelve pairs of trees and three of red things: the first sees trees, the second says nothing."""
     concepts = dissect.Concepts.of([("tree", "object"), ("red", "color")])
@@ -316,6 +329,7 @@ if __name__ == "__main__":
         texture(),
         verified(),
         discrimination(),
+        bands(),
         planted(),
         rosetta(),
         alignment(),
