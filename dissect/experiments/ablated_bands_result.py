@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor
 
+from dissect.arguments import refusal
 from dissect.files.checked import Array, Each, Number, Of, Text, Whole, fields, require
 from dissect.files.results import Result
 from dissect.stats.bootstrap import FEWEST, drawn_again, ends
@@ -140,7 +141,7 @@ class AblatedBands(Result):
         """
         at = 0 if control is None else 1 + control
         if not 0 <= at < len(self.units):
-            raise IndexError(f"rows: control must be below {len(self.units) - 1}, but is {control}.")
+            raise refusal(IndexError(f"control must be below {len(self.units) - 1}, but is {control}."))
         found = []
         for number in self.classes():
             own = self.truth == number
