@@ -37,15 +37,22 @@ class MachineCode(NamedTuple):
 
     Attributes:
         ptx: what Triton wrote.
-        sass: what the assembler made of it.
+        cubin: what the assembler made of it.
         registers: per thread.
         stack: bytes per thread: what did not fit in registers.
     """
 
     ptx: str
-    sass: str
+    cubin: bytes
     registers: int
     stack: int
+
+    def instructions(self) -> str:
+        """The assembler's, as text; jumps are not followed, which would take as long again."""
+        with tempfile.TemporaryDirectory() as folder:
+            binary = Path(folder) / "kernel.cubin"
+            binary.write_bytes(self.cubin)
+            return _output(TOOLS / "nvdisasm", "-c", "-ndf", binary)
 
 
 def with_wide_strides(launch: Launch) -> Launch:
@@ -72,10 +79,9 @@ def compiled(launch: Launch, capability: int) -> MachineCode:
     with tempfile.TemporaryDirectory() as folder:
         binary = Path(folder) / "kernel.cubin"
         binary.write_bytes(asm["cubin"])
-        sass = _output(TOOLS / "nvdisasm", "-c", binary)
         usage = _output(TOOLS / "cuobjdump", "-res-usage", binary)
     registers, stack = (int(re.search(rf"\b{name}:(\d+)", usage)[1]) for name in ("REG", "STACK"))
-    return MachineCode(asm["ptx"], sass, registers, stack)
+    return MachineCode(asm["ptx"], asm["cubin"], registers, stack)
 
 
 def _output(*command: object) -> str:

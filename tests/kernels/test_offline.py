@@ -120,10 +120,12 @@ def test_machine_code(name, capability, dtype, memory_format, launches, record_p
     assert f".target sm_{capability}" in code.ptx
     assert not fused(code.ptx)
     assert ".ftz" not in code.ptx
+    sass = code.instructions()
+    assert re.search(r"\bEXIT\b", sass)
     # A product of zeros is how the assembler loads a constant.
-    assert not re.findall(r"\b[FHD]FMA2?\b\S* \w+, (?!-RZ, RZ)", code.sass)
+    assert not re.findall(r"\b[FHD]FMA2?\b\S* \w+, (?!-RZ, RZ)", sass)
     # The only flush is within an integer division, of a quotient that is no subnormal.
-    assert set(re.findall(r"\b(\w+)[.\w]*\.FTZ", code.sass)) <= {"F2I"}
+    assert set(re.findall(r"\b(\w+)[.\w]*\.FTZ", sass)) <= {"F2I"}
     assert code.stack <= STACK
     record_property("registers", code.registers)
     print(f"{name} sm_{capability}: {code.registers} registers, {code.stack} bytes of stack")

@@ -141,7 +141,7 @@ def test_gains_of_norms_that_were_trained():
 @pytest.mark.parametrize(("bias", "normal", "norm"), [(True, True, False), (True, False, False), (False, True, False),
                                                       (False, False, False), (False, False, True)])  # fmt: skip
 @pytest.mark.parametrize("kind", ["sgd", "adam", "slow"])
-def test_some_hundred_steps_are_seen(bias, normal, norm, kind):
+def test_a_hundred_steps_are_seen(bias, normal, norm, kind):
     model = network(bias, normal, norm)
     assert bool(looks_untrained(model)) == (bias or norm or not normal)  # without biases normal weights say nothing
     optimizers = {
@@ -149,7 +149,7 @@ def test_some_hundred_steps_are_seen(bias, normal, norm, kind):
         "adam": lambda: torch.optim.Adam(model.parameters(), 1e-3),
         "slow": lambda: torch.optim.Adam(model.parameters(), 1e-5),
     }
-    assert looks_untrained(train(model, 200, optimizers[kind]())) is None
+    assert looks_untrained(train(model, 100, optimizers[kind]())) is None
 
 
 def test_one_step_is_seen_by_the_biases():
@@ -160,7 +160,7 @@ def test_one_step_is_seen_by_the_biases():
 @pytest.mark.parametrize("normal", [True, False])
 def test_a_trained_head_on_random_features(normal):
     model = network(normal=normal)
-    assert looks_untrained(train(model, 200, torch.optim.Adam(model[-1].parameters(), 1e-3))) is None
+    assert looks_untrained(train(model, 100, torch.optim.Adam(model[-1].parameters(), 1e-3))) is None
 
 
 def test_a_new_head_on_trained_layers():
