@@ -140,9 +140,11 @@ def _tail_histogram(
     brackets, tables = brackets_of(activations, low, high, shift, bins, above), None
     serve, activations = serving("tail_histogram", backend, activations)
     if rows is not None and columns is not None:
-        checks.laid_out("tail_histogram", "rows", rows, torch.int32, (rows.shape[0], 3))
-        checks.laid_out("tail_histogram", "columns", columns, torch.int32, (columns.shape[0], 3))
+        for name, table in (("rows", rows), ("columns", columns)):  # of a Grid, which has some of both
+            checks.laid_out("tail_histogram", name, table, torch.int32, (max(1, table.shape[0]), 3))
         tables = Tables(rows, columns)
+    elif rows is not None or columns is not None:
+        raise ValueError("tail_histogram: rows and columns must come together, but one is None.")
     serve(activations, brackets, tables, sample, status)
 
 

@@ -7,6 +7,7 @@ import torch
 from generate import random_case
 
 from dissect import Grid, ops
+from dissect.ops import native
 from dissect.reference import keys_of, values_of
 
 
@@ -169,3 +170,18 @@ def test_errors():
             ops.tail_histogram(maps, zeros, zeros, zeros, *values)
     with pytest.raises(TypeError, match=r"bins must be a torch.Tensor, but got list"):
         ops.tail_histogram(maps, zeros, zeros, zeros, [[0]], above[0])
+
+
+@pytest.mark.parametrize("backend", ["cpp", "reference"])
+@pytest.mark.parametrize(("rows", "columns"), [(0, 3), (3, 0), (0, 0), (3, None), (None, 3)])
+def test_grids_without_pixels_are_refused_where_the_op_is_called_itself(backend, rows, columns, missing):
+    """The engine looks at the first and the last column, and takes no rows for no grid."""
+    if backend == "cpp" and native.unavailable():
+        missing("cpp", native.unavailable())
+    maps, keys, grid = torch.randn(2, 3, 4, 4), torch.zeros(3, dtype=torch.int64), Grid.half_pixel((4, 4), (3, 3))
+    tables = [None if few is None else table[:few] for table, few in ((grid.rows, rows), (grid.columns, columns))]
+    bins = torch.zeros(3, 4, dtype=torch.int64)
+    with pytest.raises(
+        ValueError, match=r"tail_histogram: (rows|columns) must be contiguous .* \[1, 3\]|come together"
+    ):
+        torch.ops.dissect.tail_histogram(maps, keys, keys + 3, keys, bins, keys.clone(), *tables, "value", backend)
