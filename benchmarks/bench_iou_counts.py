@@ -29,7 +29,7 @@ def test_iou_counts(compare, shape, noisy):
     if not noisy:
         others["eager"] = lambda: eager_iou_counts(*arguments)
         assert torch.equal(others["eager"](), work.intersection)
-    if not noisy and source == 14:
+    if not noisy and source == 14 and (compare.enabled or target < 100):
         one = [part[:1] for part in (work.activations, work.planes)]
         published = published_iou_counts(one[0], work.thresholds, one[1], work.labels.num_labels)
         counts = ops.iou_counts(one[0], work.thresholds, one[1], work.labels.num_labels)
