@@ -53,6 +53,23 @@ def test_iou_counts_by_image(serving, device):
         assert equal(ours, expected), seed
 
 
+def test_hot_cells_stand_for_maps(serving, device):
+    """What no kernel takes yet: the maps that hot cells stand for are made first."""
+    backend = serving("iou_counts")
+    for seed in range(CASES // 4):
+        case = random_case(seed)
+        arguments = to(case.activations, device), case.thresholds.to(device)
+        hot, expected = ops.hot_cells(*arguments), ops.hot_cells(case.activations, case.thresholds, backend="reference")
+        found = hot.peaks, hot.counts, hot.starts, hot.places.int(), hot.values
+        assert equal(
+            found, (expected.peaks, expected.counts, expected.starts, expected.places.int(), expected.values)
+        ), seed
+        labels = ops.encode_labels(case.planes.to(device), case.num_labels)
+        ours = ops.iou_counts(hot, arguments[1], labels, grid=case.grid, backend=backend)
+        whole = ops.iou_counts(*arguments, labels, grid=case.grid, backend=backend)
+        assert all(map(torch.equal, ours, whole)), seed
+
+
 def assert_sweeps(case, num_edges, backend, device):
     """Edges among the samples, so that some are equal to a value."""
     values = case.activations.float().transpose(0, 1).flatten(1)
