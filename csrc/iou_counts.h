@@ -15,8 +15,8 @@ struct IouCountsParams {
   const int32_t* table;     // [T, K], the labels of every combination of every image
   const int64_t* offsets;   // [N + 1], where each image's combinations begin in the table
   int64_t num_planes, num_labels;
-  int64_t* intersection;  // [U, C]
-  int64_t* unit_area;     // [N, U]
+  int64_t* intersection;          // [U, C]
+  int64_t* unit_area;             // [N, U]
   const HotCells* hot = nullptr;  // instead of the maps' data
 };
 

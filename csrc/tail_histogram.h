@@ -15,8 +15,8 @@ struct TailHistogramParams {
   const int64_t* high;   // [U] keys
   const int64_t* shift;  // [U]
   int64_t num_bins;
-  int64_t* bins;   // [U, B], added to
-  int64_t* above;  // [U], added to
+  int64_t* bins;                  // [U, B], added to
+  int64_t* above;                 // [U], added to
   const HotCells* hot = nullptr;  // instead of the maps' data
 };
 

@@ -49,11 +49,11 @@ struct Level {
   UpsampleArgmaxRows upsample_argmax;
 };
 
-#define DISSECT_LEVEL_ENTRY(level)                                                                         \
-  Level {                                                                                                  \
-    #level, level::bad_values, level::blend_units_plane, level::filter_step_block, level::hot_cells_block, \
-        level::image_peaks_block, level::iou_counts_block, level::tail_histogram_block,                    \
-        level::threshold_sweep_block, level::upsample_argmax_rows                                          \
+#define DISSECT_LEVEL_ENTRY(level)                                                                                    \
+  Level {                                                                                                             \
+    #level, level::bad_values, level::blend_units_plane, level::filter_step_block, level::hot_cells_block,            \
+        level::image_peaks_block, level::iou_counts_block, level::tail_histogram_block, level::threshold_sweep_block, \
+        level::upsample_argmax_rows                                                                                   \
   }
 
 std::vector<Level> available_levels() {

@@ -47,7 +47,8 @@ struct Reaches {
 // Sets the bits of the virtual zeros around a map, in the columns from first to last.
 inline void mark_ring(const FeatureMaps& maps, const ColumnBits& bits, int64_t first, int64_t last) {
   const auto mark = [&](int64_t row, int64_t column) {
-    if (column >= first && column <= last) bits.words[row * bits.per_row + (column >> 6)] |= uint64_t{1} << (column & 63);
+    if (column >= first && column <= last)
+      bits.words[row * bits.per_row + (column >> 6)] |= uint64_t{1} << (column & 63);
   };
   for (int64_t column = first; column <= last; ++column) mark(0, column), mark(maps.height + 1, column);
   for (int64_t row = 1; row <= maps.height; ++row) mark(row, 0), mark(row, maps.width + 1);

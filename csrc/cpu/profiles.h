@@ -99,7 +99,8 @@ inline bool is_identity(const GridView& grid, const FeatureMaps& maps) {
   if (grid.num_row_spans != maps.height || grid.num_rows != maps.height) return false;
   if (grid.num_column_spans != maps.width || grid.num_columns != maps.width) return false;
   bool same = true;
-  for (int64_t s = 0; s < maps.height; ++s) same &= grid.row_spans[s].index0 == s + 1 && grid.row_spans[s].index1 == s + 1;
+  for (int64_t s = 0; s < maps.height; ++s)
+    same &= grid.row_spans[s].index0 == s + 1 && grid.row_spans[s].index1 == s + 1;
   for (int64_t s = 0; s < maps.width; ++s)
     same &= grid.column_spans[s].index0 == s + 1 && grid.column_spans[s].index1 == s + 1;
   return same;

@@ -66,7 +66,8 @@ inline uint32_t greater(Half a, Half b) {
   float left[8], right[8];
   __builtin_memcpy(left, &a, sizeof left), __builtin_memcpy(right, &b, sizeof right);
   const uint32_t low = _mm_movemask_ps(_mm_cmpgt_ps(_mm_loadu_ps(left), _mm_loadu_ps(right)));
-  return low | static_cast<uint32_t>(_mm_movemask_ps(_mm_cmpgt_ps(_mm_loadu_ps(left + 4), _mm_loadu_ps(right + 4)))) << 4;
+  return low | static_cast<uint32_t>(_mm_movemask_ps(_mm_cmpgt_ps(_mm_loadu_ps(left + 4), _mm_loadu_ps(right + 4))))
+                   << 4;
 #else
   uint32_t bits = 0;
   for (int i = 0; i < 8; ++i) bits |= static_cast<uint32_t>(a[i] > b[i]) << i;

@@ -142,9 +142,9 @@ inline void add_span(const GridView& grid, const Span& span, const Profile& left
   }
 }
 
-// `bits` are those of the columns that reach `low`. `empty` counts the unit's latest maps of which no sample was within the bracket; after some of them one is unlikely.
-// Not inlined: beside all that its caller needs, the compiler keeps less of this in registers (visits took a third
-// longer).
+// `bits` are those of the columns that reach `low`. `empty` counts the unit's latest maps of which no sample was within
+// the bracket; after some of them one is unlikely. Not inlined: beside all that its caller needs, the compiler keeps
+// less of this in registers (visits took a third longer).
 __attribute__((noinline)) void add_map(const TailHistogramParams& p, const float* map, float* row, ColumnBits bits,
                                        Tail& tail, int& empty) {
   const GridView& grid = p.grid;
@@ -245,9 +245,8 @@ inline bool add_pixels(const TailHistogramParams& p, int64_t begin, int64_t end,
   const ColumnBits bits{workspace.bits, words_per_row(p.maps)};
   int empty[kUnitBlock] = {};
   for (int64_t image = 0; image < p.maps.num_images; ++image) {
-    const bool usable = p.hot != nullptr ||
-                        (wanted ? load_maps(p.maps, image, begin, end - begin, workspace.maps)
-                                : !bad_values(p.maps, image, begin, end));
+    const bool usable = p.hot != nullptr || (wanted ? load_maps(p.maps, image, begin, end - begin, workspace.maps)
+                                                    : !bad_values(p.maps, image, begin, end));
     good &= usable;
     for (int64_t unit = begin; usable && unit < end; ++unit) {
       if (p.low[unit] > p.high[unit]) continue;
