@@ -223,7 +223,7 @@ inline bool add_cells(const FeatureMaps& maps, int64_t image, int64_t unit, Tail
   return bad == 0;
 }
 
-// A unit's maps, one after the other: calls add(map, bits of the columns that reach `low`) for one image.
+// Calls add() while a unit's map is in `map` and `bits` are those of its columns that reach `low`.
 template <typename Add>
 inline void with_map(const TailHistogramParams& p, int64_t image, int64_t unit, float low, float* map,
                      const ColumnBits& bits, const Add& add) {
