@@ -127,7 +127,8 @@ def main(folder, begin, end):
                     "must be those of the run to resume", "predictions must be finite", "appears at none of",
                     "alpha must be finite", "must hold all", "peaks must be finite",
                     "must be those of the dissection", "must hold a twin of each", "of those before",
-                    "those before it", "finds no pixel of",
+                    "those before it", "finds no pixel of", "must see the samples of the first",
+                    "it has seen every image",
                     "must be as many as labels", "must come with all images or with none",
                     "is the value one that the units can have", "value must be given where fewer")  # fmt: skip
             later = any(text in str(error) for text in told) or str(error).startswith("dissect: ")
