@@ -72,6 +72,16 @@ inline void spread(const FeatureMaps& maps, const HotCells& hot, int64_t number,
   });
 }
 
+// The bits of the columns that pass a test, and of hot cells the map, which `clear` empties again. The ring's zeros
+// count only where the grid's border uses them.
+template <typename Test>
+inline void mark_columns(const FeatureMaps& maps, const HotCells* hot, int64_t number, const GridView& grid, float* map,
+                         const ColumnBits& bits, const Test& passes) {
+  const int64_t first = grid.column_spans[0].index0, last = grid.column_spans[grid.num_column_spans - 1].index1;
+  if (hot == nullptr) bits.fill(maps, map, first, last, passes);
+  else spread(maps, *hot, number, map, bits, first, last, passes);
+}
+
 // Zeros again.
 inline void clear(const FeatureMaps& maps, const HotCells& hot, int64_t number, float* map) {
   for_entries(maps, hot, number, [=](int64_t, int64_t, int64_t at) { map[at] = 0; });

@@ -170,17 +170,6 @@ inline void add_small_cell(const Span& span, uint32_t fires, const Rows<Word>& r
   }
 }
 
-// The bits of the columns that exceed a threshold, and of hot cells the map. The ring's zeros count only where the
-// grid's border uses them.
-inline void mark_columns(const IouCountsParams& p, int64_t number, float* map, float threshold,
-                         const ColumnBits& bits) {
-  const GridView& grid = p.grid;
-  const Exceeds exceeds{threshold};
-  const int64_t first = grid.column_spans[0].index0, last = grid.column_spans[grid.num_column_spans - 1].index1;
-  if (p.hot == nullptr) bits.fill(p.maps, map, first, last, exceeds);
-  else spread(p.maps, *p.hot, number, map, bits, first, last, exceeds);
-}
-
 template <typename Word>
 inline void count_map(const IouCountsParams& p, int64_t image, const LabelCells& cells, const float* map,
                       float threshold, ColumnBits bits, Meetings& meetings) {
@@ -262,7 +251,7 @@ bool count_units(const IouCountsParams& p, int64_t unit_begin, int64_t unit_end,
       for (int64_t unit = block; unit < block_end; ++unit) {
         float* map = workspace.maps + (unit - block) * size;
         const int64_t number = image * p.maps.num_units + unit;
-        mark_columns(p, number, map, p.thresholds[unit], bits);
+        mark_columns(p.maps, p.hot, number, p.grid, map, bits, Exceeds{p.thresholds[unit]});
         if (at_cells) count_cells<Word>(p, image, bits, meetings);
         else count_map<Word>(p, image, workspace.cells[image], map, p.thresholds[unit], bits, meetings);
         if (p.hot != nullptr) clear(p.maps, *p.hot, number, map);

@@ -20,7 +20,7 @@ inline int64_t block_floats(const FeatureMaps& maps) { return kUnitBlock * padde
 inline int64_t words_per_row(const FeatureMaps& maps) { return (padded_width(maps) + 63) / 64; }
 inline int64_t bit_words(const FeatureMaps& maps) { return (maps.height + 2) * words_per_row(maps); }
 
-// A mark of sixteen bits per place of a padded map, or a bit per column and row, whatever takes more.
+// Room for a mark of sixteen bits per place of a padded map, or for a bit per column and row.
 inline int64_t mark_words(const FeatureMaps& maps) { return padded_size(maps) / 4 + bit_words(maps) + 1; }
 
 // One padded row, in whole vectors.

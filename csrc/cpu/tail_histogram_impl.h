@@ -223,19 +223,6 @@ inline bool add_cells(const FeatureMaps& maps, int64_t image, int64_t unit, Tail
   return bad == 0;
 }
 
-// Calls add() while a unit's map is in `map` and `bits` are those of its columns that reach `low`.
-template <typename Add>
-inline void with_map(const TailHistogramParams& p, int64_t image, int64_t unit, float low, float* map,
-                     const ColumnBits& bits, const Add& add) {
-  const GridView& grid = p.grid;
-  const int64_t first = grid.column_spans[0].index0, last = grid.column_spans[grid.num_column_spans - 1].index1;
-  const int64_t number = image * p.maps.num_units + unit;
-  if (p.hot == nullptr) bits.fill(p.maps, map, first, last, Reaches{low});
-  else spread(p.maps, *p.hot, number, map, bits, first, last, Reaches{low});
-  add();
-  if (p.hot != nullptr) clear(p.maps, *p.hot, number, map);
-}
-
 // All images' upsampled pixels, or their bounds, of the units [begin, end). Returns whether all values are good; of an
 // image where some are not, nothing is counted.
 inline bool add_pixels(const TailHistogramParams& p, int64_t begin, int64_t end, int64_t step,
@@ -252,8 +239,10 @@ inline bool add_pixels(const TailHistogramParams& p, int64_t begin, int64_t end,
       if (p.low[unit] > p.high[unit]) continue;
       Tail tail = tail_of(p, unit, step);
       float* map = workspace.maps + (unit - begin) * padded_size(p.maps);
-      with_map(p, image, unit, tail.low_value[0], map, bits,
-               [&] { add_map(p, map, workspace.row, bits, tail, empty[unit - begin]); });
+      const int64_t number = image * p.maps.num_units + unit;
+      mark_columns(p.maps, p.hot, number, p.grid, map, bits, Reaches{tail.low_value[0]});
+      add_map(p, map, workspace.row, bits, tail, empty[unit - begin]);
+      if (p.hot != nullptr) clear(p.maps, *p.hot, number, map);
       p.above[unit] += step * tail.above;
     }
   }

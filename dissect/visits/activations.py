@@ -168,7 +168,7 @@ class Activations:
                 yield self._recalled(index, visit)
             return
         if visit.condense is not None and self._store.short:
-            self._store.condense(visit.condense, visit.whole)
+            self._store.condense(visit.condensed)
         # What comes before `start` is gone for good in an iterator, and its first batch is looked at as it goes by.
         count, begin = 0 if self._batches.used_once else start, time.perf_counter()
         for batch in self._batches.visit(count, held | set(range(1, start))):
@@ -212,7 +212,8 @@ class Activations:
             self._check_same(index, inputs)
         if index == 0 and not self._first_maps:
             self._see_first_maps(maps)
-        maps = {name: self._condensed(visit, name, part, batch.numbers) for name, part in maps.items()}
+        if self._store.short:
+            maps = {name: visit.condensed(name, part, batch.numbers) for name, part in maps.items()}
         # Of the images those on the device: looked at a batch later, when those on the CPU may have been overwritten.
         step = self._at_home(step_of(batch.numbers, planes, maps, images))
         if not visit.last:
@@ -220,13 +221,6 @@ class Activations:
             cost = Cost({name: end - begin for name, end in run.ends.items()}, time.perf_counter() - begin)
             self._store.keep(index, step, cost, left, self._segmenter is not None)
         return step
-
-    def _condensed(self, visit: Visit, name: str, maps: Any, numbers: Tensor) -> Any:
-        """Where memory is short the hot cells in place of maps, unless they must be whole or take less."""
-        if visit.condense is None or not self._store.short or name in visit.whole or not isinstance(maps, Tensor):
-            return maps
-        hot = visit.condense(name, maps, numbers)
-        return hot if hot.nbytes < maps.nbytes else maps
 
     def _recalled(self, index: int, visit: Visit) -> Step:
         """A step that the store holds; computed again if a temporary file of it is gone or has changed."""

@@ -42,6 +42,13 @@ class Visit:
     condense: Callable[[str, Tensor, Tensor], HotCells] | None = None
     whole: frozenset[str] = frozenset()
 
+    def condensed(self, name: str, maps: Tensor | HotCells, numbers: Tensor) -> Tensor | HotCells:
+        """What is to be kept of a layer's maps: hot cells, unless they must be whole or take less."""
+        if self.condense is None or name in self.whole or not isinstance(maps, Tensor):
+            return maps
+        hot = self.condense(name, maps, numbers)
+        return hot if hot.nbytes < maps.nbytes else maps
+
 
 class Run:
     """What is learned from visits to a data set, in the middle of it; `finish` makes the visits.

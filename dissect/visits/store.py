@@ -167,16 +167,12 @@ class Store:
         if not rest or kept.on_disk:  # else the batch is needed again anyhow, and its planes come with it
             self._keep_planes(kept, step, taken, batches_left)
 
-    def condense(self, condense: Callable[[str, Tensor, Tensor], ops.HotCells], whole: frozenset[str]) -> None:
-        """Keeps of the maps in memory their hot cells alone, where these take less; but for `whole` layers."""
+    def condense(self, condensed: Callable[[str, Tensor | ops.HotCells, Tensor], Tensor | ops.HotCells]) -> None:
+        """Keeps of the maps in memory what `Visit.condensed` leaves of them."""
         for kept in self._kept.values():
             for name, maps in kept.maps.items():
-                if name in whole or not isinstance(maps, Tensor):
-                    continue
-                hot = condense(name, maps, kept.numbers)
-                if hot.nbytes < maps.nbytes:
-                    kept.maps[name] = hot
-                    self._memory += maps.nbytes - hot.nbytes
+                kept.maps[name] = found = condensed(name, maps, kept.numbers)
+                self._memory += maps.nbytes - found.nbytes
 
     def forget_hot(self, layers: Iterable[str]) -> None:
         """Forgets hot cells of these layers, which must be whole again."""

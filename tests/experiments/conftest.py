@@ -8,6 +8,28 @@ from dissect.experiments.carlini_wagner import load_foolbox
 
 IMAGES = 1000
 
+#: A module with a network that names an image by its brightest channel, and images for it, as commands take them.
+BRIGHTEST_PROJECT = """
+import torch
+
+class Scenes(torch.utils.data.Dataset):
+    classes = ("class 0", "class 1", "class 2")
+    def __len__(self):
+        return 6
+    def __getitem__(self, index):
+        image = torch.full((3, 6, 6), 0.3)
+        image[index % 3] = 0.34
+        return image, index % 3
+
+def model():
+    torch.manual_seed(0)
+    net = torch.nn.Sequential(torch.nn.Conv2d(3, 3, 1), torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten())
+    with torch.no_grad():
+        net[0].weight.copy_(4 * torch.eye(3)[:, :, None, None])
+        net[0].bias.zero_()
+    return net
+"""
+
 
 def make_importance(drop, layer="conv", images=None) -> UnitImportance:
     """Each class loses `drop` [U, C] of balanced accuracy without a unit; all from recall, in both splits.

@@ -9,33 +9,12 @@ import torch
 from dissect.cli import commands as cli
 from dissect.experiments import AttackResult
 
-from .conftest import make_importance
-
-MODULE = """
-import torch
-
-class Scenes(torch.utils.data.Dataset):
-    classes = ("a", "b", "c")
-    def __len__(self):
-        return 6
-    def __getitem__(self, index):
-        image = torch.full((3, 6, 6), 0.3)
-        image[index % 3] = 0.34
-        return image, index % 3
-
-def model():
-    torch.manual_seed(0)
-    net = torch.nn.Sequential(torch.nn.Conv2d(3, 3, 1), torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten())
-    with torch.no_grad():
-        net[0].weight.copy_(4 * torch.eye(3)[:, :, None, None])
-        net[0].bias.zero_()
-    return net
-"""
+from .conftest import BRIGHTEST_PROJECT, make_importance
 
 
 @pytest.fixture
 def project(tmp_path, monkeypatch):
-    (tmp_path / "attacked_project.py").write_text(MODULE)
+    (tmp_path / "attacked_project.py").write_text(BRIGHTEST_PROJECT)
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
     make_importance(torch.eye(3) * 0.4, layer="0").save(tmp_path / "mine")

@@ -12,7 +12,7 @@ from dissect.experiments import AblatedBands, ablated_bands, band_losses
 from dissect.experiments.ablated_bands import Bands
 from dissect.files import progress as files
 
-from .conftest import make_importance
+from .conftest import BRIGHTEST_PROJECT, make_importance
 
 UNITS = torch.tensor([[0, 3], [1, 2], [-1, -1]])
 
@@ -163,7 +163,7 @@ def test_interrupted_anywhere_and_files(made, tmp_path, monkeypatch):
 
 
 def test_command(tmp_path, monkeypatch, capsys):
-    (tmp_path / "banded_project.py").write_text(MODULE)
+    (tmp_path / "banded_project.py").write_text(BRIGHTEST_PROJECT)
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
     make_importance(torch.eye(3) * 0.4, layer="0").save("mine")
@@ -178,24 +178,3 @@ def test_command(tmp_path, monkeypatch, capsys):
     assert "points of recall lost" in capsys.readouterr().out
     assert commands.main(["experiment", "bands", *more, "--most", "4"]) == 2
     assert "--most must be at most 3, the layer's units, but is 4" in capsys.readouterr().err
-
-
-MODULE = """
-import torch
-
-class Scenes(torch.utils.data.Dataset):
-    classes = ("class 0", "class 1", "class 2")
-    def __len__(self):
-        return 6
-    def __getitem__(self, index):
-        image = torch.full((3, 6, 6), 0.3)
-        image[index % 3] = 0.34
-        return image, index % 3
-
-def model():
-    net = torch.nn.Sequential(torch.nn.Conv2d(3, 3, 1), torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten())
-    with torch.no_grad():
-        net[0].weight.copy_(4 * torch.eye(3)[:, :, None, None])
-        net[0].bias.zero_()
-    return net
-"""
