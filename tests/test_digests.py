@@ -2,6 +2,9 @@
 
 import hashlib
 import importlib
+import inspect
+import threading
+import time
 import zlib
 from pathlib import Path
 
@@ -51,6 +54,25 @@ def test_code_whose_file_is_being_edited_has_a_digest(tmp_path, monkeypatch):
     before = code_of(own)
     (tmp_path / "being_edited.py").write_text("class Own:\n    pass\n\n\nx = (1,\n")
     assert code_of(own) != before
+
+
+def test_sources_are_read_by_one_thread_at_a_time(monkeypatch):
+    reading, most = [], []
+
+    def getsource(kind):
+        reading.append(kind)
+        most.append(len(reading))
+        time.sleep(0.01)
+        reading.pop()
+        return kind.__qualname__
+
+    monkeypatch.setattr(inspect, "getsource", getsource)
+    threads = [threading.Thread(target=code_of, args=(Path(),)) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert most == [1] * 4
 
 
 def test_they_are_made_in_one_place():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,6 +16,9 @@ from dissect.network.hooks import effective_hooks
 
 #: Bytes of weights that are summed up at a time.
 _ROW = 4096
+
+#: Python up to 3.12 counts the depth of a parse per interpreter: two classes read in two threads fail each other.
+_READING = threading.Lock()
 
 
 def fingerprint(model: object) -> str:
@@ -80,6 +84,7 @@ def code_of(thing: object) -> str:
 
 def _source_of(kind: Any) -> str:
     try:
-        return inspect.getsource(kind)
+        with _READING:
+            return inspect.getsource(kind)
     except (OSError, SyntaxError, TypeError):  # typed into an interpreter, compiled, or in a file half written
         return str(kind.__qualname__)
