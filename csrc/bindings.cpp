@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "cpu/engine.h"
+#include "cpu/huge_pages.h"
 
 namespace py = pybind11;
 using namespace dissect;
@@ -106,6 +107,16 @@ PYBIND11_MODULE(_C, module) {
       },
       py::call_guard<py::gil_scoped_release>());
 
+  module.def("ask_for_huge_pages",
+             [](uintptr_t memory, int64_t bytes) { ask_for_huge_pages(at<void>(memory), bytes); });
+
+  module.def(
+      "copy_planes",
+      [](uintptr_t data, int dtype, Four shape, Four strides, uintptr_t planes, int num_threads) {
+        copy_planes({feature_maps(data, dtype, shape, strides), at<void>(planes)}, num_threads);
+      },
+      py::call_guard<py::gil_scoped_release>());
+
   module.def(
       "filter_step",
       [](uintptr_t state, uintptr_t tiles, uintptr_t gradient, uintptr_t product, std::array<int64_t, 3> shape,
@@ -143,7 +154,7 @@ PYBIND11_MODULE(_C, module) {
   module.def(
       "image_peaks",
       [](uintptr_t data, int dtype, Four shape, Four strides, uintptr_t peaks, int num_threads) {
-        image_peaks({feature_maps(data, dtype, shape, strides), at<float>(peaks)}, num_threads);
+        return image_peaks({feature_maps(data, dtype, shape, strides), at<float>(peaks)}, num_threads);
       },
       py::call_guard<py::gil_scoped_release>());
 

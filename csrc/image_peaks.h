@@ -10,7 +10,7 @@ struct ImagePeaksParams {
   float* peaks;  // [N, U]
 };
 
-// The units [unit_begin, unit_end) of one image.
-using ImagePeaksBlock = void (*)(const ImagePeaksParams&, int64_t image, int64_t unit_begin, int64_t unit_end);
+// The units [unit_begin, unit_end) of one image. Returns false where it met a bad value.
+using ImagePeaksBlock = bool (*)(const ImagePeaksParams&, int64_t image, int64_t unit_begin, int64_t unit_end);
 
 }  // namespace dissect

@@ -14,13 +14,16 @@ bool has_bad_values(const FeatureMaps& maps, int64_t image, int64_t begin, int64
   const int64_t units = end - begin, area = maps.height * maps.width;
   const bool planes = maps.stride_column == 1 && maps.stride_row == maps.width && maps.stride_unit == area;
   const bool pixels = maps.stride_unit == 1 && maps.stride_column == units && maps.stride_row == units * maps.width;
-  if (planes || pixels) return !good_row<T>(base, units * area);
-  bool good = true;
+  Reader reader;
+  if (planes || pixels) {
+    reader.look<T>(base, units * area);
+    return !reader.good();
+  }
   for (int64_t u = 0; u < units; ++u)
     for (int64_t y = 0; y < maps.height; ++y)
       for (int64_t x = 0; x < maps.width; ++x)
-        good &= good_row<T>(base + u * maps.stride_unit + y * maps.stride_row + x * maps.stride_column, 1);
-  return !good;
+        reader.look<T>(base + u * maps.stride_unit + y * maps.stride_row + x * maps.stride_column, 1);
+  return !reader.good();
 }
 
 }  // namespace

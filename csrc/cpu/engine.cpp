@@ -20,9 +20,10 @@ namespace dissect {
   namespace level {                                                                                                \
   bool bad_values(const FeatureMaps&, int64_t, int64_t, int64_t);                                                  \
   void blend_units_plane(const BlendUnitsParams&, int64_t, int64_t);                                               \
+  void copy_planes_block(const CopyPlanesParams&, int64_t, int64_t, int64_t);                                      \
   void filter_step_block(const FilterStepParams&, int64_t);                                                        \
   bool hot_cells_block(const HotCellsParams&, int64_t, int64_t, int64_t, const HotCellsWorkspace&);                \
-  void image_peaks_block(const ImagePeaksParams&, int64_t, int64_t, int64_t);                                      \
+  bool image_peaks_block(const ImagePeaksParams&, int64_t, int64_t, int64_t);                                      \
   bool iou_counts_block(const IouCountsParams&, int64_t, int64_t, const IouCountsWorkspace&);                      \
   bool tail_histogram_block(const TailHistogramParams&, int64_t, int64_t, int64_t, const TailHistogramWorkspace&); \
   void threshold_sweep_block(const ThresholdSweepParams&, int64_t, int64_t, const ThresholdSweepWorkspace&);       \
@@ -40,6 +41,7 @@ struct Level {
   const char* name;
   bool (*bad_values)(const FeatureMaps&, int64_t, int64_t, int64_t);
   BlendUnitsPlane blend_units;
+  CopyPlanesBlock copy_planes;
   FilterStepBlock filter_step;
   HotCellsBlock hot_cells;
   ImagePeaksBlock image_peaks;
@@ -49,11 +51,11 @@ struct Level {
   UpsampleArgmaxRows upsample_argmax;
 };
 
-#define DISSECT_LEVEL_ENTRY(level)                                                                                    \
-  Level {                                                                                                             \
-    #level, level::bad_values, level::blend_units_plane, level::filter_step_block, level::hot_cells_block,            \
-        level::image_peaks_block, level::iou_counts_block, level::tail_histogram_block, level::threshold_sweep_block, \
-        level::upsample_argmax_rows                                                                                   \
+#define DISSECT_LEVEL_ENTRY(level)                                                                              \
+  Level {                                                                                                       \
+    #level, level::bad_values, level::blend_units_plane, level::copy_planes_block, level::filter_step_block,    \
+        level::hot_cells_block, level::image_peaks_block, level::iou_counts_block, level::tail_histogram_block, \
+        level::threshold_sweep_block, level::upsample_argmax_rows                                               \
   }
 
 std::vector<Level> available_levels() {
@@ -155,6 +157,15 @@ void blend_units(const BlendUnitsParams& params, int num_threads) {
   });
 }
 
+void copy_planes(const CopyPlanesParams& params, int num_threads) {
+  const CopyPlanesBlock block = chosen_level().copy_planes;
+  const int64_t num_units = params.maps.num_units;
+  share(params.maps.num_images, num_threads, [&](int64_t image, int) {
+    for (int64_t begin = 0; begin < num_units; begin += kUnitBlock)
+      block(params, image, begin, std::min(begin + kUnitBlock, num_units));
+  });
+}
+
 void filter_step(const FilterStepParams& params, int num_threads) {
   const FilterStepBlock block = chosen_level().filter_step;
   share(params.num_blocks, num_threads, [&](int64_t number, int) { block(params, number); });
@@ -197,13 +208,15 @@ std::unique_ptr<KeptCells> hot_cells(const HotCellsParams& params, int num_threa
   return good ? std::move(lists) : nullptr;
 }
 
-void image_peaks(const ImagePeaksParams& params, int num_threads) {
+bool image_peaks(const ImagePeaksParams& params, int num_threads) {
   const ImagePeaksBlock block = chosen_level().image_peaks;
   const int64_t num_units = params.maps.num_units;
+  std::atomic<bool> good{true};
   share(params.maps.num_images, num_threads, [&](int64_t image, int) {
     for (int64_t begin = 0; begin < num_units; begin += kUnitBlock)
-      block(params, image, begin, std::min(begin + kUnitBlock, num_units));
+      if (!block(params, image, begin, std::min(begin + kUnitBlock, num_units))) good = false;
   });
+  return good;
 }
 
 namespace {

@@ -7,6 +7,7 @@
 
 #include "../blend_units.h"
 #include "../component_halves.h"
+#include "../copy_planes.h"
 #include "../encode_labels.h"
 #include "../filter_step.h"
 #include "../hot_cells.h"
@@ -31,6 +32,7 @@ std::vector<std::string> simd_levels();
 int64_t find_bad_map(const FeatureMaps& maps, int num_threads);
 
 void blend_units(const BlendUnitsParams& params, int num_threads);
+void copy_planes(const CopyPlanesParams& params, int num_threads);
 // Throws std::invalid_argument at a label below 0.
 void component_halves(const ComponentHalvesParams& params, int num_threads);
 // Returns each image's table of combinations. Throws std::invalid_argument at a label out of range.
@@ -38,7 +40,8 @@ std::vector<std::vector<int32_t>> encode_labels(const EncodeLabelsParams& params
 void filter_step(const FilterStepParams& params, int num_threads);
 // What is kept of the maps; null where it met a bad value.
 std::unique_ptr<KeptCells> hot_cells(const HotCellsParams& params, int num_threads);
-void image_peaks(const ImagePeaksParams& params, int num_threads);
+// Returns false where it met a bad value.
+bool image_peaks(const ImagePeaksParams& params, int num_threads);
 // Returns false where it met a bad value; the counts are then worthless.
 bool iou_counts(const IouCountsParams& params, int num_threads);
 // The same, and the counts of each image; null where it met a bad value.

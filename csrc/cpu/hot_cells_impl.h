@@ -12,9 +12,6 @@ namespace dissect {
 namespace DISSECT_LEVEL {
 namespace {
 
-// Whether units, and not columns, are neighbours in memory.
-inline bool across_units(const FeatureMaps& maps) { return maps.stride_unit == 1 && maps.stride_column != 1; }
-
 // The lists of a block, as they grow.
 struct HotLists {
   int32_t* places;
@@ -28,19 +25,6 @@ struct HotLists {
     values[at] = value;
   }
 };
-
-// Sixteen float32 of up to sixteen neighbours: where they are, or copied.
-template <typename T, typename Stored>
-inline const float* units_at(const Stored* from, int64_t num_units, float* copied) {
-  for (int64_t u = 0; u < num_units; ++u) copied[u] = Widen<T>::one(from[u]);
-  return copied;
-}
-template <>
-inline const float* units_at<float, float>(const float* from, int64_t num_units, float* copied) {
-  if (num_units == kLanes) return from;
-  for (int64_t u = 0; u < num_units; ++u) copied[u] = from[u];
-  return copied;
-}
 
 // Marks the virtual zeros around the maps.
 inline void mark_ring(const FeatureMaps& maps, uint16_t* marks, uint16_t mark) {

@@ -8,42 +8,73 @@ namespace dissect {
 namespace DISSECT_LEVEL {
 namespace {
 
-inline float larger_of(float a, float b) { return a > b ? a : b; }
+// The highest values and the largest magnitudes so far, each in eight lanes.
+struct HalfPeaks {
+  Half highest;
+  HalfPatterns magnitudes{};
+
+  inline void see(Half half) {
+    highest = larger(highest, half);
+    note_magnitudes(magnitudes, half);
+  }
+};
 
 // Maps whose units are neighbours in memory: all units of the block advance together.
 template <typename T>
-void peaks_across_units(const FeatureMaps& maps, const typename Widen<T>::Stored* base, int64_t num_units,
+bool peaks_across_units(const FeatureMaps& maps, const typename Widen<T>::Stored* base, int64_t num_units,
                         float* peaks) {
-  float best[kUnitBlock];
-  for (int64_t u = 0; u < num_units; ++u) best[u] = Widen<T>::one(base[u]);
+  float copied[kLanes] = {};
+  const float* first = units_at<T>(base, num_units, copied);
+  HalfPeaks low{load_half(first)}, high{load_half(first + 8)};
   for (int64_t y = 0; y < maps.height; ++y)
     for (int64_t x = 0; x < maps.width; ++x) {
-      const auto* here = base + y * maps.stride_row + x * maps.stride_column;
-      for (int64_t u = 0; u < num_units; ++u) best[u] = larger_of(best[u], Widen<T>::one(here[u]));
+      const float* lanes = units_at<T>(base + y * maps.stride_row + x * maps.stride_column, num_units, copied);
+      low.see(load_half(lanes)), high.see(load_half(lanes + 8));
     }
-  for (int64_t u = 0; u < num_units; ++u) peaks[u] = best[u] + 0.0f;
+  for (int64_t u = 0; u < num_units; ++u) peaks[u] = (u < 8 ? low.highest[u] : high.highest[u - 8]) + 0.0f;
+  return !noted_bad(low.magnitudes) && !noted_bad(high.magnitudes);
+}
+
+// A row of neighbours in memory.
+template <typename T>
+inline void see_row(HalfPeaks& seen, const typename Widen<T>::Stored* row, int64_t width) {
+  int64_t x = 0;
+  for (; x + 8 <= width; x += 8) seen.see(widen_half<T>(row + x));
+  if (x == width) return;
+  if (x > 0) return seen.see(widen_half<T>(row + width - 8));
+  for (; x < width; ++x) seen.see(Half{} + Widen<T>::one(row[x]));
 }
 
 template <typename T>
-float peak_of_map(const FeatureMaps& maps, const typename Widen<T>::Stored* base) {
-  float best = Widen<T>::one(base[0]);
-  for (int64_t y = 0; y < maps.height; ++y)
-    for (int64_t x = 0; x < maps.width; ++x)
-      best = larger_of(best, Widen<T>::one(base[y * maps.stride_row + x * maps.stride_column]));
-  return best + 0.0f;
+bool peak_of_map(const FeatureMaps& maps, const typename Widen<T>::Stored* base, float* peak) {
+  HalfPeaks seen{Half{} + Widen<T>::one(base[0])};
+  if (maps.stride_column == 1 && maps.stride_row == maps.width) see_row<T>(seen, base, maps.height * maps.width);
+  else
+    for (int64_t y = 0; y < maps.height; ++y) {
+      const auto* row = base + y * maps.stride_row;
+      if (maps.stride_column == 1) see_row<T>(seen, row, maps.width);
+      else
+        for (int64_t x = 0; x < maps.width; ++x) see_row<T>(seen, row + x * maps.stride_column, 1);
+    }
+  float best = seen.highest[0];
+  for (int i = 1; i < 8; ++i) best = seen.highest[i] > best ? seen.highest[i] : best;
+  *peak = best + 0.0f;
+  return !noted_bad(seen.magnitudes);
 }
 
 template <typename T>
-void peaks_typed(const ImagePeaksParams& p, int64_t image, int64_t begin, int64_t end) {
+bool peaks_typed(const ImagePeaksParams& p, int64_t image, int64_t begin, int64_t end) {
   const auto* base = static_cast<const typename Widen<T>::Stored*>(p.maps.data) + image * p.maps.stride_image;
   float* peaks = p.peaks + image * p.maps.num_units;
-  if (p.maps.stride_unit == 1) return peaks_across_units<T>(p.maps, base + begin, end - begin, peaks + begin);
-  for (int64_t u = begin; u < end; ++u) peaks[u] = peak_of_map<T>(p.maps, base + u * p.maps.stride_unit);
+  if (across_units(p.maps)) return peaks_across_units<T>(p.maps, base + begin, end - begin, peaks + begin);
+  bool good = true;
+  for (int64_t u = begin; u < end; ++u) good &= peak_of_map<T>(p.maps, base + u * p.maps.stride_unit, peaks + u);
+  return good;
 }
 
 }  // namespace
 
-void image_peaks_block(const ImagePeaksParams& p, int64_t image, int64_t unit_begin, int64_t unit_end) {
+bool image_peaks_block(const ImagePeaksParams& p, int64_t image, int64_t unit_begin, int64_t unit_end) {
   switch (p.maps.dtype) {
     case DType::kFloat32:
       return peaks_typed<float>(p, image, unit_begin, unit_end);
@@ -52,6 +83,7 @@ void image_peaks_block(const ImagePeaksParams& p, int64_t image, int64_t unit_be
     case DType::kBFloat16:
       return peaks_typed<BFloat16>(p, image, unit_begin, unit_end);
   }
+  return false;
 }
 
 }  // namespace DISSECT_LEVEL

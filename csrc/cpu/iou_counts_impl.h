@@ -95,11 +95,11 @@ struct Meetings {
 
 // How many columns of a span fire in one row, given that exactly one of its ends does.
 inline int32_t count_in_row(const float* weights, const Span& span, float left, float right, Lanes threshold) {
-  const Lanes from = same(left), to = same(right);
+  const Wide from = Wide{} + left, to = Wide{} + right, level = first_wide(threshold);
   int32_t count = 0;
-  for (int64_t x = span.begin; x < span.end; x += kLanes) {
-    const uint32_t fires = greater(interpolate(from, to, load(weights + x)), threshold);
-    count += __builtin_popcount(fires & first_bits(span.end - x));
+  for (int64_t x = span.begin; x < span.end; x += kWide) {
+    const uint32_t fires = greater(interpolate(from, to, load_wide(weights + x)), level);
+    count += __builtin_popcount(fires & first_wide_bits(span.end - x));
   }
   return count;
 }

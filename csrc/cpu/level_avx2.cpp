@@ -2,6 +2,7 @@
 #define DISSECT_LEVEL avx2
 #include "bad_values_impl.h"
 #include "blend_units_impl.h"
+#include "copy_planes_impl.h"
 #include "filter_step_impl.h"
 #include "hot_cells_impl.h"
 #include "image_peaks_impl.h"

@@ -5,6 +5,7 @@
 #include "../detail/arithmetic.h"
 #include "../feature_maps.h"
 #include "simd.h"
+#include "turn.h"
 
 namespace dissect {
 namespace {
@@ -49,6 +50,17 @@ struct Widen<BFloat16> {
   static inline uint16_t back(float value) { return narrow_bfloat16(value); }
 };
 
+template <typename T>
+inline Half widen_half(const typename Widen<T>::Stored* from) {
+  float widened[8];
+  for (int64_t i = 0; i < 8; ++i) widened[i] = Widen<T>::one(from[i]);
+  return load_half(widened);
+}
+template <>
+inline Half widen_half<float>(const float* from) {
+  return load_half(from);
+}
+
 #if defined(__AVX512F__) && defined(__AVX512BW__) && defined(__AVX512VL__)
 // Sixteen stored values as float32; those without a bit are zero and their memory is not touched.
 inline __m512 widen_lanes(const float* from, __mmask16 valid) { return _mm512_maskz_loadu_ps(valid, from); }
@@ -68,50 +80,86 @@ inline __m512 widen_lanes(const float* from, __mmask16 valid) {
   return widen_lanes(from, valid);
 }
 
-// A row of neighbours in memory. Returns whether all values are good. Whole vectors are written: up to fifteen zeros
-// beyond the row.
-template <typename T, typename Stored>
-inline bool load_row(const Stored* row, int64_t width, float* target) {
-  const __m512 limit = _mm512_set1_ps(8.507059173023462e37f);  // 2^126
+// Values as they are read, and whether a bad one was among them.
+struct Reader {
   __mmask16 bad = 0;
-  for (int64_t x = 0; x < width; x += kLanes) {
-    const __mmask16 valid = static_cast<__mmask16>(first_bits(width - x));
-    const __m512 values = widen_lanes<T>(row + x, valid);
-    bad |= _mm512_cmp_ps_mask(_mm512_abs_ps(values), limit, _CMP_NLT_UQ);
-    _mm512_storeu_ps(target + x, values);
-  }
-  return bad == 0;
-}
 
-// The same without writing.
-template <typename T, typename Stored>
-inline bool good_row(const Stored* row, int64_t width) {
-  const __m512 limit = _mm512_set1_ps(8.507059173023462e37f);  // 2^126
-  __mmask16 bad = 0;
-  for (int64_t x = 0; x < width; x += kLanes) {
-    const __m512 values = widen_lanes<T>(row + x, static_cast<__mmask16>(first_bits(width - x)));
-    bad |= _mm512_cmp_ps_mask(_mm512_abs_ps(values), limit, _CMP_NLT_UQ);
+  // A row of neighbours in memory; `take(x, values)` gets sixteen at a time, zeros beyond the row.
+  template <typename T, typename Stored, typename Take>
+  inline void read(const Stored* row, int64_t width, const Take& take) {
+    const __m512 limit = _mm512_set1_ps(8.507059173023462e37f);  // 2^126
+    for (int64_t x = 0; x < width; x += kLanes) {
+      const __m512 values = widen_lanes<T>(row + x, static_cast<__mmask16>(first_bits(width - x)));
+      bad |= _mm512_cmp_ps_mask(_mm512_abs_ps(values), limit, _CMP_NLT_UQ);
+      take(x, values);
+    }
   }
-  return bad == 0;
-}
+  // Whole vectors are written: up to fifteen zeros beyond the row.
+  template <typename T, typename Stored>
+  inline void load(const Stored* row, int64_t width, float* target) {
+    read<T>(row, width, [target](int64_t x, __m512 values) { _mm512_storeu_ps(target + x, values); });
+  }
+  template <typename T, typename Stored>
+  inline void look(const Stored* row, int64_t width) {
+    read<T>(row, width, [](int64_t, __m512) {});
+  }
+  inline bool good() const { return bad == 0; }
+};
 #else
-template <typename T, typename Stored>
-inline bool good_row(const Stored* row, int64_t width) {
-  bool bad = false;
-  for (int64_t x = 0; x < width; ++x) bad |= is_bad(Widen<T>::one(row[x]));
-  return !bad;
-}
+// Values as they are read, and whether a bad one was among them.
+struct Reader {
+  HalfPatterns magnitudes{};
 
-template <typename T, typename Stored>
-inline bool load_row(const Stored* row, int64_t width, float* target) {
-  bool bad = false;
-  for (int64_t x = 0; x < width; ++x) {
-    target[x] = Widen<T>::one(row[x]);
-    bad |= is_bad(target[x]);
+  // A row of neighbours in memory; `take(x, values)` gets eight at a time, the last ones maybe twice. False if the row
+  // is shorter, and was not read.
+  template <typename T, typename Stored, typename Take>
+  inline bool read(const Stored* row, int64_t width, const Take& take) {
+    const auto eight = [&](int64_t x) {
+      const Half values = widen_half<T>(row + x);
+      note_magnitudes(magnitudes, values);
+      take(x, values);
+    };
+    if (width < 8) return false;
+    int64_t x = 0;
+    for (; x + 8 <= width; x += 8) eight(x);
+    if (x < width) eight(width - 8);
+    return true;
   }
-  return !bad;
-}
+  template <typename T, typename Stored>
+  inline void load(const Stored* row, int64_t width, float* target) {
+    if (read<T>(row, width, [target](int64_t x, Half values) { store_half(target + x, values); })) return;
+    float few[8] = {};
+    for (int64_t x = 0; x < width; ++x) few[x] = target[x] = Widen<T>::one(row[x]);
+    note_magnitudes(magnitudes, load_half(few));
+  }
+  template <typename T, typename Stored>
+  inline void look(const Stored* row, int64_t width) {
+    if (read<T>(row, width, [](int64_t, Half) {})) return;
+    float few[8] = {};
+    for (int64_t x = 0; x < width; ++x) few[x] = Widen<T>::one(row[x]);
+    note_magnitudes(magnitudes, load_half(few));
+  }
+  inline bool good() const { return !noted_bad(magnitudes); }
+};
 #endif
+
+// Sixteen units that are neighbours in memory: a row of a map each. Returns how many columns were loaded.
+template <typename Stored>
+inline int64_t load_turned(const Stored*, int64_t, int64_t, float*, int64_t, Reader&) {
+  return 0;
+}
+template <>
+inline int64_t load_turned<float>(const float* row, int64_t stride_column, int64_t width, float* target, int64_t size,
+                                  Reader& reader) {
+  const int64_t turned = width / 8 * 8;
+  for (int64_t x = 0; x < turned; x += 8) {
+    const float* from = row + x * stride_column;
+    for (int64_t place = 0; place < 8; ++place) reader.look<float>(from + place * stride_column, kUnitBlock);
+    turn(from, stride_column, target + x, size);
+    turn(from + 8, stride_column, target + 8 * size + x, size);
+  }
+  return turned;
+}
 
 template <typename T>
 bool load_typed(const FeatureMaps& maps, int64_t image, int64_t unit_begin, int64_t num_units, float* out) {
@@ -119,28 +167,46 @@ bool load_typed(const FeatureMaps& maps, int64_t image, int64_t unit_begin, int6
   const Stored* base =
       static_cast<const Stored*>(maps.data) + image * maps.stride_image + unit_begin * maps.stride_unit;
   const int64_t pitch = padded_width(maps), size = padded_size(maps);
-  bool good = true;
+  Reader reader;
   if (maps.stride_column == 1) {
     // In the order of addresses: the zeros beyond a row fall on the ring, or on what is written next.
     for (int64_t u = 0; u < num_units; ++u)
       for (int64_t y = 0; y < maps.height; ++y)
-        good &= load_row<T>(base + u * maps.stride_unit + y * maps.stride_row, maps.width,
-                            out + u * size + (y + 1) * pitch + 1);
-    return good;
+        reader.load<T>(base + u * maps.stride_unit + y * maps.stride_row, maps.width,
+                       out + u * size + (y + 1) * pitch + 1);
+    return reader.good();
   }
+  const bool whole = maps.stride_unit == 1 && num_units == kUnitBlock;
   for (int64_t y = 0; y < maps.height; ++y) {
     const Stored* row = base + y * maps.stride_row;
     float* target = out + (y + 1) * pitch + 1;
-    for (int64_t x = 0; x < maps.width; ++x) {
+    int64_t x = whole ? load_turned(row, maps.stride_column, maps.width, target, size, reader) : 0;
+    for (; x < maps.width; ++x) {
       float values[2 * kUnitBlock];
-      if (maps.stride_unit == 1) good &= load_row<T>(row + x * maps.stride_column, num_units, values);
+      if (maps.stride_unit == 1) reader.load<T>(row + x * maps.stride_column, num_units, values);
       else
         for (int64_t u = 0; u < num_units; ++u)
-          good &= load_row<T>(row + u * maps.stride_unit + x * maps.stride_column, 1, values + u);
+          reader.load<T>(row + u * maps.stride_unit + x * maps.stride_column, 1, values + u);
       for (int64_t u = 0; u < num_units; ++u) target[u * size + x] = values[u];
     }
   }
-  return good;
+  return reader.good();
+}
+
+// Whether units, and not columns, are neighbours in memory.
+inline bool across_units(const FeatureMaps& maps) { return maps.stride_unit == 1 && maps.stride_column != 1; }
+
+// Sixteen float32 of up to sixteen neighbours: where they are, or copied.
+template <typename T, typename Stored>
+inline const float* units_at(const Stored* from, int64_t num_units, float* copied) {
+  for (int64_t u = 0; u < num_units; ++u) copied[u] = Widen<T>::one(from[u]);
+  return copied;
+}
+template <>
+inline const float* units_at<float, float>(const float* from, int64_t num_units, float* copied) {
+  if (num_units == kLanes) return from;
+  for (int64_t u = 0; u < num_units; ++u) copied[u] = from[u];
+  return copied;
 }
 
 // Fills the inside of the padded maps; the ring must already be zero. Returns whether all values are good.

@@ -14,39 +14,8 @@ namespace dissect {
 namespace {
 
 constexpr int64_t kLanes = 16;
-typedef float Lanes __attribute__((vector_size(64)));
 
-inline Lanes load(const float* from) {
-  Lanes lanes;
-  __builtin_memcpy(&lanes, from, sizeof lanes);
-  return lanes;
-}
-
-// The first `count` lanes, at most sixteen; memory beyond them is not touched, and those lanes are zero.
-inline Lanes load_some(const float* from, int64_t count) {
-#if defined(__AVX512F__)
-  const __mmask16 valid = static_cast<__mmask16>(count >= kLanes ? 0xffffu : (1u << count) - 1u);
-  return reinterpret_cast<Lanes>(_mm512_maskz_loadu_ps(valid, from));
-#else
-  if (count >= kLanes) return load(from);
-  Lanes lanes{};
-  for (int64_t i = 0; i < count; ++i) lanes[i] = from[i];
-  return lanes;
-#endif
-}
-
-inline void store(float* to, Lanes lanes) { __builtin_memcpy(to, &lanes, sizeof lanes); }
-
-inline Lanes same(float value) { return Lanes{} + value; }
-
-// a0 at weight 0, towards a1: each operation rounded, as in detail/arithmetic.h.
-inline Lanes interpolate(Lanes a0, Lanes a1, Lanes weight) {
-  const Lanes difference = a1 - a0;
-  const Lanes step = difference * weight;
-  return a0 + step;
-}
-
-// Eight floats, which every level with wide registers keeps in one; where sixteen would go through memory.
+// Eight floats, which every level with wide registers keeps in one.
 typedef float Half __attribute__((vector_size(32)));
 
 inline Half load_half(const float* from) {
@@ -55,7 +24,87 @@ inline Half load_half(const float* from) {
   return half;
 }
 
+inline void store_half(float* to, Half half) { __builtin_memcpy(to, &half, sizeof half); }
+
 inline Half larger(Half a, Half b) { return a > b ? a : b; }
+inline Half smaller(Half a, Half b) { return a < b ? a : b; }
+
+#if defined(__AVX512F__)
+typedef float Lanes __attribute__((vector_size(64)));
+
+inline Lanes load(const float* from) {
+  Lanes lanes;
+  __builtin_memcpy(&lanes, from, sizeof lanes);
+  return lanes;
+}
+
+inline void store(float* to, Lanes lanes) { __builtin_memcpy(to, &lanes, sizeof lanes); }
+
+inline Lanes same(float value) { return Lanes{} + value; }
+
+inline Lanes larger(Lanes a, Lanes b) { return a > b ? a : b; }
+inline Lanes smaller(Lanes a, Lanes b) { return a < b ? a : b; }
+#else
+// In two registers, since the compiler takes vectors that are wider than one through memory.
+struct Lanes {
+  Half low, high;
+  inline float operator[](int i) const { return i < 8 ? low[i] : high[i - 8]; }
+};
+
+inline Lanes load(const float* from) { return {load_half(from), load_half(from + 8)}; }
+
+inline void store(float* to, Lanes lanes) { store_half(to, lanes.low), store_half(to + 8, lanes.high); }
+
+inline Lanes same(float value) { return {Half{} + value, Half{} + value}; }
+
+inline Lanes operator+(Lanes a, Lanes b) { return {a.low + b.low, a.high + b.high}; }
+inline Lanes operator-(Lanes a, Lanes b) { return {a.low - b.low, a.high - b.high}; }
+inline Lanes operator*(Lanes a, Lanes b) { return {a.low * b.low, a.high * b.high}; }
+inline Lanes operator/(Lanes a, Lanes b) { return {a.low / b.low, a.high / b.high}; }
+inline Lanes operator+(Lanes a, float b) { return a + same(b); }
+inline Lanes operator*(Lanes a, float b) { return a * same(b); }
+inline Lanes& operator+=(Lanes& a, Lanes b) { return a = a + b; }
+
+inline Lanes larger(Lanes a, Lanes b) { return {larger(a.low, b.low), larger(a.high, b.high)}; }
+inline Lanes smaller(Lanes a, Lanes b) { return {smaller(a.low, b.low), smaller(a.high, b.high)}; }
+#endif
+
+// The first `count` lanes, at most sixteen; memory beyond them is not touched, and those lanes are zero.
+inline Lanes load_some(const float* from, int64_t count) {
+#if defined(__AVX512F__)
+  const __mmask16 valid = static_cast<__mmask16>(count >= kLanes ? 0xffffu : (1u << count) - 1u);
+  return reinterpret_cast<Lanes>(_mm512_maskz_loadu_ps(valid, from));
+#else
+  if (count >= kLanes) return load(from);
+  float copied[kLanes] = {};
+  for (int64_t i = 0; i < count; ++i) copied[i] = from[i];
+  return load(copied);
+#endif
+}
+
+// What one register holds here: as many columns of a row are looked at together.
+#if defined(__AVX512F__)
+typedef Lanes Wide;
+inline Wide load_wide(const float* from) { return load(from); }
+inline Wide first_wide(Lanes lanes) { return lanes; }
+#else
+typedef Half Wide;
+inline Wide load_wide(const float* from) { return load_half(from); }
+inline Wide first_wide(Lanes lanes) { return lanes.low; }
+#endif
+constexpr int64_t kWide = sizeof(Wide) / sizeof(float);
+
+// The lowest `count` bits, all for 16 and more, or for as many as `Wide` has.
+inline uint32_t first_bits(int64_t count) { return count >= kLanes ? 0xffffu : (1u << count) - 1u; }
+inline uint32_t first_wide_bits(int64_t count) { return first_bits(count < kWide ? count : kWide); }
+
+// a0 at weight 0, towards a1: each operation rounded, as in detail/arithmetic.h.
+template <typename Vector>
+inline Vector interpolate(Vector a0, Vector a1, Vector weight) {
+  const Vector difference = a1 - a0;
+  const Vector step = difference * weight;
+  return a0 + step;
+}
 
 // Bit i is set where a[i] > b[i].
 inline uint32_t greater(Half a, Half b) {
@@ -105,49 +154,36 @@ inline uint32_t greater(Lanes a, Lanes b) {
 #if defined(__AVX512F__)
   return _mm512_cmp_ps_mask(reinterpret_cast<__m512>(a), reinterpret_cast<__m512>(b), _CMP_GT_OQ);
 #else
-  float left[kLanes], right[kLanes];
-  store(left, a), store(right, b);
-  uint32_t bits = 0;
-#if defined(__AVX2__)
-  for (int i = 0; i < 2; ++i)
-    bits |= static_cast<uint32_t>(_mm256_movemask_ps(
-                _mm256_cmp_ps(_mm256_loadu_ps(left + 8 * i), _mm256_loadu_ps(right + 8 * i), _CMP_GT_OQ)))
-            << (8 * i);
-#elif defined(__SSE2__)
-  for (int i = 0; i < 4; ++i)
-    bits |=
-        static_cast<uint32_t>(_mm_movemask_ps(_mm_cmpgt_ps(_mm_loadu_ps(left + 4 * i), _mm_loadu_ps(right + 4 * i))))
-        << (4 * i);
-#else
-  for (int i = 0; i < kLanes; ++i) bits |= static_cast<uint32_t>(left[i] > right[i]) << i;
+  return greater(a.low, b.low) | greater(a.high, b.high) << 8;
 #endif
-  return bits;
+}
+
+// Without the sign.
+inline Half magnitude(Half half) { return reinterpret_cast<Half>(reinterpret_cast<HalfPatterns>(half) & 0x7fffffff); }
+inline Lanes magnitude(Lanes lanes) {
+#if defined(__AVX512F__)
+  return reinterpret_cast<Lanes>(_mm512_abs_ps(reinterpret_cast<__m512>(lanes)));
+#else
+  return {magnitude(lanes.low), magnitude(lanes.high)};
 #endif
 }
 
 // Bit i is set where lanes[i] is NaN, infinite or of magnitude 2^126 or more; see is_bad.
-inline uint32_t bad_bits(Lanes lanes) {
-  typedef int32_t Patterns __attribute__((vector_size(64)));
-  const Lanes magnitudes = reinterpret_cast<Lanes>(reinterpret_cast<Patterns>(lanes) & 0x7fffffff);
-  return ~greater(same(8.507059173023462e37f), magnitudes) & 0xffffu;
-}
-
-inline Lanes larger(Lanes a, Lanes b) { return a > b ? a : b; }
-inline Lanes smaller(Lanes a, Lanes b) { return a < b ? a : b; }
+inline uint32_t bad_bits(Lanes lanes) { return ~greater(same(8.507059173023462e37f), magnitude(lanes)) & 0xffffu; }
 
 // from[index[i]]
 inline Lanes gather(const float* from, const int32_t* index) {
 #if defined(__AVX512F__)
   return reinterpret_cast<Lanes>(_mm512_i32gather_ps(_mm512_loadu_si512(index), from, 4));
 #else
-  Lanes lanes;
-  for (int i = 0; i < kLanes; ++i) lanes[i] = from[index[i]];
-  return lanes;
+  float gathered[kLanes];
+  for (int i = 0; i < kLanes; ++i) gathered[i] = from[index[i]];
+  return load(gathered);
 #endif
 }
 
-// Whether `permute` is one instruction here.
-#if defined(__AVX512F__)
+// Whether `permute` is a few instructions here.
+#if defined(__AVX2__)
 constexpr bool kFastPermute = true;
 #else
 constexpr bool kFastPermute = false;
@@ -157,12 +193,57 @@ constexpr bool kFastPermute = false;
 inline Lanes permute(Lanes from, const int32_t* index) {
 #if defined(__AVX512F__)
   return reinterpret_cast<Lanes>(_mm512_permutexvar_ps(_mm512_loadu_si512(index), reinterpret_cast<__m512>(from)));
+#elif defined(__AVX2__)
+  const auto permuted = [from](const int32_t* eight) {
+    const __m256i lanes = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(eight));
+    const __m256 low = _mm256_permutevar8x32_ps(reinterpret_cast<__m256>(from.low), lanes);
+    const __m256 high = _mm256_permutevar8x32_ps(reinterpret_cast<__m256>(from.high), lanes);
+    // Bit 3 tells which half is meant; shifted to the sign, by which lanes are chosen.
+    const __m256 choice = _mm256_castsi256_ps(_mm256_slli_epi32(lanes, 28));
+    return reinterpret_cast<Half>(_mm256_blendv_ps(low, high, choice));
+  };
+  return {permuted(index), permuted(index + 8)};
 #else
   float scalars[kLanes];
   store(scalars, from);
   return gather(scalars, index);
 #endif
 }
+
+// Of each lane the largest value so far, the first of equal ones, and the number that it came with.
+template <typename Values, typename Numbers>
+struct LeadersOf {
+  Values best{};
+  Numbers winner{};
+
+  inline void see(Values values, int32_t number) {
+    const Numbers wins = values > best;
+    best = wins ? values : best;
+    winner = wins ? Numbers{} + number : winner;
+  }
+};
+#if defined(__AVX512F__)
+typedef int32_t Patterns __attribute__((vector_size(64)));
+struct Leaders {
+  LeadersOf<Lanes, Patterns> all;
+  inline Leaders() = default;
+  inline Leaders(Lanes values, int32_t number) : all{values, Patterns{} + number} {}
+  inline void see(Lanes values, int32_t number) { all.see(values, number); }
+  inline void store(int32_t* to) const { __builtin_memcpy(to, &all.winner, sizeof all.winner); }
+};
+#else
+struct Leaders {
+  LeadersOf<Half, HalfPatterns> low, high;
+  inline Leaders() = default;
+  inline Leaders(Lanes values, int32_t number)
+      : low{values.low, HalfPatterns{} + number}, high{values.high, HalfPatterns{} + number} {}
+  inline void see(Lanes values, int32_t number) { low.see(values.low, number), high.see(values.high, number); }
+  inline void store(int32_t* to) const {
+    __builtin_memcpy(to, &low.winner, sizeof low.winner);
+    __builtin_memcpy(to + 8, &high.winner, sizeof high.winner);
+  }
+};
+#endif
 
 #if defined(__AVX2__)
 // Of each byte the numbers of the bits that are set, in order.
@@ -177,49 +258,52 @@ struct Orders {
 constexpr Orders kOrders;
 #endif
 
-// Those lanes of `keep` that are set, in order, at `to`, where sixteen floats may be written. Returns how many they
-// are.
-inline int64_t compress(float* to, Lanes lanes, uint32_t keep) {
-#if defined(__AVX512F__)
-  // In a register first: compressing straight to memory is slow on some processors.
-  store(to, reinterpret_cast<Lanes>(
-                _mm512_maskz_compress_ps(static_cast<__mmask16>(keep), reinterpret_cast<__m512>(lanes))));
-#elif defined(__AVX2__)
-  float scalars[kLanes];
-  store(scalars, lanes);
-  int64_t count = 0;
-  for (int half = 0; half < 2; ++half) {
-    const uint32_t bits = keep >> (8 * half) & 0xffu;
-    const __m128i bytes = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(kOrders.of[bits]));
-    const __m256 kept = _mm256_permutevar8x32_ps(_mm256_loadu_ps(scalars + 8 * half), _mm256_cvtepu8_epi32(bytes));
-    _mm256_storeu_ps(to + count, kept);
-    count += __builtin_popcount(bits);
-  }
+// Those of the lanes whose bit of `keep` is set, in order, at `to`, where a whole vector may be written. Returns how
+// many they are.
+inline int64_t compress(float* to, Half half, uint32_t keep) {
+#if defined(__AVX2__)
+  const __m128i bytes = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(kOrders.of[keep]));
+  const __m256i order = _mm256_cvtepu8_epi32(bytes);
+  store_half(to, reinterpret_cast<Half>(_mm256_permutevar8x32_ps(reinterpret_cast<__m256>(half), order)));
 #else
   if (keep == 0) return 0;
-  float scalars[kLanes];
-  store(scalars, lanes);
+  float scalars[8];
+  store_half(scalars, half);
   int64_t count = 0;
   for (uint32_t rest = keep; rest != 0; rest &= rest - 1) to[count++] = scalars[__builtin_ctz(rest)];
 #endif
   return __builtin_popcount(keep);
 }
+inline int64_t compress(float* to, Lanes lanes, uint32_t keep) {
+#if defined(__AVX512F__)
+  // In a register first: compressing straight to memory is slow on some processors.
+  store(to, reinterpret_cast<Lanes>(
+                _mm512_maskz_compress_ps(static_cast<__mmask16>(keep), reinterpret_cast<__m512>(lanes))));
+  return __builtin_popcount(keep);
+#else
+  const int64_t low = compress(to, lanes.low, keep & 0xffu);
+  return low + compress(to + low, lanes.high, keep >> 8 & 0xffu);
+#endif
+}
+
+// Bit i is set where the i-th of eight counts is above 0.
+inline uint32_t positive(const int32_t* counts) {
+  HalfPatterns eight;
+  __builtin_memcpy(&eight, counts, sizeof eight);
+  return greater(__builtin_convertvector(eight, Half), Half{});
+}
 
 // Sixteen counts, which become 0, and of which those above 0 are kept, in order, at `to`; beside each, at `keys_to`,
 // its key. Sixteen of both may be written. Returns how many they are.
 inline int64_t take_counts(int32_t* keys_to, int32_t* to, const int32_t* keys, int32_t* counts) {
-  typedef int32_t Counts __attribute__((vector_size(64)));
-  Counts lanes, lanes_of_keys;
-  __builtin_memcpy(&lanes, counts, sizeof lanes);
-  __builtin_memcpy(&lanes_of_keys, keys, sizeof lanes_of_keys);
-  __builtin_memset(counts, 0, sizeof lanes);
-  const uint32_t keep = greater(__builtin_convertvector(lanes, Lanes), Lanes{});
-  compress(reinterpret_cast<float*>(keys_to), reinterpret_cast<Lanes>(lanes_of_keys), keep);
-  return compress(reinterpret_cast<float*>(to), reinterpret_cast<Lanes>(lanes), keep);
+  // As floats, whose patterns are moved and not looked at.
+  const Lanes taken = load(reinterpret_cast<const float*>(counts));
+  const Lanes lanes_of_keys = load(reinterpret_cast<const float*>(keys));
+  const uint32_t keep = positive(counts) | positive(counts + 8) << 8;
+  __builtin_memset(counts, 0, kLanes * sizeof(int32_t));
+  compress(reinterpret_cast<float*>(keys_to), lanes_of_keys, keep);
+  return compress(reinterpret_cast<float*>(to), taken, keep);
 }
-
-// The lowest `count` bits, all for 16 and more.
-inline uint32_t first_bits(int64_t count) { return count >= kLanes ? 0xffffu : (1u << count) - 1u; }
 
 }  // namespace
 }  // namespace dissect

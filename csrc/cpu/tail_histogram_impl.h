@@ -38,11 +38,13 @@ struct Tail {
   Lanes low_value, high_value;  // the floats of the bracket's ends
   int64_t above;
 
-  // Counts those of sixteen valid samples that are above the bracket, and returns the bits of those within.
-  inline uint32_t within(Lanes lanes, uint32_t valid) {
-    const uint32_t above_bits = greater(lanes, high_value) & valid;
+  // Counts those of some valid samples that are above the bracket, and returns the bits of those within.
+  inline uint32_t within(Lanes lanes, uint32_t valid) { return within(lanes, low_value, high_value, valid); }
+  template <typename Vector>
+  inline uint32_t within(Vector lanes, Vector low_end, Vector high_end, uint32_t valid) {
+    const uint32_t above_bits = greater(lanes, high_end) & valid;
     above += __builtin_popcount(above_bits);
-    return ~(greater(low_value, lanes) | above_bits) & valid;
+    return ~(greater(low_end, lanes) | above_bits) & valid;
   }
 
   inline uint32_t bin_of(float value) const { return (key_of(value) - low) >> shift; }
@@ -78,13 +80,15 @@ struct Waiting {
   int64_t count = 0;
   bool rare = false;
 
-  // Takes those of sixteen samples that are `valid`.
-  inline void add(Tail& tail, Lanes lanes, uint32_t valid) {
-    const uint32_t within = tail.within(lanes, valid);
+  // Takes those of a vector of samples that are `valid`.
+  inline void add(Tail& tail, Lanes lanes, uint32_t valid) { add_within(tail, lanes, tail.within(lanes, valid)); }
+  template <typename Vector>
+  inline void add_within(Tail& tail, Vector lanes, uint32_t within) {
     if (rare && within == 0) return;
     keep(tail, lanes, within);
   }
-  inline void keep(Tail& tail, Lanes lanes, uint32_t within) {
+  template <typename Vector>
+  inline void keep(Tail& tail, Vector lanes, uint32_t within) {
     count += compress(values + count, lanes, within);
     if (count >= kCapacity) flush(tail);
   }
@@ -134,11 +138,14 @@ inline void add_span(const GridView& grid, const Span& span, const Profile& left
   const uint32_t whole =
       greater(load(left.values), tail.high_value) & greater(load(right.values), tail.high_value) & active;
   tail.above += int64_t{span.end - span.begin} * __builtin_popcount(whole);
+  const Wide low = first_wide(tail.low_value), high = first_wide(tail.high_value);
   for (uint32_t rest = active & ~whole; rest != 0; rest &= rest - 1) {
     const int row = __builtin_ctz(rest);
-    const Lanes from = same(left.values[row]), to = same(right.values[row]);
-    for (int64_t x = span.begin; x < span.end; x += kLanes)
-      waiting.add(tail, interpolate(from, to, load(grid.column_weights + x)), first_bits(span.end - x));
+    const Wide from = Wide{} + left.values[row], to = Wide{} + right.values[row];
+    for (int64_t x = span.begin; x < span.end; x += kWide) {
+      const Wide samples = interpolate(from, to, load_wide(grid.column_weights + x));
+      waiting.add_within(tail, samples, tail.within(samples, low, high, first_wide_bits(span.end - x)));
+    }
   }
 }
 
@@ -213,11 +220,10 @@ inline bool add_cells(const FeatureMaps& maps, int64_t image, int64_t unit, Tail
       }
     for (; x < width; x += kLanes) {
       const int64_t count = width - x < kLanes ? width - x : kLanes;
-      Lanes values{};
-      if (maps.stride_column == 1) values = load_some(row + x, count);
-      else
-        for (int64_t i = 0; i < count; ++i) values[i] = row[(x + i) * maps.stride_column];
-      add(values, first_bits(count));
+      float strided[kLanes] = {};
+      if (maps.stride_column != 1)
+        for (int64_t i = 0; i < count; ++i) strided[i] = row[(x + i) * maps.stride_column];
+      add(maps.stride_column == 1 ? load_some(row + x, count) : load(strided), first_bits(count));
     }
   }
   return bad == 0;

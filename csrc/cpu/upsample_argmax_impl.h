@@ -12,8 +12,6 @@ namespace dissect {
 namespace DISSECT_LEVEL {
 namespace {
 
-typedef int32_t Numbers __attribute__((vector_size(64)));
-
 // Two source rows of one map, padded.
 struct SourceRows {
   const float *upper, *lower;
@@ -33,8 +31,9 @@ void load_source_row(const UpsampleArgmaxParams& p, int64_t image, int64_t row, 
       static_cast<const typename Widen<T>::Stored*>(maps.data) + image * maps.stride_image + row * maps.stride_row;
   const int64_t pitch = 2 * row_floats(maps);
   if (maps.stride_column == 1) {
+    Reader reader;
     for (int64_t c = 0; c < maps.num_units; ++c)
-      load_row<T>(base + c * maps.stride_unit, maps.width, to + c * pitch + 1);
+      reader.load<T>(base + c * maps.stride_unit, maps.width, to + c * pitch + 1);
     return;
   }
   for (int64_t x = 0; x < maps.width; ++x) {
@@ -76,25 +75,20 @@ inline void find_candidates(const UpsampleArgmaxParams& p, const UpsampleArgmaxW
 }
 
 // The winners among several maps, of up to sixteen columns and as many rows as fit into a vector with them.
-inline Numbers sample_winners(const UpsampleArgmaxParams& p, const UpsampleArgmaxWorkspace& workspace,
-                              const Span& columns, const int32_t* candidates, int64_t count, Lanes wy, Lanes wx) {
-  Lanes best{};
-  Numbers winner{};
+inline void sample_winners(const UpsampleArgmaxParams& p, const UpsampleArgmaxWorkspace& workspace, const Span& columns,
+                           const int32_t* candidates, int64_t count, Lanes wy, Lanes wx, int32_t* winners) {
+  Leaders leaders;
   for (int64_t i = 0; i < count; ++i) {
-    const int32_t map = candidates[i];
-    const SourceRows rows = rows_of(p, workspace, map);
+    const SourceRows rows = rows_of(p, workspace, candidates[i]);
     const Lanes left = interpolate(same(rows.upper[columns.index0]), same(rows.lower[columns.index0]), wy);
     const Lanes right = interpolate(same(rows.upper[columns.index1]), same(rows.lower[columns.index1]), wy);
     const Lanes values = interpolate(left, right, wx);
-    const Numbers number = Numbers{} + map;
-    const Numbers wins = values > best;  // a tie is the first one's
-    best = i == 0 ? values : (wins ? values : best);
-    winner = i == 0 ? number : (wins ? number : winner);
+    if (i == 0) leaders = Leaders(values, candidates[0]);
+    else leaders.see(values, candidates[i]);  // a tie is the first one's
   }
-  return winner;
+  leaders.store(winners);
 }
 
-// The pixels of a cell in which several maps may win.
 inline void sample_cell(const UpsampleArgmaxParams& p, const UpsampleArgmaxWorkspace& workspace, const Span& rows,
                         const Span& columns, const int32_t* candidates, int64_t count, int32_t* winners) {
   for (int64_t x = columns.begin; x < columns.end; x += kLanes) {
@@ -104,7 +98,8 @@ inline void sample_cell(const UpsampleArgmaxParams& p, const UpsampleArgmaxWorks
     for (int64_t y = rows.begin; y < rows.end; y += height) {
       const int64_t here = rows.end - y < height ? rows.end - y : height;
       for (int64_t i = 0; i < here * width; ++i) wy[i] = p.grid.row_weights[y + i / width];
-      const Numbers found = sample_winners(p, workspace, columns, candidates, count, load(wy), load(wx));
+      int32_t found[kLanes];
+      sample_winners(p, workspace, columns, candidates, count, load(wy), load(wx), found);
       for (int64_t row = 0; row < here; ++row)
         for (int64_t i = 0; i < width; ++i) winners[(y + row) * p.grid.num_columns + x + i] = found[row * width + i];
     }

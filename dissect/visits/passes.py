@@ -13,6 +13,7 @@ from dissect.arguments import refusal
 from dissect.network.layouts import Layouts
 from dissect.network.rectified import ReluWatch
 from dissect.network.trace import FAILURES, FirstTensorTrace, RanTwiceError, Trace
+from dissect.ops import native
 from dissect.visits.readout import Readout
 
 
@@ -40,7 +41,7 @@ class _MapTrace(FirstTensorTrace):
 
     def _keep_tensor(self, tensor: Tensor) -> Tensor:
         if tensor.is_cpu:
-            return tensor.detach().clone(memory_format=torch.contiguous_format)
+            return native.copied_planes(tensor.detach())
         return super()._keep_tensor(tensor)
 
 

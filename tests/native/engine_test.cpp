@@ -244,12 +244,25 @@ void test_bad_values(Problem& p, const GridView& grid, int num_threads) {
     for (int64_t count : above) require(count == 0, "what a bad batch counted is taken back");
   }
   require(find_bad_map(p.maps, num_threads) >= 0, "the bad map is found");
+  std::vector<float> peaks(p.num_images * p.num_units);
+  require(!image_peaks({p.maps, peaks.data()}, num_threads), "a bad value is found beside the peaks");
 }
 
 void test_maps(Problem& p, int num_threads) {
   std::vector<float> peaks(p.num_images * p.num_units);
-  image_peaks({p.maps, peaks.data()}, num_threads);
+  require(image_peaks({p.maps, peaks.data()}, num_threads), "all values are good");
   note(peaks);
+  if (p.maps.stride_unit == 1) {
+    std::vector<uint8_t> copied(p.activations.size());
+    copy_planes({p.maps, copied.data()}, num_threads);
+    note(copied);
+    FeatureMaps planes = p.maps;
+    planes.data = copied.data();
+    planes.stride_unit = p.height * p.width, planes.stride_row = p.width, planes.stride_column = 1;
+    std::vector<float> same(peaks.size());
+    image_peaks({planes, same.data()}, num_threads);
+    require(same == peaks, "planes have the peaks of what they were copied from");
+  }
   require(find_bad_map(p.maps, num_threads) == -1, "all values are good");
   std::vector<float> alpha(p.num_units), one(1, 0.5f);
   for (float& a : alpha) a = static_cast<float>(pick(0, 2)) / 2;

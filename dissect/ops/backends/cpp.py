@@ -111,9 +111,10 @@ def hot_cells(activations: Tensor | HotCells, floors: Tensor, reach: int) -> tup
 
 def image_peaks(activations: Tensor, status: Tensor | None) -> Tensor:
     """[N, U] float32."""
-    checks.finite("image_peaks", activations)
     peaks = torch.empty(activations.shape[:2], dtype=torch.float32)
-    native.engine().image_peaks(*native.maps_arguments(activations), peaks.data_ptr(), torch.get_num_threads())
+    maps = native.maps_arguments(activations)
+    if not native.engine().image_peaks(*maps, peaks.data_ptr(), torch.get_num_threads()):
+        checks.finite("image_peaks", activations)  # finds and names the first one
     return peaks
 
 
