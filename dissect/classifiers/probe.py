@@ -24,7 +24,7 @@ from dissect.interventions.fanout import FanOut
 from dissect.interventions.flow import follow
 from dissect.network.identity import code_of, fingerprint
 from dissect.network.layouts import LayoutOption, to_maps
-from dissect.network.modes import check_evaluating
+from dissect.network.modes import check_evaluating, check_repeatable, noticed_chance
 from dissect.network.outputs import first_tensor
 from dissect.network.trace import FAILURES, FirstTensorTrace, find_layers
 from dissect.stats.classes import ClassTally
@@ -128,10 +128,13 @@ class Probe:
         version = None if images.is_inference() else images._version
         #: Whether the network takes fewer images than come in a batch.
         self.divisible = True
-        try:
-            self.images, self.flow = images[:2], follow(model, layer, images[:2], layout)
-        except FAILURES:
-            self.images, self.flow, self.divisible = images, follow(model, layer, images, layout), False
+        with noticed_chance(model) as drawn:
+            try:
+                self.images, self.flow = images[:2], follow(model, layer, images[:2], layout)
+            except FAILURES:
+                self.images, self.flow, self.divisible = images, follow(model, layer, images, layout), False
+        if drawn:
+            check_repeatable(model, self.images)
         if version is not None and images._version != version:
             raise refusal(
                 ValueError(

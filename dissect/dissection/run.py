@@ -129,8 +129,9 @@ def dissect(
             code); "accuracy": a pixel accuracy above 0.75 (thesis, Figure 4-5).
         thresholds_from: other images, of the kind of `images`, on which the most informative thresholds are found.
         tokens: (h, w) of the grid of tokens, for layers that give tokens [N, T, U] as a vision transformer's do; the
-            last h * w tokens are taken, row by row, so that class and register tokens before them are left out. Of
-            layers with grids of different sizes a mapping {layer: (h, w)}.
+            last h * w tokens are taken, row by row, so that class and register tokens before them are left out; what a
+            followed pass tells to be in another order is refused. Of layers with grids of different sizes a mapping
+            {layer: (h, w)}.
         layout: a letter for each axis of a layer's output, as "NUHW", "NHWU" (Swin's blocks), "NTU" or "TNU" (tokens;
             N images, U units), or a mapping {layer: letters}. By default it is what the kind of layer says, or what
             following the units through a forward pass of two images tells (`dissect.network.layouts`); the result's
@@ -165,7 +166,8 @@ def dissect(
         digest of them, and one of those that were counted.
 
     Warns:
-        UserWarning: images are normalised, and the segmenter does not say which it takes.
+        UserWarning: the model draws random numbers in evaluation mode too, and a second pass gives other activations;
+            or images are normalised, and the segmenter does not say which it takes.
         dissect.DoubtfulResultWarning: the model's weights look as they are drawn before any training; or more than 5 %
             of a layer's detectors could be there by chance.
         UserWarning: a generator's images look as if they were in [0, 1], or reach far beyond [-1, 1], at least ten

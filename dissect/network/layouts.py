@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from dissect.arguments import refusal
+from dissect.network.cells import CellTracker, in_order, out_of_order
 from dissect.network.outputs import first_tensor
 from dissect.network.trace import FirstTensorTrace
 from dissect.network.tracking import UnitTracker
@@ -23,6 +24,7 @@ _CHANNELS_FIRST = (
     nn.AvgPool2d, nn.LPPool2d, nn.AdaptiveMaxPool1d, nn.AdaptiveMaxPool2d, nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d,
     nn.Upsample, nn.PixelShuffle, nn.PixelUnshuffle, nn.ChannelShuffle,
 )  # fmt: skip
+_TURNED = str.maketrans("HW", "WH")
 _CHANNELS_LAST = (nn.Linear, nn.Bilinear, nn.MultiheadAttention, nn.LSTM, nn.GRU, nn.RNN)
 
 
@@ -60,6 +62,7 @@ class Layouts:
         self._given = _by_layer(given, names)
         self._followed: dict[str, int | None] = {}
         self._batch_axes: dict[str, int] = {}
+        self._cells: dict[str, Tensor | None] = {}
         #: What `of` told last, by layer.
         self.seen: dict[str, Layout] = {}
 
@@ -80,12 +83,20 @@ class Layouts:
             if name not in self._given and name not in self._followed and _kind(module) is None
         ]  # fmt: skip
 
-    def learn(self, layer: str, output: Any, tracker: UnitTracker, images: int | None = None) -> None:
+    def learn(
+        self,
+        layer: str,
+        output: Any,
+        tracker: UnitTracker,
+        images: int | None = None,
+        cells: CellTracker | None = None,
+    ) -> None:
         """Remembers what a followed pass, over so many images, tells of a layer."""
         output = first_tensor(output)
         if not isinstance(output, Tensor):
             return
         self._followed[layer] = tracker.axis(output)
+        self._cells[layer] = None if cells is None else cells.of(output)
         if output.ndim == 3 and images is not None:
             matching = [axis for axis in range(3) if output.shape[axis] == images]
             if len(matching) == 1:
@@ -100,13 +111,46 @@ class Layouts:
             images: or whatever the network takes.
             **extra: what else it takes.
         """
-        tracker, found = UnitTracker(), dict[str, Any]()
+        tracker, cells, found = UnitTracker(), CellTracker(), dict[str, Any]()
         trace = FirstTensorTrace(model, layers, edit=lambda output, layer: found.setdefault(layer, output), stop=True)
-        with torch.no_grad(), trace, tracker:
+        with torch.no_grad(), trace, tracker, cells:
             tracker.begin(images)
+            cells.begin(images)
             trace.run(images, **extra)
         for layer, output in found.items():
-            self.learn(layer, output, tracker, len(images))
+            self.learn(layer, output, tracker, len(images), cells)
+
+    def followed(self, layer: str) -> bool:
+        """Whether a pass was followed to this layer."""
+        return layer in self._followed
+
+    def check_cells(self, layer: str, axes: str, grid: tuple[int, int] | None = None) -> None:
+        """Refuses maps, or tokens of a grid, of which a followed pass tells that they are no rows and columns.
+
+        Raises:
+            ValueError: they are in another order; says where, and what to give.
+        """
+        numbers = self._cells.get(layer)
+        if numbers is None or len(axes) != numbers.ndim:
+            return
+        cells = to_maps(numbers, axes)[0].amin(0)
+        if grid is not None:
+            cells = cells.flatten()[-grid[0] * grid[1] :].view(grid)
+        why = out_of_order(cells)
+        if why is None:
+            return
+        turned = cells.reshape(grid[::-1]) if grid is not None else cells.t()
+        if int(turned.min()) >= 0 and in_order(turned):
+            hint = f"give {f'tokens={grid[::-1]}' if grid else f'layout={axes.translate(_TURNED)!r}'}"
+        else:
+            hint = "name a layer before they are put into windows or another order, or after they are put back"
+        what = f"the last {grid[0]}x{grid[1]} tokens" if grid else "maps"
+        raise refusal(
+            ValueError(
+                f"{what} of layer {layer!r} must be rows and columns of the image, but followed through a pass {why}; "
+                f"{hint}."
+            )
+        )
 
     def of(self, layer: str, output: Any, images: int | None = None) -> Layout:
         """The layout of a layer's output.

@@ -8,10 +8,17 @@ nothing: activations under dropout may be what one wants to see.
 
 from __future__ import annotations
 
-from torch import nn
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
 
 from dissect.arguments import refusal, tell
+from dissect.devices import device_of
 from dissect.network.layers import check_weights
+from dissect.network.outputs import tensors
 
 
 def check_evaluating(model: nn.Module) -> None:
@@ -37,6 +44,55 @@ def check_evaluating(model: nn.Module) -> None:
                     "the batch's statistics, since it has no running ones."
                 )
             )
+
+
+@contextmanager
+def noticed_chance(model: nn.Module) -> Iterator[list[bool]]:
+    """Within a ``with`` block of passes; what it gives holds something after it if torch drew random numbers there."""
+    found: list[bool] = []
+    before = _random_state(model)
+    yield found
+    if any(not torch.equal(one, other) for one, other in zip(before, _random_state(model))):
+        found.append(True)
+
+
+def _random_state(model: nn.Module) -> list[Tensor]:
+    device = device_of(model)
+    return [torch.get_rng_state(), *([torch.cuda.get_rng_state(device)] if device.type == "cuda" else [])]
+
+
+def check_repeatable(model: nn.Module, images: Tensor) -> None:
+    """Refuses a network that gives something else of the same images when it runs again, though it is evaluating.
+
+    Raises:
+        ValueError: it does.
+    """
+    with torch.no_grad():
+        first, second = (list(tensors(model(images))) for _ in range(2))
+    if not same_bits(first, second):
+        raise refusal(
+            ValueError(
+                f"the network must give the same of the same images, but two passes over {len(images)} differ, though "
+                "it is in evaluation mode: some part draws random numbers all the same (a functional dropout without "
+                "training=self.training, noise, patches left out by chance); turn that off, or fix what it draws."
+            )
+        )
+
+
+def tell_chance() -> None:
+    """Warns of a network whose activations are others at the second pass over the same images."""
+    tell(
+        "the model draws random numbers as it runs, though it is in evaluation mode, and two passes over the same "
+        "images gave other activations: the result is of one draw (a functional dropout without "
+        "training=self.training, noise, patches left out or shuffled by chance?)."
+    )
+
+
+def same_bits(one: Any, other: Any) -> bool:
+    """Whether tensors, in lists, are equal; not-a-numbers are equal to themselves."""
+    return len(one) == len(other) and all(
+        a.shape == b.shape and torch.equal(a.nan_to_num(), b.nan_to_num()) for a, b in zip(one, other)
+    )
 
 
 def range_taken(segmenter: object) -> tuple[float, float] | None:

@@ -25,8 +25,8 @@ _TO_LAST = {
     "rnn_relu", "mkldnn_rnn_layer", "_thnn_fused_lstm_cell",
 }  # fmt: skip
 #: Those that multiply by a matrix, which is one of weights only if it holds no units itself.
-_PRODUCTS = {"mm": 1, "addmm": 2, "bmm": 1, "baddbmm": 2, "matmul": 1}
-_LAYER_NORMS = {"layer_norm", "native_layer_norm", "rms_norm", "_fused_rms_norm"}
+PRODUCTS = {"mm": 1, "addmm": 2, "bmm": 1, "baddbmm": 2, "matmul": 1}
+LAYER_NORMS = {"layer_norm", "native_layer_norm", "rms_norm", "_fused_rms_norm"}
 #: Those that leave each unit where it is, while the other axes may change their sizes.
 _POOLINGS = {
     "max_pool1d", "max_pool2d", "max_pool2d_with_indices", "avg_pool1d", "avg_pool2d", "_adaptive_avg_pool2d",
@@ -37,18 +37,18 @@ _POOLINGS = {
     "_softmax", "_log_softmax", "softmax", "log_softmax", "native_dropout", "cumsum", "blend_units",
 }  # fmt: skip
 #: Those that move numbers and compute none.
-_MOVES = {
+MOVES = {
     "permute", "transpose", "transpose_", "t", "movedim", "view", "_unsafe_view", "reshape", "_reshape_alias",
     "flatten", "unflatten", "expand", "slice", "select", "unsqueeze", "unsqueeze_", "squeeze", "squeeze_", "cat",
     "stack", "split", "split_with_sizes", "chunk", "unbind", "clone", "contiguous", "alias", "detach", "detach_",
     "roll", "flip", "repeat", "index_select", "index", "unfold", "channel_shuffle", "native_channel_shuffle",
     "pixel_shuffle", "pixel_unshuffle", "lift_fresh", "_to_copy", "to", "diagonal", "narrow", "swapaxes",
 }  # fmt: skip
-_REDUCTIONS = {"mean", "sum", "amax", "amin", "max", "min", "var", "std", "norm", "linalg_vector_norm", "logsumexp"}
+REDUCTIONS = {"mean", "sum", "amax", "amin", "max", "min", "var", "std", "norm", "linalg_vector_norm", "logsumexp"}
 #: Those that write into some places of their first operand, or work on each number alone without torch saying so.
-_POINTWISE = {
-    "where", "copy", "copy_", "fill_", "zero_", "masked_fill_", "gelu_", "hardswish_", "index_put_", "index_copy_",
-    "scatter_", "dropout_",
+POINTWISE = {
+    "where", "copy", "copy_", "fill_", "zero_", "masked_fill_", "gelu_", "hardswish", "hardswish_", "_prelu_kernel",
+    "prelu", "log_sigmoid_forward", "rrelu_with_noise", "index_put_", "index_copy_", "scatter_", "dropout_",
 }  # fmt: skip
 
 
@@ -117,26 +117,29 @@ def _follow(
     """The units of an operation's output, or of one of several."""
     name = func._overloadpacket.__name__
     first = known.get(id(args[0])) if args and isinstance(args[0], Tensor) else None
-    if name in _MOVES:
+    if name in MOVES:
         return _moved(func, args, kwargs, place, output, known)
-    if place > 0 and name not in _REDUCTIONS:
+    if place > 0 and name not in REDUCTIONS:
         return None  # statistics, indices
     if name in _TO_AXIS_1:
         return _numbered(output.shape, 1, output.device) if output.ndim > 1 else None
     if name in _TO_LAST:
         return _numbered(output.shape, output.ndim - 1, output.device)
-    if name in _LAYER_NORMS:
+    if name in LAYER_NORMS:
         over = args[1] if len(args) > 1 else kwargs.get("normalized_shape", ())
         return _numbered(output.shape, output.ndim - 1, output.device) if len(over) == 1 else first
-    if name in _PRODUCTS:
-        return _product(args[_PRODUCTS[name]], output, known, weights)
+    if name in PRODUCTS:
+        return _product(args[PRODUCTS[name]], output, known, weights)
     if name.startswith("_scaled_dot_product") or name == "scaled_dot_product_attention":
         return _over_places(known.get(id(args[2])), output)
-    if name in _REDUCTIONS and torch.Tag.pointwise not in func.tags and "other" not in _names(func):
+    if name in REDUCTIONS and torch.Tag.pointwise not in func.tags and "other" not in _names(func):
         return _reduced(first, argument_of(func, args, kwargs, "dim"), output)
     if name in _POOLINGS:
         return _pooled(first, output)
-    if torch.Tag.pointwise in func.tags or name in _POINTWISE or name in _REDUCTIONS:
+    if name == "glu":
+        axis = None if first is None else _axis(first)
+        return None if axis is None else _numbered(output.shape, axis, output.device)
+    if torch.Tag.pointwise in func.tags or name in POINTWISE or name in REDUCTIONS:
         return _agreed(
             [known.get(id(part)) for part in tree_leaves((args, kwargs)) if isinstance(part, Tensor)], output
         )
@@ -167,10 +170,10 @@ def _moved(func: Any, args: Any, kwargs: Any, place: int, output: Tensor, known:
         put = tree_map(lambda part: part.clone() if isinstance(part, Tensor) else part, put)
     try:
         found = plain(*put, *args[1:], **{key: value for key, value in kwargs.items() if key != "memory_format"})
-    except RuntimeError:  # a view that the numbers' own strides do not allow
+    except RuntimeError:  # what is not made for integers
         return None
     found = found[place] if isinstance(found, (tuple, list)) else found
-    return found if found.shape == output.shape else None
+    return found.contiguous() if found.shape == output.shape else None  # so that every view can be taken of it
 
 
 def _numbered(shape: torch.Size, axis: int, device: torch.device) -> Tensor:
@@ -249,6 +252,7 @@ def _pooled(first: Tensor | None, output: Tensor) -> Tensor | None:
 def _agreed(operands: list[Tensor | None], output: Tensor) -> Tensor | None:
     """Of an operation on each number alone what its operands' units are, where no two of them disagree."""
     found: Tensor | None = None
+    single: Tensor | None = None  # of one unit, as a gate over places is: it is multiplied with each of the others
     for units in operands:
         if units is None or units.ndim > output.ndim:
             continue
@@ -259,9 +263,13 @@ def _agreed(operands: list[Tensor | None], output: Tensor) -> Tensor | None:
         axis = _axis(units)
         if axis is not None and units.shape[axis] != output.shape[axis + output.ndim - units.ndim]:
             continue
+        if axis is None and not units.any():
+            single = spread
+            continue
         if found is not None and not torch.equal(found, spread):
             return None
         found = spread
+    found = single if found is None else found
     return None if found is None else found.contiguous()
 
 

@@ -11,6 +11,8 @@ from torch import Tensor, nn
 
 from dissect.arguments import refusal
 from dissect.network.layouts import Layouts
+from dissect.network.modes import noticed_chance, same_bits, tell_chance
+from dissect.network.outputs import tensors
 from dissect.network.rectified import ReluWatch
 from dissect.network.trace import FAILURES, FirstTensorTrace, RanTwiceError, Trace
 from dissect.ops import native
@@ -111,15 +113,24 @@ class Passes:
         outputs = {name: trace.pop(name) for name in layers}
         number = len(inputs.images)
         uncertain = [name for name, value in outputs.items() if self._layouts.uncertain(name, value, number)]
-        if uncertain:
-            self._follow_units(inputs, uncertain)
+        unseen = [
+            name for name in self._readout.tokens or () if name in outputs and not self._layouts.followed(name)
+        ]  # fmt: skip
+        if uncertain or unseen:
+            self._follow(inputs, list(dict.fromkeys([*uncertain, *unseen])), needed=bool(uncertain))
         maps = {
             name: self._readout.maps(name, value, self._layouts, number, vectors) for name, value in outputs.items()
         }
         return maps, output if whole else None
 
-    def _follow_units(self, inputs: Inputs, layers: list[str]) -> None:
-        """Learns where units are from another pass, over few images, so that it costs little."""
+    def _follow(self, inputs: Inputs, layers: list[str], *, needed: bool) -> None:
+        """Learns where units and tokens are from another pass, over few images, so that it costs little.
+
+        Args:
+            inputs: those of a batch.
+            layers: which.
+            needed: whether it is not known without where units are; else a network that cannot be followed will do.
+        """
         number = len(inputs.images)
         for few in (1 if number == 2 else 2, number):
             part = inputs.first(few)
@@ -127,7 +138,7 @@ class Passes:
                 self._layouts.learn_from(self._model, layers, part.images, **part.extra)
                 return
             except FAILURES:  # a network that takes batches of one size
-                if few == number:
+                if few == number and needed:
                     raise
 
     def _whole_pass(self, inputs: Inputs, layers: list[str], needed: bool) -> tuple[Trace, Any]:
@@ -139,7 +150,7 @@ class Passes:
         trace, output = _MapTrace(self._model, layers, edit=self._look_at_the_clock), None
         watch = ReluWatch(self._model, layers) if self._readout.expects_relu else nullcontext()
         try:
-            with torch.no_grad(), trace, watch:
+            with torch.no_grad(), trace, watch, noticed_chance(self._model) as drawn:
                 output = trace.run(inputs.images, **inputs.extra)
         except RanTwiceError:
             raise
@@ -147,7 +158,17 @@ class Passes:
             # What follows the layers need not fit these images: no other pass will run it.
             if needed or not trace.complete():
                 raise
+        if drawn and not any(module.training for module in self._model.modules()):
+            self._tell_chance(inputs, trace, layers)
         return trace, output
+
+    def _tell_chance(self, inputs: Inputs, first: Trace, layers: list[str]) -> None:
+        """Looks whether a second pass gives the same, where one has drawn random numbers; warns if it does not."""
+        with torch.no_grad(), _MapTrace(self._model, layers, stop=True) as second:
+            second.run(inputs.images, **inputs.extra)
+        outputs = [[part for name in layers for part in tensors(trace[name])] for trace in (first, second)]
+        if not same_bits(*outputs):
+            tell_chance()
 
     def _look_at_the_clock(self, output: Any, layer: str) -> Any:
         self._ends[layer] = time.perf_counter()

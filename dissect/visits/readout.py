@@ -104,6 +104,8 @@ class Readout:
         maps = maps[:, :, None, None] if maps.ndim == 2 else maps
         if "T" in axes:
             maps = self._from_tokens(layer, maps, list(output.shape))
+        if len(axes) > 2:
+            layouts.check_cells(layer, axes, (self.tokens or {})[layer] if "T" in axes else None)
         maps = maps.clamp(min=0) if self.relu else maps
         return self._along(layer, maps) if layer in self.directions else maps
 

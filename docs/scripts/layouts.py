@@ -43,6 +43,10 @@ says of each layer how its output was read, and how that is known. Where only a 
 never the model itself, there is no pass to follow: name a layer whose kind tells, or give the layout.
 
 Tokens need their grid: `tokens=(14, 14)`, or `tokens={{"stage1": (56, 56), "stage2": (28, 28)}}` of a pyramid.
+They must be the cells of the image row by row, as must maps. A followed pass of two images tells where each number
+comes from, too (`dissect.network.cells.CellTracker`), and where tokens lie in another order, the run is refused: a grid
+that is turned, tokens column by column or in windows (Hiera has them in units until its last stage), shuffled patches
+(ViTMAE), class tokens behind the others. Where the pass loses them, after a sort say, the grid is taken as given.
 
 ## Layer by layer
 

@@ -241,11 +241,23 @@ def test_units_are_followed_through_moves_and_lost_where_they_mix():
             "over units": tracker.axis(maps.mean(1)),
             "disagreeing": tracker.axis(maps[:, :4] + maps[:, :4].transpose(1, 2)),
             "one": tracker.axis(nn.functional.conv2d(x, torch.rand(1, 3, 1, 1)).relu()),
+            "gated": tracker.axis(maps * nn.functional.conv2d(x, torch.rand(1, 3, 1, 1)).sigmoid()),
+            "activated": tracker.axis(nn.functional.hardswish(nn.PReLU()(nn.functional.logsigmoid(maps)))),
+            "halves": tracker.axis(nn.functional.glu(maps[:, :4], 1)),
+            "heads": tracker.axis(attended(maps[:, :4].flatten(2).transpose(1, 2))),
         }
     assert seen == {
         "kept": 1, "last": 2, "rolled": 3, "pooled": 1, "averaged": 1, "joined": 1, "halved": 1, "with a token": 2,
-        "flattened": 1, "over units": None, "disagreeing": None, "one": 1,
+        "flattened": 1, "over units": None, "disagreeing": None, "one": 1, "gated": 1, "activated": 1, "halves": 1,
+        "heads": 2,
     }  # fmt: skip
+
+
+def attended(x):
+    """Two heads of attention as transformers writes them, by plain products."""
+    heads = x.view(len(x), -1, 2, 2).transpose(1, 2)
+    weights = (heads @ heads.transpose(-1, -2)).softmax(-1)
+    return (weights @ heads).transpose(1, 2).contiguous().view(x.shape)
 
 
 @pytest.mark.parametrize("axes", ["NUHW", "NHWU", "UHNW", "NTU", "NUT", "TNU", "NU", "UN"])

@@ -1,0 +1,211 @@
+"""Which cell of the image each number of a tensor belongs to, followed through the operations of a forward pass."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves, tree_map
+from torch.utils.weak import WeakTensorKeyDictionary
+
+from dissect.network.tracking import LAYER_NORMS, MOVES, POINTWISE, PRODUCTS, REDUCTIONS, argument_of
+
+#: Of a number that no cell of the image has, as those of class tokens.
+NOWHERE = -1
+#: Cells are numbered by row and column: the row in the upper bits.
+_ROW = 1 << 16
+#: Operations on maps [N, U, h, w] that give others, whose cells lie in the same order.
+_OF_MAPS = {
+    "convolution", "_convolution", "mkldnn_convolution", "conv2d", "conv_transpose2d", "max_pool2d", "avg_pool2d",
+    "max_pool2d_with_indices", "mkldnn_max_pool2d", "_adaptive_avg_pool2d", "adaptive_avg_pool2d",
+    "adaptive_max_pool2d", "upsample_nearest2d", "upsample_bilinear2d", "_upsample_bilinear2d_aa", "upsample_bicubic2d",
+    "_upsample_nearest_exact2d", "reflection_pad2d", "replication_pad2d", "pixel_shuffle", "pixel_unshuffle",
+}  # fmt: skip
+#: Those that leave each number at its cell, beside what torch calls pointwise.
+_KEEPING = {
+    *POINTWISE, *LAYER_NORMS, "batch_norm", "native_batch_norm", "_native_batch_norm_legit", "cudnn_batch_norm",
+    "_native_batch_norm_legit_no_training", "_batch_norm_with_update", "_batch_norm_no_update", "group_norm",
+    "native_group_norm", "instance_norm", "_softmax", "softmax", "_log_softmax", "log_softmax", "native_dropout",
+    "blend_units", "_native_multi_head_attention", "_transformer_encoder_layer_fwd",
+}  # fmt: skip
+_MOVING = (MOVES | {"gather", "constant_pad_nd"}) - _OF_MAPS
+
+
+class CellTracker(TorchDispatchMode):
+    """Within a ``with`` block, knows which cell of the images each number of a tensor belongs to, where that is sure.
+
+    Cells of maps are numbered as convolutions, poolings and interpolations give them, row by row. What moves numbers
+    moves their cells; a product with weights, a normalisation and a residual sum keep them; in attention those of the
+    queries stay. After any other operation nothing is known. Nothing that is computed changes.
+
+    Example:
+        >>> conv, images = torch.nn.Conv2d(3, 5, 2, 2), torch.rand(1, 3, 4, 6)
+        >>> with CellTracker() as tracker:
+        ...     tracker.begin(images)
+        ...     tokens = conv(images).flatten(2).transpose(1, 2)
+        >>> cells = tracker.of(tokens)[0, :, 0]
+        >>> in_order(cells.view(2, 3)), in_order(cells.view(3, 2)), in_order(cells.flip(0).view(2, 3))
+        (True, False, False)
+    """
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._cells = WeakTensorKeyDictionary()  # by tensor: [shape] int32
+
+    def begin(self, inputs: Any) -> None:
+        """Tells that these are images [N, C, H, W], however nested; what else there is has no cells."""
+        for part in tree_leaves(inputs):
+            if isinstance(part, Tensor) and part.is_floating_point() and part.ndim == 4:
+                self._cells[part] = _of_maps(part)
+
+    def of(self, tensor: Tensor) -> Tensor | None:
+        """[shape] int32: a number for each cell, `NOWHERE` where there is none; None if nothing is known."""
+        cells: Tensor | None = self._cells.get(tensor)
+        return cells
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Runs an operation, and follows the cells through it."""
+        kwargs = kwargs or {}
+        # Looked up before: an operation in place changes what its input holds.
+        operands = [part for part in tree_leaves((args, kwargs)) if isinstance(part, Tensor)]
+        known = {id(part): cells for part in operands if (cells := self._cells.get(part)) is not None}
+        output = func(*args, **kwargs)
+        for place, part in enumerate(output if isinstance(output, (tuple, list)) else [output]):
+            if isinstance(part, Tensor):
+                cells = _follow(func, args, kwargs, place, part, known) if known else None
+                if cells is not None and cells.shape == part.shape and _tells(cells):
+                    self._cells[part] = cells
+                elif part in self._cells:
+                    del self._cells[part]
+        return output
+
+
+def in_order(cells: Tensor) -> bool:
+    """Whether cells [h, w] are rows and columns of the image: left to right, and downwards."""
+    rows, columns = cells // _ROW, cells % _ROW
+    lined = bool((rows == rows[:, :1]).all()) and bool((columns == columns[:1]).all())
+    return lined and bool((rows.diff(dim=0) >= 0).all()) and bool((columns.diff(dim=1) >= 0).all())
+
+
+def out_of_order(cells: Tensor) -> str | None:
+    """Where cells [h, w] are not rows and columns of the image, in words; None where they are, or nothing is known."""
+    if int(cells.max()) < 0 or (int(cells.min()) >= 0 and in_order(cells)):
+        return None
+    rows, columns = cells // _ROW, cells % _ROW
+    wrong = (rows != rows[:, :1]) | (columns != columns[:1]) | (cells < 0)
+    wrong[1:] |= rows.diff(dim=0) < 0
+    wrong[:, 1:] |= columns.diff(dim=1) < 0
+    at = int(wrong.flatten().int().argmax())
+    row, column = divmod(at, cells.shape[1])
+    where = f"what is read as row {row}, column {column} is"
+    if int(cells[row, column]) < 0:
+        return f"{where} no cell of the image, as class and register tokens are"
+    of_image = f"row {int(rows[row, column])}, column {int(columns[row, column])} of its cells"
+    return f"{where} {of_image}, and the first is row {int(rows[0, 0])}, column {int(columns[0, 0])}"
+
+
+def _of_maps(maps: Tensor) -> Tensor:
+    rows, columns = (torch.arange(size, dtype=torch.int32, device=maps.device) for size in maps.shape[-2:])
+    return (rows[:, None] * _ROW + columns).expand(maps.shape).contiguous()
+
+
+def _tells(cells: Tensor) -> bool:
+    """Whether there are two cells or more: of one place, as of a gate, no order could be wrong."""
+    return bool(cells.numel()) and int(cells.max()) > max(int(cells.min()), 0)
+
+
+def _follow(func: Any, args: Any, kwargs: Any, place: int, output: Tensor, known: dict[int, Tensor]) -> Tensor | None:
+    """The cells of an operation's output, or of one of several."""
+    name = func._overloadpacket.__name__
+    first = known.get(id(args[0])) if args and isinstance(args[0], Tensor) else None
+    if name in _MOVING:
+        return _moved(func, args, kwargs, place, output, known)
+    if place > 0:
+        return None  # statistics, indices
+    if name in _OF_MAPS:
+        return _of_other_maps(func, args, kwargs, first, output)
+    if name in PRODUCTS:
+        one, other = (known.get(id(args[place])) for place in (PRODUCTS[name] - 1, PRODUCTS[name]))
+        return _product(one, other, output)
+    if name == "linear" or name.startswith(("_scaled_dot_product", "scaled_dot_product")):
+        return _of_rows(first, output)
+    if name in REDUCTIONS and torch.Tag.pointwise not in func.tags and argument_of(func, args, kwargs, "other") is None:
+        return _reduced(first, argument_of(func, args, kwargs, "dim"), output)
+    if torch.Tag.pointwise in func.tags or name in _KEEPING or name in REDUCTIONS:
+        operands = [known.get(id(part)) for part in tree_leaves((args, kwargs)) if isinstance(part, Tensor)]
+        return _agreed([cells for cells in operands if cells is not None and cells.shape == output.shape])
+    return None
+
+
+def _moved(func: Any, args: Any, kwargs: Any, place: int, output: Tensor, known: dict[int, Tensor]) -> Tensor | None:
+    """The same operation on the cells' numbers; what has none is nowhere."""
+    name = func._overloadpacket.__name__
+    if name in ("_to_copy", "to", "contiguous", "alias", "lift_fresh", "detach_"):
+        return known.get(id(args[0]))
+
+    def numbers(part: Any) -> Any:
+        if not isinstance(part, Tensor):
+            return part
+        cells = known.get(id(part))
+        found = torch.full(part.shape, NOWHERE, dtype=torch.int32, device=part.device) if cells is None else cells
+        return found.clone() if name.endswith("_") else found  # those of another tensor must not move with it
+
+    put = [tree_map(numbers, args[0]), *args[1:]]
+    if name == "constant_pad_nd":
+        put = [put[0], args[1], NOWHERE]
+    try:
+        found = getattr(func._overloadpacket, func._overloadname)(
+            *put, **{key: value for key, value in kwargs.items() if key != "memory_format"}
+        )
+    except RuntimeError:  # what is not made for integers
+        return None
+    found = found[place] if isinstance(found, (tuple, list)) else found
+    return found.contiguous() if isinstance(found, Tensor) else None
+
+
+def _of_other_maps(func: Any, args: Any, kwargs: Any, first: Tensor | None, output: Tensor) -> Tensor | None:
+    """Of maps whose cells lie in order; of tokens [N, U, T] only where each is looked at alone."""
+    weight = argument_of(func, args, kwargs, "weight")
+    if first is None:
+        return None
+    if first.ndim == 3 and output.ndim == 3 and weight is not None and weight.shape[2:].numel() == 1:
+        each = first.amin(1, keepdim=True)
+        return each.expand(output.shape).contiguous() if each.shape[2] == output.shape[2] else None
+    if first.ndim != 4 or output.ndim != 4 or not in_order(first[0, 0]) or int(first.min()) < 0:
+        return None
+    return _of_maps(output)
+
+
+def _of_rows(rows: Tensor | None, output: Tensor) -> Tensor | None:
+    """What is computed of the last axis alone: the first cell of it, as of the pixels of a patch."""
+    if rows is None or rows.ndim != output.ndim or rows.shape[:-1] != output.shape[:-1]:
+        return None
+    return rows.amin(-1, keepdim=True).expand(output.shape).contiguous()
+
+
+def _product(one: Tensor | None, other: Tensor | None, output: Tensor) -> Tensor | None:
+    """Of rows times weights, or of two of places, as queries times keys, those of the rows; else of the columns."""
+    if one is not None and (other is None or bool((one == one[..., :1]).all())):
+        return _of_rows(one, output)
+    if one is None and other is not None and bool((other == other[..., :1, :]).all()):
+        return other[..., :1, :].expand(output.shape).contiguous() if other.ndim == output.ndim else None
+    return None
+
+
+def _reduced(first: Tensor | None, over: Any, output: Tensor) -> Tensor | None:
+    """Over some axes: the first cell of what becomes one, as of a pooling of queries."""
+    if first is None or over is None or over == []:
+        return None
+    return first.amin(over, keepdim=output.ndim == first.ndim)
+
+
+def _agreed(operands: list[Tensor]) -> Tensor | None:
+    """Of an operation on each number alone its operands' cells, where no two of them disagree."""
+    found: Tensor | None = None
+    for cells in operands:
+        if found is not None and bool(((found != cells) & (found >= 0) & (cells >= 0)).any()):
+            return None
+        found = cells if found is None else torch.maximum(found, cells)
+    return found

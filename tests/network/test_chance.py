@@ -1,0 +1,42 @@
+"""A network that draws random numbers in evaluation mode is told of, or refused where it is compared with itself."""
+
+import warnings
+
+import pytest
+import torch
+from torch import nn
+
+import dissect
+
+
+class AlwaysDropped(nn.Module):
+    """A functional dropout that knows nothing of evaluation mode, a common mistake."""
+
+    def __init__(self, rate=0.5):
+        super().__init__()
+        self.first, self.last, self.rate = nn.Conv2d(3, 5, 3), nn.Conv2d(5, 3, 3), rate
+
+    def forward(self, x):
+        x = self.last(nn.functional.dropout(self.first(x), self.rate))
+        return x.mean((2, 3))
+
+
+def told(model, images, planes):
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        dissect.dissect(model, "last", [(images, planes)], fraction=0.1, progress=False, decoys=0, resamples=0)
+    return [str(warning.message) for warning in caught if "random numbers" in str(warning.message)]
+
+
+def test_a_dissection_tells_of_chance():
+    images, planes = torch.rand(4, 3, 12, 12), torch.randint(0, 3, (4, 1, 12, 12))
+    (message,) = told(AlwaysDropped().eval(), images, planes)
+    assert message.startswith("dissect: the model draws random numbers as it runs, though it is in evaluation mode")
+    assert not told(AlwaysDropped(rate=0.0).eval(), images, planes)  # what it draws changes nothing
+
+
+def test_importance_refuses_chance():
+    images = [(torch.rand(6, 3, 12, 12), torch.arange(6) % 3)]
+    with pytest.raises(ValueError, match=r"^unit_importance: the network must give the same of the same images"):
+        dissect.unit_importance(AlwaysDropped().eval(), "first", images, images, progress=False)
+    assert dissect.unit_importance(AlwaysDropped(0.0).eval(), "first", images, images, progress=False).num_units == 5
