@@ -27,8 +27,8 @@ _OF_MAPS = {
 _KEEPING = {
     *POINTWISE, *LAYER_NORMS, "batch_norm", "native_batch_norm", "_native_batch_norm_legit", "cudnn_batch_norm",
     "_native_batch_norm_legit_no_training", "_batch_norm_with_update", "_batch_norm_no_update", "group_norm",
-    "native_group_norm", "instance_norm", "_softmax", "softmax", "_log_softmax", "log_softmax", "native_dropout",
-    "blend_units", "_native_multi_head_attention", "_transformer_encoder_layer_fwd",
+    "native_group_norm", "instance_norm", "_softmax", "_safe_softmax", "softmax", "_log_softmax", "log_softmax",
+    "native_dropout", "blend_units", "_native_multi_head_attention", "_transformer_encoder_layer_fwd",
 }  # fmt: skip
 _MOVING = (MOVES | {"gather", "constant_pad_nd"}) - _OF_MAPS
 

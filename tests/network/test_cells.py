@@ -123,7 +123,7 @@ def test_every_layer_of_other_networks_has_its_cells_in_order(name):
         model(images)
     maps = [cells for cells in known if cells is not None and cells.ndim == 4 and len(cells) == 1]
     assert all(in_order(cells[0, 0]) or in_order(cells[0, :, :, 0]) for cells in maps)
-    assert len(maps) + sum(cells is not None and cells.ndim == 3 for cells in known) >= 4
+    assert len(maps) + sum(cells is not None and cells.ndim == 3 for cells in known) >= 3
 
 
 def test_hiera_has_its_tokens_in_units_until_its_last_stage(missing):
