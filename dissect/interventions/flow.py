@@ -80,7 +80,8 @@ def follow(model: nn.Module, layer: str, images: Tensor, layout: LayoutOption | 
         output = graph.run(images)
     if not isinstance(output, Tensor) or not output.ndim or len(output) != len(images):
         got = list(output.shape) if isinstance(output, Tensor) else type(output).__name__
-        raise refusal(ValueError(f"the model must give a tensor [N, ...] with N={len(images)}, but gave {got}."))
+        hint = "" if isinstance(output, Tensor) else "; wrap it so that it gives the tensor alone (its `.logits`, say)"
+        raise refusal(ValueError(f"the model must give a tensor [N, ...] with N={len(images)}, but gave {got}{hint}."))
     readers, whole = graph.readers(output), "the predictions" if output.ndim == 2 else "the output"
     if graph.root not in readers and graph.root is not output.grad_fn:
         raise refusal(ValueError(f"layer {layer!r} must have a path to {whole}, but changing it cannot change them."))

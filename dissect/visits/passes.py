@@ -88,10 +88,14 @@ class Passes:
         self._ends.clear()
         images = inputs.images
         version = None if images.is_inference() else images._version
-        maps, output = self._traced(inputs, layers, whole, vectors) if layers else ({}, None)
-        if whole and not layers:
-            with torch.no_grad():
-                output = self._model(images, **inputs.extra)
+        try:
+            maps, output = self._traced(inputs, layers, whole, vectors) if layers else ({}, None)
+            if whole and not layers:
+                with torch.no_grad():
+                    output = self._model(images, **inputs.extra)
+        except RuntimeError as error:
+            self._check_dtype(images, error)
+            raise
         if version is not None and images._version != version:
             raise refusal(
                 ValueError(
@@ -99,6 +103,24 @@ class Passes:
                 )
             )
         return Pass(maps, dict(self._ends), output)
+
+    def _check_dtype(self, images: Tensor, error: RuntimeError) -> None:
+        """Tells of a pass that failed over images of another type than all weights what to do.
+
+        Raises:
+            TypeError: they are.
+        """
+        types = {part.dtype for part in self._model.parameters() if part.is_floating_point()}
+        if len(types) == 1 and images.dtype not in types and "type" in str(error):
+            wanted = str(*types).removeprefix("torch.")
+            given = str(images.dtype).removeprefix("torch.")
+            raise refusal(
+                TypeError(
+                    f"images must be of the type that the network takes, {wanted} as its weights, but are {given} "
+                    f"({' '.join(str(error).split())}); give images.to(torch.{wanted}), in the range that it was "
+                    "trained on."
+                )
+            ) from error
 
     def _traced(self, inputs: Inputs, layers: list[str], whole: bool, vectors: bool) -> tuple[dict[str, Tensor], Any]:
         key: tuple[object, ...] = (*layers, whole)

@@ -133,7 +133,7 @@ class Readout:
             raise refusal(
                 ValueError(
                     f"layer {layer!r} must give maps [N, U, h, w], but gave {shape}; give tokens=(h, w), the grid "
-                    "of its tokens, or tokens={layer: (h, w)}."
+                    "of its tokens, or tokens={layer: (h, w)}, where that is taken, else name a layer that gives maps."
                 )
             )
         others = tokens.shape[2] - grid[0] * grid[1]

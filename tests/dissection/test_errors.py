@@ -46,6 +46,14 @@ def test_errors():
         run(images=[(scenes.images * float("nan"), scenes.planes)])
 
 
+@pytest.mark.parametrize("given", [torch.uint8, torch.float64, torch.bfloat16])
+def test_images_of_another_type_than_the_weights(given):
+    scenes = Scenes()
+    told = rf"^dissect: images must be of the type .*, float32 as its weights, but are {str(given)[6:]} .*torch.float32"
+    with pytest.raises(TypeError, match=told):
+        run(images=[((scenes.images * 255).to(given), scenes.planes)])
+
+
 class Twice(nn.Module):
     """Runs its ReLU before and after its convolution."""
 

@@ -250,7 +250,7 @@ def test_bad_networks():
         dissect.unit_importance(
             chain()[:3].eval(), "0", [(images, torch.tensor([0, 1]))], [(images, torch.tensor([0, 1]))]
         )
-    with pytest.raises(ValueError, match=r"must give a tensor \[N, \.\.\.\] with N=2, but gave tuple"):
+    with pytest.raises(ValueError, match=r"must give a tensor \[N, \.\.\.\] with N=2, but gave tuple; wrap it"):
         follow(Pair().eval(), "conv", images)
     with pytest.raises(KeyError, match="no layer 'conv9'"):
         follow(chain(), "conv9", images)
