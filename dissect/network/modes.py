@@ -136,12 +136,20 @@ def check_segmenter(segmenter: object, *, generated: bool = False) -> None:
 
 
 def tell_training(model: nn.Module) -> None:
-    """Warns of a network some part of which is random, or looks at the batch, as it is in training mode."""
+    """Warns of a network some part of which is random, or looks at the batch, be it in training mode or not."""
     if any(module.training and _is_random(module) for module in model.modules()):
         tell(
             "the model is in training mode, so dropout or batch statistics change its activations "
             "between visits; call model.eval() first."
         )
+        return
+    for name, module in model.named_modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.running_mean is None:
+            tell(
+                f"{name!r} ({type(module).__name__}) normalises with the batch's statistics in evaluation mode too, "
+                "since it has no running ones: activations depend on which images share a batch, and on batch_size."
+            )
+            return
 
 
 def _is_random(module: nn.Module) -> bool:

@@ -40,3 +40,10 @@ def test_importance_refuses_chance():
     with pytest.raises(ValueError, match=r"^unit_importance: the network must give the same of the same images"):
         dissect.unit_importance(AlwaysDropped().eval(), "first", images, images, progress=False)
     assert dissect.unit_importance(AlwaysDropped(0.0).eval(), "first", images, images, progress=False).num_units == 5
+
+
+def test_a_dissection_tells_of_statistics_of_the_batch():
+    model = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4, track_running_stats=False)).eval()
+    batches = [(torch.rand(4, 3, 6, 6), torch.randint(0, 3, (4, 1, 6, 6)))]
+    with pytest.warns(UserWarning, match=r"^dissect: '1' \(BatchNorm2d\) normalises with the batch's statistics"):
+        dissect.dissect(model, "0", batches, fraction=0.1, progress=False, decoys=0, resamples=0)
