@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from small_cases import counted, random_blend, random_bracket, random_problem
+from triton.runtime.interpreter import InterpretedFunction
 
 from dissect import Grid, ops, stats
 from dissect.ops import gpu
@@ -12,6 +13,22 @@ from dissect.ops.backends.arguments import Labels, Tables
 from dissect.ops.backends.composed import by_image
 
 assert gpu.triton_unavailable(torch.device("cpu")) is None  # TRITON_INTERPRET=1 was set before the start
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _language_is_looked_through_once():
+    """Per launch and module, and not anew at each call of a function within a kernel, which takes half of the time."""
+    calls, ready = InterpretedFunction.__call__, set()
+
+    def call(self, *given, **named):
+        if self.fn.__module__ in ready:  # what a launch prepares anew is the language, which all modules share
+            return self.rewrite()(*given, **named)
+        ready.add(self.fn.__module__)
+        return calls(self, *given, **named)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(InterpretedFunction, "__call__", call)
+        yield
 
 
 @pytest.mark.parametrize("seed", range(36))
