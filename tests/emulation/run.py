@@ -1,12 +1,17 @@
 """What a process of its own does with the emulated engine; sanitizers must be there before Python.
 
-``run.py MODULE THREADS cases SCHEDULE BEGIN END`` compares random problems with the references, in blocks of so many
-threads; SCHEDULE is a number, or "any". ``run.py MODULE THREADS special`` compares a few large ones.
-``run.py MODULE THREADS mutants FILE:LINE ...`` prints, for each mutant, what told of it, or "survived".
+``run.py MODULE`` reads a line for each piece of work and answers it with a status, 0 where all went well. Each is done
+in a fork, which may crash: Python and torch under sanitizers take long to start. A line is a file for what is printed,
+a tab, a file for errors, a tab, and words separated by tabs:
+
+``THREADS cases SCHEDULE BEGIN END`` compares random problems with the references, in blocks of so many threads;
+SCHEDULE is a number, or "any". ``THREADS special`` compares a few large ones.
+``THREADS mutants FILE:LINE ...`` prints, for each mutant, what told of it, or "survived".
 """
 
 import os
 import sys
+import traceback
 from pathlib import Path
 
 import torch
@@ -41,10 +46,9 @@ def mutant(emulated, site):
 MUTANT_SEEDS = [0, 5, 9, 10, 12, 17, 20, 22, 29, 33, 36]
 
 
-def main():
-    torch.set_num_threads(1)
-    emulated = cases.Emulated(sys.argv[1], int(sys.argv[2]))
-    what, *arguments = sys.argv[3:]
+def work(module, threads, what, *arguments):
+    """Does one piece of work."""
+    emulated = cases.Emulated(module, int(threads))
     if what == "mutants":
         for site in arguments:
             print(site, mutant(emulated, site), sep="\t", flush=True)
@@ -60,7 +64,25 @@ def main():
                 cases.run_case(emulated, seed, None if schedule == "any" else int(schedule))
             except AssertionError as error:
                 raise AssertionError(f"seed {seed}: {error}") from None
-    print("equal")
+    print("equal", flush=True)
 
 
-main()
+def forked(printed, errors, *words):
+    """The status of a process that does one piece of work and writes to these files."""
+    child = os.fork()
+    if child:
+        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    for descriptor, path in ((1, printed), (2, errors)):
+        os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT), descriptor)
+    try:
+        work(sys.argv[1], *words)
+    except BaseException:
+        traceback.print_exc()
+        sys.stderr.flush()
+        os._exit(1)
+    os._exit(0)
+
+
+torch.set_num_threads(1)
+for line in sys.stdin:
+    print(forked(*line.rstrip("\n").split("\t")), flush=True)

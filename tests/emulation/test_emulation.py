@@ -33,28 +33,33 @@ def sites():
 
 @pytest.fixture(scope="module")
 def emulated(tmp_path_factory):
-    """Runs tests/emulation/run.py with the engine built for the CPU, under Address- and UndefinedBehaviorSanitizer."""
+    """Lets tests/emulation/run.py work with the engine built for the CPU, under Address- and UB sanitizer."""
     pytest.importorskip("pybind11")
     # The second is there so that the first finds what throws exceptions, which Python itself does not bring.
     libraries = [library("libasan.so"), library("libstdc++.so")]
     if None in libraries:
         pytest.skip("the compiler has no AddressSanitizer that can be loaded beforehand")
-    sanitize = "-fsanitize=address,undefined"
-    module = build_module(tmp_path_factory.mktemp("emulated"), [*sanitized(), sanitize], [sanitize])
+    sanitize, folder = "-fsanitize=address,undefined", tmp_path_factory.mktemp("emulated")
+    module = build_module(folder, [*sanitized(), sanitize], [sanitize])
     environment = {
         **os.environ,
         "LD_PRELOAD": " ".join(libraries),
         "ASAN_OPTIONS": "detect_leaks=0",
         "PYTHONPATH": os.pathsep.join(sys.path),
     }
+    command = [sys.executable, Path(__file__).with_name("run.py"), module]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment) as worker:
 
-    def run(*arguments, threads=64):
-        command = [sys.executable, Path(__file__).with_name("run.py"), module, str(threads), *map(str, arguments)]
-        done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
-        assert done.returncode == 0, done.stderr[-3000:]
-        return done.stdout
+        def run(*arguments, threads=64):
+            printed, errors = (folder / name for name in ("printed", "errors"))
+            for path in (printed, errors):
+                path.write_text("")
+            print(printed, errors, threads, *arguments, sep="\t", file=worker.stdin, flush=True)
+            assert worker.stdout.readline() == "0\n", errors.read_text()[-3000:]
+            return printed.read_text()
 
-    return run
+        yield run
+        worker.stdin.close()
 
 
 @pytest.mark.parametrize(
