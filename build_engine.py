@@ -55,10 +55,19 @@ def engine_flags() -> list[str]:
 
 
 def python_flags() -> list[str]:
-    """What bindings.cpp alone is compiled with: pybind11 lies elsewhere in each isolated build."""
+    """What bindings.cpp alone is compiled with.
+
+    pybind11 lies elsewhere in each isolated build, and newer than any object: found through a link that is named by its
+    version, and as a system's header, which nobody asks for its time, it lets what was compiled with it be found again.
+    """
     import pybind11
 
-    return [f"-I{path}" for path in (sysconfig.get_path("include"), pybind11.get_include())]
+    link = OBJECTS / f"pybind11-{pybind11.__version__}"
+    link.parent.mkdir(parents=True, exist_ok=True)
+    own = link.with_name(f"{link.name}.{os.getpid()}")
+    own.symlink_to(pybind11.get_include())
+    own.replace(link)
+    return [f"-I{sysconfig.get_path('include')}", f"-isystem{link}"]
 
 
 def compiler() -> str | None:
