@@ -27,6 +27,9 @@ MODULES = sorted(
     if not module.name.endswith(("__main__", "._C"))
 )
 
+#: With this the package in that folder is tested, not the tree: `make test-wheel`.
+INSTALLED = os.environ.get("DISSECT_TEST_INSTALLED")
+
 #: What an example needs beyond the core.
 EXTRAS = {"dissect.experiments.attack": "foolbox", "dissect.tiny.survey": "sklearn"}
 
@@ -36,11 +39,19 @@ def test_examples_in_docstrings(name):
     if name in EXTRAS:
         pytest.importorskip(EXTRAS[name])
     module = importlib.import_module(name)
+    if INSTALLED and not lies_beside_data(module):
+        return  # it has the bytes of the tree's, says test_wheel.py, so that its examples tell no more
     names = {"torch": torch, "dissect": dissect, "NamedTuple": NamedTuple}
     runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS)
     for test in _Examples().find(module, name, extraglobs=names):
         runner.run(test)
     assert runner.summarize().failed == 0
+
+
+def lies_beside_data(module):
+    """Whether its folder, or one in that, has files that are found by their place: pages, weights."""
+    files = Path(module.__file__).parent.rglob("*") if module is not dissect else ()
+    return any(file.is_file() and file.suffix not in (".py", ".pyc", ".so", ".typed") for file in files)
 
 
 class _Examples(doctest.DocTestFinder):
@@ -51,10 +62,8 @@ class _Examples(doctest.DocTestFinder):
 
 
 def test_what_is_tested():
-    """With DISSECT_TEST_INSTALLED, the package in that folder, not the tree."""
-    folder = os.environ.get("DISSECT_TEST_INSTALLED")
     where = Path(dissect.__file__).resolve().parents[1]
-    assert where == (Path(folder).resolve() if folder else Path(__file__).resolve().parents[1])
+    assert where == (Path(INSTALLED).resolve() if INSTALLED else Path(__file__).resolve().parents[1])
 
 
 def test_public_names():
