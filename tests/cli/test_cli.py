@@ -221,17 +221,10 @@ def test_interrupted(tmp_path):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals as on POSIX")
-@pytest.mark.parametrize(
-    "during",
-    [
-        "signal.raise_signal(signal.SIGINT)",
-        "exec('signal.raise_signal(signal.SIGINT)')",  # Python would end itself with the signal
-        "torch.tensor([Interrupting()])",  # PyTorch makes a TypeError or RuntimeError of it
-    ],
-)
-def test_interrupted_at_bad_moments(during):
-    code = f"""
-import signal, sys, torch
+def test_interrupted_at_bad_moments(tmp_path):
+    """Each in a fork of one process, of a module: after `-c` Python would not look how to end itself."""
+    (tmp_path / "moments.py").write_text("""
+import os, signal, sys, torch
 from dissect.cli import commands as cli
 class Interrupting:
     def __len__(self):
@@ -239,14 +232,23 @@ class Interrupting:
         return 1
     def __getitem__(self, index):
         return 0
-def info(options):
-    {during}
-    return 0
-cli._info = info
-sys.exit(cli.main(["info"]))
-"""
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stderr) == (130, "\ndissect: interrupted.\n")
+def plainly(options):
+    signal.raise_signal(signal.SIGINT)
+def as_python_would_end_itself(options):
+    exec('signal.raise_signal(signal.SIGINT)')
+def as_torch_makes_an_error_of_it(options):  # a TypeError or a RuntimeError
+    torch.tensor([Interrupting()])
+for cli._info in (plainly, as_python_would_end_itself, as_torch_makes_an_error_of_it):
+    child = os.fork()
+    if child == 0:
+        sys.exit(cli.main(["info"]))
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+""")
+    done = subprocess.run(
+        [sys.executable, "-m", "moments"], cwd=tmp_path, capture_output=True, text=True, check=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )  # fmt: skip
+    assert (done.stdout, done.stderr) == ("130\n" * 3, "\ndissect: interrupted.\n" * 3)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="pipes as on POSIX")

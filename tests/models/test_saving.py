@@ -13,29 +13,42 @@ from .layouts import progan_tensors, stylegan2_tensors
 
 AGAIN = """
 import sys, torch
+from pathlib import Path
 from safetensors.torch import save_file
 from dissect.models import load_progan, load_stylegan2, stylegan2_checkpoint
-kind, path = sys.argv[1:]
-if kind == "progan":
-    torch.save(load_progan(path).state_dict(), path)
-elif kind == "rosinality":
-    torch.save(stylegan2_checkpoint(load_stylegan2(path)), path)
-else:
-    save_file(load_progan(path).state_dict(), path)
+folder = Path(sys.argv[1])
+for path in (folder / "progan.pt", folder / "rosinality.pt", folder / "safetensors.safetensors"):
+    print(path.name, flush=True)
+    if path.stem == "progan":
+        torch.save(load_progan(path).state_dict(), path)
+    elif path.stem == "rosinality":
+        torch.save(stylegan2_checkpoint(load_stylegan2(path)), path)
+    else:
+        save_file(load_progan(path).state_dict(), path)
 """
 
 
+@pytest.fixture(scope="module")
+def again(tmp_path_factory):
+    """The folder and the tensors of each kind, saved over the file that they were loaded from.
+
+    In a process of its own, which a mapped file would end.
+    """
+    folder, average = tmp_path_factory.mktemp("again"), torch.ones(8)
+    tensors = dict.fromkeys(("progan", "safetensors"), progan_tensors((64, 64, 64)))
+    tensors["rosinality"] = stylegan2_tensors((64, 64))
+    torch.save(tensors["progan"], folder / "progan.pt")
+    torch.save({"g_ema": tensors["rosinality"], "latent_avg": average}, folder / "rosinality.pt")
+    save_file(tensors["safetensors"], folder / "safetensors.safetensors")
+    done = subprocess.run([sys.executable, "-c", AGAIN, str(folder)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return folder, tensors, average
+
+
 @pytest.mark.parametrize("kind", ["progan", "rosinality", "safetensors"])
-def test_over_the_file_that_it_was_loaded_from(tmp_path, kind):
-    """In a process of its own, which a mapped file would end."""
-    path = tmp_path / ("model.safetensors" if kind == "safetensors" else "model.pt")
-    tensors = stylegan2_tensors((64, 64)) if kind == "rosinality" else progan_tensors((64, 64, 64))
-    if kind == "safetensors":
-        save_file(tensors, path)
-    else:
-        average = torch.ones(8)
-        torch.save({"g_ema": tensors, "latent_avg": average} if kind == "rosinality" else tensors, path)
-    subprocess.run([sys.executable, "-c", AGAIN, kind, str(path)], check=True)
+def test_over_the_file_that_it_was_loaded_from(again, kind):
+    folder, tensors, average = again
+    tensors, path = tensors[kind], folder / f"{kind}.{'safetensors' if kind == 'safetensors' else 'pt'}"
     again = load_file(path) if kind == "safetensors" else torch.load(path, weights_only=True)
     if kind == "rosinality":
         assert torch.equal(again["latent_avg"], average)
