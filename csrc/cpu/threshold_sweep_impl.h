@@ -203,33 +203,6 @@ struct Swept {
 
   Swept(Met& met, const Edges& edges, bool by_combination) : met(met), edges(edges), by_combination(by_combination) {}
 
-  // Pixels of one combination, of sixteen whose numbers of edges are given.
-  inline void add(const int32_t* numbers, uint32_t fires, int64_t combination) {
-    if (fires == 0) return;
-    if (!by_combination) {
-      for (; fires != 0; fires &= fires - 1) met.add_to_labels(combination, numbers[__builtin_ctz(fires)], 1);
-      return;
-    }
-    met.touch(combination);
-    int32_t* const counts = met.memory.counts + combination * met.num_edges;
-    for (; fires != 0; fires &= fires - 1) ++counts[numbers[__builtin_ctz(fires)]];
-  }
-
-  inline void add(const int32_t* numbers, uint32_t fires, const CellPieces& pieces) {
-    for (int i = 0; i < kMaxPieces; ++i) add(numbers, fires & pieces.pixels[i], pieces.combination[i]);
-  }
-
-  // Pixels of a row, of which `runs` says the combinations.
-  template <typename Word>
-  inline void add_row(const int32_t* numbers, uint32_t fires, const Word* runs, int64_t x) {
-    while (fires != 0) {
-      const Word run = runs[__builtin_ctz(fires)];
-      const uint32_t in_run = fires & first_bits(end_of(run) - x);
-      add(numbers, in_run, combination_of(run));
-      fires ^= in_run;
-    }
-  }
-
   // Pixels that are counted by `flush`.
   inline void wait(Lanes values, uint32_t fires, const int32_t* of_pixels) {
     compress(combinations + num_waiting, load(reinterpret_cast<const float*>(of_pixels)), fires);
@@ -314,26 +287,21 @@ inline void sweep_map(const ThresholdSweepParams& p, int64_t image, const LabelC
       Profiles profiles(upper, lower, weights, passes);
       for_active_spans(grid, upper_bits, lower_bits, bits.per_row, [&](const Span& columns) {
         const int32_t combination = cells_of_row[&columns - grid.column_spans];
+        int32_t of_pixels[kLanes] = {};
+        if (combination >= 0)
+          for (int32_t& own : of_pixels) own = combination;
         if (is_small(span, columns)) {
-          int32_t numbers[kLanes];
-          const int n = columns.end - columns.begin;
+          const int64_t n = columns.end - columns.begin, rows = span.end - span.begin;
+          if (combination < 0)
+            for (int64_t row = 0; row < rows; ++row)
+              combinations_of(runs + (y + row) * width + columns.begin, n, of_pixels + row * n);
           const Lanes values = small_cell(grid, columns, upper, lower, weights);
-          uint32_t fires = greater(values, lowest) & first_bits(int64_t{span.end - span.begin} * n);
-          swept.edges.find(values, fires, numbers);
-          if (combination >= 0) return swept.add(numbers, fires, combination);
-          if (combination != LabelCells::kLookAtRuns) return swept.add(numbers, fires, cells.pieces[-1 - combination]);
-          const Word* row = runs + y * width + columns.begin;
-          for (int first = 0; fires >> first != 0; first += n, row += width)
-            swept.add_row(numbers + first, fires >> first & ((1u << n) - 1u), row, columns.begin);
-          return;
+          return swept.wait(values, greater(values, lowest) & first_bits(rows * n), of_pixels);
         }
         const Profile& left = profiles[columns.index0];
         const Profile& right = profiles[columns.index1];
         const uint32_t active = left.bits | right.bits;
-        int32_t of_pixels[kLanes] = {};
-        if (combination >= 0)
-          for (int32_t& own : of_pixels) own = combination;
-        else send_for_runs(runs + y * width, width, active, columns);
+        if (combination < 0) send_for_runs(runs + y * width, width, active, columns);
         for (uint32_t rest = active; rest != 0; rest &= rest - 1) {
           const int row = __builtin_ctz(rest);
           const Lanes from = same(left.values[row]), to = same(right.values[row]);
