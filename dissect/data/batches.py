@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -143,6 +143,9 @@ class Batches:
             if not isinstance(images, Tensor):
                 where = f"batch {index}" if images is item else f"the images of batch {index}"
                 hint = "; torch.from_numpy makes a tensor of an array" if type(images).__module__ == "numpy" else ""
+                if isinstance(images, Mapping):
+                    pair = ", ".join(f"batch[{name!r}]" for name in [*images][:2])
+                    hint = f"; give parts of it, such as [({pair}) for batch in ...]"
                 raise refusal(
                     TypeError(
                         f"a batch of images must be a tensor or (images, planes), but {where} came as "

@@ -30,8 +30,11 @@ def replacing(path: str | Path) -> Iterator[Path]:
 
     It is on disk by then; after an error there is no trace of it, and what was at `path` is still there. Missing
     folders are made.
+
+    Raises:
+        ValueError: the path names no file.
     """
-    path = Path(path)
+    path = _named(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     sweep(path)
     partial = path.with_name(f".{path.name}.{_writer()}.{secrets.token_hex(6)}.part")
@@ -104,9 +107,15 @@ def save_file(tensors: dict[str, Tensor], path: str | Path, metadata: dict[str, 
         raise OSError(int(number[1]), os.strerror(int(number[1])), str(path)) from error
 
 
+def _named(path: str | Path) -> Path:
+    if not Path(path).name:
+        raise ValueError(f"path must name a file, but is {str(path)!r}.")
+    return Path(path)
+
+
 def with_suffix(path: str | Path, suffix: str) -> Path:
     """The path, with the suffix of its kind of file added unless it has it."""
-    path = Path(path)
+    path = _named(path)
     return path if path.suffix == suffix else path.with_name(path.name + suffix)
 
 

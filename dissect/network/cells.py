@@ -189,8 +189,8 @@ def _product(one: Tensor | None, other: Tensor | None, output: Tensor) -> Tensor
     """Of rows times weights, or of two of places, as queries times keys, those of the rows; else of the columns."""
     if one is not None and (other is None or bool((one == one[..., :1]).all())):
         return _of_rows(one, output)
-    if one is None and other is not None and bool((other == other[..., :1, :]).all()):
-        return other[..., :1, :].expand(output.shape).contiguous() if other.ndim == output.ndim else None
+    if one is None and other is not None and other.ndim == output.ndim and bool((other == other[..., :1, :]).all()):
+        return other[..., :1, :].expand(output.shape).contiguous()
     return None
 
 

@@ -135,6 +135,8 @@ class Layouts:
             return
         cells = to_maps(numbers, axes)[0].amin(0)
         if grid is not None:
+            if cells.numel() < grid[0] * grid[1]:  # of other images there are more
+                return
             cells = cells.flatten()[-grid[0] * grid[1] :].view(grid)
         why = out_of_order(cells)
         if why is None:

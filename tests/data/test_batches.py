@@ -48,6 +48,9 @@ def test_errors():
     array = torch.zeros(2, 3, 4, 4).numpy()
     with pytest.raises(TypeError, match=r"the images of batch 0 came as ndarray; torch\.from_numpy makes a tensor"):
         list(Batches([(array, torch.zeros(2, 1, 4, 4).long())]))
+    rows = [{"pixel_values": torch.zeros(2, 3, 4, 4), "labels": torch.zeros(2, 1, 4, 4).long()}]
+    with pytest.raises(TypeError, match=r"came as dict; give .* \[\(batch\['pixel_values'\], batch\['labels'\]\) for"):
+        list(Batches(rows))
     with pytest.raises(TypeError, match=r"got the str 'photos'; dissect\.data\.ImageFolder reads a folder"):
         Batches("photos")
 

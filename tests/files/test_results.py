@@ -103,6 +103,8 @@ def test_what_is_no_result_is_refused(tmp_path):
             dissect.load(path)
     with pytest.raises(FileNotFoundError, match=r"there is no file .*none, nor one with .*: .*\.attack, .*\.sets"):
         dissect.load(tmp_path / "none")
+    with pytest.raises(ValueError, match=r"path must name a file, but is '\.'"):
+        Peaks(1).save("")
 
 
 def test_a_name_of_several_files(tmp_path):
