@@ -23,7 +23,7 @@ from dissect.interventions.replay import Replays
 from dissect.network.graph import edit_first
 from dissect.network.layers import find_layers
 from dissect.network.layouts import LayoutOption, from_maps, to_maps
-from dissect.network.modes import check_evaluating
+from dissect.network.modes import check_evaluating, check_repeatable, noticed_chance
 from dissect.network.outputs import first_tensor
 from dissect.network.trace import Trace
 from dissect.stats import TailThreshold
@@ -172,7 +172,10 @@ class Bands(Run):
         self._model, self._layer, self._device = model, layer, device_of(model)
         self._passes, self._shares, self.phase = Passes(model, [layer], readout), list(map(float, shares)), "levels"
         few = to_device(images, self._device)
-        found = self._passes.run(Inputs(few, {}), [layer], whole=True)
+        with noticed_chance(model) as drawn:
+            found = self._passes.run(Inputs(few, {}), [layer], whole=True)
+        if drawn:
+            check_repeatable(model, few)
         logits = self._logits(found.output)
         self._num_units, self._num_classes = found.maps[layer].shape[1], logits.shape[1]
         self._axes, self._replays = self._passes.layouts[layer][0], Replays(model, layer, few)

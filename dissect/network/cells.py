@@ -101,7 +101,7 @@ def out_of_order(cells: Tensor) -> str | None:
     row, column = divmod(at, cells.shape[1])
     where = f"what is read as row {row}, column {column} is"
     if int(cells[row, column]) < 0:
-        return f"{where} no cell of the image, as class and register tokens are"
+        return f"{where} no cell of the image, as class tokens and padding are"
     of_image = f"row {int(rows[row, column])}, column {int(columns[row, column])} of its cells"
     return f"{where} {of_image}, and the first is row {int(rows[0, 0])}, column {int(columns[0, 0])}"
 

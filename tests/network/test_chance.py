@@ -39,6 +39,9 @@ def test_importance_refuses_chance():
     images = [(torch.rand(6, 3, 12, 12), torch.arange(6) % 3)]
     with pytest.raises(ValueError, match=r"^unit_importance: the network must give the same of the same images"):
         dissect.unit_importance(AlwaysDropped().eval(), "first", images, images, progress=False)
+    units = torch.tensor([[1, 2]] * 3)
+    with pytest.raises(ValueError, match=r"^ablated_bands: the network must give the same of the same images"):
+        dissect.experiments.ablated_bands(AlwaysDropped().eval(), "first", images, units, controls=0, progress=False)
     assert dissect.unit_importance(AlwaysDropped(0.0).eval(), "first", images, images, progress=False).num_units == 5
 
 
