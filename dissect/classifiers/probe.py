@@ -128,7 +128,7 @@ class Probe:
         version = None if images.is_inference() else images._version
         #: Whether the network takes fewer images than come in a batch.
         self.divisible = True
-        with noticed_chance(model) as drawn:
+        with noticed_chance(self.device) as drawn:
             try:
                 self.images, self.flow = images[:2], follow(model, layer, images[:2], layout)
             except FAILURES:

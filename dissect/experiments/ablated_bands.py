@@ -172,7 +172,7 @@ class Bands(Run):
         self._model, self._layer, self._device = model, layer, device_of(model)
         self._passes, self._shares, self.phase = Passes(model, [layer], readout), list(map(float, shares)), "levels"
         few = to_device(images, self._device)
-        with noticed_chance(model) as drawn:
+        with noticed_chance(self._device) as drawn:
             found = self._passes.run(Inputs(few, {}), [layer], whole=True)
         if drawn:
             check_repeatable(model, few)

@@ -8,7 +8,7 @@ nothing: activations under dropout may be what one wants to see.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -16,7 +16,6 @@ import torch
 from torch import Tensor, nn
 
 from dissect.arguments import refusal, tell
-from dissect.devices import device_of
 from dissect.network.layers import check_weights
 from dissect.network.outputs import tensors
 
@@ -47,17 +46,16 @@ def check_evaluating(model: nn.Module) -> None:
 
 
 @contextmanager
-def noticed_chance(model: nn.Module) -> Iterator[list[bool]]:
+def noticed_chance(device: torch.device) -> Iterator[list[bool]]:
     """Within a ``with`` block of passes; what it gives holds something after it if torch drew random numbers there."""
     found: list[bool] = []
-    before = _random_state(model)
+    before = _random_state(device)
     yield found
-    if any(not torch.equal(one, other) for one, other in zip(before, _random_state(model))):
+    if any(not torch.equal(one, other) for one, other in zip(before, _random_state(device))):
         found.append(True)
 
 
-def _random_state(model: nn.Module) -> list[Tensor]:
-    device = device_of(model)
+def _random_state(device: torch.device) -> list[Tensor]:
     return [torch.get_rng_state(), *([torch.cuda.get_rng_state(device)] if device.type == "cuda" else [])]
 
 
@@ -133,6 +131,35 @@ def check_segmenter(segmenter: object, *, generated: bool = False) -> None:
                     "training mode (batch statistics, dropout); call segmenter.eval()."
                 )
             )
+
+
+def segmented(segmenter: Callable[[Tensor], Any], images: Tensor, *, again: bool) -> Any:
+    """What a segmenter makes of images, which it leaves as they are; where it draws random numbers it may run `again`.
+
+    Raises:
+        ValueError: it changes the images in place; or makes other planes of them when it runs again.
+    """
+    version = None if images.is_inference() else images._version
+    with torch.no_grad(), noticed_chance(images.device) as drawn:
+        planes = segmenter(images)
+    if version is not None and images._version != version:
+        raise refusal(
+            ValueError(
+                "segmenter must leave its images as they are, but changes them in place; let it work on a copy, "
+                "images.clone()."
+            )
+        )
+    if drawn and again:
+        with torch.no_grad():
+            second = segmenter(images)
+        if not same_bits(list(tensors(planes)), list(tensors(second))):
+            raise refusal(
+                ValueError(
+                    "segmenter must give the same planes of the same images, but draws random numbers and gives others "
+                    "the second time; turn that off, or fix what it draws."
+                )
+            )
+    return planes
 
 
 def tell_training(model: nn.Module) -> None:

@@ -18,6 +18,7 @@ from dissect.devices import DeferredReads, checksum, device_of, to_device
 from dissect.files.checked import Each, Maybe, Of, Whole, fields
 from dissect.generated import Generated
 from dissect.interrupts import deferred_interrupts
+from dissect.network.modes import segmented
 from dissect.ops.native import LABEL_DTYPES
 from dissect.visits.passes import Inputs, Pass, Passes
 from dissect.visits.readout import Readout
@@ -290,8 +291,7 @@ class Activations:
             self._made.check_made(batch, None if images is inputs.images else images)
             planes = self._made.labels(batch.numbers)
         elif self._segmenter is not None:
-            with torch.no_grad():
-                planes = self._segmenter(images)
+            planes = segmented(self._segmenter, images, again=index == 0)
         if planes is None:
             before = "those of batches before it have some" if index else "there are names of concepts"
             raise refusal(

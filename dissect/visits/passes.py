@@ -172,7 +172,7 @@ class Passes:
         trace, output = _MapTrace(self._model, layers, edit=self._look_at_the_clock), None
         watch = ReluWatch(self._model, layers) if self._readout.expects_relu else nullcontext()
         try:
-            with torch.no_grad(), trace, watch, noticed_chance(self._model) as drawn:
+            with torch.no_grad(), trace, watch, noticed_chance(inputs.images.device) as drawn:
                 output = trace.run(inputs.images, **inputs.extra)
         except RanTwiceError:
             raise

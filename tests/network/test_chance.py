@@ -45,6 +45,21 @@ def test_importance_refuses_chance():
     assert dissect.unit_importance(AlwaysDropped(0.0).eval(), "first", images, images, progress=False).num_units == 5
 
 
+@pytest.mark.parametrize(
+    ("segment", "told"),
+    [
+        (lambda x: x.mul_(2).argmax(1, keepdim=True), "segmenter must leave its images as they are, but changes them"),
+        (lambda x: torch.randint(0, 3, (len(x), 1, 6, 6)), "segmenter must give the same planes of the same images"),
+    ],
+)
+def test_segmenters_that_change_images_or_are_of_chance_are_refused(segment, told):
+    model = nn.Sequential(nn.Conv2d(3, 4, 1)).eval()
+    with pytest.raises(ValueError, match=f"^dissect: {told}"):
+        dissect.dissect(
+            model, "0", [torch.rand(4, 3, 6, 6)], segmenter=segment, concepts=["a", "b"], fraction=0.1, progress=False
+        )
+
+
 def test_a_dissection_tells_of_statistics_of_the_batch():
     model = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4, track_running_stats=False)).eval()
     batches = [(torch.rand(4, 3, 6, 6), torch.randint(0, 3, (4, 1, 6, 6)))]
