@@ -55,10 +55,11 @@ class CellTracker(TorchDispatchMode):
         self._cells = WeakTensorKeyDictionary()  # by tensor: [shape] int32
 
     def begin(self, inputs: Any) -> None:
-        """Tells that these are images [N, C, H, W], however nested; what else there is has no cells."""
+        """Tells that these are images [N, C, H, W], however nested; of others, as [N, H, W, 3], nothing is known."""
         for part in tree_leaves(inputs):
             if isinstance(part, Tensor) and part.is_floating_point() and part.ndim == 4:
-                self._cells[part] = _of_maps(part)
+                if part.shape[1] <= 4 or part.shape[3] > 4:
+                    self._cells[part] = _of_maps(part)
 
     def of(self, tensor: Tensor) -> Tensor | None:
         """[shape] int32: a number for each cell, `NOWHERE` where there is none; None if nothing is known."""

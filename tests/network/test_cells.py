@@ -83,6 +83,20 @@ def test_tokens_row_by_row_are_read(order):
     assert dissected(Tokens(GOOD[order]), tokens=(4, 6))["fc"].num_units == 5
 
 
+def test_images_with_channels_last_say_nothing_of_tokens():
+    class Patches(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.fc = nn.Linear(48, 5)
+
+        def forward(self, x):  # [N, H, W, 3]
+            return self.fc(x.view(len(x), 4, 4, 6, 4, 3).transpose(2, 3).reshape(len(x), 24, 48))
+
+    batches = [(torch.rand(5, 16, 24, 3), torch.randint(0, 3, (5, 1, 16, 24)))]
+    found = dissect.dissect(Patches().eval(), "fc", batches, tokens=(4, 6), **OPTIONS)
+    assert found["fc"].num_units == 5
+
+
 @pytest.mark.parametrize("order", BAD)
 def test_tokens_in_another_order_are_refused(order):
     make, told = BAD[order]
