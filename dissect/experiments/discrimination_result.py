@@ -152,20 +152,13 @@ class Discrimination(Result):
                 if own:
                     axes.scatter([row.concepts for row in own], [row.accuracy for row in own], s=22, color=color,
                                  linewidths=0, label=name)  # fmt: skip
-            high, wide = (max(values) - min(values) for values in zip(*((row.accuracy, row.concepts) for row in rows)))
-            for at, row in enumerate(rows):
-                near = sum(
-                    abs(row.accuracy - one.accuracy) < 0.03 * high and abs(row.concepts - one.concepts) < 0.2 * wide
-                    for one in rows[:at]
-                )
-                side: dict[str, Any] = {"ha": "right", "xytext": (-4, 2)} if near % 2 else {"xytext": (4, 2)}
-                axes.annotate(row.network[:24], (row.concepts, row.accuracy), **side, fontsize=6.5,
-                              textcoords="offset points", color=plots.QUIET)  # fmt: skip
             axes.margins(x=0.2, y=0.1)
             plots.plain(axes, "both")
             plots.label(axes, f"unique {self.settings['category']} detectors", "class-averaged accuracy", title=told)
             if {row.trained for row in rows} == {True, False}:
                 plots.legend_above(figure, axes)
+            points = [(row.concepts, row.accuracy) for row in rows]
+            plots.name_points(axes, points, [row.network[:24] for row in rows])
         return figure
 
     def contents(self) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -11,6 +11,7 @@ They draw into axes, within `drawing`, which sets the style; so a figure may hav
 from dissect.plots.bars import bars, histograms
 from dissect.plots.curves import Curve, curves, marks, scatter
 from dissect.plots.jitter import density, jitter
+from dissect.plots.naming import name_points
 from dissect.plots.stacks import stacks
 from dissect.plots.style import (
     ACCENT,
@@ -64,6 +65,7 @@ __all__ = [
     "legend_below",
     "lit",
     "marks",
+    "name_points",
     "new_figure",
     "panels",
     "plain",

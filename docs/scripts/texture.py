@@ -81,18 +81,18 @@ def rows(found: TextureSensitivity) -> str:
     return table(head, lines)
 
 
-def gallery(model: torch.nn.Module, pairs: Pairs, found: TextureSensitivity, path: Path) -> None:
-    """The units of the last layer that keep their places most and least, in images and twins."""
-    units = [row.unit for row in found.units(LAYERS[-1]).top(UNITS, by="iou")]
-    weak = sorted((row for row in found.units(LAYERS[-1]) if row.firing), key=lambda row: row.iou)
+def gallery(model: torch.nn.Module, pairs: Pairs, found: TextureSensitivity, name: str, path: Path) -> None:
+    """The units of a layer that keep their places most and least, in images and twins."""
+    units = [row.unit for row in found.units(name).top(UNITS, by="iou")]
+    weak = sorted((row for row in found.units(name) if row.firing), key=lambda row: row.iou)
     units += [row.unit for row in weak[:UNITS]]
     pictures = pairs.images, pairs.twins
-    maps = [maps_of(model, part) for part in pictures]
-    layer, strips, titles = found.layers[LAYERS[-1]], [], []
-    for unit in units:
-        top = maps[0][:, unit].flatten(1).amax(1).topk(IMAGES).indices.tolist()
+    maps = [maps_of(model, name, units, part) for part in pictures]
+    layer, strips, titles = found.layers[name], [], []
+    for place, unit in enumerate(units):
+        top = maps[0][:, place].flatten(1).amax(1).topk(IMAGES).indices.tolist()
         for at, kind in enumerate(("images", "twins")):
-            fires = maps[at][:, unit] > layer.thresholds[at, unit]
+            fires = maps[at][:, place] > layer.thresholds[at, unit]
             strips.append([plots.lit(pictures[at][image], fires[image]) for image in top])
             titles.append(f"unit {unit}, {kind} (IoU {float(layer.iou()[0, unit]):.2f})")
     with plots.drawing():
@@ -101,14 +101,27 @@ def gallery(model: torch.nn.Module, pairs: Pairs, found: TextureSensitivity, pat
     plots.save(figure, path)
 
 
-def maps_of(model: torch.nn.Module, images: Tensor) -> Tensor:
-    """The last layer's, after its ReLU."""
-    with torch.no_grad(), dissect.Trace(model, LAYERS[-1]) as trace:
+def maps_of(model: torch.nn.Module, name: str, units: list[int], images: Tensor) -> Tensor:
+    """[N, len(units), h, w] maps of a layer's units, after its ReLU."""
+    with torch.no_grad(), dissect.Trace(model, name, stop=True) as trace:
         found = []
         for batch in images.split(64):
-            model(batch)
-            found.append(trace[LAYERS[-1]].clamp(min=0))
+            trace.run(batch)
+            found.append(trace[name][:, units].clamp(min=0))
     return torch.cat(found)
+
+
+def galleries(model: torch.nn.Module, pairs: Pairs, found: TextureSensitivity, pictures: Path) -> str:
+    """Pictures of each layer's units, and the page's lines that show them, the last layer first."""
+    lines = []
+    for name in reversed(LAYERS):
+        short = name.removeprefix("features.")
+        gallery(model, pairs, found, name, pictures / f"gallery-{short}.png")
+        told = f"Units of {short} in images and in their twins"
+        lines.append(
+            f"**{short}**\n\n![{told}; pictures are pale where the unit does not fire](texture/gallery-{short}.png)\n"
+        )
+    return "\n".join(lines)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -121,7 +134,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     pairs = Pairs(options.images)
     own, common = (pairs.measured(trained, rule) for rule in ("own", "common"))
     plots.save(own.plot(), pictures / "layers.png")
-    gallery(trained, pairs, own, pictures / "gallery.png")
+    shown = galleries(trained, pairs, own, pictures)
     text = f"""\
 {HEAD}
 ## The embedded classifier
@@ -144,8 +157,9 @@ that a network restyles lose more.
 {rows(pairs.measured(untrained, "own"))}
 ## The units that keep their places most, and least
 
-![Units of conv5_3 in images and in their twins; pictures are pale where the unit does not fire](texture/gallery.png)
+Of each layer {UNITS} and {UNITS}, in the images where they are highest and in these images' twins.
 
+{shown}
 The command took {time.process_time() - begin:.0f} s of processor time.
 """
     (options.out / "texture.md").write_text(text)
