@@ -54,14 +54,12 @@ bool keep_across_units(const HotCellsParams& p, int64_t image, int64_t unit_begi
   }
   mark_ring(maps, marks, below_zero);
   const Half levels0 = load_half(levels), levels1 = load_half(levels + 8);
-  Half peaks0 = load_half(largest), peaks1 = load_half(largest + 8);
-  HalfPatterns magnitudes0{}, magnitudes1{};
+  HalfPeaks low{load_half(largest)}, high{load_half(largest + 8)};
   const auto mark_row = [&](int64_t y) {
     for (int64_t x = 0; x < maps.width; ++x) {
       const float* lanes = units_at<T>(base + y * maps.stride_row + x * maps.stride_column, num_units, values);
       const Half half0 = load_half(lanes), half1 = load_half(lanes + 8);
-      note_magnitudes(magnitudes0, half0), note_magnitudes(magnitudes1, half1);
-      peaks0 = larger(peaks0, half0), peaks1 = larger(peaks1, half1);
+      low.see(half0), high.see(half1);
       marks[(y + 1) * pitch + x + 1] = static_cast<uint16_t>(greater(half0, levels0) | greater(half1, levels1) << 8);
     }
   };
@@ -89,8 +87,8 @@ bool keep_across_units(const HotCellsParams& p, int64_t image, int64_t unit_begi
     if (y > 0) list_row(y - 1);
   }
   for (int64_t u = 0; u < num_units; ++u)
-    p.peaks[image * maps.num_units + unit_begin + u] = (u < 8 ? peaks0[u] : peaks1[u - 8]) + 0.0f;
-  return !noted_bad(magnitudes0) && !noted_bad(magnitudes1);
+    p.peaks[image * maps.num_units + unit_begin + u] = (u < 8 ? low.highest[u] : high.highest[u - 8]) + 0.0f;
+  return low.good() && high.good();
 }
 
 // Of row bits that begin at bit 1, those with a neighbour that is set, or that are set themselves.
@@ -109,8 +107,7 @@ bool keep_of_map(const HotCellsParams& p, int64_t number, int64_t unit, const Ho
   const float floor = p.floors[number];
   const Half level = Half{} + floor;
   float tail[8];
-  Half peaks = Half{} + row_of(0)[0];
-  HalfPatterns magnitudes{};
+  HalfPeaks seen{Half{} + row_of(0)[0]};
   const auto mark_row = [&](int64_t y, const float* row) {
     uint64_t* words = workspace.marks + (y + 1) * num_words;
     for (int64_t w = 0; w < num_words; ++w) words[w] = 0;
@@ -122,8 +119,7 @@ bool keep_of_map(const HotCellsParams& p, int64_t number, int64_t unit, const Ho
         for (int64_t i = 0; i < 8; ++i) tail[i] = row[x + (i < count ? i : 0)];
         half = load_half(tail);
       }
-      note_magnitudes(magnitudes, half);
-      peaks = larger(peaks, half);
+      seen.see(half);
       const uint64_t above = greater(half, level) & first_bits(count);
       const int64_t bit = x + 1, w = bit >> 6;
       words[w] |= above << (bit & 63);
@@ -153,10 +149,8 @@ bool keep_of_map(const HotCellsParams& p, int64_t number, int64_t unit, const Ho
       }
     }
   }
-  peak = peaks[0];
-  for (int64_t i = 1; i < 8; ++i) peak = peaks[i] > peak ? peaks[i] : peak;
-  peak += 0.0f;
-  return !noted_bad(magnitudes);
+  peak = seen.peak();
+  return seen.good();
 }
 
 template <typename T>

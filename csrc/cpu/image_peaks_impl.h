@@ -8,17 +8,6 @@ namespace dissect {
 namespace DISSECT_LEVEL {
 namespace {
 
-// The highest values and the largest magnitudes so far, each in eight lanes.
-struct HalfPeaks {
-  Half highest;
-  HalfPatterns magnitudes{};
-
-  inline void see(Half half) {
-    highest = larger(highest, half);
-    note_magnitudes(magnitudes, half);
-  }
-};
-
 // Maps whose units are neighbours in memory: all units of the block advance together.
 template <typename T>
 bool peaks_across_units(const FeatureMaps& maps, const typename Widen<T>::Stored* base, int64_t num_units,
@@ -32,17 +21,14 @@ bool peaks_across_units(const FeatureMaps& maps, const typename Widen<T>::Stored
       low.see(load_half(lanes)), high.see(load_half(lanes + 8));
     }
   for (int64_t u = 0; u < num_units; ++u) peaks[u] = (u < 8 ? low.highest[u] : high.highest[u - 8]) + 0.0f;
-  return !noted_bad(low.magnitudes) && !noted_bad(high.magnitudes);
+  return low.good() && high.good();
 }
 
 // A row of neighbours in memory.
 template <typename T>
 inline void see_row(HalfPeaks& seen, const typename Widen<T>::Stored* row, int64_t width) {
-  int64_t x = 0;
-  for (; x + 8 <= width; x += 8) seen.see(widen_half<T>(row + x));
-  if (x == width) return;
-  if (x > 0) return seen.see(widen_half<T>(row + width - 8));
-  for (; x < width; ++x) seen.see(Half{} + Widen<T>::one(row[x]));
+  if (for_eights<T>(row, width, [&seen](int64_t, Half values) { seen.see(values); })) return;
+  for (int64_t x = 0; x < width; ++x) seen.see(Half{} + Widen<T>::one(row[x]));
 }
 
 template <typename T>
@@ -56,10 +42,8 @@ bool peak_of_map(const FeatureMaps& maps, const typename Widen<T>::Stored* base,
       else
         for (int64_t x = 0; x < maps.width; ++x) see_row<T>(seen, row + x * maps.stride_column, 1);
     }
-  float best = seen.highest[0];
-  for (int i = 1; i < 8; ++i) best = seen.highest[i] > best ? seen.highest[i] : best;
-  *peak = best + 0.0f;
-  return !noted_bad(seen.magnitudes);
+  *peak = seen.peak();
+  return seen.good();
 }
 
 template <typename T>

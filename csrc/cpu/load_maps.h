@@ -61,6 +61,17 @@ inline Half widen_half<float>(const float* from) {
   return load_half(from);
 }
 
+// A row of neighbours in memory; `visit(x, values)` gets eight at a time, the last ones maybe twice. False if the row
+// is shorter, and was not read.
+template <typename T, typename Stored, typename Visit>
+inline bool for_eights(const Stored* row, int64_t width, const Visit& visit) {
+  if (width < 8) return false;
+  int64_t x = 0;
+  for (; x + 8 <= width; x += 8) visit(x, widen_half<T>(row + x));
+  if (x < width) visit(width - 8, widen_half<T>(row + width - 8));
+  return true;
+}
+
 #if defined(__AVX512F__) && defined(__AVX512BW__) && defined(__AVX512VL__)
 // Sixteen stored values as float32; those without a bit are zero and their memory is not touched.
 inline __m512 widen_lanes(const float* from, __mmask16 valid) { return _mm512_maskz_loadu_ps(valid, from); }
@@ -110,34 +121,28 @@ struct Reader {
 struct Reader {
   HalfPatterns magnitudes{};
 
-  // A row of neighbours in memory; `take(x, values)` gets eight at a time, the last ones maybe twice. False if the row
-  // is shorter, and was not read.
+  // A row of neighbours in memory; `take(x, values, count)` gets up to eight at a time, the last ones maybe twice.
   template <typename T, typename Stored, typename Take>
-  inline bool read(const Stored* row, int64_t width, const Take& take) {
-    const auto eight = [&](int64_t x) {
-      const Half values = widen_half<T>(row + x);
+  inline void read(const Stored* row, int64_t width, const Take& take) {
+    const auto see = [&](int64_t x, Half values, int64_t count) {
       note_magnitudes(magnitudes, values);
-      take(x, values);
+      take(x, values, count);
     };
-    if (width < 8) return false;
-    int64_t x = 0;
-    for (; x + 8 <= width; x += 8) eight(x);
-    if (x < width) eight(width - 8);
-    return true;
+    if (for_eights<T>(row, width, [&](int64_t x, Half values) { see(x, values, 8); })) return;
+    float few[8] = {};
+    for (int64_t x = 0; x < width; ++x) few[x] = Widen<T>::one(row[x]);
+    see(0, load_half(few), width);
   }
   template <typename T, typename Stored>
   inline void load(const Stored* row, int64_t width, float* target) {
-    if (read<T>(row, width, [target](int64_t x, Half values) { store_half(target + x, values); })) return;
-    float few[8] = {};
-    for (int64_t x = 0; x < width; ++x) few[x] = target[x] = Widen<T>::one(row[x]);
-    note_magnitudes(magnitudes, load_half(few));
+    read<T>(row, width, [target](int64_t x, Half values, int64_t count) {
+      if (count == 8) return store_half(target + x, values);
+      for (int64_t i = 0; i < count; ++i) target[i] = values[i];
+    });
   }
   template <typename T, typename Stored>
   inline void look(const Stored* row, int64_t width) {
-    if (read<T>(row, width, [](int64_t, Half) {})) return;
-    float few[8] = {};
-    for (int64_t x = 0; x < width; ++x) few[x] = Widen<T>::one(row[x]);
-    note_magnitudes(magnitudes, load_half(few));
+    read<T>(row, width, [](int64_t, Half, int64_t) {});
   }
   inline bool good() const { return !noted_bad(magnitudes); }
 };

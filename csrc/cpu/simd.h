@@ -18,32 +18,36 @@ constexpr int64_t kLanes = 16;
 // Eight floats, which every level with wide registers keeps in one.
 typedef float Half __attribute__((vector_size(32)));
 
-inline Half load_half(const float* from) {
-  Half half;
-  __builtin_memcpy(&half, from, sizeof half);
-  return half;
+// Of one vector of the compiler's.
+template <typename Vector>
+inline Vector load_vector(const float* from) {
+  Vector vector;
+  __builtin_memcpy(&vector, from, sizeof vector);
+  return vector;
+}
+template <typename Vector>
+inline void store_vector(float* to, Vector vector) {
+  __builtin_memcpy(to, &vector, sizeof vector);
+}
+template <typename Vector>
+inline Vector larger(Vector a, Vector b) {
+  return a > b ? a : b;
+}
+template <typename Vector>
+inline Vector smaller(Vector a, Vector b) {
+  return a < b ? a : b;
 }
 
-inline void store_half(float* to, Half half) { __builtin_memcpy(to, &half, sizeof half); }
-
-inline Half larger(Half a, Half b) { return a > b ? a : b; }
-inline Half smaller(Half a, Half b) { return a < b ? a : b; }
+inline Half load_half(const float* from) { return load_vector<Half>(from); }
+inline void store_half(float* to, Half half) { store_vector(to, half); }
 
 #if defined(__AVX512F__)
 typedef float Lanes __attribute__((vector_size(64)));
 
-inline Lanes load(const float* from) {
-  Lanes lanes;
-  __builtin_memcpy(&lanes, from, sizeof lanes);
-  return lanes;
-}
-
-inline void store(float* to, Lanes lanes) { __builtin_memcpy(to, &lanes, sizeof lanes); }
+inline Lanes load(const float* from) { return load_vector<Lanes>(from); }
+inline void store(float* to, Lanes lanes) { store_vector(to, lanes); }
 
 inline Lanes same(float value) { return Lanes{} + value; }
-
-inline Lanes larger(Lanes a, Lanes b) { return a > b ? a : b; }
-inline Lanes smaller(Lanes a, Lanes b) { return a < b ? a : b; }
 #else
 // In two registers, since the compiler takes vectors that are wider than one through memory.
 struct Lanes {
@@ -136,6 +140,24 @@ inline bool noted_bad(HalfPatterns largest) {
   for (int i = 0; i < 8; ++i) bad |= largest[i] >= 0x7e800000;
   return bad;
 }
+
+// The highest values so far, and the largest magnitudes, in each lane.
+struct HalfPeaks {
+  Half highest;
+  HalfPatterns magnitudes{};
+
+  inline void see(Half half) {
+    highest = larger(highest, half);
+    note_magnitudes(magnitudes, half);
+  }
+  inline bool good() const { return !noted_bad(magnitudes); }
+  // Of all lanes; zero has no sign.
+  inline float peak() const {
+    float most = highest[0];
+    for (int i = 1; i < 8; ++i) most = highest[i] > most ? highest[i] : most;
+    return most + 0.0f;
+  }
+};
 
 // Each one rounded as IEEE 754 says.
 inline Lanes square_root(Lanes a) {
