@@ -11,6 +11,7 @@ from dissect import ops
 from dissect.arguments import check_precision, refusal
 from dissect.devices import device_of
 from dissect.network.layouts import Layouts, to_maps
+from dissect.network.modes import check_repeatable, noticed_chance
 from dissect.network.outputs import first_tensor
 from dissect.network.trace import FirstTensorTrace
 from dissect.network.tracking import TrackedPasses
@@ -28,7 +29,8 @@ def scores_and_peaks(model: nn.Module, layer: str, images: Tensor) -> tuple[Tens
         [N, C] and [N, U], float32 on the CPU.
 
     Raises:
-        ValueError: the model's or the layer's output has another shape.
+        ValueError: the model's or the layer's output has another shape; or the model, which is evaluating, gives others
+            of the same images when it runs again.
         KeyError: no such layer.
     """
     device = device_of(model, images.device)
@@ -40,8 +42,12 @@ def scores_and_peaks(model: nn.Module, layer: str, images: Tensor) -> tuple[Tens
             layouts.learn(layer, output, passes.tracker, len(images))
         return output
 
-    with torch.no_grad(), passes, FirstTensorTrace(model, layer, edit=learn) as trace:
-        scores = model(images.to(device))
+    images = images.to(device)
+    with torch.no_grad(), noticed_chance(device) as drawn, passes:
+        with FirstTensorTrace(model, layer, edit=learn) as trace:
+            scores = model(images)
+    if drawn:
+        check_repeatable(model, images)
     activations = first_tensor(trace[layer])
     if not isinstance(scores, Tensor) or scores.ndim != 2 or len(scores) != len(images):
         raise refusal(ValueError(f"model must give logits [N={len(images)}, classes], but gave {_shape(scores)}."))

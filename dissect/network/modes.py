@@ -19,6 +19,12 @@ from dissect.arguments import refusal, tell
 from dissect.network.layers import check_weights
 from dissect.network.outputs import tensors
 
+_NOT_REPEATABLE = (
+    "the network must give the same when it runs again on the same, but two passes differ, though it is in evaluation "
+    "mode: some part draws random numbers all the same (a functional dropout without training=self.training, noise, "
+    "patches left out by chance); turn that off, or fix what it draws."
+)
+
 
 def check_evaluating(model: nn.Module) -> None:
     """Refuses a network whose predictions depend on chance or on the batch.
@@ -68,13 +74,20 @@ def check_repeatable(model: nn.Module, images: Tensor) -> None:
     with torch.no_grad():
         first, second = (list(tensors(model(images))) for _ in range(2))
     if not same_bits(first, second):
-        raise refusal(
-            ValueError(
-                f"the network must give the same of the same images, but two passes over {len(images)} differ, though "
-                "it is in evaluation mode: some part draws random numbers all the same (a functional dropout without "
-                "training=self.training, noise, patches left out by chance); turn that off, or fix what it draws."
-            )
-        )
+        raise refusal(ValueError(_NOT_REPEATABLE))
+
+
+def repeatable(run: Callable[[], Any], device: torch.device) -> Any:
+    """What a pass gives; where it drew random numbers it runs again, and must give the same.
+
+    Raises:
+        ValueError: it gives something else.
+    """
+    with noticed_chance(device) as drawn:
+        found = run()
+    if drawn and not same_bits(list(tensors(found)), list(tensors(run()))):
+        raise refusal(ValueError(_NOT_REPEATABLE))
+    return found
 
 
 def tell_chance() -> None:

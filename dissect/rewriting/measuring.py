@@ -12,8 +12,9 @@ from torch import Tensor, nn
 
 from dissect.arguments import integer, refusal, speaks
 from dissect.concepts import Concepts
+from dissect.data import Batch
 from dissect.devices import device_of, to_device
-from dissect.network.modes import check_evaluating, check_segmenter
+from dissect.network.modes import check_evaluating, check_segmenter, repeatable
 from dissect.network.outputs import first_tensor
 from dissect.rewriting.memory import noise_of
 from dissect.rewriting.moment import batches_of
@@ -259,11 +260,16 @@ def _share(some: Tensor, of: Tensor) -> float:
     return float(some.sum() / of.sum()) if int(of.sum()) else float("nan")
 
 
-def made(model: nn.Module, step: Step) -> Tensor:
-    """The images of a step, of z or of (z, noise seeds)."""
+def made(model: nn.Module, step: Step | Batch) -> Tensor:
+    """The images of a step or batch, of z or of (z, noise seeds).
+
+    Raises:
+        ValueError: the model draws random numbers, and gives others of the same.
+    """
     also = step.planes if isinstance(step.planes, Tensor) else None
-    z: Any = step.images
-    images: Tensor = first_tensor(model(to_device(z, device_of(model)), **noise_of(model, also)))
+    device, given = device_of(model), step.images
+    z = to_device(given, device)  # type: ignore[arg-type]
+    images: Tensor = first_tensor(repeatable(lambda: model(z, **noise_of(model, also)), device))
     return images
 
 

@@ -19,7 +19,7 @@ from dissect.models.stylegan2_layers import EqualConv, StyledLayer
 from dissect.network.hooks import Hooks, why_not_plain
 from dissect.network.identity import weights_fingerprint
 from dissect.network.layers import find_layers
-from dissect.network.modes import check_evaluating
+from dissect.network.modes import check_evaluating, repeatable
 from dissect.network.trace import StopForward, Trace
 from dissect.rewriting.forms import form_of
 
@@ -181,8 +181,9 @@ class Memory:
         """The keys of some inputs of the model: a batch, or (z, noise seeds).
 
         Raises:
-            TypeError, ValueError: what the model does not take, keys that are not finite, a layer that is not called,
-                or a model in training mode.
+            TypeError, ValueError: what the model does not take, keys that are not finite, a layer that is not called, a
+                model in training mode, or one that draws random numbers all the same, so that its keys are others at
+                each pass.
             RuntimeError: a layer that runs twice in one pass, so that its keys are of no one place.
         """
         check_evaluating(self.model)
@@ -190,7 +191,7 @@ class Memory:
         if not isinstance(batch, Tensor):
             got = type(batch).__name__
             raise refusal(TypeError(f"inputs must be a batch, a tensor, or (z, noise seeds), but got a {got}."))
-        found = self._seen(batch, also)
+        found: Keys = repeatable(lambda: self._seen(batch, also), device_of(self.model))
         # By the ends, which are NaN where any number is: a mask of all numbers would cost a fifth of a second moment.
         if found.maps.numel() and not all(bool(end.isfinite()) for end in found.maps.aminmax()):
             raise refusal(ValueError(f"keys must be finite, but those of {self.layer!r} are not."))

@@ -9,11 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from dissect.arguments import integer, refusal, speaks
-from dissect.devices import device_of, to_device
 from dissect.network.modes import check_evaluating
-from dissect.network.outputs import first_tensor
-from dissect.rewriting.measuring import Change, within
-from dissect.rewriting.memory import noise_of
+from dissect.rewriting.measuring import Change, made, within
 from dissect.rewriting.moment import batches_of
 from dissect.rewriting.transfer import Transfer
 
@@ -44,15 +41,14 @@ def changed_images(model: nn.Module, inputs: Any, change: Change | None = None, 
         torch.Size([2, 3, 64, 64])
     """
     check_evaluating(model)
-    made = []
+    changed = []
     for batch in batches_of(inputs, integer("batch_size", batch_size)):
         with torch.no_grad(), within(change):
-            z = to_device(batch.images, device_of(model))
-            images = first_tensor(model(z, **noise_of(model, batch.planes)))
-        made.append((change(images) if isinstance(change, Transfer) else images).cpu())
-    if not made:
+            images = made(model, batch)
+        changed.append((change(images) if isinstance(change, Transfer) else images).cpu())
+    if not changed:
         raise refusal(ValueError("inputs must be at least one, but there are none."))
-    return torch.cat(made)
+    return torch.cat(changed)
 
 
 @speaks

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 import dissect
+from dissect import rewriting
 
 
 class AlwaysDropped(nn.Module):
@@ -37,12 +38,59 @@ def test_a_dissection_tells_of_chance():
 
 def test_importance_refuses_chance():
     images = [(torch.rand(6, 3, 12, 12), torch.arange(6) % 3)]
-    with pytest.raises(ValueError, match=r"^unit_importance: the network must give the same of the same images"):
+    with pytest.raises(ValueError, match=r"^unit_importance: the network must give the same when it runs again"):
         dissect.unit_importance(AlwaysDropped().eval(), "first", images, images, progress=False)
     units = torch.tensor([[1, 2]] * 3)
-    with pytest.raises(ValueError, match=r"^ablated_bands: the network must give the same of the same images"):
+    with pytest.raises(ValueError, match=r"^ablated_bands: the network must give the same when it runs again"):
         dissect.experiments.ablated_bands(AlwaysDropped().eval(), "first", images, units, controls=0, progress=False)
     assert dissect.unit_importance(AlwaysDropped(0.0).eval(), "first", images, images, progress=False).num_units == 5
+
+
+def test_attacks_refuse_chance():
+    images = [(torch.rand(6, 3, 12, 12), torch.arange(6) % 3)]
+    quick = dissect.experiments.CarliniWagner(binary_search_steps=1, steps=1)
+    told = "^attack: the network must give the same when it runs again"
+    for candidates in ("correct", "non_target"):
+        options = {"settings": quick, "candidates": candidates, "progress": False}
+        with pytest.raises(ValueError, match=told):
+            dissect.experiments.attack(AlwaysDropped().eval(), "first", images, **options)
+        dissect.experiments.attack(AlwaysDropped(0.0).eval(), "first", images, **options)
+
+
+class Noisy(nn.Module):
+    """A generator with noise of its own before its last layer, as of other people's StyleGANs."""
+
+    def __init__(self, strength=0.1):
+        super().__init__()
+        self.first, self.last, self.strength = nn.ConvTranspose2d(4, 6, 8), nn.Conv2d(6, 3, 3, padding=1), strength
+
+    def forward(self, z):
+        x = self.first(z[:, :, None, None])
+        return self.last(x + self.strength * torch.randn_like(x)).tanh()
+
+
+def test_rewriting_refuses_chance():
+    z, told = torch.randn(4, 4), "the network must give the same when it runs again"
+    everything = torch.ones(4, 1, 8, 8).long()
+    less = {"less": lambda: dissect.ablate(model, "first", [3])}
+    calls = {
+        "changed_images": lambda: rewriting.changed_images(model, z),
+        "rule_changes": lambda: rewriting.rule_changes(
+            model, z, less, lambda images: everything, 1, [2], progress=False
+        ),
+        "rule_effects": lambda: rewriting.rule_effects(
+            model, z, less["less"], less["less"], lambda images, plain: images.mean((1, 2, 3)), progress=False
+        ),
+        "Memory": lambda: rewriting.Memory(model, "last").keys(z),
+    }
+    for name, call in calls.items():
+        model = Noisy().eval()
+        with pytest.raises(ValueError, match=f"^{name}: {told}"):
+            call()
+        model = Noisy(0.0).eval()
+        call()
+    model = Noisy().eval()
+    rewriting.Memory(model, "first").keys(z)  # what is drawn behind the layer is not in its keys
 
 
 @pytest.mark.parametrize(
