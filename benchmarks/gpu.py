@@ -20,6 +20,7 @@ from itertools import product
 import torch
 import torch.nn.functional as F
 from baselines import eager_iou_counts, published_iou_counts
+from gpu_hot import hot_rows
 from gpu_rewriting import descent_row
 from gpu_stages import FOLDER, ROOT, tree
 from gpu_timing import host_microseconds, milliseconds, rotation, row, with_targets
@@ -347,6 +348,7 @@ PARTS = {
     "sweep": sweep_rows,
     "thresholds": thresholds_rows,
     "maps": maps_rows,
+    "hot": lambda copy: hot_rows(copy, BATCH, random_maps, random_planes),
     "dissect": dissect_rows,
     "rewriting": lambda _: [("insert[512 units 3x3, 2001 steps]", descent_row)],
 }

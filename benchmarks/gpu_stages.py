@@ -43,7 +43,7 @@ def sanitizer(tool: str) -> list[str]:
 WRONG_BITS, FOUND = 3, 9
 
 #: Of benchmarks/gpu.py.
-PARTS = ("copy", "iou_counts", "sweep", "thresholds", "maps", "dissect", "rewriting")
+PARTS = ("copy", "iou_counts", "sweep", "thresholds", "maps", "hot", "dissect", "rewriting")
 
 #: Per stage its pieces, by name: a command, and what it adds to the environment.
 STAGES = {

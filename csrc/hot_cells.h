@@ -13,6 +13,7 @@ struct HotCells {
   const void* places;     // row * width + column: uint16_t, or int32_t if `wide`
   bool wide;
   const float* values;
+  const float* floors = nullptr;  // [N, U]; the CUDA engine's alone
 };
 
 struct HotCellsParams {

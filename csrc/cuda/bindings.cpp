@@ -4,6 +4,7 @@
 #include <pybind11/stl.h>
 
 #include <array>
+#include <optional>
 
 #include "engine.h"
 
@@ -19,6 +20,8 @@ using Place = std::tuple<int, uintptr_t, uintptr_t>;                            
 using OperandAt = std::tuple<uintptr_t, Four>;                                    // address, strides
 using Tails =
     std::tuple<uintptr_t, uintptr_t, uintptr_t, int64_t, uintptr_t, uintptr_t>;  // low, high, shift, B, bins, above
+
+using HotAt = std::optional<std::tuple<uintptr_t, uintptr_t, uintptr_t, bool, uintptr_t, uintptr_t>>;  // as HotCells
 
 template <typename T>
 T* at(uintptr_t address) {
@@ -43,6 +46,19 @@ cuda::Place place_of(const Place& place) {
   const auto& [device, stream, status] = place;
   return {device, at<void>(stream), at<int32_t>(status)};
 }
+
+// Lives while an op is called.
+struct Hot {
+  HotCells cells{};
+  const HotCells* place;
+
+  explicit Hot(const HotAt& hot) : place(hot ? &cells : nullptr) {
+    if (!hot) return;
+    const auto& [starts, counts, places, wide, values, floors] = *hot;
+    cells = {at<const int64_t>(starts), at<const int32_t>(counts), at<const void>(places), wide,
+             at<const float>(values),   at<const float>(floors)};
+  }
+};
 
 Operand operand(const OperandAt& operand) {
   const auto& [data, strides] = operand;
@@ -74,10 +90,20 @@ PYBIND11_MODULE(_cuda, module) {
       py::call_guard<py::gil_scoped_release>());
 
   module.def(
+      "hot_cells",
+      [](const Place& place, const Maps& maps, uintptr_t floors, int64_t reach, uintptr_t peaks, uintptr_t counts,
+         uintptr_t starts, uintptr_t places, bool wide, uintptr_t values) {
+        cuda::hot_cells({feature_maps(maps), at<const float>(floors), reach, at<float>(peaks), at<int32_t>(counts)},
+                        {at<const int64_t>(starts), at<void>(places), wide, at<float>(values)}, place_of(place));
+      },
+      py::call_guard<py::gil_scoped_release>());
+
+  module.def(
       "iou_counts",
       [](const Place& place, const Maps& maps, const Grid& grid, uintptr_t thresholds, uintptr_t runs, bool wide,
          uintptr_t table, uintptr_t offsets, int64_t num_planes, int64_t num_labels, uintptr_t intersection,
-         uintptr_t unit_area) {
+         uintptr_t unit_area, const HotAt& hot) {
+        const Hot kept(hot);
         cuda::iou_counts({feature_maps(maps),
                           {},
                           at<const float>(thresholds),
@@ -88,7 +114,8 @@ PYBIND11_MODULE(_cuda, module) {
                           num_planes,
                           num_labels,
                           at<int64_t>(intersection),
-                          at<int64_t>(unit_area)},
+                          at<int64_t>(unit_area),
+                          kept.place},
                          device_grid(grid), place_of(place));
       },
       py::call_guard<py::gil_scoped_release>());
@@ -97,7 +124,8 @@ PYBIND11_MODULE(_cuda, module) {
       "iou_counts_by_image",
       [](const Place& place, const Maps& maps, const Grid& grid, uintptr_t thresholds, uintptr_t runs, bool wide,
          uintptr_t table, uintptr_t offsets, int64_t num_planes, int64_t num_labels, uintptr_t starts, uintptr_t counts,
-         uintptr_t unit_area) {
+         uintptr_t unit_area, const HotAt& hot) {
+        const Hot kept(hot);
         cuda::iou_counts_by_image({feature_maps(maps),
                                    {},
                                    at<const float>(thresholds),
@@ -108,14 +136,16 @@ PYBIND11_MODULE(_cuda, module) {
                                    num_planes,
                                    num_labels,
                                    nullptr,
-                                   at<int64_t>(unit_area)},
+                                   at<int64_t>(unit_area),
+                                   kept.place},
                                   {at<const int64_t>(starts), at<int32_t>(counts)}, device_grid(grid), place_of(place));
       },
       py::call_guard<py::gil_scoped_release>());
 
   module.def(
       "tail_histogram",
-      [](const Place& place, const Maps& maps, const Grid& grid, int sample, const Tails& tails) {
+      [](const Place& place, const Maps& maps, const Grid& grid, int sample, const Tails& tails, const HotAt& hot) {
+        const Hot kept(hot);
         const auto& [low, high, shift, num_bins, bins, above] = tails;
         cuda::tail_histogram({feature_maps(maps),
                               {},
@@ -125,7 +155,8 @@ PYBIND11_MODULE(_cuda, module) {
                               at<const int64_t>(shift),
                               num_bins,
                               at<int64_t>(bins),
-                              at<int64_t>(above)},
+                              at<int64_t>(above),
+                              kept.place},
                              device_grid(grid), place_of(place));
       },
       py::call_guard<py::gil_scoped_release>());

@@ -7,83 +7,10 @@
 // all lanes, a row each, whichever cells they are of, so that nearly all lanes work although few rows are wanted.
 #pragma once
 
-#include "values.cuh"
+#include "staging.cuh"
 
 namespace dissect {
-
-// How a launch shares the work among blocks and threads.
-struct CellPlan {
-  int unit_bits;    // 2^unit_bits maps of one image are staged together, each shared by as many of the block's warps
-  int band_rows;    // padded source rows staged at a time, at least 2
-  int width_bits;   // 2^width_bits threads stage neighbouring columns of a map, the others further rows
-  int column_bits;  // 2^column_bits lanes of a warp take neighbouring column spans, the others further row spans
-  int row_step;     // so many row spans do the warps of a map look at together
-  int first_step;   // of a search in a span: a power of two, no span is twice as long
-  int grid_words;   // of the grid's tables, copied to shared memory; 0 where they do not fit
-  int groups;       // of units, one per block
-  int images;       // that a block handles, one after the other
-
-  DISSECT_HD int units() const { return 1 << unit_bits; }
-  DISSECT_HD int parts() const { return kWarps >> unit_bits; }
-};
-
 namespace {
-
-constexpr int kQueue = 64;  // cells per warp: fewer than 32 wait when up to 32 come
-
-struct Cell {
-  int32_t row_span, column_span;
-};
-
-struct Range {
-  int32_t from, to;
-};
-
-struct Corners {
-  float a00, a01, a10, a11;
-
-  __device__ float largest() const { return fmaxf(fmaxf(a00, a01), fmaxf(a10, a11)); }
-  __device__ float smallest() const { return fminf(fminf(a00, a01), fminf(a10, a11)); }
-};
-
-// The wanted rows of a cell, numbered among those of a warp's 32 cells: row + k is the target row of number k, from
-// number `split` on row + k + gap.
-struct alignas(16) WantedRows {
-  Corners corners;
-  int32_t column_span, row, split, gap;
-};
-
-// Of a pointer or an offset of 64 bits: it stays in its registers, where the compiler would rather compute it again
-// wherever it is used.
-template <typename T>
-__device__ T kept(T value) {
-  static_assert(sizeof(T) == 8, "a 64-bit register");
-#ifdef __CUDA_ARCH__
-  asm volatile("" : "+l"(value));
-#endif
-  return value;
-}
-
-__device__ inline int lane_of_thread() { return threadIdx.x % 32; }
-// As a lane's own it would not be known to be the same for all.
-__device__ inline int warp_of_thread() { return __shfl_sync(kAllLanes, static_cast<int>(threadIdx.x / 32), 0); }
-
-// Shared memory of one block: wanted rows and a queue per warp, the grid, the staged maps, and what the kernel itself
-// needs after them.
-struct CellMemory {
-  static DISSECT_HD int64_t queues_at() { return kWarps * 32 * sizeof(WantedRows); }
-  static DISSECT_HD int64_t tables_at() { return queues_at() + kWarps * kQueue * sizeof(Cell); }
-  static DISSECT_HD int pitch(const FeatureMaps& maps) { return static_cast<int>(maps.width) + 2; }
-  // Odd, so that the same place of several maps lies in several banks.
-  static DISSECT_HD int map_floats(const FeatureMaps& maps, int band_rows) { return (band_rows * pitch(maps)) | 1; }
-  static DISSECT_HD int64_t staged_at(const CellPlan& plan) {
-    return tables_at() + plan.grid_words * static_cast<int64_t>(sizeof(int32_t));
-  }
-  static DISSECT_HD int64_t bytes(const FeatureMaps& maps, const CellPlan& plan) {
-    constexpr int64_t kFloat = sizeof(float);
-    return staged_at(plan) + plan.units() * map_floats(maps, plan.band_rows) * kFloat;
-  }
-};
 
 // The tables of a grid, in shared memory where they fit, else in device memory.
 struct GridTables {
@@ -128,58 +55,6 @@ __device__ inline int first_span_at(const GridView& grid, int row) {
   return begin;
 }
 
-// What a thread stages of a block's maps: a column of one unit, every `step` rows, and columns 2^width_bits further on.
-template <typename T>
-struct Stager {
-  const T* source;  // where it begins in the first image, were that image's padded row 0 staged first
-  float* target;
-  int x, begin, step, target_hop;
-  int64_t hop;  // in memory, as target_hop in the staged map
-
-  __device__ Stager(const FeatureMaps& maps, const CellPlan& plan, int warp, int64_t first_unit, float* staged) {
-    const bool units_are_neighbours = maps.stride_unit < maps.stride_column;  // in memory
-    const int unit = (units_are_neighbours ? threadIdx.x : warp) & (plan.units() - 1);
-    const int place =
-        units_are_neighbours ? threadIdx.x >> plan.unit_bits : (warp >> plan.unit_bits) * 32 + lane_of_thread();
-    x = place & ((1 << plan.width_bits) - 1), begin = place >> plan.width_bits;
-    if (first_unit + unit >= maps.num_units) x = static_cast<int>(maps.width);  // nothing
-    step = 32 * plan.parts() >> plan.width_bits;
-    target_hop = step * CellMemory::pitch(maps), hop = step * maps.stride_row;
-    source = kept(static_cast<const T*>(maps.data) + (first_unit + unit) * maps.stride_unit +
-                  (begin - 1) * maps.stride_row + x * maps.stride_column);
-    target = staged + unit * CellMemory::map_floats(maps, plan.band_rows) + begin * CellMemory::pitch(maps) + x + 1;
-  }
-
-  // Copies padded rows [first_row, first_row + num_rows). The ring's columns must be zero already.
-  __device__ void stage(const FeatureMaps& maps, const CellPlan& plan, int64_t image, int first_row, int num_rows,
-                        Worst& worst) const {
-    const int width = static_cast<int>(maps.width), bottom = static_cast<int>(maps.height) + 1 - first_row;
-    const int top = first_row == 0 ? 1 : 0;  // of the rows that are no ring's
-    const unsigned rows = (bottom < num_rows ? bottom : num_rows) - top;
-    const T* column_source = source + image * maps.stride_image + first_row * maps.stride_row;
-    float* column_target = target;
-    constexpr int kDepth = 4;  // loads on their way
-    for (int column = x; column < width; column += 1 << plan.width_bits) {
-      const T* from = column_source;
-      float* to = column_target;
-      for (int y = begin; y < num_rows; y += kDepth * step) {
-        float values[kDepth];
-#pragma unroll
-        for (int d = 0; d < kDepth; ++d, from += hop) {
-          const unsigned row = y + d * step - top;
-          values[d] = row < rows ? widen(*from) : 0.0f;
-        }
-#pragma unroll
-        for (int d = 0; d < kDepth; ++d, to += target_hop) {
-          worst.add(values[d]);
-          if (y + d * step < num_rows) *to = values[d];
-        }
-      }
-      column_source += maps.stride_column << plan.width_bits, column_target += 1 << plan.width_bits;
-    }
-  }
-};
-
 // A block keeps its units, and a warp its one unit, for all of the block's images; warps beyond the last unit idle.
 // Blocks that follow each other take other units of the same images.
 struct UnitsInside {
@@ -201,11 +76,12 @@ struct UnitsOutside {
   }
 };
 
+// T is what maps are stored as, or HotEntries, where `hot` holds what there is of them.
 // Calls visit(image, band) for every band of the warp's map in every image of the block, all lanes together, and
 // finish(image), all threads together, when the last band of each has been visited by all; barriers part the two.
 template <typename T, typename Order, typename Visit, typename Finish>
-__device__ void for_bands(const FeatureMaps& maps, const GridView& grid, const CellPlan& plan, unsigned char* memory,
-                          int warp, int32_t* status, const Visit& visit, const Finish& finish) {
+__device__ void for_bands(const FeatureMaps& maps, const HotCells& hot, const GridView& grid, const CellPlan& plan,
+                          unsigned char* memory, int warp, int32_t* status, const Visit& visit, const Finish& finish) {
   const int64_t first_unit = Order::first_unit(plan), first_image = Order::first_image(plan);
   const int padded_rows = static_cast<int>(maps.height) + 2, map_floats = CellMemory::map_floats(maps, plan.band_rows);
   const int pitch = CellMemory::pitch(maps), place = warp & (plan.units() - 1);
@@ -217,7 +93,7 @@ __device__ void for_bands(const FeatureMaps& maps, const GridView& grid, const C
 #pragma unroll 1
   for (int i = threadIdx.x; i < plan.units() * map_floats; i += kThreads) staged[i] = 0.0f;
   const GridTables tables = stage_tables(grid, plan, memory);
-  const Stager<T> stager(maps, plan, warp, first_unit, staged);
+  const Stager<T> stager(maps, hot, plan, warp, first_unit, staged);
   const int64_t left = maps.num_images - first_image;
   const int images = left < plan.images ? static_cast<int>(left) : plan.images;
   for (int i = 0; i <= images; ++i) {  // once more, to finish the last

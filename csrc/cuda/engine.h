@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "../component_halves.h"
+#include "../hot_cells.h"
 #include "../iou_counts.h"
 #include "../observe.h"
 #include "../tail_histogram.h"
@@ -45,6 +46,14 @@ struct ImagePairs {
   int32_t* counts;
 };
 
+// Where entries of hot cells go; without `values` they are but counted.
+struct HotEntriesOut {
+  const int64_t* starts;  // [N, U], where a map's begin
+  void* places;           // uint16_t, or int32_t if `wide`
+  bool wide;
+  float* values;
+};
+
 // Why no device can be used, or an empty string.
 std::string unavailable();
 // Ten times the major number plus the minor one.
@@ -53,6 +62,9 @@ int capability(int device);
 // These throw std::runtime_error, which names the op, the shapes and the device, where a launch fails.
 // `memory` holds 4 numbers per pixel and one per image; labels below 0 are told.
 void component_halves(const ComponentHalvesParams& params, int32_t* memory, const Place& place);
+// Writes peaks and counts, or, where it is told where, the entries themselves; `params.hot` is not used.
+void hot_cells(const HotCellsParams& params, const HotEntriesOut& out, const Place& place);
+// Hot cells have their floors, here and below; `params.maps` has no data then.
 // `params.intersection` and `params.unit_area` must be zero; `params.grid` is not read, but `grid`.
 void iou_counts(const IouCountsParams& params, const DeviceGrid& grid, const Place& place);
 // Adds to `pairs.counts`; `params.table` holds an image's numbers instead of labels; `params.intersection` is not used.

@@ -23,6 +23,7 @@ struct IouCountsLaunch {
   bool shares_labels;
   int combinations;        // per unit that shared memory has counts for
   cuda::ImagePairs pairs;  // of iou_counts_by_image
+  HotCells hot;            // in the place of maps, if these are HotEntries
 };
 
 // Where one block counts: combinations of the image at hand and, if not by image, labels of all its images.
@@ -133,7 +134,7 @@ __global__ void __launch_bounds__(kThreads, 3) iou_counts_kernel(IouCountsLaunch
     count_band<Word>(launch, counts, image, first_unit, place, band);
   };
   const auto finish = [&](int64_t image) { take_apart(launch, counts, image, first_unit); };
-  for_bands<T, UnitsInside>(p.maps, p.grid, plan, memory, warp, launch.status, visit, finish);
+  for_bands<T, UnitsInside>(p.maps, launch.hot, p.grid, plan, memory, warp, launch.status, visit, finish);
   if (unit < p.maps.num_units && isnan(p.thresholds[unit])) tell(launch.status);
   if (counts.labels == nullptr) return;
   __syncthreads();  // all warps have counted
@@ -151,6 +152,7 @@ auto kernel_of(const IouCountsParams& p) {
 
 template <bool kByImage>
 auto kernel_of(const IouCountsParams& p) {
+  if (p.hot != nullptr) return kernel_of<HotEntries, kByImage>(p);
   switch (p.maps.dtype) {
     case DType::kFloat16:
       return kernel_of<Float16, kByImage>(p);
@@ -176,7 +178,8 @@ void count(const char* op, const IouCountsParams& params, const cuda::ImagePairs
                          place.status,
                          shares_labels,
                          static_cast<int>(combinations),
-                         pairs};
+                         pairs,
+                         params.hot == nullptr ? HotCells{} : *params.hot};
   kernel.p.grid = grid.view;
   const int64_t bytes =
       CellMemory::bytes(maps, kernel.plan) + kCombinationBytes + (shares_labels ? units * label_bytes : 0);

@@ -13,6 +13,7 @@ struct TailHistogramLaunch {
   TailHistogramParams p;
   CellPlan plan;
   int32_t* status;
+  HotCells hot;  // in the place of maps, if these are HotEntries
 };
 
 // One unit's bracket and bins.
@@ -104,13 +105,15 @@ __global__ void __launch_bounds__(kThreads, 3) tail_histogram_kernel(TailHistogr
     const Tail tail(p, unit);
     above += p.sample == Sample::kValue ? add_values(launch.plan, band, tail) : add_bounds(p, launch.plan, band, tail);
   };
-  for_bands<T, UnitsInside>(p.maps, p.grid, launch.plan, memory, warp, launch.status, visit, [](int64_t) {});
+  for_bands<T, UnitsInside>(p.maps, launch.hot, p.grid, launch.plan, memory, warp, launch.status, visit,
+                            [](int64_t) {});
   const bool has_unit = unit < p.maps.num_units;
   if (has_unit && !bracket_fits(p.low[unit], p.high[unit], p.shift[unit], p.num_bins)) tell(launch.status);
   if (above != 0) atomicAdd(counter(p.above + unit), static_cast<unsigned long long>(above));
 }
 
 auto kernel_of(const TailHistogramParams& p) {
+  if (p.hot != nullptr) return tail_histogram_kernel<HotEntries>;
   switch (p.maps.dtype) {
     case DType::kFloat16:
       return tail_histogram_kernel<Float16>;
@@ -127,8 +130,8 @@ void cuda::tail_histogram(const TailHistogramParams& params, const DeviceGrid& g
   const FeatureMaps& maps = params.maps;
   if (maps.num_images == 0 || maps.num_units == 0) return;
   const int multiprocessors = begin_cells("tail_histogram", maps, grid, place);
-  TailHistogramLaunch kernel{params, plan_cells(maps, grid, units_per_block(maps, 0, 0), multiprocessors),
-                             place.status};
+  TailHistogramLaunch kernel{params, plan_cells(maps, grid, units_per_block(maps, 0, 0), multiprocessors), place.status,
+                             params.hot == nullptr ? HotCells{} : *params.hot};
   kernel.p.grid = grid.view;
   require(launch(kernel_of(params), num_blocks(maps, kernel.plan), kThreads, CellMemory::bytes(maps, kernel.plan),
                  static_cast<cudaStream_t>(place.stream), kernel),

@@ -129,7 +129,7 @@ __global__ void __launch_bounds__(kThreads, 3) threshold_sweep_kernel(ThresholdS
     sweep_band<Word>(launch, counts, image, unit, warp, band);
   };
   const auto finish = [&](int64_t image) { take_apart(launch, counts, image, unit, warp); };
-  for_bands<T, UnitsOutside>(p.maps, p.grid, plan, memory, warp, launch.status, visit, finish);
+  for_bands<T, UnitsOutside>(p.maps, HotCells{}, p.grid, plan, memory, warp, launch.status, visit, finish);
 }
 
 template <typename T>

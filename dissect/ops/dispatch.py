@@ -43,7 +43,7 @@ GPU_BACKENDS: dict[str, tuple[str, ...]] = {
     "component_halves": ("cuda", "torch"),
     "encode_labels": ("triton",),
     "filter_step": ("torch",),
-    "hot_cells": ("torch",),
+    "hot_cells": ("cuda", "torch"),
     "image_peaks": ("cuda", "triton", "torch"),
     "iou_counts": ("cuda", "triton"),
     "iou_counts_by_image": ("cuda", "triton"),
@@ -54,7 +54,7 @@ GPU_BACKENDS: dict[str, tuple[str, ...]] = {
 }
 
 #: What takes `HotCells` where an op takes maps; others are given the maps that these stand for.
-TAKE_HOT_CELLS = ("cpp",)
+TAKE_HOT_CELLS = ("cpp", "cuda")
 
 _BY_DEVICE = {"cpu": CPU_BACKENDS, "cuda": GPU_BACKENDS}
 
@@ -179,9 +179,12 @@ def serving(op: str, backend: str, activations: Tensor | HotCells) -> tuple[Call
 
 
 def takes_hot_cells(device: torch.device) -> bool:
-    """Whether `HotCells` stand for maps there in all ops that take them, by "auto", and are made as fast."""
+    """Whether `HotCells` stand for maps there in all ops that take them, by "auto", and are made as fast.
+
+    Not on a GPU before it was seen on one: its kernels have run in emulation alone.
+    """
     taking = ("hot_cells", "iou_counts", "iou_counts_by_image", "tail_histogram")
-    return all(_choose(op, "auto", device) in TAKE_HOT_CELLS for op in taking)
+    return device.type == "cpu" and all(_choose(op, "auto", device) in TAKE_HOT_CELLS for op in taking)
 
 
 @cache

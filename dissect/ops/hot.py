@@ -84,6 +84,7 @@ class HotCells:
             return
         area, number = self.size[0] * self.size[1], len(self.values)
         rules = {
+            "floors must be contiguous float32 [N, U]": (self.floors, torch.float32, self.counts.shape),
             "starts must be contiguous int64 [N, U]": (self.starts, torch.int64, self.counts.shape),
             "counts must be contiguous int32 [N, U]": (self.counts, torch.int32, self.floors.shape),
             "places must be contiguous [R], int32 if maps have more than 65,536 cells and else uint16": (
@@ -91,8 +92,8 @@ class HotCells:
             "values must be contiguous float32 [R]": (self.values, torch.float32, (number,)),
         }  # fmt: skip
         for rule, (part, dtype, shape) in rules.items():
-            if part.dtype != dtype or part.shape != shape or not part.is_contiguous() or part.device.type != "cpu":
-                raise ValueError(f"hot cells: {rule}, on the CPU, but are {part.dtype} {list(part.shape)}.")
+            if part.dtype != dtype or part.shape != shape or not part.is_contiguous() or part.device != self.device:
+                raise ValueError(f"hot cells: {rule}, all on one device, but are {part.dtype} {list(part.shape)}.")
         starts, ends = self.starts, self.starts + self.counts
         places = self.places.int()
         good = bool(((starts >= 0) & (self.counts >= 0) & (ends <= number)).all())
@@ -118,7 +119,7 @@ class HotCells:
         return found
 
     def _parts(self) -> tuple[Tensor, ...]:
-        return self.starts, self.counts, self.places, self.values
+        return self.starts, self.counts, self.places, self.values, self.floors
 
     def trust(self) -> None:
         """Notes that an engine can read the entries: they were looked at, or it made them."""

@@ -10,8 +10,9 @@ import torch
 from generate import Case, laid_out, random_case
 
 from dissect import Grid, reference
-from dissect.ops import encode_labels
+from dissect.ops import HotCells, encode_labels
 from dissect.ops.backends import cuda
+from dissect.ops.backends import reference as references
 from dissect.ops.backends.arguments import Blend, Brackets, Labels, Tables
 from dissect.ops.backends.composed import by_image
 
@@ -118,6 +119,42 @@ def test_tails(case, choose):
         cuda.tail_histogram(case.activations, Brackets(low, high, shift, bins, above), tables, sample, status)
         expected = reference.tail_histogram(case.activations, low, high, shift, 16, *(tables or (None, None)), sample)
         same((bins - 1, above - 1, status), (*expected, torch.zeros_like(status)), f"tail_histogram of {sample}s")
+
+
+def test_hot(case, labels, choose):
+    """What is kept of maps, by the reference's backend; and that counts and tails of it are those of the maps."""
+    maps, tables, status = case.activations, Tables(case.grid.rows, case.grid.columns), new_status()
+    floors = case.thresholds - torch.rand(len(maps), maps.shape[1]) * choose.choice((0.0, 1.0))
+    floors[torch.rand(floors.shape) < 0.1] = -torch.inf
+    reach = 0 if case.grid.is_identity else 1
+    own = choose.choice((0, 1))
+    same(cuda.hot_cells(maps, floors, own), references.hot_cells(maps, floors, own), "hot_cells")
+    hot = HotCells(floors, *starting(cuda.hot_cells(maps, floors, reach)), tuple(maps.shape[2:]), reach)
+    levels = torch.where(floors == -torch.inf, case.thresholds, floors).amax(0)
+    expected = reference.iou_counts(maps, levels, labels.planes, case.num_labels, *tables)
+    same((*cuda.iou_counts(hot, levels, fields(labels), tables, status),), expected, "iou_counts of hot cells")
+    ours = cuda.iou_counts_by_image(hot, levels, fields(labels), tables, status)
+    expected = reference.iou_counts_by_image(maps, levels, labels.planes, case.num_labels, *tables)
+    same(ours, expected, "iou_counts_by_image of hot cells")
+    for grid in (case.grid, None):
+        keys = reference.keys_of(maps.float()).transpose(0, 1).flatten(1)
+        low, high, shift = brackets(choose, keys, 16)
+        low = torch.maximum(low, reference.keys_of(levels) + 1)
+        bins, above = torch.ones(len(low), 16, dtype=torch.int64), torch.ones_like(low)
+        own_tables = None if grid is None else tables
+        if grid is None and maps.element_size() == 2:
+            continue  # whose keys have 16 bits there
+        cuda.tail_histogram(hot, Brackets(low, high, shift, bins, above), own_tables, "value", status)
+        expected = reference.tail_histogram(maps, low, high, shift, 16, *(own_tables or (None, None)), "value")
+        same((bins - 1, above - 1), expected, "tail_histogram of hot cells")
+    same([status], [new_status()], "status of hot cells")
+
+
+def starting(found):
+    """The parts of `HotCells` but for floors, size and reach, of what a backend gives."""
+    peaks, counts, places, values = found
+    flat = counts.flatten().long()
+    return peaks, (flat.cumsum(0) - flat).view(counts.shape), counts, places, values
 
 
 def operands(choose, maps):
@@ -249,6 +286,8 @@ def run_case(emulated, seed, schedule=None, file=None):
     test_counts(case, labels)
     test_sweep(case, labels, choose.choice((1, 2, 5, 64)))
     test_tails(case, choose)
+    if seed % 3 == 0 or file is not None:
+        test_hot(case, labels, choose)
     test_bad_values(case, choose)
     test_observe(case._replace(activations=case.activations.clone()), choose)
     test_blend(case, choose)
@@ -278,6 +317,7 @@ def run_special_cases(emulated):
         test_counts(case, labels)
         test_sweep(case, labels, num_edges=9)
         test_tails(case, random.Random(0))
+        test_hot(case, labels, random.Random(0))
         test_argmax(case)
     test_argmax(special((1, 300, 3, 70), (7, 140), num_labels=2))  # more maps than warps, more cells than lanes
 
@@ -314,6 +354,7 @@ def run_crowded_cases(emulated, file=None):
             for num_edges in (9, 5000) if case.num_labels == 3 else ():  # room for all combinations, and for two
                 test_sweep(case, labels, num_edges)
             test_tails(case, random.Random(schedule))
+            test_hot(case, labels, random.Random(schedule))
         emulated.configure(schedule=schedule, resident=4, multiprocessors=8)
         for case in () if file in ALONE else sliced_cases():
             test_observe(case, random.Random(schedule))

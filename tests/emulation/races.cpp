@@ -49,7 +49,7 @@ struct Problem {
   cuda::Place place() { return {0, nullptr, &status}; }
 };
 
-void count(Problem& p, const FeatureMaps& maps, const cuda::DeviceGrid& grid) {
+void count(Problem& p, const FeatureMaps& maps, const cuda::DeviceGrid& grid, const HotCells* hot = nullptr) {
   std::vector<int32_t> runs;  // each pixel its own run, of combination 0 or 1
   for (int64_t n = 0; n < kImages * kTarget; ++n)
     for (int64_t x = 0; x < kTarget; ++x) runs.push_back(run_of<int32_t>(x % 2, x + 1));
@@ -66,7 +66,8 @@ void count(Problem& p, const FeatureMaps& maps, const cuda::DeviceGrid& grid) {
                     kPlanes,
                     kLabels,
                     intersection.data(),
-                    p.unit_area.data()},
+                    p.unit_area.data(),
+                    hot},
                    grid, p.place());
   const std::vector<int64_t> starts{0, 2, 4};
   const std::vector<int32_t> numbers{0, 0, 1, 2, 0, 0, 2, 1};
@@ -81,8 +82,10 @@ void count(Problem& p, const FeatureMaps& maps, const cuda::DeviceGrid& grid) {
                              kPlanes,
                              kLabels,
                              nullptr,
-                             p.unit_area.data()},
+                             p.unit_area.data(),
+                             hot},
                             {starts.data(), counts.data()}, grid, p.place());
+  if (hot != nullptr) return;
   for (int64_t num_edges : {2, 8000}) {  // there is room for both combinations, or for one
     std::vector<float> edges(kUnits * cuda::sweep_edges(num_edges), 0.5f);
     std::vector<int64_t> bins(kUnits * kLabels * num_edges), unit_bins(kImages * kUnits * num_edges);
@@ -100,6 +103,24 @@ void count(Problem& p, const FeatureMaps& maps, const cuda::DeviceGrid& grid) {
                            unit_bins.data()},
                           grid, p.place());
   }
+}
+
+// What is kept of maps, and counts and tails of it.
+void keep(Problem& p, const FeatureMaps& maps, const cuda::DeviceGrid& grid) {
+  std::vector<float> floors(kImages * kUnits, 0.25f), values(kImages * kUnits * kSize * kSize);
+  std::vector<int32_t> counts(kImages * kUnits);
+  std::vector<uint16_t> places(values.size());
+  std::vector<int64_t> starts(counts.size());
+  for (size_t i = 0; i < starts.size(); ++i) starts[i] = static_cast<int64_t>(i) * kSize * kSize;
+  const HotCellsParams params{maps, floors.data(), 1, p.peaks.data(), counts.data()};
+  cuda::hot_cells(params, {}, p.place());
+  cuda::hot_cells(params, {starts.data(), places.data(), false, values.data()}, p.place());
+  const HotCells hot{starts.data(), counts.data(), places.data(), false, values.data(), floors.data()};
+  const FeatureMaps shape{nullptr, DType::kFloat32, kImages, kUnits, kSize, kSize, 0, 0, 0, 0};
+  count(p, shape, grid, &hot);
+  cuda::tail_histogram(
+      {shape, {}, Sample::kValue, p.low.data(), p.high.data(), p.shift.data(), 16, p.bins.data(), p.above.data(), &hot},
+      grid, p.place());
 }
 
 // A comb of two labels: teeth that only the last row joins, so that threads join the same components.
@@ -123,6 +144,7 @@ void run_all(bool bad, bool channels_last) {
                                       packed.num_column_spans, packed.longest);
   halve(&p.status);
   count(p, maps, grid);
+  keep(p, maps, grid);
   std::vector<int32_t> winners(kImages * kTarget * kTarget);
   cuda::upsample_argmax({maps, {}, winners.data()}, grid, p.place());
   for (Sample sample : {Sample::kValue, Sample::kMin})

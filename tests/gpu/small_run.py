@@ -46,6 +46,13 @@ def run(case):
     counts = ops.iou_counts(maps, case.thresholds.cuda(), on_device, grid=case.grid, backend="cuda")
     expected = ops.iou_counts(case.activations, case.thresholds, labels, grid=case.grid, backend="reference")
     good = torch.equal(counts.intersection.cpu(), expected.intersection)
+    hot = ops.hot_cells(maps, case.thresholds.cuda(), backend="cuda")
+    kept = ops.hot_cells(case.activations, case.thresholds, backend="reference")
+    good = (
+        good and torch.equal(hot.places.int().cpu(), kept.places.int()) and torch.equal(hot.values.cpu(), kept.values)
+    )
+    counts = ops.iou_counts(hot, case.thresholds.cuda(), on_device, grid=case.grid, backend="cuda")
+    good = good and torch.equal(counts.intersection.cpu(), expected.intersection)
     edges = torch.stack([case.thresholds, case.thresholds + 1], 1)
     swept = ops.threshold_sweep(maps, edges.cuda(), on_device, grid=case.grid, backend="cuda")
     expected = ops.threshold_sweep(case.activations, edges, labels, grid=case.grid, backend="reference")
@@ -62,6 +69,14 @@ def run(case):
         good = good and torch.equal(ours.cpu(), bins) and torch.equal(above_ours.cpu(), above)
     seen = ops.observe(maps, *on_gpu, ours, above_ours, thresholds=case.thresholds.cuda(), backend="cuda")
     good = good and torch.equal(seen.peaks.cpu(), reference.image_peaks(case.activations))
+    keys = [(reference.keys_of(case.thresholds) + 1).cuda(), zeros.cuda() + (1 << 32) - 1, zeros.cuda() + 24]
+    grid = case.grid or Grid.half_pixel(tuple(maps.shape[2:]), tuple(case.planes.shape[2:]))
+    tails = []
+    for part in (hot, maps):
+        bins, above = torch.zeros(num_units, 256, dtype=torch.int64).cuda(), zeros.cuda()
+        ops.tail_histogram(part, *keys, bins, above, grid=grid, backend="cuda")
+        tails += [bins, above]
+    good = good and torch.equal(tails[0], tails[2]) and torch.equal(tails[1], tails[3])
     alpha = torch.randint(0, 3, (num_units,)) / 2
     blended = ops.blend_units(maps, alpha.cuda(), 0.5, backend="cuda")
     if 0 not in maps.stride():

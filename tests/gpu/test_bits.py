@@ -7,7 +7,7 @@ import torch
 from generate import DTYPES, LAYOUTS, Case, laid_out, random_case
 from small_cases import Problem, counted, random_blend, random_bracket, random_problem
 
-from dissect import Grid, ops
+from dissect import Grid, ops, reference
 
 #: Random shapes per op; DISSECT_GPU_CASES=10000 for iou_counts in `make test-gpu`.
 CASES = int(os.environ.get("DISSECT_GPU_CASES", "200"))
@@ -53,21 +53,37 @@ def test_iou_counts_by_image(serving, device):
         assert equal(ours, expected), seed
 
 
+def test_hot_cells(serving, device):
+    backend = serving("hot_cells")
+    for seed in range(CASES):
+        case = random_case(seed)
+        for reach in (0, 1):
+            hot = ops.hot_cells(to(case.activations, device), case.thresholds.to(device), reach=reach, backend=backend)
+            expected = ops.hot_cells(case.activations, case.thresholds, reach=reach, backend="reference")
+            found, wanted = (
+                (part.peaks, part.counts, part.starts, part.places.int(), part.values) for part in (hot, expected)
+            )
+            assert equal(found, wanted), seed
+
+
 def test_hot_cells_stand_for_maps(serving, device):
-    """What no kernel takes yet: the maps that hot cells stand for are made first."""
+    """As they are where kernels take them; elsewhere the maps that they stand for are made first."""
     backend = serving("iou_counts")
     for seed in range(CASES // 4):
         case = random_case(seed)
-        arguments = to(case.activations, device), case.thresholds.to(device)
-        hot, expected = ops.hot_cells(*arguments), ops.hot_cells(case.activations, case.thresholds, backend="reference")
-        found = hot.peaks, hot.counts, hot.starts, hot.places.int(), hot.values
-        assert equal(
-            found, (expected.peaks, expected.counts, expected.starts, expected.places.int(), expected.values)
-        ), seed
-        labels = ops.encode_labels(case.planes.to(device), case.num_labels)
-        ours = ops.iou_counts(hot, arguments[1], labels, grid=case.grid, backend=backend)
-        whole = ops.iou_counts(*arguments, labels, grid=case.grid, backend=backend)
-        assert all(map(torch.equal, ours, whole)), seed
+        maps, thresholds = to(case.activations, device), case.thresholds.to(device)
+        hot, labels = ops.hot_cells(maps, thresholds), ops.encode_labels(case.planes.to(device), case.num_labels)
+        for count in (ops.iou_counts, ops.iou_counts_by_image):
+            ours, whole = (count(part, thresholds, labels, grid=case.grid, backend=backend) for part in (hot, maps))
+            assert all(map(torch.equal, ours, whole)), seed
+        grid = case.grid or Grid.half_pixel(tuple(maps.shape[2:]), tuple(case.planes.shape[2:]))
+        low = reference.keys_of(case.thresholds).to(device) + 1
+        high, shift, tails = torch.full_like(low, 2**32 - 1), torch.full_like(low, 20), []
+        for part in (hot, maps):
+            bins, above = torch.zeros(len(low), 4096, dtype=torch.int64, device=device), torch.zeros_like(low)
+            ops.tail_histogram(part, low, high, shift, bins, above, grid=grid, backend=backend)
+            tails.append((bins, above))
+        assert all(map(torch.equal, *tails)), seed
 
 
 def assert_sweeps(case, num_edges, backend, device):

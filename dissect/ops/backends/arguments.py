@@ -74,7 +74,7 @@ def new_status(device: torch.device) -> Tensor:
     return torch.zeros((), dtype=torch.int32, device=device)
 
 
-def status_of(op: str, activations: Tensor, status: Tensor | None, name: str = "activations") -> Tensor:
+def status_of(op: str, activations: Tensor | HotCells, status: Tensor | None, name: str = "activations") -> Tensor:
     """The status for kernels that write it; without one, the activations are looked at now.
 
     Raises:

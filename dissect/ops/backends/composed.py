@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
 from dissect.ops.backends.arguments import Blend, Brackets, Labels, Tables
+from dissect.ops.hot import HotCells
 from dissect.subnormals import keeps_subnormals
 
 #: Bytes of the counts that a GPU keeps before they become sparse.
@@ -18,8 +19,9 @@ WORKSPACE = 1 << 28
 
 #: Adds to counts [P * U] int32, an image's [U, its labels] after the other's, and returns the unit_area; of a table of
 #: labels' numbers within their image, and of starts [N + 1], where each image's begin among all P.
-CountImages = Callable[[Tensor, Tensor, Labels, Tables, Tensor, Tensor, Tensor], Tensor]
-CountsOfImages = Callable[[Tensor, Tensor, Labels, Tables, Tensor], tuple[Tensor, Tensor, Tensor]]
+#: Maps come first, or hot cells where the backend takes them.
+CountImages = Callable[[Any, Tensor, Labels, Tables, Tensor, Tensor, Tensor], Tensor]
+CountsOfImages = Callable[[Any, Tensor, Labels, Tables, Tensor], tuple[Tensor, Tensor, Tensor]]
 Observes = Callable[[Tensor, Brackets, Tensor | None, Blend | None, Tensor], tuple[Tensor, Tensor]]
 
 
@@ -59,16 +61,16 @@ def by_image(count_images: CountImages, workspace: int = WORKSPACE) -> CountsOfI
     """
 
     def iou_counts_by_image(
-        activations: Tensor, thresholds: Tensor, labels: Labels, tables: Tables, status: Tensor
+        activations: Tensor | HotCells, thresholds: Tensor, labels: Labels, tables: Tables, status: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
         (num_images, num_units), num_labels = activations.shape[:2], labels.num_labels
         carried = _Carried.of(labels)
-        intersection = activations.new_zeros((num_units, num_labels), dtype=torch.int64)
-        unit_area = activations.new_zeros((num_images, num_units), dtype=torch.int64)
+        intersection = thresholds.new_zeros((num_units, num_labels), dtype=torch.int64)
+        unit_area = thresholds.new_zeros((num_images, num_units), dtype=torch.int64)
         entries = [torch.zeros(4, 0, dtype=torch.int32, device=activations.device)]
         for begin, end, pairs in carried.blocks(workspace // (4 * max(1, num_units))):
             starts = carried.starts[begin : end + 1] - carried.starts[begin]
-            counts = activations.new_zeros(num_units * pairs, dtype=torch.int32)
+            counts = thresholds.new_zeros(num_units * pairs, dtype=torch.int32)
             own = Labels(labels.runs[begin:end], carried.table, labels.offsets[begin : end + 1], num_labels)
             unit_area[begin:end] = count_images(activations[begin:end], thresholds, own, tables, starts, counts, status)
             places = counts.nonzero()[:, 0]

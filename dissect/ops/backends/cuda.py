@@ -6,7 +6,7 @@ which becomes 1: bad values, thresholds that are NaN, brackets that do not fit i
 
 from __future__ import annotations
 
-from functools import cache, lru_cache
+from functools import cache, lru_cache, partial
 from importlib import import_module
 from types import ModuleType
 
@@ -16,6 +16,7 @@ from torch.nn.functional import pad
 
 from dissect.devices import record_streams
 from dissect.grid import Grid
+from dissect.ops import checks
 from dissect.ops.backends.arguments import (
     SAMPLES,
     Blend,
@@ -23,12 +24,14 @@ from dissect.ops.backends.arguments import (
     Labels,
     Tables,
     natural_status_of,
+    new_status,
     note_bad,
     note_edges,
     status_of,
 )  # fmt: skip
 from dissect.ops.backends.composed import by_image
 from dissect.ops.backends.reference import blend_units_backward as blend_units_backward
+from dissect.ops.hot import HotCells
 from dissect.ops.native import LABEL_DTYPES, maps_arguments
 
 _engine: ModuleType | None
@@ -113,6 +116,30 @@ def component_halves(labels: Tensor, omit_last: bool, status: Tensor | None) -> 
     return halves
 
 
+def hot_cells(activations: Tensor | HotCells, floors: Tensor, reach: int) -> tuple[Tensor, ...]:
+    """The peaks, counts, places and values. Waits for the device, to know how many there are."""
+    maps = activations.maps() if isinstance(activations, HotCells) else activations
+    if maps.stride(1) < maps.stride(3):
+        maps = maps.contiguous()  # a warp reads along a map's rows
+    peaks, counts = torch.empty_like(floors), torch.empty_like(floors, dtype=torch.int32)
+    status = new_status(maps.device)
+    launch = partial(engine().hot_cells, _place(maps, status), maps_arguments(maps), floors.data_ptr(), reach)
+    with _guard(maps):
+        launch(peaks.data_ptr(), counts.data_ptr(), 0, 0, False, 0)
+    flat = counts.flatten().long()
+    starts = flat.cumsum(0) - flat
+    total, bad = torch.stack([flat.sum(), status.long()]).tolist()
+    if bad:
+        checks.finite("hot_cells", maps)  # finds and names the first one
+    wide = maps.shape[2] * maps.shape[3] > 1 << 16
+    places = maps.new_empty(total, dtype=torch.int32 if wide else torch.uint16)
+    values = maps.new_empty(total, dtype=torch.float32)
+    if total:
+        with _guard(maps):
+            launch(0, 0, starts.data_ptr(), places.data_ptr(), wide, values.data_ptr())
+    return peaks, counts, places, values
+
+
 def image_peaks(activations: Tensor, status: Tensor | None) -> Tensor:
     """[N, U] float32."""
     peaks = _no_peaks(activations)
@@ -121,14 +148,14 @@ def image_peaks(activations: Tensor, status: Tensor | None) -> Tensor:
 
 
 def iou_counts(
-    activations: Tensor, thresholds: Tensor, labels: Labels, tables: Tables, status: Tensor
+    activations: Tensor | HotCells, thresholds: Tensor, labels: Labels, tables: Tables, status: Tensor
 ) -> tuple[Tensor, Tensor]:
     """The intersection and unit_area."""
     num_images, num_units = activations.shape[:2]
     words, grid = _device_grid(tables, activations)
     thresholds = thresholds.contiguous()
-    intersection = activations.new_zeros((num_units, labels.num_labels), dtype=torch.int64)
-    unit_area = activations.new_zeros((num_images, num_units), dtype=torch.int64)
+    intersection = thresholds.new_zeros((num_units, labels.num_labels), dtype=torch.int64)
+    unit_area = thresholds.new_zeros((num_images, num_units), dtype=torch.int64)
     with _guard(activations):
         engine().iou_counts(
             _place(activations, status),
@@ -138,12 +165,13 @@ def iou_counts(
             *_label_arguments(labels),
             intersection.data_ptr(),
             unit_area.data_ptr(),
+            _hot(activations),
         )
     return intersection, unit_area
 
 
 def _count_images(
-    activations: Tensor,
+    activations: Tensor | HotCells,
     thresholds: Tensor,
     labels: Labels,
     tables: Tables,
@@ -154,7 +182,7 @@ def _count_images(
     """As `composed.CountImages`."""
     words, grid = _device_grid(tables, activations)
     thresholds = thresholds.contiguous()
-    unit_area = activations.new_zeros(activations.shape[:2], dtype=torch.int64)
+    unit_area = thresholds.new_zeros(activations.shape[:2], dtype=torch.int64)
     with _guard(activations):
         engine().iou_counts_by_image(
             _place(activations, status),
@@ -165,6 +193,7 @@ def _count_images(
             starts.data_ptr(),
             counts.data_ptr(),
             unit_area.data_ptr(),
+            _hot(activations),
         )
     return unit_area
 
@@ -191,13 +220,14 @@ def observe(
 
 
 def tail_histogram(
-    activations: Tensor, brackets: Brackets, tables: Tables | None, sample: str, status: Tensor | None
+    activations: Tensor | HotCells, brackets: Brackets, tables: Tables | None, sample: str, status: Tensor | None
 ) -> None:
     """Adds to the bins; where the batch has bad values the counts are worthless."""
     if status is None:
         brackets.check(activations, tables)
     status = status_of("tail_histogram", activations, status)
     if tables is None:
+        activations = activations.maps() if isinstance(activations, HotCells) else activations
         _observe(activations, brackets=brackets, status=status)
         return
     words, grid = _device_grid(tables, activations)
@@ -209,6 +239,7 @@ def tail_histogram(
             (words.data_ptr(), *grid),
             SAMPLES.index(sample),
             _addresses(brackets),
+            _hot(activations),
         )
 
 
@@ -293,7 +324,19 @@ def _packed_grid(
     return torch.tensor(words, dtype=torch.int32).to(device), tuple(spans)
 
 
-def _device_grid(tables: Tables, maps: Tensor) -> tuple[Tensor, tuple[int, ...]]:
+def _hot(activations: Tensor | HotCells) -> tuple[int, int, int, bool, int, int] | None:
+    """What the engine reads of hot cells; None for maps."""
+    if not isinstance(activations, HotCells):
+        return None
+    hot, wide = activations, activations.places.dtype == torch.int32
+    hot.check()
+    starts, counts, places, values, floors = (
+        part.data_ptr() for part in (hot.starts, hot.counts, hot.places, hot.values, hot.floors)
+    )
+    return starts, counts, places, wide, values, floors
+
+
+def _device_grid(tables: Tables, maps: Tensor | HotCells) -> tuple[Tensor, tuple[int, ...]]:
     """A grid's words on the device of the maps, copied there once, and the sizes that tell how to read them."""
     rows, columns = tables
     source = (maps.shape[2], maps.shape[3])
@@ -308,9 +351,9 @@ def _label_arguments(labels: Labels) -> tuple[int, bool, int, int, int, int]:
     return runs.data_ptr(), runs.dtype == torch.int64, table.data_ptr(), offsets.data_ptr(), table.shape[1], num_labels
 
 
-def _guard(activations: Tensor) -> torch.cuda.device_of:
+def _guard(activations: Tensor | HotCells) -> torch.cuda.device_of:
     """Makes the activations' device the current one."""
-    return torch.cuda.device_of(activations)
+    return torch.cuda.device_of(activations.values if isinstance(activations, HotCells) else activations)
 
 
 def _stream(device: torch.device) -> int:
@@ -318,7 +361,7 @@ def _stream(device: torch.device) -> int:
     return torch.cuda.current_stream(device).cuda_stream
 
 
-def _place(activations: Tensor, status: Tensor | None) -> tuple[int, int, int]:
+def _place(activations: Tensor | HotCells, status: Tensor | None) -> tuple[int, int, int]:
     return activations.device.index or 0, _stream(activations.device), _address(status)
 
 
