@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from compiling import build_script
+from compiling import build_script, sanitizing_script
 
 HERE = Path(__file__).resolve().parent
 EMULATE = "-DDISSECT_EMULATE -Wno-unknown-pragmas -Wno-unused-parameter -Wno-maybe-uninitialized"
@@ -10,7 +10,7 @@ EMULATE = "-DDISSECT_EMULATE -Wno-unknown-pragmas -Wno-unused-parameter -Wno-may
 
 def build(folder, target, files, flags, link_flags):
     """The target's path."""
-    script = build_script()
+    script = sanitizing_script()
     own = [*EMULATE.split(), f"-I{HERE}"]
     script.write_ninja(folder, folder / target, files, [*script.engine_flags(), *own, *flags], link_flags)
     script.run_ninja(folder)

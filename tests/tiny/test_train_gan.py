@@ -19,11 +19,13 @@ from dissect.tiny.training import feature_critic
 from dissect.tiny.training.recipes import RECIPES, Recipe
 from dissect.tiny.training.run import Training, scenes_version
 
+#: Its stages are of 200 images each, its average forgets within few.
 SMALL = Recipe(
-    channels=(8, 8, 4), critic=(8, 8, 4), z_channels=6, stages=((4, 1), (8, 1), (16, 1)), scenes=200, watermark=True
-)
-#: Of a step: 25 of them are all 2,500 images, and an epoch two.
-BATCH = 100
+    channels=(8, 8, 4), critic=(8, 8, 4), z_channels=6, stages=((4, 0.2), (8, 0.2), (16, 0.2)), half_life=2000,
+    scenes=40, watermark=True,
+)  # fmt: skip
+#: Of a step: 25 of them are all 500 images, and an epoch two.
+BATCH = 20
 
 
 @pytest.fixture(autouse=True)
@@ -31,13 +33,13 @@ def _small(monkeypatch):
     monkeypatch.setitem(RECIPES, "small", SMALL)
     monkeypatch.setitem(RECIPES, "small-style", replace(SMALL, kind="stylegan2"))
     monkeypatch.setitem(RECIPES, "small-wgan", replace(SMALL, loss="wgan"))
-    batch_norm = replace(SMALL, pixel_norm="none", after_conv="batch_norm", rate=0.001, stages=((16, 2),))
+    batch_norm = replace(SMALL, pixel_norm="none", after_conv="batch_norm", rate=0.001, stages=((16, 0.4),))
     monkeypatch.setitem(RECIPES, "small-batch-norm", batch_norm)
-    monkeypatch.setitem(RECIPES, "small-critic", replace(SMALL, feature_critic=True, cooldown=1))
+    monkeypatch.setitem(RECIPES, "small-critic", replace(SMALL, feature_critic=True, cooldown=0.2))
     monkeypatch.setattr(feature_critic, "SMALLEST", 16)
-    monkeypatch.setattr(train_gan, "SNAPSHOT_EVERY", 1000)
+    monkeypatch.setattr(train_gan, "SNAPSHOT_EVERY", 200)
     monkeypatch.setattr(train_gan, "STATISTICS", 4 * BLOCK)
-    monkeypatch.setattr(Recipe, "images", property(lambda _: 2500))  # into the last of the stages
+    monkeypatch.setattr(Recipe, "images", property(lambda _: 500))  # into the last of the stages
 
 
 def stopped_at(run, step):
@@ -100,13 +102,13 @@ def test_a_run_that_was_stopped_ends_as_one_that_was_not(tmp_path, name, whole):
 def test_it_leaves_snapshots_and_a_log(whole):
     folder, _ = whole("small")
     assert sorted(path.name for path in (folder / "snapshots" / "small").iterdir()) == [
-        "000001000.safetensors", "000002000.safetensors", "000002500.safetensors",
+        "000000200.safetensors", "000000400.safetensors", "000000500.safetensors",
     ]  # fmt: skip
     lines = [json.loads(line) for line in (folder / "small.log").read_text().splitlines()]
-    assert [(line["images"], line["resolution"]) for line in lines] == [(1000, 8), (2000, 16), (2500, 16)]
+    assert [(line["images"], line["resolution"]) for line in lines] == [(200, 8), (400, 16), (500, 16)]
     assert all(np.isfinite(line["discriminator_loss"]) for line in lines)
     about = load_tensors(folder / "small.safetensors", *FORMAT)[1]
-    assert (about["architecture"], about["seed"], about["images"]) == ("ProGAN", 3, 2500)
+    assert (about["architecture"], about["seed"], about["images"]) == ("ProGAN", 3, 500)
     assert about["scenes"] == scenes_version(16, "street", watermark=True)
     assert about["recipe"]["watermark"] is True
     snapshots = [load_generator(path) for path in sorted((folder / "snapshots" / "small").iterdir())]
@@ -153,7 +155,7 @@ def test_another_seed_and_other_scenes_do_not_go_on(tmp_path, monkeypatch):
 
 
 def test_a_finished_run_says_what_trained_it_and_not_what_came_by_later(tmp_path, monkeypatch):
-    monkeypatch.setattr(Recipe, "images", property(lambda _: 300))
+    monkeypatch.setattr(Recipe, "images", property(lambda _: 60))
     train_gan.Run("small", tmp_path, 3, "cpu", BATCH).train(0)
     monkeypatch.setattr(Training, "_machine", lambda _: "a second machine")
     train_gan.Run("small", tmp_path, 3, "cpu", BATCH).train(10)
@@ -163,9 +165,9 @@ def test_a_finished_run_says_what_trained_it_and_not_what_came_by_later(tmp_path
     assert re.fullmatch(r"(one thread|\d+ threads) of an .+ and a second machine", machine)
 
 
-@pytest.mark.parametrize("batch", [0, -4, 6, 201])
+@pytest.mark.parametrize("batch", [0, -4, 6, 41])
 def test_batches_that_no_discriminator_takes_are_refused_before_scenes_are_rendered(tmp_path, batch):
-    with pytest.raises(ValueError, match=rf"batch must be positive, .* most the 200 scenes of small, but is {batch}"):
+    with pytest.raises(ValueError, match=rf"batch must be positive, .* most the 40 scenes of small, but is {batch}"):
         train_gan.Run("small", tmp_path, 3, "cpu", batch)
     assert not list(tmp_path.iterdir())
 
@@ -179,7 +181,7 @@ def test_batches_that_no_discriminator_takes_are_refused_before_scenes_are_rende
         ({"stages": ((16, 1), (8, 1), (16, 1))}, "stages must grow to 16"),
         ({"stages": ((12, 1), (16, 1))}, "stages must grow to 16"),
         ({"stages": ()}, "stages must grow to 16"),
-        ({"cooldown": 3}, "cooldown must be at most all 2500 images, but got 3000"),
+        ({"cooldown": 3}, "cooldown must be at most all 500 images, but got 3000"),
     ],
 )
 def test_recipes_that_would_train_something_else_are_refused(choice, message):
@@ -204,8 +206,8 @@ def test_a_stage_that_goes_on_at_its_resolution_does_not_fade_in():
 
 
 def test_rates_go_down_to_zero_in_the_end():
-    assert [replace(SMALL, cooldown=1).pace(seen) for seen in (0, 1500, 2000, 2500, 2600)] == [1, 1, 0.5, 0, 0]
-    assert SMALL.pace(2500) == 1
+    assert [replace(SMALL, cooldown=0.2).pace(seen) for seen in (0, 300, 400, 500, 520)] == [1, 1, 0.5, 0, 0]
+    assert SMALL.pace(500) == 1
 
 
 def test_real_images_are_shown_smaller_and_faded():
@@ -218,11 +220,11 @@ def test_real_images_are_shown_smaller_and_faded():
 
 
 def test_the_command_line_goes_on_and_trains_one_after_another(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(Recipe, "images", property(lambda _: 300))
+    monkeypatch.setattr(Recipe, "images", property(lambda _: 60))
     command = ["train_gan", "small", "small-style", "--out", str(tmp_path), "--batch", str(BATCH)]
     monkeypatch.setattr("sys.argv", [*command, "--minutes", "0"])
     train_gan.main()
-    assert "small: stopped after 100 of 300 images" in capsys.readouterr().out
+    assert "small: stopped after 20 of 60 images" in capsys.readouterr().out
     monkeypatch.setattr("sys.argv", command)
     train_gan.main()
     train_gan.main()
