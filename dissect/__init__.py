@@ -10,6 +10,7 @@
 The map::
 
     dissect, Dissection, load                 what each unit detects; results, of any kind
+    dissect_activations                       the same of activations at hand, without their network
     write_report, show                        their page, as a file and in a notebook
     compare, Comparison                       layers, networks, checkpoints side by side
     unit_sheet                                images of one unit at all levels, and counterexamples
@@ -38,6 +39,7 @@ from dissect.concepts import Concepts
 from dissect.dissection.comparison import Comparison, compare
 from dissect.dissection.formulas import formulas
 from dissect.dissection.formulas_result import UnitFormulas
+from dissect.dissection.given_activations import dissect_activations
 from dissect.dissection.monitoring import monitor
 from dissect.dissection.provenance import DoubtfulResultWarning
 from dissect.dissection.result import Dissection
@@ -78,6 +80,7 @@ __all__ = [
     "classifiers",
     "compare",
     "dissect",
+    "dissect_activations",
     "experiments",
     "formulas",
     "generators",
