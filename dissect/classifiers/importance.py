@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from dissect.arguments import refusal, speaks
 from dissect.files.checked import Array, Each, Maybe, Text, fields
 from dissect.files.results import Result
-from dissect.network.identity import fingerprint
+from dissect.network.identity import check_identity, fingerprint
 from dissect.network.layers import suggestion
 from dissect.stats.classes import ClassTally, mean_ranks
 from dissect.table import Table, numbers
@@ -216,14 +216,12 @@ class UnitImportance(Result):
         Raises:
             ValueError: its modules, hooks or weights are others.
         """
-        if self.fingerprint not in (None, fingerprint(model)):
-            raise refusal(
-                ValueError(
-                    f"model must be the network whose units were measured, but this {type(model).__name__} has other "
-                    "modules, hooks or weights; measure it with unit_importance, or set importance.fingerprint to "
-                    "None where another network is meant."
-                )
-            )
+        if self.fingerprint is not None:
+            check_identity(
+                "model", model, self.fingerprint, fingerprint(model),
+                "the network whose units were measured, but this {} has other modules, hooks or weights",
+                "measure it with unit_importance, or set importance.fingerprint to None where another network is meant",
+            )  # fmt: skip
 
     def contents(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """See `Result`."""

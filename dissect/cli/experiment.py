@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,10 +16,12 @@ from dissect.cli.data import add_run_arguments
 from dissect.cli.networks import load_model
 from dissect.cli.run import MODEL_HELP, check_device, check_layers, names_in, random_weights, resumed
 from dissect.cli.segmenters import add_segmenter_arguments, segmenter_in
-from dissect.text import shown
+from dissect.text import printable, shown
 
 if TYPE_CHECKING:
+    from dissect.data import ImageFolder
     from dissect.experiments import AxisAlignment, Discrimination, TextureSensitivity
+    from dissect.tiny import TinyScenes
 
 LAYER = "features.conv5_3"
 
@@ -136,19 +139,52 @@ def texture(options: argparse.Namespace) -> int:
     if (options.images is None) != (options.restyled is None):
         raise refusal(ValueError("--images and --restyled must come together; the embedded scenes have twins."))
     model = _model(options, options.layers)
-    style = 1 if options.restyled is None else None
+    images = _images(options, options.images)
+    restyled = _images(options, options.restyled, style=1 if options.restyled is None else None)
+    classes = _classes(images) if options.images is None else None
+    if options.images is not None:
+        _check_twins(images, restyled)
     with resumed(options) as progress:
         found = experiments.texture_sensitivity(
             model,
             options.layers,
-            _images(options, options.images),
-            _images(options, options.restyled, style=style),
+            images,
+            restyled,
+            classes,
             thresholds=options.thresholds,
             batch_size=options.batch_size,
             seed=options.seed,
             resume=progress,
         )
-    return _told(options, found, {"layers": found.summary()})
+    return _told(options, found, {"layers": found.unclassed() if classes is None else found.summary()})
+
+
+def _classes(scenes: TinyScenes) -> list[int] | None:
+    """The class of each embedded scene; None, which is told, where some class would have a single scene."""
+    least = 2 * len(scenes.classes)
+    if len(scenes) >= least:
+        return [scenes.scene(at) for at in range(len(scenes))]
+    told = f"--count {len(scenes)} gives some classes no two scenes, so chance is that of any other scene"
+    print(f"dissect: {told}; from {least} on it is that of the same class and of another.", file=sys.stderr)
+    return None
+
+
+def _check_twins(images: ImageFolder, restyled: ImageFolder) -> None:
+    """Refuses folders whose files do not pair by name; their types may differ.
+
+    Raises:
+        ValueError: names the first that has no twin.
+    """
+    own, twins = ([file.relative_to(one.folder).with_suffix("").as_posix() for file in one.files]
+                  for one in (images, restyled))  # fmt: skip
+    if own == twins:
+        return
+    lone = sorted({*own} ^ {*twins}) or [name for name, twin in zip(own, twins) if name != twin] or own[-1:]
+    where = "--restyled" if lone[0] in own else "--images"
+    raise refusal(ValueError(
+        "--restyled must hold a twin of each file in --images, of the same name (its type may differ), but "
+        f"{printable(lone[0])!r} has none of its own in {where}; rename the twins, or move what has none elsewhere."
+    ))  # fmt: skip
 
 
 def _told(

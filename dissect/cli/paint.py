@@ -12,7 +12,7 @@ from torch import nn
 from dissect.arguments import refusal, result_file
 from dissect.cli.networks import load_model
 from dissect.cli.run import MODEL_HELP, check_device
-from dissect.network.identity import weights_fingerprint
+from dissect.network.identity import check_identity, weights_fingerprint
 from dissect.text import shown
 
 #: What is painted with where nothing is named.
@@ -98,14 +98,13 @@ def _painter(options: argparse.Namespace) -> tuple[Any, str]:
     names = list(found.layers) if found is not None else [causal[0].layer]
     if options.layer is None and len(names) > 1:
         raise refusal(ValueError(f"--layer must be one of the dissection's layers, {names}."))
-    weights = found.settings.get("provenance", {}).get("weights") if found is not None else None
-    if weights not in (None, weights_fingerprint(generator)):
-        raise refusal(
-            ValueError(
-                "--dissection must be of the generator to paint with, whose weights are "
-                f"{weights_fingerprint(generator)}, but is of weights {weights}."
-            )
-        )
+    known = (found.settings.get("provenance") or {}).get("weights") if found is not None else None
+    made = weights_fingerprint(generator)
+    check_identity(
+        "--dissection", generator, known, made,
+        f"of the generator to paint with, whose weights are {made}, but is of weights {known}",
+        "give --model and --weights of the generator that was dissected, or dissect this one",
+    )  # fmt: skip
     layer = options.layer or names[0]
     own = brushes(found, layer, causal=causal)
     return Painter(generator, layer, brushes=own, seed=options.seed, count=options.count), options.model

@@ -14,6 +14,9 @@ from dissect.dissection.result import Dissection, load
 
 #: Settings that decide what an IoU, or a detector, is: a difference is refused.
 RULES = ("fraction", "positions", "grid", "border", "step", "scope", "relu", "detector_iou", "levels", "match")
+#: What may differ within a series if `allow` names it: the network's class.
+NETWORK = "network"
+ALLOWED = (*RULES, NETWORK)
 #: What dissections of before, which do not say it, have been made by.
 BEFORE = {"levels": "fraction", "match": "iou"}
 #: Settings that may differ without a word: what they say is told elsewhere, or belongs to one network alone.
@@ -69,7 +72,7 @@ def check_comparable(found: Mapping[str, Dissection], allow: Sequence[str], cuto
 
     Args:
         found: by name.
-        allow: settings of `RULES` that may differ.
+        allow: which of `ALLOWED` may differ.
         cutoff: the detector cut-off, if one is given for all.
 
     Raises:
@@ -90,9 +93,9 @@ def check_comparable(found: Mapping[str, Dissection], allow: Sequence[str], cuto
         isinstance(cutoff, (int, float)) and not isinstance(cutoff, bool) and 0 <= cutoff <= 1
     ):
         raise refusal(ValueError(f"detector_iou must be a number from 0 to 1, but got {cutoff!r}."))
-    unknown = [name for name in allow if name not in RULES]
+    unknown = [name for name in allow if name not in ALLOWED]
     if unknown:
-        raise refusal(ValueError(f"allow must name settings of {RULES}, but names {unknown[0]!r}."))
+        raise refusal(ValueError(f"allow must name settings of {ALLOWED}, but names {unknown[0]!r}."))
     _check_vocabularies(found)
     free = {*allow, *(() if cutoff is None else ("detector_iou",))}
     differing = [name for name in RULES if name not in free and len(_values(found, name)) > 1]
@@ -164,11 +167,12 @@ def check_steps(found: Mapping[str, Dissection], steps: Iterable[float]) -> dict
     return dict(zip(found, values))
 
 
-def check_series(found: Mapping[str, Dissection], steps: Mapping[str, float]) -> None:
+def check_series(found: Mapping[str, Dissection], steps: Mapping[str, float], allow: Sequence[str] = ()) -> None:
     """Refuses what is no series.
 
     Raises:
-        ValueError: steps that are not finite or do not rise, or networks that are not of one kind.
+        ValueError: steps that are not finite or do not rise, or networks that are not of one kind: of other classes,
+            layers, numbers of units, or with maps that lie elsewhere in images of one size.
     """
     values = list(steps.values())
     rises = all(a < b for a, b in pairwise(values))  # NaN never does
@@ -184,6 +188,51 @@ def check_series(found: Mapping[str, Dissection], steps: Mapping[str, float]) ->
                 f"{shapes[first]} and {other!r} {shapes[other]}."
             )
         )
+    check_classes({name: (one.settings.get("provenance") or {}).get("network") for name, one in found.items()}, allow)
+    for name in others:
+        _check_maps((first, found[first]), (name, found[name]))
+
+
+def check_classes(classes: Mapping[str, str | None], allow: Sequence[str]) -> None:
+    """Refuses networks of different classes as one series, unless `allow` names "network".
+
+    Args:
+        classes: by the networks' names; None is unknown. A class is known by its last name: the module that it is in is
+            another where a script runs as the main one.
+        allow: see `check_comparable`.
+
+    Raises:
+        ValueError: names two that differ.
+    """
+    known = {name: kind.rpartition(".")[2] for name, kind in classes.items() if kind}
+    first = next(iter(known), None)
+    other = next((name for name in known if first is not None and known[name] != known[first]), None)
+    if first is not None and other is not None and NETWORK not in allow:
+        raise refusal(ValueError(
+            f"a series must be of one network, but {first!r} is of class {known[first]} and {other!r} of "
+            f"{known[other]}; compare them without steps, or, if the class was only renamed, allow={NETWORK!r}."
+        ))  # fmt: skip
+
+
+def _check_maps(one: tuple[str, Dissection], other: tuple[str, Dissection]) -> None:
+    """Refuses maps that lie elsewhere in images of one size, as a network's own cannot; given grids may be anything.
+
+    Raises:
+        ValueError: names the layer.
+    """
+    (first, own), (name, its) = one, other
+    for layer in own:
+        grids = own[layer].grid, its[layer].grid
+        rules = [[one.settings.get(rule) for rule in ("grid", "border", "step")] for one in (own, its)]
+        same_rule = rules[0] == rules[1] and "given" not in rules[0]
+        if not same_rule or grids[0].target_shape != grids[1].target_shape or grids[0].key == grids[1].key:
+            continue
+        sizes = ["{}x{}".format(*grid.source_shape) for grid in grids]
+        raise refusal(ValueError(
+            f"a series must be of one network and images of one size, but maps of layer {layer!r} are {sizes[0]} in "
+            f"{first!r} and {sizes[1]} in {name!r}{', with other receptive fields' if sizes[0] == sizes[1] else ''}; "
+            "compare them without steps."
+        ))  # fmt: skip
 
 
 def doubts(found: Mapping[str, Dissection], allow: Sequence[str]) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from dissect.arguments import integer, refusal, speaks, tell
 from dissect.concepts import ordered_categories
-from dissect.dissection.comparable import RULES, check_comparable, check_series, check_steps, doubts, gathered
+from dissect.dissection.comparable import ALLOWED, check_comparable, check_series, check_steps, doubts, gathered
 from dissect.dissection.compared import (
     ALL,
     BestUnitRow,
@@ -76,7 +76,7 @@ class Comparison(Result):
     def __post_init__(self) -> None:
         check_comparable(self.dissections, self.allow, self.detector_iou)
         if self.steps is not None:
-            check_series(self.dissections, self.steps)
+            check_series(self.dissections, self.steps, self.allow)
 
     def __repr__(self) -> str:
         parts = ", ".join(f"{name!r} ({', '.join(map(repr, one.layers))})" for name, one in self.dissections.items())
@@ -250,7 +250,7 @@ _META = {
     "dissections": Each(Of(dict), "N"),
     "steps": Maybe(Each(Number(-math.inf), "N")),
     "detector_iou": Maybe(Number(0)),
-    "allow": Each(Text(RULES)),
+    "allow": Each(Text(ALLOWED)),
 }
 
 
@@ -275,7 +275,8 @@ def compare(
             by their networks' classes, and all are numbered if that does not tell them apart.
         steps: a number for each, rising, if they are a series: the steps of a training whose checkpoints they are.
         detector_iou: units are detectors above this IoU; by default above the cut-off by which they were dissected.
-        allow: rules that may differ all the same, which is then told too.
+        allow: rules that may differ all the same, which is then told too; in a series also "network", the name of the
+            networks' class.
 
     Returns:
         A `Comparison`.
@@ -287,7 +288,8 @@ def compare(
         FileNotFoundError: no such file.
         TypeError: dissections, names or steps that are none.
         ValueError: nothing to compare; a dissection of images alone; another vocabulary or other rules (says what
-            differs); a file that cannot be read; steps that do not rise, or of networks of different kinds.
+            differs); a file that cannot be read; steps that do not rise, or of networks of different
+            kinds: another class, other layers or units, or maps that lie elsewhere in images of one size.
 
     Example:
         >>> images, planes = torch.rand(4, 3, 8, 8), torch.randint(0, 3, (4, 1, 8, 8))

@@ -12,6 +12,7 @@ from typing import Any
 from torch import nn
 
 from dissect.arguments import refusal, speaks
+from dissect.dissection.comparable import check_classes
 from dissect.dissection.comparison import Comparison, compare
 from dissect.dissection.result import Dissection
 from dissect.dissection.run import dissect
@@ -54,8 +55,8 @@ def monitor(
         dissect.DoubtfulResultWarning: see `dissect.dissect` (the first checkpoint may look untrained) and `compare`.
 
     Raises:
-        TypeError, ValueError: checkpoints that are none, fewer than two, or of the same name; steps that do not rise
-            (told before anything is computed); see `dissect.dissect` and `compare`.
+        TypeError, ValueError: checkpoints that are none, fewer than two, or of the same name; steps that do not rise,
+            or networks of different classes (told before anything is computed); see `dissect.dissect` and `compare`.
 
     Example:
         >>> images, planes = torch.rand(4, 3, 8, 8), torch.randint(0, 3, (4, 1, 8, 8))
@@ -72,15 +73,28 @@ def monitor(
     pairs = _pairs(checkpoints)
     places = _steps([name for name, _ in pairs], steps)
     layers = layers if isinstance(layers, str) else list(layers)
+    named = [allow] if isinstance(allow, str) else list(allow)
+    classes = {str(name): _class(network) for name, network in pairs}
+    check_classes(classes, named)  # before any work, as far as networks are there
     found: dict[str, Dissection | str | Path] = {}
     for at, (name, network) in enumerate(pairs):
         if isinstance(network, (Dissection, str, Path)):
             found[str(name)] = network
             continue
         model = network if isinstance(network, nn.Module) else network()
+        classes[str(name)] = _class(model)
+        check_classes(classes, named)
         folder = None if resume is None else Path(resume) / f"{at:03d}"
         found[str(name)] = dissect(model, layers, images, resume=folder, **options)
     return compare(found, steps=places, allow=allow)
+
+
+def _class(network: Any) -> str | None:
+    """A network's class; None where it has not been loaded."""
+    if isinstance(network, nn.Module):
+        return type(network).__qualname__
+    told = network.settings.get("provenance") if isinstance(network, Dissection) else None
+    return (told or {}).get("network")
 
 
 def _pairs(checkpoints: Any) -> list[tuple[Any, Any]]:

@@ -20,6 +20,7 @@ from dissect.dissection.comparison import compare
 from dissect.dissection.result import Dissection
 from dissect.experiments.discrimination_result import Discrimination
 from dissect.files.checked import Array, Of, Whole, fields, require
+from dissect.network.identity import check_weights
 from dissect.network.layers import find_layers
 from dissect.network.layouts import LayoutOption
 from dissect.network.modes import check_evaluating
@@ -81,9 +82,10 @@ def discrimination(
 
     Raises:
         ImportError: scikit-learn is missing (extra `experiments`).
-        TypeError, ValueError: fewer than two networks, names that differ, a dissection of several layers or of
-            directions, dissections that do not compare (see `dissect.compare`), a network in training mode; images
-            without class numbers; a class that only the test images have.
+        TypeError, ValueError: fewer than two networks, names that differ, a dissection of several layers, of
+            directions or of other weights than the network of its name, dissections that do not compare (see
+            `dissect.compare`), a network in training mode; images without class numbers; a class that only the test
+            images have.
 
     Example: see `Discrimination`.
     """
@@ -100,9 +102,11 @@ def discrimination(
     data = {"train": Batches(train, batch_size), "test": Batches(test, batch_size)}
     titled = {f"discrimination: {part}": batches for part, batches in data.items()}
     predictions, truth, sizes = [], torch.empty(0), {}
+    for name in names:  # before any work; those that are loaded in their turn are looked at then
+        _check_own(name, networks[name], found.dissections[name])
     for name, layer in zip(names, layers):
         given = networks[name]
-        model = given if isinstance(given, nn.Module) else given()
+        model = given if isinstance(given, nn.Module) else _check_own(name, given(), found.dissections[name])
         run = Features(model, layer, cells, Readout(relu=relu, layout=layout))
         folder = None if resume is None else Path(resume) / quote(name, safe="")
         about = {} if resume is None else identity(model, data.values())
@@ -127,6 +131,13 @@ def _check_given(names: list[str], dissected: list[str], own: list[str], penalty
         raise refusal(ValueError(f"trained_for must name some of {names}, but names {sorted({*own} - {*names})}."))
     if not penalty > 0:
         raise refusal(ValueError(f"penalty must be above 0, but is {penalty!r}."))
+
+
+def _check_own(name: str, network: Any, dissection: Dissection) -> Any:
+    """The network, unless it is another than the one that was dissected under its name."""
+    if isinstance(network, nn.Module):
+        check_weights(network, dissection.settings, f"networks[{name!r}]", f"dissection {name!r}")
+    return network
 
 
 def _check_classes(classes: Mapping[str, Tensor]) -> None:

@@ -69,7 +69,8 @@ def texture_sensitivity(
         layers: names of layers that give maps.
         images: images [N, 3, H, W], in any of the forms of `dissect.dissect`; what comes with them is not looked at.
         restyled: their twins, in the same order.
-        classes: [N] class numbers, for chance; without them all images are of one class, and there is no other.
+        classes: [N] integers, class numbers, for chance; without them all images are of one class, and there is no
+            other.
         thresholds: "own", or "common": one over both sets together, which also tells of units that fall silent.
         fraction: the share of the upsampled pixels on which a unit fires.
         relu: read layers after their ReLU.
@@ -81,8 +82,8 @@ def texture_sensitivity(
 
     Raises:
         KeyError: no such layer.
-        ValueError: sets of different lengths or sizes, fewer than two images of a class, classes of another number, an
-            unknown rule.
+        ValueError: sets of different lengths or sizes, fewer than two images of a class, classes of another number or
+            that are no integers [N], an unknown rule.
 
     Example:
         >>> model, images = torch.nn.Sequential(torch.nn.Conv2d(3, 2, 1)).eval(), torch.rand(6, 3, 8, 8)
@@ -96,7 +97,7 @@ def texture_sensitivity(
     if thresholds not in RULES:
         raise refusal(ValueError(f"thresholds must be one of {RULES}, but got {thresholds!r}."))
     data = {name: Batches(given, batch_size) for name, given in (("images", images), ("restyled", restyled))}
-    groups = None if classes is None else torch.as_tensor(classes).long()
+    groups = None if classes is None else _class_numbers(classes)
     run = Pairs(model, names, Readout(relu=relu, layout=layout), groups, thresholds, fraction, integer("seed", seed, 0))
     about = {} if resume is None else {
         **identity(model, data.values()), "classes": None if groups is None else groups.tolist(),
@@ -105,6 +106,17 @@ def texture_sensitivity(
     titled = {f"texture_sensitivity: {name}": part for name, part in data.items()}
     finish(run, Images(titled), resume=resume, about=about, progress=progress)
     return run.result({"thresholds": thresholds, "fraction": float(fraction), "relu": relu, "seed": seed})
+
+
+def _class_numbers(classes: Sequence[int] | Tensor) -> Tensor:
+    """[N] int64."""
+    given = torch.as_tensor(classes)
+    if given.ndim != 1 or given.is_floating_point() or given.is_complex() or given.dtype == torch.bool:
+        raise refusal(ValueError(
+            f"classes must be class numbers [N], integers, one for each image, but are {given.dtype} of shape "
+            f"{list(given.shape)}; give classes.flatten().long() if they are numbers in another form."
+        ))  # fmt: skip
+    return given.long().cpu()
 
 
 class Pairs(Run):
@@ -280,7 +292,8 @@ class Pairs(Run):
         for name in self._layers:
             thresholds = torch.stack([self._states[data][name].threshold() for data in ("images", "restyled")])
             layers[name] = LayerTexture(thresholds, *self._sums[name].unbind(1))
-        return TextureSensitivity(layers, {**settings, "num_images": self.count})
+        classes = None if self._classes is None else len(self._classes.unique())
+        return TextureSensitivity(layers, {**settings, "num_images": self.count, "num_classes": classes})
 
 
 PHASES = ("thresholds", "masks", "pairs", "done")

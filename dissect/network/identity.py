@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import inspect
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from dissect.arguments import check_values
+from dissect.arguments import check_values, refusal
 from dissect.digests import digest
 from dissect.network.hooks import effective_hooks
 
@@ -55,6 +55,53 @@ def weights_fingerprint(model: nn.Module, *, without: str = "") -> str:
         True
     """
     return digest(part for name, value in _weights(model) if name != without for part in _sums(name, value))
+
+
+def check_identity(name: str, model: nn.Module, known: str | None, found: str, rule: str, way: str) -> None:
+    """Refuses another network than the one that a result is of, as far as that is known.
+
+    Args:
+        name: the argument's.
+        model: what was given.
+        known: a digest of the network that the result is of; None is unknown, and then all will do.
+        found: the same digest of `model`.
+        rule: which network it must be, and what else this one has, after "must be".
+        way: what to do.
+
+    Raises:
+        ValueError: the digests differ.
+    """
+    if known not in (None, found):
+        raise refusal(ValueError(f"{name} must be {rule.format(type(model).__name__)}; {way}."))
+
+
+def check_weights(
+    model: nn.Module, settings: Mapping[str, Any], name: str = "model", whose: str = "dissection"
+) -> None:
+    """Refuses a network of other weights than a dissection's, by what its settings say of them, if they do.
+
+    Args:
+        model: what was given.
+        settings: of a result that has the `weights_fingerprint` of its network under "provenance" and "weights".
+        name: the argument's.
+        whose: what the settings are of, in words.
+
+    Raises:
+        ValueError: the fingerprints differ; names both.
+
+    Example:
+        >>> layer = torch.nn.Linear(2, 2)
+        >>> check_weights(layer, {"provenance": {"weights": weights_fingerprint(layer)}})
+    """
+    known = (settings.get("provenance") or {}).get("weights")
+    if known is not None:
+        found = weights_fingerprint(model)
+        check_identity(
+            name, model, known, found,
+            f"the network of the {whose}, of weights {known}, but this {{}} has other weights, {found}",
+            "give the one that was dissected, or dissect this one; where another is meant, set "
+            'settings["provenance"]["weights"] of the dissection to None',
+        )  # fmt: skip
 
 
 def _sums(name: str, value: Tensor) -> Iterator[str | Tensor]:

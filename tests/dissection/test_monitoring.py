@@ -71,3 +71,46 @@ def test_what_was_dissected_before_is_not_dissected_again(z, tmp_path):
 def test_what_is_no_series_is_told_before_any_work(checkpoints, steps, error, text):
     with pytest.raises(error, match=f"^monitor: .*{text}"):
         dissect.monitor(checkpoints, "features", None, steps=steps)
+
+
+class Plain(nn.Module):
+    """A network; `Residual` has a layer of its name and its number of units."""
+
+    def __init__(self, stride=1, seed=0):
+        super().__init__()
+        torch.manual_seed(seed)
+        self.conv = nn.Conv2d(3, 4, 3, padding=1, stride=stride)
+
+    def forward(self, images):
+        return self.conv(images)
+
+
+class Residual(Plain):
+    def forward(self, images):
+        return images.mean(1, keepdim=True) + super().forward(images)
+
+
+def test_networks_of_two_kinds_are_no_series():
+    """Though they share a layer's name and its number of units."""
+    generator = torch.Generator().manual_seed(0)
+    images, planes = torch.rand(4, 3, 8, 8, generator=generator), torch.randint(0, 3, (4, 1, 8, 8), generator=generator)
+    options = {"concepts": ["sky", "tree"], "fraction": 0.1, "decoys": 0, "resamples": 0, "progress": False}
+
+    def of(model):
+        return dissect.dissect(model.eval(), "conv", [(images, planes)], **options)
+
+    def series(first, other, **more):
+        return dissect.monitor({1: first, 2: other}, "conv", [(images, planes)], **options, **more)
+
+    told = r"of class Plain and '2' of Residual; compare them without steps, or, .* allow='network'"
+    with pytest.raises(ValueError, match=f"^monitor: a series must be of one network, but '1' is {told}"):
+        dissect.monitor({1: Plain().eval(), 2: Residual().eval()}, "conv", None)  # before images are looked at
+    with pytest.raises(ValueError, match=told):
+        series(of(Plain()), lambda: Residual().eval())
+    with pytest.raises(ValueError, match=f"^compare: .*{told}"):
+        dissect.compare({"1": of(Plain()), "2": of(Residual())}, steps=[1, 2])
+    assert len(dissect.compare({"1": of(Plain()), "2": of(Residual())}).summary()) == 2
+    assert len(series(of(Plain()), Residual().eval(), allow="network").summary()) == 2
+    with pytest.raises(ValueError, match=r"maps of layer 'conv' are 8x8 in '1' and 4x4 in '2'; compare them without"):
+        series(Plain().eval(), Plain(stride=2).eval())
+    assert len(series(Plain().eval(), Plain(seed=1).eval()).summary()) == 2

@@ -157,6 +157,17 @@ def test_what_does_not_fit_is_refused(dissections):
         linear_predictions(torch.rand(3, 2), torch.zeros(3, dtype=torch.int64), torch.rand(1, 2))
 
 
+def test_dissections_under_each_others_names_are_refused(dissections):
+    """Layer "3" of a and "5" of b are both in b, so that nothing else would tell."""
+    swapped = {"a": NETWORKS["b"], "b": nn.Sequential(*NETWORKS["b"], nn.Identity()).eval()}
+    named = {name: dissections[name] for name in swapped}
+    told = r"networks\['a'\] must be the network of the dissection 'a', of weights \w+, but this Sequential has other"
+    with pytest.raises(ValueError, match=f"^discrimination: {told}"):
+        discrimination(swapped, named, TRAIN, TEST, progress=False)
+    with pytest.raises(ValueError, match=f"^discrimination: {told}"):
+        discrimination({"a": lambda: swapped["a"], "b": NETWORKS["b"]}, named, TRAIN, TEST, progress=False)
+
+
 def test_images_of_another_size_are_refused_where_every_cell_is_a_feature(dissections):
     smaller = [(SCENES.images[24:, :, :-1], CLASSES[24:])]
     with pytest.raises(ValueError, match=r"features must be as many of all .*, but are \d+ of some of test and \d+ of"):

@@ -168,5 +168,18 @@ def test_without_classes_and_bad_input(pairs):
         given = {"images": images, "restyled": restyled, **OPTIONS, **options}
         with pytest.raises(ValueError, match=f"^texture_sensitivity: {message}"):
             texture_sensitivity(network(), "1", given.pop("images"), given.pop("restyled"), **given)
+    assert list(found.unclassed()[0]._asdict())[-2:] == ["other_image", "shape_sensitive"]
+    assert found.unclassed()[0].other_image == found.summary()[0].same_class
+    assert found.settings["num_classes"] is None
     with pytest.raises(KeyError, match="nowhere"):
         texture_sensitivity(network(), "nowhere", images, restyled, **OPTIONS)
+
+
+@pytest.mark.parametrize(
+    "classes",
+    [torch.tensor(CLASSES)[:, None], torch.tensor(CLASSES).float(), torch.tensor(CLASSES) > 0, [0.5] * 7],
+)
+def test_classes_that_are_no_integers_of_one_row_are_refused(pairs, classes):
+    """A column of them would draw partners of the first image alone, and half classes would become one."""
+    with pytest.raises(ValueError, match=r"texture_sensitivity: classes must be class numbers \[N\], integers"):
+        texture_sensitivity(network(), "1", *pairs, classes, **OPTIONS)
