@@ -7,10 +7,11 @@ import json
 from pathlib import Path
 from typing import Any
 
-from dissect.arguments import integer
+from dissect.arguments import integer, refusal
 from dissect.cli.data import add_run_arguments
 from dissect.cli.networks import load_model
 from dissect.cli.run import MODEL_HELP, check_device, resumed
+from dissect.stats.bootstrap import enough_draws
 from dissect.text import shown
 
 LAYER = "features.conv5_3"
@@ -103,6 +104,8 @@ def add_rosetta_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--images", type=Path, help="a folder of images (the embedded scenes)")
     parser.add_argument("--count", type=int, default=172, metavar="N", help="how many embedded scenes (172)")
     parser.add_argument("--size", type=int, default=224, help="rows and columns of a folder's images (224)")
+    parser.add_argument("--mean", nargs=3, type=float, metavar="M", help="of the channels in [0, 1] (ImageNet's)")
+    parser.add_argument("--std", nargs=3, type=float, metavar="S", help="of the channels in [0, 1] (ImageNet's)")
     parser.add_argument(
         "--resamples", type=int, default=200, help="how often images are drawn again, for intervals (200)"
     )
@@ -114,18 +117,23 @@ def rosetta(options: argparse.Namespace) -> int:
     """Measures, saves and draws; an interrupted run goes on when called again."""
     from dissect import experiments, tiny
     from dissect.data import ImageFolder
+    from dissect.data.folders import MEAN, STD
 
+    if options.images is None and (options.mean, options.std) != (None, None):
+        raise refusal(ValueError("--mean and --std are of --images; the embedded scenes have theirs."))
     check_device(options.device)
     seed = integer("--seed", options.seed, least=0)
     named = (options.first_model, options.weights), (options.second_model, options.other_weights)
     models = [load_model(name, weights, seed).eval().to(options.device) for name, weights in named]
-    folder = options.images and ImageFolder(options.images, size=options.size)
+    folder = options.images and ImageFolder(
+        options.images, size=options.size, mean=options.mean or MEAN, std=options.std or STD
+    )
     with resumed(options) as progress:
         found = experiments.rosetta(
             models[0], options.layer, models[1], options.other_layer,
             folder or tiny.TinyScenes("val", count=integer("--count", options.count)),
             seed=seed, batch_size=options.batch_size, resume=progress,
-            resamples=integer("--resamples", options.resamples, least=0),
+            resamples=enough_draws(options.resamples, "--resamples"),
         )  # fmt: skip
     intervals = {} if found.resampled is None else {"intervals": found.intervals()}
     return told(options, found, {"images": found.summary(), **intervals, "buddies": found.buddies()})

@@ -97,6 +97,6 @@ def _counted(layer: SweptLayer, shares: Sequence[float]) -> Iterator[tuple[list[
             # Counts above each end, less those above the one before: integers.
             inside = own[:, at].diff(dim=1, prepend=own.new_zeros(len(own), 1)).clamp(min=0)
             area = fires[at].diff(prepend=fires.new_zeros(1)).clamp(min=0)
-            scores = iou(inside.T, area, both.label_area[:, 0])
+            scores = iou(inside.T, area, both.label_area[:, 0]) * ~layer.constant[unit]
             yield layer.counts.edges[unit, at].tolist(), inside, area, scores, int(both.pixels[0])
             unit += 1

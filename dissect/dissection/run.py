@@ -28,6 +28,7 @@ from dissect.network.directions import LayerDirections
 from dissect.network.identity import code_of
 from dissect.network.layouts import LayoutOption
 from dissect.network.modes import tell_training
+from dissect.stats.bootstrap import enough_draws
 from dissect.stats.iou import Scope
 from dissect.stats.threshold_state import Positions
 from dissect.visits.run import finish
@@ -190,8 +191,7 @@ def dissect(
         detector_iou=detector_iou, levels=levels, match=match, directions=directions,
     )  # fmt: skip
     top_images = integer("top_images", top_images)
-    doubt = Doubt(*(integer(name, value, least=0) for name, value in
-                    (("decoys", decoys), ("resamples", resamples), ("seed", seed))))  # fmt: skip
+    doubt = Doubt(integer("decoys", decoys, 0), enough_draws(resamples), integer("seed", seed, 0))
     given = given_thresholds(plan.names, thresholds)
     if plan.vocabulary is not None:
         check_labels(given, plan.vocabulary)

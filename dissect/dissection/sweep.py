@@ -25,6 +25,7 @@ from dissect.network.layouts import LayoutOption
 from dissect.network.modes import tell_training
 from dissect.stats import ThresholdSweep
 from dissect.stats.bins import exact_fraction
+from dissect.stats.bootstrap import enough_draws
 from dissect.visits.run import finish
 
 #: The published range of tau: Zhou et al. 2018, Fig. 28.
@@ -115,8 +116,8 @@ def sweep(
         raise refusal(ValueError("concepts must name the labels; give them, or a segmenter or images that have them."))
     levels = integer("levels", levels)
     tell_training(model)
-    asked = {name: integer(name, value, 0) for name, value in
-             (("decoys", decoys), ("resamples", resamples), ("seed", seed))}  # fmt: skip
+    asked = {"decoys": integer("decoys", decoys, 0), "resamples": enough_draws(resamples),
+             "seed": integer("seed", seed, 0)}  # fmt: skip
     doubt = Doubt(**asked) if decoys or resamples else None
     run, batches = Sweeping(plan, _fractions(levels), chosen, zero=True, doubt=doubt), plan.batches(images)
     settings = {**plan.settings, **plan.told, "shares": list(chosen), "levels": levels}

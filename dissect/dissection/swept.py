@@ -15,7 +15,14 @@ from dissect.arguments import integer, refusal, speaks
 from dissect.concepts import Concepts, label_of, ordered_categories
 from dissect.dissection.band_evidence import BandEvidence
 from dissect.dissection.bands import BandRow, band_rows
-from dissect.dissection.swept_rows import SweptCurveRow, SweptLabelRow, SweptUnitRow
+from dissect.dissection.swept_rows import (
+    MARKED,
+    PRINTED_CURVE,
+    PRINTED_UNIT,
+    SweptCurveRow,
+    SweptLabelRow,
+    SweptUnitRow,
+)
 from dissect.files.checked import Array, Each, Number, Of, Text, Whole, fields, require
 from dissect.files.results import Result
 from dissect.stats import Agreement, ThresholdSweep, average_precision, curve_sanity_tests
@@ -56,17 +63,35 @@ class SweptLayer:
         return torch.cat([both.unit_area[:, 0] / both.pixels[0] for both in self._blocks()])
 
     @cached_property
+    def constant(self) -> Tensor:
+        """[U] bool: whether a unit exceeds each level everywhere or nowhere, so that nothing is known of it."""
+        return ((self.firing == 0) | (self.firing == 1)).all(1)
+
+    @cached_property
     def best_label(self) -> Tensor:
-        """[U, B] int64: at each level the label with the highest IoU, ties to the smaller; 0 where every IoU is 0."""
-        return torch.cat([_first_argmax(both.iou(), 1) for both in self._blocks()])
+        """[U, B] int64: at each level the label with the highest IoU, ties to the smaller; 0 where every IoU is 0.
+
+        Of constant units 0: whatever is largest would be theirs.
+        """
+        best = torch.cat([_first_argmax(both.iou(), 1) for both in self._blocks()])
+        return torch.where(self.constant[:, None], 0, best)
 
     @cached_property
     def best_iou(self) -> Tensor:
         """[U, B] float64: that IoU."""
-        return torch.cat([both.iou().amax(1) for both in self._blocks()])
+        best = torch.cat([both.iou().amax(1) for both in self._blocks()])
+        return torch.where(self.constant[:, None], 0.0, best)
 
     def level(self, share: int | None) -> Tensor:
-        """[U] int64: which level is that of an exact share, by its number; None: level 0."""
+        """[U] int64: which level is that of an exact share, by its number; None: level 0.
+
+        Raises:
+            ValueError: no such share.
+        """
+        if share is not None and not 0 <= integer("share", share, 0) < self.exact.shape[1]:
+            raise refusal(ValueError(
+                f"share must be the number of an exact share, from 0 to {self.exact.shape[1] - 1}, but is {share}."
+            ))  # fmt: skip
         wanted = torch.zeros(self.num_units) if share is None else self.exact[:, share]
         return _first_argmax((self.counts.edges == wanted[:, None]).double(), 1)
 
@@ -126,22 +151,33 @@ class Sweep(Result):
         return self.layers[layer]
 
     def units(self, layer: str | None = None) -> Table[SweptUnitRow]:
-        """Per unit the label that it agrees with best, by IoU, average precision and information quality."""
+        """Per unit the label that it agrees with best, by each of several measures (`SweptUnitRow`).
+
+        Printed, measures that pass the sanity tests come first (`sanity`); none is known of information quality there.
+        """
         names = [name for name in self.layers if layer in (None, name)]
-        return Table((row for name in names for row in self._unit_rows(self[name])), by="iou")
+        rows = (row for name in names for row in self._unit_rows(self[name]))
+        return Table(rows, by="iou", show=PRINTED_UNIT, titles=MARKED)
 
     def _unit_rows(self, layer: SweptLayer) -> Iterator[SweptUnitRow]:
         unit, names = 0, self.concepts.names
         for both in layer._blocks():
-            iou, quality = both.iou(), both.information_quality()
-            for own, informs, ranks in zip(iou, quality.amax(-1), average_precision(both)):
+            known = ~layer.constant[unit : unit + len(both.intersection), None]
+            iou = both.iou() * known[..., None]
+            measures = [average_precision(both) * known] + [
+                measure.amax(-1) * known for measure in (both.information_quality(), both.correlation(), both.cosine())
+            ]
+            for own, *others in zip(iou, *measures):
                 label, at = divmod(int(_first_argmax(own.flatten(), 0)), own.shape[1])
-                best, first = float(own[label, at]), [int(_first_argmax(part, 0)) for part in (ranks, informs)]
+                best = float(own[label, at])
+                first = [int(_first_argmax(part, 0)) for part in others]
+                named = [names[place] for place in first]
+                values = [float(part[place]) for part, place in zip(others, first)]
                 yield SweptUnitRow(
                     layer.name, unit, names[label if best > 0 else 0],
                     self.concepts.categories[label if best > 0 else 0], best, 2 * best / (1 + best),
                     float(layer.counts.edges[unit, at]), float(layer.firing[unit, at]),
-                    names[first[0]], float(ranks[first[0]]), names[first[1]], float(informs[first[1]]),
+                    named[0], values[0], named[1], values[1], named[2], values[2], named[3], values[3],
                 )  # fmt: skip
                 unit += 1
 
@@ -163,7 +199,11 @@ class Sweep(Result):
         return Table(row for name in names for row in band_rows(self[name], self.concepts, self.settings["shares"]))
 
     def best(self, layer: str, share: int | None) -> Tensor:
-        """[U] int64: each unit's label at an exact share, by its number, or above 0; 0 below the cut-off of the IoU."""
+        """[U] int64: each unit's label at an exact share, by its number, or above 0; 0 below the cut-off of the IoU.
+
+        Raises:
+            KeyError, ValueError: no such layer or share.
+        """
         own, level = self[layer], self[layer].level(share)[:, None]
         passes = own.best_iou.gather(1, level) > self.settings["detector_iou"]
         return torch.where(passes, own.best_label.gather(1, level), 0)[:, 0]
@@ -176,7 +216,7 @@ class Sweep(Result):
             share: at which of the exact shares units have labels and fire, by its number; see `best`.
 
         Raises:
-            ValueError: several layers and none named, or no unit has a label there.
+            ValueError: several layers and none named, no such share, or no unit has a label there.
         """
         own = self[self._only(layer)]
         labels = self.best(own.name, share)
@@ -187,6 +227,8 @@ class Sweep(Result):
 
     def curve(self, unit: int, layer: str | None = None, *, concepts: list[str] | None = None) -> Table[SweptCurveRow]:
         """How a unit agrees with labels at every level (`SweptCurveRow`): with all that have the highest IoU at some.
+
+        Printed, measures that pass the sanity tests come first (`sanity`), and those that fail one are marked.
 
         Args:
             unit: its number.
@@ -204,14 +246,16 @@ class Sweep(Result):
         labels = [label_of(self.concepts, name) for name in concepts] if concepts is not None else [
             label for label in own.best_label[unit].unique().tolist() if label > 0
         ]  # fmt: skip
-        measures = [both.iou(), both.f1(), both.precision(), both.recall(), both.information_quality()]
-        return Table(
+        measures = [both.iou(), both.f1(), both.precision(), both.recall(), both.information_quality(),
+                    both.correlation(), both.cosine()]  # fmt: skip
+        rows = (
             SweptCurveRow(
                 self.concepts.names[label], self.concepts.categories[label], float(own.counts.edges[unit, at]),
                 float(own.firing[unit, at]), *(float(measure[0, label, at]) for measure in measures),
             )
             for label in labels for at in range(own.counts.edges.shape[1])
         )  # fmt: skip
+        return Table(rows, show=PRINTED_CURVE, titles=MARKED)
 
     def plot(self, kind: Literal["labels", "unit"] = "labels", *, layer: str | None = None, unit: int = 0) -> Figure:
         """A figure: how many units have labels of each category at each share (Fig. 28), or a unit's curves (Fig. 29).
@@ -236,8 +280,8 @@ class Sweep(Result):
                 self._draw_labels(axes, name)
                 plots.legend_above(figure, axes)
             else:
-                self._draw_unit(axes, name, unit)
-                figure.legend(loc="outside right upper")  # of any number of labels
+                if self._draw_unit(axes, name, unit):
+                    figure.legend(loc="outside right upper")  # of any number of labels
         return figure
 
     def _draw_labels(self, axes: Any, layer: str) -> None:
@@ -255,7 +299,8 @@ class Sweep(Result):
         plots.stacks(axes, names, drawn, notes=notes, colors=[colors[kind] for kind in drawn] or plots.COLORS)
         axes.set_xlabel(f"units whose best label has an IoU above {self.settings['detector_iou']:g}")
 
-    def _draw_unit(self, axes: Any, layer: str, unit: int) -> None:
+    def _draw_unit(self, axes: Any, layer: str, unit: int) -> int:
+        """The unit's curves, and how many there are."""
         from dissect import plots
 
         series, rows = {}, self.curve(unit, layer)
@@ -269,6 +314,9 @@ class Sweep(Result):
         axes.xaxis.set_major_formatter(lambda value, _: f"{100 * value:g}%")  # the style takes no mathematics
         axes.set_xlabel(f"share of the pixels on which unit {unit} fires")
         axes.set_ylabel("IoU")
+        if not series:
+            axes.text(0.5, 0.5, "no label has an IoU above 0", transform=axes.transAxes, ha="center", color=plots.QUIET)
+        return len(series)
 
     def _only(self, layer: str | None) -> str:
         if layer is None and len(self.layers) > 1:

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from dissect.stats.sanity import FAILING
+
 
 class SweptUnitRow(NamedTuple):
-    """A unit at the levels where it agrees best with some label, by three measures of which each names its label.
+    """A unit at the levels where it agrees best with some label, by measures of which each names its label.
+
+    A unit that is constant, as far as any level tells, has no label, "-", and 0 by each measure.
 
     Attributes:
         layer: the layer's name.
@@ -22,6 +26,10 @@ class SweptUnitRow(NamedTuple):
         average_precision: that.
         by_information: the label with the highest information quality ratio at any level.
         information_quality: that.
+        by_correlation: the label with the highest correlation of its mask and the unit's at any level.
+        correlation: that.
+        by_cosine: the label with the highest cosine of both masks at any level.
+        cosine: that.
     """
 
     layer: str
@@ -36,6 +44,10 @@ class SweptUnitRow(NamedTuple):
     average_precision: float
     by_information: str
     information_quality: float
+    by_correlation: str
+    correlation: float
+    by_cosine: str
+    cosine: float
 
 
 class SweptLabelRow(NamedTuple):
@@ -69,6 +81,8 @@ class SweptCurveRow(NamedTuple):
         precision: the share of where it fires that carries the label.
         recall: the share of the label where it fires.
         information_quality: the information quality ratio I/H.
+        correlation: of both masks.
+        cosine: of both masks.
     """
 
     concept: str
@@ -80,3 +94,14 @@ class SweptCurveRow(NamedTuple):
     precision: float
     recall: float
     information_quality: float
+    correlation: float
+    cosine: float
+
+
+#: How columns are printed: measures that pass the sanity tests of `stats.sanity_tests` first, the others marked.
+PRINTED_UNIT = ("layer", "unit", "concept", "category", "iou", "f1", "by_correlation", "correlation", "by_cosine",
+                "cosine", "by_precision", "average_precision", "threshold", "firing", "by_information",
+                "information_quality")  # fmt: skip
+PRINTED_CURVE = ("concept", "category", "threshold", "firing", "iou", "f1", "correlation", "cosine",
+                 "information_quality", "precision", "recall")  # fmt: skip
+MARKED = {name: f"{name} (fails)" for name in FAILING} | {"information_quality": "information_quality (untested)"}

@@ -196,21 +196,38 @@ def rotation_error(
     Returns:
         The largest difference of the outputs, over the largest output; and the share of images with the same class.
 
+    Raises:
+        ValueError: a rotation that is no finite [U, U] of the layer's units; outputs that are no finite logits
+            [N, K, ...], or all 0.
+
     Example:
         >>> model = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 1), torch.nn.Flatten(), torch.nn.Linear(16, 5)).eval()
         >>> error, same = rotation_error(model, "0", torch.rand(8, 3, 2, 2), random_rotation(4, seed=0))
         >>> error < 1e-5, same
         (True, 1.0)
     """
+    if rotation.ndim != 2 or rotation.shape[0] != rotation.shape[1] or not bool(rotation.isfinite().all()):
+        raise refusal(ValueError(f"rotation must be finite numbers [U, U], but is of shape {list(rotation.shape)}."))
     layouts, turn = Layouts(model, [layer], layout), rotation.float()
 
     def there_and_back(output: Tensor, _: str) -> Tensor:
         axes = layouts.of(layer, output).axes
-        return from_maps(product(turn.T, product(turn, to_maps(output, axes))), axes)
+        maps = to_maps(output, axes)
+        if maps.shape[1] != len(turn):
+            raise refusal(ValueError(
+                f"rotation must have shape [U, U] with U={maps.shape[1]}, the units of layer {layer!r}, but has "
+                f"{list(turn.shape)}; random_rotation({maps.shape[1]}, seed) gives one."
+            ))  # fmt: skip
+        return from_maps(product(turn.T, product(turn, maps)), axes)
 
     with torch.no_grad():
         plain = model(images)
         with Trace(model, [layer], edit=there_and_back, clone=False, retain=None):
             turned = model(images)
+    if plain.ndim < 2 or not bool(plain.isfinite().all()) or not bool(plain.any()):
+        raise refusal(ValueError(
+            f"outputs of model must be finite logits [N, K, ...] that are not all 0, else nothing is told by their "
+            f"difference, but are of shape {list(plain.shape)}, from {float(plain.min()):g} to {float(plain.max()):g}."
+        ))  # fmt: skip
     error = float((turned - plain).abs().max() / plain.abs().max())
     return error, float((turned.argmax(1) == plain.argmax(1)).double().mean())

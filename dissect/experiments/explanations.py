@@ -14,6 +14,7 @@ from dissect.data.pictures import to_pictures
 from dissect.dissection.result import Dissection
 from dissect.experiments.figures import unit_names
 from dissect.grid import Grid
+from dissect.network.identity import check_weights
 from dissect.network.layers import find_layers
 from dissect.network.layouts import LayoutOption
 from dissect.network.modes import tell_training
@@ -163,7 +164,8 @@ def explain_predictions(
 
     Raises:
         KeyError: no such layer.
-        TypeError, ValueError: shapes that do not fit, a share outside (0, 1), a dissection along directions.
+        TypeError, ValueError: shapes that do not fit, a share outside (0, 1), a dissection along directions or
+            of other weights; images or activations that are NaN or infinite.
 
     Example:
         >>> model = torch.nn.Sequential(torch.nn.Conv2d(3, 5, 1)).eval()
@@ -176,15 +178,27 @@ def explain_predictions(
     tell_training(model)
     if not isinstance(images, Tensor) or images.ndim != 4 or not len(images):
         raise refusal(ValueError("images must be a tensor [N, 3, H, W] of at least one."))
+    if not bool(images.isfinite().all()):
+        bad = (~images.flatten(1).isfinite().all(1)).nonzero().flatten().tolist()
+        raise refusal(ValueError(
+            f"images must be finite, but {len(bad)} are NaN or infinite somewhere, image {bad[0]} the first; leave "
+            "these out."
+        ))  # fmt: skip
     if pool not in get_args(Pool):
         raise refusal(ValueError(f"pool must be one of {get_args(Pool)}, but got {pool!r}."))
     exact, k = exact_fraction(share, "share"), integer("units", units)
     if not 0 < exact < 1:
         raise refusal(ValueError(f"share must lie between 0 and 1, but is {share!r}."))
     names = unit_names(dissection, layer)
+    if dissection is not None:
+        check_weights(model, dissection.settings)
     passes = Passes(model, [layer], Readout(relu=relu, layout=layout))
     batches = images.split(integer("batch_size", batch_size))
     maps = torch.cat([passes.run(Inputs(part, {}), [layer]).maps[layer].float().cpu() for part in batches])
+    if not bool(maps.isfinite().all()):
+        raise refusal(ValueError(
+            f"activations of layer {layer!r} must be finite, but some are NaN or infinite; look for weights that are."
+        ))  # fmt: skip
     weights, offset = _classifier(weights, bias, maps.shape[1])
     known = _truth(truth, len(images), len(weights))
     x = maps.double().sum((2, 3)) if pool == "sum" else maps.double().mean((2, 3))

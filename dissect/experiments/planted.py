@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -108,7 +109,8 @@ def plant(
         seed: of all draws; a unit's noise depends on its number and the seed alone.
 
     Raises:
-        ValueError: an unknown kind, no corruption, or no formula of a kind that fits.
+        ValueError: an unknown kind, no corruption, one of numbers that are negative or not finite, or no formula of
+            a kind that fits.
 
     Example:
         >>> planes = torch.randint(0, 4, (6, 1, 16, 16))
@@ -122,6 +124,8 @@ def plant(
         raise refusal(ValueError(f"kinds must be some of {KINDS}, but are {list(kinds)}."))
     if not corruptions:
         raise refusal(ValueError("corruptions must hold one at least."))
+    for corruption in corruptions:
+        _check_corruption(corruption)
     if planes.ndim != 4 or planes.is_floating_point():
         raise refusal(ValueError(f"planes must be [N, K, H, W] integers, but are {planes.dtype} {list(planes.shape)}."))
     members, pixels, place = _combinations(planes, len(concepts))
@@ -143,6 +147,19 @@ def plant(
                 names.append(kind)
                 conditions.append(corruption.name)
     return Planted(torch.stack(maps, 1), planes, concepts, truth, names, conditions)
+
+
+def _check_corruption(corruption: Corruption) -> None:
+    """Refuses what would make maps of NaN, or of nothing.
+
+    Raises:
+        TypeError, ValueError: says which number.
+    """
+    name = f"corruption {corruption.name!r}"
+    if not 0 <= corruption.noise < math.inf:  # NaN is not
+        raise refusal(ValueError(f"{name} must have a finite noise, 0 or more, but has {corruption.noise!r}."))
+    integer(f"{name}: shift", corruption.shift, 0)
+    integer(f"{name}: blur", corruption.blur, 0)
 
 
 @speaks

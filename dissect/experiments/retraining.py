@@ -103,7 +103,7 @@ def retrained_tops(
         progress: show a bar.
 
     Raises:
-        ValueError: features and classes of other lengths, other features in both, or no images.
+        ValueError: features and classes of other lengths, other features in both, NaN or infinite ones, or no images.
 
     Example:
         >>> features, classes = torch.eye(4).repeat(8, 1), torch.arange(4).repeat(8)
@@ -144,6 +144,12 @@ def rotated(features: Tensor, turn: Tensor) -> Tensor:
 
 def _check(name: str, part: tuple[Tensor, Tensor]) -> None:
     features, classes = part
+    if not bool(features.isfinite().all()):
+        bad = features.flatten(1).isfinite().all(1) if features.ndim > 1 else features.isfinite()
+        raise refusal(ValueError(
+            f"{name} must have finite features, but those of {int((~bad).sum())} of {len(features)} images are NaN or "
+            "infinite; leave these out."
+        ))  # fmt: skip
     if features.ndim < 2 or not len(features) or classes.shape != features.shape[:1]:
         raise refusal(
             ValueError(

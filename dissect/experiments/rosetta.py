@@ -21,6 +21,7 @@ from dissect.network.identity import code_of, fingerprint
 from dissect.network.layers import find_layers
 from dissect.network.modes import tell_training
 from dissect.network.outputs import first_tensor
+from dissect.stats.bootstrap import enough_draws
 from dissect.stats.grouped_correlation import BUDGET, GroupedCorrelation, Resampled
 from dissect.stats.map_correlation import MapCorrelation
 from dissect.visits.images import Images
@@ -91,7 +92,7 @@ def rosetta(
         >>> sorted((row.unit, row.other) for row in found.buddies())
         [(0, 3), (1, 2), (2, 1), (3, 0)]
     """
-    draws, budget = integer("resamples", resamples, 0), num_bytes("memory_budget", memory_budget)
+    draws, budget = enough_draws(resamples), num_bytes("memory_budget", memory_budget)
     run = Correlations(*checked_ends((model, layer), (other, other_layer)), see, relu, draws, budget)
     return correlated(run, images, seed, batch_size, resume, progress)
 

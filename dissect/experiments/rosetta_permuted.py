@@ -17,6 +17,7 @@ from dissect.experiments.rosetta_result import Rosetta, best_buddies
 from dissect.files.checked import Array, Of, fields, require
 from dissect.grid import Grid
 from dissect.reference import upsample
+from dissect.stats.bootstrap import enough_draws
 
 
 @speaks
@@ -73,9 +74,7 @@ def rosetta_permuted(
         ['median best r', 'highest r', 'best buddies']
     """
     permutations, budget = integer("permutations", permutations), integer("memory_budget", memory_budget, 0)
-    run = Kept(
-        *checked_ends((model, layer), (other, other_layer)), see, relu, budget, integer("resamples", resamples, 0)
-    )
+    run = Kept(*checked_ends((model, layer), (other, other_layer)), see, relu, budget, enough_draws(resamples))
     found = correlated(run, images, seed, batch_size, resume, progress, {"permutations": permutations})
     best, highest, buddies = permuted_best(*run.kept, permutations, seed, progress=progress)
     found.permuted_best, found.permuted_highest, found.permuted_buddies = best, highest, buddies

@@ -281,7 +281,7 @@ class Rosetta(Result):
                       (("same images", self.correlation), ("permuted images", self.null))}  # fmt: skip
             if self.permuted_best is not None:
                 values["permuted images"] = self.permuted_best[:, _moves(self.correlation)].flatten().tolist()
-            for axes in plots.histograms(figure, values, bins=20):
+            for axes in plots.histograms(figure, values, bins=20, none="all units are constant"):
                 axes.set_xlabel("best correlation")
         return figure
 

@@ -29,7 +29,8 @@ class TextureRow(NamedTuple):
         layer: the layer's name.
         unit: its number.
         iou: IoU(s, u), of the unit in images and in their restyled twins; None where it fires in neither.
-        same_class: the same with the twin of another image of the class, by chance; None where it fires in neither.
+        same_class: the same with the twin of another image of the class, by chance, without classes of any other image;
+            None where it fires in neither.
         other_class: the same with that of an image of another class; None without classes, too.
         firing: cells on which it fires in the images.
         firing_restyled: in the twins.
@@ -54,7 +55,7 @@ class TextureLayerRow(NamedTuple):
         low: the first quartile of the units' IoU.
         median: the median.
         high: the third quartile.
-        same_class: the median by chance, with the twin of another image of the class.
+        same_class: the median by chance, with the twin of another image of the class; without classes of any other.
         other_class: of an image of another class; None without classes, too.
         shape_sensitive: the share of units with an IoU above 0.1 (the paper's cut).
     """
@@ -67,6 +68,30 @@ class TextureLayerRow(NamedTuple):
     high: float | None
     same_class: float | None
     other_class: float | None
+    shape_sensitive: float | None
+
+
+class UnclassedLayerRow(NamedTuple):
+    """A layer of images that have no classes: as in `TextureLayerRow`, but for chance.
+
+    Attributes:
+        layer: its name.
+        units: how many.
+        silent: how many of them fire in no image and in no twin.
+        low: the first quartile of the units' IoU.
+        median: the median.
+        high: the third quartile.
+        other_image: the median by chance, with the twin of any other image.
+        shape_sensitive: the share of units with an IoU above 0.1 (the paper's cut).
+    """
+
+    layer: str
+    units: int
+    silent: int
+    low: float | None
+    median: float | None
+    high: float | None
+    other_image: float | None
     shape_sensitive: float | None
 
 
@@ -96,7 +121,7 @@ class TextureSensitivity(Result):
 
     Attributes:
         layers: `LayerTexture` by the layers' names.
-        settings: the rule, the fraction, the seed, the number of images.
+        settings: the rule, the fraction, the seed, the number of images and of their classes (None without).
 
     Example: see `dissect.experiments.texture_sensitivity`.
     """
@@ -129,6 +154,14 @@ class TextureSensitivity(Result):
             rows.append(TextureLayerRow(name, units, silent, low, median, high, chance[0], other, above))
         return Table(rows)
 
+    def unclassed(self) -> Table[UnclassedLayerRow]:
+        """The same of images without classes, whose chance is that of any other image (`UnclassedLayerRow`)."""
+        rows = [row._asdict() for row in self.summary()]
+        return Table(
+            UnclassedLayerRow(other_image=row.pop("same_class"), **{k: v for k, v in row.items() if k != "other_class"})
+            for row in rows
+        )
+
     def units(self, layer: str | None = None) -> Table[TextureRow]:
         """A row per unit (`TextureRow`); printed with the most shape-sensitive first."""
         names = list(self.layers) if layer is None else [layer]
@@ -150,7 +183,7 @@ class TextureSensitivity(Result):
             figure = plots.new_figure(1.9 * max(2, len(self.layers)), 2.2)
             scores = {name: layer.iou()[0] for name, layer in self.layers.items()}
             values = {name: part[~part.isnan()].tolist() for name, part in scores.items()}
-            for axes in plots.histograms(figure, values, bins=20, marked=CUT):
+            for axes in plots.histograms(figure, values, bins=20, marked=CUT, none="no unit fires"):
                 axes.set_xlabel("IoU(s, u)")
         return figure
 

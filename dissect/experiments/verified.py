@@ -17,10 +17,11 @@ from dissect.devices import device_of, to_device
 from dissect.dissection.result import Dissection
 from dissect.experiments.verified_result import LayerVerified, VerifiedLabels
 from dissect.files.checked import Array, Of, Text, Whole, fields, require
+from dissect.network.identity import check_weights
 from dissect.network.layers import find_layers, layer_names
 from dissect.network.layouts import LayoutOption
 from dissect.network.modes import tell_training
-from dissect.stats.bootstrap import FEWEST, drawn_again, ends
+from dissect.stats.bootstrap import FEWEST, drawn_again, ends, enough_draws
 from dissect.visits.images import Images, identity
 from dissect.visits.passes import Inputs, Passes
 from dissect.visits.readout import Readout
@@ -72,7 +73,7 @@ def verified_labels(
         units: what each unit is said to detect: a dissection of the layers, or {layer: [U] labels}, 0 for nothing.
         concepts: names of the labels; those of the dissection by default.
         response: "peak", the highest value of a unit's map, or "mean", that of all its values.
-        resamples: how often pairs are drawn.
+        resamples: how often pairs are drawn, at least 20 times.
         seed: of the draws.
         relu: read layers after their ReLU, as the dissection should have.
         layout: see `dissect.dissect`.
@@ -82,7 +83,8 @@ def verified_labels(
 
     Raises:
         KeyError: no such layer.
-        ValueError: sets of different lengths, labels outside the concepts, units of another number.
+        ValueError: sets of different lengths, labels outside the concepts, units of another number, a dissection of
+            other weights.
 
     Example:
         >>> model = torch.nn.Sequential(torch.nn.Identity())
@@ -102,7 +104,9 @@ def verified_labels(
         if not isinstance(units, Dissection):
             raise refusal(ValueError("concepts must name the labels, where units are no dissection."))
         concepts = units.concepts
-    resamples, seed = integer("resamples", resamples), integer("seed", seed, 0)
+    if isinstance(units, Dissection):
+        check_weights(model, units.settings, whose="dissection in units")
+    resamples, seed = enough_draws(resamples, none=False), integer("seed", seed, 0)
     own = _labels(labels, concepts)
     said = {name: _said(units, name, concepts) for name in names}
     data = {name: Batches(given, batch_size) for name, given in (("images", images), ("without", without))}

@@ -72,7 +72,12 @@ def bars(
 
 @speaks
 def histograms(
-    figure: Any, values: Mapping[str, Sequence[float]], *, bins: int = 40, marked: float | None = None
+    figure: Any,
+    values: Mapping[str, Sequence[float]],
+    *,
+    bins: int = 40,
+    marked: float | None = None,
+    none: str = "",
 ) -> list[Axes]:
     """Histograms of several sets of numbers side by side, over the same bins, so that they can be compared.
 
@@ -81,12 +86,13 @@ def histograms(
         values: the numbers of each panel, by its title.
         bins: how many.
         marked: where a line stands.
+        none: what a panel without numbers says; where all are, "" refuses them.
 
     Returns:
         The panels' axes.
 
     Raises:
-        ValueError: no numbers, or one that is not finite.
+        ValueError: no numbers where `none` is "", or one that is not finite.
 
     Example:
         >>> with dissect.plots.drawing():
@@ -97,11 +103,13 @@ def histograms(
     import numpy as np
 
     every = np.concatenate([np.asarray(part, dtype=np.float64) for part in values.values()] or [np.zeros(0)])
-    if not len(every) or not np.isfinite(every).all():
+    if not (len(every) or (none and values)) or not np.isfinite(every).all():
         raise refusal(ValueError(f"values must be finite numbers, at least one, but are {len(every)} numbers."))
     edges = np.histogram_bin_edges(every, bins)
     found = panels(figure, len(values), sharey=True)
     for axes, (title, part) in zip(found, values.items()):
+        if not len(part):
+            axes.text(0.5, 0.5, none, transform=axes.transAxes, ha="center", va="center", color=QUIET)
         axes.bar(edges[:-1], np.histogram(part, edges)[0], np.diff(edges), align="edge", color=ACCENT)
         axes.set_title(title)
         if marked is not None:

@@ -29,6 +29,8 @@ class Agreement:
         >>> both = dissect.stats.Agreement(*(torch.tensor(n) for n in (30, 40, 50, 100)))
         >>> both.iou().item(), both.f1().item(), both.precision().item(), both.recall().item(), both.accuracy().item()
         (0.5, 0.6666666666666666, 0.75, 0.6, 0.7)
+        >>> both.correlation().round(decimals=4).item(), both.cosine().round(decimals=4).item()
+        (0.4082, 0.6708)
         >>> both.information_quality().round(decimals=4).item()
         0.0674
     """
@@ -46,6 +48,18 @@ class Agreement:
     def f1(self) -> Tensor:
         """``2 I / (A + L)`` (Dice); 0 where neither is anywhere."""
         return _share(2 * self.intersection, self.unit_area + self.label_area)
+
+    def correlation(self) -> Tensor:
+        """``(M I - A L) / sqrt(A (M - A) L (M - L))``, Pearson's of both masks; 0 where one is constant."""
+        shared, fires, carries, pixels = (part.double() for part in (
+            self.intersection, self.unit_area, self.label_area, self.pixels
+        ))  # fmt: skip
+        spread = (fires * (pixels - fires) * carries * (pixels - carries)).sqrt()
+        return _share(pixels * shared - fires * carries, spread)
+
+    def cosine(self) -> Tensor:
+        """``I / sqrt(A L)``; 0 where either is nowhere."""
+        return _share(self.intersection, (self.unit_area.double() * self.label_area.double()).sqrt())
 
     def precision(self) -> Tensor:
         """``I / A``; 0 where the unit never fires."""

@@ -5,10 +5,34 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from dissect.arguments import integer, refusal
+
 #: A sample of fewer gives no interval.
 FEWEST = 10
+#: Fewer draws give none either: of them 5 % is less than one.
+DRAWS = 20
 #: Of an interval: it leaves out half of the rest on each side.
 LEVEL = 0.95
+
+
+def enough_draws(value: int, name: str = "resamples", *, none: bool = True) -> int:
+    """How often a sample is drawn again, often enough for an interval; or not at all, where `none` allows that.
+
+    Raises:
+        TypeError: no integer.
+        ValueError: from 1 to 19, below 0, or 0 where that is not allowed.
+
+    Example:
+        >>> enough_draws(200), enough_draws(0)
+        (200, 0)
+    """
+    draws = integer(name, value, 0 if none else 1)
+    if 0 < draws < DRAWS:
+        raise refusal(ValueError(
+            f"{name} must be at least {DRAWS}, of which an interval of 95 % leaves one out"
+            f"{', or 0 for no interval' if none else ''}, but is {draws}."
+        ))  # fmt: skip
+    return draws
 
 
 def drawn_again(count: int, resamples: int, seed: int) -> Tensor:

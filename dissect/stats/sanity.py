@@ -71,6 +71,8 @@ MEASURES: dict[str, Callable[[_Counts], Tensor]] = {
     "accuracy": lambda c: _quotient(c.pixels - c.unit - c.label + 2 * c.both, c.pixels),
     "balanced_accuracy": _balanced,
 }
+#: Those that fail one of the tests in the paper.
+FAILING = tuple(list(MEASURES)[PASSING:])
 
 
 @speaks

@@ -1,5 +1,8 @@
 """dissect.sweep: every threshold at once, against dissections at single ones."""
 
+import re
+
+import numpy as np
 import pytest
 import torch
 from small_dissection import CONCEPTS, Scenes, network
@@ -68,6 +71,11 @@ def test_every_measure_against_counts_at_each_level(found):
         curve = found.curve(row.unit, "3", concepts=["green"])
         assert [point.iou for point in curve] == own[3].tolist()
         assert [point.information_quality for point in curve] == both.information_quality()[row.unit, 3].tolist()
+        most = [float(measure[row.unit].max()) for measure in (both.correlation(), both.cosine())]
+        assert [row.correlation, row.cosine] == most
+        assert [(point.correlation, point.cosine) for point in curve] == list(
+            zip(both.correlation()[row.unit, 3].tolist(), both.cosine()[row.unit, 3].tolist())
+        )
         shown = {point.concept for point in found.curve(row.unit, "3")}
         assert shown == {CONCEPTS[label - 1][0] for label in own.argmax(0).unique().tolist() if label}
 
@@ -87,6 +95,52 @@ def test_measures_of_units_and_their_labels_when_these_get_worse(found, monkeypa
     monkeypatch.setitem(found.settings, "detector_iou", 1.0)
     with pytest.raises(ValueError, match=r"share must be one at which units have labels, but at number 0 none has"):
         found.sanity("3")
+
+
+def test_correlation_and_cosine_are_those_of_masks(found):
+    both = found["3"].counts.agreement(slice(2, 3))
+    maps = torch.cat([network()(part).detach() for part in Scenes().images.split(5)])
+    at, label = int(found["3"].level(2)[2]), 1
+    grid = dissect.Grid.half_pixel((8, 8), (16, 16))
+    fires = dissect.reference.upsample(maps[:, 2:3], grid.rows, grid.columns)
+    one = (fires[:, 0] > found["3"].counts.edges[2, at]).double().flatten().numpy()
+    other = (Scenes().planes == label).any(1).double().flatten().numpy()
+    assert float(both.correlation()[0, label, at]) == pytest.approx(np.corrcoef(one, other)[0, 1])
+    cosine = one @ other / np.linalg.norm(one) / np.linalg.norm(other)
+    assert float(both.cosine()[0, label, at]) == pytest.approx(cosine)
+
+
+def test_measures_that_fail_the_sanity_tests_are_marked_where_they_are_printed(found):
+    head = repr(found.curve(2, "3")).splitlines()[0]
+    marked = ["information_quality (untested)", "precision (fails)", "recall (fails)"]
+    assert re.split(r"\s{2,}", head)[4:] == ["iou", "f1", "correlation", "cosine", *marked]
+    head = repr(found.units("3")).splitlines()[0]
+    assert head.index("correlation") < head.index("cosine") < head.index("information_quality (untested)")
+    assert found.units("3").columns[8:12] == (  # where they were before
+        "by_precision", "average_precision", "by_information", "information_quality",
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("value", [0.0, 1.0])
+def test_constant_units_have_no_label(value):
+    """By precision or IoU a dead or a constant one would have the label of the most pixels."""
+    model = torch.nn.Sequential(torch.nn.Conv2d(3, 2, 1)).eval()
+    with torch.no_grad():
+        model[0].weight[0].zero_()
+        model[0].bias[0] = value
+    options = {"shares": SHARES, "levels": 4, "progress": False, "decoys": 1, "concepts": CONCEPTS}
+    found = dissect.sweep(model, "0", Scenes(), **options)
+    row, other = found.units()
+    assert found["0"].constant.tolist() == [True, False]
+    named = row.concept, row.by_precision, row.by_information, row.by_correlation, row.by_cosine
+    assert {*named} == {"-"}
+    assert (row.iou, row.average_precision, row.correlation, row.cosine) == (0, 0, 0, 0)
+    assert other.iou > 0
+    assert {each.concept for each in found.bands() if each.unit == 0} == {"-"}
+    assert found.best("0", None)[0] == 0
+    assert max(each.units for each in found.labels()) <= 1
+    assert found.curve(0) == []
+    assert [text.get_text() for text in found.plot("unit", unit=0).axes[0].texts] == ["no label has an IoU above 0"]
 
 
 def test_it_is_the_same_after_a_stop(found, tmp_path, monkeypatch):
@@ -133,6 +187,7 @@ def test_files_and_figures(found, tmp_path):
         ({"shares": []}, ValueError, "shares must be different numbers between 0 and 1"),
         ({"shares": [0.1, 0.1]}, ValueError, "shares must be different numbers"),
         ({"shares": [1]}, ValueError, "shares must be different numbers between 0 and 1"),
+        ({"resamples": 1}, ValueError, "^sweep: resamples must be at least 20, .* or 0 for no interval, but is 1"),
         ({"levels": 0}, ValueError, "levels must be at least 1"),
         ({"preset": "tpami2018"}, ValueError, "preset must be one that counts over all images"),
         ({"images": Scenes().images}, ValueError, "concepts must name the labels"),
@@ -153,5 +208,10 @@ def test_what_was_not_swept_is_named(found):
         found.curve(0)
     with pytest.raises(ValueError, match="unit must be below 6, but is 6"):
         found.curve(6, "3")
+    for share in (3, 9):
+        with pytest.raises(ValueError, match=f"share must be the number of .*, from 0 to 2, but is {share}"):
+            found.sanity("3", share=share)
+    with pytest.raises(ValueError, match="share must be at least 0"):
+        found.best("3", -1)
     with pytest.raises(ValueError, match='kind must be "labels" or "unit"'):
         found.plot("all", layer="3")

@@ -127,6 +127,15 @@ def test_a_rotated_layer_says_all():
     error, same = rotation_error(model, "3", Scenes().images, random_rotation(6, 0))
     assert 0 < error < 1e-5
     assert same == 1
+    with pytest.raises(ValueError, match=r"^rotation_error: rotation must have .* with U=6, .* has \[5, 5\]"):
+        rotation_error(model, "3", Scenes().images, random_rotation(5, 0))
+    with pytest.raises(ValueError, match=r"rotation must be finite numbers \[U, U\], but is of shape \[6, 5\]"):
+        rotation_error(model, "3", Scenes().images, torch.zeros(6, 5))
+    with torch.no_grad():
+        model[-1].weight.zero_()
+        model[-1].bias.zero_()
+    with pytest.raises(ValueError, match=r"outputs of model must be finite logits .* from 0 to 0"):
+        rotation_error(model, "3", Scenes().images, random_rotation(6, 0))
 
 
 def test_the_command(tmp_path, capsys):
@@ -138,10 +147,21 @@ def test_the_command(tmp_path, capsys):
     assert dissect.load(tmp_path / "result.alignment").layer == "features.conv5_3"
 
 
-def test_the_texture_command(tmp_path, capsys):
-    more = ["--count", "4", "--out", str(tmp_path)]
-    assert commands.main(["experiment", "texture", *more]) == 0
-    assert "TextureSensitivity of 4 images" in capsys.readouterr().out
+def test_the_texture_command(tmp_path, capsys, monkeypatch):
+    more = ["--layers", "features.conv1_1", "--out", str(tmp_path), "--json"]
+    assert commands.main(["experiment", "texture", "--count", "4", *more]) == 0
+    told = capsys.readouterr()
+    (row,) = json.loads(told.out)["layers"]
+    assert {"same_class", "other_class"}.isdisjoint(row)
+    assert row["other_image"] > 0
+    assert "from 86 on" in told.err
+    monkeypatch.setattr(dissect.tiny.TinyScenes, "classes", dissect.tiny.TinyScenes.classes[:2])
+    assert commands.main(["experiment", "texture", "--count", "4", "--fresh", *more]) == 0
+    told = json.loads(capsys.readouterr().out)
+    (row,) = told["layers"]
+    assert told["settings"]["num_classes"] == 2
+    assert row["same_class"] != row["other_class"]
+    assert 0 < row["other_class"] < 1
     for arguments, message in (
         (["texture", "--images", "x"], "--images and --restyled must come together"),
         (["axis-alignment", "--model", "x:y"], "--model and --images must come together"),
@@ -149,3 +169,20 @@ def test_the_texture_command(tmp_path, capsys):
     ):
         assert commands.main(["experiment", *arguments]) == 2
         assert message in capsys.readouterr().err
+
+
+def test_texture_of_folders_that_do_not_pair(tmp_path, capsys):
+    from PIL import Image
+
+    for folder, names in (("images", "abcd"), ("other", "bcde")):
+        (tmp_path / folder).mkdir()
+        for name in names:
+            Image.new("RGB", (32, 32), (ord(name) % 7 * 30, 90, 60)).save(tmp_path / folder / f"{name}.png")
+    more = ["--model", "dissect.tiny:vgg", "--size", "32", "--layers", "features.conv1_1", "--json",
+            "--out", str(tmp_path / "out"), "--images", str(tmp_path / "images")]  # fmt: skip
+    assert commands.main(["experiment", "texture", *more, "--restyled", str(tmp_path / "other")]) == 2
+    assert "'a' has none of its own in --restyled" in capsys.readouterr().err
+    (tmp_path / "other" / "e.png").rename(tmp_path / "other" / "a.bmp")
+    assert commands.main(["experiment", "texture", *more, "--restyled", str(tmp_path / "other")]) == 0
+    (row,) = json.loads(capsys.readouterr().out)["layers"]
+    assert "other_image" in row

@@ -62,6 +62,18 @@ def test_tables_and_pictures():
     assert len(found.plot([1, 3], classes=["a", "b", "c", "d"]).axes) >= 6
 
 
+@pytest.mark.filterwarnings("ignore::dissect.DoubtfulResultWarning")
+def test_labels_of_another_network_are_refused():
+    other = network()
+    with torch.no_grad():
+        other[0].weight.mul_(2)
+    d = dissect.dissect(other, "3", Scenes(), concepts=CONCEPTS, fraction=0.05, relu=True, progress=False)
+    with pytest.raises(ValueError, match=r"^explain_predictions: model must be the network of the dissection, of "):
+        explain_predictions(network(), "3", IMAGES, WEIGHTS, dissection=d)
+    d.settings["provenance"]["weights"] = None  # where it is meant
+    assert explain_predictions(network(), "3", IMAGES, WEIGHTS, dissection=d).concepts
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -73,6 +85,10 @@ def test_tables_and_pictures():
         ({"share": 1}, "share must lie between 0 and 1"),
         ({"pool": "max"}, "pool must be one of"),
         ({"images": IMAGES[0]}, "images must be a tensor"),
+        (
+            {"images": IMAGES.index_fill(0, torch.tensor([2]), torch.nan)},
+            "images must be finite, but 1 are .*, image 2",
+        ),
     ],
 )
 def test_what_cannot_be_is_refused(options, message):

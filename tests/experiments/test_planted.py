@@ -167,6 +167,11 @@ def test_saved(made, tmp_path):
     ("options", "message"),
     [
         ({"kinds": ["XOR"]}, r"kinds must be some of .*, but are \['XOR'\]"),
+        (
+            {"corruptions": [dissect.experiments.Corruption("a", noise=float("nan"))]},
+            "corruption 'a' must have a finite noise, 0 or more, but has nan",
+        ),
+        ({"corruptions": [dissect.experiments.Corruption("a", shift=-1)]}, "corruption 'a': shift must be at least 0"),
         ({"corruptions": []}, "corruptions must hold one at least"),
         ({"areas": (0.9, 1.0)}, "areas must leave formulas of each kind, but there is none of 'concept'"),
         ({"count": 0}, "count must be at least 1, but got 0"),

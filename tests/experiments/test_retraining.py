@@ -96,7 +96,15 @@ def test_the_summary_by_hand():
 
 def test_refusals():
     features, classes = problem()
+    broken = features.clone()
+    broken[3, 1] = torch.nan
     for train, test, message in (
+        (
+            (broken, classes),
+            (features, classes),
+            "train must have finite features, but those of 1 of 60 images",
+        ),
+        ((features, classes), (broken, classes), "test must have finite features, but those of 1 of 60 images"),
         ((features, classes[:3]), (features, classes), r"train must be features \[N, U, ...\] and classes \[N\]"),
         ((features, classes), (features[:0], classes[:0]), "test must be features"),
         ((features, classes), (features[:, :4], classes), r"features of one shape, but have \[5\], \[4\]"),

@@ -281,6 +281,23 @@ def test_refusals(made):
         rosetta(first, "1", second, "7", images)
 
 
+def test_constant_units_alone_are_drawn_as_such(tmp_path):
+    """A command would else have failed after its work."""
+    dead = nn.Sequential(nn.Conv2d(3, 2, 1), nn.ReLU()).eval()
+    with torch.no_grad():
+        dead[0].weight.zero_()
+        dead[0].bias.fill_(-1)
+    result = rosetta(dead, "1", dead, "1", torch.rand(4, 3, 4, 4), progress=False)
+    assert [text.get_text() for axes in result.plot().axes for text in axes.texts] == ["all units are constant"] * 2
+
+
+def test_too_few_draws_are_refused(made):
+    first, second, images = made
+    for function in (rosetta, rosetta_permuted):
+        with pytest.raises(ValueError, match=f"^{function.__name__}: resamples must be at least 20, .* but is 1"):
+            function(first, "1", second, "0", images, resamples=1, progress=False)
+
+
 def test_the_command(tmp_path, capsys):
     more = ["--count", "3", "--out", str(tmp_path), "--json"]
     assert commands.main(["experiment", "rosetta", *more]) == 0
@@ -289,5 +306,21 @@ def test_the_command(tmp_path, capsys):
     assert told["settings"]["num_images"] == 3
     assert (tmp_path / "chart.png").is_file()
     assert dissect.load(tmp_path / "result.rosetta").layers == ["features.conv4_3", "network.down4"]
+    assert commands.main(["experiment", "rosetta", *more, "--fresh", "--mean", "0", "0", "0"]) == 2
+    assert "--mean and --std are of --images" in capsys.readouterr().err
     assert commands.main(["experiment", "rosetta", "--other-layer", "x", *more]) == 2
     assert "no layer 'x'" in capsys.readouterr().err
+
+
+def test_the_command_with_images(tmp_path, capsys):
+    from PIL import Image
+
+    generator = torch.Generator().manual_seed(0)
+    (tmp_path / "images").mkdir()
+    for number in range(3):
+        pixels = torch.randint(256, (32, 32, 3), generator=generator, dtype=torch.uint8)
+        Image.fromarray(pixels.numpy()).save(tmp_path / "images" / f"{number}.png")
+    more = ["--images", str(tmp_path / "images"), "--size", "32", "--resamples", "0", "--json"]
+    means = ["--mean", "0", "0", "0", "--std", "1", "1", "1"]
+    assert commands.main(["experiment", "rosetta", *more, *means, "--out", str(tmp_path / "a")]) == 0
+    assert json.loads(capsys.readouterr().out)["settings"]["num_images"] == 3

@@ -1,5 +1,6 @@
 """Labels verified by pairs of images, against scikit-learn, numpy and plain loops."""
 
+import copy
 import math
 
 import numpy as np
@@ -171,11 +172,23 @@ def test_a_file_of_other_units_or_images_is_refused(made, layer, change, tmp_pat
         ({"response": "median"}, r"response must be one of \('peak', 'mean'\), but got 'median'"),
         ({"concepts": None}, "concepts must name the labels, where units are no dissection"),
         ({"resamples": 0}, "resamples must be at least 1, but got 0"),
+        ({"resamples": 1}, "resamples must be at least 20, of which an interval of 95 % leaves one out, but is 1"),
     ],
 )
 def test_refusals(made, change, message):
     with pytest.raises(ValueError, match="^verified_labels: " + message):
         measured(made, **change)
+
+
+def test_a_dissection_of_another_network_is_refused(made):
+    model, images, without, _ = made
+    other = copy.deepcopy(model)
+    with torch.no_grad():
+        next(other.parameters()).mul_(2)
+    planes = torch.ones(len(images), 1, *images.shape[2:], dtype=torch.int64)
+    d = dissect.dissect(other, "0", [(images, planes)], concepts=CONCEPTS, decoys=0, resamples=0, progress=False)
+    with pytest.raises(ValueError, match=r"^verified_labels: model must be the network of the dissection in units"):
+        verified_labels(model, "0", images, without, LABELS, d, progress=False)
 
 
 def test_sets_must_fit(made):

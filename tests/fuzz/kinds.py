@@ -195,7 +195,7 @@ def use_importance(path):
 def verified(**options):
     units = {"0": torch.ones(len(NET(MAPS)[0]), dtype=torch.int64)}
     return verified_labels(NET, "0", MAPS, MAPS.flip(3), [1] * len(MAPS), units, concepts=dissect.Concepts.of(["a"]),
-                           resamples=5, batch_size=4, progress=False, **options)  # fmt: skip
+                           resamples=20, batch_size=4, progress=False, **options)  # fmt: skip
 
 
 def banded(**options):
@@ -290,7 +290,7 @@ def found(folder):
         "sheet": (dissect.unit_sheet(NET, seen, "0", 1, BATCHES, progress=False).save(folder / "a"), use_sheet),
         "formulas": (dissect.formulas(NET, seen, BATCHES, progress=False).save(folder / "a"),
                      lambda path: str(dissect.UnitFormulas.load(path).rows())),
-        "sweep": (swept(decoys=1, resamples=2).save(folder / "a"), use_sweep),
+        "sweep": (swept(decoys=1, resamples=20).save(folder / "a"), use_sweep),
         "texture": (texture_sensitivity(NET, "0", MAPS, MAPS.flip(3), progress=False).save(folder / "a"),
                     lambda path: str(dissect.load(path).units())),
         "discrimination": (Discrimination(
@@ -312,7 +312,7 @@ def runs(importance):
     """Of each run at how many of its saves it is stopped, and the run, given a folder for its progress."""
     seen, options = dissected(), {"progress": False}
     return {
-        "sweeping": ((1, 3, 5), lambda folder: str(swept(resume=folder, decoys=1, resamples=2).bands())),
+        "sweeping": ((1, 3, 5), lambda folder: str(swept(resume=folder, decoys=1, resamples=20).bands())),
         "run": ((1, 3, 4, 6), lambda folder: str(dissected(resume=folder).best())),
         "ranking": ((1, 3, 4), lambda folder: dissect.unit_importance(
             CLASSIFIER, "0", PAIRS * 2, PAIRS, fill="mean", resume=folder, **options).top_units()),
