@@ -218,8 +218,9 @@ class UnitImportance(Result):
         """
         if self.fingerprint is not None:
             check_identity(
-                "model", model, self.fingerprint, fingerprint(model),
-                "the network whose units were measured, but this {} has other modules, hooks or weights",
+                "model", self.fingerprint, fingerprint(model),
+                "the network whose units were measured, "
+                f"but this {type(model).__name__} has other modules, hooks or weights",
                 "measure it with unit_importance, or set importance.fingerprint to None where another network is meant",
             )  # fmt: skip
 

@@ -101,7 +101,7 @@ def _painter(options: argparse.Namespace) -> tuple[Any, str]:
     known = (found.settings.get("provenance") or {}).get("weights") if found is not None else None
     made = weights_fingerprint(generator)
     check_identity(
-        "--dissection", generator, known, made,
+        "--dissection", known, made,
         f"of the generator to paint with, whose weights are {made}, but is of weights {known}",
         "give --model and --weights of the generator that was dissected, or dissect this one",
     )  # fmt: skip

@@ -57,22 +57,21 @@ def weights_fingerprint(model: nn.Module, *, without: str = "") -> str:
     return digest(part for name, value in _weights(model) if name != without for part in _sums(name, value))
 
 
-def check_identity(name: str, model: nn.Module, known: str | None, found: str, rule: str, way: str) -> None:
+def check_identity(name: str, known: str | None, found: str, rule: str, way: str) -> None:
     """Refuses another network than the one that a result is of, as far as that is known.
 
     Args:
         name: the argument's.
-        model: what was given.
         known: a digest of the network that the result is of; None is unknown, and then all will do.
-        found: the same digest of `model`.
-        rule: which network it must be, and what else this one has, after "must be".
+        found: the same digest of the network that was given.
+        rule: which network it must be, and what this one has, after "must be".
         way: what to do.
 
     Raises:
         ValueError: the digests differ.
     """
     if known not in (None, found):
-        raise refusal(ValueError(f"{name} must be {rule.format(type(model).__name__)}; {way}."))
+        raise refusal(ValueError(f"{name} must be {rule}; {way}."))
 
 
 def check_weights(
@@ -97,8 +96,9 @@ def check_weights(
     if known is not None:
         found = weights_fingerprint(model)
         check_identity(
-            name, model, known, found,
-            f"the network of the {whose}, of weights {known}, but this {{}} has other weights, {found}",
+            name, known, found,
+            f"the network of the {whose}, of weights {known}, "
+            f"but this {type(model).__name__} has other weights, {found}",
             "give the one that was dissected, or dissect this one; where another is meant, set "
             'settings["provenance"]["weights"] of the dissection to None',
         )  # fmt: skip
