@@ -15,7 +15,8 @@ from dissect.tiny.networks import FOLDER as WEIGHTS
 
 SCRIPTS = {path.stem for path in (pages.DOCS / "scripts").glob("*.py") if "\ndef main(" in path.read_text()}
 TESTED = {
-    "axis_alignment", "bands", "captioning", "compare", "experiments_artifacts", "experiments_attack",
+    "axis_alignment", "bands", "captioning", "compare", "directions_measured", "experiments_artifacts",
+    "experiments_attack",
     "experiments_classifier", "experiments_generators", "explanations",
     "formulas", "layouts", "meanings", "measures", "models_page", "monitoring", "omissions", "painting", "planted",
     "rewriting_rules", "texture", "thresholds",
@@ -348,6 +349,15 @@ def test_texture(tmp_path, monkeypatch):
     monkeypatch.setattr(script, "FAMILY", "landscape")
     script.main(["--images", "30", "--out", str(tmp_path)])
     written(tmp_path / "texture.md", "30 validation scenes and their twins", "| conv5_3 | 192 | 0 |")
+
+
+@pytest.mark.filterwarnings("ignore::dissect.DoubtfulResultWarning")
+def test_directions_measured(tmp_path, monkeypatch):
+    script = importlib.import_module("directions_measured")
+    for name, value in {"SCENES": 43, "STEPS": 3, "FEATURES": 16, "COMPONENTS": 3, "CELLS": 64}.items():
+        monkeypatch.setattr(script, name, value)
+    script.main(["--images", "12", "--out", str(tmp_path)])
+    written(tmp_path / "directions_measured.md", "The first 12 validation scenes", "| NMF | 3 |", "| units | 192 |")
 
 
 @pytest.mark.filterwarnings("ignore::dissect.DoubtfulResultWarning")
