@@ -309,13 +309,15 @@ class Sweep(Result):
                 (row.firing, row.iou) for row in rows if (row.concept, row.category) == name and row.firing > 0
             )
             series["{} ({})".format(*name)] = plots.Curve([at for at, _ in own], [iou for _, iou in own])
+        if not series:
+            plots.empty([axes])
+            axes.text(0.5, 0.5, f"no label has an IoU above 0 with unit {unit}", ha="center", color=plots.QUIET)
+            return 0
         plots.curves(axes, series, colors=[*plots.COLORS, *plots.SHADES])
         axes.set_xscale("log")
         axes.xaxis.set_major_formatter(lambda value, _: f"{100 * value:g}%")  # the style takes no mathematics
         axes.set_xlabel(f"share of the pixels on which unit {unit} fires")
         axes.set_ylabel("IoU")
-        if not series:
-            axes.text(0.5, 0.5, "no label has an IoU above 0", transform=axes.transAxes, ha="center", color=plots.QUIET)
         return len(series)
 
     def _only(self, layer: str | None) -> str:

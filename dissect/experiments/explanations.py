@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +14,8 @@ from dissect.arguments import integer, refusal, speaks
 from dissect.data.pictures import to_pictures
 from dissect.dissection.result import Dissection
 from dissect.experiments.figures import unit_names
+from dissect.files.checked import Array, Maybe, Of, fields, require
+from dissect.files.results import Result
 from dissect.grid import Grid
 from dissect.network.identity import check_weights
 from dissect.network.layers import find_layers
@@ -57,8 +60,8 @@ class ExplanationRow(NamedTuple):
     score: float
 
 
-@dataclass(eq=False)
-class Explanations:
+@dataclass(eq=False)  # tensors have no one truth value
+class Explanations(Result):
     """What `explain_predictions` found of N images, with the k units that weigh most in each.
 
     Attributes:
@@ -70,7 +73,12 @@ class Explanations:
         weighs: [N, k], their ``w_n x_n``.
         masks: [N, k, H, W] bool, where each is in the top of its own map.
         concepts: what units detect, by number.
+
+    Example: see `explain_predictions`.
     """
+
+    kind = "explanations"
+    suffix = ".explanations"
 
     images: Tensor
     scores: Tensor
@@ -112,6 +120,31 @@ class Explanations:
             figure.subplots_adjust(0.01, 0.01, 0.99, 1 - 0.25 / (1.5 * len(chosen)), 0.06, 0.25)
         return figure
 
+    def contents(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """See `Result`."""
+        tensors = {name: getattr(self, name).contiguous() for name in _TENSORS}
+        tensors |= {} if self.truth is None else {"truth": self.truth}
+        return tensors, {"concepts": {str(unit): name for unit, name in self.concepts.items()}}
+
+    @classmethod
+    def from_contents(cls, what: str, tensors: dict[str, Tensor], meta: dict[str, Any]) -> Explanations:
+        """See `Result`."""
+        fields(what, meta, {"concepts": Of(dict)})
+        classes = fields(what, tensors, {**_TENSORS, "truth": Maybe(Array(torch.int64, "N", 0))})["K"]
+        truth, units, weighs = tensors.get("truth"), tensors["units"], tensors["weighs"]
+        require(what, classes > 0 and units.shape[1] > 0, "there are classes and units")
+        for numbers in (tensors["predicted"], *([] if truth is None else [truth])):
+            require(what, (numbers < classes).all(), "classes have scores")
+        best = tensors["scores"].gather(1, tensors["predicted"][:, None])
+        require(what, (tensors["scores"] <= best).all(), "the predicted class has the highest score")
+        require(what, (weighs[:, 1:] <= weighs[:, :-1]).all(), "the unit that weighs most comes first")
+        require(what, (units.sort(1).values.diff(dim=1) > 0).all(), "each unit is shown once in an image")
+        names = meta["concepts"]
+        known = all(unit.isdecimal() and unit == str(int(unit)) and isinstance(names[unit], str) for unit in names)
+        require(what, known, "concepts are texts by numbers of units")
+        given = {name: tensors[name] for name in _TENSORS}
+        return cls(**given, truth=truth, concepts={int(unit): name for unit, name in names.items()})
+
     def _title(self, image: int, classes: Sequence[str] | None) -> str:
         def name(number: int) -> str:
             return str(number) if classes is None else classes[number]
@@ -121,6 +154,16 @@ class Explanations:
         truth = "" if self.truth is None or not wrong else f" (it is {name(int(self.truth[image]))})"
         units = ", ".join(self.concepts.get(unit) or f"unit {unit}" for unit in self.units[image].tolist())
         return f"{name(predicted)}{truth}: {units}"
+
+
+_TENSORS = {
+    "images": Array(torch.uint8, "N 3 H W"),
+    "scores": Array(torch.float64, "N K", -math.inf, math.inf),
+    "predicted": Array(torch.int64, "N", 0),
+    "units": Array(torch.int64, "N k", 0),
+    "weighs": Array(torch.float64, "N k", -math.inf, math.inf),
+    "masks": Array(torch.bool, "N k H W"),
+}
 
 
 @speaks

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +14,8 @@ from tqdm import tqdm
 from dissect.arguments import integer, refusal, speaks
 from dissect.experiments.axis_alignment import random_rotation
 from dissect.experiments.axis_alignment_result import RESAMPLES
+from dissect.files.checked import Array, fields, require
+from dissect.files.results import Result
 from dissect.stats.bootstrap import FEWEST, drawn_again, interval_of
 from dissect.table import Table
 
@@ -39,15 +41,31 @@ class RetrainedRow(NamedTuple):
     high: float | None
 
 
-@dataclass(eq=False)
-class RetrainedTops:
+@dataclass(eq=False)  # tensors have no one truth value
+class RetrainedTops(Result):
     """The result of `retrained_tops`.
 
     Attributes:
         accuracy: [2, R] float64, of each repeat with features as they are, and rotated.
+
+    Example: see `retrained_tops`.
     """
 
+    kind = "retrained tops"
+    suffix = ".tops"
+
     accuracy: Tensor
+
+    def contents(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """See `Result`."""
+        return {"accuracy": self.accuracy}, {}
+
+    @classmethod
+    def from_contents(cls, what: str, tensors: dict[str, Tensor], meta: dict[str, Any]) -> RetrainedTops:
+        """See `Result`."""
+        sizes = fields(what, tensors, {"accuracy": Array(torch.float64, "2 R", 0, 1)})
+        require(what, sizes["R"] > 0, "there are repeats")
+        return cls(tensors["accuracy"])
 
     def summary(self) -> Table[RetrainedRow]:
         """A row for each kind of features, and one for their difference within repeats (`RetrainedRow`)."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from dissect.arguments import refusal, speaks
 from dissect.plots.style import ACCENT, COLORS, INK, QUIET, panels, plain
+from dissect.plots.tiles import empty
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -109,6 +110,7 @@ def histograms(
     found = panels(figure, len(values), sharey=True)
     for axes, (title, part) in zip(found, values.items()):
         if not len(part):
+            empty([axes])
             axes.text(0.5, 0.5, none, transform=axes.transAxes, ha="center", va="center", color=QUIET)
         axes.bar(edges[:-1], np.histogram(part, edges)[0], np.diff(edges), align="edge", color=ACCENT)
         axes.set_title(title)

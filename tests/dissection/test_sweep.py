@@ -140,7 +140,9 @@ def test_constant_units_have_no_label(value):
     assert found.best("0", None)[0] == 0
     assert max(each.units for each in found.labels()) <= 1
     assert found.curve(0) == []
-    assert [text.get_text() for text in found.plot("unit", unit=0).axes[0].texts] == ["no label has an IoU above 0"]
+    assert [text.get_text() for text in found.plot("unit", unit=0).axes[0].texts] == [
+        "no label has an IoU above 0 with unit 0"
+    ]
 
 
 def test_it_is_the_same_after_a_stop(found, tmp_path, monkeypatch):

@@ -42,6 +42,19 @@ def test_by_a_plain_loop(pool):
     assert compared > 1000  # of 3,840; many maps are zero in most places
 
 
+@pytest.mark.parametrize("truth", [None, [0, 1, 2, 3, 0]])
+def test_saved(truth, tmp_path):
+    found = explain_predictions(network(), "3", IMAGES, WEIGHTS, truth=truth, units=2)
+    found.concepts = {4: "sky"}
+    again = dissect.load(found.save(tmp_path / "a"))
+    assert (again.table(), again.concepts) == (found.table(), {4: "sky"})
+    for name in ("images", "scores", "predicted", "units", "weighs", "masks"):
+        assert torch.equal(getattr(again, name), getattr(found, name)), name
+    found.predicted = (found.predicted + 1) % 4
+    with pytest.raises(ValueError, match="the predicted class has the highest score"):
+        dissect.load(found.save(tmp_path / "b"))
+
+
 def test_parts_add_up_to_the_score():
     found = explain_predictions(network(), "3", IMAGES, WEIGHTS, bias=BIAS, units=10)
     assert found.units.shape == (5, 6)

@@ -5,6 +5,7 @@ import pytest
 import torch
 from torch import nn
 
+import dissect
 from dissect.experiments import random_rotation, retrained_tops
 from dissect.experiments.retraining import RetrainedTops, rotated
 
@@ -92,6 +93,14 @@ def test_the_summary_by_hand():
     assert difference.accuracy == pytest.approx(0)
     assert difference.high - difference.low == pytest.approx(same.high - same.low)
     assert RetrainedTops(accuracy[:, :9]).summary()[0].low is None
+
+
+def test_saved(tmp_path):
+    accuracy = torch.tensor([[0.25, 0.5], [0.75, 1.0]], dtype=torch.float64)
+    again = dissect.load(RetrainedTops(accuracy).save(tmp_path / "a"))
+    assert torch.equal(again.accuracy, accuracy)
+    with pytest.raises(ValueError, match="must hold accuracy as float64"):
+        dissect.load(RetrainedTops(accuracy * 2).save(tmp_path / "b"))
 
 
 def test_refusals():

@@ -307,6 +307,21 @@ def test_verified_1():
     assert rows == [("tree", 0.5, 1.0, 0.75, 2.0, True), ("red", None, None, None, None, None)]
 
 
+def test_explanations_1():
+    found = dissect.load(GOLDEN / "explanations-1.explanations")
+    rows = [(row.correct, row.unit, row.concept, row.weighs, row.score) for row in found.table()]
+    assert rows[:2] == [(True, 3, "tree", 1.0, 1.5), (True, 1, "", 0.25, 1.5)]
+    assert rows[2:] == [(False, 0, "red", 0.5, 0.75), (False, 3, "tree", 0.5, 0.75)]
+    assert found.masks.flatten(1).sum(1).tolist() == [1, 6]
+
+
+def test_tops_1():
+    found = dissect.load(GOLDEN / "tops-1.tops")
+    assert [(row.features, row.accuracy) for row in found.summary()] == [
+        ("as they are", 0.625), ("rotated", 0.5), ("difference", -0.125),
+    ]  # fmt: skip
+
+
 def test_planted_1():
     found = dissect.load(GOLDEN / "planted-1.planted")
     assert [(row.truth, row.said, row.iou, row.hit) for row in found.rows()] == [

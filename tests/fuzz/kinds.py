@@ -16,9 +16,11 @@ from dissect.experiments import (
     AttackResult,
     CarliniWagner,
     Discrimination,
+    RetrainedTops,
     ablated_bands,
     axis_alignment,
     by_iou,
+    explain_predictions,
     plant,
     rosetta,
     score_labels,
@@ -192,6 +194,12 @@ def use_importance(path):
     return [str(found.top(number)) for number in found.measured_classes()], found.split_half(), repr(found)
 
 
+def explained():
+    """Why images are of their classes, by a linear classifier of the network's units."""
+    weights = simple(torch.linspace(-1, 1, 3 * len(NET(MAPS)[0])).view(3, -1))
+    return explain_predictions(NET, "0", MAPS, weights, truth=NUMBERS % 3, units=2)
+
+
 def verified(**options):
     units = {"0": torch.ones(len(NET(MAPS)[0]), dtype=torch.int64)}
     return verified_labels(NET, "0", MAPS, MAPS.flip(3), [1] * len(MAPS), units, concepts=dissect.Concepts.of(["a"]),
@@ -299,6 +307,9 @@ def found(folder):
             ).save(folder / "a"), lambda path: str([dissect.load(path).rows(), dissect.load(path).correlations()])),
         "verified": (verified().save(folder / "a"), lambda path: str(dissect.load(path).summary())),
         "ablated bands": (banded().save(folder / "a"), lambda path: str(dissect.load(path).summary())),
+        "explanations": (explained().save(folder / "a"), lambda path: str(dissect.load(path).table())),
+        "tops": (RetrainedTops(torch.tensor([[0.5, 0.75], [0.25, 0.5]]).double()).save(folder / "a"),
+                 lambda path: str(dissect.load(path).summary())),
         "planted": (planted().save(folder / "a"),
                     lambda path: [dissect.load(path).rows(), dissect.load(path).summary()]),
         "rosetta": (same_units().save(folder / "a"),

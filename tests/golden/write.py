@@ -16,7 +16,9 @@ from dissect.experiments import (
     AxisAlignment,
     CarliniWagner,
     Discrimination,
+    Explanations,
     PlantedScores,
+    RetrainedTops,
     Rosetta,
     TextureSensitivity,
     VerifiedLabels,
@@ -308,6 +310,22 @@ def alignment() -> AxisAlignment:
     return AxisAlignment("0", concepts, [(0.0, 0), (1.0, 0)], labels, ious, tops, whose, settings)
 
 
+def explanations() -> Explanations:
+    """Two images of two classes by the two units that weigh most; the first is named right."""
+    masks = torch.zeros(2, 2, 2, 3, dtype=torch.bool)
+    masks[0, 0, 0, 1], masks[1, 1] = True, True
+    scores = torch.tensor([[1.5, -0.5], [0.25, 0.75]], dtype=torch.float64)
+    weighs = torch.tensor([[1.0, 0.25], [0.5, 0.5]], dtype=torch.float64)
+    images = torch.arange(36).view(2, 3, 2, 3).byte()
+    truth, units = torch.tensor([0, 0]), torch.tensor([[3, 1], [0, 3]])
+    return Explanations(images, scores, torch.tensor([0, 1]), truth, units, weighs, masks, {3: "tree", 0: "red"})
+
+
+def tops() -> RetrainedTops:
+    """Two tops of each kind."""
+    return RetrainedTops(torch.tensor([[0.5, 0.75], [0.25, 0.75]], dtype=torch.float64))
+
+
 if __name__ == "__main__":
     for state in states():
         state.save(HERE / f"{type(state).__name__}-{state.version}.safetensors")
@@ -333,6 +351,8 @@ if __name__ == "__main__":
         planted(),
         rosetta(),
         alignment(),
+        explanations(),
+        tops(),
         *generators,
         *rules,
     ):
