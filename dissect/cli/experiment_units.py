@@ -104,8 +104,10 @@ def add_rosetta_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--images", type=Path, help="a folder of images (the embedded scenes)")
     parser.add_argument("--count", type=int, default=172, metavar="N", help="how many embedded scenes (172)")
     parser.add_argument("--size", type=int, default=224, help="rows and columns of a folder's images (224)")
-    parser.add_argument("--mean", nargs=3, type=float, metavar="M", help="of the channels in [0, 1] (ImageNet's)")
-    parser.add_argument("--std", nargs=3, type=float, metavar="S", help="of the channels in [0, 1] (ImageNet's)")
+    parser.add_argument("--mean", nargs=3, type=float, metavar="M",
+                        help="of the channels in [0, 1] (ImageNet's; the networks above want 0 0 0)")  # fmt: skip
+    parser.add_argument("--std", nargs=3, type=float, metavar="S",
+                        help="of the channels in [0, 1] (ImageNet's; the networks above want 1 1 1)")  # fmt: skip
     parser.add_argument(
         "--resamples", type=int, default=200, help="how often images are drawn again, for intervals (200)"
     )
