@@ -2,7 +2,13 @@
 
 from dissect.experiments.ablated_bands import ablated_bands, band_losses
 from dissect.experiments.ablated_bands_result import AblatedBands, BandLossRow
-from dissect.experiments.at_hand import AtHand, dissected_at_hand, embedded_discrimination, networks_at_hand
+from dissect.experiments.at_hand import (
+    AtHand,
+    dissected_at_hand,
+    embedded_discrimination,
+    networks_at_hand,
+    small_dissections,
+)
 from dissect.experiments.attack import attack, attacked_again
 from dissect.experiments.attack_result import AttackResult, GroupRow, most_important
 from dissect.experiments.axis_alignment import (
@@ -89,6 +95,7 @@ __all__ = [
     "mean_importance",
     "most_important",
     "networks_at_hand",
+    "small_dissections",
     "overlapping_combinations",
     "peak_correlation",
     "plant",

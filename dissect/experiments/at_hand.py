@@ -105,6 +105,24 @@ class Drawn(Dataset[Any]):
 
 
 @speaks
+def small_dissections() -> dict[str, Dissection]:
+    """What the units of sixteen small trained networks and three untrained ones detect, by name, as it is shipped.
+
+    Of `python -m dissect.tiny.train_small`, by architecture, task, training set and regulariser (docs/networks.md); a
+    number behind a name is the training's seed. Made by `dissected_at_hand` of 430 scenes, with 4 decoys, 200 draws, one
+    image per unit and pictures of 16x16 pixels. Their weights are not shipped.
+
+    Example:
+        >>> found = small_dissections()
+        >>> both = dissect.compare({name: found[name] for name in ("scenes-0", "untrained-scenes")})
+        >>> [row.concepts for row in both.summary()]
+        [28, 7]
+    """
+    folder = Path(tiny.__file__).parent / "dissections"
+    return {path.stem: Dissection.load(path) for path in sorted(folder.glob(f"*{Dissection.suffix}"))}
+
+
+@speaks
 def dissected_at_hand(
     networks: dict[str, AtHand], *, count: int = 430, resume: str | Path | None = None, progress: bool = True,
     **options: Any,

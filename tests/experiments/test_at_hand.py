@@ -1,13 +1,20 @@
 """The networks of the embedded world, and the command that compares them."""
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
 
 import dissect
 from dissect.cli import commands
-from dissect.experiments import at_hand, dissected_at_hand, embedded_discrimination, networks_at_hand
+from dissect.experiments import (
+    at_hand,
+    dissected_at_hand,
+    embedded_discrimination,
+    networks_at_hand,
+    small_dissections,
+)
 from dissect.tiny import train_small
 from dissect.tiny.training.small import SmallRecipe, trained_in
 
@@ -24,6 +31,22 @@ def test_those_that_are_shipped_and_untrained_ones():
         assert dict(model.named_modules())[one.layer]
         weights[name] = torch.cat([value.flatten() for value in model.parameters()]).sum().item()
     assert len(set(weights.values())) == 8
+
+
+def test_small_dissections_are_those_of_the_page():
+    page = (Path(__file__).parents[2] / "docs" / "networks.md").read_text(encoding="utf-8")
+    lines = [[part.strip() for part in line.split("|")[1:-1]] for line in page.splitlines() if line.startswith("| ")]
+    head = next(line for line in lines if "unique (430 scenes)" in line)
+    told = {
+        line[0]: tuple(int(line[head.index(name)]) for name in ("units", "unique (430 scenes)", "beyond chance"))
+        for line in lines[lines.index(head) + 2 :]
+        if len(line) == len(head)
+    }
+    found = small_dissections()
+    both = dissect.compare(found)
+    assert {row.network: (row.units, row.concepts, row.concepts_beyond_chance) for row in both.summary()} == told
+    assert len(found) == 19
+    assert {d.settings["num_images"] for d in found.values()} == {430}
 
 
 def test_those_of_a_folder(tmp_path, monkeypatch):
