@@ -7,15 +7,18 @@ from torch import Tensor
 
 from dissect import ops
 from dissect.devices import to_device
+from dissect.dissection.given import GivenThreshold
 from dissect.grid import Grid
 from dissect.stats import TailThreshold
 
 
-def condensed(state: TailThreshold, grid: Grid, shown: Tensor, maps: Tensor, numbers: Tensor) -> ops.HotCells:
+def condensed(
+    state: TailThreshold | GivenThreshold, grid: Grid, shown: Tensor, maps: Tensor, numbers: Tensor
+) -> ops.HotCells:
     """The hot cells of a batch's maps, from which thresholds, counts and shown maps come to the same bits.
 
     Args:
-        state: of the maps' thresholds; at least its first visit has ended.
+        state: of the maps' thresholds, which are given, or sought; then at least its first visit has ended.
         grid: by which they are counted.
         shown: [U, S] numbers of the images whose maps a unit is shown with, which stay whole.
         maps: [N, U, h, w].

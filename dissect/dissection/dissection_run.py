@@ -133,10 +133,7 @@ class DissectionRun(Run):
             self._begin_counts()
 
     def _condense(self, name: str, maps: Tensor, numbers: Tensor) -> ops.HotCells:
-        state = self.thresholds[name]
-        if not isinstance(state, TailThreshold):
-            raise refusal(RuntimeError(f"thresholds of layer {name!r} must be sought, but were given."))
-        return condensed(state, self.grids[name], self._shown(name), maps, numbers)
+        return condensed(self.thresholds[name], self.grids[name], self._shown(name), maps, numbers)
 
     def _open(self) -> list[str]:
         return [name for name, state in self.thresholds.items() if not state.done]

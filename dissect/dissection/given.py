@@ -42,6 +42,12 @@ class GivenThreshold:
         """[U] or [U, C] float32."""
         return self._levels
 
+    def floors(self) -> Tensor:
+        """[U] float32, as `TailThreshold.floors`; -inf for units with a threshold for each label."""
+        if self._levels.ndim > 1:
+            return torch.full_like(self._levels[:, 0], -torch.inf)
+        return self._levels.clamp(max=torch.finfo(torch.float32).max)
+
     def state_dict(self) -> dict[str, Any]:
         """Everything needed to go on."""
         return {"levels": self._levels}

@@ -108,9 +108,9 @@ class Drawn(Dataset[Any]):
 def small_dissections() -> dict[str, Dissection]:
     """What the units of sixteen small trained networks and three untrained ones detect, by name, as it is shipped.
 
-    Of `python -m dissect.tiny.train_small`, by architecture, task, training set and regulariser (docs/networks.md); a
-    number behind a name is the training's seed. Made by `dissected_at_hand` of 430 scenes, with 4 decoys, 200 draws, one
-    image per unit and pictures of 16x16 pixels. Their weights are not shipped.
+    Of `python -m dissect.tiny.train_small`, by architecture, task, training set and regulariser (docs/networks.md); the
+    number behind a name is the training's seed. Made by `dissected_at_hand` of 430 scenes, with 4 decoys, 200 draws,
+    one image per unit and pictures of 16x16 pixels. Their weights are not shipped.
 
     Example:
         >>> found = small_dissections()

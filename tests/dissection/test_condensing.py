@@ -164,3 +164,17 @@ def test_hot_cells_are_kept_only_where_they_take_less():
     assert whole[[1, 2, 3], [0, 2, 1]].all()
     assert not whole.all()
     assert torch.equal(hot.whole(torch.tensor([3, 1]), torch.tensor([1, 0])), maps[[3, 1], [1, 0]])
+
+
+@pytest.mark.parametrize("named", ["0", "4"])
+@pytest.mark.parametrize("share", [0.2, 0.6, 0.9])
+def test_thresholds_that_are_given_for_some_layers(named, share):
+    """Of layers whose thresholds are given hot cells are kept above these, beside those of layers that seek theirs."""
+    model, options = small_network(), {"fraction": 0.05, "progress": False, "resamples": 0, "decoys": 0}
+    whole = dissect.dissect(model, LAYERS, SCENES, **options)
+    given = {named: whole[named].thresholds}
+    size = sum(160 * part.num_units * 4 * side**2 for part, side in zip(whole.layers.values(), (40, 20, 10)))
+    short = dissect.dissect(model, LAYERS, SCENES, thresholds=given, memory_budget=int(share * size), **options)
+    for layer in LAYERS:
+        for name in ("thresholds", "intersection", "unit_area", "peak_images", "peak_maps"):
+            assert torch.equal(getattr(short[layer], name), getattr(whole[layer], name)), (layer, name)
