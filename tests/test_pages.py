@@ -42,6 +42,26 @@ def test_links_lead_to_files_and_headings(page):
             assert heading in anchors(file.read_text()), f"{target}#{heading}"
 
 
+def minutes(page):
+    """What a page says of how long it took one thread, in minutes; None where it says nothing."""
+    told = re.findall(
+        r"(?:for|took) ([\d.]+) (minutes|seconds|s)\b(?:,| of (?:processor time|one processor core)|\.)", page
+    )
+    return None if not told else sum(float(value) / (1 if unit == "minutes" else 60) for value, unit in told)
+
+
+def test_the_page_of_pages_says_what_the_pages_say_of_their_minutes():
+    text = (ROOT / "docs/results.md").read_text()
+    rows = re.findall(r"\]\(([\w/]+\.md)\) \| [^|]* \| ([\d.]+|-) \|$", text, re.MULTILINE)
+    assert len(rows) == len(re.findall(r"^\| .*\.md\)", text, re.MULTILINE)) > 15
+    known = {page: minutes((ROOT / "docs" / page).read_text()) for page, _ in rows}
+    assert {page: said for page, said in rows} == {
+        page: "-" if value is None else f"{value:.1f}" for page, value in known.items()
+    }
+    (told,) = re.findall(r"Together (\d+) minutes", text)
+    assert int(told) == round(sum(float(said) for _, said in rows if said != "-"))
+
+
 class Classes(Dataset):
     """Images and their class, which is whether they are more red than green."""
 
@@ -110,3 +130,10 @@ def test_code_names_what_there_is(page):
             found = dissect
             for part in path.split(".")[1:]:
                 found = getattr(found, part)
+
+
+def test_the_citation_is_of_this_version():
+    cited = dict(re.findall(r"^([\w-]+): (.+)$", (ROOT / "CITATION.cff").read_text(), re.MULTILINE))
+    known = dict(re.findall(r'^(name|version|license) = "(.+)"$', (ROOT / "pyproject.toml").read_text(), re.MULTILINE))
+    assert (cited["version"], cited["license"]) == (known["version"], known["license"])
+    assert cited["title"].strip('"').startswith(known["name"])

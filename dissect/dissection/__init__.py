@@ -2,8 +2,8 @@
 
 from dissect.dissection.compared import BestUnitRow, CorrelationRow, LayerCategoryRow, LayerConceptRow, LayerRow
 from dissect.dissection.exemplars import Embedder, Exemplar, LabelRow, TextRow, labels_beside, text_labels
-from dissect.dissection.histories import ChangeRow, HistoryRow, KeptRow
-from dissect.dissection.replicates import ReplicateRow, replicated
+from dissect.dissection.histories import AlikeRow, ChangeRow, HistoryRow, KeptRow
+from dissect.dissection.replicates import ReplicateCategoryRow, ReplicateRow, replicated, replicated_by_category
 from dissect.dissection.result import Dissection, LayerDissection, load
 from dissect.dissection.rows import CategoryRow, DiscoveryRow, UnitRow
 from dissect.dissection.swept import SweptLayer
@@ -11,6 +11,7 @@ from dissect.dissection.swept_rows import SweptCurveRow, SweptLabelRow, SweptUni
 from dissect.dissection.text_embedder import HuggingFaceEmbedder
 
 __all__ = [
+    "AlikeRow",
     "BestUnitRow",
     "CategoryRow",
     "ChangeRow",
@@ -27,6 +28,7 @@ __all__ = [
     "LayerConceptRow",
     "LayerDissection",
     "LayerRow",
+    "ReplicateCategoryRow",
     "ReplicateRow",
     "SweptCurveRow",
     "SweptLabelRow",
@@ -37,5 +39,6 @@ __all__ = [
     "labels_beside",
     "load",
     "replicated",
+    "replicated_by_category",
     "text_labels",
 ]

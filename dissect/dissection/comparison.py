@@ -28,7 +28,16 @@ from dissect.dissection.compared import (
     correlation_rows,
     layer_row,
 )
-from dissect.dissection.histories import ChangeRow, HistoryRow, KeptRow, change_rows, history_rows, kept_rows
+from dissect.dissection.histories import (
+    AlikeRow,
+    ChangeRow,
+    HistoryRow,
+    KeptRow,
+    alike_rows,
+    change_rows,
+    history_rows,
+    kept_rows,
+)
 from dissect.dissection.provenance import DoubtfulResultWarning
 from dissect.dissection.result import Dissection
 from dissect.dissection.rows import is_detector
@@ -160,6 +169,23 @@ class Comparison(Result):
         """
         return Table(kept_rows(self._series(), self.changes()))
 
+    def alike(self, permutations: int = 99, seed: int = 0) -> Table[AlikeRow]:
+        """Of a series: how many units that change still fire on what is alike, and how many by chance (`AlikeRow`).
+
+        By chance a unit becomes what any unit of its layer became. Layers where no unit changes, and those whose labels
+        have thresholds of their own, have no rows.
+
+        Args:
+            permutations: of the layer's units at the last step.
+            seed: of these.
+
+        Raises:
+            TypeError, ValueError: there are no steps, or no such number of permutations or seed.
+        """
+        concepts = next(iter(self.dissections.values())).concepts
+        permutations, seed = integer("permutations", permutations), integer("seed", seed, 0)
+        return Table(alike_rows(self._series(), self.changes(), concepts, permutations, seed))
+
     def _series(self) -> list[Compared]:
         if self.steps is None:
             raise refusal(ValueError("a series needs steps, which compare(..., steps=...) takes."))
@@ -203,6 +229,7 @@ class Comparison(Result):
         }
         if self.steps is not None:
             found |= {"histories": self.histories(), "changes": self.changes(), "kept": self.kept()}
+            found["alike"] = self.alike()
         return found
 
     def to_csv(self, folder: str | Path) -> Path:

@@ -8,9 +8,10 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
+from torch import Tensor
 
 from dissect.concepts import Concepts
-from dissect.dissection.compared import Compared
+from dissect.dissection.compared import ALL, Compared
 from dissect.stats.proportion import wilson_interval
 
 if TYPE_CHECKING:
@@ -98,6 +99,30 @@ class KeptRow(NamedTuple):
     by_chance: float | None
 
 
+class AlikeRow(NamedTuple):
+    """How many units that changed their concept still fire on what is like it was, beside chance.
+
+    Attributes:
+        layer: the layer's name.
+        category: in which what they fire on is alike, see `likenesses`; "all" for any.
+        units: how many units have a concept at the first step and another one at the last.
+        alike: how many of them are alike.
+        by_chance: how many would be if each became what any of the layer's units became: the mean over permutations.
+        fewest: in any permutation.
+        most: the same.
+        p: how probable so many or more are by chance, (1 + permutations with as many) / (1 + permutations).
+    """
+
+    layer: str
+    category: str
+    units: int
+    alike: int
+    by_chance: float
+    fewest: int
+    most: int
+    p: float
+
+
 def history_rows(layers: Iterable[Compared]) -> list[HistoryRow]:
     """Each unit of each layer, step by step."""
     found = []
@@ -160,21 +185,54 @@ def likenesses(before: LayerDissection, after: LayerDissection, concepts: Concep
     Returns:
         A category for each unit, None where there is none, and where labels have thresholds of their own.
     """
-    count = before.num_units
+    table, names = _likeness_table(before, after, concepts)
+    return [None if at < 0 else names[at] for at in table.diagonal().tolist()]
+
+
+def alike_rows(
+    layers: Iterable[Compared], changes: Sequence[ChangeRow], concepts: Concepts, permutations: int, seed: int
+) -> list[AlikeRow]:
+    """Of each layer whose labels share each unit's threshold, by category: alike units, and permuted ones."""
+    found = []
+    for layer, steps in _by_layer(layers).items():
+        own = [row for row in changes if row.layer == layer]
+        changed = [at for at, row in enumerate(own) if NONE not in (row.before, row.after) and not row.kept]
+        if not changed or any(one.layer.label_thresholds is not None for one in (steps[0], steps[-1])):
+            continue
+        table, names = _likeness_table(steps[0].layer, steps[-1].layer, concepts)
+        generator = torch.Generator().manual_seed(seed)
+        orders = torch.stack([torch.randperm(len(own), generator=generator) for _ in range(permutations)])
+        units = torch.tensor(changed)
+        drawn, real = table[units, orders[:, units]], table.diagonal()[units]
+        for at, name in ((-1, ALL), *enumerate(names)):
+            counts = ((drawn == at) if at >= 0 else (drawn >= 0)).sum(1)
+            alike = int(((real == at) if at >= 0 else (real >= 0)).sum())
+            as_many = int((counts >= alike).sum())
+            found.append(AlikeRow(
+                layer, name, len(changed), alike, float(counts.double().mean()), int(counts.min()), int(counts.max()),
+                (1 + as_many) / (1 + permutations),
+            ))  # fmt: skip
+    return found
+
+
+def _likeness_table(before: LayerDissection, after: LayerDissection, concepts: Concepts) -> tuple[Tensor, list[str]]:
+    """Category numbers [U, U]: where unit v is after like what unit u was, as `likenesses` says; -1 nowhere."""
+    count, names = before.num_units, list(dict.fromkeys(concepts.categories[1:]))
+    best = torch.full((count, count), -1)
     if before.label_thresholds is not None or after.label_thresholds is not None or count < 2:
-        return [None] * count
+        return best, names
     shares = [layer.intersection / layer.unit_area.clamp(min=1)[:, None] for layer in (before, after)]
-    rarest: list[float] = [RARE] * count
-    best: list[str | None] = [None] * count
-    for category in dict.fromkeys(concepts.categories[1:]):
-        labels = [at for at, name in enumerate(concepts.categories) if at and name == category]
+    rarest = torch.full((count, count), float("inf"), dtype=torch.float64)
+    for at, category in enumerate(names):
+        labels = [label for label, name in enumerate(concepts.categories) if label and name == category]
         then, now = (share[:, labels].double() for share in shares)
         for unit in range(count):
             like = torch.minimum(then[unit], now).sum(1) / torch.maximum(then[unit], now).sum(1).clamp(min=1e-300)
-            others = float((like >= like[unit]).sum() - 1) / (count - 1)
-            if like[unit] > 0 and (others < rarest[unit] or (best[unit] is None and others <= RARE)):
-                rarest[unit], best[unit] = others, category
-    return best
+            as_much = count - torch.searchsorted(like.sort().values, like)
+            others = (as_much - 1).double() / (count - 1)
+            nearer = (like > 0) & (others <= RARE) & (others < rarest[unit])
+            rarest[unit, nearer], best[unit, nearer] = others[nearer], at
+    return best, names
 
 
 def _by_layer(layers: Iterable[Compared]) -> dict[str, list[Compared]]:

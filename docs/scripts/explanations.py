@@ -15,6 +15,7 @@ from torch import Tensor
 import dissect
 from dissect import plots, tiny
 from dissect.experiments import Explanations, explain_predictions
+from dissect.stats import wilson_interval
 
 LAYER = "features.conv5_3"
 #: Of the SVM (Zhou et al. 2018, section 3.9).
@@ -81,12 +82,35 @@ def main(arguments: Sequence[str] | None = None) -> None:
     shown = right[:: max(1, len(right) // SHOWN)][:SHOWN] + wrong[:: max(1, len(wrong) // SHOWN)][:SHOWN]
     classes = [names[int(number)] for number in known]
     plots.save(found.plot(shown, classes), pictures / "units.png")
-    text = HEAD + page(found, classes, options.train, shown)
+    text = HEAD + page(found, classes, options.train, shown, inside_images(found, options.images, inside))
     text += f"\nOne thread computed for {(time.process_time() - begin) / 60:.1f} minutes.\n"
     (options.out / "explanations.md").write_text(text, encoding="utf-8")
 
 
-def page(found: Explanations, classes: list[str], train: int, shown: list[int]) -> str:
+def inside_images(found: Explanations, count: int, kept: Tensor) -> str:
+    """In how many images what the first unit detects is there, and in how many others."""
+    data = tiny.TinyScenes("val", count=count)
+    there = [{data.concepts.names[label] for label in data[at][1].unique().tolist() if label}
+             for at in kept.nonzero().flatten().tolist()]  # fmt: skip
+    first = [row for row in found.table() if row.rank == 1]
+    lines = []
+    for told, correct in (("right", True), ("wrong", False)):
+        rows = [row for row in first if row.correct is correct]
+        if rows:
+            hits = sum(row.concept in there[row.image] for row in rows)
+            others = [row.concept in there[at] for row in rows for at in range(len(there)) if at != row.image]
+            chance = f", in other images by {sum(others) / len(others):.0%}" if others else ""
+            lines.append(f"{share(hits, len(rows))} of those predicted {told}{chance}")
+    return "; ".join(lines)
+
+
+def share(count: int, of: int) -> str:
+    """So many of so many, with the share and its interval (Wilson)."""
+    low, high = wilson_interval(count, of)
+    return f"{count} of {of} ({count / of:.0%}, {low:.0%} to {high:.0%})"
+
+
+def page(found: Explanations, classes: list[str], train: int, shown: list[int], inside: str) -> str:
     """What follows the head."""
     rows = [row for row in found.table() if row.image in shown and row.rank == 1]
     lines = [
@@ -100,9 +124,13 @@ def page(found: Explanations, classes: list[str], train: int, shown: list[int]) 
 ## Right and wrong predictions
 
 A linear SVM (C = {C:g}) on the sums of the units of {LAYER.removeprefix("features.")} after the ReLU, fitted to {train}
-training scenes; it names {right} of {len(found.images)} validation scenes right. Below, images predicted right and then
-wrong (every so many, none chosen by hand), each with the four units that add most to the score of the predicted class.
-What they detect is from a dissection over the same scenes (top 1 % of the pixels, any IoU above 0).
+training scenes; it names {share(right, len(found.images))} validation scenes right. Below, images predicted right and
+then wrong (every so many, none chosen by hand), each with the four units that add most to the score of the predicted
+class. What they detect is from a dissection over the same scenes (top 1 % of the pixels, any IoU above 0).
+
+The paper shows pictures of this and prints no number that these could agree with, or differ from. What can be counted:
+whether what the first unit detects is in the image at all. It is in {inside}. Intervals are Wilson's, of images as if
+independent; the dissection saw these very scenes.
 
 ![Images, and where the units that weigh most for the prediction fire](explanations/units.png)
 

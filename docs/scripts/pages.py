@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from textwrap import fill
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
@@ -21,6 +22,11 @@ def table(head: Sequence[object], rows: Iterable[Sequence[object]]) -> str:
     """A table in Markdown, a line each."""
     lines = [head, ["---"] * len(head), *rows]
     return "".join("| " + " | ".join(map(str, line)) + " |\n" for line in lines)
+
+
+def paragraph(text: str) -> str:
+    """A paragraph of Markdown in lines of 120 characters, broken between words alone, and an empty line."""
+    return fill(" ".join(text.split()), 120, break_on_hyphens=False, break_long_words=False) + "\n\n"
 
 
 def folder(out: Path, name: str) -> Path:

@@ -14,16 +14,18 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import small_networks_claims as claims
 import small_networks_text as texts
 import torch
 from pages import command_line, folder, table
 
 import dissect
 from dissect import plots, tiny
-from dissect.dissection import replicated
+from dissect.dissection import replicated, replicated_by_category
+from dissect.dissection.compared import ALL
 from dissect.experiments import dissected_at_hand, embedded_discrimination, networks_at_hand
 from dissect.experiments.at_hand import Drawn
-from dissect.stats import pearson
+from dissect.stats import pearson, wilson_interval
 from dissect.tiny.train_small import BATCH
 from dissect.tiny.training.small import SIZE, SMALL_RECIPES, load_small, loss, trained_in
 
@@ -45,6 +47,16 @@ RULES = (
 #: Trainings whose histories are shown, and steps that are timed for the cost of watching.
 SHOWN = ("scenes", *(f"{name}{how}" for name in ("objects-to-scenes", "scenes-to-objects") for how in ("", "-slowly")))
 TIMED = 20
+#: Of units, for how many are alike by chance.
+PERMUTATIONS = 199
+#: Units that keep their concept, and all, in the paper (3.7), by the training that is like it.
+PAPERS_KEPT = {
+    f"{name}{how}": told
+    for name, told in (
+        ("objects-to-scenes", ("ImageNet to Places", 139, 256)), ("scenes-to-objects", ("Places to ImageNet", 135, 256))
+    )
+    for how in ("", "-slowly")
+}  # fmt: skip
 KEPT = {
     "network": "training", "of": "of", "units": "units", "kept": "kept", "share": "share", "low": "low", "high": "high",
     "by_chance": "by chance",
@@ -104,7 +116,7 @@ def _networks(options: Any, pictures: Path) -> str:
             kept = _kept(options, f"sample-{sample}-{name}")
             found[name] = dissect.dissect(one.load(), one.layer, seen, resume=kept, **FAST)
         comparisons.append(dissect.compare(found))
-    rows = replicated(comparisons)
+    rows, known = replicated(comparisons), claims.counted(replicated_by_category(comparisons))
     by = {(row.network, row.category): row.concepts for row in both.by_category()}
     table = [
         row._asdict() | {
@@ -123,51 +135,13 @@ def _networks(options: Any, pictures: Path) -> str:
     }  # fmt: skip
     return texts.NETWORKS.format(
         trained=_trained(options), samples=SAMPLES, each=EACH,
-        images=options.images, table=_markdown(table, columns), pictures=pictures.name, said=_said(rows),
+        images=options.images, table=_markdown(table, columns), pictures=pictures.name, said=claims.said(known),
+        unique=claims.by_category(known, 0), detectors=claims.by_category(known, 1),
     )  # fmt: skip
 
 
-def _said(rows: Any) -> str:
-    """What the table says, against what the paper found."""
-    known = {row.network: row for row in rows}
-
-    def told(name: str) -> str:
-        row = known[name]
-        return f"{row.concepts:.1f}" + ("" if row.low is None else f" ({row.low:.1f} to {row.high:.1f})")
-
-    pairs = (
-        (
-            "batch-norm",
-            "scenes",
-            "batch normalisation (the paper: it seems to decrease interpretability)",
-        ),
-        ("no-dropout", "scenes", "no dropout (the paper: more texture and fewer object detectors)"),
-        ("wide", "scenes", "three times the width (the paper: many more unique detectors)"),
-        ("residual", "scenes", "a residual network (the paper: more than plain ones)"),
-        ("street", "scenes", "another training set, streets alone (the paper: Places gives more than ImageNet)"),
-        ("room", "scenes", "another training set, rooms alone (the paper: Places gives more than ImageNet)"),
-        ("room", "street", "two training sets of the same size, rooms and streets"),
-        ("objects", "scenes", "the object-centric task (the paper: fewer than scenes)"),
-        ("rotation", "scenes", "turned images, without labels (the paper: few object detectors)"),
-        ("color", "scenes", "colors, without labels (the paper: almost no color detectors)"),
-        ("puzzle", "scenes", "a puzzle, without labels (the paper: some parts and objects)"),
-    )
-    lines = []
-    for one, other, what in pairs:
-        for seed in (0, 1):
-            names = f"{one}-{seed}", f"{other}-{seed}"
-            if all(name in known for name in names):
-                a, b = (known[name] for name in names)
-                apart = a.low is not None and b.low is not None and (a.high < b.low or b.high < a.low)
-                way = "more" if a.concepts > b.concepts else "fewer"
-                lines.append(f"- {what}, seed {seed}: {told(names[0])} against {told(names[1])}"
-                             f"{f': {way} here' if apart else ': not told apart here'}.\n")  # fmt: skip
-    head = "Unique detectors, with the intervals of their means; told apart where these do not meet:\n\n"
-    return head + "".join(lines)
-
-
 def _training(options: Any, pictures: Path) -> str:
-    parts, kept_rows = [], []
+    parts, kept_rows, likely = [], [], list[str]()
     scenes = Drawn(tiny.TinyScenes("val", SIZE, WATCHED))
     for name, snapshots in trained_in(options.trainings).items():
         if name.rpartition("-")[0] not in SHOWN:
@@ -182,16 +156,47 @@ def _training(options: Any, pictures: Path) -> str:
         for kind in ("categories", "histories"):
             plots.save(grown.plot(kind), pictures / f"{name}-{kind}.png")
         changes = [row for row in grown.changes() if "-" not in (row.before, row.after) and not row.kept]
-        alike = {one: sum(row.alike == one for row in changes) for one in (*grown.categories, None)}
+        likely += [f"{name} (p {row.p:.2f})" for row in grown.alike(PERMUTATIONS) if row.category == ALL]
         kept_rows += [row._asdict() | {"network": name} for row in grown.kept()]
         start = SMALL_RECIPES[name.rpartition("-")[0]].start
-        told = ", ".join(f"{number} {one or 'in none'}" for one, number in alike.items() if number)
         parts.append(texts.WATCHED.format(
             name=name, begins="From initial weights" if start is None else f"From the end of {start}", layer=layer,
             scenes=WATCHED, table=_markdown(rows, columns), pictures=pictures.name, changed=len(changes),
-            told=told or "no category, for there are none",
+            alike=_alike(grown), permutations=PERMUTATIONS,
         ))  # fmt: skip
-    return texts.TRAINING.format(cost=_cost(scenes), parts="".join(parts), kept=_markdown(kept_rows, KEPT))
+    return texts.TRAINING.format(cost=_cost(scenes), parts="".join(parts), kept=_markdown(kept_rows, KEPT),
+                                 verdicts=_kept_against(kept_rows),
+                                 likely=", ".join(likely) or "none")  # fmt: skip
+
+
+def _alike(grown: Any) -> str:
+    """How many units are still like what they were, beside permuted units."""
+    rows = [
+        row._asdict() | {"chance": f"{row.by_chance:.1f} ({row.fewest} to {row.most})", "p": f"{row.p:.2f}"}
+        for row in grown.alike(PERMUTATIONS)
+    ]
+    columns = {"category": "alike in", "alike": "units", "chance": "permuted", "p": "p"}
+    return _markdown(rows, columns) if rows else "None of them can be held against others.\n"
+
+
+def _kept_against(rows: Sequence[dict[str, Any]]) -> str:
+    """The shares of units that keep their concept against the paper's."""
+    lines = []
+    for row in rows:
+        known = PAPERS_KEPT.get(row["network"].rpartition("-")[0])
+        if known is None or row["of"] != "units" or row["share"] is None:
+            continue
+        told, kept, units = known
+        low, high = wilson_interval(kept, units)
+        found = "more here, so that it differs" if row["low"] > high else "fewer here, so that it differs"
+        if row["low"] <= high and low <= row["high"]:
+            found = "the intervals meet, so that they are not told apart"
+        chance = f"{'more than' if row['low'] > row['by_chance'] else 'not told apart from'} chance"
+        lines.append(
+            f"- {row['network']}: {row['share']:.1%} ({row['low']:.1%} to {row['high']:.1%}) against the paper's "
+            f"{kept / units:.1%} ({low:.1%} to {high:.1%}) from {told}: {found}; {chance} ({row['by_chance']:.1%}).\n"
+        )
+    return "".join(lines) or "None of these trainings is like one of the paper's.\n"
 
 
 def _cost(scenes: Drawn) -> str:
@@ -249,7 +254,8 @@ def _discrimination(options: Any, pictures: Path) -> str:
             parts.append(texts.RULE.format(
                 title=title[0].upper() + title[1:], told=told, pictures=pictures.name, file=f"{task}-{name}",
                 every=_r(every, "all networks"), others=_r(others, "those not trained for it"),
-                trained=_r(_of_trained(found), "trained ones alone"), table=_markdown(rows, columns),
+                trained=_r(_of_trained(found), "trained ones alone"),
+                agrees=_agrees(_of_trained(found)), table=_markdown(rows, columns),
             ))  # fmt: skip
     return texts.DISCRIMINATION.format(
         count=len(networks), images=options.images,
@@ -261,6 +267,14 @@ def _of_trained(found: Any) -> Any:
     """The correlation without untrained networks, which have few detectors and poor features."""
     rows = [row for row in found.rows() if not row.network.startswith("untrained")]
     return pearson([row.concepts for row in rows], [row.accuracy for row in rows])
+
+
+def _agrees(row: Any) -> str:
+    """Whether a correlation agrees with the paper's, which is positive."""
+    if row.low is None or row.high is None:
+        return "Whether that agrees with the paper is not known."
+    found = "agrees with" if row.low > 0 else "differs from" if row.high < 0 else "is not told apart from none, against"
+    return f"That {found} the paper's positive correlation, without untrained networks too."
 
 
 def _r(row: Any, of: str) -> str:

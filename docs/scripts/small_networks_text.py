@@ -18,15 +18,25 @@ shipped VGG names 93 % of the scenes, after twenty times as many images.
 
 ## Unique detectors
 
-The last convolutional layer after its ReLU, the default preset. Columns 3 to 5 are means over {samples} samples of
-{each} validation scenes that share none (`dissect.dissection.replicated`); what follows is one dissection with
+The last convolutional layer after its ReLU, the default preset. Columns 3 to 5 below are means over {samples} samples
+of {each} validation scenes that share none (`dissect.dissection.replicated`); what follows is one dissection with
 {images} others, whose decoys say how many hardly come by chance: fewer scenes give more detectors by chance.
-The interval is over images, of this one training: how many another one would give, repeats say (`NAME-0`, `NAME-1`).
+The interval is over images, of this one training. How much another seed makes, it cannot say: there is one training
+each, but for the scenes, which have two.
 
-{table}
+{said}{table}
 ![Unique detectors by category]({pictures}/concepts.png)
 
-{said}
+## By category
+
+Means over the same samples with their intervals (`dissect.dissection.replicated_by_category`), unique detectors:
+
+{unique}
+<details><summary>detectors, all units that detect any</summary>
+
+{detectors}
+</details>
+
 Not trained here: captioning (3.5; `dissect.compare` takes the dissections of any network, so a captioning network's
 encoder is compared as any other), context, ego-motion, tracking, video and audio, and wider networks than three times.
 """
@@ -51,14 +61,18 @@ grown.plot("categories"), grown.plot("histories"), grown.kept(), grown.changes()
 {cost}
 {parts}## Units that keep their concept
 
-In the paper 139 of 256 units (54.4 %) keep theirs from ImageNet to Places, and 135 (52.7 %) from Places to ImageNet.
+In the paper 139 of 256 units (it prints 54.4 %) keep theirs from ImageNet to Places, and 135 (52.7 %) back.
 "By chance" is the share if the last concepts were dealt out among the units. Intervals take units to be independent.
 Fine-tuning sees half as many images as a training from scratch, by the same rates, or a tenth of them ("slowly").
 
 {kept}
+{verdicts}
 The paper's people sorted the other units by what both concepts share: shape, texture, color, object, or nothing clear.
-`likenesses` is a proxy for that: the categories of labels on which a unit still fires as before, more than 95 % of the
-other units do. It knows no shape, and no person has rated these.
+Of 117 from ImageNet to Places 109 share something. `likenesses` is a proxy for that: the categories of labels on which
+a unit still fires as before, more than 95 % of the other units do. With six categories up to 5 % in each are alike by
+chance, so that it says something only beyond the column "permuted", where each unit became what any unit of the layer
+became. In any category: {likely}. It knows no shape, and no person has rated these; so it does not test the paper's
+share of 93 %.
 """
 
 WATCHED = """\
@@ -71,9 +85,10 @@ WATCHED = """\
 
 ![What six units detect, step by step; bold where they are detectors]({pictures}/{name}-histories.png)
 
-Of {changed} units that end with another concept than they began with, what they fire on is still like what it was
-in: {told}.
+{changed} units end with another concept than they began with. How many still fire on what is alike (`Comparison.alike`;
+"permuted": the mean, fewest and most of {permutations} permutations; p: how often as many):
 
+{alike}
 """
 
 DISCRIMINATION = """\
@@ -109,7 +124,7 @@ RULE = """\
 ![Accuracy over unique object detectors]({pictures}/{file}.png)
 
 {every}; {others};
-{trained}.
+{trained}. {agrees}
 
 <details><summary>every network</summary>
 

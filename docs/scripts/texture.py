@@ -10,18 +10,22 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from pages import command_line, folder, table
+from pages import command_line, folder, paragraph, table
 from torch import Tensor
 
 import dissect
 from dissect import plots, tiny
 from dissect.experiments import TextureSensitivity, texture_sensitivity
+from dissect.experiments.texture_result import TextureLayerRow
+from dissect.stats import wilson_interval
 
 LAYERS = [f"features.{name}" for name in ("conv1_2", "conv2_2", "conv3_1", "conv3_3", "conv4_3", "conv5_3")]
 #: The seed of the scenes' other look.
 STYLE = 1
 #: Of the scenes; None: all.
 FAMILY: str | None = None
+#: The share of texture-sensitive units from which on they are many.
+MANY = 0.1
 #: Images in the gallery, and units of each kind.
 IMAGES, UNITS = 6, 2
 
@@ -74,11 +78,37 @@ def rows(found: TextureSensitivity) -> str:
     ]
     lines = [
         [row.layer.removeprefix("features."), row.units, row.silent,
-         *(f"{value:.3f}" for value in (row.low, row.median, row.high, row.same_class, row.other_class)),
-         f"{row.shape_sensitive:.0%}"]
+         *(f"{value:.3f}" for value in (row.low, row.median, row.high, row.same_class, row.other_class)), above(row)]
         for row in found.summary()
     ]  # fmt: skip
     return table(head, lines)
+
+
+def above(row: TextureLayerRow) -> str:
+    """The share of a layer's units above the paper's cut, with its interval (Wilson, units as if independent)."""
+    firing = row.units - row.silent
+    if row.shape_sensitive is None:
+        return "-"
+    low, high = wilson_interval(round(row.shape_sensitive * firing), firing)
+    return f"{row.shape_sensitive:.0%} ({low:.0%} to {high:.0%})"
+
+
+def agreement(found: TextureSensitivity) -> str:
+    """Whether the layers agree with the paper, which finds many texture-sensitive units in all of them."""
+    known = [row for row in found.summary() if row.shape_sensitive is not None]
+    firing = sum(row.units - row.silent for row in known)
+    below = firing - sum(round(row.shape_sensitive * (row.units - row.silent)) for row in known)
+    low, high = wilson_interval(below, firing)
+    first, last = known[0].median, known[-1].median
+    differs = "differs" if high < MANY else "agrees" if low >= MANY else "is not told apart"
+    return paragraph(
+        f"""The paper's units are texture-sensitive below 0.1; it finds many in every layer, the last one included, and
+        some shape-sensitive ones in later layers, and prints no share. Here {below} of {firing} units lie below 0.1,
+        {below / firing:.1%} ({low:.1%} to {high:.1%}): with {MANY:.0%} for "many" that {differs}. That the overlap
+        grows with depth {"agrees" if last > first else "differs"}: its median is {first:.3f} in the first of these
+        layers and {last:.3f} in the last one. The scenes are drawn in flat colors with simple textures, so that edges
+        stay where they are when a look is exchanged, and photographs that a network restyles lose more."""
+    )
 
 
 def gallery(model: torch.nn.Module, pairs: Pairs, found: TextureSensitivity, name: str, path: Path) -> None:
@@ -144,12 +174,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 {rows(own)}
 ![How IoU(s, u) is spread over the units of each layer; the line is the paper's cut of 0.1](texture/layers.png)
 
-The paper's units are texture-sensitive below 0.1; it finds many in every layer, and shape-sensitive ones in later
-layers. Here the last columns tell: the overlap grows with depth, as there, but few units lie below 0.1. The scenes are
-drawn in flat colors with simple textures, so that edges stay where they are when a look is exchanged, and photographs
-that a network restyles lose more.
-
-**One threshold for both sets**, which also counts a unit that falls silent in the twins:
+{agreement(own)}**One threshold for both sets**, which also counts a unit that falls silent in the twins:
 
 {rows(common)}
 **The untrained network** keeps places too, since its units see edges and corners at random; compare it with chance:

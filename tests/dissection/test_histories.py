@@ -91,9 +91,37 @@ def test_likenesses_against_plain_loops():
     assert None in found
 
 
+def test_alike_units_beside_permuted_ones():
+    before, after = random_layer(1), random_layer(2)
+    after.intersection[:6] = before.intersection[:6]
+    series = compare({"a": made(before), "b": made(after)}, steps=[0, 1])
+    changed = [row.unit for row in series.changes() if "-" not in (row.before, row.after) and not row.kept]
+    assert 3 < len(changed) < 30
+    generator, counts = torch.Generator().manual_seed(7), []
+    for _ in range(20):
+        order = torch.randperm(30, generator=generator)
+        permuted = random_layer(2)
+        permuted.intersection, permuted.unit_area = after.intersection[order], after.unit_area[order]
+        alike = likenesses(before, permuted, Concepts.of(PAIRS))
+        counts.append([alike[unit] for unit in changed])
+    rows = {row.category: row for row in series.alike(permutations=20, seed=7)}
+    assert list(rows) == ["all", "object", "material", "color"]
+    for category, row in rows.items():
+        drawn = [sum(one is not None and category in ("all", one) for one in own) for own in counts]
+        real = sum(row.alike is not None and category in ("all", row.alike) and row.unit in changed
+                   for row in series.changes())  # fmt: skip
+        assert row[2:] == (len(changed), real, pytest.approx(sum(drawn) / 20), min(drawn), max(drawn),
+                           (1 + sum(one >= real for one in drawn)) / 21)  # fmt: skip
+    assert series.tables()["alike"] == series.alike()
+    same = compare({"a": made(before), "b": made(before)}, steps=[0, 1])
+    assert len(same.alike()) == 0
+    with pytest.raises(ValueError, match="permutations"):
+        series.alike(permutations=0)
+
+
 def test_what_is_no_series_has_no_history():
     both = compare({"a": made(layer(STEPS[0])), "b": made(layer(STEPS[1]))})
-    for reading in (both.histories, both.changes, both.kept, lambda: both.plot("histories")):
+    for reading in (both.histories, both.changes, both.kept, both.alike, lambda: both.plot("histories")):
         with pytest.raises(ValueError, match=r"a series needs steps, which compare\(..., steps=...\) takes"):
             reading()
     assert "histories" not in both.tables()

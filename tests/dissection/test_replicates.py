@@ -5,7 +5,7 @@ import torch
 from small_comparison import FIRST, OTHER, layer, made
 
 from dissect import compare
-from dissect.dissection import replicated
+from dissect.dissection import replicated, replicated_by_category
 
 
 def both(first=FIRST, other=OTHER, **settings):
@@ -38,3 +38,36 @@ def test_what_is_no_replicate_is_refused():
         replicated([both(), both(num_images=11)])
     with pytest.raises(ValueError, match="same networks"):
         replicated([both(), compare([made(layer(FIRST, "a"), layer(OTHER, "b"))])])
+
+
+def test_categories_by_hand():
+    comparisons = [both() if at < 6 else both(OTHER, FIRST) for at in range(10)]
+    rows = {(row.network, row.category): row for row in replicated_by_category(comparisons)}
+    # FIRST: three units of sky and tree, one of wood; OTHER: one of sky, two of red.
+    assert list(rows) == [
+        (network, category) for network in ("one", "two") for category in ("all", "object", "material", "color")
+    ]
+    one = rows["one", "object"]
+    assert one[:6] == ("one", "x", "object", 10, 10, (6 * 3 + 4 * 1) / 10)
+    assert one.concepts == (6 * 2 + 4 * 1) / 10
+    drawn = torch.randint(10, (1000, 10), generator=torch.Generator().manual_seed(0))
+    for ends, least, step in (((one.detectors_low, one.detectors_high), 1, 2), ((one.low, one.high), 1, 1)):
+        means = sorted((least + step * (drawn < 6).double()).mean(1).tolist())
+        assert ends == pytest.approx((means[24], means[975]))
+    color = rows["two", "color"]
+    assert (color.detectors, color.concepts) == (6 * 2 / 10, 6 * 1 / 10)
+    assert rows["one", "material"].concepts == 0.6
+    for whole in replicated(comparisons):
+        row = rows[whole.network, "all"]
+        assert (row.detectors, *row[-3:]) == (whole.detectors, whole.concepts, whole.low, whole.high)
+    few = replicated_by_category(comparisons[:2])[0]
+    assert (few.samples, few.detectors_low, few.low) == (2, None, None)
+
+
+def test_other_vocabularies_are_refused():
+    pairs = (("sky", "object"), ("tree", "object"), ("wood", "material"), ("red", "texture"))
+    other = compare({"one": made(layer(FIRST), pairs=pairs), "two": made(layer(OTHER), pairs=pairs)})
+    with pytest.raises(ValueError, match="replicated_by_category: comparisons must be by one vocabulary"):
+        replicated_by_category([both(), other])
+    with pytest.raises(ValueError, match="replicated_by_category: comparisons must be two or more"):
+        replicated_by_category([both()])

@@ -338,9 +338,37 @@ def test_small_networks(tmp_path, monkeypatch):
     train_small.Run("scenes", tmp_path / "runs", 0).train(10)
     monkeypatch.setattr(script, "RULES", script.RULES[1:])
     script.main(["--out", str(tmp_path), "--trainings", str(tmp_path / "runs"), "--images", "6", "--tasks", "scenes"])
-    written(tmp_path / "networks.md", "means over 2 samples", "| untrained-scenes | 64 |")
-    written(tmp_path / "training.md", "## scenes-0", "| 16 |", "| scenes-0 | units |")
+    written(tmp_path / "networks.md", "means over 2 samples", "| untrained-scenes | 64 |", "## By category",
+            "nothing tells what a seed makes")  # fmt: skip
+    written(
+        tmp_path / "training.md", "## scenes-0", "| 16 |", "| scenes-0 | units |", "| alike in | units | permuted |"
+    )
     written(tmp_path / "discrimination.md", "Here 2 of them", "not trained for it (1): r is not known")
+
+
+def test_claims_of_small_networks_against_repeats():
+    claims = importlib.import_module("small_networks_claims")
+
+    def counts(value, color=0.5):
+        made = [claims.Count(one, one - 0.4, one + 0.4) for one in (value, color)]
+        return dict(zip(("all", "color"), (claims.Counts(one, one) for one in made)))
+
+    known = {"scenes-0": counts(30.0), "scenes-1": counts(27.0), "residual-0": counts(32.0), "wide-0": counts(34.0),
+             "batch-norm-0": counts(40.0), "objects-0": counts(23.0), "color-0": counts(27.0, 5.0)}  # fmt: skip
+    told = claims.said(known)
+    assert told.startswith("**A seed alone makes 3.0 unique detectors**: scenes-0 30.0 (29.6 to 30.4), scenes-1 27.0")
+    # Further from both repeats than these from each other: 34 and 40 are more and 23 fewer, but 32 is nothing.
+    for network, verdict in {"residual": "not told apart", "wide": "agrees", "batch-norm": "differs: more",
+                             "objects": "agrees"}.items():  # fmt: skip
+        (row,) = re.findall(rf"\| {network}-0 \| all \|.*", told)
+        assert row.count(verdict) == 2
+    assert re.search(r"\| almost no color detectors .* \| \*\*differs: more\*\* \|", told)
+    assert "the opposite of the paper" in told
+    assert "agrees 2, differs 2, not told apart 2" in told  # with color-0 of all categories, as many as scenes-1
+    alone = {name: one for name, one in known.items() if name != "scenes-1"}
+    assert "nothing tells what a seed makes" in claims.said(alone)
+    assert claims.of_seed(alone, "all", 0) is None
+    assert claims.way(counts(90.0)["all"].unique, [counts(1.0)["all"].unique], None) == "not told apart"
 
 
 def test_texture(tmp_path, monkeypatch):
