@@ -9,7 +9,7 @@ import time
 from collections.abc import Sequence
 
 import torch
-from pages import command_line, folder, table
+from pages import command_line, folder, paragraph, table
 from torch import Tensor
 
 import dissect
@@ -37,6 +37,12 @@ found.table(), found.plot()
 
 Units are ranked by that, each with the concept that it detects, and lit where it is in the top 20 % of its own map in
 this image. (The paper's "top 0.2 activation ... of the single instance" could also mean 20 % of its highest value.)
+"""
+
+INSIDE = """\
+The paper shows pictures of this and prints no number that these could agree with, or differ from. What can be counted:
+whether what the first unit detects is in the image at all. It is in {inside}. Intervals are Wilson's, of images as if
+independent; the dissection saw these very scenes.
 """
 
 
@@ -99,7 +105,7 @@ def inside_images(found: Explanations, count: int, kept: Tensor) -> str:
         if rows:
             hits = sum(row.concept in there[row.image] for row in rows)
             others = [row.concept in there[at] for row in rows for at in range(len(there)) if at != row.image]
-            chance = f", in other images by {sum(others) / len(others):.0%}" if others else ""
+            chance = f", and in {sum(others) / len(others):.0%} of the other images" if others else ""
             lines.append(f"{share(hits, len(rows))} of those predicted {told}{chance}")
     return "; ".join(lines)
 
@@ -120,6 +126,7 @@ def page(found: Explanations, classes: list[str], train: int, shown: list[int], 
     ]  # fmt: skip
     head = ["predicted", "right", "first unit", "detects", "adds", "score"]
     right = sum(row.correct is True for row in found.table() if row.rank == 1)
+    told = paragraph(INSIDE.format(inside=inside))
     return f"""
 ## Right and wrong predictions
 
@@ -128,11 +135,7 @@ training scenes; it names {share(right, len(found.images))} validation scenes ri
 then wrong (every so many, none chosen by hand), each with the four units that add most to the score of the predicted
 class. What they detect is from a dissection over the same scenes (top 1 % of the pixels, any IoU above 0).
 
-The paper shows pictures of this and prints no number that these could agree with, or differ from. What can be counted:
-whether what the first unit detects is in the image at all. It is in {inside}. Intervals are Wilson's, of images as if
-independent; the dissection saw these very scenes.
-
-![Images, and where the units that weigh most for the prediction fire](explanations/units.png)
+{told}![Images, and where the units that weigh most for the prediction fire](explanations/units.png)
 
 {table(head, lines)}"""
 

@@ -403,7 +403,7 @@ def test_axis_alignment(tmp_path, monkeypatch):
 @pytest.mark.filterwarnings("ignore::dissect.DoubtfulResultWarning", "ignore::sklearn.exceptions.ConvergenceWarning")
 def test_explanations(tmp_path):
     importlib.import_module("explanations").main(["--images", "8", "--train", "86", "--out", str(tmp_path)])
-    written(tmp_path / "explanations.md", "of 8 validation scenes right", "fitted to 86")
+    written(tmp_path / "explanations.md", ") validation scenes right. Below", "fitted to 86", "It is in ")
     assert (tmp_path / "explanations" / "units.png").is_file()
 
 
