@@ -14,11 +14,14 @@ from torch.nn.functional import adaptive_avg_pool2d, avg_pool2d
 
 from dissect.arguments import integer, refusal, speaks
 from dissect.concepts import Concepts
+from dissect.digests import digest
 from dissect.experiments.planted_result import PlantedScores
 from dissect.stats.formulas import Formula, label_members
 
 #: What units can be: a concept, one of two, where both meet, one without the other.
 KINDS = ("concept", "OR", "AND", "AND NOT")
+#: Of the benchmark: it grows with whatever makes other units of the same planes.
+VERSION = 1
 #: A formula that one label alone overlaps by more is no formula of two.
 NEARLY_ONE = 0.75
 
@@ -65,6 +68,9 @@ class Planted:
         truth: [U] formulas.
         kinds: [U] of `KINDS`.
         corruptions: [U] names.
+        digest: of the benchmark's version, the planes, the concepts, the formulas, the conditions, the size and the
+            seed: where it is the same, scores can stand beside one another. Activations are left out, whose last bits
+            depend on the machine. "" where units were not made by `plant`.
     """
 
     activations: Tensor
@@ -73,6 +79,7 @@ class Planted:
     truth: list[Formula]
     kinds: list[str]
     corruptions: list[str]
+    digest: str = ""
 
     @cached_property
     def combinations(self) -> tuple[Tensor, Tensor]:
@@ -146,7 +153,9 @@ def plant(
                 truth.append(formula)
                 names.append(kind)
                 conditions.append(corruption.name)
-    return Planted(torch.stack(maps, 1), planes, concepts, truth, names, conditions)
+    told = [VERSION, *size, seed, *map(tuple, corruptions), *zip(names, truth), concepts.names, concepts.categories]
+    made = digest([planes.long(), *(repr(part) for part in (tuple(planes.shape), *told))])
+    return Planted(torch.stack(maps, 1), planes, concepts, truth, names, conditions, made)
 
 
 def _check_corruption(corruption: Corruption) -> None:

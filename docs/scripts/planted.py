@@ -26,7 +26,9 @@ from dissect.experiments import (
     plant,
     score_labels,
 )
+from dissect.experiments.planted import VERSION
 from dissect.experiments.planted_result import ScoreRow
+from dissect.version import __version__ as VERSION_OF_LIBRARY
 
 SIZE = 64
 #: In the tables alone: its line would lie on that of labels at random.
@@ -61,6 +63,15 @@ overlapped by one label with an IoU above 0.75. Every formula comes under every 
 **Scores.** What is said is held against the truth on the planes, not on the maps: the IoU of the pixels where either
 holds; exact, where these are the same pixels, however it is said; hit, where one of the labels said is one of the truth
 (those after NOT left out). Intervals of the IoU draw formulas again.
+"""
+
+CITING = """\
+## Citing it
+
+These units are version {version} of the benchmark, digest `{digest}` (`Planted.digest`: of the planes, the concepts,
+the formulas, the conditions, the size and the seed): `plant(planes, scenes.concepts, count={formulas})` with the
+planes of `TinyScenes("val", size=64, count={images})`. Scores can stand beside these where the digest is the same. Cite
+the library as its CITATION.cff says (dissect-units {library}), with both.
 """
 
 
@@ -144,7 +155,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     methods["at random"] = lambda maps, planes, concepts: drawn.tolist()
     found = score_labels(made, methods)
     plots.save(without(found, UNTRAINED).plot(), pictures / "scores.png")
-    text = HEAD + page(found, options.images, made.activations.shape[1])
+    text = (
+        HEAD
+        + page(found, options.images, made.activations.shape[1])
+        + CITING.format(
+            version=VERSION,
+            digest=made.digest,
+            library=VERSION_OF_LIBRARY,
+            images=options.images,
+            formulas=options.formulas,
+        )
+    )
     text += f"\nOne thread computed for {(time.process_time() - begin) / 60:.1f} minutes.\n"
     (options.out / "planted.md").write_text(text, encoding="utf-8")
 

@@ -52,6 +52,18 @@ def made(planes):
     return plant(planes, CONCEPTS, size=(8, 8), count=2, corruptions=EXACT, areas=(0.01, 0.5), seed=3)
 
 
+def test_the_digest_tells_benchmarks_apart(made, planes):
+    options = {"size": (8, 8), "count": 2, "corruptions": EXACT, "areas": (0.01, 0.5), "seed": 3}
+    assert plant(planes.byte(), CONCEPTS, **options).digest == made.digest  # the same labels as another type
+    noisier = (EXACT[0]._replace(noise=0.1), *EXACT[1:])
+    changed = planes.clone()
+    changed[0, 0, 0, 0] = 1 + changed[0, 0, 0, 0] % 5
+    others = [plant(planes, CONCEPTS, **options | other).digest for other in
+              ({"size": (4, 4)}, {"seed": 4}, {"corruptions": noisier}, {"count": 1})]  # fmt: skip
+    others.append(plant(changed, CONCEPTS, **options).digest)
+    assert len({made.digest, *others}) == 6
+
+
 def test_units_are_where_their_formulas_hold(made, planes):
     assert made.activations.shape == (12, 4 * 2 * 3, 8, 8)
     assert made.kinds == [kind for kind in ("concept", "OR", "AND", "AND NOT") for _ in range(6)]
