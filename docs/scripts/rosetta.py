@@ -1,6 +1,9 @@
 """Finds units that are the same in two embedded networks, and writes docs/rosetta.md.
 
-python docs/scripts/rosetta.py [--images N]
+python docs/scripts/rosetta.py [--images N] [--trainings FOLDER]
+
+FOLDER is where `python -m dissect.tiny.train_small` left trainings of the scenes by two seeds; without it there are no
+rows of checkpoints.
 """
 
 from __future__ import annotations
@@ -12,25 +15,33 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pages import command_line, folder, table
+from pages import command_line, folder, paragraph, table
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
 import dissect
 from dissect import plots, tiny
 from dissect.experiments import Rosetta, rosetta_permuted
+from dissect.tiny.training.small import SIZE, load_small, trained_in
 
 CLASSIFIER, SEGMENTER, GENERATOR = "features.conv4_3", "network.down4", "layer5"
 #: Of the images, for chance; and the false discovery rate at which a unit counts.
 PERMUTATIONS, RATE = 199, 0.05
+#: Draws of the images, for intervals.
+DRAWS = 200
+#: What the second table shows.
+SURE = f"""\
+What another set of as many images would give, by {DRAWS} draws; the last column has the best buddies that are each
+other's best in at least 95 % of the draws:
+"""
+#: Two of one training.
+CHECKPOINTS = "two checkpoints of one training: half-way and the end"
 #: Best buddies in the table and the gallery.
 SHOWN, PICTURES, IMAGES = 8, 4, 3
 #: The share of a map's places, over the shown images, that the gallery lights.
 SHARE = 0.05
 BUDDIES = ["generator's unit", "classifier's unit", "r (95 %)", "best buddies in", "its best r, permuted (mean)", "p",
            "q", "the classifier's unit detects (IoU)"]  # fmt: skip
-#: Draws of the images, for intervals.
-DRAWS = 200
 
 HEAD = """\
 <!-- Written by docs/scripts/rosetta.py; do not edit. -->
@@ -89,6 +100,38 @@ def compared(images: int) -> dict[str, Rosetta]:
     return found
 
 
+def checkpoints(folder: Path, images: int) -> dict[str, Rosetta]:
+    """The last layers of a training's end and of its half, of its start, and of another seed's end."""
+    scenes = tiny.TinyScenes("val", SIZE, images)
+    first, second = (trained_in(folder)[f"scenes-{seed}"] for seed in (0, 1))
+    pairs = {
+        CHECKPOINTS: (first[-2], first[-1]),
+        "its start and its end": (first[0], first[-1]),
+        "the ends of trainings of seeds 0 and 1": (first[-1], second[-1]),
+    }
+    found = {}
+    for name, paths in pairs.items():
+        one, other = map(load_small, paths)
+        found[name] = rosetta_permuted(
+            one, one.last, other, other.last, scenes, permutations=PERMUTATIONS, resamples=DRAWS, progress=False
+        )
+    return found
+
+
+def _trained(found: dict[str, Rosetta]) -> str:
+    """What the page says of checkpoints."""
+    if CHECKPOINTS not in found:
+        return ""
+    told = []
+    for name in list(found)[list(found).index(CHECKPOINTS) :]:
+        mutual = [row for row in found[name].rows() if row.mutual]
+        told.append(f"{sum(row.unit == row.other for row in mutual)} of {len(mutual)} ({name})")
+    return paragraph(
+        f"""The last {len(told)} rows are of [small networks](networks.md), their last convolutional layer and scenes of
+        {SIZE}x{SIZE} pixels. How many of the best buddies have the same number in both: {"; ".join(told)}."""
+    )
+
+
 def maps_of(model: nn.Module, layer: str, inputs: Tensor) -> tuple[Tensor, Tensor]:
     """A layer's maps and the output."""
     with torch.no_grad(), dissect.Trace(model, layer) as trace:
@@ -120,10 +163,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """The command line."""
     parser = command_line(__doc__)
     parser.add_argument("--images", type=int, default=128, help="validation scenes, and z (default 128)")
+    parser.add_argument("--trainings", type=Path, help="of dissect.tiny.train_small, for checkpoints")
     options = parser.parse_args(arguments)
     begin, pictures = time.process_time(), folder(options.out, "rosetta")
     found = compared(options.images)
     names = list(found)
+    if options.trainings is not None:
+        found |= checkpoints(options.trainings, options.images)
     generated = found[names[3]]
     gallery(generated, min(32, options.images), pictures / "units.png")
     with warnings.catch_warnings():
@@ -191,9 +237,7 @@ then p, of which {1 / (PERMUTATIONS + 1):.3f} is the least that so many can give
 best r in all of them, at a false discovery rate of {100 * RATE:g} % of the layer's units.
 
 {table(head, lines)}
-What another set of as many images would give, by {DRAWS} draws; the last column has the best buddies that are each
-other's best in at least 95 % of the draws:
-
+{_trained(found)}{SURE}
 {table(["networks", "median best r (95 %)", "highest r (95 %)", "best buddies that stay"], sure)}
 ## Best buddies of generator and classifier
 

@@ -107,7 +107,22 @@ def test_rosetta(tmp_path, monkeypatch):
     script = importlib.import_module("rosetta")
     monkeypatch.setattr(script, "PERMUTATIONS", 10)
     script.main(["--out", str(tmp_path), "--images", "3"])
-    written(tmp_path / "rosetta.md", "3 validation scenes", "untrained twin", "generated images")
+    text = written(tmp_path / "rosetta.md", "3 validation scenes", "untrained twin", "generated images")
+    assert "checkpoints" not in text
+
+
+def test_rosetta_of_checkpoints(tmp_path, monkeypatch):
+    from dissect.tiny.training.small import SMALL_RECIPES
+
+    script = importlib.import_module("rosetta")
+    monkeypatch.setattr(script, "PERMUTATIONS", 3)
+    monkeypatch.setattr(script, "trained_in", lambda folder: {"scenes-0": [0, 1, 1], "scenes-1": [2]})
+    monkeypatch.setattr(script, "load_small", lambda seed: SMALL_RECIPES["scenes"].network(seed).eval())
+    found = script.checkpoints(tmp_path, 3)
+    assert [len(one.rows()) for one in found.values()] == [64] * 3
+    mutual = sum(row.mutual for row in found[script.CHECKPOINTS].rows())
+    told = script._trained({"others": None, **found})  # of one network and itself
+    assert f"{mutual} of {mutual} (two checkpoints" in told
 
 
 def test_comparisons(tmp_path, monkeypatch):
