@@ -121,14 +121,14 @@ def replicated_by_category(comparisons: Iterable[Comparison]) -> Table[Replicate
         ValueError: as there, or other vocabularies.
 
     Example:
+        >>> nets = [torch.nn.Sequential(torch.nn.Conv2d(3, 4, 1)).eval() for _ in range(2)]
         >>> def compared(seed):
         ...     torch.manual_seed(seed)
         ...     images, planes = torch.rand(6, 3, 4, 4), torch.randint(0, 3, (6, 1, 4, 4))
         ...     options = {"concepts": ["sky", "tree"], "fraction": 0.2, "progress": False, "decoys": 0}
-        ...     return dissect.compare({"net": dissect.dissect(net, "0", [(images, planes)], **options)})
-        >>> net = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 1)).eval()
-        >>> [(row.network, row.category, row.samples) for row in replicated_by_category(map(compared, range(3)))]
-        [('net', 'all', 3), ('net', 'object', 3)]
+        ...     return dissect.compare([dissect.dissect(net, "0", [(images, planes)], **options) for net in nets])
+        >>> [(row.category, row.samples) for row in replicated_by_category(map(compared, range(3)))]
+        [('all', 3), ('concept', 3), ('all', 3), ('concept', 3)]
     """
     given = list(comparisons)
     wholes, tables = _alike([one.summary() for one in given]), [one.by_category() for one in given]
