@@ -63,15 +63,16 @@ def emulated(tmp_path_factory):
 
 
 @pytest.mark.parametrize(
-    ("schedule", "begin", "end"), [(0, 0, 40), (1, 40, 80), ("any", 80, 160)], ids=["forward", "reverse", "shuffled"]
+    ("schedule", "begin", "end"), [(0, 0, 24), (1, 40, 64), ("any", 80, 128)], ids=["forward", "reverse", "shuffled"]
 )
 def test_kernels_have_the_references_bits(emulated, schedule, begin, end):
+    """Under each schedule as many problems as bring up every dtype and every layout."""
     assert emulated("cases", schedule, begin, end) == "equal\n"
 
 
 def test_blocks_as_large_as_on_a_gpu(emulated):
     """Other plans than those of small blocks: several warps to a map, other numbers of units and combinations."""
-    assert emulated("cases", "any", 160, 180, threads=256) == "equal\n"
+    assert emulated("cases", "any", 160, 172, threads=256) == "equal\n"
 
 
 def test_large_problems_and_launches_that_fail(emulated):
