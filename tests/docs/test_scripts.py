@@ -3,6 +3,7 @@
 import importlib
 import re
 import shutil
+from functools import partial
 
 import pages
 import pytest
@@ -390,8 +391,9 @@ def test_texture(tmp_path, monkeypatch):
     script = importlib.import_module("texture")
     monkeypatch.setattr(script, "LAYERS", ["features.conv4_3", "features.conv5_3"])
     monkeypatch.setattr(script, "FAMILY", "landscape")
+    monkeypatch.setattr(script.tiny, "TinyScenes", partial(script.tiny.TinyScenes, size=64))
     script.main(["--images", "30", "--out", str(tmp_path)])
-    written(tmp_path / "texture.md", "30 validation scenes and their twins", "| conv5_3 | 192 | 0 |")
+    written(tmp_path / "texture.md", "30 validation scenes and their twins", "| conv5_3 | 192 | 2 |")
 
 
 @pytest.mark.filterwarnings("ignore::dissect.DoubtfulResultWarning")

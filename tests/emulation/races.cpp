@@ -1,5 +1,7 @@
 // Every kernel on tiny grids, each thread a thread of the CPU, for ThreadSanitizer. What is computed is compared with
 // the references elsewhere; here only its order matters. Arguments: the file and the line of a mutant, if any.
+#include <algorithm>
+#include <cmath>
 #include <cstdlib>
 #include <vector>
 
@@ -87,7 +89,9 @@ void count(Problem& p, const FeatureMaps& maps, const cuda::DeviceGrid& grid, co
                             {starts.data(), counts.data()}, grid, p.place());
   if (hot != nullptr) return;
   for (int64_t num_edges : {2, 8000}) {  // there is room for both combinations, or for one
-    std::vector<float> edges(kUnits * cuda::sweep_edges(num_edges), 0.5f);
+    const int64_t padded = cuda::sweep_edges(num_edges);
+    std::vector<float> edges(kUnits * padded, INFINITY);
+    for (int64_t unit = 0; unit < kUnits; ++unit) std::fill_n(edges.begin() + unit * padded, num_edges, 0.5f);
     std::vector<int64_t> bins(kUnits * kLabels * num_edges), unit_bins(kImages * kUnits * num_edges);
     cuda::threshold_sweep({maps,
                            {},
