@@ -7,7 +7,8 @@ NETWORKS = """\
 Zhou et al. (TPAMI 2018, sections 3.3 to 3.8, Fig. 12 to 17 and 24) compare networks by their unique detectors: by
 architecture, task, initial weights, dropout, batch normalisation and width. Here the networks are small, 64x64 pixels,
 and trained by [`python -m dissect.tiny.train_small`](../dissect/tiny/train_small.py) for minutes, all alike but for one
-thing. Their weights are not shipped. "plain" is five convolutions and two fully connected layers; "wide" has no hidden
+thing. Their weights are not shipped; what their units detect is, by `dissect.experiments.small_dissections`.
+"plain" is five convolutions and two fully connected layers; "wide" has no hidden
 fully connected layer, and three times the units in its last convolution (AlexNet-GAP-Wide); "residual" has batch
 normalisation, as published. Tasks without labels: which of four ways an image is turned ("rotation"), in which order
 its quarters stand ("puzzle"), the color of each cell of a grey image ("color").
