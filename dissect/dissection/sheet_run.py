@@ -23,7 +23,7 @@ from dissect.dissection.sheet import NOWHERE, SHOWN, SOMEWHERE, UnitSheet
 from dissect.files.checked import Array, Maybe, Of, fields
 from dissect.generated import Generated, paired
 from dissect.network.directions import LayerDirections
-from dissect.network.identity import check_weights, code_of, fingerprint
+from dissect.network.identity import check_same_weights, code_of, fingerprint
 from dissect.reference import upsample
 from dissect.visits.activations import Activations
 from dissect.visits.readout import Readout
@@ -243,7 +243,7 @@ def _check(model: nn.Module, dissection: Dissection, layer: LayerDissection, uni
     Raises:
         ValueError: says what.
     """
-    check_weights(model, dissection.settings)
+    check_same_weights(model, dissection.settings)
     if unit >= layer.num_units:
         raise refusal(ValueError(f"unit must be below {layer.num_units}, the units of {layer.name!r}, but is {unit}."))
     if not 0 < least <= 1:

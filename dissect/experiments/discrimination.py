@@ -20,7 +20,7 @@ from dissect.dissection.comparison import compare
 from dissect.dissection.result import Dissection
 from dissect.experiments.discrimination_result import Discrimination
 from dissect.files.checked import Array, Of, Whole, fields, require
-from dissect.network.identity import check_weights
+from dissect.network.identity import check_same_weights
 from dissect.network.layers import find_layers
 from dissect.network.layouts import LayoutOption
 from dissect.network.modes import check_evaluating
@@ -136,7 +136,7 @@ def _check_given(names: list[str], dissected: list[str], own: list[str], penalty
 def _check_own(name: str, network: Any, dissection: Dissection) -> Any:
     """The network, unless it is another than the one that was dissected under its name."""
     if isinstance(network, nn.Module):
-        check_weights(network, dissection.settings, f"networks[{name!r}]", f"dissection {name!r}")
+        check_same_weights(network, dissection.settings, f"networks[{name!r}]", f"dissection {name!r}")
     return network
 
 

@@ -17,7 +17,7 @@ from dissect.experiments.figures import unit_names
 from dissect.files.checked import Array, Maybe, Of, fields, require
 from dissect.files.results import Result
 from dissect.grid import Grid
-from dissect.network.identity import check_weights
+from dissect.network.identity import check_same_weights
 from dissect.network.layers import find_layers
 from dissect.network.layouts import LayoutOption
 from dissect.network.modes import tell_training
@@ -234,7 +234,7 @@ def explain_predictions(
         raise refusal(ValueError(f"share must lie between 0 and 1, but is {share!r}."))
     names = unit_names(dissection, layer)
     if dissection is not None:
-        check_weights(model, dissection.settings)
+        check_same_weights(model, dissection.settings)
     passes = Passes(model, [layer], Readout(relu=relu, layout=layout))
     batches = images.split(integer("batch_size", batch_size))
     maps = torch.cat([passes.run(Inputs(part, {}), [layer]).maps[layer].float().cpu() for part in batches])

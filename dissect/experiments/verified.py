@@ -17,7 +17,7 @@ from dissect.devices import device_of, to_device
 from dissect.dissection.result import Dissection
 from dissect.experiments.verified_result import LayerVerified, VerifiedLabels
 from dissect.files.checked import Array, Of, Text, Whole, fields, require
-from dissect.network.identity import check_weights
+from dissect.network.identity import check_same_weights
 from dissect.network.layers import find_layers, layer_names
 from dissect.network.layouts import LayoutOption
 from dissect.network.modes import tell_training
@@ -105,7 +105,7 @@ def verified_labels(
             raise refusal(ValueError("concepts must name the labels, where units are no dissection."))
         concepts = units.concepts
     if isinstance(units, Dissection):
-        check_weights(model, units.settings, whose="dissection in units")
+        check_same_weights(model, units.settings, whose="dissection in units")
     resamples, seed = enough_draws(resamples, none=False), integer("seed", seed, 0)
     own = _labels(labels, concepts)
     said = {name: _said(units, name, concepts) for name in names}

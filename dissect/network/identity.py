@@ -74,7 +74,7 @@ def check_identity(name: str, known: str | None, found: str, rule: str, way: str
         raise refusal(ValueError(f"{name} must be {rule}; {way}."))
 
 
-def check_weights(
+def check_same_weights(
     model: nn.Module, settings: Mapping[str, Any], name: str = "model", whose: str = "dissection"
 ) -> None:
     """Refuses a network of other weights than a dissection's, by what its settings say of them, if they do.
@@ -90,7 +90,7 @@ def check_weights(
 
     Example:
         >>> layer = torch.nn.Linear(2, 2)
-        >>> check_weights(layer, {"provenance": {"weights": weights_fingerprint(layer)}})
+        >>> check_same_weights(layer, {"provenance": {"weights": weights_fingerprint(layer)}})
     """
     known = (settings.get("provenance") or {}).get("weights")
     if known is not None:

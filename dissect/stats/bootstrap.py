@@ -9,28 +9,30 @@ from dissect.arguments import integer, refusal
 
 #: A sample of fewer gives no interval.
 FEWEST = 10
-#: Fewer draws give none either: of them 5 % is less than one.
-DRAWS = 20
+#: Of one draw both ends would be the same number.
+LEAST_DRAWS = 2
 #: Of an interval: it leaves out half of the rest on each side.
 LEVEL = 0.95
 
 
 def enough_draws(value: int, name: str = "resamples", *, none: bool = True) -> int:
-    """How often a sample is drawn again, often enough for an interval; or not at all, where `none` allows that.
+    """How often a sample is drawn again: twice or more, or not at all, where `none` allows that.
+
+    Of 40 draws and fewer the interval reaches from the lowest to the highest: none lies outside of 95 % of them.
 
     Raises:
         TypeError: no integer.
-        ValueError: from 1 to 19, below 0, or 0 where that is not allowed.
+        ValueError: 1, below 0, or 0 where that is not allowed.
 
     Example:
         >>> enough_draws(200), enough_draws(0)
         (200, 0)
     """
     draws = integer(name, value, 0 if none else 1)
-    if 0 < draws < DRAWS:
+    if 0 < draws < LEAST_DRAWS:
         raise refusal(ValueError(
-            f"{name} must be at least {DRAWS}, of which an interval of 95 % leaves one out"
-            f"{', or 0 for no interval' if none else ''}, but is {draws}."
+            f"{name} must be at least {LEAST_DRAWS}, since one draw has no interval"
+            f"{', or 0 for none' if none else ''}, but is {draws}."
         ))  # fmt: skip
     return draws
 

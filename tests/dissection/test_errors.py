@@ -14,7 +14,7 @@ import dissect
 
 def test_errors():
     scenes = Scenes()
-    with pytest.raises(ValueError, match=r"^dissect: resamples must be at least 20, .* or 0 for no interval, but is 1"):
+    with pytest.raises(ValueError, match=r"^dissect: resamples must be at least 2, .* or 0 for none, but is 1"):
         run(resamples=1)
     with pytest.raises(TypeError, match=r"layers must be names, .* but 4 of them are no text but Tensor\.$"):
         dissect.dissect(nn.ReLU(), torch.zeros(4, 1, 2, 2), "0")

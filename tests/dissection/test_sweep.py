@@ -189,7 +189,7 @@ def test_files_and_figures(found, tmp_path):
         ({"shares": []}, ValueError, "shares must be different numbers between 0 and 1"),
         ({"shares": [0.1, 0.1]}, ValueError, "shares must be different numbers"),
         ({"shares": [1]}, ValueError, "shares must be different numbers between 0 and 1"),
-        ({"resamples": 1}, ValueError, "^sweep: resamples must be at least 20, .* or 0 for no interval, but is 1"),
+        ({"resamples": 1}, ValueError, "^sweep: resamples must be at least 2, .* or 0 for none, but is 1"),
         ({"levels": 0}, ValueError, "levels must be at least 1"),
         ({"preset": "tpami2018"}, ValueError, "preset must be one that counts over all images"),
         ({"images": Scenes().images}, ValueError, "concepts must name the labels"),

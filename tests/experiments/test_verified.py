@@ -172,7 +172,7 @@ def test_a_file_of_other_units_or_images_is_refused(made, layer, change, tmp_pat
         ({"response": "median"}, r"response must be one of \('peak', 'mean'\), but got 'median'"),
         ({"concepts": None}, "concepts must name the labels, where units are no dissection"),
         ({"resamples": 0}, "resamples must be at least 1, but got 0"),
-        ({"resamples": 1}, "resamples must be at least 20, of which an interval of 95 % leaves one out, but is 1"),
+        ({"resamples": 1}, "resamples must be at least 2, since one draw has no interval, but is 1"),
     ],
 )
 def test_refusals(made, change, message):
