@@ -130,7 +130,7 @@ class HotCells:
         least = -float(torch.finfo(torch.float32).max) / 4  # what is lower is no activation
         maps = self.floors.clamp(least, 0)[..., None, None].repeat(1, 1, *self.size)
         number, entry = self._entries(torch.arange(self.counts.numel(), device=self.device))
-        maps.view(-1)[number * self.size[0] * self.size[1] + self.places[entry].long()] = self.values[entry]
+        maps.view(-1)[number * self.size[0] * self.size[1] + self.places.int()[entry].long()] = self.values[entry]
         return maps
 
     def whole(self, images: Tensor, units: Tensor) -> Tensor:
