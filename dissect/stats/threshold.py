@@ -270,6 +270,7 @@ class TailThreshold(State):
             ValueError: it is of another fraction, other positions, or another grid or size than this one has; or it
                 holds what cannot be.
         """
+        state = {"dtype": None, "source": None} | state  # of one that saw nothing
         parts.check_scalars(state)
         for name, own in (("fraction", str(self.fraction)), ("positions", self.positions)):
             if state[name] != own:

@@ -99,6 +99,11 @@ def check_keys(state: dict[str, Any], bits: int, at_cells: bool) -> None:
         ValueError: says which.
     """
     sizes = fields(WHAT, state, {**_KEYS, **_BINS}, {"keys": (1 << bits) - 1})
+    fields(WHAT, state, {"shift": Array(torch.int64, "R U", 0, 31)}, sizes)
+    fields(
+        WHAT, state, dict.fromkeys(("spare", "kept"), Array(torch.int64, "U", 0, "keys")), sizes | {"keys": 1 << bits}
+    )
+    fields(WHAT, state, {"whole": Of(bool)})
     if state["dtype"] is None:
         require(WHAT, sizes["U"] == 0 and state["visit"] == 0 and state["seen"] == 0, "without a dtype it saw nothing")
         return
@@ -107,10 +112,6 @@ def check_keys(state: dict[str, Any], bits: int, at_cells: bool) -> None:
     require(WHAT, at_cells or bits == 32, "samples at pixels are float32")
     require(WHAT, (state["visit"] > 0) == (state["samples"] > 0), "samples are known when a visit has ended")
     low, high, first, last, shift = (state[name] for name in ("low", "high", "first", "last", "shift"))
-    fields(WHAT, state, {"shift": Array(torch.int64, "R U", 0, 31)}, sizes)
-    fields(
-        WHAT, state, dict.fromkeys(("spare", "kept"), Array(torch.int64, "U", 0, "keys")), sizes | {"keys": 1 << bits}
-    )
     require(WHAT, low <= high, "low is at most high")
     if not sizes["R"]:
         require(WHAT, state["seen"] == 0, "what was seen was binned")

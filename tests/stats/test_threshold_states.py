@@ -170,3 +170,17 @@ def test_a_state_that_is_done_holds_no_more_bins():
         state = TailThreshold(0.05, positions=positions, size=(9, 9))
         settle(state, [torch.randn(4, 3, 5, 6).to(dtype)])
         assert state.state_dict()["bins"].numel() == 3
+
+
+@pytest.mark.parametrize("batches", [0, 1])
+def test_a_state_of_which_a_part_is_missing_is_refused(batches):
+    state = TailThreshold(0.1, size=(4, 4))
+    for _ in range(batches):
+        state.add(torch.randn(2, 3, 3, 3))
+    saved = state.state_dict()
+    since = {"shift", "at_cells", "spare"}  # which files of before lack
+    of_nothing = {"dtype", "source", "rows", "columns"}  # None or missing before the first batch
+    for name in saved.keys() - since - (of_nothing if not batches else set()):
+        part = {key: value for key, value in saved.items() if key != name}
+        with pytest.raises(ValueError, match=rf"without a dtype|come with a grid|\b{name}\b"):
+            TailThreshold(0.1, size=(4, 4)).load_state_dict(part)

@@ -53,7 +53,7 @@ def removed(maps: LayerMaps, layer: str, whole: Dissection, most: int | None = N
     for (category, concept), _ in Counter((row.category, row.concept) for row in detectors).most_common(most):
         label = names.index((category, concept))
         planes = torch.where(maps.planes == label, 0, maps.planes)
-        rows = maps.dissected(layer, planes=planes, resamples=0).best()
+        rows = maps.dissected(layer, planes=planes, resamples=2).best()
         before = [row for row in detectors if (row.category, row.concept) == (category, concept)]
         after = [rows[row.unit] for row in before]
         # A unit that fits no label any more is called "-", which lies nowhere.
