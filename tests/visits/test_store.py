@@ -291,7 +291,7 @@ class Images(torch.utils.data.Dataset):
 
 model = torch.nn.Sequential(torch.nn.Conv2d(3, 64, 1, bias=False)).eval()
 trust = {} if sys.argv[1] == "trust" else {"decoys": 0, "resamples": 0}
-for number in (1000, 4000):  # each in a fork, whose peak is its own
+for number in (2000, 5000):  # each in a fork, whose peak is its own
     child = os.fork()
     if child == 0:
         dissect.dissect(model, "0", Images(), memory_budget=2**20, scope="category", progress=False, **trust)
