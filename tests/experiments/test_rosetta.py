@@ -294,7 +294,7 @@ def test_constant_units_alone_are_drawn_as_such(tmp_path):
 def test_too_few_draws_are_refused(made):
     first, second, images = made
     for function in (rosetta, rosetta_permuted):
-        with pytest.raises(ValueError, match=f"^{function.__name__}: resamples must be at least 20, .* but is 1"):
+        with pytest.raises(ValueError, match=f"^{function.__name__}: resamples must be at least 2, .* but is 1"):
             function(first, "1", second, "0", images, resamples=1, progress=False)
 
 
