@@ -73,7 +73,7 @@ def verified_labels(
         units: what each unit is said to detect: a dissection of the layers, or {layer: [U] labels}, 0 for nothing.
         concepts: names of the labels; those of the dissection by default.
         response: "peak", the highest value of a unit's map, or "mean", that of all its values.
-        resamples: how often pairs are drawn, at least 20 times.
+        resamples: how often pairs are drawn, twice at least.
         seed: of the draws.
         relu: read layers after their ReLU, as the dissection should have.
         layout: see `dissect.dissect`.
