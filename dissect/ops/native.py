@@ -77,15 +77,16 @@ def copied_planes(tensor: Tensor) -> Tensor:
     return copy
 
 
+def hot_addresses(hot: HotCells) -> tuple[int, int, int, bool, int]:
+    """Of starts, counts and places, whether these have 32 bits, and of values, once they were looked at."""
+    hot.check()
+    starts, counts, places, values = (part.data_ptr() for part in (hot.starts, hot.counts, hot.places, hot.values))
+    return starts, counts, places, hot.places.dtype == torch.int32, values
+
+
 def hot_argument(activations: Tensor | HotCells) -> Any:
     """What the engine knows hot cells by, as long as they live; None for maps."""
-    if not isinstance(activations, HotCells):
-        return None
-    hot, wide = activations, activations.places.dtype == torch.int32
-    hot.check()
-    parts = (hot.starts, hot.counts, hot.places, hot.values)
-    starts, counts, places, values = (part.data_ptr() for part in parts)
-    return engine().HotCells(starts, counts, places, wide, values)
+    return engine().HotCells(*hot_addresses(activations)) if isinstance(activations, HotCells) else None
 
 
 def find_bad_map(activations: Tensor) -> tuple[int, int] | None:

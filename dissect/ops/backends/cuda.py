@@ -32,7 +32,7 @@ from dissect.ops.backends.arguments import (
 from dissect.ops.backends.composed import by_image
 from dissect.ops.backends.reference import blend_units_backward as blend_units_backward
 from dissect.ops.hot import HotCells
-from dissect.ops.native import LABEL_DTYPES, maps_arguments
+from dissect.ops.native import LABEL_DTYPES, hot_addresses, maps_arguments
 
 _engine: ModuleType | None
 try:
@@ -328,12 +328,7 @@ def _hot(activations: Tensor | HotCells) -> tuple[int, int, int, bool, int, int]
     """What the engine reads of hot cells; None for maps."""
     if not isinstance(activations, HotCells):
         return None
-    hot, wide = activations, activations.places.dtype == torch.int32
-    hot.check()
-    starts, counts, places, values, floors = (
-        part.data_ptr() for part in (hot.starts, hot.counts, hot.places, hot.values, hot.floors)
-    )
-    return starts, counts, places, wide, values, floors
+    return *hot_addresses(activations), activations.floors.data_ptr()
 
 
 def _device_grid(tables: Tables, maps: Tensor | HotCells) -> tuple[Tensor, tuple[int, ...]]:
