@@ -21,7 +21,7 @@ from dissect.generators.rendering import Edit, Latents, Renderer
 from dissect.network.layouts import LayoutOption
 from dissect.network.units import Units
 from dissect.stats import FrechetReference
-from dissect.stats.bootstrap import FEWEST, drawn_again, ends
+from dissect.stats.bootstrap import FEWEST, drawn_again, ends, enough_draws
 from dissect.table import Table
 
 if TYPE_CHECKING:
@@ -226,7 +226,7 @@ def artifact_repair(
         count: K, how many images each sample has; by default a tenth of all.
         draws: how many sets of random units, as many as the first set has.
         seed: of these, and of intervals.
-        resamples: how often images are drawn again for intervals.
+        resamples: how often images are drawn again for intervals, twice at least; 0 for none.
         batch_size: see `effect`.
         layout: see `effect`.
         resume: see `effect`; has a folder for each of two runs.
@@ -253,8 +253,9 @@ def artifact_repair(
         >>> [(row.sampling, row.ablated, row.units) for row in found.table][:3]
         [('maximising', '-', 0), ('maximising', 'by eye', 2), ('maximising', 'random', 2)]
     """
-    for name, number in {"draws": draws, "seed": seed, "resamples": resamples}.items():
+    for name, number in {"draws": draws, "seed": seed}.items():
         integer(name, number, 0)
+    enough_draws(resamples)
     by = _maximised(sets, by)
     renderer = Renderer(generator, layer, z, None, integer("batch_size", batch_size), layout)
     units = {name: renderer.units(own) for name, own in sets.items()}

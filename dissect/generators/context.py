@@ -27,6 +27,7 @@ from dissect.generators.regions import Region, block_masks, checked_block
 from dissect.generators.rendering import Edit, Latents, Renderer
 from dissect.network.layouts import LayoutOption
 from dissect.network.units import Units
+from dissect.stats.bootstrap import enough_draws
 
 #: Insertions below this are too few for a row.
 LEAST = 1000
@@ -99,8 +100,9 @@ def insertion_context(
         >>> found.map.shape, found.changes.shape
         (torch.Size([2, 2]), torch.Size([2, 4]))
     """
-    for name, number in {"draws": draws, "seed": seed, "resamples": resamples}.items():
+    for name, number in {"draws": draws, "seed": seed}.items():
         integer(name, number, 0)
+    enough_draws(resamples)
     least = integer("least", least)
     counters = counters_of(segmenter, second, concept)
     renderer = Renderer(generator, layer, z, segmenter, integer("batch_size", batch_size), layout)

@@ -24,6 +24,7 @@ from dissect.generators.rendering import Edit, Latents, Renderer
 from dissect.network.identity import fingerprint
 from dissect.network.layouts import LayoutOption
 from dissect.network.units import Units
+from dissect.stats.bootstrap import enough_draws
 from dissect.table import Table
 
 if TYPE_CHECKING:
@@ -288,8 +289,9 @@ def removal_curves(
         >>> [(row.ranking, row.units) for row in curves.table]
         [('by hand', 1), ('by hand', 2), ('by hand', 3)]
     """
-    for name, number in {"draws": draws, "seed": seed, "resamples": resamples}.items():
+    for name, number in {"draws": draws, "seed": seed}.items():
         integer(name, number, 0)
+    enough_draws(resamples)
     counters = counters_of(segmenter, None, concept)
     renderer = Renderer(generator, layer, z, segmenter, integer("batch_size", batch_size), layout)
     if not isinstance(rankings, Mapping) or not rankings or RANDOM in rankings:

@@ -26,6 +26,7 @@ from dissect.generators.regions import Cells, Region
 from dissect.generators.rendering import Edit, Latents, Renderer
 from dissect.network.layouts import LayoutOption
 from dissect.network.units import Units
+from dissect.stats.bootstrap import enough_draws
 
 
 @speaks
@@ -112,7 +113,7 @@ def effect(
         second: another segmenter, which tells what may be the first one's own doing.
         draws: how many draws of random units.
         seed: of random units, cells, and intervals.
-        resamples: how often z are drawn again for intervals.
+        resamples: how often z are drawn again for intervals, twice at least; 0 for none.
         batch_size: images at a time.
         layout: where units are in the layer's output, if that is not certain; see `dissect.ablate`.
         resume: a folder for what an interrupted run needs to go on, see `dissect.dissect`.
@@ -142,8 +143,9 @@ def effect(
     """
     if mode not in MODES:
         raise refusal(ValueError(f"mode must be one of {MODES}, but got {mode!r}."))
-    for name, number in {"draws": draws, "seed": seed, "resamples": resamples}.items():
+    for name, number in {"draws": draws, "seed": seed}.items():
         integer(name, number, 0)
+    enough_draws(resamples)
     batch_size = integer("batch_size", batch_size)
     counters = counters_of(segmenter, second, concept)
     renderer = Renderer(generator, layer, z, segmenter, batch_size, layout)

@@ -23,6 +23,7 @@ from dissect.network.layouts import LayoutOption, Layouts, to_maps
 from dissect.network.outputs import first_tensor
 from dissect.network.trace import FirstTensorTrace, Trace
 from dissect.network.units import Units
+from dissect.stats.bootstrap import enough_draws
 from dissect.visits.run import Run, Visit
 from dissect.visits.store import Step
 
@@ -99,7 +100,7 @@ def trace_effect(
         >>> found.layers[:2], found.changes.shape, bool((found.changes > 0).all())
         (('layer4', 'layer5'), torch.Size([8, 2, 2]), True)
     """
-    seed, resamples = integer("seed", seed, 0), integer("resamples", resamples, 0)
+    seed, resamples = integer("seed", seed, 0), enough_draws(resamples)
     counter = _counter(segmenter, concept, cut)
     batch_size = integer("batch_size", batch_size)
     renderer = Renderer(generator, layer, z, segmenter, batch_size, _layout_of(layer, layout))

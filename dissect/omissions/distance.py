@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from dissect.arguments import integer, refusal, speaks
+from dissect.arguments import refusal, speaks
 from dissect.omissions.statistics import SegmentationStatistics, check_samples
-from dissect.stats.bootstrap import FEWEST, ends
+from dissect.stats.bootstrap import FEWEST, ends, enough_draws
 from dissect.stats.frechet import frechet_distance
 
 
@@ -68,7 +68,7 @@ def fsd(
         generated: statistics of the generator's images.
         real: those of real ones.
         others: those of as many other real images, for the noise floor.
-        resamples: how often images are drawn again; 0 for no interval.
+        resamples: how often images are drawn again, twice at least; 0 for no interval.
         seed: of these draws.
 
     Raises:
@@ -97,7 +97,7 @@ def fsd(
                     f"have {counts}; SegmentationStatistics.first(count) makes them equal."
                 )
             )
-    integer("resamples", resamples, 0)
+    enough_draws(resamples)
     floor = float("nan")
     if others is not None:
         if others.source != real.source:

@@ -284,6 +284,7 @@ def test_what_is_wrong_is_said(model, z, real, change, error, text):
         ({"by": "b"}, KeyError, "by must be one of"),
         ({"count": 61}, ValueError, "count must be from 2"),
         ({"resamples": -1}, ValueError, "artifact_repair: resamples must be"),
+        ({"resamples": 1}, ValueError, "artifact_repair: resamples must be at least 2, since one draw"),
     ],
 )
 def test_what_is_wrong_with_a_repair_is_said(model, z, real, change, error, text):

@@ -167,6 +167,7 @@ def test_a_figure_shows_contexts_and_places(model, z):
         ({"concept": "blue"}, ValueError, "finds no pixel of 'color/blue'"),
         ({"units": [9]}, ValueError, "must be below 8"),
         ({"resamples": -1}, ValueError, "resamples must be at least 0"),
+        ({"resamples": 1}, ValueError, "^insertion_context: resamples must be at least 2, since one draw"),
     ],
 )
 def test_what_is_wrong_is_said(model, z, change, error, text):

@@ -97,6 +97,7 @@ def test_units_by_iou_are_ranked_by_a_dissection(model, z):
         ({"counts": [0]}, ValueError, "counts must be at least 1"),
         ({"concept": "blue"}, ValueError, "finds no pixel of 'color/blue'"),
         ({"draws": -1}, ValueError, "draws must be at least 0"),
+        ({"resamples": 1}, ValueError, "^removal_curves: resamples must be at least 2, since one draw"),
     ],
 )
 def test_what_is_wrong_is_said(model, z, change, error, text):

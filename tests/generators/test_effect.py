@@ -231,6 +231,7 @@ class Nan(Painter):
         ({"draws": -1}, ValueError, "draws must be at least 0"),
         ({"seed": -1}, ValueError, "seed must be at least 0"),
         ({"batch_size": 0}, ValueError, "batch_size must be at least 1"),
+        ({"resamples": 1}, ValueError, "^effect: resamples must be at least 2, since one draw has no interval, or 0"),
     ],
 )
 def test_what_is_wrong_is_said(model, z, change, error, text):

@@ -257,6 +257,7 @@ class Dark(Painter):
         ({"value": 3e38}, ValueError, "layers and images must be finite"),
         ({"units": [9]}, ValueError, "must be below 8"),
         ({"value": torch.zeros(3)}, ValueError, r"shape \[U\] with U=8"),
+        ({"resamples": 1}, ValueError, "^trace_effect: resamples must be at least 2, since one draw"),
     ],
 )
 def test_what_is_wrong_is_said(z, change, error, text):

@@ -265,6 +265,8 @@ def test_floor_and_what_cannot_be_compared():
         fsd(made, real)
     with pytest.raises(ValueError, match=r"at least 2"):
         fsd(made.first(1), one.first(1))
+    with pytest.raises(ValueError, match="^fsd: resamples must be at least 2, since one draw has no interval, or 0 for"):
+        fsd(made, one, resamples=1)
     with pytest.raises(ValueError, match="others must be of the data set"):
         fsd(made, one, made)
     with pytest.raises(ValueError, match="no image in common"):
