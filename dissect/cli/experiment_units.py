@@ -35,25 +35,28 @@ def add_verified_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--layers", nargs="+", default=[LAYER], help="of the embedded network (%(default)s)")
     parser.add_argument("--count", type=int, default=430, metavar="N", help="scenes that label its units (430)")
     parser.add_argument("--pairs", type=int, default=24, metavar="N", help="scenes with and without each concept (24)")
-    parser.add_argument("--response", default="peak", help="peak or mean, of a unit's map (peak)")
+    parser.add_argument("--response", choices=("peak", "mean"), default="peak", help="of a unit's map (peak)")
     parser.add_argument("--seed", type=int, default=0, help="of the intervals (0)")
     add_run_arguments(parser, "result, chart and progress")
 
 
 def verified(options: argparse.Namespace) -> int:
-    """Labels, measures, saves and draws; an interrupted measurement goes on when called again."""
+    """Labels, measures, saves and draws; an interrupted run goes on when called again."""
     import dissect
     from dissect import experiments, tiny
 
     check_device(options.device)
     model, scenes = tiny.vgg().to(options.device), tiny.TinyScenes("val", count=integer("--count", options.count))
     settings: dict[str, Any] = {"relu": True, "batch_size": options.batch_size}
-    d = dissect.dissect(model, options.layers, scenes, decoys=0, resamples=0, **settings)
-    twins = tiny.twins(count=integer("--pairs", options.pairs))
+    pairs, seed = integer("--pairs", options.pairs), integer("--seed", options.seed, 0)
     with resumed(options) as progress:
+        d = dissect.dissect(
+            model, options.layers, scenes, decoys=0, resamples=0, resume=progress / "dissected", **settings
+        )
+        twins = tiny.twins(count=pairs)
         found = experiments.verified_labels(
             model, options.layers, twins.images, twins.without, twins.labels, d,
-            response=options.response, seed=options.seed, resume=progress, **settings,
+            response=options.response, seed=seed, resume=progress, **settings,
         )  # fmt: skip
     return told(options, found, {"layers": found.summary(), "units": found.units()})
 

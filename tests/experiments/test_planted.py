@@ -8,6 +8,7 @@ import torch
 
 import dissect
 from dissect.cli import commands
+from dissect.dissection.dissection_run import DissectionRun
 from dissect.experiments import (
     Corruption,
     PlantedScores,
@@ -17,6 +18,7 @@ from dissect.experiments import (
     plant,
     score_labels,
 )
+from dissect.experiments.verified import Responses
 from dissect.stats.formulas import Formula
 from dissect.tiny import twins
 
@@ -231,3 +233,49 @@ def test_the_verified_command(tmp_path, capsys, monkeypatch):
     assert "VerifiedLabels by 10 pairs of images" in capsys.readouterr().out
     assert (tmp_path / "chart.png").is_file()
     assert list(dissect.load(tmp_path / "result.verified").layers) == ["features.conv4_3"]
+
+
+def test_the_verified_command_goes_on_from_either_half(tmp_path, capsys, monkeypatch):
+    """Steps that were added before an interruption are not added again, in the dissection nor in the measurement."""
+    few = twins([("object", "water")], count=10)
+    monkeypatch.setattr(dissect.tiny, "twins", lambda count: few)
+    added = []
+
+    def stopped_at(run, step):
+        add = run.add
+
+        def counting(self, found):
+            if len(added) == step:
+                raise KeyboardInterrupt
+            add(self, found)
+            added.append(run.__name__)
+
+        monkeypatch.setattr(run, "add", counting)
+        return lambda: monkeypatch.setattr(run, "add", add)
+
+    more = ["experiment", "verified", "--count", "4", "--batch-size", "2", "--layers", "features.conv4_3"]
+    assert commands.main([*more, "--out", str(tmp_path / "whole")]) == 0
+    whole = dissect.load(tmp_path / "whole" / "result.verified")
+    count = [stopped_at(run, None) for run in (DissectionRun, Responses)]
+    assert commands.main([*more, "--out", str(tmp_path / "counted")]) == 0
+    for undo in count:
+        undo()
+    due, out = list(added), ["--out", str(tmp_path / "stopped")]
+    dissected = due.count("DissectionRun")
+    added.clear()
+    for run, step in ((DissectionRun, 1), (DissectionRun, dissected - 1), (Responses, dissected + 3)):
+        other = stopped_at(Responses if run is DissectionRun else DissectionRun, None)
+        undo = stopped_at(run, step)
+        assert commands.main([*more, *out]) == 130
+        assert len(added) == step
+        undo()
+        other()
+        assert "the same command goes on from there" in capsys.readouterr().err
+    last = [stopped_at(run, None) for run in (DissectionRun, Responses)]
+    assert commands.main([*more, *out]) == 0
+    for undo in last:
+        undo()
+    assert added == due
+    found = dissect.load(tmp_path / "stopped" / "result.verified")
+    assert list(found.units()) == list(whole.units())
+    assert found.settings == whole.settings
