@@ -58,13 +58,24 @@ def dissect_activations(
             raise refusal(ValueError(f"{name} must not be given, since there is no network; give the planes."))
     named = {"activations": activations} if isinstance(activations, Tensor) else dict(activations)
     count = _checked(named, planes, pictures)
-    model = GivenActivations(named).eval()
-    numbers = torch.arange(count, dtype=torch.float32).view(-1, 1, 1, 1).expand(-1, -1, *planes.shape[2:])
-    shown = torch.full((count, 3, *planes.shape[2:]), 128, dtype=torch.uint8) if pictures is None else pictures
+    model, images = as_network(named, planes)
+    grey = torch.tensor(128, dtype=torch.uint8).expand(count, 3, *planes.shape[2:])
+    shown = grey if pictures is None else pictures
     return dissect(
-        model, list(named), TensorDataset(numbers, planes), concepts=concepts,
+        model, list(named), images, concepts=concepts,
         layout=dict.fromkeys(named, "NUHW"), pictures=lambda images: shown[images[:, 0, 0, 0].long().cpu()], **options,
     )  # fmt: skip
+
+
+def as_network(activations: Mapping[str, Tensor], planes: Tensor) -> tuple[GivenActivations, TensorDataset]:
+    """A network that gives activations, and its images with their planes: for what asks for a network.
+
+    Args:
+        activations: by layer, [N, U, h, w].
+        planes: [N, K, H, W].
+    """
+    numbers = torch.arange(len(planes), dtype=torch.float32).view(-1, 1, 1, 1).expand(-1, -1, *planes.shape[2:])
+    return GivenActivations(activations).eval(), TensorDataset(numbers, planes)
 
 
 class GivenActivations(nn.Module):

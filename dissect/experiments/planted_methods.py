@@ -5,24 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from dissect.arguments import refusal, speaks
 from dissect.concepts import Concepts
-from dissect.dissection import formulas, run
+from dissect.dissection import formulas
 from dissect.dissection.exemplars import Embedder, similarity
+from dissect.dissection.given_activations import as_network, dissect_activations
 from dissect.dissection.result import Dissection
 from dissect.experiments.planted import Method
 from dissect.stats.formulas import Formula
 
-#: A network whose layer "0" gives what it is given.
-_SAME = nn.Sequential(nn.Identity()).eval()
-_BATCH = 32
-
 
 def _dissected(maps: Tensor, planes: Tensor, concepts: Concepts, fraction: float) -> Dissection:
-    batches = list(zip(maps.split(_BATCH), planes.split(_BATCH)))
-    return run.dissect(_SAME, "0", batches, concepts=concepts, fraction=fraction, decoys=0, resamples=0, progress=False)
+    return dissect_activations(maps, planes, concepts, fraction=fraction, decoys=0, resamples=0, progress=False)
 
 
 @speaks
@@ -40,7 +36,7 @@ def by_iou(fraction: float = 0.01) -> Method:
     """
 
     def method(maps: Tensor, planes: Tensor, concepts: Concepts) -> Sequence[Formula | int]:
-        labels: list[Formula | int] = _dissected(maps, planes, concepts, fraction)["0"].best_label.tolist()
+        labels: list[Formula | int] = _dissected(maps, planes, concepts, fraction)["activations"].best_label.tolist()
         return labels
 
     return method
@@ -65,9 +61,10 @@ def by_formulas(fraction: float = 0.01, *, length: int = 3, beam: int = 5) -> Me
 
     def method(maps: Tensor, planes: Tensor, concepts: Concepts) -> Sequence[Formula | int]:
         d = _dissected(maps, planes, concepts, fraction)
-        batches = list(zip(maps.split(_BATCH), planes.split(_BATCH)))
-        found = formulas.formulas(_SAME, d, batches, length=length, beam=beam, decoys=0, progress=False).layers["0"]
-        return [found.formula(unit) for unit in range(len(found.labels))]
+        model, images = as_network({"activations": maps}, planes)
+        found = formulas.formulas(model, d, images, length=length, beam=beam, decoys=0, progress=False)
+        layer = found.layers["activations"]
+        return [layer.formula(unit) for unit in range(len(layer.labels))]
 
     return method
 

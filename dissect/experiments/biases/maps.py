@@ -13,9 +13,11 @@ from torch.utils.data import Dataset
 from dissect.arguments import refusal, speaks
 from dissect.concepts import Concepts
 from dissect.data import Batches
-from dissect.dissection import Dissection, LayerDissection, run
+from dissect.dissection import Dissection, LayerDissection
+from dissect.dissection.given_activations import dissect_activations
 from dissect.network.receptive_field import receptive_field
 from dissect.network.trace import Trace
+from dissect.stats.bootstrap import enough_draws
 
 
 class LayerMaps:
@@ -97,17 +99,12 @@ class LayerMaps:
         """
         images = images or slice(None)
         planes = (self.planes if planes is None else planes)[images]
-        batches = list(zip(self.maps[layer][images].split(self._batch_size), planes.split(self._batch_size)))
+        unseen = torch.tensor(128, dtype=torch.uint8).expand(len(planes), 3, 8, 8)
         gc.collect()  # what was read by the dissection before is freed by this alone
-        return run.dissect(
-            nn.Sequential(nn.Identity()), "0", batches, concepts=concepts or self.concepts, layout="NUHW",
-            pictures=_grey, progress=False, memory_budget=0, **options,
+        return dissect_activations(
+            {"0": self.maps[layer][images]}, planes, concepts or self.concepts, pictures=unseen, progress=False,
+            memory_budget=0, batch_size=self._batch_size, **options,
         )  # fmt: skip
-
-
-def _grey(maps: Tensor) -> Tensor:
-    """Pictures that nobody looks at."""
-    return torch.full((len(maps), 3, 8, 8), 128, dtype=torch.uint8)
 
 
 @speaks
@@ -137,6 +134,7 @@ def mean_interval(values: Tensor, draws: int = 2000, seed: int = 0) -> tuple[flo
         >>> mean_interval(torch.ones(10))
         (1.0, 1.0, 1.0)
     """
+    draws = enough_draws(draws, "draws", none=False)
     drawn = torch.randint(len(values), (draws, len(values)), generator=torch.Generator().manual_seed(seed))
     _, low, high = spread(values.double()[drawn].mean(1))
     return float(values.mean()), low, high
