@@ -129,6 +129,17 @@ PYBIND11_MODULE(_C, module) {
       },
       py::call_guard<py::gil_scoped_release>());
 
+  module.def(
+      "formula_search",
+      [](uintptr_t table, uintptr_t areas, uintptr_t counts, std::array<int64_t, 6> shape, uintptr_t labels,
+         uintptr_t joins, uintptr_t intersection, uintptr_t area, int num_threads) {
+        formula_search({at<const int32_t>(table), at<const int64_t>(areas), at<const int64_t>(counts), shape[0],
+                        shape[1], shape[2], shape[3], shape[4], shape[5], at<int64_t>(labels), at<int64_t>(joins),
+                        at<int64_t>(intersection), at<int64_t>(area)},
+                       num_threads);
+      },
+      py::call_guard<py::gil_scoped_release>());
+
   py::class_<HotCells>(module, "HotCells")
       .def(py::init([](uintptr_t starts, uintptr_t counts, uintptr_t places, bool wide, uintptr_t values) {
         return HotCells{at<const int64_t>(starts), at<const int32_t>(counts), at<const void>(places), wide,

@@ -10,6 +10,7 @@
 #include "../copy_planes.h"
 #include "../encode_labels.h"
 #include "../filter_step.h"
+#include "../formula_search.h"
 #include "../hot_cells.h"
 #include "../image_peaks.h"
 #include "../iou_counts.h"
@@ -38,6 +39,7 @@ void component_halves(const ComponentHalvesParams& params, int num_threads);
 // Returns each image's table of combinations. Throws std::invalid_argument at a label out of range.
 std::vector<std::vector<int32_t>> encode_labels(const EncodeLabelsParams& params, int num_threads);
 void filter_step(const FilterStepParams& params, int num_threads);
+void formula_search(const FormulaSearchParams& params, int num_threads);
 // What is kept of the maps; null where it met a bad value.
 std::unique_ptr<KeptCells> hot_cells(const HotCellsParams& params, int num_threads);
 // Returns false where it met a bad value.

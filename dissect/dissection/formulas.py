@@ -26,7 +26,7 @@ from dissect.network.layers import layer_names
 from dissect.network.modes import tell_training
 from dissect.ops.encode_labels import encode_labels
 from dissect.stats.combinations import CombinationTally
-from dissect.stats.formulas import FormulaSearch, label_members
+from dissect.stats.formulas import Formula, FormulaSearch, Found, label_members
 from dissect.visits.activations import Activations
 from dissect.visits.readout import Readout
 from dissect.visits.run import Run, Visit, finish
@@ -55,7 +55,7 @@ def formulas(
 
     One more visit to the images of a dissection counts, at its thresholds, on how many pixels each unit fires where
     labels come together. From these counts the IoU of any formula follows, so that the search looks at no pixel again:
-    `dissect.stats.FormulaSearch` says how it goes, as published (a beam of `beam` formulas, each joined with every
+    `dissect.ops.formula_search` says how it goes, as published (a beam of `beam` formulas, each joined with every
     label by OR, AND and AND NOT). IoUs are over all images, whatever the dissection's scope.
 
     The best of thousands of formulas overlaps a unit better than a single label by chance too. So each half of the
@@ -270,23 +270,22 @@ def _searched(tally: CombinationTally, length: int, beam: int) -> LayerFormulas:
     table, labels = tally.table, tally.num_labels
     counts = [tally.counts(half).cpu() for half in (None, 0, 1)]
     searches = [FormulaSearch(table, tally.areas(half), labels, length=length, beam=beam) for half in (None, 0, 1)]
-    units = range(len(tally.thresholds))
-    best, single = ([pick(counts[0][unit]) for unit in units] for pick in (searches[0].best, searches[0].label))
-    shares = [[_held_out(searches[3 - half], searches[half], counts[3 - half], counts[half], unit) for unit in units]
-              for half in (1, 2)]  # fmt: skip
-    held_out = torch.tensor(shares, dtype=torch.float64).permute(2, 0, 1).contiguous()
-    firsts = [one.formula.labels[0] if one.formula.labels else 0 for one in single]
-    second = [searches[0].also(counts[0][unit], firsts[unit]) for unit in units]
-    return LayerFormulas.of(best, single, length, counts[0].sum(1), held_out, second)
+    single = searches[0].labels(counts[0])
+    shares = [_held_out(searches[3 - half], searches[half], counts[3 - half], counts[half]) for half in (1, 2)]
+    held_out = torch.stack(shares, 1)
+    second = searches[0].second_labels(counts[0], single.labels[:, 0])
+    return LayerFormulas.of(searches[0].formulas(counts[0]), single, counts[0].sum(1), held_out, *second)
 
 
-def _held_out(
-    learn: FormulaSearch, test: FormulaSearch, learned: Tensor, tested: Tensor, unit: int
-) -> tuple[float, float]:
-    """IoUs on one half of the images, of the formula and of the label that the other gives; NaN if that gives none."""
-    shares = []
-    for found in (learn.best(learned[unit]), learn.label(learned[unit])):
-        both, area = test.measure(found.formula, tested[unit])
-        union = int(tested[unit].sum()) + area - both
-        shares.append(both / max(1, union) if found.formula.labels else math.nan)
-    return shares[0], shares[1]
+def _held_out(learn: FormulaSearch, test: FormulaSearch, learned: Tensor, tested: Tensor) -> Tensor:
+    """[2, U] IoUs on one half of the images, of the formulas and of the labels that the other gives; NaN if none."""
+    return torch.tensor(
+        [[_iou(test, Found.of(found, unit).formula, own) for unit, own in enumerate(tested)]
+         for found in (learn.formulas(learned), learn.labels(learned))],
+        dtype=torch.float64,
+    ).view(2, len(tested))  # fmt: skip
+
+
+def _iou(search: FormulaSearch, formula: Formula, counts: Tensor) -> float:
+    both, area = search.measure(formula, counts)
+    return both / max(1, int(counts.sum()) + area - both) if formula.labels else math.nan

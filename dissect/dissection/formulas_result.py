@@ -12,7 +12,8 @@ from torch import Tensor
 from dissect.concepts import Concepts
 from dissect.files.checked import Array, Each, Maybe, Of, Text, Whole, fields, require
 from dissect.files.results import Result
-from dissect.stats.formulas import JOINS, Formula, Found
+from dissect.ops import BestFormulas
+from dissect.stats.formulas import JOINS, Formula
 from dissect.stats.ranks import adjusted
 from dissect.stats.significance import p_values
 from dissect.table import Table
@@ -103,33 +104,19 @@ class LayerFormulas(NamedTuple):
 
     @classmethod
     def of(
-        cls, best: list[Found], single: list[Found], length: int, unit_area: Tensor, held_out: Tensor,
-        second: list[tuple[Found, int]],
+        cls, best: BestFormulas, single: BestFormulas, unit_area: Tensor, held_out: Tensor, second: BestFormulas,
+        firing: Tensor,
     ) -> LayerFormulas:  # fmt: skip
         """From what a search found of every unit; `held_out` is [2, 2, U], of formulas and of labels."""
-        labels, joins = torch.zeros(2, len(best), length, dtype=torch.int64)
-        for unit, one in enumerate(best):
-            for place, (chosen, join) in enumerate(zip(one.formula.labels, ("", *one.formula.joins))):
-                labels[unit, place], joins[unit, place] = chosen, JOINS.index(join) + 1 if join else 0
-        label, also = (
-            torch.tensor([one.formula.labels[0] if one.formula.labels else 0 for one in found])
-            for found in (single, [one for one, _ in second])
-        )
-        left = torch.tensor([[one.intersection, one.area, area] for one, area in second]).T.contiguous()
-        counts = [
-            torch.tensor([getattr(one, name) for one in found])
-            for found in (best, single)
-            for name in ("intersection", "area")
-        ]
+        left = torch.stack([second.intersection, second.area, firing])
         return cls(
-            labels.clone(), joins.clone(), counts[0], counts[1], label, counts[2], counts[3], unit_area,
-            held_out[0].clone(), held_out[1].clone(), also, left,
+            *best, single.labels[:, 0].clone(), single.intersection, single.area, unit_area, held_out[0].clone(),
+            held_out[1].clone(), second.labels[:, 0].clone(), left,
         )  # fmt: skip
 
     def formula(self, unit: int) -> Formula:
         """A unit's formula, without labels where it meets none."""
-        labels = tuple(int(label) for label in self.labels[unit] if label)
-        return Formula(labels, tuple(JOINS[int(join) - 1] for join in self.joins[unit, 1 : len(labels)]))
+        return Formula.of(self.labels[unit], self.joins[unit])
 
     def iou(self) -> Tensor:
         """[U] float64, of the formulas."""

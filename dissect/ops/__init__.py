@@ -11,6 +11,7 @@ from dissect.ops.dispatch import BackendUnavailableError, BackendWarning, backen
 from dissect.ops.dispatch import takes_hot_cells as takes_hot_cells
 from dissect.ops.encode_labels import EncodedLabels, Encoding, encode_labels
 from dissect.ops.filter_step import filter_step
+from dissect.ops.formula_search import BestFormulas, formula_search
 from dissect.ops.hot import HotCells
 from dissect.ops.hot_cells import hot_cells
 from dissect.ops.image_peaks import image_peaks
@@ -25,6 +26,7 @@ from dissect.ops.upsample_argmax import upsample_argmax
 __all__ = [
     "BackendUnavailableError",
     "BackendWarning",
+    "BestFormulas",
     "EncodedLabels",
     "Encoding",
     "HotCells",
@@ -36,6 +38,7 @@ __all__ = [
     "component_halves",
     "encode_labels",
     "filter_step",
+    "formula_search",
     "home",
     "hot_cells",
     "image_peaks",

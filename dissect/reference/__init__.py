@@ -8,6 +8,7 @@ from dissect.reference.blend_units import blend_units, blend_units_backward
 from dissect.reference.component_halves import component_halves
 from dissect.reference.encode_labels import decode_labels, encode_labels, run_dtype
 from dissect.reference.filter_step import filter_step
+from dissect.reference.formula_search import formula_search
 from dissect.reference.hot_cells import hot_cells
 from dissect.reference.image_peaks import image_peaks
 from dissect.reference.iou_counts import iou_counts, iou_counts_by_image
@@ -25,6 +26,7 @@ __all__ = [
     "decode_labels",
     "encode_labels",
     "filter_step",
+    "formula_search",
     "hot_cells",
     "image_peaks",
     "iou_counts",

@@ -70,28 +70,33 @@ class CombinationTally(State):
         self._move(activations.device)
         rows, number = _different(labels.table.sort(1).values, self.num_labels)
         at = (labels.runs & ((1 << RUN_SHIFTS[labels.runs.dtype]) - 1)).long() + labels.offsets[:-1, None, None]
-        half = to_device(half_of(images), at.device)[:, None, None]
-        # Each combination of each half as a label of one plane; no pixel is without.
-        plane = 1 + half * len(rows) + number[at]
+        half = to_device(half_of(images), at.device).repeat_interleave(labels.offsets.diff())
+        # Each combination that a half has as a label of one plane; no pixel is without.
+        kinds, own = (half * len(rows) + number).unique(return_inverse=True)
         counts = ops.iou_counts(
-            activations, self.thresholds, plane[:, None].int(), 1 + 2 * len(rows), grid=self.grid, backend=self.backend
-        )
+            activations, self.thresholds, (1 + own[at])[:, None].int(), 1 + len(kinds), grid=self.grid,
+            backend=self.backend,
+        )  # fmt: skip
         self._note(counts.status, self._batch)
         self._batch += 1
-        self._add(
-            [tuple(filter(None, row)) for row in rows.tolist()],
-            counts.intersection[:, 1:].unflatten(1, (2, -1)).transpose(0, 1),
-            counts.label_area[:, 1:].sum(0).view(2, -1).cpu(),
-        )
+        combinations = [tuple(filter(None, row)) for row in rows.tolist()]
+        split = int((kinds < len(rows)).sum())
+        for half_number, where in enumerate((slice(0, split), slice(split, None))):
+            self._add(
+                half_number,
+                [combinations[kind] for kind in (kinds[where] % len(rows)).tolist()],
+                counts.intersection[:, 1:][:, where],
+                counts.label_area[:, 1:].sum(0)[where].cpu(),
+            )
 
-    def _add(self, combinations: list[tuple[int, ...]], counts: Tensor, areas: Tensor) -> None:
-        """Counts [2, U, K'] and areas [2, K'] of combinations, known ones or new."""
+    def _add(self, half: int, combinations: list[tuple[int, ...]], counts: Tensor, areas: Tensor) -> None:
+        """Counts [U, K'] and areas [K'] of combinations, known ones or new, in a half of the images."""
         number = len({*self._known, *combinations})
         if number > self._areas.shape[1]:
             self._make_room(number)
-        where = torch.tensor([self._known.setdefault(labels, len(self._known)) for labels in combinations])
-        self._areas.index_add_(1, where, areas)
-        self._counts.index_add_(2, to_device(where, counts.device), counts)
+        where = torch.tensor([self._known.setdefault(labels, len(self._known)) for labels in combinations]).long()
+        self._areas[half].index_add_(0, where, areas)
+        self._counts[half].index_add_(1, to_device(where, counts.device), counts)
 
     def _make_room(self, number: int) -> None:
         units, had = len(self.thresholds), self._areas.shape[1]
@@ -124,7 +129,8 @@ class CombinationTally(State):
         )
         number = len(other._known)
         counts = other._counts[..., :number].to(self.thresholds.device)
-        self._add(list(other._known), counts, other._areas[:, :number])
+        for half in (0, 1):
+            self._add(half, list(other._known), counts[half], other._areas[half, :number])
 
     @property
     def table(self) -> Tensor:

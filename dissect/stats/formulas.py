@@ -2,22 +2,14 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from dissect import ops
 from dissect.arguments import refusal, speaks
-from dissect.stats.iou import best_labels, iou
-
-Bools = npt.NDArray[np.bool_]
-Integers = npt.NDArray[np.int64]
-_Mask = TypeVar("_Mask", Tensor, Bools)
-
-#: Of how many candidates, best first, the search looks for different ones at once.
-_AT_ONCE = 64
+from dissect.stats.iou import iou
 
 #: How a formula goes on: F OR c, F AND c, F AND NOT c.
 JOINS = ("OR", "AND", "AND NOT")
@@ -28,6 +20,12 @@ class Formula(NamedTuple):
 
     labels: tuple[int, ...]
     joins: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, labels: Tensor, joins: Tensor) -> Formula:
+        """From numbers [L], as `dissect.ops.BestFormulas` has them."""
+        chosen = tuple(int(label) for label in labels if label)
+        return cls(chosen, tuple(JOINS[int(join) - 1] for join in joins[1 : len(chosen)]))
 
     def holds(self, members: Tensor) -> Tensor:
         """[K] bool: for which combinations it is true.
@@ -42,7 +40,8 @@ class Formula(NamedTuple):
         """
         found = torch.zeros(len(members), dtype=torch.bool)
         for label, join in zip(self.labels, ("OR", *self.joins)):
-            found = _joined(found, members[:, label], join)
+            own = members[:, label]
+            found = found | own if join == "OR" else found & (own if join == "AND" else ~own)
         return found
 
     def named(self, names: tuple[str, ...]) -> str:
@@ -85,25 +84,20 @@ class Found(NamedTuple):
     intersection: int
     area: int
 
-
-class _Candidate(NamedTuple):
-    formula: Formula
-    intersection: int
-    area: int
-    holds: Bools  # [K]
+    @classmethod
+    def of(cls, found: ops.BestFormulas, unit: int) -> Found:
+        """A unit's among those that were found."""
+        formula = Formula.of(found.labels[unit], found.joins[unit])
+        return cls(formula, int(found.intersection[unit]), int(found.area[unit]))
 
 
 @speaks
 class FormulaSearch:
     """Searches the best formulas of a data set whose combinations of labels were counted.
 
-    The search begins with the `beam` labels of the highest IoU. At each step every formula of the beam is joined with
-    every label by OR, AND and AND NOT, and the best `beam` of these and of the beam itself go on; of several with the
-    same intersection and area, as a OR b and b OR a, only the first. So the best single label is never lost, and a
-    longer formula is given only where its IoU is higher. What the search finds need not be the best of all formulas.
-
-    Counts follow from ``|F & c & u|`` and ``|F & c|``: ``|F OR c| = |F| + |c| - |F & c|``, and
-    ``|F AND NOT c| = |F| - |F & c|``; all are integers, so that every machine finds the same formulas.
+    `dissect.ops.formula_search` says how: a beam of `beam` formulas, each joined with every label by OR, AND and AND
+    NOT. What it finds need not be the best of all formulas. All counts are integers, so that every machine finds the
+    same ones.
 
     Args:
         table: [K, P] the labels of each combination, 0 for none (`CombinationTally.table`).
@@ -125,32 +119,30 @@ class FormulaSearch:
         if min(length, beam) < 1:
             raise refusal(ValueError(f"length and beam must be at least 1, but got {length} and {beam}."))
         self.length, self.beam, self.num_labels = length, beam, num_labels
-        self._labels = _once(table)
-        # By label, as a search asks for all combinations of few labels.
-        self._holds = label_members(table, num_labels).T.contiguous()
-        self.members = self._holds.T
-        self._areas = areas.numpy()
-        self._label_areas = self._by_label(np.arange(len(table)), self._areas)
+        self._table, self._areas = table, areas
+        self.members = label_members(table, num_labels)
+        self._held = self.members.double()
+        self._label_areas = (areas.double() @ self._held).long()
 
-    def best(self, counts: Tensor) -> Found:
-        """Of one unit.
+    def formulas(self, counts: Tensor) -> ops.BestFormulas:
+        """Of all units.
 
         Args:
-            counts: [K] int64, the pixels of each combination on which it fires.
+            counts: [U, K] int64, the pixels of each combination on which units fire.
         """
-        fires, unit_area = counts.numpy(), int(counts.sum())
-        hits = self._by_label(fires.nonzero()[0], fires)
-        beam = self._first(hits, unit_area)
-        for _ in range(self.length - 1):
-            if not beam:
-                break
-            held = [one.holds.nonzero()[0] for one in beam]
-            both = np.stack([self._by_label(rows, fires) for rows in held])  # |F & c & u|
-            shared = np.stack([self._by_label(rows, self._areas) for rows in held])  # |F & c|
-            hits3 = _by_join([one.intersection for one in beam], hits, both)
-            areas3 = _by_join([one.area for one in beam], self._label_areas, shared)
-            beam = self._next(beam, hits3, areas3, unit_area)
-        return _first_of(beam)
+        return self._found(counts, self.length, self.beam)
+
+    def labels(self, counts: Tensor) -> ops.BestFormulas:
+        """The label of the highest IoU, of all units: formulas of one label."""
+        return self._found(counts, 1, 1)
+
+    def best(self, counts: Tensor) -> Found:
+        """Of one unit, of counts [K]."""
+        return Found.of(self.formulas(counts[None]), 0)
+
+    def label(self, counts: Tensor) -> Found:
+        """The label of the highest IoU, of one unit."""
+        return Found.of(self.labels(counts[None]), 0)
 
     def ious(self, counts: Tensor) -> Tensor:
         """[U] float64: the IoU of each unit's best formula; 0 of units that meet no label.
@@ -163,111 +155,49 @@ class FormulaSearch:
             >>> search.ious(torch.tensor([[0, 2, 2, 0], [3, 0, 0, 0]]))
             tensor([0.8000, 0.0000], dtype=torch.float64)
         """
-        found = [self.best(own) for own in counts]
-        both, area = (torch.tensor([getattr(one, part) for one in found]) for part in ("intersection", "area"))
-        return both.double() / (counts.sum(1) + area - both).clamp(min=1)
-
-    def label(self, counts: Tensor) -> Found:
-        """The label of the highest IoU, of one unit."""
-        fires = counts.numpy()
-        return _first_of(self._first(self._by_label(fires.nonzero()[0], fires), int(counts.sum())))
+        found = self.formulas(counts)
+        return found.intersection.double() / (counts.sum(1) + found.area - found.intersection).clamp(min=1)
 
     def also(self, counts: Tensor, label: int) -> tuple[Found, int]:
+        """What `second_labels` finds of one unit, of counts [K]."""
+        found, firing = self.second_labels(counts[None], torch.tensor([label]))
+        return Found.of(found, 0), int(firing)
+
+    def second_labels(self, counts: Tensor, labels: Tensor) -> tuple[ops.BestFormulas, Tensor]:
         """The label of the highest IoU when the pixels of another are taken away, from the unit and from all labels.
 
         Args:
-            counts: [K] int64, the pixels of each combination on which the unit fires.
-            label: the other, the unit's best for example.
+            counts: [U, K] int64, the pixels of each combination on which units fire.
+            labels: [U] int64, the other of each unit, its best for example; 0 takes nothing away.
 
         Returns:
-            What was found, with its counts on the other pixels; and on how many of these the unit fires.
+            What was found, with its counts on the other pixels; and [U] on how many of these the unit fires.
 
         Example:
             >>> search = FormulaSearch(torch.tensor([[0, 0], [0, 1], [0, 2], [1, 2]]), torch.tensor([4, 2, 2, 1]), 3)
-            >>> search.also(torch.tensor([1, 2, 1, 1]), 1)
-            (Found(formula=Formula(labels=(2,), joins=()), intersection=1, area=2), 2)
+            >>> found, firing = search.second_labels(torch.tensor([[1, 2, 1, 1]]), torch.tensor([1]))
+            >>> found.labels.tolist(), found.intersection.tolist(), found.area.tolist(), firing.tolist()
+            ([[2]], [1], [2], [2])
         """
-        left = (~self._holds[label]).numpy().nonzero()[0]
-        fires, firing = counts.numpy(), int(counts.numpy()[left].sum())
-        hits, areas = self._by_label(left, fires), self._by_label(left, self._areas)
-        best = int(best_labels(_ious(hits, firing, areas)[None])) if self.num_labels > 1 else 0
-        if not hits[best]:
-            return Found(Formula(()), 0, 0), firing
-        return Found(Formula((best,)), int(hits[best]), int(areas[best])), firing
+        # Sums in float64 of integers below 2^53, exact in any order.
+        hits, areas = (counts.double() @ self._held).long(), self._label_areas.expand(len(counts), -1).clone()
+        firing = counts.sum(1)
+        for unit, label in enumerate(labels.tolist()):
+            away = self.members[:, label]
+            own, held = counts[unit, away], self._held[away]
+            firing[unit] -= own.sum()
+            hits[unit] -= (own.double() @ held).long()
+            areas[unit] -= (self._areas[away].double() @ held).long()
+        # Label 0 has no pixels, so that it stands behind any other that has.
+        best = iou(hits, firing[:, None], areas).sort(dim=1, descending=True, stable=True).indices[:, 0]
+        both = hits.gather(1, best[:, None])
+        best, area = best[:, None] * (both > 0), areas.gather(1, best[:, None]) * (both > 0)
+        return ops.BestFormulas(best, torch.zeros_like(best), both[:, 0], area[:, 0]), firing
 
     def measure(self, formula: Formula, counts: Tensor) -> tuple[int, int]:
         """(intersection, area) of any formula with a unit of these counts [K]."""
-        holds = formula.holds(self.members).numpy()
-        return int(counts.numpy()[holds].sum()), int(self._areas[holds].sum())
+        holds = formula.holds(self.members)
+        return int(counts[holds].sum()), int(self._areas[holds].sum())
 
-    def _by_label(self, rows: Integers, pixels: Integers) -> Integers:
-        """[C] the pixels [K] of each label, of the combinations of these numbers alone."""
-        labels = self._labels[rows]
-        weights = pixels[rows].repeat(labels.shape[1])
-        # Sums in float64 of integers below 2^53, exact in any order.
-        found = np.bincount(labels.ravel(), weights, self.num_labels).astype(np.int64)
-        found[0] = 0
-        return found
-
-    def _first(self, hits: Integers, unit_area: int) -> list[_Candidate]:
-        order = _best_first(_ious(hits, unit_area, self._label_areas))[: self.beam].tolist()
-        return [
-            _Candidate(Formula((at,)), int(hits[at]), int(self._label_areas[at]), self._holds[at].numpy())
-            for at in order
-            if hits[at] > 0
-        ]
-
-    def _next(self, beam: list[_Candidate], hits: Integers, areas: Integers, unit_area: int) -> list[_Candidate]:
-        """The best of the beam and of its formulas made longer; counts [B, 3, C] are of these."""
-        # The beam comes first, so that of equal ones the shorter goes on.
-        both = np.concatenate([[one.intersection for one in beam], hits.ravel()])
-        area = np.concatenate([[one.area for one in beam], areas.ravel()])
-        order = _best_first(_ious(both, unit_area, area))
-        found: dict[tuple[int, int], _Candidate] = {}
-        for some in np.split(order, range(_AT_ONCE, len(order), _AT_ONCE)):
-            for at, *pair in zip(some.tolist(), both[some].tolist(), area[some].tolist()):
-                if len(found) == self.beam or pair[0] == 0:
-                    return list(found.values())
-                if (pair[0], pair[1]) not in found:
-                    longer = self._longer(beam, at - len(beam), *pair) if at >= len(beam) else beam[at]
-                    found[pair[0], pair[1]] = longer
-        return list(found.values())
-
-    def _longer(self, beam: list[_Candidate], at: int, intersection: int, area: int) -> _Candidate:
-        of, join, label = at // (3 * self.num_labels), at // self.num_labels % 3, at % self.num_labels
-        formula = Formula((*beam[of].formula.labels, label), (*beam[of].formula.joins, JOINS[join]))
-        return _Candidate(formula, intersection, area, _joined(beam[of].holds, self._holds[label].numpy(), JOINS[join]))
-
-
-def _first_of(beam: list[_Candidate]) -> Found:
-    if not beam:
-        return Found(Formula(()), 0, 0)
-    return Found(beam[0].formula, beam[0].intersection, beam[0].area)
-
-
-def _once(table: Tensor) -> Integers:
-    """A table [K, P] of combinations, where a label that a row has twice stands once, and else 0."""
-    rows = table.sort(1).values.numpy().copy()
-    rows[:, 1:][rows[:, 1:] == rows[:, :-1]] = 0
-    return rows
-
-
-def _ious(intersection: Integers, unit_area: int, area: Integers) -> Tensor:
-    parts = torch.from_numpy(intersection)[None], torch.tensor([unit_area]), torch.from_numpy(area)
-    return iou(*parts)[0]
-
-
-def _best_first(scores: Tensor) -> Integers:
-    return scores.sort(descending=True, stable=True).indices.numpy()
-
-
-def _joined(holds: _Mask, label: _Mask, join: str) -> _Mask:
-    if join == "OR":
-        return holds | label
-    return holds & (label if join == "AND" else ~label)
-
-
-def _by_join(formulas: list[int], labels: Integers, both: Integers) -> Integers:
-    """[B, 3, C] pixels of B formulas joined with C labels, from those of each [B] and [C], and of both [B, C]."""
-    own = np.array(formulas)[:, None]
-    return np.stack([own + labels - both, both, own - both], 1)
+    def _found(self, counts: Tensor, length: int, beam: int) -> ops.BestFormulas:
+        return ops.formula_search(self._table, self._areas, counts, self.num_labels, length=length, beam=beam)

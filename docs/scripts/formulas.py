@@ -44,6 +44,12 @@ combination whether it holds there, so that its IoU follows from these counts, a
 looked at again, however many images there are. A visit whose single labels do not have the very counts of the
 dissection is refused: it saw other images, planes or weights.
 
+**How it searches.** `ops.formula_search` takes the counts of all units: C++ on a CPU, where a formula is the list of
+combinations for which it holds, of which each step sums those alone; products of matrices on a GPU; integers, so that
+both find the same. Masks of pixels, packed as bits and counted by popcount, are another way: for 512 units, 120 labels,
+a beam of 5 and 2,000 images at 56x56 two steps would read some 480 GB of bits. There are 28,000 combinations there, and
+the search takes 0.15 s of one thread; their counts take 8 s, nearly all of it the visit that every way needs.
+
 **Longer is better by chance.** The best of some thousand formulas overlaps any unit better than one label does, noise
 included. Two things tell how much of it is chance.
 

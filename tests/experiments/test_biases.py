@@ -73,7 +73,7 @@ def test_intervals():
     assert mean == 49.5
     assert low == pytest.approx(49.5 - 1.96 * error, abs=1)
     assert high == pytest.approx(49.5 + 1.96 * error, abs=1)
-    with pytest.raises(ValueError, match="^mean_interval: draws must be at least 2, since one draw has no interval"):
+    with pytest.raises(ValueError, match=r"^mean_interval: draws must be at least 2, since one draw has no interval"):
         biases.mean_interval(values, draws=1)
 
 

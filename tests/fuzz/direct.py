@@ -41,7 +41,7 @@ def problem(r):
     op = r.choice(["iou_counts", "iou_counts", "iou_counts_by_image", "tail_histogram", "threshold_sweep",
                    "blend_units", "blend_units_", "blend_units_backward", "image_peaks", "encode_labels", "observe",
                    "hot_cells",
-                   "observe_", "filter_step"])  # fmt: skip
+                   "observe_", "filter_step", "formula_search"])  # fmt: skip
     if op.startswith("iou_counts"):
         given |= {"thresholds": torch.randint(-16, 17, (units,)) / 8, **labels_and_grid(r, images, source, target)}
     if op == "threshold_sweep":
@@ -70,6 +70,11 @@ def problem(r):
     if op == "filter_step":
         given = {"state": torch.rand(3, images, units, 9, 16), "tiles": torch.randn(units, 16, source[0]),
                  "gradient": torch.randn(images, 16, source[0], 16), "step": 3, "rate": 0.1}  # fmt: skip
+    if op == "formula_search":
+        areas = torch.randint(0, 5, (units,))
+        given = {"table": torch.randint(0, 4, (units, images)), "areas": areas,
+                 "counts": (torch.rand(images, units) * areas).long(), "num_labels": 4, "length": r.randint(1, 3),
+                 "beam": r.randint(1, 3)}  # fmt: skip
     return op, given
 
 
@@ -83,6 +88,8 @@ def tampered(r, given):
             given[name] = r.choice([-1, 0, 1, 2, 3, 300])
         elif name == "reach":
             given[name] = r.choice([-1, 2, 10**6])
+        elif name in ("length", "beam"):
+            given[name] = r.choice([-1, 0, 7])
         elif name == "sample":
             given[name] = r.choice(["", "mean"])
         elif isinstance(value, torch.Tensor) and is_plain(value):

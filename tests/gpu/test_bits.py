@@ -186,6 +186,15 @@ def test_filter_step(serving, device):
     assert equal([ours, there[0]], [ops.filter_step(state, *given, 4, 0.05), state])
 
 
+def test_formula_search(serving, device):
+    generator, backend = torch.Generator().manual_seed(0), serving("formula_search")
+    table, areas = (torch.randint(0, most, size, generator=generator) for most, size in ((30, (900, 3)), (99, (900,))))
+    share = torch.rand(20, 900, generator=generator) * (0.1 + 0.9 * (table == 3).any(1) + 0.9 * (table == 7).any(1)) / 2
+    given = table, areas, (share * areas).long()
+    ours = ops.formula_search(*(part.to(device) for part in given), 30, backend=backend)
+    assert equal(list(ours), list(ops.formula_search(*given, 30)))
+
+
 def test_component_halves(serving, device):
     backend = serving("component_halves")
     for seed in range(CASES):

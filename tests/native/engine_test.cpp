@@ -311,6 +311,33 @@ void test_halves(const Problem& p, int num_threads) {
     }
 }
 
+void test_formulas(int num_threads) {
+  const int64_t number = pick(0, 30), width = pick(0, 3), units = pick(0, 5), labels = pick(1, 8);
+  const int64_t length = pick(1, 4), beam = pick(1, 12);
+  std::vector<int32_t> table(number * width);
+  std::vector<int64_t> areas(number), counts(units * number);
+  for (int64_t k = 0; k < number; ++k) {
+    areas[k] = pick(0, 4);
+    int32_t label = 0;  // rising, so that no row has one twice
+    for (int64_t at = 0; at < width; ++at) {
+      const auto next = static_cast<int32_t>(label + pick(0, 3));
+      if (next < labels && next > label) table[k * width + at] = label = next;
+    }
+    for (int64_t unit = 0; unit < units; ++unit) counts[unit * number + k] = pick(0, areas[k]);
+  }
+  std::vector<int64_t> found(units * length), joins(units * length), both(units, -1), area(units, -1);
+  formula_search({table.data(), areas.data(), counts.data(), number, width, units, labels, length, beam, found.data(),
+                  joins.data(), both.data(), area.data()},
+                 num_threads);
+  for (auto* values : {&found, &joins, &both, &area}) note(*values);
+  for (int64_t unit = 0; unit < units; ++unit) {
+    require(0 <= both[unit] && both[unit] <= area[unit], "a formula has the pixels that it shares");
+    require((both[unit] == 0) == (found[unit * length] == 0), "a formula shares pixels with its unit");
+    for (int64_t at = 0; at < length; ++at)
+      require(0 <= found[unit * length + at] && found[unit * length + at] < labels, "labels are in range");
+  }
+}
+
 }  // namespace
 
 int main(int count, char** arguments) {
@@ -328,6 +355,7 @@ int main(int count, char** arguments) {
     test_maps(problem, num_threads);
     test_halves(problem, num_threads);
     test_filters(num_threads);
+    test_formulas(num_threads);
     test_bad_values(problem, grid.view(), num_threads);
   }
   std::printf("%d rounds at level %s: %016llx\n", rounds, simd_level().c_str(),

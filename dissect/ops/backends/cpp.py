@@ -88,6 +88,26 @@ def filter_step(state: Tensor, tiles: Tensor, gradient: Tensor, size: float, roo
     return product
 
 
+def formula_search(
+    table: Tensor, areas: Tensor, counts: Tensor, num_labels: int, length: int, beam: int
+) -> tuple[Tensor, ...]:
+    """Labels and joins [U, L], intersections and areas [U], int64."""
+    if num_labels > 1 << 31:
+        raise ValueError(f"formula_search: num_labels must be at most 2^31, but is {num_labels}.")
+    rows = table.sort(1).values
+    rows[:, 1:][rows[:, 1:] == rows[:, :-1]] = 0  # each label of a row once
+    rows, areas, counts = rows.int().contiguous(), areas.contiguous(), counts.contiguous()
+    labels, joins = counts.new_empty(len(counts), length), counts.new_empty(len(counts), length)
+    both, area = counts.new_empty(len(counts)), counts.new_empty(len(counts))
+    native.engine().formula_search(
+        *(tensor.data_ptr() for tensor in (rows, areas, counts)),
+        [*rows.shape, len(counts), num_labels, length, beam],
+        *(tensor.data_ptr() for tensor in (labels, joins, both, area)),
+        torch.get_num_threads(),
+    )
+    return labels, joins, both, area
+
+
 def hot_cells(activations: Tensor | HotCells, floors: Tensor, reach: int) -> tuple[Tensor, ...]:
     """The peaks, counts, places and values; of hot cells no peaks."""
     peaks, counts = torch.empty_like(floors), torch.empty(floors.shape, dtype=torch.int32)

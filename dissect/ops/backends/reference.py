@@ -58,6 +58,13 @@ def filter_step(state: Tensor, tiles: Tensor, gradient: Tensor, size: float, roo
     return reference.filter_step(state, tiles, gradient, size, root)
 
 
+def formula_search(
+    table: Tensor, areas: Tensor, counts: Tensor, num_labels: int, length: int, beam: int
+) -> tuple[Tensor, ...]:
+    """Labels and joins [U, L], intersections and areas [U], int64."""
+    return reference.formula_search(table, areas, counts, num_labels, length, beam)
+
+
 def hot_cells(activations: Tensor, floors: Tensor, reach: int) -> tuple[Tensor, ...]:
     """The peaks, counts, places and values."""
     checks.finite("hot_cells", activations)

@@ -12,6 +12,7 @@ from dissect.ops.backends.reference import blend_units as blend_units
 from dissect.ops.backends.reference import blend_units_ as blend_units_
 from dissect.ops.backends.reference import blend_units_backward as blend_units_backward
 from dissect.ops.backends.reference import filter_step as filter_step
+from dissect.ops.backends.reference import formula_search as formula_search
 from dissect.ops.backends.reference import hot_cells as hot_cells
 from dissect.subnormals import keeps_subnormals
 
