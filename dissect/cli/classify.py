@@ -222,13 +222,16 @@ def model_of(options: argparse.Namespace) -> nn.Module:
     return model.eval()
 
 
-def images_of(options: argparse.Namespace, split: str, classes: Sequence[str] | None = None) -> Any:
+def images_of(
+    options: argparse.Namespace, split: str, classes: Sequence[str] | None = None, counted: str = "images"
+) -> Any:
     """A data set of (image, class number).
 
     Args:
         options: of the command.
         split: "train" or "val".
         classes: the names that a folder of classes must have, in the order of their numbers; None: those it has.
+        counted: the option that says how many embedded scenes.
     """
     from dissect import tiny
     from dissect.data import ClassFolder
@@ -239,9 +242,11 @@ def images_of(options: argparse.Namespace, split: str, classes: Sequence[str] | 
         raise refusal(
             ValueError(f"--model needs --{split}, a data set of (image, class number) or a folder of classes.")
         )
-    if name is not None and options.images is not None:
-        raise refusal(ValueError(f"--images is how many embedded scenes to take, so it goes with no --{split}."))
-    count = options.scenes if options.images is None else options.images
+    asked = getattr(options, counted)
+    if name is not None and asked is not None:
+        told = f"--{counted.replace('_', '-')} is how many embedded scenes to take"
+        raise refusal(ValueError(f"{told}, so it goes with no --{split}."))
+    count = options.scenes if asked is None else asked
     if name is None:
         return tiny.TinyScenes(split, count=count, target="class")
     if Path(name).is_dir():

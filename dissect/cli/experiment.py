@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,16 +10,16 @@ from typing import TYPE_CHECKING, Any
 from torch import nn
 
 from dissect.arguments import integer, refusal
-from dissect.cli import experiment_bands, experiment_units
+from dissect.cli import experiment_bands, experiment_classifiers, experiment_units
 from dissect.cli.data import add_run_arguments
+from dissect.cli.experiment_units import told
 from dissect.cli.networks import load_model
 from dissect.cli.run import MODEL_HELP, check_device, check_layers, names_in, random_weights, resumed
 from dissect.cli.segmenters import add_segmenter_arguments, segmenter_in
-from dissect.text import printable, shown
+from dissect.text import printable
 
 if TYPE_CHECKING:
     from dissect.data import ImageFolder
-    from dissect.experiments import AxisAlignment, Discrimination, TextureSensitivity
     from dissect.tiny import TinyScenes
 
 LAYER = "features.conv5_3"
@@ -39,6 +38,7 @@ def add_commands(commands: Any) -> None:
         own.set_defaults(command=command)
     experiment_units.add_commands(commands)
     experiment_bands.add_commands(commands)
+    experiment_classifiers.add_commands(commands)
 
 
 def add_alignment_arguments(parser: argparse.ArgumentParser) -> None:
@@ -110,7 +110,7 @@ def axis_alignment(options: argparse.Namespace) -> int:
             seed=options.seed,
             resume=progress,
         )
-    return _told(options, found, {"rotations": found.summary(), "concepts": found.best()})
+    return told(options, found, {"rotations": found.summary(), "concepts": found.best()})
 
 
 def discrimination(options: argparse.Namespace) -> int:
@@ -129,7 +129,7 @@ def discrimination(options: argparse.Namespace) -> int:
             scaled=options.scaled,
             resume=progress,
         )
-    return _told(options, found, {"networks": found.rows(), "correlations": found.correlations()})
+    return told(options, found, {"networks": found.rows(), "correlations": found.correlations()})
 
 
 def texture(options: argparse.Namespace) -> int:
@@ -156,7 +156,7 @@ def texture(options: argparse.Namespace) -> int:
             seed=options.seed,
             resume=progress,
         )
-    return _told(options, found, {"layers": found.unclassed() if classes is None else found.summary()})
+    return told(options, found, {"layers": found.unclassed() if classes is None else found.summary()})
 
 
 def _classes(scenes: TinyScenes) -> list[int] | None:
@@ -185,23 +185,6 @@ def _check_twins(images: ImageFolder, restyled: ImageFolder) -> None:
         "--restyled must hold a twin of each file in --images, of the same name (its type may differ), but "
         f"{printable(lone[0])!r} has none of its own in {where}; rename the twins, or move what has none elsewhere."
     ))  # fmt: skip
-
-
-def _told(
-    options: argparse.Namespace, found: AxisAlignment | Discrimination | TextureSensitivity, tables: dict[str, Any]
-) -> int:
-    """Saves and draws what was found, and prints it."""
-    from dissect import plots
-
-    files = {"result": str(found.save(options.out / "result"))}
-    files["chart"] = str(plots.save(found.plot(), options.out / "chart.png"))
-    if options.json:
-        rows = {name: [row._asdict() for row in table] for name, table in tables.items()}
-        print(json.dumps({**files, "settings": found.settings, **rows}))
-        return 0
-    print("\n\n".join(map(str, [repr(found), *tables.values()])))
-    print("\n".join(f"{name}: {shown(Path(path))}" for name, path in files.items()))
-    return 0
 
 
 def _model(options: argparse.Namespace, layers: list[str]) -> nn.Module:

@@ -144,12 +144,12 @@ def rosetta(options: argparse.Namespace) -> int:
     return told(options, found, {"images": found.summary(), **intervals, "buddies": found.buddies()})
 
 
-def told(options: argparse.Namespace, found: Any, tables: dict[str, Any]) -> int:
-    """Saves and draws what was found, and prints it."""
+def told(options: argparse.Namespace, found: Any, tables: dict[str, Any], chart: Any = None) -> int:
+    """Saves and draws what was found, by its own plot or as a given chart, and prints it."""
     from dissect import plots
 
     files = {"result": str(found.save(options.out / "result"))}
-    files["chart"] = str(plots.save(found.plot(), options.out / "chart.png"))
+    files["chart"] = str(plots.save(chart or found.plot(), options.out / "chart.png"))
     if options.json:
         rows = {name: [row._asdict() for row in table] for name, table in tables.items()}
         print(json.dumps({**files, "settings": getattr(found, "settings", {}), **rows}))

@@ -22,7 +22,9 @@ from dissect.experiments.axis_alignment_result import AxisAlignment
 from dissect.experiments.carlini_wagner import PUBLISHED, CarliniWagner, adversarial, with_noise
 from dissect.experiments.discrimination import discrimination, linear_predictions
 from dissect.experiments.discrimination_result import Discrimination
-from dissect.experiments.explanations import Explanations, explain_predictions
+from dissect.experiments.explanations import explain_predictions
+from dissect.experiments.explanations_fitted import explain_by_svm
+from dissect.experiments.explanations_result import Explanations
 from dissect.experiments.matching import Matches, matching_units
 from dissect.experiments.planted import CORRUPTIONS, Corruption, Planted, plant, score_labels
 from dissect.experiments.planted_methods import by_formulas, by_iou, by_similarity, by_texts
@@ -85,6 +87,7 @@ __all__ = [
     "discrimination",
     "dissected_at_hand",
     "embedded_discrimination",
+    "explain_by_svm",
     "explain_predictions",
     "fractional_rotation",
     "important_pairs",

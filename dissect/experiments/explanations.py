@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor, nn
+from torch.utils.data import Dataset, TensorDataset
 
 from dissect.arguments import integer, refusal, speaks
+from dissect.classifiers.visits import class_numbers
+from dissect.data import Batches
+from dissect.data.batches import attribute_of
 from dissect.data.pictures import to_pictures
+from dissect.devices import checksum, device_of, to_device
 from dissect.dissection.result import Dissection
+from dissect.experiments.explanations_result import TENSORS, Explanations, check_fitting
 from dissect.experiments.figures import unit_names
 from dissect.files.checked import Array, Maybe, Of, fields, require
-from dissect.files.results import Result
 from dissect.grid import Grid
 from dissect.network.identity import check_same_weights
 from dissect.network.layers import find_layers
@@ -23,12 +27,11 @@ from dissect.network.layouts import LayoutOption
 from dissect.network.modes import tell_training
 from dissect.reference import upsample
 from dissect.stats.bins import exact_fraction
-from dissect.table import Table
+from dissect.visits.images import Images, identity
 from dissect.visits.passes import Inputs, Passes
 from dissect.visits.readout import Readout
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+from dissect.visits.run import Run, Visit, finish
+from dissect.visits.store import Step
 
 #: How a map becomes the number that the linear classifier sees.
 Pool = Literal["sum", "mean"]
@@ -36,141 +39,11 @@ Pool = Literal["sum", "mean"]
 SHARE = 0.2
 
 
-class ExplanationRow(NamedTuple):
-    """A unit that weighs for the class that an image was given.
-
-    Attributes:
-        image: the image's number.
-        predicted: the class with the highest score.
-        correct: whether that is the image's; None where classes were not given.
-        rank: 1 for the unit that weighs most.
-        unit: its number.
-        concept: what it detects, "" where nothing is known.
-        weighs: ``w_n x_n``, its part of the score.
-        score: of the class, the sum over all units and the bias.
-    """
-
-    image: int
-    predicted: int
-    correct: bool | None
-    rank: int
-    unit: int
-    concept: str
-    weighs: float
-    score: float
-
-
-@dataclass(eq=False)  # tensors have no one truth value
-class Explanations(Result):
-    """What `explain_predictions` found of N images, with the k units that weigh most in each.
-
-    Attributes:
-        images: [N, 3, H, W] uint8.
-        scores: [N, K] of all classes.
-        predicted: [N] class numbers.
-        truth: [N] class numbers, or None.
-        units: [N, k], the one that weighs most first.
-        weighs: [N, k], their ``w_n x_n``.
-        masks: [N, k, H, W] bool, where each is in the top of its own map.
-        concepts: what units detect, by number.
-
-    Example: see `explain_predictions`.
-    """
-
-    kind = "explanations"
-    suffix = ".explanations"
-
-    images: Tensor
-    scores: Tensor
-    predicted: Tensor
-    truth: Tensor | None
-    units: Tensor
-    weighs: Tensor
-    masks: Tensor
-    concepts: dict[int, str]
-
-    def table(self) -> Table[ExplanationRow]:
-        """A row per image and unit (`ExplanationRow`)."""
-        right = None if self.truth is None else (self.truth == self.predicted).tolist()
-        rows = []
-        for image, (units, weighs) in enumerate(zip(self.units.tolist(), self.weighs.tolist())):
-            predicted = int(self.predicted[image])
-            told = image, predicted, None if right is None else right[image]
-            score = float(self.scores[image, predicted])
-            for rank, (unit, part) in enumerate(zip(units, weighs), 1):
-                rows.append(ExplanationRow(*told, rank, unit, self.concepts.get(unit, ""), part, score))
-        return Table(rows)
-
-    def plot(self, images: Iterable[int] | None = None, classes: Sequence[str] | None = None) -> Figure:
-        """Each image, and beside it what its units light, as in Fig. 27.
-
-        Args:
-            images: their numbers; all by default.
-            classes: names of the classes.
-        """
-        from dissect import plots
-
-        chosen = list(range(len(self.images)) if images is None else images)
-        shown = self.images / 255
-        strips = [[shown[at], *(plots.lit(shown[at], mask) for mask in self.masks[at])] for at in chosen]
-        with plots.drawing():
-            size = 1.25 * (1 + self.units.shape[1]), 1.5 * len(chosen)
-            figure = plots.new_figure(*size, None)  # so that a long title widens no column
-            plots.tiles(figure, strips, [self._title(at, classes) for at in chosen])
-            figure.subplots_adjust(0.01, 0.01, 0.99, 1 - 0.25 / (1.5 * len(chosen)), 0.06, 0.25)
-        return figure
-
-    def contents(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """See `Result`."""
-        tensors = {name: getattr(self, name).contiguous() for name in _TENSORS}
-        tensors |= {} if self.truth is None else {"truth": self.truth}
-        return tensors, {"concepts": {str(unit): name for unit, name in self.concepts.items()}}
-
-    @classmethod
-    def from_contents(cls, what: str, tensors: dict[str, Tensor], meta: dict[str, Any]) -> Explanations:
-        """See `Result`."""
-        fields(what, meta, {"concepts": Of(dict)})
-        classes = fields(what, tensors, {**_TENSORS, "truth": Maybe(Array(torch.int64, "N", 0))})["K"]
-        truth, units, weighs = tensors.get("truth"), tensors["units"], tensors["weighs"]
-        require(what, classes > 0 and units.shape[1] > 0, "there are classes and units")
-        for numbers in (tensors["predicted"], *([] if truth is None else [truth])):
-            require(what, (numbers < classes).all(), "classes have scores")
-        best = tensors["scores"].gather(1, tensors["predicted"][:, None])
-        require(what, (tensors["scores"] <= best).all(), "the predicted class has the highest score")
-        require(what, (weighs[:, 1:] <= weighs[:, :-1]).all(), "the unit that weighs most comes first")
-        require(what, (units.sort(1).values.diff(dim=1) > 0).all(), "each unit is shown once in an image")
-        names = meta["concepts"]
-        known = all(unit.isdecimal() and unit == str(int(unit)) and isinstance(names[unit], str) for unit in names)
-        require(what, known, "concepts are texts by numbers of units")
-        given = {name: tensors[name] for name in _TENSORS}
-        return cls(**given, truth=truth, concepts={int(unit): name for unit, name in names.items()})
-
-    def _title(self, image: int, classes: Sequence[str] | None) -> str:
-        def name(number: int) -> str:
-            return str(number) if classes is None else classes[number]
-
-        predicted = int(self.predicted[image])
-        wrong = self.truth is not None and int(self.truth[image]) != predicted
-        truth = "" if self.truth is None or not wrong else f" (it is {name(int(self.truth[image]))})"
-        units = ", ".join(self.concepts.get(unit) or f"unit {unit}" for unit in self.units[image].tolist())
-        return f"{name(predicted)}{truth}: {units}"
-
-
-_TENSORS = {
-    "images": Array(torch.uint8, "N 3 H W"),
-    "scores": Array(torch.float64, "N K", -math.inf, math.inf),
-    "predicted": Array(torch.int64, "N", 0),
-    "units": Array(torch.int64, "N k", 0),
-    "weighs": Array(torch.float64, "N k", -math.inf, math.inf),
-    "masks": Array(torch.bool, "N k H W"),
-}
-
-
 @speaks
 def explain_predictions(
     model: nn.Module,
     layer: str,
-    images: Tensor,
+    images: Dataset[Any] | Tensor | Iterable[Any],
     weights: Tensor,
     *,
     bias: Tensor | None = None,
@@ -182,6 +55,8 @@ def explain_predictions(
     relu: bool = True,
     layout: LayoutOption | None = None,
     batch_size: int = 32,
+    resume: str | Path | None = None,
+    progress: bool = True,
 ) -> Explanations:
     """Ranks the units of a layer by what they add to the score of the predicted class, and shows where they fire.
 
@@ -193,10 +68,10 @@ def explain_predictions(
     Args:
         model: the network.
         layer: a layer that gives maps.
-        images: [N, 3, H, W].
+        images: [N, 3, H, W], in any of the forms of `dissect.dissect`; pairs of (image, class number) bring the truth.
         weights: [K, U] of the linear classifier, an SVM's `coef_` for example, learned from the same x.
         bias: [K]; 0 by default.
-        truth: [N] class numbers.
+        truth: [N] class numbers, where images are a tensor.
         pool: "sum" or "mean": what the classifier was given of each map.
         units: how many to show, at most.
         share: of an image's pixels that a mask has.
@@ -204,76 +79,248 @@ def explain_predictions(
         relu: read the layer after its ReLU.
         layout: see `dissect.dissect`.
         batch_size: images at a time.
+        resume: a folder for what an interrupted run needs to go on, see `dissect.dissect`.
+        progress: show a bar.
 
     Raises:
         KeyError: no such layer.
         TypeError, ValueError: shapes that do not fit, a share outside (0, 1), a dissection along directions or
-            of other weights; images or activations that are NaN or infinite.
+            of other weights, of a layer of other units; images or activations that are NaN or infinite; class numbers
+            that have no weights.
 
     Example:
         >>> model = torch.nn.Sequential(torch.nn.Conv2d(3, 5, 1)).eval()
         >>> images, weights = torch.rand(2, 3, 8, 8), torch.rand(4, 5)
-        >>> found = dissect.experiments.explain_predictions(model, "0", images, weights, units=2)
+        >>> found = dissect.experiments.explain_predictions(model, "0", images, weights, units=2, progress=False)
         >>> found.masks.shape, int(found.masks[0, 0].sum()) <= 12
         (torch.Size([2, 2, 8, 8]), True)
     """
     find_layers(model, [layer])
     tell_training(model)
-    if not isinstance(images, Tensor) or images.ndim != 4 or not len(images):
+    if isinstance(images, Tensor) and (images.ndim != 4 or not len(images)):
         raise refusal(ValueError("images must be a tensor [N, 3, H, W] of at least one."))
-    if not bool(images.isfinite().all()):
-        bad = (~images.flatten(1).isfinite().all(1)).nonzero().flatten().tolist()
-        raise refusal(ValueError(
-            f"images must be finite, but {len(bad)} are NaN or infinite somewhere, image {bad[0]} the first; leave "
-            "these out."
-        ))  # fmt: skip
-    if pool not in get_args(Pool):
-        raise refusal(ValueError(f"pool must be one of {get_args(Pool)}, but got {pool!r}."))
-    exact, k = exact_fraction(share, "share"), integer("units", units)
-    if not 0 < exact < 1:
-        raise refusal(ValueError(f"share must lie between 0 and 1, but is {share!r}."))
-    names = unit_names(dissection, layer)
+    asked, classifier = asked_of(pool, units, share), _classifier(weights, bias)
+    names = names_of(model, layer, dissection)
+    data = Batches(images if truth is None else _paired(images, truth, len(classifier.weights)), batch_size)
+    pictures = attribute_of(images, "to_pictures") or to_pictures
+    classes = tuple(map(str, attribute_of(images, "classes") or ()))
+    run = Explained(model, layer, Readout(relu=relu, layout=layout), classifier, asked, pictures, len(classes))
+    about: dict[str, Any] = {"options": [layer, *asked, relu, batch_size]}
+    if resume is not None:
+        about |= {**identity(model, [data]), "classifier": [checksum(part).tolist() for part in classifier]}
+    finish(run, Images({"explain_predictions: images": data}), resume=resume, about=about, progress=progress)
+    found = run.found()
+    truth = found.pop("truth", None)
+    return Explanations(**found, truth=truth, concepts=names, classes=() if truth is None else classes)
+
+
+class Asked(NamedTuple):
+    """What is told of each image: how maps become numbers, how many units, and what share of the pixels masks have."""
+
+    pool: Pool
+    units: int
+    share: float
+
+
+class Classifier(NamedTuple):
+    """A linear one: weights [K, U] and bias [K], float64."""
+
+    weights: Tensor
+    bias: Tensor
+
+
+class Explained(Run):
+    """Each image's scores, the units that weigh most, and where these fire.
+
+    Args:
+        model: the network.
+        layer: whose units they are.
+        readout: how its output becomes maps.
+        classifier: of the pooled maps.
+        asked: what is told of each image.
+        pictures: makes uint8 pictures of images.
+        named: how many classes the images name; 0: none.
+    """
+
+    def __init__(
+        self, model: nn.Module, layer: str, readout: Readout, classifier: Classifier, asked: Asked,
+        pictures: Callable[[Tensor], Tensor], named: int,
+    ) -> None:  # fmt: skip
+        self._maps, self._classifier, self._asked = MapsOf(model, layer, readout), classifier, asked
+        self._pictures, self._named = pictures, named
+        self._parts: list[dict[str, Tensor]] = []
+        self._done = False
+
+    @property
+    def needs(self) -> Visit | None:
+        """What the visit under way must see."""
+        return None if self._done else Visit("explained", data="explain_predictions: images")
+
+    def compute(self, step: Step) -> dict[str, Tensor]:
+        """What is told of a batch."""
+        (weights, bias), (pool, units, share) = self._classifier, self._asked
+        images, maps = self._maps.of(step)
+        if maps.shape[1] != weights.shape[1]:
+            raise refusal(ValueError(
+                f"weights must have shape [K, U] with U={maps.shape[1]}, the layer's units, but got "
+                f"{list(weights.shape)}."
+            ))  # fmt: skip
+        x = pooled(maps, pool)
+        scores = x @ weights.T + bias
+        predicted = scores.argmax(1)
+        parts = (weights[predicted] * x).sort(dim=1, descending=True, stable=True)
+        chosen = parts.indices[:, :units]
+        found = {"images": self._pictures(images).cpu(), "scores": scores, "predicted": predicted, "units": chosen,
+                 "weighs": parts.values[:, :units], "masks": _masks(maps, chosen, images, share)}  # fmt: skip
+        if isinstance(step.planes, Tensor) and step.planes.ndim == 1:
+            if self._named not in (0, len(weights)):
+                raise refusal(ValueError(
+                    f"weights must have a row for each class that images name, {self._named}, but have {len(weights)}."
+                ))  # fmt: skip
+            known = found["truth"] = class_numbers(step.planes).cpu()
+            for at in ((known < 0) | (known >= len(weights))).nonzero().flatten()[:1].tolist():
+                raise refusal(ValueError(
+                    f"images must have class numbers in [0, {len(weights)}), of the classes that have weights, but "
+                    f"image {int(step.numbers[at])} has {int(known[at])}."
+                ))  # fmt: skip
+        return found
+
+    def add(self, found: dict[str, Tensor]) -> None:
+        """Keeps what is told of a batch."""
+        if self._parts and _shapes(found) != _shapes(self._parts[0]):
+            raise refusal(ValueError(
+                "images must have the size of those before, and class numbers where these have some, but some have "
+                "not; give images that are alike, and resume with the same."
+            ))  # fmt: skip
+        self._parts.append(found)
+
+    def end_visit(self) -> None:
+        """There is one visit."""
+        self._done = True
+
+    def found(self) -> dict[str, Tensor]:
+        """What is told of all images so far, see `Explanations`."""
+        if not self._parts:
+            return {}
+        self._parts = [{name: torch.cat([part[name] for part in self._parts]) for name in self._parts[0]}]
+        return dict(self._parts[0])
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything needed to go on."""
+        return {"done": self._done, "found": self.found()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Goes on from a `state_dict`.
+
+        Raises:
+            ValueError: it holds what cannot be.
+        """
+        fields("the run", state, {"done": Of(bool), "found": Of(dict)})
+        require("the run", bool(state["found"]) or not state["done"], "what is done has found something")
+        if found := state["found"]:
+            sizes = {"K": len(self._classifier.weights)}
+            fields("the run", found, {**TENSORS, "truth": Maybe(Array(torch.int64, "N", 0))}, sizes)
+            check_fitting("the run", found)
+        self._parts, self._done = [found] if found else [], state["done"]
+
+
+def _shapes(found: dict[str, Tensor]) -> dict[str, torch.Size]:
+    return {name: part.shape[1:] for name, part in found.items()}
+
+
+class MapsOf:
+    """A layer's maps of batches of images, checked.
+
+    Args:
+        model: the network.
+        layer: the layer.
+        readout: how its output becomes maps.
+    """
+
+    def __init__(self, model: nn.Module, layer: str, readout: Readout) -> None:
+        self._layer, self._passes, self._device = layer, Passes(model, [layer], readout), device_of(model)
+
+    def of(self, step: Step) -> tuple[Tensor, Tensor]:
+        """Images, and maps [N, U, h, w] float32 on the CPU.
+
+        Raises:
+            ValueError: either is NaN or infinite.
+        """
+        images = step.images
+        if images is None:
+            raise refusal(RuntimeError("steps must have images, but one has none."))
+        if not bool(images.isfinite().all()):
+            bad = (~images.flatten(1).isfinite().all(1)).nonzero().flatten()
+            raise refusal(ValueError(
+                f"images must be finite, but {len(bad)} are NaN or infinite somewhere, image "
+                f"{int(step.numbers[bad[0]])} the first; leave these out."
+            ))  # fmt: skip
+        with torch.no_grad():
+            maps = self._passes.run(Inputs(to_device(images, self._device), {}), [self._layer]).maps[self._layer]
+        if not bool(maps.isfinite().all()):
+            raise refusal(ValueError(
+                f"activations of layer {self._layer!r} must be finite, but some are NaN or infinite; look for weights "
+                "that are."
+            ))  # fmt: skip
+        return images, maps.float().cpu()
+
+
+def names_of(model: nn.Module, layer: str, dissection: Dissection | None) -> dict[int, str]:
+    """What the layer's units detect, by a dissection of this network.
+
+    Raises:
+        KeyError, ValueError: it is of other layers, of directions, or of other weights.
+    """
     if dissection is not None:
         check_same_weights(model, dissection.settings)
-    passes = Passes(model, [layer], Readout(relu=relu, layout=layout))
-    batches = images.split(integer("batch_size", batch_size))
-    maps = torch.cat([passes.run(Inputs(part, {}), [layer]).maps[layer].float().cpu() for part in batches])
-    if not bool(maps.isfinite().all()):
-        raise refusal(ValueError(
-            f"activations of layer {layer!r} must be finite, but some are NaN or infinite; look for weights that are."
-        ))  # fmt: skip
-    weights, offset = _classifier(weights, bias, maps.shape[1])
-    known = _truth(truth, len(images), len(weights))
-    x = maps.double().sum((2, 3)) if pool == "sum" else maps.double().mean((2, 3))
-    scores = x @ weights.T + offset
-    predicted = scores.argmax(1)
-    parts = (weights[predicted] * x).sort(dim=1, descending=True, stable=True)
-    chosen = parts.indices[:, :k]
+    return unit_names(dissection, layer)
+
+
+def pooled(maps: Tensor, pool: Pool) -> Tensor:
+    """[N, U] float64: what a linear classifier sees of maps."""
+    return maps.double().sum((2, 3)) if pool == "sum" else maps.double().mean((2, 3))
+
+
+def _masks(maps: Tensor, chosen: Tensor, images: Tensor, share: float) -> Tensor:
+    """[N, k, H, W] bool: where chosen units [N, k] are in the top share of their own maps."""
     grid = Grid.half_pixel((maps.shape[2], maps.shape[3]), (images.shape[2], images.shape[3]))
     shown = upsample(maps.gather(1, chosen[:, :, None, None].expand(-1, -1, *maps.shape[2:])), grid.rows, grid.columns)
     pixels = shown.flatten(2)
-    levels = pixels.sort(dim=2, descending=True).values[:, :, int(exact * pixels.shape[2])]
-    masks = shown > levels[:, :, None, None]
-    return Explanations(to_pictures(images), scores, predicted, known, chosen, parts.values[:, :k], masks, names)
+    level = int(exact_fraction(share, "share") * pixels.shape[2])
+    return shown > pixels.sort(dim=2, descending=True).values[:, :, level, None, None]
 
 
-def _classifier(weights: Tensor, bias: Tensor | None, units: int) -> tuple[Tensor, Tensor]:
-    """[K, U] and [K] float64."""
-    if not isinstance(weights, Tensor) or weights.ndim != 2 or weights.shape[1] != units:
+def asked_of(pool: Pool, units: int, share: float) -> Asked:
+    """What is told of each image.
+
+    Raises:
+        ValueError: it cannot be.
+    """
+    if pool not in get_args(Pool):
+        raise refusal(ValueError(f"pool must be one of {get_args(Pool)}, but got {pool!r}."))
+    if not 0 < exact_fraction(share, "share") < 1:
+        raise refusal(ValueError(f"share must lie between 0 and 1, but is {share!r}."))
+    return Asked(pool, integer("units", units), float(share))
+
+
+def _classifier(weights: Tensor, bias: Tensor | None) -> Classifier:
+    if not isinstance(weights, Tensor) or weights.ndim != 2 or not len(weights):
         got = list(weights.shape) if isinstance(weights, Tensor) else type(weights).__name__
-        raise refusal(ValueError(f"weights must have shape [K, U] with U={units}, the layer's units, but got {got}."))
+        raise refusal(ValueError(f"weights must have shape [K, U], a row for each class, but got {got}."))
     bias = torch.zeros(len(weights)) if bias is None else bias
     if bias.shape != (len(weights),):
         raise refusal(ValueError(f"bias must have shape [{len(weights)}], but got {list(bias.shape)}."))
     if not (bool(weights.isfinite().all()) and bool(bias.isfinite().all())):
         raise refusal(ValueError("weights and bias must be finite, but are not."))
-    return weights.detach().double().cpu(), bias.detach().double().cpu()
+    return Classifier(weights.detach().double().cpu(), bias.detach().double().cpu())
 
 
-def _truth(truth: Tensor | Sequence[int] | None, images: int, classes: int) -> Tensor | None:
-    if truth is None:
-        return None
-    known = torch.as_tensor(truth).long()
-    if known.shape != (images,) or not bool(((known >= 0) & (known < classes)).all()):
-        raise refusal(ValueError(f"truth must be {images} class numbers below {classes}."))
-    return known
+def _paired(images: Any, truth: Tensor | Sequence[int], classes: int) -> TensorDataset:
+    if not isinstance(images, Tensor):
+        raise refusal(ValueError(
+            "truth must come with images that are a tensor; others bring it as pairs of (image, class number)."
+        ))  # fmt: skip
+    known = torch.as_tensor(truth).long().to(images.device)
+    if known.shape != (len(images),) or not bool(((known >= 0) & (known < classes)).all()):
+        raise refusal(ValueError(f"truth must be {len(images)} class numbers below {classes}."))
+    return TensorDataset(images, known)

@@ -8,13 +8,11 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-import torch
 from pages import command_line, folder, paragraph, table
-from torch import Tensor
 
 import dissect
 from dissect import plots, tiny
-from dissect.experiments import Explanations, explain_predictions
+from dissect.experiments import Explanations, explain_by_svm
 from dissect.stats import wilson_interval
 
 LAYER = "features.conv5_3"
@@ -32,8 +30,11 @@ is a sum over units, and each unit's part is `w_n x_n` (Zhou et al., TPAMI 2018,
 
 ```python
 found = dissect.experiments.explain_predictions(model, layer, images, weights, bias=bias, truth=truth, dissection=d)
+found = dissect.experiments.explain_by_svm(model, layer, train, images, dissection=d)  # fits the classifier first
 found.table(), found.plot()
 ```
+
+`dissect experiment explanations` does the second from the command line, with a network and folders of yours.
 
 Units are ranked by that, each with the concept that it detects, and lit where it is in the top 20 % of its own map in
 this image. (The paper's "top 0.2 activation ... of the single instance" could also mean 20 % of its highest value.)
@@ -46,27 +47,8 @@ independent; the dissection saw these very scenes.
 """
 
 
-def sums(model: torch.nn.Module, images: Tensor) -> Tensor:
-    """[N, U]: the sums of the layer's maps after the ReLU."""
-    found = []
-    with torch.no_grad(), dissect.Trace(model, LAYER) as trace:
-        for part in images.split(32):
-            model(part)
-            found.append(trace[LAYER].clamp(min=0).sum((2, 3)))
-    return torch.cat(found)
-
-
-def scenes(split: str, count: int) -> tuple[Tensor, Tensor]:
-    """Images and class numbers, from all over the split."""
-    data = tiny.TinyScenes(split, count=count, target="class")
-    items = [data[at] for at in range(count)]
-    return torch.stack([image for image, _ in items]), torch.tensor([int(number) for _, number in items])
-
-
 def main(arguments: Sequence[str] | None = None) -> None:
     """The command line."""
-    from sklearn.svm import LinearSVC
-
     parser = command_line(__doc__)
     parser.add_argument("--images", type=int, default=86, help="validation scenes (default 86)")
     parser.add_argument("--train", type=int, default=430, help="training scenes of the SVM (default 430)")
@@ -74,30 +56,23 @@ def main(arguments: Sequence[str] | None = None) -> None:
     begin, pictures, model = time.process_time(), folder(options.out, "explanations"), tiny.vgg()
     d = dissect.dissect(model, LAYER, tiny.TinyScenes("val", count=options.images), relu=True, decoys=0, resamples=0,
                         progress=False)  # fmt: skip
-    learned, labels = scenes("train", options.train)
-    svm = LinearSVC(C=C, dual=False, max_iter=10000, random_state=0).fit(sums(model, learned).numpy(), labels.numpy())
-    weights, bias = torch.from_numpy(svm.coef_), torch.from_numpy(svm.intercept_)
-    names = tiny.TinyScenes("val", count=1, target="class").classes
-    known = torch.from_numpy(svm.classes_)
-    images, truth = scenes("val", options.images)
-    inside = torch.isin(truth, known)
-    images, truth = images[inside], torch.searchsorted(known, truth[inside])
-    found = explain_predictions(model, LAYER, images, weights, bias=bias, truth=truth, dissection=d)
-    right = (found.predicted == truth).nonzero().flatten().tolist()
-    wrong = (found.predicted != truth).nonzero().flatten().tolist()
-    shown = right[:: max(1, len(right) // SHOWN)][:SHOWN] + wrong[:: max(1, len(wrong) // SHOWN)][:SHOWN]
-    classes = [names[int(number)] for number in known]
-    plots.save(found.plot(shown, classes), pictures / "units.png")
-    text = HEAD + page(found, classes, options.train, shown, inside_images(found, options.images, inside))
+    train, images = (
+        tiny.TinyScenes(split, count=count, target="class")
+        for split, count in (("train", options.train), ("val", options.images))
+    )
+    found = explain_by_svm(model, LAYER, train, images, penalty=C, dissection=d, progress=False)
+    shown = found.examples(SHOWN)
+    plots.save(found.plot(shown), pictures / "units.png")
+    text = HEAD + page(found, options.train, shown, inside_images(found, options.images))
     text += f"\nOne thread computed for {(time.process_time() - begin) / 60:.1f} minutes.\n"
     (options.out / "explanations.md").write_text(text, encoding="utf-8")
 
 
-def inside_images(found: Explanations, count: int, kept: Tensor) -> str:
+def inside_images(found: Explanations, count: int) -> str:
     """In how many images what the first unit detects is there, and in how many others."""
     data = tiny.TinyScenes("val", count=count)
     there = [{data.concepts.names[label] for label in data[at][1].unique().tolist() if label}
-             for at in kept.nonzero().flatten().tolist()]  # fmt: skip
+             for at in range(count)]  # fmt: skip
     first = [row for row in found.table() if row.rank == 1]
     lines = []
     for told, correct in (("right", True), ("wrong", False)):
@@ -116,11 +91,11 @@ def share(count: int, of: int) -> str:
     return f"{count} of {of} ({count / of:.0%}, {low:.0%} to {high:.0%})"
 
 
-def page(found: Explanations, classes: list[str], train: int, shown: list[int], inside: str) -> str:
+def page(found: Explanations, train: int, shown: list[int], inside: str) -> str:
     """What follows the head."""
     rows = [row for row in found.table() if row.image in shown and row.rank == 1]
     lines = [
-        [classes[row.predicted], "yes" if row.correct else "no", row.unit, row.concept, f"{row.weighs:.2f}",
+        [found.classes[row.predicted], "yes" if row.correct else "no", row.unit, row.concept, f"{row.weighs:.2f}",
          f"{row.score:.2f}"]
         for row in sorted(rows, key=lambda row: not row.correct)
     ]  # fmt: skip

@@ -28,6 +28,7 @@ from dissect.experiments import (
     verified_labels,
 )
 from dissect.experiments.discrimination import PARTS, Features
+from dissect.experiments.explanations_fitted import Pooled
 from dissect.files import progress as resume
 from dissect.models import ProGAN
 from dissect.omissions import (
@@ -194,10 +195,20 @@ def use_importance(path):
     return [str(found.top(number)) for number in found.measured_classes()], found.split_half(), repr(found)
 
 
-def explained():
+def explained(**options):
     """Why images are of their classes, by a linear classifier of the network's units."""
     weights = simple(torch.linspace(-1, 1, 3 * len(NET(MAPS)[0])).view(3, -1))
-    return explain_predictions(NET, "0", MAPS, weights, truth=NUMBERS % 3, units=2)
+    return explain_predictions(
+        NET, "0", MAPS, weights, truth=NUMBERS % 3, units=2, batch_size=4, progress=False, **options
+    )
+
+
+def learned(folder):
+    """What a linear classifier sees of images, in two batches, and their classes."""
+    run = Pooled(NET, "0", Readout(), "sum")
+    data = Batches([(MAPS, NUMBERS % 2), (MAPS, NUMBERS % 2)], 6)
+    finish(run, Images({"explain_by_svm: training images": data}), resume=folder, about={}, progress=False)
+    return str([run.x, run.classes])
 
 
 def verified(**options):
@@ -338,6 +349,8 @@ def runs(importance):
         "pairs": ((1, 3, 9), lambda folder: str(texture_sensitivity(
             NET, "0", MAPS, MAPS.flip(3), [0, 1] * 3, batch_size=4, resume=folder, **options).units())),
         "features": ((1, 3), features),
+        "explained": ((1, 3), lambda folder: str(explained(resume=folder).table())),
+        "pooled": ((1, 2), learned),
         "correlations": ((1, 2), lambda folder: str(same_units(resume=folder).rows())),
         "responses": ((1, 3), lambda folder: str(verified(resume=folder).units())),
         "bands": ((1, 2, 3), lambda folder: str(banded(resume=folder).summary())),
