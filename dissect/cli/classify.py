@@ -69,7 +69,7 @@ def add_attack_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
 
 
-def add_common(parser: argparse.ArgumentParser, images: int = 860) -> None:
+def add_common(parser: argparse.ArgumentParser, images: int = 860, batch_size: int = 32) -> None:
     """A classifier, the images with classes that measure it, and where results go."""
     parser.add_argument("--model", metavar="NAME", help="as for dissect run (the embedded network)")
     parser.add_argument("--weights", type=Path, help="a state dict for --model, .safetensors or .pt")
@@ -85,7 +85,7 @@ def add_common(parser: argparse.ArgumentParser, images: int = 860) -> None:
     parser.add_argument("--std", nargs=3, type=float, metavar="S", help="of their channels in [0, 1] (ImageNet's)")
     parser.add_argument("--images", type=int, metavar="N", help=f"how many embedded scenes ({images})")
     parser.set_defaults(scenes=images)
-    parser.add_argument("--batch-size", type=int, default=32, help="images at a time (32)")
+    parser.add_argument("--batch-size", type=int, default=batch_size, help="images at a time (%(default)s)")
     parser.add_argument("--out", type=Path, default=Path("out"), help="folder for result and progress (out)")
     parser.add_argument("--fresh", action="store_true", help="begin anew, whatever run --out holds")
     parser.add_argument("--json", action="store_true", help="print what was found for programs")

@@ -1,9 +1,10 @@
-"""The command ``dissect experiment explanations``: which units make a classifier say what it says."""
+"""The commands ``dissect experiment explanations`` and ``retraining``: what classifiers say, by units and rotations."""
 
 from __future__ import annotations
 
 import argparse
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from dissect.arguments import integer, refusal, result_file
 from dissect.cli.classify import LAYER, add_common, images_of, model_of
 from dissect.cli.experiment_units import told
 from dissect.cli.run import check_layers, resumed
+from dissect.table import Table
 
 
 def add_commands(commands: Any) -> None:
@@ -20,6 +22,8 @@ def add_commands(commands: Any) -> None:
     for name, text, add, command in (
         ("explanations", "which units make a classifier say what it says of an image, and where they fire",
          add_explanations_arguments, explanations),
+        ("retraining", "whether a network's top learns from rotated features as well", add_retraining_arguments,
+         retraining),
     ):  # fmt: skip
         own = commands.add_parser(name, help=text)
         add(own)
@@ -38,6 +42,21 @@ def add_explanations_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--share", type=float, default=0.2, help="of an image's pixels that a unit lights (0.2)")
     parser.add_argument("--examples", type=int, default=3, metavar="N", help="in the chart, of images named right, and "
                         "of others (3)")  # fmt: skip
+
+
+def add_retraining_arguments(parser: argparse.ArgumentParser) -> None:
+    """What ``dissect experiment retraining`` takes."""
+    add_common(parser, images=860, batch_size=64)
+    _add_train(parser, 2150)
+    parser.add_argument("--layer", default="avgpool", help="whose output is rotated, as in model.named_modules() "
+                        "(%(default)s)")  # fmt: skip
+    parser.add_argument("--top", default="classifier", help="what takes that, as it is or flattened, and gives the "
+                        "logits (%(default)s)")  # fmt: skip
+    parser.add_argument("--repeats", type=int, default=10, metavar="N", help="tops of each kind; the first has --seed, "
+                        "the others the numbers that follow; from 10 on with intervals (10)")  # fmt: skip
+    parser.add_argument("--epochs", type=int, default=20, help="how often each image is seen (20)")
+    parser.add_argument("--rate", type=float, default=0.001, help="of learning, at first (0.001)")
+    parser.add_argument("--decay", type=float, default=0.05, help="of the weights (0.05)")
 
 
 def _add_train(parser: argparse.ArgumentParser, images: int) -> None:
@@ -74,6 +93,32 @@ def explanations(options: argparse.Namespace) -> int:
         )  # fmt: skip
     shown = found.examples(examples)
     return told(options, found, {"answers": found.summary(), "images": found.table()}, found.plot(shown))
+
+
+def retraining(options: argparse.Namespace) -> int:
+    """Trains, saves and draws; an interrupted run goes on when called again."""
+    from dissect import experiments
+
+    seed, repeats = integer("--seed", options.seed, 0), integer("--repeats", options.repeats)
+    model = _classifier(options, [options.layer, options.top])
+    train, test = _both(options)
+    anew = partial(_embedded, options.top) if options.model is None else None
+    with resumed(options) as progress:
+        found = experiments.retrain_top(
+            model, options.layer, options.top, train, test, anew=anew,
+            repeats=repeats, epochs=integer("--epochs", options.epochs), batch_size=options.batch_size,
+            rate=options.rate, decay=options.decay, seed=seed, resume=progress,
+        )  # fmt: skip
+    return told(options, found, {"tops": found.summary(), "network": Table([found.network])})
+
+
+def _embedded(top: str, seed: int) -> nn.Module:
+    """A part of the embedded network before its training."""
+    from dissect.models import VGG
+    from dissect.tiny import TinyScenes
+    from dissect.tiny.networks import CHANNELS, HIDDEN, POOLED
+
+    return VGG(CHANNELS, len(TinyScenes.classes), HIDDEN, POOLED, seed=seed).get_submodule(top)
 
 
 def _classifier(options: argparse.Namespace, layers: list[str]) -> nn.Module:

@@ -41,7 +41,9 @@ from dissect.experiments.relations import (
     rank_correlation,
     sign_shares,
 )
-from dissect.experiments.retraining import RetrainedRow, RetrainedTops, retrained_tops
+from dissect.experiments.retraining import retrained_tops
+from dissect.experiments.retraining_network import retrain_top
+from dissect.experiments.retraining_result import RetrainedRow, RetrainedTops
 from dissect.experiments.rosetta import rosetta
 from dissect.experiments.rosetta_permuted import rosetta_permuted
 from dissect.experiments.rosetta_result import Rosetta
@@ -104,6 +106,7 @@ __all__ = [
     "plant",
     "random_rotation",
     "rank_correlation",
+    "retrain_top",
     "retrained_tops",
     "rosetta",
     "rosetta_permuted",

@@ -180,13 +180,26 @@ def linear_predictions(
 
 
 class Features(Run):
-    """A layer's maps of the training images, and then of the test images, a vector each; and their classes."""
+    """A layer's maps of the training images, and then of the test images, a vector each; and their classes.
 
-    def __init__(self, model: nn.Module, layer: str, cells: int | None, readout: Readout) -> None:
+    Args:
+        model: the network.
+        layer: the layer.
+        cells: see `discrimination`.
+        readout: how its output becomes maps.
+        function: that asks, as the data sets' titles begin.
+        vectors: whether the layer may give vectors.
+    """
+
+    def __init__(
+        self, model: nn.Module, layer: str, cells: int | None, readout: Readout, function: str = "discrimination", *,
+        vectors: bool = False,
+    ) -> None:  # fmt: skip
         check_evaluating(model)
         find_layers(model, [layer])
         self._layer, self._cells, self._device = layer, cells, device_of(model)
         self._passes, self._at = Passes(model, [layer], readout), 0
+        self._function, self._vectors = function, vectors
         self.features = {part: torch.empty(0, 0) for part in PARTS}
         self.classes = {part: torch.empty(0, dtype=torch.int64) for part in PARTS}
 
@@ -196,7 +209,7 @@ class Features(Run):
         if self._at == len(PARTS):
             return None
         part = PARTS[self._at]
-        return Visit(f"features of the {part} images", data=f"discrimination: {part}")
+        return Visit(f"features of the {part} images", data=f"{self._function}: {part}")
 
     def compute(self, step: Step) -> tuple[Tensor, Tensor]:
         """The features and the classes of a batch."""
@@ -205,7 +218,7 @@ class Features(Run):
             raise refusal(ValueError(f"{part} must be of pairs (image, class number), but images come without."))
         with torch.no_grad():
             inputs = Inputs(to_device(step.images, self._device), {})
-            maps = self._passes.run(inputs, [self._layer]).maps[self._layer].float()
+            maps = self._passes.run(inputs, [self._layer], vectors=self._vectors).maps[self._layer].float()
         if self._cells is not None:
             maps = adaptive_avg_pool2d(maps, self._cells)
         return maps.flatten(1).cpu(), step.planes.long().cpu()

@@ -2,87 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
-from tqdm import tqdm
 
 from dissect.arguments import integer, refusal, speaks
+from dissect.devices import checksum
 from dissect.experiments.axis_alignment import random_rotation
-from dissect.experiments.axis_alignment_result import RESAMPLES
-from dissect.files.checked import Array, fields, require
-from dissect.files.results import Result
-from dissect.stats.bootstrap import FEWEST, drawn_again, interval_of
-from dissect.table import Table
+from dissect.experiments.retraining_result import RetrainedTops
+from dissect.files.checked import Array, fields
+from dissect.network.identity import code_of, fingerprint
+from dissect.visits.run import Run, Visit, finish
+from dissect.visits.store import Step
 
 #: Classified at a time.
 SHOWN = 512
-
-
-class RetrainedRow(NamedTuple):
-    """A kind of features, over all repeats.
-
-    Attributes:
-        features: "as they are", "rotated", or "difference", rotated less as they are.
-        repeats: how many tops were trained on them.
-        accuracy: their mean on the test images, in class shares from 0 to 1.
-        low: the lower end of the 95 % interval of that mean over repeats; None for fewer than 10.
-        high: the upper end.
-    """
-
-    features: str
-    repeats: int
-    accuracy: float
-    low: float | None
-    high: float | None
-
-
-@dataclass(eq=False)  # tensors have no one truth value
-class RetrainedTops(Result):
-    """The result of `retrained_tops`.
-
-    Attributes:
-        accuracy: [2, R] float64, of each repeat with features as they are, and rotated.
-
-    Example: see `retrained_tops`.
-    """
-
-    kind = "retrained tops"
-    suffix = ".tops"
-
-    accuracy: Tensor
-
-    def contents(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """See `Result`."""
-        return {"accuracy": self.accuracy}, {}
-
-    @classmethod
-    def from_contents(cls, what: str, tensors: dict[str, Tensor], meta: dict[str, Any]) -> RetrainedTops:
-        """See `Result`."""
-        sizes = fields(what, tensors, {"accuracy": Array(torch.float64, "2 R", 0, 1)})
-        require(what, sizes["R"] > 0, "there are repeats")
-        return cls(tensors["accuracy"])
-
-    def summary(self) -> Table[RetrainedRow]:
-        """A row for each kind of features, and one for their difference within repeats (`RetrainedRow`)."""
-        repeats = self.accuracy.shape[1]
-        kinds = {
-            "as they are": self.accuracy[0],
-            "rotated": self.accuracy[1],
-            "difference": self.accuracy.diff(dim=0)[0],
-        }
-        rows = []
-        for name, values in kinds.items():
-            low = high = None
-            if repeats >= FEWEST:
-                means = drawn_again(repeats, RESAMPLES, seed=0) @ values / repeats
-                low, high = interval_of(means, repeats).tolist()
-            rows.append(RetrainedRow(name, repeats, float(values.mean()), low, high))
-        return Table(rows)
 
 
 @speaks
@@ -97,6 +35,7 @@ def retrained_tops(
     rate: float = 1e-3,
     decay: float = 0.05,
     seed: int = 0,
+    resume: str | Path | None = None,
     progress: bool = True,
 ) -> RetrainedTops:
     """Trains the top of a network anew on features of a layer, and on the same features rotated at random.
@@ -118,10 +57,13 @@ def retrained_tops(
         rate: the first.
         decay: of the weights.
         seed: of the repeats: r has seed + r.
+        resume: a folder for what an interrupted run needs to go on, see `dissect.dissect`; what a kill loses is the
+            training under way, at most.
         progress: show a bar.
 
     Raises:
-        ValueError: features and classes of other lengths, other features in both, NaN or infinite ones, or no images.
+        ValueError: features and classes of other lengths, other features in both, NaN or infinite ones, or no images;
+            a top that gives no logits [N, K], or fewer than there are classes; a training that does not converge.
 
     Example:
         >>> features, classes = torch.eye(4).repeat(8, 1), torch.arange(4).repeat(8)
@@ -142,17 +84,111 @@ def retrained_tops(
     if train[0].shape[1:] != test[0].shape[1:]:
         shapes = [list(part[0].shape[1:]) for part in (train, test)]
         raise refusal(ValueError(f"train and test must have features of one shape, but have {shapes[0]}, {shapes[1]}."))
-    accuracy = torch.zeros(2, repeats, dtype=torch.float64)
-    with tqdm(total=2 * repeats, desc="tops", disable=not progress) as bar:
-        for repeat in range(repeats):
-            turn = random_rotation(train[0].shape[1], seed + repeat).float()
-            for which in range(2):
-                seen, asked = ((rotated(part[0], turn) if which else part[0]) for part in (train, test))
-                chance = torch.Generator().manual_seed(seed + repeat)
-                model = _trained(top(seed + repeat), seen, train[1], chance, epochs, batch_size, rate, decay)
-                accuracy[which, repeat] = _accuracy(model, asked, test[1])
-                bar.update()
-    return RetrainedTops(accuracy)
+    train, test = ((features.detach(), classes) for features, classes in (train, test))
+    options = Training(epochs, batch_size, float(rate), float(decay), seed)
+    first = top(seed).eval()
+    _check_logits(first, train, test)
+    run = Trainings(top, train, test, repeats, options)
+    about: dict[str, Any] = {"options": [repeats, *options]}
+    if resume is not None:
+        about |= {"top": [fingerprint(first), code_of(first)]}
+        about |= {"data": [checksum(tensor).tolist() for part in (train, test) for tensor in part]}
+    finish(run, Numbers(2 * repeats), resume=resume, about=about, progress=progress)
+    return RetrainedTops(
+        run.accuracy.view(repeats, 2).T.contiguous(), settings={"repeats": repeats, **options._asdict()}
+    )
+
+
+class Training(NamedTuple):
+    """How tops are trained, see `retrained_tops`."""
+
+    epochs: int
+    batch_size: int
+    rate: float
+    decay: float
+    seed: int
+
+
+class Trainings(Run):
+    """One training a step: of each repeat that on features as they are, and then that on rotated ones.
+
+    Attributes:
+        accuracy: [2 R] float64; -1 of those that have not ended.
+    """
+
+    def __init__(
+        self, top: Callable[[int], nn.Module], train: tuple[Tensor, Tensor], test: tuple[Tensor, Tensor], repeats: int,
+        options: Training,
+    ) -> None:  # fmt: skip
+        self._top, self._parts, self._options = top, (train, test), options
+        self.accuracy = torch.full((2 * repeats,), -1.0, dtype=torch.float64)
+
+    @property
+    def needs(self) -> Visit | None:
+        """What the visit under way must see."""
+        return Visit("tops", images=False, data="tops") if bool((self.accuracy < 0).any()) else None
+
+    def compute(self, step: Step) -> tuple[int, float]:
+        """Trains a top; its number and accuracy."""
+        repeat, which = divmod(int(step.numbers[0]), 2)
+        (features, classes), (others, answers) = self._parts
+        seed = self._options.seed + repeat
+        if which:
+            turn = random_rotation(features.shape[1], seed).float()
+            features, others = rotated(features, turn), rotated(others, turn)
+        model = _trained(self._top(seed), features, classes, torch.Generator().manual_seed(seed), self._options)
+        return int(step.numbers[0]), _accuracy(model, others, answers)
+
+    def add(self, found: tuple[int, float]) -> None:
+        """Keeps the accuracy of a top."""
+        number, accuracy = found
+        self.accuracy[number] = accuracy
+
+    def end_visit(self) -> None:
+        """There is one visit."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything needed to go on."""
+        return {"accuracy": self.accuracy}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Goes on from a `state_dict`.
+
+        Raises:
+            ValueError: it holds what cannot be.
+        """
+        fields("the run", state, {"accuracy": Array(torch.float64, f"{len(self.accuracy)}", -1, 1)})
+        self.accuracy = state["accuracy"]
+
+
+class Numbers:
+    """Steps that are numbers alone, see `dissect.visits.run.Steps`.
+
+    Args:
+        count: how many.
+    """
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+
+    def count(self, visit: Visit) -> int:
+        """See `Steps`."""
+        return self._count
+
+    def visit(self, visit: Visit, start: int) -> Iterator[Step]:
+        """See `Steps`."""
+        yield from (Step(torch.tensor([number]), None, {}) for number in range(start, self._count))
+
+    def known(self) -> Iterator[None]:
+        """See `Steps`: there are no data to compare."""
+        return iter(())
+
+    def state_dict(self) -> dict[str, Any]:
+        """See `Steps`."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """See `Steps`."""
 
 
 def rotated(features: Tensor, turn: Tensor) -> Tensor:
@@ -175,12 +211,29 @@ def _check(name: str, part: tuple[Tensor, Tensor]) -> None:
                 f"{list(features.shape)} and {list(classes.shape)}."
             )
         )
+    if classes.dtype != torch.int64:
+        raise refusal(ValueError(f"{name} must have classes of int64, but they are {classes.dtype}; give .long()."))
+
+
+def _check_logits(top: nn.Module, train: tuple[Tensor, Tensor], test: tuple[Tensor, Tensor]) -> None:
+    """Refuses a top that gives no logits of each class."""
+    with torch.no_grad():
+        logits = top(train[0][:2])
+    if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != len(train[0][:2]):
+        got = list(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+        raise refusal(ValueError(f"top must give logits [N, K], but gives {got} of {len(train[0][:2])} images."))
+    for name, (_, classes) in (("train", train), ("test", test)):
+        if int(classes.min()) < 0 or int(classes.max()) >= logits.shape[1]:
+            raise refusal(ValueError(
+                f"{name} must have classes in [0, {logits.shape[1]}), as many as top gives logits, but has them from "
+                f"{int(classes.min())} to {int(classes.max())}."
+            ))  # fmt: skip
 
 
 def _trained(
-    model: nn.Module, features: Tensor, classes: Tensor, chance: torch.Generator, epochs: int, batch_size: int,
-    rate: float, decay: float,
-) -> nn.Module:  # fmt: skip
+    model: nn.Module, features: Tensor, classes: Tensor, chance: torch.Generator, options: Training
+) -> nn.Module:
+    epochs, batch_size, rate, decay, _ = options
     optimizer = torch.optim.AdamW(model.parameters(), rate, weight_decay=decay)
     steps = -(-len(features) // batch_size)
     falling = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs * steps)
@@ -196,7 +249,20 @@ def _trained(
     return model.eval()
 
 
-@torch.no_grad()
 def _accuracy(model: nn.Module, features: Tensor, classes: Tensor) -> float:
-    right = [(model(part).argmax(1) == own) for part, own in zip(features.split(SHOWN), classes.split(SHOWN))]
+    found = accuracy_of(model, features, classes)
+    if found is None:
+        raise refusal(ValueError("logits of top must be finite after its training, but are not; give a smaller rate."))
+    return found
+
+
+@torch.no_grad()
+def accuracy_of(model: nn.Module, features: Tensor, classes: Tensor) -> float | None:
+    """The share of features that a top names right; None where its logits are NaN or infinite somewhere."""
+    right = []
+    for part, own in zip(features.split(SHOWN), classes.split(SHOWN)):
+        logits = model(part)
+        if not bool(logits.isfinite().all()):
+            return None
+        right.append(logits.argmax(1) == own)
     return float(torch.cat(right).double().mean())

@@ -10,16 +10,14 @@ from collections.abc import Sequence
 
 import torch
 from pages import command_line, folder, table
-from torch import Tensor
-from torch.utils.data import DataLoader
 
-from dissect import Trace, plots, tiny
+from dissect import plots, tiny
 from dissect.experiments import (
     AxisAlignment,
     RetrainedTops,
     axis_alignment,
     random_rotation,
-    retrained_tops,
+    retrain_top,
     rotation_error,
 )
 from dissect.models import VGG
@@ -66,24 +64,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     other = axis_alignment(tiny.segmenter(0).network.eval(), OTHER, scenes, alphas=[1], repeats=REPEATS, progress=False)
     few = torch.stack([scenes[at][0] for at in range(min(32, options.images))])
     check = rotation_error(trained, LAYER, few, random_rotation(found.best_label.shape[1], 0))
-    train, test = (pooled(trained, split, count) for split, count in (("train", TRAIN), ("val", TEST)))
-    with torch.no_grad():
-        own = float((trained.classifier(test[0]).argmax(1) == test[1]).double().mean())
-    tops = retrained_tops(top, train, test, repeats=REPEATS, progress=False)
-    text = HEAD + page(found, options.images) + second(found, other) + retrained(check, len(few), own, tops)
+    train, test = (
+        tiny.TinyScenes(split, count=count, target="class") for split, count in (("train", TRAIN), ("val", TEST))
+    )
+    tops = retrain_top(trained, "avgpool", "classifier", train, test, anew=top, repeats=REPEATS, progress=False)
+    text = HEAD + page(found, options.images) + second(found, other) + retrained(check, len(few), tops)
     text += f"\nOne thread computed for {(time.process_time() - begin) / 60:.1f} minutes.\n"
     (options.out / "axis_alignment.md").write_text(text, encoding="utf-8")
-
-
-def pooled(model: VGG, split: str, count: int) -> tuple[Tensor, Tensor]:
-    """What fc6 sees of scenes, [N, U], and their classes [N]."""
-    features, classes = [], []
-    for images, answers in DataLoader(tiny.TinyScenes(split, count=count, target="class"), batch_size=43):
-        with torch.no_grad(), Trace(model, "avgpool") as trace:
-            model(images)
-        features.append(trace["avgpool"].flatten(1))
-        classes.append(answers)
-    return torch.cat(features), torch.cat(classes)
 
 
 def top(seed: int) -> torch.nn.Module:
@@ -110,9 +97,9 @@ paper both networks (Places365 and ImageNet) lose, the one with more detectors m
 {table(head, lines)}"""
 
 
-def retrained(check: tuple[float, float], images: int, own: float, tops: RetrainedTops) -> str:
+def retrained(check: tuple[float, float], images: int, tops: RetrainedTops) -> str:
     """What a top can do with a rotated layer."""
-    rows = tops.summary()
+    rows, own = tops.summary(), None if tops.network is None else tops.network.accuracy
 
     def percent(value: float | None) -> str:
         return "-" if value is None else f"{100 * value:.2f} %"
@@ -139,8 +126,8 @@ g(Q^T Q f(x)) differs from g(f(x)) by {check[0]:.1e} of the largest output at mo
 
 And a top that knows nothing of the rotation can learn from it: fc6 to fc8 anew, on what pool5 gives of {TRAIN} training
 scenes, as it is or rotated, {rows[0].repeats} times each with other initial weights and another rotation
-(`retrained_tops`); accuracy on {TEST} validation scenes. The paper: 50.3 % before, 51.9 % retrained, 51.7 % retrained
-on rotated features.
+(`retrain_top`, and `dissect experiment retraining` from the command line); accuracy on {TEST} validation scenes. The
+paper: 50.3 % before, 51.9 % retrained, 51.7 % retrained on rotated features.
 
 {table(["", "repeats", "accuracy", "95 % of the mean"], lines)}
 {told}

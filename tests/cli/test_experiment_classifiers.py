@@ -11,6 +11,7 @@ import dissect
 from dissect.cli.commands import main
 from dissect.experiments.explanations import Explained
 from dissect.experiments.explanations_fitted import Pooled
+from dissect.experiments.retraining import Trainings
 
 CODE = """
 import torch
@@ -19,6 +20,15 @@ from torch import nn
 def network():
     torch.manual_seed(0)
     return nn.Sequential(nn.Conv2d(3, 6, 3, padding=1), nn.ReLU(), nn.Conv2d(6, 5, 3, padding=1))
+
+def classifier(classes=3):
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Conv2d(3, 6, 3, padding=1), nn.ReLU(), nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(24, classes)
+    )
+
+def others():
+    return classifier(5)
 """
 COLOURS = {"blue": (40, 60, 220), "green": (40, 220, 60), "red": (220, 60, 40)}
 
@@ -158,3 +168,76 @@ def test_explanations_of_embedded_scenes(tmp_path, capsys):
     assert all(row["concept"] for row in told["images"])
     assert main(["experiment", "explanations", "--train-images", "5", "--out", str(tmp_path / "few")]) == 2
     assert "train must have images of every class, but has none of 38 of 43" in capsys.readouterr().err
+
+
+def retrain(*more, model="ours:classifier"):
+    own = ("--model", model, *OURS[2:], "--layer", "2", "--top", "4", "--repeats", "2", "--epochs", "3")
+    return main(["experiment", "retraining", *own, "--rate", "0.05", *map(str, more)])
+
+
+def test_retraining_of_folders(here, capsys):
+    assert retrain("--json") == 0
+    told = json.loads(capsys.readouterr().out)
+    assert [row["features"] for row in told["tops"]] == ["as they are", "rotated", "difference"]
+    (network,) = told["network"]
+    assert network["error"] < 1e-5
+    assert network["same"] == 1
+    assert told["settings"]["num_train"] == 12
+    found = dissect.load(here / "out/result.tops")
+    assert found.network._asdict() == network
+    assert found.accuracy[0].min() > 0.6  # the classes are colours
+    assert (here / "out/chart.png").is_file()
+    assert retrain() == 0
+    told = capsys.readouterr()
+    assert "goes on from" in told.err
+    assert "RetrainedTops: 2 of each kind" in told.out
+
+
+def test_retraining_goes_on(here, capsys, monkeypatch):
+    assert retrain("--out", "whole") == 0
+    add, met = Trainings.add, []
+
+    def stopping(self, found):
+        if len(met) == 3:
+            raise KeyboardInterrupt
+        met.append(0)
+        add(self, found)
+
+    monkeypatch.setattr(Trainings, "add", stopping)
+    assert retrain() == 130
+    assert "the same command goes on from there" in capsys.readouterr().err
+    monkeypatch.setattr(Trainings, "add", lambda self, found: met.append(1) or add(self, found))
+    assert retrain() == 0
+    assert met == [0, 0, 0, 1]
+    one, other = (dissect.load(here / folder / "result.tops") for folder in ("out", "whole"))
+    assert one.accuracy.tolist() == other.accuracy.tolist()
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["--layer", "pool"], "no layer 'pool'"),
+        (["--top", "fc"], "no layer 'fc'"),
+        (["--layer", "0"], "top '4' must take what layer '0' gives"),
+        (["--top", "2", "--layer", "1"], "top '2' must give the model's logits"),
+        (["--repeats", "0"], "--repeats must be at least 1"),
+        (["--epochs", "0"], "--epochs must be at least 1"),
+        (["--seed", "-1"], "--seed must be at least 0"),
+        (["--model", "ours:others"], "must name as many classes as '4' gives logits, 5, but name 3"),
+        (["--train", "nothing"], "there is no folder nothing either"),
+    ],
+)
+def test_mistakes_in_retraining(here, capsys, more, message):
+    assert retrain(*more) == 2
+    assert message in capsys.readouterr().err
+    assert not (here / "out/result.tops").exists()
+
+
+def test_retraining_of_the_embedded_network(tmp_path, capsys):
+    more = ["--images", "43", "--train-images", "43", "--repeats", "1", "--epochs", "1", "--out", str(tmp_path)]
+    assert main(["experiment", "retraining", *more, "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["network"][0]["accuracy"] > 0.5
+    assert told["settings"]["top"] == "classifier"
+    assert main(["experiment", "retraining", "--top", "classifier.fc8", *more, "--fresh"]) == 2
+    assert "top 'classifier.fc8' must take what layer 'avgpool' gives" in capsys.readouterr().err

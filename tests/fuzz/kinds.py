@@ -22,6 +22,7 @@ from dissect.experiments import (
     by_iou,
     explain_predictions,
     plant,
+    retrained_tops,
     rosetta,
     score_labels,
     texture_sensitivity,
@@ -230,6 +231,25 @@ def features(folder):
     return str([run.features, run.classes])
 
 
+def tops(folder):
+    """Tops trained anew on three places of a layer."""
+    maps, classes = NET(MAPS), NUMBERS % 2
+    found = retrained_tops(Top(maps.shape[1]), (maps, classes), (maps, classes), repeats=2, epochs=1, resume=folder,
+                           progress=False)  # fmt: skip
+    return str(found.accuracy)
+
+
+class Top:
+    """Gives tops of a seed."""
+
+    def __init__(self, units):
+        self.units = units
+
+    def __call__(self, seed):
+        torch.manual_seed(seed)
+        return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(self.units, 2))
+
+
 def same_units(**options):
     return rosetta(NET, "0", NET, "0", MAPS, batch_size=4, progress=False, **options)
 
@@ -351,6 +371,7 @@ def runs(importance):
         "features": ((1, 3), features),
         "explained": ((1, 3), lambda folder: str(explained(resume=folder).table())),
         "pooled": ((1, 2), learned),
+        "trainings": ((1, 3), tops),
         "correlations": ((1, 2), lambda folder: str(same_units(resume=folder).rows())),
         "responses": ((1, 3), lambda folder: str(verified(resume=folder).units())),
         "bands": ((1, 2, 3), lambda folder: str(banded(resume=folder).summary())),
