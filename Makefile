@@ -3,6 +3,7 @@ PYTHON ?= python3
 MACHINE ?= cpu
 VENV := .venv
 BIN := $(VENV)/bin
+PIP_INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --no-compile
 # What is imported is compiled once, also where the environment forbids to keep that: hundreds of the tests' processes
 # import torch, and each would compile it again, for seconds.
 unexport PYTHONDONTWRITEBYTECODE
@@ -62,15 +63,18 @@ wheel: $(VENV)/.installed
 IN_WHEEL = test_wheel.py cli/test_cli.py report/test_html.py::test_the_lead_tells_images_and_preset test_face.py
 test-wheel: wheel
 	rm -rf build/wheel
-	$(BIN)/pip install --quiet --disable-pip-version-check --no-compile --no-deps --target build/wheel dist/*.whl
+	$(PIP_INSTALL) --no-deps --target build/wheel dist/*.whl
 	PYTHONPATH=build/wheel DISSECT_TEST_INSTALLED=build/wheel $(PYTEST) -k "not interrupted" $(addprefix tests/,$(IN_WHEEL))
 
 # Editable, so that only a change of the C++ or of the dependencies needs the set-up again. Python compiles what is
-# imported, pip would compile all of the packages that there are.
+# imported, pip would compile all of the packages that there are. The engines are compiled while pip fetches and unpacks:
+# that finds them done, or does it, and says what is wrong with them.
 $(VENV)/.installed: $(BUILD_INPUTS)
 	$(PYTHON) -c 'import sys; sys.version_info >= (3, 10) or sys.exit("dissect needs Python 3.10 or later")'
 	test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check --no-compile --constraint constraints.txt --editable '.[report,test,lint,triton,docs]'
+	$(PIP_INSTALL) --constraint constraints.txt ninja pybind11
+	$(BIN)/python build_engine.py >/dev/null 2>&1 & \
+		$(PIP_INSTALL) --constraint constraints.txt --editable '.[report,test,lint,triton,docs]'; done=$$?; wait; exit $$done
 	touch $@
 
 clean:

@@ -1,10 +1,14 @@
-"""How the engines are compiled: flags, files, ninja. Used by setup.py and by the tests of the C++ and CUDA code."""
+"""How the engines are compiled: flags, files, ninja. Used by setup.py and by the tests of the C++ and CUDA code.
+
+`python build_engine.py` compiles them ahead, beside whatever else there is to do; setup.py finds what is compiled.
+"""
 
 import os
 import platform
 import shlex
 import shutil
 import subprocess
+import sys
 import sysconfig
 from pathlib import Path
 
@@ -88,6 +92,28 @@ def nvcc() -> str | None:
     return next((found for found in map(shutil.which, candidates) if found), None)
 
 
+def build(name: str, target: Path) -> None:
+    """Makes the extension `dissect._C` or `dissect._cuda`; whoever else makes it meanwhile is waited for.
+
+    Raises:
+        subprocess.CalledProcessError: see `run_ninja`.
+    """
+    from fcntl import LOCK_EX, flock  # which Windows lacks, where nothing is built
+
+    cuda = name == "dissect._cuda"
+    folder = CUDA_FOLDER if cuda else OBJECTS / "cpp"
+    folder.mkdir(parents=True, exist_ok=True)
+    compile_flags = ["-O3", *engine_flags()]
+    shared = ["-bundle", "-undefined", "dynamic_lookup"] if sys.platform == "darwin" else ["-shared", "-pthread"]
+    with (folder / "lock").open("w") as lock:
+        flock(lock, LOCK_EX)
+        if cuda:
+            write_cuda_ninja(folder, target, compile_flags)
+        else:
+            write_ninja(folder, target, sources(), compile_flags, shared)
+        run_ninja(folder)
+
+
 def write_cuda_ninja(folder: Path, target: Path, compile_flags: list[str]) -> None:
     """Writes folder/build.ninja, which makes the extension dissect._cuda; beside each .cu.o a report of registers.
 
@@ -159,3 +185,10 @@ def run_ninja(folder: Path) -> None:
 
 def _quoted(path: Path) -> str:
     return str(path).replace("$", "$$").replace(" ", "$ ").replace(":", "$:")
+
+
+if __name__ == "__main__":
+    if compiler():
+        build("dissect._C", OBJECTS / "early.so")
+    if compiler() and nvcc():
+        build("dissect._cuda", OBJECTS / "early_cuda.so")

@@ -43,15 +43,7 @@ class NinjaBuild(build_ext):
         """Compiles and links one shared library."""
         target = Path(self.get_ext_fullpath(ext.name)).resolve()
         target.parent.mkdir(parents=True, exist_ok=True)
-        shared = ["-bundle", "-undefined", "dynamic_lookup"] if sys.platform == "darwin" else ["-shared", "-pthread"]
-        compile_flags = ["-O3", *build_engine.engine_flags()]
-        if ext.name == "dissect._cuda":
-            folder = build_engine.CUDA_FOLDER
-            build_engine.write_cuda_ninja(folder, target, compile_flags)
-        else:
-            folder = build_engine.OBJECTS / "cpp"
-            build_engine.write_ninja(folder, target, build_engine.sources(), compile_flags, shared)
-        build_engine.run_ninja(folder)
+        build_engine.build(ext.name, target)
 
 
 setup(
