@@ -46,7 +46,7 @@ class Scenes(torch.utils.data.Dataset):
         return self.images[at], self.planes[at]
 
 
-SCENES = Scenes(160)
+SCENES = Scenes(80)
 
 
 @pytest.fixture
@@ -96,7 +96,7 @@ def test_the_same_bits_with_any_memory(options, passes):
     least = len(passes)
     assert least == len(SCENES) // 8
     counted = []
-    for memory in (8 << 20, 2 << 20, 0):
+    for memory in (4 << 20, 1 << 20, 0):
         passes.clear()
         same(whole, dissected(memory, **options))
         counted.append(len(passes))
@@ -127,13 +127,13 @@ def test_floors_that_were_too_high_cost_passes_and_no_bit(passes, monkeypatch):
     whole = dissected(1 << 30)
     floors = dissect.stats.TailThreshold.floors
     monkeypatch.setattr(dissect.stats.TailThreshold, "floors", lambda state: floors(state) * 3)
-    same(whole, dissected(2 << 20))
+    same(whole, dissected(1 << 20))
 
 
 @pytest.mark.filterwarnings("ignore::dissect.DoubtfulResultWarning")
-@pytest.mark.parametrize("killed_at", [25, 33, 47, 66])
+@pytest.mark.parametrize("killed_at", [13, 17, 24, 33])
 def test_a_run_that_was_stopped_goes_on(killed_at, tmp_path, monkeypatch):
-    whole, left = dissected(2 << 20), [killed_at]
+    whole, left = dissected(1 << 20), [killed_at]
     add = dissect.dissection.dissection_run.DissectionRun.add
 
     def stopping(self, step):
@@ -145,8 +145,8 @@ def test_a_run_that_was_stopped_goes_on(killed_at, tmp_path, monkeypatch):
     with monkeypatch.context() as patched:
         patched.setattr(dissect.dissection.dissection_run.DissectionRun, "add", stopping)
         with pytest.raises(KeyboardInterrupt):
-            dissected(2 << 20, resume=tmp_path)
-    same(whole, dissected(2 << 20, resume=tmp_path))
+            dissected(1 << 20, resume=tmp_path)
+    same(whole, dissected(1 << 20, resume=tmp_path))
 
 
 def test_hot_cells_are_kept_only_where_they_take_less():
