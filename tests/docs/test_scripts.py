@@ -11,7 +11,7 @@ import torch
 from written_pages import written
 
 from dissect.experiments import CarliniWagner
-from dissect.tiny import vgg
+from dissect.tiny import generator, vgg
 from dissect.tiny.networks import FOLDER as WEIGHTS
 
 SCRIPTS = {path.stem for path in (pages.DOCS / "scripts").glob("*.py") if "\ndef main(" in path.read_text()}
@@ -148,6 +148,8 @@ def test_experiments_on_generators(tmp_path, monkeypatch):
     }.items():  # fmt: skip
         monkeypatch.setattr(script, name, value)
     monkeypatch.setattr("dissect.generators.curves.COUNTS", (1, 5))
+    small = "progan-street-small"  # of a quarter of the pixels
+    monkeypatch.setattr(script, "generator", lambda name=small: generator(name))
     script.main(["--work", str(tmp_path / "work"), "--out", str(tmp_path)])
     page = tmp_path / "experiments_generators.md"
     written(page, "| effects and curves | 3 | 4 | 4 |", "| progan-street |", "| StyleGAN2 |", "| 5 (3.9%) |")

@@ -24,7 +24,7 @@ TIMES_NEARER = {
 
 
 #: Images in which stamps are counted.
-MANY = 600
+MANY = 400
 
 
 @cache
@@ -51,5 +51,5 @@ def test_generated_images_are_like_the_scenes(name):
 
 def test_the_stylegan2_stamps_its_images_as_often_as_they_were():
     in_the_middle = (watermarks(made("stylegan2-street-watermark"))[:, 0] > STAMP_CORRELATION).float().mean()
-    assert 0.03 < in_the_middle < 0.1  # of the scenes 6 %
+    assert 0.03 < in_the_middle < 0.1  # of the scenes 6 %, measured 3.5
     assert not (watermarks(made("progan-street")) > STAMP_CORRELATION).any()
