@@ -1,6 +1,8 @@
-"""What stands for maps once a survey has told about where thresholds are and which images will be shown."""
+"""What stands for maps once it is known about where thresholds are and which images may be shown."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
@@ -10,20 +12,55 @@ from dissect.devices import to_device
 from dissect.dissection.given import GivenThreshold
 from dissect.grid import Grid
 from dissect.stats import TailThreshold
+from dissect.visits.store import Maps
+
+#: Floors of a survey are found anew when so many times as many images were seen.
+AGED = 1.1
 
 
-def condensed(
-    state: TailThreshold | GivenThreshold, grid: Grid, shown: Tensor, maps: Tensor, numbers: Tensor
-) -> ops.HotCells:
+def condensed(floors: Tensor, grid: Grid, shown: Tensor, maps: Maps, numbers: Tensor) -> ops.HotCells:
     """The hot cells of a batch's maps, from which thresholds, counts and shown maps come to the same bits.
 
     Args:
-        state: of the maps' thresholds, which are given, or sought; then at least its first visit has ended.
-        grid: by which they are counted.
-        shown: [U, S] numbers of the images whose maps a unit is shown with, which stay whole.
-        maps: [N, U, h, w].
+        floors: [U] below which nothing will be asked for, it seems.
+        grid: by which the maps are counted.
+        shown: [U, S] numbers of the images whose maps a unit is shown with, or may be, which stay whole.
+        maps: [N, U, h, w], or what was kept of them above lower floors.
         numbers: [N] of the images.
     """
     whole = (numbers.cpu()[:, None, None] == shown.cpu()).any(2)
-    floors = torch.where(to_device(whole, maps.device), -torch.inf, state.floors())
+    floors = torch.where(to_device(whole, maps.device), -torch.inf, floors)
+    if isinstance(maps, ops.HotCells):  # a floor that was too high stays: the counts will tell
+        floors = torch.maximum(floors, maps.floors)
     return ops.hot_cells(maps, floors, reach=0 if grid.is_identity else 1)
+
+
+class Floors:
+    """Below which no layer's thresholds will ask for anything, it seems.
+
+    Args:
+        thresholds: by layer; may be filled later.
+    """
+
+    def __init__(self, thresholds: Mapping[str, TailThreshold | GivenThreshold]) -> None:
+        self._thresholds = thresholds
+        self._rising: dict[str, tuple[float, Tensor]] = {}  # of a survey, the share of all images and the floors then
+
+    def of(self, name: str) -> Tensor:
+        """[U] of a layer, when a survey has ended."""
+        return self._thresholds[name].floors()
+
+    def during(self, name: str, share: float | None) -> Tensor:
+        """[U] of a layer in the middle of a survey, or a little before, since to find them takes a while.
+
+        Args:
+            name: of the layer.
+            share: of all images how many were seen; None for the floors as if it were all of them.
+        """
+        if share is None:
+            return self._thresholds[name].floors(1.0)
+        then, floors = self._rising.get(name, (0.0, torch.empty(0)))
+        if not then <= share <= AGED * then:
+            floors = self._thresholds[name].floors(share)
+            self._rising[name] = share, floors
+        return floors

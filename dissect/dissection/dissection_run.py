@@ -16,9 +16,9 @@ from dissect import ops
 from dissect.arguments import refusal
 from dissect.concepts import Concepts
 from dissect.devices import DeferredReads, to_device
-from dissect.dissection.condensing import condensed
+from dissect.dissection.condensing import Floors, condensed
 from dissect.dissection.contents import check_parts, check_under_way
-from dissect.dissection.geometry import Geometry, check_fits
+from dissect.dissection.geometry import Geometry, check_fits, plane_size
 from dissect.dissection.given import GivenThreshold, at_labels, check_labels
 from dissect.dissection.kept import Pictures
 from dissect.dissection.presets import Preset
@@ -33,7 +33,7 @@ from dissect.ops.encode_labels import EncodedLabels, Encoding, encode_labels
 from dissect.stats import IouTally, PairTally, Peaks, TailThreshold
 from dissect.stats.sample import LEVELS, PeakSample, PeakSampling
 from dissect.visits.run import Run, Visit
-from dissect.visits.store import Step
+from dissect.visits.store import Maps, Step
 
 #: After so many batches of the counts, what they hold by image is added up.
 FOLD = 16
@@ -68,6 +68,7 @@ class DissectionRun(Run):
         self.grids: dict[str, Grid] = {}
         self.thresholds: dict[str, TailThreshold | GivenThreshold] = {}
         self._given = given or {}
+        self._floors = Floors(self.thresholds)
         self.peaks: dict[str, Peaks] = {}
         self.tallies: dict[str, IouTally | PairTally] = {}
         self.maps: dict[str, Tensor] = {}
@@ -87,9 +88,7 @@ class DissectionRun(Run):
         survey, counts = self.phase == "survey", self.phase == "counts"
         whole = frozenset(name for name, state in self.thresholds.items() if state.whole)
         visit = Visit(f"visit {self.visit}: {self.phase}", layers, survey or counts, counts, survey, whole=whole)
-        if survey or counts or not ops.takes_hot_cells(self.peaks[layers[0]].candidates().device):
-            return visit
-        return replace(visit, condense=self._condense)
+        return visit if counts else replace(visit, condense=self._condense)
 
     @property
     def concepts(self) -> Concepts:
@@ -132,8 +131,15 @@ class DissectionRun(Run):
             self.phase = "counts"
             self._begin_counts()
 
-    def _condense(self, name: str, maps: Tensor, numbers: Tensor) -> ops.HotCells:
-        return condensed(self.thresholds[name], self.grids[name], self._shown(name), maps, numbers)
+    def _condense(self, name: str, maps: Maps, numbers: Tensor, share: float | None) -> Maps:
+        if not ops.takes_hot_cells(maps.device):
+            return maps
+        if self.phase != "survey":
+            floors, shown = self._floors.of(name), self._shown(name)
+        else:
+            shown = torch.empty(maps.shape[1], 0, dtype=torch.int64) if share is None else self._may_be_shown(name)
+            floors = self._floors.during(name, share)
+        return condensed(floors, self.grids[name], shown, maps, numbers)
 
     def _open(self) -> list[str]:
         return [name for name, state in self.thresholds.items() if not state.done]
@@ -145,7 +151,7 @@ class DissectionRun(Run):
             self.images_only = step.planes is None and step.labels is None
             if self.images_only:
                 check_labels(self._given, None)
-        size = self._plane_size(step)
+        size = plane_size(step, self.rules.step)
         for name, maps in step.activations.items():
             if name not in self.thresholds:
                 self._begin_layer(name, maps, size, step.images)
@@ -167,15 +173,6 @@ class DissectionRun(Run):
         tops = torch.cat([peaks.candidates().flatten() for peaks in self.peaks.values()])
         tops = torch.cat([tops, to_device(self.sampling.shown(), tops.device)])
         self._late.call(partial(self.pictures.keep, step.numbers, step.images), tops)
-
-    def _plane_size(self, step: Step) -> tuple[int, int]:
-        """(H, W) of the planes; without them what they would have."""
-        if step.labels is not None:
-            return step.labels.size
-        if step.planes is not None:
-            return step.planes.shape[2], step.planes.shape[3]
-        rows, columns = (side // (self.rules.step or 1) for side in step.images.shape[2:])  # type: ignore[union-attr]
-        return max(1, rows), max(1, columns)
 
     def _see_labels(self, where: str, step: Step, ends: Tensor) -> None:
         concepts = self._concepts
@@ -237,6 +234,11 @@ class DissectionRun(Run):
         levels = torch.where(levels.isnan(), torch.inf, levels)  # what is not asked for fires nowhere
         categories = self.concepts.categories if self.rules.scope == "category" else None
         return PairTally(levels, categories=categories, grid=self.grids[name], groups=groups)
+
+    def _may_be_shown(self, name: str) -> Tensor:
+        """[U, S] numbers of the images that `_shown` may have, of those that the survey has seen so far."""
+        tops = self.peaks[name].candidates().cpu()
+        return torch.cat([tops, self.sampling.shown().expand(len(tops), -1)], 1)
 
     def _shown(self, name: str) -> Tensor:
         """[U, k + Q] numbers of the images that a layer's units are shown with, known when the survey has ended."""

@@ -12,6 +12,7 @@ from dissect.arguments import refusal
 from dissect.dissection.presets import GRIDS, GridName, Preset
 from dissect.grid import Border, Grid
 from dissect.network.receptive_field import receptive_field
+from dissect.visits.store import Step
 
 Size = tuple[int, int]
 #: One grid for every layer, one by layer, or what gives one of (layer, size of its maps, size of the planes).
@@ -136,3 +137,13 @@ def _check_grid(whose: str, grid: object) -> Grid:
     if not isinstance(grid, Grid):
         raise refusal(TypeError(f"grid {whose} must be a dissect.Grid, but is {type(grid).__name__}."))
     return grid
+
+
+def plane_size(step: Step, reduced: int | None) -> tuple[int, int]:
+    """(H, W) of a step's planes; without them what they would have, by the preset's `step`."""
+    if step.labels is not None:
+        return step.labels.size
+    if step.planes is not None:
+        return step.planes.shape[2], step.planes.shape[3]
+    rows, columns = (side // (reduced or 1) for side in step.images.shape[2:])  # type: ignore[union-attr]
+    return max(1, rows), max(1, columns)

@@ -42,8 +42,8 @@ class GivenThreshold:
         """[U] or [U, C] float32."""
         return self._levels
 
-    def floors(self) -> Tensor:
-        """[U] float32, as `TailThreshold.floors`; -inf for units with a threshold for each label."""
+    def floors(self, share: float | None = None) -> Tensor:
+        """[U] float32, as `TailThreshold.floors`, at any time; -inf for units with a threshold for each label."""
         if self._levels.ndim > 1:
             return torch.full_like(self._levels[:, 0], -torch.inf)
         return self._levels.clamp(max=torch.finfo(torch.float32).max)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from decimal import Decimal
 from fractions import Fraction
 from functools import lru_cache
@@ -23,6 +24,17 @@ def exact_fraction(fraction: float | str | Decimal | Fraction, name: str = "frac
         return Fraction(str(fraction))
     except ValueError:
         raise refusal(ValueError(f"{name} must be a number such as 0.01, but got {fraction!r}.")) from None
+
+
+#: How far around the rank, in per cent of it, a guess reaches.
+MARGIN = 12
+
+
+def guessed_rank(fraction: Fraction, samples: int) -> tuple[int, int]:
+    """The threshold's rank among pixels that stand for all, and by how much that may be wrong."""
+    rank = int(fraction * samples) + 1
+    # Neighbours are alike, so that the samples are worth far fewer; a wrong guess costs two more visits.
+    return rank, rank * MARGIN // 100 + 3 * math.isqrt(rank) + 1
 
 
 #: So many choices of `sparse` pixels take turns.

@@ -14,18 +14,17 @@ from torch import Tensor
 from dissect import ops
 from dissect.arguments import refusal, speaks
 from dissect.grid import Grid
-from dissect.reference import keys_of, values_of
+from dissect.reference import keys_of
 from dissect.stats import threshold_state as parts
-from dissect.stats.bins import CHOICES, exact_fraction, located, narrowest_shift, rebinned, sparse
+from dissect.stats.bins import CHOICES, exact_fraction, guessed_rank, located, narrowest_shift, rebinned, sparse
 from dissect.stats.state import State, grid_key
 from dissect.stats.threshold_state import POSITIONS, Positions
 
 #: Bins of a visit.
 NUM_BINS = 4096
-#: The first visit bins what may be in the tail: from where a tail so many times as large began in so many images.
-WINDOW_RANKS, WINDOW_IMAGES = 4, 4
-#: How far around the rank, in per cent of it, a guess reaches.
-MARGIN = 12
+#: The first visit bins what may be in the tail: from where a tail so many times as large began in so many images. The
+#: tail of all images is no less of the first ones, whose hot cells may be kept.
+WINDOW_RANKS, WINDOW_IMAGES = 8, 4
 
 
 @speaks
@@ -67,9 +66,9 @@ class TailThreshold(State):
         tensor([5.])
     """
 
-    version = 5
-    since = ("shift", "at_cells", "spare", "kept", "whole")
-    tensors = ("_low", "_high", "_spare", "_kept", "_first", "_last", "_shift", "_bins", "_above")
+    version = 6
+    since = ("shift", "at_cells", "spare", "kept", "whole", "least")
+    tensors = ("_low", "_high", "_spare", "_kept", "_least", "_first", "_last", "_shift", "_bins", "_above")
 
     def __init__(
         self,
@@ -101,6 +100,8 @@ class TailThreshold(State):
         self._low = self._high = torch.empty(0, dtype=torch.int64)
         # [U] keys: below `_spare` nothing will be asked for, it seems; from `_kept` on this visit has seen all.
         self._spare = self._kept = torch.empty(0, dtype=torch.int64)
+        # [U] keys of the least cells that the first visit has seen.
+        self._least = torch.empty(0, dtype=torch.int64)
         self.whole = False
         # [R, U]: keys that the visit's histogram bins, 2^shift to a bin; [R, U, B] and [R, U]: its counts. R is 1;
         # before the first batch, 0.
@@ -140,6 +141,8 @@ class TailThreshold(State):
             raise
         self._note(status, self.batch)
         self._kept = torch.maximum(self._kept, kept)
+        if self.visit == 0 and not self._at_cells and isinstance(activations, Tensor):
+            self._least = torch.minimum(self._least, keys_of(activations.amin((2, 3)).amin(0).float()))
         self.batch += 1
         self._seen += activations.shape[0]
 
@@ -178,10 +181,7 @@ class TailThreshold(State):
         self.check()
         if self.visit == 0 or self._dtype is None:
             raise refusal(RuntimeError("a visit must end with advance() before there is a bracket."))
-        # Keys beyond the infinities' would be NaN.
-        least, most = keys_of(torch.tensor([-math.inf, math.inf], dtype=self._dtype)).tolist()
-        low, high = self._low.clamp(min=least), self._high.clamp(max=most)
-        return values_of(low, self._dtype).float(), values_of(high, self._dtype).float()
+        return parts.value_at(self._low, self._dtype), parts.value_at(self._high, self._dtype)
 
     def threshold(self) -> Tensor:
         """[U] float32: the thresholds.
@@ -193,19 +193,28 @@ class TailThreshold(State):
             raise refusal(RuntimeError("advance() must have returned True before there is a threshold."))
         return self.bracket()[0]
 
-    def floors(self) -> Tensor:
+    def floors(self, share: float | None = None) -> Tensor:
         """[U] float32, below which later visits ask for nothing, it seems: about twice the fraction is above.
 
         `dissect.ops.hot_cells` above these may stand for the maps from the second visit on. Whether they sufficed is
         proved by exact counts; where they did not, `whole` tells.
 
+        Args:
+            share: in the first visit, of all samples how many were added so far, above 0 and at most 1. The floors are
+                those that as many samples exceed as will exceed the last ones, so that they rise while samples are
+                added; -inf before there are enough.
+
         Raises:
-            RuntimeError: no visit has ended.
+            RuntimeError: no visit has ended, and no share is given.
         """
         self.check()
-        if self.visit == 0 or self._dtype is None:
+        if self._dtype is None or (self.visit == 0 and share is None):
             raise refusal(RuntimeError("a visit must end with advance() before there are floors."))
-        return parts.floors_below(self._spare, self._dtype)
+        if self.visit > 0 or share is None or not self._seen:
+            return parts.floors_below(self._spare, self._dtype)
+        area = self._area(self.grid if self._at_cells else sparse(self.grid, 0))
+        rank, margin = guessed_rank(self.fraction, math.ceil(self._seen / share) * area)
+        return parts.floors_below(self._locate(rank if self._at_cells else 2 * rank + margin)[0], self._dtype)
 
     def merge(self, other: TailThreshold) -> None:
         """Adds what another state saw in the same visit, of other images.
@@ -232,6 +241,7 @@ class TailThreshold(State):
             "map size": self._map_area == other._map_area,
         })  # fmt: skip
         self._kept = torch.maximum(self._kept, other._kept)
+        self._least = torch.minimum(self._least, other._least)
         first, last = torch.maximum(self._first, other._first), torch.minimum(self._last, other._last)
         if self.visit == 0 and bool((first > last).any()):
             raise refusal(ValueError("states to merge must agree, but their bins do not meet; add all to one."))
@@ -275,13 +285,7 @@ class TailThreshold(State):
         for name, own in (("fraction", str(self.fraction)), ("positions", self.positions)):
             if state[name] != own:
                 raise refusal(ValueError(f"the state's {name} must be {own}, but is {state[name]}."))
-        if state["source"] is not None:
-            grid = Grid(state["rows"], state["columns"], tuple(state["source"]))
-            if self.grid is not None and grid.key != self.grid.key:
-                raise refusal(ValueError("the state's grid must be this one's, but they differ."))
-            if self.size is not None and grid.target_shape != tuple(self.size):
-                raise refusal(ValueError(f"the state's size must be {self.size}, but is {grid.target_shape}."))
-            self.grid = grid
+        self.grid = parts.grid_of(state, self.grid, self.size)
         self.visit, self.batch = state["visit"], state["batch"]
         self.samples, self._seen, self._map_area = state["samples"], state["seen"], state["map_area"]
         self._dtype = None if state["dtype"] is None else getattr(torch, state["dtype"])
@@ -316,6 +320,7 @@ class TailThreshold(State):
             self._low = torch.zeros(num_units, dtype=torch.int64, device=activations.device)
             self._high = torch.full_like(self._low, (1 << (8 * key_dtype.itemsize)) - 1)
             self._spare, self._kept = torch.zeros_like(self._low), torch.zeros_like(self._low)
+            self._least = self._high.clone()
 
     def _samples(self) -> list[tuple[Grid | None, slice]]:
         """What the visit under way bins of the next batch: which pixels (None: the maps' own cells) of which images.
@@ -351,23 +356,25 @@ class TailThreshold(State):
     def _bin(self, first: Tensor, last: Tensor, num_bins: int) -> None:
         """Begins histograms of [first, last]; where there is no memory for them, nothing has changed."""
         bins, above = first.new_zeros(*first.shape, num_bins), torch.zeros_like(first)
-        shift = self._shifts(first, last, num_bins)
+        shift = torch.zeros_like(first) if self._bits == 16 else narrowest_shift(first, last, num_bins)
         self._first, self._last, self._shift, self._bins, self._above = first, last, shift, bins, above
-
-    def _shifts(self, first: Tensor, last: Tensor, num_bins: int) -> Tensor:
-        return torch.zeros_like(first) if self._bits == 16 else narrowest_shift(first, last, num_bins)
 
     def _narrow(self, samples: int) -> None:
         """Narrows the bracket by the visit's histograms, and chooses what the next visit bins."""
         known, whole, spare = self._low == self._high, False, self._spare
         if self.visit == 0 and not self._at_cells:
-            low, high, (first, last, spare) = self._low, self._high, self._guess()
+            # Where no cell is below 0 no pixel is: then a tail that ends at 0 is known by what lies above 0.
+            zero = 1 << (self._bits - 1)
+            low, high = torch.where(self._least >= zero, zero, self._low), self._high
+            first, last, spare = self._guess()
         else:
             low, high = self._locate(int(self.fraction * samples) + 1)
-            unproved = ~known & (low < self._kept)  # samples down there were left out; with them it would be higher
+            # Samples down there were left out, or were seen between cells of which some were; those above are right.
+            beyond = ~known & (low < self._kept)
+            high = torch.minimum(self._high, torch.where(beyond, torch.maximum(high, self._kept - 1), high))
+            low = torch.where(beyond, self._low, torch.maximum(self._low, low))
+            unproved = beyond & (low < self._kept - 1)  # where one key is left down there, it is that
             whole = bool(unproved.any())
-            high = torch.where(unproved, torch.maximum(high, self._kept - 1), high)
-            low, high = torch.maximum(self._low, low), torch.minimum(self._high, high)
             first, last, spare = low, high, low if self.visit == 0 else torch.where(unproved, low, spare)
         parts.check_untorn(~known & (low > high), self.visit)
         low, high = torch.where(known, self._low, low), torch.where(known, self._high, high)
@@ -378,12 +385,11 @@ class TailThreshold(State):
         self._bin(torch.where(known, 1, first)[None], torch.where(known, 0, last)[None], num_bins)
         self._low, self._high, self._done = low, high, done
         self._spare, self._kept, self.whole = spare, torch.zeros_like(low), whole
+        self._least = torch.zeros_like(low)
 
     def _guess(self) -> tuple[Tensor, Tensor, Tensor]:
         """[U] keys each, by the pixels that stand for all: the threshold seems to lie between two, well above one."""
-        rank = int(self.fraction * self._seen * self._area(sparse(self.grid, 0))) + 1
-        # Neighbours are alike, so that the samples are worth far fewer; a wrong guess costs two more visits.
-        margin = rank * MARGIN // 100 + 3 * math.isqrt(rank) + 1
+        rank, margin = guessed_rank(self.fraction, self._seen * self._area(sparse(self.grid, 0)))
         ends = self._locate(rank + margin)[0], self._locate(max(1, rank - margin))[1]
         return *ends, self._locate(2 * rank + margin)[0]
 

@@ -71,6 +71,8 @@ def upgraded(state: dict[str, Any], bits: int) -> dict[str, Any]:
             "kept": torch.zeros_like(state["low"]),
             "whole": False,
         }
+    if "least" not in state:  # until version 5 nobody asked
+        state = {**state, "least": torch.zeros_like(state["low"])}
     return state
 
 
@@ -87,6 +89,22 @@ def check_scalars(state: dict[str, Any]) -> None:
             fields(WHAT, state, {name: rule})
 
 
+def grid_of(state: dict[str, Any], own: Grid | None, size: tuple[int, int] | None) -> Grid | None:
+    """The grid of a state, or one's own where it has none; compared with what was asked for.
+
+    Raises:
+        ValueError: it is another one, or of another size.
+    """
+    if state["source"] is None:
+        return own
+    grid = Grid(state["rows"], state["columns"], tuple(state["source"]))
+    if own is not None and grid.key != own.key:
+        raise refusal(ValueError("the state's grid must be this one's, but they differ."))
+    if size is not None and grid.target_shape != tuple(size):
+        raise refusal(ValueError(f"the state's size must be {size}, but is {grid.target_shape}."))
+    return grid
+
+
 def check_keys(state: dict[str, Any], bits: int, at_cells: bool) -> None:
     """Refuses brackets and bins that do not fit together.
 
@@ -101,7 +119,10 @@ def check_keys(state: dict[str, Any], bits: int, at_cells: bool) -> None:
     sizes = fields(WHAT, state, {**_KEYS, **_BINS}, {"keys": (1 << bits) - 1})
     fields(WHAT, state, {"shift": Array(torch.int64, "R U", 0, 31)}, sizes)
     fields(
-        WHAT, state, dict.fromkeys(("spare", "kept"), Array(torch.int64, "U", 0, "keys")), sizes | {"keys": 1 << bits}
+        WHAT,
+        state,
+        dict.fromkeys(("spare", "kept", "least"), Array(torch.int64, "U", 0, "keys")),
+        sizes | {"keys": 1 << bits},
     )
     fields(WHAT, state, {"whole": Of(bool)})
     if state["dtype"] is None:
@@ -162,10 +183,15 @@ def check_untorn(torn: Tensor, visit: int) -> None:
         )
 
 
+def value_at(keys: Tensor, dtype: torch.dtype) -> Tensor:
+    """[U] float32: the values of keys; of keys beyond those of the infinities, which would be NaN, the infinities."""
+    least, most = keys_of(torch.tensor([-math.inf, math.inf], dtype=dtype)).tolist()
+    return values_of(keys.clamp(least, most), dtype).float()
+
+
 def floors_below(keys: Tensor, dtype: torch.dtype) -> Tensor:
     """[U] float32: the largest values below these keys; -inf where there are none."""
-    least, most = keys_of(torch.tensor([-math.inf, math.inf], dtype=dtype)).tolist()
-    return values_of((keys - 1).clamp(least, most - 1), dtype).float()
+    return value_at(keys - 1, dtype).clamp(max=torch.finfo(dtype).max)
 
 
 def check_like(

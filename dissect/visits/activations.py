@@ -89,6 +89,7 @@ class Activations:
         # Of each batch's images and planes, and of the first batch's maps; known once `_flush` was called.
         self._same, self._first_maps = Same("images"), list[int]()
         self._late = DeferredReads()
+        self._computed: tuple[int, Step, Cost] | None = None
         # Whether there are no planes, of no image and from no segmenter; known after the first batch.
         self._images_only: bool | None = False if labelled else None
 
@@ -160,16 +161,21 @@ class Activations:
 
     def visit(self, visit: Visit, start: int) -> Iterator[Step]:
         """See `Steps`."""
+        self._store.forget_hot(visit.whole)
+        if visit.condense is not None and self._store.short:
+            self._store.condense(visit.condensed)
+        for step in self._visited(visit, start):
+            yield step
+            self._keep(visit)
+
+    def _visited(self, visit: Visit, start: int) -> Iterator[Step]:
         number = self._same.count
         planes = visit.planes and not self._images_only
-        self._store.forget_hot(visit.whole)
         held = {index for index in range(start, number or 0) if self._store.holds(index, visit.layers, planes)}
         if number is not None and len(held) == number - start:
             for index in range(start, number):
                 yield self._recalled(index, visit)
             return
-        if visit.condense is not None and self._store.short:
-            self._store.condense(visit.condensed)
         # What comes before `start` is gone for good in an iterator, and its first batch is looked at as it goes by.
         count, begin = 0 if self._batches.used_once else start, time.perf_counter()
         for batch in self._batches.visit(count, held | set(range(1, start))):
@@ -182,6 +188,19 @@ class Activations:
             count, begin = count + 1, time.perf_counter()
         self._flush()
         self._same.end(count)
+
+    def _keep(self, visit: Visit) -> None:
+        """Keeps of the step that was computed last, when the visit has seen it, what is worth it."""
+        computed, self._computed = self._computed, None
+        if computed is None or visit.last:
+            return
+        index, step, cost = computed
+        batches = self._expected_batches()
+        seen = 1.0 if self._same.count is not None else (index + 1) / batches if batches else None
+        self._store.keep(
+            index, step, cost, max(1, (batches or 0) - index), self._segmenter is not None,
+            None if visit.condense is None or seen is None else visit.condensed, min(1.0, seen or 1.0),
+        )  # fmt: skip
 
     def count(self, visit: Visit) -> int | None:
         """See `Steps`."""
@@ -213,14 +232,10 @@ class Activations:
             self._check_same(index, inputs)
         if index == 0 and not self._first_maps:
             self._see_first_maps(maps)
-        if self._store.short:
-            maps = {name: visit.condensed(name, part, batch.numbers) for name, part in maps.items()}
         # Of the images those on the device: looked at a batch later, when those on the CPU may have been overwritten.
         step = self._at_home(step_of(batch.numbers, planes, maps, images))
-        if not visit.last:
-            left = max(1, (self._expected_batches() or 0) - index)
-            cost = Cost({name: end - begin for name, end in run.ends.items()}, time.perf_counter() - begin)
-            self._store.keep(index, step, cost, left, self._segmenter is not None)
+        cost = Cost({name: end - begin for name, end in run.ends.items()}, time.perf_counter() - begin)
+        self._computed = index, step, cost
         return step
 
     def _recalled(self, index: int, visit: Visit) -> Step:

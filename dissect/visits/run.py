@@ -13,8 +13,7 @@ from tqdm.auto import tqdm
 from dissect.files.checked import Of, Whole, fields
 from dissect.files.progress import Progress, Resumable, go_on, versioned
 from dissect.interrupts import deferred_interrupts
-from dissect.ops import HotCells
-from dissect.visits.store import Step
+from dissect.visits.store import Maps, Step
 
 
 @dataclass(frozen=True)
@@ -27,8 +26,10 @@ class Visit:
         planes: whether they must have label planes.
         last: whether no other visit follows.
         images: whether they must have images.
-        condense: of a layer's maps what may stand for them from this visit on, where memory is short; None for whole
-            maps. Takes the layer's name, maps [N, U, h, w] and the images' numbers [N].
+        condense: of a layer's maps what may stand for them once this visit has seen them, where memory is short; None
+            for whole maps. Takes the layer's name, maps [N, U, h, w] or hot cells, the images' numbers [N], and of all
+            images how many were seen so far, above 0 and at most 1; None asks for what it may come to in the end, of
+            which the size alone is of interest.
         whole: layers whose maps must be whole, whatever stood for them before.
         data: which data set is visited, where the steps are of several.
     """
@@ -39,14 +40,14 @@ class Visit:
     last: bool = False
     images: bool = True
     data: str = "images"
-    condense: Callable[[str, Tensor, Tensor], HotCells] | None = None
+    condense: Callable[[str, Maps, Tensor, float | None], Maps] | None = None
     whole: frozenset[str] = frozenset()
 
-    def condensed(self, name: str, maps: Tensor | HotCells, numbers: Tensor) -> Tensor | HotCells:
+    def condensed(self, name: str, maps: Maps, numbers: Tensor, share: float | None = 1.0) -> Maps:
         """What is to be kept of a layer's maps: hot cells, unless they must be whole or take less."""
-        if self.condense is None or name in self.whole or not isinstance(maps, Tensor):
+        if self.condense is None or name in self.whole:
             return maps
-        hot = self.condense(name, maps, numbers)
+        hot = self.condense(name, maps, numbers, share)
         return hot if hot.nbytes < maps.nbytes else maps
 
 

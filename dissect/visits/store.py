@@ -5,10 +5,11 @@ from __future__ import annotations
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from safetensors import SafetensorError
@@ -22,6 +23,12 @@ from dissect.files.tensors import save_file
 
 #: How often a step is read again after the first visit: twice for thresholds, as a rule, and once for the counts.
 VISITS = 3
+#: A layer's maps [N, U, h, w], or what stands for them.
+Maps = Tensor | ops.HotCells
+
+#: While images are seen for the first time what is kept is condensed when memory is full, and so many times as many
+#: were seen as when it was last.
+PRUNE_FROM = 1.15
 
 
 @dataclass
@@ -71,12 +78,42 @@ class _Kept:
 
     numbers: Tensor
     planes: Tensor | ops.EncodedLabels | None = None
-    maps: dict[str, Tensor | ops.HotCells] = field(default_factory=dict)
+    maps: dict[str, Maps] = field(default_factory=dict)
     file: Path | None = None
     on_disk: tuple[str, ...] = ()
 
 
 _NOTHING = _Kept(torch.empty(0, dtype=torch.int64))
+
+
+class Condensed(Protocol):
+    """What may stand for a layer's maps: `Visit.condensed`."""
+
+    def __call__(self, name: str, maps: Maps, numbers: Tensor, share: float | None = 1.0) -> Maps:
+        """Of a layer's maps and the images' numbers; `share` of all images were seen, or None: see `Visit`."""
+
+
+@dataclass
+class _Offered:
+    """Layers of a step that may be kept, in the order in which they run, and what it took to compute them."""
+
+    parts: dict[str, Any]  # Tensor or HotCells
+    ends: list[float]
+    whole: float
+    numbers: Tensor
+
+    def cuts(self) -> list[tuple[int, int]]:
+        """See `cuts`."""
+        return cuts([part.nbytes for part in self.parts.values()], self.ends, self.whole)
+
+    def size(self, first: int) -> int:
+        """Bytes of the layers from this one on."""
+        return sum(part.nbytes for part in list(self.parts.values())[first:])
+
+    def condensed(self, condensed: Condensed, share: float | None) -> _Offered:
+        """What stands for them."""
+        parts = {name: condensed(name, maps, self.numbers, share) for name, maps in self.parts.items()}
+        return replace(self, parts=parts)
 
 
 class Store:
@@ -98,8 +135,12 @@ class Store:
     """
 
     def __init__(self, memory_budget: int, disk_budget: int) -> None:
-        self._memory, self._disk = memory_budget, _Disk(disk_budget)
+        self._budget = self._memory = memory_budget
+        self._disk = _Disk(disk_budget)
         self._kept: dict[int, _Kept] = {}  # by batch
+        # What a step would take if it were the last one, and of how many images all was condensed last.
+        self._ended: _Offered | None = None
+        self._pruned = 0.0
         self.short = False  # whether memory was too short for some maps so far
 
     def close(self) -> None:
@@ -138,7 +179,16 @@ class Store:
         maps = self.maps(index, layers)
         return step_of(self._kept[index].numbers, self.planes(index), maps) if len(maps) == len(layers) else None
 
-    def keep(self, index: int, step: Step, cost: Cost, batches_left: int, planes_first: bool) -> None:
+    def keep(
+        self,
+        index: int,
+        step: Step,
+        cost: Cost,
+        batches_left: int,
+        planes_first: bool,
+        condensed: Condensed | None = None,
+        share: float = 1.0,
+    ) -> None:
         """Keeps of a step that was just computed what is worth it, beside what is kept of it already.
 
         Args:
@@ -147,6 +197,8 @@ class Store:
             cost: what that took.
             batches_left: among how many batches, with this one, the memory is shared; 1 if unknown.
             planes_first: planes are dearer than maps, for a segmenter makes them; else they come last.
+            condensed: what `Visit.condensed` leaves of maps, for those that do not fit.
+            share: of all images how many were seen so far.
         """
         kept = self._kept.setdefault(index, _Kept(step.numbers))
         new = self.missing(index, list(cost.layers))
@@ -154,12 +206,17 @@ class Store:
         if planes_first:
             self._keep_planes(kept, step, 0, 1)
             spoken_for = 0 if kept.planes is None else kept.planes.nbytes * (batches_left - 1)
-        sizes, ends = [step.activations[name].nbytes for name in new], [cost.layers[name] for name in new]
-        first, taken = _choose(cuts(sizes, ends, cost.whole), self._memory - spoken_for, batches_left)
-        kept.maps |= {name: step.activations[name] for name in new[first:]}
+        parts, ends = {name: step.activations[name] for name in new}, [cost.layers[name] for name in new]
+        offered = _Offered(parts, ends, cost.whole, step.numbers)
+        first, _ = _choose(offered.cuts(), self._memory - spoken_for, batches_left)
+        if first and condensed is not None:
+            batches = index + batches_left, batches_left
+            first, parts = self._hot(offered, self._memory - spoken_for, batches, condensed, share)
+        taken = sum(parts[name].nbytes for name in new[first:])
+        kept.maps |= {name: parts[name] for name in new[first:]}
         self._memory -= taken
         rest = {name: step.activations[name] for name in new[:first]}
-        self.short |= bool(rest)
+        self.short |= bool(first)
         whole = all(isinstance(part, Tensor) for part in rest.values())  # files hold maps alone
         if rest and whole and kept.file is None:
             kept.file = self._disk.write(index, rest, ends[first - 1])
@@ -167,8 +224,42 @@ class Store:
         if not rest or kept.on_disk:  # else the batch is needed again anyhow, and its planes come with it
             self._keep_planes(kept, step, taken, batches_left)
 
-    def condense(self, condensed: Callable[[str, Tensor | ops.HotCells, Tensor], Tensor | ops.HotCells]) -> None:
-        """Keeps of the maps in memory what `Visit.condensed` leaves of them."""
+    def _hot(
+        self, offered: _Offered, memory: int, batches: tuple[int, int], condensed: Condensed, share: float
+    ) -> tuple[int, dict[str, Any]]:
+        """From where on to keep the layers of a step, and as what, where the memory is too short for all maps.
+
+        What all batches will take is known by what this one would take if it were the last one. Until the memory is
+        full maps stay whole; then they are condensed, the older ones too.
+
+        Args:
+            offered: the layers.
+            memory: bytes that are left.
+            batches: how many there are, and how many of them are left.
+            condensed: see `keep`.
+            share: see `keep`.
+        """
+        self.short = True
+        if share == 1:
+            now = offered.condensed(condensed, share)
+            return _choose(now.cuts(), memory, batches[1])[0], now.parts
+        if self._ended is None:
+            self._ended = offered.condensed(condensed, None)
+        ended = replace(self._ended, ends=offered.ends, whole=offered.whole)
+        first, _ = _choose(ended.cuts(), self._budget, batches[0])
+        if offered.size(first) <= memory:
+            return first, offered.parts
+        now = offered.condensed(condensed, share)
+        if now.size(first) > memory and share > PRUNE_FROM * self._pruned:
+            before = self._memory
+            self.condense(partial(condensed, share=share))
+            memory, self._pruned, self._ended = memory + self._memory - before, share, None
+        while first < len(now.parts) and now.size(first) > memory:
+            first += 1
+        return first, now.parts
+
+    def condense(self, condensed: Condensed) -> None:
+        """Keeps of what is in memory what `Visit.condensed` leaves of it."""
         for kept in self._kept.values():
             for name, maps in kept.maps.items():
                 kept.maps[name] = found = condensed(name, maps, kept.numbers)

@@ -100,7 +100,7 @@ def rewrite(path, change):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda header, tensors: header.update(version=6), "is of version 6, newer than the 5 known here"),
+        (lambda header, tensors: header.update(version=7), "is of version 7, newer than the 6 known here"),
         (lambda header, tensors: header.update(kind="Peaks"), "must hold a TailThreshold, but holds Peaks"),
         (lambda header, tensors: header["meta"].update(extra=1), r"unknown \['extra'\], missing \[\]"),
         (lambda header, tensors: tensors.pop("bins"), r"unknown \[\], missing \['bins'\]"),

@@ -178,7 +178,7 @@ def test_a_state_of_which_a_part_is_missing_is_refused(batches):
     for _ in range(batches):
         state.add(torch.randn(2, 3, 3, 3))
     saved = state.state_dict()
-    since = {"shift", "at_cells", "spare"}  # which files of before lack
+    since = {"shift", "at_cells", "spare", "least"}  # which files of before lack
     of_nothing = {"dtype", "source", "rows", "columns"}  # None or missing before the first batch
     for name in saved.keys() - since - (of_nothing if not batches else set()):
         part = {key: value for key, value in saved.items() if key != name}
