@@ -70,14 +70,14 @@ class RosettaSummaryRow(NamedTuple):
     Attributes:
         images: "same" or "permuted".
         units: of the first network that are not constant.
-        median: of their best correlations.
+        median: of their best correlations; None where all units are constant.
         buddies: pairs that are each other's best.
         beyond: how many of these correlate more than any pair does on permuted images.
     """
 
     images: str
     units: int
-    median: float
+    median: float | None
     buddies: int
     beyond: int
 
@@ -202,13 +202,15 @@ class Rosetta(Result):
             best, mutual = best_buddies(matrix)
             moves = _moves(matrix)
             values = matrix.gather(1, best[:, None])[:, 0]
-            median = float(values[moves].median()) if bool(moves.any()) else 0.0
+            median = float(values[moves].median()) if bool(moves.any()) else None
             beyond = int((mutual & (values > most)).sum())
             rows.append(RosettaSummaryRow(name, int(moves.sum()), median, int(mutual.sum()), beyond))
         return Table(rows)
 
     def intervals(self) -> Table[RosettaIntervalRow]:
         """A row per number of both layers, with its interval over images (`RosettaIntervalRow`).
+
+        No rows where all units are constant.
 
         Raises:
             ValueError: images were not drawn again.
@@ -221,8 +223,9 @@ class Rosetta(Result):
                 )
             )
         same, best, moves = self.summary()[0], self.correlation.amax(1), _moves(self.correlation)
-        # Constant units have no correlation; where all are, 0 is the value and every draw's.
-        drawn = self.resampled[:, moves] if bool(moves.any()) else torch.zeros(len(self.resampled), 1).double()
+        if same.median is None:
+            return Table([])
+        drawn = self.resampled[:, moves]
         rows = [
             RosettaIntervalRow(name, value, *ends(again).tolist())
             for name, value, again in (
@@ -251,12 +254,16 @@ class Rosetta(Result):
     def chance(self) -> Table[RosettaChanceRow]:
         """A row per number of both layers, against all permutations (`RosettaChanceRow`).
 
+        No rows where all units are constant.
+
         Raises:
             ValueError: there was but one permutation.
         """
         null, highest, buddies = self._permutations()
         moves, same = _moves(self.correlation), self.summary()[0]
-        median = null[:, moves].median(1).values if bool(moves.any()) else torch.zeros(len(null)).double()
+        if same.median is None:
+            return Table([])
+        median = null[:, moves].median(1).values
         rows = []
         for name, value, values in (("median best r", same.median, median),
                                     ("highest r", float(self.correlation.max()), highest),

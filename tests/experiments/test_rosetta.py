@@ -289,6 +289,9 @@ def test_constant_units_alone_are_drawn_as_such(tmp_path):
         dead[0].bias.fill_(-1)
     result = rosetta(dead, "1", dead, "1", torch.rand(4, 3, 4, 4), progress=False)
     assert [text.get_text() for axes in result.plot().axes for text in axes.texts] == ["all units are constant"] * 2
+    assert [(row.units, row.median, row.buddies) for row in result.summary()] == [(0, None, 0)] * 2
+    many = rosetta(dead, "1", dead, "1", torch.rand(64, 3, 4, 4), resamples=20, progress=False)
+    assert many.intervals() == []
 
 
 def test_too_few_draws_are_refused(made):
