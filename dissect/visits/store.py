@@ -135,12 +135,12 @@ class Store:
     """
 
     def __init__(self, memory_budget: int, disk_budget: int) -> None:
-        self._budget = self._memory = memory_budget
-        self._disk = _Disk(disk_budget)
+        self._memory, self._disk = memory_budget, _Disk(disk_budget)
         self._kept: dict[int, _Kept] = {}  # by batch
-        # What a step would take if it were the last one, and of how many images all was condensed last.
+        # While images are seen for the first time: what a step would take if it were the last one, the memory that is
+        # left if all that is kept comes to that, and of which share of all images it was when all was condensed.
         self._ended: _Offered | None = None
-        self._pruned = 0.0
+        self._unpromised, self._pruned = memory_budget, 0.0
         self.short = False  # whether memory was too short for some maps so far
 
     def close(self) -> None:
@@ -210,8 +210,7 @@ class Store:
         offered = _Offered(parts, ends, cost.whole, step.numbers)
         first, _ = _choose(offered.cuts(), self._memory - spoken_for, batches_left)
         if first and condensed is not None:
-            batches = index + batches_left, batches_left
-            first, parts = self._hot(offered, self._memory - spoken_for, batches, condensed, share)
+            first, parts = self._hot(offered, spoken_for, batches_left, condensed, share)
         taken = sum(parts[name].nbytes for name in new[first:])
         kept.maps |= {name: parts[name] for name in new[first:]}
         self._memory -= taken
@@ -225,28 +224,30 @@ class Store:
             self._keep_planes(kept, step, taken, batches_left)
 
     def _hot(
-        self, offered: _Offered, memory: int, batches: tuple[int, int], condensed: Condensed, share: float
+        self, offered: _Offered, spoken_for: int, batches_left: int, condensed: Condensed, share: float
     ) -> tuple[int, dict[str, Any]]:
         """From where on to keep the layers of a step, and as what, where the memory is too short for all maps.
 
-        What all batches will take is known by what this one would take if it were the last one. Until the memory is
-        full maps stay whole; then they are condensed, the older ones too.
+        What a batch will take in the end is known by what the first such one would take if it were the last one: all
+        batches share the memory by that. Until the memory is full maps stay whole; then they are condensed, the older
+        ones too.
 
         Args:
             offered: the layers.
-            memory: bytes that are left.
-            batches: how many there are, and how many of them are left.
+            spoken_for: bytes that the planes of later batches will take.
+            batches_left: see `keep`.
             condensed: see `keep`.
             share: see `keep`.
         """
-        self.short = True
+        self.short, memory = True, self._memory - spoken_for
         if share == 1:
             now = offered.condensed(condensed, share)
-            return _choose(now.cuts(), memory, batches[1])[0], now.parts
+            return _choose(now.cuts(), memory, batches_left)[0], now.parts
         if self._ended is None:
             self._ended = offered.condensed(condensed, None)
         ended = replace(self._ended, ends=offered.ends, whole=offered.whole)
-        first, _ = _choose(ended.cuts(), self._budget, batches[0])
+        first, promised = _choose(ended.cuts(), self._unpromised - spoken_for, batches_left)
+        self._unpromised -= promised
         if offered.size(first) <= memory:
             return first, offered.parts
         now = offered.condensed(condensed, share)
@@ -281,6 +282,7 @@ class Store:
         if planes.nbytes + (planes.nbytes + taken) * (batches_left - 1) <= self._memory:
             kept.planes = planes
             self._memory -= planes.nbytes
+            self._unpromised -= planes.nbytes
 
 
 def cuts(sizes: list[int], ends: list[float], whole: float) -> list[tuple[int, int]]:

@@ -93,7 +93,7 @@ def measured(made, **options):
 def test_controls_are_rows_of_other_units(made):
     """Each control is what band_losses says of its units, which are none of the class's."""
     found = measured(made)
-    assert list(found.rows()) == list(band_losses(*made[:1], "0", *made[1:], UNITS, shares=[0.1, 0.5]))
+    assert list(found.rows()) == list(band_losses(*made[:1], "0", *made[1:], UNITS, shares=[0.1, 0.5], batch_size=3))
     for control in (0, 1):
         units = found.units[1 + control]
         assert [{*units[at].tolist()} & {*UNITS[at].tolist()} for at in (0, 1)] == [set(), set()]
