@@ -15,7 +15,7 @@ from dissect.tiny import TinyScenes, generator, segmenter, vgg
 
 NAME = "progan-street"
 #: The first z of seed 1, the steps of each optimisation, and Adam's rate at the start.
-IMAGES, STEPS, RATE_OF_IMAGES = 24, 400, 0.1
+IMAGES, STEPS, RATE_OF_IMAGES = 100, 400, 0.1
 #: How each of the thesis's methods is done: with which encoder, and by which method of `LayerInverter.invert`.
 METHODS = {
     "a": ("layers", "a"), "b": ("reconstruction", "d"), "c": ("reconstruction", "e"), "d": ("joint", "d"),
@@ -23,7 +23,7 @@ METHODS = {
 }  # fmt: skip
 #: The generator's layers that are inverted, and how long encoders are trained, in epochs of 100 batches of 32 z.
 LAYERS = ["layer1", "layer2", "layer3", "layer4"]
-EPOCHS, IMAGE_EPOCHS, JOINT_EPOCHS, RECONSTRUCTION_EPOCHS = 10, 4, 14, 7
+EPOCHS, IMAGE_EPOCHS, JOINT_EPOCHS, RECONSTRUCTION_EPOCHS = 10, 6, 20, 10
 #: Adam's rates of the layers and the image's encoder, and of all together.
 RATE, JOINT_RATE = 3e-3, 3e-3
 
