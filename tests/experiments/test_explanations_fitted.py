@@ -6,6 +6,7 @@ import torch
 from altered import altered
 from sklearn.svm import LinearSVC
 from small_dissection import Scenes, network
+from stopping import gone_on
 from torch.utils.data import Dataset
 
 import dissect
@@ -86,26 +87,10 @@ def test_saved_with_names(tmp_path):
 @pytest.mark.parametrize(("run", "steps"), [(Pooled, 4), (Explained, 2)])
 def test_goes_on(run, steps, tmp_path, monkeypatch):
     """From every step, to the same bits."""
-    expected, add = fitted(), run.add
-    for stop in range(steps):
-        met = []
-
-        def stopping(self, found, met=met, stop=stop):
-            if len(met) == stop:
-                raise KeyboardInterrupt
-            met.append(0)
-            add(self, found)
-
-        monkeypatch.setattr(run, "add", stopping)
-        with pytest.raises(KeyboardInterrupt):
-            fitted(resume=tmp_path / str(stop))
-        left = []
-        monkeypatch.setattr(run, "add", lambda self, found, left=left: left.append(0) or add(self, found))
-        again = fitted(resume=tmp_path / str(stop))
-        assert len(left) == steps - stop
+    expected = fitted()
+    for again in gone_on(run, steps, fitted, tmp_path, monkeypatch):
         for name in TENSORS:
             assert torch.equal(getattr(again, name), getattr(expected, name)), name
-    monkeypatch.undo()
     with pytest.raises(ValueError, match="had the same classifier"):
         fitted(resume=tmp_path / "0", penalty=1.0)
 

@@ -5,6 +5,7 @@ import copy
 import pytest
 import torch
 from altered import altered
+from stopping import gone_on
 from torch import nn
 from torch.utils.data import TensorDataset
 
@@ -91,24 +92,9 @@ def test_saved_and_drawn(tmp_path):
 @pytest.mark.parametrize(("run", "steps"), [(Features, 6), (Trainings, 4)])
 def test_goes_on(run, steps, tmp_path, monkeypatch):
     """From every step, to the same bits."""
-    expected, add = found(), run.add
-    for stop in range(steps):
-        met = []
-
-        def stopping(self, given, met=met, stop=stop):
-            if len(met) == stop:
-                raise KeyboardInterrupt
-            met.append(0)
-            add(self, given)
-
-        monkeypatch.setattr(run, "add", stopping)
-        with pytest.raises(KeyboardInterrupt):
-            found(resume=tmp_path / str(stop))
-        left = []
-        monkeypatch.setattr(run, "add", lambda self, given, left=left: left.append(0) or add(self, given))
-        assert torch.equal(found(resume=tmp_path / str(stop)).accuracy, expected.accuracy)
-        assert len(left) == steps - stop
-    monkeypatch.undo()
+    expected = found()
+    for again in gone_on(run, steps, found, tmp_path, monkeypatch):
+        assert torch.equal(again.accuracy, expected.accuracy)
     for change, message in (
         ({"rate": 0.1}, "the same options"),
         ({"train": pairs(30, 5)}, "must be the same at every"),
