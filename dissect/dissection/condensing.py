@@ -35,8 +35,8 @@ def condensed(floors: Tensor, grid: Grid, shown: Tensor, maps: Maps, numbers: Te
     return ops.hot_cells(maps, floors, reach=0 if grid.is_identity else 1)
 
 
-class Floors:
-    """Below which no layer's thresholds will ask for anything, it seems.
+class RisingFloors:
+    """Below which no layer's thresholds will ask for anything, it seems, in the middle of a survey.
 
     Args:
         thresholds: by layer; may be filled later.
@@ -44,14 +44,10 @@ class Floors:
 
     def __init__(self, thresholds: Mapping[str, TailThreshold | GivenThreshold]) -> None:
         self._thresholds = thresholds
-        self._rising: dict[str, tuple[float, Tensor]] = {}  # of a survey, the share of all images and the floors then
+        self._last: dict[str, tuple[float, Tensor]] = {}  # the share of all images, and the floors then
 
-    def of(self, name: str) -> Tensor:
-        """[U] of a layer, when a survey has ended."""
-        return self._thresholds[name].floors()
-
-    def during(self, name: str, share: float | None) -> Tensor:
-        """[U] of a layer in the middle of a survey, or a little before, since to find them takes a while.
+    def at(self, name: str, share: float | None) -> Tensor:
+        """[U] of a layer, now or a little before, since to find them takes a while.
 
         Args:
             name: of the layer.
@@ -59,8 +55,8 @@ class Floors:
         """
         if share is None:
             return self._thresholds[name].floors(1.0)
-        then, floors = self._rising.get(name, (0.0, torch.empty(0)))
+        then, floors = self._last.get(name, (0.0, torch.empty(0)))
         if not then <= share <= AGED * then:
             floors = self._thresholds[name].floors(share)
-            self._rising[name] = share, floors
+            self._last[name] = share, floors
         return floors

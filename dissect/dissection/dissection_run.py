@@ -16,7 +16,7 @@ from dissect import ops
 from dissect.arguments import refusal
 from dissect.concepts import Concepts
 from dissect.devices import DeferredReads, to_device
-from dissect.dissection.condensing import Floors, condensed
+from dissect.dissection.condensing import RisingFloors, condensed
 from dissect.dissection.contents import check_parts, check_under_way
 from dissect.dissection.geometry import Geometry, check_fits, plane_size
 from dissect.dissection.given import GivenThreshold, at_labels, check_labels
@@ -68,7 +68,7 @@ class DissectionRun(Run):
         self.grids: dict[str, Grid] = {}
         self.thresholds: dict[str, TailThreshold | GivenThreshold] = {}
         self._given = given or {}
-        self._floors = Floors(self.thresholds)
+        self._rising = RisingFloors(self.thresholds)
         self.peaks: dict[str, Peaks] = {}
         self.tallies: dict[str, IouTally | PairTally] = {}
         self.maps: dict[str, Tensor] = {}
@@ -135,10 +135,10 @@ class DissectionRun(Run):
         if not ops.takes_hot_cells(maps.device):
             return maps
         if self.phase != "survey":
-            floors, shown = self._floors.of(name), self._shown(name)
+            floors, shown = self.thresholds[name].floors(), self._shown(name)
         else:
             shown = torch.empty(maps.shape[1], 0, dtype=torch.int64) if share is None else self._may_be_shown(name)
-            floors = self._floors.during(name, share)
+            floors = self._rising.at(name, share)
         return condensed(floors, self.grids[name], shown, maps, numbers)
 
     def _open(self) -> list[str]:
