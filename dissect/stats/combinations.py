@@ -176,6 +176,7 @@ class CombinationTally(State):
         fields(what, state, {**rules, "grid": Maybe(Text())})
         require(what, torch.equal(state["thresholds"], self.thresholds.cpu()), "its thresholds are this tally's")
         require(what, state["grid"] == grid_key(self.grid), "its grid is this tally's")
+        require(what, float(state["areas"].double().sum()) < 1 << 53, "its pixels are fewer than 2^53")
         require(what, state["counts"].amax(1) <= state["areas"], "no unit fires on more pixels than there are")
         rows = [tuple(label for label in row if label) for row in state["table"].tolist()]
         require(what, len(set(rows)) == len(rows), "each combination is there once")

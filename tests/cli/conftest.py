@@ -23,5 +23,7 @@ def here(tmp_path, monkeypatch):
     (tmp_path / "planes/concepts.json").write_text(json.dumps([["red", "color"]]))
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
+    # A module that a test writes anew within a second, as long as before, would be taken from its bytecode.
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
     yield tmp_path
     sys.modules.pop("mine", None)

@@ -96,7 +96,7 @@ def altered(r, data):
     if kind == "json":
         return signed(tensors, other_leaf(r, header)) if r.random() < 0.2 else signed(
             tensors, {**header, "meta": other_leaf(r, header["meta"])})  # fmt: skip
-    name = r.choice(list(tensors))
+    name = r.choice(sorted(tensors))
     if kind == "drop":
         del tensors[name]
     else:

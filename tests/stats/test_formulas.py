@@ -71,6 +71,11 @@ def test_batches_merging_and_files(data, tmp_path):
             assert torch.equal(other.state_dict()[name], whole.state_dict()[name])
     with pytest.raises(ValueError, match="states to merge must agree, but their thresholds differ"):
         whole.merge(CombinationTally(data[2] + 1, LABELS))
+    # More pixels than a float64 can sum exactly, which the search would refuse without the file's name.
+    state = whole.state_dict()
+    for areas in (torch.full_like(state["areas"], (1 << 53) + 1), state["areas"] + (1 << 52)):
+        with pytest.raises(ValueError, match=r"its pixels are fewer than 2\^53"):
+            again.load_state_dict({**state, "areas": areas})
     small = CombinationTally(data[2], LABELS, budget=500)
     with pytest.raises(ValueError, match=r"budget must hold \d+ combinations of labels of 4 units, .* but is 500"):
         small.add(data[0], dissect.ops.encode_labels(data[1], LABELS), torch.arange(12))
