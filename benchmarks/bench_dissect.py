@@ -1,10 +1,12 @@
 """dissect() against the forward passes that it needs, on a network of VGG-16's size; equality asserted first."""
 
+import numpy as np
 import pytest
 import torch
 from workload import NUM_LABELS, label_planes
 
 import dissect
+from dissect import tiny
 from dissect.models import VGG
 from dissect.reference import upsample
 
@@ -17,23 +19,37 @@ CONVOLUTIONS = [
 
 
 class Job:
-    """Random images and label planes, in memory, and a network with random weights."""
+    """Images and label planes, in memory, and a network with random weights.
 
-    def __init__(self, full: bool) -> None:
-        generator = torch.Generator().manual_seed(0)
-        channels, size, batches = ((64, 128, 256, 512, 512), 224, 4) if full else ((4, 4, 8, 8, 8), 32, 2)
+    Args:
+        full: as large as VGG-16, else small, to see that it works.
+        kind: "scenes", which are drawn, or "noise" with patches of labels.
+    """
+
+    def __init__(self, full: bool, kind: str) -> None:
+        channels, size, batches = ((64, 128, 256, 512, 512), 224, 8) if full else ((4, 4, 8, 8, 8), 32, 2)
         self.images = BATCH * batches
+        torch.manual_seed(0)
         self.model = VGG(channels, 1000, 4096 if full else 16, 7 if full else 1).eval()
         self.model = self.model.to(memory_format=torch.channels_last)
-        images = torch.rand(self.images, 3, size, size, generator=generator)
-        planes = label_planes(self.images, size, False, generator)
+        if kind == "noise":
+            generator = torch.Generator().manual_seed(0)
+            images = torch.rand(self.images, 3, size, size, generator=generator)
+            planes = label_planes(self.images, size, False, generator)
+            self.concepts = [str(number) for number in range(1, NUM_LABELS)]
+        else:
+            scenes = tiny.TinyScenes("val", size=size, count=self.images)
+            drawn, labels = zip(*(scenes.raw(at) for at in range(self.images)))
+            images = torch.from_numpy(np.stack(drawn)) / 255
+            planes = torch.from_numpy(np.stack(labels))
+            self.concepts = scenes.concepts
         images = images.contiguous(memory_format=torch.channels_last)
         self.batches = list(zip(images.split(BATCH), planes.split(BATCH)))
-        self.concepts = [str(number) for number in range(1, NUM_LABELS)]
 
-    def dissect(self, layers, **options):
+    def dissect(self, layers, share: float = 1.0, **options):
         """Pixel positions, exact thresholds, the top 1 %; what tells which labels can be trusted, unless left out."""
-        return dissect.dissect(self.model, layers, self.batches, concepts=self.concepts, progress=False, **options)
+        batches = self.batches[: int(share * len(self.batches))]
+        return dissect.dissect(self.model, layers, batches, concepts=self.concepts, progress=False, **options)
 
     @torch.no_grad()
     def forward(self) -> None:
@@ -65,15 +81,15 @@ class Job:
             samples = values[:, unit].flatten()
             threshold = samples.topk(samples.numel() // 100 + 1).values[-1]
             assert found.thresholds[unit] == threshold
-            for label in (1, 2, NUM_LABELS - 1):
+            for label in (1, 2, found.intersection.shape[1] - 1):
                 both = (values[:, unit] > threshold) & (planes == label).any(1)
                 assert found.intersection[unit, label] == both.sum()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="module", params=["scenes", "noise"])
 def job(request):
     """One for all, since making the network takes seconds."""
-    return Job(request.config.getoption("benchmark_enable"))
+    return Job(request.config.getoption("benchmark_enable"), request.param)
 
 
 def test_dissect_conv5_3(compare, job):
@@ -83,8 +99,9 @@ def test_dissect_conv5_3(compare, job):
         "forward": job.forward,
         "forward to the layer": lambda: job.forward_to(layer),
         "without decoys and intervals": lambda: job.dissect(layer, decoys=0, resamples=0),
+        "half of the images": lambda: job.dissect(layer, 0.5),
     }
-    compare(lambda: job.dissect(layer), others, per=job.images, rounds=5)
+    compare(lambda: job.dissect(layer), others, per=job.images, rounds=3)
 
 
 def test_dissect_all_13_convolutions(compare, job):
@@ -92,4 +109,5 @@ def test_dissect_all_13_convolutions(compare, job):
     found = job.dissect(layers)
     for layer in (CONVOLUTIONS[0], CONVOLUTIONS[6]):
         job.check(layer, found[layer])
-    compare(lambda: job.dissect(layers), {"forward": job.forward}, per=job.images, rounds=3)
+    others = {"forward": job.forward, "half of the images": lambda: job.dissect(layers, 0.5)}
+    compare(lambda: job.dissect(layers), others, per=job.images, rounds=3)

@@ -29,7 +29,7 @@ GOALS = {
 PAGE = "docs/engine/benchmarks.md"
 #: What the README shows of the CPU's, and how it says it.
 IN_README = {
-    "dissect_conv5_3": "`dissect.dissect`, conv5_3 of VGG-16: all visits, counts, decoys and intervals",
+    "dissect_conv5_3[scenes]": "`dissect.dissect`, conv5_3 of VGG-16: all visits, counts, decoys and intervals",
     "importance_of_vgg16_conv5_3": "`dissect.unit_importance`, the same layer: every class without every unit",
     "iou_counts[512 units 14x14 to 224x224-patches]": "`ops.iou_counts`, 512 units 14x14 over planes of 224x224",
 }
