@@ -1,5 +1,6 @@
 """Paired timing on top of pytest-benchmark."""
 
+import gc
 import os
 import statistics
 import time
@@ -61,8 +62,11 @@ class Comparison:
 
 @pytest.fixture
 def compare(benchmark, request):
-    """Times ours against others, in pairs; without --benchmark-enable ours runs once."""
+    """Times ours against others, in pairs, without looking for garbage; without --benchmark-enable ours runs once."""
+    gc.collect()
+    gc.disable()
     threads = torch.get_num_threads()
     torch.set_num_threads(min(2, len(os.sched_getaffinity(0))))  # one, where a single core was set aside for this
     yield Comparison(benchmark, request.config.getoption("benchmark_enable"))
     torch.set_num_threads(threads)
+    gc.enable()
