@@ -7,7 +7,7 @@ import pytest
 
 from dissect.concepts import Concepts
 from dissect.tiny import TinyScenes
-from dissect.tiny.survey import coverage, intersection_over_union, limits, logistic_accuracy, survey
+from dissect.tiny.survey import _shared, coverage, intersection_over_union, limits, logistic_accuracy, survey
 from dissect.tiny.world import vocabulary
 
 CONCEPTS = Concepts.of([("house", "object"), ("tree", "object"), ("roof", "part"), ("wood", "material"),
@@ -56,6 +56,35 @@ def test_shared_pixels(seen):
     assert seen.shared[ROOF, WOOD] == seen.shared[WOOD, ROOF] == 16 * 6
     assert np.array_equal(seen.shared.diagonal(), seen.areas.sum(0))
     assert not seen.shared[0].any()
+
+
+def counted(planes):
+    """The labels of a scene's planes, and the pixels that two of them share, each pair by its own masks."""
+    present = [label for label in np.unique(planes) if label > 0]
+    masks = [(planes == label).any(0) for label in present]
+    return present, [[int((one & other).sum()) for other in masks] for one in masks]
+
+
+@pytest.mark.parametrize("planes", [
+    np.zeros((2, 16, 16)),  # nothing is known
+    np.full((1, 1, 1), 5),
+    np.full((3, 16, 16), 7),  # one run, and the same label in each plane
+    np.arange(256).reshape(1, 16, 16),  # no two pixels alike
+    np.stack([np.arange(256).reshape(16, 16) % 3, np.arange(256).reshape(16, 16) // 128]),  # in one plane only a change
+])  # fmt: skip
+def test_shared_pixels_by_hand(planes):
+    found = _shared(planes.astype(np.int16))
+    assert [part.tolist() for part in found] == [*counted(planes)]
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_shared_pixels_of_random_planes_and_of_scenes(seed):
+    chance = np.random.default_rng(seed)
+    random = chance.integers(0, chance.integers(1, 9), (5, 12, 20)).repeat(chance.integers(1, 5), 2)
+    for planes in (random.astype(np.int16), TinyScenes("val", 64, 8).raw(seed)[1]):
+        present, pixels = _shared(planes)
+        assert pixels.dtype == np.int64
+        assert (present.tolist(), pixels.tolist()) == counted(planes)
 
 
 def test_intersection_over_union(seen):

@@ -263,6 +263,7 @@ def test_temporary_files_that_are_harmed_are_computed_again(result, monkeypatch,
 
 LIMITED = """
 import resource, signal, sys
+sys.dont_write_bytecode = True  # Python would leave what is imported first cut off at the limit, for all who come later
 from dissect.cli.commands import main
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
