@@ -241,7 +241,7 @@ def test_another_look_keeps_the_shapes():
 
 def test_watermarks():
     plain, marked = TinyScenes("train", size=32), TinyScenes("train", size=32, watermark=True)
-    count, middle, bottom = 2000, 0, 0
+    count, middle, bottom = 1000, 0, 0
     for index in range(count):
         (image, planes), (other, others) = plain.raw(index), marked.raw(index)
         assert np.array_equal(planes[:COLOR], others[:COLOR])
