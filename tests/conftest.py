@@ -2,6 +2,7 @@
 
 import gc
 import os
+import signal
 
 import pytest
 import torch
@@ -14,6 +15,10 @@ LEVELS = ("baseline", "avx2", "avx512")
 LONGEST = "emulation native docs tiny kernels fuzz network benchmarks visits cli dissection tests".split()
 
 ENGINE_IS_MISSING = native.unavailable() is not None and "cpp" not in REQUIRED
+
+# A shell has Ctrl-C ignored by what it runs in the background, and by all that this starts; tests press it.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 if ENGINE_IS_MISSING:  # the references serve; the warning that tells so would be an error here
     os.environ["DISSECT_BACKEND"] = "reference"
