@@ -199,6 +199,23 @@ def integer(name: str, value: int, least: int = 1, most: int | None = None) -> i
     return number
 
 
+#: The largest seed: repeats, which add their number to it, still have one that PyTorch takes.
+LAST_SEED = 2**63 - 1
+
+
+def seed_number(value: int, name: str = "seed") -> int:
+    """A seed of what is drawn: an integer from 0 on that PyTorch takes.
+
+    Raises:
+        TypeError, ValueError: see `integer`.
+
+    Example:
+        >>> seed_number(7)
+        7
+    """
+    return integer(name, value, 0, LAST_SEED)
+
+
 def ignored_labels(ignore: int | Iterable[int]) -> tuple[int, ...]:
     """The labels that stand for "no label", of one or several; each once, rising.
 

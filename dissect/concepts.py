@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import operator
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -132,7 +133,11 @@ class Concepts:
         for number in range(1, len(self)):
             if self.names[number] == name and category in (None, self.categories[number]):
                 return number
-        raise refusal(KeyError(f"no concept is called {name!r}" + (f" in category {category!r}." if category else ".")))
+        where = f" in category {category!r}" if category else ""
+        more = f" and {len(self) - 6} more" if len(self) > 6 else ""
+        near = difflib.get_close_matches(name, self.names[1:], 3)
+        told = f"the nearest are {near}" if near else f"there are {list(self.names[1:6])}{more}"
+        raise refusal(KeyError(f"no concept is called {name!r}{where}; {told}."))
 
 
 def label_of(concepts: Concepts, concept: str | int) -> int:

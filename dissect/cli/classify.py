@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import nn
 
-from dissect.arguments import integer, refusal, result_file
+from dissect.arguments import refusal, result_file, seed_number
 from dissect.cli.networks import called, load_model
 from dissect.cli.run import random_weights, telling_what_is_saved
 from dissect.text import printable, shown
@@ -131,7 +131,8 @@ def importance(options: argparse.Namespace) -> int:
         "balanced\naccuracy without that unit alone; all accuracies are those on validation images"
     )
     trust = found.split_half().nanmean()
-    print(f"split-half correlation of the rankings, on average: {trust:.2f}\nresult: {shown(path)}")
+    known = "-" if trust.isnan() else f"{trust:.2f}"
+    print(f"split-half correlation of the rankings, on average: {known}\nresult: {shown(path)}")
     return 0
 
 
@@ -217,7 +218,7 @@ def model_of(options: argparse.Namespace) -> nn.Module:
         raise refusal(ValueError("--weights needs --model."))
     if options.model is None:
         return tiny.vgg()
-    model = load_model(options.model, options.weights, integer("--seed", options.seed, least=0))
+    model = load_model(options.model, options.weights, seed_number(options.seed, "--seed"))
     random_weights(options)
     return model.eval()
 

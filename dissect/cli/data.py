@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from torch import nn
 
-from dissect.arguments import integer, refusal
+from dissect.arguments import refusal, seed_number
 from dissect.cli.generator import inputs_of
 from dissect.cli.networks import called, load_model
 from dissect.cli.run import MODEL_HELP, check_layers, names_in, random_weights
@@ -91,7 +91,7 @@ def check_data(options: argparse.Namespace) -> None:
 def loaded(options: argparse.Namespace, layers: Sequence[str]) -> Given:
     """The network, which has these layers, and what it is shown."""
     generator = options.count is not None
-    seed = integer("--seed", options.seed if options.seed is not None else int(generator), 0)
+    seed = seed_number(options.seed if options.seed is not None else int(generator), "--seed")
     model = load_model(options.model, options.weights, 0 if generator else seed)
     check_layers(model, argparse.Namespace(model=options.model, layers=layers))
     weights = argparse.Namespace(model=options.model, weights=options.weights, seed=0 if generator else seed)

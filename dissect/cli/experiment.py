@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
-from dissect.arguments import integer, refusal
+from dissect.arguments import refusal, seed_number
 from dissect.cli import experiment_bands, experiment_classifiers, experiment_units
 from dissect.cli.data import add_run_arguments
-from dissect.cli.experiment_units import told
+from dissect.cli.experiment_units import scenes_asked, told
 from dissect.cli.networks import load_model
 from dissect.cli.run import MODEL_HELP, check_device, check_layers, names_in, random_weights, resumed
 from dissect.cli.segmenters import add_segmenter_arguments, segmenter_in
@@ -81,7 +81,7 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--weights", type=Path, help="a state dict for --model, .safetensors or .pt")
     parser.add_argument("--seed", type=int, default=0, help="of what is drawn, and of random weights (0)")
     parser.add_argument("--images", type=Path, help="a folder of images (the embedded scenes)")
-    parser.add_argument("--count", type=int, default=172, metavar="N", help="how many embedded scenes (172)")
+    parser.add_argument("--count", type=int, metavar="N", help="how many embedded scenes (172)")
     parser.add_argument("--size", type=int, default=224, help="rows and columns of a folder's images (224)")
     parser.add_argument("--mean", nargs=3, type=float, metavar="M", help="of the channels in [0, 1] (ImageNet's)")
     parser.add_argument("--std", nargs=3, type=float, metavar="S", help="of the channels in [0, 1] (ImageNet's)")
@@ -93,8 +93,12 @@ def axis_alignment(options: argparse.Namespace) -> int:
     from dissect import experiments
 
     model = _model(options, [options.layer])
-    if options.images is None and (options.planes, options.segmenter) != (None, None):
-        raise refusal(ValueError("--planes and --segmenter are of --images; the embedded scenes have planes."))
+    if options.images is None and (options.planes, options.segmenter, options.concepts) != (None, None, None):
+        raise refusal(
+            ValueError("--planes, --segmenter and --concepts are of --images; the embedded scenes have planes.")
+        )
+    if options.planes is not None and options.segmenter is not None:
+        raise refusal(ValueError("--planes and --segmenter both say what the images show; give one of them."))
     images = _images(options, options.images, options.planes)
     segmenter = segmenter_in(options, images)
     with resumed(options) as progress:
@@ -197,7 +201,7 @@ def _model(options: argparse.Namespace, layers: list[str]) -> nn.Module:
         raise refusal(ValueError("--model and --images must come together; else both are embedded."))
     if options.model is None:
         return tiny.vgg().to(options.device)
-    model = load_model(options.model, options.weights, integer("--seed", options.seed, least=0))
+    model = load_model(options.model, options.weights, seed_number(options.seed, "--seed"))
     check_layers(model, argparse.Namespace(model=options.model, layers=layers))
     random_weights(options)
     return model.eval().to(options.device)
@@ -210,6 +214,7 @@ def _images(
     from dissect.data import ImageFolder
     from dissect.data.folders import MEAN, STD
 
+    count = scenes_asked(options, 172)
     if folder is None:
-        return tiny.TinyScenes("val", count=integer("--count", options.count), restyle=style)
+        return tiny.TinyScenes("val", count=count, restyle=style)
     return ImageFolder(folder, planes, size=options.size, mean=options.mean or MEAN, std=options.std or STD)

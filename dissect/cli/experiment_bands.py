@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from dissect.arguments import integer, refusal, result_file
+from dissect.arguments import integer, refusal, result_file, seed_number
 from dissect.cli.classify import add_common, images_of, model_of
 from dissect.cli.experiment_units import told
 from dissect.cli.run import resumed
@@ -44,7 +44,7 @@ def bands(options: argparse.Namespace) -> int:
     with resumed(options) as progress:
         found = experiments.ablated_bands(
             model, ranked.layer, images, ranked.top_units(most), shares=options.shares,
-            controls=integer("--controls", options.controls, 0), seed=integer("--seed", options.seed, 0),
+            controls=integer("--controls", options.controls, 0), seed=seed_number(options.seed, "--seed"),
             batch_size=options.batch_size, resume=progress,
         )  # fmt: skip
     return told(options, found, {"bands": found.summary(), "classes": found.rows()})

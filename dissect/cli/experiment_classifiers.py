@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import nn
 
-from dissect.arguments import integer, refusal, result_file
+from dissect.arguments import integer, refusal, result_file, seed_number
 from dissect.cli.classify import LAYER, add_common, images_of, model_of
 from dissect.cli.experiment_units import told
 from dissect.cli.run import check_layers, resumed
@@ -99,7 +99,7 @@ def retraining(options: argparse.Namespace) -> int:
     """Trains, saves and draws; an interrupted run goes on when called again."""
     from dissect import experiments
 
-    seed, repeats = integer("--seed", options.seed, 0), integer("--repeats", options.repeats)
+    seed, repeats = seed_number(options.seed, "--seed"), integer("--repeats", options.repeats)
     model = _classifier(options, [options.layer, options.top])
     train, test = _both(options)
     anew = partial(_embedded, options.top) if options.model is None else None

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from dissect.arguments import integer, refusal
+from dissect.arguments import integer, refusal, seed_number
 from dissect.cli.data import add_run_arguments
 from dissect.cli.networks import load_model
 from dissect.cli.run import MODEL_HELP, check_device, resumed
@@ -48,7 +48,7 @@ def verified(options: argparse.Namespace) -> int:
     check_device(options.device)
     model, scenes = tiny.vgg().to(options.device), tiny.TinyScenes("val", count=integer("--count", options.count))
     settings: dict[str, Any] = {"relu": True, "batch_size": options.batch_size}
-    pairs, seed = integer("--pairs", options.pairs), integer("--seed", options.seed, 0)
+    pairs, seed = integer("--pairs", options.pairs), seed_number(options.seed, "--seed")
     with resumed(options) as progress:
         d = dissect.dissect(
             model, options.layers, scenes, decoys=0, resamples=0, resume=progress / "dissected", **settings
@@ -82,6 +82,9 @@ def planted(options: argparse.Namespace) -> int:
     from dissect import experiments, tiny
     from dissect.cli.networks import imported
 
+    count = integer("--formulas", options.formulas)
+    if len({*options.fractions}) < len(options.fractions):
+        raise refusal(ValueError(f"--fractions must be different, but are {options.fractions}."))
     methods: dict[str, Any] = {}
     for fraction in options.fractions:
         methods[f"IoU, top {fraction:g}"] = experiments.by_iou(fraction)
@@ -89,7 +92,7 @@ def planted(options: argparse.Namespace) -> int:
     methods |= {name: imported(name) for name in options.method}
     scenes = tiny.TinyScenes("val", size=64, count=integer("--count", options.count))
     planes = torch.from_numpy(np.stack([scenes.raw(at)[1] for at in range(len(scenes))]))
-    made = experiments.plant(planes, scenes.concepts, count=options.formulas, seed=options.seed)
+    made = experiments.plant(planes, scenes.concepts, count=count, seed=options.seed)
     found = experiments.score_labels(made, methods)
     return told(options, found, {"methods": found.summary(), "conditions": found.summary(by_corruption=True)})
 
@@ -105,7 +108,7 @@ def add_rosetta_arguments(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(f"--{name}weights", type=Path, help="a state dict for it, .safetensors or .pt")
         parser.add_argument(f"--{name}layer", default=layer, help="as in model.named_modules() (%(default)s)")
     parser.add_argument("--images", type=Path, help="a folder of images (the embedded scenes)")
-    parser.add_argument("--count", type=int, default=172, metavar="N", help="how many embedded scenes (172)")
+    parser.add_argument("--count", type=int, metavar="N", help="how many embedded scenes (172)")
     parser.add_argument("--size", type=int, default=224, help="rows and columns of a folder's images (224)")
     parser.add_argument("--mean", nargs=3, type=float, metavar="M",
                         help="of the channels in [0, 1] (ImageNet's; the networks above want 0 0 0)")  # fmt: skip
@@ -124,10 +127,9 @@ def rosetta(options: argparse.Namespace) -> int:
     from dissect.data import ImageFolder
     from dissect.data.folders import MEAN, STD
 
-    if options.images is None and (options.mean, options.std) != (None, None):
-        raise refusal(ValueError("--mean and --std are of --images; the embedded scenes have theirs."))
+    count = scenes_asked(options, 172)
     check_device(options.device)
-    seed = integer("--seed", options.seed, least=0)
+    seed = seed_number(options.seed, "--seed")
     named = (options.first_model, options.weights), (options.second_model, options.other_weights)
     models = [load_model(name, weights, seed).eval().to(options.device) for name, weights in named]
     folder = options.images and ImageFolder(
@@ -136,7 +138,7 @@ def rosetta(options: argparse.Namespace) -> int:
     with resumed(options) as progress:
         found = experiments.rosetta(
             models[0], options.layer, models[1], options.other_layer,
-            folder or tiny.TinyScenes("val", count=integer("--count", options.count)),
+            folder or tiny.TinyScenes("val", count=count),
             seed=seed, batch_size=options.batch_size, resume=progress,
             resamples=enough_draws(options.resamples, "--resamples"),
         )  # fmt: skip
@@ -144,12 +146,26 @@ def rosetta(options: argparse.Namespace) -> int:
     return told(options, found, {"images": found.summary(), **intervals, "buddies": found.buddies()})
 
 
+def scenes_asked(options: argparse.Namespace, usual: int) -> int:
+    """How many embedded scenes are asked for.
+
+    Raises:
+        ValueError: options that are of embedded scenes with a folder of images, or the other way round.
+    """
+    if options.images is None and (options.mean, options.std) != (None, None):
+        raise refusal(ValueError("--mean and --std are of --images; the embedded scenes have theirs."))
+    if options.images is not None and options.count is not None:
+        raise refusal(ValueError("--count is how many embedded scenes to take, so it goes with no --images."))
+    return usual if options.count is None else integer("--count", options.count)
+
+
 def told(options: argparse.Namespace, found: Any, tables: dict[str, Any], chart: Any = None) -> int:
     """Saves and draws what was found, by its own plot or as a given chart, and prints it."""
     from dissect import plots
 
     files = {"result": str(found.save(options.out / "result"))}
-    files["chart"] = str(plots.save(chart or found.plot(), options.out / "chart.png"))
+    # By its kind, as results of other experiments, and their charts, may lie in the same folder.
+    files["chart"] = str(plots.save(chart or found.plot(), options.out / f"{found.suffix.removeprefix('.')}.png"))
     if options.json:
         rows = {name: [row._asdict() for row in table] for name, table in tables.items()}
         print(json.dumps({**files, "settings": getattr(found, "settings", {}), **rows}))

@@ -144,6 +144,8 @@ def fsd(options: argparse.Namespace) -> int:
 
     if options.pairs and options.page is None:
         raise refusal(ValueError("--pairs are shown on a page, so --page must be given too."))
+    if options.chart is not None and options.chart.suffix.lower() != ".png":
+        raise refusal(ValueError(f"--chart must be a .png file, but is {options.chart}."))
     names = [options.generated, options.real, *([] if options.others is None else [options.others])]
     made, real, *others = (omissions.SegmentationStatistics.load(result_file(name, ".segstats")) for name in names)
     found = omissions.fsd(made, real, *others, resamples=options.resamples)
@@ -171,6 +173,9 @@ def train_encoder(options: argparse.Namespace) -> int:
 
     check_device(options.device)
     model = _generator(options)
+    joint_epochs = integer("--joint-epochs", options.joint_epochs, 0)
+    if not 0 < options.joint_rate < math.inf:  # told before hours of training, not after
+        raise refusal(ValueError(f"--joint-rate must be a positive number, but is {options.joint_rate}."))
     common = {"batches": options.batches, "batch_size": options.batch_size, "seed": options.seed}
     with resumed(options) as progress:
         inverter = LayerInverter.train(
@@ -178,13 +183,13 @@ def train_encoder(options: argparse.Namespace) -> int:
             image_rate=options.image_rate, resume=progress, **common,
         )  # fmt: skip
     inverter.save(options.out / "layers")
-    if integer("--joint-epochs", options.joint_epochs, 0):
+    if joint_epochs:
         joint = options.out / "joint"
         if options.fresh:
             (joint / "progress.safetensors").unlink(missing_ok=True)
         with telling_what_is_saved(joint):
             inverter = inverter.fine_tune(
-                epochs=options.joint_epochs, rate=options.joint_rate, resume=joint, **common
+                epochs=joint_epochs, rate=options.joint_rate, resume=joint, **common
             )  # fmt: skip
     path = inverter.save(options.out / "result")
     print(inverter)

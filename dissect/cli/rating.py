@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from dissect.arguments import integer, refusal, result_file
+from dissect.arguments import integer, refusal, result_file, seed_number
 from dissect.cli.pages import add_result_arguments
 from dissect.table import Table
 from dissect.text import shown
@@ -133,7 +133,7 @@ def _asked(options: argparse.Namespace) -> dict[str, Any]:
     units = None
     if options.layer is not None:
         units = {options.layer: range(d[options.layer].num_units) if options.units is None else options.units}
-    return {"units": units, "images": integer("--images", options.images), "seed": integer("--seed", options.seed, 0)}
+    return {"units": units, "images": integer("--images", options.images), "seed": seed_number(options.seed, "--seed")}
 
 
 def _told(written: Any) -> int:

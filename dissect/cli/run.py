@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from dissect.arguments import integer, refusal, speaks
+from dissect.arguments import integer, refusal, seed_number, speaks
 from dissect.cli.networks import load_model
 from dissect.cli.segmenters import add_segmenter_arguments, segmenter_in
 from dissect.cli.suggest import LIBRARIES
@@ -154,8 +154,12 @@ def run(options: argparse.Namespace) -> int:
 
 @contextmanager
 def resumed(options: argparse.Namespace) -> Iterator[Path]:
-    """The folder of a run's progress within `options.out`, emptied by `options.fresh`; tells what goes on."""
-    folder = options.out / "progress"
+    """The folder of a run's progress within `options.out`, emptied by `options.fresh`; tells what goes on.
+
+    Each command of a group has one of its own, so that several may share a folder.
+    """
+    _, _, command = options.name.partition(" ")
+    folder = options.out / (f"{command}-progress" if command else "progress")
     if options.fresh:
         for path in _saved(folder):
             path.unlink()
@@ -166,10 +170,10 @@ def resumed(options: argparse.Namespace) -> Iterator[Path]:
 
 
 def _saved(folder: Path) -> list[Path]:
-    """What a run has left there, and what parts of it have left in folders of their own."""
+    """What a run has left there, and what parts of it have left in folders of their own, however deep."""
     from dissect.files.progress import FILE
 
-    return [*folder.glob(FILE), *sorted(folder.glob(f"*/{FILE}"))]
+    return sorted(folder.rglob(FILE), key=lambda path: (len(path.parts), path))
 
 
 def _labelled(options: argparse.Namespace) -> bool:
@@ -227,7 +231,7 @@ def _dissected(options: argparse.Namespace, progress: Path) -> tuple[Dissection,
     from dissect.data.folders import MEAN, STD
     from dissect.segmentation import LabelStore
 
-    model = load_model(options.model, options.weights, integer("--seed", options.seed, least=0))
+    model = load_model(options.model, options.weights, seed_number(options.seed, "--seed"))
     check_layers(model, options)  # before any image is read
     prepared = {"size": options.size, "skip": options.skip, "mean": options.mean or MEAN, "std": options.std or STD,
                 "ignore": options.ignore}  # fmt: skip

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from torch import Tensor
 
-from dissect.arguments import integer, refusal, speaks, tell
+from dissect.arguments import integer, refusal, seed_number, speaks, tell
 from dissect.concepts import ordered_categories
 from dissect.dissection.comparable import ALLOWED, check_comparable, check_series, check_steps, doubts, gathered
 from dissect.dissection.compared import (
@@ -183,7 +183,7 @@ class Comparison(Result):
             TypeError, ValueError: there are no steps, or no such number of permutations or seed.
         """
         concepts = next(iter(self.dissections.values())).concepts
-        permutations, seed = integer("permutations", permutations), integer("seed", seed, 0)
+        permutations, seed = integer("permutations", permutations), seed_number(seed)
         return Table(alike_rows(self._series(), self.changes(), concepts, permutations, seed))
 
     def _series(self) -> list[Compared]:

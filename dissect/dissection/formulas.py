@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from dissect.arguments import integer, num_bytes, refusal, speaks
+from dissect.arguments import integer, num_bytes, refusal, seed_number, speaks
 from dissect.data import Batches
 from dissect.dissection.formula_decoys import FormulaDecoys
 from dissect.dissection.formulas_result import LayerFormulas, UnitFormulas
@@ -107,7 +107,7 @@ def formulas(
     length, beam = integer("length", length, 1), integer("beam", beam, 1)
     decoys, seed, budget = (
         integer("decoys", decoys, 0),
-        integer("seed", seed, 0),
+        seed_number(seed),
         num_bytes("memory_budget", memory_budget),
     )
     names = list(dissection.layers) if layers is None else layer_names(model, layers)

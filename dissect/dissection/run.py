@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from dissect.arguments import integer, speaks
+from dissect.arguments import integer, seed_number, speaks
 from dissect.concepts import Concepts
 from dissect.data.batches import attribute_of
 from dissect.data.pictures import signed_pictures, to_pictures
@@ -191,7 +191,7 @@ def dissect(
         detector_iou=detector_iou, levels=levels, match=match, directions=directions,
     )  # fmt: skip
     top_images = integer("top_images", top_images)
-    doubt = Doubt(integer("decoys", decoys, 0), enough_draws(resamples), integer("seed", seed, 0))
+    doubt = Doubt(integer("decoys", decoys, 0), enough_draws(resamples), seed_number(seed))
     given = given_thresholds(plan.names, thresholds)
     if plan.vocabulary is not None:
         check_labels(given, plan.vocabulary)

@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from dissect.arguments import integer, refusal, speaks
+from dissect.arguments import integer, refusal, seed_number, speaks
 from dissect.concepts import Concepts
 from dissect.dissection.bands import band_labels
 from dissect.dissection.geometry import Given
@@ -117,7 +117,7 @@ def sweep(
     levels = integer("levels", levels)
     tell_training(model)
     asked = {"decoys": integer("decoys", decoys, 0), "resamples": enough_draws(resamples),
-             "seed": integer("seed", seed, 0)}  # fmt: skip
+             "seed": seed_number(seed)}  # fmt: skip
     doubt = Doubt(**asked) if decoys or resamples else None
     run, batches = Sweeping(plan, _fractions(levels), chosen, zero=True, doubt=doubt), plan.batches(images)
     settings = {**plan.settings, **plan.told, "shares": list(chosen), "levels": levels}

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from dissect.arguments import integer, refusal, speaks
+from dissect.arguments import integer, refusal, seed_number, speaks
 from dissect.classifiers.visits import class_numbers, first_batch
 from dissect.data import Batches
 from dissect.devices import device_of, to_device
@@ -95,7 +95,7 @@ def ablated_bands(
     exact = [exact_fraction(share, "shares") for share in shares]
     if not exact or any(not 0 < part < 1 for part in exact) or sorted(set(exact)) != exact:
         raise refusal(ValueError(f"shares must rise within 0 and 1, but are {list(shares)}."))
-    controls, seed = integer("controls", controls, 0), integer("seed", seed, 0)
+    controls, seed = integer("controls", controls, 0), seed_number(seed)
     batches = Batches(images, integer("batch_size", batch_size))
     run = Bands(model, layer, first_batch(batches).images, units, shares, Readout(relu=False, layout=layout))
     run.draw(controls, seed)

@@ -14,7 +14,7 @@ from dissect import tiny
 from dissect.arguments import integer, refusal, speaks
 from dissect.dissection.result import Dissection
 from dissect.dissection.run import dissect
-from dissect.experiments.discrimination import discrimination
+from dissect.experiments.discrimination import PENALTY, check_penalty, discrimination
 from dissect.experiments.discrimination_result import Discrimination
 from dissect.models import VGG, UNet
 from dissect.tiny.networks import CHANNELS, HIDDEN, POOLED, SEGMENTER_CHANNELS, SEGMENTER_GROUPS, SEGMENTER_SEEDS
@@ -175,14 +175,16 @@ def embedded_discrimination(
     """
     if task not in TARGETS:
         raise refusal(ValueError(f"task must be one of {tuple(TARGETS)}, but got {task!r}."))
+    # What the end would refuse is told before networks are dissected.
+    sizes = [integer(name, size) for name, size in (("train", train), ("test", test))]
+    check_penalty(options.get("penalty", PENALTY))
+    if options.get("cells") is not None:
+        integer("cells", options["cells"])
     networks = networks_at_hand(folder)
     if dissections is None:
         more = {"decoys": 0, "resamples": 0}
         dissections = dissected_at_hand(networks, count=count, resume=resume, progress=progress, **more)
-    parts = [
-        Drawn(tiny.TinyScenes(split, SIZE, integer(name, size), TARGETS[task]))
-        for split, name, size in (("train", "train", train), ("val", "test", test))
-    ]
+    parts = [Drawn(tiny.TinyScenes(split, SIZE, size, TARGETS[task])) for split, size in zip(("train", "val"), sizes)]
     return discrimination(
         {name: one.load for name, one in networks.items()}, dissections, *parts,
         trained_for=[name for name, one in networks.items() if one.task == task],

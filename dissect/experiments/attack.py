@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from dissect.arguments import integer, refusal, speaks
+from dissect.arguments import integer, refusal, seed_number, speaks
 from dissect.classifiers.visits import check_visited_again, class_numbers
 from dissect.data import Batches
 from dissect.devices import device_of
@@ -94,7 +94,7 @@ def attack(
     """
     check_evaluating(model)
     find_layers(model, [layer])
-    batch_size, seed = integer("batch_size", batch_size), integer("seed", seed, least=0)
+    batch_size, seed = integer("batch_size", batch_size), seed_number(seed)
     bounds, targets = _checked_bounds(bounds), _checked_targets(targets)
     _check_settings(settings)
     if candidates not in CANDIDATES:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from dissect.arguments import integer, refusal, speaks
+from dissect.arguments import integer, refusal, seed_number, speaks
 from dissect.concepts import Concepts
 from dissect.dissection import LayerDissection, run
 from dissect.dissection.presets import PresetName
@@ -140,7 +140,7 @@ def axis_alignment(
     chosen = [float(alpha) for alpha in alphas]
     if len({*chosen}) < len(chosen) or not all(0 < alpha <= 1 for alpha in chosen):
         raise refusal(ValueError(f"alphas must be different numbers above 0 and up to 1, but are {alphas!r}."))
-    repeats, at_once, seed = integer("repeats", repeats), integer("at_once", at_once), integer("seed", seed, 0)
+    repeats, at_once, seed = integer("repeats", repeats), integer("at_once", at_once), seed_number(seed)
     options: dict[str, Any] = {
         "segmenter": segmenter, "concepts": concepts, "preset": preset, "fraction": fraction, "relu": relu,
         "detector_iou": detector_iou, "layout": layout, "batch_size": batch_size, "memory_budget": memory_budget,

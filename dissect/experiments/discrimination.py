@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -112,10 +113,10 @@ def discrimination(
         about = {} if resume is None else identity(model, data.values())
         about |= {"options": [layer, cells, relu, batch_size]}
         finish(run, Images(titled), resume=folder, about=about, progress=progress)
+        _check_classes(run.classes)
         predictions.append(linear_predictions(run.features["train"], run.classes["train"], run.features["test"],
                                               penalty=penalty, scaled=scaled))  # fmt: skip
         truth, sizes = run.classes["test"], {part: len(run.classes[part]) for part in PARTS}
-        _check_classes(run.classes)
     settings = {"category": category, "penalty": float(penalty), "cells": cells, "scaled": bool(scaled), "relu": relu,
                 "num_train": sizes["train"], "detector_iou": found.layers[0].cutoff}  # fmt: skip
     units = [found.dissections[name][layer].num_units for name, layer in zip(names, layers)]
@@ -129,8 +130,17 @@ def _check_given(names: list[str], dissected: list[str], own: list[str], penalty
         ))  # fmt: skip
     if not {*own} <= {*names}:
         raise refusal(ValueError(f"trained_for must name some of {names}, but names {sorted({*own} - {*names})}."))
-    if not penalty > 0:
-        raise refusal(ValueError(f"penalty must be above 0, but is {penalty!r}."))
+    check_penalty(penalty)
+
+
+def check_penalty(penalty: float) -> None:
+    """Refuses a C that no support vector machine has.
+
+    Raises:
+        ValueError: it is not above 0, or not finite.
+    """
+    if not 0 < penalty < math.inf:
+        raise refusal(ValueError(f"penalty must be a number above 0, but is {penalty!r}."))
 
 
 def _check_own(name: str, network: Any, dissection: Dissection) -> Any:
@@ -141,6 +151,10 @@ def _check_own(name: str, network: Any, dissection: Dissection) -> Any:
 
 
 def _check_classes(classes: Mapping[str, Tensor]) -> None:
+    if len(classes["train"].unique()) < 2:
+        raise refusal(ValueError(
+            f"train must show two classes at least, but shows {classes['train'].unique().tolist()}; give more images."
+        ))  # fmt: skip
     missing = sorted({*classes["test"].tolist()} - {*classes["train"].tolist()})
     if missing:
         raise refusal(ValueError(f"train must show every class that test shows, but not {missing[:5]}."))
@@ -161,7 +175,7 @@ def linear_predictions(
 
     Raises:
         ImportError: scikit-learn is missing (extra `experiments`).
-        ValueError: fewer than two classes.
+        ValueError: fewer than two classes; a penalty that is not above 0.
 
     Example:
         >>> features, classes = torch.eye(4).repeat(5, 1), torch.arange(4).repeat(5)
@@ -171,6 +185,7 @@ def linear_predictions(
     extras.require("linear_predictions", "experiments", "sklearn.svm")
     from sklearn.svm import LinearSVC
 
+    check_penalty(penalty)
     if len(classes.unique()) < 2:
         raise refusal(ValueError(f"classes must be two or more, but are {classes.unique().tolist()}."))
     scale = float(features.double().norm(dim=1).mean()) if scaled else 1.0

@@ -16,7 +16,7 @@ from dissect.classifiers.visits import check_class_names, class_numbers
 from dissect.data import Batches
 from dissect.data.batches import attribute_of
 from dissect.dissection.result import Dissection
-from dissect.experiments.discrimination import PENALTY
+from dissect.experiments.discrimination import PENALTY, check_penalty
 from dissect.experiments.explanations import SHARE, MapsOf, Pool, asked_of, explain_predictions, names_of, pooled
 from dissect.experiments.explanations_result import Explanations
 from dissect.files.checked import Array, Of, fields, require
@@ -87,8 +87,7 @@ def explain_by_svm(
     extras.require("explain_by_svm", "experiments", "sklearn.svm")
     find_layers(model, [layer])
     tell_training(model)
-    if not 0 < penalty < torch.inf:
-        raise refusal(ValueError(f"penalty must be a number above 0, but is {penalty!r}."))
+    check_penalty(penalty)
     asked_of(pool, units, share)
     names_of(model, layer, dissection)  # what cannot be is told before anything is learned
     names, others = (attribute_of(given, "classes") for given in (train, images))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
@@ -22,6 +23,8 @@ from dissect.stats.formulas import Formula, label_members
 KINDS = ("concept", "OR", "AND", "AND NOT")
 #: Of the benchmark: it grows with whatever makes other units of the same planes.
 VERSION = 1
+#: The largest seed: each unit has a million of its own.
+_LAST_SEED = 2**43 - 1
 #: A formula that one label alone overlaps by more is no formula of two.
 NEARLY_ONE = 0.75
 
@@ -126,7 +129,7 @@ def plant(
         >>> made.activations.shape, made.kinds[0]
         (torch.Size([6, 28, 8, 8]), 'concept')
     """
-    count, seed = integer("count", count), integer("seed", seed, 0)
+    count, seed = integer("count", count), integer("seed", seed, 0, _LAST_SEED)
     if not kinds or set(kinds) - set(KINDS):
         raise refusal(ValueError(f"kinds must be some of {KINDS}, but are {list(kinds)}."))
     if not corruptions:
@@ -185,6 +188,7 @@ def score_labels(planted: Planted, methods: Mapping[str, Method]) -> PlantedScor
         methods: by name.
 
     Raises:
+        TypeError: a method that does not take three arguments, or gives something else than labels and formulas.
         ValueError: a method that gives another number of answers, or labels that are none.
 
     Example:
@@ -202,9 +206,13 @@ def score_labels(planted: Planted, methods: Mapping[str, Method]) -> PlantedScor
     truths = [formula.holds(members) for formula in planted.truth]
     ious, exact, hits = torch.zeros(3, len(methods), units, dtype=torch.float64)
     said: list[list[str]] = []
+    for name, method in methods.items():  # before any of them works
+        _check_method(name, method)
     for row, (name, method) in enumerate(methods.items()):
-        answers = [_formula(answer, name, len(planted.concepts)) for answer in
-                   method(planted.activations, planted.planes, planted.concepts)]  # fmt: skip
+        given = method(planted.activations, planted.planes, planted.concepts)
+        if not isinstance(given, Iterable):
+            raise refusal(TypeError(f"method {name!r} must give a label of each unit, but gave {given!r}."))
+        answers = [_formula(answer, name, len(planted.concepts)) for answer in given]
         if len(answers) != units:
             raise refusal(ValueError(f"method {name!r} must label U={units} units, but gave {len(answers)} answers."))
         for unit, (answer, truth) in enumerate(zip(answers, truths)):
@@ -218,8 +226,29 @@ def score_labels(planted: Planted, methods: Mapping[str, Method]) -> PlantedScor
     return PlantedScores(list(methods), planted.kinds, planted.corruptions, truth_texts, said, ious, exact, hits)
 
 
+def _check_method(name: str, method: Method) -> None:
+    """Refuses what cannot be called with activations, planes and concepts, as far as it tells."""
+    if not callable(method):
+        raise refusal(TypeError(f"method {name!r} must be a function, but is {method!r}."))
+    try:
+        signature = inspect.signature(method)
+    except (ValueError, TypeError):  # some compiled ones tell nothing
+        return
+    try:
+        signature.bind("activations", "planes", "concepts")
+    except TypeError:
+        raise refusal(TypeError(
+            f"method {name!r} must take three arguments, activations, planes and concepts, but has the signature "
+            f"{signature}."
+        )) from None  # fmt: skip
+
+
 def _formula(answer: Formula | int, method: str, num_labels: int) -> Formula:
-    found = answer if isinstance(answer, Formula) else Formula((int(answer),) if answer else ())
+    if isinstance(answer, Formula):
+        found = answer
+    else:
+        number = integer(f"labels that method {method!r} gives", answer, 0)
+        found = Formula((number,) if number else ())
     if any(not 0 < label < num_labels for label in found.labels):
         raise refusal(ValueError(f"method {method!r} must give labels in [0, {num_labels}), but gave {answer!r}."))
     return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from dissect.arguments import integer, refusal, speaks
+from dissect.arguments import integer, refusal, seed_number, speaks
 from dissect.devices import checksum
 from dissect.experiments.axis_alignment import random_rotation
 from dissect.experiments.retraining_result import RetrainedTops
@@ -63,7 +64,8 @@ def retrained_tops(
 
     Raises:
         ValueError: features and classes of other lengths, other features in both, NaN or infinite ones, or no images;
-            a top that gives no logits [N, K], or fewer than there are classes; a training that does not converge.
+            a top that gives no logits [N, K], or fewer than there are classes; a rate that is not positive, a decay
+            below 0; a training that does not converge.
 
     Example:
         >>> features, classes = torch.eye(4).repeat(8, 1), torch.arange(4).repeat(8)
@@ -73,19 +75,15 @@ def retrained_tops(
         >>> [(row.features, row.accuracy) for row in found.summary()]
         [('as they are', 1.0), ('rotated', 1.0), ('difference', 0.0)]
     """
-    repeats, epochs, batch_size, seed = (
-        integer(name, value, least)
-        for name, value, least in (
-            ("repeats", repeats, 1), ("epochs", epochs, 1), ("batch_size", batch_size, 1), ("seed", seed, 0)
-        )
-    )  # fmt: skip
+    repeats, epochs = integer("repeats", repeats), integer("epochs", epochs)
+    batch_size = integer("batch_size", batch_size)
     _check("train", train)
     _check("test", test)
     if train[0].shape[1:] != test[0].shape[1:]:
         shapes = [list(part[0].shape[1:]) for part in (train, test)]
         raise refusal(ValueError(f"train and test must have features of one shape, but have {shapes[0]}, {shapes[1]}."))
     train, test = ((features.detach(), classes) for features, classes in (train, test))
-    options = Training(epochs, batch_size, float(rate), float(decay), seed)
+    options = Training(epochs, batch_size, *checked_rates(rate, decay), seed_number(seed))
     first = top(seed).eval()
     _check_logits(first, train, test)
     run = Trainings(top, train, test, repeats, options)
@@ -189,6 +187,20 @@ class Numbers:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """See `Steps`."""
+
+
+def checked_rates(rate: float, decay: float) -> tuple[float, float]:
+    """The first rate and the decay of a training, as floats.
+
+    Raises:
+        ValueError: a rate that is not positive, a decay below 0, or one that is not finite.
+    """
+    for name, value in (("rate", rate), ("decay", decay)):
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < math.inf:
+            raise refusal(ValueError(f"{name} must be a number from 0 on, but is {value!r}."))
+    if not rate:
+        raise refusal(ValueError("rate must be above 0, else nothing is learned, but is 0."))
+    return float(rate), float(decay)
 
 
 def rotated(features: Tensor, turn: Tensor) -> Tensor:

@@ -11,14 +11,14 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from dissect.arguments import integer, refusal, speaks
+from dissect.arguments import integer, refusal, seed_number, speaks
 from dissect.classifiers.visits import check_class_names, first_batch
 from dissect.data import Batches
 from dissect.data.batches import attribute_of
 from dissect.devices import device_of, to_device
 from dissect.experiments.axis_alignment import random_rotation, rotation_error
 from dissect.experiments.discrimination import PARTS, Features
-from dissect.experiments.retraining import accuracy_of, retrained_tops
+from dissect.experiments.retraining import accuracy_of, checked_rates, retrained_tops
 from dissect.experiments.retraining_result import NetworkRow, RetrainedTops
 from dissect.network.hooks import Hooks
 from dissect.network.layers import find_layers
@@ -90,7 +90,8 @@ def retrain_top(
     check_evaluating(model)
     for name, value in (("repeats", repeats), ("epochs", epochs)):
         integer(name, value, 1)
-    seed = integer("seed", seed, 0)
+    checked_rates(rate, decay)
+    seed = seed_number(seed)
     data = {"train": Batches(train, batch_size), "test": Batches(test, batch_size)}
     images = to_device(first_batch(data["test"]).images, device_of(model))
     joint = _joint(model, layer, top, images)
@@ -160,6 +161,10 @@ def _joint(model: nn.Module, layer: str, top: str, images: Tensor) -> _Joint:
     if not isinstance(maps, Tensor) or maps.ndim not in (2, 4):
         got = list(maps.shape) if isinstance(maps, Tensor) else type(maps).__name__
         raise refusal(ValueError(f"layer {layer!r} must give [N, U] or [N, U, h, w], but gives {got}."))
+    if not bool(maps.isfinite().all()):  # NaN is not even like itself
+        raise refusal(ValueError(
+            f"activations of layer {layer!r} must be finite, but some are NaN or infinite; look for weights that are."
+        ))  # fmt: skip
     whole, flat = (given is not None and torch.equal(given, part) for part in (maps, maps.flatten(1)))
     if not whole and not flat:
         got = "something else" if given is None else list(given.shape)

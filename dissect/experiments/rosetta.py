@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from dissect.arguments import integer, num_bytes, refusal, speaks
+from dissect.arguments import num_bytes, refusal, seed_number, speaks
 from dissect.chosen import cycles
 from dissect.data import Batches
 from dissect.devices import device_of, to_device
@@ -118,7 +118,7 @@ def correlated(
         raise refusal(
             TypeError(f"images must be a tensor or a Dataset with a length, but got {type(images).__name__}.")
         )
-    seed = integer("seed", seed, 0)
+    seed = seed_number(seed)
     data = _Pairs(images, seed)
     batches = Batches(data, batch_size)
     (model, layer), (other, other_layer) = run.ends
@@ -203,7 +203,14 @@ class Correlations(Run):
         with torch.no_grad():
             found = self._passes[which].run(Inputs(inputs, {}), [layer], whole=whole)
             shown = images if self.see is None or which else self.see(first_tensor(found.output))
-        return found.maps[layer].float().cpu(), shown
+        maps = found.maps[layer].float().cpu()
+        if not bool(maps.isfinite().all()):
+            whose = ("first", "second")[which]
+            raise refusal(ValueError(
+                f"activations of layer {layer!r} of the {whose} network must be finite, but some are NaN or infinite; "
+                "look for weights that are."
+            ))  # fmt: skip
+        return maps, shown
 
     def add(self, found: list[Tensor]) -> None:
         """Adds the maps of a batch."""

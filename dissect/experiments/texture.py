@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from dissect.arguments import integer, refusal, speaks
+from dissect.arguments import refusal, seed_number, speaks
 from dissect.chosen import cycles
 from dissect.data import Batches
 from dissect.devices import device_of, to_device
@@ -98,7 +98,7 @@ def texture_sensitivity(
         raise refusal(ValueError(f"thresholds must be one of {RULES}, but got {thresholds!r}."))
     data = {name: Batches(given, batch_size) for name, given in (("images", images), ("restyled", restyled))}
     groups = None if classes is None else _class_numbers(classes)
-    run = Pairs(model, names, Readout(relu=relu, layout=layout), groups, thresholds, fraction, integer("seed", seed, 0))
+    run = Pairs(model, names, Readout(relu=relu, layout=layout), groups, thresholds, fraction, seed_number(seed))
     about = {} if resume is None else {
         **identity(model, data.values()), "classes": None if groups is None else groups.tolist(),
         "options": [names, thresholds, str(fraction), relu, seed, batch_size],
@@ -165,7 +165,11 @@ class Pairs(Run):
             if self.phase == "thresholds":
                 state = self._states[self.data][name]
                 if not state.done:
-                    state.add(maps)
+                    try:
+                        state.add(maps)
+                    except (TypeError, ValueError) as error:
+                        refusal(error, f"layer {name!r}")
+                        raise
                 continue
             fires = maps > self._states[self.data][name].threshold()[:, None, None]
             if self.phase == "masks":
@@ -303,7 +307,7 @@ def partners(count: int, classes: Tensor | None, seed: int) -> Tensor:
     """[P, N] int64: by pairing the image whose twin each image is held against; P is 3, or 2 without another class.
 
     Raises:
-        ValueError: a class of one image.
+        ValueError: a class of one image, or one image in all.
     """
     own = torch.arange(count)
     groups = torch.zeros(count, dtype=torch.int64) if classes is None else classes
@@ -311,7 +315,9 @@ def partners(count: int, classes: Tensor | None, seed: int) -> Tensor:
     for group in groups.unique().tolist():
         members, rest = (groups == group).nonzero().flatten(), (groups != group).nonzero().flatten()
         if len(members) < 2:
-            raise refusal(ValueError(f"classes must have two images each, at least, but {group} has {len(members)}."))
+            few = f"images must be two at least, but are {count}."
+            lone = f"classes must have two images each, at least, but {group} has {len(members)}."
+            raise refusal(ValueError(few if classes is None else lone))
         same[members] = members[cycles(1, len(members), seed)[0]]
         if len(rest):
             drawn = torch.randint(len(rest), (len(members),), generator=torch.Generator().manual_seed(seed + 1 + group))

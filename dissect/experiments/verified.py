@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from dissect.arguments import integer, refusal, speaks
+from dissect.arguments import refusal, seed_number, speaks
 from dissect.concepts import Concepts
 from dissect.data import Batches
 from dissect.devices import device_of, to_device
@@ -106,7 +106,7 @@ def verified_labels(
         concepts = units.concepts
     if isinstance(units, Dissection):
         check_same_weights(model, units.settings, whose="dissection in units")
-    resamples, seed = enough_draws(resamples, none=False), integer("seed", seed, 0)
+    resamples, seed = enough_draws(resamples, none=False), seed_number(seed)
     own = _labels(labels, concepts)
     said = {name: _said(units, name, concepts) for name in names}
     data = {name: Batches(given, batch_size) for name, given in (("images", images), ("without", without))}

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from dissect import ops
-from dissect.arguments import integer, refusal, speaks
+from dissect.arguments import integer, refusal, seed_number, speaks
 from dissect.generators.artifact_features import Features, Real, Seeing, gather, settings_of
 from dissect.generators.artifact_units import ArtifactUnits
 from dissect.generators.rendering import Latents, Renderer
@@ -80,7 +80,7 @@ def artifact_units(
         >>> len(found.worst(3)), found.top_images.shape
         (3, torch.Size([128, 4]))
     """
-    draws, seed = integer("draws", draws, 0), integer("seed", seed, 0)
+    draws, seed = integer("draws", draws, 0), seed_number(seed)
     renderer = Renderer(generator, layer, z, None, integer("batch_size", batch_size), layout)
     count = len(renderer)
     top = count // ONE_OF if top is None else integer("top", top)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d
 
-from dissect.arguments import integer, refusal, speaks
+from dissect.arguments import integer, refusal, seed_number, speaks
 from dissect.devices import checksum
 from dissect.files.checked import Array
 from dissect.generators.causal_result import FORMS, CausalUnits, Form
@@ -104,7 +104,7 @@ def causal_units(
     _check_scores(segmenter)
     counter = Counter(segmenter, concept)
     renderer = Renderer(generator, layer, z, segmenter, integer("batch_size", batch_size), layout)
-    count, seed = integer("count", count), integer("seed", seed, 0)
+    count, seed = integer("count", count), seed_number(seed)
     if count > renderer.num_units:
         raise refusal(
             ValueError(f"count must be at most {renderer.num_units}, the units of {layer!r}, but got {count}.")

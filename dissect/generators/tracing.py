@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dissect.arguments import integer, refusal, speaks
+from dissect.arguments import integer, refusal, seed_number, speaks
 from dissect.devices import checksum
 from dissect.files.checked import Array, Of, Text, Whole, fields
 from dissect.generators.counting import Concept, Counter, Segmenting
@@ -100,7 +100,7 @@ def trace_effect(
         >>> found.layers[:2], found.changes.shape, bool((found.changes > 0).all())
         (('layer4', 'layer5'), torch.Size([8, 2, 2]), True)
     """
-    seed, resamples = integer("seed", seed, 0), enough_draws(resamples)
+    seed, resamples = seed_number(seed), enough_draws(resamples)
     counter = _counter(segmenter, concept, cut)
     batch_size = integer("batch_size", batch_size)
     renderer = Renderer(generator, layer, z, segmenter, batch_size, _layout_of(layer, layout))

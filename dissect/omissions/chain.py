@@ -122,6 +122,10 @@ class Chain:
                 same = torch.allclose(self.render(found[-1]), images, atol=_SAME)
             except (RuntimeError, TypeError, ValueError):  # a layer that wants something else, or more
                 same = False
+        if not bool(images.isfinite().all()):  # NaN is not even like itself
+            raise refusal(ValueError(
+                "generator must make finite images, but some are NaN or infinite; look for weights that are."
+            ))  # fmt: skip
         if images.ndim != 4:
             raise refusal(
                 ValueError(f"generator must make images [N, 3, H, W] of z, but makes {list(images.shape)} of 2 z.")

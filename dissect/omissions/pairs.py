@@ -192,8 +192,9 @@ def omission_pairs(
     ):
         if not isinstance(value, kind):
             raise refusal(TypeError(f"{name} must be a {kind.__name__}, but got {type(value).__name__}."))
-    if not methods:
-        raise refusal(ValueError("methods must name one at least, but are none."))
+    if not methods or len({*methods}) < len(methods):
+        got = f"are {list(methods)}" if methods else "are none"
+        raise refusal(ValueError(f"methods must name one at least, and each once, but {got}."))
     check_segmenter(segmenter, generated=True)
     counter = Counter(segmenter, concept)
     if len(statistics.planes) != 1 or counter.concepts != statistics.concepts:

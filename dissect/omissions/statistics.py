@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from dissect.arguments import integer, refusal, speaks
+from dissect.arguments import integer, refusal, seed_number, speaks
 from dissect.concepts import Concepts
 from dissect.data import Batches
 from dissect.files.checked import Array, Each, Of, Text, Whole, fields, require
@@ -115,7 +115,7 @@ class SegmentationStatistics(Result):
         half = len(self) // 2
         if half < 2:
             raise refusal(ValueError(f"halves need at least four images, but there are {len(self)}."))
-        drawn = torch.randperm(len(self), generator=torch.Generator().manual_seed(seed))
+        drawn = torch.randperm(len(self), generator=torch.Generator().manual_seed(seed_number(seed)))
         parts = (drawn[:half].sort().values, drawn[half : 2 * half].sort().values)
         one, other = (self._of(self.counts[rows], self.numbers[rows]) for rows in parts)
         return one, other

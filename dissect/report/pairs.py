@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dissect.arguments import integer, refusal, speaks
+from dissect.arguments import refusal, seed_number, speaks
 from dissect.files.checked import Text, Whole
 from dissect.report.html import check_extras
 from dissect.report.sheets import PairsPage, Sheet, read_sheet, write_sheet
@@ -80,7 +80,7 @@ def write_pairs(
         ('pairs.html', 'pairs.key.json')
     """
     check_extras()
-    seed = integer("seed", seed, 0)
+    seed = seed_number(seed)
     _check(comparisons)
     chance = torch.Generator().manual_seed(seed)
     listed = [(name, at) for name, (first, _) in comparisons.items() for at in range(len(first))]

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dissect.arguments import integer, refusal, speaks
+from dissect.arguments import integer, refusal, seed_number, speaks
 from dissect.dissection.result import Dissection
 from dissect.dissection.rows import is_detector
 from dissect.report.content import check_dissection
@@ -198,7 +198,7 @@ def _labels(
 
 def drawn_order(count: int, seed: int) -> list[int]:
     """The order in which so many questions are asked."""
-    chance = torch.Generator().manual_seed(integer("seed", seed, 0))
+    chance = torch.Generator().manual_seed(seed_number(seed))
     order: list[int] = torch.randperm(count, generator=chance).tolist()
     return order
 

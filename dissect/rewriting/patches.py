@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from dissect.arguments import integer, refusal, speaks
+from dissect.arguments import integer, refusal, seed_number, speaks
 from dissect.devices import device_of, to_device
 from dissect.network.hooks import Hooks
 from dissect.network.outputs import first_tensor
@@ -162,7 +162,7 @@ def patch_distances(
     chosen = [integer("sizes", size) for size in sizes]
     if not memories or not chosen:
         raise refusal(ValueError("layers and sizes must be at least one each, but there are none."))
-    run = _Patches(memories, chosen, features, integer("seed", seed, 0))
+    run = _Patches(memories, chosen, features, seed_number(seed))
     finish(run, Images({"inputs": batches_of(inputs, integer("batch_size", batch_size))}), progress=progress)
     if not run.alone or run.count < 2:
         raise refusal(

@@ -11,6 +11,8 @@ from dissect.arguments import integer, refusal
 FEWEST = 10
 #: Of one draw both ends would be the same number.
 LEAST_DRAWS = 2
+#: More tell nothing: the ends of an interval move by a thousandth of it, and memory grows with them.
+MOST_DRAWS = 100_000
 #: Of an interval: it leaves out half of the rest on each side.
 LEVEL = 0.95
 
@@ -22,13 +24,13 @@ def enough_draws(value: int, name: str = "resamples", *, none: bool = True) -> i
 
     Raises:
         TypeError: no integer.
-        ValueError: 1, below 0, or 0 where that is not allowed.
+        ValueError: 1, below 0, above 100,000, or 0 where that is not allowed.
 
     Example:
         >>> enough_draws(200), enough_draws(0)
         (200, 0)
     """
-    draws = integer(name, value, 0 if none else 1)
+    draws = integer(name, value, 0 if none else 1, MOST_DRAWS)
     if 0 < draws < LEAST_DRAWS:
         raise refusal(ValueError(
             f"{name} must be at least {LEAST_DRAWS}, since one draw has no interval"

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import conv2d, pad
 
-from dissect.arguments import integer, refusal, speaks
+from dissect.arguments import integer, refusal, seed_number, speaks
 
 #: Values of both samples that are sorted together.
 VALUES = 1 << 22
@@ -111,7 +111,7 @@ def pyramid_patches(
     """
     for name, number in {"count": count, "side": side, "smallest": smallest}.items():
         integer(name, number)
-    integer("seed", seed, 0)
+    seed_number(seed)
     size = images.shape[-1]
     levels = int(math.log2(size / smallest)) + 1 if images.ndim == 4 and size >= smallest else 0
     if not images.is_floating_point() or not levels or images.shape[2:] != (smallest << levels - 1,) * 2:

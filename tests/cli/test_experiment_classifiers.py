@@ -29,6 +29,11 @@ def classifier(classes=3):
 
 def others():
     return classifier(5)
+
+def broken():
+    model = classifier()
+    model[0].weight.data[1] = torch.nan
+    return model
 """
 COLOURS = {"blue": (40, 60, 220), "green": (40, 220, 60), "red": (220, 60, 40)}
 
@@ -69,7 +74,7 @@ def test_explanations_of_folders(here, capsys):
     assert found.classes == tuple(COLOURS)
     assert found.truth.tolist() == [0, 0, 0, 1, 1, 1, 2, 2, 2]
     assert told["answers"] == [row._asdict() for row in found.summary()]
-    assert (here / "out/chart.png").is_file()
+    assert (here / "out/explanations.png").is_file()
 
 
 def test_units_have_the_names_of_a_dissection(here, capsys):
@@ -94,7 +99,7 @@ def test_units_have_the_names_of_a_dissection(here, capsys):
     assert main(["experiment", "explanations", *OURS, "--dissection", "seen/result.dissection", "--layer", "0",
                  "--out", "other"]) == 2  # fmt: skip
     assert "layer '0' was not dissected; these were: ['2']" in capsys.readouterr().err
-    assert not (here / "other/progress").is_dir() or not list((here / "other/progress").glob("*/*"))
+    assert not list((here / "other").rglob("progress.safetensors"))
 
 
 @pytest.mark.parametrize(("run", "stop"), [(Pooled, 1), (Explained, 2)])
@@ -186,7 +191,7 @@ def test_retraining_of_folders(here, capsys):
     found = dissect.load(here / "out/result.tops")
     assert found.network._asdict() == network
     assert found.accuracy[0].min() > 0.6  # the classes are colours
-    assert (here / "out/chart.png").is_file()
+    assert (here / "out/tops.png").is_file()
     assert retrain() == 0
     told = capsys.readouterr()
     assert "goes on from" in told.err
@@ -223,6 +228,12 @@ def test_retraining_goes_on(here, capsys, monkeypatch):
         (["--repeats", "0"], "--repeats must be at least 1"),
         (["--epochs", "0"], "--epochs must be at least 1"),
         (["--seed", "-1"], "--seed must be at least 0"),
+        (["--seed", str(2**70)], "--seed must be at most 9223372036854775807"),
+        (["--rate", "nan"], "rate must be a number from 0 on, but is nan"),
+        (["--rate", "inf"], "rate must be a number from 0 on, but is inf"),
+        (["--rate", "0"], "rate must be above 0"),
+        (["--decay", "-1"], "decay must be a number from 0 on, but is -1.0"),
+        (["--model", "ours:broken"], "activations of layer '2' must be finite"),
         (["--model", "ours:others"], "must name as many classes as '4' gives logits, 5, but name 3"),
         (["--train", "nothing"], "there is no folder nothing either"),
     ],

@@ -40,6 +40,7 @@ def make_features():
 
 HERE = "cli.test_omissions"
 MODEL, SEGMENTER, PHOTOS = (f"{HERE}:{name}" for name in ("make_model", "Bright", "make_photos"))
+TRAIN = ("train-encoder", "--model", MODEL, "--layers", "layer1")
 
 
 def run(*arguments):
@@ -88,6 +89,11 @@ def test_distance(folder, capsys):
     assert "FSD" in (folder / "page/omissions.html").read_text()
     assert run("fsd", made, real, "--pairs", folder / "x.pairs") == 2
     assert "--page must be given too" in capsys.readouterr().err
+    assert run("fsd", made, real, "--chart", folder / "chart.pdf") == 2
+    assert "--chart must be a .png file, but is" in capsys.readouterr().err
+    assert run("fsd", made, made) == 2
+    assert re.search(r"^dissect: omissions fsd: samples must have no image in common, but image \d+ is in both\.\n$",
+                     capsys.readouterr().err)  # fmt: skip
     assert run("fsd", made, real, "--json") == 0
     found = json.loads(capsys.readouterr().out)
     assert found["floor"] is None
@@ -127,6 +133,9 @@ def test_inversion(folder, capsys):
     (("statistics", "--segmenter", SEGMENTER, "--images", PHOTOS, "--count", 99), "count must be at most the number"),
     (("fsd", "a", "b"), "there is no file a.segstats"),
     (("train-encoder", "--model", MODEL, "--layers", "layer9"), "no layer 'layer9'"),
+    ((*TRAIN, "--joint-epochs", -1), "--joint-epochs must be at least 0"),
+    ((*TRAIN, "--joint-rate", 0), "--joint-rate must be a positive"),
+    ((*TRAIN, "--joint-rate", "nan"), "--joint-rate must be a positive"),
 ])  # fmt: skip
 def test_errors(arguments, text, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
@@ -135,6 +144,16 @@ def test_errors(arguments, text, capsys, tmp_path, monkeypatch):
     assert not out
     assert text in err
     assert err.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_statistics_and_encoders_may_share_a_folder(tmp_path, capsys):
+    assert run("statistics", "--segmenter", SEGMENTER, "--images", PHOTOS, "--count", 4, "--out", tmp_path) == 0
+    training = ("--layers", "layer1", "--width", 2, "--epochs", 1, "--batches", 1, "--batch-size", 2)
+    assert run("train-encoder", "--model", MODEL, *training, "--joint-epochs", 0, "--fresh", "--out", tmp_path) == 0
+    capsys.readouterr()
+    assert run("statistics", "--segmenter", SEGMENTER, "--images", PHOTOS, "--count", 4, "--out", tmp_path) == 0
+    assert "goes on from" in capsys.readouterr().err
 
 
 def test_another_generator(folder, capsys):

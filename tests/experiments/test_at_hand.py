@@ -98,7 +98,7 @@ def test_the_command(tmp_path, capsys, monkeypatch):
     assert commands.main(["experiment", "discrimination", *more, "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
     assert [row["network"] for row in told["networks"]] == list(some)
-    assert (tmp_path / "chart.png").is_file()
+    assert (tmp_path / "discrimination.png").is_file()
     assert dissect.load(tmp_path / "result").settings["cells"] == 1
     assert commands.main(["experiment", "discrimination", *more]) == 0
     output = capsys.readouterr()
@@ -106,3 +106,22 @@ def test_the_command(tmp_path, capsys, monkeypatch):
     assert "Discrimination of 2 networks by 43 images" in output.out
     assert commands.main(["experiment", "discrimination", "--task", "people"]) == 2
     assert "task must be one of" in capsys.readouterr().err
+
+
+def test_mistakes_are_told_before_networks_are_dissected(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(at_hand, "dissected_at_hand", None)
+    for more, message in (
+        (["--penalty", "inf"], "penalty must be a number above 0, but is inf"),
+        (["--cells", "0"], "cells must be at least 1"),
+        (["--test", "0"], "test must be at least 1"),
+    ):
+        assert commands.main(["experiment", "discrimination", "--out", str(tmp_path), *more]) == 2
+        assert message in capsys.readouterr().err
+
+
+def test_fresh_forgets_what_lies_deeper_too(tmp_path, capsys):
+    saved = tmp_path / "discrimination-progress/objects/vgg/progress.safetensors"
+    saved.parent.mkdir(parents=True)
+    saved.touch()
+    assert commands.main(["experiment", "discrimination", "--out", str(tmp_path), "--test", "0", "--fresh"]) == 2
+    assert not saved.exists()

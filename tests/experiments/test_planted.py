@@ -219,10 +219,31 @@ def test_the_command(tmp_path, capsys):
     told = json.loads(capsys.readouterr().out)
     names = ["IoU, top 0.1", "formulas, top 0.1", f"{__name__}:everything_is_one"]
     assert [row["method"] for row in told["methods"]] == names
-    assert (tmp_path / "chart.png").is_file()
+    assert (tmp_path / "planted.png").is_file()
     assert dissect.load(tmp_path / "result.planted").methods == names
     assert commands.main(["experiment", "planted", "--method", "nothing"]) == 2
     assert "a name must be MODULE:CALLABLE" in capsys.readouterr().err
+    for more, message in (
+        (["--formulas", "0"], "--formulas must be at least 1, but got 0"),
+        (["--fractions", "0.1", "0.1"], "--fractions must be different, but are [0.1, 0.1]"),
+        (["--seed", str(2**70)], "seed must be at most"),
+    ):
+        assert commands.main(["experiment", "planted", "--count", "1", *more]) == 2
+        assert message in capsys.readouterr().err
+
+
+def test_methods_that_are_none(made):
+    for method, message in (
+        (
+            lambda: [1],
+            "method 'm' must take three arguments, activations, planes and concepts, but has ",
+        ),
+        (3, "method 'm' must be a function, but is 3"),
+        (lambda *_: None, "method 'm' must give a label of each unit, but gave None"),
+        (lambda *_: ["sky"] * 24, "labels that method 'm' gives must be an integer, but got 'sky'"),
+    ):
+        with pytest.raises(TypeError, match="^score_labels: " + message):
+            score_labels(made, {"m": method})
 
 
 def test_the_verified_command(tmp_path, capsys, monkeypatch):
@@ -231,7 +252,7 @@ def test_the_verified_command(tmp_path, capsys, monkeypatch):
     more = ["--count", "4", "--pairs", "10", "--layers", "features.conv4_3", "--out", str(tmp_path)]
     assert commands.main(["experiment", "verified", *more]) == 0
     assert "VerifiedLabels by 10 pairs of images" in capsys.readouterr().out
-    assert (tmp_path / "chart.png").is_file()
+    assert (tmp_path / "verified.png").is_file()
     assert list(dissect.load(tmp_path / "result.verified").layers) == ["features.conv4_3"]
 
 

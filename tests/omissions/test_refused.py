@@ -126,6 +126,30 @@ def test_measures():
     assert {"Inversion", "OmissionPairs", "load_encoder"} <= {*omissions.__all__}
 
 
+def test_what_has_no_name_or_no_number():
+    _, inverter, _, _, real = made()
+    broken = ProGAN((4, 4, 4), z_channels=4).eval()
+    broken.layer1.conv.weight.data.fill_(torch.nan)
+    with pytest.raises(ValueError, match=r"^LayerInverter: generator must make finite images, but some are NaN"):
+        LayerInverter.train(broken, LAYERS)
+    beyond = Bright()
+    beyond.forward = lambda images: 9 * (images.mean(1, keepdim=True) > 0.5).long()
+    with pytest.raises(ValueError, match=r"^segmentation_statistics: planes must hold labels from 0 to 2, .* hold 9"):
+        statistics(PHOTOS, beyond, count=6, progress=False)
+    with pytest.raises(ValueError, match=r"^omission_pairs: methods must name one at least, and each once, but are"):
+        omission_pairs(inverter, PHOTOS, real, Bright(), "a", count=1, methods=["d", "d"])
+    with pytest.raises(KeyError, match=r"no concept is called 'aa'; the nearest are \['a'\]\."):
+        omission_pairs(inverter, PHOTOS, real, Bright(), "aa", count=1)
+    for call in (lambda: real.split(2**70), lambda: fsd(*real.split(), seed=-1)):
+        with pytest.raises(ValueError, match=r"^\w+: seed must be at "):
+            call()
+
+
+def test_a_sample_is_not_held_against_itself():
+    with pytest.raises(ValueError, match=r"^fsd: samples must have no image in common, but image 0 is in both"):
+        fsd(made()[4], made()[4])
+
+
 def test_one_image_has_no_covariance():
     alone = made()[4].first(1)
     assert alone.mean.sum() == pytest.approx(100)
