@@ -95,7 +95,7 @@ def axis_alignment(options: argparse.Namespace) -> int:
     model = _model(options, [options.layer])
     if options.images is None and (options.planes, options.segmenter, options.concepts) != (None, None, None):
         raise refusal(
-            ValueError("--planes, --segmenter and --concepts are of --images; the embedded scenes have planes.")
+            ValueError("--planes and --segmenter are of --images, as is --concepts; the embedded scenes have planes.")
         )
     if options.planes is not None and options.segmenter is not None:
         raise refusal(ValueError("--planes and --segmenter both say what the images show; give one of them."))
