@@ -131,7 +131,7 @@ def test_networks_load_when_their_turn_comes(dissections):
     ("options", "message"),
     [
         ({"trained_for": ["d"]}, r"trained_for must name some of \['a', 'b', 'c'\], but names \['d'\]"),
-        ({"penalty": 0}, "penalty must be above 0, but is 0"),
+        ({"penalty": 0}, "penalty must be a number above 0, but is 0"),
         ({"category": "sound"}, "category must be one of"),
         ({"cells": 0}, "cells must be at least 1"),
     ],
