@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
-import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -12,17 +9,11 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
-from safetensors import SafetensorError
 from torch import Tensor
 
 from dissect import ops
-from dissect.arguments import tell
-from dissect.devices import checksum
-from dissect.files.tensorfile import read_tensors
-from dissect.files.tensors import save_file
+from dissect.visits.disk import Disk
 
-#: How often a step is read again after the first visit: twice for thresholds, as a rule, and once for the counts.
-VISITS = 3
 #: A layer's maps [N, U, h, w], or what stands for them.
 Maps = Tensor | ops.HotCells
 
@@ -122,9 +113,9 @@ class Store:
     Of the memory, each batch may have an equal share. Where a share holds the whole step, nothing is computed twice.
     Where it does not, the last layers of the network stay, since a forward pass must then go only as far as the last
     one that is missing; how many of them, is where the most seconds are saved per byte (`cuts`, by the times measured
-    on this batch). The rest goes to disk, while its budget lasts and as long as writing it once and reading it `VISITS`
-    times takes less than computing it as often, by what was measured so far; else it is computed again. Planes stay if
-    there is memory left.
+    on this batch). The rest goes to disk, while its budget lasts and as long as writing it once and reading it
+    `disk.VISITS` times takes less than computing it as often, by what was measured so far; else it is computed again.
+    Planes stay if there is memory left.
 
     What is kept never changes a result, since the same batches give the same bits.
 
@@ -135,7 +126,7 @@ class Store:
     """
 
     def __init__(self, memory_budget: int, disk_budget: int) -> None:
-        self._memory, self._disk = memory_budget, _Disk(disk_budget)
+        self._memory, self._disk = memory_budget, Disk(disk_budget)
         self._kept: dict[int, _Kept] = {}  # by batch
         # While images are seen for the first time: what a step would take if it were the last one, the memory that is
         # left if all that is kept comes to that, and of which share of all images it was when all was condensed.
@@ -331,64 +322,3 @@ def narrow(planes: Tensor) -> Tensor:
         if torch.iinfo(dtype).min <= least and largest <= torch.iinfo(dtype).max:
             return planes.to(dtype) if dtype.itemsize < planes.dtype.itemsize else planes
     return planes
-
-
-class _Disk:
-    """Temporary files, as long as they pay."""
-
-    def __init__(self, budget: int) -> None:
-        self._budget = budget
-        self._folder: Path | None = None
-        self._checksums: dict[Path, dict[str, int]] = {}  # of each file's maps
-        self._told = False
-        self._bytes = self._seconds = 0.0  # written so far, and what writing once and reading `VISITS` times takes
-
-    def write(self, index: int, maps: dict[str, Tensor], seconds: float) -> Path | None:
-        """The file in which these maps are now; None if there is no room or computing, which took so long, is faster.
-
-        The first file tells how fast the disk is, so it is written in any case.
-        """
-        size = sum(part.nbytes for part in maps.values())
-        expected = size * self._seconds / self._bytes if self._bytes else 0.0
-        if size > self._budget or expected > VISITS * seconds:
-            return None
-        folder = self._folder = self._folder or Path(tempfile.mkdtemp(prefix="dissect-"))
-        path = folder / f"{index}.safetensors"
-        begin = time.perf_counter()
-        try:
-            parts = {name: part.cpu().contiguous() for name, part in maps.items()}
-            self._checksums[path] = {name: int(checksum(part)) for name, part in parts.items()}
-            save_file(parts, path)
-        except OSError as error:
-            path.unlink(missing_ok=True)
-            self._budget = 0
-            tell(f"what is left is computed again at each visit, since {error}.")
-            return None
-        written = time.perf_counter()
-        self.recover(path, list(maps))
-        self._seconds += written - begin + VISITS * (time.perf_counter() - written)
-        self._bytes += size
-        self._budget -= size
-        return path
-
-    def recover(self, path: Path, names: list[str]) -> dict[str, Tensor] | None:
-        """Some of the maps in a file; None, and a warning once, if it does not hold them as they were written."""
-        try:
-            maps, why = self.read(path, names), "has changed since it was written"
-        except (OSError, SafetensorError, KeyError) as error:
-            maps, why = {}, f"cannot be read: {error}"
-        if len(maps) == len(names) and all(int(checksum(maps[name])) == self._checksums[path][name] for name in names):
-            return maps
-        if not self._told:
-            tell(f"what the temporary file {path} held is computed again: it {why}.")
-        self._told = True
-        return None
-
-    def read(self, path: Path, names: list[str]) -> dict[str, Tensor]:
-        """Some of the maps in a file, unchecked."""
-        return read_tensors(path, names)[0]
-
-    def close(self) -> None:
-        """Removes all files."""
-        if self._folder is not None:
-            shutil.rmtree(self._folder, ignore_errors=True)

@@ -13,7 +13,8 @@ import torch
 from small_dissection import CONCEPTS, Counting, Scenes, network, run, same
 
 import dissect
-from dissect.visits.store import Cost, Step, Store, _Disk, cuts, narrow
+from dissect.visits.disk import Disk
+from dissect.visits.store import Cost, Step, Store, cuts, narrow
 
 
 @pytest.fixture(scope="module")
@@ -222,8 +223,8 @@ def test_a_full_disk_while_saving_progress_and_the_way_back(result, monkeypatch,
 
 def always_on_disk(monkeypatch):
     """As if computing took for ever, however busy the disk is."""
-    write = _Disk.write
-    monkeypatch.setattr(_Disk, "write", lambda self, index, maps, seconds: write(self, index, maps, 1e9))
+    write = Disk.write
+    monkeypatch.setattr(Disk, "write", lambda self, index, maps, seconds: write(self, index, maps, 1e9))
 
 
 def flipped(path):
@@ -248,7 +249,7 @@ def flipped(path):
 @pytest.mark.filterwarnings("ignore:.*what is left is computed again at each visit")
 def test_temporary_files_that_are_harmed_are_computed_again(result, monkeypatch, harm, why, batches, planes):
     always_on_disk(monkeypatch)
-    read, reads = _Disk.read, []
+    read, reads = Disk.read, []
 
     def harmed(self, path, names):
         reads.append(path)
@@ -256,7 +257,7 @@ def test_temporary_files_that_are_harmed_are_computed_again(result, monkeypatch,
             harm(path)
         return read(self, path, names)
 
-    monkeypatch.setattr(_Disk, "read", harmed)
+    monkeypatch.setattr(Disk, "read", harmed)
     images = [Scenes()[numbers] for numbers in torch.arange(21).split(5)] if batches else Scenes()
     memory = 21 * 3 * 16 * 16 if planes == "kept" else 0
     with pytest.warns(UserWarning, match=rf"temporary file .*safetensors held is computed again: {why}") as told:
