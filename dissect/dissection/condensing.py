@@ -12,7 +12,7 @@ from dissect.devices import to_device
 from dissect.dissection.given import GivenThreshold
 from dissect.grid import Grid
 from dissect.stats import TailThreshold
-from dissect.visits.store import Maps
+from dissect.visits.disk import Maps
 
 #: Floors of a survey are found anew when so many times as many images were seen.
 AGED = 1.1

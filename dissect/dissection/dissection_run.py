@@ -32,8 +32,9 @@ from dissect.grid import Grid
 from dissect.ops.encode_labels import EncodedLabels, Encoding, encode_labels
 from dissect.stats import IouTally, PairTally, Peaks, TailThreshold
 from dissect.stats.sample import LEVELS, PeakSample, PeakSampling
+from dissect.visits.disk import Maps
 from dissect.visits.run import Run, Visit
-from dissect.visits.store import Maps, Step
+from dissect.visits.store import Step
 
 #: After so many batches of the counts, what they hold by image is added up.
 FOLD = 16

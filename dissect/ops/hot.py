@@ -66,9 +66,12 @@ class HotCells:
     @property
     def nbytes(self) -> int:
         """Of all tensors."""
-        return sum(
-            part.nbytes for part in (self.floors, self.peaks, self.starts, self.counts, self.places, self.values)
-        )
+        return sum(part.nbytes for part in self.tensors().values())
+
+    def tensors(self) -> dict[str, Tensor]:
+        """All tensors by their names, in the order in which a new one takes them."""
+        names = ("floors", "peaks", "starts", "counts", "places", "values")
+        return {name: getattr(self, name) for name in names}
 
     def element_size(self) -> int:
         """Of a value: 4."""

@@ -13,7 +13,8 @@ from tqdm.auto import tqdm
 from dissect.files.checked import Of, Whole, fields
 from dissect.files.progress import Progress, Resumable, go_on, versioned
 from dissect.interrupts import deferred_interrupts
-from dissect.visits.store import Maps, Step
+from dissect.visits.disk import Maps
+from dissect.visits.store import Step
 
 
 @dataclass(frozen=True)

@@ -12,10 +12,7 @@ import torch
 from torch import Tensor
 
 from dissect import ops
-from dissect.visits.disk import Disk
-
-#: A layer's maps [N, U, h, w], or what stands for them.
-Maps = Tensor | ops.HotCells
+from dissect.visits.disk import Disk, Maps
 
 #: While images are seen for the first time what is kept is condensed when memory is full, and so many times as many
 #: were seen as when it was last.
@@ -103,7 +100,10 @@ class _Offered:
 
     def condensed(self, condensed: Condensed, share: float | None) -> _Offered:
         """What stands for them."""
-        parts = {name: condensed(name, maps, self.numbers, share) for name, maps in self.parts.items()}
+        parts = {
+            name: condensed(name, maps, self.numbers, share) if isinstance(maps, Tensor) else maps
+            for name, maps in self.parts.items()
+        }
         return replace(self, parts=parts)
 
 
@@ -115,7 +115,7 @@ class Store:
     one that is missing; how many of them, is where the most seconds are saved per byte (`cuts`, by the times measured
     on this batch). The rest goes to disk, while its budget lasts and as long as writing it once and reading it
     `disk.VISITS` times takes less than computing it as often, by what was measured so far; else it is computed again.
-    Planes stay if there is memory left.
+    Where a visit lets hot cells stand for maps, they do so in both. Planes stay if there is memory left.
 
     What is kept never changes a result, since the same batches give the same bits.
 
@@ -205,14 +205,36 @@ class Store:
         taken = sum(parts[name].nbytes for name in new[first:])
         kept.maps |= {name: parts[name] for name in new[first:]}
         self._memory -= taken
-        rest = {name: step.activations[name] for name in new[:first]}
+        rest = {name: parts[name] for name in new[:first]}
         self.short |= bool(first)
-        whole = all(isinstance(part, Tensor) for part in rest.values())  # files hold maps alone
-        if rest and whole and kept.file is None:
-            kept.file = self._disk.write(index, rest, ends[first - 1])
-            kept.on_disk = () if kept.file is None else tuple(rest)
+        if rest and kept.file is None and self._disk.left:
+            self._write(index, replace(offered, parts=rest), batches_left, condensed, share)
         if not rest or kept.on_disk:  # else the batch is needed again anyhow, and its planes come with it
             self._keep_planes(kept, step, taken, batches_left)
+
+    def _write(
+        self, index: int, offered: _Offered, batches_left: int, condensed: Condensed | None, share: float
+    ) -> None:
+        """Layers of a step that memory has no room for, to disk.
+
+        Where the disk has no room for all such maps, a file is written once there are floors, at a later visit if need
+        be: else the first batches would take the room of many others' hot cells.
+
+        Args:
+            index: see `keep`.
+            offered: the layers, the first ones of a step.
+            batches_left: see `keep`.
+            condensed: see `keep`.
+            share: see `keep`.
+        """
+        kept = self._kept[index]
+        if condensed is not None:
+            offered = offered.condensed(condensed, share)
+            whole = any(isinstance(part, Tensor) for part in offered.parts.values())
+            if share < 1 and whole and offered.size(0) * batches_left > self._disk.left:
+                return
+        kept.file = self._disk.write(index, offered.parts, offered.ends[len(offered.parts) - 1])
+        kept.on_disk = () if kept.file is None else tuple(offered.parts)
 
     def _hot(
         self, offered: _Offered, spoken_for: int, batches_left: int, condensed: Condensed, share: float
@@ -259,11 +281,15 @@ class Store:
 
     def forget_hot(self, layers: Iterable[str]) -> None:
         """Forgets hot cells of these layers, which must be whole again."""
+        forgotten = set(layers)
         for kept in self._kept.values():
-            for name in layers:
+            for name in forgotten:
                 if isinstance(hot := kept.maps.get(name), ops.HotCells):
                     self._memory += hot.nbytes
                     del kept.maps[name]
+            if kept.file is not None:
+                hot_there = forgotten & self._disk.hot(kept.file)
+                kept.on_disk = tuple(name for name in kept.on_disk if name not in hot_there)
 
     def _keep_planes(self, kept: _Kept, step: Step, taken: int, batches_left: int) -> None:
         """Keeps them if all later batches can then have as much of the memory as this one."""

@@ -6,6 +6,7 @@ from torch import nn
 
 import dissect
 from dissect import ops
+from dissect.visits.disk import Disk
 from dissect.visits.passes import Passes
 
 LAYERS = ["0", "2", "4"]
@@ -62,9 +63,9 @@ def passes(monkeypatch):
     return counted
 
 
-def dissected(memory, layers=LAYERS, images=SCENES, **options):
+def dissected(memory, layers=LAYERS, images=SCENES, disk=0, **options):
     return dissect.dissect(
-        small_network(), layers, images, batch_size=8, memory_budget=memory, disk_budget=0, progress=False,
+        small_network(), layers, images, batch_size=8, memory_budget=memory, disk_budget=disk, progress=False,
         top_images=3, **options,
     )  # fmt: skip
 
@@ -161,12 +162,63 @@ def test_one_pass_where_hot_cells_fit_from_the_survey_on(passes):
     assert len(passes) == 60
 
 
+@pytest.fixture
+def written(monkeypatch):
+    """Bytes of maps and of hot cells that went into files, as if computing took for ever, however busy the disk is."""
+    counted, write = {torch.Tensor: 0, ops.HotCells: 0}, Disk.write
+
+    def counting(self, index, maps, seconds):
+        file = write(self, index, maps, 1e9)
+        for part in maps.values() if file is not None else ():
+            counted[type(part)] += part.nbytes
+        return file
+
+    monkeypatch.setattr(Disk, "write", counting)
+    return counted
+
+
 @pytest.mark.filterwarnings("ignore::dissect.DoubtfulResultWarning")
-def test_floors_that_were_too_high_cost_passes_and_no_bit(passes, monkeypatch):
+@pytest.mark.parametrize("memory", [0, 8 << 20])
+def test_hot_cells_stand_for_maps_in_files_too(memory, passes, written):
+    scenes = Scenes(480)
+    size = 480 * 4 * (8 * 40**2 + 12 * 20**2 + 40 * 10**2)
+    whole = dissected(size * 2, images=scenes, fraction=0.005)
+    passes.clear()
+    same(whole, dissected(memory, images=scenes, fraction=0.005, disk=size // 2))  # all maps would not fit
+    assert len(passes) < 100  # the first images, before there are floors, come twice
+    assert written[ops.HotCells] > 5 * written[torch.Tensor]
+
+
+@pytest.mark.filterwarnings("ignore::dissect.DoubtfulResultWarning")
+@pytest.mark.parametrize(("memory", "disk"), [(2 << 20, 0), (2 << 20, 1 << 30), (0, 1 << 30)])
+def test_floors_that_were_too_high_cost_passes_and_no_bit(memory, disk, passes, written, monkeypatch):
     whole = dissected(1 << 30)
+    passes.clear()
     floors = dissect.stats.TailThreshold.floors
     monkeypatch.setattr(dissect.stats.TailThreshold, "floors", lambda state, *share: floors(state, *share) * 3)
-    same(whole, dissected(2 << 20))
+    same(whole, dissected(memory, disk=disk))
+    assert len(passes) > 20
+    assert bool(disk) == bool(written[ops.HotCells])
+
+
+@pytest.mark.filterwarnings("ignore::dissect.DoubtfulResultWarning")
+def test_hot_cells_in_files_that_are_harmed_are_computed_again(passes, written, monkeypatch):
+    whole, read, files = dissected(1 << 30), Disk.read, set()
+
+    def harmed(self, path, names):
+        if path in files and path.name == "12.safetensors":  # read once as it was written, to time that
+            data = bytearray(path.read_bytes())
+            data[-100] ^= 1
+            path.write_bytes(data)
+        files.add(path)
+        return read(self, path, names)
+
+    monkeypatch.setattr(Disk, "read", harmed)
+    passes.clear()
+    with pytest.warns(UserWarning, match=r"12\.safetensors held is computed again: it has changed since"):
+        same(whole, dissected(0, disk=1 << 30))
+    assert written[ops.HotCells]
+    assert len(passes) > 20
 
 
 @pytest.mark.filterwarnings("ignore::dissect.DoubtfulResultWarning")
