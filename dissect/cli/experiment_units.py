@@ -164,8 +164,7 @@ def told(options: argparse.Namespace, found: Any, tables: dict[str, Any], chart:
     from dissect import plots
 
     files = {"result": str(found.save(options.out / "result"))}
-    # By its kind, as results of other experiments, and their charts, may lie in the same folder.
-    files["chart"] = str(plots.save(chart or found.plot(), options.out / f"{found.suffix.removeprefix('.')}.png"))
+    files["chart"] = str(plots.save(chart or found.plot(), options.out / "chart.png"))
     if options.json:
         rows = {name: [row._asdict() for row in table] for name, table in tables.items()}
         print(json.dumps({**files, "settings": getattr(found, "settings", {}), **rows}))

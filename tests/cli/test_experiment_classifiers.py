@@ -74,7 +74,7 @@ def test_explanations_of_folders(here, capsys):
     assert found.classes == tuple(COLOURS)
     assert found.truth.tolist() == [0, 0, 0, 1, 1, 1, 2, 2, 2]
     assert told["answers"] == [row._asdict() for row in found.summary()]
-    assert (here / "out/explanations.png").is_file()
+    assert (here / "out/chart.png").is_file()
 
 
 def test_units_have_the_names_of_a_dissection(here, capsys):
@@ -191,7 +191,7 @@ def test_retraining_of_folders(here, capsys):
     found = dissect.load(here / "out/result.tops")
     assert found.network._asdict() == network
     assert found.accuracy[0].min() > 0.6  # the classes are colours
-    assert (here / "out/tops.png").is_file()
+    assert (here / "out/chart.png").is_file()
     assert retrain() == 0
     told = capsys.readouterr()
     assert "goes on from" in told.err
