@@ -1,4 +1,4 @@
-"""TailThreshold, encode_labels and blend_units against their yardsticks; equality asserted first."""
+"""What a dissection does beside counting, and other ops, against their yardsticks; equality asserted first."""
 
 import math
 import time
@@ -10,7 +10,10 @@ from baselines import RunningQuantile
 from workload import NUM_LABELS, Workload, label_planes, settle
 
 from dissect import ops
-from dissect.stats import TailThreshold
+from dissect.data.pictures import to_pictures
+from dissect.devices import DeferredReads, checksum
+from dissect.dissection.kept import Pictures
+from dissect.stats import Peaks, TailThreshold
 
 
 def test_thresholds_at_pixels(compare):
@@ -62,6 +65,55 @@ def test_one_visit_of_features(compare):
     state, copy = TailThreshold(0.01, positions="feature"), torch.empty_like(activations)
     state.add(activations)
     compare(lambda: state.add(activations), {"copy": lambda: copy.copy_(activations)}, per=len(activations))
+
+
+def test_peaks_of_images(compare):
+    activations = torch.randn(32 if compare.enabled else 2, 512, 14, 14).contiguous(memory_format=torch.channels_last)
+    assert torch.equal(ops.image_peaks(activations), activations.amax((2, 3)))
+    copy, numbers = torch.empty_like(activations), torch.arange(len(activations))
+    others = {"copy": lambda: copy.copy_(activations), "eager": lambda: activations.amax((2, 3)).topk(9, 0)}
+    compare(lambda: Peaks(9).add(activations, numbers), others, per=len(activations))
+
+
+def test_what_ends_the_first_visit(compare):
+    """`advance()` of 512 units: once per visit and layer, however many images there were."""
+    state = TailThreshold(0.01, size=(224, 224) if compare.enabled else (56, 56))
+    activations = torch.randn(8 if compare.enabled else 1, 512, 14, 14)
+    state.add(activations)
+    again = TailThreshold(0.01, size=state.size)
+    again.add(activations)
+    saved = state.state_dict()
+
+    def advance():
+        state.load_state_dict(saved)
+        state.advance()
+
+    others = {
+        "one batch of it": lambda: again.add(activations),
+        "loading the state": lambda: state.load_state_dict(saved),
+    }
+    compare(advance, others, per=len(activations))
+
+
+def test_checksum_of_images(compare):
+    images = torch.rand(8 if compare.enabled else 1, 3, 224, 224)
+    copy = torch.empty_like(images)
+    assert checksum(images) != checksum(images.flip(0) if len(images) > 1 else images + 1)
+    compare(lambda: checksum(images), {"copy": lambda: copy.copy_(images)}, per=len(images))
+
+
+def test_pictures_of_images(compare):
+    images = torch.rand(32 if compare.enabled else 1, 3, 224, 224)
+    copy, numbers, late = torch.empty_like(images), torch.arange(len(images)), DeferredReads()
+
+    def pictures():
+        kept = Pictures(to_pictures, late)
+        kept.keep(numbers, images, numbers)
+        late.flush()
+        return kept.stacked()
+
+    assert torch.equal(pictures()[1], to_pictures(images))
+    compare(pictures, {"copy": lambda: copy.copy_(images)}, per=len(images))
 
 
 def test_encode_labels(compare):

@@ -156,7 +156,7 @@ def dissect(
         progress: show a bar.
         pictures: makes uint8 [N, 3, H, W] for people of images as the model takes them; by default the data set's
             `to_pictures`, as `dissect.data.ImageFolder` has one that undoes its normalisation, or else
-            `dissect.data.to_pictures`, which stretches what is not in [0, 1]; of a generator's (x + 1) / 2.
+            `dissect.data.pictures.to_pictures`, which stretches what is not in [0, 1]; of a generator's (x + 1) / 2.
         decoys: how often units are also counted against planes that are permuted among the images, for p-values and
             false discovery rates (docs/trust.md); 0 for none.
         resamples: how often images are drawn anew for the intervals of the IoUs; 0 leaves out intervals and halves.
