@@ -16,6 +16,7 @@ from dissect.dissection import LayerDissection, run
 from dissect.dissection.presets import PresetName
 from dissect.experiments.axis_alignment_result import AxisAlignment
 from dissect.network.directions import product
+from dissect.network.layers import find_layers
 from dissect.network.layouts import LayoutOption, Layouts, from_maps, to_maps
 from dissect.network.trace import Trace
 
@@ -36,7 +37,10 @@ def random_rotation(count: int, seed: int) -> Tensor:
         (1.0, True)
     """
     drawn = torch.randn(
-        integer("count", count), count, dtype=torch.float64, generator=torch.Generator().manual_seed(seed)
+        integer("count", count),
+        count,
+        dtype=torch.float64,
+        generator=torch.Generator().manual_seed(seed_number(seed)),
     )
     orthogonal, triangular = torch.linalg.qr(drawn)
     found: Tensor = orthogonal * triangular.diagonal().sign()
@@ -58,16 +62,20 @@ def fractional_rotation(rotation: Tensor, alpha: float) -> Tensor:
         alpha: from 0 to 1.
 
     Raises:
-        ValueError: no rotation, or one that turns a plane by exactly half a turn, for which there is no shortest way.
+        TypeError: no tensor.
+        ValueError: no rotation, or one that turns a plane by exactly half a turn, for which there is no shortest way;
+            another alpha.
 
     Example:
         >>> half = fractional_rotation(torch.tensor([[0.0, -1.0], [1.0, 0.0]]), 0.5)
         >>> torch.allclose(half @ half, torch.tensor([[0.0, -1.0], [1.0, 0.0]]).double())
         True
     """
-    turn = rotation.double()
-    if turn.ndim != 2 or turn.shape[0] != turn.shape[1]:
+    turn = _matrix(rotation).double()
+    if turn.ndim != 2 or turn.shape[0] != turn.shape[1] or not len(turn):
         raise refusal(ValueError(f"rotation must be a matrix [U, U], but has shape {list(turn.shape)}."))
+    if not 0 <= alpha <= 1:
+        raise refusal(ValueError(f"alpha must be from 0 to 1, but is {alpha!r}."))
     eye = torch.eye(len(turn), dtype=torch.float64)
     if not torch.allclose(turn @ turn.T, eye, atol=1e-6) or torch.linalg.det(turn) < 0:
         raise refusal(ValueError("rotation must be one, of orthonormal rows and determinant 1, but is none."))
@@ -79,6 +87,13 @@ def fractional_rotation(rotation: Tensor, alpha: float) -> Tensor:
         raise refusal(ValueError("rotation must not turn a plane by half a turn, for which there is no shortest way."))
     real: Tensor = found.real.contiguous()
     return real
+
+
+def _matrix(rotation: Tensor) -> Tensor:
+    """What is given, if it is a tensor."""
+    if not isinstance(rotation, Tensor):
+        raise refusal(TypeError(f"rotation must be a tensor [U, U], but got {type(rotation).__name__}."))
+    return rotation
 
 
 @speaks
@@ -197,8 +212,9 @@ def rotation_error(
         The largest difference of the outputs, over the largest output; and the share of images with the same class.
 
     Raises:
-        ValueError: a rotation that is no finite [U, U] of the layer's units; outputs that are no finite logits
-            [N, K, ...], or all 0.
+        KeyError: no such layer.
+        ValueError: no images; a rotation that is no finite [U, U] of the layer's units; outputs that are no finite
+            logits [N, K, ...], or all 0.
 
     Example:
         >>> model = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 1), torch.nn.Flatten(), torch.nn.Linear(16, 5)).eval()
@@ -206,8 +222,12 @@ def rotation_error(
         >>> error < 1e-5, same
         (True, 1.0)
     """
+    find_layers(model, [layer])
+    _matrix(rotation)
     if rotation.ndim != 2 or rotation.shape[0] != rotation.shape[1] or not bool(rotation.isfinite().all()):
         raise refusal(ValueError(f"rotation must be finite numbers [U, U], but is of shape {list(rotation.shape)}."))
+    if not len(images):
+        raise refusal(ValueError("images must be one at least, but are none."))
     layouts, turn = Layouts(model, [layer], layout), rotation.float()
 
     def there_and_back(output: Tensor, _: str) -> Tensor:

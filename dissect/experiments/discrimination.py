@@ -175,7 +175,8 @@ def linear_predictions(
 
     Raises:
         ImportError: scikit-learn is missing (extra `experiments`).
-        ValueError: fewer than two classes; a penalty that is not above 0.
+        ValueError: features of other lengths, NaN or infinite ones; classes of another number, fewer than two; a
+            penalty that is not above 0.
 
     Example:
         >>> features, classes = torch.eye(4).repeat(5, 1), torch.arange(4).repeat(5)
@@ -186,6 +187,14 @@ def linear_predictions(
     from sklearn.svm import LinearSVC
 
     check_penalty(penalty)
+    for name, part in (("features", features), ("others", others)):
+        if part.ndim != 2 or part.shape[1:] != features.shape[1:] or not bool(part.isfinite().all()):
+            raise refusal(ValueError(
+                f"{name} must be finite numbers [N, D], of one D in both, but are of shape {list(part.shape)} "
+                f"beside {list(features.shape)}, or NaN or infinite."
+            ))  # fmt: skip
+    if classes.shape != features.shape[:1]:
+        raise refusal(ValueError(f"classes must be [N={len(features)}], but are {list(classes.shape)}."))
     if len(classes.unique()) < 2:
         raise refusal(ValueError(f"classes must be two or more, but are {classes.unique().tolist()}."))
     scale = float(features.double().norm(dim=1).mean()) if scaled else 1.0

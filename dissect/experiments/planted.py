@@ -119,8 +119,9 @@ def plant(
         seed: of all draws; a unit's noise depends on its number and the seed alone.
 
     Raises:
-        ValueError: an unknown kind, no corruption, one of numbers that are negative or not finite, or no formula of
-            a kind that fits.
+        TypeError: planes that are no tensor, concepts that are none.
+        ValueError: labels without names, an unknown kind, no corruption, one of numbers that are negative or not
+            finite, or no formula of a kind that fits.
 
     Example:
         >>> planes = torch.randint(0, 4, (6, 1, 16, 16))
@@ -136,8 +137,9 @@ def plant(
         raise refusal(ValueError("corruptions must hold one at least."))
     for corruption in corruptions:
         _check_corruption(corruption)
-    if planes.ndim != 4 or planes.is_floating_point():
-        raise refusal(ValueError(f"planes must be [N, K, H, W] integers, but are {planes.dtype} {list(planes.shape)}."))
+    _check_planes(planes, concepts)
+    for side in size:
+        integer("size", side)
     members, pixels, place = _combinations(planes, len(concepts))
     generator = torch.Generator().manual_seed(seed)
     drawn = {kind: _drawn(kind, count, members, pixels, areas, generator) for kind in kinds}
@@ -224,6 +226,23 @@ def score_labels(planted: Planted, methods: Mapping[str, Method]) -> PlantedScor
         said.append([answer.named(planted.concepts.names) for answer in answers])
     truth_texts = [formula.named(planted.concepts.names) for formula in planted.truth]
     return PlantedScores(list(methods), planted.kinds, planted.corruptions, truth_texts, said, ious, exact, hits)
+
+
+def _check_planes(planes: Tensor, concepts: Concepts) -> None:
+    """Refuses what are no label planes of these concepts."""
+    for name, value, kind in (("planes", planes, Tensor), ("concepts", concepts, Concepts)):
+        if not isinstance(value, kind):
+            raise refusal(TypeError(f"{name} must be of type {kind.__name__}, but got {type(value).__name__}."))
+    if planes.ndim != 4 or planes.is_floating_point() or not planes.numel():
+        raise refusal(ValueError(
+            f"planes must be [N, K, H, W] integers, one at least, but are {planes.dtype} {list(planes.shape)}."
+        ))  # fmt: skip
+    least, largest = (int(end) for end in planes.aminmax())
+    if least < 0 or largest >= len(concepts):
+        raise refusal(ValueError(
+            f"planes must hold labels from 0 to {len(concepts) - 1}, those of concepts, but hold "
+            f"{least if least < 0 else largest}; what is to be ignored (often 255) must be 0."
+        ))  # fmt: skip
 
 
 def _check_method(name: str, method: Method) -> None:

@@ -82,7 +82,7 @@ def rosetta(
 
     Raises:
         KeyError: no such layer.
-        TypeError: images that cannot be had by their number.
+        TypeError: images that cannot be had by their number; a `see` that gives no tensor.
         ValueError: fewer than two images; sums of 16 groups that exceed the budget.
 
     Example:
@@ -203,6 +203,10 @@ class Correlations(Run):
         with torch.no_grad():
             found = self._passes[which].run(Inputs(inputs, {}), [layer], whole=whole)
             shown = images if self.see is None or which else self.see(first_tensor(found.output))
+        if not isinstance(shown, Tensor):
+            raise refusal(TypeError(
+                f"see must give a tensor of images of what the first network gives, but gave {type(shown).__name__}."
+            ))  # fmt: skip
         maps = found.maps[layer].float().cpu()
         if not bool(maps.isfinite().all()):
             whose = ("first", "second")[which]

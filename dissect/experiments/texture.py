@@ -110,7 +110,13 @@ def texture_sensitivity(
 
 def _class_numbers(classes: Sequence[int] | Tensor) -> Tensor:
     """[N] int64."""
-    given = torch.as_tensor(classes)
+    try:
+        given = torch.as_tensor(classes)
+    except (RuntimeError, TypeError, ValueError):
+        raise refusal(ValueError(
+            f"classes must be class numbers [N], integers, one for each image, but are {type(classes).__name__} of "
+            "something else."
+        )) from None  # fmt: skip
     if given.ndim != 1 or given.is_floating_point() or given.is_complex() or given.dtype == torch.bool:
         raise refusal(ValueError(
             f"classes must be class numbers [N], integers, one for each image, but are {given.dtype} of shape "

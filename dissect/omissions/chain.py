@@ -54,6 +54,8 @@ class Chain:
     def __init__(self, generator: nn.Module, layers: Sequence[str]) -> None:
         if isinstance(layers, str) or not isinstance(layers, Sequence):
             raise refusal(TypeError(f"layers must be a list of names, but got {layers!r}."))
+        if not isinstance(generator, nn.Module):
+            raise refusal(TypeError(f"generator must be a torch.nn.Module, but got {type(generator).__name__}."))
         check_evaluating(generator)
         whole = StyleChain(generator) if isinstance(generator, StyleGAN2) else generator
         find_layers(whole, list(layers))

@@ -19,7 +19,7 @@ class RecoveryRow(NamedTuple):
 
     A correlation "pooled" is one Pearson correlation over all values of all images, as the published notebook has it;
     "mean" is the mean over dimensions of each one's correlation over the images, as the caption of Figure 5-6 can be
-    read; dimensions that never vary are left out of it.
+    read; dimensions that never vary are left out of it. None where nothing varies, as of a single image.
 
     Attributes:
         method: of the inversion.
@@ -37,12 +37,12 @@ class RecoveryRow(NamedTuple):
 
     method: str
     images: int
-    z: float
-    z_mean: float
-    r: float
-    r_mean: float
-    pixels: float
-    pixels_mean: float
+    z: float | None
+    z_mean: float | None
+    r: float | None
+    r_mean: float | None
+    pixels: float | None
+    pixels_mean: float | None
     l1: float
     psnr: float
     agreement: float | None
@@ -63,8 +63,8 @@ def recovery(
         plane: of these.
 
     Raises:
-        ValueError: an inversion of another generator; another number of z than of images; a segmenter in training mode,
-            or of images in [0, 1].
+        ValueError: an inversion of another generator; another number of z than of images, NaN among them; a segmenter
+            in training mode, or of images in [0, 1].
 
     Example:
         >>> model = dissect.models.ProGAN((4, 4, 4), z_channels=4).eval()
@@ -86,6 +86,8 @@ def recovery(
                 f"{z.dtype}."
             )
         )
+    if not bool(z.isfinite().all()):
+        raise refusal(ValueError("z must be finite, but some are NaN or infinite."))
     check_segmenter(segmenter, generated=True)
     with torch.no_grad():
         r = inverter.chain.layers_of(z)[-1]
@@ -108,18 +110,17 @@ def recovery(
     )  # fmt: skip
 
 
-def _correlations(true: Tensor, found: Tensor) -> tuple[float, float]:
-    """Pooled, and the mean over dimensions.
+def _correlations(true: Tensor, found: Tensor) -> tuple[float | None, float | None]:
+    """Pooled, and the mean over dimensions; None where nothing varies.
 
     Example:
         >>> _correlations(torch.tensor([[0.0, 1], [1, 0]]), torch.tensor([[0.0, 2], [2, 4]]))
         (0.0, 0.0)
     """
     one, other = true.detach().flatten(1).double(), found.detach().flatten(1).double()
-    pooled = float(_pearson(one.flatten()[:, None], other.flatten()[:, None])[0])
-    each = _pearson(one, other)
-    known = each[~each.isnan()]
-    return pooled, float(known.mean()) if len(known) else float("nan")
+    found_of = (_pearson(one.flatten()[:, None], other.flatten()[:, None]), _pearson(one, other))
+    pooled, mean = (known.mean().item() if len(known := each[~each.isnan()]) else None for each in found_of)
+    return pooled, mean
 
 
 def _pearson(one: Tensor, other: Tensor) -> Tensor:

@@ -186,3 +186,27 @@ def test_texture_of_folders_that_do_not_pair(tmp_path, capsys):
     assert commands.main(["experiment", "texture", *more, "--restyled", str(tmp_path / "other")]) == 0
     (row,) = json.loads(capsys.readouterr().out)["layers"]
     assert "other_image" in row
+
+
+@pytest.mark.parametrize(("call", "error", "message"), [
+    (lambda: random_rotation(3, 2**70), ValueError, "random_rotation: seed must be at most"),
+    (lambda: random_rotation(3, 1.5), TypeError, "random_rotation: seed must be an integer, but got 1.5"),
+    (lambda: fractional_rotation(torch.eye(3), torch.nan), ValueError, "alpha must be from 0 to 1, but is nan"),
+    (lambda: fractional_rotation(torch.eye(3), 2), ValueError, "alpha must be from 0 to 1, but is 2"),
+    (lambda: fractional_rotation([1], 0.5), TypeError, "fractional_rotation: rotation must be a tensor"),
+    (lambda: fractional_rotation(torch.zeros(0, 0), 0.5), ValueError, "fractional_rotation: rotation must be a matrix"),
+    (lambda: _turned_back(layer="9"), KeyError, "has no layer '9'"),
+    (lambda: _turned_back(rotation=None), TypeError, "rotation_error: rotation must be a tensor"),
+    (lambda: _turned_back(images=torch.rand(0, 3, 2, 2)), ValueError, "rotation_error: images must be one at least"),
+])  # fmt: skip
+def test_what_is_no_rotation(call, error, message):
+    with pytest.raises(error, match=message):
+        call()
+
+
+IMAGES, AXES = torch.rand(2, 3, 2, 2), torch.eye(4)
+
+
+def _turned_back(layer="0", images=IMAGES, rotation=AXES):
+    model = nn.Sequential(nn.Conv2d(3, 4, 1), nn.Flatten(), nn.Linear(16, 5)).eval()
+    return rotation_error(model, layer, images, rotation)

@@ -141,6 +141,19 @@ def test_what_cannot_be_is_refused(dissections, options, message):
         measured(dissections, **options)
 
 
+@pytest.mark.parametrize(
+    ("features", "classes", "others", "message"),
+    [
+        (torch.eye(4) * torch.nan, torch.arange(4), torch.eye(4), "features must be finite numbers"),
+        (torch.eye(4), torch.arange(4), torch.eye(3), "others must be finite numbers"),
+        (torch.eye(4), torch.arange(3), torch.eye(4), r"classes must be \[N=4\], but are \[3\]"),
+    ],
+)
+def test_features_that_do_not_fit(features, classes, others, message):
+    with pytest.raises(ValueError, match=f"^linear_predictions: {message}"):
+        linear_predictions(features, classes, others)
+
+
 def test_what_does_not_fit_is_refused(dissections):
     with pytest.raises(ValueError, match="must have the same names, at least two"):
         discrimination(NETWORKS, {"a": dissections["a"]}, TRAIN, TEST)

@@ -196,6 +196,19 @@ def test_refusals(planes, options, message):
         plant(planes, CONCEPTS, **options)
 
 
+def test_planes_that_are_none(planes):
+    for error, given, concepts, message in (
+        (TypeError, planes.numpy(), CONCEPTS, "planes must be of type Tensor, but got ndarray"),
+        (TypeError, planes, None, "concepts must be of type Concepts, but got NoneType"),
+        (ValueError, planes[:0], CONCEPTS, r"planes must be \[N, K, H, W\] integers, one at least"),
+        (ValueError, planes + 90, CONCEPTS, "planes must hold labels from 0 to .*, those of concepts, but hold 9"),
+    ):
+        with pytest.raises(error, match="^plant: " + message):
+            plant(given, concepts)
+    with pytest.raises(ValueError, match=r"^plant: size must be at least 1, but got 0"):
+        plant(planes, CONCEPTS, size=(0, 8))
+
+
 def test_answers_must_fit(made):
     for answers, message in (
         ([1] * 23, "method 'm' must label U=24 units, but gave 23 answers"),

@@ -149,6 +149,8 @@ def test_rows_and_buddies(made):
 
 def test_a_generator_and_what_sees_its_images(made):
     first, second, images = made
+    with pytest.raises(TypeError, match=r"rosetta: see must give a tensor of images .* but gave NoneType"):
+        found(made, see=lambda output: None)
     result = found(made, see=lambda output: output[:, :3] / 2)
     with torch.no_grad():
         one, permuted = first(images), first(images[cycles(1, 9, 0)[0]])

@@ -177,7 +177,7 @@ def test_without_classes_and_bad_input(pairs):
 
 @pytest.mark.parametrize(
     "classes",
-    [torch.tensor(CLASSES)[:, None], torch.tensor(CLASSES).float(), torch.tensor(CLASSES) > 0, [0.5] * 7],
+    [torch.tensor(CLASSES)[:, None], torch.tensor(CLASSES).float(), torch.tensor(CLASSES) > 0, [0.5] * 7, ["a"] * 7],
 )
 def test_classes_that_are_no_integers_of_one_row_are_refused(pairs, classes):
     """A column of them would draw partners of the first image alone, and half classes would become one."""

@@ -168,6 +168,11 @@ def test_recovery_against_numpy(model, inverter, images):
     assert row.z == pytest.approx(np.corrcoef(a.ravel(), b.ravel())[0, 1], abs=1e-5)
     each = [np.corrcoef(a[:, at], b[:, at])[0, 1] for at in range(8)]
     assert row.z_mean == pytest.approx(np.mean(each), abs=1e-4)
+    alone = recovery(inverter, z[:1], inverter.invert(images[:1], "d", progress=False))
+    assert (alone.z_mean, alone.r_mean, alone.pixels_mean) == (None, None, None)
+    assert recovery(inverter, torch.zeros_like(z), found).z is None
+    with pytest.raises(ValueError, match=r"^recovery: z must be finite"):
+        recovery(inverter, z * torch.nan, found)
     true, made = images.numpy().clip(-1, 1), found.images.numpy().clip(-1, 1)
     assert row.l1 == pytest.approx(np.abs(true - made).mean(), rel=1e-4)
     psnr = [10 * np.log10(4 / np.square(x - y).mean()) for x, y in zip(true, made)]
