@@ -98,7 +98,7 @@ def test_the_command(tmp_path, capsys, monkeypatch):
     assert commands.main(["experiment", "discrimination", *more, "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
     assert [row["network"] for row in told["networks"]] == list(some)
-    assert (tmp_path / "discrimination.png").is_file()
+    assert (tmp_path / "chart.png").is_file()
     assert dissect.load(tmp_path / "result").settings["cells"] == 1
     assert commands.main(["experiment", "discrimination", *more]) == 0
     output = capsys.readouterr()

@@ -143,7 +143,7 @@ def test_the_command(tmp_path, capsys):
     assert commands.main(["experiment", "axis-alignment", *more]) == 0
     told = json.loads(capsys.readouterr().out)
     assert [row["alpha"] for row in told["rotations"]] == [0, 1]
-    assert (tmp_path / "alignment.png").is_file()
+    assert (tmp_path / "chart.png").is_file()
     assert dissect.load(tmp_path / "result.alignment").layer == "features.conv5_3"
 
 

@@ -173,7 +173,7 @@ def test_command(tmp_path, monkeypatch, capsys):
     told = json.loads(capsys.readouterr().out)
     assert [row["top"] for row in told["bands"]] == [0.0, 0.5, None]
     assert told["bands"][-1]["lost"] == 1.0
-    assert (tmp_path / "out" / "bands.png").stat().st_size > 1000
+    assert (tmp_path / "out" / "chart.png").stat().st_size > 1000
     assert commands.main(["experiment", "bands", *more]) == 0
     assert "points of recall lost" in capsys.readouterr().out
     assert commands.main(["experiment", "bands", *more, "--most", "4"]) == 2

@@ -232,7 +232,7 @@ def test_the_command(tmp_path, capsys):
     told = json.loads(capsys.readouterr().out)
     names = ["IoU, top 0.1", "formulas, top 0.1", f"{__name__}:everything_is_one"]
     assert [row["method"] for row in told["methods"]] == names
-    assert (tmp_path / "planted.png").is_file()
+    assert (tmp_path / "chart.png").is_file()
     assert dissect.load(tmp_path / "result.planted").methods == names
     assert commands.main(["experiment", "planted", "--method", "nothing"]) == 2
     assert "a name must be MODULE:CALLABLE" in capsys.readouterr().err
@@ -265,7 +265,7 @@ def test_the_verified_command(tmp_path, capsys, monkeypatch):
     more = ["--count", "4", "--pairs", "10", "--layers", "features.conv4_3", "--out", str(tmp_path)]
     assert commands.main(["experiment", "verified", *more]) == 0
     assert "VerifiedLabels by 10 pairs of images" in capsys.readouterr().out
-    assert (tmp_path / "verified.png").is_file()
+    assert (tmp_path / "chart.png").is_file()
     assert list(dissect.load(tmp_path / "result.verified").layers) == ["features.conv4_3"]
 
 

@@ -309,7 +309,7 @@ def test_the_command(tmp_path, capsys):
     told = json.loads(capsys.readouterr().out)
     assert [row["images"] for row in told["images"]] == ["same", "permuted"]
     assert told["settings"]["num_images"] == 3
-    assert (tmp_path / "rosetta.png").is_file()
+    assert (tmp_path / "chart.png").is_file()
     assert dissect.load(tmp_path / "result.rosetta").layers == ["features.conv4_3", "network.down4"]
     assert commands.main(["experiment", "rosetta", *more, "--fresh", "--mean", "0", "0", "0"]) == 2
     assert "--mean and --std are of --images" in capsys.readouterr().err
