@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
-import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +12,7 @@ from torch import nn
 from dissect.arguments import refusal, result_file, seed_number
 from dissect.cli.networks import called, load_model
 from dissect.cli.run import random_weights, telling_what_is_saved
-from dissect.text import printable, shown
+from dissect.text import json_text, printable, shown
 
 LAYER = "features.conv5_3"
 
@@ -270,14 +268,5 @@ def _rows(table: Iterable[Any]) -> list[dict[str, Any]]:
 
 
 def _print_json(**found: Any) -> int:
-    print(json.dumps(_without_nan(found)))
+    print(json_text(found))
     return 0
-
-
-def _without_nan(value: Any) -> Any:
-    """The value with None for NaN, which JSON does not have."""
-    if isinstance(value, dict):
-        return {name: _without_nan(part) for name, part in value.items()}
-    if isinstance(value, list):
-        return [_without_nan(part) for part in value]
-    return None if isinstance(value, float) and math.isnan(value) else value

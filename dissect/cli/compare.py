@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dissect.arguments import refusal, result_file, speaks
-from dissect.text import shown
+from dissect.text import json_text, shown
 
 if TYPE_CHECKING:
     from dissect.dissection.comparison import Comparison
@@ -64,7 +63,7 @@ def write_comparison(options: argparse.Namespace, found: Comparison) -> None:
     if options.json:
         tables = {name: [row._asdict() for row in table] for name, table in found.tables().items()}
         paths = {"report": str(page), "charts": [str(chart) for chart in charts]}
-        print(json.dumps({**paths, "notes": found.notes, **tables}))
+        print(json_text({**paths, "notes": found.notes, **tables}))
         return
     print(f"{found.summary()}\n\nreport: {shown(page)}")
     print("\n".join(f"chart: {shown(chart)}" for chart in charts))

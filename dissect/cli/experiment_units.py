@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ from dissect.cli.data import add_run_arguments
 from dissect.cli.networks import load_model
 from dissect.cli.run import MODEL_HELP, check_device, resumed
 from dissect.stats.bootstrap import enough_draws
-from dissect.text import shown
+from dissect.text import json_text, shown
 
 LAYER = "features.conv5_3"
 
@@ -167,7 +166,7 @@ def told(options: argparse.Namespace, found: Any, tables: dict[str, Any], chart:
     files["chart"] = str(plots.save(chart or found.plot(), options.out / "chart.png"))
     if options.json:
         rows = {name: [row._asdict() for row in table] for name, table in tables.items()}
-        print(json.dumps({**files, "settings": getattr(found, "settings", {}), **rows}))
+        print(json_text({**files, "settings": getattr(found, "settings", {}), **rows}))
         return 0
     print("\n\n".join(map(str, [repr(found), *tables.values()])))
     print("\n".join(f"{name}: {shown(Path(path))}" for name, path in files.items()))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ from dissect.cli.generator import inputs_of
 from dissect.cli.networks import called, load_model
 from dissect.cli.run import MODEL_HELP, check_device, names_in, random_weights
 from dissect.cli.segmenters import add_segmenter_arguments, segmenter_in, signed
-from dissect.text import shown
+from dissect.text import json_text, shown
 
 
 def add_commands(commands: Any) -> None:
@@ -94,7 +93,7 @@ def check(options: argparse.Namespace) -> int:
     store.verify()
     size = store.sizes()
     if options.json:
-        print(json.dumps(size._asdict()))
+        print(json_text(size._asdict()))
         return 0
     print(
         f"{size.images} images, {size.planes} planes of {size.height}x{size.width}, "

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import sys
 from pathlib import Path
@@ -16,7 +15,7 @@ from dissect.arguments import integer, refusal, result_file
 from dissect.cli.networks import called, load_model
 from dissect.cli.run import MODEL_HELP, check_device, resumed, telling_what_is_saved
 from dissect.cli.segmenters import segmenter_in, signed
-from dissect.text import shown
+from dissect.text import json_text, shown
 
 if TYPE_CHECKING:
     from dissect.omissions import LayerInverter
@@ -151,9 +150,7 @@ def fsd(options: argparse.Namespace) -> int:
     found = omissions.fsd(made, real, *others, resamples=options.resamples)
     table = omissions.omission_table(made, real)
     if options.json:
-        numbers = {name: None if math.isnan(value) else value for name, value in vars(found).items()}
-        rows = [{name: _finite(value) for name, value in row._asdict().items()} for row in table]
-        print(json.dumps({**numbers, "classes": rows}))
+        print(json_text({**vars(found), "classes": [row._asdict() for row in table]}))
     else:
         print(found)
         print(table)
@@ -259,8 +256,3 @@ def _image(item: Any) -> Tensor:
 def _optimisation(options: argparse.Namespace) -> dict[str, Any]:
     features = None if options.features is None else called(options.features)
     return {"steps": options.steps, "rate": options.rate, "optimiser": options.optimiser, "features": features}
-
-
-def _finite(value: Any) -> Any:
-    """A value for JSON, which has neither NaN nor infinity."""
-    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 from typing import Any
 
 from dissect.arguments import integer, refusal, result_file, seed_number
 from dissect.cli.pages import add_result_arguments
 from dissect.table import Table
-from dissect.text import shown
+from dissect.text import json_text, shown
 
 
 def add_commands(commands: Any) -> None:
@@ -143,7 +142,7 @@ def _told(written: Any) -> int:
 
 def _printed(tables: dict[str, Any], as_json: bool) -> int:
     if as_json:
-        print(json.dumps({name: [row._asdict() for row in table] for name, table in tables.items()}))
+        print(json_text({name: [row._asdict() for row in table] for name, table in tables.items()}))
     else:
         print("\n\n".join(str(table) for table in tables.values()))
     return 0

@@ -17,7 +17,7 @@ from dissect.arguments import integer, refusal, seed_number, speaks
 from dissect.cli.networks import load_model
 from dissect.cli.segmenters import add_segmenter_arguments, segmenter_in
 from dissect.cli.suggest import LIBRARIES
-from dissect.text import printable, shown
+from dissect.text import json_text, printable, shown
 
 if TYPE_CHECKING:
     from dissect.dissection.formulas_result import UnitFormulas
@@ -117,7 +117,7 @@ def layers(options: argparse.Namespace) -> int:
     image = torch.zeros(1, integer("--channels", options.channels), *sides)
     found = list_layers(load_model(options.model).eval(), image)
     if options.json:
-        print(json.dumps([row._asdict() for row in found]))
+        print(json_text([row._asdict() for row in found]))
     else:
         rows: list[Any] = list(found)  # as they are shown, which have a text for a shape
         print(Table(row._replace(output="x".join(map(str, row.output))) for row in rows))
@@ -192,7 +192,7 @@ def print_found(
     files["report"] = str(dissect.write_report(result, options.out, formulas=formulas))
     if options.json:
         units = [row._asdict() for row in result.best()]
-        print(json.dumps({**files, "settings": result.settings, "units": units}))
+        print(json_text({**files, "settings": result.settings, "units": units}))
     else:
         print(unlabelled if result.images_only else result.unique_detectors())
         if formulas is not None:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dissect.cli.data import add_data_arguments, add_run_arguments, check_data, loaded
 from dissect.cli.run import check_device, gibibytes, resumed
 from dissect.table import Table
-from dissect.text import shown
+from dissect.text import json_text, shown
 
 if TYPE_CHECKING:
     from dissect.dissection.swept import Sweep
@@ -48,7 +47,7 @@ def sweep(options: argparse.Namespace) -> int:
         tables: dict[str, Table[Any]] = {"units": found.units(), "labels": found.labels()}
         tables |= {"bands": found.bands()} if options.bands else {}
         rows = {name: [row._asdict() for row in table] for name, table in tables.items()}
-        print(json.dumps({"result": str(result), "charts": [*map(str, charts)], "settings": found.settings, **rows}))
+        print(json_text({"result": str(result), "charts": [*map(str, charts)], "settings": found.settings, **rows}))
         return 0
     print(f"{found}\n{found.labels()}\n")
     if options.bands:

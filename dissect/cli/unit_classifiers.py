@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dissect.cli.data import add_data_arguments, add_run_arguments, check_data, loaded
 from dissect.cli.run import check_device, resumed
-from dissect.text import shown
+from dissect.text import json_text, shown
 
 if TYPE_CHECKING:
     from dissect.dissection.unit_classifiers_result import UnitClassifiers
@@ -39,7 +38,7 @@ def unit_classifiers(options: argparse.Namespace) -> int:
         chart = found.plot(options.concept, options.unit)
         files["chart"] = str(plots.save(chart, options.out / "chart.png"))
     if options.json:
-        print(json.dumps({**files, "settings": found.settings, "concepts": [row._asdict() for row in found.table()]}))
+        print(json_text({**files, "settings": found.settings, "concepts": [row._asdict() for row in found.table()]}))
         return 0
     print(f"{found}\n{found.table()}")
     print("\n".join(f"{name}: {shown(Path(path))}" for name, path in files.items()))
