@@ -51,6 +51,7 @@ def networks_at_hand(folder: str | Path | None = None) -> dict[str, AtHand]:
 
     Raises:
         FileNotFoundError: the folder has no training that came to its end.
+        ValueError: it has one of no recipe.
 
     Example:
         >>> {name: found.task for name, found in networks_at_hand().items() if "untrained" not in name}
@@ -59,6 +60,11 @@ def networks_at_hand(folder: str | Path | None = None) -> dict[str, AtHand]:
     if folder is not None:
         found = {}
         for name, snapshots in trained_in(folder).items():
+            if name.rpartition("-")[0] not in SMALL_RECIPES:
+                raise refusal(ValueError(
+                    f"networks must be trainings of the recipes {', '.join(SMALL_RECIPES)}, named as RECIPE-SEED, but "
+                    f"{folder} holds one of the name {name!r}; move it elsewhere."
+                ))  # fmt: skip
             recipe = SMALL_RECIPES[name.rpartition("-")[0]]
             found[name] = AtHand(partial(load_small, snapshots[-1]), recipe.network(0).last, recipe.task)
         for name in UNTRAINED:

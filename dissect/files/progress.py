@@ -119,8 +119,9 @@ class Progress:
         if changed:
             raise refusal(
                 ValueError(
-                    f"resume must name a folder whose run had the same {', '.join(changed)}, but {self._path} "
-                    f"holds one with another; choose another folder (dissect run: --out), or {_ANEW}."
+                    f"resume must name a folder whose run had the same {', '.join(changed)}, but {self._path} holds "
+                    f"one with another{_told(meta['about'], self._about, changed)}; choose another folder (dissect "
+                    f"run: --out), or {_ANEW}."
                 )
             )
         if "steps" not in meta["state"]:
@@ -156,6 +157,24 @@ class Progress:
         save_tensors(self._path, *FORMAT, tensors, {"about": self._about, "state": state})
         end = time.monotonic()
         self._next = end + max(EVERY, TIMES * (end - begin))
+
+
+def _told(was: dict[str, Any], now: dict[str, Any], changed: list[str]) -> str:
+    """What was and what is, as far as it is short: of lists of options those that differ."""
+    pairs: list[tuple[Any, Any]] = []
+    for name in changed:
+        one, other = was[name], now.get(name)
+        if isinstance(one, list) and isinstance(other, (list, tuple)) and len(one) == len(other):
+            pairs += zip(one, other)
+        else:
+            pairs.append((one, other))
+    plain = [pair for pair in pairs if pair[0] != pair[1] and all(isinstance(each, _SHORT) for each in pair)]
+    short = [told for told in (f"{one!r}, now {other!r}" for one, other in plain) if len(told) <= LONGEST]
+    return f" ({'; '.join(short[:MOST])})" if short else ""
+
+
+#: What is shown of changed options: plain values, in so many letters at most, and so many of them.
+_SHORT, LONGEST, MOST = (str, int, float, bool, type(None)), 60, 5
 
 
 def _flat(state: dict[str, Any]) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -61,3 +61,9 @@ def test_options_of_folders_go_with_no_embedded_scenes(capsys):
     for more in (["--mean", "0", "0", "0"], ["--concepts", "names.json"]):
         assert main(["experiment", "axis-alignment", *more]) == 2
         assert "are of --images" in capsys.readouterr().err
+
+
+def test_a_second_call_with_another_option_says_which(here, capsys):
+    assert experiment("texture") == 0
+    assert experiment("texture", "--thresholds", "common", "--seed", 3) == 2
+    assert "holds one with another ('own', now 'common'; 0, now 3); choose another folder" in capsys.readouterr().err

@@ -125,3 +125,11 @@ def test_fresh_forgets_what_lies_deeper_too(tmp_path, capsys):
     saved.touch()
     assert commands.main(["experiment", "discrimination", "--out", str(tmp_path), "--test", "0", "--fresh"]) == 2
     assert not saved.exists()
+
+
+def test_a_training_of_no_recipe_is_told(tmp_path, capsys):
+    (tmp_path / "mine-0").mkdir()
+    (tmp_path / "mine-0.log").touch()
+    (tmp_path / "mine-0/1.safetensors").touch()
+    assert commands.main(["experiment", "discrimination", "--networks", str(tmp_path), "--out", str(tmp_path)]) == 2
+    assert "holds one of the name 'mine-0'; move it elsewhere" in capsys.readouterr().err
