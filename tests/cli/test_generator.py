@@ -11,8 +11,14 @@ from dissect.cli import main
 
 pytestmark = pytest.mark.filterwarnings("ignore::dissect.DoubtfulResultWarning")
 
-COMMAND = ("generator", "dissect", "--model", "dissect.tiny:generator", "--layers", "layer4", "--count", "12")
+#: A generator of a quarter of the embedded ones' pixels.
+STREETS = "cli.test_generator:streets"
+COMMAND = ("generator", "dissect", "--model", STREETS, "--layers", "layer4", "--count", "12")
 LABELLED = (*COMMAND, "--segmenter", "dissect.tiny:segmenter")
+
+
+def streets():
+    return tiny.generator("progan-street-small")
 
 
 def test_a_generator_is_dissected(tmp_path, capsys):
@@ -20,7 +26,7 @@ def test_a_generator_is_dissected(tmp_path, capsys):
     output = capsys.readouterr()
     assert "given (x + 1) / 2" in output.err
     found = json.loads(output.out)
-    model = tiny.generator()
+    model = streets()
     expected = dissect.dissect(
         model, "layer4", dissect.latents(model, 12), segmenter=tiny.segmenter(signed=True), segment="output",
         batch_size=5, top_images=10, progress=False,
@@ -41,7 +47,7 @@ def test_without_a_segmenter_units_have_no_concepts(tmp_path, capsys):
 
 
 def test_a_generator_is_segmented_once(tmp_path, capsys):
-    kept, made = str(tmp_path / "kept"), ("--model", "dissect.tiny:generator", "--count", "12", "--batch-size", "5")
+    kept, made = str(tmp_path / "kept"), ("--model", STREETS, "--count", "12", "--batch-size", "5")
     of = (*made, "--segmenter", "dissect.tiny:segmenter")
     assert main(["labels", "write", *of, "--out", kept]) == 0
     assert main(["labels", "check", kept]) == 0
@@ -95,7 +101,7 @@ def ranked(tmp_path_factory):
     return str(folder / "result")
 
 
-OF_STREETS = ("--model", "dissect.tiny:generator", "--segmenter", "dissect.tiny:segmenter", "--concept", "object/house")
+OF_STREETS = ("--model", STREETS, "--segmenter", "dissect.tiny:segmenter", "--concept", "object/house")
 
 
 def test_what_goes_without_units(ranked, tmp_path):
@@ -104,7 +110,7 @@ def test_what_goes_without_units(ranked, tmp_path):
     found = dissect.generators.Effect.load(tmp_path / "result")
     d = dissect.load(ranked)
     assert list(found.units) == dissect.generators.units_by_iou(d, "layer4", "object/house")[:3].tolist()
-    model = tiny.generator()
+    model = streets()
     expected = dissect.generators.removed_share(
         model, "layer4", found.units, dissect.latents(model, 6, 3), tiny.segmenter(signed=True), "object/house",
         progress=False,
@@ -124,7 +130,7 @@ def searched(ranked, tmp_path_factory):
 def test_which_units_a_class_depends_on(ranked, searched, tmp_path, capsys):
     options, folder = searched
     found = dissect.generators.CausalUnits.load(folder / "result")
-    d, model = dissect.load(ranked), tiny.generator()
+    d, model = dissect.load(ranked), streets()
     expected = dissect.generators.causal_units(
         model, "layer4", "object/house", dissect.latents(model, 6, 10), tiny.segmenter(signed=True), 3, block=3,
         epochs=1, iou=dissect.generators.class_iou(d, "layer4", "object/house"), progress=False,
