@@ -221,10 +221,15 @@ def test_hot_cells_in_files_that_are_harmed_are_computed_again(passes, written, 
     assert len(passes) > 20
 
 
+@pytest.fixture(scope="module")
+def never_stopped():
+    return dissected(2 << 20)
+
+
 @pytest.mark.filterwarnings("ignore::dissect.DoubtfulResultWarning")
 @pytest.mark.parametrize("killed_at", [9, 19, 25, 33, 47, 66])
-def test_a_run_that_was_stopped_goes_on(killed_at, tmp_path, monkeypatch):
-    whole, left = dissected(2 << 20), [killed_at]
+def test_a_run_that_was_stopped_goes_on(killed_at, never_stopped, tmp_path, monkeypatch):
+    left = [killed_at]
     add = dissect.dissection.dissection_run.DissectionRun.add
 
     def stopping(self, step):
@@ -237,7 +242,7 @@ def test_a_run_that_was_stopped_goes_on(killed_at, tmp_path, monkeypatch):
         patched.setattr(dissect.dissection.dissection_run.DissectionRun, "add", stopping)
         with pytest.raises(KeyboardInterrupt):
             dissected(2 << 20, resume=tmp_path)
-    same(whole, dissected(2 << 20, resume=tmp_path))
+    same(never_stopped, dissected(2 << 20, resume=tmp_path))
 
 
 def test_hot_cells_are_kept_only_where_they_take_less():
