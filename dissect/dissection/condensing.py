@@ -60,3 +60,29 @@ class RisingFloors:
             floors = self._thresholds[name].floors(share)
             self._last[name] = share, floors
         return floors
+
+
+class HighestFloors:
+    """The highest floors, by layer, above which anything was kept.
+
+    Exact counts prove floors while thresholds are sought; of what the last such visit keeps nothing else tells.
+    """
+
+    def __init__(self) -> None:
+        self._floors: dict[str, Tensor] = {}
+
+    def note(self, name: str, floors: Tensor) -> None:
+        """Something may be kept above floors [U]."""
+        self._floors[name] = torch.maximum(floors, self._floors.get(name, floors))
+
+    def forget(self, name: str) -> None:
+        """What was kept of a layer is gone."""
+        self._floors.pop(name, None)
+
+    def above(self, thresholds: Mapping[str, TailThreshold | GivenThreshold]) -> set[str]:
+        """The layers where a floor lies above a threshold, now that these are known, so that cells are missing."""
+        return {
+            name
+            for name, floors in self._floors.items()
+            if isinstance(state := thresholds[name], TailThreshold) and bool((floors > state.threshold()).any())
+        }

@@ -16,14 +16,14 @@ from dissect import ops
 from dissect.arguments import refusal
 from dissect.concepts import Concepts
 from dissect.devices import DeferredReads, to_device
-from dissect.dissection.condensing import RisingFloors, condensed
+from dissect.dissection.condensing import HighestFloors, RisingFloors, condensed
 from dissect.dissection.contents import check_parts, check_under_way
 from dissect.dissection.geometry import Geometry, check_fits, plane_size
 from dissect.dissection.given import GivenThreshold, at_labels, check_labels
 from dissect.dissection.kept import Pictures
 from dissect.dissection.presets import Preset
 from dissect.dissection.result import Dissection, LayerDissection
-from dissect.dissection.seen import MOST, SeenLabels
+from dissect.dissection.seen import SeenLabels, check_range
 from dissect.dissection.significance import Gathering
 from dissect.dissection.too_few import tell_too_few
 from dissect.files.checked import Array, fields
@@ -70,6 +70,7 @@ class DissectionRun(Run):
         self.thresholds: dict[str, TailThreshold | GivenThreshold] = {}
         self._given = given or {}
         self._rising = RisingFloors(self.thresholds)
+        self._highest = HighestFloors()
         self.peaks: dict[str, Peaks] = {}
         self.tallies: dict[str, IouTally | PairTally] = {}
         self.maps: dict[str, Tensor] = {}
@@ -87,8 +88,11 @@ class DissectionRun(Run):
             return None
         layers = self._open() if self.phase == "thresholds" else self.layers
         survey, counts = self.phase == "survey", self.phase == "counts"
-        whole = frozenset(name for name, state in self.thresholds.items() if state.whole)
-        visit = Visit(f"visit {self.visit}: {self.phase}", layers, survey or counts, counts, survey, whole=whole)
+        whole = {name for name, state in self.thresholds.items() if state.whole}
+        whole |= self._highest.above(self.thresholds) if counts else set()
+        visit = Visit(
+            f"visit {self.visit}: {self.phase}", layers, survey or counts, counts, survey, whole=frozenset(whole)
+        )
         return visit if counts else replace(visit, condense=self._condense)
 
     @property
@@ -121,6 +125,8 @@ class DissectionRun(Run):
                     state.advance()
             except ValueError as error:
                 raise refusal(ValueError(f"layer {name!r}: {error}")) from None
+            if state.whole:
+                self._highest.forget(name)
         if self.visit == 1:
             tell_too_few(self.thresholds, self.grids, self.num_images)
         self.visit += 1
@@ -140,6 +146,8 @@ class DissectionRun(Run):
         else:
             shown = torch.empty(maps.shape[1], 0, dtype=torch.int64) if share is None else self._may_be_shown(name)
             floors = self._rising.at(name, share)
+        if share is not None:
+            self._highest.note(name, floors)
         return condensed(floors, self.grids[name], shown, maps, numbers)
 
     def _open(self) -> list[str]:
@@ -178,18 +186,7 @@ class DissectionRun(Run):
     def _see_labels(self, where: str, step: Step, ends: Tensor) -> None:
         concepts = self._concepts
         least, largest = ends.tolist()
-        if largest > MOST:
-            raise refusal(ValueError(f"planes must hold labels below 2^31, but hold {largest}."), where)
-        if least < 0:
-            raise refusal(ValueError(f"planes must hold labels from 0 on, but hold {least}."), where)
-        if concepts is not None and largest >= len(concepts):
-            raise refusal(
-                ValueError(
-                    f"planes must hold labels below {len(concepts)} (the concepts, and 0 for none), but hold "
-                    f"{largest}; what is to be ignored (often 255) must be 0."
-                ),
-                where,
-            )
+        check_range(where, least, largest, concepts)
         if step.planes is not None:
             if concepts is None:
                 self.seen.see(step.planes, largest)

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dissect.arguments import refusal
 from dissect.concepts import MANY_LABELS, Concepts
 from dissect.files.checked import Array, Whole, fields, require
 
@@ -83,3 +84,23 @@ class SeenLabels:
         others = state["others"]
         require(what, others[1:] > others[:-1], "each is there once")
         self._below, self._others = state["below"], others.clone()
+
+
+def check_range(where: str, least: int, largest: int, concepts: Concepts | None) -> None:
+    """Refuses labels that are none.
+
+    Raises:
+        ValueError: they are below 0, too large, or have no concept.
+    """
+    if largest > MOST:
+        raise refusal(ValueError(f"planes must hold labels below 2^31, but hold {largest}."), where)
+    if least < 0:
+        raise refusal(ValueError(f"planes must hold labels from 0 on, but hold {least}."), where)
+    if concepts is not None and largest >= len(concepts):
+        raise refusal(
+            ValueError(
+                f"planes must hold labels below {len(concepts)} (the concepts, and 0 for none), but hold "
+                f"{largest}; what is to be ignored (often 255) must be 0."
+            ),
+            where,
+        )

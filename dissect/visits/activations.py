@@ -162,18 +162,16 @@ class Activations:
     def visit(self, visit: Visit, start: int) -> Iterator[Step]:
         """See `Steps`."""
         self._store.forget_hot(visit.whole)
-        if visit.condense is not None and self._store.short:
-            self._store.condense(visit.condensed)
+        if visit.condense is not None and self._store.short and self._held(visit, start) is not None:
+            self._store.condense(visit.condensed)  # there is something that wants the room
         for step in self._visited(visit, start):
             yield step
             self._keep(visit)
 
     def _visited(self, visit: Visit, start: int) -> Iterator[Step]:
-        number = self._same.count
-        planes = visit.planes and not self._images_only
-        held = {index for index in range(start, number or 0) if self._store.holds(index, visit.layers, planes)}
-        if number is not None and len(held) == number - start:
-            for index in range(start, number):
+        held = self._held(visit, start)
+        if held is None:
+            for index in range(start, self._same.count or 0):
                 yield self._recalled(index, visit)
             return
         # What comes before `start` is gone for good in an iterator, and its first batch is looked at as it goes by.
@@ -188,6 +186,13 @@ class Activations:
             count, begin = count + 1, time.perf_counter()
         self._flush()
         self._same.end(count)
+
+    def _held(self, visit: Visit, start: int) -> set[int] | None:
+        """The batches from `start` on that the visit can do without; None where they are all that there are."""
+        number = self._same.count
+        planes = visit.planes and not self._images_only
+        held = {index for index in range(start, number or 0) if self._store.holds(index, visit.layers, planes)}
+        return None if number is not None and len(held) == number - start else held
 
     def _keep(self, visit: Visit) -> None:
         """Keeps of the step that was computed last, when the visit has seen it, what is worth it."""
