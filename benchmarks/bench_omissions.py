@@ -21,7 +21,7 @@ from dissect.tiny import generator, segmenter, vgg
 
 T = TypeVar("T")
 #: Pairs of timings of which the middle ratio is told, and images of the statistics, which see the first 32 twice.
-PAIRS, COUNT = 1, 256
+PAIRS, COUNT = 3, 256
 
 
 def main() -> None:

@@ -42,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     street = counted[NAME]
     halves = street["real"].split()
     found["distances"] = {name: fsd(part["made"], *part["real"].split()) for name, part in counted.items()}
-    found["looks"] = looks(options.work, counted)
+    found["looks"] = looks(options.work)
     second = street["second"]
     found["second"] = fsd(second[0], *second[1].split())
     found["table"] = omission_table(street["made"], street["real"], truth=street["truth"], second=second)

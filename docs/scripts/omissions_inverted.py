@@ -76,8 +76,8 @@ def truth() -> torch.Tensor:
     return dissect.latents(generator(NAME), IMAGES)
 
 
-#: Real images of four kinds, so many of each, and the steps of their inversion.
-EACH, SHEET_STEPS = 4, 200
+#: Real images with most of a class; images of each of four kinds; and the steps of their inversion.
+EACH, KIND_EACH, SHEET_STEPS = 10, 4, 200
 DOMAINS = {
     "training set": ("train", "street"), "held out": ("val", "street"), "rooms": ("val", "room"),
     "landscapes": ("val", "landscape"),
@@ -103,13 +103,13 @@ def domains(work: Path) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor
             "seconds": time.process_time() - begin,
         })  # fmt: skip
     tensors, about = load_tensors(path, "domains", 1)
-    real, found = (dict(zip(DOMAINS, tensors[name].split(EACH))) for name in ("real", "made"))
+    real, found = (dict(zip(DOMAINS, tensors[name].split(KIND_EACH))) for name in ("real", "made"))
     return real, found, about["seconds"]
 
 
 def _scenes(split: str, family: str) -> torch.Tensor:
-    scenes = TinyScenes(split, 64, EACH, family=family)
-    return torch.stack([scenes[number][0] for number in range(EACH)]) * 2 - 1
+    scenes = TinyScenes(split, 64, KIND_EACH, family=family)
+    return torch.stack([scenes[number][0] for number in range(KIND_EACH)]) * 2 - 1
 
 
 def pairs(work: Path, real: SegmentationStatistics, concept: str) -> OmissionPairs:

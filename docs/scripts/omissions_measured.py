@@ -16,7 +16,7 @@ from dissect.tiny import TinyScenes, generator, segmenter
 from dissect.tiny.judge import features, in_bytes, sampled
 
 #: Generated images of each generator; twice as many real ones, for the distance of two halves.
-COUNT = 500
+COUNT = 2000
 #: Rows and columns at which everything is segmented.
 SIZE = (64, 64)
 #: The scenes on which each generator was trained, others of the same kind: family, watermarks, rows and columns.
@@ -52,14 +52,14 @@ def _made(measured: Measured, name: str, seed: int) -> SegmentationStatistics:
     )  # fmt: skip
 
 
-def _drawn(scenes: tuple[str, bool, int]) -> TinyScenes:
+def _drawn(scenes: tuple[str, bool, int], count: int) -> TinyScenes:
     family, watermark, size = scenes
-    return TinyScenes("val", size, 2 * COUNT, family=family, watermark=watermark)
+    return TinyScenes("val", size, 2 * count, family=family, watermark=watermark)
 
 
 def _real(measured: Measured, scenes: tuple[str, bool, int], seed: int | None) -> SegmentationStatistics:
     family, watermark, size = scenes
-    drawn = _drawn(scenes)
+    drawn = _drawn(scenes, COUNT)
     seen = None if seed is None else segmenter(seed)
     return measured(
         f"{family}{'-watermark' if watermark else ''}-{size}-{'labels' if seed is None else seed}",
@@ -68,12 +68,13 @@ def _real(measured: Measured, scenes: tuple[str, bool, int], seed: int | None) -
     )
 
 
-#: Patches of each image and level of the pyramid (Karras et al. 2018 take 128 of 16,384 images).
-PATCHES = 32
+#: Images of each generator whose looks are compared, with twice as many scenes: the classifier takes long. And patches
+#: of each image and level of the pyramid (Karras et al. 2018 take 128 of 16,384 images).
+LOOKED, PATCHES = 500, 32
 
 
-def looks(work: Path, counted: dict[str, dict[str, Any]]) -> dict[str, list[float]]:
-    """How far the same images look from the same scenes, without their segments; kept in a file.
+def looks(work: Path) -> dict[str, list[float]]:
+    """How far the first of these images look from the first scenes, without their segments; kept in a file.
 
     By generator: the sliced Wasserstein distance, and as that of two halves of the scenes; the Frechet distance by the
     embedded classifier's features, and as that of the halves.
@@ -82,9 +83,12 @@ def looks(work: Path, counted: dict[str, dict[str, Any]]) -> dict[str, list[floa
     found: dict[str, list[float]] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     for name, scenes in SCENES.items():
         if name not in found:
-            drawn, halves = _drawn(scenes), counted[name]["real"].split()
-            real, other = (in_bytes(torch.stack([drawn[int(at)][0] for at in half.numbers]) * 2 - 1) for half in halves)
-            made = sampled(generator(name), COUNT)
+            drawn = _drawn(scenes, LOOKED)
+            halves = torch.randperm(2 * LOOKED, generator=torch.Generator().manual_seed(0)).split(LOOKED)
+            real, other = (
+                in_bytes(torch.stack([drawn[at][0] for at in half.sort().values.tolist()]) * 2 - 1) for half in halves
+            )
+            made = sampled(generator(name), LOOKED)
             seen = [features(images) for images in (made, real, other)]
             found[name] = [_sliced(made, real), _sliced(other, real), frechet_distance(seen[0], seen[1]),
                            frechet_distance(seen[2], seen[1])]  # fmt: skip

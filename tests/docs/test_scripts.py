@@ -432,8 +432,8 @@ def test_omissions(tmp_path, monkeypatch):
     some = {name: measured.SCENES[name] for name in ("progan-street", "wgangp-street-small")}
     shortest = {"width": 1, "epochs": 1, "image_epochs": 1, "batch_size": 2}
     for module, values in {
-        measured: {"COUNT": 4, "SCENES": some, "PATCHES": 4},
-        inverted: {"IMAGES": 2, "STEPS": 1, "EACH": 1, "SHEET_STEPS": 1, "EPOCHS": 1, "IMAGE_EPOCHS": 1,
+        measured: {"COUNT": 4, "LOOKED": 4, "SCENES": some, "PATCHES": 4},
+        inverted: {"IMAGES": 2, "STEPS": 1, "EACH": 1, "KIND_EACH": 1, "SHEET_STEPS": 1, "EPOCHS": 1, "IMAGE_EPOCHS": 1,
                    "RECONSTRUCTION_EPOCHS": 1, "METHODS": few, "STYLE_IMAGES": 2, "STYLE_TRAINING": shortest},
     }.items():  # fmt: skip
         for name, value in values.items():
