@@ -77,7 +77,7 @@ def truth() -> torch.Tensor:
 
 
 #: Real images with most of a class; images of each of four kinds; and the steps of their inversion.
-EACH, KIND_EACH, SHEET_STEPS = 10, 4, 200
+EACH, KIND_EACH, SHEET_STEPS = 10, 10, 200
 DOMAINS = {
     "training set": ("train", "street"), "held out": ("val", "street"), "rooms": ("val", "room"),
     "landscapes": ("val", "landscape"),

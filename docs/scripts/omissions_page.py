@@ -46,7 +46,8 @@ scenes drawn for them; all are enlarged to 64x64 before they are segmented, whic
 
 Statistics of 256 images of `progan-street` take 1.09 times the processor time of a plain loop that renders and segments
 the same images (one thread, beside other work; the middle of three pairs of 1.05 to 1.09, after one of 1.13:
-`benchmarks/bench_omissions.py`).
+`benchmarks/bench_omissions.py`). The first 32 are made and segmented twice, to see whether both repeat themselves: an
+eighth of 256 images, and less of more.
 
 Beside the FSD are two distances that know no segments, of the first $looked of these images and of two halves of the
 first $scenes real scenes, since the classifier takes long; each stands with that of the halves. SWD is the sliced
