@@ -72,8 +72,8 @@ def fsd(
         seed: of these draws.
 
     Raises:
-        ValueError: fewer than two images, different numbers of images, vocabularies, planes, sizes or segmenters; an
-            image that is in both samples; others that are not of the same data or have an image of `real`.
+        ValueError: fewer than two images, different numbers of images, vocabularies, planes, sizes or segmenters;
+            others that are not of the same data or have an image of `real`.
 
     Example:
         >>> from dissect import tiny
@@ -99,7 +99,6 @@ def fsd(
             )
     enough_draws(resamples)
     seed_number(seed)
-    real.check_disjoint(generated)
     floor = float("nan")
     if others is not None:
         if others.source != real.source:
