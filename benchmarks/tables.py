@@ -104,7 +104,7 @@ def cpu_table(result: dict, shown: dict[str, str] | None = None) -> list[str]:
         yardsticks = [other for other in row["ratio"] if other not in ("eager", "published")]
         shares = [f"{share_of(row['ratio'][other])} ({other})" for other in yardsticks[: 1 if shown else None]]
         speedups = [
-            f"{1 / row['ratio'][other]:,.0f}x" if other in row["ratio"] else "" for other in ("eager", "published")
+            times_of(1 / row["ratio"][other]) if other in row["ratio"] else "" for other in ("eager", "published")
         ]
         if PER_UNIT in row:
             speedups[0] = f"{row[PER_UNIT]:.3g}x (one pass per unit)"
@@ -112,6 +112,11 @@ def cpu_table(result: dict, shown: dict[str, str] | None = None) -> list[str]:
         cells = [(shown or {}).get(name, name), f"{ms:,.0f}" if ms >= 1000 else f"{ms:.3g}", ", ".join(shares)]
         lines.append("| " + " | ".join(cells + speedups) + " |")
     return lines
+
+
+def times_of(speedup: float) -> str:
+    """In two digits where it is small: it may be below 1."""
+    return f"{speedup:,.0f}x" if speedup >= 10 else f"{speedup:.2g}x"
 
 
 def share_of(ratio: float) -> str:
