@@ -214,7 +214,7 @@ def _images(
     from dissect.data import ImageFolder
     from dissect.data.folders import MEAN, STD
 
-    count = scenes_asked(options, 172)
+    count = scenes_asked(options)
     if folder is None:
         return tiny.TinyScenes("val", count=count, restyle=style)
     return ImageFolder(folder, planes, size=options.size, mean=options.mean or MEAN, std=options.std or STD)

@@ -14,6 +14,8 @@ from dissect.stats.bootstrap import enough_draws
 from dissect.text import json_text, shown
 
 LAYER = "features.conv5_3"
+#: How many embedded scenes are shown where nobody says.
+SCENES = 172
 
 
 def add_commands(commands: Any) -> None:
@@ -126,7 +128,7 @@ def rosetta(options: argparse.Namespace) -> int:
     from dissect.data import ImageFolder
     from dissect.data.folders import MEAN, STD
 
-    count = scenes_asked(options, 172)
+    count = scenes_asked(options)
     check_device(options.device)
     seed = seed_number(options.seed, "--seed")
     named = (options.first_model, options.weights), (options.second_model, options.other_weights)
@@ -145,7 +147,7 @@ def rosetta(options: argparse.Namespace) -> int:
     return told(options, found, {"images": found.summary(), **intervals, "buddies": found.buddies()})
 
 
-def scenes_asked(options: argparse.Namespace, usual: int) -> int:
+def scenes_asked(options: argparse.Namespace) -> int:
     """How many embedded scenes are asked for.
 
     Raises:
@@ -155,7 +157,7 @@ def scenes_asked(options: argparse.Namespace, usual: int) -> int:
         raise refusal(ValueError("--mean and --std are of --images; the embedded scenes have theirs."))
     if options.images is not None and options.count is not None:
         raise refusal(ValueError("--count is how many embedded scenes to take, so it goes with no --images."))
-    return usual if options.count is None else integer("--count", options.count)
+    return SCENES if options.count is None else integer("--count", options.count)
 
 
 def told(options: argparse.Namespace, found: Any, tables: dict[str, Any], chart: Any = None) -> int:

@@ -100,3 +100,24 @@ def _are_masks(planes: Tensor) -> bool:
         return False
     used = planes.amax((0, 2, 3))
     return int(used.sum()) > 1 and int(planes.sum(1, dtype=torch.int64).max()) <= 1
+
+
+def check_named(planes: Tensor, count: int, whose: str = "") -> None:
+    """Refuses labels that have no name.
+
+    Args:
+        planes: integers, one at least.
+        count: how many labels there are, label 0 included.
+        whose: what is said of these planes, as "those of batch 3 ".
+
+    Raises:
+        ValueError: names the first end that is beyond.
+    """
+    least, largest = (int(end) for end in planes.aminmax())
+    if least < 0 or largest >= count:
+        raise refusal(
+            ValueError(
+                f"planes must hold labels from 0 to {count - 1}, those of concepts, but {whose}hold "
+                f"{least if least < 0 else largest}; what is to be ignored (often 255) must be 0."
+            )
+        )

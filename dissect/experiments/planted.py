@@ -15,6 +15,7 @@ from torch.nn.functional import adaptive_avg_pool2d, avg_pool2d
 
 from dissect.arguments import integer, refusal, speaks
 from dissect.concepts import Concepts
+from dissect.data.planes import check_named
 from dissect.digests import digest
 from dissect.experiments.planted_result import PlantedScores
 from dissect.stats.formulas import Formula, label_members
@@ -237,12 +238,7 @@ def _check_planes(planes: Tensor, concepts: Concepts) -> None:
         raise refusal(ValueError(
             f"planes must be [N, K, H, W] integers, one at least, but are {planes.dtype} {list(planes.shape)}."
         ))  # fmt: skip
-    least, largest = (int(end) for end in planes.aminmax())
-    if least < 0 or largest >= len(concepts):
-        raise refusal(ValueError(
-            f"planes must hold labels from 0 to {len(concepts) - 1}, those of concepts, but hold "
-            f"{least if least < 0 else largest}; what is to be ignored (often 255) must be 0."
-        ))  # fmt: skip
+    check_named(planes, len(concepts))
 
 
 def _check_method(name: str, method: Method) -> None:

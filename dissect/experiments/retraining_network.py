@@ -24,6 +24,7 @@ from dissect.network.hooks import Hooks
 from dissect.network.layers import find_layers
 from dissect.network.layouts import LayoutOption
 from dissect.network.modes import check_evaluating
+from dissect.network.outputs import check_finite
 from dissect.visits.images import Images, identity
 from dissect.visits.readout import Readout
 from dissect.visits.run import finish
@@ -161,10 +162,7 @@ def _joint(model: nn.Module, layer: str, top: str, images: Tensor) -> _Joint:
     if not isinstance(maps, Tensor) or maps.ndim not in (2, 4):
         got = list(maps.shape) if isinstance(maps, Tensor) else type(maps).__name__
         raise refusal(ValueError(f"layer {layer!r} must give [N, U] or [N, U, h, w], but gives {got}."))
-    if not bool(maps.isfinite().all()):  # NaN is not even like itself
-        raise refusal(ValueError(
-            f"activations of layer {layer!r} must be finite, but some are NaN or infinite; look for weights that are."
-        ))  # fmt: skip
+    check_finite(f"layer {layer!r}", maps)
     whole, flat = (given is not None and torch.equal(given, part) for part in (maps, maps.flatten(1)))
     if not whole and not flat:
         got = "something else" if given is None else list(given.shape)

@@ -20,7 +20,7 @@ from dissect.files.progress import go_on, versioned
 from dissect.network.identity import code_of, fingerprint
 from dissect.network.layers import find_layers
 from dissect.network.modes import tell_training
-from dissect.network.outputs import first_tensor
+from dissect.network.outputs import check_finite, first_tensor
 from dissect.stats.bootstrap import enough_draws
 from dissect.stats.grouped_correlation import BUDGET, GroupedCorrelation, Resampled
 from dissect.stats.map_correlation import MapCorrelation
@@ -208,12 +208,7 @@ class Correlations(Run):
                 f"see must give a tensor of images of what the first network gives, but gave {type(shown).__name__}."
             ))  # fmt: skip
         maps = found.maps[layer].float().cpu()
-        if not bool(maps.isfinite().all()):
-            whose = ("first", "second")[which]
-            raise refusal(ValueError(
-                f"activations of layer {layer!r} of the {whose} network must be finite, but some are NaN or infinite; "
-                "look for weights that are."
-            ))  # fmt: skip
+        check_finite(f"layer {layer!r} of the {('first', 'second')[which]} network", maps)
         return maps, shown
 
     def add(self, found: list[Tensor]) -> None:

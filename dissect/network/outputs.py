@@ -176,3 +176,21 @@ def tensors(output: Any) -> Iterator[Tensor]:
     elif _is_dataclass(output):
         for name in _attributes(output):
             yield from tensors(getattr(output, name))
+
+
+def check_finite(whose: str, maps: Tensor) -> None:
+    """Refuses activations that are not even like themselves, so that no comparison would tell.
+
+    Args:
+        whose: the layer, and of which network if there are several.
+        maps: its activations.
+
+    Raises:
+        ValueError: some are NaN or infinite.
+    """
+    if not bool(maps.isfinite().all()):
+        raise refusal(
+            ValueError(
+                f"activations of {whose} must be finite, but some are NaN or infinite; look for weights that are."
+            )
+        )

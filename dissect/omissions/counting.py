@@ -18,7 +18,7 @@ from dissect.arguments import check_values, refusal
 from dissect.concepts import Concepts
 from dissect.data import Batch, Batches
 from dissect.data.batches import attribute_of
-from dissect.data.planes import label_planes
+from dissect.data.planes import check_named, label_planes
 from dissect.devices import checksum, device_of
 from dissect.digests import digest
 from dissect.files.checked import Array, Of, Whole, fields, require
@@ -30,22 +30,6 @@ from dissect.visits.run import Run, Visit
 from dissect.visits.store import Step
 
 Segmenting = Callable[[Tensor], Tensor]
-
-
-def _check_labels(planes: Tensor, count: int, index: int) -> None:
-    """Refuses labels that have no name.
-
-    Raises:
-        ValueError: names the first end that is beyond.
-    """
-    least, largest = (int(end) for end in planes.aminmax())
-    if least < 0 or largest >= count:
-        raise refusal(
-            ValueError(
-                f"planes must hold labels from 0 to {count - 1}, those of concepts, but those of batch {index} hold "
-                f"{least if least < 0 else largest}; what is to be ignored (often 255) must be 0."
-            )
-        )
 
 
 class GeneratedImages:
@@ -211,7 +195,7 @@ class Counting(Run):
                 ValueError(f"planes must all have one size, but batch {index} has {pixels} pixels, not those before.")
             )
         chosen = planes[:, list(self._planes)].contiguous()
-        _check_labels(chosen, len(self.concepts), index)
+        check_named(chosen, len(self.concepts), f"those of batch {index} ")
         areas = ops.encode_labels(chosen, len(self.concepts)).area.cpu().int()
         areas[:, 0] = (chosen == 0).all(1).sum((1, 2), dtype=torch.int32).cpu()
         return step.numbers, areas, pixels
