@@ -20,8 +20,8 @@ from dissect.arguments import integer, refusal, speaks
 from dissect.data.pictures import signed_pictures
 from dissect.rewriting import Edit, Matches, Memory, SecondMoment, Selection, Session, erase, render
 from dissect.rewriting.edit import weight_digest
+from dissect.rewriting.keys import is_pair
 from dissect.rewriting.matching import column, ranked, responses
-from dissect.rewriting.memory import is_pair
 from dissect.rewriting.moment import batches_of
 from dissect.rewriting.session import check_selections, selected_keys
 

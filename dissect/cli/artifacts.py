@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dissect.arguments import integer, refusal, result_file
-from dissect.cli.generator import inputs_of
-from dissect.cli.networks import called, imported, load_model
+from dissect.cli.networks import called, imported, inputs_of, load_model
 from dissect.cli.run import MODEL_HELP, check_device, resumed
 from dissect.text import shown
 

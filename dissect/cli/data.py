@@ -10,8 +10,7 @@ from typing import Any, NamedTuple
 from torch import nn
 
 from dissect.arguments import refusal, seed_number
-from dissect.cli.generator import inputs_of
-from dissect.cli.networks import called, load_model
+from dissect.cli.networks import called, inputs_of, load_model
 from dissect.cli.run import MODEL_HELP, check_layers, names_in, random_weights
 from dissect.cli.segmenters import add_segmenter_arguments, segmenter_in, signed
 

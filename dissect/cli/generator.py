@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import inspect
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from torch import nn
 
 from dissect.arguments import integer, refusal, result_file
-from dissect.cli.networks import called, load_model
+from dissect.cli.artifacts import add_artifacts_arguments, artifacts
+from dissect.cli.networks import called, inputs_of, load_model
 from dissect.cli.run import (
     MODEL_HELP,
     add_dissection_arguments,
@@ -23,6 +23,7 @@ from dissect.cli.run import (
     resumed,
 )
 from dissect.cli.segmenters import signed
+from dissect.models.noise import takes_noise
 from dissect.text import shown
 
 if TYPE_CHECKING:
@@ -52,8 +53,6 @@ def add_commands(commands: Any) -> None:
     add_units_arguments(through, second=False)
     add_trace_arguments(through)
     through.set_defaults(command=trace)
-    from dissect.cli.artifacts import add_artifacts_arguments, artifacts  # which takes z as they are made here
-
     wrong = commands.add_parser("artifacts", help="units whose images look unreal, and what goes without them")
     add_artifacts_arguments(wrong)
     wrong.set_defaults(command=artifacts)
@@ -242,19 +241,6 @@ def _causal(options: argparse.Namespace, layer: str) -> Any:
     return found
 
 
-def inputs_of(model: nn.Module, options: argparse.Namespace, seed: int | None = None) -> Any:
-    """The z that the options ask for, or of another seed, with noise seeds where the generator takes them."""
-    import dissect
-
-    count, seed = integer("--count", options.count), options.seed if seed is None else seed
-    z = dissect.latents(model, count, seed)
-    return (z, dissect.noise_seeds(count, seed)) if _takes_noise(model) else z
-
-
-def _takes_noise(model: nn.Module) -> bool:
-    return "noise" in inspect.signature(model.forward).parameters
-
-
 def dissect(options: argparse.Namespace) -> int:
     """Dissects a generator, saves the result, writes the report; an interrupted run goes on when called again."""
     from dissect.report.html import check_extras
@@ -273,7 +259,7 @@ def _dissected(options: argparse.Namespace, progress: Path) -> Dissection:
 
     model = load_model(options.model, options.weights).eval().to(options.device)
     check_layers(model, options)
-    z, others, noise = inputs_of(model, options), None, _takes_noise(model)
+    z, others, noise = inputs_of(model, options), None, takes_noise(model)
     if preset_with(options.preset, levels=options.levels).levels != "fraction":
         if options.threshold_seed == options.seed:
             raise refusal(ValueError(f"--threshold-seed must be another than --seed, but both are {options.seed}."))

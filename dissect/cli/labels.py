@@ -9,8 +9,7 @@ from typing import Any
 from torch import nn
 
 from dissect.arguments import refusal, speaks
-from dissect.cli.generator import inputs_of
-from dissect.cli.networks import called, load_model
+from dissect.cli.networks import called, inputs_of, load_model
 from dissect.cli.run import MODEL_HELP, check_device, names_in, random_weights
 from dissect.cli.segmenters import add_segmenter_arguments, segmenter_in, signed
 from dissect.text import json_text, shown

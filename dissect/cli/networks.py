@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import difflib
 import importlib
 import inspect
@@ -14,8 +15,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from dissect.arguments import refusal
+from dissect.arguments import integer, refusal
 from dissect.cli.suggest import LIBRARIES, did_you_mean
+from dissect.models.noise import takes_noise
 
 
 def load_model(name: str, weights: Path | None = None, seed: int = 0) -> nn.Module:
@@ -110,6 +112,15 @@ def _published(library: str, architecture: str) -> nn.Module:
         hint = did_you_mean(f"{library}:{architecture}")
         reason = str(error).rstrip(".") if hint else error
         raise refusal(ValueError(f"{library} cannot build {architecture!r}: {reason}{hint}")) from error
+
+
+def inputs_of(model: nn.Module, options: argparse.Namespace, seed: int | None = None) -> Any:
+    """The z that the options ask for, or of another seed, with noise seeds where the generator takes them."""
+    import dissect
+
+    count, seed = integer("--count", options.count), options.seed if seed is None else seed
+    z = dissect.latents(model, count, seed)
+    return (z, dissect.noise_seeds(count, seed)) if takes_noise(model) else z
 
 
 def _configuration(transformers: Any, name: str) -> Any:

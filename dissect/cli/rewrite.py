@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dissect.arguments import integer, refusal, result_file
-from dissect.cli.generator import inputs_of
-from dissect.cli.networks import called, imported
+from dissect.cli.networks import called, imported, inputs_of
 from dissect.cli.rewrite_model import add_model_arguments, model_of
 from dissect.cli.rewrite_ui import add_ui_arguments, ui
 from dissect.cli.run import resumed

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import inspect
 from functools import lru_cache
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 _LEVELS = 1 << 16
 _STEP = 0x9E3779B97F4A7C15 - (1 << 64)
 _MIX1 = 0xBF58476D1CE4E5B9 - (1 << 64)
 _MIX2 = 0x94D049BB133111EB - (1 << 64)
+
+
+def takes_noise(model: nn.Module) -> bool:
+    """Whether a model takes noise seeds, ``model(z, noise=seeds)``."""
+    return "noise" in inspect.signature(model.forward).parameters
 
 
 def seeded_noise(seeds: Tensor, layer: int, height: int, width: int) -> Tensor:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import math
 from collections.abc import Callable
 from typing import Any
@@ -24,6 +23,7 @@ from dissect.digests import digest
 from dissect.files.checked import Array, Of, Whole, fields, require
 from dissect.generated import Generated
 from dissect.models import latents, noise_seeds
+from dissect.models.noise import takes_noise
 from dissect.network.identity import fingerprint
 from dissect.network.modes import check_evaluating, check_segmenter, range_taken
 from dissect.visits.run import Run, Visit
@@ -44,8 +44,7 @@ class GeneratedImages:
         self.source: str | None = fingerprint(generator)
         self.concepts = None
         z = latents(generator, count, seed).cpu()
-        noise = "noise" in inspect.signature(generator.forward).parameters
-        self.data: Any = TensorDataset(z, noise_seeds(count, seed)) if noise else z
+        self.data: Any = TensorDataset(z, noise_seeds(count, seed)) if takes_noise(generator) else z
 
     def images(self, batch: Batch, index: int) -> Tensor:
         """The generator's images of a batch of z."""

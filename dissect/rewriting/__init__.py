@@ -7,9 +7,10 @@ from dissect.rewriting.edit import Edit, combined
 from dissect.rewriting.finetuning import FineTuned, fine_tune
 from dissect.rewriting.insertion import insert
 from dissect.rewriting.inverting import RuleEffect, invert_rule, rule_effects
+from dissect.rewriting.keys import Keys
 from dissect.rewriting.matching import Matches, matches
 from dissect.rewriting.measuring import RuleChange, rule_changes
-from dissect.rewriting.memory import Keys, Memory
+from dissect.rewriting.memory import Memory
 from dissect.rewriting.moment import SecondMoment, second_moment
 from dissect.rewriting.patches import PatchDistance, draw_patches, draw_values, patch_distances
 from dissect.rewriting.perceptual import lpips_distance

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from dissect.arguments import integer, refusal, speaks
-from dissect.rewriting.memory import Keys
+from dissect.rewriting.keys import Keys
 
 if TYPE_CHECKING:
     from dissect.rewriting.memory import Memory

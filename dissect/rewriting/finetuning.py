@@ -18,7 +18,7 @@ from dissect.interrupts import deferred_interrupts
 from dissect.network.identity import weights_fingerprint
 from dissect.network.modes import check_evaluating
 from dissect.network.outputs import first_tensor
-from dissect.rewriting.memory import is_pair, noise_of
+from dissect.rewriting.keys import is_pair, noise_of
 
 
 @dataclass(eq=False)  # tensors have no one truth value

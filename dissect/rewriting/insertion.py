@@ -11,7 +11,8 @@ from torch import Tensor
 from dissect.arguments import integer, refusal, speaks
 from dissect.rewriting.directions import Directions, orthonormal
 from dissect.rewriting.edit import Edit, rewritten, verify_rank, weight_digest
-from dissect.rewriting.memory import Keys, Memory
+from dissect.rewriting.keys import Keys
+from dissect.rewriting.memory import Memory
 from dissect.rewriting.solving import (
     DIVERGED,
     LOSSES,

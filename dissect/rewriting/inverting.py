@@ -19,8 +19,9 @@ from dissect.network.trace import Trace
 from dissect.rewriting.directions import area
 from dissect.rewriting.edit import Edit
 from dissect.rewriting.insertion import checked_rate, edit_of
+from dissect.rewriting.keys import Keys, is_pair, noise_of
 from dissect.rewriting.measuring import Change, interval_of_ratio, made, within
-from dissect.rewriting.memory import Keys, Memory, is_pair, noise_of
+from dissect.rewriting.memory import Memory
 from dissect.rewriting.moment import batches_of
 from dissect.rewriting.products import times
 from dissect.rewriting.solving import Schedule, descend, found_of

@@ -16,7 +16,7 @@ from dissect.data import Batch
 from dissect.devices import device_of, to_device
 from dissect.network.modes import check_evaluating, check_segmenter, repeatable
 from dissect.network.outputs import first_tensor
-from dissect.rewriting.memory import noise_of
+from dissect.rewriting.keys import noise_of
 from dissect.rewriting.moment import batches_of
 from dissect.rewriting.transfer import Transfer
 from dissect.stats.bootstrap import drawn_again, interval_of

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import inspect
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -21,42 +19,10 @@ from dissect.network.identity import weights_fingerprint
 from dissect.network.layers import find_layers
 from dissect.network.modes import check_evaluating, repeatable
 from dissect.network.trace import StopForward, Trace
+from dissect.rewriting.directions import Directions, Method, directions
 from dissect.rewriting.forms import form_of
-
-if TYPE_CHECKING:
-    from dissect.rewriting.directions import Directions, Method
-    from dissect.rewriting.moment import SecondMoment
-
-
-@dataclass(frozen=True, eq=False)
-class Keys:
-    """Keys of some images, and what of each image takes part in a nonlinear layer beside them.
-
-    Attributes:
-        maps: [n, i, h, w], what the layer multiplies; of a fully connected layer [n, i, 1, L], its L rows per image.
-        style: [n, i], factors that are already in `maps`, by which StyleGAN2 demodulates; else None.
-        noise: [n, 1, H, W], what StyleGAN2 adds; else None.
-    """
-
-    maps: Tensor
-    style: Tensor | None = None
-    noise: Tensor | None = None
-
-    def __len__(self) -> int:
-        """The number of images, n."""
-        return len(self.maps)
-
-    def __getitem__(self, images: Any) -> Keys:
-        """Those of some images, by a slice or numbers."""
-        return Keys(*(None if part is None else part[images] for part in (self.maps, self.style, self.noise)))  # type: ignore[arg-type]
-
-    def crop(self, rows: slice, columns: slice, factor: int = 1) -> Keys:
-        """Those in some rows and columns, of which the values have `factor` times as many."""
-        noise = self.noise
-        if noise is not None:
-            grown = [slice(each.start * factor, each.stop * factor) for each in (rows, columns)]
-            noise = noise[:, :, grown[0], grown[1]]
-        return Keys(self.maps[:, :, rows, columns], self.style, noise)
+from dissect.rewriting.keys import Keys, is_pair, noise_of
+from dissect.rewriting.moment import SecondMoment, second_moment
 
 
 class Memory:
@@ -235,8 +201,6 @@ class Memory:
 
         See `dissect.rewriting.second_moment`, whose arguments and errors these are.
         """
-        from dissect.rewriting.moment import second_moment
-
         self.moment = second_moment(self, inputs, batch_size=batch_size, resume=resume, progress=progress)
         return self.moment
 
@@ -246,8 +210,6 @@ class Memory:
         preserve: Keys | Tensor | None = None,
     ) -> Directions:  # fmt: skip
         """The row space that an edit of these keys may change; see `dissect.rewriting.directions`."""
-        from dissect.rewriting.directions import directions
-
         return directions(self, keys, rank, masks=masks, method=method, preserve=preserve)
 
     def _seen(self, batch: Tensor, also: Any) -> Keys:
@@ -292,18 +254,6 @@ class Memory:
                 "another module, as that of nn.MultiheadAttention.out_proj; name one that is called."
             )
         )
-
-
-def is_pair(inputs: Any) -> bool:
-    """Whether inputs are a batch and what comes with it, noise seeds or labels; two tensors of floats are batches."""
-    pair = isinstance(inputs, (tuple, list)) and len(inputs) == 2 and isinstance(inputs[0], Tensor)
-    return pair and not (isinstance(inputs[1], Tensor) and inputs[1].is_floating_point())
-
-
-def noise_of(model: nn.Module, also: Any) -> dict[str, Tensor]:
-    """What comes with a batch, as noise seeds of a model that takes any."""
-    takes = also is not None and "noise" in inspect.signature(model.forward).parameters
-    return {"noise": to_device(also, device_of(model))} if takes else {}
 
 
 def _styled_keys(trace: Trace, modulate: str, noise: str) -> Keys:

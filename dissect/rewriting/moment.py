@@ -17,7 +17,7 @@ from dissect.data import Batches
 from dissect.files.checked import Array, Of, Text, Whole, fields, require
 from dissect.files.results import Result
 from dissect.network.identity import code_of, fingerprint
-from dissect.rewriting.memory import is_pair
+from dissect.rewriting.keys import is_pair
 from dissect.rewriting.products import gram
 from dissect.visits.images import Images
 from dissect.visits.run import Run, Visit, finish

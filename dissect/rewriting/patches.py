@@ -14,7 +14,8 @@ from dissect.devices import device_of, to_device
 from dissect.network.hooks import Hooks
 from dissect.network.outputs import first_tensor
 from dissect.rewriting.directions import area
-from dissect.rewriting.memory import Memory, is_pair, noise_of
+from dissect.rewriting.keys import is_pair, noise_of
+from dissect.rewriting.memory import Memory
 from dissect.rewriting.moment import batches_of
 from dissect.stats.frechet import frechet_distance
 from dissect.visits.images import Images

@@ -13,7 +13,8 @@ from dissect.network.outputs import first_tensor
 from dissect.rewriting.directions import area
 from dissect.rewriting.edit import Edit
 from dissect.rewriting.insertion import insert
-from dissect.rewriting.memory import Keys, Memory, is_pair, noise_of
+from dissect.rewriting.keys import Keys, is_pair, noise_of
+from dissect.rewriting.memory import Memory
 
 
 class Copied(NamedTuple):

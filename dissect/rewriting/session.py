@@ -20,7 +20,8 @@ from dissect.files.tensors import replacing
 from dissect.rewriting.directions import area
 from dissect.rewriting.edit import Edit
 from dissect.rewriting.insertion import insert
-from dissect.rewriting.memory import Keys, Memory
+from dissect.rewriting.keys import Keys
+from dissect.rewriting.memory import Memory
 from dissect.rewriting.selection import copy, paste, placed
 
 #: Rows or columns of a mask at most; published ones have 1,024.

@@ -11,7 +11,8 @@ from torch import Tensor
 from tqdm.auto import tqdm, trange
 
 from dissect.arguments import refusal
-from dissect.rewriting.memory import Keys, Memory
+from dissect.rewriting.keys import Keys
+from dissect.rewriting.memory import Memory
 from dissect.rewriting.products import times
 from dissect.rewriting.recorded import Recorded
 from dissect.rewriting.winograd import Filters, suits

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
-
-from torch import Tensor
 
 from dissect.arguments import refusal, speaks
-from dissect.files.tensors import load_tensors
 from dissect.models import VGG, ProGAN, StyleGAN2, UNet
 from dissect.segmentation import Segmenter
 from dissect.tiny.training.recipes import RECIPES, Recipe
+from dissect.tiny.weight_files import widened
 from dissect.tiny.world.vocabulary import CONCEPTS, MATERIALS, OBJECTS, PARTS, SCENES, label
 
 #: The widths of the shipped VGG's five blocks and of its hidden fully connected layers.
@@ -38,9 +35,6 @@ SEGMENTER_GROUPS = tuple(
     )
 )
 
-#: What the files of networks say that they are.
-FORMAT = ("network", 1)
-
 #: The generators, and the seeds of the segmentation networks, whose weights are shipped.
 GENERATORS = (
     "progan-street",
@@ -56,15 +50,6 @@ SEGMENTER_SEEDS = (0, 1)
 FOLDER = Path(__file__).parent / "weights"
 
 
-def _loaded(path: str | Path, *architectures: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """The weights in a file, widened to float32, and what it says of them."""
-    states, about = load_tensors(path, *FORMAT)
-    found = about.get("architecture", "training that is not finished")
-    if found not in architectures:
-        raise ValueError(f"{path} must hold a {' or a '.join(architectures)}, but holds a {found}.")
-    return {name: value.float() if value.is_floating_point() else value for name, value in states.items()}, about
-
-
 def load_network(path: str | Path) -> VGG:
     """A network that `python -m dissect.tiny.train` wrote, in eval mode: its weights or one of its snapshots.
 
@@ -72,7 +57,7 @@ def load_network(path: str | Path) -> VGG:
         FileNotFoundError: no such file.
         ValueError: the file is damaged, or holds something else.
     """
-    states, about = _loaded(path, "VGG")
+    states, about = widened(path, "VGG")
     model = VGG(about["channels"], len(about["classes"]), about["hidden"], about["pooled"], seed=about["seed"])
     model.load_state_dict(states)
     return model.eval()
@@ -106,7 +91,7 @@ def load_generator(path: str | Path) -> ProGAN | StyleGAN2:
         FileNotFoundError: no such file.
         ValueError: the file is damaged, or holds something else.
     """
-    states, about = _loaded(path, "ProGAN", "StyleGAN2")
+    states, about = widened(path, "ProGAN", "StyleGAN2")
     model = Recipe.of(about["recipe"]).generator(about["seed"], about.get("resolution"))  # earlier files do not say it
     model.load_state_dict(states)
     return model.eval()
@@ -153,7 +138,7 @@ def load_segmenter(path: str | Path, *, signed: bool = False) -> Segmenter:
         FileNotFoundError: no such file.
         ValueError: the file is damaged, or holds something else.
     """
-    states, about = _loaded(path, "UNet")
+    states, about = widened(path, "UNet")
     network = UNet(about["channels"], sum(len(group) for group in SEGMENTER_GROUPS))
     network.load_state_dict(states)
     return Segmenter(network, CONCEPTS, SEGMENTER_GROUPS, signed=signed).eval()

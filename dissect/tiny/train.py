@@ -25,9 +25,10 @@ from tqdm import tqdm
 from dissect.files.tensors import replacing, save_tensors
 from dissect.models import VGG
 from dissect.tiny.dataset import DEFAULT_COUNTS, SPLITS, TinyScenes
-from dissect.tiny.networks import CHANNELS, FORMAT, HIDDEN, POOLED
+from dissect.tiny.networks import CHANNELS, HIDDEN, POOLED
 from dissect.tiny.training.descent import muon_and_adamw
 from dissect.tiny.training.run import Checkpoint, add_threads, order, parsed, rendered, scenes_version, set_pace
+from dissect.tiny.weight_files import FORMAT
 
 BATCH = 128
 IMAGES = 51600

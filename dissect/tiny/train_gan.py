@@ -31,7 +31,7 @@ from dissect.models import ProGAN, StyleGAN2
 from dissect.models.discriminator import STDDEV_GROUP
 from dissect.models.latent import normal_blocks
 from dissect.tiny.dataset import TinyScenes
-from dissect.tiny.networks import FORMAT, GENERATORS, vgg
+from dissect.tiny.networks import GENERATORS, vgg
 from dissect.tiny.training.adversarial import Adversaries
 from dissect.tiny.training.feature_critic import FeatureCritic
 from dissect.tiny.training.growing import Growing
@@ -40,13 +40,13 @@ from dissect.tiny.training.run import (
     Checkpoint,
     Training,
     add_arguments,
-    narrowed,
     order,
     parsed,
     rendered,
     scenes_version,
     set_pace,
 )
+from dissect.tiny.weight_files import FORMAT, narrowed
 
 SNAPSHOT_EVERY = 50_000
 #: z over which a batch norm's statistics are taken.

@@ -25,18 +25,18 @@ from tqdm import tqdm
 from dissect.files.tensors import save_tensors
 from dissect.models import UNet
 from dissect.tiny.dataset import TinyScenes
-from dissect.tiny.networks import FORMAT, SEGMENTER_CHANNELS, SEGMENTER_GROUPS, SEGMENTER_PLANES
+from dissect.tiny.networks import SEGMENTER_CHANNELS, SEGMENTER_GROUPS, SEGMENTER_PLANES
 from dissect.tiny.training.descent import Descent, muon_and_adamw
 from dissect.tiny.training.run import (
     Checkpoint,
     add_arguments,
-    narrowed,
     order,
     parsed,
     save_array,
     scenes_version,
     train_for,
 )
+from dissect.tiny.weight_files import FORMAT, narrowed
 from dissect.tiny.world.vocabulary import CONCEPTS
 
 SIZE = 64

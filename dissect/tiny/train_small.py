@@ -19,15 +19,13 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from dissect.files.tensors import load_tensors, save_tensors
+from dissect.files.tensors import save_tensors
 from dissect.tiny.dataset import TinyScenes
-from dissect.tiny.networks import FORMAT
 from dissect.tiny.train import augmented
 from dissect.tiny.training.descent import Descent, muon_and_adamw
 from dissect.tiny.training.run import (
     Checkpoint,
     add_arguments,
-    narrowed,
     order,
     parsed,
     save_array,
@@ -35,6 +33,7 @@ from dissect.tiny.training.run import (
     train_for,
 )
 from dissect.tiny.training.small import SIZE, SMALL_RECIPES, loss, of_family, posed
+from dissect.tiny.weight_files import FORMAT, narrowed, widened
 
 COUNTS = {"train": 51_600, "val": 2_150}
 BATCH = 64
@@ -103,8 +102,8 @@ class Run(Descent):
         found = sorted(folder.glob("*.safetensors"))
         if not found:
             raise FileNotFoundError(f"{folder} must hold the snapshots of a training, but there are none.")
-        states, _ = load_tensors(found[-1], *FORMAT)
-        own = {key: value.float() for key, value in states.items() if not key.startswith("head.fc7.")}
+        states, _ = widened(found[-1], "SmallNet")
+        own = {key: value for key, value in states.items() if not key.startswith("head.fc7.")}
         self.network.load_state_dict(own, strict=False)
 
     def _train_step(self) -> None:

@@ -28,9 +28,10 @@ from dissect.segmentation import Segmenter
 from dissect.stats import frechet_distance
 from dissect.tiny import TinyScenes
 from dissect.tiny.judge import BATCH, features, in_bytes, nearest, sampled, segmenter_features
-from dissect.tiny.networks import FORMAT, load_generator, segmenter
+from dissect.tiny.networks import load_generator, segmenter
 from dissect.tiny.train_gan import images_of
 from dissect.tiny.training.recipes import RECIPES, Recipe
+from dissect.tiny.weight_files import FORMAT
 
 INTRO = """\
 Generators of 32x32 with units (96, 96, 96, 48), each trained once and briefly on 28,000 scenes (recipes:

@@ -33,8 +33,9 @@ from dissect.tiny.judge import (
     there,
     watermarks,
 )
-from dissect.tiny.networks import FORMAT, SEGMENTER_SEEDS, load_generator, load_segmenter
+from dissect.tiny.networks import SEGMENTER_SEEDS, load_generator, load_segmenter
 from dissect.tiny.training.recipes import Recipe
+from dissect.tiny.weight_files import FORMAT
 from dissect.tiny.world.stamp import STAMPS
 
 FOLDER = "generators"

@@ -24,8 +24,9 @@ from dissect.files.tensors import load_tensors
 from dissect.segmentation import Segmenter
 from dissect.tiny import TinyScenes
 from dissect.tiny.judge import sampled
-from dissect.tiny.networks import FORMAT, SEGMENTER_SEEDS, load_generator, load_segmenter
+from dissect.tiny.networks import SEGMENTER_SEEDS, load_generator, load_segmenter
 from dissect.tiny.train_segmenter import degraded, ious, rendered
+from dissect.tiny.weight_files import FORMAT
 
 FOLDER = "segmenters"
 JUDGED, COLUMNS, ENLARGED = 50, 10, 2

@@ -24,8 +24,9 @@ from dissect.files.tensors import load_tensors
 from dissect.plots import save
 from dissect.table import Table
 from dissect.tiny import TinyScenes, vgg
-from dissect.tiny.networks import FOLDER, FORMAT
+from dissect.tiny.networks import FOLDER
 from dissect.tiny.survey import Survey, limits, survey
+from dissect.tiny.weight_files import FORMAT
 from dissect.tiny.world.vocabulary import FAMILIES
 
 TWINS = (1, 2)

@@ -8,7 +8,6 @@ from dissect.models import latents
 from dissect.tiny import TinyScenes, generator, segmenter, vgg
 from dissect.tiny.networks import (
     FOLDER,
-    FORMAT,
     GENERATORS,
     SEED,
     SEGMENTER_SEEDS,
@@ -18,6 +17,7 @@ from dissect.tiny.networks import (
 )
 from dissect.tiny.training.recipes import RECIPES, Recipe
 from dissect.tiny.training.run import scenes_version
+from dissect.tiny.weight_files import FORMAT
 from dissect.tiny.world.vocabulary import CONCEPTS
 
 CHECKED = 258

@@ -9,7 +9,8 @@ import torch
 
 from dissect.files.tensors import load_tensors
 from dissect.tiny import TinyScenes, train
-from dissect.tiny.networks import FORMAT, load_network
+from dissect.tiny.networks import load_network
+from dissect.tiny.weight_files import FORMAT
 
 
 @pytest.fixture(autouse=True)

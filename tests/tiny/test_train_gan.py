@@ -14,10 +14,11 @@ from dissect.files.tensors import load_tensors
 from dissect.models import latents
 from dissect.models.latent import BLOCK
 from dissect.tiny import train_gan
-from dissect.tiny.networks import FORMAT, load_generator
+from dissect.tiny.networks import load_generator
 from dissect.tiny.training import feature_critic
 from dissect.tiny.training.recipes import RECIPES, Recipe
 from dissect.tiny.training.run import Training, scenes_version
+from dissect.tiny.weight_files import FORMAT
 
 #: Its stages are of 200 images each, its average forgets within few.
 SMALL = Recipe(

@@ -8,7 +8,8 @@ import torch
 
 from dissect.files.tensors import load_tensors
 from dissect.tiny import TinyScenes, train_segmenter
-from dissect.tiny.networks import FORMAT, SEGMENTER_GROUPS, SEGMENTER_PLANES, load_segmenter
+from dissect.tiny.networks import SEGMENTER_GROUPS, SEGMENTER_PLANES, load_segmenter
+from dissect.tiny.weight_files import FORMAT
 from dissect.tiny.world.vocabulary import CONCEPTS
 
 

@@ -8,8 +8,8 @@ import torch
 
 from dissect.files.tensors import load_tensors
 from dissect.tiny import train_small
-from dissect.tiny.networks import FORMAT
 from dissect.tiny.training.small import ORDERS, SMALL_RECIPES, TASKS, SmallRecipe, load_small, of_family, posed
+from dissect.tiny.weight_files import FORMAT
 from dissect.tiny.world.vocabulary import FAMILIES, SCENES
 
 

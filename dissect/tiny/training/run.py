@@ -13,14 +13,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 from tqdm import tqdm
 
 from dissect.devices import processor
 from dissect.digests import digest
 from dissect.files.tensors import load_tensors, replacing, save_tensors
 from dissect.tiny.dataset import TinyScenes
-from dissect.tiny.networks import FORMAT
+from dissect.tiny.weight_files import FORMAT
 
 #: Seconds between checkpoints.
 CHECKPOINT_EVERY = 240
@@ -42,11 +42,6 @@ def rendered(scenes: TinyScenes, path: Path) -> np.ndarray:
         save_array(path, images)
     array: np.ndarray = np.load(path, mmap_mode="r")
     return array
-
-
-def narrowed(states: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Weights as they are shipped: floats in 16 bits, counters as they are."""
-    return {name: value.half() if value.is_floating_point() else value for name, value in states.items()}
 
 
 def save_array(path: Path, array: np.ndarray) -> None:

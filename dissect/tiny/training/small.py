@@ -14,10 +14,9 @@ from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d, cross_entropy
 
 from dissect.arguments import refusal, speaks
-from dissect.files.tensors import load_tensors
 from dissect.models.initial import he_normal, undrawn
 from dissect.models.resnet import Block
-from dissect.tiny.networks import FORMAT
+from dissect.tiny.weight_files import widened
 from dissect.tiny.world.vocabulary import FAMILIES, FAMILY_OF, MAIN_OBJECTS, SCENES
 
 #: Height and width of the images, and rows and columns of the last convolution's maps.
@@ -219,12 +218,10 @@ def load_small(path: str | Path) -> SmallNet:
         FileNotFoundError: no such file.
         ValueError: the file is damaged, or holds something else.
     """
-    states, about = load_tensors(path, *FORMAT)
-    if about.get("architecture") != "SmallNet":
-        raise ValueError(f"{path} must hold a SmallNet, but holds a {about.get('architecture')}.")
+    states, about = widened(path, "SmallNet")
     recipe: dict[str, Any] = about["recipe"]
     model = SmallRecipe(**recipe).network(about["seed"])
-    model.load_state_dict({key: value.float() if value.is_floating_point() else value for key, value in states.items()})
+    model.load_state_dict(states)
     return model.eval()
 
 
