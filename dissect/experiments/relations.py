@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from itertools import combinations as choices
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
-from tqdm import tqdm
 
-from dissect.arguments import refusal, speaks
+from dissect.arguments import integer, refusal, speaks
 from dissect.classifiers import UnitImportance
+from dissect.classifiers.visits import check_visited_again
 from dissect.data import Batches
 from dissect.experiments.responses import scores_and_peaks
+from dissect.files.checked import Array, Of, fields, require
 from dissect.network.layers import find_layers
 from dissect.network.modes import check_evaluating
 from dissect.stats.classes import mean_ranks
 from dissect.table import Table
+from dissect.visits.images import Images, identity
+from dissect.visits.run import Run, Visit, finish
+from dissect.visits.store import Step
 
 
 class ClassesRow(NamedTuple):
@@ -166,6 +172,7 @@ def peak_correlation(
     images: Dataset[Any] | Tensor | Iterable[Any],
     *,
     batch_size: int = 32,
+    resume: str | Path | None = None,
     progress: bool = True,
 ) -> Tensor:
     """Correlation of each unit's peak activation with the softmax score of each class, over images (Fig. S4h).
@@ -175,13 +182,15 @@ def peak_correlation(
         layer: a layer's name, whose output is [N, U, h, w].
         images: as `dissect.data.Batches` takes them; labels that come with them are not looked at.
         batch_size: for a Dataset or a tensor.
+        resume: a folder for what an interrupted run needs to go on, see `dissect.dissect`.
         progress: show a bar.
 
     Returns:
         [U, C] float64, Pearson's; NaN where a peak or a score never varies.
 
     Raises:
-        ValueError: a network in training mode, output of another shape, or no images.
+        ValueError: a network in training mode, output of another shape, no images, or a folder to resume from that
+            holds another run.
         KeyError: no such layer.
 
     Example:
@@ -192,15 +201,69 @@ def peak_correlation(
     """
     find_layers(model, [layer])
     check_evaluating(model)
-    peaks, shares = [], []
-    batches = Batches(images, batch_size)
-    for batch in tqdm(batches, total=batches.count(), desc="peaks", unit="batch", disable=not progress):
-        scores, peak = scores_and_peaks(model, layer, batch.images)
-        peaks.append(peak)
-        shares.append(scores.double().softmax(1))
-    if not peaks:
-        raise refusal(ValueError("images must hold at least one image, but are empty."))
-    return correlation(torch.cat(peaks), torch.cat(shares))
+    batch_size = integer("batch_size", batch_size)
+    batches, about = Batches(images, batch_size), dict[str, Any]()
+    if resume is not None:
+        check_visited_again(batches)
+        about = {**identity(model, [batches]), "layer": layer, "batch_size": batch_size}
+    run = PeaksAndShares(model, layer)
+    finish(run, Images({"images": batches}), resume=resume, about=about, progress=progress)
+    return correlation(torch.cat(run.peaks), torch.cat(run.shares))
+
+
+class PeaksAndShares(Run):
+    """Each unit's peaks and each class's softmax scores.
+
+    Attributes:
+        peaks: [n, U] float32 of each batch.
+        shares: [n, C] float64 of each.
+    """
+
+    def __init__(self, model: nn.Module, layer: str) -> None:
+        self._model, self._layer, self._done = model, layer, False
+        self.peaks: list[Tensor] = []
+        self.shares: list[Tensor] = []
+
+    @property
+    def needs(self) -> Visit | None:
+        """What the visit under way must see."""
+        return None if self._done else Visit("peaks", last=True)
+
+    def compute(self, step: Step) -> tuple[Tensor, Tensor]:
+        """Peaks and scores of a batch."""
+        if step.images is None:
+            raise refusal(RuntimeError("must see images, but got a step without them."))
+        scores, peaks = scores_and_peaks(self._model, self._layer, step.images)
+        return peaks, scores.double().softmax(1)
+
+    def add(self, found: tuple[Tensor, Tensor]) -> None:
+        """Keeps what was seen of a batch."""
+        self.peaks.append(found[0])
+        self.shares.append(found[1])
+
+    def end_visit(self) -> None:
+        """There is one visit."""
+        self._done = True
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything needed to go on."""
+        kept = {"peaks": torch.cat(self.peaks), "shares": torch.cat(self.shares)} if self.peaks else {}
+        return {"done": self._done, "kept": kept}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Goes on from a `state_dict`.
+
+        Raises:
+            ValueError: it holds what cannot be.
+        """
+        fields("the run", state, {"done": Of(bool), "kept": Of(dict)})
+        require("the run", bool(state["kept"]) or not state["done"], "what is done has seen something")
+        if state["kept"]:
+            peaks = Array(torch.float32, "N U", -math.inf, math.inf)
+            shares = Array(torch.float64, "N C", 0, 1, nan=True)  # as the network's scores may be
+            fields("the run", state["kept"], {"peaks": peaks, "shares": shares})
+            self.peaks, self.shares = [state["kept"]["peaks"]], [state["kept"]["shares"]]
+        self._done = state["done"]
 
 
 def correlation(first: Tensor, second: Tensor) -> Tensor:

@@ -1,11 +1,13 @@
 """Importance beside IoU and correlation, on tables worked out by hand."""
 
 import math
+import signal
 
 import numpy as np
 import pytest
 import scipy.stats
 import torch
+from stopping import gone_on
 from torch import nn
 
 from dissect.experiments import (
@@ -19,7 +21,7 @@ from dissect.experiments import (
     rank_correlation,
     sign_shares,
 )
-from dissect.experiments.relations import correlation
+from dissect.experiments.relations import PeaksAndShares, correlation
 
 from .conftest import make_importance
 
@@ -127,6 +129,36 @@ def test_peaks_and_softmax_scores():
     assert found[1].isnan().all()  # unit 1 never varies
 
 
+class Photos(list):
+    """Batches that can be told from others."""
+
+    def fingerprint(self):
+        return "photos"
+
+
+def test_a_run_that_was_stopped_goes_on_to_the_same_bits(tmp_path, monkeypatch):
+    images = torch.rand(7, 2, 4, 4, generator=torch.Generator().manual_seed(0))
+
+    def found(**options):
+        return peak_correlation(OfPeaks().eval(), "conv", images, batch_size=2, progress=False, **options)
+
+    for again in gone_on(PeaksAndShares, 4, found, tmp_path, monkeypatch):
+        assert torch.equal(again, found())
+    with pytest.raises(ValueError, match="resume must name a folder whose run had the same batch_size"):
+        peak_correlation(OfPeaks().eval(), "conv", images, batch_size=3, resume=tmp_path / "1", progress=False)
+
+
+def test_a_batch_that_has_changed_is_refused(tmp_path, monkeypatch):
+    photos = Photos(torch.rand(3, 2, 2, 4, 4, generator=torch.Generator().manual_seed(0)))
+    with monkeypatch.context() as patched:
+        patched.setattr(PeaksAndShares, "end_visit", lambda self: signal.raise_signal(signal.SIGINT))
+        with pytest.raises(KeyboardInterrupt):
+            peak_correlation(OfPeaks().eval(), "conv", photos, resume=tmp_path, progress=False)
+    photos[1] = photos[1] + 1
+    with pytest.raises(ValueError, match="images must be the same at every visit, but those of batch 1 have changed"):
+        peak_correlation(OfPeaks().eval(), "conv", photos, resume=tmp_path, progress=False)
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
@@ -139,7 +171,10 @@ def test_peaks_and_softmax_scores():
             lambda i: peak_correlation(OfPeaks(), "conv", torch.zeros(1, 2, 4, 4)),
             "must be in evaluation mode, but it",
         ),
-        (lambda i: peak_correlation(OfPeaks().eval(), "conv", []), "images must hold at least one image"),
+        (
+            lambda i: peak_correlation(OfPeaks().eval(), "conv", []),
+            "images must hold at least one batch",
+        ),
     ],
 )
 def test_what_is_refused(importance, call, message):

@@ -21,6 +21,7 @@ from dissect.experiments import (
     axis_alignment,
     by_iou,
     explain_predictions,
+    peak_correlation,
     plant,
     retrained_tops,
     rosetta,
@@ -372,6 +373,8 @@ def runs(importance):
         "explained": ((1, 3), lambda folder: str(explained(resume=folder).table())),
         "pooled": ((1, 2), learned),
         "trainings": ((1, 3), tops),
+        "peaks of units": ((1, 2), lambda folder: str(peak_correlation(
+            CLASSIFIER, "0", PAIRS * 2, resume=folder, **options))),
         "correlations": ((1, 2), lambda folder: str(same_units(resume=folder).rows())),
         "responses": ((1, 3), lambda folder: str(verified(resume=folder).units())),
         "bands": ((1, 2, 3), lambda folder: str(banded(resume=folder).summary())),
