@@ -98,11 +98,14 @@ PYBIND11_MODULE(_cuda, module) {
       },
       py::call_guard<py::gil_scoped_release>());
 
+  module.def("num_cell_labels",
+             [](const Grid& grid, int64_t num_images) { return cuda::num_cell_labels(device_grid(grid), num_images); });
+
   module.def(
       "iou_counts",
       [](const Place& place, const Maps& maps, const Grid& grid, uintptr_t thresholds, uintptr_t runs, bool wide,
          uintptr_t table, uintptr_t offsets, int64_t num_planes, int64_t num_labels, uintptr_t intersection,
-         uintptr_t unit_area, const HotAt& hot) {
+         uintptr_t unit_area, const HotAt& hot, uintptr_t cells) {
         const Hot kept(hot);
         cuda::iou_counts({feature_maps(maps),
                           {},
@@ -116,7 +119,7 @@ PYBIND11_MODULE(_cuda, module) {
                           at<int64_t>(intersection),
                           at<int64_t>(unit_area),
                           kept.place},
-                         device_grid(grid), place_of(place));
+                         device_grid(grid), at<cuda::CellLabels>(cells), place_of(place));
       },
       py::call_guard<py::gil_scoped_release>());
 
@@ -124,7 +127,7 @@ PYBIND11_MODULE(_cuda, module) {
       "iou_counts_by_image",
       [](const Place& place, const Maps& maps, const Grid& grid, uintptr_t thresholds, uintptr_t runs, bool wide,
          uintptr_t table, uintptr_t offsets, int64_t num_planes, int64_t num_labels, uintptr_t starts, uintptr_t counts,
-         uintptr_t unit_area, const HotAt& hot) {
+         uintptr_t unit_area, const HotAt& hot, uintptr_t cells) {
         const Hot kept(hot);
         cuda::iou_counts_by_image({feature_maps(maps),
                                    {},
@@ -138,7 +141,8 @@ PYBIND11_MODULE(_cuda, module) {
                                    nullptr,
                                    at<int64_t>(unit_area),
                                    kept.place},
-                                  {at<const int64_t>(starts), at<int32_t>(counts)}, device_grid(grid), place_of(place));
+                                  {at<const int64_t>(starts), at<int32_t>(counts)}, device_grid(grid),
+                                  at<cuda::CellLabels>(cells), place_of(place));
       },
       py::call_guard<py::gil_scoped_release>());
 

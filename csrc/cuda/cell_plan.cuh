@@ -13,6 +13,7 @@ struct CellPlan {
   int column_bits;  // 2^column_bits lanes of a warp take neighbouring column spans, the others further row spans
   int row_step;     // so many row spans do the warps of a map look at together
   int first_step;   // of a search in a span: a power of two, no span is twice as long
+  int side;         // 1, 2 or 4, where no span is longer; else 0
   int grid_words;   // of the grid's tables, copied to shared memory; 0 where they do not fit
   int groups;       // of units, one per block
   int images;       // that a block handles, one after the other

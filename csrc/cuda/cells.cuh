@@ -223,12 +223,12 @@ __device__ void visit_rows(const Band& band, int rows, WantedRows own, const Vis
   }
 }
 
-// Calls visit(row, columns, left, right) for every target row of every cell that has a wanted end; left and right are
-// the row's ends within the cell. Lanes without a row do not call. Left out are cells for which whole(cell, corners)
-// says that it did what there was to do.
+// Calls visit(is_cell, cell), all lanes together, with those of the warp's cells in the lanes that have a wanted
+// corner, as full of them as may be. Left out are cells for which whole(cell, corners) says that it did what there was
+// to do.
 template <typename Wanted, typename Whole, typename Visit>
-__device__ void for_wanted_rows(const CellPlan& plan, const Band& band, const Wanted& wanted, const Whole& whole,
-                                const Visit& visit) {
+__device__ void for_wanted_cells(const CellPlan& plan, const Band& band, const Wanted& wanted, const Whole& whole,
+                                 const Visit& visit) {
   CellCursor cursor(plan, band);
   int waiting = 0;
   while (waiting > 0 || cursor.more(band)) {
@@ -241,12 +241,22 @@ __device__ void for_wanted_rows(const CellPlan& plan, const Band& band, const Wa
     }
     const int count = waiting < 32 ? waiting : 32;
     waiting -= count;
-    __syncwarp();  // all cells are queued, and the rows before have been visited
+    __syncwarp();  // all cells are queued, and the visit before has ended
+    visit(lane_of_thread() < count, band.queue[waiting + lane_of_thread()]);
+  }
+}
+
+// Calls visit(row, columns, left, right) for every target row of every wanted cell that has a wanted end; left and
+// right are the row's ends within the cell. Lanes without a row do not call.
+template <typename Wanted, typename Whole, typename Visit>
+__device__ void for_wanted_rows(const CellPlan& plan, const Band& band, const Wanted& wanted, const Whole& whole,
+                                const Visit& visit) {
+  for_wanted_cells(plan, band, wanted, whole, [&](bool is_cell, const Cell& cell) {
     int rows = 0;
     WantedRows found{};
-    if (lane_of_thread() < count) rows = find_rows(plan, band, band.queue[waiting + lane_of_thread()], wanted, found);
+    if (is_cell) rows = find_rows(plan, band, cell, wanted, found);
     visit_rows(band, rows, found, visit);
-  }
+  });
 }
 
 }  // namespace

@@ -44,6 +44,7 @@ PackedGrid PackedGrid::of(const GridEntry* rows, int64_t num_rows, const GridEnt
   append(grid.words, column_spans);
   for (int64_t y = 0; y < num_rows; ++y) grid.words.push_back(static_cast<int32_t>(bits_of(rows[y].weight)));
   for (int64_t x = 0; x < num_columns; ++x) grid.words.push_back(static_cast<int32_t>(bits_of(columns[x].weight)));
+  grid.words.insert(grid.words.end(), kLongestSide - 1, 0);
   for (const auto* spans : {&row_spans, &column_spans})
     for (const Span& span : *spans) grid.longest = std::max<int64_t>(grid.longest, span.end - span.begin);
   return grid;

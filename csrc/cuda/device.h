@@ -101,6 +101,7 @@ inline CellPlan plan_cells(const FeatureMaps& maps, const DeviceGrid& grid, int6
           column_bits,
           kWarps >> unit_bits << (5 - column_bits),
           static_cast<int>(power_of_two_from(grid.longest + 1) / 2),
+          side_of_cells(grid.longest),
           stages_grid ? static_cast<int>(grid_words) : 0,
           static_cast<int>(groups),
           static_cast<int>(images)};

@@ -23,7 +23,20 @@ struct Place {
   int32_t* status;  // on the device; null: nobody is told
 };
 
-// A Grid as the device reads it: row spans, column spans, row weights, column weights, one after the other.
+// A cell of at most so many rows and columns is small: its pixels are the bits of one number.
+constexpr int kLongestSide = 4;
+// 1, 2 or 4, if no span of a grid is longer than that; else 0.
+constexpr int side_of_cells(int64_t longest) { return longest > 4 ? 0 : longest > 2 ? 4 : longest > 1 ? 2 : 1; }
+
+// The two combinations of a small cell's labels that come first, and the bits of their pixels, four to a row: those of
+// the first in the lower half, of the second in the upper half.
+struct alignas(16) CellLabels {
+  int32_t first, second;
+  uint32_t pixels, unused;
+};
+
+// A Grid as the device reads it: row spans, column spans, row weights, column weights, one after the other, and zeros
+// for who reads a small cell's weights beyond the last.
 struct PackedGrid {
   std::vector<int32_t> words;
   int64_t num_row_spans, num_column_spans, longest;  // most targets of a span
@@ -65,11 +78,15 @@ void component_halves(const ComponentHalvesParams& params, int32_t* memory, cons
 // Writes peaks and counts, or, where it is told where, the entries themselves; `params.hot` is not used.
 void hot_cells(const HotCellsParams& params, const HotEntriesOut& out, const Place& place);
 // Hot cells have their floors, here and below; `params.maps` has no data then.
+// How many `cells` the next two need.
+int64_t num_cell_labels(const DeviceGrid& grid, int64_t num_images);
+// Writes them; the next two call it.
+void label_cells(const IouCountsParams& params, const DeviceGrid& grid, CellLabels* cells, const Place& place);
 // `params.intersection` and `params.unit_area` must be zero; `params.grid` is not read, but `grid`.
-void iou_counts(const IouCountsParams& params, const DeviceGrid& grid, const Place& place);
+void iou_counts(const IouCountsParams& params, const DeviceGrid& grid, CellLabels* cells, const Place& place);
 // Adds to `pairs.counts`; `params.table` holds an image's numbers instead of labels; `params.intersection` is not used.
 void iou_counts_by_image(const IouCountsParams& params, const ImagePairs& pairs, const DeviceGrid& grid,
-                         const Place& place);
+                         CellLabels* cells, const Place& place);
 // At pixels.
 void tail_histogram(const TailHistogramParams& params, const DeviceGrid& grid, const Place& place);
 // `params.unit_bins` must be zero; `params.edges` are [U, sweep_edges(B)], infinity after the last.

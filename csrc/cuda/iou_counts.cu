@@ -6,6 +6,7 @@
 // per image, in device memory at once.
 #include "../iou_counts.h"
 #include "device.h"
+#include "small_cells.cuh"
 
 namespace dissect {
 namespace {
@@ -24,6 +25,7 @@ struct IouCountsLaunch {
   int combinations;        // per unit that shared memory has counts for
   cuda::ImagePairs pairs;  // of iou_counts_by_image
   HotCells hot;            // in the place of maps, if these are HotEntries
+  const cuda::CellLabels* cells;
 };
 
 // Where one block counts: combinations of the image at hand and, if not by image, labels of all its images.
@@ -91,6 +93,42 @@ __device__ void take_apart(const IouCountsLaunch& launch, const Counts& counts, 
   }
 }
 
+// Counts what fires in the cells of one band, all of at most kSide rows and columns, by combination. Returns this
+// lane's pixels.
+template <int kSide, typename Word, typename Fires>
+__device__ int count_small_cells(const IouCountsLaunch& launch, const Band& band, const Fires& fires, const Word* runs,
+                                 const cuda::CellLabels* labels, int32_t* combinations) {
+  const int width = static_cast<int>(launch.p.grid.num_columns);
+  int area = 0;
+  const auto add = [&](int combination, uint32_t pixels) {
+    if (pixels != 0) atomicAdd(combinations + (combination << launch.plan.unit_bits), __popc(pixels));
+  };
+  const auto never = [](const Cell&, const Corners&) { return false; };
+  for_wanted_cells(launch.plan, band, fires, never, [&](bool is_cell, const Cell& place) {
+    const Cell cell = place;
+    __syncwarp();  // all have read theirs, whose places in the queue are free again
+    if (!is_cell) return;
+    cuda::CellLabels known{};
+    if constexpr (kSide == cuda::kLongestSide) known = labels[cell.row_span * band.num_column_spans + cell.column_span];
+    const Span rows = band.tables.row_spans[cell.row_span], columns = band.tables.column_spans[cell.column_span];
+    uint32_t pixels = pixels_where<kSide>(band, rows, columns, fires);
+    area += __popc(pixels);
+    if constexpr (kSide == cuda::kLongestSide) {
+      add(known.first, pixels & known.pixels & 0xffffu);
+      add(known.second, pixels & known.pixels >> 16);
+      pixels &= ~(known.pixels | known.pixels >> 16);
+    }
+    while (pixels != 0) {
+      int combination;
+      const uint32_t piece =
+          first_piece<kSide>(runs + rows.begin * width + columns.begin, width, columns.begin, pixels, combination);
+      add(combination, piece);
+      pixels ^= piece;
+    }
+  });
+  return area;
+}
+
 // Counts what fires in the cells of one band.
 template <typename Word, typename Counts>
 __device__ void count_band(const IouCountsLaunch& launch, const Counts& counts, int64_t image, int64_t first_unit,
@@ -104,19 +142,27 @@ __device__ void count_band(const IouCountsLaunch& launch, const Counts& counts, 
   const Word* runs = kept(static_cast<const Word*>(p.runs) + image * p.grid.num_rows * p.grid.num_columns);
   int area = 0;
   const auto never = [](const Cell&, const Corners&) { return false; };
-  for_wanted_rows(launch.plan, band, fires, never, [&](int row, Span columns, float left, float right) {
-    Range range = range_where(launch.plan, band.tables.column_weights, columns.begin, columns.end, left, right, fires);
-    area += range.to - range.from;
-    while (range.from < range.to) {
-      const Word run = runs[row * width + range.from];
-      const int end = static_cast<int>(end_of(run)), pixels = (end < range.to ? end : range.to) - range.from;
-      const int combination = static_cast<int>(combination_of(run));
-      range.from = end;
-      if (by_combination) atomicAdd(combinations + (combination << launch.plan.unit_bits), pixels);
-      else
-        counts.add(launch, p.table + (p.offsets[image] + combination) * p.num_planes, image, first_unit, place, pixels);
-    }
-  });
+  const cuda::CellLabels* labels = launch.cells + image * p.grid.num_row_spans * p.grid.num_column_spans;
+  const int side = by_combination ? launch.plan.side : 0;
+  if (side == 4) area = count_small_cells<4>(launch, band, fires, runs, labels, combinations);
+  else if (side == 2) area = count_small_cells<2>(launch, band, fires, runs, labels, combinations);
+  else if (side == 1) area = count_small_cells<1>(launch, band, fires, runs, labels, combinations);
+  else
+    for_wanted_rows(launch.plan, band, fires, never, [&](int row, Span columns, float left, float right) {
+      Range range =
+          range_where(launch.plan, band.tables.column_weights, columns.begin, columns.end, left, right, fires);
+      area += range.to - range.from;
+      while (range.from < range.to) {
+        const Word run = runs[row * width + range.from];
+        const int end = static_cast<int>(end_of(run)), pixels = (end < range.to ? end : range.to) - range.from;
+        const int combination = static_cast<int>(combination_of(run));
+        range.from = end;
+        if (by_combination) atomicAdd(combinations + (combination << launch.plan.unit_bits), pixels);
+        else
+          counts.add(launch, p.table + (p.offsets[image] + combination) * p.num_planes, image, first_unit, place,
+                     pixels);
+      }
+    });
   const int total = __reduce_add_sync(kAllLanes, area);
   int64_t* unit_area = p.unit_area + image * p.maps.num_units + first_unit + place;
   if (lane_of_thread() == 0 && total != 0) atomicAdd(counter(unit_area), static_cast<unsigned long long>(total));
@@ -165,7 +211,7 @@ auto kernel_of(const IouCountsParams& p) {
 
 template <bool kByImage>
 void count(const char* op, const IouCountsParams& params, const cuda::ImagePairs& pairs, const cuda::DeviceGrid& grid,
-           const cuda::Place& place) {
+           cuda::CellLabels* cells, const cuda::Place& place) {
   const FeatureMaps& maps = params.maps;
   if (maps.num_images == 0 || maps.num_units == 0) return;
   const int multiprocessors = cuda::begin_cells(op, maps, grid, place);
@@ -179,8 +225,10 @@ void count(const char* op, const IouCountsParams& params, const cuda::ImagePairs
                          shares_labels,
                          static_cast<int>(combinations),
                          pairs,
-                         params.hot == nullptr ? HotCells{} : *params.hot};
+                         params.hot == nullptr ? HotCells{} : *params.hot,
+                         cells};
   kernel.p.grid = grid.view;
+  cuda::label_cells(params, grid, cells, place);
   const int64_t bytes =
       CellMemory::bytes(maps, kernel.plan) + kCombinationBytes + (shares_labels ? units * label_bytes : 0);
   cuda::require(launch(kernel_of<kByImage>(params), cuda::num_blocks(maps, kernel.plan), kThreads, bytes,
@@ -190,13 +238,13 @@ void count(const char* op, const IouCountsParams& params, const cuda::ImagePairs
 
 }  // namespace
 
-void cuda::iou_counts(const IouCountsParams& params, const DeviceGrid& grid, const Place& place) {
-  count<false>("iou_counts", params, {}, grid, place);
+void cuda::iou_counts(const IouCountsParams& params, const DeviceGrid& grid, CellLabels* cells, const Place& place) {
+  count<false>("iou_counts", params, {}, grid, cells, place);
 }
 
 void cuda::iou_counts_by_image(const IouCountsParams& params, const ImagePairs& pairs, const DeviceGrid& grid,
-                               const Place& place) {
-  count<true>("iou_counts_by_image", params, pairs, grid, place);
+                               CellLabels* cells, const Place& place) {
+  count<true>("iou_counts_by_image", params, pairs, grid, cells, place);
 }
 
 }  // namespace dissect

@@ -301,6 +301,9 @@ def special_cases():
     yield special((2, 2, 3, 3), (9, 9), num_labels=13000)
     yield special((1, 2, 3, 3), (40, 40), num_labels=2000)
     yield special((1, 1, 3, 3), (48, 48), num_labels=13000)
+    yield special((2, 3, 7, 5), (28, 20), num_labels=3, num_planes=2)  # small cells, of more combinations than two
+    yield special((1, 9, 6, 41), (12, 82), num_labels=9)
+    yield special((2, 3, 2, 300), (2, 300), num_labels=9)  # own cells, by tables that stay in device memory
 
 
 def special(shape, target, num_labels, num_planes=1):
@@ -323,9 +326,9 @@ def run_special_cases(emulated):
 
 
 def crowded_cases():
-    """Few labels and one unit, so that warps and blocks add to the same counts."""
-    for num_labels in (3, 13000):
-        case = special((2, 1, 8, 8), (20, 20), num_labels, num_planes=2)
+    """Few labels and one unit, so that warps and blocks add to the same counts; small cells and others."""
+    for num_labels, size in ((3, 8), (13000, 8), (5, 3)):
+        case = special((2, 1, size, size), (20, 20), num_labels, num_planes=2)
         yield case._replace(planes=case.planes % 3)
 
 

@@ -14,11 +14,11 @@ namespace {
 
 constexpr int64_t kImages = 2, kUnits = 3, kSize = 8, kTarget = 11, kPlanes = 2, kLabels = 4;
 
-std::vector<GridEntry> axis() {
+std::vector<GridEntry> axis(int64_t size) {
   std::vector<GridEntry> entries;
   for (int64_t t = 0; t < kTarget; ++t) {
-    const double centre = (t + 0.5) * kSize / kTarget - 0.5;
-    const double inside = centre < 0 ? 0 : centre > kSize - 1 ? kSize - 1 : centre;
+    const double centre = (t + 0.5) * size / kTarget - 0.5;
+    const double inside = centre < 0 ? 0 : centre > size - 1 ? size - 1 : centre;
     const int32_t index = static_cast<int32_t>(inside);
     const float weight = static_cast<float>(inside - index);
     entries.push_back({index, index + (weight > 0), weight});
@@ -58,6 +58,7 @@ void count(Problem& p, const FeatureMaps& maps, const cuda::DeviceGrid& grid, co
   const std::vector<int32_t> table{0, 0, 1, 3, 0, 0, 2, 0};
   const std::vector<int64_t> offsets{0, 2, 4};
   std::vector<int64_t> intersection(kUnits * kLabels);
+  std::vector<cuda::CellLabels> cells(cuda::num_cell_labels(grid, kImages));
   cuda::iou_counts({maps,
                     {},
                     p.thresholds.data(),
@@ -70,7 +71,7 @@ void count(Problem& p, const FeatureMaps& maps, const cuda::DeviceGrid& grid, co
                     intersection.data(),
                     p.unit_area.data(),
                     hot},
-                   grid, p.place());
+                   grid, cells.data(), p.place());
   const std::vector<int64_t> starts{0, 2, 4};
   const std::vector<int32_t> numbers{0, 0, 1, 2, 0, 0, 2, 1};
   std::vector<int32_t> counts(kUnits * 4);
@@ -86,7 +87,7 @@ void count(Problem& p, const FeatureMaps& maps, const cuda::DeviceGrid& grid, co
                              nullptr,
                              p.unit_area.data(),
                              hot},
-                            {starts.data(), counts.data()}, grid, p.place());
+                            {starts.data(), counts.data()}, grid, cells.data(), p.place());
   if (hot != nullptr) return;
   for (int64_t num_edges : {2, 8000}) {  // there is room for both combinations, or for one
     const int64_t padded = cuda::sweep_edges(num_edges);
@@ -138,16 +139,27 @@ void halve(int32_t* status) {
                          memory.data(), {0, nullptr, status});
 }
 
+cuda::PackedGrid packed_grid(int64_t size) {
+  const std::vector<GridEntry> entries = axis(size);
+  return cuda::PackedGrid::of(entries.data(), kTarget, entries.data(), kTarget);
+}
+
+cuda::DeviceGrid grid_of(const cuda::PackedGrid& packed) {
+  return cuda::device_grid(packed.words.data(), kTarget, kTarget, packed.num_row_spans, packed.num_column_spans,
+                           packed.longest);
+}
+
 void run_all(bool bad, bool channels_last) {
   Problem p(bad);
   emulation_configure(0, 2, 1, 0, 64);
   const FeatureMaps maps = p.maps(channels_last);
-  const std::vector<GridEntry> entries = axis();
-  const auto packed = cuda::PackedGrid::of(entries.data(), kTarget, entries.data(), kTarget);
-  const auto grid = cuda::device_grid(packed.words.data(), kTarget, kTarget, packed.num_row_spans,
-                                      packed.num_column_spans, packed.longest);
+  FeatureMaps corners = maps;  // whose cells are not small
+  corners.height = corners.width = 2;
+  const cuda::PackedGrid packed = packed_grid(kSize), packed_corners = packed_grid(2);
+  const cuda::DeviceGrid grid = grid_of(packed);
   halve(&p.status);
   count(p, maps, grid);
+  count(p, corners, grid_of(packed_corners));
   keep(p, maps, grid);
   std::vector<int32_t> winners(kImages * kTarget * kTarget);
   cuda::upsample_argmax({maps, {}, winners.data()}, grid, p.place());

@@ -137,8 +137,10 @@ def test_iou_counts_of_a_layer(serving, device, dtype, layout):
         ((2, 16, 13, 13), (50, 50), 1300),  # more than 48 KB of shared memory
         ((2, 4, 13, 13), (50, 50), 13_000),  # labels that no multiprocessor holds
         ((1, 4, 224, 224), (224, 224), 20),  # tables of a grid that stay where they are
+        ((2, 12, 56, 56), (224, 224), 3),  # cells of 4x4 pixels
+        ((2, 12, 28, 14), (56, 28), 5),  # of 2x2
     ],
-    ids=["wide runs", "large tables", "many labels", "large grid"],
+    ids=["wide runs", "large tables", "many labels", "large grid", "cells of 4x4", "cells of 2x2"],
 )
 def test_launches_that_random_problems_do_not_make(serving, device, shape, target, num_labels):
     maps, thresholds = torch.randn(shape), torch.full((shape[1],), 1.2)

@@ -156,6 +156,7 @@ def iou_counts(
     thresholds = thresholds.contiguous()
     intersection = thresholds.new_zeros((num_units, labels.num_labels), dtype=torch.int64)
     unit_area = thresholds.new_zeros((num_images, num_units), dtype=torch.int64)
+    cells = _cell_labels((words.data_ptr(), *grid), unit_area)
     with _guard(activations):
         engine().iou_counts(
             _place(activations, status),
@@ -166,6 +167,7 @@ def iou_counts(
             intersection.data_ptr(),
             unit_area.data_ptr(),
             _hot(activations),
+            cells.data_ptr(),
         )
     return intersection, unit_area
 
@@ -183,6 +185,7 @@ def _count_images(
     words, grid = _device_grid(tables, activations)
     thresholds = thresholds.contiguous()
     unit_area = thresholds.new_zeros(activations.shape[:2], dtype=torch.int64)
+    cells = _cell_labels((words.data_ptr(), *grid), unit_area)
     with _guard(activations):
         engine().iou_counts_by_image(
             _place(activations, status),
@@ -194,6 +197,7 @@ def _count_images(
             counts.data_ptr(),
             unit_area.data_ptr(),
             _hot(activations),
+            cells.data_ptr(),
         )
     return unit_area
 
@@ -344,6 +348,11 @@ def _label_arguments(labels: Labels) -> tuple[int, bool, int, int, int, int]:
     """runs, whether they have 64 bits, table, offsets, K, C."""
     runs, table, offsets, num_labels = labels
     return runs.data_ptr(), runs.dtype == torch.int64, table.data_ptr(), offsets.data_ptr(), table.shape[1], num_labels
+
+
+def _cell_labels(grid: tuple[int, ...], unit_area: Tensor) -> Tensor:
+    """Room for what the engine notes of the labels of small cells, 16 bytes each, of as many images as areas."""
+    return unit_area.new_empty((engine().num_cell_labels(grid, len(unit_area)), 2))
 
 
 def _guard(activations: Tensor | HotCells) -> torch.cuda.device_of:
