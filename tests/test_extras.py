@@ -15,7 +15,10 @@ from dissect.tiny import survey
 
 ROOT = Path(dissect.__file__).parent
 #: The import name of what some extra installs.
-OPTIONAL = set("jinja2 matplotlib PIL scipy sklearn foolbox starlette uvicorn anywidget traitlets".split())
+OPTIONAL = set(
+    "jinja2 matplotlib PIL scipy sklearn foolbox starlette uvicorn anywidget traitlets transformers pycocotools lpips "
+    "torch_fidelity".split()
+)
 #: Files that are only reached through another, which has asked for the packages.
 BEHIND = {
     "data/files.py": "data/folders.py",
@@ -77,9 +80,9 @@ def test_whoever_imports_an_optional_package_asks_for_it_first():
 
 def test_the_extras_that_are_named_are_there():
     text = (Path(__file__).parents[1] / "pyproject.toml").read_text(encoding="utf-8")
-    calls = re.compile(r'\brequire\("[^"]+", "(\w+)"')
+    calls = re.compile(r'\brequire\("[^"]+", "([\w-]+)"')
     named = {found for path in ROOT.rglob("*.py") for found in calls.findall(path.read_text(encoding="utf-8"))}
-    assert {"report", "experiments"} <= named
+    assert {"report", "experiments", "hugging-face", "coco", "fid", "lpips"} <= named
     assert all(re.search(rf"^{extra} = \[", text, re.MULTILINE) for extra in named)
 
 

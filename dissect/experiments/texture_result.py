@@ -16,8 +16,6 @@ from dissect.table import Table
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-#: What an image is held against: its own twin, that of another image of its class, that of one of another class.
-PAIRINGS = ("twin", "same class", "other class")
 #: The paper calls units below this IoU texture-sensitive.
 CUT = 0.1
 

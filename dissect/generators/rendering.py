@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from tqdm.auto import tqdm
 
 from dissect.arguments import check_precision, refusal
 from dissect.data import Batch
@@ -84,12 +83,6 @@ class Renderer:
     def __len__(self) -> int:
         """N."""
         return len(self.z)
-
-    def batches(self, title: str, progress: bool) -> Iterator[slice]:
-        """The rows of z of each batch."""
-        begins = range(0, len(self), self.batch_size)
-        bar = tqdm(begins, title, disable=not progress, unit="batch", leave=False)
-        return (slice(begin, min(begin + self.batch_size, len(self))) for begin in bar)
 
     def maps(self, rows: slice) -> Tensor:
         """The layer's maps [n, U, h, w] of some z; what follows the layer does not run."""

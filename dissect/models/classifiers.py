@@ -23,7 +23,7 @@ from dissect.models.initial import he_normal, undrawn
 from dissect.models.reading import read
 from dissect.models.resnet import RESNETS, ResNet
 from dissect.models.squeezenet import FIRES, SqueezeNet
-from dissect.models.vgg import BLOCKS, _classifier, _features
+from dissect.models.vgg import BLOCKS, classifier_layers, feature_layers
 
 #: ImageNet's, of red, green and blue in [0, 1].
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -97,9 +97,9 @@ class VGG16(nn.Module):
         super().__init__()
         channels = [int(count * width) for count in (64, 128, 256, 512, 512)]
         with undrawn():
-            self.features = nn.Sequential(_features(channels))
+            self.features = nn.Sequential(feature_layers(channels))
             self.avgpool = nn.AdaptiveAvgPool2d(7)
-            self.classifier = nn.Sequential(_classifier(49 * channels[-1], int(4096 * width), num_classes, 0.5))
+            self.classifier = nn.Sequential(classifier_layers(49 * channels[-1], int(4096 * width), num_classes, 0.5))
         if not next(self.parameters()).is_meta:
             he_normal(self, seed)
 

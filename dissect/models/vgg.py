@@ -63,9 +63,11 @@ class VGG(nn.Module):
                 )
             )
         with undrawn():
-            self.features = nn.Sequential(_features(channels))
+            self.features = nn.Sequential(feature_layers(channels))
             self.avgpool = nn.AdaptiveAvgPool2d(pooled)
-            self.classifier = nn.Sequential(_classifier(channels[-1] * pooled * pooled, hidden, num_classes, dropout))
+            self.classifier = nn.Sequential(
+                classifier_layers(channels[-1] * pooled * pooled, hidden, num_classes, dropout)
+            )
         he_normal(self, seed)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
@@ -75,7 +77,8 @@ class VGG(nn.Module):
         return output
 
 
-def _features(channels: Sequence[int]) -> OrderedDict[str, nn.Module]:
+def feature_layers(channels: Sequence[int]) -> OrderedDict[str, nn.Module]:
+    """Five blocks of convolutions, each with its ReLU, and a max pool after each block."""
     layers: OrderedDict[str, nn.Module] = OrderedDict()
     width_in = 3
     for block, (width, depth) in enumerate(zip(channels, BLOCKS), start=1):
@@ -87,7 +90,8 @@ def _features(channels: Sequence[int]) -> OrderedDict[str, nn.Module]:
     return layers
 
 
-def _classifier(inputs: int, hidden: int, num_classes: int, dropout: float) -> OrderedDict[str, nn.Module]:
+def classifier_layers(inputs: int, hidden: int, num_classes: int, dropout: float) -> OrderedDict[str, nn.Module]:
+    """Three fully connected layers, with ReLU and dropout between them."""
     return OrderedDict(
         fc6=nn.Linear(inputs, hidden),
         relu6=nn.ReLU(inplace=True),

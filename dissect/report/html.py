@@ -123,7 +123,7 @@ def check_extras() -> None:
     Raises:
         ImportError: jinja2, matplotlib or pillow is not installed.
     """
-    require("write_report", "report", "jinja2", "matplotlib", "PIL")
+    require("a page", "report", "jinja2", "matplotlib", "PIL")
 
 
 def important_classes(

@@ -6,7 +6,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from dissect.segmentation.colors import _name, color_name
+from dissect.segmentation.colors import color_name
 from dissect.tiny.world.vocabulary import COLORS, label
 
 __all__ = ["color_labels", "color_name"]
@@ -16,7 +16,7 @@ __all__ = ["color_labels", "color_name"]
 def _table() -> np.ndarray:
     labels = {name: label("color", name) for name in COLORS}
     levels = range(4, 256, 8)
-    names = [labels[_name(red, green, blue)] for red in levels for green in levels for blue in levels]
+    names = [labels[color_name(red, green, blue)] for red in levels for green in levels for blue in levels]
     return np.array(names, dtype=np.int16)
 
 
