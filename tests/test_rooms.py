@@ -1,5 +1,6 @@
-"""The table of rooms in CONTRIBUTING.md: all that is there is in it, on the floors that the contract says."""
+"""The table of rooms in CONTRIBUTING.md: all that is there is in it, on the floors of the contract; and sizes."""
 
+import ast
 import re
 from itertools import pairwise
 from pathlib import Path
@@ -52,3 +53,27 @@ def test_floors_are_those_of_the_contract():
 def test_tests_have_the_rooms_names():
     folders = {path.name for path in (ROOT / "tests").iterdir() if any(path.glob("*.py"))}
     assert folders <= set(floors()) | BESIDE
+
+
+def code():
+    """All files of Python."""
+    folders = ("dissect", "kernels", "docs", "benchmarks", "tests")
+    return [path for folder in folders for path in (ROOT / folder).rglob("*.py")]
+
+
+def longest(text):
+    """The lines of the longest function in a file, without its signature and docstring."""
+    parts = [part for part in ast.walk(ast.parse(text)) if isinstance(part, (ast.FunctionDef, ast.AsyncFunctionDef))]
+    bodies = [part.body[ast.get_docstring(part) is not None :] for part in parts]
+    return max((body[-1].end_lineno - body[0].lineno + 1 for body in bodies if body), default=0)
+
+
+def test_files_and_functions_are_short():
+    texts = {path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8") for path in code()}
+    assert len(texts) > 500
+    assert {path for path, text in texts.items() if text.count("\n") >= 400} == set()
+    assert {path for path, text in texts.items() if longest(text) >= 50} == set()
+
+
+def test_the_longest_function_is_found():
+    assert longest('def one():\n    """Says."""\n    a = 1\n\n    b = 2\n\n\ndef two():\n    return 1\n') == 3

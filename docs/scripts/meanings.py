@@ -9,6 +9,7 @@ import time
 from collections.abc import Sequence
 
 import torch
+from matplotlib.figure import Figure
 from pages import command_line, folder, table
 from torch import nn
 
@@ -171,6 +172,20 @@ def chance(rows: list[FormulaRow], elsewhere: list[FormulaRow]) -> str:
     )
 
 
+def drawn(rows: list[FormulaRow]) -> Figure:
+    """The IoU of the second label, where the first is not, over that of the first; a mark per unit."""
+    with plots.drawing():
+        figure = plots.new_figure(3.4, 2.8)
+        axes = figure.add_subplot()
+        x, y = ([getattr(row, name) or 0.0 for row in rows] for name in ("concept_iou", "also_iou"))
+        axes.scatter(x, y, s=9, color=plots.ACCENT, linewidths=0)
+        axes.axhline(DETECTOR, color=plots.FAINT, linewidth=1, zorder=0)
+        axes.axvline(DETECTOR, color=plots.FAINT, linewidth=1, zorder=0)
+        plots.plain(axes, "both")
+        plots.label(axes, "IoU with the best label", "with the second, elsewhere")
+    return figure
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """The command line."""
     parser = command_line(__doc__)
@@ -184,16 +199,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     elsewhere = explained(model, Elsewhere("val", count=options.images))
     detectors = [row for row in units if row.concept_iou > DETECTOR]
     twice = [row for row in detectors if (row.also_iou or 0) > DETECTOR]
-    with plots.drawing():
-        figure = plots.new_figure(3.4, 2.8)
-        axes = figure.add_subplot()
-        x, y = ([getattr(row, name) or 0.0 for row in units] for name in ("concept_iou", "also_iou"))
-        axes.scatter(x, y, s=9, color=plots.ACCENT, linewidths=0)
-        axes.axhline(DETECTOR, color=plots.FAINT, linewidth=1, zorder=0)
-        axes.axvline(DETECTOR, color=plots.FAINT, linewidth=1, zorder=0)
-        plots.plain(axes, "both")
-        plots.label(axes, "IoU with the best label", "with the second, elsewhere")
-    plots.save(figure, pictures / "second.png")
+    plots.save(drawn(units), pictures / "second.png")
     text = f"""{HEAD}
 ## The embedded classifier
 

@@ -28,11 +28,6 @@ files, cutouts, classifiers, parts, faces, networks = (
 SMALL = Fraction(1, 16)
 
 
-@pytest.fixture(autouse=True)
-def _quiet(monkeypatch):
-    monkeypatch.setenv("TQDM_DISABLE", "1")
-
-
 @pytest.fixture
 def package(tmp_path, monkeypatch):
     """A made-up wheel, and the package that it is."""
