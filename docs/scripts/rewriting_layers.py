@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from string import Template
 from typing import Any
@@ -212,21 +213,41 @@ tree."""
 SEEN = """\
 *ProGAN*: of `layer2` only stripes of ground and sky are left. Of `layer3` there are trees and towers with wrong pieces
 beside them, of `layer4` houses and water too, with moons and towers that the whole image does not have. From `layer6`
-on all things are in their places, with seams. The distances say so too: of 8 pixels a side 78, 50, 15, 13, 14, 16, 20
-and 14 from `layer3` to `layer10`, where patches of whole images are 12 apart. `layer6`, which [the rules](rewriting.md)
-were changed in, has the lowest of 4, 8 and 32 pixels, and of 16 within one of `layer5`.
+on all things are in their places, with seams. The distances
+of 8 pixels a side are $eight. `layer6`, which
+[the rules](rewriting.md) were changed in, has the lowest of $lowest.
 
 *StyleGAN2*: what coarser layers have drawn is cut out with the keys, so that of `layer2`, before which there is none,
 hardly more than the sky's colour is left. In `layer3` some trees stand alone already, in `layer4` all do, and buses
 fall apart; `layer6` doubles a bus, in `layer7` it is one again, and from `layer8` on all is as in the whole image, but
-for brighter corners of the squares. Of 16 pixels the distances are 354, 274, 161, 68, 33, 23, 21 and 23 from `layer2`
-to `layer9`, where patches of whole images are 19 apart.
+for brighter corners of the squares. Of 16 pixels the distances are
+$sixteen.
 
 So it is as in the paper, where layers from 6 on (StyleGAN2) and from 4 on (ProGAN) are fit to be edited, only
 somewhat later here. The smallest squares, of one key in ProGAN's `layer7` to `layer10` and StyleGAN2's `layer8` and
 `layer10`, are further from whole images than squares of two: so few pixels see mostly the borders, and in ProGAN's
 odd layers once more, by the next convolution at their size. Every distance is of one draw of patches, without an
 interval."""
+
+
+def listed(parts: Sequence[str]) -> str:
+    """In words: "a, b and c"."""
+    return " and ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)
+
+
+def distances(rows: list[dict[str, Any]], pixels: int) -> str:
+    """Those of squares of so many pixels a side, in words."""
+    own = [row for row in rows if row["pixels"] == pixels]
+    ends = f"from `{own[0]['layer']}` to `{own[-1]['layer']}`, where patches of whole images are"
+    return f"{listed([format(row['distance'], '.0f') for row in own])}\n{ends} {own[0]['floor']:.0f} apart"
+
+
+def lowest(rows: list[dict[str, Any]], layer: str) -> str:
+    """The sizes of squares of which a layer has the lowest distance, in words."""
+    sizes = sorted({row["pixels"] for row in rows})
+    best = {size: min((row["distance"], row["layer"]) for row in rows if row["pixels"] == size)[1] for size in sizes}
+    own = [str(size) for size in sizes if best[size] == layer]
+    return f"{listed(own)} pixels" if own else "no size"
 
 
 def page(found: dict[str, Any]) -> str:
@@ -239,9 +260,12 @@ def page(found: dict[str, Any]) -> str:
         ]
         head = ("layer", "keys a side", "pixels a side", "distance", "of whole images")
         tables.append(f"{title}, `{name}`:\n\n{table(head, rows)}")
+    progan, style = (part_of_image(found[name]["rows"]) for name in GENERATORS)
     return TEXT.substitute(
         tables="\n".join(tables), keys_of=KEYS_OF, best=BEST, matched=MATCHED, count=COUNT, shown=SHOWN,
-        squares=SIDE**2, seen=SEEN, seen_keys=SEEN_KEYS,
+        squares=SIDE**2, seen_keys=SEEN_KEYS, seen=Template(SEEN).substitute(
+            eight=distances(progan, 8), lowest=lowest(progan, KEYS_OF), sixteen=distances(style, 16)
+        ),
         seconds=f"{sum(part['seconds'] for part in found.values()):.0f}",
     )  # fmt: skip
 

@@ -74,7 +74,7 @@ def test_a_rule_turned_round(tmp_path, monkeypatch):
 def test_layers_as_memories(tmp_path, monkeypatch):
     script = importlib.import_module("rewriting_layers")
     for name, value in {
-        "COUNT": 3, "SHOWN": 1, "MATCHED": 6, "BEST": 2, "LAYERS": ("layer4", "layer8"), "SIZES": (2,), "SIDE": 2,
+        "COUNT": 3, "SHOWN": 1, "MATCHED": 6, "BEST": 2, "LAYERS": ("layer4", "layer8"), "SIZES": (1, 2), "SIDE": 2,
         "CLASSES": ("object/road",),
     }.items():  # fmt: skip
         monkeypatch.setattr(script, name, value)
