@@ -13,13 +13,14 @@ The map::
     dissect_activations                       the same of activations at hand, without their network
     write_report, show                        their page, as a file and in a notebook
     compare, Comparison                       layers, networks, checkpoints side by side
-    unit_sheet                                images of one unit at all levels, and counterexamples
+    unit_sheet, UnitSheet                     images of one unit at all levels, and counterexamples
     monitor, Watch                            a training's checkpoints, dissected in turn or within its loop
     formulas, UnitFormulas                    units by AND, OR and NOT of concepts
     sweep, Sweep                              units and labels at every threshold
     Trace, ablate, insert, keep               look at a network's layers, and edit their units for a while
-    unit_classifiers                          how well units tell images with a concept from those without
-    unit_importance, unit_sets                what classes lose without units
+    unit_classifiers, UnitClassifiers         how well units tell images with a concept from those without
+    unit_importance, UnitImportance           what each class loses without each unit
+    unit_sets, UnitSets                       the same without many units at once
     generators, latents, noise_seeds          what a generator's units draw and cause; z
     omissions                                 what a generator leaves out
     segmentation, Concepts                    networks that label pixels, and names of labels
@@ -27,6 +28,8 @@ The map::
     models, tiny                              architectures and published files; the embedded world
     rewriting                                 one rule of a network, changed in its weights
     data, experiments, classifiers            data sets, the papers' experiments, the rest of classifiers
+    apps                                      pages to paint with units and to rewrite rules on: import dissect.apps
+    DoubtfulResultWarning                     given where labels may be chance
 """
 
 import importlib

@@ -9,6 +9,7 @@ import math
 import os
 import pickle
 import pkgutil
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -72,6 +73,13 @@ def test_public_names():
         assert getattr(dissect, name).__doc__
     assert dissect.ops.iou_counts.__doc__
     assert not hasattr(importlib.import_module("dissect.kernels"), "torch")
+
+
+def test_help_shows_a_map_of_all_public_names():
+    shown = dissect.__doc__.partition("The map::")[2]
+    rows = re.findall(r"^    (\S.*?) {2,}\S", shown, re.MULTILINE)
+    told = [name for row in rows for name in row.split(", ")]
+    assert sorted(told) == sorted([*dissect.__all__, "apps", "data"])
 
 
 def in_a_fresh_interpreter(code):

@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from dissect.arguments import integer, refusal, result_file
 from dissect.cli.networks import called, load_model
 from dissect.cli.run import MODEL_HELP, check_device, resumed, telling_what_is_saved
 from dissect.cli.segmenters import segmenter_in, signed
+from dissect.data.batches import image_of
 from dissect.text import json_text, shown
 
 if TYPE_CHECKING:
@@ -202,7 +203,7 @@ def invert(options: argparse.Namespace) -> int:
 
     inverter, images = _inverter(options), _images(options)
     count = min(integer("--count", options.count), len(images))
-    real = torch.stack([_image(images[number]) for number in range(count)]) * 2 - 1
+    real = torch.stack([image_of(images[number]) for number in range(count)]) * 2 - 1
     found = inverter.invert(real, options.method, **_optimisation(options))
     for number, loss in enumerate(found.losses.tolist()):
         print(f"  image {number:4d}   loss {loss:.4f}")
@@ -246,11 +247,6 @@ def _images(options: argparse.Namespace) -> Any:
     if Path(options.images).is_dir():
         return ImageFolder(options.images, size=options.size, mean=(0, 0, 0), std=(1, 1, 1))
     return called(options.images, lambda name: f", and there is no folder {name} either")
-
-
-def _image(item: Any) -> Tensor:
-    image: Tensor = item[0] if isinstance(item, (tuple, list)) else item
-    return image
 
 
 def _optimisation(options: argparse.Namespace) -> dict[str, Any]:

@@ -196,6 +196,11 @@ def attribute_of(data: Any, name: str) -> Any:
     return getattr(data, name, None)
 
 
+def image_of(item: Any) -> Any:
+    """The image of a data set's item, whatever comes with it."""
+    return item[0] if isinstance(item, (tuple, list)) else item
+
+
 def fingerprint_of(data: Any) -> str | None:
     """A data set's own, with what loaders and subsets around it make of it; None if it has none."""
     own = getattr(data, "fingerprint", None)

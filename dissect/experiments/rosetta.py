@@ -13,6 +13,7 @@ from torch.utils.data import Dataset
 from dissect.arguments import num_bytes, refusal, seed_number, speaks
 from dissect.chosen import cycles
 from dissect.data import Batches
+from dissect.data.batches import image_of
 from dissect.devices import device_of, to_device
 from dissect.experiments.rosetta_result import Rosetta
 from dissect.files.checked import Of, Whole, fields
@@ -148,8 +149,7 @@ class _Pairs(Dataset[Any]):
         return len(self._images)
 
     def _image(self, index: int) -> Tensor:
-        item = self._images[index]
-        image: Tensor = item[0] if isinstance(item, (tuple, list)) else item
+        image: Tensor = image_of(self._images[index])
         return image
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:

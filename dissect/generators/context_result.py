@@ -12,7 +12,8 @@ from torch import Tensor
 from dissect.concepts import Concepts
 from dissect.files.checked import Array, Each, Maybe, Of, Text, Whole, fields, require
 from dissect.files.results import Result
-from dissect.generators.intervals import drawn_again, interval_of, known
+from dissect.generators.intervals import known
+from dissect.stats.bootstrap import drawn_again, interval_of
 from dissect.table import Table
 
 if TYPE_CHECKING:

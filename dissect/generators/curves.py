@@ -17,14 +17,14 @@ from dissect.files.checked import Array, Each, Of, Text, Whole, fields, require
 from dissect.files.results import Result
 from dissect.generators.counting import Concept, Segmenting
 from dissect.generators.effect import LARGE
-from dissect.generators.intervals import RESAMPLES, drawn_again, intervals, known
+from dissect.generators.intervals import RESAMPLES, intervals, known
 from dissect.generators.observing import Observation, counters_of, observe, random_units, warn_of_shared
 from dissect.generators.regions import Region
 from dissect.generators.rendering import Edit, Latents, Renderer
 from dissect.network.identity import fingerprint
 from dissect.network.layouts import LayoutOption
 from dissect.network.units import Units
-from dissect.stats.bootstrap import enough_draws
+from dissect.stats.bootstrap import drawn_again, enough_draws
 from dissect.table import Table
 
 if TYPE_CHECKING:

@@ -15,7 +15,8 @@ from dissect.arguments import speaks
 from dissect.concepts import Concepts
 from dissect.files.checked import Array, Each, Maybe, Of, Text, Whole, fields, require
 from dissect.files.results import Result
-from dissect.generators.intervals import FEWEST, drawn_again, intervals, known
+from dissect.generators.intervals import intervals, known
+from dissect.stats.bootstrap import FEWEST, drawn_again
 from dissect.table import Table, numbers
 
 if TYPE_CHECKING:

@@ -5,9 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from dissect.stats.bootstrap import FEWEST as FEWEST
-from dissect.stats.bootstrap import drawn_again as drawn_again
-from dissect.stats.bootstrap import interval_of as interval_of
+from dissect.stats.bootstrap import interval_of
 
 #: How often z are drawn again.
 RESAMPLES = 1000
@@ -17,7 +15,7 @@ def intervals(weights: Tensor, change: Tensor, base: Tensor) -> Tensor:
     """Where 95 % of the ratios ``sum of change / sum of base`` lie; NaN where fewer than 10 z have a base.
 
     Args:
-        weights: [B, N], see `drawn_again`.
+        weights: [B, N], see `dissect.stats.bootstrap.drawn_again`.
         change: [N, K] numbers.
         base: [N, K] integers, 0 or more.
 
@@ -25,6 +23,7 @@ def intervals(weights: Tensor, change: Tensor, base: Tensor) -> Tensor:
         [K, 2] float64.
 
     Example:
+        >>> from dissect.stats.bootstrap import drawn_again
         >>> base = torch.full((20, 1), 4)
         >>> intervals(drawn_again(20, 100, seed=0), -base, base)
         tensor([[-1., -1.]], dtype=torch.float64)

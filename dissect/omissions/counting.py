@@ -16,7 +16,7 @@ from dissect import ops
 from dissect.arguments import check_values, refusal
 from dissect.concepts import Concepts
 from dissect.data import Batch, Batches
-from dissect.data.batches import attribute_of
+from dissect.data.batches import attribute_of, image_of
 from dissect.data.planes import check_named, label_planes
 from dissect.devices import checksum, device_of
 from dissect.digests import digest
@@ -77,7 +77,7 @@ def source_of(images: Any, batch_size: int = 32) -> str | None:
         whole = images.tensors[0] if isinstance(images, TensorDataset) else images
         places = (0, len(images) // 2, len(images) - 1) if len(images) else ()
         few = [whole] if isinstance(whole, Tensor) else [images[at] for at in places]
-        told = digest_of([_sum(item[0] if isinstance(item, (tuple, list)) else item) for item in few])
+        told = digest_of([_sum(image_of(item)) for item in few])
     return None if told is None else f"{len(images)} images, {told}" if numbered(images) else str(told)
 
 

@@ -12,6 +12,7 @@ from torch.utils.data import Dataset
 
 from dissect.arguments import integer, refusal, speaks
 from dissect.concepts import Concepts
+from dissect.data.batches import image_of
 from dissect.files.checked import Array, Each, Rule, Text, Whole, fields, require
 from dissect.files.results import Result
 from dissect.generators.counting import Concept, Counter
@@ -209,7 +210,7 @@ def omission_pairs(
             )
         )
     numbers = statistics.numbers[shown.indices[:count]]
-    real = torch.stack([_image(images[number]) for number in numbers.tolist()])
+    real = torch.stack([image_of(images[number]) for number in numbers.tolist()])
     low, high = (float(end) for end in real.aminmax())
     if not (low >= 0 and high <= 1):
         raise refusal(ValueError(f"images must be in [0, 1], but are in [{low:g}, {high:g}]."))
@@ -240,8 +241,3 @@ def _check_same(images: Any, statistics: SegmentationStatistics, segmenter: Call
                 f"segmenter must be the one of the statistics ({statistics.segmenter}), but is another ({sees})."
             )
         )
-
-
-def _image(item: Any) -> Tensor:
-    image: Tensor = item[0] if isinstance(item, (tuple, list)) else item
-    return image

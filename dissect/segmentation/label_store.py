@@ -22,7 +22,7 @@ from torch.utils.data._utils.collate import default_collate_fn_map
 
 from dissect.arguments import refusal, speaks
 from dissect.concepts import Concepts
-from dissect.data.batches import Batch, Batches, attribute_of, fingerprint_of, names_of
+from dissect.data.batches import Batch, Batches, attribute_of, fingerprint_of, image_of, names_of
 from dissect.digests import digest
 from dissect.network.identity import code_of, fingerprint
 from dissect.ops.encode_labels import EncodedLabels
@@ -330,7 +330,7 @@ class _Labelled(Dataset[Any]):
 
     def __getitem__(self, index: int) -> tuple[Any, _Stored]:
         item = self._images[index]
-        image = item[0] if isinstance(item, (tuple, list)) else item
+        image = image_of(item)
         if isinstance(image, Tensor):
             self._store.check_images(image[None], [index])
         return image, _Stored(self._store, index)
