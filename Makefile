@@ -14,9 +14,9 @@ BUILD_INPUTS := setup.py build_engine.py pyproject.toml constraints.txt $(filter
 demo: $(VENV)/.installed
 	$(BIN)/dissect demo --out out
 
-# Two files at a time, each with one thread of torch's: more would wait for one another. In the order of
-# tests/conftest.py: the longest first.
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
+# Two files at a time, each with one thread of torch's: more would wait for one another, and where a test wants more they
+# must not spin. In the order of tests/conftest.py: the longest first.
+PYTEST := OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 test: $(VENV)/.installed
 	$(PYTEST)
 
