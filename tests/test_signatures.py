@@ -11,6 +11,7 @@ from dissect import (
     apps,
     classifiers,
     data,
+    dissection,
     experiments,
     generators,
     interventions,
@@ -25,10 +26,11 @@ from dissect import (
     stats,
     tiny,
 )
+from dissect.experiments import biases
 
 ROOMS = (
-    dissect, ops, reference, stats, data, models, segmentation, tiny, interventions, classifiers, generators,
-    omissions, rewriting, experiments, plots, report, apps,
+    dissect, dissection, ops, reference, stats, data, models, segmentation, tiny, interventions, classifiers,
+    generators, omissions, rewriting, experiments, biases, plots, report, apps,
 )  # fmt: skip
 SNAPSHOT = Path(__file__).with_name("signatures.txt")
 
@@ -62,6 +64,17 @@ def _signature(thing) -> str:
 
 def test_signatures_are_those_of_the_snapshot():
     assert public_signatures() == SNAPSHOT.read_text()
+
+
+def test_every_room_with_public_names_is_here_and_on_the_site():
+    root = Path(dissect.__file__).parent
+    files = [path for path in root.rglob("__init__.py") if "\n__all__ = " in path.read_text(encoding="utf-8")]
+    assert {Path(room.__file__) for room in ROOMS} == {*files} - {root / "cli/__init__.py"}
+    pages = Path(__file__).parents[1] / "docs/reference"
+    shown = {path.read_text(encoding="utf-8").rpartition("::: ")[2].strip() for path in pages.glob("*.md")}
+    assert {room.__name__ for room in ROOMS} <= shown
+    index = (pages / "index.md").read_text(encoding="utf-8")
+    assert [room.__name__ for room in ROOMS if f"[{room.__name__}](" not in index] == []
 
 
 def test_a_keyword_only_parameter_shows_as_one():

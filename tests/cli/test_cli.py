@@ -1,5 +1,6 @@
 """The command line: what it prints, its exit codes, and that no stack trace meets a user."""
 
+import argparse
 import importlib.metadata
 import json
 import os
@@ -9,6 +10,7 @@ import subprocess
 import sys
 import time
 import warnings
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -20,6 +22,25 @@ from dissect.cli.info import PACKAGES, info_lines
 from dissect.ops import native
 
 from ..report.conftest import make_dissection, make_layer
+
+
+def commands_of(parser, *before):
+    """The words of each command that a parser has."""
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for name, inner in action.choices.items():
+                yield (*before, name)
+                yield from commands_of(inner, *before, name)
+
+
+def test_the_page_on_commands_has_them_all():
+    page = (Path(__file__).parents[2] / "docs/guide/commands.md").read_text(encoding="utf-8")
+    shown = page.split("```")[1]
+    found = list(commands_of(cli._parser()))
+    assert len(found) > 40
+    assert [words for words in found if not re.search(rf"dissect {words[0]}\b", shown)] == []
+    assert [words for words in found if not re.search(rf"(?<![\w-]){words[-1]}(?![\w-])", shown)] == []
+    assert [words for words in found if f"``{words[0]}``" not in cli.__doc__.replace("``dissect ", "``")] == []
 
 
 @pytest.fixture
