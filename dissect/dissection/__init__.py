@@ -1,4 +1,4 @@
-"""Network dissection: `dissect.dissect` (`run`), what it finds visit by visit, and its result."""
+"""Network dissection: what `dissect.dissect` finds, layer by layer, the rows of its tables, and labels by texts."""
 
 from dissect.dissection.compared import BestUnitRow, CorrelationRow, LayerCategoryRow, LayerConceptRow, LayerRow
 from dissect.dissection.exemplars import Embedder, Exemplar, LabelRow, TextRow, labels_beside, text_labels

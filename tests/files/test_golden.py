@@ -10,7 +10,16 @@ import torch
 import dissect
 from dissect.experiments import AttackResult, CarliniWagner
 from dissect.files.results import KINDS
-from dissect.stats import AlsoNull, GroupedCorrelation, IouTally, MapCorrelation, PairTally, Peaks, TailThreshold
+from dissect.stats import (
+    AlsoNull,
+    GroupedCorrelation,
+    IouTally,
+    MapCorrelation,
+    PairTally,
+    Peaks,
+    TailThreshold,
+)
+from dissect.stats.state import Counts, State
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 
@@ -363,6 +372,8 @@ def test_alignment_1():
 
 def test_every_version_has_its_file():
     current = {state.__class__.__name__: state.version for state in writer().states()}
+    states = [kind for base in (State, Counts) for kind in base.__subclasses__()]
+    assert {*current} == {kind.__name__ for kind in states if kind.__module__.startswith("dissect.")} - {"Counts"}
     own = [kind for kind in KINDS.values() if kind.__module__.startswith("dissect.")]
     own = [kind for kind in own if hasattr(sys.modules[kind.__module__], kind.__name__)]  # not those of examples
     current |= {kind.suffix[1:]: kind.version for kind in own}

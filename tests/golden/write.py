@@ -42,10 +42,14 @@ from dissect.stats import (
     GroupedCorrelation,
     IouTally,
     MapCorrelation,
+    NullTally,
     PairTally,
     Peaks,
     TailThreshold,
+    ThresholdSweep,
 )
+from dissect.stats.classes import ClassTally
+from dissect.stats.places import Places
 from dissect.stats.state import State
 
 HERE = Path(__file__).parent
@@ -73,7 +77,20 @@ def states() -> list[State]:
     also.add(MAPS, *(ops.encode_labels(planes, 3) for planes in (PLANES, PLANES.flip(0))))
     grouped = GroupedCorrelation(budget=16 * 8 * 17)
     grouped.add(MAPS, MAPS[:, [1, 0, 0]], torch.tensor([0, 1]))
-    return [threshold, peaks, tally, pairs, combinations, correlation, also, grouped]
+    return [threshold, peaks, tally, pairs, combinations, correlation, also, grouped, *other_states()]
+
+
+def other_states() -> list[State]:
+    """Those that runs and results hold."""
+    sweep = ThresholdSweep(torch.tensor([[0.5, 2.5], [0.5, 5.5]]), 3)
+    sweep.add(MAPS, ops.encode_labels(PLANES, 3))
+    null = NullTally(torch.tensor([1.0, 0.5]), 3, 1)
+    null.add(MAPS, ops.encode_labels(PLANES.flip(0), 3))
+    classes = ClassTally(1, 3)
+    classes.add(torch.tensor([[2.0, 1.0, 0.0], [0.0, 1.0, 0.0], [3.0, 0.0, 1.0]]), torch.arange(3), torch.arange(3))
+    places = Places(2)
+    places.add(torch.tensor([[[[1, 0], [0, 0]]], [[[1, 1], [0, 0]]]]), torch.tensor([[0, 1], [0, 2]]))
+    return [sweep, null, classes, places]
 
 
 def dissection() -> dissect.Dissection:

@@ -15,11 +15,15 @@ from dissect.stats import (
     GroupedCorrelation,
     IouTally,
     MapCorrelation,
+    NullTally,
     PairTally,
     Peaks,
     TailThreshold,
     ThresholdSweep,
 )
+from dissect.stats.classes import ClassTally
+from dissect.stats.places import Places
+from dissect.stats.state import Counts, State
 
 
 def states():
@@ -42,7 +46,16 @@ def states():
     also.add(maps, *[ops.encode_labels(planes, 3)] * 2)
     grouped = GroupedCorrelation()
     grouped.add(maps, maps.flip(1)[:, :3], torch.arange(3))
+    null = NullTally(torch.zeros(4), 2, 3)
+    null.add(maps, ops.encode_labels(torch.randint(0, 4, (3, 1, 9, 9)), 4))
+    classes = ClassTally(1, 3)
+    classes.add(torch.randn(3, 3), torch.arange(3), torch.arange(3))
+    places = Places(3)
+    places.add(planes, ops.encode_labels(planes, 3).area)
     return [
+        (NullTally(torch.zeros(4), 2, 3), null),
+        (ClassTally(1, 3), classes),
+        (Places(3), places),
         (TailThreshold(0.1, size=(9, 9)), threshold),
         (Peaks(2), peaks),
         (IouTally(torch.zeros(4), 3), tally),
@@ -62,9 +75,24 @@ def equal(one, other):
     )
 
 
-@pytest.mark.parametrize("index", range(9))
-def test_round_trip(index, tmp_path):
-    empty, filled = states()[index]
+def of_kind(kind):
+    """A state, empty and filled."""
+    return next((empty, filled) for empty, filled in states() if isinstance(empty, kind))
+
+
+def kinds(base=State):
+    """All states, by their classes."""
+    own = [kind for kind in base.__subclasses__() if kind.__module__.startswith("dissect.stats.")]
+    return [kind for one in own for kind in ([] if one is Counts else [one]) + kinds(one)]
+
+
+def test_every_state_is_here():
+    assert {type(empty) for empty, _ in states()} == {*kinds()}
+
+
+@pytest.mark.parametrize("kind", kinds())
+def test_round_trip(kind, tmp_path):
+    empty, filled = of_kind(kind)
     path = filled.save(tmp_path / "state")
     assert not equal(empty.state_dict(), filled.state_dict())
     empty.load(path)
@@ -72,7 +100,7 @@ def test_round_trip(index, tmp_path):
 
 
 def test_files_cut_short_or_with_a_flipped_bit(tmp_path):
-    empty, filled = states()[0]
+    empty, filled = of_kind(TailThreshold)
     path = filled.save(tmp_path / "state")
     whole = path.read_bytes()
     for length in (0, 7, 8, 200, len(whole) // 2, len(whole) - 1):
@@ -107,7 +135,7 @@ def rewrite(path, change):
     ],
 )
 def test_files_of_other_layouts(change, message, tmp_path):
-    empty, filled = states()[0]
+    empty, filled = of_kind(TailThreshold)
     path = filled.save(tmp_path / "state")
     rewrite(path, change)
     with pytest.raises(ValueError, match=message):
@@ -118,4 +146,4 @@ def test_a_missing_file_and_another_state(tmp_path):
     with pytest.raises(FileNotFoundError, match="there is no file"):
         Peaks(2).load(tmp_path / "nothing")
     with pytest.raises(ValueError, match="the state's k must be 3, but is 2"):
-        Peaks(3).load(states()[1][1].save(tmp_path / "peaks"))
+        Peaks(3).load(of_kind(Peaks)[1].save(tmp_path / "peaks"))
