@@ -26,9 +26,9 @@ def visits(run):
     """Prints how long each visit took, and what came after the last one."""
     clock, end_visit = [time.perf_counter()], DissectionRun.end_visit
 
-    def timed(findings, concepts):
+    def timed(findings):
         phase = findings.phase
-        end_visit(findings, concepts)
+        end_visit(findings)
         torch.cuda.synchronize()
         clock.append(time.perf_counter())
         print(f"  {phase}: {1e3 * (clock[-1] - clock[-2]):.1f} ms")
