@@ -21,6 +21,7 @@ import torch
 import torch.nn.functional as F
 from baselines import eager_iou_counts, published_iou_counts
 from gpu_hot import hot_rows
+from gpu_narrow import narrow_rows
 from gpu_rewriting import descent_row
 from gpu_stages import FOLDER, ROOT, tree
 from gpu_timing import host_microseconds, milliseconds, rotation, row, with_targets
@@ -170,6 +171,7 @@ def thresholds_rows(copy):
     for backend in serving("tail_histogram"):
         name = f"TailThreshold[512 units 14x14 to 224x224, all visits, {backend}]"
         yield name, partial(thresholds_row, backend, copy)
+    yield from narrow_rows(copy, serving)
 
 
 def thresholds_row(backend, copy):

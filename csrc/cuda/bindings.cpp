@@ -147,6 +147,35 @@ PYBIND11_MODULE(_cuda, module) {
       py::call_guard<py::gil_scoped_release>());
 
   module.def(
+      "narrow",
+      [](const Place& place, const std::array<int64_t, 2>& shape, const std::array<uintptr_t, 10>& given,
+         const std::array<int64_t, 3>& ranks, bool guesses, bool is_first, int bits, int64_t next_bins,
+         uintptr_t narrowed, uintptr_t facts) {
+        const auto in = [&](int i) { return at<const int64_t>(given[i]); };
+        cuda::narrow({shape[0],
+                      shape[1],
+                      in(0),
+                      in(1),
+                      in(2),
+                      in(3),
+                      in(4),
+                      in(5),
+                      in(6),
+                      in(7),
+                      in(8),
+                      in(9),
+                      {ranks[0], ranks[1], ranks[2]},
+                      guesses,
+                      is_first,
+                      bits,
+                      next_bins,
+                      at<int64_t>(narrowed),
+                      at<int64_t>(facts)},
+                     place_of(place));
+      },
+      py::call_guard<py::gil_scoped_release>());
+
+  module.def(
       "tail_histogram",
       [](const Place& place, const Maps& maps, const Grid& grid, int sample, const Tails& tails, const HotAt& hot) {
         const Hot kept(hot);

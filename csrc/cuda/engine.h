@@ -8,6 +8,7 @@
 #include "../component_halves.h"
 #include "../hot_cells.h"
 #include "../iou_counts.h"
+#include "../narrow.h"
 #include "../observe.h"
 #include "../tail_histogram.h"
 #include "../threshold_sweep.h"
@@ -87,6 +88,8 @@ void iou_counts(const IouCountsParams& params, const DeviceGrid& grid, CellLabel
 // Adds to `pairs.counts`; `params.table` holds an image's numbers instead of labels; `params.intersection` is not used.
 void iou_counts_by_image(const IouCountsParams& params, const ImagePairs& pairs, const DeviceGrid& grid,
                          CellLabels* cells, const Place& place);
+// `params.facts` must be zero.
+void narrow(const NarrowParams& params, const Place& place);
 // At pixels.
 void tail_histogram(const TailHistogramParams& params, const DeviceGrid& grid, const Place& place);
 // `params.unit_bins` must be zero; `params.edges` are [U, sweep_edges(B)], infinity after the last.

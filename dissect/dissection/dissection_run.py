@@ -31,6 +31,7 @@ from dissect.files.progress import go_on, of_version, versioned
 from dissect.grid import Grid
 from dissect.ops.encode_labels import EncodedLabels, Encoding, encode_labels
 from dissect.stats import IouTally, PairTally, Peaks, TailThreshold
+from dissect.stats.advancing import advance_all
 from dissect.stats.sample import LEVELS, PeakSample, PeakSampling
 from dissect.visits.disk import Maps
 from dissect.visits.run import Run, Visit
@@ -119,12 +120,9 @@ class DissectionRun(Run):
     def end_visit(self) -> None:
         """Chooses what the next visit does."""
         self._late.flush()
+        found = [(name, state) for name, state in self.thresholds.items() if isinstance(state, TailThreshold)]
+        advance_all([(f"layer {name!r}", state) for name, state in found if not state.done])
         for name, state in self.thresholds.items():
-            try:
-                if isinstance(state, TailThreshold) and not state.done:
-                    state.advance()
-            except ValueError as error:
-                raise refusal(ValueError(f"layer {name!r}: {error}")) from None
             if state.whole:
                 self._highest.forget(name)
         if self.visit == 1:

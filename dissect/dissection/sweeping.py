@@ -19,6 +19,7 @@ from dissect.files.progress import go_on, of_version, versioned
 from dissect.grid import Grid
 from dissect.ops.encode_labels import encode_labels
 from dissect.stats import TailThreshold, ThresholdSweep
+from dissect.stats.advancing import advance_all
 from dissect.stats.levels import LevelSample
 from dissect.visits.run import Run, Visit
 from dissect.visits.store import Step
@@ -106,10 +107,8 @@ class Sweeping(Run):
 
     def end_visit(self) -> None:
         """Chooses what the next visit does."""
-        for states in self._levels.values():
-            for state in states:
-                if not state.done:
-                    state.advance()
+        found = [(f"layer {name!r}", state) for name, states in self._levels.items() for state in states]
+        advance_all([(name, state) for name, state in found if not state.done])
         if self.phase == "sweep":
             self.phase = "done"
         elif self._open():

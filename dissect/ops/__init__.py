@@ -1,6 +1,6 @@
 """The public primitives: each checks its arguments, chooses a backend, and is registered with torch.library.
 
-Beside the public names, `checks`, `observe` and `takes_hot_cells` are for the library itself.
+Beside the public names, `checks`, `narrow`, `observe` and `takes_hot_cells` are for the library itself.
 """
 
 from dissect.ops import checks as checks
@@ -17,6 +17,7 @@ from dissect.ops.hot_cells import hot_cells
 from dissect.ops.image_peaks import image_peaks
 from dissect.ops.iou_counts import IouCounts, iou_counts
 from dissect.ops.iou_counts_by_image import ImageCounts, iou_counts_by_image
+from dissect.ops.narrow import narrow as narrow
 from dissect.ops.observe import Observation as Observation
 from dissect.ops.observe import observe as observe
 from dissect.ops.tail_histogram import tail_histogram

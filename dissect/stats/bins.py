@@ -66,51 +66,6 @@ def _spread(size: int, shift: int) -> Tensor:
     return (torch.arange(count) * 2 * CHOICES + 2 * shift + 1) * size // (2 * CHOICES * count)
 
 
-def narrowest_shift(first: Tensor, last: Tensor, num_bins: int) -> Tensor:
-    """[U]: the smallest shift with which [first, last] fits in num_bins (a power of two) bins."""
-    # An integer below 2^53 is a float64 whose exponent tells how many bits it has: three launches on a GPU.
-    bits = torch.frexp((last - first).clamp(min=0).double()).exponent
-    return (bits - (num_bins.bit_length() - 1)).clamp(min=0).long()
-
-
-def bin_of_rank(bins: Tensor, rank: Tensor) -> Tensor:
-    """[U]: the bin that holds the rank-th largest sample, 1 being the largest; the lowest where there are fewer."""
-    # First the block of 64 bins, then the bin: one pass over a large histogram instead of several.
-    blocks = bins.view(len(bins), bins.shape[1] // 64, 64)
-    sums = blocks.sum(2)
-    block = _last_at_least(sums, rank)
-    beyond = torch.where(torch.arange(sums.shape[1], device=bins.device) > block[:, None], sums, 0).sum(1)
-    within = _last_at_least(blocks[torch.arange(len(bins), device=bins.device), block], rank - beyond)
-    return block * 64 + within
-
-
-def _last_at_least(counts: Tensor, rank: Tensor) -> Tensor:
-    """[U]: the last column of [U, B] from which on at least `rank` are counted; 0 where there are fewer."""
-    from_top = counts.flip(1).cumsum(1)
-    return (counts.shape[1] - 1 - (from_top < rank[:, None]).sum(1)).clamp(min=0)
-
-
-def located(
-    first: Tensor, last: Tensor, shift: Tensor, bins: Tensor, above: Tensor, rank: int, top: int
-) -> tuple[Tensor, Tensor]:
-    """[U] keys each, between which the rank-th largest sample lies.
-
-    Args:
-        first: [U] keys where the bins begin.
-        last: [U] keys where they end.
-        shift: [U], the width of a bin as a power of two.
-        bins: [U, B] counts.
-        above: [U], how many samples lie above the bins.
-        rank: from 1.
-        top: the largest key.
-    """
-    place = bin_of_rank(bins, rank - above)
-    low, high = first + (place << shift), first + ((place + 1) << shift) - 1
-    over, under = above >= rank, above + bins.sum(1) < rank
-    low = torch.where(over, last + 1, torch.where(under, 0, low))
-    return low, torch.where(over, top, torch.where(under, first - 1, torch.minimum(high, last)))
-
-
 def rebinned(
     own: tuple[Tensor, Tensor, Tensor, Tensor], first: Tensor, last: Tensor, shift: Tensor
 ) -> tuple[Tensor, Tensor]:

@@ -15,8 +15,9 @@ from dissect import ops
 from dissect.arguments import refusal, speaks
 from dissect.grid import Grid
 from dissect.reference import keys_of
+from dissect.reference.narrow import Bracket, Histogram, Narrowed, Narrowing, located, narrowest_shift
 from dissect.stats import threshold_state as parts
-from dissect.stats.bins import CHOICES, exact_fraction, guessed_rank, located, narrowest_shift, rebinned, sparse
+from dissect.stats.bins import CHOICES, exact_fraction, guessed_rank, rebinned, sparse
 from dissect.stats.state import State, grid_key
 from dissect.stats.threshold_state import POSITIONS, Positions
 
@@ -107,6 +108,7 @@ class TailThreshold(State):
         # before the first batch, 0.
         self._first = self._last = self._shift = self._above = torch.empty(0, 0, dtype=torch.int64)
         self._bins = torch.empty(0, 0, 0, dtype=torch.int64)
+        self._narrowed: Narrowed | None = None  # what becomes of all that, until it is known to be good
 
     def add(self, activations: Tensor | ops.HotCells) -> None:
         """Adds a batch [N, U, h, w] to the visit under way; from the second on its `hot_cells` will do (see `floors`).
@@ -153,19 +155,36 @@ class TailThreshold(State):
             ValueError: no samples were added, or another number of them than in the first visit, or bad ones, or others
                 than in the visits before (where that shows).
         """
-        self.check()
+        self._end_advance(self._begin_advance().tolist())
+        return self.done
+
+    def _begin_advance(self) -> Tensor:
+        """Narrows without waiting for the device. [5]: `Narrowed.facts`, and the status, for `_end_advance`."""
         samples = self._seen * self._area(self.grid)
-        if samples == 0:
-            raise refusal(ValueError("a visit must add at least one sample before advance(), but added none."))
-        if self.visit > 0 and samples != self.samples:
-            told = f"visit {self.visit} must see the samples of the first, {self.samples} per unit, but saw {samples}."
-            raise refusal(ValueError(told))
-        if not self.done:
-            self._narrow(samples)
-            self.samples = samples
+        if samples == 0 or samples != (self.samples if self.visit else samples):
+            self.check()
+            parts.refuse_samples(samples, self.samples, self.visit)
+        self._narrowed = None if self.done else self._narrow()
+        facts = self._low.new_zeros(4) if self._narrowed is None else self._narrowed.facts
+        status = facts.new_zeros(()) if self._status is None else self._status.to(facts)
+        return torch.cat([facts, status[None]])
+
+    def _end_advance(self, facts: list[int]) -> None:
+        """Takes over what was narrowed, if these are the facts of it."""
+        open_units, unproved, torn, from_end, bad = facts
+        if bad:
+            self.check()
+        parts.check_untorn(torn, len(self._low) - from_end, self.visit)
+        if self._narrowed is not None:
+            low, high, spare, first, last, shift, _ = self._narrowed
+            num_bins = 1 if not open_units else 1 << 16 if self._bits == 16 else NUM_BINS
+            self._bin(first[None], last[None], shift[None], num_bins)
+            self._low, self._high, self._spare, self._done = low, high, spare, not open_units
+            self._kept, self._least, self.whole = torch.zeros_like(low), torch.zeros_like(low), unproved > 0
+            self.samples = self._seen * self._area(self.grid)
+        self._narrowed = None
         self.visit += 1
         self._seen = self.batch = 0
-        return self.done
 
     @property
     def done(self) -> bool:
@@ -346,54 +365,32 @@ class TailThreshold(State):
     def _open_windows(self, maps: Tensor, status: Tensor) -> None:
         """Chooses what the first visit bins: everything from well below where the tail of these maps begins."""
         if self._bits == 16:
-            self._bin(self._low[None].clone(), self._high[None].clone(), 1 << 16)
+            self._bin(self._low[None].clone(), self._high[None].clone(), torch.zeros_like(self._low)[None], 1 << 16)
             return
         grid, ends = self._samples()[-1][0], (self._low, self._high)
         rank = WINDOW_RANKS * int(self.fraction * len(maps) * self._area(grid)) + 16
         first = parts.window(maps, grid, min(rank, len(maps) * self._area(grid)), ends, status, self.backend)[None]
-        self._bin(first, torch.full_like(first, parts.LAST_KEY), NUM_BINS)
+        last = torch.full_like(first, parts.LAST_KEY)
+        self._bin(first, last, narrowest_shift(first, last, NUM_BINS), NUM_BINS)
 
-    def _bin(self, first: Tensor, last: Tensor, num_bins: int) -> None:
+    def _bin(self, first: Tensor, last: Tensor, shift: Tensor, num_bins: int) -> None:
         """Begins histograms of [first, last]; where there is no memory for them, nothing has changed."""
         bins, above = first.new_zeros(*first.shape, num_bins), torch.zeros_like(first)
-        shift = torch.zeros_like(first) if self._bits == 16 else narrowest_shift(first, last, num_bins)
         self._first, self._last, self._shift, self._bins, self._above = first, last, shift, bins, above
 
-    def _narrow(self, samples: int) -> None:
-        """Narrows the bracket by the visit's histograms, and chooses what the next visit bins."""
-        known, whole, spare = self._low == self._high, False, self._spare
-        if self.visit == 0 and not self._at_cells:
-            # Where no cell is below 0 no pixel is: then a tail that ends at 0 is known by what lies above 0.
-            zero = 1 << (self._bits - 1)
-            low, high = torch.where(self._least >= zero, zero, self._low), self._high
-            first, last, spare = self._guess()
-        else:
-            low, high = self._locate(int(self.fraction * samples) + 1)
-            # Samples down there were left out, or were seen between cells of which some were; those above are right.
-            beyond = ~known & (low < self._kept)
-            high = torch.minimum(self._high, torch.where(beyond, torch.maximum(high, self._kept - 1), high))
-            low = torch.where(beyond, self._low, torch.maximum(self._low, low))
-            unproved = beyond & (low < self._kept - 1)  # where one key is left down there, it is that
-            whole = bool(unproved.any())
-            first, last, spare = low, high, low if self.visit == 0 else torch.where(unproved, low, spare)
-        parts.check_untorn(~known & (low > high), self.visit)
-        low, high = torch.where(known, self._low, low), torch.where(known, self._high, high)
-        # A unit whose threshold is known is left out: its window is empty.
-        known = low == high
-        done = bool(known.all())
-        num_bins = 1 if done else 1 << 16 if self._bits == 16 else NUM_BINS
-        self._bin(torch.where(known, 1, first)[None], torch.where(known, 0, last)[None], num_bins)
-        self._low, self._high, self._done = low, high, done
-        self._spare, self._kept, self.whole = spare, torch.zeros_like(low), whole
-        self._least = torch.zeros_like(low)
+    def _histogram(self) -> Histogram:
+        return Histogram(self._first[0], self._last[0], self._shift[0], self._bins[0], self._above[0])
 
-    def _guess(self) -> tuple[Tensor, Tensor, Tensor]:
-        """[U] keys each, by the pixels that stand for all: the threshold seems to lie between two, well above one."""
-        rank, margin = guessed_rank(self.fraction, self._seen * self._area(sparse(self.grid, 0)))
-        ends = self._locate(rank + margin)[0], self._locate(max(1, rank - margin))[1]
-        return *ends, self._locate(2 * rank + margin)[0]
+    def _narrow(self) -> Narrowed:
+        """Narrows the bracket by the visit's histogram, and chooses what the next visit bins."""
+        ranks: tuple[int, ...] = (int(self.fraction * self._seen * self._area(self.grid)) + 1,)
+        if self.visit == 0 and not self._at_cells:
+            # By the pixels that stand for all the threshold seems to lie between two keys, well above a third.
+            rank, margin = guessed_rank(self.fraction, self._seen * self._area(sparse(self.grid, 0)))
+            ranks = (rank + margin, max(1, rank - margin), 2 * rank + margin)
+        bracket = Bracket(self._low, self._high, self._spare, self._kept, self._least)
+        return ops.narrow(bracket, self._histogram(), Narrowing(ranks, self.visit == 0, self._bits, NUM_BINS))
 
     def _locate(self, rank: int) -> tuple[Tensor, Tensor]:
         """[U] keys each: the rank-th largest of the visit's samples lies between them."""
-        counts = self._bins[0], self._above[0]
-        return located(self._first[0], self._last[0], self._shift[0], *counts, rank, (1 << self._bits) - 1)
+        return located(self._histogram(), rank, (1 << self._bits) - 1)

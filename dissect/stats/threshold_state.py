@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Literal, get_args
+from typing import Any, Literal, NoReturn, get_args
 
 import torch
 from torch import Tensor
@@ -13,7 +13,7 @@ from dissect.arguments import refusal
 from dissect.files.checked import Array, Each, Maybe, Of, Text, Whole, fields, require
 from dissect.grid import Grid
 from dissect.reference import keys_of, values_of
-from dissect.stats.bins import bin_of_rank, narrowest_shift
+from dissect.reference.narrow import bin_of_rank, narrowest_shift
 
 WHAT = "TailThreshold: the state"
 MOST = 1 << 53
@@ -166,18 +166,29 @@ def window(
     return bin_of_rank(bins, torch.full_like(coarse, rank)) << 21
 
 
-def check_untorn(torn: Tensor, visit: int) -> None:
-    """Refuses units [U] whose brackets have no end in common any more.
+def refuse_samples(samples: int, first: int, visit: int) -> NoReturn:
+    """Refuses a visit of no samples, or of others than those of the first.
 
     Raises:
-        ValueError: names the first one.
+        ValueError: says how many.
     """
-    units = torn.nonzero().flatten().tolist()
-    if units:
+    told = f"visit {visit} must see the samples of the first, {first} per unit, but saw {samples}."
+    if samples == 0:
+        told = "a visit must add at least one sample before advance(), but added none."
+    raise refusal(ValueError(told))
+
+
+def check_untorn(torn: int, unit: int, visit: int) -> None:
+    """Refuses units, so many, whose brackets have no end in common any more; `unit` is the first one.
+
+    Raises:
+        ValueError: names it.
+    """
+    if torn:
         raise refusal(
             ValueError(
-                f"visit {visit} must see the activations of the visits before, but those of unit {units[0]} "
-                f"({len(units)} units in all) have changed; is the network in evaluation mode and without chance of "
+                f"visit {visit} must see the activations of the visits before, but those of unit {unit} "
+                f"({torn} units in all) have changed; is the network in evaluation mode and without chance of "
                 "its own, and the data the same at every visit?"
             )
         )

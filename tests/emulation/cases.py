@@ -7,6 +7,7 @@ import importlib.util
 import random
 
 import torch
+from emulation import narrowing
 from generate import Case, laid_out, random_case
 
 from dissect import Grid, reference
@@ -251,8 +252,19 @@ def test_argmax(case):
     same([ours, status], [reference.upsample_argmax(logits, *tables), new_status()], "upsample_argmax")
 
 
+def test_narrow(case):
+    """Of thresholds at fractions from none to nearly all of few samples, and of brackets at random."""
+    seed = case.activations.numel() + case.planes.numel() + int(case.planes.sum())
+    for ours, expected in narrowing.narrowed(case, (0.01, 0.3, 0.999)[seed % 3], range(seed, seed + 6)):
+        same(ours, expected, "narrow")
+
+
 #: Ops that share no source with others, by their file: a mutant there changes nothing else, and one elsewhere not them.
-ALONE = {"component_halves.cu": lambda case: test_halves(case.planes), "upsample_argmax.cu": test_argmax}
+ALONE = {
+    "component_halves.cu": lambda case: test_halves(case.planes),
+    "narrow.cu": test_narrow,
+    "upsample_argmax.cu": test_argmax,
+}
 
 
 def smaller(case, choose):

@@ -149,6 +149,33 @@ cuda::DeviceGrid grid_of(const cuda::PackedGrid& packed) {
                            packed.longest);
 }
 
+// Three ranks by bins of which each thread adds up two.
+void narrow(int32_t* status) {
+  const std::vector<int64_t> low(kUnits, 0), high(kUnits, 1 << 20), shift(kUnits, 13), bins(kUnits * 128, 3);
+  std::vector<int64_t> narrowed(6 * kUnits), facts(4);
+  const int64_t *none = low.data(), *all = high.data();
+  cuda::narrow({kUnits,
+                128,
+                none,
+                all,
+                none,
+                none,
+                none,
+                none,
+                all,
+                shift.data(),
+                bins.data(),
+                none,
+                {200, 40, 380},
+                true,
+                true,
+                32,
+                4096,
+                narrowed.data(),
+                facts.data()},
+               {0, nullptr, status});
+}
+
 void run_all(bool bad, bool channels_last) {
   Problem p(bad);
   emulation_configure(0, 2, 1, 0, 64);
@@ -158,6 +185,7 @@ void run_all(bool bad, bool channels_last) {
   const cuda::PackedGrid packed = packed_grid(kSize), packed_corners = packed_grid(2);
   const cuda::DeviceGrid grid = grid_of(packed);
   halve(&p.status);
+  narrow(&p.status);
   count(p, maps, grid);
   count(p, corners, grid_of(packed_corners));
   keep(p, maps, grid);

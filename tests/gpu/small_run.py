@@ -7,8 +7,10 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from generate import DTYPES, LAYOUTS, Case, laid_out, random_case
+from small_brackets import random_brackets
 
 from dissect import Grid, ops, reference
+from dissect.reference.narrow import Bracket, Histogram
 
 
 def moved(tensor):
@@ -86,7 +88,15 @@ def run(case):
     return good and torch.equal(blended.cpu(), ops.blend_units(case.activations, alpha, 0.5, backend="reference"))
 
 
-right = [run(case) for case in cases()]
+def narrows(seed):
+    """True if brackets are narrowed as by the reference."""
+    bracket, histogram, by = random_brackets(seed)
+    there = Bracket(*(part.cuda() for part in bracket)), Histogram(*(part.cuda() for part in histogram))
+    pairs = zip(ops.narrow(*there, by, backend="cuda"), ops.narrow(bracket, histogram, by))
+    return all(torch.equal(ours.cpu(), expected) for ours, expected in pairs)
+
+
+right = [*map(run, cases()), *map(narrows, range(12))]
 wrong = [number for number, good in enumerate(right) if not good]
 print(f"{len(right)} problems, wrong: {wrong}")
 sys.exit(3 if wrong else 0)

@@ -5,9 +5,11 @@ import os
 import pytest
 import torch
 from generate import DTYPES, LAYOUTS, Case, laid_out, random_case
+from small_brackets import random_brackets
 from small_cases import Problem, counted, random_blend, random_bracket, random_problem
 
 from dissect import Grid, ops, reference
+from dissect.reference.narrow import Bracket, Histogram
 
 #: Random shapes per op; DISSECT_GPU_CASES=10000 for iou_counts in `make test-gpu`.
 CASES = int(os.environ.get("DISSECT_GPU_CASES", "200"))
@@ -195,6 +197,14 @@ def test_formula_search(serving, device):
     given = table, areas, (share * areas).long()
     ours = ops.formula_search(*(part.to(device) for part in given), 30, backend=backend)
     assert equal(list(ours), list(ops.formula_search(*given, 30)))
+
+
+def test_narrow(serving, device):
+    backend = serving("narrow")
+    for seed in range(CASES):
+        bracket, histogram, by = random_brackets(seed)
+        given = Bracket(*(part.to(device) for part in bracket)), Histogram(*(part.to(device) for part in histogram))
+        assert equal(ops.narrow(*given, by, backend=backend), ops.narrow(bracket, histogram, by)), seed
 
 
 def test_component_halves(serving, device):

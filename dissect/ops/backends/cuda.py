@@ -33,6 +33,7 @@ from dissect.ops.backends.composed import by_image
 from dissect.ops.backends.reference import blend_units_backward as blend_units_backward
 from dissect.ops.hot import HotCells
 from dissect.ops.native import LABEL_DTYPES, hot_addresses, maps_arguments
+from dissect.reference.narrow import Bracket, Histogram, Narrowed, Narrowing
 
 _engine: ModuleType | None
 try:
@@ -203,6 +204,19 @@ def _count_images(
 
 
 iou_counts_by_image = by_image(_count_images)
+
+
+def narrow(bracket: Bracket, histogram: Histogram, by: Narrowing) -> Narrowed:
+    """One launch."""
+    given = [part.contiguous() for part in (*bracket, *histogram)]
+    narrowed, facts = bracket.low.new_empty((6, len(bracket.low))), bracket.low.new_zeros(4)
+    addresses, guesses = [part.data_ptr() for part in given], len(by.ranks) > 1
+    with _guard(bracket.low):
+        engine().narrow(
+            _place(bracket.low, None), list(histogram.bins.shape), addresses, by.ranks if guesses else 3 * by.ranks,
+            guesses, by.is_first, by.bits, by.num_bins, narrowed.data_ptr(), facts.data_ptr(),
+        )  # fmt: skip
+    return Narrowed._make([*narrowed, facts])
 
 
 def observe(

@@ -9,6 +9,7 @@ from dissect import reference
 from dissect.ops import checks
 from dissect.ops.backends.arguments import Blend, Brackets, Labels, Tables, check_edges, check_natural, check_thresholds
 from dissect.ops.backends.composed import EncodedAtOnce, in_turn
+from dissect.reference.narrow import narrow as narrow
 from dissect.subnormals import keeps_subnormals
 
 

@@ -14,6 +14,7 @@ from dissect.ops.backends.reference import blend_units_backward as blend_units_b
 from dissect.ops.backends.reference import filter_step as filter_step
 from dissect.ops.backends.reference import formula_search as formula_search
 from dissect.ops.backends.reference import hot_cells as hot_cells
+from dissect.ops.backends.reference import narrow as narrow
 from dissect.subnormals import keeps_subnormals
 
 
