@@ -226,10 +226,7 @@ class SetRun(Run):
 
     def add(self, step: Step) -> None:
         """See `Run`."""
-        labels, images = class_numbers(step.planes), step.images
-        if images is None:
-            raise RuntimeError("sets of units must see images, but got a step without them.")
-        images = images.to(self._probe.device)
+        labels, images = class_numbers(step.planes), step.shown.to(self._probe.device)
         if self.phase == "mean":
             self._add_means(images)
         else:

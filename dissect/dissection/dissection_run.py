@@ -152,8 +152,7 @@ class DissectionRun(Run):
         return [name for name, state in self.thresholds.items() if not state.done]
 
     def _survey(self, step: Step) -> None:
-        if step.images is None:
-            raise refusal(RuntimeError("the survey must see steps that were just computed, but got a kept one."))
+        images = step.shown
         if self.images_only is None:
             self.images_only = step.planes is None and step.labels is None
             if self.images_only:
@@ -161,7 +160,7 @@ class DissectionRun(Run):
         size = plane_size(step, self.rules.step)
         for name, maps in step.activations.items():
             if name not in self.thresholds:
-                self._begin_layer(name, maps, size, step.images)
+                self._begin_layer(name, maps, size, images)
             where = f"layer {name!r}, batch of image {step.numbers[0]}"
             check_fits(where, self.grids[name], maps.shape[2:], size)
             try:
@@ -179,7 +178,7 @@ class DissectionRun(Run):
             self._see_encoded(where, step.labels, step.numbers)
         tops = torch.cat([peaks.candidates().flatten() for peaks in self.peaks.values()])
         tops = torch.cat([tops, to_device(self.sampling.shown(), tops.device)])
-        self._late.call(partial(self.pictures.keep, step.numbers, step.images), tops)
+        self._late.call(partial(self.pictures.keep, step.numbers, images), tops)
 
     def _see_labels(self, where: str, step: Step, ends: Tensor) -> None:
         concepts = self._concepts

@@ -145,5 +145,5 @@ def plane_size(step: Step, reduced: int | None) -> tuple[int, int]:
         return step.labels.size
     if step.planes is not None:
         return step.planes.shape[2], step.planes.shape[3]
-    rows, columns = (side // (reduced or 1) for side in step.images.shape[2:])  # type: ignore[union-attr]
+    rows, columns = (side // (reduced or 1) for side in step.shown.shape[2:])
     return max(1, rows), max(1, columns)

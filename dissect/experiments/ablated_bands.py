@@ -222,14 +222,12 @@ class Bands(Run):
 
     def compute(self, step: Step) -> tuple[Tensor, ...]:
         """Maps of a batch; or its class numbers, and what the network says of it with and without bands."""
-        if step.images is None:
-            raise refusal(RuntimeError("steps must have images, but one has none."))
         truth = class_numbers(step.planes).cpu()
         if not bool(((truth >= 0) & (truth < self._num_classes)).all()):
             raise refusal(
                 ValueError(f"classes must be numbers below {self._num_classes}, the network's, but one is not.")
             )
-        images = to_device(step.images, self._device)
+        images = to_device(step.shown, self._device)
         if self.phase == "levels":
             return (self._passes.run(Inputs(images, {}), [self._layer]).maps[self._layer].float().cpu(),)
         with torch.no_grad():

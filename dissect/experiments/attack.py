@@ -192,10 +192,8 @@ def _attack_batch(
     bounds: tuple[float, float], seed: int,
 ) -> dict[str, Tensor]:  # fmt: skip
     """The tensors of an `AttackResult` for those images of a batch that are candidates."""
-    if batch.images is None:
-        raise refusal(RuntimeError("must see images, but got a step without them."))
-    device = device_of(model, batch.images.device)
-    images, labels = batch.images.to(device), class_numbers(batch.planes).cpu()
+    device = device_of(model, batch.shown.device)
+    images, labels = batch.shown.to(device), class_numbers(batch.planes).cpu()
     scores, before = scores_and_peaks(model, layer, images)
     answers = scores.argmax(1)
     targets = _targets(targets, batch.numbers, labels, scores.shape[1], seed, candidates)

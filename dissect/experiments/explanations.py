@@ -246,9 +246,7 @@ class MapsOf:
         Raises:
             ValueError: either is NaN or infinite.
         """
-        images = step.images
-        if images is None:
-            raise refusal(RuntimeError("steps must have images, but one has none."))
+        images = step.shown
         if not bool(images.isfinite().all()):
             bad = (~images.flatten(1).isfinite().all(1)).nonzero().flatten()
             raise refusal(ValueError(

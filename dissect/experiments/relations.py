@@ -231,9 +231,7 @@ class PeaksAndShares(Run):
 
     def compute(self, step: Step) -> tuple[Tensor, Tensor]:
         """Peaks and scores of a batch."""
-        if step.images is None:
-            raise refusal(RuntimeError("must see images, but got a step without them."))
-        scores, peaks = scores_and_peaks(self._model, self._layer, step.images)
+        scores, peaks = scores_and_peaks(self._model, self._layer, step.shown)
         return peaks, scores.double().softmax(1)
 
     def add(self, found: tuple[Tensor, Tensor]) -> None:

@@ -157,10 +157,8 @@ class Pairs(Run):
 
     def compute(self, step: Step) -> Step:
         """The step with its maps."""
-        if step.images is None:
-            raise refusal(RuntimeError("steps must have images, but one has none."))
         with torch.no_grad():
-            images = to_device(step.images, self._device)
+            images = to_device(step.shown, self._device)
             maps = self._passes.run(Inputs(images, {}), self._layers).maps
         return Step(step.numbers, None, {name: part.cpu() for name, part in maps.items()}, None)
 

@@ -152,10 +152,8 @@ class Responses(Run):
 
     def compute(self, step: Step) -> dict[str, Tensor]:
         """The units' responses [N, U] to a batch."""
-        if step.images is None:
-            raise refusal(RuntimeError("steps must have images, but one has none."))
         with torch.no_grad():
-            maps = self._passes.run(Inputs(to_device(step.images, self._device), {}), self._layers).maps
+            maps = self._passes.run(Inputs(to_device(step.shown, self._device), {}), self._layers).maps
         return {name: self._of(part.flatten(2).cpu()) for name, part in maps.items()}
 
     def _of(self, maps: Tensor) -> Tensor:

@@ -171,7 +171,7 @@ class Counting(Run):
             ValueError: the planes are none.
         """
         index = len(self.found)
-        images = self._counted.images(Batch(step.numbers, step.images, step.planes), index)  # type: ignore[arg-type]
+        images = self._counted.images(Batch(step.numbers, step.shown, step.planes), index)
         planes: Any = step.planes
         if self._segmenter is not None:
             if self._size is not None:

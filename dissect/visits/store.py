@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from dissect import ops
+from dissect.arguments import refusal
 from dissect.visits.disk import Disk, Maps
 
 #: While images are seen for the first time what is kept is condensed when memory is full, and so many times as many
@@ -35,6 +36,17 @@ class Step:
     labels: ops.EncodedLabels | None = (
         None  # in the place of planes, where these came encoded and the visitor takes them
     )
+
+    @property
+    def shown(self) -> Tensor:
+        """The images, of a step that was just computed.
+
+        Raises:
+            RuntimeError: it was not, so that there are none.
+        """
+        if self.images is None:
+            raise refusal(RuntimeError("steps must have images, but one has none."))
+        return self.images
 
 
 def step_of(
