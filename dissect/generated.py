@@ -131,9 +131,8 @@ _SAME = 1e-3
 
 def paired(images: Dataset[Any] | Tensor | Iterable[Any]) -> Dataset[Any] | Tensor | Iterable[Any]:
     """(z, noise seeds) of all images at once as a data set; anything else as it is."""
-    pair = isinstance(images, (tuple, list)) and len(images) == 2 and all(isinstance(x, Tensor) for x in images)
-    if pair and not images[1].is_floating_point() and images[1].ndim == 1:  # type: ignore[index]
-        z, seeds = images  # type: ignore[misc]
+    z, seeds = images if isinstance(images, (tuple, list)) and len(images) == 2 else (None, None)
+    if isinstance(z, Tensor) and isinstance(seeds, Tensor) and not seeds.is_floating_point() and seeds.ndim == 1:
         if len(z) != len(seeds):
             raise refusal(ValueError(f"images must be as many z as noise seeds, but are {len(z)} and {len(seeds)}."))
         return TensorDataset(z, seeds)

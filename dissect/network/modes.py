@@ -114,9 +114,9 @@ def range_taken(segmenter: object) -> tuple[float, float] | None:
         ((-1.0, 1.0), None)
     """
     own, signed = getattr(segmenter, "input", None), getattr(segmenter, "signed", None)
-    ends = getattr(own, "low", None), getattr(own, "high", None)
-    if all(isinstance(end, (int, float)) for end in ends):
-        return ends  # type: ignore[return-value]
+    low, high = getattr(own, "low", None), getattr(own, "high", None)
+    if isinstance(low, (int, float)) and isinstance(high, (int, float)):
+        return low, high
     return (-1.0 if signed else 0.0, 1.0) if isinstance(signed, bool) else None
 
 

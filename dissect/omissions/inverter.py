@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from dissect.arguments import integer, refusal, speaks
-from dissect.files.checked import Each, Maybe, Of, Text, Whole, fields
+from dissect.files.checked import Each, Maybe, Of, Rule, Text, Whole, fields
 from dissect.files.results import Result
 from dissect.models import latents
 from dissect.network.identity import fingerprint
@@ -357,8 +357,8 @@ class LayerInverter(Result):
         """See `Result`."""
         sizes = fields(what, meta, _META)
         # No larger than a network can be: sizes come from the file.
-        rules = {"shapes": Each(Each(Whole(1, 1 << 16))), "image_shape": Each(Whole(1, 1 << 16), 3)}
-        rules |= {"width": Whole(1, 1 << 12), "seed": Whole()}  # type: ignore[dict-item]
+        rules: dict[str, Rule] = {"width": Whole(1, 1 << 12), "seed": Whole()}
+        rules |= {"shapes": Each(Each(Whole(1, 1 << 16))), "image_shape": Each(Whole(1, 1 << 16), 3)}
         fields(what, meta["made"], rules)
         if len(meta["made"]["shapes"]) != sizes["n"] + 1:
             raise ValueError(f"{what} must hold a shape more than layers, but does not.")

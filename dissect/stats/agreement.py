@@ -100,9 +100,8 @@ class Agreement:
     def _cells(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         shared = self.intersection
         unit_only, label_only = self.unit_area - shared, self.label_area - shared
-        return tuple(
-            part.double() for part in (shared, unit_only, label_only, self.pixels - self.unit_area - label_only)
-        )  # type: ignore[return-value]
+        neither = self.pixels - self.unit_area - label_only
+        return shared.double(), unit_only.double(), label_only.double(), neither.double()
 
 
 def _share(part: Tensor, whole: Tensor) -> Tensor:
