@@ -47,7 +47,7 @@ is warned of (`dissect.DoubtfulResultWarning`).
 {counts}
 
 An untrained network passes: its units do prefer some colors and shapes, and images show it. Permutation tells chance,
-not learning. Weights that look as they were drawn are warned of for themselves.
+not learning. Weights that look as they were drawn get a warning of their own.
 
 Why at random: scenes of a class come one after another here, as in most data sets, and neighbours are alike. With the
 planes of the image 17 places on, {shifted} of {units} units are "detectors".
@@ -56,8 +56,8 @@ planes of the image 17 places on, {shifted} of {units} units are "detectors".
 
 - `low`, `high`: 95 % of the IoUs when images are drawn again with replacement, 200 times (`resamples=`), with the
   unit's threshold and label as they are. Images are drawn in up to 128 groups, by a hash of their numbers, so that
-  memory is bounded; fewer than 10 groups with images give none. The interval is mean {width} wide for detectors over
-  {images} images, {few_width} over {few}.
+  memory is bounded; fewer than 10 groups with images give none. The interval is {width} wide on average
+  for detectors over {images} images, {few_width} over {few}.
 - `same_label`: whether each half of the images alone gives the label. Of the trained network's detectors {same};
   of the untrained one's {same_twin}.
 - `held_out`: the IoU on each half with the label that the other half gives, and their mean: what is left when the best
