@@ -2,8 +2,9 @@
 // range of columns that does by its two ends and a binary search. Ranges are cut at the ends of runs of equal labels,
 // and the pieces are added up in shared memory, per unit and combination of labels; when a block has seen an image,
 // each combination is taken apart, once, into counts per label, and only when it has seen all its images are these
-// added to those in device memory. iou_counts_by_image is the same, but that combinations are taken apart into counts
-// per image, in device memory at once.
+// added to those in device memory. Where all cells are small, a lane counts all of a cell at once (small_cells.cuh).
+// iou_counts_by_image is the same, but that combinations are taken apart into counts per image, in device memory at
+// once.
 #include "../iou_counts.h"
 #include "device.h"
 #include "small_cells.cuh"
