@@ -104,7 +104,7 @@ def _speaking(function: Callable[..., Any], name: Callable[[tuple[Any, ...]], st
 
 
 def tell(text: str, category: type[Warning] = UserWarning) -> None:
-    """Warns of the line outside of this package that called it, in the name of the function that was called there."""
+    """Warns at the line outside of this package that led here, in the name of the function that was called there."""
     frame: FrameType | None = sys._getframe(1)
     while frame is not None and not (_speaks(frame) and not _is_inside(frame.f_back)):
         frame = frame.f_back

@@ -52,7 +52,7 @@ def rank_keys(numbers: Tensor) -> Tensor:
 
 
 def cycles(count: int, number: int, seed: int) -> Tensor:
-    """[count, number] int64: random permutations of `number` things, none of which stays where it is.
+    """[count, number] int64: random permutations of `number` things that leave none in its place.
 
     Each is one cycle through all, all of which are equally likely (as Sattolo's algorithm draws them).
 

@@ -77,7 +77,7 @@ def _is_told(error: Exception) -> bool:
 
 
 def text_of(error: Exception) -> str:
-    """What a page hears of an error: what a check says; of any other that there was one, which is told on stderr."""
+    """What a page is told of an error: a check's words; of others that there was one, and stderr has it."""
     told = isinstance(error, (ArithmeticError, KeyError, StoppedError, TypeError, ValueError, RuntimeError))
     if told and _is_told(error):
         return str(error.args[0] if error.args else error)[:LONGEST]

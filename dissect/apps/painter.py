@@ -278,7 +278,7 @@ class Painter:
         return session
 
     def _checked(self, number: int, strokes: tuple[Stroke, ...]) -> tuple[Stroke, ...]:
-        """The strokes, of which only the last is looked at where those before it were painted already."""
+        """The strokes; where all but the last were painted already, only that one is looked at."""
         known = all(isinstance(stroke, Stroke) for stroke in strokes) and (number, strokes[:-1]) in self._composed
         self.check(strokes[-1:] if known and len(strokes) <= MOST_STROKES else strokes)
         return strokes

@@ -97,7 +97,7 @@ def told(stroke: Stroke) -> str:
 
 
 def _outline(axes: Any, stroke: Stroke, size: tuple[int, int]) -> None:
-    """Draws the edge of what was painted over a picture of that size."""
+    """Draws the outline of the painted places into a picture of their size."""
     if stroke.mask is None:
         return
     picture = stroke.mask.picture()

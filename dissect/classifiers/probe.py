@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -33,7 +33,9 @@ from dissect.visits.run import Run, Visit, finish
 from dissect.visits.store import Step
 
 GIB = 2**30
-FILLS = ("zero", "mean")
+#: What a removed unit gives: 0, or its mean over the training images.
+Fill = Literal["zero", "mean"]
+FILLS: tuple[Fill, ...] = get_args(Fill)
 
 
 @speaks
@@ -44,7 +46,7 @@ def unit_importance(
     val_images: Dataset[Any] | Iterable[Any],
     *,
     classes: Sequence[str] | None = None,
-    fill: str = "zero",
+    fill: Fill = "zero",
     batch_size: int = 32,
     memory_budget: int = GIB,
     resume: str | Path | None = None,

@@ -88,7 +88,7 @@ def check_data(options: argparse.Namespace) -> None:
 
 
 def loaded(options: argparse.Namespace, layers: Sequence[str]) -> Given:
-    """The network, which has these layers, and what it is shown."""
+    """The network, which must have these layers, and the images that it is shown."""
     generator = options.count is not None
     seed = seed_number(options.seed if options.seed is not None else int(generator), "--seed")
     model = load_model(options.model, options.weights, 0 if generator else seed)

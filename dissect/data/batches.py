@@ -202,7 +202,7 @@ def image_of(item: Any) -> Any:
 
 
 def fingerprint_of(data: Any) -> str | None:
-    """A data set's own, with what loaders and subsets around it make of it; None if it has none."""
+    """A data set's own fingerprint, with the loaders and subsets around it; None if it has none."""
     own = getattr(data, "fingerprint", None)
     if callable(own):
         told: str | None = own()

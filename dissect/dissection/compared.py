@@ -1,4 +1,4 @@
-"""The rows of the tables that compare dissections, each made of the rows of their units."""
+"""Rows of the tables that compare dissections, made of the rows of their units."""
 
 from __future__ import annotations
 

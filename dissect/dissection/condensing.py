@@ -80,7 +80,7 @@ class HighestFloors:
         self._floors.pop(name, None)
 
     def above(self, thresholds: Mapping[str, TailThreshold | GivenThreshold]) -> set[str]:
-        """The layers where a floor lies above a threshold, now that these are known, so that cells are missing."""
+        """The layers that lack cells: a floor lies above a threshold, now that thresholds are known."""
         return {
             name
             for name, floors in self._floors.items()

@@ -99,7 +99,7 @@ def check_layer(what: str, own: dict[str, Tensor], layer: dict[str, Any], labels
 
 
 def check_directions(what: str, told: dict[str, Any], layers: list[Any]) -> None:
-    """Refuses what settings say of directions, if it is not of layers that are there.
+    """Refuses settings on the directions of layers that are not there.
 
     Raises:
         ValueError: says why.

@@ -184,7 +184,7 @@ class Decoys:
         self._places = cycles(self.count, num_images, seed) * len(self._numbers) // num_images if enough else None
 
     def labels(self, numbers: Tensor, num_labels: int, dense: Dense = lambda labels: labels) -> EncodedLabels:
-        """The planes that stand in for those of the images of these numbers: see `side_by_side`.
+        """The planes that are counted in the place of these images' own: see `side_by_side`.
 
         Args:
             numbers: [N] int64.

@@ -98,7 +98,7 @@ class DissectionRun(Run):
 
     @property
     def concepts(self) -> Concepts:
-        """The vocabulary; where none was given the labels' numbers, of those seen so far."""
+        """The vocabulary; where none was given, the numbers of the labels seen so far."""
         return self.seen.concepts() if self._concepts is None else self._concepts
 
     def add(self, step: Step) -> None:

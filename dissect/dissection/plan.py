@@ -16,7 +16,7 @@ from dissect.data import Batches
 from dissect.data.batches import attribute_of
 from dissect.data.planes import check_ignored
 from dissect.dissection.geometry import Geometry, named_or_given
-from dissect.dissection.presets import Preset, preset_with
+from dissect.dissection.presets import Preset, PresetName, preset_with
 from dissect.generated import Generated, paired
 from dissect.network.directions import LayerDirections, given_directions
 from dissect.network.identity import code_of, fingerprint
@@ -103,7 +103,7 @@ def planned(
     segment: Segment,
     concepts: Any,
     ignore: int | Iterable[int],
-    preset: str,
+    preset: PresetName,
     tokens: Any,
     layout: LayoutOption | None,
     batch_size: int,
@@ -152,7 +152,7 @@ def planned(
     )  # fmt: skip
 
 
-def _settings(preset: str, rules: Preset, tokens: Any, along: Mapping[str, Any]) -> dict[str, Any]:
+def _settings(preset: PresetName, rules: Preset, tokens: Any, along: Mapping[str, Any]) -> dict[str, Any]:
     """What a result says of a preset's fields, of tokens, and of the directions that are there instead of units."""
     settings = {"preset": preset, **dataclasses.asdict(rules), "tokens": tokens}
     if rules.levels != "fraction":

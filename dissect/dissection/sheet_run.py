@@ -35,7 +35,7 @@ LEAST = 0.05
 
 
 class SheetRun(Run):
-    """One visit, of which the best of each group of images are kept.
+    """One visit, which keeps the best images of each group.
 
     Args:
         name: the layer's.

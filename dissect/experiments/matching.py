@@ -19,7 +19,7 @@ FRACTIONS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.4)
 
 
 class Matches(NamedTuple):
-    """Per unit the concept about which it tells most, if it matches it.
+    """Per unit the concept that it tells most about, if the two match.
 
     Attributes:
         labels: [U] int64; 0 where the unit matches nothing.

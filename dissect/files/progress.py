@@ -60,7 +60,7 @@ def go_on(state: Resumable, saved: dict[str, Any]) -> None:
 
 
 def of_version(state: object, saved: dict[str, Any]) -> dict[str, Any]:
-    """What `versioned` gave, without the version; where there is none, as of some parts of files of before, it is 1.
+    """What `versioned` gave, without the version, which is 1 where there is none, as in parts of earlier files.
 
     Raises:
         ValueError: it was of another version.
@@ -160,7 +160,7 @@ class Progress:
 
 
 def _told(was: dict[str, Any], now: dict[str, Any], changed: list[str]) -> str:
-    """What was and what is, as far as it is short: of lists of options those that differ."""
+    """An earlier and a present value, where they are short: of lists of options those that differ."""
     pairs: list[tuple[Any, Any]] = []
     for name in changed:
         one, other = was[name], now.get(name)

@@ -132,7 +132,7 @@ def settings_of(renderer: Renderer, seeing: Seeing) -> dict[str, Any]:
 
 
 class Gather(Run):
-    """One visit to each of some data sets; of every batch what a function makes of it is kept.
+    """One visit to each of some data sets, which keeps what a function makes of every batch.
 
     Args:
         parts: by the title of a data set, from a step to tensors float32 [n, ...] by name.

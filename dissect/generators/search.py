@@ -14,7 +14,7 @@ from dissect.visits.store import Step
 
 
 class InTurn(Run):
-    """Runs of which each is made of those before it, once these have ended.
+    """Runs one after another: each is made of those before it, once these have ended.
 
     Args:
         *makers: of each run, called with those before it.

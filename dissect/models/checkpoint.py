@@ -54,7 +54,7 @@ class Layout(Generic[G]):
 
 
 def seems(keys: Iterable[str], wanted: str) -> tuple[str, str] | None:
-    """Another architecture than the wanted one that the keys are of, and what loads it."""
+    """The other architecture whose keys these are, and what loads it."""
     for marks, architecture, loader in ARCHITECTURES:
         if architecture != wanted and any(mark in keys for mark in marks):
             return architecture, loader

@@ -15,7 +15,7 @@ DENSENET161 = (6, 12, 36, 24)
 
 
 class DenseLayer(nn.Module):
-    """Its input, and after it what a 1x1 and a 3x3 convolution make of it."""
+    """Its input, and after it the output of a 1x1 and a 3x3 convolution of that."""
 
     def __init__(self, inputs: int, growth: int) -> None:
         super().__init__()

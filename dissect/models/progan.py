@@ -268,7 +268,7 @@ def _after_conv(state: Iterable[str]) -> str:
 
 
 def _check_pixel_norm(given: str | None, published: str, after_conv: str, path: str | Path) -> None:
-    """Compares what is said of pixel normalisation with what the published networks of such keys have.
+    """Compares the option on pixel normalisation with the published networks that have such keys.
 
     Raises:
         ValueError: it is no choice, or stands beside batch normalisation.

@@ -132,7 +132,7 @@ def _check_zip(file: BinaryIO) -> None:
 
 
 def _check_sizes(state: Mapping[str, Tensor], path: Path) -> None:
-    """Refuses tensors that are larger than what the file stores of them, as those of stride 0 are.
+    """Refuses tensors larger than what the file stores of them, such as those of stride 0.
 
     Raises:
         ValueError: names them.

@@ -61,7 +61,7 @@ def instead(modules: Iterable[nn.Module], act: Forward) -> Iterator[None]:
 
 
 def own_forward(module: nn.Module) -> Forward | None:
-    """The forward that a module has in place of its class's, those of `instead` left out; None where it has none."""
+    """A module's own forward, where it has one in the place of its class's that is none of `instead`; else None."""
     found: Any = vars(module).get("forward")
     return _held.get(id(module), (0, None))[1] if getattr(found, "__func__", None) is _forward else found
 

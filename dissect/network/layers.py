@@ -47,7 +47,7 @@ def layer_names(model: nn.Module, layers: Any) -> list[str]:
 
 
 def _name_of(model: nn.Module, layer: nn.Module) -> str:
-    """What to say of the name of a module that was given in place of it."""
+    """What an error says of the name of a module that was given in its place."""
     if layer is model:
         return "it is the whole model, not a layer of it"
     modules = model.named_modules() if isinstance(model, nn.Module) else ()

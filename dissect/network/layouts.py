@@ -77,7 +77,7 @@ class Layouts:
         return output.ndim == 3 and layer not in self._batch_axes and self._places(output, axis, images) is None
 
     def may_be_uncertain(self) -> list[str]:
-        """The layers of which the kind of module does not say where units are."""
+        """The layers whose kind of module does not say where units are."""
         return [
             name for name, module in self._modules.items()
             if name not in self._given and name not in self._followed and _kind(module) is None

@@ -118,7 +118,7 @@ class ImageEncoder(nn.Module):
 
 
 class _Strided(nn.Conv2d):
-    """A 1x1 convolution with a stride: of those pixels alone that it uses.
+    """A 1x1 convolution with a stride, which is given only the pixels that it uses.
 
     Left to PyTorch, its gradient with AVX2 writes beyond its memory where channels-last maps have less than eight
     channels (2.13.0, oneDNN).

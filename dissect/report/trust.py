@@ -71,7 +71,7 @@ def layer_trust(layer: LayerDissection, cutoff: float) -> LayerTrust | None:
 
 
 def facts(row: UnitRow) -> dict[str, float | bool | int]:
-    """What is known of `TRUST` about a unit that has a concept."""
+    """Those of the facts in `TRUST` that are known about a unit with a concept."""
     found = {name: getattr(row, name) for name in TRUST}
     return {
         name: value

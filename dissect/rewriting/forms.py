@@ -82,7 +82,7 @@ class Form(NamedTuple):
         return rows @ matrix.view(-1, rows.shape[1]).T
 
     def gradient(self, rows: Tensor, of_product: Tensor) -> Tensor:
-        """The gradient of a matrix, of that of the product."""
+        """The gradient by the matrix, from the gradient by the product."""
         found = times(of_product.T, rows.T)
         return found.view(-1, rows.shape[1] if self.transposed else rows.shape[1] // self.taps)
 

@@ -316,7 +316,7 @@ class _Swapped:
         return torch.stack([(self._features(*run, matrix) - wanted).square().mean() for run, wanted in pairs]).mean()
 
     def _features(self, keys: Keys, rows: Tensor, replay: Replay, matrix: Tensor) -> Tensor:
-        """What is seen of a run in which the layer gives what it would with the matrix."""
+        """The features of a run in which the layer gives what it would with the matrix."""
         memory = self._memory
         values = memory.finish(keys, times(rows, matrix.view(-1, rows.shape[1])), memory.energy(keys, matrix))
         edit = Trace(memory.model, [memory.value_layer], edit=lambda *_: values, clone=False, retain=None)

@@ -44,7 +44,7 @@ class Shard(NamedTuple):
 
 
 def read_manifest(folder: Path) -> tuple[dict[str, Any], str]:
-    """What a store is of, and the digest of that.
+    """What a store's manifest says, and its digest.
 
     Raises:
         FileNotFoundError: there is none.

@@ -283,7 +283,7 @@ class LabelStore:
         return _LabelledBatches(self, images)
 
     def sizes(self) -> StoreSize:
-        """What it holds and the bytes it takes; no shard is read."""
+        """How much it holds, and the bytes that it takes; no shard is read."""
         (height, width), planes = self._form
         stored = sum(path.stat().st_size for path in [self.folder / MANIFEST, *self._paths])
         one = self.labels([0])

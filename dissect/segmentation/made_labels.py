@@ -49,7 +49,7 @@ def cells_of(images: Tensor) -> Tensor:
 
 
 def strangers(batch: Batch, images: Tensor | None, kept: Tensor) -> str:
-    """What of a batch is not what a store has kept of it: "z", "image" or "".
+    """Which part of a batch differs from what a store has kept of it: "z", "image" or "".
 
     Args:
         batch: z and noise seeds.
@@ -137,7 +137,7 @@ class _LabelledBatches:
 
 
 def labels_of_made(model: nn.Module, segmenter: Any, data: Any, *, generated: bool) -> LabelStore | None:
-    """The store of the labels of what a generator makes of a data set of z, if there is one and it is of these.
+    """The store of labels of what a generator makes of these z, if their data set has one.
 
     Args:
         model: the generator.

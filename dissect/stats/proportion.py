@@ -10,7 +10,7 @@ from dissect.arguments import integer, refusal, speaks
 
 @speaks
 def wilson_interval(successes: int, trials: int, level: float = 0.95) -> tuple[float, float]:
-    """Where the share lies of which so many successes in so many independent trials are a sample (Wilson 1927).
+    """The interval of a share, of so many successes in so many independent trials (Wilson 1927).
 
     ::
 

@@ -195,7 +195,7 @@ class Activations:
         return None if number is not None and len(held) == number - start else held
 
     def _keep(self, visit: Visit) -> None:
-        """Keeps of the step that was computed last, when the visit has seen it, what is worth it."""
+        """Keeps what is worth its room of the step that was computed last, once the visit has seen it."""
         computed, self._computed = self._computed, None
         if computed is None or visit.last:
             return
@@ -294,7 +294,7 @@ class Activations:
         return self._encoded and (step is None or labels.size == tuple(side // step for side in size))
 
     def _images(self, index: int, inputs: Inputs, run: Pass) -> Tensor:
-        """Those that the segmenter sees; of a generator those that it made, or z where no one asked for them."""
+        """The images that the segmenter sees: a generator's, or its z where nobody asked for images."""
         if self._generated is None or run.output is None:
             return inputs.images
         images = self._generated.images(index, inputs.images, run.output)

@@ -86,7 +86,7 @@ class Run:
         raise NotImplementedError
 
     def compute(self, step: Step) -> Any:
-        """What `add` is to take of a step. Ctrl-C ends it at once, so it changes nothing here; for what takes long."""
+        """Makes of a step what `add` takes. For what takes long: Ctrl-C ends it at once, so it must change nothing."""
         return step
 
     def add(self, found: Any) -> None:

@@ -192,7 +192,7 @@ class Store:
         condensed: Condensed | None = None,
         share: float = 1.0,
     ) -> None:
-        """Keeps of a step that was just computed what is worth it, beside what is kept of it already.
+        """Keeps what is worth its room of a step that was just computed, beside what is kept of it already.
 
         Args:
             index: of the batch.
@@ -285,7 +285,7 @@ class Store:
         return first, now.parts
 
     def condense(self, condensed: Condensed) -> None:
-        """Keeps of what is in memory what `Visit.condensed` leaves of it."""
+        """Replaces the maps in memory by what `Visit.condensed` leaves of them."""
         for kept in self._kept.values():
             for name, maps in kept.maps.items():
                 kept.maps[name] = found = condensed(name, maps, kept.numbers)

@@ -70,7 +70,7 @@ class Recipe:
 
     @classmethod
     def of(cls, written: dict[str, Any]) -> Recipe:
-        """The recipe from what JSON made of it, lists instead of tuples."""
+        """The recipe from JSON, which has lists in the place of tuples."""
         return cls(**{name: _tuples(value) for name, value in written.items()})
 
     @property
