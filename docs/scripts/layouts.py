@@ -51,10 +51,10 @@ that is turned, tokens column by column or in windows (Hiera has them in units u
 ## Layer by layer
 
 Small configurations of the networks of transformers {version}, and blocks written as timm, torchvision and CLIP have
-them (`tests/other_networks.py`; torchvision and timm themselves were not installed). Of {layers} layers,
-`tests/network/test_layouts.py` checks of all but those that run twice that the number of units is the weights' and that
-an edit of one unit changes exactly that channel. {networks} networks, images of {side}x{side}; the axes of places have
-other sizes than those of channels. Made by `python docs/scripts/layouts.py`.
+them (`tests/other_networks.py`; torchvision and timm themselves were not installed). Of the {layers} layers,
+`tests/network/test_layouts.py` checks each that runs once: it has as many units as its weights say, and an edit of one
+unit changes exactly that channel. {networks} networks, images of {side}x{side}; no axis of places has the size of
+one of channels. Made by `python docs/scripts/layouts.py`.
 """
 
 
