@@ -245,9 +245,7 @@ class DissectionRun(Run):
         if self.images_only or step.labels is not None:
             self._count_encoded(step, step.labels)
             return
-        if step.planes is None:
-            raise refusal(RuntimeError("the counts need the label planes, but got a step without them."))
-        planes = self.seen.dense(step.planes)
+        planes = self.seen.dense(step.label_planes)
         step = Step(step.numbers, planes, step.activations)
         encoding = Encoding(planes, self.tallies[self.layers[0]].num_labels)
         self._late.call(lambda size: self._count_encoded(step, encoding.labels(size)), encoding.size)

@@ -175,9 +175,7 @@ class Combinations(Run):
 
     def add(self, found: Step) -> None:
         """Counts a batch."""
-        if found.planes is None:
-            raise refusal(RuntimeError("the counts need the label planes, but got a step without them."))
-        labels = encode_labels(found.planes, self._num_labels)
+        labels = encode_labels(found.label_planes, self._num_labels)
         if self._phase == "decoys" and self._decoys is not None:
             self._decoys.count(found, labels)
             return

@@ -68,9 +68,7 @@ class Sweeping(Run):
     def add(self, step: Step) -> None:
         """One batch of the visit under way."""
         if self.phase == "sweep":
-            if step.planes is None:
-                raise refusal(RuntimeError("a sweep needs label planes, but got a step without them."))
-            labels = encode_labels(step.planes, self._num_labels)
+            labels = encode_labels(step.label_planes, self._num_labels)
             for name, maps in step.activations.items():
                 self.sweeps[name].add(maps, labels)
             if self.bands is not None:
@@ -88,17 +86,16 @@ class Sweeping(Run):
         return len(self._plan.vocabulary or ())
 
     def _survey(self, step: Step) -> None:
-        if step.images is None or step.planes is None:
-            raise refusal(RuntimeError("a survey must see images and planes of steps that were just computed."))
-        size = (step.planes.shape[2], step.planes.shape[3])
+        images, planes = step.shown, step.label_planes
+        size = (planes.shape[2], planes.shape[3])
         for name, maps in step.activations.items():
             if name not in self.grids:
                 source = (maps.shape[2], maps.shape[3])
-                self._begin(name, self._plan.geometry.grid(name, source, size, step.images))
+                self._begin(name, self._plan.geometry.grid(name, source, size, images))
             check_fits(f"layer {name!r}", self.grids[name], maps.shape[2:], size)
             self._samples[name].add(maps, step.numbers)
         if self.bands is not None:
-            self.bands.survey(step.planes, step.numbers, self._num_labels)
+            self.bands.survey(planes, step.numbers, self._num_labels)
         self.num_images += len(step.numbers)
 
     def _begin(self, name: str, grid: Grid) -> None:

@@ -48,6 +48,17 @@ class Step:
             raise refusal(RuntimeError("steps must have images, but one has none."))
         return self.images
 
+    @property
+    def label_planes(self) -> Tensor:
+        """The planes, of a visit that needs them.
+
+        Raises:
+            RuntimeError: it does not, so that there are none.
+        """
+        if self.planes is None:
+            raise refusal(RuntimeError("steps must have label planes, but one has none."))
+        return self.planes
+
 
 def step_of(
     numbers: Tensor,
