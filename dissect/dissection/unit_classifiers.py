@@ -127,9 +127,8 @@ class _Peaks(Run):
 
     def add(self, step: Step) -> None:
         """See `Run`."""
-        if step.planes is None:
-            raise refusal(RuntimeError("a step must have planes, but has none."))
-        size = step.planes.shape[2:].numel()
+        planes = step.label_planes
+        size = planes.shape[2:].numel()
         if self.num_pixels not in (0, size):
             raise refusal(ValueError(
                 f"planes must all have as many pixels, but those of batch {len(self._peaks)} have {size} and those "
@@ -137,7 +136,7 @@ class _Peaks(Run):
             ))  # fmt: skip
         try:
             peaks = ops.image_peaks(step.activations[self._layer]).cpu()
-            areas = ops.encode_labels(step.planes, len(self.concepts)).area.int().cpu()
+            areas = ops.encode_labels(planes, len(self.concepts)).area.int().cpu()
         except ValueError as error:
             raise refusal(error, f"batch {len(self._peaks)}") from None
         units = self._peaks[0].shape[1] if self._peaks else peaks.shape[1]
