@@ -27,13 +27,28 @@ struct CellPieces {
   uint32_t pixels[kMaxPieces];  // 0 where there are fewer
 };
 
+// The labels of a target row within a column span: mostly one run or two, of which one word tells all. Of a row that
+// has more, or of which a number does not fit, it tells to look at the image's runs.
+struct RowLabels {
+  static constexpr int64_t kMostCombinations = int64_t{1} << 24, kMostColumns = 0xffff;
+  static constexpr uint64_t kLookAtRuns = ~uint64_t{0};
+
+  // `columns` of the first combination, and then the second to the end of the span.
+  static uint64_t word(int64_t first, int64_t second, int64_t columns) {
+    if (first >= kMostCombinations || second >= kMostCombinations || columns >= kMostColumns) return kLookAtRuns;
+    return static_cast<uint64_t>(columns << 48 | second << 24 | first);
+  }
+};
+
 // The cells of a grid in one image.
 struct LabelCells {
   static constexpr int32_t kLookAtRuns = INT32_MIN;
-  // [row spans, column spans]: the combination of all of a cell's pixels; where they differ, -1 - an index of `pieces`,
+  // [row spans, stride]: the combination of all of a cell's pixels; where they differ, -1 - an index of `pieces`,
   // or kLookAtRuns.
   const int32_t* combinations;
+  int64_t stride;  // at least the column spans, and a padded map's width
   const CellPieces* pieces;
+  const uint64_t* rows;  // [target rows, column spans] words of RowLabels; null where not asked for
 };
 
 // The labels of one image in order, label 0 first, with room for 16 more, and the image's table of combinations with a
@@ -62,7 +77,8 @@ struct ByImageWorkspace {
 
 // Counts the units [unit_begin, unit_end) over all images. Writes only their rows.
 // `cells` holds an entry per image; `maps` holds block_floats(maps), zero at first; `bits` holds bit_words(maps);
-// `counts` and `touched` hold an entry per combination of the image that has most; counts is zero before and after.
+// `counts` and `touched` hold an entry per combination of the image that has most, and 16 more; counts is zero before
+// and after.
 struct IouCountsWorkspace {
   const LabelCells* cells;
   float* maps;

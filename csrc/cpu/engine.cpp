@@ -228,18 +228,20 @@ struct LabelsOfImage {
 };
 
 template <typename Params>
-std::unique_ptr<OwnedLabelCells> cells_of_image(const Params& params, int64_t image) {
-  const int64_t begin = image * params.grid.num_rows * params.grid.num_columns;
+std::unique_ptr<OwnedLabelCells> cells_of_image(const Params& params, int64_t image, bool with_rows) {
+  const int64_t begin = image * params.grid.num_rows * params.grid.num_columns, width = padded_width(params.maps);
   if (params.wide)
-    return std::make_unique<OwnedLabelCells>(params.grid, static_cast<const int64_t*>(params.runs) + begin);
-  return std::make_unique<OwnedLabelCells>(params.grid, static_cast<const int32_t*>(params.runs) + begin);
+    return std::make_unique<OwnedLabelCells>(params.grid, static_cast<const int64_t*>(params.runs) + begin, width,
+                                             with_rows);
+  return std::make_unique<OwnedLabelCells>(params.grid, static_cast<const int32_t*>(params.runs) + begin, width,
+                                           with_rows);
 }
 
 std::vector<LabelsOfImage> labels_of_images(const IouCountsParams& params, bool by_image, int num_threads) {
   std::vector<LabelsOfImage> made(params.maps.num_images);
-  const bool at_cells = is_identity(params.grid, params.maps);
+  const bool at_cells = is_identity(params.grid, params.maps), with_rows = has_large_cells(params.grid);
   share(params.maps.num_images, num_threads, [&](int64_t image, int) {
-    if (!at_cells) made[image].cells = cells_of_image(params, image);
+    if (!at_cells) made[image].cells = cells_of_image(params, image, with_rows);
     if (by_image) made[image].labels = std::make_unique<OwnedImageLabels>(params, image);
   });
   return made;
@@ -274,8 +276,8 @@ bool count(const IouCountsParams& params, int num_threads, ImageCounts* by_image
     CountsMemory& memory = memories[worker];
     memory.maps.resize(block_floats(params.maps));
     memory.bits.resize(bit_words(params.maps));
-    memory.counts.resize(most);
-    memory.touched.resize(most + 1);
+    memory.counts.resize(most + kLanes);
+    memory.touched.resize(most + kLanes);
     IouCountsWorkspace workspace{cells.data(),         memory.maps.data(),    memory.bits.data(),
                                  memory.counts.data(), memory.touched.data(), nullptr};
     if (by_image == nullptr) {
@@ -340,7 +342,8 @@ bool tail_histogram(const TailHistogramParams& params, int num_threads) {
 void threshold_sweep(const ThresholdSweepParams& params, int num_threads) {
   const ThresholdSweepBlock block = chosen_level().threshold_sweep;
   std::vector<std::unique_ptr<OwnedLabelCells>> owned(params.maps.num_images);
-  share(params.maps.num_images, num_threads, [&](int64_t image, int) { owned[image] = cells_of_image(params, image); });
+  share(params.maps.num_images, num_threads,
+        [&](int64_t image, int) { owned[image] = cells_of_image(params, image, false); });
   std::vector<LabelCells> cells;
   int64_t most = 0;
   for (size_t image = 0; image < owned.size(); ++image) {

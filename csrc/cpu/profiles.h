@@ -122,8 +122,8 @@ inline bool is_small(const Span& rows, const Span& columns) {
 }
 
 // All pixels of a small cell at once, row by row.
-inline Lanes small_cell(const GridView& grid, const Span& columns, const float* upper, const float* lower,
-                        Lanes row_weights) {
+__attribute__((always_inline)) inline Lanes small_cell(const GridView& grid, const Span& columns, const float* upper,
+                                                       const float* lower, Lanes row_weights) {
   const int n = columns.end - columns.begin;
   const Lanes wy = permute(row_weights, kSmallCells.row[n]);
   const Lanes wx = permute(load(grid.column_weights + columns.begin), kSmallCells.column[n]);

@@ -110,6 +110,20 @@ inline Vector interpolate(Vector a0, Vector a1, Vector weight) {
   return a0 + step;
 }
 
+// From a0 to a1, which all lanes have the same of.
+inline Lanes interpolate_same(float a0, float a1, Lanes weight) {
+#if defined(__AVX2__)
+  return interpolate(same(a0), same(a1), weight);
+#else
+  // The compiler keeps a loop in registers, and takes vectors that are wider than one through memory.
+  float values[kLanes];
+  store(values, weight);
+  const float difference = a1 - a0;
+  for (float& value : values) value = a0 + difference * value;
+  return load(values);
+#endif
+}
+
 // Bit i is set where a[i] > b[i].
 inline uint32_t greater(Half a, Half b) {
 #if defined(__AVX2__)
@@ -267,64 +281,20 @@ struct Leaders {
 };
 #endif
 
-#if defined(__AVX2__)
-// Of each byte the numbers of the bits that are set, in order.
-struct Orders {
-  uint8_t of[256][8] = {};
-  constexpr Orders() {
-    for (int byte = 0; byte < 256; ++byte)
-      for (int bit = 0, count = 0; bit < 8; ++bit)
-        if (byte >> bit & 1) of[byte][count++] = static_cast<uint8_t>(bit);
-  }
-};
-constexpr Orders kOrders;
-#endif
-
-// Those of the lanes whose bit of `keep` is set, in order, at `to`, where a whole vector may be written. Returns how
-// many they are.
-inline int64_t compress(float* to, Half half, uint32_t keep) {
-#if defined(__AVX2__)
-  const __m128i bytes = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(kOrders.of[keep]));
-  const __m256i order = _mm256_cvtepu8_epi32(bytes);
-  store_half(to, reinterpret_cast<Half>(_mm256_permutevar8x32_ps(reinterpret_cast<__m256>(half), order)));
-#else
-  if (keep == 0) return 0;
-  float scalars[8];
-  store_half(scalars, half);
-  int64_t count = 0;
-  for (uint32_t rest = keep; rest != 0; rest &= rest - 1) to[count++] = scalars[__builtin_ctz(rest)];
-#endif
-  return __builtin_popcount(keep);
-}
-inline int64_t compress(float* to, Lanes lanes, uint32_t keep) {
+// Sixteen pairs: the first and the second of each.
+inline void load_pairs(const float* from, Lanes& first, Lanes& second) {
 #if defined(__AVX512F__)
-  // In a register first: compressing straight to memory is slow on some processors.
-  store(to, reinterpret_cast<Lanes>(
-                _mm512_maskz_compress_ps(static_cast<__mmask16>(keep), reinterpret_cast<__m512>(lanes))));
-  return __builtin_popcount(keep);
+  const __m512 low = _mm512_loadu_ps(from), high = _mm512_loadu_ps(from + kLanes);
+  const __m512i even = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+  const __m512i odd = _mm512_add_epi32(even, _mm512_set1_epi32(1));
+  first = reinterpret_cast<Lanes>(_mm512_permutex2var_ps(low, even, high));
+  second = reinterpret_cast<Lanes>(_mm512_permutex2var_ps(low, odd, high));
 #else
-  const int64_t low = compress(to, lanes.low, keep & 0xffu);
-  return low + compress(to + low, lanes.high, keep >> 8 & 0xffu);
+  const auto eight = [](const float* pairs, Half& even, Half& odd) {
+    for (int i = 0; i < 8; ++i) even[i] = pairs[2 * i], odd[i] = pairs[2 * i + 1];
+  };
+  eight(from, first.low, second.low), eight(from + kLanes, first.high, second.high);
 #endif
-}
-
-// Bit i is set where the i-th of eight counts is above 0.
-inline uint32_t positive(const int32_t* counts) {
-  HalfPatterns eight;
-  __builtin_memcpy(&eight, counts, sizeof eight);
-  return greater(__builtin_convertvector(eight, Half), Half{});
-}
-
-// Sixteen counts, which become 0, and of which those above 0 are kept, in order, at `to`; beside each, at `keys_to`,
-// its key. Sixteen of both may be written. Returns how many they are.
-inline int64_t take_counts(int32_t* keys_to, int32_t* to, const int32_t* keys, int32_t* counts) {
-  // As floats, whose patterns are moved and not looked at.
-  const Lanes taken = load(reinterpret_cast<const float*>(counts));
-  const Lanes lanes_of_keys = load(reinterpret_cast<const float*>(keys));
-  const uint32_t keep = positive(counts) | positive(counts + 8) << 8;
-  __builtin_memset(counts, 0, kLanes * sizeof(int32_t));
-  compress(reinterpret_cast<float*>(keys_to), lanes_of_keys, keep);
-  return compress(reinterpret_cast<float*>(to), taken, keep);
 }
 
 }  // namespace

@@ -5,6 +5,7 @@
 #pragma once
 
 #include "../tail_histogram.h"
+#include "compress.h"
 #include "hot_maps.h"
 #include "load_maps.h"
 #include "profiles.h"

@@ -7,6 +7,7 @@
 #pragma once
 
 #include "../threshold_sweep.h"
+#include "compress.h"
 #include "load_maps.h"
 #include "profiles.h"
 
@@ -279,7 +280,7 @@ inline void sweep_map(const ThresholdSweepParams& p, int64_t image, const LabelC
   for_active_rows(grid, bits, [&](const Span& span, const uint64_t* upper_bits, const uint64_t* lower_bits) {
     const float* upper = map + span.index0 * pitch;
     const float* lower = map + span.index1 * pitch;
-    const int32_t* cells_of_row = cells.combinations + (&span - grid.row_spans) * grid.num_column_spans;
+    const int32_t* cells_of_row = cells.combinations + (&span - grid.row_spans) * cells.stride;
     for (int64_t y = span.begin; y < span.end; y += kLanes) {
       const uint32_t valid = first_bits(span.end - y);
       const Lanes weights = load(grid.row_weights + y);
