@@ -31,10 +31,14 @@ def _seeded():
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collection(session):
-    """Without looking for garbage among modules and tests, which stay: each look takes longer than the one before."""
+    """Without looking for garbage among modules and tests, which stay: each look takes longer than the one before.
+
+    Later less often than is usual: what a test imports stays too, and is looked through each time.
+    """
     gc.disable()
     found = yield
     gc.freeze()
+    gc.set_threshold(10_000)
     gc.enable()
     return found
 
