@@ -11,12 +11,23 @@ from dissect.plots import ACCENT, OTHER, QUIET, drawing, new_figure
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from dissect.classifiers.importance import UnitImportance
     from dissect.classifiers.sets import UnitSets
 
 #: More classes than these have no room for their names.
 MOST_NAMES = 60
 #: The whole network, without the most important units, without the least.
 _COLORS, _SHAPES = (QUIET, OTHER, ACCENT), ("v", "^")
+
+
+def plot_importance(importance: UnitImportance, name: str | int, k: int = 20) -> Figure:
+    """See `UnitImportance.plot`."""
+    return importance.plot(name, k)
+
+
+def plot_sets(sets: UnitSets, name: str | int | None = None) -> Figure:
+    """See `UnitSets.plot`."""
+    return sets.plot(name)
 
 
 @speaks

@@ -44,9 +44,7 @@ class Step:
         Raises:
             RuntimeError: it was not, so that there are none.
         """
-        if self.images is None:
-            raise refusal(RuntimeError("steps must have images, but one has none."))
-        return self.images
+        return _had(self.images, "images")
 
     @property
     def label_planes(self) -> Tensor:
@@ -55,9 +53,13 @@ class Step:
         Raises:
             RuntimeError: it does not, so that there are none.
         """
-        if self.planes is None:
-            raise refusal(RuntimeError("steps must have label planes, but one has none."))
-        return self.planes
+        return _had(self.planes, "label planes")
+
+
+def _had(part: Tensor | None, what: str) -> Tensor:
+    if part is None:
+        raise refusal(RuntimeError(f"steps must have {what}, but one has none."))
+    return part
 
 
 def step_of(
