@@ -7,6 +7,9 @@ import subprocess
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
+#: For Python under the address sanitizer: less memory than usual is kept from use after it was freed, and fewer callers
+#: of whoever asked for it are noted, which saves a fifth of the time.
+ASAN_OPTIONS = "detect_leaks=0:quarantine_size_mb=32:malloc_context_size=5"
 
 
 def build_script():

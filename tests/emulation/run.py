@@ -9,6 +9,7 @@ SCHEDULE is a number, or "any". ``THREADS special`` compares a few large ones.
 ``THREADS mutants FILE:LINE ...`` prints, for each mutant, what told of it, or "survived".
 """
 
+import gc
 import os
 import sys
 import traceback
@@ -84,5 +85,6 @@ def forked(printed, errors, *words):
 
 
 torch.set_num_threads(1)
+gc.freeze()  # what was imported stays, and is not looked through in each fork
 for line in sys.stdin:
     print(forked(*line.rstrip("\n").split("\t")), flush=True)

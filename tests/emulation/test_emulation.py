@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from compiling import ROOT, build_script, library, sanitized
+from compiling import ASAN_OPTIONS, ROOT, build_script, library, sanitized
 from emulation.building import build, build_module
 
 CALL = re.compile(r"\b(__syncthreads|__syncwarp|atomic\w+)\(")
@@ -44,7 +44,7 @@ def emulated(tmp_path_factory):
     environment = {
         **os.environ,
         "LD_PRELOAD": " ".join(libraries),
-        "ASAN_OPTIONS": "detect_leaks=0",
+        "ASAN_OPTIONS": ASAN_OPTIONS,
         "PYTHONPATH": os.pathsep.join(sys.path),
     }
     command = [sys.executable, Path(__file__).with_name("run.py"), module]
