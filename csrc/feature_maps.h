@@ -28,8 +28,8 @@ struct alignas(16) Span {
   int32_t begin, end;      // target positions
 };
 
-// Both axes of a Grid and the cells they form. The last four arrays go on for 16 entries beyond their length, so that
-// whole vectors can be loaded.
+// Both axes of a Grid and the cells they form. Weights, indices and columns go on for 16 entries beyond their length,
+// so that whole vectors can be loaded.
 struct GridView {
   int64_t num_rows, num_columns;  // H, W; 0 rows: no grid
   const Span* row_spans;
@@ -39,6 +39,8 @@ struct GridView {
   const float* column_weights;  // [W]
   const int32_t* left_index;    // [column spans], their index0
   const int32_t* right_index;   // [column spans], their index1
+  const int32_t* left_column;   // [W], index0 of the span that a target column is in
+  const int32_t* right_column;  // [W], its index1
   // [padded source columns], the column spans [first_span, end_span) that sample each; none beyond the last.
   const int32_t* first_span;
   const int32_t* end_span;

@@ -44,7 +44,7 @@ struct RowLabels {
 struct LabelCells {
   static constexpr int32_t kLookAtRuns = INT32_MIN;
   // [row spans, stride]: the combination of all of a cell's pixels; where they differ, -1 - an index of `pieces`,
-  // or kLookAtRuns.
+  // or kLookAtRuns. 0 of cells of more than 16 pixels where `rows` tell.
   const int32_t* combinations;
   int64_t stride;  // at least the column spans, and a padded map's width
   const CellPieces* pieces;

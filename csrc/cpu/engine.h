@@ -66,7 +66,7 @@ class OwnedGrid {
  private:
   std::vector<Span> row_spans_, column_spans_;
   std::vector<float> row_weights_, column_weights_;
-  std::vector<int32_t> left_index_, right_index_, first_span_, end_span_;
+  std::vector<int32_t> left_index_, right_index_, left_column_, right_column_, first_span_, end_span_;
   GridView view_;
 };
 

@@ -22,9 +22,15 @@ OwnedGrid::OwnedGrid(const GridEntry* rows, int64_t num_rows, const GridEntry* c
       row_weights_(num_rows + 16),
       column_weights_(num_columns + 16),
       left_index_(column_spans_.size() + 16),
-      right_index_(column_spans_.size() + 16) {
+      right_index_(column_spans_.size() + 16),
+      left_column_(num_columns + 16),
+      right_column_(num_columns + 16) {
   for (int64_t y = 0; y < num_rows; ++y) row_weights_[y] = rows[y].weight;
-  for (int64_t x = 0; x < num_columns; ++x) column_weights_[x] = columns[x].weight;
+  for (int64_t x = 0; x < num_columns; ++x) {
+    column_weights_[x] = columns[x].weight;
+    left_column_[x] = columns[x].index0 + 1;
+    right_column_[x] = columns[x].index1 + 1;
+  }
   for (size_t s = 0; s < column_spans_.size(); ++s) {
     left_index_[s] = column_spans_[s].index0;
     right_index_[s] = column_spans_[s].index1;
@@ -47,6 +53,8 @@ OwnedGrid::OwnedGrid(const GridEntry* rows, int64_t num_rows, const GridEntry* c
            column_weights_.data(),
            left_index_.data(),
            right_index_.data(),
+           left_column_.data(),
+           right_column_.data(),
            first_span_.data(),
            end_span_.data()};
 }

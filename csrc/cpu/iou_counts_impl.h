@@ -45,19 +45,17 @@ inline int64_t take_apart(const IouCountsParams& p, int64_t image, int64_t unit,
 }
 
 template <typename Word, typename Meetings>
-inline void count_map(const IouCountsParams& p, int64_t image, const LabelCells& labels, const CountPlan& plan,
+inline void count_map(const IouCountsParams& p, int64_t image, const LabelCells& labels, const CellPlan& plan,
                       const float* map, float threshold, const ColumnBits& bits, CountLists& lists,
                       Meetings& meetings) {
   const Word* runs = static_cast<const Word*>(p.runs) + image * p.grid.num_rows * p.grid.num_columns;
-  const MapCounter<Word, Meetings> counter{p.grid, plan, labels, runs, map, padded_width(p.maps), threshold};
-  const auto visit = [&] { counter.count(lists, meetings); };
-  if (plan.small) for_active_cells<false>(p.grid, plan.layout, labels.stride, bits, lists.active, visit);
-  else for_active_cells<true>(p.grid, plan.layout, labels.stride, bits, lists.active, visit);
+  const MapCounter<Word, Meetings> counter{p.grid, plan, labels, runs, map, threshold};
+  plan.list(p.grid, bits, lists.active, [&] { counter.count(lists, meetings); });
 }
 
 // One image. Returns false at the first bad value.
 template <typename Word, bool kFew>
-bool count_image(const IouCountsParams& p, int64_t image, int64_t unit_begin, int64_t unit_end, const CountPlan& plan,
+bool count_image(const IouCountsParams& p, int64_t image, int64_t unit_begin, int64_t unit_end, const CellPlan& plan,
                  const IouCountsWorkspace& workspace, CountLists& lists) {
   const ColumnBits bits{workspace.bits, words_per_row(p.maps)};
   const bool at_cells = is_identity(p.grid, p.maps);
@@ -80,7 +78,7 @@ bool count_image(const IouCountsParams& p, int64_t image, int64_t unit_begin, in
 
 template <typename Word>
 bool count_units(const IouCountsParams& p, int64_t unit_begin, int64_t unit_end, const IouCountsWorkspace& workspace) {
-  const CountPlan plan = plan_counts(p.grid, padded_width(p.maps));
+  const CellPlan plan = plan_cells(p.grid, padded_width(p.maps));
   CountLists lists;
   // Images outside, so that an image's runs stay in the cache for all units.
   for (int64_t image = 0; image < p.maps.num_images; ++image) {

@@ -27,9 +27,11 @@ class OwnedLabelCells {
       : stride_(grid.num_column_spans > padded_width ? grid.num_column_spans : padded_width),
         combinations_(grid.num_row_spans * stride_) {
     for (int64_t r = 0; r < grid.num_row_spans; ++r)
-      for (int64_t c = 0; c < grid.num_column_spans; ++c)
-        combinations_[r * stride_ + c] =
-            combination_of_cell(runs, grid.num_columns, grid.row_spans[r], grid.column_spans[c]);
+      for (int64_t c = 0; c < grid.num_column_spans; ++c) {
+        const Span &rows = grid.row_spans[r], &columns = grid.column_spans[c];
+        if (!with_rows || !is_large(rows, columns))  // large ones are looked at row by row then
+          combinations_[r * stride_ + c] = combination_of_cell(runs, grid.num_columns, rows, columns);
+      }
     if (with_rows) add_rows(grid, runs);
   }
   LabelCells view() const {

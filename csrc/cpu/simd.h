@@ -194,6 +194,19 @@ inline uint32_t greater(Lanes a, Lanes b) {
 #endif
 }
 
+// Bit i is set where it is in `valid`, and values[i] is neither below low[i] nor above high[i].
+template <typename Vector>
+inline uint32_t between(Vector low, Vector values, Vector high, uint32_t valid) {
+#if defined(__AVX512F__)
+  const __m512 v = reinterpret_cast<__m512>(values);
+  const __mmask16 reach =
+      _mm512_mask_cmp_ps_mask(static_cast<__mmask16>(valid), reinterpret_cast<__m512>(low), v, _CMP_NGT_UQ);
+  return _mm512_mask_cmp_ps_mask(reach, v, reinterpret_cast<__m512>(high), _CMP_NGT_UQ);
+#else
+  return ~(greater(low, values) | greater(values, high)) & valid;
+#endif
+}
+
 // Without the sign.
 inline Half magnitude(Half half) { return reinterpret_cast<Half>(reinterpret_cast<HalfPatterns>(half) & 0x7fffffff); }
 inline Lanes magnitude(Lanes lanes) {
@@ -242,6 +255,23 @@ inline Lanes permute(Lanes from, const int32_t* index) {
 #else
   float scalars[kLanes];
   store(scalars, from);
+  return gather(scalars, index);
+#endif
+}
+
+// Of two, whose thirty-two values follow each other, from[index[i]]; of pairs only where that is one instruction.
+#if defined(__AVX512F__)
+constexpr bool kFastPermutePair = true;
+#else
+constexpr bool kFastPermutePair = false;
+#endif
+inline Lanes permute(Lanes first, Lanes second, const int32_t* index) {
+#if defined(__AVX512F__)
+  return reinterpret_cast<Lanes>(_mm512_permutex2var_ps(reinterpret_cast<__m512>(first), _mm512_loadu_si512(index),
+                                                        reinterpret_cast<__m512>(second)));
+#else
+  float scalars[2 * kLanes];
+  store(scalars, first), store(scalars + kLanes, second);
   return gather(scalars, index);
 #endif
 }

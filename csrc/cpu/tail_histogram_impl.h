@@ -1,14 +1,14 @@
 // The CPU's tail_histogram, included once per SIMD level with DISSECT_LEVEL set to the level's name.
 //
-// A cell is the pixels of one row span and one column span: all lie between its four corners. What lies below `low` is
-// skipped and what lies above `high` is counted whole, sixteen at a time; only the few in between are binned.
+// What lies below `low` is skipped, and of what lies above `high` only how much is counted: only the few in between are
+// binned.
 #pragma once
 
 #include "../tail_histogram.h"
-#include "compress.h"
 #include "hot_maps.h"
 #include "load_maps.h"
-#include "profiles.h"
+#include "tail_cells.h"
+#include "whole_rows.h"
 
 namespace dissect {
 namespace DISSECT_LEVEL {
@@ -20,85 +20,6 @@ namespace {
 // Units whose own cells are counted together: few enough for their bins to stay in a near cache, enough for memory to
 // be read in long runs.
 constexpr int64_t kFeatureBlock = kUnitBlock / 2;
-
-inline float smallest(float a, float b, float c, float d) {
-  const float one = a < b ? a : b, other = c < d ? c : d;
-  return one < other ? one : other;
-}
-inline float largest(float a, float b, float c, float d) {
-  const float one = a > b ? a : b, other = c > d ? c : d;
-  return one > other ? one : other;
-}
-
-// One unit's bracket and bins.
-struct Tail {
-  uint32_t low;
-  int32_t shift;
-  int64_t step;  // what one sample adds: 1, or -1 to take it back
-  int64_t* bins;
-  Lanes low_value, high_value;  // the floats of the bracket's ends
-  int64_t above;
-
-  // Counts those of some valid samples that are above the bracket, and returns the bits of those within.
-  inline uint32_t within(Lanes lanes, uint32_t valid) { return within(lanes, low_value, high_value, valid); }
-  template <typename Vector>
-  inline uint32_t within(Vector lanes, Vector low_end, Vector high_end, uint32_t valid) {
-    const uint32_t above_bits = greater(lanes, high_end) & valid;
-    above += __builtin_popcount(above_bits);
-    return ~(greater(low_end, lanes) | above_bits) & valid;
-  }
-
-  inline uint32_t bin_of(float value) const { return (key_of(value) - low) >> shift; }
-  inline void add(float value, int64_t weight) { bins[bin_of(value)] += step * weight; }
-
-  // Counts samples between two values of which the lesser reaches the bracket, all at once where they are above it, or
-  // in one bin, as the zeros are of a unit that is seldom above 0. Returns whether it did.
-  inline bool add_alike(float least, float most, int64_t samples) {
-    if (least > high_value[0]) above += samples;
-    else if (most <= high_value[0] && bin_of(least) == bin_of(most)) add(least, samples);
-    else return false;
-    return true;
-  }
-};
-
-inline Tail tail_of(const TailHistogramParams& p, int64_t unit, int64_t step) {
-  const uint32_t low = static_cast<uint32_t>(p.low[unit]), high = static_cast<uint32_t>(p.high[unit]);
-  // No value has the key 0x7fffffff: as a float it would be the negative zero, which is no less than the positive one.
-  return {low,
-          static_cast<int32_t>(p.shift[unit]),
-          step,
-          p.bins + unit * p.num_bins,
-          same(value_of_key(low)),
-          same(value_of_key(high == 0x7fffffffu ? high - 1 : high)),
-          0};
-}
-
-// Samples of one unit that wait to be binned. Whether one is within the bracket is hard to predict, so those that are
-// get here without a branch, and are binned together; unless they are `rare`.
-struct Waiting {
-  static constexpr int64_t kCapacity = 256;
-  float values[kCapacity + kLanes];
-  int64_t count = 0;
-  bool rare = false;
-
-  // Takes those of a vector of samples that are `valid`.
-  inline void add(Tail& tail, Lanes lanes, uint32_t valid) { add_within(tail, lanes, tail.within(lanes, valid)); }
-  template <typename Vector>
-  inline void add_within(Tail& tail, Vector lanes, uint32_t within) {
-    if (rare && within == 0) return;
-    keep(tail, lanes, within);
-  }
-  template <typename Vector>
-  inline void keep(Tail& tail, Vector lanes, uint32_t within) {
-    count += compress(values + count, lanes, within);
-    if (count >= kCapacity) flush(tail);
-  }
-
-  inline void flush(Tail& tail) {
-    for (int64_t i = 0; i < count; ++i) tail.add(values[i], 1);
-    count = 0;
-  }
-};
 
 // Cells by their least or largest corner, with all their pixels as weight. First the two source rows become one.
 inline void add_bounds(const TailHistogramParams& p, const Span& rows, const float* upper, const float* lower,
@@ -128,64 +49,34 @@ inline void add_bounds(const TailHistogramParams& p, const Span& rows, const flo
   }
 }
 
-// The pixels of up to sixteen target rows in one span, whose ends are at or above `low` in the profiles' bits.
-inline void add_span(const GridView& grid, const Span& span, const Profile& left, const Profile& right, int64_t rows,
-                     Tail& tail, Waiting& waiting) {
-  if (__builtin_expect((left.bits & right.bits) == first_bits(rows), 0)) {
-    const float a = left.values[0], b = right.values[0], c = left.values[rows - 1], d = right.values[rows - 1];
-    if (tail.add_alike(smallest(a, b, c, d), largest(a, b, c, d), rows * (span.end - span.begin))) return;
-  }
-  const uint32_t active = left.bits | right.bits;
-  const uint32_t whole =
-      greater(load(left.values), tail.high_value) & greater(load(right.values), tail.high_value) & active;
-  tail.above += int64_t{span.end - span.begin} * __builtin_popcount(whole);
-  const Wide low = first_wide(tail.low_value), high = first_wide(tail.high_value);
-  for (uint32_t rest = active & ~whole; rest != 0; rest &= rest - 1) {
-    const int row = __builtin_ctz(rest);
-    const Wide from = Wide{} + left.values[row], to = Wide{} + right.values[row];
-    for (int64_t x = span.begin; x < span.end; x += kWide) {
-      const Wide samples = interpolate(from, to, load_wide(grid.column_weights + x));
-      waiting.add_within(tail, samples, tail.within(samples, low, high, first_wide_bits(span.end - x)));
-    }
-  }
+template <WholeRows::Source kSource>
+__attribute__((noinline)) void add_whole_rows(const WholeRows& rows, const float* map, const ColumnBits& bits,
+                                              float* row, Tail& tail, Waiting& waiting) {
+  Samples samples(tail, waiting);
+  rows.visit<kSource>(map, bits, row, [&](Lanes values, int64_t number) { samples.add(values, first_bits(number)); });
+  tail.above += samples.end();
 }
 
-// `bits` are those of the columns that reach `low`. `empty` counts the unit's latest maps of which no sample was within
-// the bracket; after some of them one is unlikely. Not inlined: beside all that its caller needs, the compiler keeps
-// less of this in registers (visits took a third longer).
-__attribute__((noinline)) void add_map(const TailHistogramParams& p, const float* map, float* row, ColumnBits bits,
-                                       Tail& tail, int& empty) {
-  const GridView& grid = p.grid;
-  const int64_t pitch = padded_width(p.maps);
-  const Lanes low = tail.low_value;
-  Waiting waiting;
-  waiting.rare = empty >= 4;
-  for_active_rows(grid, bits, [&](const Span& span, const uint64_t* upper_bits, const uint64_t* lower_bits) {
-    const float* upper = map + span.index0 * pitch;
-    const float* lower = map + span.index1 * pitch;
-    if (p.sample != Sample::kValue) {
-      add_bounds(p, span, upper, lower, row, tail);
-      return;
+// `bits` are those of the columns that reach `low`.
+inline void add_map(const TailHistogramParams& p, const CellPlan& plan, const WholeRows& rows, const float* map,
+                    float* row, ColumnBits bits, TailLists& lists, Tail& tail, Waiting& waiting) {
+  if (p.sample != Sample::kValue) {
+    for_active_rows(p.grid, bits, [&](const Span& span, const uint64_t*, const uint64_t*) {
+      add_bounds(p, span, map + span.index0 * plan.pitch, map + span.index1 * plan.pitch, row, tail);
+    });
+  } else if (!rows.pay(bits)) {
+    const MapTail of_map{p.grid, plan, map};
+    plan.list(p.grid, bits, lists.active, [&] { of_map.add(lists, tail, waiting); });
+  } else {
+    switch (rows.source()) {
+      case WholeRows::Source::kRegister:
+        return add_whole_rows<WholeRows::Source::kRegister>(rows, map, bits, row, tail, waiting);
+      case WholeRows::Source::kTwoRegisters:
+        return add_whole_rows<WholeRows::Source::kTwoRegisters>(rows, map, bits, row, tail, waiting);
+      case WholeRows::Source::kMemory:
+        return add_whole_rows<WholeRows::Source::kMemory>(rows, map, bits, row, tail, waiting);
     }
-    for (int64_t y = span.begin; y < span.end; y += kLanes) {
-      const int64_t rows = span.end - y < kLanes ? span.end - y : kLanes;
-      const uint32_t valid = first_bits(rows);
-      const Lanes weights = load(grid.row_weights + y);
-      const auto passes = [=](Lanes values) { return ~greater(low, values) & valid; };
-      Profiles profiles(upper, lower, weights, passes);
-      for_active_spans(grid, upper_bits, lower_bits, bits.per_row, [&](const Span& columns) {
-        if (is_small(span, columns)) {
-          const int64_t pixels = int64_t{span.end - span.begin} * (columns.end - columns.begin);
-          waiting.add(tail, small_cell(grid, columns, upper, lower, weights), first_bits(pixels));
-        } else {
-          const Profile& left = profiles[columns.index0];
-          add_span(grid, columns, left, profiles[columns.index1], rows, tail, waiting);
-        }
-      });
-    }
-  });
-  empty = waiting.count == 0 ? empty + 1 : 0;
-  waiting.flush(tail);
+  }
 }
 
 // The feature map's own cells, in the key space of 16-bit types.
@@ -201,6 +92,7 @@ inline void add_half_cells(const FeatureMaps& maps, int64_t image, int64_t unit,
 
 // The feature map's own cells, float32. Returns whether all are good.
 inline bool add_cells(const FeatureMaps& maps, int64_t image, int64_t unit, Tail& tail, Waiting& waiting) {
+  Samples samples(tail, waiting);
   const float* base = static_cast<const float*>(maps.data) + image * maps.stride_image + unit * maps.stride_unit;
   const bool one_row = maps.stride_column == 1 && maps.stride_row == maps.width;
   const int64_t width = one_row ? maps.width * maps.height : maps.width, height = one_row ? 1 : maps.height;
@@ -209,7 +101,7 @@ inline bool add_cells(const FeatureMaps& maps, int64_t image, int64_t unit, Tail
   const auto add = [&](Lanes values, uint32_t valid) {
     const uint32_t wrong = bad_bits(values);
     bad |= wrong;
-    waiting.keep(tail, values, tail.within(values, valid & ~wrong));
+    samples.add(values, valid & ~wrong);
   };
   for (int64_t y = 0; y < height; ++y) {
     const float* row = base + y * maps.stride_row;
@@ -227,6 +119,7 @@ inline bool add_cells(const FeatureMaps& maps, int64_t image, int64_t unit, Tail
       add(maps.stride_column == 1 ? load_some(row + x, count) : load(strided), first_bits(count));
     }
   }
+  tail.above += samples.end();
   return bad == 0;
 }
 
@@ -237,7 +130,11 @@ inline bool add_pixels(const TailHistogramParams& p, int64_t begin, int64_t end,
   bool wanted = false, good = true;
   for (int64_t unit = begin; unit < end; ++unit) wanted |= p.low[unit] <= p.high[unit];
   const ColumnBits bits{workspace.bits, words_per_row(p.maps)};
-  int empty[kUnitBlock] = {};
+  const CellPlan plan = plan_cells(p.grid, padded_width(p.maps));
+  const WholeRows whole_rows(p.grid, plan);
+  TailLists lists;
+  Waiting waiting;
+  int empty[kUnitBlock] = {};  // how many maps of a unit, the last ones, had no sample within its bracket
   for (int64_t image = 0; image < p.maps.num_images; ++image) {
     const bool usable = p.hot != nullptr || (wanted ? load_maps(p.maps, image, begin, end - begin, workspace.maps)
                                                     : !bad_values(p.maps, image, begin, end));
@@ -248,7 +145,10 @@ inline bool add_pixels(const TailHistogramParams& p, int64_t begin, int64_t end,
       float* map = workspace.maps + (unit - begin) * padded_size(p.maps);
       const int64_t number = image * p.maps.num_units + unit;
       mark_columns(p.maps, p.hot, number, p.grid, map, bits, Reaches{tail.low_value[0]});
-      add_map(p, map, workspace.row, bits, tail, empty[unit - begin]);
+      waiting.rare = empty[unit - begin] >= 4;
+      add_map(p, plan, whole_rows, map, workspace.row, bits, lists, tail, waiting);
+      empty[unit - begin] = waiting.count == 0 ? empty[unit - begin] + 1 : 0;
+      waiting.flush(tail);
       if (p.hot != nullptr) clear(p.maps, *p.hot, number, map);
       p.above[unit] += step * tail.above;
     }
@@ -260,10 +160,9 @@ inline bool add_pixels(const TailHistogramParams& p, int64_t begin, int64_t end,
 inline void add_hot_cells(const HotCells& hot, int64_t number, Tail& tail, Waiting& waiting) {
   const float* values = hot.values + hot.starts[number];
   const int64_t count = hot.counts[number];
-  for (int64_t i = 0; i < count; i += kLanes) {
-    const Lanes lanes = load_some(values + i, count - i);
-    waiting.keep(tail, lanes, tail.within(lanes, first_bits(count - i)));
-  }
+  Samples samples(tail, waiting);
+  for (int64_t i = 0; i < count; i += kLanes) samples.add(load_some(values + i, count - i), first_bits(count - i));
+  tail.above += samples.end();
 }
 
 // All images' own cells of the units [begin, end), kFeatureBlock at most. Returns whether all values are good.

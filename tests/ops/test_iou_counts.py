@@ -5,6 +5,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from generate import DTYPES, LAYOUTS, laid_out, random_case
+from grids import BORDERS, ENLARGED, enlarging
 
 from dissect import Grid, ops
 
@@ -84,21 +85,6 @@ def test_cells_of_one_of_few_and_of_many_combinations(pattern, simd):
     assert torch.equal(ours.intersection[:, 1], ours.unit_area.sum(0))  # every pixel carries label 1
 
 
-#: Maps, and the size of their enlargement: cells of 2x2, 2x4 and 3x3 pixels, of 8x8 and 40x70, in more columns than a
-#: word of bits has; cells whose weights differ; own cells; the same at every border, and with corners that are aligned.
-GRIDS = {
-    "2x2": ((9, 70), (18, 140)),
-    "2x4": ((30, 30), (60, 120)),
-    "3x3": ((5, 40), (15, 120)),
-    "8x8": ((6, 6), (48, 48)),
-    "40x70": ((3, 3), (120, 210)),
-    "some small": ((7, 5), (25, 24)),
-    "wide": ((2, 150), (10, 1500)),
-    "fewer": ((20, 30), (9, 11)),
-    "mixed": ((5, 5), (5, 20)),
-}
-
-
 def _planes_in(kind, height, width, generator):
     """Labels 0 to 5 in patches, in stripes narrower than a cell, or as noise (of 216 combinations)."""
     if kind == "noise":
@@ -109,19 +95,16 @@ def _planes_in(kind, height, width, generator):
 
 
 @pytest.mark.parametrize("kind", ["patches", "stripes", "noise"])
-@pytest.mark.parametrize("border", ["edge", "zeros", "corners"])
-@pytest.mark.parametrize("name", GRIDS)
+@pytest.mark.parametrize("border", BORDERS)
+@pytest.mark.parametrize("name", ENLARGED)
 def test_cells_of_all_sizes_and_lists_of_them_that_are_full(name, border, kind, simd):
-    (height, width), size = GRIDS[name]
+    (height, width), size = ENLARGED[name]
     generator = torch.Generator().manual_seed(0)
     maps = torch.randn(2, 6, height, width, generator=generator)
     # From next to nothing to all but: all cells of a map of 30x30 fill lists of 512 twice.
     thresholds = torch.tensor([2.5, 1.5, 0.5, 0.0, -1.0, -9.0])
     planes = _planes_in(kind, *size, generator)
-    if border == "corners":
-        grid = Grid.align_corners((height, width), size)
-    else:
-        grid = Grid.half_pixel((height, width), size, border=border)
+    grid = enlarging(name, border)
     ours, expected = (ops.iou_counts(maps, thresholds, planes, 6, grid=grid, backend=b) for b in ("cpp", "reference"))
     assert torch.equal(ours.intersection, expected.intersection)
     assert torch.equal(ours.unit_area, expected.unit_area)

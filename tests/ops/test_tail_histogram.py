@@ -5,10 +5,12 @@ import random
 import pytest
 import torch
 from generate import random_case
+from grids import BORDERS, ENLARGED, enlarging
 
 from dissect import Grid, ops
 from dissect.ops import native
 from dissect.reference import keys_of, values_of
+from dissect.stats.bins import sparse
 
 
 def run(maps, low, high, shift, num_bins, **options):
@@ -93,6 +95,48 @@ def test_cells_whose_pixels_are_all_alike(seed, simd):
     shift = torch.full_like(low, 29) - torch.randint(0, 2, (40,))
     expected = run(maps, low, high, shift, 64, grid=grid, backend="reference")
     assert all(map(torch.equal, run(maps, low, high, shift, 64, grid=grid, backend="cpp"), expected))
+
+
+def brackets(maps, num_bins, generator):
+    """Of many units: nothing within, few, some, all; with and without much above; bins of many keys or of one."""
+    values = maps.transpose(0, 1).flatten(1).sort().values
+    places = torch.randint(0, values.shape[1], (2, len(values)), generator=generator).sort(dim=0).values
+    low, high = (keys_of(values.gather(1, at[:, None]))[:, 0] for at in places)
+    low[::7] = 0
+    high[1::5] = keys_of(torch.tensor([float("inf")])).item()
+    high[2::5] = low[2::5]  # one key
+    high[3::5] = torch.minimum(high, low + 3)[3::5]
+    shift = ((high - low + 1).double() / num_bins).log2().ceil().clamp(min=0).long()
+    return low, high, shift
+
+
+@pytest.mark.parametrize("border", BORDERS)
+@pytest.mark.parametrize("name", ENLARGED)
+def test_cells_of_all_sizes_and_lists_of_them_that_are_full(name, border, simd):
+    # Nine images: after four of which none is within, a unit's samples are looked at in another way.
+    grid, generator = enlarging(name, border), torch.Generator().manual_seed(0)
+    maps = torch.randn(9, 20, *grid.source_shape, generator=generator)
+    bracket = brackets(maps, 64, generator)
+    ours, expected = (run(maps, *bracket, 64, grid=grid, backend=backend) for backend in ("cpp", "reference"))
+    assert all(map(torch.equal, ours, expected))
+
+
+@pytest.mark.parametrize("share", [0.02, 0.3, 1.0])
+@pytest.mark.parametrize("width", [3, 13, 14, 15, 29, 30, 31, 61, 64, 100])
+def test_grids_whose_cells_differ(width, share, simd):
+    """Of a few cells, or of all: then target rows are computed as a whole, in one register, two or memory."""
+    generator = torch.Generator().manual_seed(width)
+    maps = torch.randn(6, 20, 9, width, generator=generator)
+    maps[torch.rand(maps.shape, generator=generator) > share] = -30.0
+    bracket = brackets(maps, 64, generator)
+    bracket[0][4::2] = keys_of(torch.tensor([-1.0])).item()
+    bracket[1][4::2] = keys_of(torch.tensor([0.3])).item()
+    bracket[2][4::2] = 26
+    for target in ((40, 47), (23, 5 * width), (7, 17)):
+        whole = Grid.half_pixel((9, width), (64, 160), border="zeros")
+        for grid in (Grid.half_pixel((9, width), target), sparse(whole, 2)):
+            ours, expected = (run(maps, *bracket, 64, grid=grid, backend=b) for b in ("cpp", "reference"))
+            assert all(map(torch.equal, ours, expected))
 
 
 def test_units_without_a_bracket_are_left_out(backend):
