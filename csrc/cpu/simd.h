@@ -194,31 +194,46 @@ inline uint32_t greater(Lanes a, Lanes b) {
 #endif
 }
 
-// Bit i is set where it is in `valid`, and values[i] is neither below low[i] nor above high[i].
-template <typename Vector>
-inline uint32_t between(Vector low, Vector values, Vector high, uint32_t valid) {
-#if defined(__AVX512F__)
-  const __m512 v = reinterpret_cast<__m512>(values);
-  const __mmask16 reach =
-      _mm512_mask_cmp_ps_mask(static_cast<__mmask16>(valid), reinterpret_cast<__m512>(low), v, _CMP_NGT_UQ);
-  return _mm512_mask_cmp_ps_mask(reach, v, reinterpret_cast<__m512>(high), _CMP_NGT_UQ);
+// Bit i is set where a[i] <= b[i].
+inline uint32_t at_most(Half a, Half b) {
+#if defined(__AVX2__)
+  return static_cast<uint32_t>(
+      _mm256_movemask_ps(_mm256_cmp_ps(reinterpret_cast<__m256>(a), reinterpret_cast<__m256>(b), _CMP_LE_OQ)));
+#elif defined(__SSE2__)
+  float left[8], right[8];
+  __builtin_memcpy(left, &a, sizeof left), __builtin_memcpy(right, &b, sizeof right);
+  const uint32_t low = _mm_movemask_ps(_mm_cmple_ps(_mm_loadu_ps(left), _mm_loadu_ps(right)));
+  return low | static_cast<uint32_t>(_mm_movemask_ps(_mm_cmple_ps(_mm_loadu_ps(left + 4), _mm_loadu_ps(right + 4))))
+                   << 4;
 #else
-  return ~(greater(low, values) | greater(values, high)) & valid;
+  uint32_t bits = 0;
+  for (int i = 0; i < 8; ++i) bits |= static_cast<uint32_t>(a[i] <= b[i]) << i;
+  return bits;
+#endif
+}
+inline uint32_t at_most(Lanes a, Lanes b) {
+#if defined(__AVX512F__)
+  return _mm512_cmp_ps_mask(reinterpret_cast<__m512>(a), reinterpret_cast<__m512>(b), _CMP_LE_OQ);
+#else
+  return at_most(a.low, b.low) | at_most(a.high, b.high) << 8;
 #endif
 }
 
-// Without the sign.
-inline Half magnitude(Half half) { return reinterpret_cast<Half>(reinterpret_cast<HalfPatterns>(half) & 0x7fffffff); }
-inline Lanes magnitude(Lanes lanes) {
+// The largest magnitude of each lane so far; see note_magnitudes.
+struct Magnitudes {
 #if defined(__AVX512F__)
-  return reinterpret_cast<Lanes>(_mm512_abs_ps(reinterpret_cast<__m512>(lanes)));
+  __m512i largest = _mm512_setzero_si512();
+  inline void note(Lanes lanes) {
+    const __m512i magnitudes = _mm512_and_si512(reinterpret_cast<__m512i>(lanes), _mm512_set1_epi32(0x7fffffff));
+    largest = _mm512_max_epu32(largest, magnitudes);
+  }
+  inline bool good() const { return _mm512_cmpge_epu32_mask(largest, _mm512_set1_epi32(0x7e800000)) == 0; }
 #else
-  return {magnitude(lanes.low), magnitude(lanes.high)};
+  HalfPatterns low{}, high{};
+  inline void note(Lanes lanes) { note_magnitudes(low, lanes.low), note_magnitudes(high, lanes.high); }
+  inline bool good() const { return !noted_bad(low) && !noted_bad(high); }
 #endif
-}
-
-// Bit i is set where lanes[i] is NaN, infinite or of magnitude 2^126 or more; see is_bad.
-inline uint32_t bad_bits(Lanes lanes) { return ~greater(same(8.507059173023462e37f), magnitude(lanes)) & 0xffffu; }
+};
 
 // from[index[i]]
 inline Lanes gather(const float* from, const int32_t* index) {

@@ -18,6 +18,9 @@ struct Tail {
   Lanes low_value, high_value;  // the floats of the bracket's ends
   int64_t above;
 
+  // Whether a good value can be above it; see is_bad.
+  inline bool has_above() const { return high_value[0] < 0x1.fffffep+125f; }
+
   inline uint32_t bin_of(float value) const { return (key_of(value) - low) >> shift; }
   inline void add(float value, int64_t weight) { bins[bin_of(value)] += step * weight; }
 
@@ -73,18 +76,18 @@ class Samples {
         always_(waiting.rare ? 0 : 1) {}
 
   // Keeps those that are within and have a bit. Whether one is is hard to predict, so there is no branch for it, unless
-  // few are.
+  // few are. No NaN is within: a bad value has a bin, if any.
   template <typename Vector>
   inline void keep(Vector values, uint32_t valid) {
-    const uint32_t within = between(low<Vector>(), values, high<Vector>(), valid);
+    const uint32_t within = at_most(low<Vector>(), values) & at_most(values, high<Vector>()) & valid;
     if ((within | always_) == 0) return;
     count_ += compress(waiting_.values + count_, values, within);
     if (count_ >= Waiting::kCapacity) flush();
   }
-  // And counts those above.
-  template <typename Vector>
+  // And counts those above, if there can be some.
+  template <bool kAbove = true, typename Vector>
   inline void add(Vector values, uint32_t valid) {
-    above_ += __builtin_popcount(greater(values, high<Vector>()) & valid);
+    if (kAbove) above_ += __builtin_popcount(greater(values, high<Vector>()) & valid);
     keep(values, valid);
   }
   // The same, but counts in lanes.

@@ -49,12 +49,25 @@ inline void add_bounds(const TailHistogramParams& p, const Span& rows, const flo
   }
 }
 
-template <WholeRows::Source kSource>
+template <WholeRows::Source kSource, bool kAbove>
 __attribute__((noinline)) void add_whole_rows(const WholeRows& rows, const float* map, const ColumnBits& bits,
                                               float* row, Tail& tail, Waiting& waiting) {
   Samples samples(tail, waiting);
-  rows.visit<kSource>(map, bits, row, [&](Lanes values, int64_t number) { samples.add(values, first_bits(number)); });
+  rows.visit<kSource>(map, bits, row,
+                      [&](Lanes values, int64_t number) { samples.add<kAbove>(values, first_bits(number)); });
   tail.above += samples.end();
+}
+template <bool kAbove>
+inline void add_whole_rows(const WholeRows& rows, const float* map, const ColumnBits& bits, float* row, Tail& tail,
+                           Waiting& waiting) {
+  switch (rows.source()) {
+    case WholeRows::Source::kRegister:
+      return add_whole_rows<WholeRows::Source::kRegister, kAbove>(rows, map, bits, row, tail, waiting);
+    case WholeRows::Source::kTwoRegisters:
+      return add_whole_rows<WholeRows::Source::kTwoRegisters, kAbove>(rows, map, bits, row, tail, waiting);
+    case WholeRows::Source::kMemory:
+      return add_whole_rows<WholeRows::Source::kMemory, kAbove>(rows, map, bits, row, tail, waiting);
+  }
 }
 
 // `bits` are those of the columns that reach `low`.
@@ -67,15 +80,10 @@ inline void add_map(const TailHistogramParams& p, const CellPlan& plan, const Wh
   } else if (!rows.pay(bits)) {
     const MapTail of_map{p.grid, plan, map};
     plan.list(p.grid, bits, lists.active, [&] { of_map.add(lists, tail, waiting); });
+  } else if (tail.has_above()) {
+    add_whole_rows<true>(rows, map, bits, row, tail, waiting);
   } else {
-    switch (rows.source()) {
-      case WholeRows::Source::kRegister:
-        return add_whole_rows<WholeRows::Source::kRegister>(rows, map, bits, row, tail, waiting);
-      case WholeRows::Source::kTwoRegisters:
-        return add_whole_rows<WholeRows::Source::kTwoRegisters>(rows, map, bits, row, tail, waiting);
-      case WholeRows::Source::kMemory:
-        return add_whole_rows<WholeRows::Source::kMemory>(rows, map, bits, row, tail, waiting);
-    }
+    add_whole_rows<false>(rows, map, bits, row, tail, waiting);
   }
 }
 
@@ -91,36 +99,40 @@ inline void add_half_cells(const FeatureMaps& maps, int64_t image, int64_t unit,
 }
 
 // The feature map's own cells, float32. Returns whether all are good.
+template <bool kAbove>
 inline bool add_cells(const FeatureMaps& maps, int64_t image, int64_t unit, Tail& tail, Waiting& waiting) {
   Samples samples(tail, waiting);
+  Magnitudes magnitudes;
+  const auto add = [&](Lanes values, int64_t number) {
+    magnitudes.note(values);
+    samples.add<kAbove>(values, first_bits(number));
+  };
   const float* base = static_cast<const float*>(maps.data) + image * maps.stride_image + unit * maps.stride_unit;
   const bool one_row = maps.stride_column == 1 && maps.stride_row == maps.width;
   const int64_t width = one_row ? maps.width * maps.height : maps.width, height = one_row ? 1 : maps.height;
   const int64_t ahead = image + 1 < maps.num_images ? maps.stride_image : 0;
-  uint32_t bad = 0;
-  const auto add = [&](Lanes values, uint32_t valid) {
-    const uint32_t wrong = bad_bits(values);
-    bad |= wrong;
-    samples.add(values, valid & ~wrong);
-  };
   for (int64_t y = 0; y < height; ++y) {
     const float* row = base + y * maps.stride_row;
     int64_t x = 0;
     if (maps.stride_column == 1)
       for (; x + kLanes <= width; x += kLanes) {
         __builtin_prefetch(row + x + ahead);
-        add(load(row + x), 0xffffu);
+        add(load(row + x), kLanes);
       }
     for (; x < width; x += kLanes) {
       const int64_t count = width - x < kLanes ? width - x : kLanes;
       float strided[kLanes] = {};
       if (maps.stride_column != 1)
         for (int64_t i = 0; i < count; ++i) strided[i] = row[(x + i) * maps.stride_column];
-      add(maps.stride_column == 1 ? load_some(row + x, count) : load(strided), first_bits(count));
+      add(maps.stride_column == 1 ? load_some(row + x, count) : load(strided), count);
     }
   }
   tail.above += samples.end();
-  return bad == 0;
+  return magnitudes.good();
+}
+inline bool add_cells(const FeatureMaps& maps, int64_t image, int64_t unit, Tail& tail, Waiting& waiting) {
+  return tail.has_above() ? add_cells<true>(maps, image, unit, tail, waiting)
+                          : add_cells<false>(maps, image, unit, tail, waiting);
 }
 
 // All images' upsampled pixels, or their bounds, of the units [begin, end). Returns whether all values are good; of an
