@@ -5,6 +5,7 @@ import os
 import statistics
 import time
 from collections.abc import Callable
+from operator import truediv
 
 import pytest
 import torch
@@ -24,34 +25,36 @@ class Comparison:
 
         Args:
             ours: what the row is about.
-            others: by name, what it is compared with; slow ones are run less often.
+            others: by name, what it is compared with. Those that take more than a second, where ours does not, are
+                timed afterwards, three times: after a pause of seconds a call finds cold caches.
             seconds: about how long to go on.
             per: the images that one call handles; times are per image.
-            rounds: at least how often ours runs; others that take more than a second run three times, or as often if
-                ours takes more than a second too.
+            rounds: at least how often ours runs.
             clock: gives seconds, of the wall or of the processor.
         """
         if not self.enabled:
             self.benchmark(ours)
             return
-        functions = {"ours": ours, **others}
-        times = {name: [] for name in functions}
-        for function in functions.values():
+
+        def timed(function: Callable[[], object]) -> float:
+            start = clock()
             function()
-        begin = time.perf_counter()
-        while len(times["ours"]) < rounds or time.perf_counter() - begin < seconds:
-            slow = {name: bool(values) and statistics.median(values) > 1.0 for name, values in times.items()}
-            for name, function in functions.items():
-                if slow[name] and not slow["ours"] and len(times[name]) >= 3:
-                    continue
-                start = clock()
-                function()
-                times[name].append(clock() - start)
-        ratios = {
-            name: statistics.median(a / b for a, b in zip(times["ours"], values))
-            for name, values in times.items()
-            if name != "ours"
-        }
+            return clock() - start
+
+        long = {name for name, function in {"ours": ours, **others}.items() if timed(function) > 1.0}
+        after = set() if "ours" in long else long
+        times, ratios = {}, {}
+        for group, least, limit in ((others.keys() - after, rounds, seconds), (after, 3, 0.0)):
+            if not group:
+                continue
+            turns = {"ours": [], **{name: [] for name in others if name in group}}
+            begin = time.perf_counter()
+            while len(turns["ours"]) < least or time.perf_counter() - begin < limit:
+                for name, values in turns.items():
+                    values.append(timed(others.get(name, ours)))
+            for name in list(turns)[1:]:
+                ratios[name] = statistics.median(map(truediv, turns["ours"], turns[name]))
+            times = turns | times  # of ours the first ones
         self.benchmark.extra_info["ms_per_image"] = {
             name: 1e3 * statistics.median(values) / per for name, values in times.items()
         }
