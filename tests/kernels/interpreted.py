@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from small_cases import counted, random_blend, random_bracket, random_problem
+from triton.runtime import interpreter
 from triton.runtime.interpreter import InterpretedFunction
 
 from dissect import Grid, ops, stats
@@ -19,6 +20,7 @@ assert gpu.triton_unavailable(torch.device("cpu")) is None  # TRITON_INTERPRET=1
 def _language_is_looked_through_once():
     """Per launch and module, and not anew at each call of a function within a kernel, which takes half of the time."""
     calls, ready = InterpretedFunction.__call__, set()
+    numpy_type, numpy_types = interpreter._get_np_dtype, {}
 
     def call(self, *given, **named):
         if self.fn.__module__ in ready:  # what a launch prepares anew is the language, which all modules share
@@ -26,8 +28,15 @@ def _language_is_looked_through_once():
         ready.add(self.fn.__module__)
         return calls(self, *given, **named)
 
+    def numpy_type_of(dtype):  # the interpreter makes the whole table of types for each question
+        name = dtype.scalar.name
+        if name not in numpy_types:
+            numpy_types[name] = numpy_type(dtype)
+        return numpy_types[name]
+
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(InterpretedFunction, "__call__", call)
+        patch.setattr(interpreter, "_get_np_dtype", numpy_type_of)
         yield
 
 
