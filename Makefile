@@ -67,12 +67,13 @@ test-wheel: wheel
 	PYTHONPATH=build/wheel DISSECT_TEST_INSTALLED=build/wheel $(PYTEST) -k "not interrupted" $(addprefix tests/,$(IN_WHEEL))
 
 # Editable, so that only a change of the C++ or of the dependencies needs the set-up again. Python compiles what is
-# imported, pip would compile all of the packages that there are. The engines are compiled while pip fetches and unpacks:
-# that finds them done, or does it, and says what is wrong with them.
+# imported, pip would compile all of the packages that there are. A pip as old as Python takes twice as long to choose
+# them. The engines are compiled while pip fetches and unpacks: that finds them done, or does it, and says what is wrong
+# with them.
 $(VENV)/.installed: $(BUILD_INPUTS)
 	$(PYTHON) -c 'import sys; sys.version_info >= (3, 10) or sys.exit("dissect needs Python 3.10 or later")'
 	test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV)
-	$(PIP_INSTALL) --constraint constraints.txt ninja pybind11
+	$(PIP_INSTALL) --constraint constraints.txt --upgrade pip ninja pybind11
 	$(BIN)/python build_engine.py >/dev/null 2>&1 & \
 		$(PIP_INSTALL) --constraint constraints.txt --editable '.[report,test,lint,triton,docs]'; done=$$?; wait; exit $$done
 	touch $@
