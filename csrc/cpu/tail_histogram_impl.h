@@ -73,11 +73,13 @@ inline void add_whole_rows(const WholeRows& rows, const float* map, const Column
 // `bits` are those of the columns that reach `low`.
 inline void add_map(const TailHistogramParams& p, const CellPlan& plan, const WholeRows& rows, const float* map,
                     float* row, ColumnBits bits, TailLists& lists, Tail& tail, Waiting& waiting) {
+  // Whole rows of hot cells have zeros where nothing was kept, which are no samples: none must reach `low`.
+  const bool whole = p.hot == nullptr || tail.low_value[0] > 0;
   if (p.sample != Sample::kValue) {
     for_active_rows(p.grid, bits, [&](const Span& span, const uint64_t*, const uint64_t*) {
       add_bounds(p, span, map + span.index0 * plan.pitch, map + span.index1 * plan.pitch, row, tail);
     });
-  } else if (!rows.pay(bits)) {
+  } else if (!whole || !rows.pay(bits)) {
     const MapTail of_map{p.grid, plan, map};
     plan.list(p.grid, bits, lists.active, [&] { of_map.add(lists, tail, waiting); });
   } else if (tail.has_above()) {

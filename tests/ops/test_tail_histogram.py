@@ -139,6 +139,18 @@ def test_grids_whose_cells_differ(width, share, simd):
             assert all(map(torch.equal, ours, expected))
 
 
+def test_hot_cells_of_floors_below_zero(simd):
+    """Zeros that stand for what was not kept are no samples, though they are above such a floor."""
+    maps = torch.randn(2, 3, 9, 14) - 3
+    grid, floors = Grid.half_pixel((9, 14), (40, 47)), torch.full((3,), -2.5)
+    low, high, shift = keys_of(floors) + 1, torch.full((3,), 2**32 - 1), torch.full((3,), 25)
+    high[1] = keys_of(torch.tensor([-1.0])).item()
+    ours, expected = (
+        run(part, low, high, shift, 256, grid=grid, backend="cpp") for part in (ops.hot_cells(maps, floors), maps)
+    )
+    assert all(map(torch.equal, ours, expected))
+
+
 def test_units_without_a_bracket_are_left_out(backend):
     maps = torch.ones(1, 3, 2, 2)
     low, high = torch.tensor([0, 1, 0]), torch.tensor([0, 0, 0])
