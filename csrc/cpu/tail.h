@@ -9,17 +9,19 @@
 namespace dissect {
 namespace {
 
+constexpr float kLargestGood = 0x1.fffffep+125f;  // see is_bad
+
 // One unit's bracket and bins.
 struct Tail {
   uint32_t low;
   int32_t shift;
   int64_t step;  // what one sample adds: 1, or -1 to take it back
   int64_t* bins;
-  Lanes low_value, high_value;  // the floats of the bracket's ends
+  Lanes low_value, high_value;  // the floats of the bracket's ends, no bad value between them
   int64_t above;
 
-  // Whether a good value can be above it; see is_bad.
-  inline bool has_above() const { return high_value[0] < 0x1.fffffep+125f; }
+  // Whether a good value can be above it.
+  inline bool has_above() const { return high_value[0] < kLargestGood; }
 
   inline uint32_t bin_of(float value) const { return (key_of(value) - low) >> shift; }
   inline void add(float value, int64_t weight) { bins[bin_of(value)] += step * weight; }
@@ -37,12 +39,14 @@ struct Tail {
 inline Tail tail_of(const TailHistogramParams& p, int64_t unit, int64_t step) {
   const uint32_t low = static_cast<uint32_t>(p.low[unit]), high = static_cast<uint32_t>(p.high[unit]);
   // No value has the key 0x7fffffff: as a float it would be the negative zero, which is no less than the positive one.
+  const float low_value = value_of_key(low), high_value = value_of_key(high == 0x7fffffffu ? high - 1 : high);
+  // Keys beyond an infinity's have it as their float, so that it would seem to be within and have no bin.
   return {low,
           static_cast<int32_t>(p.shift[unit]),
           step,
           p.bins + unit * p.num_bins,
-          same(value_of_key(low)),
-          same(value_of_key(high == 0x7fffffffu ? high - 1 : high)),
+          same(low_value < -kLargestGood ? -kLargestGood : low_value),
+          same(high_value > kLargestGood ? kLargestGood : high_value),
           0};
 }
 
@@ -76,7 +80,7 @@ class Samples {
         always_(waiting.rare ? 0 : 1) {}
 
   // Keeps those that are within and have a bit. Whether one is is hard to predict, so there is no branch for it, unless
-  // few are. No NaN is within: a bad value has a bin, if any.
+  // few are. No bad value is within.
   template <typename Vector>
   inline void keep(Vector values, uint32_t valid) {
     const uint32_t within = at_most(low<Vector>(), values) & at_most(values, high<Vector>()) & valid;

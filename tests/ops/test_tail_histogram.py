@@ -188,6 +188,20 @@ def test_bad_values_change_nothing(seed, simd):
         assert (above == 7).all()
 
 
+@pytest.mark.parametrize(("key", "infinity"), [(0, -float("inf")), ((1 << 32) - 1, float("inf"))])
+def test_infinities_are_not_within_brackets_of_keys_beyond_theirs(key, infinity, simd):
+    """They have no bin: `low` lies where one would be, and a unit whose low is raised is left out when it is undone."""
+    memory, shift = torch.zeros(4096, dtype=torch.int64), torch.tensor([20])
+    place = ((keys_of(torch.tensor([infinity])) - key) & 0xFFFFFFFF) >> shift
+    memory[place] = key
+    with pytest.raises(ValueError, match="image 0 of the batch, unit 0, is not"):
+        ops.tail_histogram(
+            torch.full((1, 1, 2, 2), infinity), memory[place:][:1], torch.tensor([key]), shift, memory[:1, None],
+            torch.zeros(1, dtype=torch.int64), backend="cpp",
+        )  # fmt: skip
+    assert memory[place] == key
+
+
 def test_errors():
     maps, zeros = torch.ones(1, 2, 1, 1), torch.zeros(2, dtype=torch.int64)
     whole, ones = zeros + (1 << 32) - 1, torch.tensor([0, 1])
