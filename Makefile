@@ -68,14 +68,14 @@ test-wheel: wheel
 
 # Editable, so that only a change of the C++ or of the dependencies needs the set-up again. Python compiles what is
 # imported, pip would compile all of the packages that there are. A pip as old as Python takes twice as long to choose
-# them. The engines are compiled while pip fetches and unpacks: that finds them done, or does it, and says what is wrong
-# with them.
+# them; a new one hands on what setuptools warns every editable package of. The engines are compiled while pip fetches and
+# unpacks: that finds them done, or does it, and says what is wrong with them.
 $(VENV)/.installed: $(BUILD_INPUTS)
 	$(PYTHON) -c 'import sys; sys.version_info >= (3, 10) or sys.exit("dissect needs Python 3.10 or later")'
 	test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV)
 	$(PIP_INSTALL) --constraint constraints.txt --upgrade pip ninja pybind11
 	$(BIN)/python build_engine.py >/dev/null 2>&1 & \
-		$(PIP_INSTALL) --constraint constraints.txt --editable '.[report,test,lint,triton,docs]'; done=$$?; wait; exit $$done
+		PYTHONWARNINGS=ignore $(PIP_INSTALL) --constraint constraints.txt --editable '.[report,test,lint,triton,docs]'; done=$$?; wait; exit $$done
 	touch $@
 
 clean:
