@@ -90,11 +90,9 @@ inline Lanes load_some(const float* from, int64_t count) {
 #if defined(__AVX512F__)
 typedef Lanes Wide;
 inline Wide load_wide(const float* from) { return load(from); }
-inline Wide first_wide(Lanes lanes) { return lanes; }
 #else
 typedef Half Wide;
 inline Wide load_wide(const float* from) { return load_half(from); }
-inline Wide first_wide(Lanes lanes) { return lanes.low; }
 #endif
 constexpr int64_t kWide = sizeof(Wide) / sizeof(float);
 
@@ -274,12 +272,14 @@ inline Lanes permute(Lanes from, const int32_t* index) {
 #endif
 }
 
-// Of two, whose thirty-two values follow each other, from[index[i]]; of pairs only where that is one instruction.
+// Whether `permute` of two vectors is one instruction here.
 #if defined(__AVX512F__)
 constexpr bool kFastPermutePair = true;
 #else
 constexpr bool kFastPermutePair = false;
 #endif
+
+// The same of the thirty-two values of two vectors, indices below 32
 inline Lanes permute(Lanes first, Lanes second, const int32_t* index) {
 #if defined(__AVX512F__)
   return reinterpret_cast<Lanes>(_mm512_permutex2var_ps(reinterpret_cast<__m512>(first), _mm512_loadu_si512(index),

@@ -102,7 +102,7 @@ struct MapTail {
     list_rows(large, rows, tail, [&] { add_other_rows(rows, tail, waiting); });
   }
 
-  // Lists the large ones.
+  // Counts the small ones, and lists the others.
   __attribute__((noinline)) void add_small_others(const CellList& list, CellList& large, Tail& tail,
                                                   Waiting& waiting) const {
     Samples samples(tail, waiting);
