@@ -96,6 +96,20 @@ inline Wide load_wide(const float* from) { return load_half(from); }
 #endif
 constexpr int64_t kWide = sizeof(Wide) / sizeof(float);
 
+// The first lanes, as many as a vector has.
+template <typename Vector>
+inline Vector first_lanes(Lanes lanes);
+template <>
+inline Lanes first_lanes<Lanes>(Lanes lanes) {
+  return lanes;
+}
+#if !defined(__AVX512F__)
+template <>
+inline Half first_lanes<Half>(Lanes lanes) {
+  return lanes.low;
+}
+#endif
+
 // The lowest `count` bits, all for 16 and more, or for as many as `Wide` has.
 inline uint32_t first_bits(int64_t count) { return count >= kLanes ? 0xffffu : (1u << count) - 1u; }
 inline uint32_t first_wide_bits(int64_t count) { return first_bits(count < kWide ? count : kWide); }

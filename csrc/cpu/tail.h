@@ -83,7 +83,8 @@ class Samples {
   // few are. No bad value is within.
   template <typename Vector>
   inline void keep(Vector values, uint32_t valid) {
-    const uint32_t within = at_most(low<Vector>(), values) & at_most(values, high<Vector>()) & valid;
+    const uint32_t within =
+        at_most(first_lanes<Vector>(low_), values) & at_most(values, first_lanes<Vector>(high_)) & valid;
     if ((within | always_) == 0) return;
     count_ += compress(waiting_.values + count_, values, within);
     if (count_ >= Waiting::kCapacity) flush();
@@ -91,7 +92,7 @@ class Samples {
   // And counts those above, if there can be some.
   template <bool kAbove = true, typename Vector>
   inline void add(Vector values, uint32_t valid) {
-    if (kAbove) above_ += __builtin_popcount(greater(values, high<Vector>()) & valid);
+    if (kAbove) above_ += __builtin_popcount(greater(values, first_lanes<Vector>(high_)) & valid);
     keep(values, valid);
   }
   // The same, but counts in lanes.
@@ -99,7 +100,8 @@ class Samples {
     above.add(values, high_, 1);
     keep(values, valid);
   }
-  inline void add(const LaneSums& above, int64_t number) {
+  // What was above in so many of the lanes.
+  inline void count_above(const LaneSums& above, int64_t number) {
     int32_t counts[kLanes];
     above.store(counts);
     for (int64_t k = 0; k < number; ++k) above_ += counts[k];
@@ -112,10 +114,6 @@ class Samples {
   }
 
  private:
-  template <typename Vector>
-  inline Vector low() const;
-  template <typename Vector>
-  inline Vector high() const;
   inline void flush() {
     waiting_.count = count_;
     waiting_.flush(tail_);
@@ -128,24 +126,6 @@ class Samples {
   int64_t count_, above_ = 0;
   const uint32_t always_;  // 1: no branch where nothing is within
 };
-template <>
-inline Lanes Samples::low<Lanes>() const {
-  return low_;
-}
-template <>
-inline Lanes Samples::high<Lanes>() const {
-  return high_;
-}
-#if !defined(__AVX512F__)
-template <>
-inline Half Samples::low<Half>() const {
-  return low_.low;
-}
-template <>
-inline Half Samples::high<Half>() const {
-  return high_.low;
-}
-#endif
 
 }  // namespace
 }  // namespace dissect

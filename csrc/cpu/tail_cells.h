@@ -48,7 +48,7 @@ struct MapTail {
       LaneSums above;
       plan.for_pixels(plan.corners(map, list.cells + i, number),
                       [&](int32_t, Lanes values) { samples.add(values, valid, above); });
-      samples.add(above, number);
+      samples.count_above(above, number);
     }
     tail.above += samples.end();
   }
@@ -90,7 +90,7 @@ struct MapTail {
       const uint32_t valid = first_bits(number);
       LaneSums above;
       for (int32_t x = 0; x < n; ++x) samples.add(interpolate(left, right, same(weights[x])), valid, above);
-      samples.add(above, number);
+      samples.count_above(above, number);
     }
     tail.above += samples.end();
   }

@@ -12,8 +12,8 @@ class WholeRows {
   WholeRows(const GridView& grid, const CellPlan& plan) : grid_(grid), pitch_(plan.pitch) {
     const bool differ = 2 * (plan.columns.end - plan.columns.begin) < grid.num_column_spans;
     const int64_t vectors = grid.num_rows * ((grid.num_columns + kLanes - 1) / kLanes);
-    // In units of a vector of pixels whose source row is in registers. Of a cell one vector is computed, or one of each
-    // row; beside that it takes two more.
+    // In units of a vector of pixels whose source row is in registers. A small cell takes three of them, a larger one
+    // three and one for each of its rows.
     const int64_t cells = grid.num_row_spans * grid.num_column_spans, pixels = grid.num_rows * grid.num_columns;
     const int64_t of_cell = pixels <= kLanes * cells ? 3 : 3 + grid.num_rows / grid.num_row_spans;
     all_ = vectors * (source() == Source::kMemory ? 5 : 1);
