@@ -56,6 +56,16 @@ def test_code_whose_file_is_being_edited_has_a_digest(tmp_path, monkeypatch):
     assert code_of(own) != before
 
 
+def test_a_source_is_read_once_while_its_file_stays(monkeypatch):
+    class Own:
+        pass
+
+    reads, getsource = [], inspect.getsource
+    monkeypatch.setattr(inspect, "getsource", lambda kind: reads.append(kind) or getsource(kind))
+    assert code_of(Own()) == code_of(Own())
+    assert reads == [Own]
+
+
 def test_sources_are_read_by_one_thread_at_a_time(monkeypatch):
     reading, most = [], []
 
@@ -67,7 +77,8 @@ def test_sources_are_read_by_one_thread_at_a_time(monkeypatch):
         return kind.__qualname__
 
     monkeypatch.setattr(inspect, "getsource", getsource)
-    threads = [threading.Thread(target=code_of, args=(Path(),)) for _ in range(4)]
+    own = [type(f"Own{number}", (), {})() for number in range(4)]
+    threads = [threading.Thread(target=code_of, args=(each,)) for each in own]
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import inspect
+import os
 import threading
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -132,6 +134,16 @@ def code_of(thing: object) -> str:
 def _source_of(kind: Any) -> str:
     try:
         with _READING:
-            return inspect.getsource(kind)
+            path = inspect.getfile(kind)
+            if not os.path.isfile(path):  # a notebook's cell
+                return inspect.getsource(kind)
+            written = os.stat(path)
+            return _read_once(kind, written.st_size, written.st_mtime_ns)
     except (OSError, SyntaxError, TypeError):  # typed into an interpreter, compiled, or in a file half written
         return str(kind.__qualname__)
+
+
+@lru_cache(maxsize=1024)
+def _read_once(kind: Any, size: int, changed: int) -> str:
+    """The source in a file of that size and time of change: to find a class Python up to 3.12 parses the whole file."""
+    return inspect.getsource(kind)
