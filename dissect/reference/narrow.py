@@ -90,7 +90,7 @@ def narrow(bracket: Bracket, histogram: Histogram, by: Narrowing) -> Narrowed:
     Where a bracket and a bin have no key in common, the samples are not those of the visits before.
     """
     known, top = bracket.low == bracket.high, (1 << by.bits) - 1
-    sums = blocks_of(histogram.bins).sum(2)  # one look at large histograms for all ranks
+    sums = block_sums(histogram.bins)  # one look at a large histogram for all ranks
     found = [located(histogram, rank, top, sums) for rank in by.ranks]
     if len(found) > 1:
         # Where no cell is below 0 no pixel is: then a tail that ends at 0 is known by what lies above 0.
@@ -119,17 +119,16 @@ def narrow(bracket: Bracket, histogram: Histogram, by: Narrowing) -> Narrowed:
     return Narrowed(low, high, spare, first, last, shift, facts)
 
 
-def located(histogram: Histogram, rank: int, top: int, sums: Tensor | None = None) -> tuple[Tensor, Tensor]:
+def located(histogram: Histogram, rank: int, top: int, sums: Tensor) -> tuple[Tensor, Tensor]:
     """[U] keys each, between which the rank-th largest sample lies.
 
     Args:
         histogram: of the samples.
         rank: from 1.
         top: the largest key.
-        sums: of `blocks_of` its bins, if they are there already.
+        sums: `block_sums` of its bins.
     """
     first, last, shift, bins, above = histogram
-    sums = blocks_of(bins).sum(2) if sums is None else sums
     place = bin_of_rank(bins, rank - above, sums)
     low, high = first + (place << shift), first + ((place + 1) << shift) - 1
     over, under = above >= rank, above + sums.sum(1) < rank
@@ -144,23 +143,23 @@ def narrowest_shift(first: Tensor, last: Tensor, num_bins: int) -> Tensor:
     return (bits - (num_bins.bit_length() - 1)).clamp(min=0).long()
 
 
-def blocks_of(bins: Tensor) -> Tensor:
-    """[U, B / 64, 64]: a rank's block is found first and then its bin, in one pass over a large histogram."""
-    return bins.view(len(bins), bins.shape[1] // 64, 64)
+def block_sums(bins: Tensor) -> Tensor:
+    """[U, B / 64]: of each 64 bins. A rank's block is found by them, so that of a large histogram one block is read."""
+    return bins.view(len(bins), bins.shape[1] // 64, 64).sum(2)
 
 
-def bin_of_rank(bins: Tensor, rank: Tensor, sums: Tensor | None = None) -> Tensor:
+def bin_of_rank(bins: Tensor, rank: Tensor, sums: Tensor) -> Tensor:
     """[U]: the bin that holds the rank-th largest sample, 1 being the largest; the lowest where there are fewer.
 
     Args:
         bins: [U, B].
         rank: [U].
-        sums: [U, B / 64], of `blocks_of` the bins, if they are there already.
+        sums: [U, B / 64], `block_sums` of the bins.
     """
-    sums = blocks_of(bins).sum(2) if sums is None else sums
     block = _last_at_least(sums, rank)
     beyond = torch.where(torch.arange(sums.shape[1], device=bins.device) > block[:, None], sums, 0).sum(1)
-    within = _last_at_least(blocks_of(bins)[torch.arange(len(bins), device=bins.device), block], rank - beyond)
+    blocks = bins.view(len(bins), sums.shape[1], 64)
+    within = _last_at_least(blocks[torch.arange(len(bins), device=bins.device), block], rank - beyond)
     return block * 64 + within
 
 

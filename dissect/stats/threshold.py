@@ -15,7 +15,7 @@ from dissect import ops
 from dissect.arguments import refusal, speaks
 from dissect.grid import Grid
 from dissect.reference import keys_of
-from dissect.reference.narrow import Bracket, Histogram, Narrowed, Narrowing, located, narrowest_shift
+from dissect.reference.narrow import Bracket, Histogram, Narrowed, Narrowing, block_sums, located, narrowest_shift
 from dissect.stats import threshold_state as parts
 from dissect.stats.bins import CHOICES, exact_fraction, guessed_rank, rebinned, sparse
 from dissect.stats.state import State, grid_key
@@ -393,4 +393,5 @@ class TailThreshold(State):
 
     def _locate(self, rank: int) -> tuple[Tensor, Tensor]:
         """[U] keys each: the rank-th largest of the visit's samples lies between them."""
-        return located(self._histogram(), rank, (1 << self._bits) - 1)
+        histogram = self._histogram()
+        return located(histogram, rank, (1 << self._bits) - 1, block_sums(histogram.bins))

@@ -13,7 +13,7 @@ from dissect.arguments import refusal
 from dissect.files.checked import Array, Each, Maybe, Of, Text, Whole, fields, require
 from dissect.grid import Grid
 from dissect.reference import keys_of, values_of
-from dissect.reference.narrow import bin_of_rank, narrowest_shift
+from dissect.reference.narrow import bin_of_rank, block_sums, narrowest_shift
 
 WHAT = "TailThreshold: the state"
 MOST = 1 << 53
@@ -163,7 +163,7 @@ def window(
     coarse = torch.full_like(ends[0], 21)
     bins, above = coarse.new_zeros(len(coarse), 1 << 11), torch.zeros_like(coarse)
     ops.tail_histogram(maps, *ends, coarse, bins, above, grid=grid, status=status, backend=backend)
-    return bin_of_rank(bins, torch.full_like(coarse, rank)) << 21
+    return bin_of_rank(bins, torch.full_like(coarse, rank), block_sums(bins)) << 21
 
 
 def refuse_samples(samples: int, first: int, visit: int) -> NoReturn:
