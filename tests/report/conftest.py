@@ -116,14 +116,6 @@ def dissection() -> Dissection:
 
 
 @pytest.fixture(scope="session")
-def wide_report(tmp_path_factory) -> Path:
-    """The page of 2,000 units with 1,200 different top images."""
-    images = 1200
-    layer = make_layer("wide", 2000, 6, images, size=112)
-    return write_report(make_dissection([layer], images=images, side=128), tmp_path_factory.mktemp("wide"))
-
-
-@pytest.fixture(scope="session")
 def browser(tmp_path_factory, missing):
     program = find_chromium()
     if program is None:

@@ -161,19 +161,3 @@ def test_print_has_the_pictures(page):
     assert len(pdf) > 50_000
     page.js("dispatchEvent(new Event('beforeprint'))")
     assert page.js("[...document.querySelectorAll('.card canvas')].every((canvas) => canvas.width > 1)")
-
-
-def test_two_thousand_units(page, wide_report):
-    paints = []
-    for _ in range(3):
-        page.open(wide_report)
-        paints.append(page.js("performance.getEntriesByName('first-contentful-paint')[0].startTime"))
-    assert min(paints) < 2000
-    drawn = "[...document.querySelectorAll('.card canvas')].filter((canvas) => canvas.width > 1).length"
-    page.js("document.getElementById('units').scrollIntoView()")
-    page.wait(f"{drawn} > 10")
-    assert page.js(drawn) < 200, "only what is near the window is drawn"
-    page.js("dispatchEvent(new Event('beforeprint'))")
-    assert page.js("document.querySelectorAll('.unprinted').length") == 1800
-    page.js("dispatchEvent(new Event('afterprint'))")
-    assert page.js("document.querySelectorAll('.unprinted').length") == 0

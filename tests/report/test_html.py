@@ -324,10 +324,3 @@ def test_the_lead_tells_images_and_preset(dissection, tmp_path):
     assert "by the preset tpami2018." in text
     assert "Gridreceptive field" in text
     assert "Layers readafter the ReLU" in text
-
-
-def test_two_thousand_units_stay_small(wide_report):
-    shown = cards(read(wide_report))
-    assert len(shown) == 2000
-    assert sum(len(card.find("canvas")) for card in shown) > 9900
-    assert wide_report.stat().st_size < 25e6
