@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from small_cases import counted, random_blend, random_bracket, random_problem
+from triton.language import core
 from triton.runtime import interpreter
 from triton.runtime.interpreter import InterpretedFunction
 
@@ -37,6 +38,32 @@ def _language_is_looked_through_once():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(InterpretedFunction, "__call__", call)
         patch.setattr(interpreter, "_get_np_dtype", numpy_type_of)
+        yield
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _types_are_made_once():
+    """Those of blocks and the shapes of tensors: to make them anew for each value takes a third of the time."""
+    make_type, make_tensor, types, shapes = core.block_type.__init__, core.tensor.__init__, {}, {}
+
+    def block_type(self, element, shape):
+        key = id(element), *(side.value if isinstance(side, core.constexpr) else side for side in shape)
+        if key not in types:
+            make_type(self, element, shape)
+            types[key] = vars(self)  # with the element, whose id thus stays its own
+        vars(self).update(types[key])
+
+    def tensor(self, handle, type):
+        key = tuple(type.shape) if type.is_block() else ()
+        if key not in shapes:
+            make_tensor(self, handle, type)
+            shapes[key] = self.numel, self.shape
+        self.handle, self.type, self.dtype = handle, type, type.scalar
+        self.numel, self.shape = shapes[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(core.block_type, "__init__", block_type)
+        patch.setattr(core.tensor, "__init__", tensor)
         yield
 
 
