@@ -12,7 +12,7 @@ BESIDE = {"docs", "emulation", "fuzz", "golden", "gpu", "native"}
 
 def floors():
     """The floor of each room and single file, by the table."""
-    rows = re.findall(r"^\| (\d) \| (.*?) \| (.*?) \|$", (ROOT / "CONTRIBUTING.md").read_text(), re.MULTILINE)
+    rows = re.findall(r"^\| (\d+) \| (.*?) \| (.*?) \|$", (ROOT / "CONTRIBUTING.md").read_text(), re.MULTILINE)
     found = {}
     for floor, room, what in rows:
         names = re.findall(r"`(\w+)`", what) if room == "single files" else [room.strip("`/").removesuffix(".py")]
