@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Iterable
-from statistics import NormalDist
 from typing import NamedTuple
 
 from dissect.arguments import refusal, speaks
@@ -59,21 +59,16 @@ def pearson(x: Iterable[float], y: Iterable[float], level: float = 0.95) -> Corr
         raise refusal(ValueError(f"level must lie strictly between 0 and 1, but is {level!r}."))
     if len(x) < FEWEST or min(x) == max(x) or min(y) == max(y):
         return Correlation(len(x), None, None, None)
-    left, right = _centred(x), _centred(y)
-    shared, own, other = (
-        math.fsum(a * b for a, b in zip(*pair)) for pair in ((left, right), (left,) * 2, (right,) * 2)
-    )
-    r = max(-1.0, min(1.0, shared / math.sqrt(own * other)))
+    r = max(-1.0, min(1.0, statistics.correlation(_scaled(x), _scaled(y))))
     if len(x) == FEWEST:
         return Correlation(len(x), r, None, None)
     if abs(r) == 1:
         return Correlation(len(x), r, r, r)
-    reach = NormalDist().inv_cdf((1 + level) / 2) / math.sqrt(len(x) - 3)
+    reach = statistics.NormalDist().inv_cdf((1 + level) / 2) / math.sqrt(len(x) - 3)
     return Correlation(len(x), r, math.tanh(math.atanh(r) - reach), math.tanh(math.atanh(r) + reach))
 
 
-def _centred(values: list[float]) -> list[float]:
-    """The values less their mean, the largest 1, so that no square overflows or vanishes."""
-    mean = math.fsum(value / len(values) for value in values)
-    largest = max(abs(value - mean) for value in values)
-    return [(value - mean) / largest for value in values]
+def _scaled(values: list[float]) -> list[float]:
+    """By a power of two, so that no square overflows or vanishes; no bit of the correlation depends on it."""
+    exponent = math.frexp(max(map(abs, values)))[1]
+    return [math.ldexp(value, -exponent) for value in values]
