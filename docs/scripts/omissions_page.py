@@ -100,27 +100,18 @@ halved three times in the first third of all together and of (b). Weights are no
 trains these encoders, in one go or in several, and makes the images anew. Their log tells steps and losses but no
 time, so none is stated.
 
-**The rate of an inversion counts more than its steps.** Of the first four images, (f) with far less trained encoders
-(200 steps of all together) reached a pooled correlation of pixels of 0.908 in 3,000 steps from 0.01 on, as published,
-0.953 in 1,000 from 0.03, 0.951 in 300 and 0.973 in 800 from 0.1 on, and 0.961 in 300 from 0.2; in layer4 0.969,
-0.988, 0.983, 0.989 and 0.985. 250 steps of L-BFGS (`optimiser="lbfgs"`) reached 0.847 and 0.960 in the time of 500 of
-Adam.
+**The rate of an inversion counts more than its steps**, it seemed with far less trained encoders: a tenth of the steps
+at ten times the published rate came closer to the image, and L-BFGS (`optimiser="lbfgs"`) less close in the time of
+Adam. This page does not measure that.
 
 **What keeps (f) below 99 %** is no few images: the median image's pixels correlate to $median, the worst one's to
 $least, $below of $images images are below 0.95, and the worst three have $worst of the squared error. It is the
 optimiser, and the loss. A delta_1 alone would give each image exactly, at a loss of $exact on average, all of it the
 penalty of delta_1; (f) found $loss, and less than that in $higher of the $images images, so that the loss does not ask
-for the image itself. But it is not at its end either: more steps lower it (above). What else was tried was tried with
-encoders of an earlier training (1,386 steps of all together), on the first 24 images, of which (f) reached 0.986 in
-layer4 and 0.970 in pixels. A tenth of the penalty (`lambda_reg=0.1`), which should let images come closer, made them
-worse: eight of the worse images reached 0.897 in pixels in 400 steps, with the penalty 0.962, at a mean loss of 0.131
-and 0.097.
-
-Steps in units of each layer's size (`relative=True, rate=0.05`; layer1 gives values of root mean square 0.32, layer2
-1.8 and layer3 2.1) won nothing on the whole there: 0.985 in layer4 and 0.965 in pixels, at a lower loss in 14 of the 24
-images and a higher one in 10, 0.077 on average as without. But the better of both runs of each image came to 0.989 in
-layer4 and 0.979 in pixels, at a mean loss of 0.065: where the optimiser ends is partly chance, and a good part of what
-is missing is its own.
+for the image itself. Two other ways won nothing on the whole where they were tried, with encoders of an earlier
+training, and this page does not measure them: a tenth of the penalty (`lambda_reg=0.1`), which should let images come
+closer, made them worse; steps in units of each layer's size (`relative=True`) were better for some images and worse
+for others. The better of both runs of each image was better than either, so where the optimiser ends is partly chance.
 
 ## A StyleGAN2
 
