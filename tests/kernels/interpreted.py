@@ -50,7 +50,7 @@ def _types_are_made_once():
         key = id(element), *(side.value if isinstance(side, core.constexpr) else side for side in shape)
         if key not in types:
             make_type(self, element, shape)
-            types[key] = vars(self)  # with the element, whose id thus stays its own
+            types[key] = dict(vars(self))  # with the element, whose id thus stays its own
         vars(self).update(types[key])
 
     def tensor(self, handle, type):
