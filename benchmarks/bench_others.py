@@ -60,11 +60,21 @@ def test_thresholds_beside_the_published_sketch(compare, positions):
     compare(ours, {"published": published}, per=images)
 
 
-def test_one_visit_of_features(compare):
-    activations = torch.randn(32 if compare.enabled else 1, 512, 14, 14)
+def one_visit_of_features(compare, images):
+    activations = torch.randn(images if compare.enabled else 1, 512, 14, 14)
     state, copy = TailThreshold(0.01, positions="feature"), torch.empty_like(activations)
     state.add(activations)
     compare(lambda: state.add(activations), {"copy": lambda: copy.copy_(activations)}, per=len(activations))
+
+
+def test_one_visit_of_features(compare):
+    """A batch of 13 MB, which a near cache may hold as the copy is made."""
+    one_visit_of_features(compare, 32)
+
+
+def test_one_visit_of_features_in_memory(compare):
+    """The same of 103 MB."""
+    one_visit_of_features(compare, 256)
 
 
 def test_peaks_of_images(compare):

@@ -54,19 +54,6 @@ inline int64_t column_shift(const GridView& grid) {
   return is_shift(last - num) ? last - num : is_shift(last - num + 1) ? last - num + 1 : -1;
 }
 
-// Of a row span: bits of source columns, any of its two rows'.
-struct RowBits {
-  const uint64_t *upper, *lower;
-  int64_t num_words;
-
-  inline uint64_t word(int64_t w) const { return w < num_words ? upper[w] | lower[w] : 0; }
-  // 64 of them, from a column on.
-  inline uint64_t from(int64_t column) const {
-    const int64_t w = column >> 6, bit = column & 63;
-    return word(w) >> bit | word(w + 1) << 1 << (63 - bit);
-  }
-};
-
 // The bits of [begin, end) in a word of 64 that begins at `first`.
 inline uint64_t bits_between(int64_t begin, int64_t end, int64_t first) {
   const auto below = [first](int64_t at) {
@@ -122,10 +109,9 @@ inline void for_active_cells(const GridView& grid, const ColumnLayout& layout, i
   for (int64_t r = 0; r < grid.num_row_spans; ++r) {
     const Span& span = grid.row_spans[r];
     const int32_t row = static_cast<int32_t>(r), begin = static_cast<int32_t>(r * stride);
-    const RowBits of_row{bits.words + span.index0 * bits.per_row, bits.words + span.index1 * bits.per_row,
-                         bits.per_row};
+    const RowBits of_row = bits.of(span);
     if (layout.shift < 0) {
-      for_active_spans(grid, of_row.upper, of_row.lower, bits.per_row, [&](const Span& columns) {
+      for_active_spans(grid, of_row, [&](const Span& columns) {
         active.make_room(visit);
         active.others.add<true>(begin + static_cast<int32_t>(&columns - grid.column_spans), row, 1, 1);
       });

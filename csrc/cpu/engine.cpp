@@ -83,18 +83,22 @@ Level chosen_level() {
                               std::string(wanted) + ".");
 }
 
-// Runs work(unit_begin, unit_end, worker) for slices of the units, each of whole blocks; several slices per thread, so
-// that a thread that is held up does not hold up the call, and small enough for what a slice writes, `unit_bytes` per
-// unit, to stay in a core's cache.
+// Runs work(unit_begin, unit_end, worker) for slices of the units, each of whole blocks and small enough for what it
+// writes, `unit_bytes` per unit, to stay in a core's cache. The last slices of each thread's part are smaller, so that
+// at the end none waits long for another.
 template <typename Work>
 void share_units(int64_t num_units, int64_t unit_bytes, int num_threads, const Work& work) {
-  if (num_units == 0) return;
   const int64_t num_blocks = (num_units + kUnitBlock - 1) / kUnitBlock;
-  const int64_t for_cache = num_units * unit_bytes / (384 << 10) + 1;
-  const int64_t slices = std::min(num_blocks, std::max<int64_t>(for_cache, num_threads > 1 ? 6 * num_threads : 1));
-  share(slices, num_threads, [&](int64_t slice, int worker) {
-    const int64_t begin = slice * num_blocks / slices * kUnitBlock;
-    work(begin, std::min((slice + 1) * num_blocks / slices * kUnitBlock, num_units), worker);
+  const int64_t for_cache = std::max<int64_t>(1, (384 << 10) / (kUnitBlock * unit_bytes));
+  const int64_t num_parts = std::max(1, num_threads);
+  std::vector<int64_t> begins{0};
+  for (int64_t part = 1; part <= num_parts; ++part) {
+    const int64_t end = part * num_blocks / num_parts;
+    for (int64_t left = end - begins.back(); left > 0; left = end - begins.back())
+      begins.push_back(begins.back() + std::min(for_cache, num_parts > 1 ? (left + 1) / 2 : left));
+  }
+  share(begins.size() - 1, num_threads, [&](int64_t slice, int worker) {
+    work(begins[slice] * kUnitBlock, std::min(begins[slice + 1] * kUnitBlock, num_units), worker);
   });
 }
 

@@ -98,10 +98,10 @@ struct Reader {
   // A row of neighbours in memory; `take(x, values)` gets sixteen at a time, zeros beyond the row.
   template <typename T, typename Stored, typename Take>
   inline void read(const Stored* row, int64_t width, const Take& take) {
-    const __m512 limit = _mm512_set1_ps(8.507059173023462e37f);  // 2^126
+    const __m512 largest_good = _mm512_set1_ps(kLargestGood);
     for (int64_t x = 0; x < width; x += kLanes) {
       const __m512 values = widen_lanes<T>(row + x, static_cast<__mmask16>(first_bits(width - x)));
-      bad |= _mm512_cmp_ps_mask(_mm512_abs_ps(values), limit, _CMP_NLT_UQ);
+      bad |= _mm512_cmp_ps_mask(_mm512_abs_ps(values), largest_good, _CMP_NLE_UQ);
       take(x, values);
     }
   }

@@ -10,10 +10,27 @@
 namespace dissect {
 namespace {
 
+// Of a row span: bits of source columns, any of its two rows'.
+struct RowBits {
+  const uint64_t *upper, *lower;
+  int64_t num_words;
+
+  inline uint64_t word(int64_t w) const { return w < num_words ? upper[w] | lower[w] : 0; }
+  // 64 of them, from a column on.
+  inline uint64_t from(int64_t column) const {
+    const int64_t w = column >> 6, bit = column & 63;
+    return word(w) >> bit | word(w + 1) << 1 << (63 - bit);
+  }
+};
+
 // Per source row of a padded map, a bit for every column that passes a test.
 struct ColumnBits {
   uint64_t* words;
   int64_t per_row;
+
+  inline RowBits of(const Span& rows) const {
+    return {words + rows.index0 * per_row, words + rows.index1 * per_row, per_row};
+  }
 
   // `passes` turns sixteen values into sixteen bits. Columns outside [first, last] have no bit.
   template <typename Test>
@@ -68,11 +85,10 @@ class Profiles {
 
 // Calls visit(span) for every column span one of whose two columns has a bit in either source row, left to right.
 template <typename Visit>
-inline void for_active_spans(const GridView& grid, const uint64_t* upper_bits, const uint64_t* lower_bits,
-                             int64_t num_words, const Visit& visit) {
+inline void for_active_spans(const GridView& grid, const RowBits& bits, const Visit& visit) {
   int64_t next = 0;
-  for (int64_t w = 0; w < num_words; ++w) {
-    for (uint64_t columns = upper_bits[w] | lower_bits[w]; columns != 0; columns &= columns - 1) {
+  for (int64_t w = 0; w < bits.num_words; ++w) {
+    for (uint64_t columns = bits.word(w); columns != 0; columns &= columns - 1) {
       const int64_t column = 64 * w + __builtin_ctzll(columns);
       int64_t s = grid.first_span[column];
       for (s = s > next ? s : next; s < grid.end_span[column]; ++s) visit(grid.column_spans[s]);
@@ -81,16 +97,15 @@ inline void for_active_spans(const GridView& grid, const uint64_t* upper_bits, c
   }
 }
 
-// Calls visit(row_span, upper_bits, lower_bits) for every row span with a bit in either of its source rows.
+// Calls visit(row_span, its bits) for every row span with a bit in either of its source rows.
 template <typename Visit>
 inline void for_active_rows(const GridView& grid, const ColumnBits& bits, const Visit& visit) {
   for (int64_t s = 0; s < grid.num_row_spans; ++s) {
     const Span& span = grid.row_spans[s];
-    const uint64_t* upper_bits = bits.words + span.index0 * bits.per_row;
-    const uint64_t* lower_bits = bits.words + span.index1 * bits.per_row;
+    const RowBits of_row = bits.of(span);
     uint64_t any = 0;
-    for (int64_t w = 0; w < bits.per_row; ++w) any |= upper_bits[w] | lower_bits[w];
-    if (any != 0) visit(span, upper_bits, lower_bits);
+    for (int64_t w = 0; w < bits.per_row; ++w) any |= of_row.word(w);
+    if (any != 0) visit(span, of_row);
   }
 }
 

@@ -4,6 +4,8 @@
 
 #include <cstdint>
 
+#include "../detail/arithmetic.h"
+
 #if defined(__AVX512F__) || defined(__AVX2__)
 #include <immintrin.h>
 #elif defined(__SSE2__)
@@ -136,22 +138,50 @@ inline Lanes interpolate_same(float a0, float a1, Lanes weight) {
 #endif
 }
 
-// Bit i is set where a[i] > b[i].
-inline uint32_t greater(Half a, Half b) {
+// What comparisons ask for; a NaN gives none of it.
+enum class Order { kGreater, kAtMost };
+#if defined(__AVX2__)
+template <Order kOrder>
+constexpr int kPredicate = kOrder == Order::kGreater ? _CMP_GT_OQ : _CMP_LE_OQ;
+#endif
+
+// Bit i is set where a[i] and b[i] are in that order.
+template <Order kOrder>
+inline uint32_t in_order(Half a, Half b) {
 #if defined(__AVX2__)
   return static_cast<uint32_t>(
-      _mm256_movemask_ps(_mm256_cmp_ps(reinterpret_cast<__m256>(a), reinterpret_cast<__m256>(b), _CMP_GT_OQ)));
+      _mm256_movemask_ps(_mm256_cmp_ps(reinterpret_cast<__m256>(a), reinterpret_cast<__m256>(b), kPredicate<kOrder>)));
 #elif defined(__SSE2__)
   float left[8], right[8];
   __builtin_memcpy(left, &a, sizeof left), __builtin_memcpy(right, &b, sizeof right);
-  const uint32_t low = _mm_movemask_ps(_mm_cmpgt_ps(_mm_loadu_ps(left), _mm_loadu_ps(right)));
-  return low | static_cast<uint32_t>(_mm_movemask_ps(_mm_cmpgt_ps(_mm_loadu_ps(left + 4), _mm_loadu_ps(right + 4))))
-                   << 4;
+  const auto four = [&](int i) {
+    const __m128 of_a = _mm_loadu_ps(left + i), of_b = _mm_loadu_ps(right + i);
+    const __m128 found = kOrder == Order::kGreater ? _mm_cmpgt_ps(of_a, of_b) : _mm_cmple_ps(of_a, of_b);
+    return static_cast<uint32_t>(_mm_movemask_ps(found));
+  };
+  return four(0) | four(4) << 4;
 #else
   uint32_t bits = 0;
-  for (int i = 0; i < 8; ++i) bits |= static_cast<uint32_t>(a[i] > b[i]) << i;
+  for (int i = 0; i < 8; ++i)
+    bits |= static_cast<uint32_t>(kOrder == Order::kGreater ? a[i] > b[i] : a[i] <= b[i]) << i;
   return bits;
 #endif
+}
+template <Order kOrder>
+inline uint32_t in_order(Lanes a, Lanes b) {
+#if defined(__AVX512F__)
+  return _mm512_cmp_ps_mask(reinterpret_cast<__m512>(a), reinterpret_cast<__m512>(b), kPredicate<kOrder>);
+#else
+  return in_order<kOrder>(a.low, b.low) | in_order<kOrder>(a.high, b.high) << 8;
+#endif
+}
+template <typename Vector>
+inline uint32_t greater(Vector a, Vector b) {
+  return in_order<Order::kGreater>(a, b);
+}
+template <typename Vector>
+inline uint32_t at_most(Vector a, Vector b) {
+  return in_order<Order::kAtMost>(a, b);
 }
 
 // The largest magnitude of each lane so far, as an integer in the order of the floats; NaN is above all of them.
@@ -160,10 +190,10 @@ inline void note_magnitudes(HalfPatterns& largest, Half half) {
   const HalfPatterns magnitudes = reinterpret_cast<HalfPatterns>(half) & 0x7fffffff;
   largest = magnitudes > largest ? magnitudes : largest;
 }
-// Whether one was of 2^126 or more; see is_bad.
+// Whether one was bad; see is_bad.
 inline bool noted_bad(HalfPatterns largest) {
   bool bad = false;
-  for (int i = 0; i < 8; ++i) bad |= largest[i] >= 0x7e800000;
+  for (int i = 0; i < 8; ++i) bad |= largest[i] >= static_cast<int32_t>(kLeastBad);
   return bad;
 }
 
@@ -197,40 +227,6 @@ inline Lanes square_root(Lanes a) {
 #endif
 }
 
-// Bit i is set where a[i] > b[i].
-inline uint32_t greater(Lanes a, Lanes b) {
-#if defined(__AVX512F__)
-  return _mm512_cmp_ps_mask(reinterpret_cast<__m512>(a), reinterpret_cast<__m512>(b), _CMP_GT_OQ);
-#else
-  return greater(a.low, b.low) | greater(a.high, b.high) << 8;
-#endif
-}
-
-// Bit i is set where a[i] <= b[i].
-inline uint32_t at_most(Half a, Half b) {
-#if defined(__AVX2__)
-  return static_cast<uint32_t>(
-      _mm256_movemask_ps(_mm256_cmp_ps(reinterpret_cast<__m256>(a), reinterpret_cast<__m256>(b), _CMP_LE_OQ)));
-#elif defined(__SSE2__)
-  float left[8], right[8];
-  __builtin_memcpy(left, &a, sizeof left), __builtin_memcpy(right, &b, sizeof right);
-  const uint32_t low = _mm_movemask_ps(_mm_cmple_ps(_mm_loadu_ps(left), _mm_loadu_ps(right)));
-  return low | static_cast<uint32_t>(_mm_movemask_ps(_mm_cmple_ps(_mm_loadu_ps(left + 4), _mm_loadu_ps(right + 4))))
-                   << 4;
-#else
-  uint32_t bits = 0;
-  for (int i = 0; i < 8; ++i) bits |= static_cast<uint32_t>(a[i] <= b[i]) << i;
-  return bits;
-#endif
-}
-inline uint32_t at_most(Lanes a, Lanes b) {
-#if defined(__AVX512F__)
-  return _mm512_cmp_ps_mask(reinterpret_cast<__m512>(a), reinterpret_cast<__m512>(b), _CMP_LE_OQ);
-#else
-  return at_most(a.low, b.low) | at_most(a.high, b.high) << 8;
-#endif
-}
-
 // The largest magnitude of each lane so far; see note_magnitudes.
 struct Magnitudes {
 #if defined(__AVX512F__)
@@ -239,7 +235,7 @@ struct Magnitudes {
     const __m512i magnitudes = _mm512_and_si512(reinterpret_cast<__m512i>(lanes), _mm512_set1_epi32(0x7fffffff));
     largest = _mm512_max_epu32(largest, magnitudes);
   }
-  inline bool good() const { return _mm512_cmpge_epu32_mask(largest, _mm512_set1_epi32(0x7e800000)) == 0; }
+  inline bool good() const { return _mm512_cmpge_epu32_mask(largest, _mm512_set1_epi32(kLeastBad)) == 0; }
 #else
   HalfPatterns low{}, high{};
   inline void note(Lanes lanes) { note_magnitudes(low, lanes.low), note_magnitudes(high, lanes.high); }

@@ -9,8 +9,6 @@
 namespace dissect {
 namespace {
 
-constexpr float kLargestGood = 0x1.fffffep+125f;  // see is_bad
-
 // One unit's bracket and bins.
 struct Tail {
   uint32_t low;

@@ -70,24 +70,41 @@ inline void add_whole_rows(const WholeRows& rows, const float* map, const Column
   }
 }
 
-// `bits` are those of the columns that reach `low`.
-inline void add_map(const TailHistogramParams& p, const CellPlan& plan, const WholeRows& rows, const float* map,
-                    float* row, ColumnBits bits, TailLists& lists, Tail& tail, Waiting& waiting) {
-  // Whole rows of hot cells have zeros where nothing was kept, which are no samples: none must reach `low`.
-  const bool whole = p.hot == nullptr || tail.low_value[0] > 0;
-  if (p.sample != Sample::kValue) {
-    for_active_rows(p.grid, bits, [&](const Span& span, const uint64_t*, const uint64_t*) {
-      add_bounds(p, span, map + span.index0 * plan.pitch, map + span.index1 * plan.pitch, row, tail);
-    });
-  } else if (!whole || !rows.pay(bits)) {
-    const MapTail of_map{p.grid, plan, map};
-    plan.list(p.grid, bits, lists.active, [&] { of_map.add(lists, tail, waiting); });
-  } else if (tail.has_above()) {
-    add_whole_rows<true>(rows, map, bits, row, tail, waiting);
-  } else {
-    add_whole_rows<false>(rows, map, bits, row, tail, waiting);
+// What the maps of a block of units are counted with.
+struct PixelTails {
+  const TailHistogramParams& p;
+  const ColumnBits bits;
+  float* const row;
+  const CellPlan plan;
+  const WholeRows rows;
+  TailLists lists;
+  Waiting waiting;
+
+  PixelTails(const TailHistogramParams& params, const TailHistogramWorkspace& workspace)
+      : p(params),
+        bits{workspace.bits, words_per_row(p.maps)},
+        row(workspace.row),
+        plan(plan_cells(p.grid, padded_width(p.maps))),
+        rows(p.grid, plan) {}
+
+  // One map, with `bits` for the columns that reach `low`.
+  inline void add(const float* map, Tail& tail) {
+    // Whole rows of hot cells have zeros where nothing was kept, which are no samples: none must reach `low`.
+    const bool whole = p.hot == nullptr || tail.low_value[0] > 0;
+    if (p.sample != Sample::kValue) {
+      for_active_rows(p.grid, bits, [&](const Span& span, const RowBits&) {
+        add_bounds(p, span, map + span.index0 * plan.pitch, map + span.index1 * plan.pitch, row, tail);
+      });
+    } else if (!whole || !rows.pay(bits)) {
+      const MapTail of_map{p.grid, plan, map};
+      plan.list(p.grid, bits, lists.active, [&] { of_map.add(lists, tail, waiting); });
+    } else if (tail.has_above()) {
+      add_whole_rows<true>(rows, map, bits, row, tail, waiting);
+    } else {
+      add_whole_rows<false>(rows, map, bits, row, tail, waiting);
+    }
   }
-}
+};
 
 // The feature map's own cells, in the key space of 16-bit types.
 inline void add_half_cells(const FeatureMaps& maps, int64_t image, int64_t unit, uint32_t high, Tail& tail) {
@@ -143,11 +160,8 @@ inline bool add_pixels(const TailHistogramParams& p, int64_t begin, int64_t end,
                        const TailHistogramWorkspace& workspace) {
   bool wanted = false, good = true;
   for (int64_t unit = begin; unit < end; ++unit) wanted |= p.low[unit] <= p.high[unit];
-  const ColumnBits bits{workspace.bits, words_per_row(p.maps)};
-  const CellPlan plan = plan_cells(p.grid, padded_width(p.maps));
-  const WholeRows whole_rows(p.grid, plan);
-  TailLists lists;
-  Waiting waiting;
+  PixelTails tails(p, workspace);
+  Waiting& waiting = tails.waiting;
   int empty[kUnitBlock] = {};  // how many maps of a unit, the last ones, had no sample within its bracket
   for (int64_t image = 0; image < p.maps.num_images; ++image) {
     const bool usable = p.hot != nullptr || (wanted ? load_maps(p.maps, image, begin, end - begin, workspace.maps)
@@ -158,9 +172,9 @@ inline bool add_pixels(const TailHistogramParams& p, int64_t begin, int64_t end,
       Tail tail = tail_of(p, unit, step);
       float* map = workspace.maps + (unit - begin) * padded_size(p.maps);
       const int64_t number = image * p.maps.num_units + unit;
-      mark_columns(p.maps, p.hot, number, p.grid, map, bits, Reaches{tail.low_value[0]});
+      mark_columns(p.maps, p.hot, number, p.grid, map, tails.bits, Reaches{tail.low_value[0]});
       waiting.rare = empty[unit - begin] >= 4;
-      add_map(p, plan, whole_rows, map, workspace.row, bits, lists, tail, waiting);
+      tails.add(map, tail);
       empty[unit - begin] = waiting.count == 0 ? empty[unit - begin] + 1 : 0;
       waiting.flush(tail);
       if (p.hot != nullptr) clear(p.maps, *p.hot, number, map);

@@ -277,7 +277,7 @@ inline void sweep_map(const ThresholdSweepParams& p, int64_t image, const LabelC
   const Lanes lowest = swept.edges.lowest;
   bits.fill(p.maps, map, grid.column_spans[0].index0, grid.column_spans[grid.num_column_spans - 1].index1,
             [lowest](Lanes values) { return greater(values, lowest); });
-  for_active_rows(grid, bits, [&](const Span& span, const uint64_t* upper_bits, const uint64_t* lower_bits) {
+  for_active_rows(grid, bits, [&](const Span& span, const RowBits& of_row) {
     const float* upper = map + span.index0 * pitch;
     const float* lower = map + span.index1 * pitch;
     const int32_t* cells_of_row = cells.combinations + (&span - grid.row_spans) * cells.stride;
@@ -286,7 +286,7 @@ inline void sweep_map(const ThresholdSweepParams& p, int64_t image, const LabelC
       const Lanes weights = load(grid.row_weights + y);
       const auto passes = [=](Lanes values) { return greater(values, lowest) & valid; };
       Profiles profiles(upper, lower, weights, passes);
-      for_active_spans(grid, upper_bits, lower_bits, bits.per_row, [&](const Span& columns) {
+      for_active_spans(grid, of_row, [&](const Span& columns) {
         const int32_t combination = cells_of_row[&columns - grid.column_spans];
         int32_t of_pixels[kLanes] = {};
         if (combination >= 0)

@@ -26,9 +26,8 @@ class WholeRows {
     if (of_column_ == 0) return false;
     int64_t columns = 0;
     for (int64_t s = 0; s < grid_.num_row_spans; ++s) {
-      const uint64_t* upper = bits.words + grid_.row_spans[s].index0 * bits.per_row;
-      const uint64_t* lower = bits.words + grid_.row_spans[s].index1 * bits.per_row;
-      for (int64_t w = 0; w < bits.per_row; ++w) columns += __builtin_popcountll(upper[w] | lower[w]);
+      const RowBits of_row = bits.of(grid_.row_spans[s]);
+      for (int64_t w = 0; w < bits.per_row; ++w) columns += __builtin_popcountll(of_row.word(w));
     }
     return columns * of_column_ > all_;
   }
@@ -45,7 +44,7 @@ class WholeRows {
   template <Source kSource, typename Visit>
   __attribute__((always_inline)) inline void visit(const float* map, const ColumnBits& bits, float* row,
                                                    const Visit& visit) const {
-    for_active_rows(grid_, bits, [&](const Span& span, const uint64_t*, const uint64_t*) {
+    for_active_rows(grid_, bits, [&](const Span& span, const RowBits&) {
       const float *upper = map + span.index0 * pitch_, *lower = map + span.index1 * pitch_;
       for (int64_t y = span.begin; y < span.end; ++y) {
         const Lanes weight = same(grid_.row_weights[y]);

@@ -126,8 +126,11 @@ DISSECT_HD float blend(float a, float value, float r) {
   return a == 1.0f ? value : taken + kept;
 }
 
-// NaN, infinity and magnitudes from 2^126 are no activations: their differences could overflow.
-DISSECT_HD bool is_bad(float value) { return (bits_of(value) & 0x7fffffffu) >= 0x7e800000u; }
+// NaN, infinity and magnitudes from 2^126 are no activations: their differences could overflow. The bits of 2^126, and
+// the float before it:
+constexpr uint32_t kLeastBad = 0x7e800000u;
+constexpr float kLargestGood = 0x1.fffffep+125f;
+DISSECT_HD bool is_bad(float value) { return (bits_of(value) & 0x7fffffffu) >= kLeastBad; }
 
 }  // namespace
 }  // namespace dissect
