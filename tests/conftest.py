@@ -5,7 +5,7 @@ import os
 import signal
 
 import pytest
-import torch
+import seeding
 
 from dissect.ops import BackendUnavailableError, native
 
@@ -26,10 +26,7 @@ if ENGINE_IS_MISSING:  # the references serve; the warning that tells so would b
 
 @pytest.fixture(autouse=True)
 def _seeded():
-    """As torch.manual_seed, which for a GPU that was never asked for notes the whole stack, three times a test."""
-    torch.default_generator.manual_seed(0)
-    if torch.cuda.is_available():
-        torch.cuda.manual_seed_all(0)
+    seeding.seed(0)
 
 
 @pytest.hookimpl(wrapper=True)

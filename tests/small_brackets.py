@@ -2,6 +2,7 @@
 
 import random
 
+import seeding
 import torch
 
 from dissect.reference.narrow import Bracket, Histogram, Narrowing, narrowest_shift
@@ -10,7 +11,7 @@ from dissect.reference.narrow import Bracket, Histogram, Narrowing, narrowest_sh
 def random_brackets(seed):
     """A bracket, a histogram, and by what it is narrowed; some units are known, left out, torn, or of hot cells."""
     choose = random.Random(seed)
-    torch.manual_seed(seed)
+    seeding.seed(seed)
     units, bits = choose.randint(1, 9), choose.choice((16, 32))
     num_bins = 1 << 16 if bits == 16 else choose.choice((64, 4096))
     low, high, spare, kept, least = torch.randint(0, 1 << bits, (5, units))

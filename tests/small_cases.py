@@ -3,6 +3,7 @@
 import random
 from typing import NamedTuple
 
+import seeding
 import torch
 from generate import DTYPES, LAYOUTS, laid_out, random_grid
 from torch import Tensor
@@ -46,7 +47,7 @@ def random_planes(choose: random.Random, num_images: int, target: tuple[int, int
 def random_problem(seed: int) -> Problem:
     """A problem that depends on its seed alone."""
     choose = random.Random(seed)
-    torch.manual_seed(seed)
+    seeding.seed(seed)
     maps = random_maps(choose)
     small = ((1, 1), (3, 2), (7, 3))
     target = choose.choice(small if maps.shape[1] > 3 else (*small, (9, 11), (2, 17), (19, 5)))
@@ -85,7 +86,7 @@ def counted(
 def random_blend(seed: int) -> tuple[Tensor, Tensor, float | Tensor, Tensor | None]:
     """Features, alpha, value, mask."""
     choose = random.Random(seed)
-    torch.manual_seed(seed)
+    seeding.seed(seed)
     features = random_maps(choose)
     images, units, height, width = features.shape
     alpha = torch.rand(choose.choice(((units,), (images, units))))

@@ -87,13 +87,12 @@ def test_a_second_name_of_a_layer_will_do():
         Trace(model, "again.body.2")
 
 
-class CompiledForward(nn.Module):
-    @torch.compile(backend="eager")
-    def forward(self, x):
-        return x
-
-
 def test_a_compiled_forward_is_refused():
+    class CompiledForward(nn.Module):
+        @torch.compile(backend="eager")  # takes a second: not while tests are collected, by each worker
+        def forward(self, x):
+            return x
+
     model = network()
     model.forward = torch.compile(model.forward, backend="eager")
     with pytest.raises(TypeError, match=r"whose hooks fire, but it was compiled by torch\.compile"):

@@ -1,6 +1,7 @@
 """narrow: where thresholds lie after a visit, by hand and by a sort."""
 
 import pytest
+import seeding
 import torch
 from small_brackets import random_brackets
 
@@ -65,7 +66,7 @@ def test_brackets_that_have_nothing_in_common_with_the_bins_are_told():
 
 @pytest.mark.parametrize("seed", range(20))
 def test_a_bracket_holds_the_order_statistic(seed):
-    torch.manual_seed(seed)
+    seeding.seed(seed)
     samples = torch.randint(0, 1 << 16, (5, 300))
     histogram = torch.zeros(5, 64).long().scatter_add_(1, samples >> 10, torch.ones_like(samples))
     zeros, top = torch.zeros(5).long(), torch.full((5,), (1 << 16) - 1)

@@ -3,6 +3,7 @@
 import random
 
 import pytest
+import seeding
 import torch
 from generate import random_case
 from grids import BORDERS, ENLARGED, enlarging
@@ -85,7 +86,7 @@ def test_cells_that_wait_across_images(simd):
 @pytest.mark.parametrize("seed", range(20))
 def test_cells_whose_pixels_are_all_alike(seed, simd):
     """Large cells with corners that are equal, in one bin, above the bracket or at its ends, as a ReLU's zeros are."""
-    torch.manual_seed(seed)
+    seeding.seed(seed)
     maps = torch.randint(0, 4, (2, 40, 5, 6)).float()
     maps[:, :10] = maps[:, :10].clamp(max=1)
     maps[:, 10:20] *= torch.rand(2, 10, 5, 6) < 0.1
