@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 SPLITS = ("train", "val")
 
 
-class UnitRow(NamedTuple):
+class ImportanceRow(NamedTuple):
     """A unit in a class's table of important units.
 
     Attributes:
@@ -39,6 +39,9 @@ class UnitRow(NamedTuple):
     val_drop: float | None
     train_logit_drop: float | None
     val_logit_drop: float | None
+
+
+UnitRow = ImportanceRow  # its earlier name, which callers have
 
 
 @speaks
@@ -141,8 +144,8 @@ class UnitImportance(Result):
         order = self.logit_drop("train")[:, number].sort(descending=True, stable=True).indices
         return order[self.drop("train")[order, number].sort(descending=True, stable=True).indices]
 
-    def top(self, name: str | int, k: int = 4) -> Table[UnitRow]:
-        """The k most important units of a class, as a `Table` of `UnitRow`.
+    def top(self, name: str | int, k: int = 4) -> Table[ImportanceRow]:
+        """The k most important units of a class, as a `Table` of `ImportanceRow`.
 
         Raises:
             KeyError, ValueError: see `class_number`.
@@ -150,7 +153,7 @@ class UnitImportance(Result):
         number = self.class_number(name)
         columns = [drop(split)[:, number] for drop in (self.drop, self.logit_drop) for split in SPLITS]
         units = self.ranking(number)[:k].tolist()
-        return Table(UnitRow(unit, *(float(column[unit]) for column in columns)) for unit in units)
+        return Table(ImportanceRow(unit, *(float(column[unit]) for column in columns)) for unit in units)
 
     def top_units(self, k: int = 4) -> Tensor:
         """[C, k] int64: the k most important units of every class; -1 for a class without images."""

@@ -38,7 +38,7 @@ class ArtifactRow(NamedTuple):
     over_random: float | None
 
 
-class AgreementRow(NamedTuple):
+class FlagAgreementRow(NamedTuple):
     """How well the worst units are those that a person flagged (Fig. A-1).
 
     Attributes:
@@ -54,6 +54,9 @@ class AgreementRow(NamedTuple):
     precision: float
     recall: float
     chance: float
+
+
+AgreementRow = FlagAgreementRow  # its earlier name, which callers have
 
 
 class ChosenUnits(tuple[int, ...]):
@@ -138,8 +141,8 @@ class ArtifactUnits(Result):
         return Table(ArtifactRow(*row, None if base is None else row[2] - base) for row in found)
 
     @speaks
-    def agreement(self, flags: Units, counts: Sequence[int] | None = None) -> Table[AgreementRow]:
-        """Precision and recall of the worst units against those that a person flagged, as a `Table` of `AgreementRow`.
+    def agreement(self, flags: Units, counts: Sequence[int] | None = None) -> Table[FlagAgreementRow]:
+        """Precision and recall of the worst units against those that a person flagged (`FlagAgreementRow`).
 
         Args:
             flags: units, or what `read_flags` gave.
@@ -158,7 +161,7 @@ class ArtifactUnits(Result):
             if not 0 < integer("counts", count) <= units:
                 raise refusal(ValueError(f"counts must be from 1 to {units}, but one is {count}."))
             hit = hits[count - 1]
-            rows.append(AgreementRow(count, hit, hit / count, hit / len(flagged), len(flagged) / units))
+            rows.append(FlagAgreementRow(count, hit, hit / count, hit / len(flagged), len(flagged) / units))
         return Table(rows)
 
     @speaks

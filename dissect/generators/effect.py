@@ -29,7 +29,7 @@ MODES: tuple[Mode, ...] = get_args(Mode)
 LARGE = 0.01
 
 
-class ChangeRow(NamedTuple):
+class ClassChangeRow(NamedTuple):
     """What an edit does to one class.
 
     Attributes:
@@ -51,6 +51,9 @@ class ChangeRow(NamedTuple):
     low: float | None
     high: float | None
     random: float | None
+
+
+ChangeRow = ClassChangeRow  # its earlier name, which callers have
 
 
 class EffectRow(NamedTuple):
@@ -197,8 +200,8 @@ class Effect(Result):
         return sum(draws) / len(draws) if draws else None
 
     @property
-    def others(self) -> Table[ChangeRow]:
-        """What happens to every other class that any of the images shows, as a `Table` of `ChangeRow`.
+    def others(self) -> Table[ClassChangeRow]:
+        """What happens to every other class that any of the images shows, as a `Table` of `ClassChangeRow`.
 
         The class that gains or loses most pixels comes first.
         """
@@ -288,13 +291,13 @@ class Effect(Result):
         """[C, 2] the interval of each class's change."""
         return intervals(self._weights, self.after - self.before, self.before)
 
-    def _change(self, label: int) -> ChangeRow:
+    def _change(self, label: int) -> ClassChangeRow:
         pixels = len(self.before) * self.num_pixels
         before, after = int(self.before[:, label].sum()), int(self.after[:, label].sum())
         low, high = self._changes[label].tolist()
         drawn = [int(total) for total in self.random_totals[:, label]]
         random = sum(drawn) / len(drawn) / before - 1 if drawn and before else None
-        return ChangeRow(
+        return ClassChangeRow(
             self.concepts.names[label], self.concepts.categories[label], before / pixels, after / pixels,
             after / before - 1 if before else None, known(low), known(high), random,
         )  # fmt: skip

@@ -7,7 +7,14 @@ from dissect.ops import checks as checks
 from dissect.ops.backends.arguments import new_status
 from dissect.ops.blend_units import blend_units
 from dissect.ops.component_halves import component_halves
-from dissect.ops.dispatch import BackendUnavailableError, BackendWarning, backends, home, record_backends
+from dissect.ops.dispatch import (
+    BackendUnavailableError,
+    BackendWarning,
+    backends,
+    home,
+    record_backends,
+    serving_device,
+)
 from dissect.ops.dispatch import takes_hot_cells as takes_hot_cells
 from dissect.ops.encode_labels import EncodedLabels, Encoding, encode_labels
 from dissect.ops.filter_step import filter_step
@@ -47,6 +54,7 @@ __all__ = [
     "iou_counts_by_image",
     "new_status",
     "record_backends",
+    "serving_device",
     "tail_histogram",
     "threshold_sweep",
     "upsample_argmax",

@@ -109,11 +109,11 @@ def has(backend: str, op: str, device: torch.device) -> bool:
     return backend in _named(op, device)
 
 
-def home(device: str | torch.device) -> torch.device:
+def serving_device(device: str | torch.device) -> torch.device:
     """Where the ops run for tensors of this device: there, or on the CPU, and then a warning says why, once.
 
     Example:
-        >>> dissect.ops.home("meta")
+        >>> dissect.ops.serving_device("meta")
         device(type='cpu')
     """
     device = torch.device(device)
@@ -125,6 +125,9 @@ def home(device: str | torch.device) -> torch.device:
                 _tell_once(f"activations go to the CPU, because no backend of {op} serves on {device}. {reasons}")
             return torch.device("cpu")
     return device
+
+
+home = serving_device  # its earlier name, which callers have
 
 
 @contextmanager

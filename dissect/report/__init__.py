@@ -15,7 +15,7 @@ from dissect.report.notebook import Shown, show
 from dissect.report.omitted import write_omissions
 from dissect.report.pairs import PreferenceRow, read_preferences, write_pairs
 from dissect.report.rating import plain_label, write_naming, write_rating
-from dissect.report.ratings import AgreementRow, LabelRow, RatedLabel, Ratings, ValidityRow, read_ratings
+from dissect.report.ratings import AgreementRow, LabelRow, RatedLabel, RatedLabelRow, Ratings, ValidityRow, read_ratings
 from dissect.report.sheets import PairsPage
 from dissect.report.unit_pages import write_unit_pages
 
@@ -31,6 +31,7 @@ __all__ = [
     "PreferenceRow",
     "ProxyAgreement",
     "RatedLabel",
+    "RatedLabelRow",
     "Ratings",
     "Shown",
     "ValidityRow",

@@ -22,7 +22,7 @@ ANSWERS = ("yes", "no")
 ALL = "(all)"
 
 
-class LabelRow(NamedTuple):
+class RatedLabelRow(NamedTuple):
     """What people say of a label.
 
     Attributes:
@@ -44,6 +44,9 @@ class LabelRow(NamedTuple):
     raters: int
     yes: int
     valid: bool
+
+
+LabelRow = RatedLabelRow  # its earlier name, which callers have
 
 
 class ValidityRow(NamedTuple):
@@ -135,10 +138,10 @@ class Ratings:
         """Who gave the labels."""
         return sorted({method for each in self.questions for method in each.methods})
 
-    def labels(self) -> Table[LabelRow]:
-        """Each label of each method, as a `Table` of `LabelRow`."""
+    def labels(self) -> Table[RatedLabelRow]:
+        """Each label of each method, as a `Table` of `RatedLabelRow`."""
         return Table(
-            LabelRow(each.layer, each.unit, method, each.label, each.category, len(each.votes),
+            RatedLabelRow(each.layer, each.unit, method, each.label, each.category, len(each.votes),
                      sum(each.votes.values()), each.valid)
             for each in sorted(self.questions, key=lambda each: (each.layer, each.unit, each.label))
             for method in each.methods

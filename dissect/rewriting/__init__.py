@@ -17,7 +17,7 @@ from dissect.rewriting.perceptual import lpips_distance
 from dissect.rewriting.selection import Copied, copy, erase, paste, render
 from dissect.rewriting.session import Selection, Session, load_session
 from dissect.rewriting.showing import changed_images, sheet
-from dissect.rewriting.tables import ChangeRow, change_table
+from dissect.rewriting.tables import ChangeRow, RuleChangeRow, change_table
 from dissect.rewriting.transfer import Transfer, laplace_blend
 
 __all__ = [
@@ -33,6 +33,7 @@ __all__ = [
     "Memory",
     "PatchDistance",
     "RuleChange",
+    "RuleChangeRow",
     "RuleEffect",
     "SecondMoment",
     "Selection",

@@ -10,7 +10,7 @@ from dissect.rewriting.measuring import RuleChange
 from dissect.table import Table
 
 
-class ChangeRow(NamedTuple):
+class RuleChangeRow(NamedTuple):
     """A row of Tables 6.1 and 6.2; what was not asked for, and intervals of fewer than ten images, are None.
 
     Attributes:
@@ -44,8 +44,11 @@ class ChangeRow(NamedTuple):
     effect: float | None
 
 
+ChangeRow = RuleChangeRow  # its earlier name, which callers have
+
+
 @speaks
-def change_table(found: Mapping[str, RuleChange]) -> Table[ChangeRow]:
+def change_table(found: Mapping[str, RuleChange]) -> Table[RuleChangeRow]:
     """The figures of what `rule_changes` found, a row each.
 
     Example:
@@ -56,7 +59,7 @@ def change_table(found: Mapping[str, RuleChange]) -> Table[ChangeRow]:
         0.5
     """
     rows = [
-        ChangeRow(
+        RuleChangeRow(
             name, len(each.source), each.share, *each.interval(), each.gone_share, *each.interval("gone"),
             float(each.outside.double().mean()), float(each.perceived.double().mean()), *each.images(),
             float(each.effect.double().mean()),

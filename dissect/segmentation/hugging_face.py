@@ -137,7 +137,7 @@ class HuggingFaceSegmenter(ImageSegmenter):
             return as_planes([own * (number + 1) for number, own in enumerate(likely.unbind(1))])
         if ANSWERS[self.kind] == "queries":
             answer = torch.einsum("nqc,nqhw->nchw", *self._queries(answer))
-        answer = answer.float().to(ops.home(answer.device))
+        answer = answer.float().to(ops.serving_device(answer.device))
         return as_planes([ops.upsample_argmax(answer, self._target(images)).to(images.device) + self._shift])
 
     @speaks

@@ -191,7 +191,7 @@ def _packed(
             raise refusal(
                 ValueError(f"planes must have shape [N, K, H, W] with N={len(images)}, but got {list(planes.shape)}.")
             )
-        return pack(ops.encode_labels(planes.to(ops.home(planes.device)), len(concepts)))
+        return pack(ops.encode_labels(planes.to(ops.serving_device(planes.device)), len(concepts)))
     except (TypeError, ValueError) as error:
         raise refusal(error, f"batch {index}") from None
 

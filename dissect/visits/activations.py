@@ -85,7 +85,7 @@ class Activations:
         self._store = Store(memory_budget, disk_budget)
         self._passes = Passes(model, layers, readout)
         self._device = device_of(model)
-        self._home = ops.home(self._device)  # of activations and planes
+        self._serving = ops.serving_device(self._device)  # of activations and planes
         # Of each batch's images and planes, and of the first batch's maps; known once `_flush` was called.
         self._same, self._first_maps = Same("images"), list[int]()
         self._late = DeferredReads()
@@ -146,7 +146,9 @@ class Activations:
         self._flush()
 
     def _see_first_maps(self, maps: dict[str, Tensor]) -> None:
-        self._late.call(self._compare_maps, torch.stack([checksum(maps[name]).to(self._home) for name in self._layers]))
+        self._late.call(
+            self._compare_maps, torch.stack([checksum(maps[name]).to(self._serving) for name in self._layers])
+        )
 
     def _compare_maps(self, found: Tensor) -> None:
         sums = found.tolist()
@@ -238,7 +240,7 @@ class Activations:
         if index == 0 and not self._first_maps:
             self._see_first_maps(maps)
         # Of the images those on the device: looked at a batch later, when those on the CPU may have been overwritten.
-        step = self._at_home(step_of(batch.numbers, planes, maps, images))
+        step = self._to_serving(step_of(batch.numbers, planes, maps, images))
         cost = Cost({name: end - begin for name, end in run.ends.items()}, time.perf_counter() - begin)
         self._computed = index, step, cost
         return step
@@ -247,19 +249,19 @@ class Activations:
         """A step that the store holds; computed again if a temporary file of it is gone or has changed."""
         step = self._store.recall(index, visit.layers)
         if step is not None:
-            return self._at_home(step)
+            return self._to_serving(step)
         begin = time.perf_counter()
         batch = next(batch for batch in self._batches.visit(index) if batch is not None)
         return self._compute(index, batch, visit, begin)
 
-    def _at_home(self, step: Step) -> Step:
+    def _to_serving(self, step: Step) -> Step:
         """With planes and maps, some of which may come from a file or the data set, where the ops serve."""
-        planes = None if step.planes is None else to_device(step.planes, self._home)
+        planes = None if step.planes is None else to_device(step.planes, self._serving)
         maps = {
-            name: to_device(part, self._home) if isinstance(part, Tensor) else part
+            name: to_device(part, self._serving) if isinstance(part, Tensor) else part
             for name, part in step.activations.items()
         }
-        labels = None if step.labels is None else step.labels.to(self._home)
+        labels = None if step.labels is None else step.labels.to(self._serving)
         return Step(step.numbers, planes, maps, step.images, labels)
 
     def _inputs(self, index: int, batch: Batch) -> Inputs:
@@ -330,7 +332,7 @@ class Activations:
         if isinstance(planes, ops.EncodedLabels):
             size = images.shape[2:] if self._made is None or self._made.made_size is None else self._made.made_size
             if self._takes_encoded(planes, tuple(size)) and len(planes) == len(images):
-                return planes.to(self._home)
+                return planes.to(self._serving)
             planes = planes.planes
         if isinstance(planes, Tensor):
             planes = self._to_planes(planes, images, index, self._readout.ignore)
@@ -339,7 +341,7 @@ class Activations:
             raise refusal(
                 TypeError(f"planes of batch {index} must be a tensor of one of {LABEL_DTYPES}, but got {got}.")
             )
-        planes = to_device(planes, self._home)
+        planes = to_device(planes, self._serving)
         if planes.ndim == 1:
             raise refusal(
                 ValueError(
@@ -364,9 +366,9 @@ class Activations:
         with deferred_interrupts():  # else Ctrl-C could take away what no one would compare any more
             earlier = self._late.take()
             parts = [inputs.images, *inputs.extra.values(), *([planes] if isinstance(planes, Tensor) else [])]
-            sums = [checksum(part).to(self._home) for part in parts]
+            sums = [checksum(part).to(self._serving) for part in parts]
             if isinstance(planes, ops.EncodedLabels):
-                sums.append(checksum(torch.stack([checksum(planes.runs), checksum(planes.table)])).to(self._home))
+                sums.append(checksum(torch.stack([checksum(planes.runs), checksum(planes.table)])).to(self._serving))
             self._late.call(partial(self._compare, index), torch.stack(sums))
             for compare in earlier:
                 compare()

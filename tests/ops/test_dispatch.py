@@ -85,7 +85,7 @@ def test_on_a_gpu_the_next_backend_serves_and_it_is_told_once(monkeypatch):
     assert dispatch.select("iou_counts", "auto", device) == "triton"
     with pytest.raises(ops.BackendUnavailableError, match="'cuda' is not available: it was built without CUDA"):
         dispatch.select("iou_counts", "cuda", device)
-    assert ops.home(device) == device
+    assert ops.serving_device(device) == device
 
 
 def test_a_gpu_without_backends(monkeypatch):
@@ -98,7 +98,7 @@ def test_a_gpu_without_backends(monkeypatch):
     with pytest.warns(
         ops.BackendWarning, match=r"activations go to the CPU, because no backend of encode_labels serves"
     ):
-        assert ops.home(device) == torch.device("cpu")
+        assert ops.serving_device(device) == torch.device("cpu")
     dispatch._tell_once.cache_clear()
 
 
