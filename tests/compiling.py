@@ -27,7 +27,7 @@ def sanitizing_script():
     """
     script = build_script()
     own = script.python_flags
-    script.python_flags = lambda: [*own(), "-fno-sanitize=vptr,null,alignment"]
+    script.python_flags = lambda: [*own(), "-Og", "-fno-sanitize=vptr,null,alignment"]
     return script
 
 
