@@ -60,11 +60,13 @@ wheel: $(VENV)/.installed
 # Against the wheel instead of the tree: that it has the same files, for which the tree's tests speak then, that every
 # module is imported, and that what is found by its place works there: commands, a report with its templates, the examples
 # of folders with pages and weights.
-IN_WHEEL = test_wheel.py cli/test_cli.py report/test_html.py::test_the_lead_tells_images_and_preset test_face.py
+COMMANDS = demo_on_a_few_scenes the_module_runs report_of_a_saved_result info_for_people
+IN_WHEEL = test_wheel.py $(COMMANDS:%=cli/test_cli.py::test_%) report/test_html.py::test_the_lead_tells_images_and_preset \
+	test_face.py
 test-wheel: wheel
 	rm -rf build/wheel
 	$(PIP_INSTALL) --no-deps --target build/wheel dist/*.whl
-	PYTHONPATH=build/wheel DISSECT_TEST_INSTALLED=build/wheel $(PYTEST) -k "not interrupted" $(addprefix tests/,$(IN_WHEEL))
+	PYTHONPATH=build/wheel DISSECT_TEST_INSTALLED=build/wheel $(PYTEST) -n 0 -k "not test_import" $(addprefix tests/,$(IN_WHEEL))
 
 # Editable, so that only a change of the C++ or of the dependencies needs the set-up again. Python compiles what is
 # imported, pip would compile all of the packages that there are. A pip as old as Python takes twice as long to choose
