@@ -1,8 +1,11 @@
 """Builds the CUDA engine for the CPU: the same sources, with tests/emulation/cuda_on_cpu.h as their runtime."""
 
+import os
+import shlex
+import subprocess
 from pathlib import Path
 
-from compiling import build_script, sanitizing_script
+from compiling import ROOT, build_script, sanitizing_script
 
 HERE = Path(__file__).resolve().parent
 EMULATE = "-DDISSECT_EMULATE -Wno-unknown-pragmas -Wno-unused-parameter -Wno-maybe-uninitialized"
@@ -11,10 +14,20 @@ EMULATE = "-DDISSECT_EMULATE -Wno-unknown-pragmas -Wno-unused-parameter -Wno-may
 def build(folder, target, files, flags, link_flags):
     """The target's path."""
     script = sanitizing_script()
-    own = [*EMULATE.split(), f"-I{HERE}"]
-    script.write_ninja(folder, folder / target, files, [*script.engine_flags(), *own, *flags], link_flags)
+    flags = [*script.engine_flags(), *EMULATE.split(), f"-I{HERE}", *flags]
+    header = compiled_header(folder, [*shlex.split(script.compiler()), *flags])
+    script.write_ninja(folder, folder / target, files, [*flags, "-include", str(header)], link_flags)
     script.run_ninja(folder)
     return folder / target
+
+
+def compiled_header(folder, command):
+    """What all kernels include, read once: the compiler takes the file beside the header in its place."""
+    header = folder / "kernels.h"
+    header.write_text('#include "cuda/device.h"\n')
+    words = [*command, *shlex.split(os.environ.get("CXXFLAGS", "")), "-x", "c++-header", str(header)]
+    subprocess.run([*words, "-o", f"{header}.gch"], check=True, cwd=ROOT)
+    return header
 
 
 def build_module(folder, flags, link_flags):
