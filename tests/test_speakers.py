@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 import dissect
-from dissect import apps
+from dissect import apps, data, dissection, interventions
 from dissect.arguments import integer, refusal, speaks
 from dissect.experiments import CarliniWagner, adversarial, attack, biases, peak_correlation
 from dissect.models import ProGAN, load_progan, load_stylegan2, load_wgangp
@@ -270,7 +270,7 @@ def test_every_refusal_has_a_speaker():
 
 #: Rooms whose functions all speak.
 SPEAKING = (dissect, dissect.classifiers, dissect.generators, dissect.experiments, biases, dissect.omissions,
-            dissect.rewriting, apps)  # fmt: skip
+            dissect.rewriting, apps, dissection, interventions, dissect.segmentation, data)  # fmt: skip
 
 
 def test_public_functions_speak():

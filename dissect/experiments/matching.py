@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from dissect import ops
 from dissect.arguments import integer, refusal, speaks
 from dissect.concepts import Concepts
+from dissect.network.modes import tell_training
 from dissect.network.trace import Trace
 from dissect.stats import TailThreshold, ThresholdSweep
 
@@ -66,6 +67,9 @@ def matching_units(
         least_accuracy: the share of pixels on which masks must agree, which a match exceeds too.
         batch_size: z at a time; maps of all are kept.
 
+    Warns:
+        UserWarning: the model is in training mode, or looks at the batch.
+
     Raises:
         ValueError: no z, no fractions, or a category that concepts do not have.
         KeyError: no such layer.
@@ -84,6 +88,7 @@ def matching_units(
         raise refusal(ValueError(f"categories must be among {sorted(known - {''})}, but {unknown[0]!r} is not."))
     if not len(z) or not len(fractions):
         raise refusal(ValueError(f"z and fractions must hold one at least, but hold {len(z)} and {len(fractions)}."))
+    tell_training(model)
     kept = list(_seen(model, layer, z.split(integer("batch_size", batch_size)), segment, len(concepts)))
     states = [_threshold(kept, fraction) for fraction in sorted(fractions, reverse=True)]
     edges = torch.stack([state.threshold() for state in states], 1)

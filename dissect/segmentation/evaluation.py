@@ -75,7 +75,7 @@ def evaluate(
 
     Raises:
         TypeError: the segmenter has no vocabulary, and none is given.
-        ValueError: no images, planes of another size, or a label outside its vocabulary.
+        ValueError: no images, planes of another size, or a label outside its vocabulary; says which batch.
 
     Example:
         >>> from dissect.segmentation import ColorNamer
@@ -91,18 +91,21 @@ def evaluate(
     matched = torch.tensor([known.get(pair, 0) for pair in zip(own.names, own.categories)])
     category_of = torch.tensor([0, *(ordered_categories(concepts).index(name) + 1 for name in concepts.categories[1:])])
     counts, num_images = torch.zeros(3, len(concepts), dtype=torch.int64), 0
-    for images, true in batches:
+    for index, (images, true) in enumerate(batches):
         said = segmenter(images).long().cpu()
         true = true.long().cpu()
         if said.shape[0] != true.shape[0] or said.shape[2:] != true.shape[2:]:
             raise refusal(
                 ValueError(
-                    f"true planes must fit the segmenter's, {list(said.shape)}, but have shape {list(true.shape)}."
+                    f"true planes of batch {index} must fit the segmenter's, {list(said.shape)}, but have shape "
+                    f"{list(true.shape)}."
                 )
             )
         for what, planes, length in (("true planes", true, len(concepts)), ("the segmenter's planes", said, len(own))):
             if planes.numel() and not 0 <= int(planes.min()) <= int(planes.max()) < length:
-                raise refusal(ValueError(f"{what} must hold labels in [0, {length}), but hold others."))
+                raise refusal(
+                    ValueError(f"{what} of batch {index} must hold labels in [0, {length}), but hold others.")
+                )
         num_images += len(true)
         for found, truth in zip(matched[said], true):
             judged = category_of[truth]

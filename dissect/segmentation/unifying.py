@@ -198,6 +198,7 @@ def called(category: str, name: str) -> str:
     return name + ENDINGS.get(category, "")
 
 
+@speaks
 def category_table(images: Any, concepts: Concepts | None = None, *, source: str = "") -> Table[CategoryRow]:
     """Table 1 of Zhou et al. 2018 of any images with planes, as `dissect.data.Broden.table` gives it of Broden.
 
@@ -210,7 +211,8 @@ def category_table(images: Any, concepts: Concepts | None = None, *, source: str
         A row per category: labels that some image carries, and how many images carry one of them on average.
 
     Raises:
-        ValueError: no names of labels, or images without planes.
+        TypeError: planes that are no tensor of integers; says which batch.
+        ValueError: no names of labels, images without planes, or a label outside the concepts; says which batch.
 
     Example:
         >>> table = category_table(dissect.tiny.TinyScenes("val", count=8, size=32), source="tiny")
@@ -224,7 +226,10 @@ def category_table(images: Any, concepts: Concepts | None = None, *, source: str
     for index, batch in enumerate(Batches(images)):
         if batch.planes is None:
             raise refusal(ValueError(f"planes must come with images, but batch {index} has none."))
-        seen += (encode_labels(batch.planes, len(concepts)).area > 0).sum(0)
+        try:
+            seen += (encode_labels(batch.planes, len(concepts)).area > 0).sum(0)
+        except (TypeError, ValueError) as error:
+            raise refusal(error, f"batch {index}") from None
     rows = []
     for category in dict.fromkeys(concepts.categories[1:]):
         own = [int(seen[label]) for label, name in enumerate(concepts.categories) if label and name == category]

@@ -66,6 +66,14 @@ def test_images_alone_are_refused():
         biases.LayerMaps(nn.Sequential(nn.Identity()), ["0"], [torch.rand(2, 3, 8, 8)], CONCEPTS)
 
 
+def test_no_images_are_refused_and_training_mode_is_told():
+    with pytest.raises(ValueError, match=r"^LayerMaps: images must be at least one, but there are none"):
+        biases.LayerMaps(nn.Sequential(nn.Identity()), ["0"], [], CONCEPTS)
+    scenes = [(torch.rand(2, 3, 8, 8), torch.zeros(2, 1, 8, 8, dtype=torch.int64))]
+    with pytest.warns(UserWarning, match=r"^LayerMaps: the model is in training mode"):
+        biases.LayerMaps(nn.Sequential(nn.Conv2d(3, 2, 1), nn.BatchNorm2d(2)), ["0"], scenes, CONCEPTS)
+
+
 def test_intervals():
     values = torch.arange(100.0)
     mean, low, high = biases.mean_interval(values)

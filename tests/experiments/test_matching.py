@@ -74,6 +74,13 @@ def test_rules(made):
     assert one.information_quality[0] <= found(made).information_quality[0]
 
 
+def test_training_mode_is_told(made):
+    z, planes = made
+    model = nn.Sequential(nn.Identity(), nn.Dropout())
+    with pytest.warns(UserWarning, match=r"^matching_units: the model is in training mode"):
+        matching_units(model, "0", z, lambda _: planes, CONCEPTS, fractions=FRACTIONS)
+
+
 def test_batches_do_not_matter(made):
     z, planes = made
     one = matching_units(nn.Sequential(nn.Identity()), "0", z, lambda _: planes, CONCEPTS, fractions=FRACTIONS)

@@ -180,12 +180,15 @@ def test_evaluation_by_hand():
         found.mean_iou("part")
 
 
+GOOD = (torch.zeros(1, 3, 1, 2), planes([0, 1]))
+
+
 @pytest.mark.parametrize(
     ("batches", "message"),
     [
         ([], "batches must hold images"),
-        ([(torch.zeros(1, 3, 1, 2), planes([0, 1, 1]))], "true planes must fit the segmenter's"),
-        ([(torch.zeros(1, 3, 1, 2), planes([0, 9]))], r"true planes must hold labels in \[0, 2\)"),
+        ([GOOD, (torch.zeros(1, 3, 1, 2), planes([0, 1, 1]))], "true planes of batch 1 must fit the segmenter's"),
+        ([GOOD, (torch.zeros(1, 3, 1, 2), planes([0, 9]))], r"true planes of batch 1 must hold labels in \[0, 2\)"),
     ],
 )
 def test_what_cannot_be_evaluated(batches, message):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from dissect import Concepts
 from dissect.data import Broden
 from dissect.segmentation import ReaderSource, Renaming, SourceImage, build_broden, category_table
 from dissect.segmentation.colors import COLORS
@@ -129,10 +130,13 @@ def test_the_first_table_of_any_data_set():
     counts = [count for label in own if (count := sum(label in labels for labels in seen))]
     assert (rows["object"].classes, rows["object"].sources) == (len(counts), "tiny")
     assert rows["object"].average_sample == sum(counts) / len(counts)
-    with pytest.raises(ValueError, match="planes must come with images, but batch 0 has none"):
-        category_table(torch.zeros(2, 3, 4, 4), scenes.concepts)
-    with pytest.raises(ValueError, match="concepts must name the labels"):
-        category_table(torch.zeros(2, 3, 4, 4))
+    images, planes = torch.zeros(2, 3, 4, 4), torch.zeros(2, 1, 4, 4, dtype=torch.int64)
+    with pytest.raises(ValueError, match=r"^category_table: planes must come with images, but batch 0 has none"):
+        category_table(images, scenes.concepts)
+    with pytest.raises(ValueError, match=r"^category_table: concepts must name the labels"):
+        category_table(images)
+    with pytest.raises(ValueError, match=r"^category_table: batch 1: .*labels must lie in \[0, 2\), but image 0 .* 9"):
+        category_table([(images, planes), (images, planes + 9)], Concepts.of(["tree"]))
 
 
 def test_what_cannot_be_built_is_refused(tmp_path):

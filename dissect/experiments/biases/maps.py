@@ -15,6 +15,7 @@ from dissect.concepts import Concepts
 from dissect.data import Batches
 from dissect.dissection import Dissection, LayerDissection
 from dissect.dissection.given_activations import dissect_activations
+from dissect.network.modes import tell_training
 from dissect.network.receptive_field import receptive_field
 from dissect.network.trace import Trace
 from dissect.stats.bootstrap import enough_draws
@@ -23,7 +24,8 @@ from dissect.stats.bootstrap import enough_draws
 class LayerMaps:
     """Maps of layers over a data set, computed once, to be dissected as often as wanted.
 
-    All is kept in memory: planes, and maps as float32.
+    All is kept in memory: planes, and maps as float32. The one pass that makes them is no run (`dissect.visits.run`):
+    what it would have to write so as to go on is all of the maps. Each dissection of them is one.
 
     Args:
         model: in evaluation mode.
@@ -38,8 +40,12 @@ class LayerMaps:
         maps: by layer, [N, U, h, w].
         chains: by layer, (kernel, stride, padding) of the one convolution that has its receptive fields.
 
+    Warns:
+        UserWarning: the model is in training mode, or looks at the batch.
+
     Raises:
-        ValueError: images come without planes.
+        ValueError: no images, or images that come without planes.
+        KeyError: a layer that the model does not have.
 
     Example:
         >>> net = torch.nn.Sequential(torch.nn.Conv2d(3, 2, 3, padding=1)).eval()
@@ -61,6 +67,7 @@ class LayerMaps:
         batch_size: int = 86,
     ) -> None:
         self.concepts, self._batch_size = concepts, batch_size
+        tell_training(model)
         seen: dict[str, list[Tensor]] = {layer: [] for layer in layers}
         planes = []
         with torch.no_grad(), Trace(model, list(layers)) as trace:
@@ -71,6 +78,8 @@ class LayerMaps:
                 planes.append(batch.planes)
                 for layer in layers:
                     seen[layer].append(trace[layer].clone())
+        if not planes:
+            raise refusal(ValueError("images must be at least one, but there are none."))
         one = batch.images[:1]
         self.planes = torch.cat(planes)
         self.maps = {layer: torch.cat(parts) for layer, parts in seen.items()}
