@@ -40,7 +40,8 @@ def write_concept_masks(
     `masks`, and what is returned here as `disjoint_info`. Those of the package compositional-explanations (0.0.3.4)
     take dense ones, ``torch.from_numpy(scipy.sparse.load_npz(path).toarray())``.
 
-    The planes are visited once. Masks are gathered in a temporary folder, so that one is in memory at a time.
+    The planes are visited once. Masks are gathered in a temporary folder, so that one is in memory at a time; what was
+    interrupted has written none of them, or some whole, and begins anew.
 
     Args:
         folder: for the files; of the same names are replaced.

@@ -65,7 +65,8 @@ def evaluate(
     """The mean IoU of a segmenter by category, as segmentation networks are evaluated.
 
     A pixel whose truth has no label of a category counts for no label of it; a label counts once for a pixel, whichever
-    plane says it. Labels are matched by name and category; what the segmenter cannot say counts as never said.
+    plane says it. Labels are matched by name and category; what the segmenter cannot say counts as never said. The
+    batches are visited once, and what was interrupted begins anew.
 
     Args:
         segmenter: images to planes.

@@ -46,9 +46,10 @@ def store_labels(
 ) -> LabelStore | None:
     """Segments images once, and keeps their labels in a folder, for as many dissections as there will be.
 
-    Called again with the same arguments it goes on: batches whose shards are there are not asked for. Several writers
-    share the work as parts (0, n), ..., (n - 1, n); those that do the same one lose time, and nothing else. A shard
-    appears whole or not at all.
+    Called again with the same arguments it goes on: batches whose shards are there are not asked for. So it is no run
+    (`dissect.visits.run`), whose file would say again what the shards say. Several writers share the work as parts
+    (0, n), ..., (n - 1, n); those that do the same one lose time, and nothing else. A shard appears whole or not at
+    all.
 
     Args:
         segmenter: makes planes [N, K, H, W] of a batch, on the device where it is; None takes those that come with

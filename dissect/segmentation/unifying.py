@@ -54,6 +54,8 @@ def build_broden(
     of eleven colours. Images are scaled to `size` on the shorter side and cut to the middle square, planes to half of
     it. An image is of the training split if the digest of "source/name" says so: 70 %, whatever else there is.
 
+    Each image is read twice. What was interrupted has no index.csv and is no data set; delete it to begin anew.
+
     Args:
         sources: their images by their names; anything that can be gone through twice, `ReaderSource` for example.
         folder: where it goes: new, or empty.
