@@ -2,6 +2,7 @@
 
 import ast
 import re
+from collections import Counter
 from itertools import pairwise
 from pathlib import Path
 
@@ -73,6 +74,13 @@ def test_files_and_functions_are_short():
     assert len(texts) > 500
     assert {path for path, text in texts.items() if text.count("\n") >= 400} == set()
     assert {path for path, text in texts.items() if longest(text) >= 50} == set()
+
+
+def test_rows_have_names_of_their_own():
+    texts = [path.read_text(encoding="utf-8") for path in (ROOT / "dissect").rglob("*.py")]
+    names = Counter(name for text in texts for name in re.findall(r"^class (\w+Row)\b", text, re.MULTILINE))
+    assert len(names) > 50
+    assert [name for name, count in names.items() if count > 1] == []
 
 
 def test_the_longest_function_is_found():

@@ -30,7 +30,7 @@ SPLITS: tuple[Split, ...] = get_args(Split)
 IMAGE_COLUMNS = ("image", "split", "ih", "iw", "sh", "sw")
 
 
-class CategoryRow(NamedTuple):
+class VocabularyRow(NamedTuple):
     """A row of Table 1 of Zhou et al. 2018 (TPAMI).
 
     Attributes:
@@ -149,15 +149,15 @@ class Broden(NormalisedImages):
         told = f"{self.categories} {len(self.files)} {self._mean.tolist()} {self._std.tolist()}"
         return digest([told, *(table.read_bytes() for table in self._tables), *map(file_facts, self.files)])
 
-    def table(self) -> Table[CategoryRow]:
-        """Classes, sources and average samples by category (`CategoryRow`): Table 1 of Zhou et al. 2018."""
+    def table(self) -> Table[VocabularyRow]:
+        """Classes, sources and average samples by category (`VocabularyRow`): Table 1 of Zhou et al. 2018."""
         rows = []
         for place, name in enumerate(self.categories):
             labels = [label for label, category in enumerate(self.concepts.categories) if category == name]
             sources = {image.path.split("/")[0] for _, image in self._images if image.entries[place]}
             seen = [self._coverage[name][label].frequency for label in labels if label in self._coverage[name]]
             average = sum(seen) / len(seen) if seen else 0.0
-            rows.append(CategoryRow(name, len(labels), ", ".join(sorted(sources)), average))
+            rows.append(VocabularyRow(name, len(labels), ", ".join(sorted(sources)), average))
         return Table(rows)
 
     def _image(self, index: int) -> Tensor:

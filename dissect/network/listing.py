@@ -15,7 +15,7 @@ from dissect.network.tracking import UnitTracker
 from dissect.table import Table
 
 
-class LayerRow(NamedTuple):
+class ListedLayerRow(NamedTuple):
     """A layer.
 
     Attributes:
@@ -35,8 +35,8 @@ class LayerRow(NamedTuple):
 
 
 @speaks
-def list_layers(model: nn.Module, images: Tensor) -> Table[LayerRow]:
-    """All layers of a network, in the order of ``model.named_modules()``: a `Table` of `LayerRow`.
+def list_layers(model: nn.Module, images: Tensor) -> Table[ListedLayerRow]:
+    """All layers of a network, in the order of ``model.named_modules()``: a `Table` of `ListedLayerRow`.
 
     The network runs once, as it is (in training mode some networks give other shapes).
 
@@ -88,15 +88,17 @@ def list_layers(model: nn.Module, images: Tensor) -> Table[LayerRow]:
     return Table(_row(model, layouts, name, found) for name, found in outputs.items())
 
 
-def _row(model: nn.Module, layouts: Layouts, name: str, found: list[Any]) -> LayerRow:
+def _row(model: nn.Module, layouts: Layouts, name: str, found: list[Any]) -> ListedLayerRow:
     kind = type(model.get_submodule(name)).__name__
     if not found:
-        return LayerRow(name, kind, (), None, "does not run")
+        return ListedLayerRow(name, kind, (), None, "does not run")
     output = found[0]
     if not isinstance(output, Tensor):
-        return LayerRow(name, kind, (), None, f"gives {type(output).__name__}")
+        return ListedLayerRow(name, kind, (), None, f"gives {type(output).__name__}")
     try:
         units: int | None = output.shape[layouts.of(name, output).axes.index("U")]
     except ValueError:
         units = None
-    return LayerRow(name, kind, tuple(output.shape[1:]), units, f"runs {len(found)} times" if len(found) > 1 else "")
+    return ListedLayerRow(
+        name, kind, tuple(output.shape[1:]), units, f"runs {len(found)} times" if len(found) > 1 else ""
+    )

@@ -112,7 +112,7 @@ class Card:
 
 
 @dataclass(frozen=True)
-class ConceptRow:
+class ConceptCards:
     """A concept that has detectors.
 
     Attributes:
@@ -141,7 +141,7 @@ class CategoryGroup:
 
     name: str
     shade: int
-    concepts: list[ConceptRow]
+    concepts: list[ConceptCards]
     units: int
 
 
@@ -189,7 +189,7 @@ class Layer:
         return sum(card.row.state == state for card in self.cards)
 
     @property
-    def concepts(self) -> list[ConceptRow]:
+    def concepts(self) -> list[ConceptCards]:
         """All concepts that have detectors, category by category."""
         return [concept for group in self.categories for concept in group.concepts]
 
@@ -393,6 +393,6 @@ def _by_category(rows: list[CategoryRow], cards: list[Card], shades: dict[str, i
         named = [(name, detectors) for (category, name), detectors in found.items() if category == row.category]
         named.sort(key=lambda pair: (-len(pair[1]), -pair[1][0].row.iou, pair[0]))
         shade = shades[row.category]
-        concepts = [ConceptRow(f"c{index}-{next(anchors)}", name, shade, detectors) for name, detectors in named]
+        concepts = [ConceptCards(f"c{index}-{next(anchors)}", name, shade, detectors) for name, detectors in named]
         groups.append(CategoryGroup(row.category, shade, concepts, row.units))
     return groups

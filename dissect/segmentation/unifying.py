@@ -15,7 +15,7 @@ from tqdm.auto import tqdm
 from dissect.arguments import integer, refusal, speaks
 from dissect.concepts import Concepts
 from dissect.data.batches import Batches, attribute_of
-from dissect.data.broden import Broden, CategoryRow
+from dissect.data.broden import Broden, VocabularyRow
 from dissect.data.files import opened, rgb
 from dissect.data.folders import alike, square
 from dissect.digests import digest
@@ -201,7 +201,7 @@ def called(category: str, name: str) -> str:
 
 
 @speaks
-def category_table(images: Any, concepts: Concepts | None = None, *, source: str = "") -> Table[CategoryRow]:
+def category_table(images: Any, concepts: Concepts | None = None, *, source: str = "") -> Table[VocabularyRow]:
     """Table 1 of Zhou et al. 2018 of any images with planes, as `dissect.data.Broden.table` gives it of Broden.
 
     Args:
@@ -236,7 +236,7 @@ def category_table(images: Any, concepts: Concepts | None = None, *, source: str
     for category in dict.fromkeys(concepts.categories[1:]):
         own = [int(seen[label]) for label, name in enumerate(concepts.categories) if label and name == category]
         own = [count for count in own if count]
-        rows.append(CategoryRow(category, len(own), source, sum(own) / len(own) if own else 0.0))
+        rows.append(VocabularyRow(category, len(own), source, sum(own) / len(own) if own else 0.0))
     return Table(rows)
 
 
