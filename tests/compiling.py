@@ -26,7 +26,7 @@ def sanitizing_script():
     That takes a third of the time to compile bindings.cpp; a bad one is a crash under the address sanitizer.
     """
     script = build_script()
-    own = script.python_flags
+    own = script.python_flags  # which end with -O1, slower to compile than what all others are
     script.python_flags = lambda: [*own(), "-Og", "-fno-sanitize=vptr,null,alignment"]
     return script
 
