@@ -26,8 +26,8 @@ def sanitizing_script():
     That takes a third of the time to compile bindings.cpp; a bad one is a crash under the address sanitizer.
     """
     script = build_script()
-    own = script.python_flags  # which end with -O1, slower to compile than what all others are
-    script.python_flags = lambda: [*own(), "-Og", "-fno-sanitize=vptr,null,alignment"]
+    own = script.python_flags
+    script.python_flags = lambda: [*own(), "-fno-sanitize=vptr,null,alignment"]
     return script
 
 

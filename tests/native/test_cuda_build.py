@@ -17,7 +17,6 @@ REPORT = re.compile(
     r"(\d+) bytes spill loads.*?Used (\d+) registers",
     re.DOTALL,
 )
-INSTRUCTION = re.compile(r"\s*/\*[0-9a-f]{4,}\*/\s+(?:@!?\w+ )?\s*([A-Z][\w.]*)(.*?);")
 
 
 @pytest.fixture(scope="module")
@@ -71,8 +70,7 @@ def test_no_multiplication_is_fused_with_an_addition_and_no_float_is_flushed(mod
     triton = pytest.importorskip("triton")  # it comes with a disassembler
     tool = Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / "cuobjdump"
     code = subprocess.run([tool, "-sass", module], check=True, capture_output=True, text=True).stdout
-    told = [line for line in code.splitlines() if any(part in line for part in ("FMA", "FADD", "FMUL", ".FTZ"))]
-    lines = [match.groups() for line in told if (match := INSTRUCTION.match(line))]
+    lines = re.findall(r"^\s*/\*[0-9a-f]{4,}\*/\s+(?:@!?\w+ )?\s*([A-Z][\w.]*)(.*?);", code, re.MULTILINE)
     assert {opcode.split(".")[0] for opcode, _ in lines} >= {"FADD", "FMUL"}
     # Zero times zero plus a number is how the compiler writes a number down.
     assert not [line for line in lines if re.match("[FDH]FMA", line[0]) and ", -RZ, RZ, " not in line[1]]
