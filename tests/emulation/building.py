@@ -16,7 +16,7 @@ def build(folder, target, files, flags, link_flags):
     script = sanitizing_script()
     flags = [*script.engine_flags(), *EMULATE.split(), f"-I{HERE}", *flags]
     header = compiled_header(folder, [*shlex.split(script.compiler()), *flags])
-    script.write_ninja(folder, folder / target, files, [*flags, "-include", str(header)], link_flags)
+    script.write_ninja(folder, folder / target, files, [*flags, "-include", str(header), "-Winvalid-pch"], link_flags)
     script.run_ninja(folder)
     return folder / target
 
