@@ -33,6 +33,21 @@ inline void mark_ring(const FeatureMaps& maps, uint16_t* marks, uint16_t mark) {
   for (int64_t y = 1; y <= maps.height; ++y) marks[y * pitch] = marks[(y + 1) * pitch - 1] = mark;
 }
 
+// Lists of a row of places, `first` and on, the values of units whose bits are set.
+template <typename T>
+inline void list_units(const uint16_t* kept, int64_t width, const typename Widen<T>::Stored* row, int64_t stride,
+                       int64_t first, HotLists& lists) {
+  for (int64_t x = 0; x < width; ++x) {
+    uint32_t units = kept[x];
+    if (units == 0) continue;
+    const auto* from = row + x * stride;
+    for (; units != 0; units &= units - 1) {
+      const int unit = __builtin_ctz(units);
+      lists.add(unit, first + x, Widen<T>::one(from[unit]));
+    }
+  }
+}
+
 // Up to sixteen units whose values at one place are neighbours in memory.
 template <typename T>
 bool keep_across_units(const HotCellsParams& p, int64_t image, int64_t unit_begin, int64_t num_units,
@@ -71,15 +86,7 @@ bool keep_across_units(const HotCellsParams& p, int64_t image, int64_t unit_begi
       for (int64_t x = 0; x < maps.width; ++x) near[x] |= near[x + 1] | near[x + 2];
       here = near;
     }
-    for (int64_t x = 0; x < maps.width; ++x) {
-      uint32_t kept = here[x];
-      if (kept == 0) continue;
-      const Stored* from = base + y * maps.stride_row + x * maps.stride_column;
-      for (; kept != 0; kept &= kept - 1) {
-        const int unit = __builtin_ctz(kept);
-        lists.add(unit, y * maps.width + x, Widen<T>::one(from[unit]));
-      }
-    }
+    list_units<T>(here, maps.width, base + y * maps.stride_row, maps.stride_column, y * maps.width, lists);
   };
   // A row is listed as soon as the one below it is marked, when it is still in a near cache.
   for (int64_t y = 0; y <= maps.height; ++y) {
@@ -96,6 +103,24 @@ inline uint64_t spread_bits(const uint64_t* words, int64_t w, int64_t num_words)
   const uint64_t here = words[w];
   const uint64_t before = w > 0 ? words[w - 1] >> 63 : 0, after = w + 1 < num_words ? words[w + 1] << 63 : 0;
   return here | here << 1 | before | here >> 1 | after;
+}
+
+// Lists the values of row y whose bits are set, from bit 1 on: where `spread`, also those of its neighbours.
+template <typename RowOf>
+void list_columns(const uint64_t* bits, int64_t num_words, bool spread, int64_t width, int64_t y, int64_t unit,
+                  const RowOf& row_of, HotLists& lists) {
+  const float* row = nullptr;
+  for (int64_t w = 0; w < num_words; ++w) {
+    uint64_t kept = spread ? spread_bits(bits, w, num_words) : bits[w];
+    if (w == 0) kept &= ~uint64_t{1};
+    const int64_t end = width + 1 - 64 * w;
+    if (end < 64) kept &= (uint64_t{1} << end) - 1;
+    if (kept != 0 && row == nullptr) row = row_of(y);
+    for (; kept != 0; kept &= kept - 1) {
+      const int64_t x = 64 * w + __builtin_ctzll(kept) - 1;
+      lists.add(unit, y * width + x, row[x]);
+    }
+  }
 }
 
 // One unit's map; `row_of` gives the float32 values of a row.
@@ -136,18 +161,7 @@ bool keep_of_map(const HotCellsParams& p, int64_t number, int64_t unit, const Ho
       for (int64_t w = 0; w < num_words; ++w) workspace.near[w] = here[w - num_words] | here[w] | here[w + num_words];
       here = workspace.near;
     }
-    const float* row = nullptr;
-    for (int64_t w = 0; w < num_words; ++w) {
-      uint64_t kept = p.reach == 1 ? spread_bits(here, w, num_words) : here[w];
-      if (w == 0) kept &= ~uint64_t{1};  // columns begin at bit 1
-      const int64_t end = maps.width + 1 - 64 * w;
-      if (end < 64) kept &= (uint64_t{1} << end) - 1;
-      if (kept != 0 && row == nullptr) row = row_of(y);
-      for (; kept != 0; kept &= kept - 1) {
-        const int64_t x = 64 * w + __builtin_ctzll(kept) - 1;
-        lists.add(unit, y * maps.width + x, row[x]);
-      }
-    }
+    list_columns(here, num_words, p.reach == 1, maps.width, y, unit, row_of, lists);
   }
   peak = seen.peak();
   return seen.good();

@@ -65,20 +65,8 @@ Operand operand(const OperandAt& operand) {
   return {at<const float>(data), strides[0], strides[1], strides[2], strides[3]};
 }
 
-}  // namespace
-
-PYBIND11_MODULE(_cuda, module) {
-  module.doc() = "The CUDA engine of dissect. Private: use dissect.ops.";
-
-  module.def("unavailable", &cuda::unavailable);
-  module.def("capability", &cuda::capability);
-
-  module.def("pack_grid", [](uintptr_t rows, int64_t num_rows, uintptr_t columns, int64_t num_columns) {
-    const auto grid =
-        cuda::PackedGrid::of(at<const GridEntry>(rows), num_rows, at<const GridEntry>(columns), num_columns);
-    return py::make_tuple(grid.words, grid.num_row_spans, grid.num_column_spans, grid.longest);
-  });
-
+// Of planes of labels.
+void def_labels(py::module_& module) {
   module.def(
       "component_halves",
       [](const Place& place, uintptr_t labels, int type, std::array<int64_t, 3> shape, bool omit_last, uintptr_t halves,
@@ -89,18 +77,12 @@ PYBIND11_MODULE(_cuda, module) {
       },
       py::call_guard<py::gil_scoped_release>());
 
-  module.def(
-      "hot_cells",
-      [](const Place& place, const Maps& maps, uintptr_t floors, int64_t reach, uintptr_t peaks, uintptr_t counts,
-         uintptr_t starts, uintptr_t places, bool wide, uintptr_t values) {
-        cuda::hot_cells({feature_maps(maps), at<const float>(floors), reach, at<float>(peaks), at<int32_t>(counts)},
-                        {at<const int64_t>(starts), at<void>(places), wide, at<float>(values)}, place_of(place));
-      },
-      py::call_guard<py::gil_scoped_release>());
-
   module.def("num_cell_labels",
              [](const Grid& grid, int64_t num_images) { return cuda::num_cell_labels(device_grid(grid), num_images); });
+}
 
+// Of pixels and their labels.
+void def_iou_counts(py::module_& module) {
   module.def(
       "iou_counts",
       [](const Place& place, const Maps& maps, const Grid& grid, uintptr_t thresholds, uintptr_t runs, bool wide,
@@ -145,6 +127,54 @@ PYBIND11_MODULE(_cuda, module) {
                                   at<cuda::CellLabels>(cells), place_of(place));
       },
       py::call_guard<py::gil_scoped_release>());
+}
+
+// The same at every edge.
+void def_sweep(py::module_& module) {
+  module.def("sweep_edges", &cuda::sweep_edges);
+
+  module.def(
+      "threshold_sweep",
+      [](const Place& place, const Maps& maps, const Grid& grid, uintptr_t edges, int64_t num_edges, uintptr_t runs,
+         bool wide, uintptr_t table, uintptr_t offsets, int64_t num_planes, int64_t num_labels, uintptr_t bins,
+         uintptr_t unit_bins) {
+        cuda::threshold_sweep({feature_maps(maps),
+                               {},
+                               at<const float>(edges),
+                               num_edges,
+                               at<const void>(runs),
+                               wide,
+                               at<const int32_t>(table),
+                               at<const int64_t>(offsets),
+                               num_planes,
+                               num_labels,
+                               at<int64_t>(bins),
+                               at<int64_t>(unit_bins)},
+                              device_grid(grid), place_of(place));
+      },
+      py::call_guard<py::gil_scoped_release>());
+}
+
+// Of tails.
+void def_tails(py::module_& module) {
+  module.def(
+      "tail_histogram",
+      [](const Place& place, const Maps& maps, const Grid& grid, int sample, const Tails& tails, const HotAt& hot) {
+        const Hot kept(hot);
+        const auto& [low, high, shift, num_bins, bins, above] = tails;
+        cuda::tail_histogram({feature_maps(maps),
+                              {},
+                              static_cast<Sample>(sample),
+                              at<const int64_t>(low),
+                              at<const int64_t>(high),
+                              at<const int64_t>(shift),
+                              num_bins,
+                              at<int64_t>(bins),
+                              at<int64_t>(above),
+                              kept.place},
+                             device_grid(grid), place_of(place));
+      },
+      py::call_guard<py::gil_scoped_release>());
 
   module.def(
       "narrow",
@@ -174,53 +204,16 @@ PYBIND11_MODULE(_cuda, module) {
                      place_of(place));
       },
       py::call_guard<py::gil_scoped_release>());
+}
 
+// Of maps as they are stored, and as large as logits become.
+void def_maps(py::module_& module) {
   module.def(
-      "tail_histogram",
-      [](const Place& place, const Maps& maps, const Grid& grid, int sample, const Tails& tails, const HotAt& hot) {
-        const Hot kept(hot);
-        const auto& [low, high, shift, num_bins, bins, above] = tails;
-        cuda::tail_histogram({feature_maps(maps),
-                              {},
-                              static_cast<Sample>(sample),
-                              at<const int64_t>(low),
-                              at<const int64_t>(high),
-                              at<const int64_t>(shift),
-                              num_bins,
-                              at<int64_t>(bins),
-                              at<int64_t>(above),
-                              kept.place},
-                             device_grid(grid), place_of(place));
-      },
-      py::call_guard<py::gil_scoped_release>());
-
-  module.def("sweep_edges", &cuda::sweep_edges);
-
-  module.def(
-      "threshold_sweep",
-      [](const Place& place, const Maps& maps, const Grid& grid, uintptr_t edges, int64_t num_edges, uintptr_t runs,
-         bool wide, uintptr_t table, uintptr_t offsets, int64_t num_planes, int64_t num_labels, uintptr_t bins,
-         uintptr_t unit_bins) {
-        cuda::threshold_sweep({feature_maps(maps),
-                               {},
-                               at<const float>(edges),
-                               num_edges,
-                               at<const void>(runs),
-                               wide,
-                               at<const int32_t>(table),
-                               at<const int64_t>(offsets),
-                               num_planes,
-                               num_labels,
-                               at<int64_t>(bins),
-                               at<int64_t>(unit_bins)},
-                              device_grid(grid), place_of(place));
-      },
-      py::call_guard<py::gil_scoped_release>());
-
-  module.def(
-      "upsample_argmax",
-      [](const Place& place, const Maps& maps, const Grid& grid, uintptr_t winners) {
-        cuda::upsample_argmax({feature_maps(maps), {}, at<int32_t>(winners)}, device_grid(grid), place_of(place));
+      "hot_cells",
+      [](const Place& place, const Maps& maps, uintptr_t floors, int64_t reach, uintptr_t peaks, uintptr_t counts,
+         uintptr_t starts, uintptr_t places, bool wide, uintptr_t values) {
+        cuda::hot_cells({feature_maps(maps), at<const float>(floors), reach, at<float>(peaks), at<int32_t>(counts)},
+                        {at<const int64_t>(starts), at<void>(places), wide, at<float>(values)}, place_of(place));
       },
       py::call_guard<py::gil_scoped_release>());
 
@@ -236,4 +229,30 @@ PYBIND11_MODULE(_cuda, module) {
             place_of(place));
       },
       py::call_guard<py::gil_scoped_release>());
+
+  module.def(
+      "upsample_argmax",
+      [](const Place& place, const Maps& maps, const Grid& grid, uintptr_t winners) {
+        cuda::upsample_argmax({feature_maps(maps), {}, at<int32_t>(winners)}, device_grid(grid), place_of(place));
+      },
+      py::call_guard<py::gil_scoped_release>());
+}
+
+}  // namespace
+
+PYBIND11_MODULE(_cuda, module) {
+  module.doc() = "The CUDA engine of dissect. Private: use dissect.ops.";
+
+  module.def("unavailable", &cuda::unavailable);
+  module.def("capability", &cuda::capability);
+  module.def("pack_grid", [](uintptr_t rows, int64_t num_rows, uintptr_t columns, int64_t num_columns) {
+    const auto grid =
+        cuda::PackedGrid::of(at<const GridEntry>(rows), num_rows, at<const GridEntry>(columns), num_columns);
+    return py::make_tuple(grid.words, grid.num_row_spans, grid.num_column_spans, grid.longest);
+  });
+  def_labels(module);
+  def_iou_counts(module);
+  def_sweep(module);
+  def_tails(module);
+  def_maps(module);
 }

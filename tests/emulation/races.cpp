@@ -51,21 +51,49 @@ struct Problem {
   cuda::Place place() { return {0, nullptr, &status}; }
 };
 
+// Each pixel its own run, of combination 0 or 1; the combinations of both images, and where they begin.
+struct Labels {
+  std::vector<int32_t> runs, table{0, 0, 1, 3, 0, 0, 2, 0};
+  std::vector<int64_t> offsets{0, 2, 4};
+  Labels() {
+    for (int64_t n = 0; n < kImages * kTarget; ++n)
+      for (int64_t x = 0; x < kTarget; ++x) runs.push_back(run_of<int32_t>(x % 2, x + 1));
+  }
+};
+
+void sweep(Problem& p, const FeatureMaps& maps, const cuda::DeviceGrid& grid, const Labels& labels) {
+  for (int64_t num_edges : {2, 8000}) {  // there is room for both combinations, or for one
+    const int64_t padded = cuda::sweep_edges(num_edges);
+    std::vector<float> edges(kUnits * padded, INFINITY);
+    for (int64_t unit = 0; unit < kUnits; ++unit) std::fill_n(edges.begin() + unit * padded, num_edges, 0.5f);
+    std::vector<int64_t> bins(kUnits * kLabels * num_edges), unit_bins(kImages * kUnits * num_edges);
+    cuda::threshold_sweep({maps,
+                           {},
+                           edges.data(),
+                           num_edges,
+                           labels.runs.data(),
+                           false,
+                           labels.table.data(),
+                           labels.offsets.data(),
+                           kPlanes,
+                           kLabels,
+                           bins.data(),
+                           unit_bins.data()},
+                          grid, p.place());
+  }
+}
+
 void count(Problem& p, const FeatureMaps& maps, const cuda::DeviceGrid& grid, const HotCells* hot = nullptr) {
-  std::vector<int32_t> runs;  // each pixel its own run, of combination 0 or 1
-  for (int64_t n = 0; n < kImages * kTarget; ++n)
-    for (int64_t x = 0; x < kTarget; ++x) runs.push_back(run_of<int32_t>(x % 2, x + 1));
-  const std::vector<int32_t> table{0, 0, 1, 3, 0, 0, 2, 0};
-  const std::vector<int64_t> offsets{0, 2, 4};
+  const Labels labels;
   std::vector<int64_t> intersection(kUnits * kLabels);
   std::vector<cuda::CellLabels> cells(cuda::num_cell_labels(grid, kImages));
   cuda::iou_counts({maps,
                     {},
                     p.thresholds.data(),
-                    runs.data(),
+                    labels.runs.data(),
                     false,
-                    table.data(),
-                    offsets.data(),
+                    labels.table.data(),
+                    labels.offsets.data(),
                     kPlanes,
                     kLabels,
                     intersection.data(),
@@ -78,36 +106,17 @@ void count(Problem& p, const FeatureMaps& maps, const cuda::DeviceGrid& grid, co
   cuda::iou_counts_by_image({maps,
                              {},
                              p.thresholds.data(),
-                             runs.data(),
+                             labels.runs.data(),
                              false,
                              numbers.data(),
-                             offsets.data(),
+                             labels.offsets.data(),
                              kPlanes,
                              kLabels,
                              nullptr,
                              p.unit_area.data(),
                              hot},
                             {starts.data(), counts.data()}, grid, cells.data(), p.place());
-  if (hot != nullptr) return;
-  for (int64_t num_edges : {2, 8000}) {  // there is room for both combinations, or for one
-    const int64_t padded = cuda::sweep_edges(num_edges);
-    std::vector<float> edges(kUnits * padded, INFINITY);
-    for (int64_t unit = 0; unit < kUnits; ++unit) std::fill_n(edges.begin() + unit * padded, num_edges, 0.5f);
-    std::vector<int64_t> bins(kUnits * kLabels * num_edges), unit_bins(kImages * kUnits * num_edges);
-    cuda::threshold_sweep({maps,
-                           {},
-                           edges.data(),
-                           num_edges,
-                           runs.data(),
-                           false,
-                           table.data(),
-                           offsets.data(),
-                           kPlanes,
-                           kLabels,
-                           bins.data(),
-                           unit_bins.data()},
-                          grid, p.place());
-  }
+  if (hot == nullptr) sweep(p, maps, grid, labels);
 }
 
 // What is kept of maps, and counts and tails of it.
