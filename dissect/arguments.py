@@ -56,7 +56,7 @@ def speaks(thing: Any) -> Any:
 
     Of a class all public methods speak, and say the class of their object. Of several such functions that call each
     other the one speaks that is called from outside of this package. Errors of the user's model or data are no
-    refusals, and keep their texts.
+    refusals, and keep their texts. What an op that this package called says in its own name is said in this one's.
 
     Example:
         >>> @speaks
@@ -142,12 +142,30 @@ def _is_inside(frame: FrameType | None) -> bool:
 
 
 def _say(name: str, error: Exception) -> None:
-    if error.__dict__.pop("refusal", False):
+    if error.__dict__.pop("refusal", False) or _own_name(error):
         _put_in_front(error, name)
 
 
 def _put_in_front(error: Exception, text: str) -> None:
-    error.args = (f"{text}: {error.args[0] if error.args else type(error).__name__}", *error.args[1:])
+    said = str(error.args[0]) if error.args else type(error).__name__
+    error.args = (f"{text}: {said.removeprefix(_own_name(error))}", *error.args[1:])
+
+
+def _own_name(error: Exception) -> str:
+    """What an op that this package called, and not the user's code, put in front itself: "iou_counts: ", or nothing."""
+    name, colon, _ = (str(error.args[0]) if error.args else "").partition(": ")
+    step, caller = error.__traceback__, None
+    ops: list[object] = []
+    while step is not None:
+        if str(step.tb_frame.f_globals.get("__name__")).startswith(_OPS):
+            ops += [step.tb_frame.f_code.co_name, step.tb_frame.f_locals.get("op")]
+        elif not ops:
+            caller = step.tb_frame
+        step = step.tb_next
+    return name + colon if name in ops and caller is not None and _is_ours(caller) else ""
+
+
+_OPS = f"{__name__.partition('.')[0]}.ops."
 
 
 def caller_level() -> int:

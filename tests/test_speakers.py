@@ -198,7 +198,7 @@ ROOT = Path(dissect.__file__).parent
 
 #: Where a message still begins with a name of its own.
 TYPED = {
-    "ops": "torch's dispatcher calls the ops too, where no Python function is that could speak",
+    "ops": "torch's dispatcher calls them too; who calls an op from within the package says its name in the op's place",
     "grid.py": "Grid.check says the op that it is given",
     "reference": "the specification imports torch alone",
     "models": "the name of a file stands in front, not that of a function",
@@ -356,3 +356,22 @@ def test_a_warning_is_said_once_by_what_was_called():
     assert told[0].filename == __file__
     with pytest.warns(UserWarning, match=r"^dissect: concepts begin with label 1"):
         dissect.dissect(network(), "0", PLANES, concepts=["background", "car"], progress=False)
+
+
+def test_an_ops_own_name_gives_way_to_what_was_called():
+    wrong = [(torch.full((2, 3, 8, 8), float("nan")), torch.zeros(2, 1, 8, 8, dtype=torch.int64))]
+    with pytest.raises(ValueError, match=r"^dissect: layer '0': batch 0 of visit 0: activations must be finite"):
+        dissect.dissect(network(), "0", wrong, progress=False)
+    with pytest.raises(ValueError, match=r"^TailThreshold: batch 0 of visit 0: activations must have shape"):
+        dissect.stats.TailThreshold(0.1, size=(8, 8)).add(torch.rand(2, 3))
+    with pytest.raises(ValueError, match=r"^image_peaks: activations must have shape"):
+        dissect.ops.image_peaks(torch.rand(2, 3))
+
+
+def test_an_op_that_the_users_own_code_calls_keeps_its_name():
+    class Module(nn.Module):
+        def forward(self, images):
+            return dissect.ops.image_peaks(images[0, 0])
+
+    with pytest.raises(ValueError, match=r"^image_peaks: activations must have shape"):
+        dissect.dissect(nn.Sequential(Module()).eval(), "0", PLANES, progress=False)
