@@ -12,9 +12,9 @@ from torch import nn
 
 import dissect
 from dissect.generators.counting import Counter
-from dissect.generators.observing import Observation
+from dissect.generators.observing import ObservationRun
 from dissect.generators.regions import Region
-from dissect.generators.rendering import Edit, Renderer
+from dissect.generators.rendering import Renderer, UnitEdit
 from dissect.tiny import generator, segmenter
 from dissect.visits.store import Step
 
@@ -36,9 +36,9 @@ class Loops:
             for part in z.split(batch):
                 self.model(part)
                 self.features.append(trace[LAYER])
-        self.run = Observation(
+        self.run = ObservationRun(
             Renderer(self.model, LAYER, z, self.segmenter, batch), [self.counter], Region("everywhere", None),
-            lambda _: [Edit(torch.tensor([unit])) for unit in range(units)],
+            lambda _: [UnitEdit(torch.tensor([unit])) for unit in range(units)],
         )  # fmt: skip
         self.steps = [Step(numbers, None, {}, None) for numbers in torch.arange(len(z)).split(batch)]
         for step in self.steps:

@@ -29,7 +29,7 @@ from dissect.network.outputs import first_tensor
 KEPT = 16
 
 
-class _Kept(NamedTuple):
+class _KeptMaps(NamedTuple):
     """Of an image, the layer's maps [1, U, h, w], and what runs again from the layer on."""
 
     maps: Tensor
@@ -116,7 +116,7 @@ class Painter:
         (self._module,) = find_layers(generator, [layer])
         self._weights = Weights(generator)
         self.fingerprint = self._weights.fingerprint
-        self._kept: OrderedDict[int, _Kept] = OrderedDict()
+        self._kept: OrderedDict[int, _KeptMaps] = OrderedDict()
         self._composed: OrderedDict[tuple[int, tuple[Stroke, ...]], Tensor] = OrderedDict()
 
     def __len__(self) -> int:
@@ -305,10 +305,10 @@ class Painter:
             raise refusal(RuntimeError(f"layer {self.layer!r} was not called when the generator ran again."))
         return image
 
-    def _of(self, number: int) -> _Kept:
+    def _of(self, number: int) -> _KeptMaps:
         if number not in self._kept:
             rows = slice(number, number + 1)
-            self._kept[number] = _Kept(self._renderer.maps(rows).clone(), self._renderer.replay(rows))
+            self._kept[number] = _KeptMaps(self._renderer.maps(rows).clone(), self._renderer.replay(rows))
             while len(self._kept) > KEPT:
                 self._kept.popitem(last=False)
         self._kept.move_to_end(number)

@@ -15,7 +15,7 @@ from dissect.cli.run import MODEL_HELP, check_layers, names_in, random_weights
 from dissect.cli.segmenters import add_segmenter_arguments, segmenter_in, signed
 
 
-class Given(NamedTuple):
+class GivenNetwork(NamedTuple):
     """A network and what it is shown.
 
     Attributes:
@@ -87,7 +87,7 @@ def check_data(options: argparse.Namespace) -> None:
         raise refusal(ValueError("--segmenter must come with --images or --count, since --classes has its own labels."))
 
 
-def loaded(options: argparse.Namespace, layers: Sequence[str]) -> Given:
+def loaded(options: argparse.Namespace, layers: Sequence[str]) -> GivenNetwork:
     """The network, which must have these layers, and the images that it is shown."""
     generator = options.count is not None
     seed = seed_number(options.seed if options.seed is not None else int(generator), "--seed")
@@ -106,7 +106,7 @@ def loaded(options: argparse.Namespace, layers: Sequence[str]) -> Given:
     }  # fmt: skip
     settings: dict[str, Any] = {} if random is None else {"weights": random}
     settings |= {"z": {"count": options.count, "seed": seed}} if generator else {}
-    return Given(model, images, found, settings)
+    return GivenNetwork(model, images, found, settings)
 
 
 def _images(options: argparse.Namespace, model: nn.Module, seed: int) -> Any:

@@ -46,7 +46,7 @@ class VocabularyRow(NamedTuple):
     average_sample: float
 
 
-class _Image(NamedTuple):
+class _BrodenImage(NamedTuple):
     path: str
     size: tuple[int, int]
     planes_size: tuple[int, int]
@@ -250,7 +250,7 @@ class Broden(NormalisedImages):
             categories.append([name for name, value in ranks.items() if value == best][-1])
         return Concepts(tuple(names), tuple(categories))
 
-    def _index(self) -> list[tuple[str, _Image]]:
+    def _index(self) -> list[tuple[str, _BrodenImage]]:
         """Every image, with its split."""
         found = []
         for line, row in enumerate(self._table("index.csv", (*IMAGE_COLUMNS, *self.categories)), start=2):
@@ -258,7 +258,7 @@ class Broden(NormalisedImages):
             entries = tuple(tuple(filter(None, row[name].split(";"))) for name in self.categories)
             for entry in (entry for own in entries for entry in own if entry.isdecimal()):
                 self._check_label(int(entry), f"line {line} of index.csv")
-            found.append((row["split"], _Image(row["image"], (ih, iw), (sh, sw), entries)))
+            found.append((row["split"], _BrodenImage(row["image"], (ih, iw), (sh, sw), entries)))
         return found
 
     def _labels(self, entry: str, size: tuple[int, int]) -> Tensor | int:

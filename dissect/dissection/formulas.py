@@ -26,7 +26,7 @@ from dissect.network.layers import layer_names
 from dissect.network.modes import tell_training
 from dissect.ops.encode_labels import encode_labels
 from dissect.stats.combinations import CombinationTally
-from dissect.stats.formulas import Formula, FormulaSearch, Found, label_members
+from dissect.stats.formulas import Formula, FormulaSearch, FoundFormula, label_members
 from dissect.visits.activations import Activations
 from dissect.visits.readout import Readout
 from dissect.visits.run import Run, Visit, finish
@@ -278,7 +278,7 @@ def _searched(tally: CombinationTally, length: int, beam: int) -> LayerFormulas:
 def _held_out(learn: FormulaSearch, test: FormulaSearch, learned: Tensor, tested: Tensor) -> Tensor:
     """[2, U] IoUs on one half of the images, of the formulas and of the labels that the other gives; NaN if none."""
     return torch.tensor(
-        [[_iou(test, Found.of(found, unit).formula, own) for unit, own in enumerate(tested)]
+        [[_iou(test, FoundFormula.of(found, unit).formula, own) for unit, own in enumerate(tested)]
          for found in (learn.formulas(learned), learn.labels(learned))],
         dtype=torch.float64,
     ).view(2, len(tested))  # fmt: skip

@@ -25,7 +25,7 @@ from dissect.experiments.discrimination_result import Discrimination
 from dissect.experiments.explanations import explain_predictions
 from dissect.experiments.explanations_fitted import explain_by_svm
 from dissect.experiments.explanations_result import Explanations
-from dissect.experiments.matching import Matches, matching_units
+from dissect.experiments.matching import Matches, UnitMatches, matching_units
 from dissect.experiments.planted import CORRUPTIONS, Corruption, Planted, plant, score_labels
 from dissect.experiments.planted_methods import by_formulas, by_iou, by_similarity, by_texts
 from dissect.experiments.planted_result import PlantedScores
@@ -67,6 +67,7 @@ __all__ = [
     "Corruption",
     "Explanations",
     "GroupRow",
+    "UnitMatches",
     "Matches",
     "Planted",
     "PlantedScores",

@@ -112,7 +112,7 @@ def attack(
         check_visited_again(batches)
         about["code"] = code_of(model)
         about["images"] = batches.identity()
-    run = _Run(model, layer, targets, candidates, settings, bounds, seed)
+    run = _AttackRun(model, layer, targets, candidates, settings, bounds, seed)
     finish(run, Images({"attack: images": batches}), resume=resume, about=about, progress=progress)
     found: dict[str, Any] = run.tensors()
     left_out = run.seen - len(found["images"])
@@ -249,7 +249,7 @@ def _targets(given: Tensor | None, numbers: Tensor, labels: Tensor, classes: int
     return targets
 
 
-class _Run(Run):
+class _AttackRun(Run):
     """What an attack has found so far; its arguments are those of `_attack_batch`."""
 
     def __init__(self, model: nn.Module, layer: str, *options: Any) -> None:

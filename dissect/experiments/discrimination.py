@@ -108,7 +108,7 @@ def discrimination(
     for name, layer in zip(names, layers):
         given = networks[name]
         model = given if isinstance(given, nn.Module) else _check_own(name, given(), found.dissections[name])
-        run = Features(model, layer, cells, Readout(relu=relu, layout=layout))
+        run = FeaturesRun(model, layer, cells, Readout(relu=relu, layout=layout))
         folder = None if resume is None else Path(resume) / quote(name, safe="")
         about = {} if resume is None else identity(model, data.values())
         about |= {"options": [layer, cells, relu, batch_size]}
@@ -203,7 +203,7 @@ def linear_predictions(
     return torch.from_numpy(machine.predict(asked)).long()
 
 
-class Features(Run):
+class FeaturesRun(Run):
     """A layer's maps of the training images, and then of the test images, a vector each; and their classes.
 
     Args:

@@ -19,7 +19,7 @@ from dissect.stats import TailThreshold, ThresholdSweep
 FRACTIONS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.4)
 
 
-class Matches(NamedTuple):
+class UnitMatches(NamedTuple):
     """Per unit the concept that it tells most about, if the two match.
 
     Attributes:
@@ -31,6 +31,9 @@ class Matches(NamedTuple):
     labels: Tensor
     iou: Tensor
     information_quality: Tensor
+
+
+Matches = UnitMatches  # its earlier name, which callers have
 
 
 @speaks
@@ -46,7 +49,7 @@ def matching_units(
     least_iou: float = 0.05,
     least_accuracy: float = 0.75,
     batch_size: int = 64,
-) -> Matches:
+) -> UnitMatches:
     """A generator's units against what a segmentation network sees in its images.
 
     A unit's threshold for a concept is, of those at which it fires on each of some fractions of the pixels, the one at
@@ -108,7 +111,7 @@ def matching_units(
     best = _first_largest(quality)[:, None]
     quality, overlap = quality.gather(1, best)[:, 0], overlap.gather(1, best)[:, 0]
     found = (quality > 0) & (overlap > least_iou)
-    return Matches(*(torch.where(found, part, 0) for part in (best[:, 0], overlap, quality)))
+    return UnitMatches(*(torch.where(found, part, 0) for part in (best[:, 0], overlap, quality)))
 
 
 def _first_largest(values: Tensor) -> Tensor:

@@ -83,7 +83,7 @@ def retrained_tops(
         shapes = [list(part[0].shape[1:]) for part in (train, test)]
         raise refusal(ValueError(f"train and test must have features of one shape, but have {shapes[0]}, {shapes[1]}."))
     train, test = ((features.detach(), classes) for features, classes in (train, test))
-    options = Training(epochs, batch_size, *checked_rates(rate, decay), seed_number(seed))
+    options = RetrainingSettings(epochs, batch_size, *checked_rates(rate, decay), seed_number(seed))
     first = top(seed).eval()
     _check_logits(first, train, test)
     run = Trainings(top, train, test, repeats, options)
@@ -97,7 +97,7 @@ def retrained_tops(
     )
 
 
-class Training(NamedTuple):
+class RetrainingSettings(NamedTuple):
     """How tops are trained, see `retrained_tops`."""
 
     epochs: int
@@ -116,7 +116,7 @@ class Trainings(Run):
 
     def __init__(
         self, top: Callable[[int], nn.Module], train: tuple[Tensor, Tensor], test: tuple[Tensor, Tensor], repeats: int,
-        options: Training,
+        options: RetrainingSettings,
     ) -> None:  # fmt: skip
         self._top, self._parts, self._options = top, (train, test), options
         self.accuracy = torch.full((2 * repeats,), -1.0, dtype=torch.float64)
@@ -243,7 +243,7 @@ def _check_logits(top: nn.Module, train: tuple[Tensor, Tensor], test: tuple[Tens
 
 
 def _trained(
-    model: nn.Module, features: Tensor, classes: Tensor, chance: torch.Generator, options: Training
+    model: nn.Module, features: Tensor, classes: Tensor, chance: torch.Generator, options: RetrainingSettings
 ) -> nn.Module:
     epochs, batch_size, rate, decay, _ = options
     optimizer = torch.optim.AdamW(model.parameters(), rate, weight_decay=decay)

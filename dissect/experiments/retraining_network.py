@@ -17,7 +17,7 @@ from dissect.data import Batches
 from dissect.data.batches import attribute_of
 from dissect.devices import device_of, to_device
 from dissect.experiments.axis_alignment import random_rotation, rotation_error
-from dissect.experiments.discrimination import PARTS, Features
+from dissect.experiments.discrimination import PARTS, FeaturesRun
 from dissect.experiments.retraining import accuracy_of, checked_rates, retrained_tops
 from dissect.experiments.retraining_result import NetworkRow, RetrainedTops
 from dissect.network.hooks import Hooks
@@ -100,7 +100,7 @@ def retrain_top(
     error, same = rotation_error(model, layer, images, random_rotation(joint.shape[0], seed), layout=layout)
     own = copy.deepcopy(model.get_submodule(top)).cpu()
     maker = _Anew(own) if anew is None else anew
-    run = Features(model, layer, None, Readout(layout=layout), "retrain_top", vectors=True)
+    run = FeaturesRun(model, layer, None, Readout(layout=layout), "retrain_top", vectors=True)
     about = {} if resume is None else identity(model, data.values())
     about |= {"options": [layer, top, batch_size]}
     folder = None if resume is None else Path(resume)

@@ -17,7 +17,7 @@ from dissect.files.results import Result
 from dissect.generators.artifact_features import Features, Real, Seeing, gather, settings_of
 from dissect.generators.intervals import known
 from dissect.generators.observing import random_units, warn_of_shared
-from dissect.generators.rendering import Edit, Latents, Renderer
+from dissect.generators.rendering import Latents, Renderer, UnitEdit
 from dissect.network.layouts import LayoutOption
 from dissect.network.units import Units
 from dissect.stats import FrechetReference
@@ -343,7 +343,7 @@ def _edited(
         def see(number: int, images: Tensor) -> None:
             found[str(1 + number)] = seeing.generated(images)
 
-        few.edited(part, [Edit(units) for units in sets], see)
+        few.edited(part, [UnitEdit(units) for units in sets], see)
         return found
 
     _, found = gather(few, seeing, None, own, about, resume, progress)

@@ -16,8 +16,8 @@ from dissect.files.checked import Array
 from dissect.generators.causal_result import FORMS, CausalUnits, Form
 from dissect.generators.counting import Concept, Counter, Segmenting
 from dissect.generators.descent import Descent, Options
-from dissect.generators.observing import Observation, given_value, observe
-from dissect.generators.places import Places
+from dissect.generators.observing import ObservationRun, given_value, observe
+from dissect.generators.places import PlacesRun
 from dissect.generators.ranking import SampleIou
 from dissect.generators.regions import Region, checked_block
 from dissect.generators.rendering import Latents, Renderer
@@ -167,22 +167,22 @@ def _search(
     """Looks at the generator's own images, tries places, measures IoU, and optimises."""
     chance = torch.Generator().manual_seed(seed)  # of places, then of their order
 
-    def level(base: Observation) -> Tensor:
+    def level(base: ObservationRun) -> Tensor:
         return base.value() if given["value"] is None else given["value"]
 
-    def look() -> Observation:
+    def look() -> ObservationRun:
         blocks = partial(_blocks, counter, renderer.map_size, options.block)
         height, width = (size - options.block + 1 for size in renderer.map_size)
         rule = Array(torch.float32, f"N {height} {width}", 0, 1)
-        return Observation(renderer, [counter], Region("everywhere", None), lambda _: [], blocks, rule)
+        return ObservationRun(renderer, [counter], Region("everywhere", None), lambda _: [], blocks, rule)
 
-    def tried(base: Observation) -> Places:
-        return Places(renderer, counter, base.extra, level(base), options.block, chance)
+    def tried(base: ObservationRun) -> PlacesRun:
+        return PlacesRun(renderer, counter, base.extra, level(base), options.block, chance)
 
-    def ranked(base: Observation, places: Places) -> SampleIou:
+    def ranked(base: ObservationRun, places: PlacesRun) -> SampleIou:
         return SampleIou(renderer, counter, base.sizes[0], given["iou"])
 
-    def optimised(base: Observation, places: Places, scores: SampleIou) -> Descent:
+    def optimised(base: ObservationRun, places: PlacesRun, scores: SampleIou) -> Descent:
         return Descent(renderer, counter, places, level(base), _start(scores), options, chance)
 
     return InTurn(look, tried, ranked, optimised)
@@ -200,7 +200,7 @@ def _start(scores: SampleIou) -> Tensor:
 
 
 def _result(
-    renderer: Renderer, counter: Counter, count: int, found: tuple[Observation, Places, SampleIou, Descent],
+    renderer: Renderer, counter: Counter, count: int, found: tuple[ObservationRun, PlacesRun, SampleIou, Descent],
     settings: dict[str, Any],
 ) -> CausalUnits:  # fmt: skip
     _, places, scores, descent = found

@@ -15,7 +15,7 @@ from dissect.generators.context_result import InsertionContext
 from dissect.generators.counting import Concept, Counter, Segmenting
 from dissect.generators.intervals import RESAMPLES
 from dissect.generators.observing import (
-    Observation,
+    ObservationRun,
     counters_of,
     given_value,
     observe,
@@ -24,7 +24,7 @@ from dissect.generators.observing import (
     warn_of_shared,
 )
 from dissect.generators.regions import Region, block_masks, checked_block
-from dissect.generators.rendering import Edit, Latents, Renderer
+from dissect.generators.rendering import Latents, Renderer, UnitEdit
 from dissect.network.layouts import LayoutOption
 from dissect.network.units import Units
 from dissect.stats.bootstrap import enough_draws
@@ -127,7 +127,7 @@ def insertion_context(
 
 def _insertions(
     renderer: Renderer, counters: list[Counter], sets: list[Tensor], levels: Tensor | None, block: int
-) -> tuple[Observation, tuple[int, int]]:
+) -> tuple[ObservationRun, tuple[int, int]]:
     """Each set of units, in this order, at each place; and rows and columns of places."""
     (h, w) = renderer.map_size
     places = (h - block + 1, w - block + 1)
@@ -139,15 +139,15 @@ def _insertions(
                          for axis, size, length in ((0, height, h), (1, width, w)))  # fmt: skip
         return planes[:, :, rows.to(planes.device), columns.to(planes.device)].int()
 
-    def choose(seen: Observation) -> list[Edit]:
+    def choose(seen: ObservationRun) -> list[UnitEdit]:
         level = seen.inserted(levels)
-        return [Edit(units, level, mask) for units in sets for mask in block_masks(firsts, block, (h, w))]
+        return [UnitEdit(units, level, mask) for units in sets for mask in block_masks(firsts, block, (h, w))]
 
     rule = Array(torch.int32, f"N L {len(firsts)}", 0, len(counters[0].concepts) - 1)
-    return Observation(renderer, counters, Region("everywhere", None), choose, at_centres, rule), places
+    return ObservationRun(renderer, counters, Region("everywhere", None), choose, at_centres, rule), places
 
 
-def _changes(seen: Observation, at: int, label: int) -> tuple[Tensor, Tensor]:
+def _changes(seen: ObservationRun, at: int, label: int) -> tuple[Tensor, Tensor]:
     """[N] pixels of the class by one of the segmenters, and [S, N, P] how many more there are for each set of units."""
     before = seen.counts[at][:, label]
     own = seen.own[at].unflatten(0, (-1, seen.extra.shape[2]))

@@ -18,9 +18,9 @@ from dissect.files.results import Result
 from dissect.generators.counting import Concept, Segmenting
 from dissect.generators.effect import LARGE
 from dissect.generators.intervals import RESAMPLES, intervals, known
-from dissect.generators.observing import Observation, counters_of, observe, random_units, warn_of_shared
+from dissect.generators.observing import ObservationRun, counters_of, observe, random_units, warn_of_shared
 from dissect.generators.regions import Region
-from dissect.generators.rendering import Edit, Latents, Renderer
+from dissect.generators.rendering import Latents, Renderer, UnitEdit
 from dissect.network.identity import fingerprint
 from dissect.network.layouts import LayoutOption
 from dissect.network.units import Units
@@ -306,8 +306,8 @@ def removal_curves(
     rows = torch.stack([*(order[:most] for order in orders.values())])
     rows = torch.cat([rows, random_units(renderer.num_units, most, draws, seed)])
     region = Region("everywhere", None)
-    edits = [Edit(row[:count]) for row in rows for count in chosen]
-    seen = Observation(renderer, counters, region, lambda _: edits)
+    edits = [UnitEdit(row[:count]) for row in rows for count in chosen]
+    seen = ObservationRun(renderer, counters, region, lambda _: edits)
     about = {"function": "removal_curves", "rankings": rows.tolist(), "counts": list(chosen)}
     observe(seen, renderer, counters, about, resume, progress)
     settings = {

@@ -11,7 +11,7 @@ from dissect.arguments import refusal
 from dissect.files.checked import Array, Of, fields, require
 from dissect.generators.causal_result import Form
 from dissect.generators.counting import Counter
-from dissect.generators.places import Places
+from dissect.generators.places import PlacesRun
 from dissect.generators.regions import block_masks, enlarged
 from dissect.generators.rendering import Renderer
 from dissect.interventions.intervention import insert
@@ -56,7 +56,7 @@ class Descent(Run):
     """
 
     def __init__(
-        self, renderer: Renderer, counter: Counter, places: Places, level: Tensor, start: Tensor, options: Options,
+        self, renderer: Renderer, counter: Counter, places: PlacesRun, level: Tensor, start: Tensor, options: Options,
         chance: torch.Generator,
     ) -> None:  # fmt: skip
         self._renderer, self._counter, self._places, self.level = renderer, counter, places, level

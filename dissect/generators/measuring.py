@@ -14,7 +14,7 @@ from dissect.generators.counting import Concept, Counter, Segmenting
 from dissect.generators.effect import MODES, Effect, Mode
 from dissect.generators.intervals import RESAMPLES
 from dissect.generators.observing import (
-    Observation,
+    ObservationRun,
     counters_of,
     given_value,
     observe,
@@ -23,7 +23,7 @@ from dissect.generators.observing import (
     warn_of_shared,
 )
 from dissect.generators.regions import Cells, Region
-from dissect.generators.rendering import Edit, Latents, Renderer
+from dissect.generators.rendering import Latents, Renderer, UnitEdit
 from dissect.network.layouts import LayoutOption
 from dissect.network.units import Units
 from dissect.stats.bootstrap import enough_draws
@@ -153,7 +153,7 @@ def effect(
     warn_of_shared(units, renderer)
     region, levels = Region.of(renderer, cells, block, seed), given_value(value, renderer.num_units)
     random = random_units(renderer.num_units, len(chosen), draws, seed)
-    seen = Observation(
+    seen = ObservationRun(
         renderer, counters, region, lambda seen: _edits(seen, [chosen, *random], mode, levels, region.mask)
     )
     sums = {"cells": region.mask, "value": levels}
@@ -167,17 +167,19 @@ def effect(
     return results[0]
 
 
-def _edits(seen: Observation, sets: list[Tensor], mode: Mode, levels: Tensor | None, mask: Tensor | None) -> list[Edit]:
+def _edits(
+    seen: ObservationRun, sets: list[Tensor], mode: Mode, levels: Tensor | None, mask: Tensor | None
+) -> list[UnitEdit]:
     """Each set edited as `mode` says, and where the level is known, the first the other way; at the cells of a mask."""
     known = seen.inserted(levels) if mode == "insertion" else seen.cross_value() if levels is None else levels
     values: dict[Mode, Tensor | float | None] = {"ablation": 0.0, "insertion": known}
     opposite = MODES[1 - MODES.index(mode)]
     wanted = [*((units, values[mode]) for units in sets), (sets[0], values[opposite])]
-    return [Edit(units, level, mask) for units, level in wanted if level is not None]
+    return [UnitEdit(units, level, mask) for units, level in wanted if level is not None]
 
 
 def _effect(
-    renderer: Renderer, counter: Counter, seen: Observation, at: int, chosen: Tensor, random: Tensor,
+    renderer: Renderer, counter: Counter, seen: ObservationRun, at: int, chosen: Tensor, random: Tensor,
     mode: Mode, settings: dict[str, Any],
 ) -> Effect:  # fmt: skip
     """The effect by one of the segmenters."""

@@ -15,7 +15,7 @@ from dissect.data import Batches
 from dissect.files.checked import Array, Each, Of, Rule, Text, Whole, fields
 from dissect.generators.counting import Concept, Counter, Segmenting, check_found
 from dissect.generators.regions import Region
-from dissect.generators.rendering import Edit, Renderer
+from dissect.generators.rendering import Renderer, UnitEdit
 from dissect.generators.search import ZSteps
 from dissect.network.identity import code_of, fingerprint
 from dissect.visits.run import Run, Visit, finish
@@ -24,7 +24,7 @@ from dissect.visits.store import Step
 TITLES = {"generated": "generated images", "edited": "edited images"}
 
 
-class Observation(Run):
+class ObservationRun(Run):
     """Two visits to some z: the generator's own images, which tell what is edited, then all edited ones.
 
     Args:
@@ -49,12 +49,12 @@ class Observation(Run):
 
     def __init__(
         self, renderer: Renderer, counters: list[Counter], region: Region,
-        choose: Callable[[Observation], list[Edit]], also: Callable[[Tensor], Tensor] | None = None,
+        choose: Callable[[ObservationRun], list[UnitEdit]], also: Callable[[Tensor], Tensor] | None = None,
         rule: Rule | None = None,
     ) -> None:  # fmt: skip
         self._renderer, self._counters, self._region = renderer, counters, region
         self._choose, self._also, self._rule = choose, also, rule or Of(Tensor)
-        self.phase, self.edits = "generated", list[Edit]()
+        self.phase, self.edits = "generated", list[UnitEdit]()
         self.sizes = [(0, 0)] * len(counters)
         self.counts = [_zeros(len(renderer), len(counter.concepts)) for counter in counters]
         self.own_cells = [_zeros(len(renderer)) for _ in counters]

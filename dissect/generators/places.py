@@ -42,7 +42,7 @@ class Locations(NamedTuple):
         return Locations(*(part[order] for part in self))
 
 
-class Places(Run):
+class PlacesRun(Run):
     """One visit to places where the class is not, to see whether it appears when all units are set to k there.
 
     Args:

@@ -27,7 +27,7 @@ from dissect.network.units import Units, check_units
 Latents = Tensor | tuple[Tensor, Tensor]
 
 
-class Edit(NamedTuple):
+class UnitEdit(NamedTuple):
     """Units of a layer set to a value.
 
     Attributes:
@@ -98,7 +98,7 @@ class Renderer:
         output = trace[self.layer]
         return to_maps(output, self._layouts.of(self.layer, output).axes), images
 
-    def edited(self, rows: slice, edits: Sequence[Edit], see: Callable[[int, Tensor], None]) -> None:
+    def edited(self, rows: slice, edits: Sequence[UnitEdit], see: Callable[[int, Tensor], None]) -> None:
         """Calls `see` with each edit's number and the images of some z with that edit.
 
         What ends before the layer, or with it, runs once; the images are those of whole runs within `editing`, to the
@@ -128,7 +128,7 @@ class Renderer:
             self._replays = Replays(self.generator, self.layer, self.z[few], **self.extra(few))
         return self._replays.of(self.z[rows], **self.extra(rows))
 
-    def editing(self, rows: slice, edit: Edit, alpha: Tensor | float = 1.0) -> Any:
+    def editing(self, rows: slice, edit: UnitEdit, alpha: Tensor | float = 1.0) -> Any:
         """The block within which some z are made with an edit."""
         value, mask = edit.value, edit.mask
         if isinstance(value, Tensor) and value.ndim == 2:

@@ -14,9 +14,9 @@ from dissect.devices import checksum
 from dissect.files.checked import Array, Of, Text, Whole, fields
 from dissect.generators.counting import Concept, Counter, Segmenting
 from dissect.generators.intervals import RESAMPLES
-from dissect.generators.observing import TITLES, Observation, given_value, observe, settings_of, warn_of_shared
+from dissect.generators.observing import TITLES, ObservationRun, given_value, observe, settings_of, warn_of_shared
 from dissect.generators.regions import Region, block_masks, checked_block
-from dissect.generators.rendering import Edit, Latents, Renderer
+from dissect.generators.rendering import Latents, Renderer, UnitEdit
 from dissect.generators.tracing_result import EffectTrace
 from dissect.network.layers import find_layers
 from dissect.network.layouts import LayoutOption, Layouts, to_maps
@@ -113,7 +113,7 @@ def trace_effect(
     looked = _Looked(renderer, _following(renderer, layers), layout)
     if level is None:
         level = _level(renderer, counter if concept is not None else None, resume, progress)
-    edits = [Edit(chosen, level, mask) for mask in block_masks(firsts, block, (h, w))]
+    edits = [UnitEdit(chosen, level, mask) for mask in block_masks(firsts, block, (h, w))]
     run, counters = _Tracing(looked, edits, counter, concept is not None), [] if counter is None else [counter]
     about = {
         "function": "trace_effect", "units": chosen.tolist(), "value": checksum(level).tolist(),
@@ -149,7 +149,7 @@ class _Looked:
             images = self.renderer.plain(rows)[1]
         return [self._maps(name, trace) for name in self.layers], images
 
-    def edited(self, rows: slice, edits: list[Edit], base: list[Tensor]) -> Iterator[tuple[list[Tensor], Tensor]]:
+    def edited(self, rows: slice, edits: list[UnitEdit], base: list[Tensor]) -> Iterator[tuple[list[Tensor], Tensor]]:
         """The same with each edit, given the maps without; what ends before the edited layer runs once."""
         generator = self.renderer.generator
         with FirstTensorTrace(generator, self.layers) as trace:
@@ -181,7 +181,7 @@ class _Tracing(Run):
         num_pixels: of an image's planes; 0 without a counter.
     """
 
-    def __init__(self, looked: _Looked, edits: list[Edit], counter: Counter | None, one_class: bool) -> None:
+    def __init__(self, looked: _Looked, edits: list[UnitEdit], counter: Counter | None, one_class: bool) -> None:
         self._looked, self._edits, self._counter, self._one_class = looked, edits, counter, one_class
         number = len(looked.renderer)
         self.phase, self.means, self.num_pixels = "generated", list[Tensor](), 0
@@ -296,7 +296,7 @@ def _level(renderer: Renderer, counter: Counter | None, resume: str | Path | Non
             "value must be given without a segmenter and a concept, which would tell the units' levels where the class "
             "is."
         ))  # fmt: skip
-    seen = Observation(renderer, [counter], Region("everywhere", None), lambda _: [])
+    seen = ObservationRun(renderer, [counter], Region("everywhere", None), lambda _: [])
     about, place = {"function": "trace_effect"}, None if resume is None else Path(resume) / "level"
     observe(seen, renderer, [counter], about, place, progress)
     return seen.inserted(None)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from dissect.arguments import refusal
-from dissect.network.directions import Directions, LayerDirections, given_directions, product
+from dissect.network.directions import CheckedDirections, LayerDirections, given_directions, product
 
 #: Along what the output is moved, see `Along`.
 AlongOption = Literal["own", "dual"]
@@ -36,14 +36,14 @@ class Along:
         along: "own" or "dual".
 
     Raises:
-        TypeError, ValueError: see `Directions`; an encoder without a decoder, or with "dual".
+        TypeError, ValueError: see `CheckedDirections`; an encoder without a decoder, or with "dual".
     """
 
     def __init__(self, layer: str, given: LayerDirections, along: AlongOption) -> None:
         if along not in get_args(AlongOption):
             raise refusal(ValueError(f"along must be one of {get_args(AlongOption)}, but got {along!r}."))
         self._layer, self._dual = layer, along == "dual"
-        self._directions = Directions(layer, given)
+        self._directions = CheckedDirections(layer, given)
         matrix = self._directions.matrix
         decoder = getattr(given, "decoder", None) if matrix is None else matrix
         if not isinstance(decoder, Tensor) or decoder.ndim != 2:

@@ -33,7 +33,7 @@ ARCHITECTURES = (
 
 
 @dataclass(frozen=True)
-class Layout(Generic[G]):
+class FileLayout(Generic[G]):
     """How a file holds a generator.
 
     Args:
@@ -130,7 +130,7 @@ def numbered(keys: Iterable[str], pattern: str, first: int) -> int:
 
 
 def assemble(
-    layout: Layout[G], state: Mapping[str, Tensor], path: str | Path, resolution: int | None, device: Any
+    layout: FileLayout[G], state: Mapping[str, Tensor], path: str | Path, resolution: int | None, device: Any
 ) -> G:
     """The generator that a file holds, its sizes inferred, in evaluation mode.
 

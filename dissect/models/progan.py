@@ -13,7 +13,7 @@ from torch import Size, Tensor, nn
 
 from dissect.arguments import refusal, speaks, tell
 from dissect.models import checkpoint
-from dissect.models.checkpoint import PROGAN, Layout, assemble
+from dissect.models.checkpoint import PROGAN, FileLayout, assemble
 from dissect.models.generator import Generator, PixelNorm
 from dissect.models.initial import draw, undrawn
 
@@ -250,7 +250,7 @@ def load_progan(
         return tuple(len(weight) for weight in weights[::2]), weights[0].shape[1]
 
     keys = [f"features.{n}.conv.weight" if old else f"layer{n + 1}.conv.weight" for n in range(2 * levels)]
-    layout = Layout(PROGAN, levels, made, named, dict.fromkeys(keys, 4), sizes)
+    layout = FileLayout(PROGAN, levels, made, named, dict.fromkeys(keys, 4), sizes)
     return assemble(layout, state, path, resolution, device)
 
 

@@ -12,7 +12,7 @@ from torch import Size, Tensor
 
 from dissect.arguments import integer, refusal, speaks, tell
 from dissect.models import checkpoint
-from dissect.models.checkpoint import STYLEGAN2, Layout, assemble
+from dissect.models.checkpoint import STYLEGAN2, FileLayout, assemble
 from dissect.models.noise import seeded_noise
 from dissect.models.stylegan2 import StyleGAN2
 
@@ -81,7 +81,7 @@ def load_stylegan2(
         mapping, constant, *others = weights
         return (constant.shape[1], *(weight.shape[-4] for weight in others)), len(mapping)
 
-    layout = Layout(STYLEGAN2, levels, made, named, _telling(levels, own), sizes)
+    layout = FileLayout(STYLEGAN2, levels, made, named, _telling(levels, own), sizes)
     model = assemble(layout, state | drawn, path, resolution, device)
     if drawn:
         tell(

@@ -11,7 +11,7 @@ from torch import Size, Tensor
 
 from dissect.arguments import integer, refusal, speaks
 from dissect.models import checkpoint
-from dissect.models.checkpoint import STYLEGAN, Layout, assemble, checked_average
+from dissect.models.checkpoint import STYLEGAN, FileLayout, assemble, checked_average
 from dissect.models.stylegan import StyleGAN
 from dissect.models.stylegan_layers import FORMS, FUSED_FROM, Blur
 
@@ -94,7 +94,7 @@ def load_stylegan(
         mapping, constant, *others = weights
         return (constant.shape[1], *(len(weight) for weight in others)), len(mapping)
 
-    layout = Layout(STYLEGAN, levels, made, named, _telling(levels, theirs), sizes)
+    layout = FileLayout(STYLEGAN, levels, made, named, _telling(levels, theirs), sizes)
     model = assemble(layout, state, path, resolution, device)
     if average is None:
         model.measure_latent_avg(latent_avg_samples)

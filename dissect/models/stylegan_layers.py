@@ -18,7 +18,7 @@ ROOT_TWO = math.sqrt(2)
 
 
 @dataclass(frozen=True)
-class Form:
+class PublishedForm:
     """How a published code has written the same network down; weights of one are not the other's.
 
     Attributes:
@@ -47,8 +47,8 @@ class Form:
 
 
 FORMS = {
-    "nvidia": Form(0.01, 1.0, 1.0, False, False, 1.0, False, True, 1.0, 1e-8),
-    "rosinality": Form(1.0, ROOT_TWO, 0.0, True, True, 0.25, True, False, ROOT_TWO, 1e-5),
+    "nvidia": PublishedForm(0.01, 1.0, 1.0, False, False, 1.0, False, True, 1.0, 1e-8),
+    "rosinality": PublishedForm(1.0, ROOT_TWO, 0.0, True, True, 0.25, True, False, ROOT_TWO, 1e-5),
 }
 
 
@@ -97,7 +97,7 @@ class Blur(nn.Module):
 class UpConv(ScaledConv):
     """Twice the rows and columns, by repeating pixels before the convolution or, from 128 on, in it; and the blur."""
 
-    def __init__(self, inputs: int, outputs: int, rows: int, form: Form) -> None:
+    def __init__(self, inputs: int, outputs: int, rows: int, form: PublishedForm) -> None:
         super().__init__(inputs, outputs, 3)
         self.upscale = None if rows >= FUSED_FROM else nn.Upsample(scale_factor=2, mode="nearest")
         self.intermediate = Blur()
@@ -151,7 +151,7 @@ class InstanceNorm(nn.Module):
 class TopEpilogue(nn.Module):
     """Noise, `max(x, 0.2 x)` and the normalisation after a convolution."""
 
-    def __init__(self, channels: int, number: int, form: Form) -> None:
+    def __init__(self, channels: int, number: int, form: PublishedForm) -> None:
         super().__init__()
         factor = math.sqrt(2 / channels) if form.noise_by_width else 1.0
         self.noise = Noise(channels, number - number % 2 if form.one_noise else number, factor)
@@ -167,7 +167,7 @@ class TopEpilogue(nn.Module):
 class StyleMod(nn.Module):
     """`x * (offset + factor) + shift`: factors and shifts are an affine map of w, factors first."""
 
-    def __init__(self, channels: int, w_channels: int, form: Form) -> None:
+    def __init__(self, channels: int, w_channels: int, form: PublishedForm) -> None:
         super().__init__()
         self.lin = ScaledLinear(w_channels, 2 * channels, form.style_gain)
         self.offset = form.style_offset
@@ -182,7 +182,7 @@ class StyleMod(nn.Module):
 class Epilogue(nn.Module):
     """What follows a convolution: `top_epi`, and the style; together the adaptive instance normalisation."""
 
-    def __init__(self, channels: int, w_channels: int, number: int, form: Form) -> None:
+    def __init__(self, channels: int, w_channels: int, number: int, form: PublishedForm) -> None:
         super().__init__()
         self.top_epi = TopEpilogue(channels, number, form)
         self.style_mod = StyleMod(channels, w_channels, form)
@@ -196,7 +196,7 @@ class Epilogue(nn.Module):
 class ConstantBlock(nn.Module):
     """The block at 4x4: a learned map in the place of the first convolution."""
 
-    def __init__(self, channels: int, w_channels: int, form: Form) -> None:
+    def __init__(self, channels: int, w_channels: int, form: PublishedForm) -> None:
         super().__init__()
         self.const = nn.Parameter(torch.ones(1, channels, 4, 4))
         self.bias = nn.Parameter(torch.zeros(channels)) if form.constant_bias else None
@@ -215,7 +215,7 @@ class ConstantBlock(nn.Module):
 class UpBlock(nn.Module):
     """The two layers at one resolution, the first of which doubles it."""
 
-    def __init__(self, level: int, inputs: int, outputs: int, w_channels: int, form: Form) -> None:
+    def __init__(self, level: int, inputs: int, outputs: int, w_channels: int, form: PublishedForm) -> None:
         super().__init__()
         self.conv0_up = UpConv(inputs, outputs, 4 << level, form)
         self.epi1 = Epilogue(outputs, w_channels, 2 * level, form)
@@ -232,7 +232,7 @@ class UpBlock(nn.Module):
 class Synthesis(nn.Module):
     """`blocks.4x4`, `blocks.8x8`, ..., and `torgb` of the last one."""
 
-    def __init__(self, channels: tuple[int, ...], w_channels: int, form: Form) -> None:
+    def __init__(self, channels: tuple[int, ...], w_channels: int, form: PublishedForm) -> None:
         super().__init__()
         blocks: dict[str, nn.Module] = {"4x4": ConstantBlock(channels[0], w_channels, form)}
         for level, (inputs, outputs) in enumerate(pairwise(channels), 1):

@@ -13,7 +13,7 @@ from torch.nn.functional import interpolate, relu
 
 from dissect.arguments import speaks
 from dissect.models import checkpoint
-from dissect.models.checkpoint import WGAN_GP, Layout, assemble
+from dissect.models.checkpoint import WGAN_GP, FileLayout, assemble
 from dissect.models.generator import Generator
 from dissect.models.initial import he_normal, undrawn
 
@@ -135,5 +135,5 @@ def load_wgangp(path: str | Path, *, resolution: int | None = None, device: str 
         return (len(linear) // 16, *(len(weight) for weight in blocks)), linear.shape[1]
 
     keys = {"layer1.linear.weight": 2, **{f"layer{n}.conv2.weight": 4 for n in range(2, levels + 1)}}
-    layout = Layout(WGAN_GP, levels, WGANGP, checkpoint.unchanged, keys, sizes)
+    layout = FileLayout(WGAN_GP, levels, WGANGP, checkpoint.unchanged, keys, sizes)
     return assemble(layout, state, path, resolution, device)

@@ -18,7 +18,7 @@ LayerDirections = Tensor | Callable[[Tensor], Tensor]
 _LINEAR = "directions"
 
 
-class Directions:
+class CheckedDirections:
     """The directions of one layer, checked.
 
     Args:
@@ -33,7 +33,7 @@ class Directions:
             training mode.
 
     Example:
-        >>> along = Directions("conv1", torch.tensor([[1.0, -1.0]]))
+        >>> along = CheckedDirections("conv1", torch.tensor([[1.0, -1.0]]))
         >>> along.read(torch.tensor([[[[3.0]], [[1.0]]]])).flatten().tolist(), along.told["count"]
         ([2.0], 1)
     """
@@ -110,12 +110,14 @@ def product(matrix: Tensor, maps: Tensor) -> Tensor:
     return found
 
 
-def given_directions(given: Mapping[str, LayerDirections] | None, layers: Iterable[str]) -> dict[str, Directions]:
+def given_directions(
+    given: Mapping[str, LayerDirections] | None, layers: Iterable[str]
+) -> dict[str, CheckedDirections]:
     """By layer the directions that were given, checked; none of layers that are read by their units.
 
     Raises:
-        TypeError: no mapping, or see `Directions`.
-        ValueError: of a layer that is not among these, or see `Directions`.
+        TypeError: no mapping, or see `CheckedDirections`.
+        ValueError: of a layer that is not among these, or see `CheckedDirections`.
     """
     if given is None:
         return {}
@@ -125,7 +127,7 @@ def given_directions(given: Mapping[str, LayerDirections] | None, layers: Iterab
     unknown = [name for name in given if name not in layers]
     if unknown:
         raise refusal(ValueError(f"directions must be of layers {layers}, but name {unknown[0]!r}."))
-    return {name: Directions(name, along) for name, along in given.items()}
+    return {name: CheckedDirections(name, along) for name, along in given.items()}
 
 
 def _checked(layer: str, given: Tensor) -> Tensor:

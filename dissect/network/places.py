@@ -46,7 +46,7 @@ class Field(NamedTuple):
         return self if self.size >= other.size else other
 
 
-class Places(NamedTuple):
+class CellPlaces(NamedTuple):
     """Where the cells of a tensor lie.
 
     Attributes:
@@ -68,7 +68,7 @@ class Lost(NamedTuple):
 
 #: Of what depends on the image as a whole, as a squeeze-and-excitation gate: it moves no cell that it is joined with.
 EVERYWHERE = Lost("it is an average over all places")
-Known = Places | Lost
+Known = CellPlaces | Lost
 
 
 class PlaceTracker(TorchDispatchMode):
@@ -86,7 +86,7 @@ class PlaceTracker(TorchDispatchMode):
     def __init__(self, images: Tensor, where: Callable[[], str]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._where, self._known = where, WeakTensorKeyDictionary()
-        self._known[images] = Places((Field(1, 0, 1), Field(1, 0, 1)), (2, 3), ())
+        self._known[images] = CellPlaces((Field(1, 0, 1), Field(1, 0, 1)), (2, 3), ())
 
     def of(self, tensor: Tensor) -> Known | None:
         """What is known of a tensor; None of one that does not come of the images."""
@@ -96,13 +96,13 @@ class PlaceTracker(TorchDispatchMode):
     def keep(self, given: Any, output: Any) -> None:
         """Tells that a module worked on the last axis alone, as a linear layer does, at each place."""
         known = self.of(given) if isinstance(given, Tensor) else None
-        if isinstance(known, Places) and isinstance(output, Tensor) and given.shape[:-1] == output.shape[:-1]:
+        if isinstance(known, CellPlaces) and isinstance(output, Tensor) and given.shape[:-1] == output.shape[:-1]:
             if given.ndim - 1 not in known.axes:
                 self._known[output] = known
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Runs an operation, and follows the places through it."""
-        call = _Call(func, args, kwargs or {})
+        call = _Operation(func, args, kwargs or {})
         # Looked up, and shapes kept, before: an operation in place changes what its input holds.
         operands = [
             (part.shape, self.of(part)) for part in tree_leaves((args, call.kwargs)) if isinstance(part, Tensor)
@@ -113,10 +113,10 @@ class PlaceTracker(TorchDispatchMode):
                 self._known[part] = self._followed(call, operands, part)
         return output
 
-    def _followed(self, call: _Call, operands: list[tuple[torch.Size, Known | None]], output: Tensor) -> Known:
-        placed: list[tuple[torch.Size, Places]] = []
+    def _followed(self, call: _Operation, operands: list[tuple[torch.Size, Known | None]], output: Tensor) -> Known:
+        placed: list[tuple[torch.Size, CellPlaces]] = []
         for shape, known in operands:
-            if isinstance(known, Places):
+            if isinstance(known, CellPlaces):
                 placed.append((shape, known))
             elif known is not None and known is not EVERYWHERE:
                 return known
@@ -125,12 +125,12 @@ class PlaceTracker(TorchDispatchMode):
         found = call.followed(placed, output)
         if found is None:
             return Lost(f"{call.name} in {self._where()!r} has no receptive fields that are known")
-        if isinstance(found, Places) and len(placed) == 1 and found.fields != placed[0][1].fields:
+        if isinstance(found, CellPlaces) and len(placed) == 1 and found.fields != placed[0][1].fields:
             return found._replace(path=(*found.path, self._where()))
         return found
 
 
-class _Call(NamedTuple):
+class _Operation(NamedTuple):
     """An operation with what it was given."""
 
     func: Any
@@ -155,7 +155,7 @@ class _Call(NamedTuple):
         found = list(value) or [default]
         return found * 2 if len(found) == 1 else found
 
-    def followed(self, placed: list[tuple[torch.Size, Places]], output: Tensor) -> Known | None:
+    def followed(self, placed: list[tuple[torch.Size, CellPlaces]], output: Tensor) -> Known | None:
         """Where the output's cells lie; None if no rule says it."""
         shape, first = placed[0]
         if self.name in _RULES:
@@ -170,7 +170,7 @@ class _Call(NamedTuple):
         return joined
 
 
-def _kept(shape: torch.Size, places: Places, output: Tensor) -> Places | None:
+def _kept(shape: torch.Size, places: CellPlaces, output: Tensor) -> CellPlaces | None:
     """At each place alone: the same, if all its cells are still there."""
     axes = tuple(axis + output.ndim - len(shape) for axis in places.axes)
     if min(axes) < 0 or [output.shape[axis] for axis in axes] != [shape[axis] for axis in places.axes]:
@@ -178,9 +178,9 @@ def _kept(shape: torch.Size, places: Places, output: Tensor) -> Places | None:
     return places._replace(axes=(axes[0], axes[1]))
 
 
-def _joined(one: Known | None, other: Places | None) -> Known | None:
+def _joined(one: Known | None, other: CellPlaces | None) -> Known | None:
     """Of two ways that meet."""
-    if not isinstance(one, Places) or other is None or one.axes != other.axes:
+    if not isinstance(one, CellPlaces) or other is None or one.axes != other.axes:
         return one if isinstance(one, Lost) else None
     rows, columns = (here.around(there) for here, there in zip(one.fields, other.fields))
     if rows is None or columns is None:
@@ -188,7 +188,7 @@ def _joined(one: Known | None, other: Places | None) -> Known | None:
     return one._replace(fields=(rows, columns))
 
 
-def _disagreement(one: Places, other: Places, axis: int) -> str:
+def _disagreement(one: CellPlaces, other: CellPlaces, axis: int) -> str:
     """Names two ways from where they part, and the centres that each gives."""
     shared = len(commonprefix([one.path, other.path]))
     ways = []
@@ -198,7 +198,7 @@ def _disagreement(one: Places, other: Places, axis: int) -> str:
     return f"two ways from the image give other centres of the cells' {('rows', 'columns')[axis]}: " + ", ".join(ways)
 
 
-def _windowed(call: _Call, shape: torch.Size, places: Places, output: Tensor) -> Places | None:
+def _windowed(call: _Operation, shape: torch.Size, places: CellPlaces, output: Tensor) -> CellPlaces | None:
     """A convolution, or a pooling, whose stride is its window if none is given."""
     weight = call.argument("weight")
     padding = call.argument("padding", 0)
@@ -217,7 +217,7 @@ def _windowed(call: _Call, shape: torch.Size, places: Places, output: Tensor) ->
     return places._replace(fields=(fields[0], fields[1]))
 
 
-def _adapted(call: _Call, shape: torch.Size, places: Places, output: Tensor) -> Known | None:
+def _adapted(call: _Operation, shape: torch.Size, places: CellPlaces, output: Tensor) -> Known | None:
     """A pooling to a given size: of all places to one, or with equal windows."""
     if places.axes != _last(shape):
         return None
@@ -230,7 +230,7 @@ def _adapted(call: _Call, shape: torch.Size, places: Places, output: Tensor) -> 
     return places._replace(fields=(rows, columns))
 
 
-def _padded(call: _Call, shape: torch.Size, places: Places, output: Tensor) -> Places | None:
+def _padded(call: _Operation, shape: torch.Size, places: CellPlaces, output: Tensor) -> CellPlaces | None:
     """Sides are given from the last axis on, (before, after) each."""
     sides = call.argument("pad") or call.argument("padding")
     before = [sides[2 * place] if 2 * place < len(sides) else 0 for place in (len(shape) - 1 - a for a in places.axes)]
@@ -238,7 +238,7 @@ def _padded(call: _Call, shape: torch.Size, places: Places, output: Tensor) -> P
     return places._replace(fields=(rows, columns))
 
 
-def _sliced(call: _Call, shape: torch.Size, places: Places, output: Tensor) -> Places | None:
+def _sliced(call: _Operation, shape: torch.Size, places: CellPlaces, output: Tensor) -> CellPlaces | None:
     """Every so manyth cell, from one on."""
     dim = call.argument("dim", 0) % len(shape)
     if dim not in places.axes:
@@ -249,7 +249,7 @@ def _sliced(call: _Call, shape: torch.Size, places: Places, output: Tensor) -> P
     return places._replace(fields=(fields[0], fields[1]))
 
 
-def _permuted(call: _Call, shape: torch.Size, places: Places, output: Tensor) -> Places | None:
+def _permuted(call: _Operation, shape: torch.Size, places: CellPlaces, output: Tensor) -> CellPlaces | None:
     """Axes in another order."""
     order = list(range(len(shape)))
     if call.name == "permute":
@@ -261,7 +261,7 @@ def _permuted(call: _Call, shape: torch.Size, places: Places, output: Tensor) ->
     return places._replace(axes=(rows, columns))
 
 
-def _viewed(call: _Call, shape: torch.Size, places: Places, output: Tensor) -> Places | None:
+def _viewed(call: _Operation, shape: torch.Size, places: CellPlaces, output: Tensor) -> CellPlaces | None:
     """Another shape, in which there is an axis of the same size, with as many numbers behind it."""
     axes = []
     for axis in places.axes:
@@ -278,7 +278,7 @@ def _viewed(call: _Call, shape: torch.Size, places: Places, output: Tensor) -> P
     return places._replace(axes=(axes[0], axes[1])) if axes[0] != axes[1] else None
 
 
-def _averaged(call: _Call, shape: torch.Size, places: Places, output: Tensor) -> Known | None:
+def _averaged(call: _Operation, shape: torch.Size, places: CellPlaces, output: Tensor) -> Known | None:
     """Over axes: none of the places' two, or both."""
     over = call.argument("dim")
     dims = set(range(len(shape))) if over is None or over == [] else {over} if isinstance(over, int) else set(over)
@@ -294,7 +294,7 @@ def _averaged(call: _Call, shape: torch.Size, places: Places, output: Tensor) ->
     return places._replace(axes=(rows, columns))
 
 
-def _unshuffled(call: _Call, shape: torch.Size, places: Places, output: Tensor) -> Places | None:
+def _unshuffled(call: _Operation, shape: torch.Size, places: CellPlaces, output: Tensor) -> CellPlaces | None:
     """Squares of pixels become the units of one cell."""
     side = call.argument("downscale_factor")
     rows, columns = (field.over(side, side, 0, 1) for field in places.fields)
@@ -305,7 +305,7 @@ def _last(shape: torch.Size) -> tuple[int, int]:
     return len(shape) - 2, len(shape) - 1
 
 
-_Rule = Callable[[_Call, torch.Size, Places, Tensor], Known | None]
+_Rule = Callable[[_Operation, torch.Size, CellPlaces, Tensor], Known | None]
 _RULES: dict[str, _Rule] = {
     **dict.fromkeys(("convolution", "_convolution", "conv2d", "mkldnn_convolution"), _windowed),
     **dict.fromkeys(("max_pool2d", "max_pool2d_with_indices", "avg_pool2d", "mkldnn_max_pool2d"), _windowed),

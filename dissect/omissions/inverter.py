@@ -191,7 +191,7 @@ class LayerInverter(Result):
     def _trained(
         self, stages: list[training.Stage], settings: dict[str, Any], resume: str | Path | None, progress: bool
     ) -> LayerInverter:
-        run = training.Training(self.encoder, stages)
+        run = training.EncoderTraining(self.encoder, stages)
         # Each call draws other z than those before it.
         offset = 8 * len(self.settings)
         draws = training.Draws(

@@ -130,7 +130,7 @@ def reconstruction_stage(chain: Chain, encoder: Encoder, steps: int, rate: float
     return Stage("reconstruction", steps, lost, encoder, list(encoder.parameters()), rate, (0.05, 0.15, 0.35), 0.5)
 
 
-class Training(Run):
+class EncoderTraining(Run):
     """The stages of a training one after the other; each step's z are new, by the seed, the stage and the step.
 
     Args:

@@ -11,7 +11,7 @@ from dissect.report.changes import (
 from dissect.report.flagging import write_flagging
 from dissect.report.html import write_report
 from dissect.report.naming import NameRow, NamingRow, compare_names, read_names
-from dissect.report.notebook import Shown, show
+from dissect.report.notebook import Framed, Shown, show
 from dissect.report.omitted import write_omissions
 from dissect.report.pairs import PreferenceRow, read_preferences, write_pairs
 from dissect.report.rating import plain_label, write_naming, write_rating
@@ -33,6 +33,7 @@ __all__ = [
     "RatedLabel",
     "RatedLabelRow",
     "Ratings",
+    "Framed",
     "Shown",
     "ValidityRow",
     "compare_names",

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from dissect import plots
 from dissect.concepts import CATEGORIES
 from dissect.plots.style import rules
-from dissect.report.content import OTHER_SHADES, Layer
+from dissect.report.content import OTHER_SHADES, LayerContent
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -42,7 +42,7 @@ COLUMN = (8.6, 12.5)
 MAX_LABEL = 22
 
 
-def detector_chart(layer: Layer) -> str:
+def detector_chart(layer: LayerContent) -> str:
     """Bars per concept that has detectors, by category: the number of its units (PNAS 2020, Fig. 1D)."""
     concepts = layer.concepts
     places = _places(layer)
@@ -68,12 +68,12 @@ def detector_chart(layer: Layer) -> str:
     return _svg(draw, (width, height), f"{layer.anchor}d", _detector_text(layer))
 
 
-def is_wide(layer: Layer) -> bool:
+def is_wide(layer: LayerContent) -> bool:
     """Whether a layer's `detector_chart` needs the page's whole width."""
     return bool(layer.detectors) and 0.16 * (_places(layer)[-1] + 1) > COLUMN[False] - 0.6
 
 
-def _places(layer: Layer) -> list[float]:
+def _places(layer: LayerContent) -> list[float]:
     """Where the bars stand: one apart, with a gap between categories."""
     places = [0.0]
     for group in layer.categories:
@@ -82,7 +82,7 @@ def _places(layer: Layer) -> list[float]:
     return places[1:]
 
 
-def iou_chart(layer: Layer, cutoff: float) -> str | None:
+def iou_chart(layer: LayerContent, cutoff: float) -> str | None:
     """How the units' best IoUs are spread, and where the detectors begin; None where all are 0."""
     import numpy as np
     from matplotlib.ticker import MaxNLocator
@@ -123,7 +123,7 @@ def iou_chart(layer: Layer, cutoff: float) -> str | None:
     return _svg(draw, (3.9, HEIGHT), f"{layer.anchor}i", text)
 
 
-def layers_chart(layers: list[Layer]) -> str | None:
+def layers_chart(layers: list[LayerContent]) -> str | None:
     """Unique concepts by category in each layer (PNAS 2020, Fig. 1E); None where no layer has a detector."""
     if not any(layer.detectors for layer in layers):
         return None
@@ -156,7 +156,7 @@ def layers_chart(layers: list[Layer]) -> str | None:
     return _svg(draw, (width, HEIGHT), "layers", "Unique concepts with a detector. " + "; ".join(parts) + ".")
 
 
-def _detector_text(layer: Layer) -> str:
+def _detector_text(layer: LayerContent) -> str:
     parts = [
         f"{group.name} {len(group.concepts)} concepts, {group.units} units" for group in layer.categories if group.units
     ]

@@ -42,7 +42,7 @@ class Line:
 
 
 @dataclass(frozen=True)
-class Shown:
+class ShownUnit:
     """A unit that is shown with pictures.
 
     Attributes:
@@ -72,10 +72,10 @@ class ShownConcept:
     name: str
     category: str
     networks: int
-    units: dict[str, list[Shown]]
+    units: dict[str, list[ShownUnit]]
 
 
-class Pictures:
+class PagePictures:
     """The pictures of a page, each once, whichever networks they come from."""
 
     def __init__(self) -> None:
@@ -115,7 +115,7 @@ def lines(comparison: Comparison) -> list[Line]:
     return found
 
 
-def shown_concepts(comparison: Comparison, pictures: Pictures) -> tuple[list[ShownConcept], int]:
+def shown_concepts(comparison: Comparison, pictures: PagePictures) -> tuple[list[ShownConcept], int]:
     """The first concepts with their best units in each network, and how many concepts are left out."""
     found: dict[tuple[str, str], ShownConcept] = {}
     left_out = set()
@@ -126,7 +126,7 @@ def shown_concepts(comparison: Comparison, pictures: Pictures) -> tuple[list[Sho
         if key in left_out:
             continue
         if key not in found:
-            units: dict[str, list[Shown]] = {network: [] for network in comparison.dissections}
+            units: dict[str, list[ShownUnit]] = {network: [] for network in comparison.dissections}
             found[key] = ShownConcept(row.concept, row.category, row.networks, units)
         found[key].units[row.network].append(_shown(comparison, row, pictures))
     return list(found.values()), len(left_out)
@@ -158,7 +158,7 @@ def shades(comparison: Comparison) -> dict[str, int]:
     return category_shades(next(iter(comparison.dissections.values())).concepts)
 
 
-def _shown(comparison: Comparison, row: BestUnitRow, pictures: Pictures) -> Shown:
+def _shown(comparison: Comparison, row: BestUnitRow, pictures: PagePictures) -> ShownUnit:
     one = comparison.dissections[row.network]
     layer = one[row.layer]
     whole = layer.masks(row.unit)[:MAX_PICTURES]
@@ -169,4 +169,4 @@ def _shown(comparison: Comparison, row: BestUnitRow, pictures: Pictures) -> Show
         text = f"Image {number}, of which unit {row.unit} of {row.layer} in {row.network} fires on {share:.1%}"
         held.append(Picture(pictures.place(one.image(number)), mask if share > 0 else "", text))
     height, width = one.images.shape[-2:]
-    return Shown(row, held, (masks.shape[1], masks.shape[2]), f"{width} / {height}")
+    return ShownUnit(row, held, (masks.shape[1], masks.shape[2]), f"{width} / {height}")

@@ -146,7 +146,7 @@ class CategoryGroup:
 
 
 @dataclass(frozen=True)
-class Layer:
+class LayerContent:
     """A layer.
 
     Attributes:
@@ -215,7 +215,7 @@ def layer_content(
     classes: list[list[str]] | None = None,
     formulas: list[tuple[str, str]] | None = None,
     texts: dict[int, TextRow] | None = None,
-) -> Layer:
+) -> LayerContent:
     """Everything that the report tells about one layer, with masks of at most `side` rows and columns.
 
     `classes` are the classes to which each unit is important, `formulas` the texts of its formulas
@@ -256,7 +256,7 @@ def layer_content(
         )
     cards.sort(key=lambda card: (-card.row.iou, card.row.unit))
     categories = _by_category(dissection.unique_detectors(name), cards, shades, index)
-    return Layer(f"layer{index}", name, cards, categories, mask_shape, kept, trust, dissection.word(name))
+    return LayerContent(f"layer{index}", name, cards, categories, mask_shape, kept, trust, dissection.word(name))
 
 
 def check_dissection(dissection: Any) -> None:
@@ -283,7 +283,7 @@ def one_layer(dissection: Dissection, layer: str | None) -> tuple[str, LayerDiss
     return name, dissection[name]
 
 
-def best_concepts(layers: list[Layer]) -> dict[str, list[tuple[Score, int]]]:
+def best_concepts(layers: list[LayerContent]) -> dict[str, list[tuple[Score, int]]]:
     """Per category the concepts that name a unit, by name, each with the number of these units."""
     units = Counter(card.scores[0].label for layer in layers for card in layer.cards if card.scores)
     scores = {card.scores[0].label: card.scores[0] for layer in layers for card in layer.cards if card.scores}
@@ -294,7 +294,7 @@ def best_concepts(layers: list[Layer]) -> dict[str, list[tuple[Score, int]]]:
     return {name: concepts for name, concepts in found.items() if concepts}
 
 
-def first_cards(layers: list[Layer]) -> list[tuple[Layer, Card]]:
+def first_cards(layers: list[LayerContent]) -> list[tuple[LayerContent, Card]]:
     """The units to begin with: the highest IoUs, each of another concept as far as there are enough.
 
     Units in doubt come last. Without concepts: those that exceed their thresholds most, by other images.

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from markupsafe import Markup
 
     from dissect.dissection.result import Dissection
-    from dissect.report.content import Card, Layer
+    from dissect.report.content import Card, LayerContent
 
 #: Significant digits of a number: they tell any two float32 apart.
 DIGITS = 9
@@ -23,7 +23,7 @@ DIGITS = 9
 FEWER_DIGITS = 6
 
 
-def pictures_json(dissection: Dissection, layers: list[Layer]) -> Markup:
+def pictures_json(dissection: Dissection, layers: list[LayerContent]) -> Markup:
     """The pictures of all cards, each once: ``{"type": media type, "data": {number: base64 text}}``."""
     shown = {picture.number for layer in layers for card in layer.cards for picture in card.pictures + card.sample}
     kept = [at for at, number in enumerate(dissection.image_numbers.tolist()) if number in shown]
@@ -32,7 +32,7 @@ def pictures_json(dissection: Dissection, layers: list[Layer]) -> Markup:
     return json_inside({"type": kind, "data": dict(zip(numbers, texts))})
 
 
-def units_json(dissection: Dissection, layers: list[Layer], html: Callable[[Layer, Card], str]) -> Markup:
+def units_json(dissection: Dissection, layers: list[LayerContent], html: Callable[[LayerContent, Card], str]) -> Markup:
     """All units, from which the script makes cards as they are needed, details, and the table to download.
 
     ``concepts`` lists name, category and color number by label, ``categories`` their names; ``layers`` has, by a

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from dissect.classifiers import UnitImportance
     from dissect.dissection.exemplars import TextRow
-    from dissect.report.content import Layer
+    from dissect.report.content import LayerContent
 
 FILE_NAME, COMPARISON_NAME = "report.html", "comparison.html"
 FOLDER = Path(__file__).parent
@@ -249,7 +249,7 @@ def _render_comparison(comparison: Comparison) -> str:
     from dissect.report import compared
     from dissect.report.embedded import json_inside
 
-    pictures = compared.Pictures()
+    pictures = compared.PagePictures()
     lines, drawn = compared.lines(comparison), compared.charts(comparison)
     concepts, left_out = compared.shown_concepts(comparison, pictures)
     drawn["clouds"] = [Markup(cloud) for cloud in drawn["clouds"]]
@@ -301,7 +301,7 @@ def environment(*folders: Path) -> Environment:
     return environment
 
 
-def _charts(layer: Layer, cutoff: float) -> dict[str, Any]:
+def _charts(layer: LayerContent, cutoff: float) -> dict[str, Any]:
     from markupsafe import Markup
 
     from dissect.report.charts import detector_chart, iou_chart, is_wide

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 ALLOWED = "allow-scripts allow-downloads allow-popups"
 
 
-class Shown:
+class Framed:
     """A report, which notebooks show in a frame."""
 
     def __init__(self, page: str, title: str, height: int) -> None:
@@ -42,6 +42,9 @@ class Shown:
         )
 
 
+Shown = Framed  # its earlier name, which callers have
+
+
 @speaks
 def show(
     dissection: Dissection | Comparison,
@@ -50,7 +53,7 @@ def show(
     formulas: UnitFormulas | None = None,
     texts: Iterable[TextRow] | Iterable[Iterable[TextRow]] = (),
     height: int = 640,
-) -> Shown:
+) -> Framed:
     """The page of `dissect.write_report` in a notebook: the last line of a cell, or `display(dissect.show(d))`.
 
     The page is kept in the notebook's file, with its pictures: some megabytes for layers of many units.
@@ -75,4 +78,4 @@ def show(
     height = integer("height", height, 100, 10_000)
     page = page_of(dissection, importance, formulas, texts)
     kind = "dissection" if isinstance(dissection, Dissection) else "comparison"
-    return Shown(page, f"report of a {kind}", height)
+    return Framed(page, f"report of a {kind}", height)

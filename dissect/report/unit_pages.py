@@ -31,7 +31,7 @@ LARGEST, ACROSS, COLUMNS = 1.0, 15, 3
 SIZE, DPI = 6.5, 150
 
 
-class _Layout(NamedTuple):
+class _PageLayout(NamedTuple):
     """How a page is divided, in inches."""
 
     columns: int
@@ -119,14 +119,14 @@ def _pages(dissection: Dissection, name: str, images: int, classes: list[list[st
         yield figure
 
 
-def _layout(images: int, ratio: float, lines: int) -> _Layout:
+def _layout(images: int, ratio: float, lines: int) -> _PageLayout:
     """For pictures of a ratio of height to width, below so many lines."""
     columns = min(COLUMNS, max(1, ACROSS // images))
     width = (PAGE[0] - 2 * MARGIN - (columns - 1) * GUTTER) / columns
     side = int(min(LARGEST, LARGEST / ratio, width / images - GAP) * DPI) / DPI  # whole pixels, which stay as they are
     height = lines * LINE + side * ratio + 0.09
     rows = max(1, int((PAGE[1] - 2 * MARGIN - HEAD) / height))
-    return _Layout(columns, rows, width, height, (side, side * ratio))
+    return _PageLayout(columns, rows, width, height, (side, side * ratio))
 
 
 def _texts(dissection: Dissection, row: UnitRow, classes: list[str] | None) -> list[str]:
@@ -138,7 +138,7 @@ def _texts(dissection: Dissection, row: UnitRow, classes: list[str] | None) -> l
     return [f"{row.unit}  {found}{state}", *([] if classes is None else [printable(", ".join(classes))])]
 
 
-def _unit(axes: Axes, corner: tuple[float, float], layout: _Layout, lines: list[str], detector: bool) -> None:
+def _unit(axes: Axes, corner: tuple[float, float], layout: _PageLayout, lines: list[str], detector: bool) -> None:
     for number, text in enumerate(lines):
         weight, color = ("bold" if detector else "normal", plots.INK) if number == 0 else ("normal", plots.QUIET)
         text = plots.fitting(text, layout.width * 72, SIZE, weight)

@@ -17,11 +17,11 @@ from dissect.rewriting.solving import (
     DIVERGED,
     LOSSES,
     MODES,
-    Found,
     Loss,
     Mode,
     Problem,
     Schedule,
+    Solution,
     closed,
     in_lambda,
     projected,
@@ -120,7 +120,7 @@ def checked_rate(rate: float) -> float:
 
 
 def edit_of(
-    memory: Memory, directions: Tensor, found: Found, loss_of: Callable[[Tensor], float], keys: Sequence[Keys],
+    memory: Memory, directions: Tensor, found: Solution, loss_of: Callable[[Tensor], float], keys: Sequence[Keys],
     settings: dict[str, Any],
 ) -> Edit:  # fmt: skip
     """The change ``Lambda D^T`` of a memory's weight as an edit, of which the rank was verified.

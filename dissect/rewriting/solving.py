@@ -48,7 +48,7 @@ class Schedule(NamedTuple):
     watch: Callable[[int, float], None] | None = None
 
 
-class Found(NamedTuple):
+class Solution(NamedTuple):
     """A change ``Lambda D^T``.
 
     Attributes:
@@ -125,7 +125,7 @@ class Problem:
         return apart.square().sum() / count, apart.mul_(2 / count)
 
 
-def projected(problem: Problem, schedule: Schedule) -> Found:
+def projected(problem: Problem, schedule: Schedule) -> Solution:
     """Adam over the whole matrix, brought back into ``W0 + Lambda D^T`` every few steps and at last (thesis, 6.3.4)."""
     start, basis = problem.start, problem.directions
     if suits(problem) and not schedule.project_gradient:
@@ -143,7 +143,7 @@ def projected(problem: Problem, schedule: Schedule) -> Found:
 
 
 @torch.no_grad()
-def _projected_filters(filters: Filters, schedule: Schedule) -> Found:
+def _projected_filters(filters: Filters, schedule: Schedule) -> Solution:
     """The same of a 3x3 convolution on a CPU."""
     losses = []
     for step in _bar(schedule):
@@ -203,7 +203,7 @@ def descend(
     return current, losses
 
 
-def in_lambda(problem: Problem, schedule: Schedule) -> Found:
+def in_lambda(problem: Problem, schedule: Schedule) -> Solution:
     """Adam over Lambda alone (equation 6.18), in a problem as small as the rank."""
     memory, keys, basis, form = problem.memory, problem.keys, problem.directions, problem.memory.form
     with torch.no_grad():
@@ -234,7 +234,7 @@ def in_lambda(problem: Problem, schedule: Schedule) -> Found:
     return found_of(lambdas.detach(), losses)
 
 
-def closed(problem: Problem) -> Found:
+def closed(problem: Problem) -> Solution:
     """The least squares of equation 6.18, exactly, of the least change where several serve; a linear memory's alone.
 
     Of one key of a fully connected layer that is ``Lambda = (v - W0 k) / (d^T k)`` (B.1).
@@ -270,7 +270,7 @@ def closed(problem: Problem) -> Found:
     return found_of(solved.T.reshape(-1, basis.shape[1]).to(basis), [])
 
 
-def found_of(lambdas: Tensor, losses: list[Tensor]) -> Found:
+def found_of(lambdas: Tensor, losses: list[Tensor]) -> Solution:
     """A change and its losses, in float64 on the CPU.
 
     Raises:
@@ -279,7 +279,7 @@ def found_of(lambdas: Tensor, losses: list[Tensor]) -> Found:
     history = torch.stack(losses).double().cpu() if losses else torch.empty(0, dtype=torch.float64)
     if not bool(lambdas.isfinite().all()):
         raise refusal(ArithmeticError(f"the change must be finite, but is not; {DIVERGED}"))
-    return Found(lambdas.double().cpu(), history)
+    return Solution(lambdas.double().cpu(), history)
 
 
 def _bar(schedule: Schedule) -> trange:

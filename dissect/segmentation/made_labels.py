@@ -81,13 +81,13 @@ def beside_z(store: LabelStore, images: Any) -> Any:
     """
     images = paired(images)
     if not (isinstance(images, (Dataset, Tensor)) and hasattr(images, "__len__")):
-        return _LabelledBatches(store, images)
+        return _LabelledZBatches(store, images)
     if len(images) != len(store):
         raise refusal(ValueError(f"images must be the {len(store)} z of the store, but are {len(images)}."))
-    return _LabelledTensor(store, images) if isinstance(images, Tensor) else _Labelled(store, images)
+    return _LabelledTensor(store, images) if isinstance(images, Tensor) else _LabelledZ(store, images)
 
 
-class _Labelled(Dataset[Any]):
+class _LabelledZ(Dataset[Any]):
     """z, or (z, noise seed), of which a store has the labels."""
 
     def __init__(self, store: LabelStore, images: Any) -> None:
@@ -105,15 +105,15 @@ class _Labelled(Dataset[Any]):
         return digest([str(fingerprint_of(self._images)), self.labels_of_made.digest()])
 
 
-class _LabelledTensor(_Labelled):
+class _LabelledTensor(_LabelledZ):
     """A tensor of z: its batches are views, as without labels, since where numbers lie changes how a network rounds."""
 
-    def in_batches(self, batch_size: int) -> _LabelledBatches:
+    def in_batches(self, batch_size: int) -> _LabelledZBatches:
         """See `dissect.data.Batches`."""
-        return _LabelledBatches(self.labels_of_made, self._images.split(batch_size))
+        return _LabelledZBatches(self.labels_of_made, self._images.split(batch_size))
 
 
-class _LabelledBatches:
+class _LabelledZBatches:
     """Batches of z, or of (z, noise seeds), of which a store has the labels."""
 
     def __init__(self, store: LabelStore, images: Iterable[Any]) -> None:

@@ -71,7 +71,7 @@ def label_members(table: Tensor, num_labels: int) -> Tensor:
     return members
 
 
-class Found(NamedTuple):
+class FoundFormula(NamedTuple):
     """A unit's best formula, with its counts; no labels where the unit meets none.
 
     Attributes:
@@ -85,7 +85,7 @@ class Found(NamedTuple):
     area: int
 
     @classmethod
-    def of(cls, found: ops.BestFormulas, unit: int) -> Found:
+    def of(cls, found: ops.BestFormulas, unit: int) -> FoundFormula:
         """A unit's among those that were found."""
         formula = Formula.of(found.labels[unit], found.joins[unit])
         return cls(formula, int(found.intersection[unit]), int(found.area[unit]))
@@ -136,13 +136,13 @@ class FormulaSearch:
         """The label of the highest IoU, of all units: formulas of one label."""
         return self._found(counts, 1, 1)
 
-    def best(self, counts: Tensor) -> Found:
+    def best(self, counts: Tensor) -> FoundFormula:
         """Of one unit, of counts [K]."""
-        return Found.of(self.formulas(counts[None]), 0)
+        return FoundFormula.of(self.formulas(counts[None]), 0)
 
-    def label(self, counts: Tensor) -> Found:
+    def label(self, counts: Tensor) -> FoundFormula:
         """The label of the highest IoU, of one unit."""
-        return Found.of(self.labels(counts[None]), 0)
+        return FoundFormula.of(self.labels(counts[None]), 0)
 
     def ious(self, counts: Tensor) -> Tensor:
         """[U] float64: the IoU of each unit's best formula; 0 of units that meet no label.
@@ -158,10 +158,10 @@ class FormulaSearch:
         found = self.formulas(counts)
         return found.intersection.double() / (counts.sum(1) + found.area - found.intersection).clamp(min=1)
 
-    def also(self, counts: Tensor, label: int) -> tuple[Found, int]:
+    def also(self, counts: Tensor, label: int) -> tuple[FoundFormula, int]:
         """What `second_labels` finds of one unit, of counts [K]."""
         found, firing = self.second_labels(counts[None], torch.tensor([label]))
-        return Found.of(found, 0), int(firing)
+        return FoundFormula.of(found, 0), int(firing)
 
     def second_labels(self, counts: Tensor, labels: Tensor) -> tuple[ops.BestFormulas, Tensor]:
         """The label of the highest IoU when the pixels of another are taken away, from the unit and from all labels.

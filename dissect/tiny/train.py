@@ -97,7 +97,7 @@ def optimizers(model: VGG) -> tuple[torch.optim.Optimizer, torch.optim.Optimizer
     return muon_and_adamw(inner, model.parameters(), PEAK_RATE, WEIGHT_DECAY)
 
 
-class Run:
+class ClassifierTraining:
     """One training run: the network, its optimiser, the clock, and their checkpoint.
 
     Args:
@@ -237,7 +237,7 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=128, help="height and width of the images (default 128)")
     add_threads(parser)
     arguments = parsed(parser)
-    Run(arguments.out, arguments.epochs, arguments.minutes, arguments.seed, arguments.size).train()
+    ClassifierTraining(arguments.out, arguments.epochs, arguments.minutes, arguments.seed, arguments.size).train()
 
 
 if __name__ == "__main__":

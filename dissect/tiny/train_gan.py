@@ -73,7 +73,7 @@ def shown(images: Tensor, resolution: int, fade: float) -> Tensor:
     return pixels.contiguous(memory_format=torch.channels_last)
 
 
-class Run(Training):
+class GanTraining(Training):
     """One training run.
 
     Args:
@@ -185,7 +185,7 @@ def main() -> None:
     rest = [name for name in RECIPES if name not in GENERATORS]
     several = {"all": list(RECIPES), "rest": rest}
     for name in dict.fromkeys(name for given in arguments.names for name in several.get(given, [given])):
-        run = Run(name, arguments.out, arguments.seed, arguments.device, arguments.batch)
+        run = GanTraining(name, arguments.out, arguments.seed, arguments.device, arguments.batch)
         if not run.train((end - time.monotonic()) / 60):
             print(f"{name}: stopped after {run.seen} of {run.recipe.images} images; the same command goes on.")
             return

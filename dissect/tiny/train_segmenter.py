@@ -26,7 +26,7 @@ from dissect.files.tensors import save_tensors
 from dissect.models import UNet
 from dissect.tiny.dataset import TinyScenes
 from dissect.tiny.networks import SEGMENTER_CHANNELS, SEGMENTER_GROUPS, SEGMENTER_PLANES
-from dissect.tiny.training.descent import Descent, muon_and_adamw
+from dissect.tiny.training.descent import LossTraining, muon_and_adamw
 from dissect.tiny.training.run import (
     Checkpoint,
     add_arguments,
@@ -118,8 +118,8 @@ def ious(network: nn.Module, images: np.ndarray, places: np.ndarray) -> dict[str
     return result
 
 
-class Run(Descent):
-    """One training run; see `train_gan.Run`.
+class SegmenterTraining(LossTraining):
+    """One training run; see `train_gan.GanTraining`.
 
     Args:
         out: the folder; a run that it holds goes on.
@@ -182,7 +182,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Train a segmentation network on the tiny scenes.")
     add_arguments(parser)
     arguments = parsed(parser)
-    train_for(Run(arguments.out, arguments.seed, arguments.device), arguments.minutes)
+    train_for(SegmenterTraining(arguments.out, arguments.seed, arguments.device), arguments.minutes)
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ from tqdm import tqdm
 from dissect.files.tensors import save_tensors
 from dissect.tiny.dataset import TinyScenes
 from dissect.tiny.train import augmented
-from dissect.tiny.training.descent import Descent, muon_and_adamw
+from dissect.tiny.training.descent import LossTraining, muon_and_adamw
 from dissect.tiny.training.run import (
     Checkpoint,
     add_arguments,
@@ -60,8 +60,8 @@ def rendered(split: str, folder: Path) -> tuple[np.ndarray, dict[str, np.ndarray
     return np.load(images, mmap_mode="r"), labels
 
 
-class Run(Descent):
-    """One training run; see `train_gan.Run`.
+class SmallTraining(LossTraining):
+    """One training run; see `train_gan.GanTraining`.
 
     Args:
         name: of the recipe.
@@ -161,7 +161,7 @@ def main() -> None:
     parser.add_argument("name", choices=tuple(SMALL_RECIPES))
     add_arguments(parser)
     arguments = parsed(parser)
-    train_for(Run(arguments.name, arguments.out, arguments.seed), arguments.minutes)
+    train_for(SmallTraining(arguments.name, arguments.out, arguments.seed), arguments.minutes)
 
 
 if __name__ == "__main__":

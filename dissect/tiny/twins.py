@@ -37,7 +37,7 @@ class Twins:
     concepts = CONCEPTS
 
 
-class Drawn(Dataset[Tensor]):
+class TwinScenes(Dataset[Tensor]):
     """Scenes of these indices, without these concepts; drawn when they are asked for."""
 
     def __init__(self, split: str, size: int, scenes: list[int], concepts: list[tuple[str, str] | None]) -> None:
@@ -105,8 +105,8 @@ def twins(
     pairs = [(concept, scene) for concept, scenes in found.items() for scene in scenes]
     scenes = [scene for _, scene in pairs]
     return Twins(
-        Drawn(split, size, scenes, [None] * len(pairs)),
-        Drawn(split, size, scenes, [concept for concept, _ in pairs]),
+        TwinScenes(split, size, scenes, [None] * len(pairs)),
+        TwinScenes(split, size, scenes, [concept for concept, _ in pairs]),
         torch.tensor([label(*concept) for concept, _ in pairs], dtype=torch.int64),
         torch.tensor(scenes, dtype=torch.int64),
     )

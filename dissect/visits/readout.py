@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from dissect.arguments import check_precision, refusal
-from dissect.network.directions import Directions, LayerDirections, given_directions
+from dissect.network.directions import CheckedDirections, LayerDirections, given_directions
 from dissect.network.layouts import LayoutOption, Layouts, to_maps
 from dissect.network.outputs import first_tensor
 
@@ -31,7 +31,7 @@ class Readout:
     expects_relu: bool = False
     layout: LayoutOption | None = None
     ignore: tuple[int, ...] = ()
-    directions: Mapping[str, Directions] = field(default_factory=dict)
+    directions: Mapping[str, CheckedDirections] = field(default_factory=dict)
     most_directions: int | None = None
 
     @classmethod

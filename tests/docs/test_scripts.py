@@ -213,7 +213,7 @@ def test_small_networks(tmp_path, monkeypatch):
     monkeypatch.setattr(at_hand, "UNTRAINED", ("scenes",))
     for name, value in {"SAMPLES": 2, "EACH": 4, "WATCHED": 4, "TRAIN": 129, "TEST": 20, "TIMED": 2}.items():
         monkeypatch.setattr(script, name, value)
-    train_small.Run("scenes", tmp_path / "runs", 0).train(10)
+    train_small.SmallTraining("scenes", tmp_path / "runs", 0).train(10)
     monkeypatch.setattr(script, "RULES", script.RULES[1:])
     script.main(["--out", str(tmp_path), "--trainings", str(tmp_path / "runs"), "--images", "6", "--tasks", "scenes"])
     written(tmp_path / "networks.md", "means over 2 samples", "| untrained-scenes | 64 |", "## By category",

@@ -55,7 +55,7 @@ def test_those_of_a_folder(tmp_path, monkeypatch):
     monkeypatch.setattr(train_small, "SMALL_RECIPES", {"objects": SmallRecipe("objects", images=16)})
     with pytest.raises(FileNotFoundError, match="has none at its end"):
         networks_at_hand(tmp_path)
-    train_small.Run("objects", tmp_path, 4).train(10)
+    train_small.SmallTraining("objects", tmp_path, 4).train(10)
     assert [path.stem for path in trained_in(tmp_path)["objects-4"]] == ["000000", "000008", "000016"]
     found = networks_at_hand(tmp_path)
     assert {name: one.task for name, one in found.items()} == {

@@ -11,7 +11,7 @@ from torch.utils.data import TensorDataset
 
 import dissect
 from dissect.experiments import random_rotation, retrain_top, retrained_tops, rotation_error
-from dissect.experiments.discrimination import Features
+from dissect.experiments.discrimination import FeaturesRun
 from dissect.experiments.retraining import Trainings
 from dissect.experiments.retraining_result import NetworkRow, RetrainedTops
 from dissect.files.progress import FILE
@@ -89,7 +89,7 @@ def test_saved_and_drawn(tmp_path):
     assert NetworkRow(*result.network) == again.network
 
 
-@pytest.mark.parametrize(("run", "steps"), [(Features, 6), (Trainings, 4)])
+@pytest.mark.parametrize(("run", "steps"), [(FeaturesRun, 6), (Trainings, 4)])
 def test_goes_on(run, steps, tmp_path, monkeypatch):
     """From every step, to the same bits."""
     expected = found()

@@ -29,7 +29,7 @@ from dissect.experiments import (
     texture_sensitivity,
     verified_labels,
 )
-from dissect.experiments.discrimination import PARTS, Features
+from dissect.experiments.discrimination import PARTS, FeaturesRun
 from dissect.experiments.explanations_fitted import Pooled
 from dissect.files import progress as resume
 from dissect.models import ProGAN
@@ -226,7 +226,7 @@ def banded(**options):
 
 def features(folder):
     """The features of a layer for six training images and as many others."""
-    run = Features(NET, "0", 2, Readout())
+    run = FeaturesRun(NET, "0", 2, Readout())
     data = {f"discrimination: {part}": Batches([(MAPS, NUMBERS % 2), (MAPS, NUMBERS % 2)], 6) for part in PARTS}
     finish(run, Images(data), resume=folder, about={}, progress=False)
     return str([run.features, run.classes])

@@ -6,7 +6,7 @@ from generators.painter import Colours, Drawn, Painter
 
 import dissect
 from dissect import models
-from dissect.generators.rendering import Edit, Renderer
+from dissect.generators.rendering import Renderer, UnitEdit
 
 
 def progan():
@@ -35,10 +35,10 @@ def edits(renderer):
     masks = (torch.rand(count, h, w, generator=chance) < 0.5).float()
     levels = torch.randn(count, units, generator=chance)
     return [
-        *(Edit(torch.tensor([unit])) for unit in range(units)),
-        Edit(torch.tensor([0, 2]), 2.0, masks[0]),
-        Edit(torch.tensor([1, 3]), levels[0], masks),
-        Edit(torch.arange(units), levels),
+        *(UnitEdit(torch.tensor([unit])) for unit in range(units)),
+        UnitEdit(torch.tensor([0, 2]), 2.0, masks[0]),
+        UnitEdit(torch.tensor([1, 3]), levels[0], masks),
+        UnitEdit(torch.arange(units), levels),
     ]
 
 
@@ -109,7 +109,7 @@ def test_a_generator_whose_first_layers_do_more_is_run_as_a_whole():
     model = Counting().eval()
     z = dissect.latents(model, 4, seed=3)
     renderer, found = Renderer(model, "features", z, Colours(), 4), []
-    edit = Edit(torch.tensor([0]))
+    edit = UnitEdit(torch.tensor([0]))
     with pytest.warns(UserWarning, match="all of the network runs for each edit of layer 'features'"):
         renderer.edited(slice(0, 4), [edit, edit], lambda _, images: found.append(images))
     assert all(torch.equal(images, whole(model, "features", z, edit, slice(0, 4), "NUHW")) for images in found)

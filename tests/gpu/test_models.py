@@ -81,8 +81,8 @@ def test_a_training_that_was_stopped_goes_on(choice, device, tmp_path, monkeypat
     monkeypatch.setitem(RECIPES, "small", replace(small, **choice))
     monkeypatch.setattr(feature_critic, "SMALLEST", 16)
     monkeypatch.setattr(Recipe, "images", property(lambda _: 2400))
-    assert not train_gan.Run("small", tmp_path, 3, str(device), 16).train(0)
-    stopped = train_gan.Run("small", tmp_path, 3, str(device), 16)
+    assert not train_gan.GanTraining("small", tmp_path, 3, str(device), 16).train(0)
+    stopped = train_gan.GanTraining("small", tmp_path, 3, str(device), 16)
     assert stopped.step == 1
     assert stopped.train(10)
     assert torch.cuda.get_device_name(device) in stopped.machine
@@ -96,7 +96,7 @@ def test_a_segmenter_is_trained_there(device, tmp_path, monkeypatch):
     monkeypatch.setattr(train_segmenter, "BATCH", 8)
     monkeypatch.setattr(train_segmenter, "IMAGES", 40)
     monkeypatch.setattr(train_segmenter, "SEGMENTER_CHANNELS", (4, 6))
-    assert not train_segmenter.Run(tmp_path, 3, str(device)).train(0)
-    assert train_segmenter.Run(tmp_path, 3, str(device)).train(10)
+    assert not train_segmenter.SegmenterTraining(tmp_path, 3, str(device)).train(0)
+    assert train_segmenter.SegmenterTraining(tmp_path, 3, str(device)).train(10)
     planes = load_segmenter(tmp_path / "segmenter-3.safetensors").to(device)(torch.zeros(2, 3, 16, 16, device=device))
     assert planes.shape == (2, 4, 16, 16)

@@ -194,7 +194,7 @@ def left(monkeypatch):
 
     monkeypatch.setattr(progress, "EVERY", 0)
     monkeypatch.setattr(progress, "TIMES", 0)
-    real, left = training.Training.add, [100]
+    real, left = training.EncoderTraining.add, [100]
 
     def stopping(self, step):
         if not left[0]:
@@ -202,7 +202,7 @@ def left(monkeypatch):
         left[0] -= 1
         real(self, step)
 
-    monkeypatch.setattr(training.Training, "add", stopping)
+    monkeypatch.setattr(training.EncoderTraining, "add", stopping)
     return left
 
 

@@ -78,7 +78,7 @@ def test_pictures_are_there_once_whatever_their_size(tmp_path):
     large.concepts, large.settings = first().concepts, first().settings
     with pytest.warns(UserWarning, match="pixels"):
         comparison = compare({"one": first(), "two": large})
-    pictures = compared.Pictures()
+    pictures = compared.PagePictures()
     concepts, left_out = compared.shown_concepts(comparison, pictures)
     assert left_out == 0
     shown = [unit for concept in concepts for units in concept.units.values() for unit in units]
@@ -91,7 +91,7 @@ def test_pictures_are_there_once_whatever_their_size(tmp_path):
 
 
 def test_masks_are_those_of_the_layer():
-    one, pictures = first(), compared.Pictures()
+    one, pictures = first(), compared.PagePictures()
     concepts, _ = compared.shown_concepts(compare({"one": one, "two": other()}), pictures)
     best = concepts[0].units["one"][0]
     coded = [base64.b64decode(picture.mask) for picture in best.pictures]

@@ -25,7 +25,7 @@ def _few(monkeypatch):
 
 def run(folder, epochs=2, minutes=10, seed=3, size=64):
     """Trains; returns the lines of the log that tell of epochs."""
-    train.Run(folder, epochs, minutes, seed=seed, size=size).train()
+    train.ClassifierTraining(folder, epochs, minutes, seed=seed, size=size).train()
     return [line for line in log(folder) if "snapshot" not in line]
 
 
@@ -72,17 +72,17 @@ def test_snapshots_load(tmp_path):
 def test_a_run_killed_within_an_epoch_ends_as_if_it_were_not(tmp_path, monkeypatch):
     whole = run(tmp_path / "whole", epochs=3)
     monkeypatch.setattr(train, "CHECKPOINT_EVERY", 0)
-    train_step = train.Run._train_step
+    train_step = train.ClassifierTraining._train_step
 
     def killed(self):
         if self.step == 3:
             raise KeyboardInterrupt
         return train_step(self)
 
-    monkeypatch.setattr(train.Run, "_train_step", killed)
+    monkeypatch.setattr(train.ClassifierTraining, "_train_step", killed)
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path / "killed", epochs=3)
-    monkeypatch.setattr(train.Run, "_train_step", train_step)
+    monkeypatch.setattr(train.ClassifierTraining, "_train_step", train_step)
     lines = run(tmp_path / "killed", epochs=3)
     assert [(line["epoch"], line["loss"]) for line in lines] == [(line["epoch"], line["loss"]) for line in whole]
     for name in ("vgg", "snapshots/00", "snapshots/09", "snapshots/11"):
@@ -110,7 +110,7 @@ def test_the_time_limit_holds(tmp_path, monkeypatch):
 
 
 def test_the_rate_rises_and_falls(tmp_path):
-    state = train.Run(tmp_path, 50, 10, seed=3, size=64)
+    state = train.ClassifierTraining(tmp_path, 50, 10, seed=3, size=64)
     rates = []
     for state.step in range(state.steps + 1):  # noqa: B020
         rates.append(state.rate())
@@ -131,7 +131,7 @@ def test_augmented_images_stay_in_range():
 
 
 def test_an_epoch_visits_each_image_once(tmp_path, monkeypatch):
-    state = train.Run(tmp_path, 1, 10, seed=3, size=64)
+    state = train.ClassifierTraining(tmp_path, 1, 10, seed=3, size=64)
     visited = []
     batch = train.batch
 

@@ -58,7 +58,7 @@ def whole(tmp_path_factory):
     def trained(name):
         if name not in found:
             folder = tmp_path_factory.mktemp(name)
-            run = train_gan.Run(name, folder, 3, "cpu", BATCH)
+            run = train_gan.GanTraining(name, folder, 3, "cpu", BATCH)
             assert run.train(10)
             found[name] = folder, run
         return found[name]
@@ -73,11 +73,11 @@ def weights(path):
 @pytest.mark.parametrize("name", ["small", "small-style", "small-wgan", "small-batch-norm", "small-critic"])
 def test_a_run_that_was_stopped_ends_as_one_that_was_not(tmp_path, name, whole):
     folder, run = whole(name)
-    assert not train_gan.Run(name, tmp_path, 3, "cpu", BATCH).train(0)
-    early = train_gan.Run(name, tmp_path, 3, "cpu", BATCH)
+    assert not train_gan.GanTraining(name, tmp_path, 3, "cpu", BATCH).train(0)
+    early = train_gan.GanTraining(name, tmp_path, 3, "cpu", BATCH)
     assert early.step == 1
     stopped_at(early, 21)  # where the largest size fades in, and all that learns has learned
-    stopped = train_gan.Run(name, tmp_path, 3, "cpu", BATCH)
+    stopped = train_gan.GanTraining(name, tmp_path, 3, "cpu", BATCH)
     assert stopped.step == 21
     for one, other in zip(early._checkpoint.networks.values(), stopped._checkpoint.networks.values(), strict=True):
         assert all(torch.equal(value, other.state_dict()[key]) for key, value in one.state_dict().items())
@@ -141,27 +141,27 @@ def test_batch_norm_gets_the_statistics_of_the_averaged_weights(whole):
 
 def test_the_recipe_sets_rate_penalty_and_average(tmp_path, monkeypatch):
     monkeypatch.setitem(RECIPES, "other", replace(SMALL, rate=0.03, r1_gamma=0.7, half_life=77))
-    both = train_gan.Run("other", tmp_path, 3, "cpu", BATCH).adversaries
+    both = train_gan.GanTraining("other", tmp_path, 3, "cpu", BATCH).adversaries
     assert both.optimizers[0].param_groups[0]["lr"] == 0.03
     assert (both.r1_gamma, both.half_life) == (0.7, 77)
 
 
 def test_another_seed_and_other_scenes_do_not_go_on(tmp_path, monkeypatch):
-    train_gan.Run("small", tmp_path, 3, "cpu", BATCH).train(0)
+    train_gan.GanTraining("small", tmp_path, 3, "cpu", BATCH).train(0)
     with pytest.raises(ValueError, match="must hold a run of"):
-        train_gan.Run("small", tmp_path, 4, "cpu", BATCH)
+        train_gan.GanTraining("small", tmp_path, 4, "cpu", BATCH)
     monkeypatch.setattr(train_gan, "scenes_version", lambda *_: "another")
     with pytest.raises(ValueError, match=r"must hold a run of .*'another'"):
-        train_gan.Run("small", tmp_path, 3, "cpu", BATCH)
+        train_gan.GanTraining("small", tmp_path, 3, "cpu", BATCH)
 
 
 def test_a_finished_run_says_what_trained_it_and_not_what_came_by_later(tmp_path, monkeypatch):
     monkeypatch.setattr(Recipe, "images", property(lambda _: 60))
-    train_gan.Run("small", tmp_path, 3, "cpu", BATCH).train(0)
+    train_gan.GanTraining("small", tmp_path, 3, "cpu", BATCH).train(0)
     monkeypatch.setattr(Training, "_machine", lambda _: "a second machine")
-    train_gan.Run("small", tmp_path, 3, "cpu", BATCH).train(10)
+    train_gan.GanTraining("small", tmp_path, 3, "cpu", BATCH).train(10)
     monkeypatch.setattr(Training, "_machine", lambda _: "a third machine")
-    train_gan.Run("small", tmp_path, 3, "cpu", BATCH).train(10)
+    train_gan.GanTraining("small", tmp_path, 3, "cpu", BATCH).train(10)
     machine = load_tensors(tmp_path / "small.safetensors", *FORMAT)[1]["machine"]
     assert re.fullmatch(r"(one thread|\d+ threads) of an .+ and a second machine", machine)
 
@@ -169,7 +169,7 @@ def test_a_finished_run_says_what_trained_it_and_not_what_came_by_later(tmp_path
 @pytest.mark.parametrize("batch", [0, -4, 6, 41])
 def test_batches_that_no_discriminator_takes_are_refused_before_scenes_are_rendered(tmp_path, batch):
     with pytest.raises(ValueError, match=rf"batch must be positive, .* most the 40 scenes of small, but is {batch}"):
-        train_gan.Run("small", tmp_path, 3, "cpu", batch)
+        train_gan.GanTraining("small", tmp_path, 3, "cpu", batch)
     assert not list(tmp_path.iterdir())
 
 

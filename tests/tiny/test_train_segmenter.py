@@ -23,12 +23,12 @@ def _few(monkeypatch):
 
 @pytest.mark.usefixtures("_few")
 def test_a_run_that_was_stopped_ends_as_one_that_was_not(tmp_path, monkeypatch):
-    assert train_segmenter.Run(tmp_path / "whole", 3).train(10)
-    early = train_segmenter.Run(tmp_path / "parts", 3)
+    assert train_segmenter.SegmenterTraining(tmp_path / "whole", 3).train(10)
+    early = train_segmenter.SegmenterTraining(tmp_path / "parts", 3)
     for _ in range(3):
         early._train_step()
     early._save()
-    stopped = train_segmenter.Run(tmp_path / "parts", 3)
+    stopped = train_segmenter.SegmenterTraining(tmp_path / "parts", 3)
     assert stopped.step == 3
     assert stopped.train(10)
     (one, about), (other, _) = (
@@ -45,7 +45,7 @@ def test_a_run_that_was_stopped_ends_as_one_that_was_not(tmp_path, monkeypatch):
     assert planes.shape == (2, 4, 16, 16)
     monkeypatch.setattr(train_segmenter, "IMAGES", 48)
     with pytest.raises(ValueError, match="must hold a run of"):
-        train_segmenter.Run(tmp_path / "parts", 3)
+        train_segmenter.SegmenterTraining(tmp_path / "parts", 3)
 
 
 @pytest.mark.usefixtures("_few")
@@ -53,7 +53,7 @@ def test_it_learns(tmp_path, monkeypatch):
     monkeypatch.setattr(train_segmenter, "SIZE", 32)
     monkeypatch.setattr(train_segmenter, "IMAGES", 160)
     monkeypatch.setattr(train_segmenter, "SEGMENTER_CHANNELS", (12, 16))
-    run = train_segmenter.Run(tmp_path, 3)
+    run = train_segmenter.SegmenterTraining(tmp_path, 3)
     before = {name: value.clone() for name, value in run.network.named_parameters()}
     run.train(10)
     assert run.log[-1]["loss"] < 0.9 * run.log[0]["loss"]  # 0.88 measured

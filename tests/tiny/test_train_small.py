@@ -33,7 +33,7 @@ def same(one, other):
 
 
 def test_it_leaves_snapshots_and_a_log(tmp_path):
-    assert train_small.Run("scenes", tmp_path, 3).train(10)
+    assert train_small.SmallTraining("scenes", tmp_path, 3).train(10)
     files = sorted(path.name for path in (tmp_path / "scenes-3").iterdir())
     assert files == [f"{images:06}.safetensors" for images in (0, 8, 16, 32)]
     lines = [json.loads(line) for line in (tmp_path / "scenes-3.log").read_text().splitlines()]
@@ -46,29 +46,29 @@ def test_it_leaves_snapshots_and_a_log(tmp_path):
 
 
 def test_a_run_that_was_killed_ends_with_the_same_weights(tmp_path, monkeypatch):
-    train_small.Run("color", tmp_path / "whole", 0).train(10)
+    train_small.SmallTraining("color", tmp_path / "whole", 0).train(10)
     monkeypatch.setattr("dissect.tiny.training.run.CHECKPOINT_EVERY", 0)
-    step = train_small.Run._train_step
+    step = train_small.SmallTraining._train_step
 
     def killed(self):
         if self.step == 3:
             raise KeyboardInterrupt
         step(self)
 
-    monkeypatch.setattr(train_small.Run, "_train_step", killed)
+    monkeypatch.setattr(train_small.SmallTraining, "_train_step", killed)
     with pytest.raises(KeyboardInterrupt):
-        train_small.Run("color", tmp_path / "two", 0).train(10)
-    monkeypatch.setattr(train_small.Run, "_train_step", step)
-    assert train_small.Run("color", tmp_path / "two", 0).train(10)
+        train_small.SmallTraining("color", tmp_path / "two", 0).train(10)
+    monkeypatch.setattr(train_small.SmallTraining, "_train_step", step)
+    assert train_small.SmallTraining("color", tmp_path / "two", 0).train(10)
     ends = [weights(tmp_path / of / "color-0" / "000032.safetensors") for of in ("whole", "two")]
     assert same(*ends)
 
 
 def test_one_begins_where_another_ended(tmp_path):
     with pytest.raises(FileNotFoundError, match="must hold the snapshots of a training"):
-        train_small.Run("scenes-to-objects", tmp_path, 0)
-    train_small.Run("scenes", tmp_path, 0).train(10)
-    train_small.Run("scenes-to-objects", tmp_path, 0)
+        train_small.SmallTraining("scenes-to-objects", tmp_path, 0)
+    train_small.SmallTraining("scenes", tmp_path, 0).train(10)
+    train_small.SmallTraining("scenes-to-objects", tmp_path, 0)
     end = weights(tmp_path / "scenes-0" / "000032.safetensors")
     begin = weights(tmp_path / "scenes-to-objects-0" / "000000.safetensors")
     alike = {name for name in begin if name in end and torch.equal(begin[name], end[name])}
@@ -79,7 +79,7 @@ def test_one_begins_where_another_ended(tmp_path):
 def test_a_training_set_of_one_family(tmp_path, monkeypatch):
     monkeypatch.setattr(train_small, "COUNTS", {"train": 86, "val": 43})
     monkeypatch.setattr(train_small, "SMALL_RECIPES", {"room": SmallRecipe(family="room", images=80)})
-    run, met = train_small.Run("room", tmp_path, 0), []
+    run, met = train_small.SmallTraining("room", tmp_path, 0), []
     monkeypatch.setattr(train_small, "posed", lambda task, images, labels, seed: (
         met.append(labels["scenes"]), posed(task, images, labels, seed))[1])  # fmt: skip
     assert run.train(10)

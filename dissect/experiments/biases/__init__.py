@@ -15,6 +15,7 @@ from dissect.experiments.biases.units import (
     shifted,
 )
 from dissect.experiments.biases.vocabulary import (
+    ConceptSize,
     Finer,
     Reach,
     Removed,
@@ -35,6 +36,7 @@ __all__ = [
     "Reach",
     "Removed",
     "Shifted",
+    "ConceptSize",
     "Size",
     "finer",
     "found",

@@ -222,16 +222,19 @@ def _held_out(maps: LayerMaps, layer: str, planes: Tensor, concepts: Concepts) -
     return odd.iou.gather(1, even.best_label[:, None])[:, 0]
 
 
-class Size(NamedTuple):
+class ConceptSize(NamedTuple):
     """A concept: the share of the pixels that carry it, and the IoU of the unit that fits it best."""
 
     share: float
     best: float
 
 
+Size = ConceptSize  # its earlier name, which callers have
+
+
 @speaks
-def sizes(dissection: Dissection) -> list[Size]:
+def sizes(dissection: Dissection) -> list[ConceptSize]:
     """All concepts but "no label"."""
     layer = only(dissection)
     shares = (layer.label_area.double() / layer.num_pixels)[1:].tolist()
-    return [Size(*pair) for pair in zip(shares, layer.iou[:, 1:].amax(0).tolist())]
+    return [ConceptSize(*pair) for pair in zip(shares, layer.iou[:, 1:].amax(0).tolist())]

@@ -25,7 +25,7 @@ def muon_and_adamw(
     return Muon(inner, MUON_RATE, weight_decay=MUON_DECAY), torch.optim.AdamW(others, rate, weight_decay=decay)
 
 
-class Descent(Training):
+class LossTraining(Training):
     """A training of one loss.
 
     Attributes:
