@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -22,14 +21,13 @@ from dissect.devices import checksum, device_of
 from dissect.digests import digest
 from dissect.files.checked import Array, Of, Whole, fields, require
 from dissect.generated import Generated
+from dissect.generators.counting import Segmenting
 from dissect.models import latents, noise_seeds
 from dissect.models.noise import takes_noise
 from dissect.network.identity import fingerprint
 from dissect.network.modes import check_evaluating, check_segmenter, range_taken
 from dissect.visits.run import Run, Visit
 from dissect.visits.store import Step
-
-Segmenting = Callable[[Tensor], Tensor]
 
 
 class GeneratedImages:

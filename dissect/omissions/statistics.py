@@ -16,8 +16,9 @@ from dissect.concepts import Concepts
 from dissect.data import Batches
 from dissect.files.checked import Array, Each, Of, Text, Whole, fields, require
 from dissect.files.results import Result
+from dissect.generators.counting import Segmenting
 from dissect.network.identity import code_of, fingerprint, weights_fingerprint
-from dissect.omissions.counting import Counting, GeneratedImages, RealImages, Segmenting, digest_of
+from dissect.omissions.counting import Counting, GeneratedImages, RealImages, digest_of
 from dissect.segmentation.protocol import adapted
 from dissect.visits.images import Images
 from dissect.visits.run import finish

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Literal, NamedTuple, get_args
+from typing import NamedTuple, get_args
 
 import torch
 from torch import Tensor
 
 from dissect.arguments import refusal, speaks
 from dissect.dissection import Dissection
+from dissect.dissection.presets import GridName
 from dissect.experiments.biases.maps import LayerMaps, found, only, spread
 from dissect.grid import Grid
 from dissect.reference import upsample
@@ -107,10 +108,6 @@ class _Masks:
             yield masks.flatten(1), shown
 
 
-#: Ways to place the cells of a map in the image.
-Kind = Literal["half_pixel", "receptive_field", "netdissect"]
-
-
 class Placed(NamedTuple):
     """What a layer shows with one kind of grid.
 
@@ -126,7 +123,7 @@ class Placed(NamedTuple):
     """
 
     layer: str
-    kind: Kind
+    kind: GridName
     units: int
     detectors: int
     concepts: int
@@ -140,7 +137,7 @@ def placed(maps: LayerMaps, layer: str) -> list[Placed]:
     """By kind of grid, what a layer shows."""
     rows = []
     base = None
-    for kind in get_args(Kind):
+    for kind in get_args(GridName):
         result = maps.dissected(layer, grid=_grid(maps, layer, kind), decoys=0, resamples=0)
         own = only(result)
         base = base or own
@@ -150,7 +147,7 @@ def placed(maps: LayerMaps, layer: str) -> list[Placed]:
     return rows
 
 
-def _grid(maps: LayerMaps, layer: str, kind: Kind) -> Grid:
+def _grid(maps: LayerMaps, layer: str, kind: GridName) -> Grid:
     source, target = _sizes(maps, layer)
     if kind == "half_pixel":
         return Grid.half_pixel(source, target)

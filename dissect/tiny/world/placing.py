@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from dissect.tiny.world.canvas import UNITS
+from dissect.tiny.world.canvas import UNITS, Canvas
 from dissect.tiny.world.rng import Rng
+
+#: Draws a thing whose middle column, lowest row and size are given.
+Draw = Callable[[Canvas, Rng, int, int, int], None]
 
 _MARGIN = 10
 

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from dissect.tiny.world.canvas import UNITS, Canvas, Surface
 from dissect.tiny.world.casting import LANDS
 from dissect.tiny.world.light import Light, reflect
 from dissect.tiny.world.objects import beings, buildings, nature, street, vehicles
-from dissect.tiny.world.placing import slots
+from dissect.tiny.world.placing import Draw, slots
 from dissect.tiny.world.rng import Rng
-
-Draw = Callable[[Canvas, Rng, int, int, int], None]
 
 
 def _house(canvas: Canvas, rng: Rng, x: int, base: int, size: int) -> None:

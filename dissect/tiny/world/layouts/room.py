@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from dissect.tiny.world.canvas import Canvas, Color
 from dissect.tiny.world.light import Light
 from dissect.tiny.world.objects import appliances, beings, furniture
 from dissect.tiny.world.objects import room as rooms
-from dissect.tiny.world.placing import slots
+from dissect.tiny.world.placing import Draw, slots
 from dissect.tiny.world.rng import Rng
-
-#: Draws a thing of a width, standing on a row.
-Draw = Callable[[Canvas, Rng, int, int, int], None]
 
 _TINTS: tuple[Color, ...] = ((256, 254, 250), (264, 248, 222), (266, 236, 200), (240, 246, 258), (206, 206, 222))
 

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from dissect.tiny.world.canvas import UNITS, Canvas
 from dissect.tiny.world.light import Light, reflect
 from dissect.tiny.world.objects import beings, buildings, nature, street, vehicles
-from dissect.tiny.world.placing import slots
+from dissect.tiny.world.placing import Draw, slots
 from dissect.tiny.world.rng import Rng
 from dissect.tiny.world.surfaces import made
-
-Draw = Callable[[Canvas, Rng, int, int, int], None]
 
 #: How to draw what stands on the pavement or drives on the road, its usual size and the room that it needs.
 _STANDING: dict[str, tuple[Draw, int, int]] = {
