@@ -21,8 +21,8 @@ from typing import Any, ParamSpec, TypeVar, overload
 import torch
 from torch import Tensor
 
-Given = ParamSpec("Given")
-Result = TypeVar("Result")
+Parameters = ParamSpec("Parameters")
+Returned = TypeVar("Returned")
 Error = TypeVar("Error", bound=Exception)
 
 
@@ -44,11 +44,11 @@ def refusal(error: Error, where: str | None = None) -> Error:
 
 
 @overload
-def speaks(thing: type[Result]) -> type[Result]: ...
+def speaks(thing: type[Returned]) -> type[Returned]: ...
 
 
 @overload
-def speaks(thing: Callable[Given, Result]) -> Callable[Given, Result]: ...
+def speaks(thing: Callable[Parameters, Returned]) -> Callable[Parameters, Returned]: ...
 
 
 def speaks(thing: Any) -> Any:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Generic, TypeVar
 
-State = TypeVar("State")
+Snapshot = TypeVar("Snapshot")
 
 #: Gestures that can be undone.
 MOST_UNDONE = 1000
 
 
-class History(Generic[State]):
+class History(Generic[Snapshot]):
     """What is, what was, and what was undone.
 
     Args:
@@ -23,12 +23,12 @@ class History(Generic[State]):
         (True, 'nothing', True, 'one')
     """
 
-    def __init__(self, state: State) -> None:
+    def __init__(self, state: Snapshot) -> None:
         self.state = state
-        self._past: list[State] = []
-        self._future: list[State] = []
+        self._past: list[Snapshot] = []
+        self._future: list[Snapshot] = []
 
-    def become(self, state: State) -> None:
+    def become(self, state: Snapshot) -> None:
         """Goes on to another state, which can be undone."""
         self._past = [*self._past, self.state][-MOST_UNDONE:]
         self._future = []
@@ -42,7 +42,7 @@ class History(Generic[State]):
         """To what was undone last; False where nothing was, or something else came since."""
         return self._step(self._future, self._past)
 
-    def _step(self, source: list[State], target: list[State]) -> bool:
+    def _step(self, source: list[Snapshot], target: list[Snapshot]) -> bool:
         if not source:
             return False
         target.append(self.state)

@@ -9,14 +9,14 @@ from collections.abc import Callable
 from typing import Any
 
 from dissect.apps.answers import text_of
-from dissect.apps.rewriter import StoppedError, Watch
+from dissect.apps.rewriter import StepWatcher, StoppedError
 from dissect.arguments import refusal
 from dissect.rewriting import Edit
 
 #: Edits on their way at once, and those of which it is told after they ended, at most; losses of a curve.
 MOST_RUNNING, MOST_KEPT, MOST_LOSSES = 8, 64, 256
 
-Find = Callable[[Watch, threading.Event], Edit]
+Find = Callable[[StepWatcher, threading.Event], Edit]
 
 
 class Job:

@@ -34,7 +34,8 @@ ERASED = 30 / 512
 #: Seconds after which an edit that waits for another asks whether it shall stop.
 WAIT = 0.1
 
-Watch = Callable[[int, float], None]
+#: Called at each step with its number and the loss before it.
+StepWatcher = Callable[[int, float], None]
 
 
 def erased_number(inputs: int) -> int:
@@ -229,7 +230,7 @@ class Rewriter:
         edits: Sequence[Edit] = (),
         rank: int = 1,
         *,
-        watch: Watch | None = None,
+        watch: StepWatcher | None = None,
         stop: threading.Event | None = None,
         **options: Any,
     ) -> Edit:
@@ -264,7 +265,7 @@ class Rewriter:
         *,
         units: int | None = None,
         goal: int = 0,
-        watch: Watch | None = None,
+        watch: StepWatcher | None = None,
         stop: threading.Event | None = None,
         **options: Any,
     ) -> Edit:
@@ -343,7 +344,7 @@ class Rewriter:
         return found
 
     def _found(
-        self, edits: Sequence[Edit], watch: Watch | None, stop: threading.Event | None,
+        self, edits: Sequence[Edit], watch: StepWatcher | None, stop: threading.Event | None,
         find: Callable[[Memory, dict[str, Any]], Edit],
     ) -> Edit:  # fmt: skip
         """What is found in a copy of its own, whose passes nobody else's hooks see."""

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 from dissect.apps.history import History
-from dissect.apps.rewriter import MOST_CONTEXT, Rewriter, Watch
+from dissect.apps.rewriter import MOST_CONTEXT, Rewriter, StepWatcher
 from dissect.apps.strokes import Mask
 from dissect.arguments import integer, refusal, speaks
 from dissect.rewriting import Edit, Matches, Selection, Session, combined
@@ -121,7 +121,7 @@ class Rewriting:
         """The images that agree best with the context; errors are those of `Rewriter.search`."""
         return self.rewriter.search(self.session.context, count)
 
-    def execute(self, rank: int = 1, *, watch: Watch | None = None, **options: Any) -> Edit:
+    def execute(self, rank: int = 1, *, watch: StepWatcher | None = None, **options: Any) -> Edit:
         """Makes the edit; arguments and errors are those of `Rewriter.execute`.
 
         Raises:
@@ -134,7 +134,7 @@ class Rewriting:
             )
         )  # fmt: skip
 
-    def erase(self, rank: int = 1, *, watch: Watch | None = None, **options: Any) -> Edit:
+    def erase(self, rank: int = 1, *, watch: StepWatcher | None = None, **options: Any) -> Edit:
         """Unlearns what the context shows; arguments and errors are those of `Rewriter.erase`, and of `execute`."""
         return self._edited(
             lambda stop: self.rewriter.erase(

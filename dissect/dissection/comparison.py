@@ -49,10 +49,10 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 #: What `Comparison.plot` can draw.
-Kind = Literal["concepts", "iou", "series", "categories", "histories"]
-KINDS: tuple[Kind, ...] = get_args(Kind)
+ComparisonPlot = Literal["concepts", "iou", "series", "categories", "histories"]
+KINDS: tuple[ComparisonPlot, ...] = get_args(ComparisonPlot)
 #: Those that need the steps of a series.
-SERIES: tuple[Kind, ...] = ("series", "categories", "histories")
+SERIES: tuple[ComparisonPlot, ...] = ("series", "categories", "histories")
 #: What is printed of a `LayerRow`, beside the step of a series; the rest is in the rows, and in files.
 PRINTED = ("units", "detectors", "beyond_chance", "concepts", "concepts_beyond_chance", "ratio", "mean_iou")
 
@@ -191,7 +191,7 @@ class Comparison(Result):
             raise refusal(ValueError("a series needs steps, which compare(..., steps=...) takes."))
         return self.layers
 
-    def plot(self, kind: Kind = "concepts") -> Figure:
+    def plot(self, kind: ComparisonPlot = "concepts") -> Figure:
         """A figure of the tables.
 
         Args:

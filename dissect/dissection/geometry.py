@@ -14,9 +14,9 @@ from dissect.grid import Border, Grid
 from dissect.network.receptive_field import receptive_field
 from dissect.visits.store import Step
 
-Size = tuple[int, int]
+MapSize = tuple[int, int]
 #: One grid for every layer, one by layer, or what gives one of (layer, size of its maps, size of the planes).
-Given = Grid | Mapping[str, Grid] | Callable[[str, Size, Size], Grid]
+GivenGrid = Grid | Mapping[str, Grid] | Callable[[str, MapSize, MapSize], Grid]
 
 
 class Geometry:
@@ -29,11 +29,11 @@ class Geometry:
         given: the grids, in the place of the rules'.
 
     Raises:
-        TypeError: `given` is none of `Given`, or holds something else than grids.
+        TypeError: `given` is none of `GivenGrid`, or holds something else than grids.
         ValueError: it is a mapping of other layers.
     """
 
-    def __init__(self, model: nn.Module, layers: list[str], rules: Preset, given: Given | None = None) -> None:
+    def __init__(self, model: nn.Module, layers: list[str], rules: Preset, given: GivenGrid | None = None) -> None:
         self._model, self._rules, self._given = model, rules, given
         if isinstance(given, Mapping):
             if set(given) != set(layers):
@@ -50,7 +50,7 @@ class Geometry:
                 )
             )
 
-    def grid(self, layer: str, source: Size, target: Size, images: Tensor) -> Grid:
+    def grid(self, layer: str, source: MapSize, target: MapSize, images: Tensor) -> Grid:
         """For maps of `source` on planes of `target`.
 
         Args:
@@ -101,7 +101,7 @@ class Geometry:
             return {}
         return {"grid": "given", "border": "given", "grids": {layer: grid.key[:16] for layer, grid in grids.items()}}
 
-    def _given_grid(self, layer: str, source: Size, target: Size) -> Grid:
+    def _given_grid(self, layer: str, source: MapSize, target: MapSize) -> Grid:
         given = self._given
         if isinstance(given, Mapping):
             given = given[layer]
@@ -120,7 +120,9 @@ def check_fits(where: str, grid: Grid, source: Iterable[int], target: Iterable[i
         raise
 
 
-def named_or_given(grid: GridName | Given | None, border: Border | None) -> tuple[GridName | None, Given | None]:
+def named_or_given(
+    grid: GridName | GivenGrid | None, border: Border | None
+) -> tuple[GridName | None, GivenGrid | None]:
     """The kind of grid that `dissect` was asked for by name, and the grids that it was given; one of them is None.
 
     Raises:

@@ -18,12 +18,12 @@ from dissect.dissection.result import Dissection
 from dissect.dissection.run import dissect
 
 #: A network at a checkpoint: itself, what loads it, or what was found of it before.
-Checkpoint = nn.Module | Callable[[], nn.Module] | Dissection | str | Path
+CheckpointLike = nn.Module | Callable[[], nn.Module] | Dissection | str | Path
 
 
 @speaks
 def monitor(
-    checkpoints: Mapping[Any, Checkpoint] | Iterable[tuple[Any, Checkpoint]],
+    checkpoints: Mapping[Any, CheckpointLike] | Iterable[tuple[Any, CheckpointLike]],
     layers: str | Iterable[str],
     images: Any,
     *,

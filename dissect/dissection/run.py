@@ -15,7 +15,7 @@ from dissect.concepts import Concepts
 from dissect.data.batches import attribute_of
 from dissect.data.pictures import signed_pictures, to_pictures
 from dissect.dissection.dissection_run import DissectionRun
-from dissect.dissection.geometry import Given
+from dissect.dissection.geometry import GivenGrid
 from dissect.dissection.given import check_labels, given_thresholds, told_thresholds
 from dissect.dissection.informative import check_batches, check_others, digest_of, informative_levels
 from dissect.dissection.plan import Segment, planned
@@ -51,7 +51,7 @@ def dissect(
     thresholds: Tensor | Mapping[str, Tensor] | None = None,
     positions: Positions | None = None,
     border: Border | None = None,
-    grid: GridName | Given | None = None,
+    grid: GridName | GivenGrid | None = None,
     scope: Scope | None = None,
     detector_iou: float | None = None,
     relu: bool | None = None,

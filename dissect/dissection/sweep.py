@@ -12,7 +12,7 @@ from torch.utils.data import Dataset
 from dissect.arguments import integer, refusal, seed_number, speaks
 from dissect.concepts import Concepts
 from dissect.dissection.bands import band_labels
-from dissect.dissection.geometry import Given
+from dissect.dissection.geometry import GivenGrid
 from dissect.dissection.plan import Segment, planned
 from dissect.dissection.presets import GridName, PresetName, preset_with
 from dissect.dissection.provenance import provenance
@@ -46,7 +46,7 @@ def sweep(
     ignore: int | Iterable[int] = (),
     preset: PresetName = "default",
     border: Border | None = None,
-    grid: GridName | Given | None = None,
+    grid: GridName | GivenGrid | None = None,
     detector_iou: float | None = None,
     relu: bool | None = None,
     tokens: tuple[int, int] | Mapping[str, tuple[int, int]] | None = None,

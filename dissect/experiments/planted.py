@@ -58,7 +58,7 @@ CORRUPTIONS = (
 )
 
 #: Gets activations [N, U, h, w], planes [N, K, H, W] and their concepts; gives each unit's label, or its formula.
-Method = Callable[[Tensor, Tensor, Concepts], Sequence["Formula | int"]]
+LabellingMethod = Callable[[Tensor, Tensor, Concepts], Sequence["Formula | int"]]
 
 
 @dataclass(eq=False)  # tensors have no one truth value
@@ -178,7 +178,7 @@ def _check_corruption(corruption: Corruption) -> None:
 
 
 @speaks
-def score_labels(planted: Planted, methods: Mapping[str, Method]) -> PlantedScores:
+def score_labels(planted: Planted, methods: Mapping[str, LabellingMethod]) -> PlantedScores:
     """How near each method comes to the planted truth.
 
     A method gets the activations, the planes and the concepts, and says a label (0 for none) or a `stats.Formula` of
@@ -241,7 +241,7 @@ def _check_planes(planes: Tensor, concepts: Concepts) -> None:
     check_named(planes, len(concepts))
 
 
-def _check_method(name: str, method: Method) -> None:
+def _check_method(name: str, method: LabellingMethod) -> None:
     """Refuses what cannot be called with activations, planes and concepts, as far as it tells."""
     if not callable(method):
         raise refusal(TypeError(f"method {name!r} must be a function, but is {method!r}."))

@@ -13,7 +13,7 @@ from dissect.dissection import formulas
 from dissect.dissection.exemplars import Embedder, similarity
 from dissect.dissection.given_activations import as_network, dissect_activations
 from dissect.dissection.result import Dissection
-from dissect.experiments.planted import Method
+from dissect.experiments.planted import LabellingMethod
 from dissect.stats.formulas import Formula
 
 
@@ -22,7 +22,7 @@ def _dissected(maps: Tensor, planes: Tensor, concepts: Concepts, fraction: float
 
 
 @speaks
-def by_iou(fraction: float = 0.01) -> Method:
+def by_iou(fraction: float = 0.01) -> LabellingMethod:
     """Each unit's label with the highest IoU, as `dissect.dissect` gives it.
 
     Args:
@@ -43,7 +43,7 @@ def by_iou(fraction: float = 0.01) -> Method:
 
 
 @speaks
-def by_formulas(fraction: float = 0.01, *, length: int = 3, beam: int = 5) -> Method:
+def by_formulas(fraction: float = 0.01, *, length: int = 3, beam: int = 5) -> LabellingMethod:
     """Each unit's best formula, as `dissect.formulas` finds it.
 
     Args:
@@ -70,7 +70,7 @@ def by_formulas(fraction: float = 0.01, *, length: int = 3, beam: int = 5) -> Me
 
 
 @speaks
-def by_similarity(similarity: Tensor) -> Method:
+def by_similarity(similarity: Tensor) -> LabellingMethod:
     """Each unit's label by how its mean activation goes with what an embedding says of whole images.
 
     Of an embedding of images and texts, as CLIP, `similarity` is the product of the images' and the concepts' vectors;
@@ -104,7 +104,7 @@ def by_similarity(similarity: Tensor) -> Method:
 
 
 @speaks
-def by_texts(embedder: Embedder, pictures: Sequence[Tensor]) -> Method:
+def by_texts(embedder: Embedder, pictures: Sequence[Tensor]) -> LabellingMethod:
     """`by_similarity` of an embedding of pictures and texts: the concepts' names are the texts.
 
     Args:

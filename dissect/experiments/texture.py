@@ -30,8 +30,8 @@ from dissect.visits.run import Run, Visit, finish
 from dissect.visits.store import Step
 
 #: Whose threshold a set's maps are held against.
-Rule = Literal["own", "common"]
-RULES: tuple[Rule, ...] = get_args(Rule)
+ThresholdRule = Literal["own", "common"]
+RULES: tuple[ThresholdRule, ...] = get_args(ThresholdRule)
 #: The published code finds thresholds on maps of this size, and counts on the maps as they are.
 SIZE = (64, 64)
 
@@ -44,7 +44,7 @@ def texture_sensitivity(
     restyled: Dataset[Any] | Tensor | Iterable[Any],
     classes: Sequence[int] | Tensor | None = None,
     *,
-    thresholds: Rule = "own",
+    thresholds: ThresholdRule = "own",
     fraction: float = 0.01,
     relu: bool = True,
     seed: int = 0,
@@ -133,7 +133,7 @@ class Pairs(Run):
     """
 
     def __init__(
-        self, model: nn.Module, layers: list[str], readout: Readout, classes: Tensor | None, rule: Rule,
+        self, model: nn.Module, layers: list[str], readout: Readout, classes: Tensor | None, rule: ThresholdRule,
         fraction: float, seed: int,
     ) -> None:  # fmt: skip
         self._layers, self._classes, self._seed = layers, classes, seed

@@ -24,7 +24,7 @@ from dissect.visits.run import Run, Visit, finish
 from dissect.visits.store import Step
 
 #: From images uint8 [N, 3, H, W] to features [N, D].
-Features = Callable[[Tensor], Tensor]
+ImageFeatures = Callable[[Tensor], Tensor]
 #: Real images: uint8, or floats in [0, 1]; a data set that normalises them has `to_pictures`.
 Real = Dataset[Any] | Tensor | Iterable[Any]
 #: What the data sets of a run are called.
@@ -32,7 +32,7 @@ REAL, Z = "real images", "z"
 
 
 @speaks
-def inception_features(device: str | torch.device = "cpu", weights: str | Path | None = None) -> Features:
+def inception_features(device: str | torch.device = "cpu", weights: str | Path | None = None) -> ImageFeatures:
     """The 2,048 features of the Inception network of the FID (Heusel et al. 2017), as torchmetrics has them.
 
     Images are made 299x299 as the published code does. The network is that of the package torch-fidelity (extra `fid`),
@@ -76,7 +76,7 @@ class Seeing:
         ImportError: see `inception_features`.
     """
 
-    def __init__(self, features: Features | None, renderer: Renderer) -> None:
+    def __init__(self, features: ImageFeatures | None, renderer: Renderer) -> None:
         if features is not None and not callable(features):
             raise refusal(TypeError(f"features must be a function of uint8 images, but got {type(features).__name__}."))
         self.network = features or inception_features(renderer.device)

@@ -14,7 +14,7 @@ from dissect import ops
 from dissect.arguments import integer, refusal, speaks
 from dissect.files.checked import Array, Each, Of, Text, Whole, fields, require
 from dissect.files.results import Result
-from dissect.generators.artifact_features import Features, Real, Seeing, gather, settings_of
+from dissect.generators.artifact_features import ImageFeatures, Real, Seeing, gather, settings_of
 from dissect.generators.intervals import known
 from dissect.generators.observing import random_units, warn_of_shared
 from dissect.generators.rendering import Latents, Renderer, UnitEdit
@@ -197,7 +197,7 @@ def artifact_repair(
     z: Latents,
     real: Real,
     *,
-    features: Features | None = None,
+    features: ImageFeatures | None = None,
     by: str | None = None,
     count: int | None = None,
     draws: int = 3,

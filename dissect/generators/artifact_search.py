@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from dissect import ops
 from dissect.arguments import integer, refusal, seed_number, speaks
-from dissect.generators.artifact_features import Features, Real, Seeing, gather, settings_of
+from dissect.generators.artifact_features import ImageFeatures, Real, Seeing, gather, settings_of
 from dissect.generators.artifact_units import ArtifactUnits
 from dissect.generators.rendering import Latents, Renderer
 from dissect.network.layouts import LayoutOption
@@ -28,7 +28,7 @@ def artifact_units(
     z: Latents,
     real: Real,
     *,
-    features: Features | None = None,
+    features: ImageFeatures | None = None,
     top: int | None = None,
     draws: int = 5,
     seed: int = 0,

@@ -13,7 +13,7 @@ from torch.nn.functional import avg_pool2d
 from dissect.arguments import integer, refusal, seed_number, speaks
 from dissect.devices import checksum
 from dissect.files.checked import Array
-from dissect.generators.causal_result import FORMS, CausalUnits, Form
+from dissect.generators.causal_result import FORMS, CausalForm, CausalUnits
 from dissect.generators.counting import Concept, Counter, Segmenting
 from dissect.generators.descent import Descent, Options
 from dissect.generators.observing import ObservationRun, given_value, observe
@@ -38,7 +38,7 @@ def causal_units(
     iou: Tensor | None = None,
     value: Tensor | float | None = None,
     block: int = 1,
-    form: Form = "published",
+    form: CausalForm = "published",
     epochs: int = 10,
     learning_rate: float = 0.01,
     weight: float = 0.005,

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 #: Of the optimisation: that of the published code, or of the thesis.
-Form = Literal["published", "thesis"]
-FORMS: tuple[Form, ...] = get_args(Form)
+CausalForm = Literal["published", "thesis"]
+FORMS: tuple[CausalForm, ...] = get_args(CausalForm)
 
 
 class CausalRow(NamedTuple):

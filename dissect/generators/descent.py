@@ -9,7 +9,7 @@ from torch import Tensor
 
 from dissect.arguments import refusal
 from dissect.files.checked import Array, Of, fields, require
-from dissect.generators.causal_result import Form
+from dissect.generators.causal_result import CausalForm
 from dissect.generators.counting import Counter
 from dissect.generators.places import PlacesRun
 from dissect.generators.regions import block_masks, enlarged
@@ -30,7 +30,7 @@ class Options(NamedTuple):
     """How alpha is optimised; see `causal_units`."""
 
     block: int
-    form: Form
+    form: CausalForm
     epochs: int
     learning_rate: float
     weight: float

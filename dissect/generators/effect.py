@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 #: What is done with the units.
-Mode = Literal["ablation", "insertion"]
-MODES: tuple[Mode, ...] = get_args(Mode)
+EffectMode = Literal["ablation", "insertion"]
+MODES: tuple[EffectMode, ...] = get_args(EffectMode)
 #: The share of all pixels that a class has whose change is told of beside the one that is edited.
 LARGE = 0.01
 
@@ -126,7 +126,7 @@ class Effect(Result):
     layer: str
     units: tuple[int, ...]
     num_units: int
-    mode: Mode
+    mode: EffectMode
     concepts: Concepts
     label: int
     num_pixels: int

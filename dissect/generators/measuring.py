@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from dissect.arguments import integer, refusal, speaks
 from dissect.devices import checksum
 from dissect.generators.counting import Concept, Counter, Segmenting
-from dissect.generators.effect import MODES, Effect, Mode
+from dissect.generators.effect import MODES, Effect, EffectMode
 from dissect.generators.intervals import RESAMPLES
 from dissect.generators.observing import (
     ObservationRun,
@@ -78,7 +78,7 @@ def effect(
     segmenter: Segmenting,
     concept: Concept,
     *,
-    mode: Mode = "ablation",
+    mode: EffectMode = "ablation",
     cells: Cells = None,
     block: int = 1,
     value: Tensor | float | None = None,
@@ -168,11 +168,11 @@ def effect(
 
 
 def _edits(
-    seen: ObservationRun, sets: list[Tensor], mode: Mode, levels: Tensor | None, mask: Tensor | None
+    seen: ObservationRun, sets: list[Tensor], mode: EffectMode, levels: Tensor | None, mask: Tensor | None
 ) -> list[UnitEdit]:
     """Each set edited as `mode` says, and where the level is known, the first the other way; at the cells of a mask."""
     known = seen.inserted(levels) if mode == "insertion" else seen.cross_value() if levels is None else levels
-    values: dict[Mode, Tensor | float | None] = {"ablation": 0.0, "insertion": known}
+    values: dict[EffectMode, Tensor | float | None] = {"ablation": 0.0, "insertion": known}
     opposite = MODES[1 - MODES.index(mode)]
     wanted = [*((units, values[mode]) for units in sets), (sets[0], values[opposite])]
     return [UnitEdit(units, level, mask) for units, level in wanted if level is not None]
@@ -180,7 +180,7 @@ def _edits(
 
 def _effect(
     renderer: Renderer, counter: Counter, seen: ObservationRun, at: int, chosen: Tensor, random: Tensor,
-    mode: Mode, settings: dict[str, Any],
+    mode: EffectMode, settings: dict[str, Any],
 ) -> Effect:  # fmt: skip
     """The effect by one of the segmenters."""
     drawn = slice(1, 1 + len(random))

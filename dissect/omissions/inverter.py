@@ -22,8 +22,8 @@ from dissect.omissions.inversion import Inversion
 from dissect.omissions.optimisation import (
     OPTIMISERS,
     RATE,
-    Features,
     Matching,
+    PerceptualFeatures,
     as_it_is,
     at_a_time,
     joined,
@@ -233,7 +233,7 @@ class LayerInverter(Result):
         return found
 
     def invert(
-        self, images: Tensor, method: str = "f", *, steps: int = 3000, features: Features | None = None,
+        self, images: Tensor, method: str = "f", *, steps: int = 3000, features: PerceptualFeatures | None = None,
         lambda_v: float = 1.0, lambda_reg: float = 1.0, last: bool = False, rate: float = RATE, seed: int = 0,
         batch_size: int = 50, progress: bool = True, optimiser: str = "adam", relative: bool = False,
     ) -> Inversion:  # fmt: skip

@@ -13,7 +13,7 @@ from dissect.omissions.chain import Chain
 from dissect.omissions.inversion import Inversion
 
 #: From an image to what is compared of two: a classifier's features.
-Features = Callable[[Tensor], Tensor]
+PerceptualFeatures = Callable[[Tensor], Tensor]
 
 #: Adam's rate, and the shares of the steps after each of which it is halved: 800, 1,200 and 1,800 of 3,000.
 RATE, MILESTONES = 0.01, (800 / 3000, 1200 / 3000, 1800 / 3000)
@@ -32,7 +32,7 @@ class Matching:
         lambda_v: see above.
     """
 
-    def __init__(self, wanted: Tensor, features: Features | None, lambda_v: float) -> None:
+    def __init__(self, wanted: Tensor, features: PerceptualFeatures | None, lambda_v: float) -> None:
         self._wanted, self._features, self._lambda = wanted, features, lambda_v
         with torch.no_grad():
             self._seen = None if features is None else features(wanted)

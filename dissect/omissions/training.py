@@ -23,7 +23,7 @@ LAMBDA_R = 0.01
 #: How often a stage's mean loss is logged.
 LINES = 20
 
-Loss = Callable[[Tensor, Tensor], Tensor]
+EncoderLoss = Callable[[Tensor, Tensor], Tensor]
 
 
 def cse(one: Tensor, other: Tensor) -> Tensor:
@@ -41,7 +41,7 @@ def l1(one: Tensor, other: Tensor) -> Tensor:
     return (one - other).abs().mean()
 
 
-LOSSES: dict[str, Loss] = {"cse": cse, "l1": l1}
+LOSSES: dict[str, EncoderLoss] = {"cse": cse, "l1": l1}
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from dissect.rewriting.moment import SecondMoment
 
 #: How a row space is made of keys.
-Method = Literal["zca", "mean", "svd", "units"]
-METHODS: tuple[Method, ...] = get_args(Method)
+DirectionsMethod = Literal["zca", "mean", "svd", "units"]
+METHODS: tuple[DirectionsMethod, ...] = get_args(DirectionsMethod)
 #: Of the largest singular value: directions with less are of rounding.
 LEAST = 1e-9
 
@@ -107,8 +107,8 @@ def selected(memory: Memory, keys: Keys | Tensor, masks: Tensor | None) -> tuple
 
 @speaks
 def directions(
-    memory: Memory, keys: Keys | Tensor, rank: int = 1, *, masks: Tensor | None = None, method: Method = "zca",
-    preserve: Keys | Tensor | None = None,
+    memory: Memory, keys: Keys | Tensor, rank: int = 1, *, masks: Tensor | None = None,
+    method: DirectionsMethod = "zca", preserve: Keys | Tensor | None = None,
 ) -> Directions:  # fmt: skip
     """The row space D_S of an edit, of the keys of a context (thesis, equation 6.16, B.3 and B.4).
 

@@ -19,7 +19,7 @@ from dissect.network.identity import weights_fingerprint
 from dissect.network.layers import find_layers
 from dissect.network.modes import check_evaluating, repeatable
 from dissect.network.trace import StopForward, Trace
-from dissect.rewriting.directions import Directions, Method, directions
+from dissect.rewriting.directions import Directions, DirectionsMethod, directions
 from dissect.rewriting.forms import form_of
 from dissect.rewriting.keys import Keys, is_pair, noise_of
 from dissect.rewriting.moment import SecondMoment, second_moment
@@ -206,7 +206,7 @@ class Memory:
 
     @speaks
     def direction(
-        self, keys: Keys | Tensor, rank: int = 1, *, masks: Tensor | None = None, method: Method = "zca",
+        self, keys: Keys | Tensor, rank: int = 1, *, masks: Tensor | None = None, method: DirectionsMethod = "zca",
         preserve: Keys | Tensor | None = None,
     ) -> Directions:  # fmt: skip
         """The row space that an edit of these keys may change; see `dissect.rewriting.directions`."""

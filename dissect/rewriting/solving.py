@@ -17,10 +17,10 @@ from dissect.rewriting.products import times
 from dissect.rewriting.recorded import Recorded
 from dissect.rewriting.winograd import Filters, suits
 
-Mode = Literal["projected", "lambda", "closed"]
-MODES: tuple[Mode, ...] = get_args(Mode)
-Loss = Literal["l1", "l2"]
-LOSSES: tuple[Loss, ...] = get_args(Loss)
+RewritingMode = Literal["projected", "lambda", "closed"]
+MODES: tuple[RewritingMode, ...] = get_args(RewritingMode)
+RewritingLoss = Literal["l1", "l2"]
+LOSSES: tuple[RewritingLoss, ...] = get_args(RewritingLoss)
 #: Of a key's length: with a smaller part along the directions, no finite change could give it another value.
 SMALL = 1e-6
 
@@ -73,7 +73,7 @@ class Problem:
         directions: [i, S], orthonormal.
     """
 
-    def __init__(self, memory: Memory, keys: Keys, values: Tensor, loss: Loss, directions: Tensor) -> None:
+    def __init__(self, memory: Memory, keys: Keys, values: Tensor, loss: RewritingLoss, directions: Tensor) -> None:
         self.memory, self.keys, self.values = memory, keys, values
         self._wanted = values.permute(0, 2, 3, 1).reshape(-1, memory.outputs)
         bias = getattr(memory.model.get_submodule(memory.layer), "bias", None)

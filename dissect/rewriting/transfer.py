@@ -13,8 +13,8 @@ from torch.nn.functional import conv2d, grid_sample, interpolate, pad
 from dissect.arguments import integer, refusal, speaks
 from dissect.rewriting.buddies import best_buddies
 
-Blend = Literal["direct", "laplace"]
-BLENDS: tuple[Blend, ...] = get_args(Blend)
+BlendMode = Literal["direct", "laplace"]
+BLENDS: tuple[BlendMode, ...] = get_args(BlendMode)
 #: Rows and columns at least of a pyramid's coarsest level.
 COARSEST = 8
 
@@ -48,7 +48,7 @@ class Transfer:
     after: Tensor
     mask: Tensor
     features: Callable[[Tensor], Sequence[Tensor]]
-    blend: Blend = "direct"
+    blend: BlendMode = "direct"
     count: int = 10
 
     @speaks

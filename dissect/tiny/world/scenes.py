@@ -16,10 +16,10 @@ from dissect.tiny.world.rng import Rng
 from dissect.tiny.world.stamp import stamp
 from dissect.tiny.world.vocabulary import FAMILY_OF, PLANES, label
 
-Layout = Callable[[Canvas, Rng, frozenset[str]], Light]
+SceneLayout = Callable[[Canvas, Rng, frozenset[str]], Light]
 
 #: How the scenes of each family are laid out.
-LAYOUTS: dict[str, Layout] = {
+LAYOUTS: dict[str, SceneLayout] = {
     "street": street.compose,
     "room": room.compose,
     "landscape": landscape.compose,
