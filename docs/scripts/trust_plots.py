@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 import torch
 
 from dissect import plots
-from dissect.experiments.biases import Rarefied, Size
+from dissect.experiments.biases import ConceptSize, Rarefied
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def size_chart(sizes: Sequence[Size], fraction: float, cutoff: float) -> Figure:
+def size_chart(sizes: Sequence[ConceptSize], fraction: float, cutoff: float) -> Figure:
     """Each concept by the share of pixels that carry it, and the IoU of the unit that fits it best."""
     with plots.drawing():
         figure = plots.new_figure(6.4, 3.4)
