@@ -112,7 +112,7 @@ class FormulaSearch:
     Example:
         >>> search = FormulaSearch(torch.tensor([[0, 0], [0, 1], [0, 2], [1, 2]]), torch.tensor([4, 2, 2, 1]), 3)
         >>> search.best(torch.tensor([0, 2, 2, 0]))
-        Found(formula=Formula(labels=(1, 2), joins=('OR',)), intersection=4, area=5)
+        FoundFormula(formula=Formula(labels=(1, 2), joins=('OR',)), intersection=4, area=5)
     """
 
     def __init__(self, table: Tensor, areas: Tensor, num_labels: int, *, length: int = 3, beam: int = 5) -> None:

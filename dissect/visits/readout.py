@@ -113,7 +113,7 @@ class Readout:
         """The maps along a layer's directions.
 
         Raises:
-            TypeError, ValueError: see `Directions.read`; more directions than there is room for.
+            TypeError, ValueError: see `CheckedDirections.read`; more directions than there is room for.
         """
         found, most = self.directions[layer].read(maps), self.most_directions
         if most is not None and found.shape[1] > most:
