@@ -235,7 +235,7 @@ def test_the_command_line_goes_on_and_trains_one_after_another(tmp_path, monkeyp
 def test_the_rest_is_what_does_not_come_with_the_package(tmp_path, monkeypatch):
     asked = []
     monkeypatch.setattr(train_gan, "RECIPES", {"progan-street": SMALL, "small": SMALL, "small-wgan": SMALL})
-    monkeypatch.setattr(train_gan, "Run", lambda name, *_: asked.append(name) or Mock(train=lambda _: True))
+    monkeypatch.setattr(train_gan, "GanTraining", lambda name, *_: asked.append(name) or Mock(train=lambda _: True))
     for names in (["rest"], ["all"], ["small-wgan", "rest", "progan-street"]):
         monkeypatch.setattr("sys.argv", ["train_gan", *names, "--out", str(tmp_path)])
         train_gan.main()
