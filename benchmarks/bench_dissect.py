@@ -24,13 +24,16 @@ class Job:
     Args:
         full: as large as VGG-16, else small, to see that it works.
         kind: "scenes", which are drawn, or "noise" with patches of labels.
+        size: of images, if full.
+        batches: how many of 8 images, if full.
     """
 
-    def __init__(self, full: bool, kind: str) -> None:
-        channels, size, batches = ((64, 128, 256, 512, 512), 224, 8) if full else ((4, 4, 8, 8, 8), 32, 2)
+    def __init__(self, full: bool, kind: str, size: int = 224, batches: int = 8) -> None:
+        channels = (64, 128, 256, 512, 512) if full else (4, 4, 8, 8, 8)
+        size, batches = (size, batches) if full else (32, 2)
         self.images = BATCH * batches
         torch.manual_seed(0)
-        self.model = VGG(channels, 1000, 4096 if full else 16, 7 if full else 1).eval()
+        self.model = VGG(channels, 1000, 4096 if full else 16, size // 32).eval()
         self.model = self.model.to(memory_format=torch.channels_last)
         if kind == "noise":
             generator = torch.Generator().manual_seed(0)
@@ -63,6 +66,7 @@ class Job:
         for images, _ in self.batches:
             self.until(layer, images)
 
+    @torch.no_grad()
     def until(self, layer: str, images):
         """The layer's output."""
         output = (images - 0.5) * 4
@@ -111,3 +115,15 @@ def test_dissect_all_13_convolutions(compare, job):
         job.check(layer, found[layer])
     others = {"forward": job.forward, "half of the images": lambda: job.dissect(layers, 0.5)}
     compare(lambda: job.dissect(layers), others, per=job.images, rounds=3)
+
+
+@pytest.fixture(scope="module", params=["scenes", "noise"])
+def many(request):
+    """256 images, of which what a run costs once is a hundredth."""
+    return Job(request.config.getoption("benchmark_enable"), request.param, batches=32)
+
+
+def test_dissect_conv5_3_of_256_images(compare, many):
+    layer = CONVOLUTIONS[-1]
+    many.check(layer, many.dissect(layer)[layer])
+    compare(lambda: many.dissect(layer), {"forward": many.forward}, per=many.images, rounds=3)
