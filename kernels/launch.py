@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import MutableMapping
 from contextlib import nullcontext
 from typing import Any, NamedTuple
 
@@ -54,7 +55,7 @@ class AxisTable(NamedTuple):
         return axis
 
 
-_AXES: Any = WeakIdKeyDictionary()
+_AXES: MutableMapping[Tensor, dict[torch.device, AxisTable]] = WeakIdKeyDictionary()
 
 
 def _axis_table(table: Tensor, device: torch.device) -> AxisTable:

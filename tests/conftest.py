@@ -5,7 +5,8 @@ import os
 import signal
 
 import pytest
-import seeding
+import quick
+import torch
 
 from dissect.ops import BackendUnavailableError, native
 
@@ -20,13 +21,15 @@ ENGINE_IS_MISSING = native.unavailable() is not None and "cpp" not in REQUIRED
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
+quick.make_quick()
+
 if ENGINE_IS_MISSING:  # the references serve; the warning that tells so would be an error here
     os.environ["DISSECT_BACKEND"] = "reference"
 
 
 @pytest.fixture(autouse=True)
 def _seeded():
-    seeding.seed(0)
+    torch.manual_seed(0)
 
 
 @pytest.hookimpl(wrapper=True)
