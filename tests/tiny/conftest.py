@@ -5,7 +5,7 @@ import pytest
 from dissect.tiny import dataset
 
 
-@pytest.fixture(autouse=True, scope="package")
+@pytest.fixture(autouse=True, scope="module")
 def _drawn_anew():
     """Whether a scene is drawn the same again is seen only where it is drawn again."""
     with pytest.MonkeyPatch.context() as patch:
