@@ -30,15 +30,39 @@ _KEEPING = {
     "native_group_norm", "instance_norm", "_softmax", "_safe_softmax", "softmax", "_log_softmax", "log_softmax",
     "native_dropout", "blend_units", "_native_multi_head_attention", "_transformer_encoder_layer_fwd",
 }  # fmt: skip
-_MOVING = (MOVES | {"gather", "constant_pad_nd"}) - _OF_MAPS
+_MOVING = (MOVES | {"gather", "constant_pad_nd", "im2col", "col2im"}) - _OF_MAPS
+#: What may put cells in another order, of tensors of three axes or more.
+_ORDERING = {
+    "permute", "transpose", "transpose_", "movedim", "swapaxes", "t", "flip", "roll", "index", "index_select", "gather",
+    "take", "unfold", "im2col", "col2im", "as_strided", "view", "_unsafe_view", "reshape", "_reshape_alias",
+}  # fmt: skip
+
+
+class MoveWatch(TorchDispatchMode):
+    """Within a ``with`` block, sees whether anything ran that may put cells in another order.
+
+    Attributes:
+        moved: whether it did, so far.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.moved = False
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Runs an operation, and looks at its name."""
+        if not self.moved and func._overloadpacket.__name__ in _ORDERING:
+            self.moved = any(isinstance(part, Tensor) and part.ndim >= 3 for part in args)
+        return func(*args, **(kwargs or {}))
 
 
 class CellTracker(TorchDispatchMode):
     """Within a ``with`` block, knows which cell of the images each number of a tensor belongs to, where that is sure.
 
     Cells of maps are numbered as convolutions, poolings and interpolations give them, row by row. What moves numbers
-    moves their cells; a product with weights, a normalisation and a residual sum keep them; in attention those of the
-    queries stay. After any other operation nothing is known. Nothing that is computed changes.
+    moves their cells; a product with weights, a normalisation and a residual sum keep them, and so do convolutions and
+    poolings of maps whose cells are in another order; in attention those of the queries stay. After any other operation
+    nothing is known. Nothing that is computed changes.
 
     Example:
         >>> conv, images = torch.nn.Conv2d(3, 5, 2, 2), torch.rand(1, 3, 4, 6)
@@ -84,10 +108,10 @@ class CellTracker(TorchDispatchMode):
 
 
 def in_order(cells: Tensor) -> bool:
-    """Whether cells [h, w] are rows and columns of the image: left to right, and downwards."""
+    """Whether cells [h, w], or all of [..., h, w], are rows and columns of the image: left to right, and downwards."""
     rows, columns = cells // _ROW, cells % _ROW
-    lined = bool((rows == rows[:, :1]).all()) and bool((columns == columns[:1]).all())
-    return lined and bool((rows.diff(dim=0) >= 0).all()) and bool((columns.diff(dim=1) >= 0).all())
+    lined = bool((rows == rows[..., :1]).all()) and bool((columns == columns[..., :1, :]).all())
+    return lined and bool((rows.diff(dim=-2) >= 0).all()) and bool((columns.diff(dim=-1) >= 0).all())
 
 
 def out_of_order(cells: Tensor) -> str | None:
@@ -153,6 +177,8 @@ def _moved(func: Any, args: Any, kwargs: Any, place: int, output: Tensor, known:
         found = torch.full(part.shape, NOWHERE, dtype=torch.int32, device=part.device) if cells is None else cells
         return found.clone() if name.endswith("_") else found  # those of another tensor must not move with it
 
+    if name in ("im2col", "col2im"):
+        return _of_windows(func, args, kwargs, known.get(id(args[0])))
     put = [tree_map(numbers, args[0]), *args[1:]]
     if name == "constant_pad_nd":
         put = [put[0], args[1], NOWHERE]
@@ -166,17 +192,41 @@ def _moved(func: Any, args: Any, kwargs: Any, place: int, output: Tensor, known:
     return found.contiguous() if isinstance(found, Tensor) else None
 
 
+def _of_windows(func: Any, args: Any, kwargs: Any, cells: Tensor | None) -> Tensor | None:
+    """Of maps cut into windows, each place's own; of windows put back, where no two of them meet."""
+    if cells is None:
+        return None
+    if func._overloadpacket.__name__ == "col2im":
+        kernel, dilation, padding, stride = (argument_of(func, args, kwargs, name) for name in _WINDOW)
+        if list(kernel) != list(stride) or {*dilation} != {1} or {*padding} != {0}:
+            return None
+    # Made for floats alone, of which doubles hold these numbers; from 1 on, since what they leave free is 0.
+    found: Tensor = func((cells + 1).double(), *args[1:], **kwargs)
+    return found.int() - 1
+
+
+_WINDOW = ("kernel_size", "dilation", "padding", "stride")
+
+
 def _of_other_maps(func: Any, args: Any, kwargs: Any, first: Tensor | None, output: Tensor) -> Tensor | None:
-    """Of maps whose cells lie in order; of tokens [N, U, T] only where each is looked at alone."""
+    """Of maps whose cells lie in order, or all in another; of tokens [N, U, T] only where each is looked at alone."""
     weight = argument_of(func, args, kwargs, "weight")
     if first is None:
         return None
     if first.ndim == 3 and output.ndim == 3 and weight is not None and weight.shape[2:].numel() == 1:
         each = first.amin(1, keepdim=True)
         return each.expand(output.shape).contiguous() if each.shape[2] == output.shape[2] else None
-    if first.ndim != 4 or output.ndim != 4 or not in_order(first[0, 0]) or int(first.min()) < 0:
-        return None
-    return _of_maps(output)
+    if first.ndim != 4 or output.ndim != 4 or int(first.min()) < 0:
+        return None  # of padding a convolution sees what lies beside it
+    if in_order(first[0]):
+        return _of_maps(output)
+    alike = bool((first == first[:1, :1]).all())
+    if not alike and (weight is not None or first.shape[1] != output.shape[1]):
+        return None  # a convolution mixes what lies in several orders
+    # Each cell's own, or that of the one which lies there in a map of another size.
+    at = [torch.arange(new, device=first.device) * old // new for old, new in zip(first.shape[2:], output.shape[2:])]
+    found = first[:1, : 1 if alike else None, at[0]][..., at[1]]
+    return found.expand(output.shape).contiguous()
 
 
 def _of_rows(rows: Tensor | None, output: Tensor) -> Tensor | None:

@@ -124,6 +124,10 @@ class Layouts:
         """Whether a pass was followed to this layer."""
         return layer in self._followed
 
+    def given(self, layer: str) -> bool:
+        """Whether its layout was given, which a pass need not tell."""
+        return layer in self._given
+
     def check_cells(self, layer: str, axes: str, grid: tuple[int, int] | None = None) -> None:
         """Refuses maps, or tokens of a grid, of which a followed pass tells that they are no rows and columns.
 

@@ -10,9 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from dissect.arguments import refusal
+from dissect.network.cells import MoveWatch
 from dissect.network.layouts import Layouts
 from dissect.network.modes import noticed_chance, same_bits, tell_chance
-from dissect.network.outputs import tensors
+from dissect.network.outputs import first_tensor, tensors
 from dissect.network.rectified import ReluWatch
 from dissect.network.trace import FAILURES, FirstTensorTrace, RanTwiceError, Trace
 from dissect.ops import native
@@ -62,6 +63,8 @@ class Passes:
         self._traces: dict[tuple[object, ...], Trace] = {}  # by layers: to look for them takes a walk of all modules
         self._ends: dict[str, float] = {}
         self._ran_once = False
+        self._moves = MoveWatch()  # of the first pass
+        self._moved: set[str] = set()  # layers behind what may have put cells in another order, not yet followed
 
     @property
     def layouts(self) -> dict[str, list[str]]:
@@ -136,8 +139,10 @@ class Passes:
         number = len(inputs.images)
         uncertain = [name for name, value in outputs.items() if self._layouts.uncertain(name, value, number)]
         unseen = [
-            name for name in self._readout.tokens or () if name in outputs and not self._layouts.followed(name)
+            name for name in outputs
+            if (name in (self._readout.tokens or ()) or name in self._moved) and not self._layouts.followed(name)
         ]  # fmt: skip
+        self._moved.clear()  # a network that cannot be followed is not asked again
         if uncertain or unseen:
             self._follow(inputs, list(dict.fromkeys([*uncertain, *unseen])), needed=bool(uncertain))
         maps = {
@@ -172,7 +177,7 @@ class Passes:
         trace, output = _MapTrace(self._model, layers, edit=self._look_at_the_clock), None
         watch = ReluWatch(self._model, layers) if self._readout.expects_relu else nullcontext()
         try:
-            with torch.no_grad(), trace, watch, noticed_chance(inputs.images.device) as drawn:
+            with torch.no_grad(), trace, watch, self._moves, noticed_chance(inputs.images.device) as drawn:
                 output = trace.run(inputs.images, **inputs.extra)
         except RanTwiceError:
             raise
@@ -194,4 +199,8 @@ class Passes:
 
     def _look_at_the_clock(self, output: Any, layer: str) -> Any:
         self._ends[layer] = time.perf_counter()
+        if self._moves.moved and not self._ran_once and not self._layouts.given(layer):
+            value = first_tensor(output)
+            if isinstance(value, Tensor) and value.ndim == 4:
+                self._moved.add(layer)
         return output

@@ -44,9 +44,13 @@ never the model itself, there is no pass to follow: name a layer whose kind tell
 
 Tokens need their grid: `tokens=(14, 14)`, or `tokens={{"stage1": (56, 56), "stage2": (28, 28)}}` of a pyramid.
 They must be the cells of the image row by row, as must maps. A followed pass of two images tells where each number
-comes from, too (`dissect.network.cells.CellTracker`), and where tokens lie in another order, the run is refused: a grid
+comes from, too (`dissect.network.cells.CellTracker`), and where they lie in another order, the run is refused: a grid
 that is turned, tokens column by column or in windows (Hiera has them in units until its last stage), shuffled patches
-(ViTMAE), class tokens behind the others. Where the pass loses them, after a sort say, the grid is taken as given.
+(ViTMAE), class tokens behind the others; maps that are mirrored, or cut into patches (those within MobileViTV2's
+transformers), and what convolutions and poolings make of these. Such a pass is made for tokens, for layers whose kind
+does not tell where units are, and for maps behind an operation that may have put their cells in another order. Where
+the pass loses them, after a sort or a `grid_sample` say, the order is taken as given. So is that maps span the image:
+of a network that crops them, or pads them to one side, give the `grid=`.
 
 ## Layer by layer
 

@@ -118,6 +118,92 @@ def test_maps_that_are_turned_are_refused_with_their_layout():
     assert torch.equal(dissected(turned, layout="NWHU")["fc"].intersection, dissected(plain)["fc"].intersection)
 
 
+class Moved(nn.Module):
+    """Maps [N, 6, 8, 12] of images 16x24, moved, read by a module that gives maps whatever their cells are."""
+
+    def __init__(self, move, last):
+        super().__init__()
+        self.stem, self.fc, self.move, self.calls = nn.Conv2d(3, 6, 2, 2), last, move, 0
+
+    def forward(self, x):
+        self.calls += 1
+        return self.fc(self.move(self.stem(x)))
+
+
+MOVES = {
+    "mirrored": lambda x: x.flip(3),
+    "turned": lambda x: x.transpose(2, 3),
+    "picked": lambda x: x[:, :, :, torch.arange(11, -1, -1)],
+    "gathered": lambda x: x.gather(3, torch.arange(11, -1, -1).expand_as(x)),
+    "rolled": lambda x: x.roll(3, 3),
+    "reshaped": lambda x: x.reshape(len(x), 6, 12, 8),
+    "unfolded": lambda x: nn.functional.unfold(x, 2, stride=2).reshape(len(x), 6, 4, 24),
+}
+READERS = {
+    "normalisation": lambda: nn.BatchNorm2d(6),
+    "pooling": lambda: nn.MaxPool2d(2),
+    "convolution": lambda: nn.Conv2d(6, 5, 3, padding=1, stride=2),
+    "ReLU behind two": lambda: nn.Sequential(nn.Conv2d(6, 6, 1), nn.MaxPool2d(2), nn.ReLU()),
+}
+
+
+def test_units_of_which_some_are_mirrored_are_refused():
+    some = lambda x: torch.cat([x[:, :3], x[:, 3:].flip(3)], 1)  # noqa: E731
+    for reader in ("normalisation", "pooling"):
+        with pytest.raises(ValueError, match="maps of layer 'fc' must be rows and columns of the image, but followed"):
+            dissected(Moved(some, READERS[reader]()))
+
+
+@pytest.mark.parametrize("reader", READERS)
+@pytest.mark.parametrize("move", MOVES)
+def test_maps_in_another_order_are_refused_whatever_reads_them(move, reader):
+    with pytest.raises(ValueError, match="maps of layer 'fc' must be rows and columns of the image, but followed"):
+        dissected(Moved(MOVES[move], READERS[reader]()))
+
+
+@pytest.mark.parametrize(
+    "move",
+    [
+        lambda x: nn.functional.fold(nn.functional.unfold(x, 2, stride=2), (8, 12), 2, stride=2),
+        lambda x: nn.functional.conv2d(x.flip(3), torch.ones(6, 6, 3, 3), padding=1).flip(3),
+        lambda x: x.permute(0, 2, 3, 1).relu().permute(0, 3, 1, 2),
+        lambda x: x.view(len(x), 2, 3, 8, 12).transpose(1, 2).reshape(x.shape),
+        lambda x: torch.cat([x[:, :3, 0::2, 0::2], x[:, 3:, 1::2, 1::2]], 1),
+    ],
+    ids=["folded again", "mirrored back", "channels last and back", "channels shuffled", "every second"],
+)
+def test_maps_that_are_back_in_order_are_read(move):
+    assert dissected(Moved(move, nn.BatchNorm2d(6)))["fc"].num_units == 6
+
+
+def test_a_layer_is_followed_once_where_something_moved_and_else_never():
+    for move, passes in ((nn.Identity(), 0), (lambda x: x.transpose(2, 3).transpose(2, 3), 1)):
+        model = Moved(move, nn.BatchNorm2d(6)).eval()
+        batches = [(torch.rand(5, 3, 16, 24), torch.randint(0, 3, (5, 1, 16, 24)))] * 3
+        dissect.dissect(model, "fc", batches, **OPTIONS)
+        assert model.calls == 3 + passes  # activations are kept
+
+
+def test_a_given_layout_is_taken_as_given():
+    found = dissected(Moved(MOVES["mirrored"], nn.BatchNorm2d(6)), layout="NUHW")
+    assert found.settings["layouts"]["fc"] == ["NUHW", "given"]
+
+
+def test_mobilevit_v2_has_its_maps_in_patches_within_its_transformers(missing):
+    try:
+        import transformers
+    except ImportError as error:
+        missing("transformers", str(error))
+    torch.manual_seed(0)
+    config = transformers.MobileViTV2Config(image_size=64, width_multiplier=0.25)
+    model, stage = transformers.MobileViTV2Model(config).eval(), "encoder.layer.2"
+    batches = [(torch.rand(2, 3, 64, 64), torch.randint(0, 3, (2, 1, 64, 64)))]
+    for layer in ("layernorm", "transformer.layer.0.ffn.conv1.convolution"):
+        with pytest.raises(ValueError, match="must be rows and columns of the image, but followed through a pass"):
+            dissect.dissect(model, f"{stage}.{layer}", batches, **OPTIONS)
+    assert dissect.dissect(model, f"{stage}.conv_projection", batches, **OPTIONS)[f"{stage}.conv_projection"].num_units
+
+
 class Doubled(nn.Module):
     def forward(self, x):
         return 2 * x
