@@ -81,9 +81,8 @@ class CellTracker(TorchDispatchMode):
     def begin(self, inputs: Any) -> None:
         """Tells that these are images [N, C, H, W], however nested; of others, as [N, H, W, 3], nothing is known."""
         for part in tree_leaves(inputs):
-            if isinstance(part, Tensor) and part.is_floating_point() and part.ndim == 4:
-                if part.shape[1] <= 4 or part.shape[3] > 4:
-                    self._cells[part] = _of_maps(part)
+            if isinstance(part, Tensor) and are_images(part):
+                self._cells[part] = _of_maps(part)
 
     def of(self, tensor: Tensor) -> Tensor | None:
         """[shape] int32: a number for each cell, `NOWHERE` where there is none; None if nothing is known."""
@@ -105,6 +104,16 @@ class CellTracker(TorchDispatchMode):
                 elif part in self._cells:
                     del self._cells[part]
         return output
+
+
+def are_images(inputs: Tensor) -> bool:
+    """Whether these are taken for images [N, C, H, W], whose cells can be followed; z and [N, H, W, 3] are not.
+
+    Example:
+        >>> are_images(torch.rand(2, 3, 8, 8)), are_images(torch.rand(2, 512, 1, 1)), are_images(torch.rand(2, 512))
+        (True, False, False)
+    """
+    return inputs.is_floating_point() and inputs.ndim == 4 and (inputs.shape[1] <= 4 or inputs.shape[3] > 4)
 
 
 def in_order(cells: Tensor) -> bool:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from dissect.arguments import refusal
-from dissect.network.cells import MoveWatch
+from dissect.network.cells import MoveWatch, are_images
 from dissect.network.layouts import Layouts
 from dissect.network.modes import noticed_chance, same_bits, tell_chance
 from dissect.network.outputs import first_tensor, tensors
@@ -138,9 +138,10 @@ class Passes:
         outputs = {name: trace.pop(name) for name in layers}
         number = len(inputs.images)
         uncertain = [name for name, value in outputs.items() if self._layouts.uncertain(name, value, number)]
+        moved = self._moved if are_images(inputs.images) else set()
         unseen = [
             name for name in outputs
-            if (name in (self._readout.tokens or ()) or name in self._moved) and not self._layouts.followed(name)
+            if (name in (self._readout.tokens or ()) or name in moved) and not self._layouts.followed(name)
         ]  # fmt: skip
         self._moved.clear()  # a network that cannot be followed is not asked again
         if uncertain or unseen:
