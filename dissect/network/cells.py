@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from types import EllipsisType, NoneType
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 from torch.utils.weak import WeakTensorKeyDictionary
@@ -31,29 +34,46 @@ _KEEPING = {
     "native_dropout", "blend_units", "_native_multi_head_attention", "_transformer_encoder_layer_fwd",
 }  # fmt: skip
 _MOVING = (MOVES | {"gather", "constant_pad_nd", "im2col", "col2im"}) - _OF_MAPS
-#: What may put cells in another order, of tensors of three axes or more.
+#: What may put cells in another order, of tensors of three axes or more; an index with tensors or lists may, too.
 _ORDERING = {
-    "permute", "transpose", "transpose_", "movedim", "swapaxes", "t", "flip", "roll", "index", "index_select", "gather",
-    "take", "unfold", "im2col", "col2im", "as_strided", "view", "_unsafe_view", "reshape", "_reshape_alias",
+    "permute", "transpose", "transpose_", "movedim", "moveaxis", "swapaxes", "swapdims", "flip", "fliplr", "flipud",
+    "roll", "rot90", "index_select", "gather", "take", "take_along_dim", "unfold", "fold", "as_strided", "view",
+    "reshape", "unflatten", "view_as", "reshape_as", "einsum",
 }  # fmt: skip
+_TURNED = (Tensor.T.__get__, Tensor.mT.__get__, Tensor.H.__get__, Tensor.mH.__get__)  # type: ignore[attr-defined]
 
 
-class MoveWatch(TorchDispatchMode):
-    """Within a ``with`` block, sees whether anything ran that may put cells in another order.
+class MoveWatch(TorchFunctionMode):
+    """Within a ``with`` block, sees whether anything was called that may put cells in another order.
+
+    What is compiled runs as it would without (a `TorchDispatchMode` would end that for good). What compiled or scripted
+    code does within is not seen.
 
     Attributes:
-        moved: whether it did, so far.
+        moved: whether there was, so far.
     """
 
     def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self.moved = False
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Runs an operation, and looks at its name."""
-        if not self.moved and func._overloadpacket.__name__ in _ORDERING:
-            self.moved = any(isinstance(part, Tensor) and part.ndim >= 3 for part in args)
-        return func(*args, **(kwargs or {}))
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """Calls a function of torch, and looks at its name."""
+        kwargs = kwargs or {}
+        if not self.moved and (getattr(func, "__name__", "") in _ORDERING or func in _TURNED or _picks(func, args)):
+            parts = tree_leaves((args, kwargs))
+            self.moved = any(isinstance(part, Tensor) and part.ndim >= 3 for part in parts)
+        return func(*args, **kwargs)
+
+
+def _picks(func: Callable[..., Any], args: tuple[Any, ...]) -> bool:
+    """Whether this is an index of more than numbers and slices, whose steps are never negative."""
+    if func is not Tensor.__getitem__:
+        return False
+    index = args[1] if isinstance(args[1], tuple) else (args[1],)
+    return not all(isinstance(part, (int, slice, EllipsisType, NoneType)) for part in index)
 
 
 class CellTracker(TorchDispatchMode):

@@ -184,6 +184,19 @@ def test_a_layer_is_followed_once_where_something_moved_and_else_never():
         assert model.calls == 3 + passes  # activations are kept
 
 
+def test_what_is_compiled_runs_compiled_from_the_first_pass_on():
+    calls = []
+
+    def backend(graph, _):
+        return lambda *given: calls.append(1) or graph(*given)
+
+    doubled = torch.compile(lambda x: 2 * x, backend=backend)
+    model = Moved(doubled, nn.BatchNorm2d(6)).eval()
+    batches = [(torch.rand(5, 3, 16, 24), torch.randint(0, 3, (5, 1, 16, 24)))] * 3
+    dissect.dissect(model, "fc", batches, **OPTIONS)
+    assert len(calls) == model.calls == 3
+
+
 def test_a_given_layout_is_taken_as_given():
     found = dissected(Moved(MOVES["mirrored"], nn.BatchNorm2d(6)), layout="NUHW")
     assert found.settings["layouts"]["fc"] == ["NUHW", "given"]
