@@ -19,7 +19,7 @@ from dissect.network.layers import layer_names
 from dissect.network.outputs import copied, first_tensor
 
 #: What a network or a layer raises that cannot take what it is given.
-FAILURES = (RuntimeError, ValueError, TypeError, IndexError, NotImplementedError)
+FAILURES = (RuntimeError, ValueError, TypeError, IndexError, NotImplementedError, AssertionError)
 
 
 class StopForward(BaseException):

@@ -184,6 +184,17 @@ def test_a_layer_is_followed_once_where_something_moved_and_else_never():
         assert model.calls == 3 + passes  # activations are kept
 
 
+def test_a_network_that_takes_batches_of_one_size_is_read_all_the_same():
+    class OfFive(Moved):
+        def forward(self, x):
+            assert len(x) == 5, "as timm asserts what it takes"
+            return super().forward(x)
+
+    assert dissected(OfFive(lambda x: x.transpose(2, 3).transpose(2, 3), nn.BatchNorm2d(6)))["fc"].num_units == 6
+    with pytest.raises(ValueError, match="maps of layer 'fc' must be rows and columns of the image, but followed"):
+        dissected(OfFive(MOVES["mirrored"], nn.BatchNorm2d(6)))
+
+
 def test_what_is_compiled_runs_compiled_from_the_first_pass_on():
     calls = []
 
