@@ -9,7 +9,6 @@ from functools import lru_cache
 import numpy as np
 import torch
 
-from dissect.cli import commands
 from dissect.tiny import dataset
 
 
@@ -18,7 +17,6 @@ def make_quick() -> None:
     os.fsync = os.fstat  # no test takes away the power; a file that is not open is refused all the same
     if not torch.cuda.is_available():  # for a GPU that was never asked for it notes the whole stack, three times
         torch.manual_seed = torch.default_generator.manual_seed
-    commands._parser = lru_cache(commands._parser)
     dataset.render = drawn_once(dataset.render)
 
 

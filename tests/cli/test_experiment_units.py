@@ -37,7 +37,7 @@ def test_experiments_may_share_a_folder(here, capsys):
     *[(name, ["--count", 5], "--count is how many embedded scenes to take, so it goes") for name in OURS],
     *[(name, ["--seed", 2**70], "--seed must be at most 9223372036854775807") for name in OURS],
     ("axis-alignment", ["--segmenter", "mine:Segmenter"], "--planes and --segmenter both say what the images show"),
-    ("texture", ["--model", "mine:broken"], "layer '2': batch 0 of visit 0: tail_histogram: activations must"),
+    ("texture", ["--model", "mine:broken"], "layer '2': batch 0 of visit 0: activations must"),
     ("rosetta", ["--other", "mine:broken"], "activations of layer '2' of the second network must be finite"),
     ("rosetta", ["--resamples", 10**9], "--resamples must be at most 100000"),
 ])  # fmt: skip

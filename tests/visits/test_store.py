@@ -310,7 +310,7 @@ for trust in ({"decoys": 0, "resamples": 0}, {}):
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="ru_maxrss in KiB")
 def test_memory_does_not_grow_with_the_number_of_images():
     # What is counted by image, 64 units and 2,600 labels of 8 bytes, would take 61 MiB for 3,000 images more, and that
-    # by image, unit and label far more; without it peaks differ by 10 MiB from one time to another.
+    # by image, unit and label far more; without it peaks differ by up to 30 MiB from one time to another.
     done = subprocess.run([sys.executable, "-c", MEMORY], capture_output=True, text=True, check=True)
     peaks = torch.tensor([*map(int, done.stdout.split())]).view(2, 2)
-    assert (peaks[:, 1] - peaks[:, 0] < 1024 * torch.tensor([25, 50])).all(), peaks
+    assert (peaks[:, 1] - peaks[:, 0] < 1024 * torch.tensor([40, 50])).all(), peaks
