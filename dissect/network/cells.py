@@ -247,14 +247,14 @@ def _of_other_maps(func: Any, args: Any, kwargs: Any, first: Tensor | None, outp
         return each.expand(output.shape).contiguous() if each.shape[2] == output.shape[2] else None
     if first.ndim != 4 or output.ndim != 4 or int(first.min()) < 0:
         return None  # of padding a convolution sees what lies beside it
-    if in_order(first[0]):
+    if in_order(first) and bool((first == first[:1]).all()):
         return _of_maps(output)
-    alike = bool((first == first[:1, :1]).all())
+    alike = bool((first == first[:, :1]).all())  # the units; windows that lie side by side as images are not
     if not alike and (weight is not None or first.shape[1] != output.shape[1]):
         return None  # a convolution mixes what lies in several orders
     # Each cell's own, or that of the one which lies there in a map of another size.
     at = [torch.arange(new, device=first.device) * old // new for old, new in zip(first.shape[2:], output.shape[2:])]
-    found = first[:1, : 1 if alike else None, at[0]][..., at[1]]
+    found = first[:, : 1 if alike else None, at[0]][..., at[1]]
     return found.expand(output.shape).contiguous()
 
 

@@ -161,16 +161,32 @@ def test_maps_in_another_order_are_refused_whatever_reads_them(move, reader):
         dissected(Moved(MOVES[move], READERS[reader]()))
 
 
+def convolved_in_windows(x):
+    """As EfficientViT does: windows of 4x4 lie side by side as images do, and a convolution reads each."""
+    n, u, h, w = x.shape
+    cut = x.view(n, u, h // 4, 4, w // 4, 4).permute(0, 2, 4, 1, 3, 5).reshape(-1, u, 4, 4)
+    read = nn.functional.conv2d(cut, torch.ones(u, 1, 3, 3), padding=1, groups=u)
+    return read.view(n, h // 4, w // 4, u, 4, 4).permute(0, 3, 1, 4, 2, 5).reshape(x.shape)
+
+
 @pytest.mark.parametrize(
     "move",
     [
+        convolved_in_windows,
         lambda x: nn.functional.fold(nn.functional.unfold(x, 2, stride=2), (8, 12), 2, stride=2),
         lambda x: nn.functional.conv2d(x.flip(3), torch.ones(6, 6, 3, 3), padding=1).flip(3),
         lambda x: x.permute(0, 2, 3, 1).relu().permute(0, 3, 1, 2),
         lambda x: x.view(len(x), 2, 3, 8, 12).transpose(1, 2).reshape(x.shape),
         lambda x: torch.cat([x[:, :3, 0::2, 0::2], x[:, 3:, 1::2, 1::2]], 1),
     ],
-    ids=["folded again", "mirrored back", "channels last and back", "channels shuffled", "every second"],
+    ids=[
+        "convolved in windows",
+        "folded again",
+        "mirrored back",
+        "channels last and back",
+        "channels shuffled",
+        "every second",
+    ],
 )
 def test_maps_that_are_back_in_order_are_read(move):
     assert dissected(Moved(move, nn.BatchNorm2d(6)))["fc"].num_units == 6
