@@ -90,6 +90,7 @@ def test_the_history_is_that_of_dissections_made_apart():
 
 
 def test_what_is_compiled_stays_so():
+    torch._dynamo.reset()  # it keeps what other tests compiled with this, of one code object, up to a limit
     traced = []
 
     def backend(graph, inputs):

@@ -212,6 +212,7 @@ def test_a_network_that_takes_batches_of_one_size_is_read_all_the_same():
 
 
 def test_what_is_compiled_runs_compiled_from_the_first_pass_on():
+    torch._dynamo.reset()  # it keeps what other tests compiled with this, of one code object, up to a limit
     calls = []
 
     def backend(graph, _):
